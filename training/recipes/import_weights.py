@@ -1,0 +1,179 @@
+"""Bring a language model into Assay: `python -m training.recipes.import_weights SOURCE FOLDER`.
+
+SOURCE is a GGUF file, a local Hugging Face folder, or a hub name. FOLDER becomes a model folder as
+`training.recipes.loading` describes it. Prints one JSON line: architecture, parameters, licence, hash. A source
+that cannot be used is said in words with a remedy, exit status 2, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from training.run_directory import RecipeFailure
+
+PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.recipes.import_weights", description="Import a model.")
+    parser.add_argument("source", help="a GGUF file, a local Hugging Face folder, or a hub name such as owner/model")
+    parser.add_argument("folder", type=Path, help="the model folder to make; it must not exist yet")
+    arguments = parser.parse_args(argv)
+    try:
+        print(json.dumps(import_weights(arguments.source, arguments.folder)))
+    except RecipeFailure as failure:
+        print(f"{failure.message} {failure.remedy}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def import_weights(source: str, folder: Path) -> dict[str, Any]:
+    """Make `folder` from `source`; what the JSON line says. Raises RecipeFailure."""
+    folder = folder.resolve()
+    if folder.exists():
+        raise RecipeFailure(
+            "exists", f"{folder} exists already.", "Name a folder that does not exist, or remove this one."
+        )
+    kind = _kind_of(source)
+    from training.recipes import loading  # late: a mistyped source should not wait for torch
+
+    model, tokenizer, licence = _load(source, kind)
+    _prepare_tokenizer(model, tokenizer, source)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    try:
+        loading.save_policy(model, tokenizer, partial)
+        facts = {
+            "folder": str(folder),
+            "source": Path(source).name if kind == "gguf" else source,
+            "architecture": model.config.architectures[0] if model.config.architectures else type(model).__name__,
+            "parameters": loading.count_parameters(model),
+            "licence": licence,
+            "hash": loading.weights_hash(partial),
+        }
+        (partial / "origin.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return facts
+
+
+def _kind_of(source: str) -> str:
+    path = Path(source)
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                return "gguf"
+        raise RecipeFailure(
+            "not_a_model", f"{source} is not a GGUF file.", "Name a .gguf file, a model folder, or a hub name."
+        )
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            return "folder"
+        raise RecipeFailure(
+            "not_a_model",
+            f"{source} is not a model folder: it has no config.json.",
+            "Name the folder that holds config.json and the weights.",
+        )
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not source.startswith("."):
+        return "hub"
+    raise RecipeFailure(
+        "missing", f"There is no file or folder {source}.", "Check the path; a hub name looks like owner/model."
+    )
+
+
+def _load(source: str, kind: str) -> tuple[Any, Any, str]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    where, extra = source, {}
+    if kind == "gguf":
+        where, extra = str(Path(source).resolve().parent), {"gguf_file": Path(source).name}
+    quantization = {"quantization_config": GgufConfig(dequantize=True)} if kind == "gguf" else {}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16, **extra, **quantization)
+        tokenizer = AutoTokenizer.from_pretrained(where, **extra)
+    except Exception as error:  # noqa: BLE001 - readers of foreign files raise anything; the message says what
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = (
+            "Without a connection to the hub, name a local folder or a GGUF file."
+            if kind == "hub"
+            else "It must be a causal language model that transformers can read."
+        )
+        raise RecipeFailure("not_a_model", f"{source} cannot be read as a language model: {first}.", remedy) from error
+    # A dequantised model still says that it is quantised, and then refuses to be saved.
+    if getattr(model, "hf_quantizer", None) is not None:
+        model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model, tokenizer, _licence(source, kind)
+
+
+def _licence(source: str, kind: str) -> str:
+    """The licence the source declares: GGUF metadata, or the front matter of the model card. Empty when it does not."""
+    if kind == "gguf":
+        from gguf import GGUFReader
+
+        field = GGUFReader(source).fields.get("general.license")
+        return str(field.contents()) if field else ""
+    card = Path(source) / "README.md"
+    if kind == "folder" and (Path(source) / "origin.json").is_file():
+        return str(json.loads((Path(source) / "origin.json").read_text(encoding="utf-8")).get("licence", ""))
+    if kind == "folder" and card.is_file():
+        found = re.search(r"^licen[sc]e:\s*(\S+)", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        return found.group(1).strip("'\"") if found else ""
+    if kind == "hub":
+        from huggingface_hub import ModelCard
+
+        try:
+            return str(ModelCard.load(source).data.get("license") or "")
+        except Exception:  # noqa: BLE001 - a model without a card has no declared licence
+            return ""
+    return ""
+
+
+def _prepare_tokenizer(model: Any, tokenizer: Any, source: str) -> None:
+    if not tokenizer.chat_template:
+        raise RecipeFailure(
+            "no_chat_template",
+            f"{source} has no chat template, so prompts of messages cannot be put to it.",
+            "Import an instruct or chat model, or put a chat_template.jinja into its folder.",
+        )
+    if tokenizer.eos_token_id is None:
+        raise RecipeFailure(
+            "no_eos", f"{source} has no end-of-sequence token.", "Import a model whose tokenizer names one."
+        )
+    tokenizer.padding_side = "left"
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit and tokenizer.model_max_length > limit:
+        tokenizer.model_max_length = limit
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.pad_token = _choose_pad(tokenizer)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _choose_pad(tokenizer: Any) -> str:
+    """A pad token that no text and no answer contains: one made for it, an unused special one, or a new one."""
+    vocabulary = tokenizer.get_vocab()
+    for name in PAD_NAMES:
+        if name in vocabulary and name != tokenizer.eos_token:
+            return name
+    used = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token}
+    for _, token in sorted(tokenizer.added_tokens_decoder.items(), reverse=True):
+        if token.special and token.content not in used and token.content not in tokenizer.chat_template:
+            return token.content
+    tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    return "<|pad|>"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
