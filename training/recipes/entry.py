@@ -8,7 +8,6 @@ under temporary names, so that dying at any moment leaves nothing half-written u
 from __future__ import annotations
 
 import errno
-import os
 import random
 import signal
 import sys
@@ -49,7 +48,7 @@ def attempt(main: Main, run: RunDirectory) -> int:
         spec = run.spec()
         seed_everything(spec.seed)
         main(run, spec)
-    except Exception as error:  # noqa: BLE001 - the recipe's edge: everything must end in failure.json
+    except Exception as error:
         traceback.print_exc()
         failure = describe(error)
         print(f"{failure.code}: {failure.message} {failure.remedy}", file=sys.stderr)
@@ -93,7 +92,7 @@ def describe(error: Exception) -> RecipeFailure:
         return RecipeFailure("disk_full", "The disk is full.", "Free some space, then resume: no checkpoint is lost.")
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = traceback.extract_tb(error.__traceback__)
-    where = f" (in {os.path.basename(place[-1].filename)}, line {place[-1].lineno})" if place else ""
+    where = f" (in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
     return RecipeFailure(
         "crashed",
         f"The recipe stopped on an error: {summary}{where}.",

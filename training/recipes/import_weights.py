@@ -100,14 +100,16 @@ def _load(source: str, kind: str) -> tuple[Any, Any, str]:
     try:
         model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16, **extra, **quantization)
         tokenizer = AutoTokenizer.from_pretrained(where, **extra)
-    except Exception as error:  # noqa: BLE001 - readers of foreign files raise anything; the message says what
+    except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = (
             "Without a connection to the hub, name a local folder or a GGUF file."
             if kind == "hub"
             else "It must be a causal language model that transformers can read."
         )
-        raise RecipeFailure("not_a_model", f"{source} cannot be read as a language model: {first}.", remedy) from error
+        raise RecipeFailure(
+            "not_a_model", f"{source} cannot be read as a language model: {first.rstrip('.')}.", remedy
+        ) from error
     # A dequantised model still says that it is quantised, and then refuses to be saved.
     if getattr(model, "hf_quantizer", None) is not None:
         model.hf_quantizer = None
@@ -134,7 +136,7 @@ def _licence(source: str, kind: str) -> str:
 
         try:
             return str(ModelCard.load(source).data.get("license") or "")
-        except Exception:  # noqa: BLE001 - a model without a card has no declared licence
+        except Exception:
             return ""
     return ""
 

@@ -88,9 +88,9 @@ class RewardModel:
         return standardised @ self.weight + self.bias
 
     def score_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> Tensor:
-        """(B,) raw float32 scores from {layer: (B, T, H)} and the completion mask (B, T), True on completion tokens only.
+        """(B,) raw float32 scores from {layer: (B, T, H)} and the completion mask (B, T).
 
-        An empty completion gets the lowest score seen in training.
+        The mask is True on completion tokens only. An empty completion gets the lowest score seen in training.
         """
         mask = completion_mask.bool()
         mask = mask & (mask.long().cumsum(dim=1) <= self.max_completion_tokens)

@@ -1,0 +1,15 @@
+"""The one way that an action says no: which field, what is wrong with it, what would be right."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """Raised before anything was written. Pages show it beside the field; the API answers `status` with `errors`.
+
+    `status` is the HTTP status that fits: 400 wrong input, 403 not allowed, 404 not there, 409 it has changed
+    meanwhile, 410 expired, 413 too large.
+    """
+
+    def __init__(self, status: int = 400, /, **errors: str) -> None:
+        super().__init__("; ".join(f"{field}: {text}" for field, text in errors.items()))
+        self.status, self.errors = status, errors

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+
+class Battle(models.Model):
+    """A blind comparison in the arena. Its public name is a random token, which tells nothing of the models."""
+
+    token = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="battles")
+    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="battles")
+    model_a = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="battles_as_a")
+    model_b = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="battles_as_b")
+    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
+    completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
+    user = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="battles")
+    visitor = models.CharField(max_length=64, blank=True)
+    is_drawn = models.BooleanField(default=False, help_text="The prompt was drawn from the project, not asked.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["visitor", "created_at"])]
+
+    def __str__(self) -> str:
+        return f"battle {self.token}"
+
+    @property
+    def is_ready(self) -> bool:
+        """Both answers stand, so that a vote can be cast."""
+        return self.completion_a_id is not None and self.completion_b_id is not None

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+
+
+class Dataset(models.Model):
+    """Frozen rows, named by the hash of their content, and the feedback that they were made of.
+
+    The rows lie as JSONL files in a folder below ASSAY_DATA/datasets, in the form that recipes read.
+    """
+
+    class Kind(models.TextChoices):
+        PREFERENCES = "preferences", "preferences and ratings, for a reward model"
+        SFT = "sft", "demonstrations and best-rated answers, for instruction tuning"
+        PROMPTS = "prompts", "prompts, for sampling and PPO"
+
+    project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="datasets")
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    side = models.CharField(max_length=5)
+    content_hash = models.CharField(max_length=64)
+    counts = models.JSONField(default=dict, help_text="Rows by kind, and what was left out and why.")
+    judge = models.CharField(max_length=10, blank=True, help_text="person or simulation; empty for prompts alone.")
+    ratings = models.ManyToManyField("annotate.Rating", related_name="datasets")
+    comparisons = models.ManyToManyField("annotate.Comparison", related_name="datasets")
+    demonstrations = models.ManyToManyField("annotate.Demonstration", related_name="datasets")
+    prompts = models.ManyToManyField("annotate.Prompt", related_name="datasets")
+    created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="dataset_names_are_unique_in_a_project")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Path:
+        return settings.DATASETS_DIR / self.content_hash

@@ -1,0 +1,137 @@
+"""What people said. Append-only: undo, bans and anomalies change a row's status, never the row."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Judge(models.TextChoices):
+    PERSON = "person"
+    SIMULATION = "simulation"
+
+
+class Status(models.TextChoices):
+    COUNTED = "counted"
+    HELD = "held"
+    EXCLUDED = "excluded"
+    WITHDRAWN = "withdrawn"
+
+
+class Winner(models.TextChoices):
+    MODEL_A = "model_a", "A is better"
+    MODEL_B = "model_b", "B is better"
+    TIE = "tie", "About the same"
+    BOTH_BAD = "both_bad", "Both are bad"
+
+
+class FeedbackQuerySet(models.QuerySet):
+    def counted(self) -> FeedbackQuerySet:
+        return self.filter(status=Status.COUNTED)
+
+    def by(self, judge: str) -> FeedbackQuerySet:
+        """Of people, or of simulations; never both in one figure."""
+        return self.filter(judge=judge)
+
+    def on_side(self, side: str) -> FeedbackQuerySet:
+        return self.filter(prompt__side=side)
+
+
+class Feedback(models.Model):
+    """What every judgement carries: who, when, how long, under which guidelines, and whether it counts."""
+
+    project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="%(class)ss")
+    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="%(class)ss")
+    assignment = models.ForeignKey(
+        "annotate.Assignment", models.PROTECT, null=True, blank=True, related_name="%(class)ss"
+    )
+    author = models.ForeignKey("annotate.User", models.PROTECT, null=True, blank=True, related_name="%(class)ss")
+    visitor = models.CharField(
+        max_length=64, blank=True, help_text="A visitor without an account: a hash of the session."
+    )
+    judge = models.CharField(max_length=10, choices=Judge.choices)
+    source = models.CharField(max_length=60, default="annotation", help_text="annotation, arena, or the import's name.")
+    seconds = models.FloatField(null=True, blank=True, help_text="From being shown to being sent.")
+    guideline_version = models.PositiveIntegerField(null=True, blank=True)
+    idempotency_key = models.CharField(max_length=120, null=True, blank=True, unique=True)
+    comment = models.TextField(blank=True)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.COUNTED)
+    status_reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = FeedbackQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        ordering = ["id"]
+
+
+class Rating(Feedback):
+    """Thumbs, stars and aspects for one completion."""
+
+    completion = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="ratings")
+    thumbs = models.BooleanField(null=True, blank=True, help_text="True is up.")
+    stars = models.PositiveSmallIntegerField(null=True, blank=True)
+    aspects = models.JSONField(default=dict, blank=True)
+
+    class Meta(Feedback.Meta):
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(stars=None) | models.Q(stars__range=(1, 5)), name="stars_are_1_to_5"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(thumbs__isnull=False) | models.Q(stars__isnull=False) | ~models.Q(aspects={}),
+                name="a_rating_says_something",
+            ),
+        ]
+
+
+class Comparison(Feedback):
+    """Two completions of one prompt, in the order shown, and which was better."""
+
+    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="compared_as_a")
+    completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="compared_as_b")
+    winner = models.CharField(max_length=8, choices=Winner.choices)
+    strength = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="1 slightly, 2 clearly, 3 much better."
+    )
+    battle = models.OneToOneField("annotate.Battle", models.PROTECT, null=True, blank=True, related_name="comparison")
+
+    class Meta(Feedback.Meta):
+        constraints = [
+            models.CheckConstraint(condition=models.Q(winner__in=Winner.values), name="the_winner_is_known"),
+            models.CheckConstraint(
+                condition=~models.Q(completion_a=models.F("completion_b")), name="nothing_is_compared_with_itself"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(strength=None) | models.Q(strength__range=(1, 3)), name="strength_is_1_to_3"
+            ),
+        ]
+
+
+class Demonstration(Feedback):
+    """An answer that a person wrote, or made out of a completion."""
+
+    text = models.TextField()
+    edited_from = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="edits")
+
+
+class Flag(Feedback):
+    """Something is wrong with an item: offensive, broken, off topic."""
+
+    completion = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="flags")
+    reason = models.CharField(max_length=200)
+
+
+class StatusChange(models.Model):
+    """The ledger of statuses: which row went from what to what, by whom and why."""
+
+    kind = models.CharField(max_length=16, help_text="rating, comparison, demonstration or flag.")
+    feedback_id = models.BigIntegerField()
+    before = models.CharField(max_length=10, choices=Status.choices)
+    after = models.CharField(max_length=10, choices=Status.choices)
+    reason = models.CharField(max_length=200)
+    by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["kind", "feedback_id"])]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+
+class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
+    def available(self) -> LanguageModelQuerySet:
+        return self.filter(retired_at=None)
+
+    def policies(self) -> LanguageModelQuerySet:
+        return self.filter(kind=LanguageModel.Kind.POLICY)
+
+    def reward_models(self) -> LanguageModelQuerySet:
+        return self.filter(kind=LanguageModel.Kind.REWARD)
+
+
+class LanguageModel(models.Model):
+    """A policy or a reward model: where its weights or its endpoint are, and what it came from.
+
+    Never deleted, only retired. The run that made it is `made_by`, from training.Run.
+    """
+
+    class Kind(models.TextChoices):
+        POLICY = "policy"
+        REWARD = "reward"
+
+    name = models.CharField(max_length=120, unique=True)
+    kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.POLICY)
+    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
+    stage = models.CharField(max_length=24, default="base", help_text="base, SFT, PPO, …: shown beside the name.")
+    folder = models.CharField(max_length=500, blank=True, help_text="Weights; relative paths are below ASSAY_DATA.")
+    endpoint = models.CharField(max_length=500, blank=True, help_text="OpenAI-compatible URL, when it is not ours.")
+    served_name = models.CharField(max_length=500, blank=True, help_text="What the server calls it.")
+    parameters = models.BigIntegerField(null=True, blank=True)
+    content_hash = models.CharField(max_length=64, blank=True)
+    licence = models.CharField(max_length=120, blank=True)
+    origin = models.CharField(max_length=500, blank=True)
+    card = models.JSONField(default=dict, blank=True)
+    created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
+    retired_reason = models.CharField(max_length=500, blank=True)
+
+    objects = LanguageModelQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(folder="") | ~models.Q(endpoint=""), name="a_model_has_weights_or_an_endpoint"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Path | None:
+        """Where the weights lie; None for a model behind somebody else's endpoint."""
+        return settings.DATA_DIR / self.folder if self.folder else None
+
+    @property
+    def server_url(self) -> str:
+        return self.endpoint or settings.MODEL_SERVER_URL
+
+    @property
+    def server_name(self) -> str:
+        """The `model` of a request to the server: `transformers serve` takes a folder for a name."""
+        return self.served_name or str(self.path)
+
+    def retire(self, *, reason: str) -> None:
+        self.retired_at, self.retired_reason = timezone.now(), reason
+        self.save(update_fields=["retired_at", "retired_reason"])
+
+
+class Contestant(models.Model):
+    """A model that takes part in a project's arena."""
+
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="contestants")
+    model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="contests")
+    entered_at = models.DateTimeField(auto_now_add=True)
+    left_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "model"], name="a_model_enters_an_arena_once")]
+
+    def __str__(self) -> str:
+        return f"{self.model} in {self.project}"

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from django.db import models
+
+from annotate import sides
+
+
+class Side(models.TextChoices):
+    TRAIN = sides.TRAIN
+    EVAL = sides.EVAL
+
+
+class Prompt(models.Model):
+    """What is asked: a conversation that ends with the user's turn. Its side never changes."""
+
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="prompts")
+    messages = models.JSONField()
+    text_hash = models.CharField(max_length=64)
+    category = models.CharField(max_length=60, blank=True)
+    side = models.CharField(max_length=5, choices=Side.choices)
+    source = models.CharField(max_length=200, blank=True, help_text="Where it came from: demo, arena, an import.")
+    created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "text_hash"], name="a_prompt_stands_once_in_a_project")
+        ]
+        indexes = [models.Index(fields=["project", "side"])]
+
+    def __str__(self) -> str:
+        return self.text[:80]
+
+    @property
+    def text(self) -> str:
+        """The last turn: what the completion answers."""
+        return self.messages[-1]["content"]
+
+
+class Completion(models.Model):
+    """An answer to a prompt, with the true settings that it was sampled with. Never edited.
+
+    `model` is empty for imported text whose author is unknown. The run that sampled it is in `sampled_by`.
+    """
+
+    prompt = models.ForeignKey(Prompt, models.PROTECT, related_name="completions")
+    model = models.ForeignKey(
+        "annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="completions"
+    )
+    text = models.TextField()
+    sampling = models.JSONField(default=dict, help_text="temperature, top_p, max_new_tokens.")
+    seed = models.BigIntegerField(null=True, blank=True)
+    tokens = models.PositiveIntegerField(null=True, blank=True)
+    finish_reason = models.CharField(max_length=16, blank=True)
+    source = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.text[:80]

@@ -1,0 +1,38 @@
+"""Who may do what in a project. What a role may not do it does not see, and the server refuses it."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+
+from .errors import Refused
+from .models import Membership, Project, Role, User
+
+Person = User | AnonymousUser
+
+_JUDGE = {Role.ANNOTATOR, Role.REVIEWER, Role.RESEARCHER, Role.MANAGER}
+_REVIEW = {Role.REVIEWER, Role.RESEARCHER, Role.MANAGER}
+_RESEARCH = {Role.RESEARCHER, Role.MANAGER}
+ROLES_FOR = {
+    "judge": _JUDGE,
+    "review": _REVIEW,  # read others' feedback
+    "research": _RESEARCH,  # freeze datasets, start and stop runs, register models
+    "manage": {Role.MANAGER},  # settings, members, statuses
+}
+
+
+def can(user: Person, action: str, project: Project) -> bool:
+    """`action` is one of ROLES_FOR, or "read": public projects are read by anyone, others by their members."""
+    if user.is_superuser or (action == "read" and project.is_public):
+        return True
+    if not user.is_authenticated:
+        return False
+    memberships = Membership.objects.filter(project=project, user=user)
+    return memberships.exists() if action == "read" else memberships.filter(role__in=ROLES_FOR[action]).exists()
+
+
+def require(user: Person, action: str, project: Project) -> None:
+    if not can(user, action, project):
+        wanted = "a member" if action == "read" else " or ".join(sorted(ROLES_FOR[action]))
+        raise Refused(
+            403, project=f"This needs the role of {wanted} in {project.name}; ask one of its managers for it."
+        )

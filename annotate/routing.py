@@ -1,0 +1,3 @@
+"""Live pages of this app."""
+
+websocket_urlpatterns: list = []

@@ -1,0 +1,33 @@
+"""The wall between training and judging: every prompt is on one side, by a stable hash of its text.
+
+Votes on `train` prompts may train a model; votes on `eval` prompts may rank one. Pure: no Django.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+
+TRAIN, EVAL = "train", "eval"
+
+
+def normalise(text: str) -> str:
+    """Case, compatibility forms and runs of white space do not make a different prompt."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def text_hash(messages: list[dict[str, str]]) -> str:
+    """The sha256 of a conversation's normalised roles and texts, as hex."""
+    turns = [[m["role"], normalise(m["content"])] for m in messages]
+    return hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest()
+
+
+def side_of(messages: list[dict[str, str]], eval_percent: int) -> str:
+    """The side of a prompt: the same on every machine and for ever, whatever else the project holds.
+
+    Only the first turn decides, so that a conversation's later turns stay on the side of its beginning.
+    """
+    first = normalise(messages[0]["content"] if messages[0]["role"] != "system" else messages[-1]["content"])
+    bucket = int.from_bytes(hashlib.sha256(first.encode()).digest()[:8], "big") % 100
+    return EVAL if bucket < eval_percent else TRAIN

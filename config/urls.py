@@ -1,0 +1,20 @@
+"""The whole site: each app brings its pages and its part of the API."""
+
+from django.contrib import admin
+from django.contrib.auth import views as auth_views
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+urlpatterns = [
+    path("", include("annotate.urls")),
+    path("", include("training.urls")),
+    path("", include("evaluation.urls")),
+    path("sign-in/", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("sign-out/", auth_views.LogoutView.as_view(), name="logout"),
+    path("api/v1/", include("annotate.api_urls")),
+    path("api/v1/", include("training.api_urls")),
+    path("api/v1/", include("evaluation.api_urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    path("admin/", admin.site.urls),
+]

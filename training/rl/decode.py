@@ -1,0 +1,223 @@
+"""Decoding with a key-value cache that is written in place: what `generate` spends its time on, left out.
+
+`LlamaDecoder` runs any model built like Llama (Llama, SmolLM, Mistral, Qwen2, Qwen3): projections fused,
+heads grouped instead of repeated, cache allocated once, some 17 operations a layer. Measured against `generate` in
+benchmarks/. `ModuleDecoder` runs every other causal LM through its own forward. `decoder_for` compares
+the first with the model itself before it is trusted.
+
+Shapes: B rows, P prompt tokens (left-padded), T tokens so far, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Decoder(Protocol):
+    def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
+        """Start a batch. input_ids, attention_mask (B, P) -> logits of the next token (B, V)."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """tokens (B,), the ones just drawn -> logits of the next (B, V)."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only these rows of the batch, in this order; an index may repeat."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    input_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    output: Tensor
+    output_bias: Tensor | None
+    post_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+class LlamaDecoder:
+    """Weights are read at construction; after they changed, `refresh` reads the changed layers again."""
+
+    def __init__(self, model: nn.Module) -> None:
+        base = model.get_decoder()
+        attention = base.layers[0].self_attn
+        self.model, self.base = model, base
+        self.head_dim: int = attention.head_dim
+        self.eps: float = model.config.rms_norm_eps
+        self.query_heads: int = model.config.num_attention_heads
+        self.kv_heads: int = model.config.num_key_value_heads
+        self.layers: list[_Layer] = []
+        self.refresh(0)
+
+    def refresh(self, first_layer: int) -> None:
+        """Read the weights of `first_layer` and above again, with their adapters merged in."""
+        self.layers[first_layer:] = [_read_layer(layer) for layer in self.base.layers[first_layer:]]
+
+    @torch.no_grad()
+    def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
+        B, P = input_ids.shape
+        self.length = P
+        self.mask = F.pad(attention_mask.bool(), (0, max_new_tokens), value=True)  # (B, P + new)
+        self.next_position = attention_mask.sum(1)  # (B,)
+        weight = self.layers[0].qkv
+        shape = (len(self.layers), B, self.kv_heads, P + max_new_tokens, self.head_dim)
+        self.keys, self.values = (list(torch.empty(shape, dtype=weight.dtype, device=weight.device)) for _ in "kv")
+        positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+        causal = torch.ones(P, P, dtype=torch.bool, device=input_ids.device).tril()
+        # Padding looks at itself, else its softmax has nothing to sum and is NaN.
+        allowed = (causal & attention_mask.bool()[:, None, None, :]) | torch.eye(
+            P, dtype=torch.bool, device=causal.device
+        )
+        hidden = self._run(self.base.embed_tokens(input_ids), positions, 0, allowed)
+        return self._logits(hidden[:, -1])
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor) -> Tensor:
+        start, self.length = self.length, self.length + 1
+        allowed = self.mask[:, None, None, : self.length]
+        hidden = self._run(self.base.embed_tokens(tokens[:, None]), self.next_position[:, None], start, allowed)
+        self.next_position = self.next_position + 1
+        return self._logits(hidden[:, 0])
+
+    def select(self, rows: Tensor) -> None:
+        room = self.mask.shape[1]
+        for caches in (self.keys, self.values):
+            for i, cache in enumerate(caches):
+                fresh = torch.empty(
+                    (len(rows), self.kv_heads, room, self.head_dim), dtype=cache.dtype, device=cache.device
+                )
+                fresh[:, :, : self.length] = cache[rows, :, : self.length]
+                caches[i] = fresh
+        self.mask, self.next_position = self.mask[rows], self.next_position[rows]
+
+    def _run(self, hidden: Tensor, positions: Tensor, start: int, allowed: Tensor) -> Tensor:
+        """hidden (B, T, H) at positions (B, T), written to the cache from `start` -> (B, T, H)."""
+        cos, sin = self.base.rotary_emb(hidden, position_ids=positions)
+        half = self.head_dim // 2
+        # rotate_half(x) * sin is roll(x) * sin with the first half's sign turned: one operation less.
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)[:, :, None]
+        cos = cos[:, :, None]
+        for i, layer in enumerate(self.layers):
+            hidden = self._run_layer(hidden, layer, cos, sin, self.keys[i], self.values[i], start, allowed)
+        return hidden
+
+    def _run_layer(
+        self, hidden: Tensor, layer: _Layer, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, start: int,
+        allowed: Tensor,
+    ) -> Tensor:  # fmt: skip
+        B, T, H = hidden.shape
+        Q, K, D = self.query_heads, self.kv_heads, self.head_dim
+        x = F.rms_norm(hidden, (H,), layer.input_norm, self.eps)
+        qkv = F.linear(x, layer.qkv, layer.qkv_bias).view(B, T, Q + 2 * K, D)
+        qk = qkv[:, :, : Q + K]
+        if layer.q_norm is not None:
+            qk = torch.cat([F.rms_norm(qk[:, :, :Q], (D,), layer.q_norm, self.eps),
+                            F.rms_norm(qk[:, :, Q:], (D,), layer.k_norm, self.eps)], 2)  # fmt: skip
+        qk = torch.addcmul(qk * cos, qk.roll(D // 2, -1), sin)
+        end = start + T
+        keys[:, :, start:end] = qk[:, :, Q:].transpose(1, 2)
+        values[:, :, start:end] = qkv[:, :, Q + K :].transpose(1, 2)
+        k, v = keys[:, :, :end], values[:, :, :end]
+        if T == 1:  # the query heads of one key head stand as so many positions: nothing is repeated
+            mixed = F.scaled_dot_product_attention(qk[:, 0, :Q].view(B, K, Q // K, D), k, v, attn_mask=allowed)
+            mixed = mixed.reshape(B, 1, Q * D)
+        else:
+            q = qk[:, :, :Q].transpose(1, 2)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=Q != K)
+            mixed = mixed.transpose(1, 2).reshape(B, T, Q * D)
+        hidden = hidden + F.linear(mixed, layer.output, layer.output_bias)
+        gate, up = F.linear(F.rms_norm(hidden, (H,), layer.post_norm, self.eps), layer.gate_up).chunk(2, -1)
+        return hidden + F.linear(F.silu(gate) * up, layer.down)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        hidden = F.rms_norm(hidden, hidden.shape[-1:], self.base.norm.weight, self.eps)
+        return F.linear(hidden, self.model.get_output_embeddings().weight)
+
+
+def _read_layer(layer: nn.Module) -> _Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    has_bias = attention.q_proj.bias is not None
+    q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+    with torch.no_grad():
+        return _Layer(
+            input_norm=layer.input_layernorm.weight,
+            qkv=torch.cat([merged_weight(p) for p in projections]),
+            qkv_bias=torch.cat([p.bias for p in projections]) if has_bias else None,
+            q_norm=None if q_norm is None else q_norm.weight,
+            k_norm=None if k_norm is None else k_norm.weight,
+            output=merged_weight(attention.o_proj),
+            output_bias=attention.o_proj.bias,
+            post_norm=layer.post_attention_layernorm.weight,
+            gate_up=torch.cat([merged_weight(mlp.gate_proj), merged_weight(mlp.up_proj)]),
+            down=merged_weight(mlp.down_proj),
+        )
+
+
+def merged_weight(module: nn.Module) -> Tensor:
+    """The weight of a linear layer, with its adapter added when it has one."""
+    return module.merged_weight() if hasattr(module, "merged_weight") else module.weight
+
+
+class ModuleDecoder:
+    """Any causal LM of transformers, by its own forward and its own cache."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def refresh(self, first_layer: int) -> None:
+        """Nothing is copied, so nothing is stale."""
+
+    @torch.no_grad()
+    def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
+        self.attention_mask = attention_mask
+        positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+        return self._forward(input_ids, positions, None)
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor) -> Tensor:
+        self.attention_mask = F.pad(self.attention_mask, (0, 1), value=1)
+        positions = self.attention_mask.sum(1, keepdim=True) - 1
+        return self._forward(tokens[:, None], positions, self.cache)
+
+    def select(self, rows: Tensor) -> None:
+        self.cache.batch_select_indices(rows)
+        self.attention_mask = self.attention_mask[rows]
+
+    def _forward(self, input_ids: Tensor, position_ids: Tensor, cache: Any) -> Tensor:
+        output = self.model(
+            input_ids, attention_mask=self.attention_mask, position_ids=position_ids, use_cache=True,
+            logits_to_keep=1, **({} if cache is None else {"past_key_values": cache}),
+        )  # fmt: skip
+        self.cache = output.past_key_values
+        return output.logits[:, -1]
+
+
+def decoder_for(model: nn.Module) -> LlamaDecoder | ModuleDecoder:
+    """The fast decoder where it gives what the model gives, else the model itself."""
+    plain = ModuleDecoder(model)
+    try:
+        fast = LlamaDecoder(model)
+        return fast if _agree(fast, plain, model) else plain
+    except (AttributeError, RuntimeError, TypeError):
+        return plain
+
+
+def _agree(fast: LlamaDecoder, plain: ModuleDecoder, model: nn.Module) -> bool:
+    """Two rows of different length, a prefill and a step: do both give nearly the same distribution?"""
+    device = model.get_input_embeddings().weight.device
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(10, device=device).view(2, 5).mul(37).remainder(vocabulary)
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], device=device)
+    for decoder in (fast, plain):
+        decoder.prefill(ids, mask, 1)
+    a, b = (d.step(ids[:, 0]).float().softmax(-1) for d in (fast, plain))
+    return bool((a - b).abs().sum(-1).max() < 0.1)

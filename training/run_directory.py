@@ -1,0 +1,219 @@
+"""The run directory: everything that passes between Django and a recipe, and nothing else does.
+
+    config.json        in: kind, seed, code version, dataset hash, paths of parent models, hyperparameters
+    data/*.jsonl       in: frozen rows
+    progress.json      out: what it is doing, how far it is, when it will end (replaced as a whole)
+    metrics.jsonl      out: one sequence-numbered line per step
+    samples.jsonl      out: one sequence-numbered line per sample completion
+    completions.jsonl  out: what `sample` produced, one line per completion
+    checkpoints/       out: `step-000040` is complete when it has that name
+    model/             out: the finished model, complete when it has that name
+    result.json        out: final figures; its presence means the recipe ended well
+    failure.json       out: what went wrong, in words, with the remedy
+
+Whole files are written under a temporary name, fsynced and renamed; logs are appended line by line, and a
+torn last line is dropped on reading. This module knows neither Django nor torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class RecipeFailure(Exception):
+    """A failure that the recipe understands: a code for programs, a message and a remedy for people."""
+
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.remedy = code, message, remedy
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What `config.json` holds. Paths are absolute; `config` is the recipe's own validated hyperparameters."""
+
+    kind: str
+    config: Row
+    seed: int = 0
+    parent: str = ""
+    reward_model: str = ""
+    dataset_hash: str = ""
+    code_version: str = ""
+
+
+class RunDirectory:
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._sequences: dict[str, int] = {}
+        self._started = time.monotonic()
+        self._first_step: int | None = None
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({self.path})"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    # In
+
+    def create(self, spec: RunSpec, data: dict[str, Iterator[Row]] | None = None) -> None:
+        """Lay the directory for a recipe. `data` maps a file name without suffix to its rows."""
+        (self.path / "data").mkdir(parents=True, exist_ok=True)
+        for name, rows in (data or {}).items():
+            _write_whole(self.path / "data" / f"{name}.jsonl", "".join(_line(row) for row in rows))
+        _write_whole(self.path / "config.json", json.dumps(spec.__dict__, indent=2, ensure_ascii=False) + "\n")
+
+    def spec(self) -> RunSpec:
+        return RunSpec(**json.loads((self.path / "config.json").read_text(encoding="utf-8")))
+
+    def rows(self, name: str) -> list[Row]:
+        """The rows of `data/<name>.jsonl`; none when there is no such file."""
+        return list(read_lines(self.path / "data" / f"{name}.jsonl"))
+
+    # Out, while it runs
+
+    def log_metrics(self, step: int, **values: float) -> None:
+        self._append("metrics.jsonl", {"step": step, "time": time.time(), "values": values})
+
+    def log_sample(self, step: int, prompt: list[Row], completion: str, score: float | None = None) -> None:
+        self._append("samples.jsonl", {"step": step, "prompt": prompt, "completion": completion, "score": score})
+
+    def log_completion(self, row: Row) -> None:
+        self._append("completions.jsonl", row)
+
+    def progress(self, phase: str, step: int, total: int, eta_seconds: float | None = None) -> None:
+        """Say what is being done. Without an `eta_seconds`, the pace since the first call of this phase gives it."""
+        now = time.monotonic()
+        if self._first_step is None or getattr(self, "_phase", None) != phase:
+            self._phase, self._first_step, self._started = phase, step, now
+        if eta_seconds is None and step > self._first_step:
+            eta_seconds = (now - self._started) / (step - self._first_step) * (total - step)
+        _write_whole(
+            self.path / "progress.json",
+            json.dumps({"phase": phase, "step": step, "total": total, "eta_seconds": eta_seconds, "time": time.time()}),
+        )
+
+    # Out, at the end
+
+    def begin_checkpoint(self, step: int) -> Path:
+        """A temporary folder to fill; `commit_checkpoint` gives it its name."""
+        folder = self.checkpoints / f".step-{step:06d}.partial"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def commit_checkpoint(self, step: int, keep: int = 2) -> Path:
+        final = self.checkpoints / f"step-{step:06d}"
+        _rename_durably(self.checkpoints / f".step-{step:06d}.partial", final)
+        for old in self.complete_checkpoints()[:-keep]:
+            shutil.rmtree(old)
+        return final
+
+    def complete_checkpoints(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("step-*"))
+
+    def latest_checkpoint(self) -> Path | None:
+        return next(reversed(self.complete_checkpoints()), None)
+
+    def truncate_logs(self, step: int) -> None:
+        """On resume, drop what was logged after the checkpoint: those steps are about to be taken again."""
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            kept = [row for row in read_lines(self.path / name) if row["step"] <= step]
+            if (self.path / name).exists():
+                _write_whole(self.path / name, "".join(_line(row) for row in kept))
+            self._sequences[name] = kept[-1]["sequence"] if kept else 0
+
+    def begin_model(self) -> Path:
+        folder = self.path / ".model.partial"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def commit_model(self) -> Path:
+        _rename_durably(self.path / ".model.partial", self.model)
+        return self.model
+
+    def finish(self, result: Row) -> None:
+        _write_whole(self.path / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+    def fail(self, failure: RecipeFailure) -> None:
+        text = json.dumps({"code": failure.code, "message": failure.message, "remedy": failure.remedy})
+        _write_whole(self.path / "failure.json", text)
+
+    def result(self) -> Row | None:
+        return _read_json(self.path / "result.json")
+
+    def failure(self) -> Row | None:
+        return _read_json(self.path / "failure.json")
+
+    def current_progress(self) -> Row | None:
+        return _read_json(self.path / "progress.json")
+
+    def _append(self, name: str, row: Row) -> None:
+        path = self.path / name
+        if name not in self._sequences:
+            _drop_torn_line(path)
+            self._sequences[name] = max((int(line["sequence"]) for line in read_lines(path)), default=0)
+        self._sequences[name] += 1
+        with path.open("a", encoding="utf-8") as file:
+            file.write(_line({"sequence": self._sequences[name], **row}))
+
+
+def read_lines(path: Path) -> Iterator[Row]:
+    """The complete lines of a JSONL file; nothing when it is absent, and a torn last line is passed over."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                return
+            if line.strip():
+                yield json.loads(line)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _drop_torn_line(path: Path) -> None:
+    if path.exists() and not (text := path.read_bytes()).endswith(b"\n"):
+        path.write_bytes(text[: text.rfind(b"\n") + 1])
+
+
+def _read_json(path: Path) -> Row | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def _rename_durably(temporary: Path, final: Path) -> None:
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    directory = os.open(final.parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
