@@ -114,7 +114,7 @@ def completion_states(
 
 
 def pool(hidden: dict[int, Tensor], completion_mask: Tensor, features: Sequence[Feature]) -> Tensor:
-    """(B, F) float32: for each feature, the mean over the completion's tokens or its last token; zeros when it is empty."""
+    """(B, F) float32: for each feature, the completion's mean or its last token; zeros when it is empty."""
     mask = completion_mask.bool()
     rows = torch.arange(mask.shape[0], device=mask.device)
     count = mask.sum(dim=1)
@@ -125,7 +125,7 @@ def pool(hidden: dict[int, Tensor], completion_mask: Tensor, features: Sequence[
         if how == "last":
             pooled.append(states[rows, last].float() * (count > 0)[:, None])
         else:
-                total = torch.where(mask[:, :, None], states, 0).sum(dim=1, dtype=torch.float32)
+            total = torch.where(mask[:, :, None], states, 0).sum(dim=1, dtype=torch.float32)
             pooled.append(total / count.clamp(min=1)[:, None])
     return torch.cat(pooled, dim=1)
 
