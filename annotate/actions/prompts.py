@@ -1,0 +1,162 @@
+"""Prompts and completions enter here, one or many at a time; a list is taken whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from annotate import sides
+from annotate.errors import Refused
+from annotate.models import Completion, LanguageModel, Project, Prompt, User
+
+Messages = list[dict[str, str]]
+ROLES = ("system", "user", "assistant")
+_CHUNK = 500  # hashes in one query: SQLite bounds its variables
+
+
+@dataclass(frozen=True)
+class NewPrompt:
+    messages: Messages
+    category: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class NewCompletion:
+    """`model` is None for imported text whose author is unknown."""
+
+    prompt: Prompt
+    model: LanguageModel | None
+    text: str
+    sampling: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    tokens: int | None = None
+    finish_reason: str = ""
+    source: str = ""
+
+
+def add_prompt(
+    *, project: Project, messages: Messages, category: str = "", source: str = "", by: User | None = None
+) -> Prompt:
+    """The prompt with that text: the existing one if it stands already. Refused when it is not a conversation."""
+    check_messages(messages)
+    return add_prompts(project=project, rows=[NewPrompt(messages, category, source)], by=by)[0]
+
+
+@transaction.atomic
+def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None = None) -> list[Prompt]:
+    """One prompt per row, in order; texts that stand already are found, not repeated. Errors name the row."""
+    _check_all(rows, lambda row: check_messages(row.messages))
+    clean = [[{"role": m["role"], "content": m["content"]} for m in row.messages] for row in rows]
+    hashes = [sides.text_hash(messages) for messages in clean]
+    standing = _standing(project, hashes)
+    new: dict[str, Prompt] = {}
+    for row, messages, text_hash in zip(rows, clean, hashes, strict=True):
+        if text_hash not in standing and text_hash not in new:
+            new[text_hash] = _new_prompt(project, row, messages, text_hash, by)
+    # Two people may ask the same thing at the same moment: whoever comes second finds the first one's row.
+    Prompt.objects.bulk_create(new.values(), ignore_conflicts=True, batch_size=_CHUNK)
+    standing |= _standing(project, list(new))
+    return [standing[text_hash] for text_hash in hashes]
+
+
+def _new_prompt(project: Project, row: NewPrompt, messages: Messages, text_hash: str, by: User | None) -> Prompt:
+    return Prompt(
+        project=project,
+        messages=messages,
+        text_hash=text_hash,
+        category=row.category[:60],
+        side=sides.side_of(messages, project.eval_percent),
+        source=row.source[:200],
+        created_by=by,
+    )
+
+
+def add_completion(
+    *,
+    prompt: Prompt,
+    model: LanguageModel | None,
+    text: str,
+    sampling: dict[str, Any] | None = None,
+    seed: int | None = None,
+    tokens: int | None = None,
+    finish_reason: str = "",
+    source: str = "",
+) -> Completion:
+    """Refused when the text is empty or too long."""
+    check_text(text)
+    row = NewCompletion(prompt, model, text, sampling or {}, seed, tokens, finish_reason, source)
+    return add_completions(rows=[row])[0]
+
+
+@transaction.atomic
+def add_completions(*, rows: Sequence[NewCompletion]) -> list[Completion]:
+    """All of them or none. Errors name the row: `3.text`."""
+    _check_all(rows, lambda row: check_text(row.text))
+    return Completion.objects.bulk_create(
+        [
+            Completion(
+                prompt=row.prompt,
+                model=row.model,
+                text=row.text,
+                sampling=row.sampling,
+                seed=row.seed,
+                tokens=row.tokens,
+                finish_reason=row.finish_reason[:16],
+                source=row.source[:200],
+            )
+            for row in rows
+        ],
+        batch_size=_CHUNK,
+    )
+
+
+def check_messages(messages: Any) -> None:
+    """A conversation that ends with the user's turn, each turn with some text, not longer than the limit."""
+    if not isinstance(messages, list) or not messages:
+        raise Refused(400, messages='Give a list of turns such as [{"role": "user", "content": "…"}].')
+    for turn in messages:
+        if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
+            raise Refused(400, messages=f"Each turn needs a role ({', '.join(ROLES)}) and a content that is text.")
+        check_text(turn["content"], "messages", "A turn", settings.MAX_PROMPT_CHARACTERS)
+    if messages[-1]["role"] != "user":
+        raise Refused(400, messages="The last turn must be the user's: it is what the completion answers.")
+    if sum(len(turn["content"]) for turn in messages) > settings.MAX_PROMPT_CHARACTERS:
+        raise Refused(413, messages=f"At most {settings.MAX_PROMPT_CHARACTERS:,} characters together; shorten it.")
+
+
+def check_text(text: Any, field: str = "text", name: str = "A completion", limit: int | None = None) -> None:
+    """Some text, not too much, and none that a database could not keep."""
+    limit = limit or settings.MAX_COMPLETION_CHARACTERS
+    if not isinstance(text, str) or not text.strip():
+        raise Refused(400, **{field: f"{name} must be text that is not empty."})
+    if len(text) > limit:
+        raise Refused(413, **{field: f"{name} may have {limit:,} characters and has {len(text):,}; shorten it."})
+    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise Refused(400, **{field: f"{name} holds a NUL or half a surrogate pair; send it as valid UTF-8 text."})
+
+
+def _check_all(rows: Iterable[Any], check: Any) -> None:
+    """Every bad row is told at once, by its place in the list, before anything is written."""
+    errors: dict[str, str] = {}
+    status = 400
+    for index, row in enumerate(rows):
+        try:
+            check(row)
+        except Refused as refused:
+            status = refused.status
+            errors |= {f"{index}.{name}": text for name, text in refused.errors.items()}
+    if errors:
+        raise Refused(status, **errors)
+
+
+def _standing(project: Project, hashes: Sequence[str]) -> dict[str, Prompt]:
+    found: dict[str, Prompt] = {}
+    for start in range(0, len(hashes), _CHUNK):
+        rows = Prompt.objects.filter(project=project, text_hash__in=hashes[start : start + _CHUNK])
+        found |= {prompt.text_hash: prompt for prompt in rows}
+    return found
