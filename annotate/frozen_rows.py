@@ -1,0 +1,72 @@
+"""The files of a dataset: rows as JSONL in a folder named by their hash, complete as soon as it has that name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+Row = dict[str, Any]
+
+
+def content_hash(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
+    """The sha256 of the rows in canonical form: keys sorted, no spaces, UTF-8."""
+    digest = hashlib.sha256(f"assay dataset 1 {kind} {side}\n".encode())
+    for name in sorted(files):
+        digest.update(f"{name} {len(files[name])}\n".encode())
+        for row in files[name]:
+            digest.update(_canonical(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
+    """Write a folder with one `<name>.jsonl` for each file, or find that it stands already; returns its hash."""
+    name = content_hash(files, kind=kind, side=side)
+    final = settings.DATASETS_DIR / name
+    if final.exists():
+        return name
+    partial = settings.DATASETS_DIR / f".{name}.{uuid.uuid4().hex}.partial"
+    partial.mkdir(parents=True)
+    try:
+        for file, rows in files.items():
+            _write_lines(partial / f"{file}.jsonl", rows)
+        partial.rename(final)
+    except OSError:
+        if not final.exists():  # else someone froze the same rows at the same moment: theirs are as good
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _sync_folder(settings.DATASETS_DIR)
+    return name
+
+
+def read(folder: Path, file: str) -> Iterator[Row]:
+    """The rows of one file; nothing when the dataset has no such file."""
+    path = folder / f"{file}.jsonl"
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            yield from (json.loads(line) for line in lines)
+
+
+def _canonical(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _write_lines(path: Path, rows: list[Row]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
