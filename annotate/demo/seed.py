@@ -1,0 +1,57 @@
+"""What the demo starts from: a project with its guidelines, its prompts, and one account to look around with.
+
+Everything is found or made, so that seeding twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotate.actions import projects, prompts
+from annotate.models import Project, Role, User
+from annotate.simulation import accounts
+from annotate.simulation.session import Account
+
+RESEARCHER = "demo"
+PROMPTS = Path(__file__).with_name("prompts.jsonl")
+GUIDELINES = """\
+You read short answers of a small language model to everyday questions.
+
+- **Judge the answer, not the question.** A plain answer that helps beats a long one that wanders.
+- A *tie* means that you would not mind which of the two you got. *Both bad* means that you would want neither.
+- Skip what you cannot judge, and say why.
+- An answer may stop in mid-sentence: the model was given a limited length. Judge what is there.
+"""
+
+
+@dataclass(frozen=True)
+class Seeded:
+    project: Project
+    researcher: User
+    account: Account
+
+
+def seed(*, slug: str, name: str) -> Seeded:
+    account = accounts.kept(RESEARCHER, is_staff=True, is_superuser=True)
+    researcher = User.objects.get(username=RESEARCHER)
+    project = Project.objects.filter(slug=slug).first() or projects.create_project(
+        slug=slug,
+        name=name,
+        by=researcher,
+        guidelines=GUIDELINES,
+        description="Everyday questions, a small language model, and judgements that change it.",
+    )
+    projects.add_member(project=project, user=researcher, role=Role.MANAGER, by=None)
+    prompts.add_prompts(project=project, rows=own_prompts(), by=researcher)
+    return Seeded(project, researcher, account)
+
+
+def own_prompts() -> list[prompts.NewPrompt]:
+    """The prompts that were written for this project."""
+    rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
+    return [
+        prompts.NewPrompt([{"role": "user", "content": row["text"]}], category=row["category"], source="demo")
+        for row in rows
+    ]

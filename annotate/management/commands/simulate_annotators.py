@@ -1,0 +1,72 @@
+"""Let simulated annotators judge: `manage.py simulate_annotators --url … --project demo --comparisons 600`.
+
+They are made if need be (users that say they are simulated, members of the project), sign in with passwords kept in
+ASSAY_DATA, and go through the HTTP API like anyone.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from annotate.models import Project
+from annotate.simulation import accounts, session
+from annotate.simulation.annotator import Annotator, Habits, taste_named
+from annotate.simulation.client import ApiError, Unreachable
+
+
+class Command(BaseCommand):
+    help = "Let simulated annotators judge completions and vote in the arena, through the HTTP API."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--url", default="http://127.0.0.1:8000", help="where Assay is served")
+        parser.add_argument("--project", required=True, help="the project's slug")
+        parser.add_argument("--annotators", type=int, default=6, help="how many work at once")
+        parser.add_argument("--ratings", type=int, default=0, help="completions to rate")
+        parser.add_argument("--comparisons", type=int, default=0, help="pairs to compare")
+        parser.add_argument("--battles", type=int, default=0, help="votes in the arena, on drawn prompts")
+        parser.add_argument(
+            "--taste",
+            default="annotate.simulation.tastes.addresses_the_reader",
+            help="dotted path of taste(prompt_text, completion_text) -> 0 (bad) to 1 (good)",
+        )
+        parser.add_argument("--seed", type=int, default=0)
+        for name, value in vars(Habits()).items():
+            parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help="a probability")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            project = Project.objects.get(slug=options["project"])
+        except Project.DoesNotExist:
+            known = ", ".join(Project.objects.values_list("slug", flat=True)) or "none yet"
+            raise CommandError(
+                f"--project {options['project']}: there is no such project; there are: {known}."
+            ) from None
+        try:
+            taste = taste_named(options["taste"])
+            habits = Habits(**{name: options[name] for name in vars(Habits())})
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        if options["annotators"] < 1:
+            raise CommandError("--annotators must be at least 1.")
+        people = [
+            (account, Annotator(taste, habits, seed=options["seed"] * 1000 + number))
+            for number, account in enumerate(accounts.simulated(project, options["annotators"]))
+        ]
+        try:
+            report = session.hold(
+                options["url"],
+                project.slug,
+                people,
+                ratings=options["ratings"],
+                comparisons=options["comparisons"],
+                battles=options["battles"],
+            )
+        except (ApiError, Unreachable) as error:
+            raise CommandError(f"{options['url']}: {error}") from None
+        self.stdout.write(
+            ", ".join(f"{n} × {kind}" for kind, n in report.judged.items()) or "nothing was left to judge",
+        )
+        self.stdout.write(f"{report.seconds:.1f} s, {report.per_second:.1f} judgements/s")

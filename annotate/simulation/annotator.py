@@ -1,0 +1,103 @@
+"""One simulated annotator: a taste, and the ways in which people depart from their own taste."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Taste = Callable[[str, str], float]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a judge departs from the taste. All are probabilities."""
+
+    noise: float = 0.1  # judges as if by a coin
+    ties: float = 0.8  # says so when two answers are equally good, instead of picking one
+    laziness: float = 0.03  # skips, or sends a hurried answer without reading
+    positional_bias: float = 0.0  # takes the first of two whatever they say
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is a probability: it must be between 0 and 1, not {value}.")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What to send: `fields` for the API, or nothing but a reason to skip."""
+
+    fields: dict[str, object] = field(default_factory=dict)
+    skip_reason: str = ""
+
+
+@dataclass
+class Annotator:
+    """Judges by `taste`. Two annotators with the same seed judge alike."""
+
+    taste: Taste
+    habits: Habits = Habits()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def rate(self, prompt: str, completion: str) -> Judgement:
+        draw = self._random.random
+        seconds = self._reading_time(completion)
+        if draw() < self.habits.laziness:
+            return self._lazy({"thumbs": True, "stars": 3})
+        quality = self.taste(prompt, completion)
+        if draw() < self.habits.noise:
+            quality = draw()
+        fields: dict[str, object] = {"thumbs": quality > 0.5, "seconds": seconds}
+        # Not everybody gives stars as well as a thumb.
+        if draw() < 0.7:
+            fields["stars"] = min(5, max(1, 1 + round(4 * quality + self._random.gauss(0, 0.4))))
+        return Judgement(fields)
+
+    def compare(self, prompt: str, completion_a: str, completion_b: str, *, with_strength: bool = True) -> Judgement:
+        draw = self._random.random
+        if draw() < self.habits.laziness:
+            return self._lazy({"winner": "model_a"})
+        seconds = self._reading_time(completion_a + completion_b)
+        if draw() < self.habits.positional_bias:
+            return Judgement({"winner": "model_a", "seconds": seconds})
+        a, b = self.taste(prompt, completion_a), self.taste(prompt, completion_b)
+        if draw() < self.habits.noise:
+            a, b = draw(), draw()
+        if a == b and draw() < self.habits.ties:
+            return Judgement({"winner": "both_bad" if a < 0.25 and draw() < 0.5 else "tie", "seconds": seconds})
+        a_wins = a > b or (a == b and draw() < 0.5)
+        fields: dict[str, object] = {"winner": "model_a" if a_wins else "model_b", "seconds": seconds}
+        if with_strength and a != b:
+            fields["strength"] = 1 + round(2 * abs(a - b))
+        return Judgement(fields)
+
+    def _lazy(self, hurried: dict[str, object]) -> Judgement:
+        if self._random.random() < 0.5:
+            return Judgement(skip_reason="too long to read today")
+        return Judgement({**hurried, "seconds": round(self._random.uniform(0.3, 0.9), 1)})
+
+    def _reading_time(self, text: str) -> float:
+        """Seconds at some 250 words a minute, give or take: what a person would have taken."""
+        return round(1.0 + len(text.split()) * 0.24 * self._random.uniform(0.7, 1.4), 1)
+
+
+def taste_named(dotted_path: str) -> Taste:
+    """The function at a dotted path. Raises ValueError that names what is missing."""
+    module_name, _, name = dotted_path.rpartition(".")
+    try:
+        taste = getattr(importlib.import_module(module_name or "builtins"), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"{dotted_path!r} names no function ({error}); give a dotted path such as "
+            "annotate.simulation.tastes.addresses_the_reader."
+        ) from None
+    if not callable(taste):
+        raise ValueError(
+            f"{dotted_path!r} is not a function; a taste takes prompt and completion and returns a number."
+        )
+    return taste

@@ -1,0 +1,153 @@
+"""A sitting: several simulated annotators work at once until enough is judged or nothing is left to judge."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from .annotator import Annotator, Judgement
+from .client import ApiError, Client, Json
+
+RATE, COMPARE, BATTLE = "rate", "compare", "battle"
+MAX_REFUSALS_IN_A_ROW = 5
+
+
+@dataclass(frozen=True)
+class Account:
+    username: str
+    password: str
+
+
+class Quota:
+    """How much is still to be judged, by kind; shared by the threads, so that together they do not judge too much."""
+
+    def __init__(self, **wanted: int) -> None:
+        self._left = Counter({kind: n for kind, n in wanted.items() if n > 0})
+        self.done: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, without: set[str]) -> str | None:
+        """Reserve one judgement of the kind of which most is left; None when nothing is."""
+        with self._lock:
+            left = {kind: n for kind, n in self._left.items() if n > 0 and kind not in without}
+            if not left:
+                return None
+            kind = max(left, key=lambda k: left[k])
+            self._left[kind] -= 1
+            return kind
+
+    def give_back(self, kind: str) -> None:
+        with self._lock:
+            self._left[kind] += 1
+
+    def finish(self, kind: str, *, counted: bool = True) -> None:
+        with self._lock:
+            self.done[kind] += 1
+            self.counted[kind] += counted
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a sitting did. `judged` is by kind; `counted` leaves out battles whose vote did not count."""
+
+    judged: dict[str, int]
+    counted: dict[str, int]
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return sum(self.judged.values()) / self.seconds if self.seconds else 0.0
+
+
+def hold(
+    url: str,
+    project: str,
+    people: Sequence[tuple[Account, Annotator]],
+    *,
+    ratings: int = 0,
+    comparisons: int = 0,
+    battles: int = 0,
+    on_progress: Callable[[int], None] = lambda judged: None,
+) -> Report:
+    """Let everybody work, each in a thread of their own. What one thread raises, this raises."""
+    quota = Quota(rate=ratings, compare=comparisons, battle=battles)
+    started = time.monotonic()
+    with ThreadPoolExecutor(len(people)) as pool:
+        sittings = [pool.submit(_sit, url, project, account, annotator, quota) for account, annotator in people]
+        while not all(sitting.done() for sitting in sittings):
+            on_progress(sum(quota.done.values()))
+            time.sleep(0.2)
+    for sitting in sittings:
+        sitting.result()
+    on_progress(sum(quota.done.values()))
+    return Report(dict(quota.done), dict(quota.counted), time.monotonic() - started)
+
+
+def _sit(url: str, project: str, account: Account, annotator: Annotator, quota: Quota) -> None:
+    nothing_left: set[str] = set()
+    refusals = 0
+    with Client.sign_in(url, account.username, account.password) as client:
+        while (kind := quota.take(without=nothing_left)) is not None:
+            try:
+                outcome = (
+                    _battle(client, project, annotator) if kind == BATTLE else _task(client, project, kind, annotator)
+                )
+            except ApiError as error:
+                # Between being handed out and being judged, a thing may expire or be judged by others: take another.
+                quota.give_back(kind)
+                refusals += 1
+                if error.status not in (404, 409, 410) or refusals > MAX_REFUSALS_IN_A_ROW:
+                    raise
+                continue
+            refusals = 0
+            if outcome is None:
+                quota.give_back(kind)
+                nothing_left.add(kind)
+            elif outcome == "skipped":
+                quota.give_back(kind)
+            else:
+                quota.finish(kind, counted=outcome == "counted")
+
+
+def _task(client: Client, project: str, kind: str, annotator: Annotator) -> str | None:
+    """One assignment: "counted", "skipped", or None when there is none for this person."""
+    task = client.post(f"projects/{project}/assignments/", {"kind": kind})
+    if task is None:
+        return None
+    judgement = _judge(annotator, task)
+    path = f"assignments/{task['id']}"
+    if judgement.skip_reason:
+        client.post(f"{path}/skip/", {"reason": judgement.skip_reason})
+        return "skipped"
+    client.post(f"{path}/submit/", judgement.fields, key=f"simulation-assignment-{task['id']}")
+    return "counted"
+
+
+def _battle(client: Client, project: str, annotator: Annotator) -> str | None:
+    """One battle on a drawn prompt: "counted" or "held" as its receipt says; None when there is none to be had."""
+    battle = client.post("battles/", {"project": project, "drawn": True})
+    if battle is None:
+        return None
+    texts = [completion["text"] for completion in battle["completions"]]
+    judgement = annotator.compare(_prompt_text(battle), *texts, with_strength=False)
+    if judgement.skip_reason:
+        return "skipped"
+    receipt = client.post(f"battles/{battle['id']}/vote/", judgement.fields, key=f"simulation-battle-{battle['id']}")
+    assert receipt is not None
+    return "counted" if receipt.get("counted") else "held"
+
+
+def _judge(annotator: Annotator, task: Json) -> Judgement:
+    texts = [completion["text"] for completion in task["completions"]]
+    if task["kind"] == RATE:
+        return annotator.rate(_prompt_text(task), texts[0])
+    return annotator.compare(_prompt_text(task), *texts)
+
+
+def _prompt_text(task: Json) -> str:
+    return task["prompt"]["messages"][-1]["content"]

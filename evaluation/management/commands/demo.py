@@ -1,0 +1,102 @@
+"""Turn the loop once with simulated annotators while the pages can be watched: `manage.py demo`.
+
+Every stage finds what stands and makes what is missing, so that a turn that was cut short goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+
+from annotate.demo.seed import Seeded, seed
+from annotate.errors import Refused
+from annotate.models import Judge
+from annotate.simulation.accounts import password_file
+from annotate.simulation.annotator import taste_named
+from annotate.simulation.client import ApiError, Unreachable
+from evaluation import leaderboard
+from evaluation.turn.plan import Plan, Turn, TurnStopped
+from evaluation.turn.screen import Screen, leaderboard_table
+from evaluation.turn.stages import STAGES
+
+
+class Command(BaseCommand):
+    help = "Seed the demo project and turn the loop once, with simulated annotators."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
+        parser.add_argument("--url", default=f"http://{host}:{port}", help="where Assay is served")
+        parser.add_argument(
+            "--taste", default=Plan.taste, help="the hidden taste: a dotted path (see simulate_annotators)"
+        )
+        parser.add_argument("--project", default="", help="the project's slug (default: demo, or demo- and the taste)")
+        parser.add_argument("--model", default=Plan.model, help="what to import: see import_model")
+        for name in ("annotators", "completions_per_prompt", "ratings", "comparisons", "battles", "max_new_tokens"):
+            parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Plan, name))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        sizes = ("annotators", "completions_per_prompt", "ratings", "comparisons", "battles", "max_new_tokens")
+        for name in sizes:
+            if options[name] < 1:
+                raise CommandError(f"--{name.replace('_', '-')} must be at least 1, not {options[name]}.")
+        plan = Plan(model=options["model"], taste=options["taste"], **{name: options[name] for name in sizes})
+        try:
+            taste_named(plan.taste)
+            slug = options["project"] or _slug(plan.taste)
+            seeded = seed(slug=slug, name=_name(slug))
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        turn = Turn(options["url"], seeded.project, seeded.researcher, plan)
+        self.console = Console(highlight=False)
+        self._say_where(turn, seeded)
+        self._turn(turn)
+        self._say_what_came(turn)
+
+    def _say_where(self, turn: Turn, seeded: Seeded) -> None:
+        self.console.print(f"\n[bold]Assay[/] is at {turn.page(f'/p/{turn.project.slug}/')} and can be looked at now.")
+        self.console.print(
+            f"Sign in as [bold]{seeded.account.username}[/], password [bold]{seeded.account.password}[/]"
+        )
+        self.console.print(f"[dim](kept in {password_file()}). Ctrl-C ends everything.[/]\n")
+
+    def _turn(self, turn: Turn) -> None:
+        screen = Screen(self.console, STAGES)
+        with screen.shown():
+            for stage in STAGES:
+                try:
+                    with screen.stage(stage) as report:
+                        summary = stage.carry_out(turn, report)
+                    screen.finished(summary)
+                except (TurnStopped, Refused, ApiError, Unreachable) as error:
+                    raise CommandError(f"{stage.title}: {error}") from error
+
+    def _say_what_came(self, turn: Turn) -> None:
+        board = leaderboard.current(project=turn.project, judge=Judge.SIMULATION)
+        self.console.print()
+        self.console.print(leaderboard_table(board))
+        pages = (
+            (
+                "Leaderboard, and from each row its model, run, dataset and votes",
+                f"/p/{turn.project.slug}/leaderboard/",
+            ),
+            ("Judge answers yourself", f"/p/{turn.project.slug}/judge/"),
+            ("Ask two models at once in the arena", f"/p/{turn.project.slug}/arena/"),
+            ("Runs with their curves", f"/p/{turn.project.slug}/runs/"),
+            ("API", "/api/docs/"),
+        )
+        for what, path in pages:
+            self.console.print(f"{what}: {turn.page(path)}")
+        self.console.print("[dim]Served until Ctrl-C.[/]")
+
+
+def _slug(taste: str) -> str:
+    """Tastes must not mix in one project: another taste, another project."""
+    return "demo" if taste == Plan.taste else f"demo-{taste.rpartition('.')[2].replace('_', '-')}"[:50]
+
+
+def _name(slug: str) -> str:
+    return "Everyday questions" if slug == "demo" else f"Everyday questions ({slug.removeprefix('demo-')})"

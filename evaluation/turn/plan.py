@@ -1,0 +1,62 @@
+"""How large a turn is, and what its stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from annotate.models import LanguageModel, Project, User
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes that give a clear result within a quarter of an hour on two cores."""
+
+    model: str = "bundled"
+    taste: str = "annotate.simulation.tastes.addresses_the_reader"
+    annotators: int = 6
+    completions_per_prompt: int = 4
+    max_new_tokens: int = 64
+    ratings: int = 600
+    comparisons: int = 600
+    eval_completions_per_prompt: int = 2
+    battles: int = 360
+    sft: dict[str, Any] = field(default_factory=dict)
+    reward: dict[str, Any] = field(default_factory=dict)
+    ppo: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Turn:
+    """A turn under way: what is fixed, and the models that its stages have found or made so far."""
+
+    url: str
+    project: Project
+    researcher: User
+    plan: Plan
+    base: LanguageModel | None = None
+    sft: LanguageModel | None = None
+    reward: LanguageModel | None = None
+    ppo: LanguageModel | None = None
+
+    def page(self, path: str) -> str:
+        return f"{self.url}{path}"
+
+
+# report(done, total, note, ends_at): what a stage says of itself while it works
+Report = Callable[[int, int, str, datetime | None], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`carry_out` says in a few words what stands when it is over; `seconds` is what it took on two cores."""
+
+    title: str
+    carry_out: Callable[[Turn, Report], str]
+    seconds: int
+
+
+class TurnStopped(Exception):
+    """The turn cannot go on: why, and what to do about it, in words."""

@@ -1,0 +1,190 @@
+"""The stages of a turn, in order."""
+
+from __future__ import annotations
+
+from django.core.management import call_command
+
+from annotate.actions.language_models import enter_arena
+from annotate.models import Comparison, Judge, LanguageModel, Rating, Side
+from annotate.simulation import accounts, session
+from annotate.simulation.annotator import Annotator, taste_named
+from evaluation import leaderboard
+from training.bundled_model import NAME as BUNDLED_NAME
+
+from .plan import Report, Stage, Turn, TurnStopped
+from .runs import dataset, finished_run
+
+
+def import_model(turn: Turn, report: Report) -> str:
+    name = BUNDLED_NAME if turn.plan.model == "bundled" else f"{turn.project.slug} base"
+    turn.base = LanguageModel.objects.filter(name=name).first()
+    if turn.base is None:
+        report(0, 0, "converting its weights", None)
+        call_command("import_model", turn.plan.model, name=name, verbosity=0)
+        turn.base = LanguageModel.objects.get(name=name)
+    enter_arena(project=turn.project, model=turn.base)
+    size = f", {turn.base.parameters / 1e6:.0f} M parameters" if turn.base.parameters else ""
+    return f"{turn.base.name}{size}"
+
+
+def answer_train_prompts(turn: Turn, report: Report) -> str:
+    assert turn.base is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="sample",
+        name="base answers to judge",
+        parent=turn.base,
+        dataset=dataset(turn, "prompts", "train prompts"),
+        config={
+            "completions_per_prompt": turn.plan.completions_per_prompt,
+            "max_new_tokens": turn.plan.max_new_tokens,
+        },
+    )
+    return f"{run.completions.count()} answers"
+
+
+def judge_answers(turn: Turn, report: Report) -> str:
+    """Ratings and comparisons on the train side: what the models will learn from."""
+    ratings = _simulated(Rating, turn, Side.TRAIN).count()
+    comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
+    wanted = turn.plan.ratings + turn.plan.comparisons
+    report_so_far = ratings + comparisons
+    session.hold(
+        turn.url,
+        turn.project.slug,
+        _people(turn, seed=ratings + comparisons),
+        ratings=turn.plan.ratings - ratings,
+        comparisons=turn.plan.comparisons - comparisons,
+        on_progress=lambda judged: report(report_so_far + judged, wanted, "through the API", None),
+    )
+    ratings = _simulated(Rating, turn, Side.TRAIN).count()
+    comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
+    return f"{ratings} ratings, {comparisons} comparisons"
+
+
+def finetune(turn: Turn, report: Report) -> str:
+    assert turn.base is not None
+    examples = dataset(turn, "sft", "best-rated answers")
+    run = finished_run(
+        turn,
+        report,
+        kind="sft",
+        name=f"{turn.project.slug}-sft",
+        parent=turn.base,
+        dataset=examples,
+        config=turn.plan.sft,
+    )
+    turn.sft = run.output_model
+    return f"{run.output_model} on {_counts(examples.counts)}"
+
+
+def learn_reward(turn: Turn, report: Report) -> str:
+    """The SFT model is the trunk: PPO starts from it and can share it with its reward model."""
+    assert turn.sft is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="reward",
+        name=f"{turn.project.slug}-reward",
+        parent=turn.sft,
+        dataset=dataset(turn, "preferences", "judgements"),
+        config=turn.plan.reward,
+    )
+    turn.reward = run.output_model
+    accuracy = run.result.get("accuracy")
+    return f"{run.output_model}" + (f", {accuracy:.2f} right on held-out pairs" if accuracy is not None else "")
+
+
+def optimise(turn: Turn, report: Report) -> str:
+    assert turn.sft is not None and turn.reward is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="ppo",
+        name=f"{turn.project.slug}-ppo",
+        parent=turn.sft,
+        reward_model=turn.reward,
+        dataset=dataset(turn, "prompts", "train prompts"),
+        config=turn.plan.ppo,
+    )
+    turn.ppo = run.output_model
+    return str(run.output_model)
+
+
+def answer_eval_prompts(turn: Turn, report: Report) -> str:
+    prompts = dataset(turn, "prompts", "eval prompts", side="eval")
+    total = 0
+    for label, model in (("base", turn.base), ("SFT", turn.sft), ("PPO", turn.ppo)):
+        assert model is not None
+        enter_arena(project=turn.project, model=model)
+        run = finished_run(
+            turn,
+            lambda done, of, note, ends, label=label: report(done, of, f"{label}: {note}", ends),
+            kind="sample",
+            name=f"{label} answers for the arena",
+            parent=model,
+            dataset=prompts,
+            config={
+                "completions_per_prompt": turn.plan.eval_completions_per_prompt,
+                "max_new_tokens": turn.plan.max_new_tokens,
+            },
+        )
+        total += run.completions.count()
+    return f"{total} answers of three models to prompts that trained none"
+
+
+def hold_battles(turn: Turn, report: Report) -> str:
+    """Blind votes on the eval side. A vote that is held does not count, so more may be needed than planned."""
+    for _ in range(4):
+        counted = leaderboard.votes(turn.project, Judge.SIMULATION).count()
+        if counted >= turn.plan.battles:
+            break
+        session.hold(
+            turn.url,
+            turn.project.slug,
+            _people(turn, seed=counted),
+            battles=turn.plan.battles - counted,
+            on_progress=lambda judged, counted=counted: report(
+                counted + judged, turn.plan.battles, "through the API", None
+            ),
+        )
+    counted = leaderboard.votes(turn.project, Judge.SIMULATION).count()
+    if not counted:
+        page = turn.page(f"/p/{turn.project.slug}/arena/")
+        raise TurnStopped(f"No vote of the arena counted; see {page} for why, then start again.")
+    return f"{counted} votes"
+
+
+def rank(turn: Turn, report: Report) -> str:
+    board = leaderboard.current(project=turn.project, judge=Judge.SIMULATION)
+    best = LanguageModel.objects.get(pk=board.ratings["rows"][0]["model"])
+    return f"{best} leads"
+
+
+STAGES = (
+    Stage("A language model", import_model, 25),
+    Stage("It answers the train prompts", answer_train_prompts, 160),
+    Stage("Simulated annotators judge", judge_answers, 45),
+    Stage("Finetuning on the best-rated answers", finetune, 90),
+    Stage("A reward model learns from the judgements", learn_reward, 90),
+    Stage("PPO follows the reward", optimise, 330),
+    Stage("All three answer the eval prompts", answer_eval_prompts, 90),
+    Stage("Blind battles in the arena", hold_battles, 30),
+    Stage("The leaderboard", rank, 2),
+)
+
+
+def _simulated(table: type, turn: Turn, side: str):
+    return table.objects.counted().by(Judge.SIMULATION).on_side(side).filter(project=turn.project)
+
+
+def _people(turn: Turn, seed: int) -> list[tuple[session.Account, Annotator]]:
+    """`seed` differs when a turn is taken up again, or else everybody would repeat the same whims."""
+    taste = taste_named(turn.plan.taste)
+    people = accounts.simulated(turn.project, turn.plan.annotators)
+    return [(person, Annotator(taste, seed=seed * 100 + number)) for number, person in enumerate(people)]
+
+
+def _counts(counts: dict) -> str:
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if isinstance(n, int) and n)
