@@ -6,6 +6,7 @@ from .language_models import Contestant, LanguageModel
 from .people import Membership, Role, User
 from .projects import Guideline, Project
 from .prompts import Completion, Prompt, Side
+from .repeats import FirstAnswer
 
 __all__ = [
     "Assignment",
@@ -15,6 +16,7 @@ __all__ = [
     "Contestant",
     "Dataset",
     "Demonstration",
+    "FirstAnswer",
     "Flag",
     "Guideline",
     "Judge",
