@@ -1,0 +1,77 @@
+"""What every test gets: a data folder of its own, quick passwords, no hub, and a database as in real life.
+
+SQLite tests run on a file, not in memory: only there do several connections wait for each other as they do in the
+product. `DATABASE_URL` and `REDIS_URL` (see tests/servers.py) run the same tests on Postgres and Redis.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Playwright's synchronous API runs an event loop, and Django refuses the ORM while one is running in the thread.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+_DATABASE_FIXTURES = {"db", "transactional_db", "live_server", "client", "admin_client"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from django.conf import settings
+
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m database` chooses what is worth repeating on Postgres."""
+    for item in items:
+        uses_database = _DATABASE_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if uses_database or item.get_closest_marker("django_db"):
+            item.add_marker(pytest.mark.database)
+
+
+@pytest.fixture(autouse=True)
+def data_folder(settings, tmp_path: Path) -> Path:
+    """ASSAY_DATA of this test alone."""
+    folder = tmp_path / "assay-data"
+    settings.DATA_DIR = folder
+    settings.RUNS_DIR, settings.MODELS_DIR, settings.DATASETS_DIR = (
+        folder / "runs",
+        folder / "models",
+        folder / "datasets",
+    )
+    for path in (settings.RUNS_DIR, settings.MODELS_DIR, settings.DATASETS_DIR):
+        path.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from django.conf import settings
+
+    database = settings.DATABASES["default"]
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> None:
+    """Throttles count in the cache; one test's count must not stop another."""
+    from django.core.cache import cache
+
+    cache.clear()
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def missing(what: str, remedy: str) -> None:
+    """Skip for want of `what` on somebody's laptop; fail in CI, where nothing may be skipped silently."""
+    (pytest.fail if in_ci() else pytest.skip)(f"{what} is missing: {remedy}")
