@@ -1,3 +1,26 @@
-"""Pages of this app."""
+"""Pages of this app. Each group below belongs to one module in annotate/views."""
 
-urlpatterns: list = []
+from django.urls import path
+
+from annotate.views import arena, home, judge, models, projects
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("projects/new/", projects.new, name="new-project"),
+    path("p/<slug:slug>/", projects.project, name="project"),
+    path("p/<slug:slug>/settings/", projects.settings, name="project-settings"),
+    path("p/<slug:slug>/guidelines/", projects.guidelines, name="guidelines"),
+    path("p/<slug:slug>/members/", projects.members, name="members"),
+    path("p/<slug:slug>/judge/", judge.judge, name="judge"),
+    path("p/<slug:slug>/judge/skip/", judge.skip, name="judge-skip"),
+    path("p/<slug:slug>/judge/undo/", judge.undo, name="judge-undo"),
+    path("p/<slug:slug>/judge/again/", judge.again, name="judge-again"),
+    path("p/<slug:slug>/arena/", arena.arena, name="arena"),
+    path("p/<slug:slug>/arena/history/", arena.history, name="arena-history"),
+    path("p/<slug:slug>/arena/<uuid:token>/", arena.battle, name="arena-battle"),
+    path("p/<slug:slug>/arena/<uuid:token>/vote/", arena.vote, name="arena-vote"),
+    path("p/<slug:slug>/models/", models.models, name="models"),
+    path("p/<slug:slug>/models/<int:pk>/", models.arena_entry, name="arena-entry"),
+    path("models/<int:pk>/", models.model, name="model"),
+    path("models/<int:pk>/ask/", models.ask, name="model-ask"),
+]

@@ -1,0 +1,110 @@
+"""Which item a judge is asked about next. Reads only; `assignments` calls it while it holds the project's lock.
+
+The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
+project before anything is judged in depth. Ties are broken at random, else all judges would walk in one order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from annotate.models import Assignment, Completion, Project, Prompt, Side, User
+
+RATE, COMPARE = Assignment.Kind.RATE.value, Assignment.Kind.COMPARE.value
+FIRST_BATCH = 4  # prompts looked into at a time; doubled while they turn out to have nothing left
+
+
+@dataclass(frozen=True)
+class Item:
+    """A completion to rate, or two of one prompt to compare; ids in ascending order."""
+
+    prompt_id: int
+    completion_ids: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        kind = RATE if len(self.completion_ids) == 1 else COMPARE
+        return ":".join([kind, *map(str, self.completion_ids)])
+
+    def shown_to(self, user: User) -> tuple[int, ...]:
+        """In a random order that belongs to this assignment: the same however often it is asked for."""
+        order = list(self.completion_ids)
+        random.Random(f"{user.pk}:{self.key}").shuffle(order)
+        return tuple(order)
+
+
+def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
+    """Assignments that fill a place of their item: done, or in somebody's hands.
+
+    People and simulations each have places of their own: a simulation never uses up what a person could judge.
+    """
+    in_hand = Q(state=Assignment.State.OPEN, expires_at__gt=timezone.now())
+    return project.assignments.filter(
+        in_hand | Q(state=Assignment.State.SUBMITTED), user__is_simulated=is_simulated
+    ).order_by()
+
+
+def choose(*, project: Project, user: User, kind: str) -> Item | None:
+    """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before."""
+    prompts = _prompts_with_room(project, user, kind)
+    start, size = 0, FIRST_BATCH
+    while batch := prompts[start : start + size]:
+        for candidates in _free_items(project, user, kind, batch):
+            if candidates:
+                return candidates[0]
+        start, size = start + size, size * 2
+    return None
+
+
+def _prompts_with_room(project: Project, user: User, kind: str) -> list[int]:
+    """Ids of train-side prompts, least judged first. Eval-side votes rank models and come from the arena."""
+    prompts = Prompt.objects.filter(project=project, side=Side.TRAIN).order_by()
+    sizes = dict(prompts.annotate(n=Count("completions")).values_list("id", "n"))
+    of_kind = taken(project, is_simulated=user.is_simulated).filter(kind=kind)
+    judged = dict(of_kind.values_list("prompt").annotate(n=Count("id")))
+    mine = project.assignments.filter(user=user, kind=kind).order_by()
+    served = dict(mine.values_list("prompt").annotate(n=Count("id")))
+
+    order: list[tuple[float, float, int]] = []
+    for prompt, size in sizes.items():
+        items = size if kind == RATE else size * (size - 1) // 2
+        if judged.get(prompt, 0) < items * project.overlap and served.get(prompt, 0) < items:
+            order.append((judged.get(prompt, 0) / items, random.random(), prompt))
+    return [prompt for _, _, prompt in sorted(order)]
+
+
+def _free_items(project: Project, user: User, kind: str, prompts: list[int]) -> Iterator[list[Item]]:
+    """For each prompt in turn, the items that this user may have, best first."""
+    completions: dict[int, list[tuple[int, str]]] = {prompt: [] for prompt in prompts}
+    rows = Completion.objects.filter(prompt__in=prompts).order_by("id")
+    for pk, prompt, text in rows.values_list("id", "prompt_id", "text"):
+        completions[prompt].append((pk, text))
+    in_batch = Q(prompt__in=prompts, kind=kind)
+    places = taken(project, is_simulated=user.is_simulated).filter(in_batch)
+    judged = Counter(places.values_list("item", flat=True))
+    served = set(project.assignments.filter(in_batch, user=user).values_list("item", flat=True))
+
+    for prompt in prompts:
+        items = _items(prompt, completions[prompt], kind)
+        free = [item for item in items if judged[item.key] < project.overlap and item.key not in served]
+        seen = Counter(pk for item in items for pk in item.completion_ids for _ in range(judged[item.key]))
+        free.sort(key=lambda item: (judged[item.key], sum(seen[pk] for pk in item.completion_ids), random.random()))
+        yield free
+
+
+def _items(prompt: int, completions: list[tuple[int, str]], kind: str) -> list[Item]:
+    if kind == RATE:
+        return [Item(prompt, (pk,)) for pk, _ in completions]
+    # Two answers in the same words are not a pair: nobody could tell which is better.
+    return [
+        Item(prompt, (a, b))
+        for (a, text_a), (b, text_b) in combinations(completions, 2)
+        if text_a.strip() != text_b.strip()
+    ]

@@ -1,0 +1,187 @@
+"""A project's own page, its guidelines, its members and settings, and the form that starts a new one."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotate.actions import projects as actions
+from annotate.errors import Refused
+from annotate.models import Completion, Judge, Project, Role, Side, User
+from annotate.permissions import can
+from annotate.views.access import in_project, refused_page
+
+NUMBERS = {
+    "overlap": ("People per item", "How many people judge the same item."),
+    "assignment_minutes": ("Minutes per item", "After this an item in somebody's hands may go to someone else."),
+    "daily_goal": ("Goal per day", "Shown to each judge beside what they have done today."),
+    "eval_percent": ("Percent of prompts kept for ranking", "They train nothing, so that votes on them rank fairly."),
+}
+SWITCHES = {
+    "asks_ratings": "Ask for ratings of single answers",
+    "asks_comparisons": "Ask for comparisons of two answers",
+    "is_public": "Open to visitors without an account: they read its pages and vote in its arena",
+}
+
+
+@in_project("read")
+@require_safe
+def project(request: HttpRequest, project: Project) -> HttpResponse:
+    manages = can(request.user, "manage", project)
+    members = project.memberships.select_related("user").order_by("role", "user__username") if manages else []
+    context = {
+        "project": project,
+        "guideline": project.guideline,
+        "counts": _counts(project),
+        "can_judge": can(request.user, "judge", project),
+        "can_research": can(request.user, "research", project),
+        "manages": manages,
+        "members": members,
+        "roles": Role.choices,
+        **_form(_values(project)),
+    }
+    return render(request, "annotate/project.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    if not request.user.is_staff:
+        return refused_page(request, Refused(403, project="Only staff start projects; ask whoever runs this site."))
+    if request.method == "GET":
+        return render(request, "annotate/new_project.html", _form(_values(Project())))
+    try:
+        made = actions.create_project(
+            slug=request.POST.get("slug", "").strip(),
+            name=request.POST.get("name", ""),
+            by=request.user,
+            guidelines=request.POST.get("guidelines", ""),
+            **_settings(request),
+        )
+    except Refused as refused:
+        context = {**_form(request.POST.dict()), "errors": refused.errors}
+        return render(request, "annotate/new_project.html", context, status=refused.status)
+    messages.success(request, f"{made.name} stands. Add prompts and answers next, then people to judge them.")
+    return redirect("project", made.slug)
+
+
+@in_project("manage")
+@require_POST
+def settings(request: HttpRequest, project: Project) -> HttpResponse:
+    return _act(
+        request,
+        project,
+        "The settings are saved.",
+        lambda: actions.change_settings(
+            project=project, by=request.user, name=request.POST.get("name", ""), **_settings(request)
+        ),
+    )
+
+
+@in_project("read")
+@require_http_methods(["GET", "HEAD", "POST"])
+def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
+    """The guidelines and their earlier versions; managers revise them here."""
+    manages = can(request.user, "manage", project)
+    context = {"project": project, "manages": manages, "versions": project.guidelines.order_by("-version")}
+    context["guideline"] = _version(project, request.GET.get("version", ""))
+    context["text"] = context["guideline"].text if context["guideline"] else ""
+    if request.method != "POST":
+        return render(request, "annotate/guidelines.html", context)
+    text = request.POST.get("text", "").replace("\r\n", "\n")
+    try:
+        made = actions.revise_guidelines(project=project, text=text, by=request.user)
+    except Refused as refused:
+        context |= {"errors": refused.errors, "text": text}
+        return render(request, "annotate/guidelines.html", context, status=refused.status)
+    messages.success(request, f"Version {made.version} is in force; judges see it with their next item.")
+    return redirect("guidelines", project.slug)
+
+
+@in_project("manage")
+@require_POST
+def members(request: HttpRequest, project: Project) -> HttpResponse:
+    """Add a person, change their role, or remove them (role `remove`)."""
+    username, role = request.POST.get("username", "").strip(), request.POST.get("role", "")
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        missing = f"Nobody here is called {username!r}; check the spelling, or have staff make the account first."
+        return refused_page(request, Refused(username=missing), project=project)
+    if role == "remove":
+        return _act(
+            request,
+            project,
+            f"{user} is no longer a member; what they said stays.",
+            lambda: actions.remove_member(project=project, user=user, by=request.user),
+        )
+    return _act(
+        request,
+        project,
+        f"{user} is {role} in {project.name}.",
+        lambda: actions.add_member(project=project, user=user, role=role, by=request.user),
+    )
+
+
+def _act(request: HttpRequest, project: Project, done: str, action) -> HttpResponse:
+    try:
+        action()
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, done)
+    return redirect("project", project.slug)
+
+
+def _version(project: Project, wanted: str):
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 9:
+        return project.guidelines.filter(version=int(wanted)).first() or project.guideline
+    return project.guideline
+
+
+def _settings(request: HttpRequest) -> dict:
+    """Numbers as the text that was typed: the model's own validation says what is wrong with it."""
+    return {
+        "description": request.POST.get("description", "").strip(),
+        **{name: request.POST.get(name, "") for name in NUMBERS},
+        **{name: request.POST.get(name) == "on" for name in SWITCHES},
+    }
+
+
+def _values(project: Project) -> dict:
+    names = ("slug", "name", "description", *NUMBERS, *SWITCHES)
+    return {name: getattr(project, name) for name in names}
+
+
+def _form(values: dict) -> dict:
+    return {
+        "values": values,
+        "numbers": [(name, label, note, values.get(name, "")) for name, (label, note) in NUMBERS.items()],
+        "switches": [(name, label, values.get(name)) for name, label in SWITCHES.items()],
+    }
+
+
+def _counts(project: Project) -> dict:
+    """Figures of the page's table; people and simulations are never added up."""
+    prompts = dict(project.prompts.values_list("side").annotate(n=Count("id")).order_by())
+    answers = Completion.objects.filter(prompt__project=project)
+    sides = answers.aggregate(
+        train=Count("id", filter=Q(prompt__side=Side.TRAIN)), eval=Count("id", filter=Q(prompt__side=Side.EVAL))
+    )
+    feedback = []
+    for label, rows in (
+        ("Ratings", project.ratings),
+        ("Comparisons", project.comparisons),
+        ("Written answers", project.demonstrations),
+    ):
+        by = dict(rows.counted().values_list("judge").annotate(n=Count("id")).order_by())
+        feedback.append((label, by.get(Judge.PERSON, 0), by.get(Judge.SIMULATION, 0)))
+    return {
+        "train": (prompts.get(Side.TRAIN, 0), sides["train"]),
+        "eval": (prompts.get(Side.EVAL, 0), sides["eval"]),
+        "feedback": feedback,
+        "prompts": sum(prompts.values()),
+        "completions": sides["train"] + sides["eval"],
+    }
