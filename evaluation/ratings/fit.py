@@ -1,0 +1,209 @@
+"""The Bradley-Terry fit: Newton on counts, a sandwich covariance, intervals of ratings and of differences.
+
+With p_ij = σ(r_i − r_j), y = 1 for a win and ½ for a tie, it minimises −Σ [y·log p + (1−y)·log(1−p)]. The covariance
+is H⁻¹GH⁻¹ (White, 1982), since a tie is not a draw of a coin: G sums the squared scores that were seen. Published
+numbers are 1000 + 400/ln 10 · r, centred so that the mean of the compared models is 1000.
+
+Where the votes alone give no finite answer, and only there, half a win is added each way (the Jeffreys prior of one
+pair's log-odds; Firth, 1993), and `is_penalised` says so:
+- pairs across which every win goes one way (an unbeaten model would be rated infinite);
+- pairs without a decisive vote that alone join two models get it in G (their interval would have no width).
+Models that no chain of votes joins are in different `group`s: between these nothing can be said, and nothing is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .graph import groups, strong_groups
+from .tally import Tally
+
+CENTRE, SCALE = 1000.0, 400.0 / math.log(10.0)
+Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
+HALF_WIN = 0.5
+
+
+class NotConverged(ArithmeticError):
+    """Newton's method did not reach the maximum; no rating is better than a wrong one."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One model's rating less another's, with its 95 % interval from their joint covariance."""
+
+    value: float
+    lower: float
+    upper: float
+
+    @property
+    def verdict(self) -> str:
+        if self.lower > 0:
+            return "better"
+        return "worse" if self.upper < 0 else "undecided"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Ratings of `tally.models`, on the published scale; `covariance` (M, M) is on it too, NaN across groups."""
+
+    tally: Tally
+    rating: np.ndarray
+    covariance: np.ndarray
+    group: np.ndarray
+    is_penalised: np.ndarray
+
+    @property
+    def models(self) -> tuple[Hashable, ...]:
+        return self.tally.models
+
+    @property
+    def lower(self) -> np.ndarray:
+        return self.rating - Z95 * self.standard_error
+
+    @property
+    def upper(self) -> np.ndarray:
+        return self.rating + Z95 * self.standard_error
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        return np.sqrt(np.diagonal(self.covariance))
+
+    def difference(self, i: int, j: int) -> Difference | None:
+        """Model i less model j; None when no chain of votes joins them."""
+        if self.group[i] != self.group[j]:
+            return None
+        value, error = self.rating[i] - self.rating[j], self._difference_error()[i, j]
+        return Difference(float(value), float(value - Z95 * error), float(value + Z95 * error))
+
+    def ranks(self) -> np.ndarray:
+        """(M, 2): best and worst rank in its group that the votes allow each model.
+
+        One more than the models that are better beyond doubt, and than those that are not worse beyond doubt: by the
+        intervals of differences, since two models' own intervals may overlap although their difference is decided.
+        """
+        error = self._difference_error()
+        gap = self.rating[None, :] - self.rating[:, None]  # column less row
+        same = self.group[:, None] == self.group[None, :]
+        better = same & (gap - Z95 * error > 0)
+        not_worse = same & ~(gap + Z95 * error < 0) & ~np.eye(len(gap), dtype=bool)
+        return np.stack([1 + better.sum(axis=1), 1 + not_worse.sum(axis=1)], axis=1)
+
+    def more_votes(self, i: int, j: int) -> int | None:
+        """About how many more battles of i against j until their difference is decided, if it stays as it is.
+
+        Each such battle adds h²/g to the information about the difference, with h = p(1−p) and g = h − ties/4 the
+        expected squared score at the share of ties seen so far (h/4 at least). 0 when it is decided already, None
+        when there is no difference at all or no chain of votes joins the two.
+        """
+        now = self.difference(i, j)
+        if now is None or now.value == 0:
+            return None
+        if now.verdict != "undecided":
+            return 0
+        p = 1 / (1 + math.exp(-now.value / SCALE))
+        ties = float(self.tally.ties.sum() / 2 / self.tally.votes)
+        h = p * (1 - p)
+        g = max(h - ties / 4, h / 4)
+        needed = (Z95 / (now.value / SCALE)) ** 2
+        known = (Z95 * SCALE / (now.upper - now.value)) ** 2
+        return math.ceil((needed - known) * g / h**2)
+
+    def _difference_error(self) -> np.ndarray:
+        variance = np.diagonal(self.covariance)
+        squared = variance[:, None] + variance[None, :] - 2 * self.covariance
+        return np.sqrt(np.maximum(squared, 0))  # NaN across groups: compares as neither better nor worse
+
+
+def fit(tally: Tally) -> Fit:
+    """Ratings with their covariance. Raises ValueError without models, NotConverged when Newton fails."""
+    if not tally.models:
+        raise ValueError("there is nothing to rate: tally at least one vote.")
+    wins, ties = tally.wins, tally.ties
+    added = half_wins(wins + ties / 2)
+    log_odds, group = solve_groups(wins + ties / 2 + added, np.zeros(len(wins)))
+    covariance = np.full(wins.shape, np.nan)
+    for number in range(group.max() + 1):
+        members = np.flatnonzero(group == number)
+        block = np.ix_(members, members)
+        covariance[block] = _sandwich(log_odds[members], (wins + added)[block], ties[block])
+    penalised = (added + _tie_bridges(wins, ties)).any(axis=1)
+    return Fit(tally, CENTRE + SCALE * log_odds, SCALE**2 * covariance, group, penalised)
+
+
+def half_wins(scores: np.ndarray) -> np.ndarray:
+    """Half a win each way for the pairs that keep a group from being strongly connected, else 0."""
+    strong = strong_groups(scores > 0)
+    return HALF_WIN * ((scores + scores.T > 0) & (strong[:, None] != strong[None, :]))
+
+
+def solve_groups(scores: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) log-odds, each group centred on its own, and (M,) group numbers."""
+    group, log_odds = groups(scores > 0), np.zeros(len(scores))
+    for number in range(group.max() + 1):
+        members = np.flatnonzero(group == number)
+        log_odds[members] = solve(scores[np.ix_(members, members)], start[members])
+    return log_odds, group
+
+
+def solve(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, steps: int = 100) -> np.ndarray:
+    """(M,) centred log-odds from `scores` (M, M), wins with ties as half, of one strongly connected group."""
+    size = len(scores)
+    played = scores + scores.T
+    log_odds = start - start.mean()
+    loss = _loss(scores, log_odds)
+    for _ in range(steps):
+        chance = _sigmoid(log_odds[:, None] - log_odds[None, :])
+        gradient = (scores - played * chance).sum(axis=1)
+        if np.abs(gradient).max(initial=0) <= tolerance * max(1.0, played.sum()):
+            return log_odds
+        step = np.linalg.solve(_curvature(played, chance) + 1 / size, gradient)
+        log_odds, loss = _descend(scores, log_odds, loss, step)
+    raise NotConverged(f"the fit of {size} models did not converge in {steps} Newton steps.")
+
+
+def _descend(scores: np.ndarray, log_odds: np.ndarray, loss: float, step: np.ndarray) -> tuple[np.ndarray, float]:
+    """A Newton step, halved until it does not climb: far from the maximum a full one can overshoot."""
+    slack = 1e-12 * max(1.0, abs(loss))
+    for _ in range(60):
+        trial = log_odds + step
+        if (lower := _loss(scores, trial)) <= loss + slack:
+            return trial - trial.mean(), lower
+        step = step / 2
+    raise NotConverged("no step along Newton's direction lowers the loss.")
+
+
+def _loss(scores: np.ndarray, log_odds: np.ndarray) -> float:
+    return float((scores * np.logaddexp(0, log_odds[None, :] - log_odds[:, None])).sum())
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(x / 2))  # never overflows
+
+
+def _curvature(played: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """The Hessian H: a graph's Laplacian with n·p(1−p) on the edges, singular along the constant."""
+    return _laplacian(played * chance * (1 - chance))
+
+
+def _laplacian(weights: np.ndarray) -> np.ndarray:
+    return np.diag(weights.sum(axis=1)) - weights
+
+
+def _sandwich(log_odds: np.ndarray, wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """H⁺GH⁺ of the centred ratings. Adding 11ᵀ/M makes H regular; G is zero along the constant, so nothing changes."""
+    chance = _sigmoid(log_odds[:, None] - log_odds[None, :])
+    hessian = _curvature(wins + wins.T + ties, chance)
+    decided = wins + _tie_bridges(wins, ties)
+    squared = decided * (1 - chance) ** 2 + decided.T * chance**2 + ties * (0.5 - chance) ** 2
+    inverse = np.linalg.inv(hessian + 1 / len(log_odds))
+    return inverse @ _laplacian(squared) @ inverse
+
+
+def _tie_bridges(wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """Half a win each way for pairs of ties alone that join models which no decisive vote joins, else 0."""
+    decisive = groups(wins + wins.T > 0)
+    return HALF_WIN * ((ties > 0) & (decisive[:, None] != decisive[None, :]))
