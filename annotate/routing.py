@@ -1,3 +1,9 @@
 """Live pages of this app."""
 
-websocket_urlpatterns: list = []
+from django.urls import path
+
+from annotate.consumers import BattleConsumer
+
+websocket_urlpatterns: list = [
+    path("ws/arena/<uuid:token>/", BattleConsumer.as_asgi(), name="arena-live"),
+]

@@ -18,6 +18,8 @@ class Battle(models.Model):
     user = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="battles")
     visitor = models.CharField(max_length=64, blank=True)
     is_drawn = models.BooleanField(default=False, help_text="The prompt was drawn from the project, not asked.")
+    claim = models.UUIDField(null=True, blank=True, editable=False, help_text="Who writes the answers just now.")
+    claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

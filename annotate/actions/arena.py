@@ -1,0 +1,176 @@
+"""Battles in the arena: start one, vote in it, and say what the vote counts for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from annotate.actions import pairing
+from annotate.actions.prompts import add_prompt
+from annotate.errors import Refused
+from annotate.models import Battle, Comparison, Judge, Project, Prompt, Side, Status, User, Winner
+
+LONGEST_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Whether a vote moves the ranking, and why, in words for whoever cast it."""
+
+    ranks: bool
+    words: str
+
+
+def start_battle(
+    *, project: Project, visitor: str, user: User | None = None, text: str | None = None, drawn: bool = False
+) -> Battle:
+    """Two models of the arena on what was asked, or on a drawn prompt. Its answers may have to be written yet."""
+    if not (visitor or user):
+        raise Refused(403, visitor="A battle belongs to somebody: sign in, or allow this site its session cookie.")
+    if drawn == (text is not None):
+        raise Refused(400, text="Either ask something or draw a prompt, and not both.")
+    if text is not None:
+        _check_question(text)
+    with transaction.atomic():
+        pair = pairing.choose_pair(project)
+        if drawn:
+            draw = pairing.draw(project, pair, battles_of(project=project, visitor=visitor, user=user))
+        else:
+            draw = pairing.Draw(_ask(project, str(text), user), None)
+        completion_a, completion_b = draw.completions or (None, None)
+        return Battle.objects.create(
+            project=project,
+            prompt=draw.prompt,
+            model_a=pair[0],
+            model_b=pair[1],
+            completion_a=completion_a,
+            completion_b=completion_b,
+            user=user,
+            visitor=visitor,
+            is_drawn=drawn,
+        )
+
+
+def battles_of(*, project: Project, visitor: str, user: User | None) -> QuerySet[Battle]:
+    """The battles that this person has started here."""
+    mine = Q(user=user) if user else Q(user=None, visitor=visitor)
+    return Battle.objects.filter(mine, project=project) if user or visitor else Battle.objects.none()
+
+
+def belongs_to(battle: Battle, *, visitor: str, user: User | None) -> bool:
+    """Only whoever started a battle sees it and votes in it."""
+    if battle.user_id is not None:
+        return user is not None and battle.user_id == user.pk
+    return bool(visitor) and battle.visitor == visitor
+
+
+def vote(
+    *,
+    battle: Battle,
+    winner: str,
+    visitor: str,
+    user: User | None = None,
+    seconds: float | None = None,
+    comment: str = "",
+    idempotency_key: str | None = None,
+) -> Comparison:
+    """Once per battle; the same idempotency key gets the first answer again."""
+    if not belongs_to(battle, visitor=visitor, user=user):
+        raise Refused(403, battle="Somebody else started this battle; start one of your own.")
+    if winner not in Winner.values:
+        raise Refused(400, winner=f"{winner!r} is not one of {', '.join(Winner.values)}.")
+    battle.refresh_from_db()
+    if not battle.is_ready:
+        raise Refused(409, battle="Both answers must stand before a vote; wait for them, or try them again.")
+    if cast := _already_cast(battle, idempotency_key):
+        return cast
+    comparison = _comparison(battle, winner, visitor, user, seconds, comment, idempotency_key)
+    try:
+        with transaction.atomic():
+            comparison.save()
+    except IntegrityError:  # another request came first: between the look and the write
+        if cast := _already_cast(battle, idempotency_key):
+            return cast
+        raise
+    return comparison
+
+
+def counting(comparison: Comparison) -> Counting:
+    """What a vote counts for. The wall: what may train does not rank."""
+    if comparison.status != Status.COUNTED:
+        why = f": {comparison.status_reason}" if comparison.status_reason else ""
+        return Counting(False, f"Not counted: this vote is {comparison.status}{why}.")
+    if comparison.prompt.side == Side.TRAIN:
+        return Counting(
+            False,
+            "Counted for training, not for the ranking: this prompt is on the training side, and what a model "
+            "may learn from must not rank it.",
+        )
+    if comparison.judge == Judge.SIMULATION:
+        return Counting(True, "Counted for the ranking by simulated judges, which is kept apart from people's.")
+    return Counting(True, "Counted for the ranking.")
+
+
+def _check_question(text: str) -> None:
+    if not text.strip():
+        raise Refused(400, text="Ask something: the question is empty.")
+    if len(text) > settings.MAX_PROMPT_CHARACTERS:
+        raise Refused(
+            413,
+            text=f"A question may have {settings.MAX_PROMPT_CHARACTERS:,} characters and this has {len(text):,}; "
+            "shorten it.",
+        )
+
+
+def _ask(project: Project, text: str, user: User | None) -> Prompt:
+    try:
+        messages = [{"role": "user", "content": text.strip()}]
+        return add_prompt(project=project, messages=messages, source=pairing.ARENA, by=user)
+    except Refused as refused:  # the person gave a text and knows nothing of messages
+        raise Refused(refused.status, text=" ".join(refused.errors.values())) from refused
+
+
+def _already_cast(battle: Battle, key: str | None) -> Comparison | None:
+    """The vote that this very request has cast before. 409 when another one stands in its way."""
+    if key and (cast := Comparison.objects.filter(idempotency_key=key).first()):
+        if cast.battle_id == battle.pk:
+            return cast
+        raise Refused(409, idempotency_key="This key was used for another vote; make a new one.")
+    if Comparison.objects.filter(battle=battle).exists():
+        raise Refused(409, battle="You have voted in this battle already; start another one.")
+    return None
+
+
+def _comparison(
+    battle: Battle,
+    winner: str,
+    visitor: str,
+    user: User | None,
+    seconds: float | None,
+    comment: str,
+    idempotency_key: str | None,
+) -> Comparison:
+    assert battle.completion_a and battle.completion_b
+    guideline = battle.project.guideline
+    shown_at = max(battle.created_at, battle.completion_a.created_at, battle.completion_b.created_at)
+    taken = (timezone.now() - shown_at).total_seconds() if seconds is None else seconds
+    return Comparison(
+        project=battle.project,
+        prompt=battle.prompt,
+        battle=battle,
+        completion_a=battle.completion_a,
+        completion_b=battle.completion_b,
+        winner=winner,
+        author=user,
+        visitor=visitor,
+        judge=Judge.SIMULATION if user and user.is_simulated else Judge.PERSON,
+        source=pairing.ARENA,
+        seconds=min(max(taken, 0.0), LONGEST_SECONDS),
+        guideline_version=guideline.version if guideline else None,
+        idempotency_key=idempotency_key or None,
+        comment=comment.strip(),
+    )

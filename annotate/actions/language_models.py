@@ -1,0 +1,102 @@
+"""Models enter the registry, and a project's arena."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.errors import Refused
+from annotate.models import Contestant, LanguageModel, Project, User
+
+
+@transaction.atomic
+def register_model(
+    *,
+    name: str,
+    folder: str = "",
+    endpoint: str = "",
+    served_name: str = "",
+    kind: str = LanguageModel.Kind.POLICY,
+    parent: LanguageModel | None = None,
+    stage: str = "base",
+    licence: str = "",
+    origin: str = "",
+    parameters: int | None = None,
+    content_hash: str = "",
+    card: dict[str, Any] | None = None,
+    by: User | None = None,
+) -> LanguageModel:
+    """The model of that name. One that stands already with the same content is returned as it is; else 409."""
+    name, stage = name.strip(), stage.strip() or "base"
+    _check(name, folder, endpoint, served_name, kind, stage)
+    model = LanguageModel(
+        name=name,
+        folder=folder,
+        endpoint=endpoint,
+        served_name=served_name,
+        kind=kind,
+        parent=parent,
+        stage=stage,
+        licence=licence,
+        origin=origin,
+        parameters=parameters,
+        content_hash=content_hash,
+        card=card or {},
+        created_by=by,
+    )
+    standing = LanguageModel.objects.filter(name=name).first()
+    if standing is not None:
+        if _content(standing) == _content(model):
+            return standing
+        raise Refused(409, name=f"There is another model named {name}; choose another name.")
+    model.save()
+    return model
+
+
+@transaction.atomic
+def enter_arena(*, project: Project, model: LanguageModel) -> Contestant:
+    """The model takes part from now on. Entering twice changes nothing; one that has left comes back."""
+    if model.kind != LanguageModel.Kind.POLICY:
+        raise Refused(400, model=f"{model.name} is a reward model and answers nothing; choose a policy.")
+    if model.retired_at is not None:
+        raise Refused(409, model=f"{model.name} is retired ({model.retired_reason}); choose another model.")
+    contestant, _ = Contestant.objects.update_or_create(project=project, model=model, defaults={"left_at": None})
+    return contestant
+
+
+@transaction.atomic
+def leave_arena(*, project: Project, model: LanguageModel) -> None:
+    """No new battles for it here; those it has had stay and count."""
+    gone = Contestant.objects.filter(project=project, model=model, left_at=None).update(left_at=timezone.now())
+    if not gone:
+        raise Refused(409, model=f"{model.name} does not compete in {project.name}.")
+
+
+def _content(model: LanguageModel) -> tuple[str, str, str, str]:
+    """What makes two registrations the same model. Weights without a hash are told by their folder."""
+    weights = model.content_hash or model.folder
+    return (model.kind, weights, model.endpoint, model.served_name)
+
+
+def _check(name: str, folder: str, endpoint: str, served_name: str, kind: str, stage: str) -> None:
+    errors: dict[str, str] = {}
+    if not name or len(name) > 120:
+        errors["name"] = "Give a name of 1 to 120 characters."
+    if kind not in LanguageModel.Kind.values:
+        errors["kind"] = f"{kind!r} is not one of {', '.join(LanguageModel.Kind.values)}."
+    if len(stage) > 24:
+        errors["stage"] = "At most 24 characters, such as base, SFT or PPO."
+    if bool(folder) == bool(endpoint):
+        errors["folder"] = "Give either a folder with weights or an endpoint, and not both."
+    elif folder and not (settings.DATA_DIR / folder).is_dir():
+        errors["folder"] = f"There is no folder {folder} below ASSAY_DATA; import the model first."
+    if endpoint and (urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname):
+        errors["endpoint"] = "Give an address such as http://127.0.0.1:8000/v1."
+    if endpoint and not served_name:
+        errors["served_name"] = "Give the name under which the endpoint serves the model."
+    if errors:
+        raise Refused(400, **errors)

@@ -1,0 +1,92 @@
+"""Who meets whom in the arena, on what: the least-seen pair, sides by lot, and something to show at once."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from annotate.errors import Refused
+from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, Side
+
+ARENA = "arena"
+_lot = random.SystemRandom()  # nobody can foresee the sides
+Pair = tuple[LanguageModel, LanguageModel]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A prompt for a pair, with completions of both when they were sampled in bulk before."""
+
+    prompt: Prompt
+    completions: tuple[Completion, Completion] | None
+
+
+def contestants(project: Project) -> list[LanguageModel]:
+    """Who can be met in the arena now: entered, not left, not retired."""
+    models = LanguageModel.objects.available().policies()
+    return list(models.filter(contests__project=project, contests__left_at=None).order_by("pk"))
+
+
+def choose_pair(project: Project) -> Pair:
+    """Two models that have met least often, in random order: A first. 409 when there are fewer than two."""
+    models = contestants(project)
+    if len(models) < 2:
+        raise Refused(
+            409, arena=f"A battle needs two models, and {project.name} has {len(models)}: enter another on Models."
+        )
+    met = _meetings(project)
+    pairs = [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]]
+    least = min(met[frozenset((a.pk, b.pk))] for a, b in pairs)
+    a, b = _lot.choice([(a, b) for a, b in pairs if met[frozenset((a.pk, b.pk))] == least])
+    return (a, b) if _lot.random() < 0.5 else (b, a)
+
+
+def draw(project: Project, pair: Pair, mine: QuerySet[Battle]) -> Draw:
+    """An eval-side prompt, so that the vote can rank. `mine` are the battles this person has had.
+
+    Prompts that both models have answered in bulk come first; among those, the ones this person has not had with
+    this pair, then the ones voted on least, then by lot.
+    """
+    prompts = Prompt.objects.filter(project=project, side=Side.EVAL)
+    answered = prompts.filter(*(Exists(_in_bulk(model).filter(prompt=OuterRef("pk"))) for model in pair))
+    of_pair = Q(battles__model_a__in=pair, battles__model_b__in=pair)
+    prompt = (
+        answered.annotate(
+            had=Count("battles", of_pair & Q(battles__in=mine), distinct=True),
+            votes=Count("battles", of_pair & Q(battles__comparison__isnull=False), distinct=True),
+        )
+        .order_by("had", "votes", "?")
+        .first()
+    )
+    if prompt is not None:
+        return Draw(prompt, _choose_completions(prompt, pair, mine))
+    prompt = prompts.annotate(had=Count("battles", Q(battles__in=mine), distinct=True)).order_by("had", "?").first()
+    if prompt is None:
+        raise Refused(409, drawn=f"{project.name} has no prompt on its eval side to draw; ask something yourself.")
+    return Draw(prompt, None)
+
+
+def _meetings(project: Project) -> Counter[frozenset[int]]:
+    """How often each two models have been shown together."""
+    shown = Battle.objects.filter(project=project, completion_a__isnull=False, completion_b__isnull=False)
+    met: Counter[frozenset[int]] = Counter()
+    for a, b, n in shown.order_by().values_list("model_a", "model_b").annotate(n=Count("pk")):
+        met[frozenset((a, b))] += n
+    return met
+
+
+def _in_bulk(model: LanguageModel) -> QuerySet[Completion]:
+    return Completion.objects.filter(model=model).exclude(source=ARENA)
+
+
+def _choose_completions(prompt: Prompt, pair: Pair, mine: QuerySet[Battle]) -> tuple[Completion, Completion]:
+    """By lot: two that were sampled alike, so that neither had more room, and that this person has not had."""
+    a_s, b_s = (list(_in_bulk(model).filter(prompt=prompt)) for model in pair)
+    had = {frozenset(ids) for ids in mine.filter(prompt=prompt).values_list("completion_a", "completion_b")}
+    couples = [(a, b) for a in a_s for b in b_s]
+    couples = [c for c in couples if c[0].sampling == c[1].sampling] or couples
+    couples = [c for c in couples if frozenset((c[0].pk, c[1].pk)) not in had] or couples
+    return _lot.choice(couples)

@@ -1,0 +1,247 @@
+"""The model server, seen through the OpenAI protocol alone: `transformers serve`, vLLM, or somebody else's endpoint.
+
+Everything that can go wrong becomes one ModelServerError in words. The words never name a model, a folder or an
+address, because an arena visitor may read them before the vote; what the server said is in `detail`, for logs and
+researchers. A seed is sent with every request, but `transformers serve` draws from one generator for all requests:
+it repeats an answer only when nothing else is being written at the same time.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from django.conf import settings
+
+from annotate.models import LanguageModel
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some text of an answer. The last piece carries why it ended and, if the server counts them, its tokens."""
+
+    text: str = ""
+    finish_reason: str = ""
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    text: str
+    finish_reason: str
+    tokens: int | None
+
+
+class ModelServerError(Exception):
+    """`what` happened and the `remedy`, fit for anyone to read; `detail` is what the server said."""
+
+    def __init__(self, what: str, remedy: str, detail: str = "") -> None:
+        super().__init__(f"{what} {remedy}")
+        self.what, self.remedy, self.detail = what, remedy, detail
+
+
+async def stream_chat(
+    model: LanguageModel,
+    messages: Messages,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None = None,
+) -> AsyncIterator[Piece]:
+    """The model's answer as it is written. Closing the iterator closes the request, and the server stops."""
+    body = _body(model, messages, max_new_tokens, temperature, top_p, seed) | {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    try:
+        async with (
+            httpx.AsyncClient(**_client_options(model.server_url)) as client,
+            client.stream("POST", "chat/completions", json=body) as response,
+        ):
+            if response.status_code != 200:
+                await response.aread()
+                raise _refusal(response)
+            async for piece in _pieces(response):
+                yield piece
+    except httpx.HTTPError as error:
+        raise _in_words(error) from error
+
+
+def complete_chat(
+    model: LanguageModel,
+    messages: Messages,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None = None,
+) -> Reply:
+    """The whole answer at once, for callers that do not stream."""
+    body = _body(model, messages, max_new_tokens, temperature, top_p, seed)
+    answer = _request(model.server_url, "POST", "chat/completions", json=body)
+    try:
+        choice = answer["choices"][0]
+        tokens = (answer.get("usage") or {}).get("completion_tokens")
+        return Reply(choice["message"].get("content") or "", choice.get("finish_reason") or "", tokens)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _not_understood(json.dumps(answer)) from error
+
+
+def served_models(url: str) -> list[str]:
+    """The names that the server at `url` lists."""
+    answer = _request(url, "GET", "models")
+    try:
+        return [entry["id"] for entry in answer["data"]]
+    except (KeyError, TypeError) as error:
+        raise _not_understood(json.dumps(answer)) from error
+
+
+def _body(
+    model: LanguageModel, messages: Messages, max_new_tokens: int, temperature: float, top_p: float, seed: int | None
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model.server_name,
+        "messages": messages,
+        "max_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+    }
+    return body if seed is None else body | {"seed": seed}
+
+
+def _request(url: str, method: str, path: str, **options: Any) -> Any:
+    try:
+        with httpx.Client(**_client_options(url)) as client:
+            response = client.request(method, path, **options)
+            if response.status_code != 200:
+                raise _refusal(response)
+            return response.json()
+    except httpx.HTTPError as error:
+        raise _in_words(error) from error
+    except ValueError as error:
+        raise _not_understood(response.text) from error
+
+
+def _client_options(url: str) -> dict[str, Any]:
+    """Reading may take long: the server loads a model when it is first asked for it."""
+    return {
+        "base_url": url,
+        "timeout": httpx.Timeout(10, connect=5, read=settings.MODEL_SERVER_TIMEOUT),
+        "verify": _tls(),
+        "trust_env": not _is_this_machine(url),  # a proxy from the environment cannot reach our own server
+    }
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Once per process: reading the certificates takes longer than a request."""
+    return ssl.create_default_context()
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
+    finish_reason, tokens = "", None
+    async for event in _events(response):
+        if event.get("error"):
+            raise ModelServerError(
+                "The model server failed while it wrote this answer.", "Try again.", str(event["error"])
+            )
+        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+        for choice in (event.get("choices") or [])[:1]:
+            finish_reason = choice.get("finish_reason") or finish_reason
+            if text := (choice.get("delta") or {}).get("content"):
+                yield Piece(text)
+    if not finish_reason:
+        raise _broke_off("The stream ended without a finish_reason.")
+    yield Piece(finish_reason=finish_reason, tokens=tokens)
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The JSON objects of a server-sent event stream.
+
+    Split at newlines only: httpx's own line reader also splits at U+2028 and U+0085, which answers may contain.
+    """
+    buffer = b""
+    async for chunk in response.aiter_bytes():
+        *lines, buffer = (buffer + chunk).split(b"\n")
+        for line in lines:
+            data = line.strip().removeprefix(b"data:").strip()
+            if not line.startswith(b"data:") or data in (b"", b"[DONE]"):
+                continue
+            try:
+                event = json.loads(data)
+            except ValueError as error:
+                raise _not_understood(data.decode(errors="replace")) from error
+            if not isinstance(event, dict):
+                raise _not_understood(data.decode(errors="replace"))
+            yield event
+
+
+def _in_words(error: httpx.HTTPError) -> ModelServerError:
+    detail = f"{type(error).__name__}: {error}"
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return ModelServerError(
+            "The model server cannot be reached.",
+            "It may still be starting: try again in a minute. Whoever runs this site starts it with script/server.",
+            detail,
+        )
+    if isinstance(error, httpx.TimeoutException):
+        return ModelServerError(
+            f"The model server sent nothing for {settings.MODEL_SERVER_TIMEOUT:g} seconds.",
+            "It may be busy: try again in a while.",
+            detail,
+        )
+    return _broke_off(detail)
+
+
+def _broke_off(detail: str) -> ModelServerError:
+    return ModelServerError(
+        "The connection to the model server broke off in the middle of this answer.", "Try again.", detail
+    )
+
+
+def _not_understood(detail: str) -> ModelServerError:
+    return ModelServerError(
+        "The model server sent something that is not the OpenAI protocol.",
+        "Check that the address is that of an OpenAI-compatible server and ends with /v1.",
+        detail[:500],
+    )
+
+
+def _refusal(response: httpx.Response) -> ModelServerError:
+    code = response.status_code
+    detail = f"HTTP {code}: {response.text[:500]}"
+    if code in (401, 403):
+        return ModelServerError("The model server did not let us in.", "Its key or its rules must be changed.", detail)
+    if code == 404:
+        return ModelServerError(
+            "The model server does not know this model, or has no such address.",
+            "Check the endpoint, which ends with /v1, and the served name.",
+            detail,
+        )
+    if code in (429, 503):
+        return ModelServerError("The model server has too much to do just now.", "Try again in a while.", detail)
+    if code < 500:
+        return ModelServerError(
+            f"The model server refused the question (HTTP {code}).", "Ask something shorter, or try again.", detail
+        )
+    return ModelServerError(
+        f"The model server failed at this answer (HTTP {code}).", "Try again; if it stays so, its log says why.", detail
+    )

@@ -1,0 +1,142 @@
+"""The registry: a project's models, and one model with what it came from and what came of it."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from annotate import model_server
+from annotate.actions import language_models as actions
+from annotate.errors import Refused
+from annotate.live_battles import SAMPLING
+from annotate.models import Contestant, LanguageModel, Project
+from annotate.permissions import can
+from annotate.views.access import in_project, refused_page
+
+
+@require_GET
+@in_project()
+def models(request: HttpRequest, project: Project) -> HttpResponse:
+    """Policies and reward models of this project; for researchers also the others that could enter."""
+    mine = _of_project(project)
+    can_research = can(request.user, "research", project)
+    policies = mine.policies().select_related("parent", "made_by")
+    entered = set(project.contestants.filter(left_at=None).values_list("model", flat=True))
+    context = {
+        "project": project,
+        "section": "models",
+        "policies": [(m, _millions(m.parameters), m.pk in entered) for m in policies],
+        "reward_models": mine.reward_models().select_related("parent", "made_by"),
+        "others": LanguageModel.objects.available().policies().exclude(pk__in=mine) if can_research else [],
+        "can_research": can_research,
+    }
+    return render(request, "annotate/models.html", context)
+
+
+@require_GET
+def model(request: HttpRequest, pk: int) -> HttpResponse:
+    """One model: facts, lineage both ways, evaluations, and for researchers a playground."""
+    model, project = _readable(request, pk)
+    return render(request, "annotate/model.html", _context(request, model, project))
+
+
+@require_POST
+def ask(request: HttpRequest, pk: int) -> HttpResponse:
+    """The playground: one question to this model by name. Nothing of it is kept."""
+    model, project = _readable(request, pk)
+    if not can(request.user, "research", project):
+        return refused_page(request, Refused(403, project="This needs the role of researcher or manager."))
+    text = request.POST.get("text", "").strip()
+    context = _context(request, model, project) | {"text": text}
+    try:
+        context["reply"] = _ask(model, text)
+        status = 200
+    except Refused as refused:
+        context["errors"], status = refused.errors, refused.status
+    except model_server.ModelServerError as error:
+        context["server_error"], status = error, 502
+    if request.htmx:  # htmx shows only what succeeded; the words say what did not
+        return render(request, "annotate/model.html#reply", context)
+    return render(request, "annotate/model.html", context, status=status)
+
+
+@require_POST
+@in_project("research")
+def arena_entry(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
+    """Enter the model into the project's arena, or take it out; its battles stay."""
+    model = get_object_or_404(LanguageModel, pk=pk)
+    try:
+        if request.POST.get("do") == "leave":
+            actions.leave_arena(project=project, model=model)
+        else:
+            actions.enter_arena(project=project, model=model)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    return redirect("models", project.slug)
+
+
+def _millions(parameters: int | None) -> str:
+    """135 M, 1.7 B: as people say it."""
+    if not parameters:
+        return ""
+    return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.3g} M"
+
+
+def _of_project(project: Project) -> QuerySet[LanguageModel]:
+    """Models that compete here, were made here, or were used by a run here."""
+    return LanguageModel.objects.filter(
+        Q(contests__project=project)
+        | Q(made_by__project=project)
+        | Q(runs__project=project)
+        | Q(rewarded_runs__project=project)
+    ).distinct()
+
+
+def _readable(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
+    """The model, and a project of it that this person may read. Of other models nothing is told."""
+    related = ("parent", "made_by__dataset", "made_by__reward_model", "made_by__project", "created_by")
+    model = LanguageModel.objects.select_related(*related).filter(pk=pk).first()
+    for project in Project.objects.order_by("-is_public", "pk") if model else ():
+        if _of_project(project).filter(pk=pk).exists() and can(request.user, "read", project):
+            return model, project
+    raise Http404("There is no such model in a project that you may read.")
+
+
+def _context(request: HttpRequest, model: LanguageModel, project: Project) -> dict[str, object]:
+    made_by = getattr(model, "made_by", None)
+    can_research = can(request.user, "research", project)
+    evaluations = model.evaluations.filter(Q(project=None) | Q(project=project))
+    return {
+        "project": project,
+        "section": "models",
+        "model": model,
+        "ancestors": _ancestors(model),
+        "children": model.children.select_related("made_by"),
+        "made_by": made_by,
+        "evaluations": evaluations.order_by("metric", "-pk"),
+        "competes": Contestant.objects.filter(project=project, model=model, left_at=None).exists(),
+        "can_research": can_research,
+        "can_ask": can_research and model.kind == LanguageModel.Kind.POLICY,
+        "sampling": SAMPLING,
+        "parameters": f"{model.parameters:,}" if model.parameters else "",
+        "where": (model.endpoint or model.folder) if can_research else "",
+    }
+
+
+def _ancestors(model: LanguageModel) -> list[LanguageModel]:
+    """From the first to the parent."""
+    line: list[LanguageModel] = []
+    while (model := model.parent) is not None and model not in line:
+        line.append(model)
+    return line[::-1]
+
+
+def _ask(model: LanguageModel, text: str) -> model_server.Reply:
+    if not text:
+        raise Refused(400, text="Ask something: the question is empty.")
+    if len(text) > settings.MAX_PROMPT_CHARACTERS:
+        raise Refused(413, text=f"At most {settings.MAX_PROMPT_CHARACTERS:,} characters; this has {len(text):,}.")
+    return model_server.complete_chat(model, [{"role": "user", "content": text}], **SAMPLING)
