@@ -190,12 +190,13 @@ def _require_free(host: str, port: int, name: str, purpose: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--procfile", type=Path, default=BASE_DIR / "Procfile")
     parser.add_argument("--log-folder", type=Path, help="write the processes' output there, one file each")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="run once beside the processes, on this terminal")
     arguments = parser.parse_args()
     command = [word for word in arguments.command if word != "--"]
     values = environment()
-    procfile = parse_procfile((BASE_DIR / "Procfile").read_text(encoding="utf-8"))
+    procfile = parse_procfile(arguments.procfile.read_text(encoding="utf-8"))
     if values.get("MODEL_SERVER_URL"):
         procfile.processes.pop("models", None)  # somebody else's server answers
     else:
