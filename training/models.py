@@ -92,6 +92,8 @@ class Attempt(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     resumed_from_step = models.PositiveBigIntegerField(null=True, blank=True)
     reason = models.TextField(blank=True)
+    cpu_seconds = models.FloatField(default=0)
+    memory_bytes = models.BigIntegerField(default=0, help_text="The most that it was seen to hold.")
     started_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 

@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 
 ENVIRONMENT_NAME = "ASSAY_TETHER_FD"
+
+# It runs outside the group, so that it outlives the SIGTERM that it sends: a member that ignores SIGTERM is
+# killed after the grace, even when the process that held the tether has long ended.
+_EXECUTIONER = """
+kill -s TERM -- "-$1"
+left=$2
+while [ "$left" -gt 0 ] && kill -s 0 -- "-$1"; do sleep 0.1; left=$((left - 1)); done
+kill -s KILL -- "-$1"
+"""
 
 
 def watch_parent(grace_seconds: float = 5.0) -> None:
@@ -23,7 +33,19 @@ def watch_parent(grace_seconds: float = 5.0) -> None:
 def _wait(descriptor: int, grace_seconds: float) -> None:
     while os.read(descriptor, 1):
         pass
-    group = os.getpgrp()
-    os.killpg(group, signal.SIGTERM)
-    threading.Event().wait(grace_seconds)
-    os.killpg(group, signal.SIGKILL)
+    end_group(os.getpgrp(), grace_seconds)
+
+
+def end_group(group: int, grace_seconds: float = 5.0) -> None:
+    """SIGTERM to a process group now, SIGKILL after the grace to what is left of it; returns at once."""
+    tenths = str(max(0, round(grace_seconds * 10)))
+    try:
+        subprocess.Popen(
+            ["/bin/sh", "-c", _EXECUTIONER, "tether", str(group), tenths],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:  # no shell or no memory for it: without a grace, rather than not at all
+        os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,109 @@
+"""Builders for tests of runs: models and datasets with real files, and runs of the fake kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from annotate.models import Dataset, LanguageModel, Project, Prompt
+from tests.factories import make_model, make_project, make_prompt, make_user
+from tests.training.fake_recipe import FakeConfig
+from training.kinds import Kind, register_kind
+from training.models import Run
+
+
+def register_fake() -> None:
+    register_kind(
+        Kind("fake", "Fake", "tests.training.fake_recipe", makes="policy", stage="fake", purpose="Counts."), FakeConfig
+    )
+
+
+def make_weights(**fields: Any) -> LanguageModel:
+    model = make_model(**fields)
+    assert model.path is not None
+    model.path.mkdir(parents=True)
+    (model.path / "config.json").write_text("{}")
+    return model
+
+
+def make_dataset(project: Project, *, kind: str = "prompts", side: str = "train", rows: int = 2) -> Dataset:
+    prompts = [make_prompt(project, side=side) for _ in range(rows)]
+    number = Dataset.objects.count() + 1
+    dataset = Dataset.objects.create(
+        project=project, name=f"dataset {number}", kind=kind, side=side, content_hash=f"{number:064x}",
+        counts={"prompts": rows},
+    )  # fmt: skip
+    dataset.path.mkdir(parents=True)
+    lines = [json.dumps({"id": p.pk, "messages": p.messages}) for p in prompts]
+    (dataset.path / "prompts.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    dataset.prompts.set(Prompt.objects.filter(pk__in=[p.pk for p in prompts]))
+    return dataset
+
+
+def make_run(project: Project | None = None, **fields: Any) -> Run:
+    """A queued run of the fake kind; `config` in `fields` replaces defaults one by one."""
+    register_fake()
+    project = project or make_project()
+    number = Run.objects.count() + 1
+    config = {**FakeConfig().__dict__, **fields.pop("config", {})}
+    values = {"kind": "fake", "name": f"run-{number}", "project": project, "parent": make_weights(), "config": config}
+    return Run.objects.create(**{**values, "created_by": make_user(project, role="researcher"), **fields})
+
+
+def start_worker(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    """A worker process on the test's own database and data folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.worker_process", *arguments],
+        cwd=settings.BASE_DIR,
+        env={
+            **os.environ,
+            "ASSAY_DATA": str(settings.DATA_DIR),
+            "DATABASE_URL": database_url(),
+            "RUN_LEASE_SECONDS": "3",
+            **environment,
+        },
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def database_url() -> str:
+    values = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{values['NAME']}"
+    return f"postgres://{values['USER']}:{values['PASSWORD']}@{values['HOST'] or 'localhost'}:{values['PORT'] or 5432}/{values['NAME']}"
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """What `condition` returns once it is true; fails when it does not come true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds:g} s: {condition}")
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+def in_a_thread(function: Callable[[], Any]) -> Callable[[], Any]:
+    """The function, for a thread: its database connection is closed when it ends."""
+
+    def wrapped() -> Any:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    return wrapped

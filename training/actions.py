@@ -1,0 +1,114 @@
+"""What people and programs do to runs: queue, cancel, resume. Each is one transaction or no change at all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from annotate.errors import Refused
+from annotate.models import Dataset, LanguageModel, Project, User
+from annotate.permissions import require
+from training.code_version import code_version
+from training.models import Run
+from training.queue_checks import check_name, check_order
+from training.signals import run_finished
+
+_KEY_LENGTH = 100
+
+
+def queue_run(
+    *,
+    kind: str,
+    project: Project,
+    name: str,
+    by: User,
+    parent: LanguageModel | None = None,
+    dataset: Dataset | None = None,
+    reward_model: LanguageModel | None = None,
+    config: dict[str, Any] | None = None,
+    seed: int = 0,
+    idempotency_key: str | None = None,
+) -> Run:
+    """A new run at the end of the queue; the first one again when the idempotency key is known.
+
+    Refused with the field that is wrong: `kind, name, parent, dataset, reward_model, seed` or `config.<field>`.
+    """
+    require(by, "research", project)
+    key = _scoped_key(by, idempotency_key)
+    if key and (first := Run.objects.filter(idempotency_key=key).first()):
+        return first
+    try:
+        with transaction.atomic():
+            checked = check_order(
+                kind=kind,
+                project=project,
+                name=name,
+                parent=parent,
+                dataset=dataset,
+                reward_model=reward_model,
+                config=config or {},
+                seed=seed,
+            )
+            return Run.objects.create(
+                kind=kind,
+                project=project,
+                name=name.strip(),
+                parent=parent,
+                dataset=dataset,
+                reward_model=reward_model,
+                config=asdict(checked),
+                seed=seed,
+                code_version=code_version(),
+                idempotency_key=key,
+                created_by=by,
+            )
+    except IntegrityError:
+        # The same request arrived twice at the same moment, and its twin came first.
+        if key and (first := Run.objects.filter(idempotency_key=key).first()):
+            return first
+        raise
+
+
+def cancel(*, run: Run, by: User) -> Run:
+    """A queued run ends at once; a running one as soon as its worker has stopped the recipe."""
+    require(by, "research", run.project)
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        if run.is_finished:
+            raise Refused(409, state=f"The run has already {run.state}; there is nothing left to cancel.")
+        now = timezone.now()
+        run.cancel_requested_at = run.cancel_requested_at or now
+        if run.state == Run.State.QUEUED:
+            run.state, run.finished_at = Run.State.CANCELLED, now
+            run.reason_code, run.reason = "cancelled", f"Cancelled by {by} before it went on."
+            run.remedy = "Resume it to queue it again."
+            transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
+        run.save()
+    return run
+
+
+def resume(*, run: Run, by: User) -> Run:
+    """A failed or cancelled run back into the queue; it goes on from its last complete checkpoint."""
+    require(by, "research", run.project)
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
+            raise Refused(409, state=f"The run is {run.state}; only a failed or cancelled run can be resumed.")
+        check_name(kind=run.kind, project=run.project, name=run.name)
+        run.state = Run.State.QUEUED
+        run.reason_code = run.reason = run.remedy = run.phase = ""
+        run.cancel_requested_at = run.finished_at = run.ends_at = None
+        run.save()
+    return run
+
+
+def _scoped_key(by: User, key: str | None) -> str | None:
+    """Two people who happen to choose the same key do not get each other's runs."""
+    if not key:
+        return None
+    if len(key) > _KEY_LENGTH:
+        raise Refused(400, idempotency_key=f"At most {_KEY_LENGTH} characters; a UUID is a good choice.")
+    return f"{by.pk}:{key}"

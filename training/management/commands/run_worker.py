@@ -1,0 +1,28 @@
+"""The worker process: carries out queued runs until it is told to end."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from training import tether
+from training.worker import Worker
+
+
+class Command(BaseCommand):
+    help = "Carry out queued runs: sampling, training, evaluating. Ctrl-C gives what is under way back to the queue."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="end when nothing is queued")
+        parser.add_argument("--name", default="", help="how this worker is called on the pages")
+        parser.add_argument("--concurrency", type=int, default=1, help="runs at the same time (default 1)")
+
+    def handle(self, *args: Any, once: bool, name: str, concurrency: int, **options: Any) -> None:
+        worker = Worker(name=name, concurrency=max(1, concurrency))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: worker.end())
+        tether.watch_parent()
+        self.stdout.write(f"Worker {worker.identity} is ready.")
+        worker.work(once=once)

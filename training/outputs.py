@@ -1,0 +1,152 @@
+"""What a run that ended well leaves in the database: completions that were sampled, or the model that was made.
+
+`gather` reads and hashes, which may take seconds; `record` writes, inside the transaction that turns the run to
+succeeded: its outputs are recorded with it, once, or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from annotate.actions.language_models import enter_arena, register_model
+from annotate.actions.prompts import NewCompletion, add_completions
+from annotate.models import LanguageModel, Prompt
+from training.ingest import storable
+from training.kinds import KINDS
+from training.models import Run
+from training.run_directory import Row, RunDirectory, read_lines
+
+_CHUNK = 500  # SQLite bounds the variables of one statement
+
+
+class BadOutput(Exception):
+    """The recipe said that it ended well, and what it left cannot be used."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    directory: RunDirectory
+    result: Row
+    completions: list[Row]
+    content_hash: str
+
+
+def gather(run: Run, directory: RunDirectory) -> Outputs:
+    """Read what the recipe left. Raises BadOutput when something is missing."""
+    makes = KINDS[run.kind].makes
+    result = directory.result()
+    if result is None:
+        raise BadOutput("There is no result.json.")
+    if KINDS[run.kind].makes_model and not directory.model.is_dir():
+        raise BadOutput(f"The recipe left no model in {directory.model}.")
+    return Outputs(
+        directory,
+        _without_nan(result),
+        list(read_lines(directory.path / "completions.jsonl")) if makes == "completions" else [],
+        (result.get("content_hash") or _folder_hash(directory.model)) if KINDS[run.kind].makes_model else "",
+    )
+
+
+def record(run: Run, outputs: Outputs) -> None:
+    """Fill `run.result`, `run.output_model` and `run.completions`; the caller saves the run. Raises BadOutput."""
+    kind = KINDS[run.kind]
+    run.result = outputs.result
+    if "stopped" not in outputs.result:
+        run.step = max(run.step, run.total_steps)
+    if kind.makes == "completions":
+        _record_completions(run, outputs.completions)
+    elif kind.makes_model:
+        run.output_model = _register(run, outputs)
+    if kind.record is not None:
+        kind.record(run, outputs.directory)
+
+
+def _record_completions(run: Run, rows: list[Row]) -> None:
+    prompts = _prompts(run, {row["prompt_id"] for row in rows})
+    told = [row for row in rows if row["text"].strip()]
+    made = add_completions(
+        rows=[
+            NewCompletion(
+                prompt=prompts[row["prompt_id"]],
+                model=run.parent,
+                text=storable(row["text"]),
+                sampling=row["sampling"],
+                seed=row["seed"],
+                tokens=row["tokens"],
+                finish_reason=row["finish_reason"],
+                source=f"run {run.pk}",
+            )
+            for row in told
+        ]
+    )
+    for start in range(0, len(made), _CHUNK):
+        run.completions.add(*made[start : start + _CHUNK])
+    # There is nothing to judge in an empty answer, but that the model gave it is told.
+    run.result = {**run.result, "completions": len(made), "empty_completions": len(rows) - len(told)}
+
+
+def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
+    found: dict[int, Prompt] = {}
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), _CHUNK):
+        found |= Prompt.objects.filter(project=run.project).in_bulk(ordered[start : start + _CHUNK])
+    if missing := ids - found.keys():
+        raise BadOutput(f"completions.jsonl answers prompts that the project does not have, such as {min(missing)}.")
+    return found
+
+
+def _register(run: Run, outputs: Outputs) -> LanguageModel:
+    kind = KINDS[run.kind]
+    # The name was free when the run was queued; somebody may have imported a model under it since.
+    taken = LanguageModel.objects.filter(name=run.name).exists()
+    model = register_model(
+        name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
+        folder=str(outputs.directory.model.relative_to(settings.DATA_DIR)),
+        kind=kind.makes,
+        parent=run.parent,
+        stage=kind.stage,
+        licence=run.parent.licence if run.parent else "",
+        origin=f"run {run.pk} from {run.parent.name}" if run.parent else f"run {run.pk}",
+        parameters=run.result.get("parameters") or (run.parent.parameters if run.parent else None),
+        content_hash=outputs.content_hash,
+        card=_card(run),
+        by=run.created_by,
+    )
+    if kind.makes == LanguageModel.Kind.POLICY:
+        enter_arena(project=run.project, model=model)
+    return model
+
+
+def _card(run: Run) -> dict[str, Any]:
+    dataset = run.dataset
+    return {
+        "config": run.config,
+        "seed": run.seed,
+        "code_version": run.code_version,
+        "dataset": {"id": dataset.pk, "hash": dataset.content_hash, "counts": dataset.counts} if dataset else None,
+        "metrics": run.result,
+    }
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(str(path.relative_to(folder)).encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

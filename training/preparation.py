@@ -1,0 +1,72 @@
+"""Lay the run directory of an attempt: config, frozen rows, the places of the models. All a recipe gets to know."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from annotate.models import LanguageModel
+from training.models import Run
+from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+
+
+def prepare(run: Run) -> RunDirectory:
+    """The directory, ready for a recipe; what earlier attempts of this run left in it stays. Raises RecipeFailure."""
+    directory = RunDirectory(run.path)
+    _set_a_stranger_aside(run)
+    data = run.path / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    (run.path / "identity").write_text(_identity(run), encoding="utf-8")
+    if run.dataset is not None:
+        _bring_rows(run.dataset.path, data)
+    directory.create(
+        RunSpec(
+            kind=run.kind,
+            config=run.config,
+            seed=run.seed,
+            parent=_weights(run.parent),
+            reward_model=_weights(run.reward_model),
+            dataset_hash=run.dataset.content_hash if run.dataset else "",
+            code_version=run.code_version,
+        )
+    )
+    return directory
+
+
+def _set_a_stranger_aside(run: Run) -> None:
+    """A new database beside old run directories: the old run 7 is not ours, and its result must not become ours."""
+    identity = run.path / "identity"
+    if run.path.exists() and (not identity.exists() or identity.read_text(encoding="utf-8") != _identity(run)):
+        run.path.rename(run.path.with_name(f"{run.path.name}.before-{time.time_ns()}"))
+
+
+def _identity(run: Run) -> str:
+    return f"run {run.pk} of {run.created_at.isoformat()}\n"
+
+
+def _bring_rows(source: Path, target: Path) -> None:
+    """Hard links where the file system has them: a dataset is frozen, so nobody writes to either name."""
+    files = sorted(source.glob("*.jsonl"))
+    if not files:
+        raise RecipeFailure("no_data", f"The dataset's files are missing from {source}.", "Freeze the dataset again.")
+    for file in files:
+        place = target / file.name
+        place.unlink(missing_ok=True)
+        try:
+            os.link(file, place)
+        except OSError:
+            shutil.copy2(file, place)
+
+
+def _weights(model: LanguageModel | None) -> str:
+    if model is None:
+        return ""
+    if model.path is None or not model.path.is_dir():
+        raise RecipeFailure(
+            "no_weights",
+            f"The weights of {model.name} are not at {model.path}.",
+            "Bring the folder back, or start from another model.",
+        )
+    return str(model.path.resolve())

@@ -1,0 +1,120 @@
+"""What must be true before a run is queued. Every error is found at once, and names its field and the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotate import sides
+from annotate.errors import Refused
+from annotate.models import Dataset, LanguageModel, Project
+from training import configs
+from training.kinds import KINDS, Kind
+from training.models import Run
+
+Errors = dict[str, str]
+
+
+def check_order(
+    *,
+    kind: str,
+    project: Project,
+    name: str,
+    parent: LanguageModel | None,
+    dataset: Dataset | None,
+    reward_model: LanguageModel | None,
+    config: dict[str, Any],
+    seed: int,
+) -> Any:
+    """The validated config. Raises Refused: 409 when only the state of a model or a name is in the way."""
+    if kind not in KINDS:
+        raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
+    order = KINDS[kind]
+    if parent is not None and parent.retired_at:
+        raise Refused(409, parent=_retired(parent))
+    if reward_model is not None and reward_model.retired_at:
+        raise Refused(409, reward_model=_retired(reward_model))
+    errors = _policy_errors(parent) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
+    checked = None
+    try:
+        checked = configs.parse(kind, config)
+    except configs.ConfigError as error:
+        errors |= {f"config.{field}": text for field, text in error.errors.items()}
+    errors |= _reward_errors(order, reward_model, config.get("reward_function"))
+    if errors:
+        raise Refused(400, **errors)
+    check_name(kind=kind, project=project, name=name)
+    return checked
+
+
+def check_name(*, kind: str, project: Project, name: str) -> None:
+    """A name that a model may have when the run ends: free now, and promised to no run under way."""
+    name = name.strip() if isinstance(name, str) else ""
+    if not name or len(name) > 120:
+        raise Refused(400, name="Give the run a name of 1 to 120 characters; the model it makes will bear it.")
+    makers = [k.name for k in KINDS.values() if k.makes_model]
+    unfinished = Run.objects.unfinished().filter(name=name)
+    unfinished = unfinished.filter(kind__in=makers) if kind in makers else unfinished.filter(project=project, kind=kind)
+    if run := unfinished.first():
+        raise Refused(409, name=f"Run {run.pk} is under way with this name; choose another.")
+    if kind in makers and LanguageModel.objects.filter(name=name).exists():
+        raise Refused(409, name=f"A model is already called {name}; choose another name.")
+
+
+def _retired(model: LanguageModel) -> str:
+    why = f" ({model.retired_reason})" if model.retired_reason else ""
+    return f"{model.name} is retired{why}; choose a model that is still in use."
+
+
+def _policy_errors(parent: LanguageModel | None) -> Errors:
+    if parent is None:
+        return {"parent": "Choose the model to start from."}
+    if parent.kind != LanguageModel.Kind.POLICY:
+        return {"parent": f"{parent.name} is a reward model and writes no answers; choose a policy model."}
+    if parent.path is None:
+        return {"parent": f"The weights of {parent.name} are behind its endpoint; import them, or choose another."}
+    return {}
+
+
+def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> Errors:
+    if not order.dataset_kind:
+        return {} if dataset is None else {"dataset": f"A run of kind {order.name} takes no dataset; leave it out."}
+    if dataset is None:
+        return {"dataset": f"Choose a dataset of kind {order.dataset_kind}."}
+    if dataset.project_id != project.pk:
+        return {"dataset": f"{dataset.name} belongs to another project; freeze one in {project.name}."}
+    if dataset.kind != order.dataset_kind:
+        return {
+            "dataset": f"{dataset.name} holds {dataset.kind}, and a run of kind {order.name} needs "
+            f"{order.dataset_kind}; choose or freeze such a dataset."
+        }
+    if order.train_side_only and dataset.side != sides.TRAIN:
+        return {
+            "dataset": f"{dataset.name} is of the {dataset.side} side, which ranks models and trains none; "
+            "choose a dataset of the train side."
+        }
+    if not dataset.path.is_dir():
+        return {"dataset": f"The files of {dataset.name} are missing from {dataset.path}; freeze it again."}
+    return {}
+
+
+def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: Any) -> Errors:
+    if not order.takes_reward_model:
+        given = reward_model is not None
+        return {"reward_model": f"A run of kind {order.name} takes no reward model; leave it out."} if given else {}
+    if reward_model is None and not function:
+        return {"reward_model": "Choose a reward model, or name a Python function in config.reward_function."}
+    if reward_model is not None and function:
+        return {"reward_model": "Give either a reward model or config.reward_function, not both."}
+    if reward_model is None:
+        return {}
+    if reward_model.kind != LanguageModel.Kind.REWARD:
+        return {"reward_model": f"{reward_model.name} is a policy model and scores nothing; choose a reward model."}
+    if reward_model.path is None:
+        return {"reward_model": f"{reward_model.name} has no weights on this machine; choose another."}
+    return {}
+
+
+def _seed_errors(seed: Any) -> Errors:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        return {"seed": f"Give a whole number from 0 to 2^63 - 1, not {seed!r}."}
+    return {}

@@ -1,0 +1,136 @@
+"""Who may carry out which run. Claims, leases and the writes that depend on them: the queue's whole correctness.
+
+A run under way has one attempt in state *running*. Whoever holds that attempt's lease may write to the run; each
+write checks it inside its own transaction. A worker that was cut off finds its lease gone and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from training.endings import Ending
+from training.models import Attempt, Run
+from training.signals import run_finished
+
+
+class LeaseLost(Exception):
+    """Somebody else carries this run now; whoever gets this writes nothing more and stops the recipe."""
+
+
+def claim(*, worker: str, launcher: str) -> Attempt | None:
+    """The oldest queued run as a new attempt of this worker; None when the queue is empty.
+
+    Atomic: on Postgres a row that somebody else is claiming is skipped; on SQLite BEGIN IMMEDIATE admits one claimer.
+    """
+    queued = Run.objects.filter(state=Run.State.QUEUED).order_by("id")
+    if not queued.exists():
+        return None
+    with transaction.atomic():
+        run = queued.select_for_update(skip_locked=True).first()
+        if run is None:
+            return None
+        now = timezone.now()
+        attempt = Attempt.objects.create(
+            run=run,
+            number=run.attempts.count() + 1,
+            lease_expires_at=now + _lease(),
+            worker=worker,
+            launcher=launcher,
+        )
+        run.state, run.phase, run.ends_at = Run.State.RUNNING, "starting", None
+        run.started_at = run.started_at or now
+        run.save(update_fields=["state", "phase", "ends_at", "started_at"])
+    return attempt
+
+
+def renew(attempt: Attempt) -> bool:
+    """Keep the lease. False when it is no longer ours."""
+    held = Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
+    return held.update(lease_expires_at=timezone.now() + _lease()) == 1
+
+
+@contextmanager
+def holding(attempt: Attempt) -> Iterator[Run]:
+    """A transaction in which nobody can take the lease. Raises LeaseLost, and writes nothing, when it is gone."""
+    with transaction.atomic():
+        held = Attempt.objects.select_for_update().filter(
+            pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING
+        )
+        if held.first() is None:
+            raise LeaseLost(f"Another worker has taken {attempt}.")
+        yield Run.objects.get(pk=attempt.run_id)
+
+
+def conclude(attempt: Attempt, ending: Ending, record: Callable[[Run], None] | None = None) -> Run:
+    """End an attempt as `ending` says, and its run with it or back into the queue; `record` writes the outputs.
+
+    One transaction under the lease: either the outputs and the end are there, or neither.
+    """
+    with holding(attempt) as run:
+        if record is not None:
+            record(run)
+        return _end(run, attempt, ending)
+
+
+def release_lost(*, is_gone: Callable[[str], bool]) -> None:
+    """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead."""
+    for attempt in Attempt.objects.filter(state=Attempt.State.RUNNING).select_related("run"):
+        if attempt.lease_expires_at < timezone.now():
+            _release(attempt, "the worker was cut off: it no longer renewed its lease")
+        elif is_gone(attempt.worker):
+            _release(attempt, "the worker was lost")
+
+
+def _release(attempt: Attempt, reason: str) -> None:
+    with transaction.atomic():
+        held = Attempt.objects.select_for_update(skip_locked=True).filter(
+            pk=attempt.pk, state=Attempt.State.RUNNING, lease_expires_at=attempt.lease_expires_at
+        )
+        if held.first() is not None:  # else its worker renewed it meanwhile, or another worker releases it now
+            _end(Run.objects.get(pk=attempt.run_id), attempt, Ending.lost(reason))
+
+
+def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
+    now = timezone.now()
+    if ending.state == Attempt.State.LOST:
+        ending = _after_a_loss(run, ending)
+    attempt.state, attempt.reason, attempt.exit_code = ending.state, ending.reason, ending.exit_code
+    attempt.ended_at = now
+    attempt.save(update_fields=["state", "reason", "exit_code", "ended_at"])
+    run.phase, run.ends_at = "", None
+    if ending.retry:
+        run.state = Run.State.QUEUED
+    else:
+        run.state, run.finished_at = Run.State(ending.state), now
+        run.reason_code, run.reason, run.remedy = ending.code, ending.reason, ending.remedy
+        transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
+    # By name: a cancel that was asked for meanwhile must not be overwritten.
+    run.save(
+        update_fields=[
+            "state", "phase", "ends_at", "finished_at", "reason_code", "reason", "remedy",
+            "output_model", "result", "step", "total_steps",
+        ]
+    )  # fmt: skip
+    return run
+
+
+def _after_a_loss(run: Run, ending: Ending) -> Ending:
+    """Try again, unless somebody cancelled it meanwhile or it was lost as often as may be."""
+    if run.cancel_requested_at:
+        return Ending.cancelled()
+    lost = 1
+    for earlier in run.attempts.filter(ended_at__isnull=False).order_by("-number"):
+        if earlier.state != Attempt.State.LOST:
+            break
+        lost += 1
+    return ending if lost < settings.RUN_MAX_ATTEMPTS else Ending.given_up(ending, lost)
+
+
+def _lease() -> timedelta:
+    return timedelta(seconds=settings.RUN_LEASE_SECONDS)

@@ -1,0 +1,221 @@
+"""The worker: claims runs, has a launcher carry them out, follows them and records how they end.
+
+One loop does everything; a second thread does nothing but renew the leases, so that a slow disk or a slow
+launcher costs no lease. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+from training import announcements, outputs, preparation, supervision, workers
+from training.endings import SUCCEEDED, Ending, explain
+from training.ingest import Reader
+from training.kinds import KINDS
+from training.launchers import Busy
+from training.models import Attempt, Run
+from training.run_directory import RecipeFailure, RunDirectory
+from training.supervision import LeaseLost
+
+log = logging.getLogger("assay.worker")
+
+_AWAY = (OperationalError, InterfaceError)  # the database is locked, restarting or unreachable: wait for it
+
+
+@dataclass
+class Supervised:
+    """A run that this worker carries out."""
+
+    attempt: Attempt
+    run: Run
+    reader: Reader | None = None
+    handle: str = ""
+    renewed_at: float = field(default_factory=time.monotonic)
+    is_lost: bool = False
+
+
+class Worker:
+    def __init__(self, *, name: str = "", concurrency: int = 1, tick_seconds: float = 0.5) -> None:
+        self.identity = workers.identity(name)
+        self.launcher: ModuleType = import_module(settings.RUN_LAUNCHER)
+        self.concurrency, self.tick_seconds = concurrency, tick_seconds
+        self.supervised: list[Supervised] = []
+        self._ending = threading.Event()
+
+    def end(self) -> None:
+        """Ask the worker to end: it stops its recipes and gives their runs back to the queue."""
+        self._ending.set()
+
+    def work(self, *, once: bool = False) -> None:
+        """Until `end` is called, or with `once` until there is nothing queued and nothing under way here."""
+        settings.RUNS_DIR.mkdir(parents=True, exist_ok=True)
+        heart = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
+        heart.start()
+        try:
+            while not self._ending.is_set():
+                is_idle = self._tick()
+                if once and is_idle:
+                    return
+                self._ending.wait(self.tick_seconds)
+        finally:
+            for one in list(self.supervised):
+                self._give_back(one)
+            self._ending.set()
+            heart.join()
+
+    def _tick(self) -> bool:
+        """One round. True when there is nothing to do. A database that is away for a while is waited for."""
+        close_old_connections()
+        try:
+            supervision.release_lost(is_gone=workers.is_gone)
+            while len(self.supervised) < self.concurrency:
+                attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
+                if attempt is None:
+                    break
+                log.info("claimed %s", attempt)
+                self.supervised.append(Supervised(attempt, attempt.run))
+        except _AWAY as error:
+            log.warning("The database does not answer; trying again: %s", error)
+            return False
+        taken = list(self.supervised)
+        for one in taken:
+            self._follow_safely(one)
+        return not taken
+
+    def _follow_safely(self, one: Supervised) -> None:
+        """Follow one run; whatever goes wrong ends this run and no other."""
+        try:
+            try:
+                self._follow(one)
+            except (LeaseLost, *_AWAY):
+                raise
+            except Exception as error:  # the worker's edge
+                log.exception("run %s failed", one.run.pk)
+                self._stop(one)
+                self._conclude(one, _describe(error))
+        except LeaseLost as lost:
+            log.warning("%s", lost)
+            self._drop(one)
+        except _AWAY as error:
+            log.warning("The database does not answer; trying again: %s", error)
+
+    def _follow(self, one: Supervised) -> None:
+        if one.is_lost:
+            raise LeaseLost(f"The lease of {one.attempt} is gone.")
+        is_cancelled = Run.objects.filter(pk=one.run.pk, cancel_requested_at__isnull=False).exists()
+        if not one.handle and is_cancelled:
+            self._conclude(one, Ending.cancelled())
+            return
+        if not one.handle:
+            self._launch(one)
+            return
+        if is_cancelled:
+            self._stop(one)
+        exit_code = self.launcher.poll(one.handle)
+        assert one.reader is not None
+        if one.reader.ingest():
+            announcements.announce(one.run.pk)
+        self._note_usage(one)
+        if exit_code is not None:
+            ending = explain(exit_code, one.reader.directory)
+            # Whoever cancels in the last moment of a run that ended well gets its result.
+            self._conclude(one, Ending.cancelled(exit_code) if is_cancelled and ending.state != SUCCEEDED else ending)
+
+    def _launch(self, one: Supervised) -> None:
+        with supervision.holding(one.attempt):  # the lease first: what follows changes the directory
+            pass
+        if one.attempt.number > 1:
+            self.launcher.end_leftovers(one.run.path)
+        directory = preparation.prepare(one.run)
+        try:
+            one.handle = self.launcher.submit(directory.path, KINDS[one.run.kind].module)
+        except Busy as busy:
+            with supervision.holding(one.attempt):
+                Run.objects.filter(pk=one.run.pk).update(phase=f"waiting: {busy}"[:80])
+            return
+        one.reader = Reader(one.attempt, directory)
+        with supervision.holding(one.attempt):
+            one.attempt.handle = one.handle
+            one.attempt.resumed_from_step = _checkpoint_step(directory)
+            one.attempt.save(update_fields=["handle", "resumed_from_step"])
+        announcements.announce(one.run.pk)
+
+    def _stop(self, one: Supervised) -> None:
+        if one.handle:
+            self.launcher.stop(one.handle)
+
+    def _conclude(self, one: Supervised, ending: Ending) -> None:
+        record = None
+        if ending.state == SUCCEEDED and one.reader is not None:
+            made = outputs.gather(one.run, one.reader.directory)
+            record = lambda run: outputs.record(run, made)  # noqa: E731 - the directory's content, bound here
+        run = supervision.conclude(one.attempt, ending, record)
+        log.info("%s: %s %s", one.attempt, ending.state, ending.reason)
+        announcements.announce(run.pk)
+        self._drop(one)
+
+    def _give_back(self, one: Supervised) -> None:
+        """The worker ends: the recipe with it, and the run waits in the queue for the next worker."""
+        self._stop(one)
+        try:
+            if one.reader is not None:
+                one.reader.ingest()
+            supervision.conclude(one.attempt, Ending.shut_down())
+        except (LeaseLost, *_AWAY) as error:
+            log.warning("%s was not given back and will be taken over: %s", one.attempt, error)
+        self._drop(one)
+
+    def _drop(self, one: Supervised) -> None:
+        self.supervised.remove(one)
+        if one.handle:
+            self.launcher.stop(one.handle)
+            self.launcher.forget(one.handle)
+
+    def _note_usage(self, one: Supervised) -> None:
+        usage = self.launcher.usage(one.handle)
+        if usage.cpu_seconds >= one.attempt.cpu_seconds + 5 or usage.memory_bytes > one.attempt.memory_bytes * 1.1:
+            one.attempt.cpu_seconds, one.attempt.memory_bytes = usage.cpu_seconds, usage.memory_bytes
+            held = Attempt.objects.filter(pk=one.attempt.pk, lease=one.attempt.lease, state=Attempt.State.RUNNING)
+            held.update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)
+
+    def _keep_leases(self) -> None:
+        interval = min(5.0, settings.RUN_LEASE_SECONDS / 4)
+        while not self._ending.wait(interval):
+            close_old_connections()
+            for one in list(self.supervised):
+                try:
+                    if supervision.renew(one.attempt):
+                        one.renewed_at = time.monotonic()
+                    elif one in self.supervised:
+                        one.is_lost = True
+                except _AWAY as error:
+                    log.warning("The lease of %s could not be renewed: %s", one.attempt, error)
+                # Cut off from the database: stop before somebody else may begin.
+                if time.monotonic() - one.renewed_at > settings.RUN_LEASE_SECONDS * 0.8:
+                    one.is_lost = True
+        close_old_connections()
+
+
+def _describe(error: Exception) -> Ending:
+    if isinstance(error, RecipeFailure):
+        return Ending.failed(error.code, error.message, error.remedy)
+    if isinstance(error, outputs.BadOutput):
+        return Ending.failed("bad_output", f"What the recipe left cannot be used: {error}", "See the log, then resume.")
+    return Ending.failed(
+        "worker_error",
+        f"The worker stopped on an error: {type(error).__name__}: {error}",
+        "The worker's own log has the traceback. Resume to try again.",
+    )
+
+
+def _checkpoint_step(directory: RunDirectory) -> int | None:
+    latest = directory.latest_checkpoint()
+    return int(latest.name.removeprefix("step-")) if latest else None
