@@ -7,31 +7,34 @@ import numpy as np
 
 def groups(linked: np.ndarray) -> np.ndarray:
     """(M,) group number of each model, joined by `linked` (M, M) in either direction; group 0 has the most models."""
-    return _numbered(_reach(linked | linked.T))
+    return strong_groups(linked | linked.T)
 
 
 def strong_groups(beats: np.ndarray) -> np.ndarray:
     """(M,) group number by mutual reach: within one, everybody beat everybody else by some chain of votes.
 
-    Ratings are finite exactly when a group of compared models is one such group (Ford, 1957).
+    Ratings are finite exactly when a group of compared models is one such group (Ford, 1957). The largest group is 0,
+    equal ones are in the order of their first member.
     """
-    reach = _reach(beats)
-    return _numbered(reach & reach.T)
+    found: list[np.ndarray] = []
+    left = np.ones(len(beats), dtype=bool)
+    while left.any():
+        first = int(left.argmax())
+        together = _reached(beats, first) & _reached(beats.T, first)
+        found.append(together)
+        left &= ~together
+    number = np.zeros(len(beats), dtype=np.int64)
+    for index, together in enumerate(sorted(found, key=lambda members: -int(members.sum()))):  # a stable sort
+        number[together] = index
+    return number
 
 
-def _reach(links: np.ndarray) -> np.ndarray:
-    """Transitive closure by repeated squaring: log2(M) products of M × M."""
-    reach = (links | np.eye(len(links), dtype=bool)).astype(np.float32)
+def _reached(links: np.ndarray, start: int) -> np.ndarray:
+    """(M,) whom a walk along `links` from `start` can reach, `start` included."""
+    reached = np.zeros(len(links), dtype=bool)
+    reached[start] = True
     while True:
-        further = (reach @ reach > 0).astype(np.float32)
-        if np.array_equal(further, reach):
-            return reach > 0
-        reach = further
-
-
-def _numbered(together: np.ndarray) -> np.ndarray:
-    """Class numbers of an equivalence relation, the largest class first, equal ones by their first member."""
-    first = together.argmax(axis=1)
-    order = sorted(set(first.tolist()), key=lambda member: (-int(together[member].sum()), member))
-    number = {member: index for index, member in enumerate(order)}
-    return np.array([number[member] for member in first.tolist()], dtype=np.int64)
+        further = reached | links[reached].any(axis=0)
+        if np.array_equal(further, reached):
+            return reached
+        reached = further

@@ -1,0 +1,32 @@
+"""How numbers are written: rounded to what they mean, with a true minus sign, thousands set apart."""
+
+from __future__ import annotations
+
+from django import template
+
+register = template.Library()
+
+
+@register.filter
+def thousands(value: float) -> str:
+    """1149 -> 1,149"""
+    return f"{value:,.0f}"
+
+
+@register.filter
+def whole(value: float) -> str:
+    """-8.2 -> −8"""
+    return f"{round(value)}".replace("-", "−")  # round() gives an int, so that -0.2 is 0 and not -0
+
+
+@register.filter
+def signed(value: float) -> str:
+    """12.3 -> +12, -8.2 -> −8"""
+    text = whole(value)
+    return text if text.startswith("−") or text == "0" else f"+{text}"
+
+
+@register.filter
+def percent(value: float) -> str:
+    """0.523 -> 52 %"""
+    return f"{100 * value:.0f} %"
