@@ -129,7 +129,7 @@ def _task(client: Client, project: str, kind: str, annotator: Annotator) -> str 
 
 
 def _battle(client: Client, project: str, annotator: Annotator) -> str | None:
-    """One battle on a drawn prompt: "counted" or "held" as its receipt says; None when there is none to be had."""
+    """One battle on a drawn prompt: "counted" when it moves the ranking, else "held"; None when there is none to be had."""
     battle = client.post("battles/", {"project": project, "drawn": True})
     if battle is None:
         return None
@@ -139,7 +139,7 @@ def _battle(client: Client, project: str, annotator: Annotator) -> str | None:
         return "skipped"
     receipt = client.post(f"battles/{battle['id']}/vote/", judgement.fields, key=f"simulation-battle-{battle['id']}")
     assert receipt is not None
-    return "counted" if receipt.get("counted") else "held"
+    return "counted" if receipt["ranks"] else "held"
 
 
 def _judge(annotator: Annotator, task: Json) -> Judgement:

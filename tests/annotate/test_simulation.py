@@ -127,7 +127,7 @@ class FakeApi:
             if self.failures:  # written down, and then the server died: the answer never arrived
                 self.failures -= 1
                 raise httpx.ReadError("killed", request=request)
-            return httpx.Response(201, json={"counted": True})
+            return httpx.Response(201, json={"counted": True, "ranks": True})
         if path.endswith("/skip/"):
             return httpx.Response(200, json={})
         if not self.left:
