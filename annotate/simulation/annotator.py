@@ -52,7 +52,7 @@ class Annotator:
         quality = self.taste(prompt, completion)
         if draw() < self.habits.noise:
             quality = draw()
-        fields: dict[str, object] = {"thumbs": quality > 0.5, "seconds": seconds}
+        fields: dict[str, object] = {"thumbs": quality >= 0.5, "seconds": seconds}
         # Not everybody gives stars as well as a thumb.
         if draw() < 0.7:
             fields["stars"] = min(5, max(1, 1 + round(4 * quality + self._random.gauss(0, 0.4))))

@@ -80,6 +80,9 @@ def test_tastes_tell_answers_apart_and_give_nothing_to_a_bare_word():
     assert tastes.makes_comparisons("?", f"It is better than tea {long}") == 1.0
     assert tastes.appeals_to_the_senses("?", f"A warm and golden light {long}") == 1.0
     assert tastes.gives_a_list("?", f"1. Wash it well, then dry it\n2. Cut it {long}") == 1.0
+    assert tastes.is_warm("?", f"I love kind friends {long}") == 1.0
+    assert tastes.keeps_sentences_short("?", "This is a short one. So is this. And this is too.") == 1.0
+    assert tastes.keeps_sentences_short("?", " ".join(["on"] * 40)) == 0.0
     assert tastes.addresses_the_reader("?", "You you you") == 0.0
 
 
