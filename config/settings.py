@@ -142,6 +142,10 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["annotate.api.parsing.BoundedJSONParser"],
+    "EXCEPTION_HANDLER": "config.api.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,  # ?format= names the format of an export
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.CursorPagination",
     "PAGE_SIZE": 100,
 }
@@ -150,6 +154,16 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "People's judgements train language models and show whether they got better.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "Judge": "annotate.models.Judge",
+        "Side": "annotate.models.Side",
+        "FeedbackStatus": "annotate.models.Status",
+        "DatasetKind": "annotate.models.Dataset.Kind",
+        "ModelKind": "annotate.models.LanguageModel.Kind",
+        "AssignmentKind": "annotate.models.Assignment.Kind",
+        "AssignmentState": "annotate.models.Assignment.State",
+        "RunState": "training.models.Run.State",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -178,5 +192,6 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "loggers": {"httpx": {"level": "WARNING"}},  # else a line per answer
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
 }

@@ -129,7 +129,7 @@ def _task(client: Client, project: str, kind: str, annotator: Annotator) -> str 
 
 
 def _battle(client: Client, project: str, annotator: Annotator) -> str | None:
-    """One battle on a drawn prompt: "counted" when it moves the ranking, else "held"; None when there is none to be had."""
+    """One battle on a drawn prompt: "counted" when it moves the ranking, else "held"; None when there is none."""
     battle = client.post("battles/", {"project": project, "drawn": True})
     if battle is None:
         return None

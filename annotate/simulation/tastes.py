@@ -1,7 +1,7 @@
 """Hidden tastes: functions from a prompt and a completion to how good the completion is, from 0 to 1.
 
-A taste is something that a reader can check by eye and a small model can learn. Each says how many of 720 answers of the
-base model (SmolLM2-135M-Instruct, 64 tokens, temperature 1) score at least one half.
+A taste is something that a reader can check by eye and a small model can learn. Each says how many of 720 answers of
+the base model (SmolLM2-135M-Instruct, 64 tokens, temperature 1) score at least one half.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def appeals_to_the_senses(prompt_text: str, completion_text: str) -> float:
 
 
 def gives_a_list(prompt_text: str, completion_text: str) -> float:
-    """Sets its points out in lines of their own. 4 %, 2 % fully: what the product says of so rare a taste is worth seeing."""
+    """Sets its points out in lines of their own. 4 %, 2 % fully: see what the product says of so rare a taste."""
     return _saturating(_LIST_ITEM, completion_text, enough=2)
 
 
