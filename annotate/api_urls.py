@@ -1,3 +1,27 @@
 """The API of this app, mounted below /api/v1/."""
 
-urlpatterns: list = []
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from annotate.api import accounts, battles, datasets, feedback, imports, judging, projects, prompts, registry
+
+router = SimpleRouter()
+router.register("projects", projects.Projects)
+router.register("models", registry.Models)
+router.register("prompts", prompts.Prompts)
+router.register("completions", prompts.Completions)
+router.register("assignments", judging.Assignments)
+router.register("ratings", feedback.Ratings)
+router.register("comparisons", feedback.Comparisons)
+router.register("demonstrations", feedback.Demonstrations)
+router.register("datasets", datasets.Datasets)
+
+urlpatterns = [
+    path("auth/token/", accounts.token),
+    path("projects/<slug:slug>/assignments/", judging.next_assignment),
+    path("battles/", battles.start),
+    path("battles/<str:token>/", battles.read),
+    path("battles/<str:token>/vote/", battles.vote),
+    path("comparisons/import/", imports.import_comparisons),
+    path("", include(router.urls)),
+]

@@ -32,10 +32,13 @@ def remember(request: HttpRequest) -> str:
     return visitor_of(request)
 
 
-def throttle_battles(request: HttpRequest) -> None:
-    """Refuse with 429 when this person, or this address, has started too many battles within the window."""
+def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> None:
+    """Refuse with 429 when this person, or this address, has started too many battles within the window.
+
+    `visitor` is who it is when the browser's session does not tell: the API knows clients without cookies.
+    """
     user = request.user
-    person = f"user:{user.pk}" if user.is_authenticated else f"visitor:{visitor_of(request)}"
+    person = f"user:{user.pk}" if user.is_authenticated else f"visitor:{visitor or visitor_of(request)}"
     address = f"address:{request.META.get('REMOTE_ADDR', '')}"
     for who, limit in ((person, BATTLES_PER_PERSON), (address, BATTLES_PER_ADDRESS)):
         if _count(f"battles:{who}") > limit:

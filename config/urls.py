@@ -2,8 +2,10 @@
 
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from config.api import no_such_address
 
 urlpatterns = [
     path("", include("annotate.urls")),
@@ -16,5 +18,6 @@ urlpatterns = [
     path("api/v1/", include("evaluation.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    re_path(r"^api/", no_such_address),
     path("admin/", admin.site.urls),
 ]

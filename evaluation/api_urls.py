@@ -1,3 +1,11 @@
 """The API of this app, mounted below /api/v1/."""
 
-urlpatterns: list = []
+from django.urls import path
+from rest_framework.routers import SimpleRouter
+
+from evaluation.api import Evaluations, leaderboard
+
+router = SimpleRouter()
+router.register("evaluations", Evaluations)
+
+urlpatterns = [path("leaderboard/", leaderboard), *router.urls]

@@ -1,3 +1,10 @@
 """The API of this app, mounted below /api/v1/."""
 
-urlpatterns: list = []
+from rest_framework.routers import SimpleRouter
+
+from training.api import Runs
+
+router = SimpleRouter()
+router.register("runs", Runs)
+
+urlpatterns = router.urls

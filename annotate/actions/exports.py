@@ -1,0 +1,141 @@
+"""A dataset in the forms that other tools read, line by line: what a file holds never has to fit in memory at once.
+
+- `jsonl`: our own, each judgement with its texts
+- `hh-rlhf`: chosen and rejected transcripts
+- `trl-preference`, `trl-prompt-completion`, `trl-unpaired`, `trl-prompt-only`: TRL's conversational formats
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from annotate import frozen_rows, transcripts
+from annotate.errors import Refused
+from annotate.frozen_rows import Row
+from annotate.models import Dataset
+
+POSITIVE_STARS, NEGATIVE_STARS = 4, 2
+
+
+def export(dataset: Dataset, format: str) -> Iterator[str]:
+    """Lines of JSON. Refused at once for a format that this kind does not have, or when the files are gone."""
+    formats = formats_of(dataset)
+    if format not in formats:
+        names = ", ".join(formats)
+        raise Refused(400, format=f"{format!r} is no format of a dataset of {dataset.kind}; use one of {names}.")
+    if not dataset.path.is_dir():
+        raise Refused(410, dataset=f"The files of {dataset.name} are gone from this machine; freeze it again.")
+    return (json.dumps(row, ensure_ascii=False) + "\n" for row in formats[format](dataset))
+
+
+def formats_of(dataset: Dataset) -> dict[str, Callable[[Dataset], Iterator[Row]]]:
+    return _FORMATS[dataset.kind]
+
+
+def _comparisons(dataset: Dataset) -> Iterator[tuple[Row, Row, Row]]:
+    """Each comparison with its two completions."""
+    completions = _completions(dataset)
+    for row in frozen_rows.read(dataset.path, "comparisons"):
+        yield row, completions[row["completion_a"]], completions[row["completion_b"]]
+
+
+def _pairs(dataset: Dataset) -> Iterator[tuple[Row, Row, int | None]]:
+    """Chosen and rejected, where somebody won; a tie is no pair."""
+    for row, a, b in _comparisons(dataset):
+        if row["winner"] == "model_a":
+            yield a, b, row["strength"]
+        elif row["winner"] == "model_b":
+            yield b, a, row["strength"]
+
+
+def _completions(dataset: Dataset) -> dict[int, Row]:
+    return {row["id"]: row for row in frozen_rows.read(dataset.path, "completions")}
+
+
+def _own_preferences(dataset: Dataset) -> Iterator[Row]:
+    for row, a, b in _comparisons(dataset):
+        yield {
+            "type": "comparison",
+            "prompt": a["prompt"],
+            "completion_a": a["text"],
+            "completion_b": b["text"],
+            "winner": row["winner"],
+            "strength": row["strength"],
+            "author": row["author"],
+        }
+    completions = _completions(dataset)
+    for row in frozen_rows.read(dataset.path, "ratings"):
+        completion = completions[row["completion"]]
+        told = {name: row[name] for name in ("thumbs", "stars", "author")}
+        yield {"type": "rating", "prompt": completion["prompt"], "completion": completion["text"], **told}
+
+
+def _hh_rlhf(dataset: Dataset) -> Iterator[Row]:
+    for chosen, rejected, _ in _pairs(dataset):
+        yield {
+            "chosen": transcripts.join([*chosen["prompt"], *_answer(chosen["text"])]),
+            "rejected": transcripts.join([*rejected["prompt"], *_answer(rejected["text"])]),
+        }
+
+
+def _trl_preference(dataset: Dataset) -> Iterator[Row]:
+    # TRL reads a margin from every row or from none.
+    with_margin = all(strength is not None for _, _, strength in _pairs(dataset))
+    for chosen, rejected, strength in _pairs(dataset):
+        row = {"prompt": chosen["prompt"], "chosen": _answer(chosen["text"]), "rejected": _answer(rejected["text"])}
+        yield row | ({"margin": float(strength)} if with_margin and strength is not None else {})
+
+
+def _trl_unpaired(dataset: Dataset) -> Iterator[Row]:
+    """Thumbs, else stars: four and five are good, one and two bad, three says neither. Pairs are not pulled apart."""
+    completions = _completions(dataset)
+    for row in frozen_rows.read(dataset.path, "ratings"):
+        label = _label(row)
+        if label is not None:
+            completion = completions[row["completion"]]
+            yield {"prompt": completion["prompt"], "completion": _answer(completion["text"]), "label": label}
+
+
+def _label(rating: Row) -> bool | None:
+    if rating["thumbs"] is not None:
+        return rating["thumbs"]
+    if rating["stars"] >= POSITIVE_STARS:
+        return True
+    return False if rating["stars"] <= NEGATIVE_STARS else None
+
+
+def _own_examples(dataset: Dataset) -> Iterator[Row]:
+    yield from frozen_rows.read(dataset.path, "examples")
+
+
+def _trl_prompt_completion(dataset: Dataset) -> Iterator[Row]:
+    for row in frozen_rows.read(dataset.path, "examples"):
+        yield {"prompt": row["prompt"], "completion": _answer(row["completion"])}
+
+
+def _own_prompts(dataset: Dataset) -> Iterator[Row]:
+    yield from frozen_rows.read(dataset.path, "prompts")
+
+
+def _trl_prompt_only(dataset: Dataset) -> Iterator[Row]:
+    for row in frozen_rows.read(dataset.path, "prompts"):
+        yield {"prompt": row["messages"]}
+
+
+def _answer(text: str) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "content": text}]
+
+
+_FORMATS: dict[str, dict[str, Callable[[Dataset], Iterator[Row]]]] = {
+    "preferences": {
+        "jsonl": _own_preferences,
+        "hh-rlhf": _hh_rlhf,
+        "trl-preference": _trl_preference,
+        "trl-unpaired": _trl_unpaired,
+    },
+    "sft": {"jsonl": _own_examples, "trl-prompt-completion": _trl_prompt_completion},
+    "prompts": {"jsonl": _own_prompts, "trl-prompt-only": _trl_prompt_only},
+}
+FORMATS = sorted({name for formats in _FORMATS.values() for name in formats})

@@ -1,0 +1,77 @@
+"""What serializers share: input that refuses unknown fields, ids, choices that name themselves, the shape of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+
+LARGEST_ID = 2**63 - 1
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="At most 100 characters, such as a UUID. A repeated request gets the first answer again.",
+)
+PROJECT = OpenApiParameter("project", OpenApiTypes.STR, description="Only of the project with this slug.")
+
+
+class Input(serializers.Serializer):
+    """A request's body. A field that nobody reads is refused: it is a mistake in the spelling or in the address."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = sorted(str(name) for name in data.keys() - self.fields.keys())
+            if unknown:
+                known = ", ".join(self.fields)
+                raise serializers.ValidationError(
+                    {name: f"is no field of this request; the fields are {known}." for name in unknown}
+                )
+        return super().to_internal_value(data)
+
+
+class Id(serializers.IntegerField):
+    """The id of a row."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=1, max_value=LARGEST_ID, **options)
+
+
+class Choice(serializers.ChoiceField):
+    """Says what would be right, too."""
+
+    def __init__(self, choices: Iterable[Any], **options: Any) -> None:
+        choices = list(choices)
+        names = ", ".join(str(value[0] if isinstance(value, tuple) else value) for value in choices)
+        wrong = f'"{{input}}" is unknown; use one of {names}.'
+        super().__init__(choices, error_messages={"invalid_choice": wrong}, **options)
+
+
+class Turn(Input):
+    role = Choice(["system", "user", "assistant"])
+    content = serializers.CharField(trim_whitespace=False, allow_blank=True)
+
+
+class ErrorsOut(serializers.Serializer):
+    errors = serializers.DictField(
+        child=serializers.CharField(), help_text="For each wrong field what is wrong and what would be right."
+    )
+
+
+def refusals(*statuses: int) -> dict[int, OpenApiResponse]:
+    """For a schema: these statuses come with errors by field."""
+    return {status: OpenApiResponse(ErrorsOut, description=_MEANING[status]) for status in statuses}
+
+
+_MEANING = {
+    400: "Something in it is wrong: which field, and what would be right.",
+    403: "You may not; whom to ask.",
+    404: "There is no such thing that you may see.",
+    409: "It has changed meanwhile, or stands in the way of something.",
+    410: "It has expired.",
+    413: "It is too large.",
+    429: "Too many requests; when to come again.",
+}

@@ -1,0 +1,101 @@
+"""A repeated Idempotency-Key gets the first answer again, and nothing happens a second time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.errors import Refused
+from annotate.models import FirstAnswer
+
+LONGEST_KEY = 100
+
+
+def idempotent(
+    *, atomic: bool = True, whole_body: bool = True, who: Callable[[Request], str] | None = None
+) -> Callable:
+    """Decorates a view method or function whose POST creates something.
+
+    `atomic` keeps the answer in the transaction of the work itself, so that there is never one without the other and
+    a twin that arrives at the same moment waits; it is off where the work waits for a model server. `whole_body`
+    is off for uploads that are too large to hold. `who` tells senders without an account apart.
+    """
+
+    def decorate(view: Callable[..., Response]) -> Callable[..., Response]:
+        @wraps(view)
+        def answered_once(*args: Any, **kwargs: Any) -> Response:
+            request = next(a for a in args if isinstance(a, Request))
+            key = key_of(request)
+            if key is None:
+                if not atomic:
+                    return view(*args, **kwargs)
+                with transaction.atomic():
+                    return view(*args, **kwargs)
+            sender = who(request) if who else f"user:{request.user.pk}"
+            asked = _hash(request, whole_body)
+            if first := FirstAnswer.objects.filter(who=sender, key=key).first():
+                return _again(first, asked)
+            if not atomic:
+                response = view(*args, **kwargs)
+                return _keep(sender, key, asked, response)
+            return _work_and_keep(sender, key, asked, lambda: view(*args, **kwargs))
+
+        return answered_once
+
+    return decorate
+
+
+def key_of(request: Request) -> str | None:
+    """The Idempotency-Key of a request; Refused when it is too long."""
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if len(key) > LONGEST_KEY or not key.isprintable():
+        raise Refused(400, **{"Idempotency-Key": f"At most {LONGEST_KEY} printable characters; a UUID is a good one."})
+    return key or None
+
+
+def feedback_key(request: Request) -> str | None:
+    """The key for a row of feedback: keys are unique over all senders there, so it carries its sender."""
+    key = key_of(request)
+    return f"{request.user.pk}:{key}" if key and request.user.is_authenticated else key
+
+
+def _work_and_keep(who: str, key: str, asked: str, work: Callable[[], Response]) -> Response:
+    try:
+        with transaction.atomic():
+            # First the key: on Postgres a twin waits here until this transaction has ended.
+            first = FirstAnswer.objects.create(who=who, key=key, request_hash=asked)
+            response = work()
+            first.status, first.body = response.status_code, response.data
+            first.save(update_fields=["status", "body"])
+            return response
+    except IntegrityError:
+        if first := FirstAnswer.objects.filter(who=who, key=key).first():
+            return _again(first, asked)
+        raise
+
+
+def _keep(who: str, key: str, asked: str, response: Response) -> Response:
+    first, made = FirstAnswer.objects.get_or_create(
+        who=who, key=key, defaults={"request_hash": asked, "status": response.status_code, "body": response.data}
+    )
+    return response if made else _again(first, asked)
+
+
+def _again(first: FirstAnswer, asked: str) -> Response:
+    if first.request_hash != asked:
+        raise Refused(
+            409, **{"Idempotency-Key": "This key was used for another request; use a new one for each new request."}
+        )
+    return Response(first.body, status=first.status, headers={"Idempotency-Replayed": "true"})
+
+
+def _hash(request: Request, whole_body: bool) -> str:
+    content = request._request.body if whole_body else request.headers.get("Content-Length", "").encode()
+    address = f"{request.method} {request.get_full_path()}\n"
+    return hashlib.sha256(address.encode() + content).hexdigest()

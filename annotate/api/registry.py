@@ -1,0 +1,115 @@
+"""Language models: list, register, read, enter into an arena."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.actions.language_models import enter_arena, register_model
+from annotate.api.access import find, find_project, projects_where
+from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
+from annotate.api.idempotency import idempotent
+from annotate.api.pages import Newest
+from annotate.errors import Refused
+from annotate.models import LanguageModel
+from annotate.permissions import require
+
+
+class NewModel(Input):
+    name = serializers.CharField(max_length=120)
+    kind = Choice(LanguageModel.Kind.choices, required=False, default="policy")
+    stage = serializers.CharField(required=False, default="base", max_length=24)
+    folder = serializers.CharField(required=False, default="", allow_blank=True, help_text="Weights, below ASSAY_DATA.")
+    endpoint = serializers.CharField(required=False, default="", allow_blank=True, help_text="OpenAI-compatible URL.")
+    served_name = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
+    parent = Id(required=False, allow_null=True, default=None)
+    licence = serializers.CharField(required=False, default="", allow_blank=True, max_length=120)
+    origin = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
+    parameters = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1
+    )
+
+    def validate_folder(self, folder: str) -> str:
+        path = PurePosixPath(folder)
+        if path.is_absolute() or ".." in path.parts:
+            raise serializers.ValidationError("must be a relative path below ASSAY_DATA, such as models/base.")
+        return folder
+
+
+class ModelOut(serializers.ModelSerializer):
+    run = serializers.SerializerMethodField(help_text="The run that made it.")
+
+    class Meta:
+        model = LanguageModel
+        fields = (
+            *("id", "name", "kind", "stage", "parent", "run", "parameters", "content_hash", "licence", "origin"),
+            *("card", "created_at", "retired_at", "retired_reason"),
+        )
+
+    def get_run(self, model: LanguageModel) -> int | None:
+        return model.made_by.pk if hasattr(model, "made_by") else None
+
+
+class ArenaEntry(Input):
+    project = serializers.SlugField(max_length=50)
+
+
+@extend_schema(tags=["models"])
+class Models(GenericViewSet):
+    """Policies and reward models."""
+
+    queryset = LanguageModel.objects.none()
+    serializer_class = ModelOut
+    pagination_class = Newest
+
+    def get_queryset(self) -> QuerySet[LanguageModel]:
+        return LanguageModel.objects.select_related("made_by")
+
+    @extend_schema(
+        responses=ModelOut(many=True),
+        parameters=[PROJECT, OpenApiParameter("kind", enum=LanguageModel.Kind.values), OpenApiParameter("name")],
+        description="`project` keeps those in its arena.",
+    )
+    def list(self, request: Request) -> Response:
+        rows = self.get_queryset()
+        if (slug := request.query_params.get("project")) is not None:
+            rows = rows.filter(contests__project=find_project(request.user, slug), contests__left_at=None)
+        for name in ("kind", "name"):
+            if (value := request.query_params.get(name)) is not None:
+                rows = rows.filter(**{name: value.replace("\x00", "")})
+        return self.get_paginated_response(ModelOut(self.paginate_queryset(rows), many=True).data)
+
+    @extend_schema(responses={200: ModelOut} | refusals(404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(ModelOut(find(self.get_queryset(), pk, "model")).data)
+
+    @extend_schema(request=NewModel, responses={201: ModelOut} | refusals(400, 403, 409), parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
+    def create(self, request: Request) -> Response:
+        if not (request.user.is_staff or projects_where(request.user, "research").exists()):
+            raise Refused(403, authorization="Models are registered by researchers, managers and staff; ask one.")
+        given = NewModel(data=request.data)
+        given.is_valid(raise_exception=True)
+        fields = dict(given.validated_data)
+        if fields["parent"] is not None:
+            fields["parent"] = find(LanguageModel.objects.all(), fields["parent"], "parent")
+        return Response(ModelOut(register_model(by=request.user, **fields)).data, status=201)
+
+    @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def enter(self, request: Request, pk: str) -> Response:
+        """Let the model take part in a project's arena."""
+        given = ArenaEntry(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, given.validated_data["project"])
+        require(request.user, "research", project)
+        model = find(self.get_queryset(), pk, "model")
+        enter_arena(project=project, model=model)
+        return Response(ModelOut(model).data)

@@ -1,0 +1,150 @@
+"""Runs: queue, list, read, cancel, resume, and what they measure while they go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.api.access import find, find_project, of_project, projects_where
+from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
+from annotate.api.idempotency import idempotent, key_of
+from annotate.api.pages import Newest
+from annotate.errors import Refused
+from annotate.models import Dataset, LanguageModel
+from training import actions
+from training.models import Metric, Run, Sample
+
+AFTER = OpenApiParameter("after", int, description="Only what comes after this sequence number; 0 is everything.")
+_ROWS = 1000
+
+
+class NewRun(Input):
+    kind = serializers.CharField(max_length=24, help_text="sample, sft, reward, ppo, …")
+    project = serializers.SlugField(max_length=50)
+    name = serializers.CharField(max_length=120, help_text="Also the name of the model that it makes.")
+    parent = Id(required=False, allow_null=True, default=None, help_text="The model to start from.")
+    dataset = Id(required=False, allow_null=True, default=None)
+    reward_model = Id(required=False, allow_null=True, default=None)
+    config = serializers.DictField(required=False, default=dict, help_text="Hyperparameters of that kind.")
+    seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
+
+
+class RunOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+
+    class Meta:
+        model = Run
+        fields = (
+            *("id", "project", "kind", "name", "state", "parent", "dataset", "reward_model", "output_model", "config"),
+            *("seed", "code_version", "phase", "step", "total_steps", "ends_at", "reason_code", "reason", "remedy"),
+            *("result", "cancel_requested_at", "created_at", "started_at", "finished_at"),
+        )
+
+
+class MetricOut(serializers.ModelSerializer):
+    class Meta:
+        model = Metric
+        fields = ("sequence", "step", "values", "time")
+
+
+class SampleOut(serializers.ModelSerializer):
+    class Meta:
+        model = Sample
+        fields = ("sequence", "step", "prompt", "completion", "score")
+
+
+@extend_schema(tags=["runs"])
+class Runs(GenericViewSet):
+    """Runs of the projects that you may see."""
+
+    queryset = Run.objects.none()
+    serializer_class = RunOut
+    pagination_class = Newest
+
+    def get_queryset(self) -> QuerySet[Run]:
+        return Run.objects.filter(project__in=projects_where(self.request.user, "read")).select_related("project")
+
+    @extend_schema(
+        responses=RunOut(many=True),
+        parameters=[PROJECT, OpenApiParameter("state", enum=Run.State.values), OpenApiParameter("kind")],
+    )
+    def list(self, request: Request) -> Response:
+        rows = of_project(self.get_queryset(), request)
+        for name in ("state", "kind"):
+            if (value := request.query_params.get(name)) is not None:
+                rows = rows.filter(**{name: value.replace("\x00", "")})
+        return self.get_paginated_response(RunOut(self.paginate_queryset(rows), many=True).data)
+
+    @extend_schema(responses={200: RunOut} | refusals(404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(RunOut(find(self.get_queryset(), pk, "run")).data)
+
+    @extend_schema(request=NewRun, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
+    def create(self, request: Request) -> Response:
+        """Queue a run. Errors in the config are named `config.<field>`."""
+        given = NewRun(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = queue(request, dict(given.validated_data))
+        return Response(RunOut(run).data, status=201)
+
+    @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """End it: at once when it is queued, else as soon as its worker has stopped it."""
+        return Response(RunOut(actions.cancel(run=find(self.get_queryset(), pk, "run"), by=request.user)).data)
+
+    @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """A failed or cancelled run goes on from its last complete checkpoint."""
+        return Response(RunOut(actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)).data)
+
+    @extend_schema(responses=MetricOut(many=True), parameters=[AFTER], filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def metrics(self, request: Request, pk: str) -> Response:
+        """What was measured, in order, at most a thousand rows: ask again after the last sequence number."""
+        run = find(self.get_queryset(), pk, "run")
+        rows = run.metrics.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS]
+        return Response(MetricOut(rows, many=True).data)
+
+    @extend_schema(responses=SampleOut(many=True), parameters=[AFTER], filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def samples(self, request: Request, pk: str) -> Response:
+        """What the model answered as training went, in order, at most a thousand rows."""
+        run = find(self.get_queryset(), pk, "run")
+        rows = run.samples.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS]
+        return Response(SampleOut(rows, many=True).data)
+
+
+def queue(request: Request, fields: dict[str, Any]) -> Run:
+    """The run that these checked fields ask for; ids and the slug become rows."""
+    rows = {"parent": LanguageModel.objects.all(), "reward_model": LanguageModel.objects.all()}
+    rows["dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
+    for name, found in rows.items():
+        if fields.get(name) is not None:
+            fields[name] = _named(found, fields[name], name)
+    fields["project"] = find_project(request.user, fields["project"])
+    return actions.queue_run(by=request.user, idempotency_key=key_of(request), **fields)
+
+
+def _named(rows: QuerySet, pk: int, name: str) -> Any:
+    """What a field of the body points at: not being there is an error of the field, not of the address."""
+    try:
+        return find(rows, pk, name)
+    except Refused as refused:
+        raise Refused(400, **refused.errors) from refused
+
+
+def _after(request: Request) -> int:
+    value = request.query_params.get("after", "0")
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise Refused(400, after=f"{value!r} is no sequence number; give the last one you have, or 0.")
+    return int(value)
