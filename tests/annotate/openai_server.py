@@ -1,0 +1,90 @@
+"""A model server for tests: real sockets and server-sent events, answers as the test tells it to."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class FakeServer:
+    """`answer` maps a request to the pieces of an answer; a piece may also be bytes (sent raw) or a pause in seconds."""
+
+    url: str = ""
+    answer: Callable[[dict[str, Any]], list[Any]] = lambda body: ["Hello ", "there."]
+    status: int = 200
+    error: str = "it broke"
+    finishes: bool = True
+    models: list[str] = field(default_factory=lambda: ["served-one"])
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def openai_server() -> Iterator[FakeServer]:
+    fake = FakeServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self._json(200, {"object": "list", "data": [{"id": name} for name in fake.models]})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            fake.requests.append(body)
+            if fake.status != 200:
+                self._json(fake.status, {"error": fake.error})
+            elif body.get("stream"):
+                self._stream(body)
+            else:
+                text = "".join(piece for piece in fake.answer(body) if isinstance(piece, str))
+                choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+                self._json(200, {"choices": [choice], "usage": {"completion_tokens": len(text.split())}})
+
+        def _stream(self, body: dict[str, Any]) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            tokens = 0
+            for piece in fake.answer(body):
+                if isinstance(piece, float):
+                    time.sleep(piece)
+                elif isinstance(piece, bytes):
+                    self.wfile.write(piece)
+                else:
+                    tokens += 1
+                    self._event({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
+                self.wfile.flush()
+            if fake.finishes:
+                self._event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+                self._event({"choices": [], "usage": {"completion_tokens": tokens}})
+                self.wfile.write(b"data: [DONE]\n\n")
+
+        def _event(self, event: dict[str, Any]) -> None:
+            self.wfile.write(b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n")
+
+        def _json(self, status: int, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    fake.url = f"http://127.0.0.1:{server.server_port}/v1"
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        server.server_close()
