@@ -10,7 +10,7 @@ from django.db.models import Model
 from django.utils import timezone
 
 from annotate.actions.assignments import close, lock, refuse_closed, reopen, require_owner
-from annotate.actions.judgement import Judgement, check
+from annotate.actions.judgement import Judgement, check, check_key
 from annotate.errors import Refused
 from annotate.models import Assignment, Comparison, Completion, Demonstration, Judge, Rating, Status, StatusChange, User
 from annotate.permissions import require
@@ -42,12 +42,13 @@ def submit(
     """
     require_owner(assignment, by)
     require(by, "judge", assignment.project)
+    check_key(idempotency_key)
     judgement = Judgement(winner, strength, thumbs, stars, aspects or {}, text, edited_from, comment, seconds)
     if earlier := _sent_before(assignment, idempotency_key):
         return earlier
-    if assignment.state not in (Assignment.State.OPEN,) or assignment.expires_at <= timezone.now():
+    if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
         refuse_closed(assignment)
-    check(judgement, assignment, idempotency_key)
+    check(judgement, assignment)
     try:
         with transaction.atomic():
             close(assignment, Assignment.State.SUBMITTED)

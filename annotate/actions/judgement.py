@@ -33,7 +33,7 @@ class Judgement:
         return self.thumbs is not None or self.stars is not None or bool(self.aspects)
 
 
-def check(judgement: Judgement, assignment: Assignment, key: str | None) -> None:
+def check(judgement: Judgement, assignment: Assignment) -> None:
     """Raises Refused at the first thing that is wrong."""
     if assignment.kind == Assignment.Kind.COMPARE:
         _check_comparison(judgement)
@@ -42,7 +42,10 @@ def check(judgement: Judgement, assignment: Assignment, key: str | None) -> None
     check_text("comment", judgement.comment, MAX_COMMENT_CHARACTERS)
     _check_demonstration(judgement, assignment)
     _check_seconds(judgement.seconds)
-    if key is not None and (not isinstance(key, str) or len(key) > MAX_KEY_CHARACTERS):
+
+
+def check_key(key: object) -> None:
+    if key is not None and (not isinstance(key, str) or len(key) > MAX_KEY_CHARACTERS or "\x00" in key):
         raise Refused(idempotency_key=f"Use a text of at most {MAX_KEY_CHARACTERS} characters, such as a UUID.")
 
 
