@@ -230,7 +230,7 @@ def _show(
         "stars": ["1", "2", "3", "4", "5"],
         "skip_reasons": SKIP_REASONS,
         "idempotency_key": request.POST.get("idempotency_key") if entered.errors else uuid.uuid4(),
-        "shown_at": f"{time.time():.0f}",
+        "shown_at": f"{time.time():.2f}",
         "done_today": _done_today(project, request.user),
         "undoable": last
         if last and last.closed_at > timezone.now() - timedelta(minutes=feedback.UNDO_MINUTES)
