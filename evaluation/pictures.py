@@ -39,13 +39,13 @@ def axis_over(intervals: Sequence[tuple[float, float]]) -> Axis:
 def interval_picture(axis: Axis, rating: float, lower: float, upper: float) -> SafeString:
     """A dot with its interval, over the axis's marks."""
     return format_html(
-        '<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{:.0f} to {:.0f}">{}'
+        '<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{} to {}">{}'
         '<line x1="{}" x2="{}" y1="11" y2="11" stroke="var(--accent)" stroke-width="2"/>'
         '<circle cx="{}" cy="11" r="4" fill="var(--accent)"/></svg>',
         WIDTH,
         HEIGHT,
-        lower,
-        upper,
+        round(lower),
+        round(upper),
         _marks(axis),
         axis.x(lower),
         axis.x(upper),

@@ -44,6 +44,7 @@ def leaderboard(request: HttpRequest, project: Project) -> HttpResponse:
         "unconnected": [row for row in rows if not row.is_connected],
         "untried": _untried(project, rows),
         "is_small": len(rated) <= 8,
+        "one_sided": any(row.is_penalised for row in rated),
         "position": position_share(board),
     }
     if request.htmx:

@@ -13,14 +13,18 @@ from training import configs
 
 if TYPE_CHECKING:
     from training.models import Run
-    from training.run_directory import RunDirectory
+    from training.run_directory import Row, RunDirectory
 
 Record = Callable[["Run", "RunDirectory"], None]
+Rows = Callable[["Run"], "dict[str, list[Row]]"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """`record` writes the outputs, inside the transaction that turns the run to succeeded; None makes nothing."""
+    """`record` writes the outputs, inside the transaction that turns the run to succeeded; None makes nothing.
+
+    `rows` gives the rows of a kind that takes no dataset, by file name; the first attempt freezes them.
+    """
 
     name: str
     title: str
@@ -32,6 +36,7 @@ class Kind:
     stage: str = ""  # of the model it makes
     purpose: str = ""
     record: Record | None = None
+    rows: Rows | None = None
 
     @property
     def makes_model(self) -> bool:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from annotate.models import LanguageModel
+from training.kinds import KINDS
 from training.models import Run
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
@@ -21,6 +22,8 @@ def prepare(run: Run) -> RunDirectory:
     (run.path / "identity").write_text(_identity(run), encoding="utf-8")
     if run.dataset is not None:
         _bring_rows(run.dataset.path, data)
+    rows = KINDS[run.kind].rows
+    own_rows = rows(run) if rows is not None and not any(data.glob("*.jsonl")) else {}
     directory.create(
         RunSpec(
             kind=run.kind,
@@ -30,7 +33,8 @@ def prepare(run: Run) -> RunDirectory:
             reward_model=_weights(run.reward_model),
             dataset_hash=run.dataset.content_hash if run.dataset else "",
             code_version=run.code_version,
-        )
+        ),
+        {name: iter(lines) for name, lines in own_rows.items()},
     )
     return directory
 

@@ -1,0 +1,118 @@
+"""The kind of run that evaluates: which texts a model is measured on, and what is written when it ends."""
+
+from __future__ import annotations
+
+import hashlib
+
+from annotate import best_answers, preferences
+from annotate.models import Comparison, Completion, LanguageModel, Rating, Side
+from evaluation.leaderboard import default_judge
+from evaluation.models import Evaluation
+from training.kinds import Kind, register_kind
+from training.models import Run
+from training.run_directory import RecipeFailure, Row, RunDirectory
+
+FEWEST_TEXTS = 2
+
+
+def register() -> None:
+    register_kind(
+        Kind(
+            "evaluate",
+            "Perplexity",
+            "evaluation.recipes.perplexity",
+            purpose="How well a model foresees answers on the eval side, which trained nothing: those that judges "
+            "liked best, or its first ancestor's own.",
+            record=record,
+            rows=texts,
+        )
+    )
+
+
+def texts(run: Run) -> dict[str, list[Row]]:
+    """Answers on the run's eval side with their prompts, the same for every model of one lineage."""
+    found = _preferred(run) if run.config["texts"] == "preferred" else _of_first_ancestor(run)
+    chosen = sorted(found, key=_by_hash)[: run.config["limit"]]
+    if len(chosen) < FEWEST_TEXTS:
+        raise RecipeFailure(
+            "no_texts",
+            f"There are {len(chosen)} answers of that sort on the eval side, too few to measure anything.",
+            "Have answers to eval prompts sampled and judged first (a sample run, then the arena), or choose the "
+            "other kind of texts.",
+        )
+    return {"texts": [{"id": c.pk, "prompt": c.prompt.messages, "text": c.text} for c in chosen]}
+
+
+def _by_hash(completion: Completion) -> str:
+    """An order that favours no category and no author, and does not change as answers are added."""
+    return hashlib.sha256(f"{completion.prompt.text_hash} {completion.text}".encode()).hexdigest()
+
+
+def _preferred(run: Run) -> list[Completion]:
+    """The best-judged answer to each eval prompt, whoever gave it, by the judges whose leaderboard is shown."""
+    judge = default_judge(run.project)
+    pairs, stars = (
+        table.objects.counted().by(judge).on_side(Side.EVAL).filter(project=run.project)
+        for table in (Comparison, Rating)
+    )
+    judged = best_answers.judged(
+        preferences.comparisons_from(
+            pairs.values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
+        ),
+        preferences.ratings_from(stars.values("completion", "thumbs", "stars", "author")),
+    )
+    answers = _answers(run).in_bulk(judged.keys())
+    best = best_answers.best(
+        ((judged[pk], answer.prompt_id, answer.text) for pk, answer in answers.items()), per_prompt=1, minimum=0.5
+    )
+    return [answers[pk] for pk in best]
+
+
+def _of_first_ancestor(run: Run) -> list[Completion]:
+    first, seen = run.parent, set()
+    while first.parent is not None and first.pk not in seen:
+        seen.add(first.pk)
+        first = first.parent
+    return list(_answers(run).filter(model=first))
+
+
+def _answers(run: Run):
+    """Whole answers on the eval side: where a limit cut one off says nothing about the model."""
+    answers = Completion.objects.filter(prompt__project=run.project, prompt__side=Side.EVAL)
+    return answers.exclude(finish_reason="length").exclude(text="").select_related("prompt")
+
+
+def record(run: Run, directory: RunDirectory) -> None:
+    write_metrics(run, run.parent)
+
+
+def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
+    """One Evaluation for each entry of the result's `metrics`; none a second time for the same run and model."""
+    listed = run.result.get("metrics")
+    rows = [row for row in (listed if isinstance(listed, list) else []) if row.get("value") is not None]
+    if Evaluation.objects.filter(run=run, model=model).exists():
+        return []
+    signature = "; ".join(
+        part
+        for part in (
+            str(run.result.get("signature", "")),
+            f"dataset {run.dataset.content_hash[:12]}" if run.dataset else "",
+            f"run {run.pk}, seed {run.seed}, code {run.code_version or 'unknown'}",
+        )
+        if part
+    )
+    return Evaluation.objects.bulk_create(
+        Evaluation(
+            project=run.project,
+            model=model,
+            run=run,
+            metric=str(row["metric"])[:60],
+            value=row["value"],
+            standard_error=row.get("standard_error"),
+            lower=row.get("lower"),
+            upper=row.get("upper"),
+            n=row.get("n") or 0,
+            signature=signature[:500],
+        )
+        for row in rows
+    )

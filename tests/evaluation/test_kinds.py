@@ -1,0 +1,105 @@
+"""Which texts an evaluation is made on, and the figures that are written when a run has ended."""
+
+import pytest
+
+from evaluation.kinds import texts
+from evaluation.models import Evaluation
+from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
+from training import configs
+from training.kinds import KINDS
+from training.models import Run
+from training.preparation import prepare
+from training.run_directory import RecipeFailure
+from training.signals import run_finished
+
+METRIC = {"metric": "pair accuracy", "value": 0.7, "standard_error": 0.02, "lower": 0.66, "upper": 0.74, "n": 400}
+
+
+def make_run(project, **fields) -> Run:
+    config = configs.parse("evaluate", fields.pop("config", {})).__dict__
+    return Run.objects.create(project=project, **{"kind": "evaluate", "name": "how well", "config": config, **fields})
+
+
+@pytest.fixture
+def judged(project, base, child):
+    """Four eval prompts on which the child's answer won, and one train prompt."""
+    answers = []
+    for side in ["eval"] * 4 + ["train"]:
+        prompt = make_prompt(project, side=side)
+        a, b = make_completion(prompt, model=base), make_completion(prompt, model=child)
+        make_comparison(a, b, "model_b")
+        answers.append(b)
+    return answers
+
+
+def test_the_preferred_answer_to_each_eval_prompt_is_taken(project, base, judged):
+    rows = texts(make_run(project, parent=base))["texts"]
+    assert {row["id"] for row in rows} == {answer.pk for answer in judged[:4]}
+    assert rows[0]["prompt"][-1]["role"] == "user"
+
+
+def test_the_texts_are_the_same_for_every_model(project, base, child, judged):
+    of_base, of_child = (texts(make_run(project, parent=model)) for model in (base, child))
+    assert of_base == of_child
+
+
+def test_the_first_ancestors_own_answers_can_be_taken(project, base, child, judged):
+    rows = texts(make_run(project, parent=child, config={"texts": "first"}))["texts"]
+    assert len(rows) == 4
+    assert not {row["id"] for row in rows} & {answer.pk for answer in judged}
+
+
+def test_answers_that_were_cut_off_are_left_out(project, base, judged):
+    judged[0].finish_reason = "length"
+    judged[0].save()
+    assert len(texts(make_run(project, parent=base))["texts"]) == 3
+
+
+def test_too_few_texts_are_said_in_words(project, base):
+    with pytest.raises(RecipeFailure, match="too few"):
+        texts(make_run(project, parent=base))
+
+
+def test_the_texts_are_frozen_by_the_first_attempt(project, base, judged, settings, tmp_path):
+    settings.RUNS_DIR = tmp_path
+    (tmp_path / "weights").mkdir()
+    base.folder = str(tmp_path / "weights")
+    base.save()
+    run = make_run(project, parent=base)
+    first = prepare(run).rows("texts")
+    for answer in judged:
+        answer.compared_as_b.update(winner="model_a")
+    assert len(first) == 4
+    assert prepare(run).rows("texts") == first
+
+
+def test_an_evaluation_run_records_its_figures_of_the_model(project, base):
+    run = make_run(project, parent=base, result={"metrics": [METRIC], "signature": "texts preferred abc; n 400"})
+    KINDS["evaluate"].record(run, None)
+    row = Evaluation.objects.get(model=base)
+    assert (row.metric, row.value, row.standard_error, row.lower, row.upper, row.n) == tuple(METRIC.values())
+    assert row.signature.startswith("texts preferred abc; n 400; run ")
+
+
+def test_a_reward_runs_held_out_figures_belong_to_the_model_it_made_once(project, base):
+    reward_model = make_model(kind="reward")
+    run = make_run(
+        project, kind="reward", parent=base, output_model=reward_model, state="succeeded", result={"metrics": [METRIC]}
+    )
+    for _ in range(2):
+        [(_, error)] = [r for r in run_finished.send_robust(sender=Run, run=run) if "evaluation" in r[0].__module__]
+        assert error is None
+    assert reward_model.evaluations.count() == 1
+
+
+def test_a_failed_run_leaves_no_figures(project, base):
+    run = make_run(project, kind="reward", parent=base, state="failed", result={"metrics": [METRIC]})
+    run_finished.send_robust(sender=Run, run=run)
+    assert not Evaluation.objects.exists()
+
+
+def test_an_evaluation_can_be_queued_like_any_run(project, base):
+    from training.actions import queue_run
+
+    run = queue_run(kind="evaluate", project=project, name="p", by=make_user(project, role="researcher"), parent=base)
+    assert run.config["texts"] == "preferred"
