@@ -57,7 +57,7 @@ def record(run: Run, outputs: Outputs) -> None:
     """Fill `run.result`, `run.output_model` and `run.completions`; the caller saves the run. Raises BadOutput."""
     kind = KINDS[run.kind]
     run.result = outputs.result
-    if "stopped" not in outputs.result:
+    if not outputs.result.get("stopped"):
         run.step = max(run.step, run.total_steps)
     if kind.makes == "completions":
         _record_completions(run, outputs.completions)

@@ -80,7 +80,15 @@ def database_url() -> str:
     values = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{values['NAME']}"
-    return f"postgres://{values['USER']}:{values['PASSWORD']}@{values['HOST'] or 'localhost'}:{values['PORT'] or 5432}/{values['NAME']}"
+    who = f"{values['USER']}:{values['PASSWORD']}@" if values["USER"] else ""
+    # A host that is a folder is a Unix socket's; it goes into the query.
+    host = values["HOST"] or "localhost"
+    place = (
+        f"/{values['NAME']}?host={host}"
+        if host.startswith("/")
+        else f"{host}:{values['PORT'] or 5432}/{values['NAME']}"
+    )
+    return f"postgres://{who}{place}"
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

@@ -1,0 +1,114 @@
+// Curves of a run page. The rest of the page is swapped in by htmx; here the new points join the curves.
+"use strict";
+(() => {
+  const source = document.getElementById("points-data");
+  if (!source || !window.uPlot) return;
+  const { points, curves } = JSON.parse(source.textContent);
+  const charts = new Map();
+  let rows = points; // [sequence, id, step, values]
+
+  // A reconnect says which row the page has, so that nothing is missed and nothing comes twice.
+  window.htmx.createWebSocket = (url) => {
+    const last = rows[rows.length - 1];
+    return new WebSocket(last ? `${url}?after=${last[0]}.${last[1]}` : url, []);
+  };
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const rounded = (v) => (v == null ? "–" : Math.abs(v) >= 1e6 || (v !== 0 && Math.abs(v) < 1e-3) ? v.toExponential(2) : String(+v.toPrecision(4)).replace("-", "−"));
+
+  function data(curve) {
+    const steps = rows.map((r) => r[2]);
+    const values = rows.map((r) => (typeof r[3][curve.name] === "number" ? r[3][curve.name] : null));
+    return [steps, values, ...curve.lines.map((line) => steps.map(() => line.value))];
+  }
+
+  function options(curve, width, height) {
+    const axis = { stroke: colour("--soft"), font: "12px system-ui, sans-serif", grid: { stroke: colour("--rule"), width: 1 }, ticks: { show: false } };
+    const whole = { ...axis, grid: { show: false }, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (u, ticks) => ticks.map((t) => String(t)) };
+    const lone = rows.length < 2;
+    return {
+      width, height,
+      scales: { x: { time: false } },
+      legend: { show: false },
+      cursor: { y: false, points: { size: 7 } },
+      axes: [whole, { ...axis, size: 56, values: (u, ticks) => ticks.map(rounded) }],
+      series: [
+        {},
+        { label: curve.title, stroke: colour("--accent"), width: 2, points: { show: lone, size: 6, fill: colour("--accent") }, spanGaps: true },
+        ...curve.lines.map((line) => ({ label: line.label, stroke: colour("--b"), width: 1, dash: [5, 4], points: { show: false } })),
+      ],
+      hooks: { setCursor: [(u) => read(curve, u.cursor.idx)] },
+    };
+  }
+
+  // The number under the cursor, else the latest one: read without guessing from the axis.
+  function read(curve, index) {
+    const at = index == null ? rows.length - 1 : index;
+    const row = rows[at];
+    const chart = charts.get(curve.name);
+    if (!row || !chart) return;
+    const lines = curve.lines.map((line) => ` · ${line.label} ${rounded(line.value)}`).join("");
+    chart.output.textContent = `step ${row[2]}: ${rounded(row[3][curve.name])}${lines}`;
+  }
+
+  function build(curve, place, isWide) {
+    const figure = document.createElement("figure");
+    figure.className = isWide ? "chart wide-chart" : "chart";
+    const caption = document.createElement("figcaption");
+    const title = document.createElement("span");
+    title.textContent = curve.title;
+    const output = document.createElement("output");
+    caption.append(title, output);
+    const plot = document.createElement("div");
+    plot.className = "plot";
+    plot.setAttribute("role", "img");
+    plot.setAttribute("aria-label", `${curve.title}: the table below has the figures`);
+    figure.append(caption, plot);
+    place.append(figure);
+    charts.set(curve.name, { curve, plot, output, height: isWide ? 190 : 130, uplot: null });
+  }
+
+  function draw() {
+    for (const chart of charts.values()) {
+      const width = chart.plot.clientWidth;
+      if (!width) continue; // folded away: drawn when it is opened
+      if (chart.uplot) chart.uplot.destroy();
+      chart.uplot = new uPlot(options(chart.curve, width, chart.height), data(chart.curve), chart.plot);
+      read(chart.curve, null);
+    }
+  }
+
+  function layOut(known) {
+    const main = document.getElementById("charts");
+    const more = document.getElementById("more-charts");
+    for (const curve of known) {
+      if (!charts.has(curve.name)) build(curve, curve.main ? main : more, curve.main && main.childElementCount < 1);
+    }
+  }
+
+  function update(fresh, afresh) {
+    const last = afresh || !rows.length ? 0 : rows[rows.length - 1][0];
+    rows = (afresh ? [] : rows).concat(fresh.filter((row) => row[0] > last));
+    draw();
+  }
+
+  document.body.addEventListener("htmx:wsAfterMessage", () => {
+    const box = document.getElementById("new-points");
+    if (box && box.dataset.points) {
+      if (box.dataset.curves) layOut(JSON.parse(box.dataset.curves));
+      update(JSON.parse(box.dataset.points), "afresh" in box.dataset);
+      delete box.dataset.points;
+    }
+    const log = document.getElementById("run-log");
+    if (log) log.scrollTop = log.scrollHeight;
+  });
+
+  let pending;
+  const redraw = () => { clearTimeout(pending); pending = setTimeout(draw, 120); };
+  window.addEventListener("resize", redraw);
+  document.getElementById("more").addEventListener("toggle", redraw);
+  document.getElementById("log").addEventListener("toggle", () => { const log = document.getElementById("run-log"); log.scrollTop = log.scrollHeight; });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  layOut(curves);
+  draw();
+})();

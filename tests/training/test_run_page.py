@@ -1,0 +1,330 @@
+"""The pages of runs: what they show in every state, what they refuse, and that they stay live."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from channels.routing import URLRouter
+from django.contrib.auth.models import AnonymousUser
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.models import LanguageModel
+from tests.factories import make_project, make_user
+from tests.training.runs import make_dataset, make_run, make_weights
+from training import curves, health, words
+from training.models import Attempt, Metric, Run, Sample
+from training.routing import websocket_urlpatterns
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+@pytest.fixture
+def researcher(project, client: Client):
+    user = make_user(project, role="researcher")
+    client.force_login(user)
+    return user
+
+
+def add_metrics(run: Run, *values: dict, begin: int = 1) -> None:
+    now = timezone.now()
+    Metric.objects.bulk_create(
+        Metric(run=run, sequence=begin + i, step=begin + i - 1, values=v, time=now) for i, v in enumerate(values)
+    )
+
+
+def under_way(run: Run, **fields) -> Attempt:
+    Run.objects.filter(pk=run.pk).update(state="running", started_at=timezone.now())
+    run.refresh_from_db()
+    lease = timezone.now() + timedelta(minutes=1)
+    values = {"number": run.attempts.count() + 1, "worker": "w@h:1:1:1", "launcher": "local", "lease_expires_at": lease}
+    return Attempt.objects.create(run=run, **{**values, **fields})
+
+
+def page(client: Client, run: Run) -> str:
+    response = client.get(reverse("run", args=[run.pk]))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_a_running_run_shows_how_far_it_is_and_what_became_of_its_attempts(client, project, researcher):
+    run = make_run(project, name="tidewater-ppo-3")
+    under_way(run, state="lost", reason="the worker was lost", ended_at=timezone.now())
+    under_way(run, resumed_from_step=40, memory_bytes=3_100_000_000)
+    ends_at = timezone.now() + timedelta(minutes=6)
+    Run.objects.filter(pk=run.pk).update(step=57, total_steps=80, ends_at=ends_at, phase="training")
+    add_metrics(run, {"score_mean": 0.1, "kl": 0.0}, {"score_mean": 0.4, "kl": 1.25, "episodes_per_second": 1.2})
+    text = page(client, run)
+    assert "Step 57 of 80 · 6 min left · 1.2 episodes/s · 3.1 GB · " in text
+    assert "attempt 2, resumed from step 40 after the worker was lost" in text
+    assert '<progress value="57" max="80"' in text
+    assert '<td class="n">1.25</td>' in text, "every curve has its table"
+    assert 'form="cancel-run"' in text and 'form="resume-run"' not in text
+    assert '<noscript><meta http-equiv="refresh"' in text
+    data = json.loads(re.search(r'<script id="points-data"[^>]*>(.*?)</script>', text, re.S)[1])
+    assert data["points"][0][2:] == [0, {"score_mean": 0.1, "kl": 0.0}]
+    assert [c["name"] for c in data["curves"] if c["main"]] == ["score_mean", "kl"]
+
+
+def test_a_failed_run_says_why_and_what_to_do_and_can_be_resumed(client, project, researcher):
+    run = make_run(project, state="failed", reason="Three judgements tell nothing.", remedy="Collect at least 40.")
+    run.path.mkdir(parents=True)
+    (run.path / "log.txt").write_text("epoch 1\repoch 2\nTraceback <script>\n")
+    text = page(client, run)
+    assert "Three judgements tell nothing." in text and "Collect at least 40." in text
+    assert "epoch 2\nTraceback &lt;script&gt;" in text and "epoch 1" not in text
+    assert '<noscript><meta http-equiv="refresh"' not in text
+    response = client.post(reverse("resume-run", args=[run.pk]))
+    assert response.status_code == 302
+    run.refresh_from_db()
+    assert (run.state, run.reason) == ("queued", "")
+
+
+def test_a_queued_run_is_cancelled_at_once(client, project, researcher):
+    run = make_run(project)
+    assert "Next in the queue" in page(client, run)
+    client.post(reverse("cancel-run", args=[run.pk]))
+    assert Run.objects.get().state == "cancelled"
+    assert "Cancelled by" in page(client, run)
+
+
+def test_a_finished_run_leads_along_the_chain(client, project, researcher):
+    dataset = make_dataset(project)
+    child = make_weights(name="the-child")
+    run = make_run(
+        project, state="succeeded", output_model=child, dataset=dataset, started_at=timezone.now(),
+        finished_at=timezone.now() + timedelta(minutes=9), seed=7,
+        result={"accuracy": {"value": 0.71, "lower": 0.66, "upper": 0.76, "n": 312}, "stopped": None},
+    )  # fmt: skip
+    text = page(client, run)
+    assert "Succeeded, 9 min after it began" in text
+    assert "0.71 [0.66, 0.76], n = 312" in text
+    for row in (child, run.parent):
+        assert reverse("model", args=[row.pk]) in text
+    assert reverse("dataset", args=[dataset.pk]) in text and dataset.content_hash[:8] in text
+    assert "Look at the answers" not in text and "ended itself" not in text
+
+
+def test_a_run_that_stopped_itself_says_so(client, project, researcher):
+    stopped = {"code": "length_collapse", "step": 9, "message": "Answers are 4 tokens long where the parent's are 44."}
+    run = make_run(project, state="succeeded", result={"stopped": stopped})
+    text = page(client, run)
+    assert "The run ended itself at a bound." in text and "Answers are 4 tokens long" in text
+
+
+def test_the_same_prompt_is_shown_then_and_now(client, project, researcher):
+    run = make_run(project)
+    prompt = [{"role": "user", "content": "Why are there tides?"}]
+    for sequence, (step, text) in enumerate([(0, "The Moon."), (3, "Half-way."), (6, "The sea <breathes>.")], 1):
+        Sample.objects.create(run=run, sequence=sequence, step=step, prompt=prompt, completion=text, score=step / 3)
+    text = page(client, run)
+    assert "parent · score 0.0" in text and "step 6 · score 2.0" in text
+    assert "The sea &lt;breathes&gt;." in text and "Half-way." not in text
+
+
+def test_a_collapse_is_said_while_the_run_can_still_be_stopped():
+    rows = [(0, {"length_mean": 44, "kl": 0.0, "distinct": 1.0}), (5, {"length_mean": 26, "kl": 2.0, "distinct": 0.98})]
+    config = {"stop_kl": 8.0, "min_length_ratio": 0.5, "max_length_ratio": 2.0, "min_distinct_ratio": 0.6}
+    assert "26 tokens long, where they were 44" in " ".join(health.warnings(rows, config))
+    healthy = [rows[0], (5, {"length_mean": 40, "kl": 5.0, "distinct": 0.97})]
+    assert health.warnings(healthy, config) == []
+    far = [rows[0], (5, {"length_mean": 44, "kl": 7.0, "distinct": 0.97})]
+    assert "7.0 of the 8 nats" in health.warnings(far, config)[0]
+    alike = [rows[0], (5, {"length_mean": 44, "kl": 1.0, "distinct": 0.65})]
+    assert "65% of the answers differ" in health.warnings(alike, config)[0]
+
+
+def test_strangers_see_no_private_run_and_annotators_no_buttons(client, project):
+    private = make_project(is_public=False)
+    run = make_run(private)
+    assert client.get(reverse("run", args=[run.pk])).status_code == 302
+    client.force_login(make_user(project))
+    for name in ("run", "run-figures"):
+        assert client.get(reverse(name, args=[run.pk])).status_code == 404
+    assert client.post(reverse("cancel-run", args=[run.pk])).status_code == 404
+    client.force_login(make_user(private, role="annotator"))
+    assert "cancel-run" not in page(client, run)
+    assert client.post(reverse("cancel-run", args=[run.pk])).status_code == 403
+    assert client.get(reverse("new-run", args=[private.slug, "sample"])).status_code == 403
+    assert Run.objects.get().state == "queued"
+
+
+def test_the_list_shows_states_and_filters_by_kind(client, project, researcher):
+    make_run(project, name="one")
+    make_run(project, name="two", kind="sample", state="failed", reason="No weights.")
+    make_run(name="elsewhere")
+    everything = client.get(reverse("runs", args=[project.slug])).content.decode()
+    assert "one" in everything and "No weights." in everything and "elsewhere" not in everything
+    filtered = client.get(reverse("runs", args=[project.slug]), {"kind": "sample"}).content.decode()
+    assert ">two</a>" in filtered and ">one</a>" not in filtered
+
+
+def test_an_empty_list_says_what_to_do(client, project, researcher):
+    text = client.get(reverse("runs", args=[project.slug])).content.decode()
+    assert "No run yet" in text and reverse("new-run", args=[project.slug, "sample"]) in text
+
+
+def test_the_form_queues_what_it_shows_and_twice_the_button_is_once(client, project, researcher):
+    parent, dataset = make_weights(), make_dataset(project)
+    url = reverse("new-run", args=[project.slug, "sample"])
+    form = client.get(url).context["form"]
+    values = {field.html_name: field.value() for field in [*form.first_fields(), *form.advanced_fields()]}
+    assert (values["parent"], values["dataset"]) == (parent.pk, dataset.pk), "the newest that fit are chosen"
+    values |= {"name": "answers", "parent": parent.pk, "dataset": dataset.pk, "config.temperature": "0.7", "key": "k1"}
+    responses = [client.post(url, values) for _ in range(2)]
+    run = Run.objects.get()
+    assert [r.url for r in responses] == [reverse("run", args=[run.pk])] * 2
+    assert (run.kind, run.name, run.parent, run.dataset) == ("sample", "answers", parent, dataset)
+    assert run.config["temperature"] == 0.7 and run.config["completions_per_prompt"] == 4
+    assert run.created_by == researcher
+
+
+def test_the_form_shows_each_refusal_beside_its_field(client, project, researcher):
+    url = reverse("new-run", args=[project.slug, "sample"])
+    config = {
+        "temperature": "9",
+        "completions_per_prompt": "4",
+        "max_new_tokens": "64",
+        "top_p": "1",
+        "batch_size": "32",
+    }
+    response = client.post(url, {"name": "x", "seed": 0} | {f"config.{name}": value for name, value in config.items()})
+    assert response.status_code == 400
+    errors = response.context["form"].errors
+    assert set(errors) == {"parent", "dataset", "config.temperature"}
+    assert "between 0 and 5" in errors["config.temperature"][0]
+    assert not Run.objects.exists()
+
+
+def test_the_form_offers_only_what_fits(client, project, researcher):
+    make_weights(name="retired").retire(reason="old")
+    policy = make_weights(name="policy")
+    LanguageModel.objects.create(name="far", endpoint="https://example.org/v1")
+    reward = make_weights(name="reward", kind="reward")
+    make_dataset(project, side="eval")
+    train = make_dataset(project)
+    make_dataset(make_project())
+    make_dataset(project, kind="sft")
+    form = client.get(reverse("new-run", args=[project.slug, "ppo"])).context["form"]
+    offered = {name: list(form.fields[name].queryset) for name in ("parent", "reward_model", "dataset")}
+    assert offered == {"parent": [policy], "reward_model": [reward], "dataset": [train]}
+
+
+def test_without_a_dataset_the_form_says_how_to_get_one(client, project, researcher):
+    text = client.get(reverse("new-run", args=[project.slug, "reward"])).content.decode()
+    assert "There is no dataset of kind <strong>preferences</strong>" in text
+
+
+def test_an_unknown_kind_of_run_is_not_found(client, project, researcher):
+    assert client.get(reverse("new-run", args=[project.slug, "alchemy"])).status_code == 404
+
+
+def test_metrics_come_as_json_after_a_sequence_number(client, project, researcher):
+    run = make_run(project)
+    add_metrics(run, {"score": 1.0}, {"score": 2.0}, {"score": 3.0})
+    url = reverse("run-figures", args=[run.pk])
+    assert [m["sequence"] for m in client.get(url, {"after": 1}).json()["metrics"]] == [2, 3]
+    assert client.get(url, {"after": "soon"}).status_code == 400
+
+
+class Socket(ApplicationCommunicator):
+    """A page's websocket, without a server; channels.testing would need daphne."""
+
+    def __init__(self, run: Run, after: str = "") -> None:
+        scope = {
+            "type": "websocket", "path": f"/ws/runs/{run.pk}/", "query_string": after.encode(), "headers": [],
+            "subprotocols": [], "user": AnonymousUser(),
+        }  # fmt: skip
+        super().__init__(URLRouter(websocket_urlpatterns), scope)
+
+    async def connect(self) -> None:
+        await self.send_input({"type": "websocket.connect"})
+        assert (await self.receive_output(5))["type"] == "websocket.accept"
+
+    async def receive(self) -> str:
+        return (await self.receive_output(5))["text"]
+
+    async def disconnect(self) -> None:
+        await self.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self.wait()
+
+
+def points_in(html: str) -> list[int]:
+    found = re.search(r'data-points="([^"]*)"', html)
+    return [row[0] for row in json.loads(found[1].replace("&quot;", '"'))] if found else []
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_live_page_gets_each_point_once_and_its_own_parts():
+    run = await sync_to_async(make_run)()
+    await sync_to_async(under_way)(run)
+    await sync_to_async(add_metrics)(run, {"score": 1.0}, {"score": 2.0})
+    socket = Socket(run)
+    await socket.connect()
+    first = await socket.receive()
+    assert points_in(first) == [1, 2]
+    assert 'id="run-status" hx-swap-oob="true"' in first and 'id="run-main-table" hx-swap-oob="true"' in first
+    await sync_to_async(add_metrics)(run, {"score": 3.0}, begin=3)
+    second = await socket.receive()
+    assert points_in(second) == [3]
+    assert 'id="run-samples"' not in second, "parts that did not change are not sent again"
+    # The recipe was resumed and writes step 3 anew: the page must forget the old one.
+    await sync_to_async(run.metrics.filter(sequence=3).delete)()
+    await sync_to_async(add_metrics)(run, {"score": 3.5}, begin=3)
+    third = await socket.receive()
+    assert points_in(third) == [1, 2, 3] and "data-afresh" in third
+    await sync_to_async(Run.objects.filter(pk=run.pk).update)(state="succeeded")
+    assert "succeeded" in await socket.receive()
+    closing = await socket.receive_output(5)
+    assert (closing["type"], closing["code"]) == ("websocket.close", 1000)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_reconnected_page_sees_no_gap_and_no_repeat():
+    run = await sync_to_async(make_run)()
+    await sync_to_async(add_metrics)(run, {"score": 1.0}, {"score": 2.0}, {"score": 3.0})
+    second = await run.metrics.aget(sequence=2)
+    socket = Socket(run, after=f"after=2.{second.pk}")
+    await socket.connect()
+    message = await socket.receive()
+    assert points_in(message) == [3] and "data-afresh" not in message
+    await socket.disconnect()
+    stale = Socket(run, after="after=2.999999")
+    await stale.connect()
+    message = await stale.receive()
+    assert points_in(message) == [1, 2, 3] and "data-afresh" in message
+    await stale.disconnect()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_stranger_gets_nothing_live():
+    project = await sync_to_async(make_project)(is_public=False)
+    run = await sync_to_async(make_run)(project)
+    socket = Socket(run)
+    await socket.connect()
+    closing = await socket.receive_output(5)
+    assert (closing["type"], closing["code"]) == ("websocket.close", 4403)
+
+
+def test_numbers_and_durations_are_rounded_to_what_they_mean():
+    assert [curves.number(v) for v in (0, 3, 0.12345, -1.5, 123456.7, 2e-4, None, float("nan"))] == [
+        "0", "3", "0.1235", "−1.5", "123457", "2.00e-04", "–", "–",
+    ]  # fmt: skip
+    assert [words.duration(s) for s in (5, 360, 7500, 4 * 86400)] == ["5 s", "6 min", "2 h 5 min", "4 d 0 h"]
+
+
+def test_a_long_table_is_thinned_and_keeps_its_last_step():
+    rows = [(i, {"score": float(i)}) for i in range(1000)]
+    shown = curves.table(rows, curves.curves(rows, {}))
+    assert len(shown) == 120 and shown[0][0] == 0 and shown[-1] == (999, ["999"])

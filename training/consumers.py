@@ -1,0 +1,135 @@
+"""Live pages: the page's own parts, rendered anew and sent to htmx whenever the database says something else.
+
+The database is the truth. A consumer remembers only what it sent last; after a reconnect the page says which row of
+the figures it has (`?after=sequence.id`) and gets what came since. A short timer wakes it, or the channel layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from html import escape
+from typing import Any
+from urllib.parse import parse_qs
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+
+from annotate.models import Project
+from annotate.permissions import can
+from training import run_list, run_page
+from training.announcements import group_of
+from training.models import Run
+
+_TIMER_SECONDS = 1.0
+_SLOW_TIMER_SECONDS = 10.0  # with a channel layer: only the clock on the page needs it
+_REFUSED = 4403
+
+
+class LivePage(AsyncWebsocketConsumer):
+    """Sends what `updates` yields, now and each time it is woken, until `is_over`."""
+
+    group = ""
+
+    async def connect(self) -> None:
+        query = parse_qs(self.scope["query_string"].decode())
+        self.query = {name: values[-1] for name, values in query.items()}
+        if not await database_sync_to_async(self.open)():
+            await self.accept()
+            await self.close(_REFUSED)
+            return
+        await self.accept()
+        self._woken = asyncio.Event()
+        if settings.CHANNEL_LAYERS and self.group:
+            await self.channel_layer.group_add(self.group, self.channel_name)
+        self._task = asyncio.create_task(self._keep_sending())
+
+    async def disconnect(self, code: int) -> None:
+        if task := getattr(self, "_task", None):
+            task.cancel()
+        if settings.CHANNEL_LAYERS and self.group and hasattr(self, "_task"):
+            await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def run_changed(self, event: dict[str, Any]) -> None:
+        """From the worker, by the channel layer."""
+        self._woken.set()
+
+    async def _keep_sending(self) -> None:
+        timer = _SLOW_TIMER_SECONDS if settings.CHANNEL_LAYERS and self.group else _TIMER_SECONDS
+        while True:
+            html, is_over = await database_sync_to_async(self.updates)()
+            if html:
+                await self.send(text_data=html)
+            if is_over:
+                await self.close(1000)  # a normal end: the page does not connect again
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), timer)
+            self._woken.clear()
+
+    def open(self) -> bool:
+        """Find what the page shows; False when this person may not see it."""
+        raise NotImplementedError
+
+    def updates(self) -> tuple[str, bool]:
+        """What changed since the last call, as HTML, and whether nothing more will come."""
+        raise NotImplementedError
+
+
+class RunPage(LivePage):
+    def open(self) -> bool:
+        self.run_id: int = self.scope["url_route"]["kwargs"]["run_id"]
+        self.group = group_of(self.run_id)
+        self.sent: dict[str, str] = {}
+        self.fingerprint: Any = None
+        self.sequence, self.row_id = _position(self.query.get("after", ""))
+        run = Run.objects.select_related("project").filter(pk=self.run_id).first()
+        if run is None or not can(self.scope["user"], "read", run.project):
+            return False
+        self.may_change = can(self.scope["user"], "research", run.project)
+        return True
+
+    def updates(self) -> tuple[str, bool]:
+        run = Run.objects.select_related(*run_page.RELATED).get(pk=self.run_id)
+        fingerprint = run_page.fingerprint(run)
+        if fingerprint == self.fingerprint:
+            return "", False
+        self.fingerprint = fingerprint
+        rendered = run_page.render_parts(run, may_change=self.may_change)
+        changed = [html for name, html in rendered.parts.items() if self.sent.get(name) != html]
+        self.sent = rendered.parts
+        return "".join([*changed, self._points(rendered.curves)]), run.is_finished
+
+    def _points(self, curves: list[dict[str, Any]]) -> str:
+        rows, is_back = run_page.new_points(self.run_id, self.sequence, self.row_id)
+        if is_back and not rows:
+            self.sequence = self.row_id = 0
+        if rows:
+            self.sequence, self.row_id = rows[-1][0], rows[-1][1]
+        if not rows and not is_back:
+            return ""
+        attributes = f'data-points="{escape(json.dumps(rows))}" data-curves="{escape(json.dumps(curves))}"'
+        attributes += " data-afresh" if is_back else ""
+        return f'<div id="new-points" hx-swap-oob="true" hidden {attributes}></div>'
+
+
+class RunList(LivePage):
+    def open(self) -> bool:
+        self.sent = ""
+        self.project = Project.objects.filter(slug=self.scope["url_route"]["kwargs"]["slug"]).first()
+        return self.project is not None and can(self.scope["user"], "read", self.project)
+
+    def updates(self) -> tuple[str, bool]:
+        html = run_list.render_rows(self.project, self.query.get("kind", ""), self.query.get("page", ""))
+        if html == self.sent:
+            return "", False
+        self.sent = html
+        return html, False
+
+
+def _position(after: str) -> tuple[int, int]:
+    """`sequence.id` of the last row the page has; the beginning when it says nothing that can be read."""
+    sequence, _, row_id = after.partition(".")
+    return (int(sequence), int(row_id)) if sequence.isdecimal() and row_id.isdecimal() else (0, 0)

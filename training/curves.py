@@ -1,0 +1,120 @@
+"""Which curves a run page draws, in which order and under which words. Pure: names and numbers only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A level to compare a curve with: a target, a bound, where it began."""
+
+    value: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    name: str
+    title: str
+    is_main: bool
+    lines: tuple[Line, ...] = ()
+
+
+# In the order of what a reader asks: does it work, how far has it gone, are the answers still answers, is it healthy.
+_MAIN = {
+    "score_mean": "Score (the parent's answers average 0)",
+    "score": "Score",
+    "loss": "Loss",
+    "eval_loss": "Loss on held-out rows",
+    "accuracy": "Accuracy on held-out pairs",
+    "kl": "KL to the parent, nats an answer",
+    "length_mean": "Length of the answers, tokens",
+    "distinct": "Share of answers that differ",
+    "entropy": "Entropy, nats a token",
+    "eos_rate": "Share of answers that end by themselves",
+    "clip_frac": "Clip fraction",
+    "drift": "Drift: share of the nearest bound used up",
+}
+_MORE = {
+    "distinct_2": "Share of word pairs that differ",
+    "reward": "Reward: score less the price of KL",
+    "raw_score_mean": "Score as the reward model gives it",
+    "score_std": "Spread of the scores",
+    "kl_k3": "KL by the k3 estimator",
+    "kl_coef": "Price of KL",
+    "approx_kl": "KL of one update",
+    "policy_loss": "Policy loss",
+    "value_loss": "Value loss",
+    "explained_variance": "Variance that the value function explains",
+    "grad_norm": "Gradient norm",
+    "mean_token_accuracy": "Token accuracy",
+    "learning_rate": "Learning rate",
+    "lr": "Learning rate",
+    "episodes_per_second": "Episodes a second",
+    "tokens_per_second": "Tokens a second",
+    "peak_memory_gb": "Peak memory, GB",
+}
+
+
+def curves(rows: Sequence[tuple[int, Values]], config: Values) -> list[Curve]:
+    """The curves of these (step, values) rows: known ones first, and whatever else was measured after them."""
+    names = {name for _, values in rows for name, value in values.items() if is_number(value)}
+    known = [name for name in (*_MAIN, *_MORE) if name in names]
+    others = sorted(names - set(known))
+    found = [
+        Curve(name, title_of(name), name in _MAIN, tuple(_lines(name, rows, config))) for name in (*known, *others)
+    ]
+    # A kind that nobody here has heard of shows its first few; the rest are one click away.
+    if found and not any(curve.is_main for curve in found):
+        found = [Curve(c.name, c.title, i < 4, c.lines) for i, c in enumerate(found)]
+    return found
+
+
+def title_of(name: str) -> str:
+    return _MAIN.get(name) or _MORE.get(name) or name.replace("_", " ").capitalize()
+
+
+def table(rows: Sequence[tuple[int, Values]], chosen: Iterable[Curve], limit: int = 120) -> list[tuple[int, list[str]]]:
+    """One line per step, at most `limit` of them, evenly, the last one always among them."""
+    names = [curve.name for curve in chosen]
+    return [(step, [number(values.get(name)) for name in names]) for step, values in thinned(rows, limit)]
+
+
+def thinned(rows: Sequence[Any], limit: int) -> list[Any]:
+    """At most `limit` rows, evenly spaced, the last one always among them."""
+    if len(rows) <= limit:
+        return list(rows)
+    last = len(rows) - 1
+    return [rows[round(i * last / (limit - 1))] for i in range(limit)]
+
+
+def number(value: Any) -> str:
+    """Rounded to what it means: four significant digits, with a true minus sign."""
+    if not is_number(value):
+        return "–"
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        text = f"{value:.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
+    else:
+        text = f"{value:.2e}"
+    return text.replace("-", "−") if text.startswith("-") else text
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _lines(name: str, rows: Sequence[tuple[int, Values]], config: Values) -> Iterable[Line]:
+    if name == "kl":
+        for option, label in (("kl_target", "target"), ("stop_kl", "ends the run")):
+            if is_number(level := config.get(option)) and level > 0:
+                yield Line(float(level), label)
+    if name == "drift":
+        yield Line(1.0, "ends the run")
+    if name == "length_mean" and rows and rows[0][0] == 0 and is_number(first := rows[0][1].get(name)):
+        yield Line(float(first), "the parent")

@@ -1,0 +1,108 @@
+"""The form of a new run, made from the dataclass of its kind: help, bounds and choices come with each field.
+
+The form only turns what was typed into values. What is right is decided in one place, by `queue_run`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
+from django.forms.boundfield import BoundField
+
+from annotate import sides
+from annotate.errors import Refused
+from annotate.models import Dataset, LanguageModel, Project
+from training import configs
+from training.kinds import Kind
+
+_PREFIX = "config."
+
+
+class RunForm(forms.Form):
+    name = forms.CharField(max_length=120, help_text="the model that it makes will bear it")
+
+    def __init__(self, *args: Any, kind: Kind, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind, self.config_class = kind, configs.CONFIGS[kind.name]
+        if not kind.makes_model:
+            self.fields["name"].help_text = "how it is called in the list of runs"
+        policies = LanguageModel.objects.available().policies().exclude(folder="")
+        self.fields["parent"] = _choice(policies, "Model", "the model to start from")
+        if kind.dataset_kind:
+            self.fields["dataset"] = _choice(_datasets(kind, project), "Dataset", f"frozen {kind.dataset_kind}")
+        if kind.takes_reward_model:
+            rewards = LanguageModel.objects.available().reward_models().exclude(folder="")
+            field = _choice(rewards, "Reward model", "what is to be pleased; or name a reward_function below")
+            self.fields["reward_model"] = field
+        self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
+        for field in dataclasses.fields(self.config_class):
+            self.fields[_PREFIX + field.name] = _field(field, typing.get_type_hints(self.config_class)[field.name])
+
+    def order(self) -> dict[str, Any]:
+        """The arguments of `queue_run`, of a form that is valid."""
+        data = dict(self.cleaned_data)
+        config = {name.removeprefix(_PREFIX): data.pop(name) for name in list(data) if name.startswith(_PREFIX)}
+        return {**data, "config": config}
+
+    def add_refusal(self, refused: Refused) -> None:
+        """Beside the field that it names."""
+        for name, text in refused.errors.items():
+            self.add_error(name if name in self.fields else None, text)
+
+    def first_fields(self) -> Iterator[BoundField]:
+        yield from (self[name] for name in self.fields if not self._is_advanced(name))
+
+    def advanced_fields(self) -> Iterator[BoundField]:
+        yield from (self[name] for name in self.fields if self._is_advanced(name))
+
+    def has_advanced_errors(self) -> bool:
+        return any(self._is_advanced(name) for name in self.errors)
+
+    def lacks(self) -> list[str]:
+        """What must exist before such a run can be started: the names of fields with nothing to choose from."""
+        required = [name for name in ("parent", "dataset") if name in self.fields]
+        return [name for name in required if not typing.cast(Any, self.fields[name]).queryset.exists()]
+
+    def _is_advanced(self, name: str) -> bool:
+        if name == "seed":
+            return True
+        fields = {_PREFIX + f.name: f for f in dataclasses.fields(self.config_class)}
+        return name in fields and bool(fields[name].metadata.get("advanced"))
+
+
+def _datasets(kind: Kind, project: Project) -> Any:
+    found = Dataset.objects.filter(project=project, kind=kind.dataset_kind)
+    return found.filter(side=sides.TRAIN) if kind.train_side_only else found
+
+
+def _choice(queryset: Any, label: str, help_text: str) -> forms.ModelChoiceField:
+    """Not required here: `queue_run` says better what is missing. The newest is chosen to begin with."""
+    return forms.ModelChoiceField(
+        queryset, label=label, help_text=help_text, required=False, initial=queryset.order_by("-pk").first()
+    )
+
+
+def _field(field: dataclasses.Field, hint: Any) -> forms.Field:
+    metadata = field.metadata
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = next(t for t in allowed if t is not type(None))
+    common: dict[str, Any] = {"initial": field.default, "label": field.name, "help_text": metadata.get("help", "")}
+    if kind is bool:
+        return forms.BooleanField(required=False, **common)
+    if metadata.get("choices"):
+        return forms.ChoiceField(choices=[(c, c) for c in metadata["choices"]], **common)
+    optional = {"required": type(None) not in allowed}
+    if kind in (int, float):
+        low, high = metadata.get("low"), metadata.get("high")
+        if low is not None and high is not None:
+            common["help_text"] += f" ({low:g} to {high:g})"
+        bounds = {name: f"{value:g}" for name, value in (("min", low), ("max", high)) if value is not None}
+        if kind is int:
+            return forms.IntegerField(widget=forms.NumberInput(attrs=bounds), **common, **optional)
+        return forms.FloatField(widget=forms.NumberInput(attrs={**bounds, "step": "any"}), **common, **optional)
+    return forms.CharField(**{**common, "required": False})

@@ -1,0 +1,36 @@
+"""What the list of runs shows, for the page and for its live updates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from annotate.models import Project
+from training import words
+from training.kinds import KINDS
+
+_PER_PAGE = 40
+
+
+def context(project: Project, kind: str = "", page: str = "") -> dict[str, Any]:
+    found = project.runs.select_related("parent", "output_model", "created_by").prefetch_related("attempts")
+    if kind in KINDS:
+        found = found.filter(kind=kind)
+    shown = Paginator(found, _PER_PAGE).get_page(page)
+    now = timezone.now()
+    rows = [(run, KINDS.get(run.kind), words.progress(run, list(run.attempts.all()), {}, now)) for run in shown]
+    return {
+        "project": project,
+        "kinds": KINDS.values(),
+        "kind": KINDS.get(kind),
+        "page": shown,
+        "rows": rows,
+        "is_live": project.runs.unfinished().exists(),
+    }
+
+
+def render_rows(project: Project, kind: str, page: str) -> str:
+    return render_to_string("training/runs.html#rows", {**context(project, kind, page), "live": True})

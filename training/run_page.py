@@ -1,0 +1,178 @@
+"""What a run page shows, gathered once for the page and for its live updates: both render the same parts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.models import Dataset, LanguageModel
+from training import configs, curves, health, words
+from training.endings import log_tail
+from training.kinds import KINDS
+from training.models import Metric, Run, Sample
+
+# Parts of templates/training/run.html that change while a run is under way, each an element with an id of its own.
+PARTS = ("status", "facts", "result", "main-table", "more-table", "samples", "log")
+RELATED = ("project", "parent", "reward_model__made_by__dataset", "dataset", "output_model", "created_by")
+_POINTS = 2000  # more than a screen has pixels
+_PAIRS = 6
+
+
+@dataclass(frozen=True)
+class ThenAndNow:
+    """One prompt, answered early and late in training."""
+
+    prompt: str
+    then: Sample
+    now: Sample | None
+
+
+@dataclass(frozen=True)
+class Option:
+    name: str
+    value: Any
+    help: str
+    is_default: bool
+
+
+def context(run: Run) -> dict[str, Any]:
+    """Everything but what depends on who looks."""
+    now = timezone.now()
+    attempts = list(run.attempts.all())
+    metrics = list(run.metrics.order_by("sequence").values_list("sequence", "pk", "step", "values"))
+    rows = [(step, values) for _, _, step, values in metrics]
+    drawn = curves.curves(rows, run.config)
+    main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
+    stopped = run.result.get("stopped") if run.is_finished else None
+    return {
+        "run": run,
+        "kind": KINDS.get(run.kind),
+        "state": run.state,
+        "progress": words.progress(run, attempts, rows[-1][1] if rows else {}, now),
+        "stopped": stopped,
+        "warnings": health.warnings(rows, run.config) if run.kind == "ppo" and not stopped else [],
+        "attempts": attempts,
+        "cost": words.cost(attempts, now),
+        "figures": list(words.figures({k: v for k, v in run.result.items() if k != "stopped"})),
+        "main": main,
+        "more": more,
+        "main_rows": curves.table(rows, main),
+        "more_rows": curves.table(rows, more),
+        "is_thinned": len(rows) > 120,
+        "pairs": then_and_now(run),
+        "log": log_tail(run.path / "log.txt"),
+        "votes": votes_behind(run),
+        "agreement": agreement(run.reward_model),
+        "curve_data": {"points": points(metrics), "curves": as_json(drawn)},
+        "dataset_counts": _counts(run.dataset),
+        "completions": run.completions.count() if run.state == Run.State.SUCCEEDED else 0,
+    }
+
+
+def address(run: Run) -> str:
+    return reverse("run", args=[run.pk])
+
+
+def fingerprint(run: Run) -> tuple[Any, ...]:
+    """Cheap to get, and different whenever the page would be: the log and the clock are looked at every 5 s."""
+    log = run.path / "log.txt"
+    last = run.metrics.order_by("-sequence").values_list("sequence", "pk").first()
+    sample = run.samples.order_by("-sequence").values_list("pk", flat=True).first()
+    attempt = run.attempts.order_by("-number").values_list("pk", "state", "memory_bytes").first()
+    size = log.stat().st_size if log.exists() else 0
+    clock = int(timezone.now().timestamp()) // 5
+    return (run.state, run.step, run.phase, run.ends_at, run.cancel_requested_at, last, sample, attempt, size, clock)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    parts: dict[str, str]
+    curves: list[dict[str, Any]]
+
+
+def render_parts(run: Run, *, may_change: bool) -> Rendered:
+    """Each part as HTML that htmx swaps into the open page, and the curves that there are by now."""
+    shown = context(run) | {"live": True, "may_change": may_change}
+    parts = {part: render_to_string(f"training/run.html#{part}", shown) for part in PARTS}
+    return Rendered(parts, shown["curve_data"]["curves"])
+
+
+def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
+    """What static/run.js draws."""
+    return [
+        {
+            "name": c.name,
+            "title": c.title,
+            "main": c.is_main,
+            "lines": [{"value": line.value, "label": line.label} for line in c.lines],
+        }
+        for c in drawn
+    ]
+
+
+def points(metrics: list[tuple[int, int, int, dict[str, Any]]]) -> list[list[Any]]:
+    """[sequence, id, step, values]: the id tells a row from the one that a resumed recipe wrote in its place."""
+    return [list(row) for row in curves.thinned(metrics, _POINTS)]
+
+
+def new_points(run_id: int, sequence: int, row_id: int) -> tuple[list[list[Any]], bool]:
+    """What came after a row that the page has; everything, and True, when that row has been taken back."""
+    rows = Metric.objects.filter(run=run_id).order_by("sequence").values_list("sequence", "pk", "step", "values")
+    is_back = bool(sequence) and not rows.filter(sequence=sequence, pk=row_id).exists()
+    return points(list(rows if is_back else rows.filter(sequence__gt=sequence))), is_back
+
+
+def then_and_now(run: Run) -> list[ThenAndNow]:
+    """For each prompt its first sample and its latest, those that were answered twice before the others."""
+    first: dict[str, Sample] = {}
+    last: dict[str, Sample] = {}
+    for sample in run.samples.order_by("step", "sequence"):
+        key = json.dumps(sample.prompt, sort_keys=True)
+        first.setdefault(key, sample)
+        last[key] = sample
+    pairs = [ThenAndNow(s.prompt[-1]["content"], s, last[k] if last[k] != s else None) for k, s in first.items()]
+    return sorted(pairs, key=lambda pair: pair.now is None)[:_PAIRS]
+
+
+def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
+    """What the dataset holds, as it says itself; what was left out and why is on its own page."""
+    counts = dataset.counts if dataset else {}
+    return [(name.replace("_", " "), count) for name, count in counts.items() if curves.is_number(count)]
+
+
+def options(run: Run) -> list[Option]:
+    """The config with the help of its fields; those that differ from the default stand out."""
+    known = {f.name: f for f in fields(configs.CONFIGS[run.kind])} if run.kind in configs.CONFIGS else {}
+    return [
+        Option(
+            name,
+            value,
+            known[name].metadata.get("help", "") if name in known else "",
+            name in known and known[name].default == value,
+        )
+        for name, value in run.config.items()
+    ]
+
+
+def votes_behind(run: Run) -> list[Dataset]:
+    """The datasets of judgements that this run learns from: its own, or its reward model's."""
+    made_by = getattr(run.reward_model, "made_by", None) if run.reward_model else None
+    candidates = [run.dataset, made_by.dataset if made_by else None]
+    return [d for d in candidates if d is not None and d.kind != Dataset.Kind.PROMPTS]
+
+
+def agreement(reward_model: LanguageModel | None) -> str:
+    """How often the reward model agrees with people on pairs it has not seen, as its own card says; else empty."""
+    metrics = (reward_model.card or {}).get("metrics") or {} if reward_model else {}
+    for name in ("pair_accuracy", "accuracy"):
+        found = metrics.get(name)
+        if isinstance(found, dict) and curves.is_number(found.get("value")):
+            lower, upper = found.get("lower"), found.get("upper")
+            known = curves.is_number(lower) and curves.is_number(upper)
+            return f"{found['value']:.0%}" + (f" [{100 * lower:.0f}, {100 * upper:.0f}]" if known else "")
+    return ""

@@ -1,0 +1,111 @@
+"""What the pages say about a run: how far it is, how long still, what happened to its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from training.curves import is_number, number
+from training.models import Attempt, Run
+
+
+def duration(value: timedelta | float) -> str:
+    """42 s, 6 min, 2 h 5 min, 3 d 4 h."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    seconds = max(0, round(seconds))
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 36:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def progress(run: Run, attempts: Sequence[Attempt], last: dict[str, Any], now: datetime) -> str:
+    """The line under the bar: `Step 57 of 80 · 6 min left · 1.2 episodes/s · 3.1 GB · attempt 2, …`."""
+    return " · ".join(_progress_parts(run, attempts, last, now))
+
+
+def _progress_parts(run: Run, attempts: Sequence[Attempt], last: dict[str, Any], now: datetime) -> Iterator[str]:
+    if run.state == Run.State.QUEUED:
+        before = Run.objects.filter(state=Run.State.QUEUED, pk__lt=run.pk).count()
+        yield f"Waiting in the queue behind {before} more" if before else "Next in the queue"
+        # Nobody is at work and it still waits: most likely there is no worker.
+        under_way = Attempt.objects.filter(state=Attempt.State.RUNNING).exists()
+        if not under_way and now - run.created_at > timedelta(seconds=20):
+            yield "no worker seems to be running: start one with `python manage.py run_worker`"
+    elif run.state == Run.State.RUNNING:
+        if run.cancel_requested_at:
+            yield "Cancelling"
+        if run.total_steps:
+            yield f"Step {run.step} of {run.total_steps}"
+        if run.phase and run.phase != "training":
+            yield run.phase if run.total_steps else run.phase.capitalize()
+        if run.ends_at and run.step < run.total_steps:
+            yield f"{duration(run.ends_at - now)} left" if run.ends_at > now else "ending soon"
+        if is_number(pace := last.get("episodes_per_second")):
+            yield f"{pace:.2g} episodes/s"
+        if attempts and attempts[-1].memory_bytes:
+            yield f"{attempts[-1].memory_bytes / 1e9:.1f} GB"
+    elif run.finished_at and run.started_at:
+        took = duration(run.finished_at - run.started_at)
+        steps = f" after step {run.step} of {run.total_steps}" if run.total_steps and run.step < run.total_steps else ""
+        yield f"{run.state.capitalize()}{steps}, {took} after it began"
+    if story := attempt_story(run, attempts):
+        yield story
+
+
+def attempt_story(run: Run, attempts: Sequence[Attempt]) -> str:
+    """`attempt 2, resumed from step 40 after the worker was lost`; empty for a first attempt."""
+    if not attempts:
+        return ""
+    if run.state == Run.State.QUEUED:
+        return f"attempt {len(attempts) + 1} follows: {attempts[-1].reason}".rstrip(": ")
+    if len(attempts) < 2:
+        return ""
+    latest, previous = attempts[-1], attempts[-2]
+    begun = f"resumed from step {latest.resumed_from_step}" if latest.resumed_from_step else "begun anew"
+    reason = previous.reason[:1].lower() + previous.reason[1:] if previous.reason else "the one before ended"
+    after = f" after {reason}".rstrip(".") if previous.state == Attempt.State.LOST else ""
+    return f"attempt {latest.number}, {begun}{after}"
+
+
+def cost(attempts: Sequence[Attempt], now: datetime) -> str:
+    """CPU time where it was measured, and the time that passed."""
+    wall = sum(((a.ended_at or now) - a.started_at for a in attempts), timedelta())
+    cpu = sum(a.cpu_seconds for a in attempts)
+    memory = max((a.memory_bytes for a in attempts), default=0)
+    parts = [f"{duration(cpu)} of CPU"] if cpu else []
+    parts += [f"{duration(wall)} by the clock"] if attempts else []
+    parts += [f"at most {memory / 1e9:.1f} GB"] if memory else []
+    return ", ".join(parts) or "nothing yet"
+
+
+def figures(result: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A result as (name, value with its interval) lines, whatever a recipe put into it."""
+    for key, value in result.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, dict) and is_number(value.get("value", value.get("estimate"))):
+            yield name, with_interval(value)
+        elif isinstance(value, dict):
+            yield from figures(value, f"{name}: ")
+        elif isinstance(value, bool):
+            yield name, "yes" if value else "no"
+        elif is_number(value):
+            yield name, number(value)
+        elif isinstance(value, str) and value:
+            yield name, value
+        elif isinstance(value, list) and value and all(is_number(v) or isinstance(v, str) for v in value):
+            yield name, ", ".join(v if isinstance(v, str) else number(v) for v in value)
+
+
+def with_interval(value: dict[str, Any]) -> str:
+    """`0.71 [0.66, 0.76], n = 312`"""
+    text = number(value.get("value", value.get("estimate")))
+    if is_number(value.get("lower")) and is_number(value.get("upper")):
+        text += f" [{number(value['lower'])}, {number(value['upper'])}]"
+    return f"{text}, n = {value['n']}" if is_number(value.get("n")) else text
