@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.perplexity import mean_loss, measures
+from tests import tiny_model
 from training.run_directory import RunDirectory, RunSpec
 
 
@@ -53,48 +54,27 @@ def test_a_text_without_tokens_is_refused():
 
 
 @pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory):
-    """A random Llama of 2 layers over single characters, with a chat template."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    pieces = ["<pad>", "<s>", "<end>", *"abcdefghijklmnopqrstuvwxyz ?.:"]
-    inner = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<pad>"))
-    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="<end>", pad_token="<pad>")
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ m['content'] }}<end>{% endfor %}{% if add_generation_prompt %}:{% endif %}"
-    )
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(pieces), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-        initializer_range=0.5,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def model_folder(tmp_path_factory):
+    return tiny_model.make(tmp_path_factory.mktemp("tiny") / "model")
 
 
-def run_recipe_on(rows, tiny_model, path, **config) -> dict:
+def run_recipe_on(rows, model_folder, path, **config) -> dict:
     from evaluation.recipes import perplexity
     from training.recipes.entry import attempt
 
     run = RunDirectory(path)
-    run.create(RunSpec(kind="evaluate", config=config, parent=str(tiny_model)), {"texts": iter(rows)})
+    run.create(RunSpec(kind="evaluate", config=config, parent=str(model_folder)), {"texts": iter(rows)})
     status = attempt(perplexity.main, run)
     return run.result() if status == 0 else run.failure()
 
 
-def direct_loss(tiny_model, context: list[int], ids: list[int]) -> float:
+def direct_loss(model_folder, context: list[int], ids: list[int]) -> float:
     """−Σ log p of each token after all before it, one forward for each token."""
     import torch
 
     from training.recipes import loading
 
-    model, _ = loading.load_policy(tiny_model)
+    model, _ = loading.load_policy(model_folder)
     total = 0.0
     for at in range(len(ids)):
         logits = model(torch.tensor([context + ids[:at]])).logits[0, -1].float()
@@ -102,52 +82,52 @@ def direct_loss(tiny_model, context: list[int], ids: list[int]) -> float:
     return total
 
 
-def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(tiny_model, tmp_path, monkeypatch):
+def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_folder, tmp_path, monkeypatch):
     from training.recipes import loading
 
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
     loading.compute_dtype.cache_clear()
-    _, tokenizer = loading.load_policy(tiny_model)
+    _, tokenizer = loading.load_policy(model_folder)
     prompt = [{"role": "user", "content": "why?"}]
     rows = [
         {"id": 7, "prompt": prompt, "text": "because the sky."},
         {"id": 9, "prompt": prompt, "text": "no"},
         {"id": 11, "text": "running text"},
     ]
-    result = run_recipe_on(rows, tiny_model, tmp_path / "run", batch_size=2)
+    result = run_recipe_on(rows, model_folder, tmp_path / "run", batch_size=2)
     loading.compute_dtype.cache_clear()
-    context = loading.encode_prompt(tokenizer, prompt, 64)
+    context = loading.encode_prompt(tokenizer, prompt, 256)
     for row, scored in zip(rows, result["texts"], strict=True):
         ids = loading.encode_completion(tokenizer, row["text"], 64)
-        before = context if "prompt" in row else [tokenizer.bos_token_id]
+        before = context if "prompt" in row else [tokenizer.eos_token_id]  # it has no token of beginning
         assert scored["id"] == row["id"]
         assert scored["tokens"] == len(ids)
-        assert scored["loss"] == pytest.approx(direct_loss(tiny_model, before, ids), rel=1e-4)
+        assert scored["loss"] == pytest.approx(direct_loss(model_folder, before, ids), rel=1e-4)
     losses = sum(t["loss"] for t in result["texts"]) / sum(t["tokens"] for t in result["texts"])
     assert result["metrics"][0]["metric"] == "perplexity"
     assert result["metrics"][0]["value"] == pytest.approx(math.exp(losses))
 
 
-def test_long_running_text_is_scored_once_in_windows(tiny_model, tmp_path):
+def test_long_running_text_is_scored_once_in_windows(model_folder, tmp_path):
     rows = [{"id": 1, "text": "abc " * 50}, {"id": 2, "text": "short"}]
-    result = run_recipe_on(rows, tiny_model, tmp_path / "run", max_length=16)
+    result = run_recipe_on(rows, model_folder, tmp_path / "run", max_length=16)
     assert [t["tokens"] for t in result["texts"]] == [200, 5]
 
 
-def test_an_empty_text_fails_in_words(tiny_model, tmp_path):
-    failure = run_recipe_on([{"id": 1, "text": "abc"}, {"id": 2, "text": ""}], tiny_model, tmp_path / "run")
+def test_an_empty_text_fails_in_words(model_folder, tmp_path):
+    failure = run_recipe_on([{"id": 1, "text": "abc"}, {"id": 2, "text": ""}], model_folder, tmp_path / "run")
     assert failure["code"] == "empty_text"
     assert "2" in failure["message"]
 
 
-def test_one_text_fails_in_words(tiny_model, tmp_path):
-    assert run_recipe_on([{"id": 1, "text": "abc"}], tiny_model, tmp_path / "run")["code"] == "no_texts"
+def test_one_text_fails_in_words(model_folder, tmp_path):
+    assert run_recipe_on([{"id": 1, "text": "abc"}], model_folder, tmp_path / "run")["code"] == "no_texts"
 
 
-def test_the_same_texts_have_the_same_signature(tiny_model, tmp_path):
+def test_the_same_texts_have_the_same_signature(model_folder, tmp_path):
     rows = [{"id": 1, "text": "abc"}, {"id": 2, "text": "def"}]
-    first = run_recipe_on(rows, tiny_model, tmp_path / "one")
-    second = run_recipe_on(rows, tiny_model, tmp_path / "two")
-    other = run_recipe_on([*rows, {"id": 3, "text": "ghi"}], tiny_model, tmp_path / "three")
+    first = run_recipe_on(rows, model_folder, tmp_path / "one")
+    second = run_recipe_on(rows, model_folder, tmp_path / "two")
+    other = run_recipe_on([*rows, {"id": 3, "text": "ghi"}], model_folder, tmp_path / "three")
     assert first["texts_hash"] == second["texts_hash"] != other["texts_hash"]
     assert json.dumps(first) == json.dumps(second)
