@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from annotate import best_answers, preferences
 from annotate.models import Comparison, Completion, LanguageModel, Rating, Side
@@ -88,31 +89,38 @@ def record(run: Run, directory: RunDirectory) -> None:
 
 def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
     """One Evaluation for each entry of the result's `metrics`; none a second time for the same run and model."""
-    listed = run.result.get("metrics")
-    rows = [row for row in (listed if isinstance(listed, list) else []) if row.get("value") is not None]
     if Evaluation.objects.filter(run=run, model=model).exists():
         return []
-    signature = "; ".join(
-        part
-        for part in (
-            str(run.result.get("signature", "")),
-            f"dataset {run.dataset.content_hash[:12]}" if run.dataset else "",
-            f"run {run.pk}, seed {run.seed}, code {run.code_version or 'unknown'}",
-        )
-        if part
-    )
+    signature = signature_of(run)
     return Evaluation.objects.bulk_create(
         Evaluation(
             project=run.project,
             model=model,
             run=run,
-            metric=str(row["metric"])[:60],
-            value=row["value"],
-            standard_error=row.get("standard_error"),
-            lower=row.get("lower"),
-            upper=row.get("upper"),
-            n=row.get("n") or 0,
-            signature=signature[:500],
+            metric=name.replace("_", " ")[:60],
+            value=figure["value"],
+            standard_error=figure.get("standard_error"),
+            lower=figure.get("lower", figure.get("low")),
+            upper=figure.get("upper", figure.get("high")),
+            n=figure.get("n") or 0,
+            signature=signature,
         )
-        for row in rows
+        for name, figure in _figures(run.result)
     )
+
+
+def signature_of(run: Run) -> str:
+    """All that it takes to get the figure again."""
+    parts = [
+        str(run.result.get("signature", "")),
+        f"dataset {run.dataset.content_hash[:12]}" if run.dataset else "",
+        f"run {run.pk}, seed {run.seed}, code {run.code_version or 'unknown'}",
+    ]
+    return "; ".join(part for part in parts if part)[:500]
+
+
+def _figures(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The entries of `metrics` that hold a number; a recipe writes None for what its data did not allow."""
+    metrics = result.get("metrics")
+    entries = metrics.items() if isinstance(metrics, dict) else ()
+    return [(name, entry) for name, entry in entries if isinstance(entry, dict) and entry.get("value") is not None]

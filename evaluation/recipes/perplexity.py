@@ -7,7 +7,7 @@ answer to it, in the model's chat template; without one, as running text after t
 that see the last token of the one before (lm-evaluation-harness's rolling log-likelihood). Only the text's own tokens
 count, neither prompt nor end-of-turn token.
 
-Out: `result.json` with `metrics` (metric, value, standard_error, lower, upper, n) over the whole corpus, and `texts`,
+Out: `result.json` with `metrics` by name (value, standard_error, lower, upper, n) over the whole corpus, and `texts`,
 each text's own summed loss and tokens, so that two models can be compared text by text.
 
 Left out: sliding windows with more context, which lower the figure of long texts a little at several times the cost.
@@ -108,7 +108,7 @@ def result_of(rows: list[Row], losses: np.ndarray, tokens: np.ndarray, spec: Run
     texts_hash = hashlib.sha256(corpus.encode()).hexdigest()
     of = f"texts {spec.config.get('texts', 'given')} {texts_hash[:12]}"
     return {
-        "metrics": [dataclasses.asdict(m) for m in measures(losses, tokens, [row["text"] for row in rows])],
+        "metrics": {m.metric: dataclasses.asdict(m) for m in measures(losses, tokens, [row["text"] for row in rows])},
         "texts_hash": texts_hash,
         "signature": f"{of}; n {len(rows)}; max_length {spec.config.get('max_length')}; {loading.compute_dtype()}",
         "texts": [

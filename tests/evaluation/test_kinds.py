@@ -12,7 +12,8 @@ from training.preparation import prepare
 from training.run_directory import RecipeFailure
 from training.signals import run_finished
 
-METRIC = {"metric": "pair accuracy", "value": 0.7, "standard_error": 0.02, "lower": 0.66, "upper": 0.74, "n": 400}
+METRIC = {"value": 0.7, "standard_error": 0.02, "lower": 0.66, "upper": 0.74, "n": 400}
+RESULT = {"metrics": {"pair_accuracy": METRIC, "stars_spearman": None}}
 
 
 def make_run(project, **fields) -> Run:
@@ -74,17 +75,30 @@ def test_the_texts_are_frozen_by_the_first_attempt(project, base, judged, settin
 
 
 def test_an_evaluation_run_records_its_figures_of_the_model(project, base):
-    run = make_run(project, parent=base, result={"metrics": [METRIC], "signature": "texts preferred abc; n 400"})
+    run = make_run(
+        project,
+        parent=base,
+        result={
+            "metrics": {"pair_accuracy": METRIC, "stars_spearman": None},
+            "signature": "texts preferred abc; n 400",
+        },
+    )
     KINDS["evaluate"].record(run, None)
     row = Evaluation.objects.get(model=base)
-    assert (row.metric, row.value, row.standard_error, row.lower, row.upper, row.n) == tuple(METRIC.values())
+    assert (row.value, row.standard_error, row.lower, row.upper, row.n) == tuple(METRIC.values())
+    assert row.metric == "pair accuracy"
     assert row.signature.startswith("texts preferred abc; n 400; run ")
 
 
 def test_a_reward_runs_held_out_figures_belong_to_the_model_it_made_once(project, base):
     reward_model = make_model(kind="reward")
     run = make_run(
-        project, kind="reward", parent=base, output_model=reward_model, state="succeeded", result={"metrics": [METRIC]}
+        project,
+        kind="reward",
+        parent=base,
+        output_model=reward_model,
+        state="succeeded",
+        result=RESULT,
     )
     for _ in range(2):
         [(_, error)] = [r for r in run_finished.send_robust(sender=Run, run=run) if "evaluation" in r[0].__module__]
@@ -93,7 +107,13 @@ def test_a_reward_runs_held_out_figures_belong_to_the_model_it_made_once(project
 
 
 def test_a_failed_run_leaves_no_figures(project, base):
-    run = make_run(project, kind="reward", parent=base, state="failed", result={"metrics": [METRIC]})
+    run = make_run(
+        project,
+        kind="reward",
+        parent=base,
+        state="failed",
+        result=RESULT,
+    )
     run_finished.send_robust(sender=Run, run=run)
     assert not Evaluation.objects.exists()
 

@@ -104,8 +104,7 @@ def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_fold
         assert scored["tokens"] == len(ids)
         assert scored["loss"] == pytest.approx(direct_loss(model_folder, before, ids), rel=1e-4)
     losses = sum(t["loss"] for t in result["texts"]) / sum(t["tokens"] for t in result["texts"])
-    assert result["metrics"][0]["metric"] == "perplexity"
-    assert result["metrics"][0]["value"] == pytest.approx(math.exp(losses))
+    assert result["metrics"]["perplexity"]["value"] == pytest.approx(math.exp(losses))
 
 
 def test_long_running_text_is_scored_once_in_windows(model_folder, tmp_path):
