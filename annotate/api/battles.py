@@ -114,7 +114,8 @@ def start(request: Request) -> Response:
         text=given.validated_data.get("text"),
         drawn=given.validated_data["drawn"],
     )
-    sides = live_battles.write_now(battle, seconds=WAIT_SECONDS)
+    stands = live_battles.stored(battle.pk)
+    sides = stands if battle.is_ready else live_battles.write_now(battle, seconds=WAIT_SECONDS)
     return Response(_shown(battle, sides, token), status=201)
 
 

@@ -23,8 +23,9 @@ def read_one_or_many(form: type[serializers.Serializer], data: Any) -> tuple[lis
         raise Refused(400, body=f"A list holds 1 to {LONGEST_LIST:,} rows, not {len(data):,}; send it in parts.")
     given = form(data=data, many=True)
     if not given.is_valid():
-        wrong = {str(i): errors for i, errors in enumerate(given.errors) if errors}
-        raise serializers.ValidationError(wrong)
+        told = given.errors
+        wrong = told if isinstance(told, dict) else dict(enumerate(told))
+        raise serializers.ValidationError({str(place): errors for place, errors in wrong.items() if errors})
     return given.validated_data, True
 
 

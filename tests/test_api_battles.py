@@ -1,0 +1,146 @@
+"""The arena through the API: visitors without cookies, nothing that tells the models before the vote, one vote."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+
+from annotate import visitors
+from annotate.models import Battle, Comparison
+from tests.annotate.openai_server import openai_server
+from tests.api_client import Program, errors, program
+from tests.factories import make_completion, make_contestant, make_project, make_prompt
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _no_throttle_yet():
+    cache.clear()
+
+
+@pytest.fixture
+def project():
+    """Two models in the arena that have both answered an eval prompt, so that nobody has to write anything."""
+    project = make_project()
+    prompt = make_prompt(project, side="eval")
+    for text in ("Because of Rayleigh.", "It reflects the sea."):
+        model = make_contestant(project).model
+        run_sampled(make_completion(prompt, text, model=model))
+    return project
+
+
+def run_sampled(completion) -> None:
+    completion.sampling, completion.source = {"temperature": 1.0}, "run"
+    completion.save()
+
+
+def start(client: Program, project, **more):
+    return client.post("battles/", {"project": project.slug, "drawn": True}, **more)
+
+
+def test_a_visitor_votes_with_the_token_of_the_battle(project):
+    visitor = Program()
+    response = start(visitor, project)
+    assert response.status_code == 201
+    battle = response.json()
+    assert battle["ready"] and not battle["voted"]
+    assert {c["text"] for c in battle["completions"]} == {"Because of Rayleigh.", "It reflects the sea."}
+    vote = visitor.post(f"battles/{battle['id']}/vote/", {"winner": "model_b"}, HTTP_VISITOR=battle["visitor"])
+    assert vote.status_code == 201
+    told, row = vote.json(), Comparison.objects.get()
+    assert (row.winner, row.author, row.source) == ("model_b", None, "arena")
+    stored = Battle.objects.get()
+    assert (told["model_a"]["name"], told["model_b"]["name"]) == (stored.model_a.name, stored.model_b.name)
+    assert told["counted"] and told["ranks"] and told["why"]
+
+
+def test_nothing_tells_a_model_before_the_vote(project):
+    response = start(Program(), project)
+    body = response.content.decode()
+    battle = Battle.objects.get()
+    for model in (battle.model_a, battle.model_b):
+        assert model.name not in body and model.folder not in body
+    assert all(set(c) == {"text", "state", "problem"} for c in response.json()["completions"])
+
+
+def test_a_battle_is_read_again_by_its_visitor_alone(project):
+    battle = start(Program(), project).json()
+    again = Program().http.get(f"/api/v1/battles/{battle['id']}/", HTTP_VISITOR=battle["visitor"])
+    assert again.json()["completions"] == battle["completions"]
+    assert "battle" in errors(Program().get(f"battles/{battle['id']}/"), 404)
+
+
+def test_someone_elses_battle_is_not_there(project):
+    battle = start(Program(), project).json()
+    for client, headers in ((Program(), {}), (program(project), {}), (Program(), {"HTTP_VISITOR": "x" * 32})):
+        told = errors(client.post(f"battles/{battle['id']}/vote/", {"winner": "tie"}, **headers), 404)
+        assert "Visitor" in told["battle"]
+    assert not Comparison.objects.exists()
+
+
+def test_a_second_vote_is_refused_and_a_repeated_key_gets_the_first_answer(project):
+    person = program(project)
+    battle = start(person, project).json()
+    first = person.post(f"battles/{battle['id']}/vote/", {"winner": "tie"}, key="v1")
+    again = person.post(f"battles/{battle['id']}/vote/", {"winner": "tie"}, key="v1")
+    assert again.json() == first.json() and again.status_code == 201
+    told = errors(person.post(f"battles/{battle['id']}/vote/", {"winner": "model_a"}, key="v2"), 409)
+    assert "battle" in told and Comparison.objects.get().winner == "tie"
+
+
+def test_a_repeated_key_starts_one_battle_for_accounts_and_visitors(project):
+    for client in (program(project), Program()):
+        before = Battle.objects.count()
+        first, again = start(client, project, key="b1"), start(client, project, key="b1")
+        assert first.json() == again.json()
+        assert Battle.objects.count() == before + 1
+
+
+def test_an_unknown_winner_is_refused(project):
+    battle = start(Program(), project).json()
+    response = Program().post(f"battles/{battle['id']}/vote/", {"winner": "A"}, HTTP_VISITOR=battle["visitor"])
+    assert "both_bad" in errors(response)["winner"]
+    assert not Comparison.objects.exists()
+
+
+@pytest.mark.parametrize("body", [{}, {"text": "Hi", "drawn": True}, {"text": "  "}])
+def test_a_battle_needs_a_text_or_a_drawn_prompt(project, body):
+    assert "text" in errors(Program().post("battles/", {"project": project.slug, **body}))
+    assert not Battle.objects.exists()
+
+
+def test_an_arena_with_one_model_says_what_is_missing():
+    project = make_project()
+    make_contestant(project)
+    assert "two models" in errors(start(Program(), project), 409)["arena"]
+
+
+def test_a_private_arena_does_not_exist_for_visitors(project):
+    project.is_public = False
+    project.save()
+    assert "project" in errors(start(Program(), project), 404)
+
+
+def test_visitors_are_throttled_and_members_are_not(project, monkeypatch):
+    monkeypatch.setattr(visitors, "BATTLES_PER_PERSON", 1)
+    token = start(Program(), project).json()["visitor"]
+    refused = start(Program(), project, HTTP_VISITOR=token)
+    assert "wait" in errors(refused, 429)["arena"]
+    assert start(Program(), project).status_code == 201  # somebody else
+    member = program(project)
+    assert [start(member, project).status_code for _ in range(3)] == [201, 201, 201]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_question_is_answered_by_both_models_before_the_reply(project, settings):
+    with openai_server() as server:
+        settings.MODEL_SERVER_URL = server.url
+        client = Program()
+        battle = client.post("battles/", {"project": project.slug, "text": "Why is the sea salty?"}).json()
+        assert battle["ready"] and [c["text"] for c in battle["completions"]] == ["Hello there."] * 2
+        server.status = 500
+        broken = client.post("battles/", {"project": project.slug, "text": "And the lakes?"}).json()
+    assert not broken["ready"] and all(c["problem"] for c in broken["completions"])
+    told = errors(client.post(f"battles/{broken['id']}/vote/", {"winner": "tie"}, HTTP_VISITOR=broken["visitor"]), 409)
+    assert "answers" in told["battle"]

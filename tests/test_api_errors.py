@@ -1,0 +1,105 @@
+"""What the API says when something is wrong with the request itself, and how it describes itself."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+from tests.api_client import Program, errors, program
+from tests.factories import PASSWORD, make_project, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _no_throttle_yet():
+    cache.clear()
+
+
+def test_a_name_and_a_password_give_a_token_that_signs_in():
+    user = make_user(make_project())
+    token = Program().post("auth/token/", {"username": user.username, "password": PASSWORD}).json()["token"]
+    client = Program()
+    client.http.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+    assert client.get("comparisons/").status_code == 200
+
+
+def test_a_wrong_password_is_refused_without_telling_whether_the_name_exists():
+    user = make_user()
+    wrong = errors(Program().post("auth/token/", {"username": user.username, "password": "no"}))
+    unknown = errors(Program().post("auth/token/", {"username": "nobody", "password": "no"}))
+    assert wrong == unknown and set(wrong) == {"password"}
+
+
+def test_guessing_passwords_is_slowed_down():
+    for _ in range(20):
+        Program().post("auth/token/", {"username": "victim", "password": "no"})
+    response = Program().post("auth/token/", {"username": "victim", "password": "no"})
+    assert response.status_code == 429 and response["Retry-After"]
+    assert errors(response, 429)
+
+
+def test_without_an_account_and_with_a_wrong_token_the_remedy_is_named():
+    assert "auth/token/" in errors(Program().get("runs/"), 401)["authorization"]
+    client = Program()
+    client.http.credentials(HTTP_AUTHORIZATION="Token wrong")
+    assert "auth/token/" in errors(client.get("runs/"), 401)["authorization"]
+
+
+def test_an_unknown_address_is_json_too():
+    assert "/api/docs/" in errors(program().get("rnus/"), 404)["address"]
+
+
+def test_a_wrong_method_names_the_right_ones():
+    assert "POST" in errors(program().http.put("/api/v1/prompts/", {}, format="json"), 405)["method"]
+
+
+def test_another_content_type_is_refused():
+    response = program().http.post("/api/v1/prompts/", data="a=b", content_type="application/x-www-form-urlencoded")
+    assert "application/json" in errors(response, 415)["Content-Type"]
+
+
+def test_a_body_beyond_the_limit_is_refused(settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    for key in ("", "k1"):
+        told = errors(program().post("prompts/", {"project": "x", "text": "y" * 2000}, key=key), 413)
+        assert "parts" in told["body"]
+
+
+def test_what_nobody_expected_is_reported_and_says_no_detail(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("annotate.api.projects.projects_where", broken)
+    client = program()
+    with pytest.raises(RuntimeError):  # the test client sees what an error reporter would be told
+        client.get("projects/")
+    client.http.raise_request_exception = False
+    response = client.get("projects/")
+    assert errors(response, 500) and "secret" not in response.content.decode()
+
+
+def test_the_schema_is_valid_and_free_of_warnings():
+    GENERATOR_STATS.reset()
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    validate_schema(schema)
+    assert not GENERATOR_STATS, GENERATOR_STATS.emit_summary()
+    paths = {path.removeprefix("/api/v1/") for path in schema["paths"]}
+    assert {
+        "auth/token/",
+        "projects/{slug}/assignments/",
+        "assignments/{id}/submit/",
+        "battles/{token}/vote/",
+        "datasets/{id}/export/",
+        "runs/{id}/metrics/",
+        "leaderboard/",
+        "evaluations/",
+    } <= paths
+
+
+def test_the_docs_page_opens_without_an_account(client):
+    assert client.get("/api/docs/").status_code == 200
+    assert client.get("/api/schema/").status_code == 200
