@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotate.views import arena, home, judge, models, projects
+from annotate.views import arena, data, home, judge, models, projects, votes
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -23,4 +23,8 @@ urlpatterns = [
     path("p/<slug:slug>/models/<int:pk>/", models.arena_entry, name="arena-entry"),
     path("models/<int:pk>/", models.model, name="model"),
     path("models/<int:pk>/ask/", models.ask, name="model-ask"),
+    path("p/<slug:slug>/data/", data.data, name="data"),
+    path("datasets/<int:pk>/", data.dataset, name="dataset"),
+    path("datasets/<int:pk>/download/<str:format>/", data.download, name="dataset-download"),
+    path("p/<slug:slug>/votes/", votes.votes_page, name="votes"),
 ]

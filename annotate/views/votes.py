@@ -1,0 +1,112 @@
+"""Votes one by one: what was said of which answers, and the way from there to what it trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from annotate import votes
+from annotate.errors import Refused
+from annotate.models import Comparison, Demonstration, Judge, LanguageModel, Project, Rating, Side, Status
+from annotate.permissions import can
+from annotate.views.access import in_project, refused_page
+
+VOTES_PER_PAGE = 25
+
+
+@in_project("read")
+@require_safe
+def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
+    """Votes one by one, with what each went into."""
+    seen = {kind: votes.visible(kind, project=project, user=request.user) for kind in votes.KINDS}
+    try:
+        asked = _asked(request.GET, project)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    rows = {kind: _filtered(found, kind, asked) for kind, found in seen.items()}
+    numbers = {kind: found.count() for kind, found in rows.items()}
+    kind = request.GET.get("kind", "")
+    if kind not in rows:
+        kind = next((k for k, n in numbers.items() if n), "comparison")
+    page = Paginator(votes.with_lineage(rows[kind], kind).order_by("-id"), VOTES_PER_PAGE).get_page(
+        request.GET.get("page")
+    )
+    reviews = can(request.user, "review", project)
+    context = {
+        "project": project,
+        "section": "data",
+        "kind": kind,
+        "kinds": [(k, votes.TITLES[k], numbers[k]) for k in rows],
+        "page": page,
+        "cards": [_card(row, reviews, request.user) for row in page],
+        "reviews": reviews,
+        "asked": asked,
+        "datasets": project.datasets.exclude(kind="prompts"),
+        "models": LanguageModel.objects.filter(completions__prompt__project=project).distinct().order_by("name"),
+        "judges": Judge.choices,
+        "statuses": Status.choices,
+        "sides": Side.values,
+        "query": _query(request.GET),
+    }
+    return render(request, "annotate/votes.html", context)
+
+
+def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
+    asked: dict[str, Any] = {}
+    for name, values in (("judge", Judge.values), ("status", Status.values), ("side", Side.values)):
+        if value := sent.get(name):
+            if value not in values:
+                raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
+            asked[name] = value
+    for name, found in (("dataset", project.datasets.all()), ("model", LanguageModel.objects.all())):
+        if value := sent.get(name):
+            number = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
+            asked[name] = found.filter(pk=number).first()
+            if asked[name] is None:
+                raise Refused(404, **{name: f"There is no {name} {value} here; choose one from the list."})
+    return asked
+
+
+def _filtered(rows: Any, kind: str, asked: dict[str, Any]) -> Any:
+    for name, path in (("judge", "judge"), ("status", "status"), ("side", "prompt__side"), ("dataset", "datasets")):
+        if name in asked:
+            rows = rows.filter(**{path: asked[name]})
+    return votes.of_model(rows, kind, asked["model"].pk) if "model" in asked else rows
+
+
+def _query(sent: QueryDict) -> str:
+    """The filters as they stand, for links to another kind or page."""
+    kept = QueryDict(mutable=True)
+    for name in ("judge", "status", "side", "dataset", "model"):
+        if sent.get(name):
+            kept[name] = sent[name]
+    return kept.urlencode()
+
+
+def _card(row: Rating | Comparison | Demonstration, reviews: bool, user: Any) -> dict[str, Any]:
+    """A vote as the page shows it: what was said of which answers, by whom, and what it went into."""
+    is_own = user.is_authenticated and row.author_id == user.pk
+    who = row.author.username if row.author and (reviews or is_own) else ""
+    return {"row": row, "who": who, "answers": _answers(row), "went": _went_into(row)}
+
+
+def _answers(row: Rating | Comparison | Demonstration) -> list[dict[str, Any]]:
+    if isinstance(row, Comparison):
+        return [
+            {"letter": "A", "completion": row.completion_a, "won": row.winner == "model_a"},
+            {"letter": "B", "completion": row.completion_b, "won": row.winner == "model_b"},
+        ]
+    if isinstance(row, Rating):
+        return [{"letter": "", "completion": row.completion, "won": False}]
+    return [{"letter": "", "text": row.text, "completion": row.edited_from, "won": False}]
+
+
+def _went_into(row: Rating | Comparison | Demonstration) -> list[dict[str, Any]]:
+    return [
+        {"dataset": dataset, "runs": [(run, run.output_model) for run in dataset.runs.all()]}  # type: ignore[attr-defined]
+        for dataset in row.datasets.all()  # type: ignore[attr-defined]
+    ]
