@@ -77,7 +77,7 @@
     if (event.detail.target.id !== "task") return;
     if (status >= 500) { if (event.detail.requestConfig.elt === form()) waitForConnection(); return; }
     // A sign-in page or another whole page instead of our fragment: go there, the draft stays.
-    if (!event.detail.xhr.responseText.includes('id="task"')) { event.detail.shouldSwap = false; saveDraft(); location.reload(); return; }
+    if (!event.detail.xhr.responseText.includes('id="task"')) { event.detail.shouldSwap = false; if (task()) saveDraft(); location.assign(location.href); return; }
     if (status < 400 && task()) forget(draftKey());
     arrived();
     event.detail.shouldSwap = true;
@@ -151,5 +151,6 @@
     if (swapped) task().focus({ preventScroll: true });
   }
   dropOldDrafts();
-  begin(false);
+  // After htmx has taken the forms: its own listener was added before this one.
+  document.addEventListener("DOMContentLoaded", () => begin(false));
 })();

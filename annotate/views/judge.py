@@ -205,8 +205,13 @@ def _go_on(request: HttpRequest, project: Project) -> HttpResponse:
 
 
 def _redirect(request: HttpRequest, project: Project) -> HttpResponse:
-    query = request.GET.urlencode()
-    return redirect(reverse("judge", args=[project.slug]) + (f"?{query}" if query else ""))
+    return redirect(reverse("judge", args=[project.slug]) + _query(request))
+
+
+def _query(request: HttpRequest) -> str:
+    """The kind that a judge keeps to travels from form to form."""
+    kind = request.GET.get("kind")
+    return f"?kind={kind}" if kind in Assignment.Kind.values else ""
 
 
 def _show(
@@ -223,6 +228,7 @@ def _show(
     context = {
         "project": project,
         "section": "judge",
+        "query": _query(request),
         "assignment": assignment,
         "entered": entered,
         "answers": list(zip("AB", assignment.completions, strict=False)) if assignment else [],

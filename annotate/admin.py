@@ -1,0 +1,166 @@
+"""The Django admin for staff: everything can be looked at; what others depend on cannot be edited or deleted here."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.db.models import Model
+from django.http import HttpRequest
+
+from annotate import models
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """For rows on the chain from a vote to a rank: they are added by actions, and never edited or deleted."""
+
+    list_per_page = 50
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class MembershipInline(admin.TabularInline):
+    model = models.Membership
+    extra = 0
+    autocomplete_fields = ["user"]
+
+
+class ContestantInline(admin.TabularInline):
+    model = models.Contestant
+    extra = 0
+    autocomplete_fields = ["model"]
+
+
+@admin.register(models.User)
+class PersonAdmin(UserAdmin):
+    list_display = ("username", "email", "is_staff", "is_simulated", "date_joined")
+    list_filter = ("is_staff", "is_simulated", "is_active")
+    fieldsets = (*(UserAdmin.fieldsets or ()), ("Assay", {"fields": ("is_simulated",)}))
+    # Rows say who judged: people are made inactive, not deleted.
+    actions = None
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(models.Project)
+class ProjectAdmin(admin.ModelAdmin):
+    list_display = ("name", "slug", "is_public", "overlap", "eval_percent", "created_at")
+    search_fields = ("name", "slug")
+    readonly_fields = ("created_by", "created_at")
+    inlines = (MembershipInline, ContestantInline)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(models.LanguageModel)
+class LanguageModelAdmin(admin.ModelAdmin):
+    """Models are registered by import and by runs; here they are described, or retired."""
+
+    list_display = ("name", "kind", "stage", "parent", "licence", "created_at", "retired_at")
+    list_filter = ("kind", "stage")
+    search_fields = ("name",)
+    readonly_fields = (
+        "name",
+        "kind",
+        "parent",
+        "folder",
+        "endpoint",
+        "served_name",
+        "parameters",
+        "content_hash",
+        "card",
+        "created_by",
+        "created_at",
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(models.Guideline)
+class GuidelineAdmin(ReadOnlyAdmin):
+    list_display = ("project", "version", "created_by", "created_at")
+    list_filter = ("project",)
+
+
+@admin.register(models.Prompt)
+class PromptAdmin(ReadOnlyAdmin):
+    list_display = ("id", "__str__", "project", "side", "category", "source", "created_at")
+    list_filter = ("project", "side", "category")
+    search_fields = ("messages",)
+
+
+@admin.register(models.Completion)
+class CompletionAdmin(ReadOnlyAdmin):
+    list_display = ("id", "__str__", "model", "finish_reason", "tokens", "source", "created_at")
+    list_filter = ("finish_reason", "prompt__project")
+    list_select_related = ("model",)
+    search_fields = ("text",)
+
+
+@admin.register(models.Assignment)
+class AssignmentAdmin(ReadOnlyAdmin):
+    list_display = ("id", "item", "user", "project", "state", "skip_reason", "created_at", "expires_at")
+    list_filter = ("project", "kind", "state")
+    list_select_related = ("user", "project")
+
+
+class FeedbackAdmin(ReadOnlyAdmin):
+    list_filter = ("project", "judge", "status", "source")
+    list_select_related = ("author", "project")
+    search_fields = ("comment", "author__username")
+    common = ("author", "judge", "status", "status_reason", "seconds", "guideline_version", "source", "created_at")
+
+
+@admin.register(models.Rating)
+class RatingAdmin(FeedbackAdmin):
+    list_display = ("id", "completion_id", "thumbs", "stars", *FeedbackAdmin.common)
+
+
+@admin.register(models.Comparison)
+class ComparisonAdmin(FeedbackAdmin):
+    list_display = ("id", "completion_a_id", "completion_b_id", "winner", "strength", *FeedbackAdmin.common)
+
+
+@admin.register(models.Demonstration)
+class DemonstrationAdmin(FeedbackAdmin):
+    list_display = ("id", "prompt_id", "edited_from_id", *FeedbackAdmin.common)
+
+
+@admin.register(models.Flag)
+class FlagAdmin(FeedbackAdmin):
+    list_display = ("id", "prompt_id", "completion_id", "reason", *FeedbackAdmin.common)
+
+
+@admin.register(models.StatusChange)
+class StatusChangeAdmin(ReadOnlyAdmin):
+    list_display = ("id", "kind", "feedback_id", "before", "after", "reason", "by", "created_at")
+    list_filter = ("kind", "after")
+    list_select_related = ("by",)
+
+
+@admin.register(models.Battle)
+class BattleAdmin(ReadOnlyAdmin):
+    list_display = ("token", "project", "model_a", "model_b", "user", "is_drawn", "created_at")
+    list_filter = ("project", "is_drawn")
+    list_select_related = ("project", "model_a", "model_b", "user")
+
+
+@admin.register(models.Dataset)
+class DatasetAdmin(ReadOnlyAdmin):
+    list_display = ("name", "project", "kind", "side", "judge", "content_hash", "created_by", "created_at")
+    list_filter = ("project", "kind")
+    # Thousands of rows each: the dataset's own page lists them.
+    exclude = ("ratings", "comparisons", "demonstrations", "prompts")
