@@ -50,7 +50,8 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle]) -> Draw:
     Prompts that both models have answered in bulk come first; among those, the ones this person has not had with
     this pair, then the ones voted on least, then by lot.
     """
-    prompts = Prompt.objects.filter(project=project, side=Side.EVAL)
+    # What a visitor has asked is not put before other visitors: it may be private, or worse.
+    prompts = Prompt.objects.filter(project=project, side=Side.EVAL).exclude(source=ARENA)
     answered = prompts.filter(*(Exists(_in_bulk(model).filter(prompt=OuterRef("pk"))) for model in pair))
     of_pair = Q(battles__model_a__in=pair, battles__model_b__in=pair)
     prompt = (

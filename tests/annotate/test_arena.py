@@ -133,6 +133,11 @@ def test_what_was_voted_on_least_is_drawn_first(project, pair):
     assert arena.start_battle(project=project, visitor="somebody else", drawn=True).prompt == fresh
 
 
+def test_what_a_visitor_asked_is_not_drawn_for_others(project, pair):
+    factories.make_prompt(project, side="eval", source="arena")
+    assert "drawn" in refusal(arena.start_battle, project=project, visitor=ME, drawn=True).errors
+
+
 def test_without_an_eval_prompt_nothing_can_be_drawn(project, pair):
     factories.make_prompt(project, side="train")
     assert "drawn" in refusal(arena.start_battle, project=project, visitor=ME, drawn=True).errors
