@@ -195,9 +195,9 @@ class ModuleDecoder:
     def _forward(self, input_ids: Tensor, position_ids: Tensor, cache: Any) -> Tensor:
         output = self.model(
             input_ids, attention_mask=self.attention_mask, position_ids=position_ids, use_cache=True,
-            logits_to_keep=1, **({} if cache is None else {"past_key_values": cache}),
+            logits_to_keep=1, **({} if cache is None else {"cache": cache}),
         )  # fmt: skip
-        self.cache = output.past_key_values
+        self.cache = output.cache
         return output.logits[:, -1]
 
 

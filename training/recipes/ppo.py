@@ -1,0 +1,358 @@
+"""PPO: `python -m training.recipes.ppo RUN_DIR`.
+
+Improves a policy model against a score, by Proximal Policy Optimisation (Schulman 2017, 1707.06347) with the details
+that language models need (Ziegler 2019, 1909.08593; Huang 2024, "The N+ implementation details", 2403.17031).
+
+    0. calibrate  the parent's own completions set the scale of scores, the value function and the bounds
+    1. sample     a batch of completions, adapters merged
+    2. score      reference logprobs, hidden states, scores; old logprobs and values
+    3. reward     score on the last token, minus kl_coef * KL on every token; advantages by GAE
+    4. update     epochs x minibatches of the clipped losses
+    5. guard      out of bounds (KL, length, sameness): end, and keep the last policy that was within
+
+Every random draw comes from a seed made of the run's seed and the step, so that a run killed at any moment and resumed
+ends with the same weights. Left out: several GPUs, pretraining gradients (PTX), tools in the loop.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.configs import PPOConfig
+from training.recipes import loading
+from training.recipes.entry import config_of, run_recipe
+from training.recipes.ppo_state import Calibration, State, calibrate, load_checkpoint, save_checkpoint
+from training.recipes.scoring import Scorer, scorer_for
+from training.rl import advantages as adv
+from training.rl import guards
+from training.rl.decode import decoder_for
+from training.rl.kl import kl_per_token
+from training.rl.losses import policy_loss, value_loss
+from training.rl.policy import CannotCut, Policy
+from training.rl.rollout import Rollout, rollout_of
+from training.rl.sampler import Sampling, sample, sequence_seed
+from training.rl.value import ValueHead, state_features
+from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """A scored rollout. scores (B,) raw; logprobs and the like (B, N); features (B, N, F); lower as Policy.lower gives it."""
+
+    rollout: Rollout
+    prompts: list[list[dict[str, str]]]
+    texts: list[str]
+    scores: Tensor
+    lower: Tensor
+    ref_logprobs: Tensor
+    features: Tensor
+
+
+class PPO:
+    """What the steps share: the models, the prompts, and the clock of each stage."""
+
+    def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig) -> None:
+        self.run, self.spec, self.config = run, spec, config
+        self.scorer: Scorer = scorer_for(spec, config.reward_function)
+        model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
+        self.device = next(model.parameters()).device
+        self.end_ids = loading.eos_token_ids(model, self.tokenizer)
+        self.messages = [row["messages"] for row in run.rows("prompts")]
+        if not self.messages:
+            raise RecipeFailure(
+                "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train side first."
+            )
+        longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
+        self.prompts = [loading.encode_prompt(self.tokenizer, m, longest) for m in self.messages]
+        try:
+            self.policy = Policy(
+                model, config.adapters, temperature=config.temperature, rank=config.lora_rank,
+                alpha=2.0 * config.lora_rank, seed=sequence_seed(spec.seed, "adapters"),
+            )  # fmt: skip
+        except CannotCut as error:
+            raise RecipeFailure(
+                "cannot_share_trunk", f"adapters is top, but {error}.", "Set adapters to lora."
+            ) from error
+        self.decoder = decoder_for(model)
+        self.value_layer = self.policy.cut or round(self.policy.depth * 2 / 3)
+        self.value = ValueHead(2 * model.config.hidden_size).to(self.device)
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def collect(self, indices: list[int], seeds: list[int]) -> Episodes:
+        """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them."""
+        prompts, messages = [self.prompts[i] for i in indices], [self.messages[i] for i in indices]
+        with self.stage("sampling"):
+            self.decoder.refresh(self.policy.trained_from)
+            completions = sample(
+                self.decoder, prompts, seeds, Sampling(self.config.max_new_tokens, self.config.temperature),
+                end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
+            )  # fmt: skip
+            rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
+        with self.stage("scoring"), torch.no_grad():
+            words = [row[:n] for row, n in zip(rollout.tokens.tolist(), rollout.lengths.tolist(), strict=True)]
+            texts = self.tokenizer.batch_decode(words, skip_special_tokens=True)
+            keep = self.scorer.layers | {self.value_layer}
+            lower, below = self.policy.lower(rollout, keep)
+            ref_logprobs, above = self.policy.reference_logprobs(lower, rollout, keep)
+            hidden = below | above
+            scores = self.scorer(messages, texts, hidden, rollout)
+            features = state_features(hidden[self.value_layer], rollout)
+        return Episodes(rollout, messages, texts, scores, lower, ref_logprobs, features)
+
+    def prompt_order(self, step: int) -> list[int]:
+        """The prompts of a step: the list is shuffled anew for each pass over it."""
+        B, n = self.config.batch_size, len(self.prompts)
+        places = range(step * B, (step + 1) * B)
+        shuffles = {epoch: _shuffle(n, self.spec.seed, "prompts", epoch) for epoch in {p // n for p in places}}
+        return [shuffles[place // n][place % n] for place in places]
+
+    def seeds(self, *name: int | str, count: int) -> list[int]:
+        return [sequence_seed(self.spec.seed, *name, i) for i in range(count)]
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: PPOConfig = config_of(spec)
+    run.progress("loading the models", 0, config.steps)
+    ppo = PPO(run, spec, config)
+    optimiser = _optimiser(ppo)
+    state = load_checkpoint(ppo, optimiser) or calibrate(ppo, optimiser)
+    stopped = None
+    for step in range(state.step, config.steps + 1):
+        run.progress("training", step, config.steps)
+        ppo.seconds = {}
+        started = time.perf_counter()
+        episodes = ppo.collect(ppo.prompt_order(step), ppo.seeds("rollout", step, count=config.batch_size))
+        measured = measure(ppo, state, episodes)
+        drift = guards.drift(measured.behaviour, state.calibration.parent, _bounds(config))
+        if drift.used > 1:
+            stopped = {"code": drift.code, "step": step}
+        else:
+            state.keep(ppo, step, measured.figures)
+        updated = {}
+        if stopped is None and step < config.steps:
+            with ppo.stage("updates"):
+                updated = update(ppo, optimiser, state, episodes, measured, step)
+        _log(ppo, step, measured.figures | updated | {"drift": drift.used}, started)
+        if stopped is None and (step % config.samples_every == 0 or step == config.steps):
+            show_samples(ppo, state.calibration, step)
+        if stopped is not None or step == config.steps:
+            break
+        state.controller.update(measured.figures["kl"], config.batch_size)
+        state.step = step + 1
+        if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+            save_checkpoint(ppo, optimiser, state)
+    finish(ppo, state, stopped, drift)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one rollout: scaled scores (B,), old logprobs, KL per token and values (B, N), and figures to log."""
+
+    scores: Tensor
+    logprobs: Tensor
+    kl: Tensor
+    values: Tensor
+    behaviour: guards.Behaviour
+    figures: dict[str, float]
+
+
+@torch.no_grad()
+def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
+    """The old policy's logprobs by the forward that will be trained, and what the rollout was like."""
+    rollout, mask = episodes.rollout, episodes.rollout.mask
+    with ppo.stage("scoring"):
+        logprobs, entropies = ppo.policy.logprobs(episodes.lower, rollout)
+        values = ppo.value(episodes.features) * mask
+    kl = kl_per_token(logprobs, episodes.ref_logprobs) * mask
+    k3 = kl_per_token(logprobs, episodes.ref_logprobs, "k3") * mask
+    scores = state.calibration.scaled(episodes.scores, rollout, ppo.config)
+    lengths = rollout.lengths.float()
+    # k1 is noisy enough on one batch to be negative; the guard reads the mean of two unbiased estimators.
+    behaviour = guards.Behaviour(
+        length=float(lengths.mean()), distinct=guards.distinct_share(episodes.texts),
+        distinct_2=guards.distinct_pairs(episodes.texts), kl=float((kl + k3).sum(1).mean() / 2),
+    )  # fmt: skip
+    figures = {
+        "score_mean": float(scores.mean()),
+        "score_std": float(scores.std()),
+        "raw_score_mean": float(episodes.scores.mean()),
+        "reward": float((scores - state.controller.coefficient * kl.sum(1)).mean()),
+        "kl": float(kl.sum(1).mean()),
+        "kl_k3": float(k3.sum(1).mean()),
+        "kl_coef": state.controller.coefficient,
+        "entropy": float(adv.masked_mean(entropies, mask)),
+        "eos_rate": float(rollout.finished.float().mean()),
+        "length_mean": behaviour.length,
+        "distinct": behaviour.distinct,
+        "distinct_2": behaviour.distinct_2,
+    }
+    return Measured(scores, logprobs, kl, values, behaviour, figures)
+
+
+def update(
+    ppo: PPO, optimiser: torch.optim.Optimizer, state: State, episodes: Episodes, measured: Measured, step: int
+) -> dict[str, float]:
+    """Stages 3 and 4. Returns the figures of the update."""
+    config, rollout = ppo.config, episodes.rollout
+    rewards = adv.token_rewards(measured.scores, measured.kl, rollout.mask, state.controller.coefficient)
+    if config.reward_whitening:
+        rewards = adv.whiten(rewards, rollout.mask, shift_mean=False)
+    advantages, returns = adv.gae(rewards, measured.values, rollout.mask, config.gamma, config.gae_lambda)
+    figures = {"explained_variance": adv.explained_variance(measured.values, returns, rollout.mask)}
+    if config.advantage_whitening:
+        advantages = adv.whiten(advantages, rollout.mask)
+    rate = 1.0 if config.learning_rate_schedule == "constant" else 1 - step / config.steps
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * rate
+    taken: list[dict[str, float]] = []
+    for rows in _minibatches(ppo, step):
+        found, moved = _minibatch(ppo, optimiser, episodes, measured, advantages, returns, rows)
+        taken.append(found)
+        if not moved:
+            break
+    first = taken[0]
+    if abs(first["ratio_mean"] - 1) > 0.05:
+        raise RecipeFailure(
+            "ratio_not_one",
+            f"Before any update the policy's ratio to itself is {first['ratio_mean']:.3f} where it must be 1.",
+            "The model does not compute the same twice: set ASSAY_DTYPE=float32, or adapters to lora, and report it.",
+        )
+    mean = {name: sum(t[name] for t in taken) / len(taken) for name in first}
+    return figures | {
+        "ratio_first_mean": first["ratio_mean"], "ratio_first_max": first["ratio_max"], "approx_kl": taken[-1]["approx_kl"],
+        "clip_frac": mean["clip_frac"], "policy_loss": mean["policy_loss"], "value_loss": mean["value_loss"],
+        "grad_norm": mean["grad_norm"], "updates": float(sum(t["moved"] for t in taken)), "lr": config.learning_rate * rate,
+    }  # fmt: skip
+
+
+def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
+    for epoch in range(ppo.config.epochs):
+        order = torch.tensor(_shuffle(ppo.config.batch_size, ppo.spec.seed, "minibatches", step, epoch))
+        yield from order.tensor_split(ppo.config.minibatches)
+
+
+def _minibatch(
+    ppo: PPO, optimiser: torch.optim.Optimizer, episodes: Episodes, measured: Measured, advantages: Tensor, returns: Tensor,
+    rows: Tensor,
+) -> tuple[dict[str, float], bool]:  # fmt: skip
+    """One optimiser step, or none when the policy has already moved far enough on this batch."""
+    config, rows = ppo.config, rows.to(ppo.device)
+    part = episodes.rollout[rows]
+    width, N = part.ids.shape[1], part.mask.shape[1]
+    logprobs, _ = ppo.policy.logprobs(episodes.lower[rows, :width], part)
+    policy = policy_loss(logprobs, measured.logprobs[rows, :N], advantages[rows, :N], part.mask, config.clip)
+    values = ppo.value(episodes.features[rows, :N])
+    value = value_loss(values, measured.values[rows, :N], returns[rows, :N], part.mask, config.value_clip or None)
+    loss = policy.loss + config.value_coef * value
+    if config.kl_loss_coef:
+        k2 = kl_per_token(logprobs, episodes.ref_logprobs[rows, :N], "k2")
+        loss = loss + config.kl_loss_coef * adv.masked_mean(k2, part.mask)
+    if not torch.isfinite(loss):
+        raise RecipeFailure(
+            "not_finite", "The loss is not a number: training diverged.", "Lower learning_rate, then resume."
+        )
+    moved = not (config.max_approx_kl and policy.approx_kl > config.max_approx_kl)
+    norm = 0.0
+    if moved:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norms = [torch.nn.utils.clip_grad_norm_(g["params"], config.max_grad_norm) for g in optimiser.param_groups]
+        norm = float(norms[0])
+        optimiser.step()
+    return {
+        "ratio_mean": policy.ratio_mean, "ratio_max": policy.ratio_max, "approx_kl": policy.approx_kl,
+        "clip_frac": policy.clip_frac, "policy_loss": float(policy.loss.detach()), "value_loss": float(value.detach()), "grad_norm": norm,
+        "moved": float(moved),
+    }, moved  # fmt: skip
+
+
+def _optimiser(ppo: PPO) -> torch.optim.Adam:
+    groups = [
+        {"params": list(ppo.policy.parameters().values()), "lr": ppo.config.learning_rate},
+        {"params": list(ppo.value.parameters()), "lr": ppo.config.value_learning_rate},
+    ]
+    for group in groups:
+        group["base_lr"] = group["lr"]
+    return torch.optim.Adam(groups, eps=ppo.config.adam_eps)
+
+
+def _bounds(config: PPOConfig) -> guards.Bounds:
+    return guards.Bounds(
+        config.stop_kl or None, config.min_length_ratio, config.max_length_ratio, config.min_distinct_ratio
+    )
+
+
+def _shuffle(n: int, *name: int | str) -> list[int]:
+    generator = torch.Generator().manual_seed(sequence_seed(int(name[0]), *name[1:]))
+    return torch.randperm(n, generator=generator).tolist()
+
+
+def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None:
+    seconds = {f"seconds_{name}": value for name, value in ppo.seconds.items()}
+    total = time.perf_counter() - started
+    ppo.run.log_metrics(
+        step, **figures, **seconds, seconds=total, episodes_per_second=ppo.config.batch_size / total,
+        peak_memory_gb=_peak_memory_gb(ppo.device),
+    )  # fmt: skip
+
+
+def _peak_memory_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def show_samples(ppo: PPO, calibration: Calibration, step: int) -> None:
+    """The same prompts with the same seeds each time, so that what changes is the policy."""
+    count = min(ppo.config.sample_prompts, len(ppo.prompts))
+    if count:
+        indices = [i * len(ppo.prompts) // count for i in range(count)]
+        shown = ppo.collect(indices, ppo.seeds("samples", count=count))
+        scores = calibration.scaled(shown.scores, shown.rollout, ppo.config).tolist()
+        for prompt, text, score in zip(shown.prompts, shown.texts, scores, strict=True):
+            ppo.run.log_sample(step, prompt, text, score)
+
+
+def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, drift: guards.Drift) -> None:
+    """Save the last policy that was within bounds, and say how the run ended."""
+    if stopped is not None:
+        state.restore_kept(ppo)
+        stopped["message"] = (
+            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {drift.message}. The model is that of step "
+            f"{state.kept_step}, the last within bounds."
+        )
+        if state.kept_step == 0:
+            stopped["message"] += " That is the parent itself: lower learning_rate, or look at what the score rewards."
+    ppo.run.progress("saving the model", ppo.config.steps, ppo.config.steps)
+    folder = ppo.run.begin_model()
+    loading.save_policy(ppo.policy.merge(), ppo.tokenizer, folder)
+    ppo.run.commit_model()
+    ppo.run.finish(
+        {
+            "stopped": stopped,
+            "step": state.kept_step,
+            "parent": state.calibration.figures(),
+            "final": state.kept_figures,
+            "how_to_read": "Scores are scaled so that the parent's completions have mean 0 and deviation 1; kl is in nats per "
+            "completion, length_mean in tokens, distinct the share of different answers in a batch. `final` was measured on "
+            "a fresh batch sampled from the saved model; the score is the one trained against, so judge by votes.",
+        }
+    )
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,84 @@
+"""Where PPO's scores come from: a reward model that rides on the reference's forward, one with a forward of its own, or a
+Python function named in the config.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.recipes import loading
+from training.recipes.reward_model import RewardModel
+from training.rl.rollout import Rollout
+from training.run_directory import RecipeFailure, RunSpec
+
+Messages = list[dict[str, str]]
+
+
+class Scorer:
+    """`layers` are the reference's hidden states it wants to be given."""
+
+    layers: frozenset[int] = frozenset()
+    max_prompt_tokens: int | None = None
+
+    def __init__(self, describe: str, score: Callable[..., Any]) -> None:
+        self.describe, self._score = describe, score
+
+    def __call__(
+        self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
+    ) -> Tensor:
+        """(B,) float32 scores of completions. Raises RecipeFailure when one is no number."""
+        scores = self._score(prompts, texts, hidden, rollout)
+        values = torch.as_tensor(scores, dtype=torch.float32).detach().clone().flatten().to(rollout.ids.device)
+        if len(values) != len(texts) or not torch.isfinite(values).all():
+            raise RecipeFailure(
+                "bad_scores",
+                f"{self.describe} gave {len(values)} scores for {len(texts)} completions, some of them perhaps no numbers.",
+                "A score must be one finite number for each completion: correct the function, or train the reward model again.",
+            )
+        return values
+
+
+def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
+    """Raises RecipeFailure when there is neither a function nor a reward model, or both."""
+    if bool(reward_function) == bool(spec.reward_model):
+        found = "both a reward model and" if reward_function else "neither a reward model nor"
+        raise RecipeFailure(
+            "no_reward",
+            f"The run has {found} a reward_function.",
+            "Give it a reward model, or a reward_function, and not both.",
+        )
+    if reward_function:
+        function = _import(reward_function)
+        return Scorer(reward_function, lambda prompts, texts, hidden, rollout: function(prompts, texts))
+    model = RewardModel.load(spec.reward_model)
+    if model.method == "head" and model.trunk_hash == loading.weights_hash(spec.parent):
+        scorer = Scorer(
+            "The reward model",
+            lambda prompts, texts, hidden, rollout: model.score_from_hidden(
+                {layer: hidden[layer] for layer in model.layers}, rollout.text_mask()
+            ),
+        )
+        scorer.layers = frozenset(model.layers)
+        scorer.max_prompt_tokens = model.max_prompt_tokens
+        return scorer
+    return Scorer("The reward model", lambda prompts, texts, hidden, rollout: model.score(prompts, texts))
+
+
+def _import(path: str) -> Callable[[list[Messages], list[str]], list[float]]:
+    module, _, name = path.rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RecipeFailure(
+            "no_reward_function",
+            f"reward_function {path!r} cannot be imported: {error}",
+            "Name it as package.module.function, importable from where the worker runs.",
+        ) from error
+    if not callable(function):
+        raise RecipeFailure("no_reward_function", f"reward_function {path!r} is not a function.", "Name a function.")
+    return function

@@ -1,0 +1,79 @@
+"""Log-probabilities of tokens without a B x T x V array of logits.
+
+The logits of a batch of 32 x 64 tokens over 49,152 words take 400 MB in float32, written and read several times. Here they
+live for a few rows at a time, and what is kept for the backward pass is d logprob / d hidden, (N, H).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ROWS = 128  # 128 x 49,152 float32 probabilities, 25 MB, stay within the last-level cache of a server core or two
+
+
+def token_logprobs(
+    hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float = 1.0, *, rows: int = ROWS
+) -> tuple[Tensor, Tensor]:
+    """log softmax(hidden @ weight.T / temperature) at `tokens`, and the entropy of that distribution.
+
+    hidden (N, H), weight (V, H), tokens (N,) -> logprobs (N,) float32, entropies (N,) float32.
+    Gradients flow from logprobs to hidden and weight; none flow from the entropies, which are for logs and guards.
+    """
+    return _TokenLogprobs.apply(hidden, weight, tokens, temperature, rows)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float, rows: int
+    ) -> tuple[Tensor, Tensor]:
+        N = hidden.shape[0]
+        logprobs = torch.empty(N, dtype=torch.float32, device=hidden.device)
+        entropies = torch.empty_like(logprobs)
+        slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for start in range(0, N, rows):
+            part = slice(start, start + rows)
+            chosen, probs, logprobs[part], entropies[part] = _forward(hidden[part], weight, tokens[part], temperature)
+            if slopes is not None:
+                slopes[part] = (chosen - probs.to(weight.dtype) @ weight) / temperature
+        ctx.save_for_backward(slopes, hidden, weight, tokens)
+        ctx.temperature, ctx.rows = temperature, rows
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    def backward(ctx: Any, grad_logprobs: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        slopes, hidden, weight, tokens = ctx.saved_tensors
+        grad_hidden = None if slopes is None else slopes * grad_logprobs[:, None].to(slopes.dtype)
+        if not ctx.needs_input_grad[1]:
+            return grad_hidden, None, None, None, None
+        # A trained output layer needs the probabilities again: kept, they would be the array this module avoids.
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for start in range(0, hidden.shape[0], ctx.rows):
+            part = slice(start, start + ctx.rows)
+            _, probs, _, _ = _forward(hidden[part], weight, tokens[part], ctx.temperature)
+            probs.neg_().scatter_add_(1, tokens[part, None], torch.ones_like(probs[:, :1]))
+            grad_weight += (probs * (grad_logprobs[part, None] / ctx.temperature)).T @ hidden[part].float()
+        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
+
+
+def _forward(
+    hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows of the output layer at `tokens`, probabilities (n, V), logprobs (n,), entropies (n,)."""
+    logits = F.linear(hidden, weight)
+    if temperature != 1:
+        logits = logits / temperature
+    probs = logits.softmax(-1, dtype=torch.float32)
+    # The normaliser from the largest logit: one fused softmax serves it, the probabilities and the entropy.
+    largest, at = logits.max(-1, keepdim=True)
+    normaliser = largest.float() - probs.gather(1, at).log()
+    chosen = weight[tokens]
+    # The chosen logit in float32: a bfloat16 logit near 20 is rounded to eighths, a tenth of the clip range.
+    exact = (hidden.float() * chosen.float()).sum(-1) / temperature
+    entropies = normaliser[:, 0] - torch.linalg.vecdot(probs, logits.float())
+    return chosen, probs, exact - normaliser[:, 0], entropies

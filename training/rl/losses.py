@@ -1,0 +1,51 @@
+"""The losses of PPO (Schulman 2017, 1707.06347), as means over the valid tokens of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.rl.advantages import masked_mean
+
+LOG_RATIO_LIMIT = 20.0  # exp(20) is finite in float32 and its gradient is clipped away
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """`approx_kl` is k3 of old to new policy; `clip_frac` the share of tokens where the clip binds."""
+
+    loss: Tensor
+    approx_kl: float
+    clip_frac: float
+    ratio_mean: float
+    ratio_max: float
+
+
+def policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float = 0.2
+) -> PolicyLoss:
+    """The clipped surrogate. All (B, T)."""
+    log_ratio = ((logprobs - old_logprobs) * mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    ratio = log_ratio.exp()
+    plain = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
+    loss = masked_mean(torch.maximum(plain, clipped), mask)
+    with torch.no_grad():
+        return PolicyLoss(
+            loss=loss,
+            approx_kl=float(masked_mean(ratio - 1 - log_ratio, mask)),
+            clip_frac=float(masked_mean((clipped > plain).float(), mask)),
+            ratio_mean=float(masked_mean(ratio, mask)),
+            ratio_max=float(ratio.masked_fill(~mask, 1.0).max()),
+        )
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float | None = 0.2) -> Tensor:
+    """Half the squared error, the worse of the value and the value held within `clip` of the old one. All (B, T)."""
+    error = (values - returns) ** 2
+    if clip is not None:
+        held = old_values + (values - old_values).clamp(-clip, clip)
+        error = torch.maximum(error, (held - returns) ** 2)
+    return 0.5 * masked_mean(error, mask)

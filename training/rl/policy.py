@@ -1,0 +1,101 @@
+"""The policy and its reference in one object, whichever weights are trained.
+
+top    LoRA in the upper layers; what lies below is frozen, shared with the reference, and run once per rollout
+lora   LoRA in all layers; the reference is the model with its adapters off
+full   every weight, in float32; the reference is a frozen copy
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.rl.logprobs import token_logprobs
+from training.rl.lora import add_adapters, merge_adapters
+from training.rl.rollout import Rollout
+from training.rl.trunk import cut_agrees, run_layers
+
+
+class CannotCut(Exception):
+    """The model's layers cannot be run in two parts."""
+
+
+class Policy:
+    def __init__(
+        self, model: Any, adapters: str, *, temperature: float = 1.0, rank: int = 16, alpha: float = 32.0,
+        top_share: float = 1 / 3, seed: int = 0,
+    ) -> None:  # fmt: skip
+        self.model, self.base, self.adapters, self.temperature = model, model.get_decoder(), adapters, temperature
+        self.depth: int = model.config.num_hidden_layers
+        self.cut: int | None = None
+        self.reference: nn.Module | None = None
+        model.requires_grad_(adapters == "full")
+        if adapters == "full":
+            self.reference = copy.deepcopy(model).requires_grad_(False).eval()
+            return
+        cut = self.depth - max(1, math.ceil(self.depth * top_share)) if adapters == "top" else 0
+        if cut_agrees(model, cut):
+            self.cut = cut
+        elif adapters == "top":
+            raise CannotCut(f"the layers of {type(model).__name__} cannot be run in two parts")
+        layers = getattr(self.base, "layers", self.base.children())
+        self.switch = add_adapters(layers[cut:] if self.cut is not None else layers, rank, alpha, seed)
+
+    @property
+    def trained_from(self) -> int:
+        """The lowest layer whose weights move."""
+        return self.cut or 0
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def lower(self, rollout: Rollout, keep: frozenset[int] = frozenset()) -> tuple[Tensor, dict[int, Tensor]]:
+        """What every forward of this rollout starts from, and hidden states to keep.
+
+        Hidden states (B, T, H) at the cut; token ids (B, T) where nothing is shared.
+        """
+        if self.cut is None:
+            return rollout.ids, {}
+        return run_layers(self.base, self.base.embed_tokens(rollout.ids), 0, self.cut, keep)
+
+    def logprobs(self, lower: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Of the drawn tokens under the policy: logprobs and entropies, both (B, N), 0 on padding."""
+        return self._logprobs(self.model, self._upper(self.model, lower, frozenset())[0], rollout)
+
+    @torch.no_grad()
+    def reference_logprobs(
+        self, lower: Tensor, rollout: Rollout, keep: frozenset[int]
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Of the drawn tokens under the reference, (B, N), and the reference's hidden states to keep."""
+        if self.reference is not None:
+            hidden, kept = self._upper(self.reference, lower, keep)
+            return self._logprobs(self.reference, hidden, rollout)[0], kept
+        with self.switch.off():
+            hidden, kept = self._upper(self.model, lower, keep)
+        return self._logprobs(self.model, hidden, rollout)[0], kept
+
+    def merge(self) -> Any:
+        """The model with adapters merged, to be saved. The policy is not to be used afterwards."""
+        merge_adapters(self.model)
+        return self.model
+
+    def _upper(self, model: Any, lower: Tensor, keep: frozenset[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        base = model.get_decoder()
+        if self.cut is not None:
+            hidden, kept = run_layers(base, lower, self.cut, self.depth, keep)
+            return base.norm(hidden), kept
+        output = base(input_ids=lower, output_hidden_states=bool(keep), use_cache=False)
+        kept = {i: output.hidden_states[i] for i in keep} if keep else {}
+        return output.last_hidden_state, kept
+
+    def _logprobs(self, model: Any, hidden: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        weight = model.get_output_embeddings().weight
+        logprobs, entropies = token_logprobs(
+            hidden[rollout.states()], weight, rollout.tokens[rollout.mask], self.temperature
+        )
+        return rollout.spread(logprobs), rollout.spread(entropies)

@@ -1,0 +1,49 @@
+"""A decoder cut in two: a frozen lower trunk that is run once per rollout, and the layers above it.
+
+With adapters above the cut only, the lower layers are one function for policy, reference, value and reward (trlX's
+"hydra"). The cut works on decoders laid out like Llama's; `cut_agrees` compares it with the model's own forward, so
+that a model with another layout is refused and not silently miscomputed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def run_layers(
+    base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int] = frozenset()
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Layers `first` to `last` (exclusive) of a decoder on hidden (B, T, H), without the final norm.
+
+    Sequences stand flush left, padding behind them: the causal order alone hides it, and attention without a mask is
+    several times faster than with one.
+
+    `keep` names hidden-state indices in transformers' counting (0 embeddings, i after layer i) to return; the very last
+    one is returned normed, as transformers' `hidden_states[-1]` is.
+    """
+    position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
+    position_embeddings = base.rotary_emb(hidden, position_ids=position_ids)
+    kept = {first: hidden} if first in keep else {}
+    for index in range(first, last):
+        hidden = base.layers[index](
+            hidden, attention_mask=None, position_ids=position_ids, position_embeddings=position_embeddings
+        )
+        if index + 1 in keep:
+            kept[index + 1] = base.norm(hidden) if index + 1 == len(base.layers) else hidden
+    return hidden, kept
+
+
+@torch.no_grad()
+def cut_agrees(model: nn.Module, cut: int) -> bool:
+    """Does the model, run in two parts, give its own last hidden states?"""
+    try:
+        base = model.get_decoder()
+        device = model.get_input_embeddings().weight.device
+        ids = torch.arange(12, device=device).view(2, 6).mul(31).remainder(model.config.vocab_size)
+        whole = base(input_ids=ids).last_hidden_state
+        lower, _ = run_layers(base, base.embed_tokens(ids), 0, cut)
+        parts = base.norm(run_layers(base, lower, cut, len(base.layers))[0])
+    except (AttributeError, TypeError, RuntimeError):
+        return False
+    return bool((whole - parts).float().abs().mean() / whole.float().abs().mean() < 0.02)
