@@ -24,14 +24,14 @@
 
   function options(curve, width, height) {
     const axis = { stroke: colour("--soft"), font: "12px system-ui, sans-serif", grid: { stroke: colour("--rule"), width: 1 }, ticks: { show: false } };
-    const whole = { ...axis, grid: { show: false }, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (u, ticks) => ticks.map((t) => String(t)) };
+    const whole = { ...axis, size: 26, grid: { show: false }, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (u, ticks) => ticks.map((t) => String(t)) };
     const lone = rows.length < 2;
     return {
       width, height,
       scales: { x: { time: false } },
       legend: { show: false },
       cursor: { y: false, points: { size: 7 } },
-      axes: [whole, { ...axis, size: 56, values: (u, ticks) => ticks.map(rounded) }],
+      axes: [whole, { ...axis, size: 52, space: 26, values: (u, ticks) => ticks.map(rounded) }],
       series: [
         {},
         { label: curve.title, stroke: colour("--accent"), width: 2, points: { show: lone, size: 6, fill: colour("--accent") }, spanGaps: true },
@@ -65,7 +65,7 @@
     plot.setAttribute("aria-label", `${curve.title}: the table below has the figures`);
     figure.append(caption, plot);
     place.append(figure);
-    charts.set(curve.name, { curve, plot, output, height: isWide ? 190 : 130, uplot: null });
+    charts.set(curve.name, { curve, plot, output, height: isWide ? 180 : 120, uplot: null });
   }
 
   function draw() {

@@ -99,10 +99,16 @@ def _field(field: dataclasses.Field, hint: Any) -> forms.Field:
     optional = {"required": type(None) not in allowed}
     if kind in (int, float):
         low, high = metadata.get("low"), metadata.get("high")
-        if low is not None and high is not None:
-            common["help_text"] += f" ({low:g} to {high:g})"
+        common["help_text"] += _range(low, high)
         bounds = {name: f"{value:g}" for name, value in (("min", low), ("max", high)) if value is not None}
         if kind is int:
             return forms.IntegerField(widget=forms.NumberInput(attrs=bounds), **common, **optional)
         return forms.FloatField(widget=forms.NumberInput(attrs={**bounds, "step": "any"}), **common, **optional)
     return forms.CharField(**{**common, "required": False})
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """The bounds as a reader needs them; a bound that nobody will meet is not worth a word."""
+    if low is None or high is None:
+        return ""
+    return f" (at least {low:g})" if high >= 10_000 else f" ({low:g} to {high:g})"

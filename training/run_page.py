@@ -10,7 +10,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import Dataset, LanguageModel
+from annotate.models import Completion, Dataset, LanguageModel
 from training import configs, curves, health, words
 from training.endings import log_tail
 from training.kinds import KINDS
@@ -30,6 +30,14 @@ class ThenAndNow:
     prompt: str
     then: Sample
     now: Sample | None
+
+    @property
+    def then_score(self) -> str:
+        return _score(self.then)
+
+    @property
+    def now_score(self) -> str:
+        return _score(self.now) if self.now else ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ def context(run: Run) -> dict[str, Any]:
         "warnings": health.warnings(rows, run.config) if run.kind == "ppo" and not stopped else [],
         "attempts": attempts,
         "cost": words.cost(attempts, now),
-        "figures": list(words.figures({k: v for k, v in run.result.items() if k != "stopped"})),
+        "figures": list(words.figures({k: v for k, v in run.result.items() if k not in ("stopped", "how_to_read")})),
         "main": main,
         "more": more,
         "main_rows": curves.table(rows, main),
@@ -70,6 +78,7 @@ def context(run: Run) -> dict[str, Any]:
         "agreement": agreement(run.reward_model),
         "curve_data": {"points": points(metrics), "curves": as_json(drawn)},
         "dataset_counts": _counts(run.dataset),
+        "answers": _answers(run) if run.state == Run.State.SUCCEEDED else [],
         "completions": run.completions.count() if run.state == Run.State.SUCCEEDED else 0,
     }
 
@@ -143,6 +152,18 @@ def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
     """What the dataset holds, as it says itself; what was left out and why is on its own page."""
     counts = dataset.counts if dataset else {}
     return [(name.replace("_", " "), count) for name, count in counts.items() if curves.is_number(count)]
+
+
+def _answers(run: Run) -> list[Completion]:
+    """A few of the completions that the run sampled, each to another prompt."""
+    found: dict[int, Completion] = {}
+    for completion in run.completions.select_related("prompt").order_by("pk")[: _PAIRS * 16]:
+        found.setdefault(completion.prompt_id, completion)
+    return list(found.values())[:_PAIRS]
+
+
+def _score(sample: Sample) -> str:
+    return "" if sample.score is None else curves.number(round(sample.score, 1))
 
 
 def options(run: Run) -> list[Option]:

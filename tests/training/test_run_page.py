@@ -129,7 +129,7 @@ def test_the_same_prompt_is_shown_then_and_now(client, project, researcher):
     for sequence, (step, text) in enumerate([(0, "The Moon."), (3, "Half-way."), (6, "The sea <breathes>.")], 1):
         Sample.objects.create(run=run, sequence=sequence, step=step, prompt=prompt, completion=text, score=step / 3)
     text = page(client, run)
-    assert "parent · score 0.0" in text and "step 6 · score 2.0" in text
+    assert "parent · score 0" in text and "step 6 · score 2" in text
     assert "The sea &lt;breathes&gt;." in text and "Half-way." not in text
 
 
