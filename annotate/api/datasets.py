@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -23,6 +23,7 @@ from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.models import Dataset, Judge, Side
 from annotate.permissions import require
+from annotate.streaming import json_lines
 
 
 class Ids(serializers.ListField):
@@ -116,14 +117,8 @@ class Datasets(GenericViewSet):
         """The rows as JSON lines, streamed."""
         dataset = find(self.get_queryset(), pk, "dataset")
         require(request.user, "review", dataset.project)
-        return download(dataset, request.query_params.get("format", "jsonl"))
-
-
-def download(dataset: Dataset, format: str) -> StreamingHttpResponse:
-    """For the page and the API alike."""
-    response = StreamingHttpResponse(export(dataset, format), content_type="application/x-ndjson")
-    response["Content-Disposition"] = f'attachment; filename="dataset-{dataset.pk}-{format}.jsonl"'
-    return response
+        format_ = request.query_params.get("format", "jsonl")
+        return json_lines(request._request, export(dataset, format_), name=f"dataset-{dataset.pk}-{format_}.jsonl")
 
 
 def _read(form: type[Input], request: Request) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.db.models import Count
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -19,6 +19,7 @@ from annotate.actions.selections import Selection, select
 from annotate.errors import Refused
 from annotate.models import Dataset, Judge, Project, Side, Status
 from annotate.permissions import can
+from annotate.streaming import json_lines
 from annotate.views.access import in_project, refused_page
 
 MAKES = {
@@ -192,9 +193,7 @@ def download(request: HttpRequest, pk: int, format: str) -> HttpResponseBase:
         lines = export(found, format)
     except Refused as refused:
         return refused_page(request, refused, project=found.project)
-    response = StreamingHttpResponse(lines, content_type="application/x-ndjson")
-    response["Content-Disposition"] = f'attachment; filename="dataset-{found.pk}-{format}.jsonl"'
-    return response
+    return json_lines(request, lines, name=f"dataset-{found.pk}-{format}.jsonl")
 
 
 def _dataset(request: HttpRequest, pk: int, action: str = "read") -> tuple[Dataset, HttpResponse | None]:

@@ -105,8 +105,10 @@ def _answers(row: Rating | Comparison | Demonstration) -> list[dict[str, Any]]:
     return [{"letter": "", "text": row.text, "completion": row.edited_from, "won": False}]
 
 
-def _went_into(row: Rating | Comparison | Demonstration) -> list[dict[str, Any]]:
-    return [
-        {"dataset": dataset, "runs": [(run, run.output_model) for run in dataset.runs.all()]}  # type: ignore[attr-defined]
-        for dataset in row.datasets.all()  # type: ignore[attr-defined]
-    ]
+def _went_into(row: Rating | Comparison | Demonstration) -> list[tuple[Any, Any, Any]]:
+    """One path for each run: dataset, run, the model that it made; a dataset that no run used has the first alone."""
+    paths: list[tuple[Any, Any, Any]] = []
+    for dataset in row.datasets.all():  # type: ignore[attr-defined]
+        runs = sorted(dataset.runs.all(), key=lambda run: run.pk)
+        paths += [(dataset, run, run.output_model) for run in runs] or [(dataset, None, None)]
+    return paths
