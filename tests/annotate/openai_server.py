@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass
 class FakeServer:
-    """`answer` maps a request to the pieces of an answer; a piece may also be bytes (sent raw) or a pause in seconds."""
+    """`answer` maps a request to the pieces of an answer; a piece may be bytes (sent raw) or a pause, too."""
 
     url: str = ""
     answer: Callable[[dict[str, Any]], list[Any]] = lambda body: ["Hello ", "there."]
@@ -42,7 +42,8 @@ def openai_server() -> Iterator[FakeServer]:
             if fake.status != 200:
                 self._json(fake.status, {"error": fake.error})
             elif body.get("stream"):
-                self._stream(body)
+                with suppress(BrokenPipeError):  # whoever asked has left
+                    self._stream(body)
             else:
                 text = "".join(piece for piece in fake.answer(body) if isinstance(piece, str))
                 choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
+import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
@@ -16,7 +20,7 @@ from django.utils import timezone
 from annotate import live_battles
 from annotate.models import Battle, Completion, LanguageModel
 from config.asgi import application
-from tests import factories
+from tests import factories, tiny_model
 from tests.annotate.openai_server import FakeServer, openai_server
 
 NAMES = ["Aardvark-7B", "Zebra-SFT-v2"]
@@ -221,3 +225,39 @@ async def test_a_stranger_s_socket_learns_nothing(visit, cookies):
     socket = await stranger.open(cookies=cookies)
     message = await socket.receive_output(timeout=5)
     assert (message["type"], message["code"]) == ("websocket.close", 4404)
+
+
+@pytest.fixture
+def transformers_serve(data_folder, models, settings, unused_tcp_port, tmp_path) -> Iterator[None]:
+    """The real thing, with two tiny models in the folders of ours."""
+    for model in models:
+        tiny_model.make_elsewhere(model.path, seed=model.pk)
+    arguments = ["serve", "--host", "127.0.0.1", "--port", str(unused_tcp_port), "--device", "cpu"]
+    with (tmp_path / "serve.log").open("w") as log:
+        command = [sys.executable, "-m", "transformers.cli.transformers", *arguments]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
+    try:
+        for _ in range(600):
+            try:
+                httpx.get(f"http://127.0.0.1:{unused_tcp_port}/health").raise_for_status()
+                break
+            except httpx.HTTPError:
+                assert server.poll() is None, (tmp_path / "serve.log").read_text()
+                time.sleep(0.1)
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.slow
+async def test_transformers_serve_streams_a_battle_and_keeps_to_the_sampling_settings(visit, transformers_serve):
+    frames = await visit.watch()
+    assert "Both answers stand" in frames[-1] and len(frames) > 2
+    for completion in await visit.completions():
+        assert completion.text.strip() and completion.sampling == live_battles.SAMPLING
+        assert completion.finish_reason in ("stop", "length")
+        assert 0 < completion.tokens <= live_battles.SAMPLING["max_new_tokens"]
+    battle = await visit.fresh()
+    assert battle.completion_a.text != battle.completion_b.text
