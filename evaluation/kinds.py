@@ -70,7 +70,7 @@ def _preferred(run: Run) -> list[Completion]:
 
 
 def _of_first_ancestor(run: Run) -> list[Completion]:
-    first, seen = run.parent, set()
+    first, seen = _evaluated(run), set()
     while first.parent is not None and first.pk not in seen:
         seen.add(first.pk)
         first = first.parent
@@ -84,7 +84,12 @@ def _answers(run: Run):
 
 
 def record(run: Run, directory: RunDirectory) -> None:
-    write_metrics(run, run.parent)
+    write_metrics(run, _evaluated(run))
+
+
+def _evaluated(run: Run) -> LanguageModel:
+    assert run.parent is not None, "the queue takes no run without a parent"
+    return run.parent
 
 
 def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:

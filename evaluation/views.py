@@ -8,9 +8,10 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
+from django_htmx.middleware import HtmxDetails
 
 from annotate.errors import Refused
-from annotate.models import Judge, LanguageModel, Project
+from annotate.models import Judge, LanguageModel, Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project
 from evaluation import actions, exports
@@ -21,13 +22,22 @@ from evaluation.pictures import Axis, axis_over, axis_picture, interval_picture
 from evaluation.standings import Standing, position_share, standings, win_matrix
 
 
+class Request(HttpRequest):
+    htmx: HtmxDetails
+
+
+class SignedIn(HttpRequest):
+    user: User
+
+
 @require_safe
 @in_project()
-def leaderboard(request: HttpRequest, project: Project) -> HttpResponse:
+def leaderboard(request: Request, project: Project) -> HttpResponse:
     judge = _judge(request, project)
     board = current(project=project, judge=judge)
     if request.htmx and request.GET.get("seen") == _stamp(board):
         return HttpResponse(status=204)  # nothing has changed: the page keeps what it shows
+    others = votes(project, _other(judge))
     rows = standings(board)
     rated = [row for row in rows if row.is_connected]
     context = {
@@ -36,7 +46,8 @@ def leaderboard(request: HttpRequest, project: Project) -> HttpResponse:
         "board": board,
         "judges": board.ratings["judges"],
         "judge": judge,
-        "other_votes": votes(project, _other(judge)).count(),
+        "others_voted": others.exists(),
+        "other_votes": 0 if board.votes else others.count(),
         "left_out": left_out(project, judge),
         "stamp": _stamp(board),
         "promotion": actions.promoted(project),
@@ -74,7 +85,7 @@ def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
 
 @require_POST
 @in_project("manage")
-def promote(request: HttpRequest, project: Project) -> HttpResponse:
+def promote(request: SignedIn, project: Project) -> HttpResponse:
     pk = request.POST.get("model", "")
     model = get_object_or_404(LanguageModel, pk=pk if pk.isdecimal() else None)
     try:

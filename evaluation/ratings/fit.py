@@ -14,8 +14,8 @@ Models that no chain of votes joins are in different `group`s: between these not
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Fit:
     is_penalised: np.ndarray
 
     @property
-    def models(self) -> tuple[Hashable, ...]:
+    def models(self) -> tuple[Any, ...]:
         return self.tally.models
 
     @property

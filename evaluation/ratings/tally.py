@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ LABELS = ("model_a", "model_b", "tie", "both_bad")
 class Tally:
     """`cells` (M, M, 4): how often A was `models[i]`, B was `models[j]` and the label was `LABELS[k]`."""
 
-    models: tuple[Hashable, ...]
+    models: tuple[Any, ...]  # names or ids, anything hashable
     cells: np.ndarray
 
     @property

@@ -63,7 +63,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             tokens[window.text] += len(window.ids) - window.scored_from
         run.log_metrics(step, loss_per_token=losses.sum() / tokens.sum())
         run.progress("scoring texts", step, batches)
-    run.finish(result_of(rows, losses, tokens, spec))
+    run.finish(result_of(rows, losses, tokens, spec, config.max_length))
 
 
 def windows_of(tokenizer: Any, row: Row, index: int, length: int) -> list[Window]:
@@ -103,14 +103,14 @@ def _loss(logits: Tensor, ids: Tensor, window: Window) -> float:
     )
 
 
-def result_of(rows: list[Row], losses: np.ndarray, tokens: np.ndarray, spec: RunSpec) -> Row:
+def result_of(rows: list[Row], losses: np.ndarray, tokens: np.ndarray, spec: RunSpec, max_length: int) -> Row:
     corpus = json.dumps([[row.get("prompt"), row["text"]] for row in rows], ensure_ascii=False)
     texts_hash = hashlib.sha256(corpus.encode()).hexdigest()
     of = f"texts {spec.config.get('texts', 'given')} {texts_hash[:12]}"
     return {
         "metrics": {m.metric: dataclasses.asdict(m) for m in measures(losses, tokens, [row["text"] for row in rows])},
         "texts_hash": texts_hash,
-        "signature": f"{of}; n {len(rows)}; max_length {spec.config.get('max_length')}; {loading.compute_dtype()}",
+        "signature": f"{of}; n {len(rows)}; max_length {max_length}; {loading.compute_dtype()}",
         "texts": [
             {"id": row["id"], "loss": float(loss), "tokens": int(n)}
             for row, loss, n in zip(rows, losses, tokens, strict=True)

@@ -97,6 +97,14 @@ def test_a_leaderboard_is_stored_once_until_the_votes_change(project, base, chil
     assert Leaderboard.objects.count() == 3
 
 
+def test_votes_that_rank_nothing_make_no_new_leaderboard(project, base, child, vote):
+    vote(child, base, n=3)
+    first = current(project=project, judge=PERSON)
+    change_status(vote(child, base, side="train")[0], Status.HELD)
+    assert current(project=project, judge=PERSON) == first
+    assert Leaderboard.objects.count() == 1
+
+
 def test_a_vote_taken_back_while_another_arrives_is_noticed(project, base, child, vote):
     """As many votes as before, up to the same last one: only the ledger of statuses tells."""
     held, counted = vote(child, base, status=Status.HELD)[0], vote(base, child)[0]
