@@ -1,0 +1,121 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.training.rl.tiny import llama
+from training.rl.decode import LlamaDecoder, ModuleDecoder, decoder_for
+from training.rl.sampler import Sampling, draw, keep_nucleus, left_pad, sample, sequence_seed
+
+PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [5, 6, 7], [13]]
+
+
+def _sample(decoder, prompts=PROMPTS, seeds=(1, 2, 3, 4), sampling=None, end_ids=(1,)):
+    sampling = sampling or Sampling(20)
+    return sample(decoder, prompts, seeds, sampling, end_ids=end_ids, pad_id=0)
+
+
+def test_left_padding_keeps_prompts_flush_right():
+    ids, mask = left_pad([[4], [5, 6]], pad_id=0)
+    assert ids.tolist() == [[0, 4], [5, 6]] and mask.tolist() == [[0, 1], [1, 1]]
+
+
+def test_a_uniform_picks_by_the_cumulative_distribution():
+    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(5, 3)
+    drawn = draw(logits, torch.tensor([0.0, 0.19, 0.21, 0.69, 0.71]), temperature=1.0)
+    assert drawn.tolist() == [0, 0, 1, 1, 2]
+
+
+def test_a_token_of_probability_zero_is_never_drawn():
+    logits = torch.tensor([[float("-inf"), 0.0, float("-inf")]]).expand(3, 3)
+    assert draw(logits, torch.tensor([0.0, 0.5, 0.9999999]), 1.0).tolist() == [1, 1, 1]
+
+
+def test_temperature_zero_takes_the_likeliest():
+    assert draw(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([0.99]), 0).tolist() == [1]
+
+
+def test_the_nucleus_is_the_smallest_set_that_holds_the_mass():
+    probs = torch.tensor([[0.1, 0.5, 0.15, 0.25]])
+    assert_close(keep_nucleus(probs, 0.7), torch.tensor([[0.0, 0.5, 0.0, 0.25]]))
+    assert_close(keep_nucleus(probs, 0.7, first_look=1), torch.tensor([[0.0, 0.5, 0.0, 0.25]]))
+
+
+def test_draws_follow_the_probabilities():
+    logits = torch.tensor([0.6, 0.3, 0.1]).log().expand(4000, 3)
+    uniforms = torch.rand(4000, generator=torch.Generator().manual_seed(0))
+    shares = draw(logits, uniforms, 1.0).bincount(minlength=3) / 4000
+    assert_close(shares, torch.tensor([0.6, 0.3, 0.1]), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("config", [{}, {"attention_bias": True}, {"num_key_value_heads": 4}, {"tie_word_embeddings": True}])
+def test_the_fast_decoder_gives_the_models_own_logits(config):
+    model = llama(**config)
+    ids, mask = left_pad(PROMPTS, 0)
+    fast, plain = LlamaDecoder(model), ModuleDecoder(model)
+    assert_close(fast.prefill(ids, mask, 4), plain.prefill(ids, mask, 4), atol=1e-4, rtol=1e-4)
+    for token in (4, 9):
+        tokens = torch.full((4,), token)
+        assert_close(fast.step(tokens), plain.step(tokens), atol=1e-4, rtol=1e-4)
+        keep = torch.tensor([3, 1, 0, 2])
+        fast.select(keep), plain.select(keep)
+
+
+def test_greedy_completions_are_those_of_generate():
+    model = llama(seed=3)
+    ids, mask = left_pad(PROMPTS, 0)
+    ours = _sample(decoder_for(model), sampling=Sampling(12, temperature=0))
+    theirs = model.generate(ids, attention_mask=mask, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=1)
+    assert_close(ours.tokens[:, : theirs.shape[1] - 5], theirs[:, 5:])
+
+
+def test_a_model_unlike_llama_falls_back_on_its_own_forward():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=32, n_embd=16, n_layer=2, n_head=2, n_positions=64)).eval()
+    decoder = decoder_for(model)
+    assert isinstance(decoder, ModuleDecoder)
+    assert _sample(decoder).lengths.min() >= 1
+
+
+def test_a_decoder_that_computes_something_else_is_not_trusted():
+    model = llama()
+    model.model.layers[1].mlp.act_fn = torch.nn.ReLU()
+    assert isinstance(decoder_for(model), ModuleDecoder)
+
+
+def test_a_completion_depends_on_its_seed_and_not_on_its_neighbours():
+    decoder = decoder_for(llama())
+    together = _sample(decoder)
+    alone = _sample(decoder, [PROMPTS[2]], [3])
+    length = int(alone.lengths[0])
+    assert together.lengths[2] == length
+    assert together.tokens[2, :length].tolist() == alone.tokens[0, :length].tolist()
+    assert together.tokens[0].tolist() != together.tokens[2].tolist()  # one prompt, two seeds
+
+
+def test_rows_leave_the_batch_when_they_end_and_nothing_follows_their_end():
+    sizes = []
+    decoder = decoder_for(llama(seed=1))
+    step = decoder.step
+    decoder.step = lambda tokens: sizes.append(len(tokens)) or step(tokens)
+    found = _sample(decoder, PROMPTS * 4, range(16), Sampling(60), end_ids=[1, 7, 19])
+    assert sizes[0] > sizes[-1]
+    for tokens, length, finished in zip(found.tokens, found.lengths, found.finished, strict=True):
+        ends = torch.isin(tokens, torch.tensor([1, 7, 19])).nonzero()[:, 0].tolist()
+        assert ends == ([int(length) - 1] if finished else [])
+        assert not tokens[length:].any()
+
+
+def test_equal_prompts_are_prefilled_once():
+    seen = []
+    decoder = decoder_for(llama())
+    prefill = decoder.prefill
+    decoder.prefill = lambda ids, *rest: seen.append(len(ids)) or prefill(ids, *rest)
+    _sample(decoder)
+    assert seen == [3]
+
+
+def test_seeds_differ_by_run_and_by_name():
+    seeds = {sequence_seed(r, p, i) for r in range(3) for p in range(3) for i in range(3)}
+    assert len(seeds) == 27 and sequence_seed(1, "a") == sequence_seed(1, "a")
