@@ -59,7 +59,9 @@ class SFTConfig:
     adapters: str = option("lora", "what is trained", choices=("lora", "full"))
     lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     warmup_ratio: float = option(0.1, "share of the steps that warm the rate up", low=0, high=1, advanced=True)
-    checkpoint_every: int = option(20, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
+    checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
+    sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
+    sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,232 @@
+"""What feedback means: the one place that turns judgements into what a model can learn from.
+
+- A comparison with a winner is a preference pair, chosen over rejected, with the strength the judge gave (1-3).
+- A tie makes no preference pair; it is an observation that two answers are close. *Both bad* is a tie that adds that
+  the two are low.
+- Thumbs and stars are judgements of one answer. They are never turned into wins over something nobody compared.
+- A judgement *tells* something when it sets an answer apart: a pair with a winner, a thumb that goes against the common
+  thumb, a star count other than its author's usual one. Four thumbs down of five tell little; so do 600 of 612.
+
+`tells` counts these and says in words whether they are enough to learn from; the dataset page and the reward recipe
+both ask it. Pure: no Django, no torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+WINNERS = ("model_a", "model_b", "tie", "both_bad")
+
+# Learning curves on real answers of a 135M model (benchmarks/reward_learning_curve.py) put the reward model's
+# held-out accuracy where this threshold leaves it: see ENOUGH's comment there before moving it.
+ENOUGH = 80
+ENOUGH_PROMPTS = 20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    prompt_id: int
+    completion_a: int
+    completion_b: int
+    winner: str
+    strength: int | None = None
+    author: int = 0
+
+
+@dataclass(frozen=True)
+class Rating:
+    completion: int
+    thumbs: bool | None = None
+    stars: int | None = None
+    author: int = 0
+
+    @property
+    def says_something(self) -> bool:
+        return self.thumbs is not None or self.stars is not None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Somebody preferred `chosen` to `rejected`; strength 1-3 says by how much, None that nobody asked."""
+
+    prompt_id: int
+    chosen: int
+    rejected: int
+    strength: int | None = None
+
+
+@dataclass(frozen=True)
+class Tie:
+    prompt_id: int
+    completion_a: int
+    completion_b: int
+    both_bad: bool = False
+
+
+@dataclass(frozen=True)
+class Tells:
+    """How much a body of feedback tells."""
+
+    judgements: int
+    pairs: int
+    ties: int  # both_bad included
+    both_bad: int
+    thumbs_up: int
+    thumbs_down: int
+    stars: int
+    uncommon_stars: int
+    prompts: int  # prompts with any judgement
+    prompts_telling: int  # prompts within which the judgements differ
+
+    @property
+    def minority_thumbs(self) -> int:
+        return min(self.thumbs_up, self.thumbs_down)
+
+    @property
+    def telling(self) -> int:
+        return self.pairs + self.minority_thumbs + self.uncommon_stars
+
+    @property
+    def enough(self) -> bool:
+        return self.telling >= ENOUGH and self.prompts_telling >= ENOUGH_PROMPTS
+
+    @property
+    def sentence(self) -> str:
+        """For the dataset page and the run's log."""
+        parts = [_count(self.pairs, "comparison with a winner", "comparisons with a winner")]
+        if self.thumbs_up or self.thumbs_down:
+            parts.append(_count(self.minority_thumbs, "thumb", "thumbs") + " against the common one")
+        if self.stars:
+            parts.append(_count(self.uncommon_stars, "star rating", "star ratings") + " unlike its author's usual one")
+        spoken = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+        return (
+            f"{self.telling} of {_count(self.judgements, 'judgement', 'judgements')} tell one answer from another: "
+            f"{spoken}, on {self.prompts_telling} of {_count(self.prompts, 'prompt', 'prompts')}. "
+            f"{_count(self.ties, 'comparison', 'comparisons')} ended level, {self.both_bad} of them with both bad."
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why they are too few; empty when they are enough."""
+        if self.enough:
+            return ""
+        if self.judgements == 0:
+            return "Nobody has judged anything yet."
+        if self.telling < ENOUGH:
+            return f"To learn what people like, at least {ENOUGH} must tell something."
+        return f"To learn what people like, judgements must differ on at least {ENOUGH_PROMPTS} prompts."
+
+    @property
+    def remedy(self) -> str:
+        """What would help when they are too few."""
+        if self.judgements >= 4 * max(self.telling, 1):
+            return (
+                "Most answers were judged alike, so more votes of this kind will hardly help: sample more completions "
+                "per prompt or from another model so that good and bad answers meet, or ask for what some already do."
+            )
+        return "Collect more comparisons and ratings, on more prompts."
+
+
+def comparisons_from(rows: Iterable[Mapping[str, Any]]) -> list[Comparison]:
+    """Checked comparisons. Raises ValueError naming the row, the field and what would be right."""
+    found = []
+    for number, row in enumerate(rows, start=1):
+        winner, strength = row.get("winner"), row.get("strength")
+        if winner not in WINNERS:
+            raise ValueError(f"comparison {number}: winner {winner!r} is none of {', '.join(WINNERS)}.")
+        if strength not in (None, 1, 2, 3):
+            raise ValueError(f"comparison {number}: strength must be 1, 2, 3 or empty, not {strength!r}.")
+        if row["completion_a"] == row["completion_b"]:
+            raise ValueError(f"comparison {number}: completion_a and completion_b are the same, {row['completion_a']}.")
+        found.append(
+            Comparison(
+                row["prompt_id"], row["completion_a"], row["completion_b"], winner, strength, row.get("author") or 0
+            )
+        )
+    return found
+
+
+def ratings_from(rows: Iterable[Mapping[str, Any]]) -> list[Rating]:
+    """Checked ratings. Raises ValueError naming the row, the field and what would be right."""
+    found = []
+    for number, row in enumerate(rows, start=1):
+        thumbs, stars = row.get("thumbs"), row.get("stars")
+        if thumbs not in (None, True, False):
+            raise ValueError(f"rating {number}: thumbs must be true, false or empty, not {thumbs!r}.")
+        if stars not in (None, 1, 2, 3, 4, 5):
+            raise ValueError(f"rating {number}: stars must be 1 to 5 or empty, not {stars!r}.")
+        found.append(Rating(row["completion"], thumbs, stars, row.get("author") or 0))
+    return found
+
+
+def pairs(comparisons: Iterable[Comparison]) -> list[Pair]:
+    """The preference pairs: one for each comparison that has a winner."""
+    found = []
+    for c in comparisons:
+        if c.winner == "model_a":
+            found.append(Pair(c.prompt_id, c.completion_a, c.completion_b, c.strength))
+        elif c.winner == "model_b":
+            found.append(Pair(c.prompt_id, c.completion_b, c.completion_a, c.strength))
+        elif c.winner not in WINNERS:
+            raise ValueError(f"winner {c.winner!r} is none of {', '.join(WINNERS)}.")
+    return found
+
+
+def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
+    """The comparisons that ended level."""
+    return [
+        Tie(c.prompt_id, c.completion_a, c.completion_b, both_bad=c.winner == "both_bad")
+        for c in comparisons
+        if c.winner in ("tie", "both_bad")
+    ]
+
+
+def tells(comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_of: Mapping[int, int]) -> Tells:
+    """How much these judgements tell. `prompt_of` gives the prompt of each rated completion."""
+    comparisons, ratings = list(comparisons), list(ratings)
+    level = ties(comparisons)
+    won = pairs(comparisons)
+    thumbs = [r.thumbs for r in ratings if r.thumbs is not None]
+    usual = _usual_stars(ratings)
+    starred = [r for r in ratings if r.stars is not None]
+    judged = {c.prompt_id for c in comparisons} | {prompt_of[r.completion] for r in ratings if r.says_something}
+    return Tells(
+        judgements=len(comparisons) + len(thumbs) + len(starred),
+        pairs=len(won),
+        ties=len(level),
+        both_bad=sum(t.both_bad for t in level),
+        thumbs_up=sum(thumbs),
+        thumbs_down=len(thumbs) - sum(thumbs),
+        stars=len(starred),
+        uncommon_stars=sum(r.stars != usual[r.author] for r in starred),
+        prompts=len(judged),
+        prompts_telling=len({p.prompt_id for p in won} | _prompts_that_differ(ratings, prompt_of)),
+    )
+
+
+def _usual_stars(ratings: list[Rating]) -> dict[int, int]:
+    """Each author's most common star count: one person's three is another's four."""
+    given: dict[int, Counter[int]] = defaultdict(Counter)
+    for r in ratings:
+        if r.stars is not None:
+            given[r.author][r.stars] += 1
+    return {author: max(counts, key=lambda star: (counts[star], star)) for author, counts in given.items()}
+
+
+def _prompts_that_differ(ratings: list[Rating], prompt_of: Mapping[int, int]) -> set[int]:
+    """Prompts where answers got different thumbs, or different stars from one author."""
+    seen: dict[tuple[Any, ...], set[Any]] = defaultdict(set)
+    for r in ratings:
+        prompt = prompt_of[r.completion]
+        if r.thumbs is not None:
+            seen[prompt, "thumbs"].add(r.thumbs)
+        if r.stars is not None:
+            seen[prompt, "stars", r.author].add(r.stars)
+    return {key[0] for key, values in seen.items() if len(values) > 1}
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"

@@ -1,0 +1,118 @@
+"""How good a score is on held-out prompts: accuracy on pairs, AUC on thumbs, rank correlation on stars.
+
+Each with a 95 % interval by bootstrap over prompts (answers to one prompt are not independent) and beside the null that
+the longer answer is the better one. Arrays only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Held-out judgements as indices into N completions."""
+
+    chosen: Index
+    rejected: Index
+    thumbed: Index
+    thumbs: Array  # 1 up, 0 down
+    starred: Index
+    stars: Array
+
+
+@dataclass(frozen=True)
+class Estimate:
+    value: float
+    low: float  # 95 % interval
+    high: float
+    n: int  # judgements
+    prompts: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n} on {self.prompts} prompts"
+
+
+def pair_accuracy(chosen: Array, rejected: Array) -> float:
+    """The share of pairs whose chosen answer scores higher; equal scores count half."""
+    return float(np.mean((chosen > rejected) + 0.5 * (chosen == rejected)))
+
+
+def auc(scores: Array, positive: Array) -> float:
+    """The chance that a positive scores above a negative; NaN when one of the two is missing."""
+    up = int(positive.sum())
+    down = len(positive) - up
+    if up == 0 or down == 0:
+        return float("nan")
+    return float((rankdata(scores)[positive > 0].sum() - up * (up + 1) / 2) / (up * down))
+
+
+def spearman(a: Array, b: Array) -> float:
+    """Rank correlation; NaN when either is constant."""
+    ranks_a, ranks_b = rankdata(a), rankdata(b)
+    if len(a) < 2 or ranks_a.std() == 0 or ranks_b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(ranks_a, ranks_b)[0, 1])
+
+
+def bootstrap(statistic: Callable[[Index], float], prompts: Index, seed: int, resamples: int = 1000) -> Estimate | None:
+    """`statistic(rows)` with its percentile interval, whole prompts drawn anew. None when it cannot be computed."""
+    rows = np.arange(len(prompts))
+    value = statistic(rows) if len(rows) else float("nan")
+    if np.isnan(value):
+        return None
+    order = np.argsort(prompts, kind="stable")
+    _, starts = np.unique(prompts[order], return_index=True)
+    clusters = np.split(order, starts[1:])
+    rng = np.random.default_rng(seed)
+    drawn = [
+        statistic(np.concatenate([clusters[i] for i in rng.integers(len(clusters), size=len(clusters))]))
+        for _ in range(resamples)
+    ]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Estimate(value, float(low), float(high), len(rows), len(clusters))
+
+
+def measures(scores: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
+    """`scores` and `prompts` are (N,). Figures that the judgements do not allow are None."""
+    c, r = scores[judged.chosen], scores[judged.rejected]
+    t, s = scores[judged.thumbed], scores[judged.starred]
+    return {
+        "pair_accuracy": bootstrap(lambda i: pair_accuracy(c[i], r[i]), prompts[judged.chosen], seed),
+        "thumbs_auc": bootstrap(lambda i: auc(t[i], judged.thumbs[i]), prompts[judged.thumbed], seed),
+        "stars_spearman": bootstrap(lambda i: spearman(s[i], judged.stars[i]), prompts[judged.starred], seed),
+    }
+
+
+def calibration(scores: Array, judged: Judged, bins: int = 5) -> dict[str, object]:
+    """When it is p sure of a pair, is it right p of the time? Bins of confidence with their observed accuracy.
+
+    Confidence is the Bradley-Terry probability of the answer that scores higher; `error` is the expected calibration
+    error.
+    """
+    margin = scores[judged.chosen] - scores[judged.rejected]
+    sure = 1 / (1 + np.exp(-np.abs(margin)))
+    where = np.minimum(((sure - 0.5) * 2 * bins).astype(int), bins - 1)
+    rows = []
+    for k in range(bins):
+        inside = where == k
+        if inside.any():
+            right = (margin[inside] > 0) + 0.5 * (margin[inside] == 0)
+            rows.append(
+                {"predicted": float(sure[inside].mean()), "observed": float(right.mean()), "n": int(inside.sum())}
+            )
+    error = sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in rows) / max(len(margin), 1)
+    return {"bins": rows, "error": float(error) if rows else None}
+
+
+def as_rows(estimates: dict[str, Estimate | None]) -> dict[str, object]:
+    """For result.json."""
+    return {name: asdict(e) if e is not None else None for name, e in estimates.items()}
