@@ -92,6 +92,9 @@ def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> E
             "dataset": f"{dataset.name} is of the {dataset.side} side, which ranks models and trains none; "
             "choose a dataset of the train side."
         }
+    if order.name == "reward" and dataset.counts.get("enough") is False:
+        told = " ".join(filter(None, (dataset.counts.get("sentence"), dataset.counts.get("reason"))))
+        return {"dataset": f"{dataset.name} tells too little to learn from. {told}".strip()}
     if not dataset.path.is_dir():
         return {"dataset": f"The files of {dataset.name} are missing from {dataset.path}; freeze it again."}
     return {}

@@ -1,0 +1,143 @@
+"""The local launcher and the tether: a recipe ends with whoever started it, and never works twice at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.training.runs import wait_for
+from training import workers
+from training.launchers import Busy, gpus, local
+
+SLEEPER = "tests.training.sleeper"
+
+
+@pytest.fixture
+def directory(tmp_path: Path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    yield folder
+    for handle in list(local._children):
+        local.stop(handle, 0)
+        local.forget(handle)
+
+
+def started(directory: Path, *, children: int = 1) -> list[int]:
+    """The PIDs that the sleeper wrote, itself first."""
+    path = directory / "pids.txt"
+    wait_for(lambda: path.exists() and len(path.read_text().split()) == 1 + children)
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_output_and_exit_status_of_a_recipe_are_kept(directory):
+    (directory / "exit.txt").write_text("3")
+    handle = local.submit(directory, SLEEPER)
+    assert wait_for(lambda: local.poll(handle) is not None) and local.poll(handle) == 3
+    log = local.logs(directory)
+    assert "UTC: tests.training.sleeper" in log and "good morning" in log and "on the error stream" in log
+
+
+def test_a_recipe_runs_in_a_session_of_its_own_and_yields_to_pages(directory):
+    handle = local.submit(directory, SLEEPER)
+    pid = started(directory)[0]
+    assert os.getsid(pid) == pid and psutil.Process(pid).nice() >= 5
+    environment = psutil.Process(pid).environ()
+    assert int(environment["OMP_NUM_THREADS"]) >= 1 and environment[local.RUN_VARIABLE] == str(directory)
+    assert local.poll(handle) is None
+
+
+def test_stopping_kills_what_ignores_sigterm(directory):
+    handle = local.submit(directory, SLEEPER)
+    pids = started(directory)
+    local.stop(handle, 0.2)
+    wait_for(lambda: not any(map(is_alive, pids)), 3)
+    assert local.poll(handle) == -signal.SIGTERM, "the recipe itself obeyed; its child did not"
+
+
+def test_a_second_attempt_waits_until_the_first_is_gone(directory):
+    handle = local.submit(directory, SLEEPER)
+    started(directory)
+    with pytest.raises(Busy, match="still ending"):
+        local.submit(directory, SLEEPER)
+    local.stop(handle, 0.1)
+    (directory / "pids.txt").unlink()
+    wait_for(lambda: _submitted(directory), 5)
+    started(directory)
+
+
+def _submitted(directory: Path) -> bool:
+    try:
+        return bool(local.submit(directory, SLEEPER))
+    except Busy:
+        return False
+
+
+def test_leftovers_of_a_worker_that_died_are_ended_before_a_new_attempt(directory):
+    environment = {**os.environ, local.RUN_VARIABLE: str(directory)}
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        wait_for(lambda: psutil.Process(orphan.pid).environ().get(local.RUN_VARIABLE))
+        local.end_leftovers(directory)
+        assert not is_alive(orphan.pid) and other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_the_tether_ends_children_that_ignore_sigterm_when_the_parent_is_killed(directory):
+    """The parent dies by kill -9; the recipe obeys SIGTERM at once, and its deaf child is killed after the grace."""
+    script = (
+        "import sys, time; from pathlib import Path; import django; "
+        "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'; django.setup(); "
+        "from training.launchers import local; "
+        f"local.submit(Path({str(directory)!r}), {SLEEPER!r}); time.sleep(60)"
+    )
+    environment = {**os.environ, "ASSAY_DATA": str(directory.parent / "data")}
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[2], env=environment)
+    pids = started(directory)
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not any(map(is_alive, pids)), 8)
+
+
+def test_each_recipe_gets_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpus, "names", lambda: ("0", "1"))
+    with gpus.lease(tmp_path) as first, gpus.lease(tmp_path) as second:
+        taken = {first.environment["CUDA_VISIBLE_DEVICES"], second.environment["CUDA_VISIBLE_DEVICES"]}
+        assert taken == {"0", "1"}
+        with pytest.raises(Busy, match="every GPU"):
+            gpus.lease(tmp_path)
+    with gpus.lease(tmp_path) as again:
+        assert again.environment["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_without_gpus_nothing_is_leased(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpus, "names", lambda: ())
+    assert gpus.lease(tmp_path).environment == {}
+
+
+def test_a_worker_is_gone_only_when_its_process_here_is():
+    me = workers.identity("me")
+    assert not workers.is_gone(me)
+    place, pid, _ = me.rsplit(":", 2)
+    assert workers.is_gone(f"{place}:{pid}:12345"), "the number was given to another process"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    assert workers.is_gone(f"{place}:{dead.pid}:{time.time():.0f}")
+    assert not workers.is_gone(f"me@elsewhere:1:{dead.pid}:{time.time():.0f}"), "of another machine nothing is known"
+    assert not workers.is_gone("nonsense")
