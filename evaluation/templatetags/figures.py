@@ -27,6 +27,12 @@ def signed(value: float) -> str:
 
 
 @register.filter
+def roughly(value: float) -> str:
+    """2564 -> 2,600: two figures are all that an estimate of votes still to come can mean."""
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
+@register.filter
 def percent(value: float) -> str:
     """0.523 -> 52 %"""
     return f"{100 * value:.0f} %"

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from annotate.models import Dataset
 from evaluation.models import Promotion
-from evaluation.templatetags.figures import signed, whole
+from evaluation.templatetags.figures import roughly, signed, whole
 from tests.factories import PASSWORD, make_model, make_project, make_rating, make_user
 from training.models import Run
 
@@ -218,3 +218,8 @@ class TestLineage:
 def test_differences_carry_their_sign(value, text):
     assert signed(value) == text
     assert whole(value) == text.removeprefix("+")
+
+
+@pytest.mark.parametrize(("value", "text"), [(7, "7"), (123, "120"), (2564, "2,600")])
+def test_votes_still_to_come_are_round_numbers(value, text):
+    assert roughly(value) == text
