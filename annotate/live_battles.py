@@ -33,7 +33,7 @@ from annotate.models import Battle, LanguageModel, Prompt
 
 log = logging.getLogger(__name__)
 
-SAMPLING = {"max_new_tokens": 160, "temperature": 0.7, "top_p": 0.95}
+SAMPLING: model_server.Sampling = {"max_new_tokens": 160, "temperature": 0.7, "top_p": 0.95}
 LEASE_SECONDS = 20.0
 FRAME_SECONDS = 0.1  # a reader gets at most ten frames per second
 POLL_SECONDS = 1.0  # while another process writes
@@ -209,7 +209,7 @@ class _Writing:
             prompt=self.prompt,
             model=self.models[index],
             text=self.sides[index].text,
-            sampling=dict(SAMPLING),
+            sampling={**SAMPLING},
             seed=seed,
             tokens=last.tokens,
             finish_reason=last.finish_reason,

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,6 +23,14 @@ from django.conf import settings
 from annotate.models import LanguageModel
 
 Messages = list[dict[str, str]]
+
+
+class Sampling(TypedDict):
+    """How an answer is drawn; kept with each completion."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle]) -> Draw:
     prompts = Prompt.objects.filter(project=project, side=Side.EVAL).exclude(source=ARENA)
     answered = prompts.filter(*(Exists(_in_bulk(model).filter(prompt=OuterRef("pk"))) for model in pair))
     of_pair = Q(battles__model_a__in=pair, battles__model_b__in=pair)
-    prompt = (
+    best = (
         answered.annotate(
             had=Count("battles", of_pair & Q(battles__in=mine), distinct=True),
             votes=Count("battles", of_pair & Q(battles__comparison__isnull=False), distinct=True),
@@ -62,8 +62,8 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle]) -> Draw:
         .order_by("had", "votes", "?")
         .first()
     )
-    if prompt is not None:
-        return Draw(prompt, _choose_completions(prompt, pair, mine))
+    if best is not None:
+        return Draw(best, _choose_completions(best, pair, mine))
     prompt = prompts.annotate(had=Count("battles", Q(battles__in=mine), distinct=True)).order_by("had", "?").first()
     if prompt is None:
         raise Refused(409, drawn=f"{project.name} has no prompt on its eval side to draw; ask something yourself.")

@@ -15,7 +15,7 @@ from annotate import live_battles, visitors
 from annotate.actions import arena as actions
 from annotate.actions import pairing
 from annotate.errors import Refused
-from annotate.models import Battle, Project, User
+from annotate.models import Battle, Comparison, Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project, refused_page
 
@@ -75,7 +75,7 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
         )
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    if request.htmx:
+    if request.headers.get("HX-Request"):
         context = _battle_context(battle, live_battles.stored(battle.pk))
         return render(request, "annotate/arena_battle.html#battle", context)
     return redirect("arena-battle", project.slug, battle.token)
@@ -89,8 +89,8 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
     mine = actions.battles_of(project=project, visitor=visitors.visitor_of(request), user=_user(request))
     mine = mine.select_related("prompt", "model_a", "model_b", "comparison__prompt").order_by("-pk")
     page = Paginator(mine, 50).get_page(request.GET.get("page"))
-    rows = [(battle, _cast(battle)) for battle in page]
-    rows = [(battle, cast, actions.counting(cast) if cast else None) for battle, cast in rows]
+    votes = [(battle, _cast(battle)) for battle in page]
+    rows = [(battle, cast, actions.counting(cast) if cast else None) for battle, cast in votes]
     context = {"project": project, "section": "arena", "rows": rows, "page": page}
     return render(request, "annotate/arena_history.html", context)
 
@@ -131,7 +131,7 @@ def _battle_context(battle: Battle, sides: live_battles.Sides) -> dict[str, obje
     return context
 
 
-def _cast(battle: Battle):
+def _cast(battle: Battle) -> Comparison | None:
     return getattr(battle, "comparison", None)
 
 

@@ -23,13 +23,13 @@ def models(request: HttpRequest, project: Project) -> HttpResponse:
     """Policies and reward models of this project; for researchers also the others that could enter."""
     mine = _of_project(project)
     can_research = can(request.user, "research", project)
-    policies = mine.policies().select_related("parent", "made_by")
+    policies = mine.filter(kind=LanguageModel.Kind.POLICY)
     entered = set(project.contestants.filter(left_at=None).values_list("model", flat=True))
     context = {
         "project": project,
         "section": "models",
         "policies": [(m, _millions(m.parameters), m.pk in entered) for m in policies],
-        "reward_models": mine.reward_models().select_related("parent", "made_by"),
+        "reward_models": mine.filter(kind=LanguageModel.Kind.REWARD),
         "others": LanguageModel.objects.available().policies().exclude(pk__in=mine) if can_research else [],
         "can_research": can_research,
     }
@@ -58,7 +58,7 @@ def ask(request: HttpRequest, pk: int) -> HttpResponse:
         context["errors"], status = refused.errors, refused.status
     except model_server.ModelServerError as error:
         context["server_error"], status = error, 502
-    if request.htmx:  # htmx shows only what succeeded; the words say what did not
+    if request.headers.get("HX-Request"):  # htmx shows only what succeeded; the words say what did not
         return render(request, "annotate/model.html#reply", context)
     return render(request, "annotate/model.html", context, status=status)
 
@@ -87,21 +87,23 @@ def _millions(parameters: int | None) -> str:
 
 def _of_project(project: Project) -> QuerySet[LanguageModel]:
     """Models that compete here, were made here, or were used by a run here."""
-    return LanguageModel.objects.filter(
+    models = LanguageModel.objects.filter(
         Q(contests__project=project)
         | Q(made_by__project=project)
         | Q(runs__project=project)
         | Q(rewarded_runs__project=project)
-    ).distinct()
+    )
+    return models.select_related("parent", "made_by").distinct()
 
 
 def _readable(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
     """The model, and a project of it that this person may read. Of other models nothing is told."""
     related = ("parent", "made_by__dataset", "made_by__reward_model", "made_by__project", "created_by")
     model = LanguageModel.objects.select_related(*related).filter(pk=pk).first()
-    for project in Project.objects.order_by("-is_public", "pk") if model else ():
-        if _of_project(project).filter(pk=pk).exists() and can(request.user, "read", project):
-            return model, project
+    if model is not None:
+        for project in Project.objects.order_by("-is_public", "pk"):
+            if can(request.user, "read", project) and _of_project(project).filter(pk=pk).exists():
+                return model, project
     raise Http404("There is no such model in a project that you may read.")
 
 
@@ -129,8 +131,10 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
 def _ancestors(model: LanguageModel) -> list[LanguageModel]:
     """From the first to the parent."""
     line: list[LanguageModel] = []
-    while (model := model.parent) is not None and model not in line:
-        line.append(model)
+    ancestor = model.parent
+    while ancestor is not None and ancestor not in line:
+        line.append(ancestor)
+        ancestor = ancestor.parent
     return line[::-1]
 
 

@@ -80,8 +80,15 @@ class Command(BaseCommand):
             lists = ", ".join(served) or "no model at all"
             raise CommandError(f"{endpoint} does not serve {served_name}; it lists {lists}.")
         is_new = not LanguageModel.objects.filter(name=name).exists()
-        facts["origin"] = facts["origin"] or endpoint
-        return register_model(name=name, endpoint=endpoint, served_name=served_name, **facts), is_new
+        model = register_model(
+            name=name,
+            endpoint=endpoint,
+            served_name=served_name,
+            licence=facts["licence"],
+            origin=facts["origin"] or endpoint,
+            stage=facts["stage"],
+        )
+        return model, is_new
 
     def _weights(self, name: str, source: str, facts: dict[str, str]) -> tuple[LanguageModel, bool]:
         """Converted into a folder of its own first, so that a name never stands for half a model."""
