@@ -33,14 +33,14 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
         expire_stale(project)
         for each in kinds:
             if item := choose(project=project, user=user, kind=each):
-                a, b = (*item.shown_to(user), None)[:2]
+                shown = item.shown_to(user)
                 return Assignment.objects.create(
                     project=project,
                     user=user,
                     kind=each,
                     prompt_id=item.prompt_id,
-                    completion_a_id=a,
-                    completion_b_id=b,
+                    completion_a_id=shown[0],
+                    completion_b_id=shown[1] if len(shown) == 2 else None,
                     item=item.key,
                     expires_at=_deadline(project),
                 )

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import Model
 from django.utils import timezone
 
 from annotate.actions.assignments import close, lock, refuse_closed, reopen, require_owner
 from annotate.actions.judgement import Judgement, check, check_key
 from annotate.errors import Refused
 from annotate.models import Assignment, Comparison, Completion, Demonstration, Judge, Rating, Status, StatusChange, User
+from annotate.models.feedback import Feedback
 from annotate.permissions import require
 
 UNDO_MINUTES = 30
@@ -81,7 +81,7 @@ def undo(*, assignment: Assignment, by: User) -> Assignment:
     return assignment
 
 
-def set_status(*, rows: Iterable[Row | Model], status: str, reason: str, by: User | None) -> int:
+def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User | None) -> int:
     """Change what counts, and write down who did it and why; returns how many rows changed.
 
     `by` is a manager of each row's project, or None when the software itself decides.
@@ -132,8 +132,8 @@ def _write(assignment: Assignment, judgement: Judgement, key: str | None) -> Row
     if judgement.winner is not None:
         rows.append(
             Comparison.objects.create(
-                completion_a_id=assignment.completion_a_id,
-                completion_b_id=assignment.completion_b_id,
+                completion_a=assignment.completion_a,
+                completion_b=assignment.completion_b,
                 winner=judgement.winner,
                 strength=judgement.strength,
                 **common,

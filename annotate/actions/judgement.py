@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 
@@ -115,11 +116,11 @@ def _check_demonstration(judgement: Judgement, assignment: Assignment) -> None:
         raise Refused(text="This is an answer shown here, word for word; change it, or leave the field out.")
 
 
-def _check_seconds(seconds: object) -> None:
+def _check_seconds(seconds: Any) -> None:
     if seconds is None:
         return
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not math.isfinite(seconds) or not 0 <= seconds <= MAX_SECONDS:
+    if not (is_number and math.isfinite(seconds) and 0 <= seconds <= MAX_SECONDS):
         raise Refused(seconds=f"{seconds!r} is not a number of seconds from 0 to {MAX_SECONDS}.")
 
 

@@ -8,10 +8,23 @@ from functools import wraps
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django_htmx.middleware import HtmxDetails
 
 from annotate.errors import Refused
-from annotate.models import Project
+from annotate.models import Project, User
 from annotate.permissions import can, require
+
+
+class PageRequest(HttpRequest):
+    """With what our middleware adds, for the type checker."""
+
+    htmx: HtmxDetails
+
+
+class MemberRequest(PageRequest):
+    """Where `in_project` lets nobody through who is not signed in."""
+
+    user: User
 
 
 def in_project(action: str = "read") -> Callable:

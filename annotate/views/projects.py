@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Q
@@ -11,9 +13,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from annotate.actions import projects as actions
 from annotate.errors import Refused
-from annotate.models import Completion, Judge, Project, Role, Side, User
+from annotate.models import Completion, Guideline, Judge, Project, Role, Side, User
 from annotate.permissions import can
-from annotate.views.access import in_project, refused_page
+from annotate.views.access import MemberRequest, in_project, refused_page
 
 NUMBERS = {
     "overlap": ("People per item", "How many people judge the same item."),
@@ -71,7 +73,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @in_project("manage")
 @require_POST
-def settings(request: HttpRequest, project: Project) -> HttpResponse:
+def settings(request: MemberRequest, project: Project) -> HttpResponse:
     return _act(
         request,
         project,
@@ -87,10 +89,15 @@ def settings(request: HttpRequest, project: Project) -> HttpResponse:
 def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     """The guidelines and their earlier versions; managers revise them here."""
     manages = can(request.user, "manage", project)
-    context = {"project": project, "manages": manages, "versions": project.guidelines.order_by("-version")}
-    context["guideline"] = _version(project, request.GET.get("version", ""))
-    context["text"] = context["guideline"].text if context["guideline"] else ""
-    if request.method != "POST":
+    guideline = _version(project, request.GET.get("version", ""))
+    context = {
+        "project": project,
+        "manages": manages,
+        "versions": project.guidelines.order_by("-version"),
+        "guideline": guideline,
+        "text": guideline.text if guideline else "",
+    }
+    if request.method != "POST" or not isinstance(request.user, User):
         return render(request, "annotate/guidelines.html", context)
     text = request.POST.get("text", "").replace("\r\n", "\n")
     try:
@@ -104,7 +111,7 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
 
 @in_project("manage")
 @require_POST
-def members(request: HttpRequest, project: Project) -> HttpResponse:
+def members(request: MemberRequest, project: Project) -> HttpResponse:
     """Add a person, change their role, or remove them (role `remove`)."""
     username, role = request.POST.get("username", "").strip(), request.POST.get("role", "")
     user = User.objects.filter(username=username).first()
@@ -126,7 +133,7 @@ def members(request: HttpRequest, project: Project) -> HttpResponse:
     )
 
 
-def _act(request: HttpRequest, project: Project, done: str, action) -> HttpResponse:
+def _act(request: HttpRequest, project: Project, done: str, action: Callable[[], object]) -> HttpResponse:
     try:
         action()
     except Refused as refused:
@@ -135,7 +142,7 @@ def _act(request: HttpRequest, project: Project, done: str, action) -> HttpRespo
     return redirect("project", project.slug)
 
 
-def _version(project: Project, wanted: str):
+def _version(project: Project, wanted: str) -> Guideline | None:
     if wanted.isascii() and wanted.isdigit() and len(wanted) < 9:
         return project.guidelines.filter(version=int(wanted)).first() or project.guideline
     return project.guideline
