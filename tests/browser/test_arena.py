@@ -1,0 +1,54 @@
+"""A battle by somebody without an account: two real streams, a blind vote, the reveal."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Response, expect
+
+pytestmark = pytest.mark.slow
+NAMES = ("heron", "kestrel")
+
+
+def names_nowhere(text: str) -> bool:
+    return not any(name in text.lower() for name in NAMES)
+
+
+def test_ask_watch_vote_and_see_who_they_were(site, visitor):
+    received: list[str] = []
+    lengths: list[int] = []
+
+    def on_frame(frame) -> None:
+        text = frame if isinstance(frame, str) else frame.decode()
+        received.append(text)
+        lengths.append(len(text))
+
+    visitor.on("websocket", lambda socket: socket.on("framereceived", on_frame))
+    responses: list[Response] = []
+    visitor.on("response", lambda response: responses.append(response))
+    visitor.goto(site.page("arena/"))
+    visitor.get_by_label("Your question").fill("What is a lighthouse for?")
+    visitor.keyboard.press("Control+Enter")
+
+    expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
+    a, b = visitor.locator("#text-a").inner_text(), visitor.locator("#text-b").inner_text()
+    assert a.strip() and b.strip() and a != b
+    assert len(lengths) > 3, "the answers arrived whole, not piece by piece"
+    received += [r.text() for r in responses if r.ok and r.url == visitor.url] + [visitor.content()]
+    assert all(names_nowhere(text) for text in received)
+
+    visitor.keyboard.press("1")
+    outcome = visitor.locator(".outcome")
+    expect(outcome).to_contain_text("You said: A is better.")
+    expect(outcome).to_contain_text("Counted")
+    said = outcome.inner_text().lower()
+    assert all(name in said for name in NAMES)
+
+
+def test_a_drawn_battle_shows_what_was_sampled_before_and_can_be_a_tie(site, visitor):
+    visitor.goto(site.page("arena/"))
+    visitor.get_by_role("button", name="Draw a question").click()
+    expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
+    visitor.get_by_role("button", name="About the same").click()
+    expect(visitor.locator(".outcome")).to_contain_text("You said: About the same.")
+    expect(visitor.locator(".outcome")).to_contain_text("Counted for the ranking")
+    expect(visitor.locator("#choices")).to_have_count(0)

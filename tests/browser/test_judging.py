@@ -1,0 +1,76 @@
+"""Rating, comparing, skipping and undoing, in a real browser, with the mouse and with keys alone."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+
+
+def stored(site, username: str, kind: str) -> list[dict]:
+    """What the API says that this person has said, newest last."""
+    with site.api("rita") as api:
+        rows = api.get(f"{kind}/", params={"project": "everyday"}).json()["results"]
+    return sorted((row for row in rows if row["author"] == username), key=lambda row: row["id"])
+
+
+def next_item(page, action) -> None:
+    """Do something and wait until another item is shown."""
+    before = page.locator("#task").get_attribute("data-assignment")
+    action()
+    expect(page.locator(f"#task[data-assignment='{before}']")).to_have_count(0)
+
+
+def test_rate_with_the_mouse(site, sign_in):
+    page = sign_in("anna")
+    page.goto(site.page("judge/?kind=rate"))
+    page.locator("label", has_text="Thumbs up").click()
+    page.locator(".stars label").nth(3).click()
+    next_item(page, lambda: page.locator("button.send").click())
+    row = stored(site, "anna", "ratings")[-1]
+    assert (row["thumbs"], row["stars"], row["status"]) == (True, 4, "counted")
+    assert row["seconds"] > 0
+
+
+def test_compare_with_keys_alone(site, sign_in):
+    page = sign_in("anna")
+    page.goto(site.page("judge/?kind=compare"))
+    expect(page.locator("#answer-b")).to_be_visible()
+    page.keyboard.press("5")
+    next_item(page, lambda: page.keyboard.press("Enter"))
+    row = stored(site, "anna", "comparisons")[-1]
+    assert (row["winner"], row["strength"]) == ("model_b", 3)
+
+
+def test_undo_brings_the_same_item_back_with_what_was_said(site, sign_in):
+    page = sign_in("ben")
+    page.goto(site.page("judge/?kind=rate"))
+    first = page.locator("#task").get_attribute("data-assignment")
+    page.keyboard.press("n")
+    page.keyboard.press("2")
+    next_item(page, lambda: page.keyboard.press("Enter"))
+    page.keyboard.press("u")
+    expect(page.locator(f"#task[data-assignment='{first}']")).to_be_visible()
+    expect(page.locator("input[name=thumbs][value=down]")).to_be_checked()
+    assert stored(site, "ben", "ratings")[-1]["status"] == "withdrawn"
+
+    page.keyboard.press("y")
+    next_item(page, lambda: page.keyboard.press("Enter"))
+    said = stored(site, "ben", "ratings")
+    assert [row["status"] for row in said] == ["withdrawn", "counted"] and said[-1]["thumbs"] is True
+
+
+def test_skip_with_a_reason_by_keys(site, sign_in):
+    page = sign_in("ben")
+    page.goto(site.page("judge/?kind=compare"))
+    page.keyboard.press("s")
+    next_item(page, lambda: page.keyboard.press("1"))
+
+
+def test_nothing_on_the_page_names_a_model(site, sign_in):
+    page = sign_in("anna")
+    page.goto(site.page("judge/?kind=compare"))
+    expect(page.locator("#answer-b")).to_be_visible()
+    assert not {"heron", "kestrel"} & set(page.content().lower().replace("/", " ").split())
+    assert "heron" not in page.content().lower()

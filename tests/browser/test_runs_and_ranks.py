@@ -1,0 +1,56 @@
+"""A run page that lives while a real recipe runs, and the leaderboard with its way back to the votes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_run_page_goes_from_queued_to_succeeded_by_itself(site, sign_in):
+    page = sign_in("rita")
+    page.goto(site.page("runs/new/sample/"))
+    page.locator("[name=name]").fill("Answers to judge")
+    page.locator("[name=parent]").select_option(str(site.made["models"][0]))
+    page.locator("[name=dataset]").select_option(str(site.made["dataset"]))
+    page.locator("[name='config.max_new_tokens']").fill("24")
+    page.get_by_role("button", name="Queue the run").click()
+    expect(page).to_have_url(re.compile(r"/runs/\d+/$"))
+
+    loads: list[str] = []
+    page.on("framenavigated", lambda frame: loads.append(frame.url))
+    expect(page.locator("#run-status[data-state=succeeded]")).to_be_visible(timeout=90_000)
+    assert not loads, "the page was loaded again instead of being told"
+    expect(page.locator("#run-facts")).to_contain_text("48 completions")
+
+
+def test_a_mistaken_option_is_named_beside_its_field(site, sign_in):
+    page = sign_in("rita")
+    page.goto(site.page("runs/new/sample/"))
+    page.locator("[name=name]").fill("Too long")
+    page.locator("[name='config.max_new_tokens']").fill("0")
+    page.get_by_role("button", name="Queue the run").click()
+    expect(
+        page.locator(".field", has=page.locator("[name='config.max_new_tokens']")).get_by_role("alert")
+    ).to_be_visible()
+
+
+def test_the_leaderboard_ranks_with_intervals_and_leads_to_the_votes(site, visitor):
+    visitor.goto(site.page("leaderboard/"))
+    rows = visitor.locator("table.board tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("Heron")
+    expect(rows.nth(1)).to_contain_text("Kestrel")
+    expect(rows.nth(0).locator(".rating")).to_contain_text(re.compile(r"\d+ ± \d+"))
+    visitor.get_by_role("link", name="Simulated judges").first.click()
+    expect(visitor.locator(".empty")).to_contain_text("No simulated judge has voted")
+
+
+def test_the_leaderboard_reads_on_a_phone(site, visitor):
+    visitor.set_viewport_size({"width": 390, "height": 844})
+    visitor.goto(site.page("leaderboard/"))
+    expect(visitor.locator("table.board")).to_be_visible()
+    assert visitor.evaluate("document.documentElement.scrollWidth") <= 390
