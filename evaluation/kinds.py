@@ -93,7 +93,7 @@ def _evaluated(run: Run) -> LanguageModel:
 
 
 def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
-    """One Evaluation for each entry of the result's `metrics`; none a second time for the same run and model."""
+    """One Evaluation for each figure of the result; none a second time for the same run and model."""
     if Evaluation.objects.filter(run=run, model=model).exists():
         return []
     signature = signature_of(run)
@@ -102,11 +102,11 @@ def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
             project=run.project,
             model=model,
             run=run,
-            metric=name.replace("_", " ")[:60],
+            metric=name[:60],
             value=figure["value"],
             standard_error=figure.get("standard_error"),
-            lower=figure.get("lower", figure.get("low")),
-            upper=figure.get("upper", figure.get("high")),
+            lower=figure.get("lower"),
+            upper=figure.get("upper"),
             n=figure.get("n") or 0,
             signature=signature,
         )
@@ -124,8 +124,17 @@ def signature_of(run: Run) -> str:
     return "; ".join(part for part in parts if part)[:500]
 
 
+# Where recipes put their figures, and what these are called here. `longer` is the null of a reward model: how well
+# it would do by always taking the longer answer.
+_PLACES = {"metrics": "{}", "held_out": "held-out {}", "longer": "held-out {} of the longer answer"}
+
+
 def _figures(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The entries of `metrics` that hold a number; a recipe writes None for what its data did not allow."""
-    metrics = result.get("metrics")
-    entries = metrics.items() if isinstance(metrics, dict) else ()
-    return [(name, entry) for name, entry in entries if isinstance(entry, dict) and entry.get("value") is not None]
+    """The entries that hold a number; a recipe writes None for what its data did not allow."""
+    return [
+        (named.format(name.replace("_", " ")), entry)
+        for place, named in _PLACES.items()
+        if isinstance(result.get(place), dict)
+        for name, entry in result[place].items()
+        if isinstance(entry, dict) and entry.get("value") is not None
+    ]

@@ -190,6 +190,7 @@ def votes_behind(run: Run) -> list[Dataset]:
 def agreement(reward_model: LanguageModel | None) -> str:
     """How often the reward model agrees with people on pairs it has not seen, as its own card says; else empty."""
     metrics = (reward_model.card or {}).get("metrics") or {} if reward_model else {}
+    metrics = metrics.get("held_out") or metrics
     for name in ("pair_accuracy", "accuracy"):
         found = metrics.get(name)
         if isinstance(found, dict) and curves.is_number(found.get("value")):

@@ -92,18 +92,22 @@ def test_an_evaluation_run_records_its_figures_of_the_model(project, base):
 
 def test_a_reward_runs_held_out_figures_belong_to_the_model_it_made_once(project, base):
     reward_model = make_model(kind="reward")
-    run = make_run(
-        project,
-        kind="reward",
-        parent=base,
-        output_model=reward_model,
-        state="succeeded",
-        result=RESULT,
-    )
+    accuracy = {"value": 0.7, "lower": 0.66, "upper": 0.74, "n": 400, "prompts": 90}
+    longer = {"value": 0.52, "lower": 0.48, "upper": 0.56, "n": 400, "prompts": 90}
+    result = {
+        "held_out": {"pair_accuracy": accuracy, "stars_spearman": None},
+        "longer": {"pair_accuracy": longer},
+        "methods": {"head": {"pair_accuracy": accuracy}},
+    }
+    run = make_run(project, kind="reward", parent=base, output_model=reward_model, state="succeeded", result=result)
     for _ in range(2):
         [(_, error)] = [r for r in run_finished.send_robust(sender=Run, run=run) if "evaluation" in r[0].__module__]
         assert error is None
-    assert reward_model.evaluations.count() == 1
+    found = {e.metric: (e.value, e.lower, e.upper, e.n) for e in reward_model.evaluations.all()}
+    assert found == {
+        "held-out pair accuracy": (0.7, 0.66, 0.74, 400),
+        "held-out pair accuracy of the longer answer": (0.52, 0.48, 0.56, 400),
+    }
 
 
 def test_a_failed_run_leaves_no_figures(project, base):

@@ -7,7 +7,7 @@ the longer answer is the better one. Arrays only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,4 +115,9 @@ def calibration(scores: Array, judged: Judged, bins: int = 5) -> dict[str, objec
 
 def as_rows(estimates: dict[str, Estimate | None]) -> dict[str, object]:
     """For result.json."""
-    return {name: asdict(e) if e is not None else None for name, e in estimates.items()}
+    return {name: _as_row(e) if e is not None else None for name, e in estimates.items()}
+
+
+def _as_row(e: Estimate) -> dict[str, float]:
+    """With the names that run pages and evaluations read intervals by."""
+    return {"value": e.value, "lower": e.low, "upper": e.high, "n": e.n, "prompts": e.prompts}
