@@ -130,6 +130,7 @@ def _write(assignment: Assignment, judgement: Judgement, key: str | None) -> Row
     }
     rows: list[Row] = []
     if judgement.winner is not None:
+        assert assignment.completion_b is not None  # a constraint of comparing assignments
         rows.append(
             Comparison.objects.create(
                 completion_a=assignment.completion_a,
