@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
 
 from training import announcements, outputs, preparation, supervision, workers
 from training.endings import SUCCEEDED, Ending, explain
@@ -201,7 +201,7 @@ class Worker:
                 # Cut off from the database: stop before somebody else may begin.
                 if time.monotonic() - one.renewed_at > settings.RUN_LEASE_SECONDS * 0.8:
                     one.is_lost = True
-        close_old_connections()
+        connections.close_all()  # this thread's own
 
 
 def _describe(error: Exception) -> Ending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,15 +11,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 from django.conf import settings
 from django.db import connection
 
 from annotate.models import Dataset, LanguageModel, Project, Prompt
 from tests.factories import make_model, make_project, make_prompt, make_user
 from tests.training.fake_recipe import FakeConfig
+from training import tether
 from training.kinds import Kind, register_kind
 from training.models import Run
+
+_tethers: dict[int, int] = {}
 
 
 def register_fake() -> None:
@@ -59,9 +65,10 @@ def make_run(project: Project | None = None, **fields: Any) -> Run:
     return Run.objects.create(**{**values, "created_by": make_user(project, role="researcher"), **fields})
 
 
-def start_worker(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-    """A worker process on the test's own database and data folder."""
-    return subprocess.Popen(
+def start_worker(*arguments: str) -> subprocess.Popen[bytes]:
+    """A worker process on the test's own database and data folder; it ends with the tests at the latest."""
+    read_end, write_end = os.pipe()  # nobody closes the write end but our own end, however that comes
+    worker = subprocess.Popen(
         [sys.executable, "-m", "tests.training.worker_process", *arguments],
         cwd=settings.BASE_DIR,
         env={
@@ -69,26 +76,32 @@ def start_worker(*arguments: str, **environment: str) -> subprocess.Popen[bytes]
             "ASSAY_DATA": str(settings.DATA_DIR),
             "DATABASE_URL": database_url(),
             "RUN_LEASE_SECONDS": "3",
-            **environment,
+            tether.ENVIRONMENT_NAME: str(read_end),
         },
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        pass_fds=[read_end],
     )
+    os.close(read_end)
+    _tethers[worker.pid] = write_end
+    return worker
+
+
+def end_workers() -> None:
+    """What a test that failed has left behind."""
+    for pid, write_end in _tethers.items():
+        os.close(write_end)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).wait(10)
+    _tethers.clear()
 
 
 def database_url() -> str:
-    values = connection.settings_dict
+    """The address of the test's own database."""
+    name = str(connection.settings_dict["NAME"])
     if connection.vendor == "sqlite":
-        return f"sqlite:///{values['NAME']}"
-    who = f"{values['USER']}:{values['PASSWORD']}@" if values["USER"] else ""
-    # A host that is a folder is a Unix socket's; it goes into the query.
-    host = values["HOST"] or "localhost"
-    place = (
-        f"/{values['NAME']}?host={host}"
-        if host.startswith("/")
-        else f"{host}:{values['PORT'] or 5432}/{values['NAME']}"
-    )
-    return f"postgres://{who}{place}"
+        return f"sqlite:///{name}"
+    return urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

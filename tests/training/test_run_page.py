@@ -19,6 +19,7 @@ from annotate.models import LanguageModel
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
 from training import curves, health, words
+from training.announcements import announce
 from training.models import Attempt, Metric, Run, Sample
 from training.routing import websocket_urlpatterns
 
@@ -276,15 +277,18 @@ async def test_a_live_page_gets_each_point_once_and_its_own_parts():
     assert points_in(first) == [1, 2]
     assert 'id="run-status" hx-swap-oob="true"' in first and 'id="run-main-table" hx-swap-oob="true"' in first
     await sync_to_async(add_metrics)(run, {"score": 3.0}, begin=3)
+    await sync_to_async(announce)(run.pk)
     second = await socket.receive()
     assert points_in(second) == [3]
     assert 'id="run-samples"' not in second, "parts that did not change are not sent again"
     # The recipe was resumed and writes step 3 anew: the page must forget the old one.
     await sync_to_async(run.metrics.filter(sequence=3).delete)()
     await sync_to_async(add_metrics)(run, {"score": 3.5}, begin=3)
+    await sync_to_async(announce)(run.pk)
     third = await socket.receive()
     assert points_in(third) == [1, 2, 3] and "data-afresh" in third
     await sync_to_async(Run.objects.filter(pk=run.pk).update)(state="succeeded")
+    await sync_to_async(announce)(run.pk)
     assert "succeeded" in await socket.receive()
     closing = await socket.receive_output(5)
     assert (closing["type"], closing["code"]) == ("websocket.close", 1000)

@@ -10,13 +10,19 @@ import psutil
 import pytest
 
 from annotate.models import LanguageModel
-from tests.training.runs import in_a_thread, lines_of, make_run, start_worker, wait_for
+from tests.training.runs import end_workers, in_a_thread, lines_of, make_run, start_worker, wait_for
 from training.actions import cancel
 from training.models import Attempt, Run
 from training.signals import run_finished
 from training.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_outlives_its_test(transactional_db):
+    yield
+    end_workers()
 
 
 def work() -> None:
