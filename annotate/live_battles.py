@@ -34,7 +34,7 @@ from annotate.models import Battle, LanguageModel, Prompt
 log = logging.getLogger(__name__)
 
 SAMPLING: model_server.Sampling = {"max_new_tokens": 160, "temperature": 0.7, "top_p": 0.95}
-LEASE_SECONDS = 20.0
+LEASE_SECONDS = 10.0
 FRAME_SECONDS = 0.1  # a reader gets at most ten frames per second
 POLL_SECONDS = 1.0  # while another process writes
 
