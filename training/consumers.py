@@ -118,8 +118,11 @@ class RunPage(LivePage):
 class RunList(LivePage):
     def open(self) -> bool:
         self.sent = ""
-        self.project = Project.objects.filter(slug=self.scope["url_route"]["kwargs"]["slug"]).first()
-        return self.project is not None and can(self.scope["user"], "read", self.project)
+        project = Project.objects.filter(slug=self.scope["url_route"]["kwargs"]["slug"]).first()
+        if project is None or not can(self.scope["user"], "read", project):
+            return False
+        self.project = project
+        return True
 
     def updates(self) -> tuple[str, bool]:
         html = run_list.render_rows(self.project, self.query.get("kind", ""), self.query.get("page", ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 Values = dict[str, Any]
 
@@ -33,6 +33,8 @@ _MAIN = {
     "loss": "Loss",
     "eval_loss": "Loss on held-out rows",
     "accuracy": "Accuracy on held-out pairs",
+    "cv_accuracy": "Accuracy of each candidate, cross-validated",
+    "cv_nll": "Loss of each candidate, cross-validated",
     "kl": "KL to the parent, nats an answer",
     "length_mean": "Length of the answers, tokens",
     "distinct": "Share of answers that differ",
@@ -53,7 +55,7 @@ _MORE = {
     "value_loss": "Value loss",
     "explained_variance": "Variance that the value function explains",
     "grad_norm": "Gradient norm",
-    "mean_token_accuracy": "Token accuracy",
+    "token_accuracy": "Token accuracy",
     "learning_rate": "Learning rate",
     "lr": "Learning rate",
     "episodes_per_second": "Episodes a second",
@@ -105,7 +107,7 @@ def number(value: Any) -> str:
     return text.replace("-", "−") if text.startswith("-") else text
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -37,8 +37,8 @@ class RunForm(forms.Form):
             self.fields["dataset"] = _choice(_datasets(kind, project), "Dataset", f"frozen {kind.dataset_kind}")
         if kind.takes_reward_model:
             rewards = LanguageModel.objects.available().reward_models().exclude(folder="")
-            field = _choice(rewards, "Reward model", "what is to be pleased; or name a reward_function below")
-            self.fields["reward_model"] = field
+            help_text = "what is to be pleased; or name a reward_function below"
+            self.fields["reward_model"] = _choice(rewards, "Reward model", help_text)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
         for field in dataclasses.fields(self.config_class):
             self.fields[_PREFIX + field.name] = _field(field, typing.get_type_hints(self.config_class)[field.name])
@@ -96,14 +96,14 @@ def _field(field: dataclasses.Field, hint: Any) -> forms.Field:
         return forms.BooleanField(required=False, **common)
     if metadata.get("choices"):
         return forms.ChoiceField(choices=[(c, c) for c in metadata["choices"]], **common)
-    optional = {"required": type(None) not in allowed}
+    common["required"] = type(None) not in allowed
     if kind in (int, float):
         low, high = metadata.get("low"), metadata.get("high")
         common["help_text"] += _range(low, high)
         bounds = {name: f"{value:g}" for name, value in (("min", low), ("max", high)) if value is not None}
         if kind is int:
-            return forms.IntegerField(widget=forms.NumberInput(attrs=bounds), **common, **optional)
-        return forms.FloatField(widget=forms.NumberInput(attrs={**bounds, "step": "any"}), **common, **optional)
+            return forms.IntegerField(widget=forms.NumberInput(attrs=bounds), **common)
+        return forms.FloatField(widget=forms.NumberInput(attrs={**bounds, "step": "any"}), **common)
     return forms.CharField(**{**common, "required": False})
 
 

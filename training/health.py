@@ -20,11 +20,14 @@ def warnings(rows: Sequence[tuple[int, dict[str, Any]]], config: dict[str, Any])
         return []
     first, (step, last) = rows[0][1], rows[-1]
     found = []
-    if _both(last.get("kl"), bound := config.get("stop_kl")) and bound > 0 and last["kl"] > NEAR * bound:
-        found.append(f"the KL to the parent is {last['kl']:.1f} of the {bound:g} nats at which the run ends")
-    if _both(now := last.get("length_mean"), begin := first.get("length_mean")) and begin > 0:
+    kl, bound = last.get("kl"), config.get("stop_kl")
+    if is_number(kl) and is_number(bound) and bound > 0 and kl > NEAR * bound:
+        found.append(f"the KL to the parent is {kl:.1f} of the {bound:g} nats at which the run ends")
+    now, begin = last.get("length_mean"), first.get("length_mean")
+    if is_number(now) and is_number(begin) and begin > 0:
         found += _length(now, begin, config)
-    if _both(now := last.get("distinct"), begin := first.get("distinct")) and begin > 0:
+    now, begin = last.get("distinct"), first.get("distinct")
+    if is_number(now) and is_number(begin) and begin > 0:
         lowest = config.get("min_distinct_ratio") or 0.6
         if now / begin < 1 - NEAR * (1 - lowest):
             found.append(f"only {now:.0%} of the answers differ from each other, where {begin:.0%} did at first")
@@ -40,7 +43,3 @@ def _length(now: float, begin: float, config: dict[str, Any]) -> list[str]:
     if now / begin > 1 + NEAR * (longest - 1):
         return [f"the answers are {now:.0f} tokens long, where they were {begin:.0f} at first: they run on"]
     return []
-
-
-def _both(*values: Any) -> bool:
-    return all(is_number(value) for value in values)

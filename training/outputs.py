@@ -49,7 +49,7 @@ def gather(run: Run, directory: RunDirectory) -> Outputs:
         directory,
         _without_nan(result),
         list(read_lines(directory.path / "completions.jsonl")) if makes == "completions" else [],
-        (result.get("content_hash") or _folder_hash(directory.model)) if KINDS[run.kind].makes_model else "",
+        (result.get("hash") or _folder_hash(directory.model)) if KINDS[run.kind].makes_model else "",
     )
 
 

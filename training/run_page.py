@@ -21,6 +21,8 @@ PARTS = ("status", "facts", "result", "main-table", "more-table", "samples", "lo
 RELATED = ("project", "parent", "reward_model__made_by__dataset", "dataset", "output_model", "created_by")
 _POINTS = 2000  # more than a screen has pixels
 _PAIRS = 6
+_FIGURES = 12
+_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def context(run: Run) -> dict[str, Any]:
     drawn = curves.curves(rows, run.config)
     main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
     stopped = run.result.get("stopped") if run.is_finished else None
+    all_figures = words.figures({name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE})
     return {
         "run": run,
         "kind": KINDS.get(run.kind),
@@ -66,7 +69,8 @@ def context(run: Run) -> dict[str, Any]:
         "warnings": health.warnings(rows, run.config) if run.kind == "ppo" and not stopped else [],
         "attempts": attempts,
         "cost": words.cost(attempts, now),
-        "figures": list(words.figures({k: v for k, v in run.result.items() if k not in ("stopped", "how_to_read")})),
+        "figures": all_figures[:_FIGURES],
+        "more_figures": all_figures[_FIGURES:],
         "main": main,
         "more": more,
         "main_rows": curves.table(rows, main),
@@ -107,7 +111,7 @@ class Rendered:
 def render_parts(run: Run, *, may_change: bool) -> Rendered:
     """Each part as HTML that htmx swaps into the open page, and the curves that there are by now."""
     shown = context(run) | {"live": True, "may_change": may_change}
-    parts = {part: render_to_string(f"training/run.html#{part}", shown) for part in PARTS}
+    parts: dict[str, str] = {part: render_to_string(f"training/run.html#{part}", shown) for part in PARTS}
     return Rendered(parts, shown["curve_data"]["curves"])
 
 
@@ -190,11 +194,10 @@ def votes_behind(run: Run) -> list[Dataset]:
 def agreement(reward_model: LanguageModel | None) -> str:
     """How often the reward model agrees with people on pairs it has not seen, as its own card says; else empty."""
     metrics = (reward_model.card or {}).get("metrics") or {} if reward_model else {}
-    metrics = metrics.get("held_out") or metrics
-    for name in ("pair_accuracy", "accuracy"):
-        found = metrics.get(name)
-        if isinstance(found, dict) and curves.is_number(found.get("value")):
-            lower, upper = found.get("lower"), found.get("upper")
-            known = curves.is_number(lower) and curves.is_number(upper)
-            return f"{found['value']:.0%}" + (f" [{100 * lower:.0f}, {100 * upper:.0f}]" if known else "")
-    return ""
+    found = (metrics.get("held_out") or {}).get("pair_accuracy")
+    if not isinstance(found, dict) or not curves.is_number(found.get("value")):
+        return ""
+    lower, upper = found.get("lower"), found.get("upper")
+    if curves.is_number(lower) and curves.is_number(upper):
+        return f"{found['value']:.0%} [{100 * lower:.0f}, {100 * upper:.0f}]"
+    return f"{found['value']:.0%}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.errors import Refused
-from annotate.models import Project
+from annotate.models import Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project, refused_page
 from training import actions, run_list, run_page
@@ -45,7 +45,7 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
                 run = actions.queue_run(
                     kind=kind,
                     project=project,
-                    by=request.user,
+                    by=cast(User, request.user),  # in_project lets nobody else through
                     idempotency_key=request.POST.get("key") or None,
                     **form.order(),
                 )
@@ -133,6 +133,13 @@ def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
 
 
 def _suggested(request: HttpRequest, project: Project, kind: str) -> dict[str, Any]:
-    """What a link on another page asked for (`?dataset=7`), and a name that is still free."""
-    asked = {name: request.GET[name] for name in ("parent", "dataset", "reward_model", "name") if name in request.GET}
-    return {"name": f"{project.slug}-{kind}-{Run.objects.count() + 1}", **asked}
+    """What a link asked for: `?like=7` repeats run 7, `?dataset=3` chooses one; and a name that is still free."""
+    number = (Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0) + 1
+    suggested: dict[str, Any] = {"name": f"{project.slug}-{kind}-{number}"}
+    like = request.GET.get("like", "")
+    if like.isdecimal() and (earlier := project.runs.filter(pk=like, kind=kind).first()):
+        suggested |= {"parent": earlier.parent_id, "dataset": earlier.dataset_id, "seed": earlier.seed}
+        suggested |= {"reward_model": earlier.reward_model_id}
+        suggested |= {f"config.{name}": value for name, value in earlier.config.items()}
+    asked = ("parent", "dataset", "reward_model", "name")
+    return suggested | {name: request.GET[name] for name in asked if name in request.GET}

@@ -49,14 +49,19 @@ def _progress_parts(run: Run, attempts: Sequence[Attempt], last: dict[str, Any],
             yield f"{duration(run.ends_at - now)} left" if run.ends_at > now else "ending soon"
         if is_number(pace := last.get("episodes_per_second")):
             yield f"{pace:.2g} episodes/s"
-        if attempts and attempts[-1].memory_bytes:
-            yield f"{attempts[-1].memory_bytes / 1e9:.1f} GB"
+        if attempts and (memory := gigabytes(attempts[-1].memory_bytes)):
+            yield memory
     elif run.finished_at and run.started_at:
         took = duration(run.finished_at - run.started_at)
         steps = f" after step {run.step} of {run.total_steps}" if run.total_steps and run.step < run.total_steps else ""
         yield f"{run.state.capitalize()}{steps}, {took} after it began"
     if story := attempt_story(run, attempts):
         yield story
+
+
+def gigabytes(count: int) -> str:
+    """3.1 GB; empty for what rounds to nothing."""
+    return f"{count / 1e9:.1f} GB" if count >= 5e7 else ""
 
 
 def attempt_story(run: Run, attempts: Sequence[Attempt]) -> str:
@@ -78,21 +83,26 @@ def cost(attempts: Sequence[Attempt], now: datetime) -> str:
     """CPU time where it was measured, and the time that passed."""
     wall = sum(((a.ended_at or now) - a.started_at for a in attempts), timedelta())
     cpu = sum(a.cpu_seconds for a in attempts)
-    memory = max((a.memory_bytes for a in attempts), default=0)
+    memory = gigabytes(max((a.memory_bytes for a in attempts), default=0))
     parts = [f"{duration(cpu)} of CPU"] if cpu else []
     parts += [f"{duration(wall)} by the clock"] if attempts else []
-    parts += [f"at most {memory / 1e9:.1f} GB"] if memory else []
+    parts += [f"at most {memory}"] if memory else []
     return ", ".join(parts) or "nothing yet"
 
 
-def figures(result: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A result as (name, value with its interval) lines, whatever a recipe put into it."""
+def figures(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """A result as (name, value) lines, whatever a recipe put into it: first those that carry an interval."""
+    lines = list(_figures(result, ""))
+    return sorted(lines, key=lambda line: "[" not in line[1])
+
+
+def _figures(result: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for key, value in result.items():
         name = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, dict) and is_number(value.get("value", value.get("estimate"))):
+        if isinstance(value, dict) and is_number(value.get("value")):
             yield name, with_interval(value)
         elif isinstance(value, dict):
-            yield from figures(value, f"{name}: ")
+            yield from _figures(value, f"{name}: ")
         elif isinstance(value, bool):
             yield name, "yes" if value else "no"
         elif is_number(value):
@@ -105,7 +115,7 @@ def figures(result: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 def with_interval(value: dict[str, Any]) -> str:
     """`0.71 [0.66, 0.76], n = 312`"""
-    text = number(value.get("value", value.get("estimate")))
+    text = number(value["value"])
     if is_number(value.get("lower")) and is_number(value.get("upper")):
         text += f" [{number(value['lower'])}, {number(value['upper'])}]"
     return f"{text}, n = {value['n']}" if is_number(value.get("n")) else text

@@ -123,7 +123,7 @@ class Worker:
         assert one.reader is not None
         if one.reader.ingest():
             announcements.announce(one.run.pk)
-        self._note_usage(one)
+        self._note_usage(one, is_last=exit_code is not None)
         if exit_code is not None:
             ending = explain(exit_code, one.reader.directory)
             # Whoever cancels in the last moment of a run that ended well gets its result.
@@ -179,9 +179,13 @@ class Worker:
             self.launcher.stop(one.handle)
             self.launcher.forget(one.handle)
 
-    def _note_usage(self, one: Supervised) -> None:
+    def _note_usage(self, one: Supervised, *, is_last: bool) -> None:
+        """What it has cost so far; not at every tick, which would be a write each time."""
         usage = self.launcher.usage(one.handle)
-        if usage.cpu_seconds >= one.attempt.cpu_seconds + 5 or usage.memory_bytes > one.attempt.memory_bytes * 1.1:
+        has_grown = (
+            usage.cpu_seconds >= one.attempt.cpu_seconds + 5 or usage.memory_bytes > one.attempt.memory_bytes * 1.1
+        )
+        if has_grown or is_last:
             one.attempt.cpu_seconds, one.attempt.memory_bytes = usage.cpu_seconds, usage.memory_bytes
             held = Attempt.objects.filter(pk=one.attempt.pk, lease=one.attempt.lease, state=Attempt.State.RUNNING)
             held.update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)

@@ -107,7 +107,7 @@ def test_the_content_hash_is_the_recipes_own_or_that_of_the_files():
     runs = [make_run(kind="sft") for _ in range(3)]
     hashes = [
         recorded(run, made_model(finished(run, **result), text)).output_model.content_hash
-        for run, text, result in zip(runs, ("a", "b", "c"), ({}, {}, {"content_hash": "f" * 64}), strict=True)
+        for run, text, result in zip(runs, ("a", "b", "c"), ({}, {}, {"hash": "f" * 64}), strict=True)
     ]
     assert len(set(hashes)) == 3 and hashes[2] == "f" * 64
 

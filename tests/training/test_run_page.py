@@ -117,6 +117,18 @@ def test_a_finished_run_leads_along_the_chain(client, project, researcher):
     assert "Look at the answers" not in text and "ended itself" not in text
 
 
+def test_a_reward_run_says_first_how_far_it_can_be_trusted(client, project, researcher):
+    held_out = {"pair_accuracy": {"value": 0.71, "lower": 0.66, "upper": 0.76, "n": 312}}
+    result = {"seconds": 3.0, "held_out": held_out, "verdict": "Right about 71% of 312 pairs.", "beats_chance": True}
+    run = make_run(project, kind="reward", state="succeeded", result=result)
+    text = page(client, run)
+    assert '<div class="message"><p>Right about 71% of 312 pairs.' in text
+    assert text.index("held out: pair accuracy") < text.index("seconds"), "figures with an interval come first"
+    reward_model = make_weights(kind="reward", card={"metrics": result})
+    ppo = make_run(project, kind="ppo", reward_model=reward_model)
+    assert "agrees with held-out judgements 71% [66, 76]" in page(client, ppo)
+
+
 def test_a_run_that_stopped_itself_says_so(client, project, researcher):
     stopped = {"code": "length_collapse", "step": 9, "message": "Answers are 4 tokens long where the parent's are 44."}
     run = make_run(project, state="succeeded", result={"stopped": stopped})
@@ -189,6 +201,19 @@ def test_the_form_queues_what_it_shows_and_twice_the_button_is_once(client, proj
     assert (run.kind, run.name, run.parent, run.dataset) == ("sample", "answers", parent, dataset)
     assert run.config["temperature"] == 0.7 and run.config["completions_per_prompt"] == 4
     assert run.created_by == researcher
+
+
+def test_a_run_can_be_queued_again_with_changes(client, project, researcher):
+    older = make_run(
+        project, kind="sample", dataset=make_dataset(project), seed=9, state="failed", config={"temperature": 0.3}
+    )
+    make_weights()
+    again = f"{reverse('new-run', args=[project.slug, 'sample'])}?like={older.pk}"
+    assert again in page(client, older)
+    form = client.get(again).context["form"]
+    assert (form["parent"].value(), form["dataset"].value()) == (older.parent_id, older.dataset_id)
+    assert (form["seed"].value(), form["config.temperature"].value()) == (9, 0.3)
+    assert form["name"].value() != older.name
 
 
 def test_the_form_shows_each_refusal_beside_its_field(client, project, researcher):

@@ -47,6 +47,7 @@ def test_a_run_is_carried_out_and_its_model_enters_the_arena():
     attempt = run.attempts.get()
     assert (attempt.state, attempt.exit_code, attempt.resumed_from_step) == ("succeeded", 0, None)
     assert attempt.handle and attempt.worker.startswith("test@")
+    assert attempt.cpu_seconds > 0 and attempt.memory_bytes > 1_000_000
 
 
 def test_receivers_hear_that_a_run_has_finished_and_cannot_disturb_it():
