@@ -184,11 +184,21 @@ def options(run: Run) -> list[Option]:
     ]
 
 
-def votes_behind(run: Run) -> list[Dataset]:
-    """The datasets of judgements that this run learns from: its own, or its reward model's."""
+def votes_behind(run: Run) -> list[tuple[Dataset, str]]:
+    """The datasets of judgements that this run learns from, its own or its reward model's, and how many they hold."""
     made_by = getattr(run.reward_model, "made_by", None) if run.reward_model else None
     candidates = [run.dataset, made_by.dataset if made_by else None]
-    return [d for d in candidates if d is not None and d.kind != Dataset.Kind.PROMPTS]
+    return [(d, _votes(d)) for d in candidates if d is not None and d.kind != Dataset.Kind.PROMPTS]
+
+
+def _votes(dataset: Dataset) -> str:
+    """`312 pairs, 540 ratings by 9 people`"""
+    counts = dataset.counts
+    named = (("comparisons", "pairs"), ("ratings", "ratings"), ("examples", "examples"))
+    held = [f"{counts[name]:,} {word}" for name, word in named if counts.get(name)]
+    judges = counts.get("judges")
+    who = "simulated judges" if dataset.judge == "simulation" else "people"
+    return ", ".join(held or [dataset.name]) + (f" by {judges} {who}" if curves.is_number(judges) else f" by {who}")
 
 
 def agreement(reward_model: LanguageModel | None) -> str:

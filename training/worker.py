@@ -7,6 +7,7 @@ launcher costs no lease. Knows no torch.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from importlib import import_module
 from types import ModuleType
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
 from training import announcements, outputs, preparation, supervision, workers
 from training.endings import SUCCEEDED, Ending, explain
@@ -28,6 +29,7 @@ from training.supervision import LeaseLost
 log = logging.getLogger("assay.worker")
 
 _AWAY = (OperationalError, InterfaceError)  # the database is locked, restarting or unreachable: wait for it
+_PATIENCE_SECONDS = 2.0
 
 
 @dataclass
@@ -61,7 +63,12 @@ class Worker:
         heart.start()
         try:
             while not self._ending.is_set():
-                is_idle = self._tick()
+                try:
+                    is_idle = self._tick()
+                except _AWAY as error:
+                    log.warning("The database does not answer; trying again: %s", error)
+                    self._ending.wait(_PATIENCE_SECONDS)
+                    continue
                 if once and is_idle:
                     return
                 self._ending.wait(self.tick_seconds)
@@ -72,23 +79,19 @@ class Worker:
             heart.join()
 
     def _tick(self) -> bool:
-        """One round. True when there is nothing to do. A database that is away for a while is waited for."""
+        """One round. True when there is nothing to do."""
         close_old_connections()
-        try:
-            supervision.release_lost(is_gone=workers.is_gone)
-            while len(self.supervised) < self.concurrency:
-                attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
-                if attempt is None:
-                    break
-                log.info("claimed %s", attempt)
-                self.supervised.append(Supervised(attempt, attempt.run))
-        except _AWAY as error:
-            log.warning("The database does not answer; trying again: %s", error)
-            return False
         taken = list(self.supervised)
-        for one in taken:
+        for one in taken:  # first, and without fail: a recipe whose lease is gone must end while the database is away
             self._follow_safely(one)
-        return not taken
+        supervision.release_lost(is_gone=workers.is_gone)
+        while len(self.supervised) < self.concurrency:
+            attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
+            if attempt is None:
+                break
+            log.info("claimed %s", attempt)
+            self.supervised.append(Supervised(attempt, attempt.run))
+        return not taken and not self.supervised
 
     def _follow_safely(self, one: Supervised) -> None:
         """Follow one run; whatever goes wrong ends this run and no other."""
@@ -161,6 +164,8 @@ class Worker:
         log.info("%s: %s %s", one.attempt, ending.state, ending.reason)
         announcements.announce(run.pk)
         self._drop(one)
+        if record is not None:
+            shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # the model stands; they may weigh gigabytes
 
     def _give_back(self, one: Supervised) -> None:
         """The worker ends: the recipe with it, and the run waits in the queue for the next worker."""
@@ -202,8 +207,10 @@ class Worker:
                         one.is_lost = True
                 except _AWAY as error:
                     log.warning("The lease of %s could not be renewed: %s", one.attempt, error)
-                # Cut off from the database: stop before somebody else may begin.
-                if time.monotonic() - one.renewed_at > settings.RUN_LEASE_SECONDS * 0.8:
+                # Cut off from the database: stop before somebody else may begin. With SQLite there is no cutting
+                # off, only waiting for a long write of another process, and nobody can claim meanwhile.
+                is_late = time.monotonic() - one.renewed_at > settings.RUN_LEASE_SECONDS * 0.8
+                if is_late and connection.vendor != "sqlite":
                     one.is_lost = True
         connections.close_all()  # this thread's own
 

@@ -123,10 +123,20 @@ def test_a_reward_run_says_first_how_far_it_can_be_trusted(client, project, rese
     run = make_run(project, kind="reward", state="succeeded", result=result)
     text = page(client, run)
     assert '<div class="message"><p>Right about 71% of 312 pairs.' in text
-    assert text.index("held out: pair accuracy") < text.index("seconds"), "figures with an interval come first"
+    assert text.index("held out: pair accuracy") < text.index("<dt>seconds</dt>"), "figures with an interval come first"
     reward_model = make_weights(kind="reward", card={"metrics": result})
     ppo = make_run(project, kind="ppo", reward_model=reward_model)
     assert "agrees with held-out judgements 71% [66, 76]" in page(client, ppo)
+
+
+def test_a_run_names_the_votes_behind_it_through_its_reward_model(client, project, researcher):
+    dataset = make_dataset(project, kind="preferences")
+    dataset.counts, dataset.judge = {"comparisons": 312, "ratings": 540, "judges": 9}, "person"
+    dataset.save()
+    reward_model = make_weights(kind="reward")
+    make_run(project, kind="reward", state="succeeded", dataset=dataset, output_model=reward_model)
+    text = page(client, make_run(project, kind="ppo", reward_model=reward_model))
+    assert f'<a href="{reverse("dataset", args=[dataset.pk])}">312 pairs, 540 ratings by 9 people</a>' in text
 
 
 def test_a_run_that_stopped_itself_says_so(client, project, researcher):
@@ -267,9 +277,10 @@ def test_metrics_come_as_json_after_a_sequence_number(client, project, researche
 class Socket(ApplicationCommunicator):
     """A page's websocket, without a server; channels.testing would need daphne."""
 
-    def __init__(self, run: Run, after: str = "") -> None:
+    def __init__(self, run: Run | None, query: str = "", path: str = "") -> None:
+        path = path or f"/ws/runs/{run.pk if run else 0}/"
         scope = {
-            "type": "websocket", "path": f"/ws/runs/{run.pk}/", "query_string": after.encode(), "headers": [],
+            "type": "websocket", "path": path, "query_string": query.encode(), "headers": [],
             "subprotocols": [], "user": AnonymousUser(),
         }  # fmt: skip
         super().__init__(URLRouter(websocket_urlpatterns), scope)
@@ -324,16 +335,28 @@ async def test_a_reconnected_page_sees_no_gap_and_no_repeat():
     run = await sync_to_async(make_run)()
     await sync_to_async(add_metrics)(run, {"score": 1.0}, {"score": 2.0}, {"score": 3.0})
     second = await run.metrics.aget(sequence=2)
-    socket = Socket(run, after=f"after=2.{second.pk}")
+    socket = Socket(run, query=f"after=2.{second.pk}")
     await socket.connect()
     message = await socket.receive()
     assert points_in(message) == [3] and "data-afresh" not in message
     await socket.disconnect()
-    stale = Socket(run, after="after=2.999999")
+    stale = Socket(run, query="after=2.999999")
     await stale.connect()
     message = await stale.receive()
     assert points_in(message) == [1, 2, 3] and "data-afresh" in message
     await stale.disconnect()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_list_is_live_too():
+    run = await sync_to_async(make_run)(name="one")
+    project = await sync_to_async(lambda: run.project)()
+    socket = Socket(None, path=f"/ws/p/{project.slug}/runs/", query="kind=fake&page=1")
+    await socket.connect()
+    assert "queued" in await socket.receive()
+    await sync_to_async(Run.objects.filter(pk=run.pk).update)(state="failed", reason="No weights.")
+    assert "No weights." in await socket.receive()
+    await socket.disconnect()
 
 
 @pytest.mark.django_db(transaction=True)
