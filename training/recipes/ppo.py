@@ -19,7 +19,6 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,99 +28,13 @@ from torch import Tensor
 from training.configs import PPOConfig
 from training.recipes import loading
 from training.recipes.entry import config_of, run_recipe
+from training.recipes.ppo_rollouts import PPO, Episodes, shuffled
 from training.recipes.ppo_state import Calibration, State, calibrate, load_checkpoint, save_checkpoint
-from training.recipes.scoring import Scorer, scorer_for
 from training.rl import advantages as adv
 from training.rl import guards
-from training.rl.decode import decoder_for
 from training.rl.kl import kl_per_token
 from training.rl.losses import policy_loss, value_loss
-from training.rl.policy import CannotCut, Policy
-from training.rl.rollout import Rollout, rollout_of
-from training.rl.sampler import Sampling, sample, sequence_seed
-from training.rl.value import ValueHead, state_features
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
-
-
-@dataclass(frozen=True)
-class Episodes:
-    """A scored rollout. scores (B,) raw; logprobs and the like (B, N); features (B, N, F); lower as Policy.lower gives it."""
-
-    rollout: Rollout
-    prompts: list[list[dict[str, str]]]
-    texts: list[str]
-    scores: Tensor
-    lower: Tensor
-    ref_logprobs: Tensor
-    features: Tensor
-
-
-class PPO:
-    """What the steps share: the models, the prompts, and the clock of each stage."""
-
-    def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig) -> None:
-        self.run, self.spec, self.config = run, spec, config
-        self.scorer: Scorer = scorer_for(spec, config.reward_function)
-        model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
-        self.device = next(model.parameters()).device
-        self.end_ids = loading.eos_token_ids(model, self.tokenizer)
-        self.messages = [row["messages"] for row in run.rows("prompts")]
-        if not self.messages:
-            raise RecipeFailure(
-                "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train side first."
-            )
-        longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
-        self.prompts = [loading.encode_prompt(self.tokenizer, m, longest) for m in self.messages]
-        try:
-            self.policy = Policy(
-                model, config.adapters, temperature=config.temperature, rank=config.lora_rank,
-                alpha=2.0 * config.lora_rank, seed=sequence_seed(spec.seed, "adapters"),
-            )  # fmt: skip
-        except CannotCut as error:
-            raise RecipeFailure(
-                "cannot_share_trunk", f"adapters is top, but {error}.", "Set adapters to lora."
-            ) from error
-        self.decoder = decoder_for(model)
-        self.value_layer = self.policy.cut or round(self.policy.depth * 2 / 3)
-        self.value = ValueHead(2 * model.config.hidden_size).to(self.device)
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def collect(self, indices: list[int], seeds: list[int]) -> Episodes:
-        """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them."""
-        prompts, messages = [self.prompts[i] for i in indices], [self.messages[i] for i in indices]
-        with self.stage("sampling"):
-            self.decoder.refresh(self.policy.trained_from)
-            completions = sample(
-                self.decoder, prompts, seeds, Sampling(self.config.max_new_tokens, self.config.temperature),
-                end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
-            )  # fmt: skip
-            rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
-        with self.stage("scoring"), torch.no_grad():
-            words = [row[:n] for row, n in zip(rollout.tokens.tolist(), rollout.lengths.tolist(), strict=True)]
-            texts = self.tokenizer.batch_decode(words, skip_special_tokens=True)
-            keep = self.scorer.layers | {self.value_layer}
-            lower, below = self.policy.lower(rollout, keep)
-            ref_logprobs, above = self.policy.reference_logprobs(lower, rollout, keep)
-            hidden = below | above
-            scores = self.scorer(messages, texts, hidden, rollout)
-            features = state_features(hidden[self.value_layer], rollout)
-        return Episodes(rollout, messages, texts, scores, lower, ref_logprobs, features)
-
-    def prompt_order(self, step: int) -> list[int]:
-        """The prompts of a step: the list is shuffled anew for each pass over it."""
-        B, n = self.config.batch_size, len(self.prompts)
-        places = range(step * B, (step + 1) * B)
-        shuffles = {epoch: _shuffle(n, self.spec.seed, "prompts", epoch) for epoch in {p // n for p in places}}
-        return [shuffles[place // n][place % n] for place in places]
-
-    def seeds(self, *name: int | str, count: int) -> list[int]:
-        return [sequence_seed(self.spec.seed, *name, i) for i in range(count)]
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
@@ -233,21 +146,24 @@ def update(
         )
     mean = {name: sum(t[name] for t in taken) / len(taken) for name in first}
     return figures | {
-        "ratio_first_mean": first["ratio_mean"], "ratio_first_max": first["ratio_max"], "approx_kl": taken[-1]["approx_kl"],
-        "clip_frac": mean["clip_frac"], "policy_loss": mean["policy_loss"], "value_loss": mean["value_loss"],
-        "grad_norm": mean["grad_norm"], "updates": float(sum(t["moved"] for t in taken)), "lr": config.learning_rate * rate,
-    }  # fmt: skip
+        "ratio_first_mean": first["ratio_mean"],
+        "ratio_first_max": first["ratio_max"],
+        "approx_kl": taken[-1]["approx_kl"],
+        **{name: mean[name] for name in ("clip_frac", "policy_loss", "value_loss", "grad_norm")},
+        "updates": float(sum(t["moved"] for t in taken)),
+        "lr": config.learning_rate * rate,
+    }
 
 
 def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
     for epoch in range(ppo.config.epochs):
-        order = torch.tensor(_shuffle(ppo.config.batch_size, ppo.spec.seed, "minibatches", step, epoch))
+        order = torch.tensor(shuffled(ppo.config.batch_size, ppo.spec.seed, "minibatches", step, epoch))
         yield from order.tensor_split(ppo.config.minibatches)
 
 
 def _minibatch(
-    ppo: PPO, optimiser: torch.optim.Optimizer, episodes: Episodes, measured: Measured, advantages: Tensor, returns: Tensor,
-    rows: Tensor,
+    ppo: PPO, optimiser: torch.optim.Optimizer, episodes: Episodes, measured: Measured, advantages: Tensor,
+    returns: Tensor, rows: Tensor,
 ) -> tuple[dict[str, float], bool]:  # fmt: skip
     """One optimiser step, or none when the policy has already moved far enough on this batch."""
     config, rows = ppo.config, rows.to(ppo.device)
@@ -275,7 +191,8 @@ def _minibatch(
         optimiser.step()
     return {
         "ratio_mean": policy.ratio_mean, "ratio_max": policy.ratio_max, "approx_kl": policy.approx_kl,
-        "clip_frac": policy.clip_frac, "policy_loss": float(policy.loss.detach()), "value_loss": float(value.detach()), "grad_norm": norm,
+        "clip_frac": policy.clip_frac, "policy_loss": float(policy.loss.detach()), "value_loss": float(value.detach()),
+        "grad_norm": norm,
         "moved": float(moved),
     }, moved  # fmt: skip
 
@@ -294,11 +211,6 @@ def _bounds(config: PPOConfig) -> guards.Bounds:
     return guards.Bounds(
         config.stop_kl or None, config.min_length_ratio, config.max_length_ratio, config.min_distinct_ratio
     )
-
-
-def _shuffle(n: int, *name: int | str) -> list[int]:
-    generator = torch.Generator().manual_seed(sequence_seed(int(name[0]), *name[1:]))
-    return torch.randperm(n, generator=generator).tolist()
 
 
 def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None:
@@ -332,8 +244,8 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, drift: guards
     if stopped is not None:
         state.restore_kept(ppo)
         stopped["message"] = (
-            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {drift.message}. The model is that of step "
-            f"{state.kept_step}, the last within bounds."
+            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {drift.message}. The model is that "
+            f"of step {state.kept_step}, the last within bounds."
         )
         if state.kept_step == 0:
             stopped["message"] += " That is the parent itself: lower learning_rate, or look at what the score rewards."
@@ -347,9 +259,9 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, drift: guards
             "step": state.kept_step,
             "parent": state.calibration.figures(),
             "final": state.kept_figures,
-            "how_to_read": "Scores are scaled so that the parent's completions have mean 0 and deviation 1; kl is in nats per "
-            "completion, length_mean in tokens, distinct the share of different answers in a batch. `final` was measured on "
-            "a fresh batch sampled from the saved model; the score is the one trained against, so judge by votes.",
+            "how_to_read": "Scores are scaled so that the parent's completions have mean 0 and deviation 1; kl is in "
+            "nats per completion, length_mean in tokens, distinct the share of different answers in a batch. `final` "
+            "was measured on a fresh batch from the saved model. The score is what was trained on: judge by votes.",
         }
     )
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from training.configs import PPOConfig
+from training.recipes.ppo_rollouts import PPO, Episodes
 from training.rl import guards
 from training.rl.kl import KLController
 from training.rl.rollout import Rollout
 from training.run_directory import RecipeFailure
-
-if TYPE_CHECKING:
-    from training.recipes.ppo import PPO, Episodes
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,8 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
     if deviation < 1e-6:
         raise RecipeFailure(
             "constant_score",
-            f"The score gives all {len(scores)} of the parent's completions the same, {float(scores[0]):.3g}: nothing can be learnt.",
+            f"The score gives all {len(scores)} of the parent's completions the same, {float(scores[0]):.3g}: "
+            "nothing can be learnt.",
             "Choose a reward that tells answers apart, or a taste that some of the parent's answers already fit.",
         )
     centred = lengths - lengths.mean()

@@ -1,6 +1,6 @@
 """Completions in bulk: `python -m training.recipes.sample RUN_DIR`.
 
-Samples `completions_per_prompt` completions for each row of data/prompts.jsonl from the parent model and appends them to
+Samples `completions_per_prompt` completions of each row of data/prompts.jsonl from the parent and appends them to
 completions.jsonl. The work is cut into the same batches whenever it runs, and each completion has a seed made of the
 run's seed, its prompt's id and its index: killed and resumed, it writes what it would have written, and
 samples nothing again but the batch that was under way.
@@ -70,7 +70,7 @@ def _tasks(run: RunDirectory, spec: RunSpec, config: SampleConfig, model: Any, t
     if room < 1:
         raise RecipeFailure(
             "too_long",
-            f"The model reads {model.config.max_position_embeddings} tokens: {config.max_new_tokens} new ones leave no room.",
+            f"The model reads {room + config.max_new_tokens} tokens; {config.max_new_tokens} new ones leave no room.",
             "Lower max_new_tokens.",
         )
     encoded = {row["id"]: tuple(loading.encode_prompt(tokenizer, row["messages"], room)) for row in prompts}
@@ -111,8 +111,8 @@ def _result(run: RunDirectory, before: int, seconds: float) -> dict[str, Any]:
         "distinct": len({row["text"] for row in rows}) / len(rows),
         "completions_per_second": len(new) / seconds if new else None,
         "seconds": seconds,
-        "how_to_read": "tokens_mean counts the end token; stopped_share are the completions that ended by themselves before "
-        "max_new_tokens; distinct is the share of different texts.",
+        "how_to_read": "tokens_mean counts the end token; stopped_share are the completions that ended by themselves "
+        "before max_new_tokens; distinct is the share of different texts.",
     }
 
 

@@ -1,5 +1,5 @@
-"""Where PPO's scores come from: a reward model that rides on the reference's forward, one with a forward of its own, or a
-Python function named in the config.
+"""Where PPO's scores come from: a reward model that rides on the reference's forward, one with a forward of its own, or
+a Python function named in the config.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Scorer:
         if len(values) != len(texts) or not torch.isfinite(values).all():
             raise RecipeFailure(
                 "bad_scores",
-                f"{self.describe} gave {len(values)} scores for {len(texts)} completions, some of them perhaps no numbers.",
-                "A score must be one finite number for each completion: correct the function, or train the reward model again.",
+                f"{self.describe} gave {len(values)} scores for {len(texts)} completions, not all of them numbers.",
+                "Each completion needs one finite number: correct the function, or train the reward model again.",
             )
         return values
 

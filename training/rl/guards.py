@@ -64,12 +64,13 @@ def drift(now: Behaviour, parent: Behaviour, bounds: Bounds) -> Drift:
         ),
         *(
             Drift(
-                (1 - share / max(base, 1e-9)) / (1 - bounds.distinct), "answers_alike",
+                (1 - share / base) / (1 - bounds.distinct), "answers_alike",
                 f"{share:.0%} of the {what} differ from each other, where {base:.0%} of the parent's do",
             )
             for what, share, base in (
                 ("answers", now.distinct, parent.distinct), ("word pairs", now.distinct_2, parent.distinct_2)
             )
+            if base > 0  # a parent that answers in single words has no pairs to compare
         ),
     ]  # fmt: skip
     if bounds.kl is not None:

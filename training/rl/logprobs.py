@@ -1,7 +1,7 @@
 """Log-probabilities of tokens without a B x T x V array of logits.
 
-The logits of a batch of 32 x 64 tokens over 49,152 words take 400 MB in float32, written and read several times. Here they
-live for a few rows at a time, and what is kept for the backward pass is d logprob / d hidden, (N, H).
+The logits of a batch of 32 x 64 tokens over 49,152 words take 400 MB in float32, written and read several times. Here
+they live for a few rows at a time, and what is kept for the backward pass is d logprob / d hidden, (N, H).
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ class ValueHead(nn.Module):
         x = (features - self.mean) * self.scale
         held = torch.arange(len(scores), device=scores.device) % 4 == 0
         spread = mask * scores[:, None]
-        fits = {r: _unexplained(_ridge(x[~held][mask[~held]], spread[~held][mask[~held]], r), x, spread, mask & held[:, None])
-                for r in RIDGES}  # fmt: skip
+        seen, unseen = mask & ~held[:, None], mask & held[:, None]
+        fits = {r: _unexplained(_ridge(x[seen], spread[seen], r), x, spread, unseen) for r in RIDGES}
         best = min(fits, key=lambda ridge: fits[ridge])
         if fits[best] >= 1:  # says nothing on episodes it has not seen: start from the mean
             self.linear.bias.fill_(float(spread[mask].mean()))

@@ -47,7 +47,9 @@ def test_draws_follow_the_probabilities():
     assert_close(shares, torch.tensor([0.6, 0.3, 0.1]), atol=0.03, rtol=0)
 
 
-@pytest.mark.parametrize("config", [{}, {"attention_bias": True}, {"num_key_value_heads": 4}, {"tie_word_embeddings": True}])
+@pytest.mark.parametrize(
+    "config", [{}, {"attention_bias": True}, {"num_key_value_heads": 4}, {"tie_word_embeddings": True}]
+)
 def test_the_fast_decoder_gives_the_models_own_logits(config):
     model = llama(**config)
     ids, mask = left_pad(PROMPTS, 0)
@@ -64,7 +66,9 @@ def test_greedy_completions_are_those_of_generate():
     model = llama(seed=3)
     ids, mask = left_pad(PROMPTS, 0)
     ours = _sample(decoder_for(model), sampling=Sampling(12, temperature=0))
-    theirs = model.generate(ids, attention_mask=mask, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=1)
+    theirs = model.generate(
+        ids, attention_mask=mask, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=1
+    )
     assert_close(ours.tokens[:, : theirs.shape[1] - 5], theirs[:, 5:])
 
 

@@ -1,0 +1,235 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests import tiny_model
+from training import configs
+from training.recipes import entry, ppo
+from training.rl.policy import Policy
+from training.run_directory import RunDirectory, RunSpec, read_lines
+
+PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {word}"}]} for i, word in enumerate("abcdef")]
+CONFIG = {
+    "reward_function": "tests.training.test_recipe_ppo.share_of_vowels", "steps": 3, "batch_size": 4,
+    "max_new_tokens": 10, "calibration_episodes": 8, "learning_rate": 1e-3, "sample_prompts": 2, "samples_every": 2,
+    "stop_kl": 0.0, "min_distinct_ratio": 0.0,
+}  # fmt: skip
+
+
+def share_of_vowels(prompts: list[list[dict]], completions: list[str]) -> list[float]:
+    assert prompts[0][0]["content"].startswith("say ")
+    return [sum(c in "aeiou" for c in text.lower()) / max(1, len(text)) for text in completions]
+
+
+def shortness(prompts: list[list[dict]], completions: list[str]) -> list[float]:
+    return [-float(len(text)) for text in completions]
+
+
+def sameness(prompts: list[list[dict]], completions: list[str]) -> list[float]:
+    return [1.0] * len(completions)
+
+
+def no_number(prompts: list[list[dict]], completions: list[str]) -> list[float]:
+    return [float("nan")] * len(completions)
+
+
+def slowly(prompts: list[list[dict]], completions: list[str]) -> list[float]:
+    time.sleep(60)
+    return share_of_vowels(prompts, completions)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.make(tmp_path_factory.mktemp("ppo") / "model")
+
+
+@pytest.fixture(scope="module")
+def model_that_ends(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with an end token that is drawn now and then."""
+    folder = tiny_model.make(tmp_path_factory.mktemp("ppo-ends") / "model")
+    weights = load_file(folder / "model.safetensors")
+    end = json.loads((folder / "config.json").read_text())["eos_token_id"]
+    weights["lm_head.weight"][end] = 0.5 * (weights["lm_head.weight"][5] + weights["lm_head.weight"][6])
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def _run(path: Path, model: Path, prompts=PROMPTS, **config: object) -> RunDirectory:
+    run = RunDirectory(path)
+    run.create(RunSpec("ppo", {**CONFIG, **config}, seed=3, parent=str(model)), {"prompts": iter(prompts)})
+    return run
+
+
+def _metrics(run: RunDirectory) -> list[dict]:
+    return [{"step": row["step"], **row["values"]} for row in read_lines(run.path / "metrics.jsonl")]
+
+
+def _weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    return load_file(run.model / "model.safetensors")
+
+
+def _function(name: str) -> str:
+    return f"tests.training.test_recipe_ppo.{name}"
+
+
+@pytest.mark.parametrize("adapters", ["top", "lora", "full"])
+def test_a_run_trains_from_parent_to_model(tmp_path: Path, model: Path, adapters: str):
+    run = _run(tmp_path, model, adapters=adapters, max_approx_kl=0.0)
+    assert entry.attempt(ppo.main, run) == 0, run.failure()
+    metrics = _metrics(run)
+    assert [m["step"] for m in metrics] == [0, 1, 2, 3]
+    assert metrics[0]["kl"] == pytest.approx(0, abs=1e-3) and metrics[-1]["kl_k3"] > 0
+    assert all(m["ratio_first_mean"] == pytest.approx(1, abs=1e-2) for m in metrics[:-1])
+    assert all(m["updates"] == 8 for m in metrics[:-1])  # 4 epochs x 2 minibatches
+    assert {s["step"] for s in read_lines(run.path / "samples.jsonl")} == {0, 2, 3}
+    before, after = load_file(model / "model.safetensors"), _weights(run)
+    assert before.keys() == after.keys()
+    changed = {name for name in after if not torch.equal(before[name].to(torch.bfloat16), after[name])}
+    assert any("layers.2." in name for name in changed)
+    assert (adapters == "top") == (not any("layers.0." in name for name in changed))
+    assert run.result()["stopped"] is None and run.result()["step"] == 3
+
+
+def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Path):
+    run = _run(
+        tmp_path, model, steps=12, batch_size=16, adapters="lora", learning_rate=5e-3, kl_coef=0.0, kl_target=0.0
+    )
+    assert entry.attempt(ppo.main, run) == 0, run.failure()
+    scores = [m["raw_score_mean"] for m in _metrics(run)]
+    assert sum(scores[-3:]) > 1.3 * sum(scores[:3])
+
+
+@pytest.mark.parametrize("adapters", ["top", "full"])
+def test_killed_and_resumed_it_ends_with_the_same_weights_bit_by_bit(tmp_path: Path, model: Path, adapters: str):
+    whole = _run(tmp_path / "whole", model, adapters=adapters)
+    cut = _run(tmp_path / "cut", model, adapters=adapters)
+    assert entry.attempt(ppo.main, whole) == 0
+    for die_at in ("calibrate", 1, 2):
+        with pytest.MonkeyPatch.context() as patch:
+            _die(patch, die_at)
+            with pytest.raises(KeyboardInterrupt):
+                entry.attempt(ppo.main, cut)
+    assert entry.attempt(ppo.main, cut) == 0
+    a, b = _weights(whole), _weights(cut)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    timeless = [{k: v for k, v in m.items() if "second" not in k and "memory" not in k} for m in _metrics(whole)]
+    assert timeless == [{k: v for k, v in m.items() if "second" not in k and "memory" not in k} for m in _metrics(cut)]
+    assert whole.result() == cut.result()
+    samples = [[s["completion"] for s in read_lines(r.path / "samples.jsonl")] for r in (whole, cut)]
+    assert samples[0] == samples[1]
+
+
+def _die(patch: pytest.MonkeyPatch, at: int | str) -> None:
+    """Kill the recipe in mid-step: after its update and its log line, before the checkpoint."""
+    if at == "calibrate":
+        patch.setattr(ppo, "calibrate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        return
+    original = ppo._log
+
+    def log(trainer: object, step: int, *rest: object) -> None:
+        original(trainer, step, *rest)
+        if step == at:
+            raise KeyboardInterrupt
+
+    patch.setattr(ppo, "_log", log)
+
+
+def test_a_policy_that_runs_from_its_parent_is_stopped_and_the_last_good_one_kept(tmp_path: Path, model: Path):
+    run = _run(
+        tmp_path, model, steps=20, learning_rate=2e-2, stop_kl=1.0, kl_coef=0.0, kl_target=0.0, max_approx_kl=0.0
+    )
+    assert entry.attempt(ppo.main, run) == 0, run.failure()
+    result, metrics = run.result(), _metrics(run)
+    assert result["stopped"]["code"] == "kl_limit" and "nats" in result["stopped"]["message"]
+    assert metrics[-1]["drift"] > 1 and all(m["drift"] <= 1 for m in metrics[:-1])
+    assert result["step"] == metrics[-1]["step"] - 1 < 20
+    assert result["final"]["kl"] == metrics[-2]["kl"]
+
+
+def test_answers_that_grow_short_are_stopped(tmp_path: Path, model_that_ends: Path):
+    run = _run(
+        tmp_path, model_that_ends, steps=40, batch_size=16, adapters="lora", learning_rate=1e-2, max_approx_kl=0.0,
+        kl_coef=0.0, kl_target=0.0, reward_function=_function("shortness"), max_new_tokens=24, calibration_episodes=32,
+        min_length_ratio=0.7,
+    )  # fmt: skip
+    assert entry.attempt(ppo.main, run) == 0, run.failure()
+    assert run.result()["stopped"]["code"] == "length_collapse"
+    parent, final = run.result()["parent"], run.result()["final"]
+    assert final["length_mean"] >= 0.7 * parent["length_mean"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"prompts": []}, "no_prompts"),
+        ({"model": Path("nowhere")}, "model_missing"),
+        ({"reward_function": ""}, "no_reward"),
+        ({"reward_function": "no.such.function"}, "no_reward_function"),
+        ({"reward_function": _function("sameness")}, "constant_score"),
+        ({"reward_function": _function("no_number")}, "bad_scores"),
+        ({"learning_rate": 1.0, "max_approx_kl": 0.0, "max_grad_norm": 1e6, "steps": 30, "min_distinct_ratio": 0.0,
+          "min_length_ratio": 0.0}, "not_finite"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_fails_in_words(tmp_path: Path, model: Path, change: dict, code: str, monkeypatch):
+    if code == "not_finite":
+        original = ppo.policy_loss
+        monkeypatch.setattr(
+            ppo, "policy_loss", lambda *a: dataclasses.replace(found := original(*a), loss=found.loss * float("nan"))
+        )
+    run = _run(tmp_path, **{"model": model, **change})
+    assert entry.attempt(ppo.main, run) == 1
+    failure = run.failure()
+    assert failure["code"] == code, failure
+    assert failure["remedy"] and run.result() is None
+
+
+def test_a_forward_that_differs_from_itself_is_noticed(tmp_path: Path, model: Path, monkeypatch):
+    original, calls = Policy.logprobs, []
+
+    def shifted(self: Policy, lower: torch.Tensor, rollout: object) -> tuple[torch.Tensor, torch.Tensor]:
+        logprobs, entropies = original(self, lower, rollout)
+        calls.append(1)
+        return logprobs + 0.3 * (len(calls) % 2), entropies
+
+    monkeypatch.setattr(Policy, "logprobs", shifted)
+    run = _run(tmp_path, model)
+    assert entry.attempt(ppo.main, run) == 1
+    assert run.failure()["code"] == "ratio_not_one"
+
+
+def test_a_term_signal_ends_it_at_once(tmp_path: Path, model: Path):
+    run = _run(tmp_path, model, reward_function=_function("slowly"))
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.recipes.ppo", str(run.path)], env=environment, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while (run.current_progress() or {}).get("phase") != "measuring the parent" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == -signal.SIGTERM
+    assert time.monotonic() - started < 3
+
+
+def test_a_minibatch_must_hold_an_episode():
+    with pytest.raises(configs.ConfigError, match="minibatches"):
+        configs.parse("ppo", {"batch_size": 2, "minibatches": 3})
+
+
+def test_the_config_in_the_run_directory_is_all_it_needs(tmp_path: Path, model: Path):
+    run = _run(tmp_path, model, steps=1)
+    assert json.loads((run.path / "config.json").read_text())["kind"] == "ppo"
+    assert entry.attempt(ppo.main, run) == 0
+    assert entry.attempt(ppo.main, run) == 0  # ended well already: left as it is
+    assert len(_metrics(run)) == 2

@@ -1,0 +1,108 @@
+"""PPO's models, and the collecting of scored rollouts with them (stages 1 and 2 of `training.recipes.ppo`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.configs import PPOConfig
+from training.recipes import loading
+from training.recipes.scoring import Messages, Scorer, scorer_for
+from training.rl.decode import decoder_for
+from training.rl.policy import CannotCut, Policy
+from training.rl.rollout import Rollout, rollout_of
+from training.rl.sampler import Sampling, sample, sequence_seed
+from training.rl.value import ValueHead, state_features
+from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """A scored rollout: scores (B,) raw, ref_logprobs (B, N), features (B, N, F), lower as Policy.lower gives it."""
+
+    rollout: Rollout
+    prompts: list[Messages]
+    texts: list[str]
+    scores: Tensor
+    lower: Tensor
+    ref_logprobs: Tensor
+    features: Tensor
+
+
+class PPO:
+    """What the steps share: the models, the prompts, and the clock of each stage."""
+
+    def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig) -> None:
+        self.run, self.spec, self.config = run, spec, config
+        self.scorer: Scorer = scorer_for(spec, config.reward_function)
+        model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
+        self.device = next(model.parameters()).device
+        self.end_ids = loading.eos_token_ids(model, self.tokenizer)
+        self.messages = [row["messages"] for row in run.rows("prompts")]
+        if not self.messages:
+            raise RecipeFailure(
+                "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train side first."
+            )
+        longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
+        self.prompts = [loading.encode_prompt(self.tokenizer, m, longest) for m in self.messages]
+        try:
+            self.policy = Policy(
+                model, config.adapters, temperature=config.temperature, rank=config.lora_rank,
+                alpha=2.0 * config.lora_rank, seed=sequence_seed(spec.seed, "adapters"),
+            )  # fmt: skip
+        except CannotCut as error:
+            raise RecipeFailure(
+                "cannot_share_trunk", f"adapters is top, but {error}.", "Set adapters to lora."
+            ) from error
+        self.decoder = decoder_for(model)
+        self.value_layer = self.policy.cut or round(self.policy.depth * 2 / 3)
+        self.value = ValueHead(2 * model.config.hidden_size).to(self.device)
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def collect(self, indices: list[int], seeds: list[int]) -> Episodes:
+        """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them."""
+        prompts, messages = [self.prompts[i] for i in indices], [self.messages[i] for i in indices]
+        with self.stage("sampling"):
+            self.decoder.refresh(self.policy.trained_from)
+            completions = sample(
+                self.decoder, prompts, seeds, Sampling(self.config.max_new_tokens, self.config.temperature),
+                end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
+            )  # fmt: skip
+            rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
+        with self.stage("scoring"), torch.no_grad():
+            words = [row[:n] for row, n in zip(rollout.tokens.tolist(), rollout.lengths.tolist(), strict=True)]
+            texts = self.tokenizer.batch_decode(words, skip_special_tokens=True)
+            keep = self.scorer.layers | {self.value_layer}
+            lower, below = self.policy.lower(rollout, keep)
+            ref_logprobs, above = self.policy.reference_logprobs(lower, rollout, keep)
+            hidden = below | above
+            scores = self.scorer(messages, texts, hidden, rollout)
+            features = state_features(hidden[self.value_layer], rollout)
+        return Episodes(rollout, messages, texts, scores, lower, ref_logprobs, features)
+
+    def prompt_order(self, step: int) -> list[int]:
+        """The prompts of a step: the list is shuffled anew for each pass over it."""
+        B, n = self.config.batch_size, len(self.prompts)
+        places = range(step * B, (step + 1) * B)
+        shuffles = {epoch: shuffled(n, self.spec.seed, "prompts", epoch) for epoch in {p // n for p in places}}
+        return [shuffles[place // n][place % n] for place in places]
+
+    def seeds(self, *name: int | str, count: int) -> list[int]:
+        return [sequence_seed(self.spec.seed, *name, i) for i in range(count)]
+
+
+def shuffled(n: int, *name: int | str) -> list[int]:
+    """0 to n - 1 in the order that these words draw; the first of them is the run's seed."""
+    generator = torch.Generator().manual_seed(sequence_seed(int(name[0]), *name[1:]))
+    return torch.randperm(n, generator=generator).tolist()
