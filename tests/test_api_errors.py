@@ -9,7 +9,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
 from tests.api_client import Program, errors, program
-from tests.factories import PASSWORD, make_project, make_user
+from tests.factories import PASSWORD, make_pair, make_project, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -103,3 +103,84 @@ def test_the_schema_is_valid_and_free_of_warnings():
 def test_the_docs_page_opens_without_an_account(client):
     assert client.get("/api/docs/").status_code == 200
     assert client.get("/api/schema/").status_code == 200
+
+
+ODD = [
+    None,
+    0,
+    -1,
+    1.5,
+    10**30,
+    True,
+    "",
+    " ",
+    "x",
+    "model_a",
+    "a\x00b",
+    "x" * 300,
+    "ü" * 50,
+    [],
+    [1],
+    [[]],
+    {},
+    {"a": 1},
+]
+
+
+def _fields(schema: dict, operation: dict) -> list[str]:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    name = (content.get("items") or content).get("$ref", "").rpartition("/")[2]
+    return list(schema["components"]["schemas"].get(name, {}).get("properties", {}))
+
+
+def _good(project) -> dict:
+    """Right values for the fields that stand in the way of the others."""
+    a, b = make_pair(project)
+    return {
+        "project": project.slug,
+        "prompt": a.prompt_id,
+        "completion": a.pk,
+        "completion_a": a.pk,
+        "completion_b": b.pk,
+        "kind": "preferences",
+        "name": "name",
+        "text": "text",
+        "parent": a.model_id,
+        "model": a.model_id,
+        "winner": "tie",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["manager", "annotator"])
+def test_no_odd_body_and_no_odd_address_makes_the_api_fail(role):
+    """Every operation of the schema, each of its fields, with values that nobody expects there."""
+    project = make_project()
+    client = program(project, role, is_staff=role == "manager")
+    good = _good(project)
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    tried = 0
+    for path, operations in schema["paths"].items():
+        address = path.removeprefix("/api/v1/").replace("{slug}", project.slug)
+        addresses = [address.replace("{id}", pk).replace("{token}", pk) for pk in ("1", "x", "0", "9" * 30, "%00")]
+        for method, operation in operations.items():
+            if method == "get":
+                query = {p["name"]: "a\x00b" for p in operation.get("parameters", []) if p["in"] == "query"}
+                for one in addresses:
+                    tried += _checked(client.get(one)) + _checked(client.get(one, **query))
+            elif method == "post" and "battles/" not in path:
+                fields = _fields(schema, operation)
+                body = {name: good[name] for name in fields if name in good}
+                bodies = [*ODD, *({**body, name: value} for name in fields for value in ODD)]
+                takes_lists = path.count("/") == 4  # /api/v1/prompts/ and the like
+                for one in bodies:
+                    tried += _checked(client.post(addresses[0], one))
+                    tried += _checked(client.post(addresses[0], [one])) if takes_lists else 0
+    assert tried > 1000
+
+
+def _checked(response) -> int:
+    if response.status_code >= 400:
+        assert response.status_code < 500
+        errors(response, response.status_code)
+    return 1
