@@ -49,7 +49,12 @@ class Assignment(models.Model):
                 name="a_comparison_has_two_completions",
             ),
         ]
-        indexes = [models.Index(fields=["project", "item", "state"]), models.Index(fields=["user", "state"])]
+        indexes = [
+            models.Index(fields=["project", "item", "state"]),
+            models.Index(fields=["user", "state"]),
+            # What has been judged of each prompt is counted each time an item is handed out: from the index alone.
+            models.Index(fields=["project", "kind", "state", "prompt", "user"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.item} for {self.user}"
