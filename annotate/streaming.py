@@ -27,5 +27,5 @@ def _joined(lines: Iterator[str]) -> Iterator[str]:
 
 async def _asynchronously(lines: Iterator[str]) -> AsyncIterator[str]:
     parts = _joined(lines)
-    while (part := await sync_to_async(next)(parts, None)) is not None:
+    while (part := await sync_to_async(lambda: next(parts, None))()) is not None:
         yield part

@@ -126,7 +126,10 @@ class Runs(GenericViewSet):
 
 def queue(request: Request, fields: dict[str, Any]) -> Run:
     """The run that these checked fields ask for; ids and the slug become rows."""
-    rows = {"parent": LanguageModel.objects.all(), "reward_model": LanguageModel.objects.all()}
+    rows: dict[str, QuerySet[Any]] = {
+        "parent": LanguageModel.objects.all(),
+        "reward_model": LanguageModel.objects.all(),
+    }
     rows["dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
     for name, found in rows.items():
         if fields.get(name) is not None:

@@ -17,7 +17,7 @@ from annotate.errors import Refused
 from annotate.frozen_rows import Row
 from annotate.models import Comparison, Completion, Dataset, Demonstration, Judge, Project, Prompt, Rating, Status
 
-FEEDBACK = {"ratings": Rating, "comparisons": Comparison, "demonstrations": Demonstration}
+FEEDBACK: dict[str, type[Any]] = {"ratings": Rating, "comparisons": Comparison, "demonstrations": Demonstration}
 _CHUNK = 500
 
 
@@ -96,7 +96,7 @@ def _is_list_of(value: Any, kind: type) -> bool:
     return value is None or (isinstance(value, list) and all(type(item) is kind for item in value))
 
 
-def _rows(project: Project, side: str, judge: str, plural: str, options: Options) -> QuerySet:
+def _rows(project: Project, side: str, judge: str, plural: str, options: Options) -> QuerySet[Any]:
     """The counted feedback of one table; rows asked for by id must all belong."""
     rows = FEEDBACK[plural].objects.filter(project=project)
     ids = getattr(options, plural)

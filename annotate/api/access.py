@@ -52,7 +52,8 @@ def find(rows: QuerySet[M], pk: Any, field: str) -> M:
 
 def find_all(rows: QuerySet[M], ids: set[int]) -> dict[int, M]:
     """Those of the ids that the asker may see, a few hundred to a query."""
-    ordered, found = sorted(ids), {}
+    ordered = sorted(ids)
+    found: dict[int, M] = {}
     for start in range(0, len(ordered), 500):
         found |= rows.in_bulk(ordered[start : start + 500])
     return found

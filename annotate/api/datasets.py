@@ -59,7 +59,7 @@ class DatasetOut(serializers.ModelSerializer):
         fields = ("id", "project", "name", "kind", "side", "judge", "content_hash", "counts", "runs", "created_at")
 
     def get_runs(self, dataset: Dataset) -> list[int]:
-        return [run.pk for run in dataset.runs.all()]  # type: ignore[attr-defined] - training.Run points here
+        return [run.pk for run in dataset.runs.all()]  # type: ignore[attr-defined]
 
 
 class CountsOut(serializers.Serializer):

@@ -69,7 +69,7 @@ class _Feedback(GenericViewSet):
         return self.get_paginated_response(self.out(list(self.paginate_queryset(found))))
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self.out(find(self.get_queryset(), pk, self.table._meta.model_name)))
+        return Response(self.out(find(self.get_queryset(), pk, self.table.__name__.lower())))
 
     def create(self, request: Request) -> Response:
         given, is_list = read_one_or_many(self.form, request.data)
@@ -85,7 +85,7 @@ class _Feedback(GenericViewSet):
     @extend_schema(request=NewStatus, description="A manager holds, excludes or counts a row; it is never edited.")
     @action(detail=True, methods=["post"], url_path="status")
     def change_status(self, request: Request, pk: str) -> Response:
-        row = find(self.get_queryset(), pk, self.table._meta.model_name)
+        row = find(self.get_queryset(), pk, self.table.__name__.lower())
         if not can(request.user, "manage", row.project):
             raise Refused(403, authorization=f"Only managers of {row.project} change what counts; ask one.")
         given = NewStatus(data=request.data)

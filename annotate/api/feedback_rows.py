@@ -184,7 +184,9 @@ def _among(found: dict[int, Any], row: Given, field: str) -> Any:
 
 
 def _each(given: Sequence[Given], check: Callable[[Given], Given]) -> list[Given]:
-    checked, errors, status = [], {}, 400
+    checked: list[Given] = []
+    errors: dict[str, str] = {}
+    status = 400
     for index, row in enumerate(given):
         try:
             checked.append(check(row))

@@ -75,8 +75,8 @@ def _work_and_keep(who: str, key: str, asked: str, work: Callable[[], Response])
             first.save(update_fields=["status", "body"])
             return response
     except IntegrityError:
-        if first := FirstAnswer.objects.filter(who=who, key=key).first():
-            return _again(first, asked)
+        if twin := FirstAnswer.objects.filter(who=who, key=key).first():
+            return _again(twin, asked)
         raise
 
 

@@ -17,7 +17,7 @@ from annotate.actions.datasets import freeze
 from annotate.actions.exports import export, formats_of
 from annotate.actions.selections import Selection, select
 from annotate.errors import Refused
-from annotate.models import Dataset, Judge, Project, Side, Status
+from annotate.models import Dataset, Judge, Project, Side, Status, User
 from annotate.permissions import can
 from annotate.streaming import json_lines
 from annotate.views.access import in_project, refused_page
@@ -36,19 +36,21 @@ def data(request: HttpRequest, project: Project) -> HttpResponse:
     """The overview. GET with a half-filled form counts what would go in; POST freezes it."""
     may_freeze = can(request.user, "research", project)
     if request.method == "POST":
-        return _freeze(request, project)
+        if not isinstance(request.user, User):
+            return redirect_to_login(request.get_full_path())
+        return _freeze(request, project, request.user)
     form = _form(request.GET, project)
     if request.htmx.target == "counts" and may_freeze:  # type: ignore[attr-defined]
         return render(request, "annotate/data.html#counts", _preview(form, project))
     return render(request, "annotate/data.html", _page(project, form, may_freeze))
 
 
-def _freeze(request: HttpRequest, project: Project) -> HttpResponse:
+def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
     form = _form(request.POST, project)
     try:
-        dataset = freeze(project=project, by=request.user, name=form["name"], **_arguments(form))
+        dataset = freeze(project=project, by=by, name=form["name"], **_arguments(form))
     except Refused as refused:
-        if not can(request.user, "research", project):
+        if not can(by, "research", project):
             return refused_page(request, refused, project=project)
         context = _page(project, form, True) | {"errors": refused.errors}
         return render(request, "annotate/data.html", context, status=refused.status)

@@ -83,7 +83,7 @@ def _query(sent: QueryDict) -> str:
     kept = QueryDict(mutable=True)
     for name in ("judge", "status", "side", "dataset", "model"):
         if sent.get(name):
-            kept[name] = sent[name]
+            kept[name] = str(sent[name])
     return kept.urlencode()
 
 
