@@ -189,7 +189,7 @@ def _examples(feedback: dict[str, QuerySet], options: Options) -> Selection:
         minimum=options.minimum,
     )
     demonstrations = list(feedback["demonstrations"].select_related("prompt"))
-    rows = [{"prompt": answers[i].prompt.messages, "completion": answers[i].text} for i in chosen]
+    rows = [_example(answers[i]) for i in chosen]
     rows += [{"prompt": d.prompt.messages, "completion": d.text} for d in demonstrations]
     informing = {
         "comparisons": feedback["comparisons"].filter(completion_a__in=chosen)
@@ -212,6 +212,12 @@ def _examples(feedback: dict[str, QuerySet], options: Options) -> Selection:
         },
         sources={plural: list(rows.values_list("id", flat=True)) for plural, rows in informing.items()} if rows else {},
     )
+
+
+def _example(answer: Completion) -> Row:
+    """`is_cut` stands where the length limit ended the answer: a model must not learn to end there."""
+    cut = {"is_cut": True} if answer.finish_reason == "length" else {}
+    return {"prompt": answer.prompt.messages, "completion": answer.text, **cut}
 
 
 def _select_prompts(project: Project, side: str, options: Options) -> Selection:

@@ -202,6 +202,7 @@ def test_answers_cut_off_at_the_length_limit_are_not_examples_unless_asked(proje
         freeze(project=project, kind="sft", name="x", by=researcher)
     dataset = freeze(project=project, kind="sft", name="x", by=researcher, whole_answers=False)
     assert dataset.counts["examples"] == 1
+    assert rows(dataset, "examples")[0]["is_cut"] is True
 
 
 def test_prompts_of_either_side_are_frozen_by_category(project, researcher):
