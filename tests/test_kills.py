@@ -16,7 +16,7 @@ from tests.processes import kill_hard, until
 from tests.site import Site, filled_site
 
 pytestmark = pytest.mark.slow
-PER_PROMPT = 24
+PER_PROMPT = 12
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def queue_sampling(site: Site, name: str) -> int:
                 "name": name,
                 "parent": site.made["models"][0],
                 "dataset": site.made["dataset"],
-                "config": {"completions_per_prompt": PER_PROMPT, "max_new_tokens": 384, "batch_size": 8},
+                "config": {"completions_per_prompt": PER_PROMPT, "max_new_tokens": 192, "batch_size": 8},
             },
         )
     assert answer.status_code == 201, answer.text
@@ -68,7 +68,7 @@ def test_a_run_ends_well_and_once_whatever_is_killed(site: Site, victim: str):
         kill_hard(process.pid)
         until(lambda: (again := site.process(victim)) and again.pid != process.pid, 60, f"{victim} is there again")
 
-    until(lambda: state_of(site, run) not in ("queued", "running"), 180, "the run ends")
+    until(lambda: state_of(site, run) not in ("queued", "running"), 300, "the run ends")
     assert state_of(site, run) == "succeeded", site.query("select reason, remedy from training_run where id = ?", run)
     prompts = site.query("select count(*) from annotate_prompt where side = 'train' and source <> 'arena'")[0][0]
     rows = "from annotate_completion c join training_run_completions r on r.completion_id = c.id where r.run_id = ?"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 from django.core.management import call_command
 
 from annotate.actions.language_models import enter_arena
@@ -20,7 +22,7 @@ def import_model(turn: Turn, report: Report) -> str:
     turn.base = LanguageModel.objects.filter(name=name).first()
     if turn.base is None:
         report(0, 0, "converting its weights", None)
-        call_command("import_model", turn.plan.model, name=name, verbosity=0)
+        call_command("import_model", turn.plan.model, name=name, stdout=io.StringIO())
         turn.base = LanguageModel.objects.get(name=name)
     enter_arena(project=turn.project, model=turn.base)
     size = f", {turn.base.parameters / 1e6:.0f} M parameters" if turn.base.parameters else ""
@@ -65,7 +67,8 @@ def judge_answers(turn: Turn, report: Report) -> str:
 
 def finetune(turn: Turn, report: Report) -> str:
     assert turn.base is not None
-    examples = dataset(turn, "sft", "best-rated answers")
+    # At the demo's length most answers are cut off; the recipe teaches no end where there was none.
+    examples = dataset(turn, "sft", "best-rated answers", whole_answers=False)
     run = finished_run(
         turn,
         report,
@@ -92,8 +95,10 @@ def learn_reward(turn: Turn, report: Report) -> str:
         config=turn.plan.reward,
     )
     turn.reward = run.output_model
-    accuracy = run.result.get("accuracy")
-    return f"{run.output_model}" + (f", {accuracy:.2f} right on held-out pairs" if accuracy is not None else "")
+    held_out = run.result.get("held_out", {}).get("pair_accuracy")
+    return f"{run.output_model}" + (
+        f", right on {held_out['value']:.0%} of {held_out['n']} unseen pairs" if held_out else ""
+    )
 
 
 def optimise(turn: Turn, report: Report) -> str:

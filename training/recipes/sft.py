@@ -54,7 +54,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         args=trainer_config(run, spec, config, len(examples)),
         train_dataset=Dataset.from_list(examples),
         processing_class=tokenizer,
-        peft_config=lora(config) if config.adapters == "lora" else None,
+        peft_config=None if config.adapters == "full" else lora(config, model.config.num_hidden_layers),
         callbacks=[follower],
     )
     trainer.remove_callback(transformers.PrinterCallback)
@@ -93,15 +93,22 @@ def read_examples(run: RunDirectory) -> list[Row]:
 
 
 def encode_example(tokenizer: Any, row: Row, max_length: int) -> dict[str, list[int]]:
-    """`input_ids` and `completion_mask` of one example, at most `max_length` tokens; the prompt yields first."""
+    """`input_ids` and `completion_mask` of one example, at most `max_length` tokens; the prompt yields first.
+
+    An answer that the length limit cut off (`is_cut`) gets no end token: its place teaches nothing.
+    """
     completion = loading.encode_completion(tokenizer, row["completion"], max_length)
-    completion = [*completion, tokenizer.eos_token_id][: max_length - 1]
+    end = [] if row.get("is_cut") else [tokenizer.eos_token_id]
+    completion = [*completion, *end][: max_length - 1]
     prompt = loading.encode_prompt(tokenizer, row["prompt"], max_length - len(completion))
     return {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
 
 
-def lora(config: SFTConfig) -> LoraConfig:
+def lora(config: SFTConfig, layers: int) -> LoraConfig:
+    """Adapters on every layer, or in the top third: no gradient flows through the layers below, which saves time."""
+    top = list(range(layers - max(layers // 3, 1), layers))
     return LoraConfig(
+        layers_to_transform=top if config.adapters == "top" else None,
         r=config.lora_rank,
         lora_alpha=2 * config.lora_rank,
         lora_dropout=0.0,
