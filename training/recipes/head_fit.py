@@ -134,11 +134,12 @@ def cross_validate(
 ) -> list[Candidate]:  # fmt: skip
     """Every feature set with every penalty; the best has the lowest `nll`. `folds` is -1 for rows to leave alone."""
     found = []
-    for features in sets:
-        x = pooled[:, columns(features, every, width)]
-        for candidate in _penalty_path(x, observed, folds, features):
-            found.append(candidate)
-            report(candidate)
+    with one_thread():
+        for features in sets:
+            x = pooled[:, columns(features, every, width)]
+            for candidate in _penalty_path(x, observed, folds, features):
+                found.append(candidate)
+                report(candidate)
     return found
 
 
@@ -146,12 +147,10 @@ def _penalty_path(
     x: Tensor, observed: Observations, folds: Tensor, features: tuple[Feature, ...]
 ) -> Iterator[Candidate]:
     """Ever weaker penalties, until the held-out likelihood has worsened twice in a row."""
-    parts = []
-    for k in range(int(folds.max()) + 1):
-        others = (folds != k) & (folds >= 0)
-        with one_thread():
-            design = Design.of(x, torch.nonzero(others)[:, 0])
-        parts.append((design, observed.among(others), observed.among(folds == k)))
+    parts = [
+        (_design_without(x, folds, k), observed.among((folds != k) & (folds >= 0)), observed.among(folds == k))
+        for k in range(int(folds.max()) + 1)
+    ]
     best, worse = float("inf"), 0
     for ridge in RIDGES:
         nll, right, pairs, total = 0.0, 0.0, 0, 0
@@ -166,3 +165,18 @@ def _penalty_path(
         best, worse = (nll, 0) if nll < best else (best, worse + 1)
         if worse == 2:
             return
+
+
+def out_of_fold(x: Tensor, observed: Observations, folds: Tensor, ridge: float) -> Tensor:
+    """(N,) each completion scored by a head that saw none of its prompt's judgements; 0 where `folds` is -1."""
+    scores = torch.zeros(len(x), dtype=torch.float64)
+    with one_thread():
+        for k in range(int(folds.max()) + 1):
+            design = _design_without(x, folds, k)
+            head = fit(design, observed.among((folds != k) & (folds >= 0)), ridge, tolerance=1e-6)
+            scores[folds == k] = (design.z @ (design.axes.T @ head.weight))[folds == k]
+    return scores
+
+
+def _design_without(x: Tensor, folds: Tensor, fold: int) -> Design:
+    return Design.of(x, torch.nonzero((folds != fold) & (folds >= 0))[:, 0])

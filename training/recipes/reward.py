@@ -68,7 +68,7 @@ class Fitted:
 
     @property
     def beats_chance(self) -> bool:
-        return any(e.low > CHANCE[name] for name, e in self.figures.items() if e is not None)
+        return any(e.lower > CHANCE[name] for name, e in self.figures.items() if e is not None)
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
@@ -93,6 +93,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     candidates = choose_features(run, pooled, observed, feedback.prompts, training, every, sets, width, spec.seed, step)
     best = min(candidates, key=lambda c: c.nll)
     x = pooled[:, head_fit.columns(best.features, every, width)]
+    refuse_what_follows_nothing(x, observed, feedback, training, best, spec.seed)
     head = head_fit.fit(head_fit.Design.of(x, torch.nonzero(training)[:, 0]), observed.among(training), best.ridge)
     seconds = time.monotonic() - begun
     fitted = [assess("head", head, head.scores(x), best, observed, feedback, training, spec, config, seconds)]
@@ -137,7 +138,7 @@ def read_feedback(run: RunDirectory) -> Feedback:
     index_of = {row["id"]: i for i, row in enumerate(rows)}
     tells = preferences.tells(comparisons, ratings, {row["id"]: row["prompt_id"] for row in rows})
     if not tells.enough:
-        raise RecipeFailure("too_few_judgements", f"{tells.sentence} {tells.reason}", tells.remedy)
+        raise RecipeFailure("too_few_judgements", f"{tells.sentence} {tells.lack}", tells.remedy)
     return Feedback(
         rows,
         torch.tensor([row["prompt_id"] for row in rows]),
@@ -218,9 +219,7 @@ def choose_features(
     every: tuple[seen.Feature, ...], sets: list[tuple[seen.Feature, ...]], width: int, seed: int, first_step: int,
 ) -> list[Candidate]:  # fmt: skip
     """Cross-validate on the training prompts alone; each candidate is one step of the log."""
-    rows = torch.nonzero(training)[:, 0]
-    folds = torch.full((len(prompts),), -1)
-    folds[rows] = head_fit.folds_by_prompt(prompts[rows], FOLDS, seed)
+    folds = training_folds(prompts, training, seed)
     most = len(sets) * len(head_fit.RIDGES)
     resumed = run.latest_checkpoint()
     logged = int(resumed.name.removeprefix("step-")) if resumed else 0
@@ -237,6 +236,31 @@ def choose_features(
     run.progress("Choosing layers and penalty", 0, most)
     head_fit.cross_validate(pooled, observed, folds, every, sets, width, report_one)
     return found
+
+
+def training_folds(prompts: Tensor, training: Tensor, seed: int) -> Tensor:
+    """(N,) the fold of each training completion, -1 for the held-out ones."""
+    folds = torch.full((len(prompts),), -1)
+    folds[training] = head_fit.folds_by_prompt(prompts[training], FOLDS, seed)
+    return folds
+
+
+def refuse_what_follows_nothing(
+    x: Tensor, observed: Observations, feedback: Feedback, training: Tensor, best: Candidate, seed: int
+) -> None:
+    """Many judgements may still be noise: refuse what cross-validation cannot tell from chance."""
+    folds = training_folds(feedback.prompts, training, seed)
+    scores = head_fit.out_of_fold(x, observed, folds, best.ridge)
+    judged = as_judged(observed.among(training))
+    figures = reward_measures.measures(scores.numpy(), judged, feedback.prompts.numpy(), seed)
+    if any(e.lower > CHANCE[name] for name, e in figures.items() if e is not None):
+        return
+    known = ", ".join(f"{name.replace('_', ' ')} {e}" for name, e in figures.items() if e is not None)
+    raise RecipeFailure(
+        "nothing_learnt",
+        f"{feedback.tells.sentence} What they follow cannot be told from chance on prompts left out in turn: {known}.",
+        "Judge more answers, write clearer guidelines so that judges agree, or sample answers that differ more.",
+    )
 
 
 def wants_finetuning(config: RewardConfig, judgements: int) -> bool:
@@ -343,7 +367,7 @@ def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
         if figure is not None:
             null = longer[name]
             beside = f"; preferring the longer answer gets {null.value:.2f}" if null else ""
-            interval = f"95 % interval {figure.low:.2f} to {figure.high:.2f}"
+            interval = f"95 % interval {figure.lower:.2f} to {figure.upper:.2f}"
             spoken.append(f"{said[name].format(figure.value, figure.n)} ({interval}{beside})")
     text = f"On {winner.headline[1].prompts} prompts that it never saw: {', '.join(spoken)}."
     if not winner.beats_chance:

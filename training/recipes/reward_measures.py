@@ -7,7 +7,7 @@ the longer answer is the better one. Arrays only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,13 @@ class Judged:
 @dataclass(frozen=True)
 class Estimate:
     value: float
-    low: float  # 95 % interval
-    high: float
+    lower: float  # 95 % interval; run pages and evaluations read these names
+    upper: float
     n: int  # judgements
     prompts: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n} on {self.prompts} prompts"
+        return f"{self.value:.3f} [{self.lower:.3f}, {self.upper:.3f}], n = {self.n} on {self.prompts} prompts"
 
 
 def pair_accuracy(chosen: Array, rejected: Array) -> float:
@@ -115,9 +115,4 @@ def calibration(scores: Array, judged: Judged, bins: int = 5) -> dict[str, objec
 
 def as_rows(estimates: dict[str, Estimate | None]) -> dict[str, object]:
     """For result.json."""
-    return {name: _as_row(e) if e is not None else None for name, e in estimates.items()}
-
-
-def _as_row(e: Estimate) -> dict[str, float]:
-    """With the names that run pages and evaluations read intervals by."""
-    return {"value": e.value, "lower": e.low, "upper": e.high, "n": e.n, "prompts": e.prompts}
+    return {name: asdict(e) if e is not None else None for name, e in estimates.items()}

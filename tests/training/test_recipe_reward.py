@@ -1,0 +1,374 @@
+"""The reward model: what it sees, its likelihood, its figures, and the recipe from judgements to a saved model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from annotate.preferences import Comparison, Rating
+from tests import tiny_model
+from training.recipes import entry, features, head_fit, loading, reward, reward_finetune, reward_measures
+from training.recipes import feedback_likelihood as likelihood
+from training.recipes.reward_model import RewardModel
+from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory) -> Path:
+    return tiny_model.make(tmp_path_factory.mktemp("models") / "tiny")
+
+
+# What it sees
+
+
+def test_completion_states_are_the_models_own_hidden_states(parent):
+    model, tokenizer = loading.load_policy(parent, dtype=torch.float32)
+    prompts = [[5, 6, 7], [8, 9]]
+    groups = [[[1, 2, 3], [4]], [[10, 11]]]
+    states, mask = features.completion_states(model, prompts, groups, [0, 1, 2, 3], tokenizer.pad_token_id)
+    flat = [(prompts[i], c) for i, group in enumerate(groups) for c in group]
+    for row, (prompt, completion) in enumerate(flat):
+        whole = model(torch.tensor([prompt + completion]), output_hidden_states=True).hidden_states
+        for layer in range(4):
+            wanted = whole[layer][0, len(prompt) :]
+            torch.testing.assert_close(states[layer][row, : len(completion)], wanted, atol=1e-5, rtol=1e-4)
+        assert mask[row].sum() == len(completion)
+
+
+def test_layers_above_the_highest_needed_do_not_run(parent):
+    model, _ = loading.load_policy(parent)
+    ran = []
+    for index, layer in enumerate(features.decoder_layers(model)):
+        layer.register_forward_hook(lambda *_, index=index: ran.append(index))
+    model.lm_head.register_forward_hook(lambda *_: ran.append("head"))
+    ids = torch.tensor([[1, 2, 3]])
+    features.hidden_states(model, ids, torch.ones_like(ids), [1, 2])
+    assert ran == [0, 1]
+
+
+def test_pooling_means_and_takes_the_last_of_the_completions_tokens_alone():
+    hidden = {4: torch.tensor([[[9.0], [1.0], [3.0], [99.0]], [[9.0], [9.0], [9.0], [9.0]]])}
+    mask = torch.tensor([[False, True, True, False], [False] * 4])
+    assert features.pool(hidden, mask, [(4, "mean"), (4, "last")]).tolist() == [[2.0, 3.0], [0.0, 0.0]]
+
+
+# Its likelihood
+
+
+def two_answers(wins: int, losses: int, ties: int = 0) -> list[Comparison]:
+    return [
+        Comparison(1, 0, 1, winner)
+        for winner, count in (("model_a", wins), ("model_b", losses), ("tie", ties))
+        for _ in range(count)
+    ]
+
+
+def fitted(comparisons, ratings=(), answers: int = 2):
+    """(scores, cuts) of a head that can give each answer any score."""
+    observed = likelihood.observe(comparisons, list(ratings), {i: i for i in range(answers)})
+    head = head_fit.fit(head_fit.Design.of(torch.eye(answers), torch.arange(answers)), observed, ridge=1e-7)
+    return head.scores(torch.eye(answers)), likelihood.split_cuts(head.cuts, observed)
+
+
+def test_pairs_without_ties_give_bradley_terry():
+    scores, cuts = fitted(two_answers(wins=30, losses=10))
+    assert (scores[0] - scores[1]).item() == pytest.approx(math.log(3), abs=0.01)
+    assert cuts.pair_cuts[0].item() == pytest.approx(likelihood.GAP_BOUNDS[0])
+
+
+def test_ties_give_rao_and_kuppers_estimates():
+    """Two answers, three outcomes, two parameters: the fit must give back the shares 0.5, 0.2, 0.3."""
+    scores, cuts = fitted(two_answers(wins=500, losses=200, ties=300))
+    win, loss = (math.log(p / (1 - p)) for p in (0.5, 0.2))
+    assert (scores[0] - scores[1]).item() == pytest.approx((win - loss) / 2, abs=0.01)
+    assert cuts.pair_cuts[0].item() == pytest.approx(-(win + loss) / 2, abs=0.01)
+
+
+def test_the_outcomes_of_a_comparison_have_probabilities_that_sum_to_one():
+    scores = torch.tensor([0.7, -0.2], dtype=torch.float64)
+    outcomes = [Comparison(1, 0, 1, winner, strength) for winner in ("model_a", "model_b") for strength in (1, 2, 3)]
+    outcomes += [Comparison(1, 0, 1, "tie"), Comparison(1, 0, 1, "both_bad")]
+    total = 0.0
+    everything = likelihood.observe(outcomes, [], {0: 0, 1: 1})
+    flat = torch.tensor([0.4, 0.3, 0.9, 0.1, -0.5, 0.0], dtype=torch.float64)
+    for which in range(6):
+        observed = likelihood.observe(outcomes[which : which + 1], [], {0: 0, 1: 1})
+        total += math.exp(-likelihood.joint_nll(scores, observed, likelihood.split_cuts(flat, observed)).item())
+    none = torch.tensor([], dtype=torch.long)
+    level = dataclasses.replace(everything, chosen=none, rejected=none, strength=none)
+    both = likelihood._ties(scores, level, likelihood.split_cuts(flat, level)).exp()
+    assert total + both.sum().item() == pytest.approx(1.0)
+
+
+def test_star_counts_have_probabilities_that_sum_to_one():
+    scores = torch.tensor([0.3], dtype=torch.float64)
+    total = 0.0
+    for star in range(1, 6):
+        # The other counts are named by an answer that weighs nothing here: they only fix the number of cuts.
+        observed = likelihood.observe([], [Rating(0, stars=s) for s in range(1, 6)], {0: 0})
+        observed = dataclasses.replace(
+            observed, starred=torch.tensor([0]), stars=torch.tensor([star - 1]), stars_author=torch.tensor([0])
+        )
+        flat, _ = likelihood.initial_cuts(observed)
+        total += math.exp(-likelihood.joint_nll(scores, observed, likelihood.split_cuts(flat, observed)).item())
+    assert total == pytest.approx(1.0)
+
+
+def test_thumbs_stars_and_pairs_pull_one_score_the_same_way():
+    thumbs = [Rating(answer, thumbs=(answer == 0) != (i < 2)) for answer in (0, 1) for i in range(10)]
+    stars = [Rating(answer, stars=4 if (answer == 0) != (i < 2) else 2) for answer in (0, 1) for i in range(10)]
+    for comparisons, ratings in ((two_answers(8, 2), []), ([], thumbs), ([], stars)):
+        scores, _ = fitted(comparisons, ratings)
+        assert scores[0] - scores[1] > 1.0
+    contradicted, _ = fitted(two_answers(2, 8), thumbs)
+    agreed, _ = fitted(two_answers(8, 2), thumbs)
+    assert agreed[0] - agreed[1] > contradicted[0] - contradicted[1] + 1.0
+
+
+def test_a_harsh_judges_stars_do_not_lower_the_answers_they_saw():
+    mild = [Rating(0, stars=s, author=1) for s in (4, 5, 5, 5) * 5]
+    harsh = [Rating(1, stars=s, author=2) for s in (2, 1, 1, 1) * 5]
+    shared = [Rating(i % 2, stars=5, author=1) for i in range(20)] + [
+        Rating(i % 2, stars=1, author=2) for i in range(20)
+    ]
+    scores, cuts = fitted([], mild + harsh + shared)
+    alone, _ = fitted([], [dataclasses.replace(r, author=1) for r in mild + harsh + shared])
+    assert cuts.stars_author[0] > cuts.stars_author[1]
+    assert scores[0] - scores[1] < alone[0] - alone[1]
+
+
+# Its figures
+
+
+def test_auc_counts_the_pairs_in_the_right_order():
+    scores, up = np.array([1.0, 2.0, 3.0, 3.0]), np.array([0.0, 1.0, 0.0, 1.0])
+    assert reward_measures.auc(scores, up) == pytest.approx((1 + 0 + 1 + 0.5) / 4)
+
+
+def test_equal_scores_are_half_right():
+    assert reward_measures.pair_accuracy(np.array([1.0, 2.0]), np.array([1.0, 1.0])) == 0.75
+
+
+def test_an_interval_counts_prompts_and_not_judgements():
+    """Ten prompts whose twenty judgements all agree tell as much as ten judgements."""
+    right = np.repeat(np.arange(10) < 6, 20).astype(float)
+    prompts = np.repeat(np.arange(10), 20)
+    wide = reward_measures.bootstrap(lambda i: float(right[i].mean()), prompts, seed=0)
+    narrow = reward_measures.bootstrap(lambda i: float(right[i].mean()), np.arange(200), seed=0)
+    assert wide.value == narrow.value == 0.6
+    assert wide.upper - wide.lower > 3 * (narrow.upper - narrow.lower)
+    assert wide == reward_measures.bootstrap(lambda i: float(right[i].mean()), prompts, seed=0)
+
+
+# The recipe
+
+
+def judged_data(prompts: int = 40, seed: int = 0) -> dict[str, list]:
+    """Answers of As or of zs with some of both; judges like As. Votes, thumbs and stars, one in ten wrong."""
+    rng = random.Random(seed)
+    completions, comparisons, ratings = [], [], []
+    for prompt in range(prompts):
+        ids = []
+        for _ in range(4):
+            share = rng.choice([0.1, 0.9])
+            text = "".join("A" if rng.random() < share else "z" for _ in range(rng.randint(6, 14)))
+            ids.append(len(completions))
+            messages = [{"role": "user", "content": f"Prompt {prompt}"}]
+            completions.append({"id": len(completions), "prompt_id": prompt, "prompt": messages, "text": text})
+        liked = {i: completions[i]["text"].count("A") > len(completions[i]["text"]) / 2 for i in ids}
+        for a, b in ((ids[0], ids[1]), (ids[2], ids[3]), (ids[0], ids[3])):
+            winner = "tie" if liked[a] == liked[b] else "model_a" if liked[a] != (rng.random() < 0.1) else "model_b"
+            row = {"prompt_id": prompt, "completion_a": a, "completion_b": b, "winner": winner}
+            comparisons.append(row | {"strength": None, "author": 1})
+        for i in ids:
+            good = liked[i] != (rng.random() < 0.1)
+            ratings.append({"completion": i, "thumbs": good, "stars": 4 if good else 2, "author": 2})
+    return {"completions": completions, "comparisons": comparisons, "ratings": ratings}
+
+
+def make_run(folder: Path, parent: Path, data: dict[str, list] | None = None, **config) -> RunDirectory:
+    run = RunDirectory(folder)
+    spec = RunSpec("reward", {"held_out": 0.25, "batch_size": 16, **config}, seed=3, parent=str(parent))
+    run.create(spec, data or judged_data())
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _few_penalties(monkeypatch):
+    monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
+
+
+@pytest.fixture(scope="module")
+def done(parent, tmp_path_factory) -> RunDirectory:
+    run = make_run(tmp_path_factory.mktemp("runs") / "head", parent, method="head")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head_fit, "RIDGES", (30.0, 3.0))
+        assert entry.attempt(reward.main, run) == 0, run.failure()
+    return run
+
+
+def test_a_head_learns_what_the_judges_like(done):
+    figures = done.result()["held_out"]
+    assert figures["pair_accuracy"]["value"] > 0.75
+    assert figures["thumbs_auc"]["lower"] > 0.6
+    assert figures["stars_spearman"]["value"] > 0.5
+    assert done.result()["beats_chance"]
+    assert done.result()["longer"]["thumbs_auc"]["value"] < figures["thumbs_auc"]["value"]
+    assert "prompts that it never saw" in done.result()["verdict"]
+
+
+def test_the_saved_model_scores_texts_it_was_not_shown(done):
+    model = RewardModel.load(done.model)
+    scores = model.score([HELLO, HELLO], ["AAAAAAAAA", "zzzzzzzzz"])
+    assert model.method == "head"
+    assert scores[0] > scores[1] + model.score_std / 2
+
+
+def test_riding_on_another_forward_gives_the_same_score(done):
+    """As in PPO: one sequence padded on the left, its EOS and padding behind, hidden states from the whole model."""
+    model = RewardModel.load(done.model)
+    trunk, tokenizer = model.trunk()
+    prompt = loading.encode_prompt(tokenizer, HELLO, model.max_prompt_tokens)
+    text = "AAzAAA"
+    completion = loading.encode_completion(tokenizer, text, 100)
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    ids = torch.tensor([[pad, pad, *prompt, *completion, eos, pad]])
+    attended = (ids != pad).long()
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    mask[0, 2 + len(prompt) : 2 + len(prompt) + len(completion)] = True
+    positions = (attended.cumsum(1) - 1).clamp(0)
+    states = trunk(ids, attention_mask=attended, position_ids=positions, output_hidden_states=True).hidden_states
+    ridden = model.score_from_hidden({layer: states[layer] for layer in model.layers}, mask)
+    alone = model.score([HELLO], [text])
+    through = model.score_tokens(ids, attended, mask)
+    assert ridden.item() == pytest.approx(alone.item(), abs=0.1 * model.score_std)
+    assert through.item() == pytest.approx(ridden.item(), abs=0.1 * model.score_std)
+
+
+def test_an_empty_answer_gets_the_lowest_score(done):
+    model = RewardModel.load(done.model)
+    empty, full = model.score([HELLO, HELLO], ["", "A" * 10]).tolist()
+    assert empty == pytest.approx(model.empty_score)
+    assert empty < full
+
+
+def test_a_head_refuses_another_trunk_than_the_one_it_was_fitted_on(done, tmp_path):
+    other = tiny_model.make(tmp_path / "other", seed=1)
+    facts = json.loads((done.model / "reward.json").read_text())
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "reward.json").write_text(json.dumps(facts | {"trunk_folder": str(other)}))
+    (tmp_path / "model" / "head.safetensors").write_bytes((done.model / "head.safetensors").read_bytes())
+    with pytest.raises(RecipeFailure) as caught:
+        RewardModel.load(tmp_path / "model").score([HELLO], ["x"])
+    assert caught.value.code == "trunk_changed"
+
+
+def test_a_resumed_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "cut", parent, method="head")
+    monkeypatch.setattr(reward, "CHECKPOINT_EVERY", 2)
+    honest, forwarded = reward_finetune.pooled_batch, []
+
+    def dies_at_the_sixth(*given):
+        if len(forwarded) == 5:
+            raise KeyboardInterrupt  # as abrupt as a signal: no failure.json
+        forwarded.append(given)
+        return honest(*given)
+
+    monkeypatch.setattr(reward_finetune, "pooled_batch", dies_at_the_sixth)
+    with pytest.raises(KeyboardInterrupt):
+        entry.attempt(reward.main, run)
+    monkeypatch.setattr(reward_finetune, "pooled_batch", lambda *given: forwarded.append(given) or honest(*given))
+    assert entry.attempt(reward.main, run) == 0
+    assert len(forwarded) == 5 + 10 - 4  # 10 batches, of which the first 4 were in a checkpoint
+    for name, tensor in load_file(done.model / "head.safetensors").items():
+        assert torch.equal(load_file(run.model / "head.safetensors")[name], tensor)
+    steps = [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").open()]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_finetuning_resumes_in_the_same_bits_and_keeps_its_own_trunk(parent, tmp_path, monkeypatch):
+    config = {"method": "finetune", "checkpoint_every": 1, "learning_rate": 1e-3, "lora_rank": 4}
+    data = judged_data(prompts=26)
+    whole = make_run(tmp_path / "whole", parent, data, **config)
+    assert entry.attempt(reward.main, whole) == 0, whole.failure()
+    cut = make_run(tmp_path / "cut", parent, data, **config)
+    save = reward_finetune._checkpoint
+
+    def dies_after_the_second(run, number, step, *rest):
+        save(run, number, step, *rest)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(reward_finetune, "_checkpoint", dies_after_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        entry.attempt(reward.main, cut)
+    monkeypatch.setattr(reward_finetune, "_checkpoint", save)
+    assert entry.attempt(reward.main, cut) == 0, cut.failure()
+    ours, theirs = (RewardModel.load(r.model) for r in (cut, whole))
+    assert ours.method == "finetune"
+    assert ours.trunk_hash == theirs.trunk_hash != loading.weights_hash(parent)
+    assert torch.equal(ours.weight, theirs.weight)
+    steps = [json.loads(line)["step"] for line in (cut.path / "metrics.jsonl").open()]
+    assert steps == list(range(1, len(steps) + 1))
+    scores = ours.score([HELLO, HELLO], ["AAAAAAAAA", "zzzzzzzzz"])
+    assert scores[0] > scores[1]
+    assert set(whole.result()["methods"]) == {"head", "finetune"}
+
+
+def test_auto_tries_finetuning_when_judgements_are_many(parent, tmp_path):
+    run = make_run(tmp_path / "auto", parent, finetune_from=100, epochs=0.5, adapters="full")
+    assert entry.attempt(reward.main, run) == 0, run.failure()
+    result = run.result()
+    assert set(result["methods"]) == {"head", "finetune"}
+    assert "held-out" in result["why"]
+
+
+def test_too_few_telling_judgements_are_refused_in_words(parent, tmp_path):
+    data = judged_data()
+    for row in data["comparisons"]:
+        row["winner"] = "tie"
+    data["ratings"] = [{"completion": 0, "thumbs": True, "stars": None, "author": 2}]
+    run = make_run(tmp_path / "few", parent, data)
+    assert entry.attempt(reward.main, run) == 1
+    failure = run.failure()
+    assert failure["code"] == "too_few_judgements"
+    assert "0 of 121 judgements tell one answer from another" in failure["message"]
+    assert failure["remedy"]
+
+
+def test_judgements_that_follow_nothing_are_refused_in_words(parent, tmp_path):
+    data, rng = judged_data(), random.Random(1)
+    for row in data["comparisons"]:
+        row["winner"] = rng.choice(["model_a", "model_b"])
+    for row in data["ratings"]:
+        row["thumbs"], row["stars"] = rng.random() < 0.5, rng.choice([2, 4])
+    run = make_run(tmp_path / "noise", parent, data)
+    assert entry.attempt(reward.main, run) == 1
+    assert run.failure()["code"] == "nothing_learnt"
+    assert "cannot be told from chance" in run.failure()["message"]
+
+
+def test_a_judgement_of_a_completion_that_is_not_there_is_refused(parent, tmp_path):
+    data = judged_data()
+    data["comparisons"][0]["completion_a"] = 10**6
+    run = make_run(tmp_path / "missing", parent, data)
+    assert entry.attempt(reward.main, run) == 1
+    assert run.failure()["code"] == "bad_data"
+
+
+def test_an_unknown_winner_names_itself(parent, tmp_path):
+    data = judged_data()
+    data["comparisons"][0]["winner"] = "model_c"
+    run = make_run(tmp_path / "unknown", parent, data)
+    assert entry.attempt(reward.main, run) == 1
+    assert "model_c" in run.failure()["message"]
