@@ -186,7 +186,14 @@ def test_evaluations_are_read_by_those_who_see_their_project(researcher, project
 def test_an_evaluation_of_a_retired_model_is_refused_by_model(researcher, project):
     model = make_model()
     model.retire(reason="old")
-    response = researcher.post("evaluations/", {"project": project.slug, "model": model.pk, "name": "check"})
-    assert response.status_code in (400, 409)
-    assert errors(response, response.status_code)
+    body = {"project": project.slug, "model": model.pk, "name": "check"}
+    told = errors(researcher.post("evaluations/", body), 409)
+    assert set(told) == {"model"} and "retired" in told["model"]
+    assert "model" in errors(researcher.post("evaluations/", {**body, "model": 999999}))
     assert not Run.objects.exists()
+
+
+def test_an_evaluation_is_a_run_of_its_kind(researcher, project):
+    body = {"project": project.slug, "model": make_model().pk, "name": "check"}
+    run = researcher.post("evaluations/", body).json()
+    assert (run["kind"], run["state"], run["parent"]) == ("evaluate", "queued", body["model"])

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.api.access import find, find_project, of_project, projects_where
+from annotate.api.access import find, find_named, find_project, of_project, projects_where
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
 from annotate.api.idempotency import idempotent, key_of
 from annotate.api.pages import Newest
@@ -133,17 +133,9 @@ def queue(request: Request, fields: dict[str, Any]) -> Run:
     rows["dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
     for name, found in rows.items():
         if fields.get(name) is not None:
-            fields[name] = _named(found, fields[name], name)
+            fields[name] = find_named(found, fields[name], name)
     fields["project"] = find_project(request.user, fields["project"])
     return actions.queue_run(by=request.user, idempotency_key=key_of(request), **fields)
-
-
-def _named(rows: QuerySet, pk: int, name: str) -> Any:
-    """What a field of the body points at: not being there is an error of the field, not of the address."""
-    try:
-        return find(rows, pk, name)
-    except Refused as refused:
-        raise Refused(400, **refused.errors) from refused
 
 
 def _after(request: Request) -> int:

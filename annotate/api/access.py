@@ -50,6 +50,14 @@ def find(rows: QuerySet[M], pk: Any, field: str) -> M:
     return row
 
 
+def find_named(rows: QuerySet[M], pk: Any, field: str) -> M:
+    """What a field of the body points at: when it is not there, the field is wrong and not the address."""
+    try:
+        return find(rows, pk, field)
+    except Refused as refused:
+        raise Refused(400, **refused.errors) from refused
+
+
 def find_all(rows: QuerySet[M], ids: set[int]) -> dict[int, M]:
     """Those of the ids that the asker may see, a few hundred to a query."""
     ordered = sorted(ids)

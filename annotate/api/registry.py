@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from annotate.actions.language_models import enter_arena, register_model
-from annotate.api.access import find, find_project, projects_where
+from annotate.api.access import find, find_named, find_project, projects_where
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
@@ -99,7 +99,7 @@ class Models(GenericViewSet):
         given.is_valid(raise_exception=True)
         fields = dict(given.validated_data)
         if fields["parent"] is not None:
-            fields["parent"] = find(LanguageModel.objects.all(), fields["parent"], "parent")
+            fields["parent"] = find_named(LanguageModel.objects.all(), fields["parent"], "parent")
         return Response(ModelOut(register_model(by=request.user, **fields)).data, status=201)
 
     @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409))
