@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from datasets import Dataset
 from peft import LoraConfig
@@ -42,7 +43,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("Reading the examples", 0, 1)
     rows = read_examples(run)
     run.progress("Loading the model", 0, 1)
-    model, tokenizer = loading.load_policy(spec.parent)
+    # Every weight in float32, multiplied in the compute dtype: steps of 1e-4 would round away in bfloat16 weights.
+    model, tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
     examples = [encode_example(tokenizer, row, config.max_length) for row in rows]
     resumed = run.latest_checkpoint()
     run.truncate_logs(step_of(resumed))
@@ -134,7 +136,7 @@ def trainer_config(run: RunDirectory, spec: RunSpec, config: SFTConfig, examples
         completion_only_loss=True,
         max_length=None,  # cut by encode_example, from the prompt's left
         packing=False,
-        bf16=False,  # the weights are in the compute dtype already; autocast would only copy them
+        bf16=config.adapters == "full" and loading.compute_dtype() == torch.bfloat16,
         gradient_checkpointing=False,
         use_cpu=loading.device().type == "cpu",
         dataloader_pin_memory=False,
