@@ -13,14 +13,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.api.access import find, find_project, of_project, projects_where
+from annotate.api.access import find, find_named, find_project, models_seen, of_project, projects_where
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Judge
+from evaluation.actions import promote
 from evaluation.leaderboard import current, default_judge, left_out
-from evaluation.models import Evaluation
+from evaluation.models import Evaluation, Promotion
 from evaluation.standings import Standing, standings
 from training.api import RunOut, queue
 
@@ -163,3 +164,47 @@ class Evaluations(GenericViewSet):
             renamed = {("model" if name == "parent" else name): text for name, text in refused.errors.items()}
             raise Refused(refused.status, **renamed) from refused
         return Response(RunOut(run).data, status=201)
+
+
+class NewPromotion(Input):
+    project = serializers.SlugField(max_length=50)
+    model = Id()
+    reason = serializers.CharField()
+
+
+class PromotionOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+    model_name = serializers.CharField(source="model.name")
+
+    class Meta:
+        model = Promotion
+        fields = ("id", "project", "model", "model_name", "leaderboard", "reason", "created_at")
+
+
+@extend_schema(tags=["evaluations"])
+class Promotions(GenericViewSet):
+    """Which model a project serves by default, since when and why; the newest is in force."""
+
+    queryset = Promotion.objects.none()
+    serializer_class = PromotionOut
+    pagination_class = Newest
+
+    @extend_schema(responses=PromotionOut(many=True), parameters=[PROJECT])
+    def list(self, request: Request) -> Response:
+        seen = Promotion.objects.filter(project__in=projects_where(request.user, "read"))
+        rows = of_project(seen.select_related("project", "model"), request)
+        return self.get_paginated_response(PromotionOut(self.paginate_queryset(rows), many=True).data)
+
+    @extend_schema(
+        request=NewPromotion, responses={201: PromotionOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
+    @idempotent()
+    def create(self, request: Request) -> Response:
+        """Serve a model from now on, as a manager, with the leaderboard of this moment as the evidence."""
+        given = NewPromotion(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, given.validated_data["project"])
+        model = find_named(models_seen(request.user), given.validated_data["model"], "model")
+        reason = given.validated_data["reason"]
+        made = promote(project=project, model=model, reason=reason, by=request.user)
+        return Response(PromotionOut(made).data, status=201)

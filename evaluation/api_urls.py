@@ -3,9 +3,10 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from evaluation.api import Evaluations, leaderboard
+from evaluation.api import Evaluations, Promotions, leaderboard
 
 router = SimpleRouter()
 router.register("evaluations", Evaluations)
+router.register("promotions", Promotions)
 
 urlpatterns = [path("leaderboard/", leaderboard), *router.urls]

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from annotate.api.fields import LARGEST_ID
 from annotate.errors import Refused
-from annotate.models import Project
+from annotate.models import LanguageModel, Project
 from annotate.permissions import ROLES_FOR, Person, can
 from annotate.visitors import visitor_of
 
@@ -31,6 +31,19 @@ def projects_where(user: Person, action: str) -> QuerySet[Project]:
     if action == "read":
         return projects.filter(Q(is_public=True) | members).distinct()
     return projects.filter(members).distinct() if members else projects.none()
+
+
+def models_seen(user: Person) -> QuerySet[LanguageModel]:
+    """Those of the projects that this person may see; all for researchers, who may start a run from any of them."""
+    models = LanguageModel.objects.all()
+    if user.is_superuser or projects_where(user, "research").exists():
+        return models
+    seen = projects_where(user, "read")
+    paths = ("contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
+    related = Q()
+    for path in paths:
+        related |= Q(pk__in=LanguageModel.objects.filter(**{f"{path}__in": seen}).values("pk"))
+    return models.filter(related)
 
 
 def find_project(user: Person, slug: Any) -> Project:

@@ -6,6 +6,7 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,16 +14,16 @@ from rest_framework.viewsets import GenericViewSet
 
 from annotate.actions import projects
 from annotate.api.access import find_project, projects_where
-from annotate.api.fields import IDEMPOTENCY_KEY, Input, refusals
+from annotate.api.fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
-from annotate.models import Project
+from annotate.errors import Refused
+from annotate.models import Project, Role, User
+from annotate.permissions import require
 
 
-class NewProject(Input):
-    slug = serializers.SlugField(max_length=50)
-    name = serializers.CharField(max_length=120)
-    guidelines = serializers.CharField(required=False, help_text="Markdown.")
+class Settings(Input):
+    name = serializers.CharField(max_length=120, required=False)
     description = serializers.CharField(required=False, allow_blank=True)
     is_public = serializers.BooleanField(required=False)
     asks_ratings = serializers.BooleanField(required=False)
@@ -30,7 +31,29 @@ class NewProject(Input):
     overlap = serializers.IntegerField(required=False, min_value=1, max_value=1000)
     assignment_minutes = serializers.IntegerField(required=False, min_value=1, max_value=10000)
     daily_goal = serializers.IntegerField(required=False, min_value=0, max_value=30000)
-    eval_percent = serializers.IntegerField(required=False, min_value=0, max_value=90)
+    eval_percent = serializers.IntegerField(
+        required=False, min_value=0, max_value=90, help_text="The sides of prompts that stand do not change."
+    )
+
+
+class NewProject(Settings):
+    slug = serializers.SlugField(max_length=50)
+    name = serializers.CharField(max_length=120)
+    guidelines = serializers.CharField(required=False, help_text="Markdown.")
+
+
+class NewGuidelines(Input):
+    text = serializers.CharField(allow_blank=True, trim_whitespace=False, help_text="Markdown.")
+
+
+class Member(Input):
+    username = serializers.CharField(max_length=150)
+    role = Choice([*Role.choices, ("remove", "remove")], help_text="remove ends the membership; what was said stays.")
+
+
+class MemberOut(serializers.Serializer):
+    username = serializers.CharField(source="user.username")
+    role = serializers.CharField()
 
 
 class ProjectOut(serializers.ModelSerializer):
@@ -79,3 +102,48 @@ class Projects(GenericViewSet):
         given.is_valid(raise_exception=True)
         fields: dict[str, Any] = given.validated_data
         return Response(ProjectOut(projects.create_project(by=request.user, **fields)).data, status=201)
+
+    @extend_schema(request=Settings, responses={200: ProjectOut} | refusals(400, 403, 404))
+    def partial_update(self, request: Request, slug: str) -> Response:
+        """Change settings, as a manager."""
+        given = Settings(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, slug)
+        projects.change_settings(project=project, by=request.user, **given.validated_data)
+        return Response(ProjectOut(project).data)
+
+    @extend_schema(request=NewGuidelines, responses={200: ProjectOut} | refusals(400, 403, 404, 413))
+    @action(detail=True, methods=["post"])
+    def guidelines(self, request: Request, slug: str) -> Response:
+        """A new version, by a manager; feedback goes on pointing at the version that its judge had read."""
+        given = NewGuidelines(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, slug)
+        projects.revise_guidelines(project=project, by=request.user, **given.validated_data)
+        return Response(ProjectOut(project).data)
+
+    @extend_schema(responses={200: MemberOut(many=True)} | refusals(403, 404), filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def members(self, request: Request, slug: str) -> Response:
+        """Who may do what here, for managers."""
+        project = find_project(request.user, slug)
+        require(request.user, "manage", project)
+        return Response(MemberOut(project.memberships.select_related("user").order_by("pk"), many=True).data)
+
+    @extend_schema(request=Member, responses={200: MemberOut(many=True)} | refusals(400, 403, 404, 409))
+    @members.mapping.post
+    def change_member(self, request: Request, slug: str) -> Response:
+        """Add somebody, change their role, or remove them."""
+        given = Member(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, slug)
+        require(request.user, "manage", project)
+        username, role = given.validated_data["username"], given.validated_data["role"]
+        user = User.objects.filter(username=username).first()
+        if user is None:
+            raise Refused(400, username=f"Nobody here is called {username!r}; have staff make the account first.")
+        if role == "remove":
+            projects.remove_member(project=project, user=user, by=request.user)
+        else:
+            projects.add_member(project=project, user=user, role=role, by=request.user)
+        return self.members(request, slug)

@@ -12,13 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.actions.language_models import enter_arena, register_model
-from annotate.api.access import find, find_named, find_project, projects_where
+from annotate.actions.language_models import enter_arena, leave_arena, register_model
+from annotate.api.access import find, find_named, find_project, models_seen, projects_where
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.errors import Refused
-from annotate.models import LanguageModel
+from annotate.models import LanguageModel, Project
 from annotate.permissions import require
 
 
@@ -63,14 +63,14 @@ class ArenaEntry(Input):
 
 @extend_schema(tags=["models"])
 class Models(GenericViewSet):
-    """Policies and reward models."""
+    """Policies and reward models of the projects that you may see; all of them for researchers."""
 
     queryset = LanguageModel.objects.none()
     serializer_class = ModelOut
     pagination_class = Newest
 
     def get_queryset(self) -> QuerySet[LanguageModel]:
-        return LanguageModel.objects.select_related("made_by")
+        return models_seen(self.request.user).select_related("made_by")
 
     @extend_schema(
         responses=ModelOut(many=True),
@@ -106,10 +106,21 @@ class Models(GenericViewSet):
     @action(detail=True, methods=["post"])
     def enter(self, request: Request, pk: str) -> Response:
         """Let the model take part in a project's arena."""
+        project, model = self._entry(request, pk)
+        enter_arena(project=project, model=model)
+        return Response(ModelOut(model).data)
+
+    @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404))
+    @action(detail=True, methods=["post"])
+    def leave(self, request: Request, pk: str) -> Response:
+        """Take the model out of a project's arena; its battles stay."""
+        project, model = self._entry(request, pk)
+        leave_arena(project=project, model=model)
+        return Response(ModelOut(model).data)
+
+    def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
         given = ArenaEntry(data=request.data)
         given.is_valid(raise_exception=True)
         project = find_project(request.user, given.validated_data["project"])
         require(request.user, "research", project)
-        model = find(self.get_queryset(), pk, "model")
-        enter_arena(project=project, model=model)
-        return Response(ModelOut(model).data)
+        return project, find(self.get_queryset(), pk, "model")
