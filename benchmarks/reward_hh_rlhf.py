@@ -1,8 +1,8 @@
 """The reward recipe on real preference pairs: `python -m benchmarks.reward_hh_rlhf PAIRS MODEL [RUN_DIR]`
 
-PAIRS is a JSONL file (gzipped or not) of hh-rlhf transcripts, `chosen` and `rejected`, "\\n\\nHuman: ...
-\\n\\nAssistant: ..."; MODEL the folder of the trunk. The last 160 prompt tokens and the first 96 answer tokens are read, and
-30 % of the prompts are held out. Prints held-out accuracy with its interval, the null of the longer answer, and seconds.
+PAIRS is a JSONL file (gzipped or not) of hh-rlhf transcripts, `chosen` and `rejected`, with their "Human:" and
+"Assistant:" turns; MODEL the folder of the trunk. The last 160 prompt tokens and the first 96 answer tokens are read,
+and 30 % of the prompts are held out. Prints held-out accuracy with its interval, the longer answer as null, seconds.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ def fit(design: Design, observed: Observations, ridge: float, tolerance: float =
         loss = likelihood.joint_nll(z @ along, observed, likelihood.split_cuts(flat_cuts, observed))
         loss = loss + likelihood.prior(flat_cuts, observed) + 0.5 * penalty * (scale * along).square().sum()
         loss.backward()
+        assert p.grad is not None
         return loss.item(), p.grad.numpy()
 
     with one_thread():

@@ -111,7 +111,7 @@ def _load(source: str, kind: str) -> tuple[Any, Any, str]:
         where, extra = str(Path(source).resolve().parent), {"gguf_file": Path(source).name}
     quantization = {"quantization_config": GgufConfig(dequantize=True)} if kind == "gguf" else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16, **extra, **quantization)
+        model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16, **extra, **quantization)
         tokenizer = AutoTokenizer.from_pretrained(where, **extra)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

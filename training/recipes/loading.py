@@ -58,7 +58,7 @@ def load_policy(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[A
         )
     try:
         config = without_dropout(AutoConfig.from_pretrained(folder))
-        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype or compute_dtype())
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype or compute_dtype())
         tokenizer = load_tokenizer(folder)
     except (OSError, ValueError, KeyError) as error:
         raise RecipeFailure(

@@ -64,12 +64,13 @@ class RewardModel:
             raise RecipeFailure(
                 "not_a_reward_model", f"{folder} holds no reward model.", "Name the model of a reward run."
             )
-        facts = json.loads((folder / "reward.json").read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads((folder / "reward.json").read_text(encoding="utf-8"))
         facts["features"] = tuple((int(layer), str(how)) for layer, how in facts["features"])
         # A finetuned trunk lies inside and moves with the folder; a frozen one is somebody else's.
         facts["trunk_folder"] = str((folder / facts["trunk_folder"]).resolve())
         head = load_file(folder / "head.safetensors")
-        return cls(**facts, **{name: tensor.to(loading.device()) for name, tensor in head.items()})
+        facts.update({name: tensor.to(loading.device()) for name, tensor in head.items()})
+        return cls(**facts)
 
     def save(self, folder: str | Path) -> None:
         """Write reward.json and head.safetensors; a finetuned trunk is saved as `folder/trunk` by its recipe."""

@@ -65,7 +65,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("Saving", 0, 1)
     loading.save_policy(trainer.model, tokenizer, run.begin_model())
     run.commit_model()
-    shutil.rmtree(trainer.args.output_dir, ignore_errors=True)
+    shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
     trained = [e["completion_mask"] for e in examples]
     run.finish(
         {
