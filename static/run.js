@@ -28,7 +28,7 @@
     const lone = rows.length < 2;
     return {
       width, height,
-      scales: { x: { time: false } },
+      scales: { x: { time: false }, y: { range: (u, low, high) => (low === high ? [low - (Math.abs(low) / 2 || 0.5), high + (Math.abs(high) / 2 || 0.5)] : uPlot.rangeNum(low, high, 0.1, true)) } },
       legend: { show: false },
       cursor: { y: false, points: { size: 7 } },
       axes: [whole, { ...axis, size: 52, space: 26, values: (u, ticks) => ticks.map(rounded) }],

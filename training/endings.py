@@ -44,7 +44,7 @@ class Ending:
 
     @classmethod
     def given_up(cls, last: Ending, attempts: int) -> Ending:
-        reason = f"Given up after {attempts} attempts in a row were lost. The last one: {last.reason}."
+        reason = f"Given up after {attempts} attempts in a row were lost without progress. The last one: {last.reason}."
         remedy = (
             "If the machine is short of memory, queue the run again with a smaller batch_size or shorter sequences; "
             "otherwise look at the log and the machine, then resume: it goes on from its last complete checkpoint."

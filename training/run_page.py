@@ -22,7 +22,7 @@ RELATED = ("project", "parent", "reward_model__made_by__dataset", "dataset", "ou
 _POINTS = 2000  # more than a screen has pixels
 _PAIRS = 6
 _FIGURES = 12
-_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why")
+_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def context(run: Run) -> dict[str, Any]:
     drawn = curves.curves(rows, run.config)
     main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
     stopped = run.result.get("stopped") if run.is_finished else None
-    all_figures = words.figures({name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE})
+    left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
+    all_figures = words.figures(left)
     return {
         "run": run,
         "kind": KINDS.get(run.kind),
@@ -69,6 +70,7 @@ def context(run: Run) -> dict[str, Any]:
         "warnings": health.warnings(rows, run.config) if run.kind == "ppo" and not stopped else [],
         "attempts": attempts,
         "cost": words.cost(attempts, now),
+        "before_after": before_after(run.result),
         "figures": all_figures[:_FIGURES],
         "more_figures": all_figures[_FIGURES:],
         "main": main,
@@ -181,6 +183,19 @@ def options(run: Run) -> list[Option]:
             name in known and known[name].default == value,
         )
         for name, value in run.config.items()
+    ]
+
+
+def before_after(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(what, of the parent, of the model made) for each figure of a result's `parent` and `final`."""
+    parent, final = result.get("parent"), result.get("final")
+    if not isinstance(parent, dict) or not isinstance(final, dict):
+        return []
+    names = [*(name for name in parent if name in final), *(name for name in final if name not in parent)]
+    return [
+        (curves.title_of(name), curves.number(parent.get(name)), curves.number(final.get(name)))
+        for name in names
+        if curves.is_number(final.get(name))
     ]
 
 

@@ -99,7 +99,7 @@ def _release(attempt: Attempt, reason: str) -> None:
 def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
     now = timezone.now()
     if ending.state == Attempt.State.LOST:
-        ending = _after_a_loss(run, ending)
+        ending = _after_a_loss(run, attempt, ending)
     attempt.state, attempt.reason, attempt.exit_code = ending.state, ending.reason, ending.exit_code
     attempt.ended_at = now
     attempt.save(update_fields=["state", "reason", "exit_code", "ended_at"])
@@ -120,13 +120,17 @@ def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
     return run
 
 
-def _after_a_loss(run: Run, ending: Ending) -> Ending:
-    """Try again, unless somebody cancelled it meanwhile or it was lost as often as may be."""
+def _after_a_loss(run: Run, attempt: Attempt, ending: Ending) -> Ending:
+    """Try again, unless somebody cancelled it meanwhile or it was lost too often from the same checkpoint.
+
+    An attempt that reached another checkpoint has made progress: a machine that is restarted every night must not
+    end a long run.
+    """
     if run.cancel_requested_at:
         return Ending.cancelled()
     lost = 1
-    for earlier in run.attempts.filter(ended_at__isnull=False).order_by("-number"):
-        if earlier.state != Attempt.State.LOST:
+    for earlier in run.attempts.filter(number__lt=attempt.number).order_by("-number"):
+        if earlier.state != Attempt.State.LOST or earlier.resumed_from_step != attempt.resumed_from_step:
             break
         lost += 1
     return ending if lost < settings.RUN_MAX_ATTEMPTS else Ending.given_up(ending, lost)

@@ -6,6 +6,7 @@ launcher costs no lease. Knows no torch.
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import threading
@@ -220,6 +221,8 @@ def _describe(error: Exception) -> Ending:
         return Ending.failed(error.code, error.message, error.remedy)
     if isinstance(error, outputs.BadOutput):
         return Ending.failed("bad_output", f"What the recipe left cannot be used: {error}", "See the log, then resume.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Ending.failed("disk_full", "The disk is full.", "Free some space, then resume: no checkpoint is lost.")
     return Ending.failed(
         "worker_error",
         f"The worker stopped on an error: {type(error).__name__}: {error}",

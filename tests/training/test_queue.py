@@ -290,6 +290,23 @@ def test_a_run_is_given_up_after_so_many_losses_and_a_person_may_begin_anew(sett
     assert run.state == "queued", "the count begins again when a person resumes"
 
 
+def test_losses_count_only_while_there_is_no_progress(settings):
+    settings.RUN_MAX_ATTEMPTS = 2
+    run = make_run()
+    for checkpoint in (None, 20, 40):
+        attempt = claim()
+        attempt.resumed_from_step = checkpoint
+        expire(attempt)
+        release()
+        assert Run.objects.get().state == "queued"
+    attempt = claim()
+    attempt.resumed_from_step = 40
+    expire(attempt)
+    release()
+    run.refresh_from_db()
+    assert (run.state, run.reason_code) == ("failed", "lost_too_often")
+
+
 def test_outputs_and_the_end_are_written_together_or_not_at_all():
     run = make_run()
     attempt = claim()

@@ -129,6 +129,13 @@ def test_a_reward_run_says_first_how_far_it_can_be_trusted(client, project, rese
     assert "agrees with held-out judgements 71% [66, 76]" in page(client, ppo)
 
 
+def test_parent_and_child_stand_side_by_side(client, project, researcher):
+    result = {"parent": {"length_mean": 44.0}, "final": {"length_mean": 46.5, "kl": 5.25}, "stopped": None}
+    text = page(client, make_run(project, kind="ppo", state="succeeded", result=result))
+    rows = re.findall(r'<th scope="row">([^<]*)</th><td class="n">([^<]*)</td><td class="n">([^<]*)</td>', text)
+    assert rows == [("Length of the answers, tokens", "44", "46.5"), ("KL to the parent, nats an answer", "–", "5.25")]
+
+
 def test_a_run_names_the_votes_behind_it_through_its_reward_model(client, project, researcher):
     dataset = make_dataset(project, kind="preferences")
     dataset.counts, dataset.judge = {"comparisons": 312, "ratings": 540, "judges": 9}, "person"
