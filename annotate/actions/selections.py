@@ -16,6 +16,7 @@ from annotate import best_answers, preferences, sides
 from annotate.errors import Refused
 from annotate.frozen_rows import Row
 from annotate.models import Comparison, Completion, Dataset, Demonstration, Judge, Project, Prompt, Rating, Status
+from annotate.models.feedback import FeedbackQuerySet
 
 FEEDBACK: dict[str, type[Any]] = {"ratings": Rating, "comparisons": Comparison, "demonstrations": Demonstration}
 _CHUNK = 500
@@ -66,7 +67,7 @@ def select(
         return _select_prompts(project, side, chosen)
     feedback = {plural: _rows(project, side, judge, plural, chosen) for plural in FEEDBACK}
     selection = (_preferences if kind == Dataset.Kind.PREFERENCES else _examples)(feedback, chosen)
-    selection.counts["left_out"] |= _left_out(project, side, judge, kind)
+    selection.counts["left_out"] |= _left_out(project, side, judge, kind, chosen)
     selection.counts["empty"] = _why_empty(project, side, judge, kind, selection.counts["left_out"])
     return selection
 
@@ -96,7 +97,7 @@ def _is_list_of(value: Any, kind: type) -> bool:
     return value is None or (isinstance(value, list) and all(type(item) is kind for item in value))
 
 
-def _rows(project: Project, side: str, judge: str, plural: str, options: Options) -> QuerySet[Any]:
+def _rows(project: Project, side: str, judge: str, plural: str, options: Options) -> FeedbackQuerySet:
     """The counted feedback of one table; rows asked for by id must all belong."""
     rows = FEEDBACK[plural].objects.filter(project=project)
     ids = getattr(options, plural)
@@ -105,12 +106,13 @@ def _rows(project: Project, side: str, judge: str, plural: str, options: Options
         _refuse_what_does_not_belong(rows, plural, ids, side, judge)
     elif any(getattr(options, other) is not None for other in FEEDBACK):
         return rows.none()  # rows were named, none of this table
-    rows = rows.counted().by(judge).on_side(side)
+    return _narrowed(rows, options).counted().by(judge).on_side(side).order_by("id")
+
+
+def _narrowed(rows: FeedbackQuerySet, options: Options) -> FeedbackQuerySet:
     if options.categories is not None:
         rows = rows.filter(prompt__category__in=options.categories)
-    if options.sources is not None:
-        rows = rows.filter(source__in=options.sources)
-    return rows.order_by("id")
+    return rows if options.sources is None else rows.filter(source__in=options.sources)
 
 
 def _refuse_what_does_not_belong(rows: QuerySet, plural: str, ids: list[int], side: str, judge: str) -> None:
@@ -268,12 +270,12 @@ def _without(row: Row, *names: str) -> Row:
     return {key: value for key, value in row.items() if key not in names}
 
 
-def _left_out(project: Project, side: str, judge: str, kind: str) -> dict[str, int]:
-    """Feedback of the project that may not go in, by the reason."""
+def _left_out(project: Project, side: str, judge: str, kind: str, options: Options) -> dict[str, int]:
+    """Feedback that was asked for and may not go in, by the reason."""
     tables = ("comparisons", "ratings") if kind == Dataset.Kind.PREFERENCES else tuple(FEEDBACK)
     found: Counter[str] = Counter()
     for plural in tables:
-        rows = FEEDBACK[plural].objects.filter(project=project)
+        rows = _narrowed(FEEDBACK[plural].objects.filter(project=project), options)
         found["by another kind of judge"] += rows.exclude(judge=judge).count()
         found[f"not on the {side} side"] += rows.by(judge).exclude(prompt__side=side).count()
         for status in (Status.HELD, Status.EXCLUDED, Status.WITHDRAWN):
