@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,7 +140,7 @@ def _some(ids: list[int]) -> str:
     return ", ".join(str(i) for i in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 
-def _preferences(feedback: dict[str, QuerySet], options: Options) -> Selection:
+def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
     comparisons = list(
         feedback["comparisons"].values(
             "id", "prompt_id", "completion_a", "completion_b", "winner", "strength", "author"
@@ -177,7 +178,7 @@ def _preferences(feedback: dict[str, QuerySet], options: Options) -> Selection:
     )
 
 
-def _examples(feedback: dict[str, QuerySet], options: Options) -> Selection:
+def _examples(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
     comparisons = preferences.comparisons_from(
         feedback["comparisons"].values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
     )
