@@ -2,8 +2,8 @@
 
 The Procfile and the look of its output are honcho's. Supervision is ours, because honcho ends everything when one
 process ends, while here a process that dies is started again; and because a runner killed with -9 must leave nothing
-behind: every process holds a tether (training/tether.py). COMMAND, if given, runs once beside them on this terminal;
-the others' output then goes to files below DIR.
+behind: every process holds a tether (training/tether.py). COMMAND, if given, runs once beside them on this terminal
+(tether it too: `python -m config.tethered …`); the others' output then goes to files below DIR.
 """
 
 from __future__ import annotations

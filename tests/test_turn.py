@@ -1,0 +1,93 @@
+"""One whole turn with a tiny model, cut short twice by kill -9: it ends, and nothing of it stands twice."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import kill_hard, until
+from tests.site import Site, empty_site
+from tests.tiny_model import make_elsewhere
+
+pytestmark = pytest.mark.slow
+SIZES = {"ratings": 160, "comparisons": 160, "battles": 30, "completions-per-prompt": 2, "max-new-tokens": 32}
+# Feedback on eval prompts within datasets that train.
+CROSSED_THE_WALL = """
+    select count(*) from annotate_dataset_{0}s link
+    join annotate_{0} feedback on feedback.id = link.{0}_id
+    join annotate_prompt prompt on prompt.id = feedback.prompt_id
+    where prompt.side = 'eval'
+"""
+
+
+def demo(site: Site) -> list[str]:
+    sizes = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
+    model, taste = str(site.data / "tiny"), "tests.tastes.likes_vowels"
+    return [
+        sys.executable,
+        "-m",
+        "config.tethered",
+        "manage.py",
+        "demo",
+        "--project",
+        "demo",
+        "--model",
+        model,
+        "--taste",
+        taste,
+        *sizes,
+    ]
+
+
+def output(site: Site) -> str:
+    return (site.data / "runner.log").read_text()
+
+
+def run_under_way(site: Site, kind: str) -> bool:
+    return bool(site.query("select 1 from training_run where kind = ? and state = 'running' and step > 0", kind))
+
+
+def everything(site: Site) -> dict[str, int]:
+    """How many rows stand of all that a turn makes."""
+    tables = ("annotate_prompt", "annotate_completion", "annotate_rating", "annotate_comparison", "annotate_battle")
+    tables += ("annotate_dataset", "annotate_languagemodel", "annotate_contestant", "annotate_user", "training_run")
+    return {table: site.query(f"select count(*) from {table}")[0][0] for table in tables}
+
+
+def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(tmp_path: Path):
+    site = empty_site(tmp_path / "data")
+    make_elsewhere(site.data / "tiny", seed=3)
+    site.start(*demo(site))
+    try:
+        until(lambda: run_under_way(site, "sft"), 240, "the finetuning begins")
+        assert site.runner is not None
+        kill_hard(site.runner.pid)
+        site.runner.wait()
+
+        site.start(*demo(site))
+        until(lambda: run_under_way(site, "ppo"), 240, "PPO begins")
+        worker = site.process("run_worker")
+        assert worker is not None
+        kill_hard(worker.pid)
+        until(lambda: "less its" in output(site), 300, "the leaderboard is shown")
+
+        rows = everything(site)
+        assert (rows["annotate_rating"], rows["annotate_languagemodel"], rows["annotate_contestant"]) == (160, 4, 3)
+        prompts = dict(site.query("select side, count(*) from annotate_prompt group by 1"))
+        assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 3) * 2
+        assert rows["training_run"] == 7
+        assert site.query("select count(*) from training_run where state <> 'succeeded'") == [(0,)]
+        votes = site.query("select judge, count(*) from annotate_comparison where battle_id is not null group by 1")
+        assert votes == [("simulation", 30)]
+        for kind in ("rating", "comparison"):
+            assert site.query(CROSSED_THE_WALL.format(kind)) == [(0,)]
+
+        site.stop()
+        (site.data / "runner.log").unlink()
+        site.start(*demo(site))
+        until(lambda: "less its" in output(site), 60, "the turn that stands is shown again")
+        assert everything(site) == rows
+    finally:
+        site.stop()
