@@ -11,6 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tests import tiny_model
+from training import bundled_model
 from training.recipes import entry, import_weights, loading
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
@@ -66,6 +67,24 @@ def test_what_is_no_model_is_refused_with_a_remedy(tmp_path, capsys, content):
     assert import_weights.main([str(source), str(tmp_path / "imported")]) == 2
     assert str(source) in capsys.readouterr().err
     assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.slow
+def test_the_bundled_gguf_becomes_a_model_that_knows_english(tmp_path):
+    try:
+        source = bundled_model.bundled_gguf()
+    except bundled_model.BundledModelMissing as error:
+        pytest.skip(str(error))
+    facts = import_weights.import_weights(str(source), tmp_path / "imported")
+    assert facts["licence"] == bundled_model.LICENCE
+    assert facts["parameters"] == 134_515_008
+    model, tokenizer = loading.load_policy(tmp_path / "imported")
+    likely, unlikely = (
+        model(ids, labels=ids).loss.item()
+        for text in ("The capital of France is Paris.", "Paris capital is the of France The.")
+        for ids in [torch.tensor([tokenizer(text)["input_ids"]])]
+    )
+    assert likely < unlikely - 1
 
 
 def test_an_import_overwrites_nothing(parent, tmp_path):

@@ -111,6 +111,21 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
     assert not list(cut.path.glob(".*partial"))
 
 
+def test_a_run_cut_off_before_it_saved_needs_no_further_step(done, parent, tmp_path, monkeypatch):
+    cut = make_run(tmp_path / "cut", parent)
+
+    def dies(*_given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "save_policy", dies)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(sft.main, cut)
+    assert entry.attempt(sft.main, cut) == 0, cut.failure()
+    assert loading.weights_hash(cut.model) == loading.weights_hash(done.model)
+    assert cut.result()["last_loss"] == done.result()["last_loss"]
+
+
 @pytest.mark.parametrize(("count", "completion"), [(0, "ab"), (1, "ab"), (9, " ")])
 def test_too_few_examples_are_refused_with_a_remedy(parent, tmp_path, count, completion):
     run = RunDirectory(tmp_path / "few")

@@ -67,14 +67,15 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.commit_model()
     shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
     trained = [e["completion_mask"] for e in examples]
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]  # of every attempt
     run.finish(
         {
             "examples": len(examples),
             "completion_tokens": sum(map(sum, trained)),
             "cut_examples": sum(e["input_ids"][-1] != tokenizer.eos_token_id for e in examples),
             "steps": trainer.state.global_step,
-            "first_loss": follower.losses[0] if follower.losses else None,
-            "last_loss": follower.losses[-1] if follower.losses else None,
+            "first_loss": losses[0],
+            "last_loss": losses[-1],
             "adapters": config.adapters,
             "hash": loading.weights_hash(run.model),
             "seconds": time.monotonic() - begun,
@@ -157,7 +158,6 @@ class Follower(TrainerCallback):
         self.run, self.tokenizer, self.seed, self.config = run, tokenizer, seed, config
         distinct = {str(messages): messages for messages in prompts}
         self.prompts = list(distinct.values())[:SAMPLED_PROMPTS]
-        self.losses: list[float] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         self.run.progress("Finetuning", state.global_step, state.max_steps)
@@ -174,7 +174,6 @@ class Follower(TrainerCallback):
                 f"The loss was {loss} and the gradient norm {norm} at step {state.global_step}: training diverged.",
                 "Lower learning_rate and start a new run.",
             )
-        self.losses.append(loss)
         figures = {"loss": loss, "grad_norm": norm, "learning_rate": float(logs["learning_rate"])}
         if "mean_token_accuracy" in logs:
             figures["token_accuracy"] = float(logs["mean_token_accuracy"])
