@@ -76,6 +76,8 @@ def hold(
 ) -> Report:
     """Let everybody work, each in a thread of their own. What one thread raises, this raises."""
     quota = Quota(rate=ratings, compare=comparisons, battle=battles)
+    if not people or max(ratings, comparisons, battles) <= 0:
+        return Report({}, {}, 0.0)
     started = time.monotonic()
     with ThreadPoolExecutor(len(people)) as pool:
         sittings = [pool.submit(_sit, url, project, account, annotator, quota) for account, annotator in people]

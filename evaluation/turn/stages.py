@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 from django.core.management import call_command
+from django.db.models import QuerySet
 
 from annotate.actions.language_models import enter_arena
 from annotate.models import Comparison, Judge, LanguageModel, Rating, Side
@@ -50,15 +53,13 @@ def judge_answers(turn: Turn, report: Report) -> str:
     """Ratings and comparisons on the train side: what the models will learn from."""
     ratings = _simulated(Rating, turn, Side.TRAIN).count()
     comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
-    wanted = turn.plan.ratings + turn.plan.comparisons
-    report_so_far = ratings + comparisons
     session.hold(
         turn.url,
         turn.project.slug,
         _people(turn, seed=ratings + comparisons),
         ratings=turn.plan.ratings - ratings,
         comparisons=turn.plan.comparisons - comparisons,
-        on_progress=lambda judged: report(report_so_far + judged, wanted, "through the API", None),
+        on_progress=_further(report, ratings + comparisons, turn.plan.ratings + turn.plan.comparisons),
     )
     ratings = _simulated(Rating, turn, Side.TRAIN).count()
     comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
@@ -125,7 +126,7 @@ def answer_eval_prompts(turn: Turn, report: Report) -> str:
         enter_arena(project=turn.project, model=model)
         run = finished_run(
             turn,
-            lambda done, of, note, ends, label=label: report(done, of, f"{label}: {note}", ends),
+            _of_model(report, label),
             kind="sample",
             name=f"{label} answers for the arena",
             parent=model,
@@ -150,9 +151,7 @@ def hold_battles(turn: Turn, report: Report) -> str:
             turn.project.slug,
             _people(turn, seed=counted),
             battles=turn.plan.battles - counted,
-            on_progress=lambda judged, counted=counted: report(
-                counted + judged, turn.plan.battles, "through the API", None
-            ),
+            on_progress=_further(report, counted, turn.plan.battles),
         )
     counted = leaderboard.votes(turn.project, Judge.SIMULATION).count()
     if not counted:
@@ -180,7 +179,15 @@ STAGES = (
 )
 
 
-def _simulated(table: type, turn: Turn, side: str):
+def _further(report: Report, before: int, wanted: int) -> Callable[[int], None]:
+    return lambda judged: report(before + judged, wanted, "through the API", None)
+
+
+def _of_model(report: Report, label: str) -> Report:
+    return lambda done, total, note, ends_at: report(done, total, f"{label}: {note}", ends_at)
+
+
+def _simulated(table: type[Any], turn: Turn, side: str) -> QuerySet[Any]:
     return table.objects.counted().by(Judge.SIMULATION).on_side(side).filter(project=turn.project)
 
 
