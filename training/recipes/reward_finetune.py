@@ -102,20 +102,21 @@ def finetune(
     """
     begun = time.monotonic()
     trained = _trainable(trunk, config)
-    weight, cuts = (torch.nn.Parameter(t.float().to(trunk.device)) for t in (start.weight, start.cuts))
+    # The trunk's device computes scores; the likelihood, a few hundred numbers, stays on the CPU with the judgements.
+    weight, cuts = torch.nn.Parameter(start.weight.float().to(trunk.device)), torch.nn.Parameter(start.cuts.float())
     masters = MasterWeights([*trained, weight, cuts])
     optimizer = torch.optim.AdamW(
         masters.masters, lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0
     )
     mean, std = start.mean.float().to(trunk.device), start.std.float().to(trunk.device)
     _, bounds = likelihood.initial_cuts(observed)
-    low, high = torch.tensor(bounds, device=trunk.device).T
+    low, high = torch.tensor(bounds).T
     judged = observed.among(training)
 
     def scores_of(rows: list[int]) -> Tensor:
         pooled = pooled_batch(trunk, sequences, rows, best.features, pad)
-        scores = torch.zeros(len(sequences.completions), device=trunk.device)
-        return scores.index_put((torch.tensor(rows, device=trunk.device),), ((pooled - mean) / std) @ weight)
+        scores = torch.zeros(len(sequences.completions))
+        return scores.index_put((torch.tensor(rows),), (((pooled - mean) / std) @ weight).cpu())
 
     steps = _schedule(sequences, training, config, seed)
     done = _resume(run, masters, optimizer)
@@ -127,7 +128,7 @@ def finetune(
         if len(here) == 0:
             continue
         nll = likelihood.joint_nll(scores_of(rows), here, likelihood.split_cuts(cuts, here)) / len(here)
-        penalty = likelihood.prior(cuts, observed) + 0.5 * best.ridge * len(weight) * weight.square().sum()
+        penalty = likelihood.prior(cuts, observed) + 0.5 * best.ridge * len(weight) * weight.square().sum().cpu()
         loss = nll + penalty / len(judged)
         if not torch.isfinite(loss):
             raise RecipeFailure("not_finite", f"The loss was {loss.item()} at step {step}.", "Lower learning_rate.")
@@ -147,7 +148,7 @@ def finetune(
     scores = torch.zeros(len(sequences.completions), dtype=torch.float64)
     with torch.no_grad():
         for rows in sequences.batches(config.batch_size):
-            scores[rows] = scores_of(rows)[rows].double().cpu()
+            scores[rows] = scores_of(rows)[rows].double()
     head = Head(weight.detach().double().cpu(), cuts.detach().double().cpu(), start.mean, start.std)
     return Tuned(head, scores, time.monotonic() - begun)
 
