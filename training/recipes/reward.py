@@ -96,7 +96,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     best = min(candidates, key=lambda c: c.nll)
     x = pooled[:, head_fit.columns(best.features, every, width)]
     refuse_what_follows_nothing(x, observed, feedback, training, best, spec.seed)
-    head = head_fit.fit(head_fit.Design.of(x, torch.nonzero(training)[:, 0]), observed.among(training), best.ridge)
+    with head_fit.one_thread():
+        head = head_fit.fit(head_fit.Design.of(x, torch.nonzero(training)[:, 0]), observed.among(training), best.ridge)
     seconds = time.monotonic() - begun
     fitted = [assess("head", head, head.scores(x), best, observed, feedback, training, spec, config, seconds)]
     if wants_finetuning(config, feedback.tells.judgements):
