@@ -29,6 +29,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
+        host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # every address of this machine
         parser.add_argument("--url", default=f"http://{host}:{port}", help="where Assay is served")
         parser.add_argument(
             "--taste", default=Plan.taste, help="the hidden taste: a dotted path (see simulate_annotators)"
