@@ -133,7 +133,8 @@ class Runner:
 
     def _write(self, name: str, line: bytes, colour: str | None, log: IO[bytes] | None) -> None:
         if log is not None:
-            log.write(line)
+            with suppress(OSError):  # a full disk loses the line; unread, the pipe would fill and stop the process
+                log.write(line)
             return
         with self._lock:
             self._printer.write(Message("line", line, datetime.now(), name, colour))

@@ -185,6 +185,22 @@ def test_a_command_runs_once_beside_them_and_what_they_say_goes_to_files(running
     assert "up" not in runner.output() and runner.process.poll() is None
 
 
+def test_a_full_disk_loses_log_lines_and_stops_nobody(tmp_path: Path):
+    (tmp_path / "talk.py").write_text(
+        f"for _ in range(3000): print('x' * 100)\nopen({str(tmp_path / 'through')!r}, 'w').close()\n"
+        "import time; time.sleep(600)"
+    )
+    (tmp_path / "Procfile").write_text(f"web: python -m config.tethered {tmp_path}/talk.py")
+    (tmp_path / "web.log").symlink_to("/dev/full")  # each write to it fails as on a full disk
+    arguments = ["--procfile", str(tmp_path / "Procfile"), "--log-folder", str(tmp_path)]
+    environment = {**os.environ, "PORT": str(free_ports()[0])}
+    with subprocess.Popen([sys.executable, "-m", "config.runner", *arguments], cwd=ROOT, env=environment) as runner:
+        try:
+            until(lambda: (tmp_path / "through").exists(), what="the process says all it has to say")
+        finally:
+            runner.terminate()
+
+
 @pytest.mark.parametrize("name", ["PORT", "MODEL_SERVER_PORT"])
 def test_a_taken_port_is_said_in_one_line(name: str):
     with socket.socket() as taken:
