@@ -51,7 +51,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         episodes = ppo.collect(ppo.prompt_order(step), ppo.seeds("rollout", step, count=config.batch_size))
         measured = measure(ppo, state, episodes)
         drift = guards.drift(measured.behaviour, state.calibration.parent, _bounds(config))
-        if drift.used > 1:
+        if drift.used > 1 and step > 0:  # at step 0 it is the parent itself, and a small batch of its answers varies
             stopped = {"code": drift.code, "step": step}
         else:
             state.keep(ppo, step, measured.figures)
