@@ -5,6 +5,7 @@ Pure: it reads a run directory and an exit status.
 
 from __future__ import annotations
 
+import errno
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ SUCCEEDED, FAILED, LOST, CANCELLED = "succeeded", "failed", "lost", "cancelled"
 
 # Ends that say nothing about the run: a person, a reboot or the kernel ended the process from outside.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
+# The exit status of a recipe that failed and could not write failure.json: the disk is full.
+NO_ROOM_FOR_WORDS = errno.ENOSPC
 _KEPT = "Resume it: it goes on from its last complete checkpoint."
+DISK_FULL = ("disk_full", "The disk is full.", "Free some space, then resume: no checkpoint is lost.")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ def explain(exit_code: int, directory: RunDirectory) -> Ending:
         )
     if exit_code > 0 and (failure := directory.failure()) is not None:
         return Ending.failed(failure["code"], failure["message"], failure["remedy"], exit_code)
+    if exit_code == NO_ROOM_FOR_WORDS:
+        return Ending.failed(*DISK_FULL, exit_code)
     number = -exit_code if exit_code < 0 else exit_code - 128 if 128 < exit_code < 160 else 0
     if number in _FROM_OUTSIDE:
         return Ending.lost(_killed(number), exit_code)

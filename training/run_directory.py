@@ -129,6 +129,12 @@ class RunDirectory:
     def latest_checkpoint(self) -> Path | None:
         return next(reversed(self.complete_checkpoints()), None)
 
+    def kept_step(self) -> int | None:
+        """Where a new attempt goes on: the latest checkpoint's step, else how many completions stand. None: nowhere."""
+        if latest := self.latest_checkpoint():
+            return int(latest.name.removeprefix("step-"))
+        return sum(1 for _ in read_lines(self.path / "completions.jsonl")) or None
+
     def truncate_logs(self, step: int) -> None:
         """On resume, drop what was logged after the checkpoint: those steps are about to be taken again."""
         for name in ("metrics.jsonl", "samples.jsonl"):

@@ -19,12 +19,12 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
 from training import announcements, outputs, preparation, supervision, workers
-from training.endings import SUCCEEDED, Ending, explain
+from training.endings import DISK_FULL, SUCCEEDED, Ending, explain
 from training.ingest import Reader
 from training.kinds import KINDS
 from training.launchers import Busy
 from training.models import Attempt, Run
-from training.run_directory import RecipeFailure, RunDirectory
+from training.run_directory import RecipeFailure
 from training.supervision import LeaseLost
 
 log = logging.getLogger("assay.worker")
@@ -139,6 +139,7 @@ class Worker:
         if one.attempt.number > 1:
             self.launcher.end_leftovers(one.run.path)
         directory = preparation.prepare(one.run)
+        goes_on_from = directory.kept_step()
         try:
             one.handle = self.launcher.submit(directory.path, KINDS[one.run.kind].module)
         except Busy as busy:
@@ -148,7 +149,7 @@ class Worker:
         one.reader = Reader(one.attempt, directory)
         with supervision.holding(one.attempt):
             one.attempt.handle = one.handle
-            one.attempt.resumed_from_step = _checkpoint_step(directory)
+            one.attempt.resumed_from_step = goes_on_from
             one.attempt.save(update_fields=["handle", "resumed_from_step"])
         announcements.announce(one.run.pk)
 
@@ -222,14 +223,9 @@ def _describe(error: Exception) -> Ending:
     if isinstance(error, outputs.BadOutput):
         return Ending.failed("bad_output", f"What the recipe left cannot be used: {error}", "See the log, then resume.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Ending.failed("disk_full", "The disk is full.", "Free some space, then resume: no checkpoint is lost.")
+        return Ending.failed(*DISK_FULL)
     return Ending.failed(
         "worker_error",
         f"The worker stopped on an error: {type(error).__name__}: {error}",
         "The worker's own log has the traceback. Resume to try again.",
     )
-
-
-def _checkpoint_step(directory: RunDirectory) -> int | None:
-    latest = directory.latest_checkpoint()
-    return int(latest.name.removeprefix("step-")) if latest else None

@@ -6,6 +6,7 @@ It counts steps, logs, checkpoints and resumes like a real one, and dies in ever
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from training import configs
 from training.configs import option
 from training.recipes.entry import run_recipe
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FakeConfig:
     death: str = option("", "how it dies in its first attempt, after three steps")
     always: bool = option(False, "it dies in every attempt")
     ignores_sigterm: bool = option(False, "it and a child of its own ignore SIGTERM")
+    samples: bool = option(False, "it leaves completions behind, and no checkpoint that could tell how far it came")
     note: str = option("", "an advanced text", advanced=True)
 
 
@@ -44,6 +46,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         (run.path / "child.txt").write_text(str(child.pid))
     latest = run.latest_checkpoint()
     done = int((latest / "step").read_text()) if latest else 0
+    if config.samples:
+        done = len(list(read_lines(run.path / "completions.jsonl")))
     run.truncate_logs(done)
     for step in range(done + 1, config.steps + 1):
         time.sleep(config.step_seconds)
@@ -52,20 +56,22 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         run.log_metrics(step, score=step / 10, kl=0.5 * step, odd=float("nan"), attempt=starts)
         run.log_sample(step, [{"role": "user", "content": "Why?"}], f"Because of step {step}.\x00", step / 10)
         run.progress("counting", step, config.steps)
+        if config.samples:
+            run.log_completion({"prompt_id": 0, "index": step})
         print(f"step {step}")
         if step % config.checkpoint_every == 0:
             folder = run.begin_checkpoint(step)
             (folder / "step").write_text(str(step))
             run.commit_checkpoint(step)
-        if step == 3 and config.death and (starts == 1 or config.always):
-            _die(config.death)
+        if step == done + 3 and config.death and (starts == 1 or config.always):
+            _die(config.death, run)
     folder = run.begin_model()
     (folder / "weights.bin").write_text(f"{spec.seed} {config.steps}")
     run.commit_model()
     run.finish({"score": config.steps / 10, "odd": float("inf"), "parameters": 7})
 
 
-def _die(death: str) -> None:
+def _die(death: str, run: RunDirectory) -> None:
     if death == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif death == "segfault":
@@ -77,6 +83,9 @@ def _die(death: str) -> None:
         os._exit(0)
     elif death == "failure":
         raise RecipeFailure("too_few", "Three judgements tell nothing.", "Collect at least 40.")
+    elif death == "full disk":
+        (run.path / ".failure.json.partial").symlink_to("/dev/full")  # nor is there room for what went wrong
+        raise OSError(errno.ENOSPC, "No space left on device")
     elif death == "hang":
         time.sleep(300)
     raise ValueError(f"unknown death {death!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -185,6 +186,16 @@ def test_running_out_of_memory_names_what_to_lower(run):
     entry.attempt(fails, run)
     assert run.failure()["code"] == "out_of_memory"
     assert "batch_size" in run.failure()["remedy"]
+
+
+def test_a_full_disk_is_called_so_whoever_notices_it(run, tmp_path):
+    full = tmp_path / "full.pt"
+    full.symlink_to("/dev/full")
+    with pytest.raises(RuntimeError) as caught:
+        torch.save({"weights": torch.zeros(1_000_000)}, full)
+    from_safetensors = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    for error in (caught.value, from_safetensors, OSError(errno.EDQUOT, "Disk quota exceeded")):
+        assert entry.describe(error).code == "disk_full", error
 
 
 def test_a_run_that_ended_well_is_not_run_again(run):

@@ -94,6 +94,15 @@ def test_a_recipe_that_is_killed_every_time_is_given_up_in_words(settings):
     assert not LanguageModel.objects.filter(name=run.name).exists()
 
 
+def test_sampling_that_is_killed_again_and_again_but_gets_on_is_not_given_up(settings):
+    settings.RUN_MAX_ATTEMPTS = 2
+    run = make_run(config={"steps": 11, "death": "kill", "always": True, "samples": True, "checkpoint_every": 100})
+    work()
+    run.refresh_from_db()
+    assert (run.state, run.reason) == ("succeeded", "")
+    assert [a.resumed_from_step for a in run.attempts.all()] == [None, 3, 6, 9]
+
+
 @pytest.mark.parametrize(
     ("death", "code", "words"),
     [
@@ -101,6 +110,7 @@ def test_a_recipe_that_is_killed_every_time_is_given_up_in_words(settings):
         ("exit", "crashed", "exit status 3. Its last words: the dog ate the gradients"),
         ("segfault", "crashed", "SIGSEGV"),
         ("nothing", "no_result", "without a result"),
+        ("full disk", "disk_full", "The disk is full."),
         ("surprise", "crashed", "unknown death 'surprise'"),
     ],
 )

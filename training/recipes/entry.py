@@ -13,10 +13,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from training import configs, tether
+from training.endings import DISK_FULL, NO_ROOM_FOR_WORDS
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
 Main = Callable[[RunDirectory, RunSpec], None]
@@ -49,12 +51,20 @@ def attempt(main: Main, run: RunDirectory) -> int:
         seed_everything(spec.seed)
         main(run, spec)
     except Exception as error:
-        traceback.print_exc()
-        failure = describe(error)
-        print(f"{failure.code}: {failure.message} {failure.remedy}", file=sys.stderr)
-        run.fail(failure)
-        return 1
+        return _fail(run, error)
     return 0
+
+
+def _fail(run: RunDirectory, error: Exception) -> int:
+    failure = describe(error)
+    with suppress(OSError):  # a full disk takes no log either
+        traceback.print_exception(error)
+        print(f"{failure.code}: {failure.message} {failure.remedy}", file=sys.stderr)
+    try:
+        run.fail(failure)
+    except OSError:
+        return NO_ROOM_FOR_WORDS
+    return 1
 
 
 def config_of(spec: RunSpec) -> Any:
@@ -77,6 +87,13 @@ def seed_everything(seed: int) -> None:
         torch.manual_seed(seed)
 
 
+def _is_for_want_of_space(error: Exception, text: str) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # safetensors hands the system's words on; torch.save only notices that less was written than it meant to write.
+    return any(words in text for words in ("No space left on device", "Disk quota exceeded", "unexpected pos"))
+
+
 def describe(error: Exception) -> RecipeFailure:
     """What went wrong, for people. An exception nobody foresaw is `crashed`, with its own words."""
     if isinstance(error, RecipeFailure):
@@ -88,8 +105,8 @@ def describe(error: Exception) -> RecipeFailure:
             "The machine has not enough memory for this run.",
             "Halve batch_size, shorten the sequences, or train LoRA adapters instead of every weight; then resume.",
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RecipeFailure("disk_full", "The disk is full.", "Free some space, then resume: no checkpoint is lost.")
+    if _is_for_want_of_space(error, text):
+        return RecipeFailure(*DISK_FULL)
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = traceback.extract_tb(error.__traceback__)
     where = f" (in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
