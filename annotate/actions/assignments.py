@@ -117,6 +117,8 @@ def refuse_closed(assignment: Assignment) -> None:
             assignment=f"Its {minutes} minutes ran out, so it may have gone to someone else. "
             "Take it up again, or ask for the next one.",
         )
+    if assignment.state == Assignment.State.EXCLUDED:
+        raise Refused(409, assignment="A manager has excluded what you said of it; go on with the next one.")
     raise Refused(409, assignment=f"You have {assignment.state} it already; undo that to change it, or go on.")
 
 

@@ -96,7 +96,20 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
         for project in {row.project for row in rows}:
             require(by, "manage", project)
     with transaction.atomic():
-        return _change(rows, status, reason, by)
+        changed = _change(rows, status, reason, by)
+        _settle_places({row.assignment_id for row in rows if row.assignment_id})
+        return changed
+
+
+def _settle_places(assignments: set[int]) -> None:
+    """An item of which nothing stands any more goes to somebody else; one that counts again has its place back."""
+    for pk in sorted(assignments):
+        standing = (Status.COUNTED, Status.HELD)
+        stands = any(table.objects.filter(assignment=pk, status__in=standing).exists() for table in _TABLES)
+        before, after = Assignment.State.SUBMITTED, Assignment.State.EXCLUDED
+        if stands:
+            before, after = after, before
+        Assignment.objects.filter(pk=pk, state=before).update(state=after)
 
 
 def judge_of(user: User) -> str:

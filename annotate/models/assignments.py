@@ -22,6 +22,7 @@ class Assignment(models.Model):
         SUBMITTED = "submitted"
         SKIPPED = "skipped"
         EXPIRED = "expired"
+        EXCLUDED = "excluded"  # what was said no longer counts, so that the place is free again
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="assignments")
     user = models.ForeignKey("annotate.User", models.CASCADE, related_name="assignments")

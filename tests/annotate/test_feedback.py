@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from annotate.actions import feedback
+from annotate.actions import assignments, feedback
 from annotate.errors import Refused
 from annotate.models import Assignment, Comparison, Dataset, Demonstration, Rating, StatusChange
 from tests.factories import (
@@ -331,3 +331,29 @@ def test_an_annotator_changes_no_status(project, user):
     with pytest.raises(Refused) as refused:
         feedback.set_status(rows=[row], status="excluded", reason="mine is better", by=user)
     assert refused.value.status == 403
+
+
+def test_an_excluded_judgement_gives_its_place_to_someone_else(project, user):
+    make_completion(make_prompt(project))
+    manager, other = make_user(project, role="manager"), make_user(project)
+    mine = assignments.next_for(project=project, user=user, kind="rate")
+    row = feedback.submit(assignment=mine, by=user, stars=1)
+    assert assignments.next_for(project=project, user=other, kind="rate") is None
+    feedback.set_status(rows=[row], status="held", reason="looks odd", by=manager)
+    assert assignments.next_for(project=project, user=other, kind="rate") is None
+    feedback.set_status(rows=[row], status="excluded", reason="guessed", by=manager)
+    assert assignments.next_for(project=project, user=user, kind="rate") is None
+    assert assignments.next_for(project=project, user=other, kind="rate").item == mine.item
+    with pytest.raises(Refused) as refused:
+        feedback.submit(assignment=mine, by=user, stars=5)
+    assert "manager" in refused.value.errors["assignment"]
+
+
+def test_a_judgement_that_counts_again_has_its_place_back(project, user):
+    make_completion(make_prompt(project))
+    manager = make_user(project, role="manager")
+    mine = assignments.next_for(project=project, user=user, kind="rate")
+    row = feedback.submit(assignment=mine, by=user, stars=1)
+    for status in ("excluded", "counted"):
+        feedback.set_status(rows=[row], status=status, reason="looked at again", by=manager)
+    assert assignments.next_for(project=project, user=make_user(project), kind="rate") is None
