@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q, QuerySet
 
 from .errors import Refused
-from .models import Membership, Project, Role, User
+from .models import LanguageModel, Membership, Project, Role, User
 
 Person = User | AnonymousUser
 
@@ -36,3 +37,30 @@ def require(user: Person, action: str, project: Project) -> None:
         raise Refused(
             403, project=f"This needs the role of {wanted} in {project.name}; ask one of its managers for it."
         )
+
+
+def projects_where(user: Person, action: str) -> QuerySet[Project]:
+    """The projects in which this person may do `action`: `can`, for a whole list at once."""
+    projects = Project.objects.all()
+    if user.is_superuser:
+        return projects
+    members = Q()
+    if user.is_authenticated:
+        mine = Q(memberships__user=user)
+        members = mine if action == "read" else mine & Q(memberships__role__in=ROLES_FOR[action])
+    if action == "read":
+        return projects.filter(Q(is_public=True) | members).distinct()
+    return projects.filter(members).distinct() if members else projects.none()
+
+
+def models_seen(user: Person) -> QuerySet[LanguageModel]:
+    """Those of the projects that this person may see; all for researchers, who may start a run from any of them."""
+    models = LanguageModel.objects.all()
+    if user.is_superuser or projects_where(user, "research").exists():
+        return models
+    seen = projects_where(user, "read")
+    paths = ("contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
+    related = Q()
+    for path in paths:
+        related |= Q(pk__in=LanguageModel.objects.filter(**{f"{path}__in": seen}).values("pk"))
+    return models.filter(related)

@@ -21,13 +21,13 @@ _COMPLETIONS = {
 
 def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
     """All for reviewers. Others see their own, the arena's, and what is frozen: a vote on an item that somebody is
-    still judging would tell them what to say."""
+    still judging would tell them what to say. What a visitor has asked is between them and the reviewers."""
     rows = KINDS[kind].objects.filter(project=project)
     if can(user, "review", project):
         return rows
     frozen = Exists(Dataset.objects.filter(**{f"{kind}s": OuterRef("pk")}))
     mine = Q(author=user) if user.is_authenticated else Q(pk=None)
-    return rows.filter(mine | Q(source=ARENA) | frozen)
+    return rows.filter(mine | (Q(source=ARENA) | frozen) & ~Q(prompt__source=ARENA))
 
 
 def with_lineage(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:

@@ -13,12 +13,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.api.access import find, find_named, find_project, models_seen, of_project, projects_where
+from annotate.api.access import find, find_named, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Judge
+from annotate.permissions import models_seen, projects_where
 from evaluation.actions import promote
 from evaluation.leaderboard import current, default_judge, left_out
 from evaluation.models import Evaluation, Promotion

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from annotate.models import Dataset, LanguageModel, Project, Status
-from annotate.permissions import Person, can
+from annotate.permissions import Person, can, models_seen, projects_where
 from evaluation.leaderboard import current, default_judge
 from evaluation.models import Leaderboard
 from evaluation.standings import Standing, standings
@@ -69,20 +69,22 @@ def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
     return [project for project in everywhere.order_by("id") if can(person, "read", project)]
 
 
-def descent(model: LanguageModel, project: Project) -> list[Step]:
-    """The model, its parent, its parent's parent, to the first."""
+def descent(model: LanguageModel, project: Project, person: Person) -> list[Step]:
+    """The model, its parent, its parent's parent, to the first; their runs where the person may read the project."""
+    readable = projects_where(person, "read")
     board = current(project=project, judge=default_judge(project))
     places = {row.model.pk: row for row in standings(board)}
     steps: list[Step] = []
     ancestor: LanguageModel | None = model
     while ancestor is not None and ancestor.pk not in {step.model.pk for step in steps}:
-        steps.append(_step(ancestor, board, places))
+        steps.append(_step(ancestor, board, places, readable))
         ancestor = ancestor.parent
     return steps
 
 
-def _step(model: LanguageModel, board: Leaderboard, places: dict[int, Standing]) -> Step:
-    run = Run.objects.select_related("dataset", "reward_model", "project").filter(output_model=model).first()
+def _step(model: LanguageModel, board: Leaderboard, places: dict[int, Standing], readable: QuerySet[Project]) -> Step:
+    runs = Run.objects.select_related("dataset", "reward_model", "project")
+    run = runs.filter(output_model=model, project__in=readable).first()
     if run is None:
         return Step(model, board, places.get(model.pk))
     rewarding = run.reward_model if run.reward_model_id != model.pk else None
@@ -93,7 +95,7 @@ def _step(model: LanguageModel, board: Leaderboard, places: dict[int, Standing])
         run=run,
         dataset=run.dataset,
         votes=votes_in(run.dataset) if run.dataset else [],
-        reward=_step(rewarding, board, places) if rewarding else None,
+        reward=_step(rewarding, board, places, readable) if rewarding else None,
     )
 
 
@@ -112,12 +114,12 @@ def votes_in(dataset: Dataset) -> list[Votes]:
     return found
 
 
-def offspring(model: LanguageModel, projects: Iterable[Project]) -> Offspring:
-    """Children, runs and datasets of the projects given."""
+def offspring(model: LanguageModel, projects: Iterable[Project], person: Person) -> Offspring:
+    """Runs and datasets of the projects given, and the children that the person may see."""
     inside = Run.objects.filter(project__in=list(projects)).select_related("output_model", "project").order_by("id")
     runs = inside.filter(parent=model)
     rewarded = inside.filter(reward_model=model)
-    children = LanguageModel.objects.filter(parent=model).order_by("id")
+    children = models_seen(person).filter(parent=model).order_by("id")
     judged = Dataset.objects.filter(project__in=list(projects)).filter(
         Q(comparisons__completion_a__model=model)
         | Q(comparisons__completion_b__model=model)

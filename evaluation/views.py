@@ -108,8 +108,8 @@ def lineage(request: HttpRequest, pk: int) -> HttpResponse:
         "project": project,
         "section": "models",
         "model": model,
-        "steps": descent(model, project),
-        "offspring": offspring(model, projects),
+        "steps": descent(model, project, request.user),
+        "offspring": offspring(model, projects, request.user),
     }
     return render(request, "evaluation/lineage.html", context)
 

@@ -6,7 +6,7 @@ import pytest
 
 from annotate.models import Completion, LanguageModel, Project, Prompt
 from tests.api_client import Program, errors, program
-from tests.factories import make_completion, make_model, make_project, make_prompt
+from tests.factories import make_completion, make_guideline, make_model, make_project, make_prompt
 
 pytestmark = pytest.mark.django_db
 
@@ -166,3 +166,19 @@ def test_a_model_is_registered_by_researchers(project, researcher):
 def test_a_wrong_model_is_refused_by_field(researcher, body, field):
     assert field in errors(researcher.post("models/", body))
     assert not LanguageModel.objects.exists()
+
+
+@pytest.mark.parametrize("sampling", [{"a": "\x00"}, {"a\x00": 1}, {"a": "y" * 3000}])
+def test_settings_that_no_database_could_keep_are_refused(project, sampling):
+    body = {"prompt": make_prompt(project).pk, "text": "An answer.", "sampling": sampling}
+    assert "sampling" in errors(program(project, "researcher").post("completions/", body))
+    assert not Completion.objects.exists()
+
+
+def test_a_list_of_projects_takes_few_queries(django_assert_max_num_queries):
+    made = [make_guideline(make_project(), "First."), *(make_guideline(make_project()) for _ in range(9))]
+    make_guideline(made[0].project, "Second.")
+    with django_assert_max_num_queries(8):
+        listed = program().get("projects/").json()["results"]
+    told = {row["slug"]: (row["guidelines"], row["guideline_version"]) for row in listed}
+    assert told[made[0].project.slug] == ("Second.", 2) and told[made[1].project.slug][1] == 1

@@ -12,12 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.api.access import find, find_named, find_project, of_project, projects_where
+from annotate.api.access import find, find_named, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
 from annotate.api.idempotency import idempotent, key_of
 from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel
+from annotate.permissions import projects_where
 from training import actions
 from training.models import Metric, Run, Sample
 

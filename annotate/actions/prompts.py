@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from annotate.models import Completion, LanguageModel, Project, Prompt, User
 
 Messages = list[dict[str, str]]
 ROLES = ("system", "user", "assistant")
+_LONGEST_SAMPLING = 2000  # characters of its JSON: some names with a number each
 _CHUNK = 500  # hashes in one query: SQLite bounds its variables
 
 
@@ -96,7 +98,7 @@ def add_completion(
 @transaction.atomic
 def add_completions(*, rows: Sequence[NewCompletion]) -> list[Completion]:
     """All of them or none. Errors name the row: `3.text`."""
-    _check_all(rows, lambda row: check_text(row.text))
+    _check_all(rows, _check_completion)
     return Completion.objects.bulk_create(
         [
             Completion(
@@ -136,8 +138,23 @@ def check_text(text: Any, field: str = "text", name: str = "A completion", limit
         raise Refused(400, **{field: f"{name} must be text that is not empty."})
     if len(text) > limit:
         raise Refused(413, **{field: f"{name} may have {limit:,} characters and has {len(text):,}; shorten it."})
-    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
+    if "\x00" in text or _has_surrogate(text):
         raise Refused(400, **{field: f"{name} holds a NUL or half a surrogate pair; send it as valid UTF-8 text."})
+
+
+def _check_completion(row: NewCompletion) -> None:
+    check_text(row.text)
+    settings_text = json.dumps(row.sampling, ensure_ascii=False)
+    if len(settings_text) > _LONGEST_SAMPLING or "\\u0000" in settings_text or _has_surrogate(settings_text):
+        raise Refused(
+            400,
+            sampling=f"Give at most {_LONGEST_SAMPLING:,} characters of valid UTF-8, without NUL: temperature, top_p, "
+            "max_new_tokens and the like.",
+        )
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _check_all(rows: Iterable[Any], check: Any) -> None:

@@ -6,44 +6,17 @@ import hashlib
 import secrets
 from typing import Any, TypeVar
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
 from rest_framework.request import Request
 
 from annotate.api.fields import LARGEST_ID
 from annotate.errors import Refused
-from annotate.models import LanguageModel, Project
-from annotate.permissions import ROLES_FOR, Person, can
+from annotate.models import Project
+from annotate.permissions import Person, can
 from annotate.visitors import visitor_of
 
 VISITOR_HEADER = "Visitor"
 M = TypeVar("M", bound=Model)
-
-
-def projects_where(user: Person, action: str) -> QuerySet[Project]:
-    """The projects in which this person may do `action`: permissions.can, for a whole list at once."""
-    projects = Project.objects.all()
-    if user.is_superuser:
-        return projects
-    members = Q()
-    if user.is_authenticated:
-        mine = Q(memberships__user=user)
-        members = mine if action == "read" else mine & Q(memberships__role__in=ROLES_FOR[action])
-    if action == "read":
-        return projects.filter(Q(is_public=True) | members).distinct()
-    return projects.filter(members).distinct() if members else projects.none()
-
-
-def models_seen(user: Person) -> QuerySet[LanguageModel]:
-    """Those of the projects that this person may see; all for researchers, who may start a run from any of them."""
-    models = LanguageModel.objects.all()
-    if user.is_superuser or projects_where(user, "research").exists():
-        return models
-    seen = projects_where(user, "read")
-    paths = ("contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
-    related = Q()
-    for path in paths:
-        related |= Q(pk__in=LanguageModel.objects.filter(**{f"{path}__in": seen}).values("pk"))
-    return models.filter(related)
 
 
 def find_project(user: Person, slug: Any) -> Project:

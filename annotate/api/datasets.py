@@ -17,12 +17,12 @@ from rest_framework.viewsets import GenericViewSet
 from annotate.actions.datasets import freeze
 from annotate.actions.exports import FORMATS, export
 from annotate.actions.selections import select
-from annotate.api.access import find, find_project, of_project, projects_where
+from annotate.api.access import find, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.models import Dataset, Judge, Side
-from annotate.permissions import require
+from annotate.permissions import projects_where, require
 from annotate.streaming import json_lines
 
 

@@ -14,14 +14,14 @@ from rest_framework.viewsets import GenericViewSet
 
 from annotate.actions.feedback import set_status
 from annotate.api import feedback_rows as rows
-from annotate.api.access import find, find_project, of_project, projects_where
+from annotate.api.access import find, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
 from annotate.models import Comparison, Demonstration, Judge, Rating, Status
-from annotate.permissions import can
+from annotate.permissions import can, projects_where
 
 FILTERS = [
     PROJECT,

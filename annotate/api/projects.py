@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import OuterRef, Prefetch, Subquery
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -13,13 +14,13 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from annotate.actions import projects
-from annotate.api.access import find_project, projects_where
+from annotate.api.access import find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.errors import Refused
-from annotate.models import Project, Role, User
-from annotate.permissions import require
+from annotate.models import Guideline, Project, Role, User
+from annotate.permissions import projects_where, require
 
 
 class Settings(Input):
@@ -67,11 +68,22 @@ class ProjectOut(serializers.ModelSerializer):
             *("assignment_minutes", "daily_goal", "eval_percent", "created_at", "guidelines", "guideline_version"),
         )
 
+    def to_representation(self, project: Project) -> dict[str, Any]:
+        # A list has fetched the newest of each project together; a single project fetches its own, once.
+        found = project.newest if hasattr(project, "newest") else [project.guideline]
+        self._guideline: Guideline | None = found[0] if found else None
+        return super().to_representation(project)
+
     def get_guidelines(self, project: Project) -> str:
-        return project.guideline.text if project.guideline else ""
+        return self._guideline.text if self._guideline else ""
 
     def get_guideline_version(self, project: Project) -> int | None:
-        return project.guideline.version if project.guideline else None
+        return self._guideline.version if self._guideline else None
+
+
+def _newest_guidelines() -> Prefetch:
+    latest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version").values("pk")[:1]
+    return Prefetch("guidelines", Guideline.objects.filter(pk=Subquery(latest)), to_attr="newest")
 
 
 @extend_schema(tags=["projects"])
@@ -86,7 +98,7 @@ class Projects(GenericViewSet):
 
     @extend_schema(responses=ProjectOut(many=True))
     def list(self, request: Request) -> Response:
-        page = self.paginate_queryset(projects_where(request.user, "read"))
+        page = self.paginate_queryset(projects_where(request.user, "read").prefetch_related(_newest_guidelines()))
         return self.get_paginated_response(ProjectOut(page, many=True).data)
 
     @extend_schema(responses={200: ProjectOut} | refusals(404))

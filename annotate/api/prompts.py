@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from annotate.actions.pairing import ARENA
 from annotate.actions.prompts import NewCompletion, NewPrompt, add_completions, add_prompts
-from annotate.api.access import find, find_all, find_project, of_project, projects_where
+from annotate.api.access import find, find_all, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, Turn, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Prompt, Side
-from annotate.permissions import require
+from annotate.permissions import projects_where, require
 
 
 class PromptIn(Input):
@@ -67,14 +68,17 @@ class CompletionOut(serializers.ModelSerializer):
 
 @extend_schema(tags=["prompts"])
 class Prompts(GenericViewSet):
-    """Prompts of the projects that you may see."""
+    """Prompts of the projects that you may see. What others asked in the arena is for those who may review."""
 
     queryset = Prompt.objects.none()
     serializer_class = PromptOut
     pagination_class = Oldest
 
     def get_queryset(self) -> QuerySet[Prompt]:
-        return Prompt.objects.filter(project__in=projects_where(self.request.user, "read")).select_related("project")
+        user = self.request.user
+        asked_by_others = Q(source=ARENA) & ~Q(created_by=user) & ~Q(project__in=projects_where(user, "review"))
+        seen = Prompt.objects.filter(project__in=projects_where(user, "read")).exclude(asked_by_others)
+        return seen.select_related("project")
 
     @extend_schema(
         responses=PromptOut(many=True),

@@ -13,13 +13,13 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from annotate.actions.language_models import enter_arena, leave_arena, register_model
-from annotate.api.access import find, find_named, find_project, models_seen, projects_where
+from annotate.api.access import find, find_named, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import LanguageModel, Project
-from annotate.permissions import require
+from annotate.permissions import models_seen, projects_where, require
 
 
 class NewModel(Input):

@@ -170,6 +170,7 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         for kind in votes.KINDS
     }
     statuses = {kind: dict(rows) for kind, rows in feedback.items()}
+    reviews = can(request.user, "review", found.project)
     context = {
         "project": found.project,
         "section": "data",
@@ -180,8 +181,9 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "left_out": _left_out(found.counts),
         "counted": [(name, n) for name, n in found.counts.items() if type(n) is int and name != "telling"],
         "runs": found.runs.select_related("output_model").order_by("id"),  # type: ignore[attr-defined]
-        "formats": list(formats_of(found)) if can(request.user, "review", found.project) else [],
-        **_samples(found),
+        "formats": list(formats_of(found)) if reviews else [],
+        "is_missing": not found.path.is_dir(),
+        **(_samples(found) if reviews and found.path.is_dir() else {}),
     }
     return render(request, "annotate/dataset.html", context)
 
@@ -217,9 +219,7 @@ def _changed(statuses: dict[str, dict[str, int]]) -> int:
 
 
 def _samples(found: Dataset, n: int = 5) -> dict[str, Any]:
-    """The first rows, with their texts; nothing when the files are gone."""
-    if not found.path.is_dir():
-        return {"is_missing": True}
+    """The first rows, with their texts."""
     first = {
         name: [row for row, _ in zip(frozen_rows.read(found.path, name), range(n), strict=False)] for name in FILES
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -13,7 +15,7 @@ from annotate.actions import language_models as actions
 from annotate.errors import Refused
 from annotate.live_battles import SAMPLING
 from annotate.models import Contestant, LanguageModel, Project
-from annotate.permissions import can
+from annotate.permissions import can, models_seen, projects_where
 from annotate.views.access import in_project, refused_page
 
 
@@ -24,12 +26,13 @@ def models(request: HttpRequest, project: Project) -> HttpResponse:
     mine = _of_project(project)
     can_research = can(request.user, "research", project)
     policies = mine.filter(kind=LanguageModel.Kind.POLICY)
+    readable = _readable_ids(request)
     entered = set(project.contestants.filter(left_at=None).values_list("model", flat=True))
     context = {
         "project": project,
         "section": "models",
-        "policies": [(m, _millions(m.parameters), m.pk in entered) for m in policies],
-        "reward_models": mine.filter(kind=LanguageModel.Kind.REWARD),
+        "policies": [(m, _maker(m, readable), _millions(m.parameters), m.pk in entered) for m in policies],
+        "reward_models": [(m, _maker(m, readable)) for m in mine.filter(kind=LanguageModel.Kind.REWARD)],
         "others": LanguageModel.objects.available().policies().exclude(pk__in=mine) if can_research else [],
         "can_research": can_research,
     }
@@ -78,6 +81,16 @@ def arena_entry(request: HttpRequest, project: Project, pk: int) -> HttpResponse
     return redirect("models", project.slug)
 
 
+def _maker(model: LanguageModel, readable: set[int]) -> Any:
+    """The run that made it, where its project is among the readable ones: a model may compete elsewhere too."""
+    run = getattr(model, "made_by", None)
+    return run if run is not None and run.project_id in readable else None
+
+
+def _readable_ids(request: HttpRequest) -> set[int]:
+    return set(projects_where(request.user, "read").values_list("pk", flat=True))
+
+
 def _millions(parameters: int | None) -> str:
     """135 M, 1.7 B: as people say it."""
     if not parameters:
@@ -108,16 +121,19 @@ def _readable(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
 
 
 def _context(request: HttpRequest, model: LanguageModel, project: Project) -> dict[str, object]:
-    made_by = getattr(model, "made_by", None)
     can_research = can(request.user, "research", project)
+    readable = _readable_ids(request)
     evaluations = model.evaluations.filter(Q(project=None) | Q(project=project))
     return {
         "project": project,
         "section": "models",
         "model": model,
         "ancestors": _ancestors(model),
-        "children": model.children.select_related("made_by"),
-        "made_by": made_by,
+        "children": [
+            (child, _maker(child, readable))
+            for child in models_seen(request.user).filter(parent=model).select_related("made_by")
+        ],
+        "made_by": _maker(model, readable),
         "evaluations": evaluations.order_by("metric", "-pk"),
         "competes": Contestant.objects.filter(project=project, model=model, left_at=None).exists(),
         "can_research": can_research,

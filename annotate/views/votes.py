@@ -91,7 +91,8 @@ def _card(row: Rating | Comparison | Demonstration, reviews: bool, user: Any) ->
     """A vote as the page shows it: what was said of which answers, by whom, and what it went into."""
     is_own = user.is_authenticated and row.author_id == user.pk
     who = row.author.username if row.author and (reviews or is_own) else ""
-    return {"row": row, "who": who, "answers": _answers(row), "went": _went_into(row)}
+    reason = row.status_reason if reviews or is_own else ""  # it may name people
+    return {"row": row, "who": who, "reason": reason, "answers": _answers(row), "went": _went_into(row)}
 
 
 def _answers(row: Rating | Comparison | Demonstration) -> list[dict[str, Any]]:

@@ -1,0 +1,109 @@
+"""What pages and API keep from people who may read a project and no more: names before a vote, others' words, and what
+belongs to private projects."""
+
+from __future__ import annotations
+
+import pytest
+from django.urls import reverse
+
+from annotate.actions.datasets import freeze
+from annotate.models import Dataset
+from tests.api_client import program
+from tests.factories import (
+    make_comparison,
+    make_completion,
+    make_contestant,
+    make_model,
+    make_pair,
+    make_project,
+    make_prompt,
+    make_user,
+)
+from training.models import Run
+
+pytestmark = pytest.mark.django_db
+ASKED = "What I asked in confidence"
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+def signed_in(client, project, role):
+    user = make_user(project, role=role)
+    client.force_login(user)
+    return user
+
+
+def html(client, name, *args) -> str:
+    return client.get(reverse(name, args=args)).content.decode()
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_what_a_visitor_asked_is_for_reviewers(client, project, is_frozen):
+    prompt = make_prompt(project, ASKED, source="arena")
+    make_comparison(make_completion(prompt), make_completion(prompt), source="arena")
+    dataset = freeze(project=project, kind="preferences", name="x", by=None) if is_frozen else None
+    pages = [("votes", project.slug)] + ([("dataset", dataset.pk)] if dataset else [])
+    for page in pages:
+        assert ASKED not in html(client, *page)
+    signed_in(client, project, "reviewer")
+    for page in pages:
+        assert ASKED in html(client, *page)
+
+
+def test_the_api_lists_what_was_asked_to_whoever_asked_and_to_reviewers(project):
+    mine = program(project)
+    drawn = make_prompt(project, "A prompt of the project")
+    make_prompt(project, ASKED, source="arena")
+    own = make_prompt(project, "My own question", source="arena", created_by=mine.user)
+    assert [p["id"] for p in mine.get("prompts/").json()["results"]] == [drawn.pk, own.pk]
+    assert len(program(project, "reviewer").get("prompts/").json()["results"]) == 3
+
+
+def test_who_judges_blind_does_not_read_the_answers_under_their_models_name(client, project):
+    run = Run.objects.create(project=project, kind="sample", name="s", parent=make_model(), state="succeeded")
+    run.completions.add(make_completion(make_prompt(project), "the tell-tale answer", model=run.parent))
+    signed_in(client, project, "annotator")
+    assert "the tell-tale answer" not in html(client, "run", run.pk)
+    signed_in(client, project, "researcher")
+    assert "the tell-tale answer" in html(client, "run", run.pk)
+
+
+def test_the_reason_of_an_exclusion_is_for_reviewers_and_its_author(client, project):
+    author = make_user(project)
+    make_comparison(
+        *make_pair(project), author=author, source="arena", status="excluded", status_reason="Judith guesses"
+    )
+    assert "Judith guesses" not in html(client, "votes", project.slug)
+    client.force_login(author)
+    assert "Judith guesses" in html(client, "votes", project.slug)
+
+
+@pytest.fixture
+def hidden():
+    return make_project(is_public=False, name="Hidden")
+
+
+def test_children_of_private_projects_are_not_named(client, project, hidden):
+    base = make_contestant(project).model
+    child = make_contestant(hidden, make_model(name="secret-child", parent=base)).model
+    for page in ("model", "lineage"):
+        assert "secret-child" not in html(client, page, base.pk)
+    signed_in(client, hidden, "annotator")
+    for page in ("model", "lineage"):
+        assert child.name in html(client, page, base.pk)
+
+
+def test_the_run_that_made_a_model_is_told_to_readers_of_its_project(client, project, hidden):
+    model = make_contestant(project).model
+    dataset = Dataset.objects.create(project=hidden, name="secret-data", kind="sft", side="train", content_hash="x")
+    Run.objects.create(project=hidden, kind="sft", name="secret-run", output_model=model, dataset=dataset)
+    pages = [("model", model.pk), ("lineage", model.pk), ("models", project.slug)]
+    for page in pages:
+        text = html(client, *page)
+        assert model.name in text and "secret-run" not in text and "secret-data" not in text
+    signed_in(client, hidden, "annotator")
+    for page in pages:
+        assert "secret-run" in html(client, *page)
