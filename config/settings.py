@@ -145,6 +145,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["annotate.api.parsing.BoundedJSONParser"],
     "EXCEPTION_HANDLER": "config.api.exception_handler",
+    "NUM_PROXIES": 0,  # throttles count by the connection: the X-Forwarded-For header is anybody's to invent
     "URL_FORMAT_OVERRIDE": None,  # ?format= names the format of an export
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.CursorPagination",
     "PAGE_SIZE": 100,

@@ -144,3 +144,9 @@ def test_a_question_is_answered_by_both_models_before_the_reply(project, setting
     assert not broken["ready"] and all(c["problem"] for c in broken["completions"])
     told = errors(client.post(f"battles/{broken['id']}/vote/", {"winner": "tie"}, HTTP_VISITOR=broken["visitor"]), 409)
     assert "answers" in told["battle"]
+
+
+def test_two_strangers_who_choose_the_same_key_get_battles_of_their_own(project):
+    one = start(Program(), project, key="1").json()
+    other = start(Program(), project, key="1", REMOTE_ADDR="203.0.113.9").json()
+    assert one["id"] != other["id"] and one["visitor"] != other["visitor"]

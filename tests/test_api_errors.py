@@ -184,3 +184,12 @@ def _checked(response) -> int:
         assert response.status_code < 500
         errors(response, response.status_code)
     return 1
+
+
+def test_guessing_passwords_is_slowed_down_whatever_address_the_guesser_invents():
+    guesser = Program()
+    tries = [
+        guesser.post("auth/token/", {"username": "anna", "password": "?"}, HTTP_X_FORWARDED_FOR=f"203.0.113.{n}")
+        for n in range(21)
+    ]
+    assert tries[-1].status_code == 429 and "Retry-After" in tries[-1]

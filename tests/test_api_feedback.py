@@ -211,3 +211,17 @@ def test_an_upload_without_a_file_or_with_another_format_is_refused(project, res
     assert "file" in errors(researcher.http.post("/api/v1/comparisons/import/", {"project": project.slug}))
     assert "hh-rlhf" in errors(upload(researcher, project, lines(HH), format="csv"))["format"]
     assert "researcher" in errors(upload(program(project), project, lines(HH)), 403)["project"]
+
+
+@pytest.mark.parametrize("aspects", [{"x" * 41: 3}, {"a\x00": 3}, {"": 3}, {str(n): 3 for n in range(21)}])
+def test_aspects_of_an_import_keep_to_the_rules_of_the_page(project, aspects):
+    completion, _ = make_pair(project)
+    body = {"project": project.slug, "completion": completion.pk, "aspects": aspects}
+    assert "aspects" in errors(program(project, "researcher").post("ratings/", body))
+    assert not Rating.objects.exists()
+
+
+def test_an_import_does_not_pass_for_what_was_judged_here(project):
+    completion, _ = make_pair(project)
+    body = {"project": project.slug, "completion": completion.pk, "stars": 3, "source": "arena"}
+    assert "source" in errors(program(project, "researcher").post("ratings/", body))

@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from annotate.actions import pairing
+from annotate.actions.judgement import check_key
 from annotate.actions.prompts import add_prompt
 from annotate.errors import Refused
 from annotate.models import Battle, Comparison, Judge, Project, Prompt, Side, Status, User, Winner
@@ -83,6 +84,7 @@ def vote(
         raise Refused(403, battle="Somebody else started this battle; start one of your own.")
     if winner not in Winner.values:
         raise Refused(400, winner=f"{winner!r} is not one of {', '.join(Winner.values)}.")
+    check_key(idempotency_key)
     battle.refresh_from_db()
     if not battle.is_ready:
         raise Refused(409, battle="Both answers must stand before a vote; wait for them, or try them again.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from annotate import frozen_rows, sides
 from annotate.actions.selections import Selection, select
@@ -33,12 +33,19 @@ def freeze(
     if not name or len(name) > 120:
         raise Refused(400, name="Give the dataset a name of 1 to 120 characters.")
     if Dataset.objects.filter(project=project, name=name).exists():
-        raise Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
+        raise _name_taken(project, name)
     selection = select(project=project, kind=kind, side=side, judge=judge, **options)
     if not any(selection.sources.values()):
         raise Refused(400, feedback=selection.counts["empty"])
     content_hash = frozen_rows.write(selection.files, kind=kind, side=side)
-    return _record(project, kind, name, by, side, judge, content_hash, selection)
+    try:
+        return _record(project, kind, name, by, side, judge, content_hash, selection)
+    except IntegrityError as error:  # a double click: its twin came first
+        raise _name_taken(project, name) from error
+
+
+def _name_taken(project: Project, name: str) -> Refused:
+    return Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
 
 
 @transaction.atomic

@@ -29,6 +29,7 @@ _CHUNK = 500
 _LONGEST_LINE = 4_000_000
 _LARGEST_FILE = 2_000_000_000
 _GZIP = b"\x1f\x8b"
+_OUR_OWN = ("annotation", "arena")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source:
 def _check_source(source: str) -> None:
     if not source.strip() or len(source) > 60:
         raise Refused(400, source="Name where it comes from in 1 to 60 characters, such as hh-rlhf harmless-base.")
+    if source.strip().lower() in _OUR_OWN:
+        raise Refused(400, source=f"{source!r} is what was judged here itself; name the import otherwise.")
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -91,17 +91,19 @@ def _check_rating(judgement: Judgement) -> None:
         raise Refused(thumbs=f"{judgement.thumbs!r} is neither true (up) nor false (down).")
     if judgement.stars is not None and not _is_whole(judgement.stars, 1, 5):
         raise Refused(stars=f"{judgement.stars!r} is not a whole number from 1 to 5.")
-    _check_aspects(judgement.aspects)
+    check_aspects(judgement.aspects)
     if not judgement.is_rating and judgement.text is None:
         raise Refused(stars="Nothing was rated; give thumbs or stars, or skip the item.")
 
 
-def _check_aspects(aspects: object) -> None:
+def check_aspects(aspects: object) -> None:
     if not isinstance(aspects, dict) or len(aspects) > MAX_ASPECTS:
         raise Refused(aspects=f"Send at most {MAX_ASPECTS} names with a number each, such as {{'helpful': 4}}.")
     for name, value in aspects.items():
-        if not isinstance(name, str) or not 1 <= len(name) <= 40 or not _is_whole(value, 1, 5):
-            raise Refused(aspects=f"{name!r}: {value!r} is not a name of 1 to 40 characters with a number from 1 to 5.")
+        is_name = isinstance(name, str) and 1 <= len(name) <= 40 and name.isprintable()
+        if not is_name or not _is_whole(value, 1, 5):
+            told = f"{name!r}: {value!r}"[:80]
+            raise Refused(aspects=f"{told} is not a name of 1 to 40 characters with a number from 1 to 5.")
 
 
 def _check_demonstration(judgement: Judgement, assignment: Assignment) -> None:

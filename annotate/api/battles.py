@@ -84,10 +84,13 @@ def _sender(request: Request) -> str:
 
 
 def _visitor(request: Request) -> str:
-    """Who a visitor is; with an Idempotency-Key but nothing else, the key itself tells repetitions apart."""
+    """Who a visitor is; with an Idempotency-Key but nothing else, the key and the address tell repetitions apart.
+
+    The key alone would not do: two strangers who both number their requests from 1 would get one battle.
+    """
     known = access.visitor(request)
     key = request.headers.get("Idempotency-Key", "")
-    return known or (access.visitor_of_token(f"key {key}") if key else "")
+    return known or (access.visitor_of_token(f"key {key} {request.META.get('REMOTE_ADDR', '')}") if key else "")
 
 
 @extend_schema(

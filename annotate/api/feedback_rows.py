@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from annotate import transcripts
 from annotate.actions.imports import import_feedback, import_pairs
-from annotate.actions.judgement import check_winner
+from annotate.actions.judgement import check_aspects, check_winner
 from annotate.actions.prompts import check_text
 from annotate.api.access import find_all
 from annotate.api.fields import Id, Input, Turn
@@ -122,8 +122,7 @@ def _ratings(project: Project, given: Sequence[Given]) -> list[Given]:
         completion = _among(completions, row, "completion")
         if row["stars"] is not None and not 1 <= row["stars"] <= 5:
             raise Refused(400, stars=f"{row['stars']} is not a whole number from 1 to 5.")
-        if any(not 1 <= value <= 5 for value in row["aspects"].values()):
-            raise Refused(400, aspects="Each aspect has a whole number from 1 to 5.")
+        check_aspects(row["aspects"])
         if row["thumbs"] is None and row["stars"] is None and not row["aspects"]:
             raise Refused(400, stars="Nothing was rated; give thumbs, stars or aspects.")
         kept = {name: row[name] for name in ("thumbs", "stars", "aspects", "comment")}

@@ -477,3 +477,11 @@ def test_researchers_enter_models_and_visitors_do_not(client, project, pair):
     client.post(url, {"do": "enter"})
     assert model.contests.filter(left_at=None).exists()
     assert model.name in client.get(reverse("models", args=[project.slug])).content.decode()
+
+
+def test_a_key_that_no_database_could_keep_is_refused(project, pair):
+    battle = ready_battle(project, pair, visitor="v")
+    for key in ("k" * 5000, "a\x00b"):
+        refused = refusal(arena.vote, battle=battle, winner="tie", visitor="v", idempotency_key=key)
+        assert list(refused.errors) == ["idempotency_key"]
+    assert not Comparison.objects.exists()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from annotate import frozen_rows
 from annotate.actions.datasets import freeze
 from annotate.actions.selections import select
 from annotate.errors import Refused
@@ -274,3 +275,18 @@ def test_a_vote_withdrawn_later_stays_in_the_frozen_rows(project, researcher):
     comparison.status = Status.WITHDRAWN
     comparison.save()
     assert len(rows(dataset, "comparisons")) == 1 and list(dataset.comparisons.all()) == [comparison]
+
+
+def test_a_double_click_on_freeze_is_refused_by_name(project, monkeypatch):
+    """The twin has recorded the dataset while this one was still writing its rows."""
+    make_prompt(project)
+    write = frozen_rows.write
+
+    def overtaken(files, **about):
+        Dataset.objects.create(project=project, kind="prompts", name="x", side="train", content_hash="y")
+        return write(files, **about)
+
+    monkeypatch.setattr(frozen_rows, "write", overtaken)
+    with pytest.raises(Refused) as refused:
+        freeze(project=project, kind="prompts", name="x", by=None)
+    assert refused.value.status == 409 and "name" in refused.value.errors

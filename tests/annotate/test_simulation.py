@@ -8,6 +8,7 @@ from collections import Counter
 
 import httpx
 import pytest
+from django.core.management import CommandError, call_command
 
 from annotate.models import Membership, User
 from annotate.simulation import accounts, client, session, tastes
@@ -198,3 +199,11 @@ def test_a_wrong_password_ends_the_sitting_with_the_servers_words(api):
     api(refuse)
     with pytest.raises(client.ApiError, match="wrong"):
         session.hold("http://x", "demo", people(2), comparisons=1)
+
+
+@pytest.mark.django_db
+def test_an_account_that_somebody_else_made_is_said_in_one_line():
+    project = make_project()
+    make_user(username="simulated-1")
+    with pytest.raises(CommandError, match="simulated-1"):
+        call_command("simulate_annotators", project=project.slug, ratings=1)

@@ -51,9 +51,13 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         if options["annotators"] < 1:
             raise CommandError("--annotators must be at least 1.")
+        try:
+            members = accounts.simulated(project, options["annotators"])
+        except ValueError as error:
+            raise CommandError(str(error)) from None
         people = [
             (account, Annotator(taste, habits, seed=options["seed"] * 1000 + number))
-            for number, account in enumerate(accounts.simulated(project, options["annotators"]))
+            for number, account in enumerate(members)
         ]
         try:
             report = session.hold(
