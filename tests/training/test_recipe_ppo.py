@@ -101,11 +101,12 @@ def test_a_run_trains_from_parent_to_model(tmp_path: Path, model: Path, adapters
 
 def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Path):
     run = _run(
-        tmp_path, model, steps=12, batch_size=16, adapters="lora", learning_rate=5e-3, kl_coef=0.0, kl_target=0.0
-    )
+        tmp_path, model, steps=8, batch_size=32, calibration_episodes=32, adapters="lora", learning_rate=3e-4,
+        kl_coef=0.0, kl_target=0.0,
+    )  # fmt: skip
     assert entry.attempt(ppo.main, run) == 0, run.failure()
     scores = [m["raw_score_mean"] for m in _metrics(run)]
-    assert sum(scores[-3:]) > 1.3 * sum(scores[:3])
+    assert sum(scores[-2:]) > 2 * sum(scores[:2])
 
 
 @pytest.mark.parametrize("adapters", ["top", "full"])
@@ -157,14 +158,14 @@ def test_a_policy_that_runs_from_its_parent_is_stopped_and_the_last_good_one_kep
 
 def test_answers_that_grow_short_are_stopped(tmp_path: Path, model_that_ends: Path):
     run = _run(
-        tmp_path, model_that_ends, steps=40, batch_size=16, adapters="lora", learning_rate=1e-2, max_approx_kl=0.0,
-        kl_coef=0.0, kl_target=0.0, reward_function=_function("shortness"), max_new_tokens=24, calibration_episodes=32,
-        min_length_ratio=0.7,
+        tmp_path, model_that_ends, steps=40, batch_size=16, adapters="lora", learning_rate=1e-3, kl_coef=0.0,
+        kl_target=0.0, reward_function=_function("shortness"), max_new_tokens=24, calibration_episodes=32,
+        min_length_ratio=0.9,
     )  # fmt: skip
     assert entry.attempt(ppo.main, run) == 0, run.failure()
     assert run.result()["stopped"]["code"] == "length_collapse"
     parent, final = run.result()["parent"], run.result()["final"]
-    assert final["length_mean"] >= 0.7 * parent["length_mean"]
+    assert final["length_mean"] >= 0.9 * parent["length_mean"]
 
 
 def test_a_small_batch_of_the_parents_own_answers_is_not_taken_for_drift(tmp_path: Path, model: Path):

@@ -21,8 +21,11 @@ def token_logprobs(
     """log softmax(hidden @ weight.T / temperature) at `tokens`, and the entropy of that distribution.
 
     hidden (N, H), weight (V, H), tokens (N,) -> logprobs (N,) float32, entropies (N,) float32.
-    Gradients flow from logprobs to hidden and weight; none flow from the entropies, which are for logs and guards.
+    Gradients flow from logprobs to hidden and weight. Entropies are for logs: where gradients are wanted they are left
+    0, because they cost two more passes over the vocabulary.
     """
+    if not torch.is_grad_enabled():
+        hidden, weight = hidden.detach(), weight.detach()
     return _TokenLogprobs.apply(hidden, weight, tokens, temperature, rows)
 
 
@@ -33,11 +36,18 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         N = hidden.shape[0]
         logprobs = torch.empty(N, dtype=torch.float32, device=hidden.device)
-        entropies = torch.empty_like(logprobs)
+        entropies = torch.zeros_like(logprobs)
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        training = any(ctx.needs_input_grad)
         for start in range(0, N, rows):
             part = slice(start, start + rows)
-            chosen, probs, logprobs[part], entropies[part] = _forward(hidden[part], weight, tokens[part], temperature)
+            logits, probs = _distribution(hidden[part], weight, temperature)
+            chosen = weight[tokens[part]]
+            normaliser = _normaliser(logits, probs, tokens[part])
+            # The chosen logit in float32: a bfloat16 logit near 20 is rounded to eighths, a tenth of the clip range.
+            logprobs[part] = (hidden[part].float() * chosen.float()).sum(-1) / temperature - normaliser
+            if not training:
+                entropies[part] = normaliser - torch.linalg.vecdot(probs, logits.float())
             if slopes is not None:
                 slopes[part] = (chosen - probs.to(weight.dtype) @ weight) / temperature
         ctx.save_for_backward(slopes, hidden, weight, tokens)
@@ -55,25 +65,23 @@ class _TokenLogprobs(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         for start in range(0, hidden.shape[0], ctx.rows):
             part = slice(start, start + ctx.rows)
-            _, probs, _, _ = _forward(hidden[part], weight, tokens[part], ctx.temperature)
+            _, probs = _distribution(hidden[part], weight, ctx.temperature)
             probs.neg_().scatter_add_(1, tokens[part, None], torch.ones_like(probs[:, :1]))
             grad_weight += (probs * (grad_logprobs[part, None] / ctx.temperature)).T @ hidden[part].float()
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None
 
 
-def _forward(
-    hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rows of the output layer at `tokens`, probabilities (n, V), logprobs (n,), entropies (n,)."""
+def _distribution(hidden: Tensor, weight: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Logits (n, V) in the weight's dtype and probabilities (n, V) in float32."""
     logits = F.linear(hidden, weight)
     if temperature != 1:
         logits = logits / temperature
-    probs = logits.softmax(-1, dtype=torch.float32)
-    # The normaliser from the largest logit: one fused softmax serves it, the probabilities and the entropy.
-    largest, at = logits.max(-1, keepdim=True)
-    normaliser = largest.float() - probs.gather(1, at).log()
-    chosen = weight[tokens]
-    # The chosen logit in float32: a bfloat16 logit near 20 is rounded to eighths, a tenth of the clip range.
-    exact = (hidden.float() * chosen.float()).sum(-1) / temperature
-    entropies = normaliser[:, 0] - torch.linalg.vecdot(probs, logits.float())
-    return chosen, probs, exact - normaliser[:, 0], entropies
+    return logits, logits.softmax(-1, dtype=torch.float32)
+
+
+def _normaliser(logits: Tensor, probs: Tensor, tokens: Tensor) -> Tensor:
+    """log sum exp(logits), (n,), from one token's logit and probability: no further pass over the vocabulary."""
+    at = tokens[:, None]
+    if (probs.gather(1, at) < 1e-30).any():  # that token's probability may have lost its digits: take the likeliest
+        at = logits.argmax(-1, keepdim=True)
+    return (logits.gather(1, at).float() - probs.gather(1, at).log())[:, 0]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.rl.attention import fast_attention
+
 
 def run_layers(
     base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int] = frozenset()
@@ -25,12 +27,13 @@ def run_layers(
     position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
     position_embeddings = base.rotary_emb(hidden, position_ids=position_ids)
     kept = {first: hidden} if first in keep else {}
-    for index in range(first, last):
-        hidden = base.layers[index](
-            hidden, attention_mask=None, position_ids=position_ids, position_embeddings=position_embeddings
-        )
-        if index + 1 in keep:
-            kept[index + 1] = base.norm(hidden) if index + 1 == len(base.layers) else hidden
+    with fast_attention(base, hidden):
+        for index in range(first, last):
+            hidden = base.layers[index](
+                hidden, attention_mask=None, position_ids=position_ids, position_embeddings=position_embeddings
+            )
+            if index + 1 in keep:
+                kept[index + 1] = base.norm(hidden) if index + 1 == len(base.layers) else hidden
     return hidden, kept
 
 
