@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -114,8 +115,11 @@ def _figures(result: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def with_interval(value: dict[str, Any]) -> str:
-    """`0.71 [0.66, 0.76], n = 312`"""
-    text = number(value["value"])
-    if is_number(value.get("lower")) and is_number(value.get("upper")):
-        text += f" [{number(value['lower'])}, {number(value['upper'])}]"
+    """`0.71 [0.66, 0.76], n = 312`: rounded to a digit or two of what the interval leaves open."""
+    text, lower, upper = number(value["value"]), value.get("lower"), value.get("upper")
+    if is_number(lower) and is_number(upper):
+        width = upper - lower
+        places = max(0, 1 - math.floor(math.log10(width))) if width > 0 else 3
+        text, *ends = (f"{v:.{places}f}".replace("-", "−") for v in (value["value"], lower, upper))
+        text += f" [{', '.join(ends)}]"
     return f"{text}, n = {value['n']}" if is_number(value.get("n")) else text

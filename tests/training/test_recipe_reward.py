@@ -23,6 +23,15 @@ from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """A tiny model's products are too small to share between threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory) -> Path:
     return tiny_model.make(tmp_path_factory.mktemp("models") / "tiny")
@@ -168,6 +177,15 @@ def test_an_interval_counts_prompts_and_not_judgements():
     assert wide.value == narrow.value == 0.6
     assert wide.upper - wide.lower > 3 * (narrow.upper - narrow.lower)
     assert wide == reward_measures.bootstrap(lambda i: float(right[i].mean()), prompts, seed=0)
+
+
+def test_a_few_prompts_that_are_all_right_prove_nothing():
+    three = reward_measures.bootstrap(lambda i: 1.0, np.array([1, 1, 2, 2, 3, 3]), seed=0)
+    many = reward_measures.bootstrap(lambda i: 1.0, np.arange(20), seed=0)
+    correlation = reward_measures.bootstrap(lambda i: 1.0, np.array([1, 1, 2, 2, 3, 3]), seed=0, floor=-1.0)
+    assert (three.lower, three.upper) == (pytest.approx(3 / (3 + 1.96**2)), pytest.approx(1))
+    assert not reward.beats_chance({"pair_accuracy": three, "thumbs_auc": None, "stars_spearman": None})
+    assert many.lower > 0.8 and correlation.lower == pytest.approx(2 * three.lower - 1)
 
 
 # The recipe

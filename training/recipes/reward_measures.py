@@ -63,8 +63,14 @@ def spearman(a: Array, b: Array) -> float:
     return float(np.corrcoef(ranks_a, ranks_b)[0, 1])
 
 
-def bootstrap(statistic: Callable[[Index], float], prompts: Index, seed: int, resamples: int = 1000) -> Estimate | None:
-    """`statistic(rows)` with its percentile interval, whole prompts drawn anew. None when it cannot be computed."""
+def bootstrap(
+    statistic: Callable[[Index], float], prompts: Index, seed: int, resamples: int = 1000, floor: float = 0.0
+) -> Estimate | None:
+    """`statistic(rows)` with its percentile interval, whole prompts drawn anew. None when it cannot be computed.
+
+    Where all draws agree, as on a few prompts that are all right, percentiles would claim certainty: then it is
+    Wilson's interval with each prompt as one draw, on the statistic's range from `floor` to 1.
+    """
     rows = np.arange(len(prompts))
     value = statistic(rows) if len(rows) else float("nan")
     if np.isnan(value):
@@ -78,7 +84,14 @@ def bootstrap(statistic: Callable[[Index], float], prompts: Index, seed: int, re
         for _ in range(resamples)
     ]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    if low == high:
+        low, high = (floor + (1 - floor) * p for p in _wilson((value - floor) / (1 - floor), len(clusters)))
     return Estimate(value, float(low), float(high), len(rows), len(clusters))
+
+
+def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    centre, half = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
 def measures(scores: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
@@ -88,7 +101,9 @@ def measures(scores: Array, judged: Judged, prompts: Index, seed: int) -> dict[s
     return {
         "pair_accuracy": bootstrap(lambda i: pair_accuracy(c[i], r[i]), prompts[judged.chosen], seed),
         "thumbs_auc": bootstrap(lambda i: auc(t[i], judged.thumbs[i]), prompts[judged.thumbed], seed),
-        "stars_spearman": bootstrap(lambda i: spearman(s[i], judged.stars[i]), prompts[judged.starred], seed),
+        "stars_spearman": bootstrap(
+            lambda i: spearman(s[i], judged.stars[i]), prompts[judged.starred], seed, floor=-1.0
+        ),
     }
 
 
