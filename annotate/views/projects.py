@@ -16,6 +16,7 @@ from annotate.errors import Refused
 from annotate.models import Completion, Guideline, Judge, Project, Role, Side, User
 from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project, refused_page
+from annotate.views.next_step import next_step
 
 NUMBERS = {
     "overlap": ("People per item", "How many people judge the same item."),
@@ -40,7 +41,7 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
         "guideline": project.guideline,
         "counts": _counts(project),
         "can_judge": can(request.user, "judge", project),
-        "can_research": can(request.user, "research", project),
+        "next": next_step(project, request.user),
         "manages": manages,
         "members": members,
         "roles": Role.choices,
@@ -189,6 +190,4 @@ def _counts(project: Project) -> dict:
         "train": (prompts.get(Side.TRAIN, 0), sides["train"]),
         "eval": (prompts.get(Side.EVAL, 0), sides["eval"]),
         "feedback": feedback,
-        "prompts": sum(prompts.values()),
-        "completions": sides["train"] + sides["eval"],
     }

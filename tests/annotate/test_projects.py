@@ -7,16 +7,21 @@ from django.urls import reverse
 
 from annotate.actions import projects
 from annotate.errors import Refused
-from annotate.models import Guideline, Membership, Project, User
+from annotate.models import Dataset, Guideline, Membership, Project, User
 from tests.factories import (
     make_assignment,
+    make_comparison,
     make_completion,
+    make_contestant,
+    make_guideline,
+    make_model,
     make_pair,
     make_project,
     make_prompt,
     make_rating,
     make_user,
 )
+from training.models import Run
 
 pytestmark = pytest.mark.django_db
 FORM = {
@@ -232,3 +237,47 @@ def test_the_administration_edits_no_feedback(client):
     assert client.post(reverse("admin:annotate_rating_delete", args=[rating.pk]), {"post": "yes"}).status_code == 403
     rating.refresh_from_db()
     assert rating.stars == 4
+
+
+def test_a_manager_is_led_along_the_loop_step_by_step(client):
+    project = make_project(name="New")
+    client.force_login(make_user(project, role="manager"))
+
+    def told() -> str:
+        return client.get(address(project)).context["next"].words
+
+    assert "no prompts" in told()
+    prompt, ranking = make_prompt(project), make_prompt(project, side="eval")
+    assert "Import one" in told()
+    model = make_contestant(project).model
+    assert "train side" in told()
+    answer = make_completion(prompt, model=model)
+    assert "eval side" in told()
+    answers = make_completion(ranking, model=model), make_completion(ranking)
+    assert "what makes an answer good" in told()
+    make_guideline(project)
+    assert "Nobody else is here" in told()
+    make_user(project)
+    assert "Nothing is judged" in told()
+    make_rating(answer)
+    assert "freeze them" in told()
+    dataset = Dataset.objects.create(project=project, kind="sft", name="d", side="train", content_hash="x")
+    assert "no run has made a model" in told()
+    Run.objects.create(project=project, kind="sft", name="r", dataset=dataset, output_model=make_model())
+    assert "compared the models" in told()
+    make_comparison(*answers)
+    assert "The loop has turned" in told()
+
+
+def test_an_annotator_and_a_visitor_are_told_what_they_can_do(client):
+    project = make_project()
+    html = client.get(address(project)).content.decode()
+    assert "two models compete" in html
+    for _ in range(2):
+        make_contestant(project)
+    assert "no account is needed" in client.get(address(project)).content.decode()
+    client.force_login(make_user(project))
+    assert "nothing to judge yet" in client.get(address(project)).content.decode()
+    make_pair(project)
+    html = client.get(address(project)).content.decode()
+    assert "Read the guidelines" in html and "Import one" not in html
