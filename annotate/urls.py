@@ -27,4 +27,5 @@ urlpatterns = [
     path("datasets/<int:pk>/", data.dataset, name="dataset"),
     path("datasets/<int:pk>/download/<str:format>/", data.download, name="dataset-download"),
     path("p/<slug:slug>/votes/", votes.votes_page, name="votes"),
+    path("p/<slug:slug>/votes/<str:kind>/<int:pk>/status/", votes.vote_status, name="vote-status"),
 ]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
 
 from annotate import votes
+from annotate.actions.feedback import set_status
 from annotate.errors import Refused
 from annotate.models import Comparison, Demonstration, Judge, LanguageModel, Project, Rating, Side, Status
 from annotate.permissions import can
-from annotate.views.access import in_project, refused_page
+from annotate.views.access import MemberRequest, in_project, refused_page
 
 VOTES_PER_PAGE = 25
 
@@ -44,6 +47,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "page": page,
         "cards": [_card(row, reviews, request.user) for row in page],
         "reviews": reviews,
+        "manages": can(request.user, "manage", project),
         "asked": asked,
         "datasets": project.datasets.exclude(kind="prompts"),
         "models": LanguageModel.objects.filter(completions__prompt__project=project).distinct().order_by("name"),
@@ -53,6 +57,23 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "query": _query(request.GET),
     }
     return render(request, "annotate/votes.html", context)
+
+
+@in_project("manage")
+@require_POST
+def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) -> HttpResponse:
+    """Hold, exclude or count one vote, with a reason; it is never edited."""
+    if kind not in votes.KINDS:
+        raise Http404(f"There is no kind of vote called {kind}.")
+    row = get_object_or_404(votes.KINDS[kind], project=project, pk=pk)
+    status = request.POST.get("status", "")
+    try:
+        set_status(rows=[row], status=status, reason=request.POST.get("reason", ""), by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, f"The {kind} is {status} now; the ledger keeps who said so and why.")
+    query = _query(request.GET)
+    return redirect(f"{reverse('votes', args=[project.slug])}?kind={kind}{'&' if query else ''}{query}#{kind}-{pk}")
 
 
 def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:

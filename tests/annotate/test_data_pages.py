@@ -7,7 +7,7 @@ import json
 import pytest
 
 from annotate.actions.datasets import freeze
-from annotate.models import Dataset, Demonstration
+from annotate.models import Dataset, Demonstration, StatusChange
 from tests.factories import (
     make_comparison,
     make_completion,
@@ -232,3 +232,28 @@ def test_a_page_of_votes_takes_few_queries(client, project, django_assert_max_nu
     freeze(project=project, kind="preferences", name="x", by=None)
     with django_assert_max_num_queries(22):
         client.get(f"/p/{project.slug}/votes/")
+
+
+def test_a_manager_excludes_a_vote_with_a_reason_and_comes_back_to_it(client, project):
+    manager = sign_in(client, project, "manager")
+    vote = make_comparison(*make_pair(project))
+    assert "Change whether it counts" in page(client, f"/p/{project.slug}/votes/")
+    address = f"/p/{project.slug}/votes/comparison/{vote.pk}/status/"
+    response = client.post(f"{address}?side=train", {"status": "excluded", "reason": "guessed"})
+    assert response.url == f"/p/{project.slug}/votes/?kind=comparison&side=train#comparison-{vote.pk}"
+    vote.refresh_from_db()
+    assert (vote.status, vote.status_reason) == ("excluded", "guessed")
+    assert StatusChange.objects.get().by == manager
+    assert client.post(address, {"status": "excluded", "reason": " "}).status_code == 400
+    assert client.post(address.replace("comparison", "opinion")).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["annotator", "researcher"])
+def test_who_does_not_manage_changes_no_status(client, project, role):
+    sign_in(client, project, role)
+    vote = make_comparison(*make_pair(project), source="arena")
+    assert "Change whether it counts" not in page(client, f"/p/{project.slug}/votes/")
+    address = f"/p/{project.slug}/votes/comparison/{vote.pk}/status/"
+    assert client.post(address, {"status": "excluded", "reason": "mine is better"}).status_code == 403
+    vote.refresh_from_db()
+    assert vote.status == "counted"
