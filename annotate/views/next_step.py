@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
-from annotate.models import Comparison, Completion, Project, Prompt, Side
+from annotate.models import Comparison, Completion, Project, Prompt, Side, User
 from annotate.permissions import Person, can
 
 
@@ -22,7 +22,7 @@ def next_step(project: Project, user: Person) -> NextStep:
     """The first thing missing on the way to a ranked model that this person can do something about."""
     if can(user, "research", project):
         return next(_missing(project, is_manager=can(user, "manage", project)))
-    if can(user, "judge", project):
+    if isinstance(user, User) and can(user, "judge", project):
         return _to_judge(project, user)
     if project.contestants.filter(left_at=None, model__retired_at=None).count() < 2:
         words = "Its arena opens as soon as two models compete; until then there is nothing to vote on."
@@ -60,7 +60,7 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     yield _step(project, "The loop has turned: see whether the models got better.", "Leaderboard", "leaderboard")
 
 
-def _to_judge(project: Project, user: Person) -> NextStep:
+def _to_judge(project: Project, user: User) -> NextStep:
     if not Completion.objects.filter(prompt__project=project, prompt__side=Side.TRAIN).exists():
         words = "There is nothing to judge yet; answers appear as soon as a model has written them."
         return _step(project, words, "Vote in the arena meanwhile", "arena")
