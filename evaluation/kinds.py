@@ -32,8 +32,11 @@ def register() -> None:
 
 def texts(run: Run) -> dict[str, list[Row]]:
     """Answers on the run's eval side with their prompts, the same for every model of one lineage."""
-    found = _preferred(run) if run.config["texts"] == "preferred" else _of_first_ancestor(run)
-    chosen = sorted(found, key=_by_hash)[: run.config["limit"]]
+    judge = default_judge(run.project) if run.config["texts"] == "preferred" else ""
+    found = _preferred(run, judge) if judge else _of_first_ancestor(run)
+    # One answer to a prompt: the interval takes texts for independent draws, and several to one prompt are not.
+    by_prompt = {answer.prompt_id: answer for answer in sorted(found, key=_by_hash, reverse=True)}
+    chosen = sorted(by_prompt.values(), key=_by_hash)[: run.config["limit"]]
     if len(chosen) < FEWEST_TEXTS:
         raise RecipeFailure(
             "no_texts",
@@ -41,7 +44,7 @@ def texts(run: Run) -> dict[str, list[Row]]:
             "Have answers to eval prompts sampled and judged first (a sample run, then the arena), or choose the "
             "other kind of texts.",
         )
-    return {"texts": [{"id": c.pk, "prompt": c.prompt.messages, "text": c.text} for c in chosen]}
+    return {"texts": [{"id": c.pk, "prompt": c.prompt.messages, "text": c.text, "judge": judge} for c in chosen]}
 
 
 def _by_hash(completion: Completion) -> str:
@@ -49,9 +52,8 @@ def _by_hash(completion: Completion) -> str:
     return hashlib.sha256(f"{completion.prompt.text_hash} {completion.text}".encode()).hexdigest()
 
 
-def _preferred(run: Run) -> list[Completion]:
-    """The best-judged answer to each eval prompt, whoever gave it, by the judges whose leaderboard is shown."""
-    judge = default_judge(run.project)
+def _preferred(run: Run, judge: str) -> list[Completion]:
+    """The best-judged answer to each eval prompt, whoever gave it; by people or by simulations, never both."""
     pairs, stars = (
         table.objects.counted().by(judge).on_side(Side.EVAL).filter(project=run.project)
         for table in (Comparison, Rating)
@@ -116,11 +118,12 @@ def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
 
 def signature_of(run: Run) -> str:
     """All that it takes to get the figure again."""
-    parts = [
-        str(run.result.get("signature", "")),
-        f"dataset {run.dataset.content_hash[:12]}" if run.dataset else "",
-        f"run {run.pk}, seed {run.seed}, code {run.code_version or 'unknown'}",
-    ]
+    dataset = ""
+    if run.dataset is not None:
+        by = f" by {run.dataset.judge}" if run.dataset.judge else ""
+        dataset = f"dataset {run.dataset.content_hash[:12]}{by}"
+    made_by = f"run {run.pk}, seed {run.seed}, code {run.code_version or 'unknown'}"
+    parts = [str(run.result.get("signature", "")), dataset, made_by]
     return "; ".join(part for part in parts if part)[:500]
 
 

@@ -2,10 +2,10 @@
 
     python -m evaluation.recipes.perplexity RUN_DIR
 
-In: `data/texts.jsonl`, {"id", "text", "prompt"?: [messages]}. With a prompt, the text is scored as the assistant's
-answer to it, in the model's chat template; without one, as running text after the tokenizer's first token, in windows
-that see the last token of the one before (lm-evaluation-harness's rolling log-likelihood). Only the text's own tokens
-count, neither prompt nor end-of-turn token.
+In: `data/texts.jsonl`, {"id", "text", "prompt"?: [messages], "judge"?}. With a prompt, the text is scored as the
+assistant's answer to it, in the model's chat template; without one, as running text after the tokenizer's first token,
+in windows that see the last token of the one before (lm-evaluation-harness's rolling log-likelihood). Only the text's
+own tokens count, neither prompt nor end-of-turn token.
 
 Out: `result.json` with `metrics` by name (value, standard_error, lower, upper, n) over the whole corpus, and `texts`,
 each text's own summed loss and tokens, so that two models can be compared text by text.
@@ -107,6 +107,8 @@ def result_of(rows: list[Row], losses: np.ndarray, tokens: np.ndarray, spec: Run
     corpus = json.dumps([[row.get("prompt"), row["text"]] for row in rows], ensure_ascii=False)
     texts_hash = hashlib.sha256(corpus.encode()).hexdigest()
     of = f"texts {spec.config.get('texts', 'given')} {texts_hash[:12]}"
+    if judge := rows[0].get("judge"):  # whose preference: people's and simulations' figures are two figures
+        of += f" by {judge}"
     return {
         "metrics": {m.metric: dataclasses.asdict(m) for m in measures(losses, tokens, [row["text"] for row in rows])},
         "texts_hash": texts_hash,

@@ -2,9 +2,10 @@
 
 import pytest
 
-from evaluation.kinds import texts
+from evaluation.kinds import texts, write_metrics
 from evaluation.models import Evaluation
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
+from tests.training.runs import make_dataset
 from training import configs
 from training.kinds import KINDS
 from training.models import Run
@@ -50,6 +51,18 @@ def test_the_first_ancestors_own_answers_can_be_taken(project, base, child, judg
     assert not {row["id"] for row in rows} & {answer.pk for answer in judged}
 
 
+def test_one_answer_to_a_prompt_is_taken_since_several_are_no_independent_draws(project, base, child, judged):
+    for answer in judged:
+        make_completion(answer.prompt, "another one", model=base)
+    rows = texts(make_run(project, parent=child, config={"texts": "first"}))["texts"]
+    assert len({str(row["prompt"]) for row in rows}) == len(rows) == 4
+
+
+def test_it_is_told_whose_preference_chose_the_texts(project, base, judged):
+    assert {row["judge"] for row in texts(make_run(project, parent=base))["texts"]} == {"person"}
+    assert {row["judge"] for row in texts(make_run(project, parent=base, config={"texts": "first"}))["texts"]} == {""}
+
+
 def test_answers_that_were_cut_off_are_left_out(project, base, judged):
     judged[0].finish_reason = "length"
     judged[0].save()
@@ -88,6 +101,14 @@ def test_an_evaluation_run_records_its_figures_of_the_model(project, base):
     assert (row.value, row.standard_error, row.lower, row.upper, row.n) == tuple(METRIC.values())
     assert row.metric == "pair accuracy"
     assert row.signature.startswith("texts preferred abc; n 400; run ")
+
+
+def test_a_signature_tells_whose_judgements_were_in_the_dataset(project, base):
+    dataset = make_dataset(project, kind="preferences")
+    dataset.judge = "simulation"
+    run = make_run(project, parent=base, dataset=dataset, result={"metrics": {"pair_accuracy": METRIC}})
+    [row] = write_metrics(run, base)
+    assert f"dataset {dataset.content_hash[:12]} by simulation; run " in row.signature
 
 
 def test_a_reward_runs_held_out_figures_belong_to_the_model_it_made_once(project, base):
