@@ -13,7 +13,7 @@ from annotate.models import Dataset, LanguageModel, Project, User
 from annotate.permissions import require
 from training.code_version import code_version
 from training.models import Run
-from training.queue_checks import check_name, check_order
+from training.queue_checks import check_in_use, check_name, check_order
 from training.signals import run_finished
 
 _KEY_LENGTH = 100
@@ -97,6 +97,7 @@ def resume(*, run: Run, by: User) -> Run:
         run = Run.objects.select_for_update().get(pk=run.pk)
         if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
             raise Refused(409, state=f"The run is {run.state}; only a failed or cancelled run can be resumed.")
+        check_in_use(parent=run.parent, reward_model=run.reward_model)
         check_name(kind=run.kind, project=run.project, name=run.name)
         run.state = Run.State.QUEUED
         run.reason_code = run.reason = run.remedy = run.phase = ""

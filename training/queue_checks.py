@@ -29,10 +29,7 @@ def check_order(
     if kind not in KINDS:
         raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
     order = KINDS[kind]
-    if parent is not None and parent.retired_at:
-        raise Refused(409, parent=_retired(parent))
-    if reward_model is not None and reward_model.retired_at:
-        raise Refused(409, reward_model=_retired(reward_model))
+    check_in_use(parent=parent, reward_model=reward_model)
     errors = _policy_errors(parent) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
     checked = None
     try:
@@ -44,6 +41,12 @@ def check_order(
         raise Refused(400, **errors)
     check_name(kind=kind, project=project, name=name)
     return checked
+
+
+def check_in_use(**models: LanguageModel | None) -> None:
+    """Whatever starts now starts from models that nobody has retired."""
+    if errors := {field: _retired(model) for field, model in models.items() if model is not None and model.retired_at}:
+        raise Refused(409, **errors)
 
 
 def check_name(*, kind: str, project: Project, name: str) -> None:

@@ -176,6 +176,17 @@ def test_resuming_is_refused_while_the_name_is_taken(project, researcher):
         resume(run=run, by=researcher)
 
 
+def test_resuming_is_refused_once_the_parent_is_retired(project, researcher):
+    run = make_run(project, state="failed")
+    run.parent.retired_at = timezone.now()
+    run.parent.save()
+    with pytest.raises(Refused, match="is retired") as caught:
+        resume(run=run, by=researcher)
+    assert (caught.value.status, list(caught.value.errors)) == (409, ["parent"])
+    run.refresh_from_db()
+    assert run.state == "failed"
+
+
 # Claims and leases
 
 
