@@ -67,6 +67,16 @@ def test_a_fitting_python_is_found_under_its_own_name(clone: Path):
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
 
 
+def test_an_environment_of_an_old_python_is_not_filled_but_replaced(clone: Path):
+    put(clone, "python3", "exit 1")
+    old = clone / ".venv" / "bin" / "python"
+    old.parent.mkdir(parents=True)
+    old.write_text('#!/bin/sh\ncase "$*" in *version_info*) exit 1;; -V) echo Python 3.10.1;; esac\n')
+    old.chmod(0o755)
+    done = start(clone)
+    assert "3.11, 3.12 or 3.13" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_a_full_disk_is_said_before_anything_is_installed(clone: Path):
     put(clone, "df", "echo header; echo /dev/sda 100 90 10240 99% /")
     done = start(clone)
