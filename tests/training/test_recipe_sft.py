@@ -17,6 +17,15 @@ PROMPT = [{"role": "user", "content": "Say it"}]
 CONFIG = {"epochs": 2.0, "batch_size": 4, "learning_rate": 5e-3, "checkpoint_every": 2, "sample_every": 100}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """A tiny model's products are too small to share between threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory) -> Path:
     return tiny_model.make(tmp_path_factory.mktemp("models") / "tiny")

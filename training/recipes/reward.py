@@ -196,12 +196,15 @@ def pooled_features(
         run.truncate_logs(reached)
         done = min(reached, len(batches))
     run.progress("Reading the answers", done, len(batches))
+    work = np.array([sequences.tokens(rows) for rows in batches])
+    started = time.monotonic()
     for step, rows in enumerate(batches[done:], start=done + 1):
         begun = time.monotonic()
         with torch.inference_mode():
             pooled[rows] = reward_finetune.pooled_batch(trunk, sequences, rows, features, pad).cpu()
         run.log_metrics(step, completions_per_second=len(rows) / (time.monotonic() - begun))
-        run.progress("Reading the answers", step, len(batches))
+        pace = (time.monotonic() - started) / work[done:step].sum()
+        run.progress("Reading the answers", step, len(batches), eta_seconds=float(pace * work[step:].sum()))
         if step % CHECKPOINT_EVERY == 0 or step == len(batches):
             save_file({"pooled": pooled}, run.begin_checkpoint(step) / "pooled.safetensors")
             run.commit_checkpoint(step, keep=1)

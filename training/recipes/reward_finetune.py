@@ -37,19 +37,26 @@ class Sequences:
     prompt_of: list[int]
 
     def batches(self, size: int, numbers: list[int] | None = None) -> list[list[int]]:
-        """Rows in batches of about `size`, all completions of a prompt together; sorted by length unless ordered."""
+        """Rows in batches of about `size`, all completions of a prompt together. Longest first unless ordered: what
+        does not fit into memory says so at once."""
         rows: dict[int, list[int]] = {}
         for row, prompt in enumerate(self.prompt_of):
             rows.setdefault(prompt, []).append(row)
         if numbers is None:
             longest = {p: max(len(self.completions[r]) for r in mine) for p, mine in rows.items()}
-            numbers = sorted(rows, key=lambda p: (longest[p], len(self.prompts[p]), p))
+            numbers = sorted(rows, key=lambda p: (-longest[p], -len(self.prompts[p]), p))
         made: list[list[int]] = [[]]
         for number in numbers:
             if made[-1] and len(made[-1]) + len(rows[number]) > size:
                 made.append([])
             made[-1] += rows[number]
         return made
+
+    def tokens(self, rows: list[int]) -> int:
+        """How many tokens a batch of these rows forwards, padding included."""
+        prompts = {self.prompt_of[row] for row in rows}
+        widest = max(len(self.prompts[p]) for p in prompts)
+        return widest * len(prompts) + max(len(self.completions[row]) for row in rows) * len(rows)
 
 
 @dataclass(frozen=True)
