@@ -136,7 +136,7 @@ class PPOConfig:
         0.0, "taken from the scaled score of a completion that the limit cut off", low=0, high=1e6, advanced=True
     )
     kl_coef: float = option(
-        0.05, "price of the KL from the parent in the reward, at first", low=0, high=1e6, advanced=True
+        0.2, "price of the KL from the parent in the reward, at first", low=0, high=1e6, advanced=True
     )
     kl_target: float = option(
         6.0, "nats per completion that the price is steered to; 0 keeps the price fixed", low=0, high=1e6, advanced=True
@@ -174,11 +174,11 @@ class PPOConfig:
     max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
     adam_eps: float = option(1e-5, "Adam's epsilon", low=1e-12, high=1, advanced=True)
     learning_rate_schedule: str = option(
-        "constant", "linear falls to 0 at the last step", choices=("constant", "linear"), advanced=True
+        "linear", "linear falls to 0 at the last step", choices=("constant", "linear"), advanced=True
     )
     lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     # Bounds
-    stop_kl: float = option(8.0, "end when the KL from the parent passes this, in nats; 0 never", low=0, high=1e6)
+    stop_kl: float = option(9.0, "end when the KL from the parent passes this, in nats; 0 never", low=0, high=1e6)
     min_length_ratio: float = option(
         0.5, "end when answers get shorter than this share of the parent's", low=0, high=0.99, advanced=True
     )

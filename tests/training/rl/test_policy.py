@@ -1,0 +1,108 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.training.rl.tiny import llama
+from training.rl.lora import adapter_parameters, add_adapters, merge_adapters
+from training.rl.policy import CannotCut, Policy
+from training.rl.rollout import Rollout, rollout_of
+from training.rl.sampler import Completions
+
+PROMPTS = [[3, 4], [5, 6, 7], [8], [9, 2]]
+ALL_LAYERS = frozenset(range(4))
+
+
+def _rollout() -> Rollout:
+    tokens = torch.tensor([[9, 8, 7, 6], [5, 4, 1, 0], [1, 0, 0, 0], [3, 3, 3, 1]])
+    finished = torch.tensor([False, True, True, True])
+    return rollout_of(PROMPTS, Completions(tokens, torch.tensor([4, 3, 1, 4]), finished), pad_id=0)
+
+
+def _stir(policy: Policy) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for parameter in policy.parameters().values():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+
+
+def test_a_rollout_joins_prompts_and_completions_flush_left():
+    rollout = _rollout()
+    assert rollout.ids.tolist() == [[3, 4, 9, 8, 7, 6], [5, 6, 7, 5, 4, 1], [8, 1, 0, 0, 0, 0], [9, 2, 3, 3, 3, 1]]
+    rows, columns = rollout.states()
+    assert columns[rows == 1].tolist() == [2, 3, 4]  # each token was drawn in the state before it
+    assert rollout.text_mask().sum(1).tolist() == [4, 2, 0, 3]  # no end token, no prompt, no padding
+    assert rollout[torch.tensor([2])].ids.tolist() == [[8, 1]]
+
+
+@pytest.mark.parametrize("adapters", ["top", "lora", "full"])
+def test_logprobs_are_those_of_the_model_on_each_sequence_alone(adapters: str):
+    rollout, model = _rollout(), llama()
+    policy = Policy(model, adapters, temperature=0.7, rank=4, alpha=8)
+    _stir(policy)
+    with torch.no_grad():
+        found, entropies = policy.logprobs(policy.lower(rollout)[0], rollout)
+        for row, prompt in enumerate(PROMPTS):
+            n = int(rollout.lengths[row])
+            sequence = torch.tensor([prompt + rollout.tokens[row, :n].tolist()])
+            logits = model(sequence).logits[0, len(prompt) - 1 : -1] / 0.7
+            alone = torch.distributions.Categorical(logits=logits)
+            assert_close(found[row, :n], alone.log_prob(rollout.tokens[row, :n]), atol=1e-4, rtol=1e-4)
+            assert_close(entropies[row, :n], alone.entropy(), atol=1e-4, rtol=1e-4)
+            assert not found[row, n:].any()
+
+
+@pytest.mark.parametrize("adapters", ["top", "lora", "full"])
+def test_the_reference_stays_the_parent_while_the_policy_moves(adapters: str):
+    rollout, parent = _rollout(), llama()
+    policy = Policy(llama(), adapters, rank=4, alpha=8)
+    lower, below = policy.lower(rollout, ALL_LAYERS)
+    before, _ = policy.reference_logprobs(lower, rollout, ALL_LAYERS)
+    with torch.no_grad():
+        assert_close(policy.logprobs(lower, rollout)[0], before)  # at first they are one
+    _stir(policy)
+    after, above = policy.reference_logprobs(lower, rollout, ALL_LAYERS)
+    assert torch.equal(before, after)
+    assert (policy.logprobs(lower, rollout)[0] - after).abs().max() > 0.01
+    theirs = parent(rollout.ids, output_hidden_states=True).hidden_states
+    for layer, hidden in (below | above).items():
+        assert_close(hidden, theirs[layer], atol=1e-4, rtol=1e-4)
+    assert (below | above).keys() == ALL_LAYERS
+
+
+def test_only_what_lies_above_the_cut_is_trained():
+    policy = Policy(llama(), "top", rank=4, alpha=8)
+    assert policy.cut == policy.trained_from == 2
+    assert {name.split(".")[2] for name in policy.parameters()} == {"2"}
+    assert all(p.dtype == torch.float32 for p in policy.parameters().values())
+
+
+def test_merging_changes_no_answer():
+    policy = Policy(llama(), "lora", rank=4, alpha=8)
+    _stir(policy)
+    ids = torch.tensor([[4, 5, 6]])
+    with torch.no_grad():
+        before = policy.model(ids).logits
+        assert_close(policy.merge()(ids).logits, before, atol=1e-4, rtol=1e-4)
+    assert not any("lora" in name for name in policy.model.state_dict())
+
+
+def test_float32_masters_keep_steps_that_bfloat16_would_lose():
+    model = llama().to(torch.bfloat16).requires_grad_(False)
+    add_adapters(model.model.layers, 4, 8, seed=0)
+    adapter = adapter_parameters(model)["model.layers.0.mlp.down_proj.lora_a"]
+    before = adapter.detach().clone()
+    adapter.data += 1e-5
+    assert (adapter - before).min() > 0
+    assert torch.equal(
+        (before.bfloat16() + 1e-5).bfloat16()[before.abs() > 0.05], before.bfloat16()[before.abs() > 0.05]
+    )
+    merge_adapters(model)
+    assert not adapter_parameters(model)
+
+
+def test_layers_that_cannot_be_cut_are_refused():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=32, n_embd=16, n_layer=3, n_head=2, n_positions=64)).eval()
+    with pytest.raises(CannotCut, match="GPT2LMHeadModel"):
+        Policy(model, "top")
