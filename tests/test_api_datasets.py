@@ -81,9 +81,11 @@ def test_the_same_key_freezes_once(project, researcher):
 
 
 def test_a_preview_counts_and_freezes_nothing(project, researcher):
-    make_comparison(*make_pair(project))
     body = {"project": project.slug, "kind": "preferences"}
-    assert researcher.post("datasets/preview/", body).json()["counts"]["comparisons"] == 1
+    assert "Judge some answers" in researcher.post("datasets/preview/", body).json()["counts"]["empty"]
+    make_comparison(*make_pair(project))
+    counts = researcher.post("datasets/preview/", body).json()["counts"]
+    assert counts["comparisons"] == 1 and "empty" not in counts
     assert "project" in errors(program(project).post("datasets/preview/", body), 403)
     assert not Dataset.objects.exists()
 

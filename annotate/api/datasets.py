@@ -106,7 +106,11 @@ class Datasets(GenericViewSet):
         """What would go in, without freezing it."""
         fields = _read(SelectionIn, request)
         require(request.user, "research", fields["project"])
-        return Response({"counts": select(**fields).counts})
+        selection = select(**fields)
+        counts = dict(selection.counts)
+        if any(selection.sources.values()):
+            counts.pop("empty", None)  # else it says why nothing would go in, and what to do about it
+        return Response({"counts": counts})
 
     @extend_schema(
         responses={(200, "application/x-ndjson"): OpenApiTypes.STR} | refusals(400, 403, 404, 410),

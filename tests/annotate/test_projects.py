@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 
 from annotate.actions import projects
@@ -281,3 +282,15 @@ def test_an_annotator_and_a_visitor_are_told_what_they_can_do(client):
     make_pair(project)
     html = client.get(address(project)).content.decode()
     assert "Read the guidelines" in html and "Import one" not in html
+
+
+def test_an_address_that_is_not_there_says_what_to_do(client):
+    response = client.get("/p/nowhere/")
+    assert response.status_code == 404
+    assert reverse("login") in response.content.decode() and reverse("home") in response.content.decode()
+
+
+def test_a_form_that_is_too_old_says_so():
+    client = Client(enforce_csrf_checks=True)
+    response = client.post(address(make_project(), "arena"), {"draw": "1"})
+    assert response.status_code == 403 and "reload the page" in response.content.decode()
