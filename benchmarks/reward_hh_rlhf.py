@@ -3,6 +3,9 @@
 PAIRS is a JSONL file (gzipped or not) of hh-rlhf transcripts, `chosen` and `rejected`, with their "Human:" and
 "Assistant:" turns; MODEL the folder of the trunk. The last 160 prompt tokens and the first 96 answer tokens are read,
 and 30 % of the prompts are held out. Prints held-out accuracy with its interval, the longer answer as null, seconds.
+
+SmolLM2-135M-Instruct, harmless-base test, 2 cores shared with other work: 0.650 [0.615, 0.685] on 691 held-out pairs,
+the longer answer 0.501 [0.463, 0.536], calibration error 0.027; 576 s of forwards, 133 s to choose and fit.
 """
 
 from __future__ import annotations
