@@ -149,6 +149,13 @@ class PPOConfig:
         advanced=True,
     )
     kl_loss_coef: float = option(0.0, "weight of a k2 KL term in the loss itself", low=0, high=1e6, advanced=True)
+    ptx_coef: float = option(
+        0.0,
+        "weight of the likelihood of the parent's own completions mixed into each update (PTX); start small",
+        low=0,
+        high=1e6,
+        advanced=True,
+    )
     reward_whitening: bool = option(False, "scale token rewards to unit variance, mean kept", advanced=True)
     # Advantages
     gamma: float = option(1.0, "discount", low=0, high=1, advanced=True)

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny_model
 from training import configs
-from training.recipes import entry, ppo
+from training.recipes import entry, loading, ppo, ppo_update
 from training.rl.policy import Policy
+from training.rl.rollout import Rollout
 from training.run_directory import RunDirectory, RunSpec, read_lines
 
 PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {word}"}]} for i, word in enumerate("abcdef")]
@@ -109,10 +110,9 @@ def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Pa
     assert sum(scores[-2:]) > 2 * sum(scores[:2])
 
 
-@pytest.mark.parametrize("adapters", ["top", "full"])
-def test_killed_and_resumed_it_ends_with_the_same_weights_bit_by_bit(tmp_path: Path, model: Path, adapters: str):
-    whole = _run(tmp_path / "whole", model, adapters=adapters)
-    cut = _run(tmp_path / "cut", model, adapters=adapters)
+@pytest.mark.parametrize("config", [{"adapters": "top"}, {"adapters": "full"}, {"ptx_coef": 0.1, "kl_loss_coef": 0.1}])
+def test_killed_and_resumed_it_ends_with_the_same_weights_bit_by_bit(tmp_path: Path, model: Path, config: dict):
+    whole, cut = _run(tmp_path / "whole", model, **config), _run(tmp_path / "cut", model, **config)
     assert entry.attempt(ppo.main, whole) == 0
     for die_at in ("calibrate", 1, 2):
         with pytest.MonkeyPatch.context() as patch:
@@ -142,6 +142,21 @@ def _die(patch: pytest.MonkeyPatch, at: int | str) -> None:
             raise KeyboardInterrupt
 
     patch.setattr(ppo, "_log", log)
+
+
+def test_ptx_keeps_the_parents_own_completions_likely(tmp_path: Path, model: Path):
+    free, held = (_run(tmp_path / str(coef), model, kl_coef=0.0, kl_target=0.0, ptx_coef=coef) for coef in (0.0, 1.0))
+    for run in (free, held):
+        assert entry.attempt(ppo.main, run) == 0, run.failure()
+    saved = torch.load(held.latest_checkpoint() / "state.pt", weights_only=True)["own"]
+    assert len(saved) == 2  # eight calibration episodes in batches of four
+
+    def likelihood(run: RunDirectory) -> float:
+        policy = Policy(loading.load_policy(run.model)[0], "lora")
+        rollouts = [Rollout(**rollout) for rollout in saved]
+        return sum(float(policy.logprobs(policy.lower(r)[0], r)[0].sum().detach()) for r in rollouts)
+
+    assert likelihood(held) > likelihood(free) + 5
 
 
 def test_a_policy_that_runs_from_its_parent_is_stopped_and_the_last_good_one_kept(tmp_path: Path, model: Path):
@@ -191,9 +206,11 @@ def test_a_small_batch_of_the_parents_own_answers_is_not_taken_for_drift(tmp_pat
 )  # fmt: skip
 def test_what_cannot_be_trained_fails_in_words(tmp_path: Path, model: Path, change: dict, code: str, monkeypatch):
     if code == "not_finite":
-        original = ppo.policy_loss
+        original = ppo_update.policy_loss
         monkeypatch.setattr(
-            ppo, "policy_loss", lambda *a: dataclasses.replace(found := original(*a), loss=found.loss * float("nan"))
+            ppo_update,
+            "policy_loss",
+            lambda *a: dataclasses.replace(found := original(*a), loss=found.loss * float("nan")),
         )
     run = _run(tmp_path, **{"model": model, **change})
     assert entry.attempt(ppo.main, run) == 1

@@ -11,37 +11,34 @@ that language models need (Ziegler 2019, 1909.08593; Huang 2024, "The N+ impleme
     5. guard      out of bounds (KL, length, sameness): end, and keep the last policy that was within
 
 Every random draw comes from a seed made of the run's seed and the step, so that a run killed at any moment and resumed
-ends with the same weights. Left out: several GPUs, pretraining gradients (PTX), tools in the loop.
+ends with the same weights. Left out: several GPUs, tools in the loop, and PTX on other text than the parent's own.
 """
 
 from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from training.configs import PPOConfig
 from training.recipes import loading
 from training.recipes.entry import config_of, run_recipe
-from training.recipes.ppo_rollouts import PPO, Episodes, shuffled
+from training.recipes.ppo_rollouts import PPO, Episodes
 from training.recipes.ppo_state import Calibration, State, calibrate, load_checkpoint, save_checkpoint
+from training.recipes.ppo_update import Measured, optimiser_for, update
 from training.rl import advantages as adv
 from training.rl import guards
 from training.rl.kl import kl_per_token
-from training.rl.losses import policy_loss, value_loss
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.run_directory import RunDirectory, RunSpec
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: PPOConfig = config_of(spec)
     run.progress("loading the models", 0, config.steps)
     ppo = PPO(run, spec, config)
-    optimiser = _optimiser(ppo)
+    optimiser = optimiser_for(ppo)
     state = load_checkpoint(ppo, optimiser) or calibrate(ppo, optimiser)
     stopped = None
     for step in range(state.step, config.steps + 1):
@@ -69,18 +66,6 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             save_checkpoint(ppo, optimiser, state)
     finish(ppo, state, stopped, drift)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Of one rollout: scaled scores (B,), old logprobs, KL per token and values (B, N), and figures to log."""
-
-    scores: Tensor
-    logprobs: Tensor
-    kl: Tensor
-    values: Tensor
-    behaviour: guards.Behaviour
-    figures: dict[str, float]
 
 
 @torch.no_grad()
@@ -114,97 +99,6 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         "distinct_2": behaviour.distinct_2,
     }
     return Measured(scores, logprobs, kl, values, behaviour, figures)
-
-
-def update(
-    ppo: PPO, optimiser: torch.optim.Optimizer, state: State, episodes: Episodes, measured: Measured, step: int
-) -> dict[str, float]:
-    """Stages 3 and 4. Returns the figures of the update."""
-    config, rollout = ppo.config, episodes.rollout
-    rewards = adv.token_rewards(measured.scores, measured.kl, rollout.mask, state.controller.coefficient)
-    if config.reward_whitening:
-        rewards = adv.whiten(rewards, rollout.mask, shift_mean=False)
-    advantages, returns = adv.gae(rewards, measured.values, rollout.mask, config.gamma, config.gae_lambda)
-    figures = {"explained_variance": adv.explained_variance(measured.values, returns, rollout.mask)}
-    if config.advantage_whitening:
-        advantages = adv.whiten(advantages, rollout.mask)
-    rate = 1.0 if config.learning_rate_schedule == "constant" else 1 - step / config.steps
-    for group in optimiser.param_groups:
-        group["lr"] = group["base_lr"] * rate
-    taken: list[dict[str, float]] = []
-    for rows in _minibatches(ppo, step):
-        found, moved = _minibatch(ppo, optimiser, episodes, measured, advantages, returns, rows)
-        taken.append(found)
-        if not moved:
-            break
-    first = taken[0]
-    if abs(first["ratio_mean"] - 1) > 0.05:
-        raise RecipeFailure(
-            "ratio_not_one",
-            f"Before any update the policy's ratio to itself is {first['ratio_mean']:.3f} where it must be 1.",
-            "The model does not compute the same twice: set ASSAY_DTYPE=float32, or adapters to lora, and report it.",
-        )
-    mean = {name: sum(t[name] for t in taken) / len(taken) for name in first}
-    return figures | {
-        "ratio_first_mean": first["ratio_mean"],
-        "ratio_first_max": first["ratio_max"],
-        "approx_kl": taken[-1]["approx_kl"],
-        **{name: mean[name] for name in ("clip_frac", "policy_loss", "value_loss", "grad_norm")},
-        "updates": float(sum(t["moved"] for t in taken)),
-        "lr": config.learning_rate * rate,
-    }
-
-
-def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
-    for epoch in range(ppo.config.epochs):
-        order = torch.tensor(shuffled(ppo.config.batch_size, ppo.spec.seed, "minibatches", step, epoch))
-        yield from order.tensor_split(ppo.config.minibatches)
-
-
-def _minibatch(
-    ppo: PPO, optimiser: torch.optim.Optimizer, episodes: Episodes, measured: Measured, advantages: Tensor,
-    returns: Tensor, rows: Tensor,
-) -> tuple[dict[str, float], bool]:  # fmt: skip
-    """One optimiser step, or none when the policy has already moved far enough on this batch."""
-    config, rows = ppo.config, rows.to(ppo.device)
-    part = episodes.rollout[rows]
-    width, N = part.ids.shape[1], part.mask.shape[1]
-    logprobs, _ = ppo.policy.logprobs(episodes.lower[rows, :width], part)
-    policy = policy_loss(logprobs, measured.logprobs[rows, :N], advantages[rows, :N], part.mask, config.clip)
-    values = ppo.value(episodes.features[rows, :N])
-    value = value_loss(values, measured.values[rows, :N], returns[rows, :N], part.mask, config.value_clip or None)
-    loss = policy.loss + config.value_coef * value
-    if config.kl_loss_coef:
-        k2 = kl_per_token(logprobs, episodes.ref_logprobs[rows, :N], "k2")
-        loss = loss + config.kl_loss_coef * adv.masked_mean(k2, part.mask)
-    if not torch.isfinite(loss):
-        raise RecipeFailure(
-            "not_finite", "The loss is not a number: training diverged.", "Lower learning_rate, then resume."
-        )
-    moved = not (config.max_approx_kl and policy.approx_kl > config.max_approx_kl)
-    norm = 0.0
-    if moved:
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norms = [torch.nn.utils.clip_grad_norm_(g["params"], config.max_grad_norm) for g in optimiser.param_groups]
-        norm = float(norms[0])
-        optimiser.step()
-    return {
-        "ratio_mean": policy.ratio_mean, "ratio_max": policy.ratio_max, "approx_kl": policy.approx_kl,
-        "clip_frac": policy.clip_frac, "policy_loss": float(policy.loss.detach()), "value_loss": float(value.detach()),
-        "grad_norm": norm,
-        "moved": float(moved),
-    }, moved  # fmt: skip
-
-
-def _optimiser(ppo: PPO) -> torch.optim.Adam:
-    groups = [
-        {"params": list(ppo.policy.parameters().values()), "lr": ppo.config.learning_rate},
-        {"params": list(ppo.value.parameters()), "lr": ppo.config.value_learning_rate},
-    ]
-    for group in groups:
-        group["base_lr"] = group["lr"]
-    return torch.optim.Adam(groups, eps=ppo.config.adam_eps)
 
 
 def _bounds(config: PPOConfig) -> guards.Bounds:

@@ -48,7 +48,9 @@ class Calibration:
 
 @dataclass
 class State:
-    """`kept` are the trained weights that sampled the last rollout within bounds."""
+    """`kept` are the trained weights that sampled the last rollout within bounds; `own` the parent's completions, by
+    batch, where PTX asks for them.
+    """
 
     step: int
     controller: KLController
@@ -56,6 +58,7 @@ class State:
     kept: dict[str, Tensor] = field(default_factory=dict)
     kept_step: int = 0
     kept_figures: dict[str, float] = field(default_factory=dict)
+    own: list[Rollout] = field(default_factory=list)
 
     @torch.no_grad()
     def keep(self, ppo: PPO, step: int, figures: dict[str, float]) -> None:
@@ -81,6 +84,8 @@ def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
     state = State(
         0, KLController(config.kl_coef, config.kl_target or None, config.kl_horizon), _calibration(ppo, batches)
     )
+    if config.ptx_coef:
+        state.own = [batch.rollout for batch in batches]
     save_checkpoint(ppo, optimiser, state)
     return state
 
@@ -137,6 +142,7 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
             "kept": state.kept,
             "kept_step": state.kept_step,
             "kept_figures": state.kept_figures,
+            "own": [vars(rollout) for rollout in state.own],
             "rng": torch.get_rng_state(),
         },
         folder / "state.pt",
@@ -160,4 +166,5 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     figures = saved["calibration"]
     calibration = Calibration(**{**figures, "parent": guards.Behaviour(**figures["parent"])})
     controller = KLController(saved["kl_coef"], ppo.config.kl_target or None, ppo.config.kl_horizon)
-    return State(saved["step"], controller, calibration, saved["kept"], saved["kept_step"], saved["kept_figures"])
+    own = [Rollout(**rollout) for rollout in saved["own"]]
+    return State(saved["step"], controller, calibration, saved["kept"], saved["kept_step"], saved["kept_figures"], own)

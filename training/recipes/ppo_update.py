@@ -1,0 +1,150 @@
+"""PPO's update (stages 3 and 4 of `training.recipes.ppo`): rewards, advantages, epochs x minibatches of the losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.recipes.ppo_rollouts import PPO, Episodes, shuffled
+from training.recipes.ppo_state import State
+from training.rl import advantages as adv
+from training.rl import guards
+from training.rl.kl import kl_per_token
+from training.rl.losses import PolicyLoss, policy_loss, value_loss
+from training.rl.rollout import Rollout
+from training.run_directory import RecipeFailure
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one rollout: scaled scores (B,), old logprobs, KL per token and values (B, N), and figures to log."""
+
+    scores: Tensor
+    logprobs: Tensor
+    kl: Tensor
+    values: Tensor
+    behaviour: guards.Behaviour
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the minibatches are cut from. advantages, returns (B, N); `own`: completions of the parent, for PTX."""
+
+    episodes: Episodes
+    measured: Measured
+    advantages: Tensor
+    returns: Tensor
+    own: Rollout | None
+
+
+def update(
+    ppo: PPO, optimiser: torch.optim.Optimizer, state: State, episodes: Episodes, measured: Measured, step: int
+) -> dict[str, float]:
+    """Train on one rollout batch. Returns the figures of the update."""
+    batch = _batch(ppo, state, episodes, measured, step)
+    rate = 1.0 if ppo.config.learning_rate_schedule == "constant" else 1 - step / ppo.config.steps
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * rate
+    taken: list[dict[str, float]] = []
+    for rows in _minibatches(ppo, step):
+        taken.append(_minibatch(ppo, optimiser, batch, rows))
+        if not taken[-1]["moved"]:
+            break
+    first = taken[0]
+    if abs(first["ratio_mean"] - 1) > 0.05:
+        raise RecipeFailure(
+            "ratio_not_one",
+            f"Before any update the policy's ratio to itself is {first['ratio_mean']:.3f} where it must be 1.",
+            "The model does not compute the same twice: set ASSAY_DTYPE=float32, or adapters to lora, and report it.",
+        )
+    mean = {name: sum(t[name] for t in taken) / len(taken) for name in first}
+    return {
+        "explained_variance": adv.explained_variance(measured.values, batch.returns, episodes.rollout.mask),
+        "ratio_first_mean": first["ratio_mean"],
+        "ratio_first_max": first["ratio_max"],
+        "approx_kl": taken[-1]["approx_kl"],
+        **{name: mean[name] for name in ("clip_frac", "policy_loss", "value_loss", "grad_norm")},
+        "updates": float(sum(t["moved"] for t in taken)),
+        "lr": ppo.config.learning_rate * rate,
+    }
+
+
+def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step: int) -> Batch:
+    config, mask = ppo.config, episodes.rollout.mask
+    rewards = adv.token_rewards(measured.scores, measured.kl, mask, state.controller.coefficient)
+    if config.reward_whitening:
+        rewards = adv.whiten(rewards, mask, shift_mean=False)
+    advantages, returns = adv.gae(rewards, measured.values, mask, config.gamma, config.gae_lambda)
+    if config.advantage_whitening:
+        advantages = adv.whiten(advantages, mask)
+    own = state.own[step % len(state.own)] if config.ptx_coef else None
+    return Batch(episodes, measured, advantages, returns, own)
+
+
+def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
+    for epoch in range(ppo.config.epochs):
+        order = torch.tensor(shuffled(ppo.config.batch_size, ppo.spec.seed, "minibatches", step, epoch))
+        yield from order.to(ppo.device).tensor_split(ppo.config.minibatches)
+
+
+def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: Tensor) -> dict[str, float]:
+    """One optimiser step, or none (`moved` is 0) when the policy has already moved far enough on this batch."""
+    policy, value, loss = _losses(ppo, batch, rows)
+    if not torch.isfinite(loss):
+        raise RecipeFailure(
+            "not_finite", "The loss is not a number: training diverged.", "Start again with a lower learning_rate."
+        )
+    moved = not (ppo.config.max_approx_kl and policy.approx_kl > ppo.config.max_approx_kl)
+    norm = 0.0
+    if moved:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = ppo.config.max_grad_norm
+        # Apart, because the head's gradient shares nothing with the policy's.
+        norm, _ = (float(torch.nn.utils.clip_grad_norm_(g["params"], limit)) for g in optimiser.param_groups)
+        optimiser.step()
+    return {
+        "ratio_mean": policy.ratio_mean,
+        "ratio_max": policy.ratio_max,
+        "approx_kl": policy.approx_kl,
+        "clip_frac": policy.clip_frac,
+        "policy_loss": float(policy.loss.detach()),
+        "value_loss": float(value.detach()),
+        "grad_norm": norm,
+        "moved": float(moved),
+    }
+
+
+def _losses(ppo: PPO, batch: Batch, rows: Tensor) -> tuple[PolicyLoss, Tensor, Tensor]:
+    """The policy's loss, the value's, and their sum with what else is asked for."""
+    config, measured = ppo.config, batch.measured
+    part = batch.episodes.rollout[rows]
+    width, N = part.ids.shape[1], part.mask.shape[1]
+    logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[rows, :width], part)
+    policy = policy_loss(logprobs, measured.logprobs[rows, :N], batch.advantages[rows, :N], part.mask, config.clip)
+    values = ppo.value(batch.episodes.features[rows, :N])
+    clip = config.value_clip or None
+    value = value_loss(values, measured.values[rows, :N], batch.returns[rows, :N], part.mask, clip)
+    loss = policy.loss + config.value_coef * value
+    if config.kl_loss_coef:
+        k2 = kl_per_token(logprobs, batch.episodes.ref_logprobs[rows, :N], "k2")
+        loss = loss + config.kl_loss_coef * adv.masked_mean(k2, part.mask)
+    if batch.own is not None:
+        own = batch.own[rows[rows < len(batch.own)]] if bool((rows < len(batch.own)).any()) else batch.own
+        likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(own)[0], own)
+        loss = loss - config.ptx_coef * adv.masked_mean(likelihood, own.mask)
+    return policy, value, loss
+
+
+def optimiser_for(ppo: PPO) -> torch.optim.Adam:
+    groups = [
+        {"params": list(ppo.policy.parameters().values()), "lr": ppo.config.learning_rate},
+        {"params": list(ppo.value.parameters()), "lr": ppo.config.value_learning_rate},
+    ]
+    for group in groups:
+        group["base_lr"] = group["lr"]
+    return torch.optim.Adam(groups, eps=ppo.config.adam_eps)
