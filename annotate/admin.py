@@ -8,6 +8,9 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from annotate import models
+from annotate.views.sign_in import StaffSignInForm
+
+admin.site.login_form = StaffSignInForm
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

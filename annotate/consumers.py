@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import aclosing
 from typing import Any
 
@@ -17,6 +18,8 @@ from annotate.visitors import visitor_of_session
 
 PAGE = "annotate/arena_battle.html"
 GONE = 4404  # a code of our own: htmx reconnects only after accidents
+ACCIDENT = 1011
+log = logging.getLogger(__name__)
 
 
 class BattleConsumer(AsyncWebsocketConsumer):
@@ -44,6 +47,13 @@ class BattleConsumer(AsyncWebsocketConsumer):
         return battle if battle and arena.belongs_to(battle, visitor=visitor, user=user) else None
 
     async def _send_frames(self, battle_id: int) -> None:
+        try:
+            await self._follow(battle_id)
+        except Exception:  # the edge: a page whose socket stays open and silent would wait for ever
+            log.exception("a battle's live page failed")
+            await self.close(ACCIDENT)
+
+    async def _follow(self, battle_id: int) -> None:
         shown: dict[str, live_battles.Side] = {}
         async with aclosing(live_battles.follow(battle_id)) as frames:
             async for sides in frames:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from django.contrib.sessions.backends.base import SessionBase
-from django.core.cache import cache
 from django.http import HttpRequest
 
+from annotate.counting import count
 from annotate.errors import Refused
 
 WINDOW_SECONDS = 600
@@ -41,18 +41,9 @@ def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> Non
     person = f"user:{user.pk}" if user.is_authenticated else f"visitor:{visitor or visitor_of(request)}"
     address = f"address:{request.META.get('REMOTE_ADDR', '')}"
     for who, limit in ((person, BATTLES_PER_PERSON), (address, BATTLES_PER_ADDRESS)):
-        if _count(f"battles:{who}") > limit:
+        if count(f"battles:{who}", seconds=WINDOW_SECONDS) > limit:
             raise Refused(
                 429,
                 arena=f"More than {limit} battles within {WINDOW_SECONDS // 60} minutes. "
                 "Nothing is lost: wait a few minutes, then ask again.",
             )
-
-
-def _count(key: str) -> int:
-    cache.add(key, 0, WINDOW_SECONDS)
-    try:
-        return cache.incr(key)
-    except ValueError:  # it ran out between the two lines
-        cache.set(key, 1, WINDOW_SECONDS)
-        return 1

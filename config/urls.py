@@ -5,13 +5,18 @@ from django.contrib.auth import views as auth_views
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from annotate.views.sign_in import SignInForm
 from config.api import no_such_address
 
 urlpatterns = [
     path("", include("annotate.urls")),
     path("", include("training.urls")),
     path("", include("evaluation.urls")),
-    path("sign-in/", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path(
+        "sign-in/",
+        auth_views.LoginView.as_view(authentication_form=SignInForm, redirect_authenticated_user=True),
+        name="login",
+    ),
     path("sign-out/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/v1/", include("annotate.api_urls")),
     path("api/v1/", include("training.api_urls")),

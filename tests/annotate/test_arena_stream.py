@@ -14,6 +14,7 @@ import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from django.db import OperationalError
 from django.test import AsyncClient
 from django.utils import timezone
 
@@ -225,6 +226,16 @@ async def test_a_stranger_s_socket_learns_nothing(visit, cookies):
     socket = await stranger.open(cookies=cookies)
     message = await socket.receive_output(timeout=5)
     assert (message["type"], message["code"]) == ("websocket.close", 4404)
+
+
+async def test_a_page_whose_feed_breaks_off_is_told_to_connect_again(visit, monkeypatch):
+    def broken(battle_id):
+        raise OperationalError("the connection to the database is lost")
+
+    monkeypatch.setattr(live_battles, "follow", broken)
+    socket = await visit.open()
+    message = await socket.receive_output(timeout=5)
+    assert (message["type"], message["code"]) == ("websocket.close", 1011)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from annotate.actions import projects
 from annotate.errors import Refused
 from annotate.models import Dataset, Guideline, Membership, Project, User
 from tests.factories import (
+    PASSWORD,
     make_assignment,
     make_comparison,
     make_completion,
@@ -294,3 +295,14 @@ def test_a_form_that_is_too_old_says_so():
     client = Client(enforce_csrf_checks=True)
     response = client.post(address(make_project(), "arena"), {"draw": "1"})
     assert response.status_code == 403 and "reload the page" in response.content.decode()
+
+
+@pytest.mark.parametrize("form", ["/sign-in/", "/admin/login/"])
+def test_guessing_passwords_is_slowed_down(client, form):
+    staff = make_user(is_staff=True)
+    guess = {"username": staff.username, "password": "a guess"}
+    for _ in range(20):
+        assert "Too many tries" not in client.post(form, guess).content.decode()
+    assert "Too many tries" in client.post(form, {**guess, "password": PASSWORD}).content.decode()
+    other = make_user(is_staff=True)
+    assert client.post(form, {"username": other.username, "password": PASSWORD}).status_code == 302
