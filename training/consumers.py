@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from html import escape
 from typing import Any
 from urllib.parse import parse_qs
@@ -26,6 +27,8 @@ from training.models import Run
 _TIMER_SECONDS = 1.0
 _SLOW_TIMER_SECONDS = 10.0  # with a channel layer: only the clock on the page needs it
 _REFUSED = 4403
+_ACCIDENT = 1011  # after which htmx connects again
+log = logging.getLogger(__name__)
 
 
 class LivePage(AsyncWebsocketConsumer):
@@ -57,6 +60,13 @@ class LivePage(AsyncWebsocketConsumer):
         self._woken.set()
 
     async def _keep_sending(self) -> None:
+        try:
+            await self._send_updates()
+        except Exception:  # the edge: a page whose socket stays open and silent would stand still for ever
+            log.exception("a live page failed")
+            await self.close(_ACCIDENT)
+
+    async def _send_updates(self) -> None:
         timer = _SLOW_TIMER_SECONDS if settings.CHANNEL_LAYERS and self.group else _TIMER_SECONDS
         while True:
             html, is_over = await database_sync_to_async(self.updates)()

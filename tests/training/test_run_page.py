@@ -376,6 +376,17 @@ async def test_a_stranger_gets_nothing_live():
     assert (closing["type"], closing["code"]) == ("websocket.close", 4403)
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_a_live_page_that_breaks_off_is_told_to_connect_again():
+    run = await sync_to_async(make_run)()
+    socket = Socket(run)
+    await socket.connect()
+    await socket.receive()
+    await sync_to_async(run.delete)()
+    closing = await socket.receive_output(5)
+    assert (closing["type"], closing["code"]) == ("websocket.close", 1011)
+
+
 def test_numbers_and_durations_are_rounded_to_what_they_mean():
     assert [curves.number(v) for v in (0, 3, 0.12345, -1.5, 123456.7, 2e-4, None, float("nan"))] == [
         "0", "3", "0.1235", "−1.5", "123457", "2.00e-04", "–", "–",
