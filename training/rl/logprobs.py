@@ -16,29 +16,32 @@ ROWS = 128  # 128 x 49,152 float32 probabilities, 25 MB, stay within the last-le
 
 
 def token_logprobs(
-    hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float = 1.0, *, rows: int = ROWS
+    hidden: Tensor,
+    weight: Tensor,
+    tokens: Tensor,
+    temperature: float = 1.0,
+    *,
+    entropies: bool = False,
+    rows: int = ROWS,
 ) -> tuple[Tensor, Tensor]:
     """log softmax(hidden @ weight.T / temperature) at `tokens`, and the entropy of that distribution.
 
     hidden (N, H), weight (V, H), tokens (N,) -> logprobs (N,) float32, entropies (N,) float32.
-    Gradients flow from logprobs to hidden and weight. Entropies are for logs: where gradients are wanted they are left
-    0, because they cost two more passes over the vocabulary.
+    Gradients flow from logprobs to hidden and weight, none from the entropies, which are for logs. These are 0 unless
+    they are asked for, because they cost two more passes over the vocabulary.
     """
-    if not torch.is_grad_enabled():
-        hidden, weight = hidden.detach(), weight.detach()
-    return _TokenLogprobs.apply(hidden, weight, tokens, temperature, rows)
+    return _TokenLogprobs.apply(hidden, weight, tokens, temperature, entropies, rows)
 
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float, rows: int
+        ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float, with_entropies: bool, rows: int
     ) -> tuple[Tensor, Tensor]:
         N = hidden.shape[0]
         logprobs = torch.empty(N, dtype=torch.float32, device=hidden.device)
         entropies = torch.zeros_like(logprobs)
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        training = any(ctx.needs_input_grad)
         for start in range(0, N, rows):
             part = slice(start, start + rows)
             logits, probs = _distribution(hidden[part], weight, temperature)
@@ -46,7 +49,7 @@ class _TokenLogprobs(torch.autograd.Function):
             normaliser = _normaliser(logits, probs, tokens[part])
             # The chosen logit in float32: a bfloat16 logit near 20 is rounded to eighths, a tenth of the clip range.
             logprobs[part] = (hidden[part].float() * chosen.float()).sum(-1) / temperature - normaliser
-            if not training:
+            if with_entropies:
                 entropies[part] = normaliser - torch.linalg.vecdot(probs, logits.float())
             if slopes is not None:
                 slopes[part] = (chosen - probs.to(weight.dtype) @ weight) / temperature
@@ -56,11 +59,13 @@ class _TokenLogprobs(torch.autograd.Function):
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, grad_logprobs: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(
+        ctx: Any, grad_logprobs: Tensor, _: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         slopes, hidden, weight, tokens = ctx.saved_tensors
         grad_hidden = None if slopes is None else slopes * grad_logprobs[:, None].to(slopes.dtype)
         if not ctx.needs_input_grad[1]:
-            return grad_hidden, None, None, None, None
+            return grad_hidden, None, None, None, None, None
         # A trained output layer needs the probabilities again: kept, they would be the array this module avoids.
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         for start in range(0, hidden.shape[0], ctx.rows):
@@ -68,7 +73,7 @@ class _TokenLogprobs(torch.autograd.Function):
             _, probs = _distribution(hidden[part], weight, ctx.temperature)
             probs.neg_().scatter_add_(1, tokens[part, None], torch.ones_like(probs[:, :1]))
             grad_weight += (probs * (grad_logprobs[part, None] / ctx.temperature)).T @ hidden[part].float()
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
+        return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
 
 
 def _distribution(hidden: Tensor, weight: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -64,8 +64,12 @@ class Policy:
         return run_layers(self.base, self.base.embed_tokens(rollout.ids), 0, self.cut, keep)
 
     def logprobs(self, lower: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Of the drawn tokens under the policy: logprobs and entropies, both (B, N), 0 on padding."""
-        return self._logprobs(self.model, self._upper(self.model, lower, frozenset())[0], rollout)
+        """Of the drawn tokens under the policy: logprobs and entropies, both (B, N), 0 on padding.
+
+        Entropies are 0 everywhere where gradients are taken.
+        """
+        hidden, _ = self._upper(self.model, lower, frozenset())
+        return self._logprobs(self.model, hidden, rollout, entropies=not torch.is_grad_enabled())
 
     @torch.no_grad()
     def reference_logprobs(
@@ -93,9 +97,9 @@ class Policy:
         kept = {i: output.hidden_states[i] for i in keep} if keep else {}
         return output.last_hidden_state, kept
 
-    def _logprobs(self, model: Any, hidden: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    def _logprobs(self, model: Any, hidden: Tensor, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:
         weight = model.get_output_embeddings().weight
-        logprobs, entropies = token_logprobs(
-            hidden[rollout.states()], weight, rollout.tokens[rollout.mask], self.temperature
+        logprobs, spreads = token_logprobs(
+            hidden[rollout.states()], weight, rollout.tokens[rollout.mask], self.temperature, entropies=entropies
         )
-        return rollout.spread(logprobs), rollout.spread(entropies)
+        return rollout.spread(logprobs), rollout.spread(spreads)

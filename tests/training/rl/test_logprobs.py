@@ -12,7 +12,7 @@ def _case(n: int = 7, width: int = 5, words: int = 11) -> tuple[torch.Tensor, to
 
 
 def test_equal_logits_give_the_uniform_distribution():
-    logprobs, entropies = token_logprobs(torch.zeros(2, 3), torch.randn(8, 3), torch.tensor([0, 5]))
+    logprobs, entropies = token_logprobs(torch.zeros(2, 3), torch.randn(8, 3), torch.tensor([0, 5]), entropies=True)
     assert_close(logprobs, torch.full((2,), -2.0794415))  # log(1/8)
     assert_close(entropies, torch.full((2,), 2.0794415))
 
@@ -37,7 +37,9 @@ def test_a_frozen_output_layer_gets_no_gradient():
 
 def test_certain_tokens_do_not_overflow():
     hidden = torch.tensor([[200.0], [-200.0]])
-    logprobs, entropies = token_logprobs(hidden, torch.tensor([[1.0], [0.0], [-1.0]]), torch.tensor([0, 0]))
+    logprobs, entropies = token_logprobs(
+        hidden, torch.tensor([[1.0], [0.0], [-1.0]]), torch.tensor([0, 0]), entropies=True
+    )
     assert_close(logprobs, torch.tensor([0.0, -400.0]))
     assert torch.isfinite(entropies).all()
 
@@ -45,7 +47,7 @@ def test_certain_tokens_do_not_overflow():
 def test_entropies_are_those_of_torch():
     hidden, weight, tokens = _case()
     with torch.no_grad():
-        logprobs, entropies = token_logprobs(hidden, weight, tokens, 0.7, rows=3)
+        logprobs, entropies = token_logprobs(hidden, weight, tokens, 0.7, entropies=True, rows=3)
     wanted = torch.distributions.Categorical(logits=hidden @ weight.T / 0.7)
     assert_close(entropies, wanted.entropy())
     assert_close(logprobs, wanted.log_prob(tokens))
