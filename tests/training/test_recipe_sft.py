@@ -135,6 +135,17 @@ def test_a_run_cut_off_before_it_saved_needs_no_further_step(done, parent, tmp_p
     assert cut.result()["last_loss"] == done.result()["last_loss"]
 
 
+def test_top_trains_the_top_third_of_the_layers_and_nothing_else(done, parent, tmp_path):
+    run = make_run(tmp_path / "top", parent, adapters="top")
+    assert entry.attempt(sft.main, run) == 0, run.failure()
+    before = loading.load_policy(parent)[0].state_dict()
+    for whole, expected in ((run, {"2"}), (done, {"0", "1", "2"})):
+        after = loading.load_policy(whole.model)[0].state_dict()
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert {name.split(".")[2] for name in changed} == expected
+    assert run.result()["last_loss"] < run.result()["first_loss"] - 0.5
+
+
 @pytest.mark.parametrize(("count", "completion"), [(0, "ab"), (1, "ab"), (9, " ")])
 def test_too_few_examples_are_refused_with_a_remedy(parent, tmp_path, count, completion):
     run = RunDirectory(tmp_path / "few")

@@ -30,6 +30,7 @@ from trl import SFTTrainer
 from training.configs import SFTConfig
 from training.recipes import loading
 from training.recipes.entry import config_of, run_recipe
+from training.recipes.features import decoder_layers
 from training.rl.decode import ModuleDecoder
 from training.rl.sampler import Sampling, sample, sequence_seed
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
@@ -56,7 +57,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         args=trainer_config(run, spec, config, len(examples)),
         train_dataset=Dataset.from_list(examples),
         processing_class=tokenizer,
-        peft_config=None if config.adapters == "full" else lora(config, model.config.num_hidden_layers),
+        peft_config=None if config.adapters == "full" else lora(config, model),
         callbacks=[follower],
     )
     trainer.remove_callback(transformers.PrinterCallback)
@@ -107,15 +108,16 @@ def encode_example(tokenizer: Any, row: Row, max_length: int) -> dict[str, list[
     return {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
 
 
-def lora(config: SFTConfig, layers: int) -> LoraConfig:
+def lora(config: SFTConfig, model: Any) -> LoraConfig:
     """Adapters on every layer, or in the top third: no gradient flows through the layers below, which saves time."""
-    top = list(range(layers - max(layers // 3, 1), layers))
+    blocks = list(decoder_layers(model))
+    adapted = blocks[-max(len(blocks) // 3, 1) :] if config.adapters == "top" else blocks
+    inside = {module for block in adapted for module in block.modules() if isinstance(module, torch.nn.Linear)}
     return LoraConfig(
-        layers_to_transform=top if config.adapters == "top" else None,
         r=config.lora_rank,
         lora_alpha=2 * config.lora_rank,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=[name for name, module in model.named_modules() if module in inside],
         task_type="CAUSAL_LM",
     )
 
