@@ -19,6 +19,7 @@ from tests.factories import (
     make_prompt,
     make_user,
 )
+from training.actions import cancel
 from training.models import Run
 
 pytestmark = pytest.mark.django_db
@@ -107,3 +108,31 @@ def test_the_run_that_made_a_model_is_told_to_readers_of_its_project(client, pro
     signed_in(client, hidden, "annotator")
     for page in pages:
         assert "secret-run" in html(client, *page)
+
+
+def test_who_started_a_run_is_for_researchers(client, project):
+    rita = make_user(project, role="researcher", username="rita")
+    run = Run.objects.create(project=project, kind="sample", name="s", parent=make_model(), created_by=rita)
+    cancel(run=run, by=rita)
+    assert "rita" not in html(client, "run", run.pk)
+    client.force_login(rita)
+    assert "by rita" in html(client, "run", run.pk)
+
+
+def test_who_wrote_an_answer_that_is_judged_blind_is_for_reviewers(client, project):
+    vote = make_comparison(*make_pair(project))
+    freeze(project=project, kind="preferences", name="x", by=None)
+    arena = make_comparison(*make_pair(project, side="eval"), source="arena")
+    signed_in(client, project, "annotator")
+
+    def cards(**query):
+        return {card["row"] for card in client.get(reverse("votes", args=[project.slug]), query).context["cards"]}
+
+    def told(row) -> bool:
+        return f'">{row.completion_a.model.name}</a>' in html(client, "votes", project.slug)
+
+    assert cards() == {vote, arena} and told(arena) and not told(vote)
+    assert cards(model=vote.completion_a.model_id) == set()
+    assert cards(model=arena.completion_a.model_id) == {arena}
+    signed_in(client, project, "reviewer")
+    assert told(vote) and cards(model=vote.completion_a.model_id) == {vote}

@@ -83,7 +83,7 @@ def cancel(*, run: Run, by: User) -> Run:
         run.cancel_requested_at = run.cancel_requested_at or now
         if run.state == Run.State.QUEUED:
             run.state, run.finished_at = Run.State.CANCELLED, now
-            run.reason_code, run.reason = "cancelled", f"Cancelled by {by} before it went on."
+            run.reason_code, run.reason = "cancelled", "Cancelled before it went on."
             run.remedy = "Resume it to queue it again."
             transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
         run.save()

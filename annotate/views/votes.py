@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from annotate import votes
 from annotate.actions.feedback import set_status
+from annotate.actions.pairing import ARENA
 from annotate.errors import Refused
 from annotate.models import Comparison, Demonstration, Judge, LanguageModel, Project, Rating, Side, Status
 from annotate.permissions import can
@@ -30,7 +31,8 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         asked = _asked(request.GET, project)
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    rows = {kind: _filtered(found, kind, asked) for kind, found in seen.items()}
+    reviews = can(request.user, "review", project)
+    rows = {kind: _filtered(found, kind, asked, reviews) for kind, found in seen.items()}
     numbers = {kind: found.count() for kind, found in rows.items()}
     kind = request.GET.get("kind", "")
     if kind not in rows:
@@ -38,7 +40,6 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     page = Paginator(votes.with_lineage(rows[kind], kind).order_by("-id"), VOTES_PER_PAGE).get_page(
         request.GET.get("page")
     )
-    reviews = can(request.user, "review", project)
     context = {
         "project": project,
         "section": "data",
@@ -92,11 +93,14 @@ def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
     return asked
 
 
-def _filtered(rows: Any, kind: str, asked: dict[str, Any]) -> Any:
+def _filtered(rows: Any, kind: str, asked: dict[str, Any], reviews: bool) -> Any:
     for name, path in (("judge", "judge"), ("status", "status"), ("side", "prompt__side"), ("dataset", "datasets")):
         if name in asked:
             rows = rows.filter(**{path: asked[name]})
-    return votes.of_model(rows, kind, asked["model"].pk) if "model" in asked else rows
+    if "model" not in asked:
+        return rows
+    # The filter must not tell what the cards keep to themselves.
+    return votes.of_model(rows if reviews else rows.filter(source=ARENA), kind, asked["model"].pk)
 
 
 def _query(sent: QueryDict) -> str:
@@ -109,11 +113,22 @@ def _query(sent: QueryDict) -> str:
 
 
 def _card(row: Rating | Comparison | Demonstration, reviews: bool, user: Any) -> dict[str, Any]:
-    """A vote as the page shows it: what was said of which answers, by whom, and what it went into."""
+    """A vote as the page shows it: what was said of which answers, by whom, and what it went into.
+
+    Who wrote an answer is told where the vote revealed it, in the arena; elsewhere annotators may still meet the same
+    answer, and judge blind.
+    """
     is_own = user.is_authenticated and row.author_id == user.pk
     who = row.author.username if row.author and (reviews or is_own) else ""
     reason = row.status_reason if reviews or is_own else ""  # it may name people
-    return {"row": row, "who": who, "reason": reason, "answers": _answers(row), "went": _went_into(row)}
+    return {
+        "row": row,
+        "who": who,
+        "reason": reason,
+        "names": reviews or row.source == ARENA,
+        "answers": _answers(row),
+        "went": _went_into(row),
+    }
 
 
 def _answers(row: Rating | Comparison | Demonstration) -> list[dict[str, Any]]:

@@ -11,7 +11,9 @@ from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -97,7 +99,7 @@ def test_a_queued_run_is_cancelled_at_once(client, project, researcher):
     assert "Next in the queue" in page(client, run)
     client.post(reverse("cancel-run", args=[run.pk]))
     assert Run.objects.get().state == "cancelled"
-    assert "Cancelled by" in page(client, run)
+    assert "Cancelled before" in page(client, run)
 
 
 def test_a_finished_run_leads_along_the_chain(client, project, researcher):
@@ -198,6 +200,24 @@ def test_the_list_shows_states_and_filters_by_kind(client, project, researcher):
     assert "one" in everything and "No weights." in everything and "elsewhere" not in everything
     filtered = client.get(reverse("runs", args=[project.slug]), {"kind": "sample"}).content.decode()
     assert ">two</a>" in filtered and ">one</a>" not in filtered
+
+
+def test_a_long_queue_costs_the_list_no_more_queries(client, project, researcher, django_assert_max_num_queries):
+    for _ in range(3):
+        make_run(project)
+    address = reverse("runs", args=[project.slug])
+    with CaptureQueriesContext(connection) as few:
+        client.get(address)
+    last = [make_run(project) for _ in range(6)][-1]
+    with django_assert_max_num_queries(len(few)):
+        text = client.get(address).content.decode()
+    assert "Waiting in the queue behind 8 more" in text and words.progress(last, [], {}, last.created_at) in text
+
+
+def test_a_score_that_was_not_scaled_is_not_said_to_be():
+    rows = [(0, {"score_mean": 4.2})]
+    [scaled], [plain] = (curves.curves(rows, {"score_scaling": how}) for how in ("standardise", "none"))
+    assert "average 0" in scaled.title and plain.title == "Score"
 
 
 def test_an_empty_list_says_what_to_do(client, project, researcher):
