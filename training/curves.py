@@ -69,8 +69,10 @@ def curves(rows: Sequence[tuple[int, Values]], config: Values) -> list[Curve]:
     names = {name for _, values in rows for name, value in values.items() if is_number(value)}
     known = [name for name in (*_MAIN, *_MORE) if name in names]
     others = sorted(names - set(known))
+    titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}
     found = [
-        Curve(name, title_of(name), name in _MAIN, tuple(_lines(name, rows, config))) for name in (*known, *others)
+        Curve(name, titles.get(name) or title_of(name), name in _MAIN, tuple(_lines(name, rows, config)))
+        for name in (*known, *others)
     ]
     # A kind that nobody here has heard of shows its first few; the rest are one click away.
     if found and not any(curve.is_main for curve in found):

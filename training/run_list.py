@@ -20,8 +20,8 @@ def context(project: Project, kind: str = "", page: str = "") -> dict[str, Any]:
     if kind in KINDS:
         found = found.filter(kind=kind)
     shown = Paginator(found, _PER_PAGE).get_page(page)
-    now = timezone.now()
-    rows = [(run, KINDS.get(run.kind), words.progress(run, list(run.attempts.all()), {}, now)) for run in shown]
+    now, queue = timezone.now(), words.Queue.now()
+    rows = [(run, KINDS.get(run.kind), words.progress(run, list(run.attempts.all()), {}, now, queue)) for run in shown]
     return {
         "project": project,
         "kinds": KINDS.values(),

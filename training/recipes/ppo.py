@@ -133,6 +133,13 @@ def show_samples(ppo: PPO, calibration: Calibration, step: int) -> None:
             ppo.run.log_sample(step, prompt, text, score)
 
 
+_SCALES = {
+    "standardise": "scaled so that the parent's completions have mean 0 and deviation 1",
+    "shift": "shifted so that the parent's completions have mean 0",
+    "none": "as the reward gives them",
+}
+
+
 def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, drift: guards.Drift) -> None:
     """Save the last policy that was within bounds, and say how the run ended."""
     if stopped is not None:
@@ -153,7 +160,7 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, drift: guards
             "step": state.kept_step,
             "parent": state.calibration.figures(),
             "final": state.kept_figures,
-            "how_to_read": "Scores are scaled so that the parent's completions have mean 0 and deviation 1; kl is in "
+            "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "
             "nats per completion, length_mean in tokens, distinct the share of different answers in a batch. `final` "
             "was measured on a fresh batch from the saved model. The score is what was trained on: judge by votes.",
         }
