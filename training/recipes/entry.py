@@ -103,7 +103,7 @@ def describe(error: Exception) -> RecipeFailure:
         return RecipeFailure(
             "out_of_memory",
             "The machine has not enough memory for this run.",
-            "Halve batch_size, shorten the sequences, or train LoRA adapters instead of every weight; then resume.",
+            "Queue it again with changes: half the batch_size, shorter sequences, or adapters instead of every weight.",
         )
     if _is_for_want_of_space(error, text):
         return RecipeFailure(*DISK_FULL)
