@@ -221,7 +221,9 @@ def _describe(error: Exception) -> Ending:
     if isinstance(error, RecipeFailure):
         return Ending.failed(error.code, error.message, error.remedy)
     if isinstance(error, outputs.BadOutput):
-        return Ending.failed("bad_output", f"What the recipe left cannot be used: {error}", "See the log, and queue it again.")
+        return Ending.failed(
+            "bad_output", f"What the recipe left cannot be used: {error}", "See the log, and queue it again."
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Ending.failed(*DISK_FULL)
     return Ending.failed(
