@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
+from annotate import sides
 from annotate.actions.pairing import ARENA
-from annotate.models import Comparison, Dataset, Demonstration, Project, Rating
+from annotate.models import Comparison, Dataset, Demonstration, Project, Prompt, Rating
 from annotate.permissions import Person, can
 
 TITLES = {"comparison": "Comparisons", "rating": "Ratings", "demonstration": "Demonstrations"}
@@ -28,6 +30,13 @@ def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
     frozen = Exists(Dataset.objects.filter(**{f"{kind}s": OuterRef("pk")}))
     mine = Q(author=user) if user.is_authenticated else Q(pk=None)
     return rows.filter(mine | (Q(source=ARENA) | frozen) & ~Q(prompt__source=ARENA))
+
+
+def asked_in_the_arena(project: Project, conversations: Iterable[list[dict[str, str]]]) -> set[str]:
+    """The hashes (`sides.text_hash`) of those conversations that somebody asked there: not for other visitors."""
+    hashes = {sides.text_hash(messages) for messages in conversations}
+    found = Prompt.objects.filter(project=project, source=ARENA, text_hash__in=hashes)
+    return set(found.values_list("text_hash", flat=True))
 
 
 def with_lineage(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:

@@ -63,6 +63,16 @@ def test_the_api_lists_what_was_asked_to_whoever_asked_and_to_reviewers(project)
     assert len(program(project, "reviewer").get("prompts/").json()["results"]) == 3
 
 
+def test_samples_of_a_run_show_no_question_of_a_visitor(client, project):
+    run = Run.objects.create(project=project, kind="ppo", name="r", parent=make_model())
+    for number, prompt in enumerate((make_prompt(project, ASKED, source="arena"), make_prompt(project, "Our own"))):
+        run.samples.create(sequence=number + 1, step=0, prompt=prompt.messages, completion="x")
+    text = html(client, "run", run.pk)
+    assert "Our own" in text and ASKED not in text
+    assert len(program(project).get(f"runs/{run.pk}/samples/").json()) == 1
+    assert len(program(project, "reviewer").get(f"runs/{run.pk}/samples/").json()) == 2
+
+
 def test_who_judges_blind_does_not_read_the_answers_under_their_models_name(client, project):
     run = Run.objects.create(project=project, kind="sample", name="s", parent=make_model(), state="succeeded")
     run.completions.add(make_completion(make_prompt(project), "the tell-tale answer", model=run.parent))

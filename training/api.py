@@ -18,7 +18,9 @@ from annotate.api.idempotency import idempotent, key_of
 from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel
-from annotate.permissions import projects_where
+from annotate.permissions import can, projects_where
+from annotate.sides import text_hash
+from annotate.votes import asked_in_the_arena
 from training import actions
 from training.models import Metric, Run, Sample
 
@@ -119,9 +121,15 @@ class Runs(GenericViewSet):
     @extend_schema(responses=SampleOut(many=True), parameters=[AFTER], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def samples(self, request: Request, pk: str) -> Response:
-        """What the model answered as training went, in order, at most a thousand rows."""
+        """What the model answered as training went, in order, at most a thousand rows.
+
+        Prompts that somebody asked in the arena are for those who may review.
+        """
         run = find(self.get_queryset(), pk, "run")
-        rows = run.samples.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS]
+        rows = list(run.samples.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS])
+        if not can(request.user, "review", run.project):
+            asked = asked_in_the_arena(run.project, (row.prompt for row in rows))
+            rows = [row for row in rows if text_hash(row.prompt) not in asked]
         return Response(SampleOut(rows, many=True).data)
 
 

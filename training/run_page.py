@@ -11,6 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Completion, Dataset, LanguageModel
+from annotate.sides import text_hash
+from annotate.votes import asked_in_the_arena
 from training import configs, curves, health, words
 from training.endings import log_tail
 from training.kinds import KINDS
@@ -143,14 +145,22 @@ def new_points(run_id: int, sequence: int, row_id: int) -> tuple[list[list[Any]]
 
 
 def then_and_now(run: Run) -> list[ThenAndNow]:
-    """For each prompt its first sample and its latest, those that were answered twice before the others."""
+    """For each prompt its first sample and its latest, those that were answered twice before the others.
+
+    Anybody may read this page, so what somebody asked in the arena is left out.
+    """
     first: dict[str, Sample] = {}
     last: dict[str, Sample] = {}
     for sample in run.samples.order_by("step", "sequence"):
         key = json.dumps(sample.prompt, sort_keys=True)
         first.setdefault(key, sample)
         last[key] = sample
-    pairs = [ThenAndNow(s.prompt[-1]["content"], s, last[k] if last[k] != s else None) for k, s in first.items()]
+    asked = asked_in_the_arena(run.project, (s.prompt for s in first.values()))
+    pairs = [
+        ThenAndNow(s.prompt[-1]["content"], s, last[k] if last[k] != s else None)
+        for k, s in first.items()
+        if text_hash(s.prompt) not in asked
+    ]
     return sorted(pairs, key=lambda pair: pair.now is None)[:_PAIRS]
 
 
