@@ -15,8 +15,8 @@ class Habits:
     """How a judge departs from the taste. All are probabilities."""
 
     noise: float = 0.1  # judges as if by a coin
-    ties: float = 0.8  # says so when two answers are equally good, instead of picking one
-    laziness: float = 0.03  # skips, or sends a hurried answer without reading
+    ties: float = 0.95  # says so when two answers are equally good, instead of picking one
+    laziness: float = 0.02  # skips, or sends a hurried answer without reading
     positional_bias: float = 0.0  # takes the first of two whatever they say
 
     def __post_init__(self) -> None:
