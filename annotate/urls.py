@@ -22,6 +22,7 @@ urlpatterns = [
     path("p/<slug:slug>/models/", models.models, name="models"),
     path("p/<slug:slug>/models/<int:pk>/", models.arena_entry, name="arena-entry"),
     path("models/<int:pk>/", models.model, name="model"),
+    path("models/<int:pk>/retire/", models.retire, name="model-retire"),
     path("models/<int:pk>/ask/", models.ask, name="model-ask"),
     path("p/<slug:slug>/data/", data.data, name="data"),
     path("datasets/<int:pk>/", data.dataset, name="dataset"),

@@ -82,3 +82,31 @@ def test_models_of_private_projects_are_hidden_from_others(project):
     assert "model" in errors(stranger.get(f"models/{hidden.pk}/"), 404)
     researcher = program(project, "researcher")
     assert {m["name"] for m in researcher.get("models/").json()["results"]} == {hidden.name, shown.name, unused.name}
+
+
+def test_a_model_is_retired_with_a_reason_by_who_manages_all_its_projects(project, manager):
+    model = make_contestant(project).model
+    other = make_contestant(make_project(), make_model(name="shared")).model
+    make_contestant(project, other)
+    body = {"reason": "It babbles."}
+    for wrong in ({"reason": " "}, {"reason": "x" * 201}):
+        assert "reason" in errors(manager.post(f"models/{model.pk}/retire/", wrong))
+    assert errors(program(project, "researcher").post(f"models/{model.pk}/retire/", body), 403)
+    assert errors(manager.post(f"models/{other.pk}/retire/", body), 403)
+    assert manager.post(f"models/{model.pk}/retire/", body).json()["retired_reason"] == "It babbles."
+    assert errors(manager.post(f"models/{model.pk}/retire/", body), 409)
+
+
+def test_a_model_is_retired_on_its_page(client, project):
+    model = make_contestant(project).model
+    address = f"/models/{model.pk}/retire/"
+    assert client.post(address, {"reason": "old"}).url.startswith("/sign-in/")
+    client.force_login(make_user(project, role="researcher"))
+    assert "Retire it" not in client.get(f"/models/{model.pk}/").content.decode()
+    assert client.post(address, {"reason": "old"}).status_code == 403
+    client.force_login(make_user(project, role="manager"))
+    assert "Retire it" in client.get(f"/models/{model.pk}/").content.decode()
+    assert client.post(address, {"reason": "old"}).url == f"/models/{model.pk}/"
+    model.refresh_from_db()
+    assert model.retired_reason == "old"
+    assert "Retire it" not in client.get(f"/models/{model.pk}/").content.decode()

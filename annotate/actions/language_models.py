@@ -7,10 +7,14 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from annotate.errors import Refused
 from annotate.models import Contestant, LanguageModel, Project, User
+from annotate.permissions import Person, can
+
+MAX_REASON_CHARACTERS = 200
 
 
 @transaction.atomic
@@ -74,6 +78,27 @@ def leave_arena(*, project: Project, model: LanguageModel) -> None:
     gone = Contestant.objects.filter(project=project, model=model, left_at=None).update(left_at=timezone.now())
     if not gone:
         raise Refused(409, model=f"{model.name} does not compete in {project.name}.")
+
+
+def may_retire(model: LanguageModel, by: Person) -> bool:
+    """Staff, and whoever manages every project that the model competes in or was made in."""
+    if by.is_staff:
+        return True
+    projects = Project.objects.filter(Q(contestants__model=model) | Q(runs__output_model=model)).distinct()
+    return projects.exists() and all(can(by, "manage", project) for project in projects)
+
+
+def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
+    """It starts no run and no battle any more; what points at it stays and counts."""
+    if not may_retire(model, by):
+        raise Refused(403, model="Staff retire models, and managers of all the projects it belongs to; ask one.")
+    if model.retired_at is not None:
+        raise Refused(409, model=f"{model.name} is retired already ({model.retired_reason}).")
+    reason = reason.strip()
+    if not reason or len(reason) > MAX_REASON_CHARACTERS:
+        raise Refused(400, reason=f"Say why in 1 to {MAX_REASON_CHARACTERS} characters; whoever meets it will read it.")
+    model.retire(reason=reason)
+    return model
 
 
 def _content(model: LanguageModel) -> tuple[str, str, str, str]:

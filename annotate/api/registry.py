@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.actions.language_models import enter_arena, leave_arena, register_model
+from annotate.actions.language_models import enter_arena, leave_arena, register_model, retire
 from annotate.api.access import find, find_named, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
@@ -55,6 +55,10 @@ class ModelOut(serializers.ModelSerializer):
 
     def get_run(self, model: LanguageModel) -> int | None:
         return model.made_by.pk if hasattr(model, "made_by") else None
+
+
+class Retirement(Input):
+    reason = serializers.CharField(allow_blank=True)
 
 
 class ArenaEntry(Input):
@@ -117,6 +121,15 @@ class Models(GenericViewSet):
         project, model = self._entry(request, pk)
         leave_arena(project=project, model=model)
         return Response(ModelOut(model).data)
+
+    @extend_schema(request=Retirement, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def retire(self, request: Request, pk: str) -> Response:
+        """No run and no battle starts with it any more; what points at it stays and counts."""
+        given = Retirement(data=request.data)
+        given.is_valid(raise_exception=True)
+        model = find(self.get_queryset(), pk, "model")
+        return Response(ModelOut(retire(model=model, reason=given.validated_data["reason"], by=request.user)).data)
 
     def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
         given = ArenaEntry(data=request.data)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from annotate import model_server
 from annotate.actions import language_models as actions
 from annotate.errors import Refused
 from annotate.live_battles import SAMPLING
-from annotate.models import Contestant, LanguageModel, Project
+from annotate.models import Contestant, LanguageModel, Project, User
 from annotate.permissions import can, models_seen, projects_where
 from annotate.views.access import in_project, refused_page
 
@@ -64,6 +66,19 @@ def ask(request: HttpRequest, pk: int) -> HttpResponse:
     if request.headers.get("HX-Request"):  # htmx shows only what succeeded; the words say what did not
         return render(request, "annotate/model.html#reply", context)
     return render(request, "annotate/model.html", context, status=status)
+
+
+@require_POST
+def retire(request: HttpRequest, pk: int) -> HttpResponse:
+    """With a reason; a model is never deleted."""
+    model, project = _readable(request, pk)
+    if not isinstance(request.user, User):
+        return redirect_to_login(reverse("model", args=[pk]))
+    try:
+        actions.retire(model=model, reason=request.POST.get("reason", ""), by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    return redirect("model", pk)
 
 
 @require_POST
@@ -137,6 +152,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "evaluations": evaluations.order_by("metric", "-pk"),
         "competes": Contestant.objects.filter(project=project, model=model, left_at=None).exists(),
         "can_research": can_research,
+        "can_retire": model.retired_at is None and actions.may_retire(model, request.user),
         "can_ask": can_research and model.kind == LanguageModel.Kind.POLICY,
         "sampling": SAMPLING,
         "parameters": f"{model.parameters:,}" if model.parameters else "",
