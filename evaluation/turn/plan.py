@@ -19,8 +19,8 @@ class Plan:
     annotators: int = 6
     completions_per_prompt: int = 4
     max_new_tokens: int = 64
-    ratings: int = 600
-    comparisons: int = 600
+    ratings: int = 700
+    comparisons: int = 900
     eval_completions_per_prompt: int = 2
     battles: int = 360
     sft: dict[str, Any] = field(default_factory=dict)
