@@ -12,3 +12,13 @@ document.addEventListener("keydown", (event) => {
     control.click();
   }
 });
+
+// A vote that was refused, or never arrived, must not look like one that nobody took. Reloading shows how the battle
+// stands: the reveal when another tab has voted, else why it is not to be had.
+document.addEventListener("htmx:responseError", (event) => {
+  if (event.detail.elt.closest("#battle")) location.reload();
+});
+document.addEventListener("htmx:sendError", (event) => {
+  const progress = event.detail.elt.closest("#battle")?.querySelector("#progress");
+  if (progress) progress.textContent = "Not sent: the server cannot be reached. Your vote has not been cast; try again.";
+});

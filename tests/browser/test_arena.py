@@ -52,3 +52,15 @@ def test_a_drawn_battle_shows_what_was_sampled_before_and_can_be_a_tie(site, vis
     expect(visitor.locator(".outcome")).to_contain_text("You said: About the same.")
     expect(visitor.locator(".outcome")).to_contain_text("Counted for the ranking")
     expect(visitor.locator("#choices")).to_have_count(0)
+
+
+def test_a_vote_that_another_tab_has_cast_is_shown_and_not_swallowed(site, visitor):
+    visitor.goto(site.page("arena/"))
+    visitor.get_by_role("button", name="Draw a question").click()
+    expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
+    other = visitor.context.new_page()
+    other.goto(visitor.url)
+    other.get_by_role("button", name="Both are bad").click()
+    expect(other.locator(".outcome")).to_contain_text("You said: Both are bad.")
+    visitor.get_by_role("button", name="A is better").click()
+    expect(visitor.locator(".outcome")).to_contain_text("You said: Both are bad.")
