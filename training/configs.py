@@ -90,7 +90,11 @@ class RewardConfig:
         20, "finetune: optimiser steps between checkpoints", low=1, high=100000, advanced=True
     )
     finetune_from: int = option(
-        2000, "auto: with this many judgements finetuning is tried too", low=0, high=10**9, advanced=True
+        2000,
+        "auto: with this many judgements finetuning is tried too, and kept if better by more than a standard error",
+        low=0,
+        high=10**9,
+        advanced=True,
     )
 
 

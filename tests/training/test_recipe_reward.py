@@ -7,6 +7,7 @@ import json
 import math
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from safetensors.torch import load_file
 
 from annotate.preferences import Comparison, Rating
 from tests import tiny_model
+from training.configs import RewardConfig
 from training.recipes import entry, features, head_fit, loading, reward, reward_finetune, reward_measures
 from training.recipes import feedback_likelihood as likelihood
+from training.recipes.reward_measures import Estimate
 from training.recipes.reward_model import RewardModel
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
@@ -349,6 +352,19 @@ def test_auto_tries_finetuning_when_judgements_are_many(parent, tmp_path):
     result = run.result()
     assert set(result["methods"]) == {"head", "finetune"}
     assert "held-out" in result["why"]
+
+
+@pytest.mark.parametrize(("tuned", "kept"), [(0.70, "head"), (0.74, "head"), (0.80, "finetune")])
+def test_finetuning_must_win_by_more_than_a_standard_error(tuned, kept):
+    head = fitted_with("head", value=0.72)  # its interval of 0.2 makes a standard error of 0.051
+    winner, why = reward.choose([head, fitted_with("finetune", value=tuned)], RewardConfig(), 3000)
+    assert winner.model.method == kept
+    assert "0.720 with the head" in why
+
+
+def fitted_with(method: str, value: float) -> reward.Fitted:
+    figures = {"pair_accuracy": Estimate(value, value - 0.1, value + 0.1, 80, 25), "thumbs_auc": None}
+    return reward.Fitted(SimpleNamespace(method=method), figures, None, None, 0.0)
 
 
 def test_too_few_telling_judgements_are_refused_in_words(parent, tmp_path):

@@ -48,6 +48,7 @@ class Feedback:
     prompts: Tensor  # (N,) the prompt of each
     observed: Observations
     tells: preferences.Tells
+    given: int  # comparisons and ratings as people gave them: thumbs and stars for one answer are one
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         head = head_fit.fit(head_fit.Design.of(x, torch.nonzero(training)[:, 0]), observed.among(training), best.ridge)
     seconds = time.monotonic() - begun
     fitted = [assess("head", head, head.scores(x), best, observed, feedback, training, spec, config, seconds)]
-    if wants_finetuning(config, feedback.tells.judgements):
+    if wants_finetuning(config, feedback.given):
         tuned = reward_finetune.finetune(
             run, trunk, sequences, observed, training, head, best, config, spec.seed, tokenizer.pad_token_id,
             first_step=step + len(candidates),
@@ -110,7 +111,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
                 "finetune", tuned.head, tuned.scores, best, observed, feedback, training, spec, config, tuned.seconds
             )
         )
-    winner, why = choose(fitted, config, feedback.tells.judgements)
+    winner, why = choose(fitted, config, feedback.given)
     save(run, winner.model, trunk, tokenizer)
     lengths = np.array([len(c) for c in sequences.completions], dtype=np.float64)
     longer = measure(lengths, observed, feedback, training, spec.seed)
@@ -147,6 +148,7 @@ def read_feedback(run: RunDirectory) -> Feedback:
         torch.tensor([row["prompt_id"] for row in rows]),
         likelihood.observe(comparisons, ratings, index_of),
         tells,
+        len(comparisons) + len(ratings),
     )
 
 
@@ -325,7 +327,13 @@ def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple
         return head, "No held-out judgement could tell the two apart, so the simpler one is kept."
     name, ours, theirs = found[0], found[1].value, other[1].value
     words = f"held-out {name.replace('_', ' ')} is {theirs:.3f} finetuned and {ours:.3f} with the head"
-    return (tuned, f"Finetuning wins: {words}.") if theirs > ours else (head, f"The head wins: {words}.")
+    # The one-standard-error rule (Breiman 1984): the simpler model, unless the other is better by more than chance gives.
+    error = (found[1].upper - found[1].lower) / (2 * 1.96)
+    if theirs > ours + error:
+        return tuned, f"Finetuning wins: {words}."
+    if theirs > ours:
+        return head, f"The head is kept: {words}, a difference within one standard error ({error:.3f})."
+    return head, f"The head wins: {words}."
 
 
 def save(run: RunDirectory, model: RewardModel, trunk: Any, tokenizer: Any) -> None:
