@@ -327,7 +327,7 @@ def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple
         return head, "No held-out judgement could tell the two apart, so the simpler one is kept."
     name, ours, theirs = found[0], found[1].value, other[1].value
     words = f"held-out {name.replace('_', ' ')} is {theirs:.3f} finetuned and {ours:.3f} with the head"
-    # The one-standard-error rule (Breiman 1984): the simpler model, unless the other is better by more than chance gives.
+    # The one-standard-error rule (Breiman 1984): the simpler one, unless the other is better by more than chance gives.
     error = (found[1].upper - found[1].lower) / (2 * 1.96)
     if theirs > ours + error:
         return tuned, f"Finetuning wins: {words}."
