@@ -102,6 +102,7 @@ def number(value: Any) -> str:
     """Rounded to what it means: four significant digits, with a true minus sign."""
     if not is_number(value):
         return "–"
+    value = value or 0  # a rounded -0.0 is 0
     if value == 0 or 1e-3 <= abs(value) < 1e6:
         text = f"{value:.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
     else:
