@@ -185,7 +185,12 @@ def _port(values: dict[str, str], name: str, default: int) -> int:
 
 
 def _require_free(host: str, port: int, name: str, purpose: str) -> None:
-    if not is_free(host, port):
+    # The processes of a runner that was just killed need a moment to end; started again at once, wait for them.
+    deadline = time.monotonic() + PATIENCE
+    while not is_free(host, port):
+        if time.monotonic() < deadline:
+            time.sleep(0.2)
+            continue
         sys.exit(f"Port {port} for {purpose} is taken: end what uses it, or choose another: {name}={port + 10}.")
 
 
