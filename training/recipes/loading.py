@@ -28,7 +28,6 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@functools.cache
 def compute_dtype() -> torch.dtype:
     """bfloat16 where the machine multiplies it in hardware, else float32. ASSAY_DTYPE overrules.
 
