@@ -86,7 +86,6 @@ def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_fold
     from training.recipes import loading
 
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
-    loading.compute_dtype.cache_clear()
     _, tokenizer = loading.load_policy(model_folder)
     prompt = [{"role": "user", "content": "why?"}]
     rows = [
@@ -95,7 +94,6 @@ def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_fold
         {"id": 11, "text": "running text"},
     ]
     result = run_recipe_on(rows, model_folder, tmp_path / "run", batch_size=2)
-    loading.compute_dtype.cache_clear()
     context = loading.encode_prompt(tokenizer, prompt, 256)
     for row, scored in zip(rows, result["texts"], strict=True):
         ids = loading.encode_completion(tokenizer, row["text"], 64)
