@@ -20,7 +20,7 @@ from django.utils import timezone
 from annotate.models import LanguageModel
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import curves, health, words
+from training import consumers, curves, health, words
 from training.announcements import announce
 from training.models import Attempt, Metric, Run, Sample
 from training.routing import websocket_urlpatterns
@@ -397,7 +397,8 @@ async def test_a_stranger_gets_nothing_live():
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_live_page_that_breaks_off_is_told_to_connect_again():
+async def test_a_live_page_that_breaks_off_is_told_to_connect_again(monkeypatch):
+    monkeypatch.setattr(consumers, "_SLOW_TIMER_SECONDS", 0.5)  # with Redis nothing but the timer tells of a deletion
     run = await sync_to_async(make_run)()
     socket = Socket(run)
     await socket.connect()
