@@ -140,7 +140,7 @@ class PPOConfig:
         0.0, "taken from the scaled score of a completion that the limit cut off", low=0, high=1e6, advanced=True
     )
     kl_coef: float = option(
-        0.1, "price of the KL from the parent in the reward, at first", low=0, high=1e6, advanced=True
+        0.15, "price of the KL from the parent in the reward, at first", low=0, high=1e6, advanced=True
     )
     kl_target: float = option(
         6.0, "nats per completion that the price is steered to; 0 keeps the price fixed", low=0, high=1e6, advanced=True
