@@ -85,19 +85,20 @@ class Screen:
 def leaderboard_table(board: Leaderboard) -> Table:
     """The leaderboard, with how each model stands to its parent."""
     names = dict(LanguageModel.objects.values_list("id", "name"))
-    table = Table(title=f"Leaderboard: {board.votes} votes of simulated judges on eval prompts", title_justify="left")
-    for heading in ("rank", "model", "rating", "95 %", "battles", "less its parent", "95 %"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+    table = Table(
+        title=f"Leaderboard: {board.votes} votes of simulated judges on eval prompts, 95 % intervals",
+        title_justify="left",
+    )
+    for heading in ("rank", "model", "rating", "battles", "less its parent"):
+        table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
     for row in board.ratings["rows"]:
         against = row["against"]
         ranks = str(row["rank"]) if row["rank"] == row["worst_rank"] else f"{row['rank']}–{row['worst_rank']}"
         table.add_row(
             ranks,
             names[row["model"]],
-            f"{row['rating']:.0f}",
-            f"{row['lower']:.0f} … {row['upper']:.0f}",
+            f"{row['rating']:.0f} [{row['lower']:.0f}, {row['upper']:.0f}]",
             str(row["battles"]),
-            f"{against['difference']:+.0f}" if against else "",
-            f"{against['lower']:+.0f} … {against['upper']:+.0f}" if against else "",
+            f"{against['difference']:+.0f} [{against['lower']:+.0f}, {against['upper']:+.0f}]" if against else "",
         )
     return table
