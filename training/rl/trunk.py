@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 from training.rl.attention import fast_attention
 
+# Thirty layers in bfloat16 by two orders of summation: 0.016 to 0.026 of the states' size was measured on finetuned
+# models whose float32 states agree to 1e-6. A layout that is not Llama's changes them by their own size.
+ROUNDING = 0.1
+
 
 def run_layers(
     base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int] = frozenset()
@@ -49,4 +53,5 @@ def cut_agrees(model: nn.Module, cut: int) -> bool:
         parts = base.norm(run_layers(base, lower, cut, len(base.layers))[0])
     except (AttributeError, TypeError, RuntimeError):
         return False
-    return bool((whole - parts).float().abs().mean() / whole.float().abs().mean() < 0.02)
+    difference = (whole - parts).float().abs().mean() / whole.float().abs().mean()
+    return bool(difference < (1e-3 if whole.dtype == torch.float32 else ROUNDING))

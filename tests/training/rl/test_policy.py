@@ -7,6 +7,7 @@ from training.rl.lora import adapter_parameters, add_adapters, merge_adapters
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, rollout_of
 from training.rl.sampler import Completions
+from training.rl.trunk import cut_agrees
 
 PROMPTS = [[3, 4], [5, 6, 7], [8], [9, 2]]
 ALL_LAYERS = frozenset(range(4))
@@ -97,6 +98,18 @@ def test_float32_masters_keep_steps_that_bfloat16_would_lose():
     )
     merge_adapters(model)
     assert not adapter_parameters(model)
+
+
+def _scale_states(module: torch.nn.Module, args: object, output: object) -> None:
+    output.last_hidden_state.mul_(1.5)
+
+
+def test_rounding_in_thirty_layers_of_bfloat16_is_no_other_layout():
+    model = llama(layers=30, initializer_range=0.2).to(torch.bfloat16)
+    assert cut_agrees(model, 20)
+    # A decoder that does something of its own beside its layers
+    model.get_decoder().register_forward_hook(_scale_states)
+    assert not cut_agrees(model, 20)
 
 
 def test_layers_that_cannot_be_cut_are_refused():
