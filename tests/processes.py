@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,18 +15,21 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports()[0]
 
 
 def free_ports() -> tuple[int, int]:
-    """Two free ports side by side: PORT, and the model server's by default."""
+    """Two free ports side by side: PORT, and the model server's by default.
+
+    Below the range from which the kernel takes ports for clients: a client that keeps knocking at a server that is down
+    would in the end be given that very port, connect to itself, and keep the server from coming back.
+    """
     while True:
-        port = free_port()
-        with socket.socket() as probe:
+        port = random.randrange(15_000, 30_000)
+        with socket.socket() as first, socket.socket() as second:
             try:
-                probe.bind(("127.0.0.1", port + 1))
+                first.bind(("127.0.0.1", port))
+                second.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
             return port, port + 1
