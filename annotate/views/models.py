@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -25,7 +25,7 @@ from annotate.views.access import in_project, refused_page
 @in_project()
 def models(request: HttpRequest, project: Project) -> HttpResponse:
     """Policies and reward models of this project; for researchers also the others that could enter."""
-    mine = _of_project(project)
+    mine = LanguageModel.objects.of_projects([project]).select_related("parent", "made_by")
     can_research = can(request.user, "research", project)
     policies = mine.filter(kind=LanguageModel.Kind.POLICY)
     readable = _readable_ids(request)
@@ -113,24 +113,16 @@ def _millions(parameters: int | None) -> str:
     return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.3g} M"
 
 
-def _of_project(project: Project) -> QuerySet[LanguageModel]:
-    """Models that compete here, were made here, or were used by a run here."""
-    models = LanguageModel.objects.filter(
-        Q(contests__project=project)
-        | Q(made_by__project=project)
-        | Q(runs__project=project)
-        | Q(rewarded_runs__project=project)
-    )
-    return models.select_related("parent", "made_by").distinct()
-
-
 def _readable(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
     """The model, and a project of it that this person may read. Of other models nothing is told."""
     related = ("parent", "made_by__dataset", "made_by__reward_model", "made_by__project", "created_by")
     model = LanguageModel.objects.select_related(*related).filter(pk=pk).first()
     if model is not None:
         for project in Project.objects.order_by("-is_public", "pk"):
-            if can(request.user, "read", project) and _of_project(project).filter(pk=pk).exists():
+            if (
+                can(request.user, "read", project)
+                and LanguageModel.objects.of_projects([project]).filter(pk=pk).exists()
+            ):
                 return model, project
     raise Http404("There is no such model in a project that you may read.")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.training.runs import wait_for
+from tests.processes import until
 from training import workers
 from training.launchers import Busy, gpus, local
 
@@ -32,7 +32,7 @@ def directory(tmp_path: Path):
 def started(directory: Path, *, children: int = 1) -> list[int]:
     """The PIDs that the sleeper wrote, itself first."""
     path = directory / "pids.txt"
-    wait_for(lambda: path.exists() and len(path.read_text().split()) == 1 + children)
+    until(lambda: path.exists() and len(path.read_text().split()) == 1 + children)
     return [int(pid) for pid in path.read_text().split()]
 
 
@@ -46,7 +46,7 @@ def is_alive(pid: int) -> bool:
 def test_output_and_exit_status_of_a_recipe_are_kept(directory):
     (directory / "exit.txt").write_text("3")
     handle = local.submit(directory, SLEEPER)
-    assert wait_for(lambda: local.poll(handle) is not None) and local.poll(handle) == 3
+    assert until(lambda: local.poll(handle) is not None) and local.poll(handle) == 3
     log = local.logs(directory)
     assert "UTC: tests.training.sleeper" in log and "good morning" in log and "on the error stream" in log
 
@@ -64,7 +64,7 @@ def test_stopping_kills_what_ignores_sigterm(directory):
     handle = local.submit(directory, SLEEPER)
     pids = started(directory)
     local.stop(handle, 0.2)
-    wait_for(lambda: not any(map(is_alive, pids)), 3)
+    until(lambda: not any(map(is_alive, pids)), 3)
     assert local.poll(handle) == -signal.SIGTERM, "the recipe itself obeyed; its child did not"
 
 
@@ -75,7 +75,7 @@ def test_a_second_attempt_waits_until_the_first_is_gone(directory):
         local.submit(directory, SLEEPER)
     local.stop(handle, 0.1)
     (directory / "pids.txt").unlink()
-    wait_for(lambda: _submitted(directory), 5)
+    until(lambda: _submitted(directory), 5)
     started(directory)
 
 
@@ -91,7 +91,7 @@ def test_leftovers_of_a_worker_that_died_are_ended_before_a_new_attempt(director
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment)
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        wait_for(lambda: psutil.Process(orphan.pid).environ().get(local.RUN_VARIABLE))
+        until(lambda: psutil.Process(orphan.pid).environ().get(local.RUN_VARIABLE))
         local.end_leftovers(directory)
         assert not is_alive(orphan.pid) and other.poll() is None
     finally:
@@ -112,7 +112,7 @@ def test_the_tether_ends_children_that_ignore_sigterm_when_the_parent_is_killed(
     pids = started(directory)
     parent.kill()
     parent.wait()
-    wait_for(lambda: not any(map(is_alive, pids)), 8)
+    until(lambda: not any(map(is_alive, pids)), 8)
 
 
 def test_each_recipe_gets_a_gpu_of_its_own(tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from annotate.models import LanguageModel
-from tests.training.runs import end_workers, in_a_thread, lines_of, make_run, start_worker, wait_for
+from tests.processes import until
+from tests.training.runs import end_workers, in_a_thread, lines_of, make_run, start_worker
 from training.actions import cancel
 from training.models import Attempt, Run
 from training.signals import run_finished
@@ -166,7 +167,7 @@ def test_cancelling_ends_a_recipe_that_ignores_sigterm_with_its_children(monkeyp
     run = make_run(config={"steps": 1000, "step_seconds": 0.05, "ignores_sigterm": True})
     worker = threading.Thread(target=in_a_thread(work))
     worker.start()
-    wait_for(lambda: run.metrics.exists())
+    until(lambda: run.metrics.exists())
     pids = [int(pid) for name in ("starts.txt", "child.txt") for pid in lines_of(run.path / name)]
     assert len(pids) == 2
     cancel(run=run, by=run.created_by)
@@ -174,7 +175,7 @@ def test_cancelling_ends_a_recipe_that_ignores_sigterm_with_its_children(monkeyp
     run.refresh_from_db()
     assert (run.state, run.reason_code) == ("cancelled", "cancelled")
     assert run.attempts.get().state == "cancelled"
-    wait_for(lambda: not any(_is_alive(pid) for pid in pids), 2)
+    until(lambda: not any(_is_alive(pid) for pid in pids), 2)
     assert run.metrics.exists(), "what it measured is kept"
 
 
@@ -182,7 +183,7 @@ def test_cancelling_ends_a_recipe_that_ignores_sigterm_with_its_children(monkeyp
 def test_kill_9_of_a_worker_ends_its_recipe_and_the_next_worker_goes_on():
     run = make_run(config={"steps": 40, "step_seconds": 0.05, "ignores_sigterm": True})
     first = start_worker("--name", "first")
-    wait_for(lambda: (run.path / "checkpoints" / "step-000004").exists())
+    until(lambda: (run.path / "checkpoints" / "step-000004").exists())
     first.send_signal(signal.SIGKILL)
     first.wait()
     # A second worker at once, while the orphan may still be alive on its way out.
@@ -204,7 +205,7 @@ def test_kill_9_of_a_worker_ends_its_recipe_and_the_next_worker_goes_on():
 def test_a_worker_that_is_asked_to_end_gives_its_run_back_at_no_cost():
     run = make_run(config={"steps": 1000, "step_seconds": 0.05})
     worker = start_worker()
-    wait_for(lambda: run.metrics.exists())
+    until(lambda: run.metrics.exists())
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait(15) == 0
     run.refresh_from_db()
