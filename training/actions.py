@@ -27,6 +27,7 @@ def queue_run(
     by: User,
     parent: LanguageModel | None = None,
     dataset: Dataset | None = None,
+    other_dataset: Dataset | None = None,
     reward_model: LanguageModel | None = None,
     config: dict[str, Any] | None = None,
     seed: int = 0,
@@ -34,7 +35,8 @@ def queue_run(
 ) -> Run:
     """A new run at the end of the queue; the first one again when the idempotency key is known.
 
-    Refused with the field that is wrong: `kind, name, parent, dataset, reward_model, seed` or `config.<field>`.
+    Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed` or
+    `config.<field>`.
     """
     require(by, "research", project)
     key = _scoped_key(by, idempotency_key)
@@ -48,6 +50,7 @@ def queue_run(
                 name=name,
                 parent=parent,
                 dataset=dataset,
+                other_dataset=other_dataset,
                 reward_model=reward_model,
                 config=config or {},
                 seed=seed,
@@ -58,6 +61,7 @@ def queue_run(
                 name=name.strip(),
                 parent=parent,
                 dataset=dataset,
+                other_dataset=other_dataset,
                 reward_model=reward_model,
                 config=asdict(checked),
                 seed=seed,
@@ -91,12 +95,12 @@ def cancel(*, run: Run, by: User) -> Run:
 
 
 def resume(*, run: Run, by: User) -> Run:
-    """A failed or cancelled run back into the queue; it goes on from its last complete checkpoint."""
+    """A failed, cancelled or paused run back into the queue; it goes on from its last complete checkpoint."""
     require(by, "research", run.project)
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run.pk)
-        if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
-            raise Refused(409, state=f"The run is {run.state}; only a failed or cancelled run can be resumed.")
+        if run.state not in (Run.State.FAILED, Run.State.CANCELLED, Run.State.PAUSED):
+            raise Refused(409, state=f"The run is {run.state}; only a failed, cancelled or paused run can be resumed.")
         check_in_use(parent=run.parent, reward_model=run.reward_model)
         check_name(kind=run.kind, project=run.project, name=run.name)
         run.state = Run.State.QUEUED

@@ -34,6 +34,9 @@ class NewRun(Input):
     name = serializers.CharField(max_length=120, help_text="Also the name of the model that it makes.")
     parent = Id(required=False, allow_null=True, default=None, help_text="The model to start from.")
     dataset = Id(required=False, allow_null=True, default=None)
+    other_dataset = Id(
+        required=False, allow_null=True, default=None, help_text="A second one, where the kind takes it."
+    )
     reward_model = Id(required=False, allow_null=True, default=None)
     config = serializers.DictField(required=False, default=dict, help_text="Hyperparameters of that kind.")
     seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
@@ -45,7 +48,8 @@ class RunOut(serializers.ModelSerializer):
     class Meta:
         model = Run
         fields = (
-            *("id", "project", "kind", "name", "state", "parent", "dataset", "reward_model", "output_model", "config"),
+            *("id", "project", "kind", "name", "state", "parent", "dataset", "other_dataset", "reward_model"),
+            *("output_model", "output_dataset", "config"),
             *("seed", "code_version", "phase", "step", "total_steps", "ends_at", "reason_code", "reason", "remedy"),
             *("result", "cancel_requested_at", "created_at", "started_at", "finished_at"),
         )
@@ -139,7 +143,7 @@ def queue(request: Request, fields: dict[str, Any]) -> Run:
         "parent": LanguageModel.objects.all(),
         "reward_model": LanguageModel.objects.all(),
     }
-    rows["dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
+    rows["dataset"] = rows["other_dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
     for name, found in rows.items():
         if fields.get(name) is not None:
             fields[name] = find_named(found, fields[name], name)

@@ -31,10 +31,16 @@ class RunForm(forms.Form):
         self.kind, self.config_class = kind, configs.CONFIGS[kind.name]
         if not kind.makes_model:
             self.fields["name"].help_text = "how it is called in the list of runs"
-        policies = LanguageModel.objects.available().policies().exclude(folder="")
-        self.fields["parent"] = _choice(policies, "Model", "the model to start from")
+        if kind.parent_kinds:
+            parents = LanguageModel.objects.available().filter(kind__in=kind.parent_kinds).exclude(folder="")
+            label = "Model" if "policy" in kind.parent_kinds else kind.parent_kinds[0].capitalize()
+            self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from")
         if kind.dataset_kind:
             self.fields["dataset"] = _choice(_datasets(kind, project), "Dataset", f"frozen {kind.dataset_kind}")
+        if kind.other_kinds:
+            others = _of_kinds(kind, project, kind.other_kinds)
+            self.fields["other_dataset"] = _choice(others, "Second dataset", kind.other_purpose)
+            self.fields["other_dataset"].initial = None
         if kind.takes_reward_model:
             rewards = LanguageModel.objects.available().reward_models().exclude(folder="")
             help_text = "what is to be pleased; or name a reward_function below"
@@ -76,7 +82,11 @@ class RunForm(forms.Form):
 
 
 def _datasets(kind: Kind, project: Project) -> Any:
-    found = Dataset.objects.filter(project=project, kind=kind.dataset_kind)
+    return _of_kinds(kind, project, (kind.dataset_kind,))
+
+
+def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
+    found = Dataset.objects.filter(project=project, kind__in=kinds)
     return found.filter(side=sides.TRAIN) if kind.train_side_only else found
 
 

@@ -29,10 +29,15 @@ class Kind:
     name: str
     title: str
     module: str  # python -m <module> RUN_DIR
+    parent_kinds: tuple[str, ...] = ("policy",)  # of LanguageModel.Kind; () starts from no model
     dataset_kind: str = ""  # "" takes no dataset
+    other_kinds: tuple[str, ...] = ()  # a second dataset, never required: its files lie in data/other/
+    other_purpose: str = ""
     train_side_only: bool = True
     takes_reward_model: bool = False
-    makes: str = ""  # "policy", "reward", "completions" or "" for neither
+    # A LanguageModel.Kind (result.json may name another as "model_kind"), "completions", "dataset" or "" for nothing.
+    makes: str = ""
+    makes_dataset_kind: str = ""
     stage: str = ""  # of the model it makes
     purpose: str = ""
     record: Record | None = None
@@ -40,7 +45,7 @@ class Kind:
 
     @property
     def makes_model(self) -> bool:
-        return self.makes in ("policy", "reward")
+        return self.makes not in ("", "completions", "dataset")
 
 
 KINDS: dict[str, Kind] = {}
@@ -68,13 +73,71 @@ register_kind(
 )
 register_kind(
     Kind(
+        "corpus",
+        "Corpus",
+        "training.recipes.corpus",
+        parent_kinds=(),
+        makes="dataset",
+        makes_dataset_kind="corpus",
+        purpose="Gathers texts, cleans them by published rules and says what went and why.",
+    )
+)
+register_kind(
+    Kind(
+        "tokenizer",
+        "Tokenizer",
+        "training.recipes.tokenizer",
+        parent_kinds=(),
+        dataset_kind="corpus",
+        makes="tokenizer",
+        stage="tokenizer",
+        purpose="Learns a byte-level BPE vocabulary from a corpus, with a chat template.",
+    )
+)
+register_kind(
+    Kind(
+        "pretrain",
+        "Pretraining",
+        "training.recipes.pretrain",
+        parent_kinds=("tokenizer",),
+        dataset_kind="corpus",
+        makes="policy",
+        stage="pretrained",
+        purpose="A new model learns from raw text: the next token, masked tokens, missing spans, or a mixture.",
+    )
+)
+register_kind(
+    Kind(
+        "domain",
+        "Domain",
+        "training.recipes.domain",
+        dataset_kind="corpus",
+        makes="policy",
+        stage="domain",
+        purpose="A model goes on learning from the texts of one domain, such as the works of an author.",
+    )
+)
+register_kind(
+    Kind(
+        "classify",
+        "Classifier",
+        "training.recipes.classify",
+        parent_kinds=("policy", "encoder"),
+        dataset_kind="labelled",
+        makes="classifier",
+        stage="classifier",
+        purpose="Finetuning for a task: a text gets one of a few labels, such as the sentiment of a review.",
+    )
+)
+register_kind(
+    Kind(
         "sft",
         "SFT",
         "training.recipes.sft",
         dataset_kind="sft",
         makes="policy",
         stage="SFT",
-        purpose="Supervised finetuning on demonstrations and best-rated answers.",
+        purpose="Supervised finetuning on demonstrations, best-rated answers, chats and instructions.",
     )
 )
 register_kind(
@@ -94,9 +157,57 @@ register_kind(
         "PPO",
         "training.recipes.ppo",
         dataset_kind="prompts",
+        other_kinds=("corpus", "sft"),
+        other_purpose="texts whose likelihood is kept up beside the reward (PTX); none mixes in nothing",
         takes_reward_model=True,
         makes="policy",
         stage="PPO",
         purpose="Reinforcement learning: the model answers, a reward model scores, the model moves towards the score.",
+    )
+)
+register_kind(
+    Kind(
+        "dpo",
+        "DPO",
+        "training.recipes.dpo",
+        dataset_kind="preferences",
+        makes="policy",
+        stage="DPO",
+        purpose="Direct preference optimisation: learns from pairs at once, without a reward model.",
+    )
+)
+register_kind(
+    Kind(
+        "kto",
+        "KTO",
+        "training.recipes.kto",
+        dataset_kind="preferences",
+        makes="policy",
+        stage="KTO",
+        purpose="Kahneman-Tversky optimisation: learns from thumbs at once, without pairs.",
+    )
+)
+register_kind(
+    Kind(
+        "grpo",
+        "GRPO",
+        "training.recipes.grpo",
+        dataset_kind="prompts",
+        takes_reward_model=True,
+        makes="policy",
+        stage="GRPO",
+        purpose="Several answers to each prompt; each is pushed by how much its score beats the group's mean.",
+    )
+)
+register_kind(
+    Kind(
+        "rloo",
+        "RLOO",
+        "training.recipes.rloo",
+        dataset_kind="prompts",
+        takes_reward_model=True,
+        makes="policy",
+        stage="RLOO",
+        purpose="REINFORCE with the other answers to the same prompt as the baseline.",
     )
 )

@@ -23,6 +23,7 @@ class Run(models.Model):
         SUCCEEDED = "succeeded"
         FAILED = "failed"
         CANCELLED = "cancelled"
+        PAUSED = "paused"  # by itself, at a bound or for people's opinion; resume goes on from there
 
     kind = models.CharField(max_length=24)
     name = models.CharField(max_length=120, help_text="Also the name of the model that it makes.")
@@ -30,6 +31,8 @@ class Run(models.Model):
     parent = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, related_name="runs")
     reward_model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, related_name="rewarded_runs")
     dataset = models.ForeignKey("annotate.Dataset", models.PROTECT, null=True, related_name="runs")
+    other_dataset = models.ForeignKey("annotate.Dataset", models.PROTECT, null=True, related_name="other_runs")
+    output_dataset = models.OneToOneField("annotate.Dataset", models.PROTECT, null=True, related_name="made_by")
     output_model = models.OneToOneField("annotate.LanguageModel", models.PROTECT, null=True, related_name="made_by")
     completions = models.ManyToManyField("annotate.Completion", related_name="sampled_by")
     config = models.JSONField(default=dict)

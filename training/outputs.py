@@ -1,4 +1,4 @@
-"""What a run that ended well leaves in the database: completions that were sampled, or the model that was made.
+"""What a run that ended well leaves in the database: completions, a model, or a dataset.
 
 `gather` reads and hashes, which may take seconds; `record` writes, inside the transaction that turns the run to
 succeeded: its outputs are recorded with it, once, or not at all.
@@ -14,9 +14,10 @@ from typing import Any
 
 from django.conf import settings
 
+from annotate import sides
 from annotate.actions.language_models import enter_arena, register_model
 from annotate.actions.prompts import NewCompletion, add_completions
-from annotate.models import LanguageModel, Prompt
+from annotate.models import Dataset, LanguageModel, Prompt
 from training.ingest import storable
 from training.kinds import KINDS
 from training.models import Run
@@ -45,12 +46,37 @@ def gather(run: Run, directory: RunDirectory) -> Outputs:
         raise BadOutput("There is no result.json.")
     if KINDS[run.kind].makes_model and not directory.model.is_dir():
         raise BadOutput(f"The recipe left no model in {directory.model}.")
+    if makes == "dataset" and not any(directory.dataset.glob("*.jsonl")) and not _kept(result):
+        raise BadOutput(f"The recipe left no rows in {directory.dataset}.")
     return Outputs(
         directory,
         _without_nan(result),
         list(read_lines(directory.path / "completions.jsonl")) if makes == "completions" else [],
-        (result.get("hash") or _folder_hash(directory.model)) if KINDS[run.kind].makes_model else "",
+        _content_hash(run, directory, result),
     )
+
+
+def _content_hash(run: Run, directory: RunDirectory, result: Row) -> str:
+    kind = KINDS[run.kind]
+    if kind.makes_model:
+        return result.get("hash") or _folder_hash(directory.model)
+    if kind.makes != "dataset":
+        return ""
+    content_hash = result.get("hash") or _folder_hash(directory.dataset)
+    _keep_dataset(directory.dataset, settings.DATASETS_DIR / content_hash)
+    return content_hash
+
+
+def _kept(result: Row) -> bool:
+    """An earlier attempt at recording this may have moved the rows to their place already."""
+    return bool(result.get("hash")) and (settings.DATASETS_DIR / result["hash"]).is_dir()
+
+
+def _keep_dataset(source: Path, place: Path) -> None:
+    """Under the name of its content, where datasets lie. The same rows frozen twice lie there once."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir() and not place.exists():
+        source.rename(place)
 
 
 def record(run: Run, outputs: Outputs) -> None:
@@ -61,6 +87,8 @@ def record(run: Run, outputs: Outputs) -> None:
         run.step = max(run.step, run.total_steps)
     if kind.makes == "completions":
         _record_completions(run, outputs.completions)
+    elif kind.makes == "dataset":
+        run.output_dataset = _freeze(run, outputs)
     elif kind.makes_model:
         run.output_model = _register(run, outputs)
     if kind.record is not None:
@@ -101,14 +129,29 @@ def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
     return found
 
 
+def _freeze(run: Run, outputs: Outputs) -> Dataset:
+    """`result.counts` becomes the dataset's: rows by kind, and what was left out and why."""
+    taken = Dataset.objects.filter(project=run.project, name=run.name).exists()
+    return Dataset.objects.create(
+        project=run.project,
+        name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
+        kind=KINDS[run.kind].makes_dataset_kind,
+        side=sides.TRAIN,
+        content_hash=outputs.content_hash,
+        counts=outputs.result.get("counts", {}),
+        created_by=run.created_by,
+    )
+
+
 def _register(run: Run, outputs: Outputs) -> LanguageModel:
     kind = KINDS[run.kind]
+    made = outputs.result.get("model_kind", kind.makes)
     # The name was free when the run was queued; somebody may have imported a model under it since.
     taken = LanguageModel.objects.filter(name=run.name).exists()
     model = register_model(
         name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
         folder=str(outputs.directory.model.relative_to(settings.DATA_DIR)),
-        kind=kind.makes,
+        kind=made,
         parent=run.parent,
         stage=kind.stage,
         licence=run.parent.licence if run.parent else "",
@@ -118,7 +161,7 @@ def _register(run: Run, outputs: Outputs) -> LanguageModel:
         card=_card(run),
         by=run.created_by,
     )
-    if kind.makes == LanguageModel.Kind.POLICY:
+    if made == LanguageModel.Kind.POLICY:
         enter_arena(project=run.project, model=model)
     return model
 

@@ -24,6 +24,9 @@ def prepare(run: Run) -> RunDirectory:
     (run.path / "identity").write_text(_identity(run), encoding="utf-8")
     if run.dataset is not None:
         _bring_rows(run.dataset.path, data)
+    if run.other_dataset is not None:
+        (data / "other").mkdir(exist_ok=True)
+        _bring_rows(run.other_dataset.path, data / "other")
     rows = KINDS[run.kind].rows
     own_rows = rows(run) if rows is not None and not any(data.glob("*.jsonl")) else {}
     directory.create(

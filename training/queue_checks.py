@@ -21,6 +21,7 @@ def check_order(
     name: str,
     parent: LanguageModel | None,
     dataset: Dataset | None,
+    other_dataset: Dataset | None,
     reward_model: LanguageModel | None,
     config: dict[str, Any],
     seed: int,
@@ -30,7 +31,8 @@ def check_order(
         raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
     order = KINDS[kind]
     check_in_use(parent=parent, reward_model=reward_model)
-    errors = _policy_errors(parent) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
+    errors = _parent_errors(order, parent) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
+    errors |= _other_dataset_errors(order, project, other_dataset)
     checked = None
     try:
         checked = configs.parse(kind, config)
@@ -68,11 +70,14 @@ def _retired(model: LanguageModel) -> str:
     return f"{model.name} is retired{why}; choose a model that is still in use."
 
 
-def _policy_errors(parent: LanguageModel | None) -> Errors:
+def _parent_errors(order: Kind, parent: LanguageModel | None) -> Errors:
+    wanted = " or ".join(order.parent_kinds)
     if parent is None:
-        return {"parent": "Choose the model to start from."}
-    if parent.kind != LanguageModel.Kind.POLICY:
-        return {"parent": f"{parent.name} is a reward model and writes no answers; choose a policy model."}
+        return {"parent": f"Choose the {wanted} to start from."} if wanted else {}
+    if not wanted:
+        return {"parent": f"A run of kind {order.name} starts from no model; leave it out."}
+    if parent.kind not in order.parent_kinds:
+        return {"parent": f"{parent.name} is a {parent.kind}, and a run of kind {order.name} needs a {wanted}."}
     if parent.path is None:
         return {"parent": f"The weights of {parent.name} are behind its endpoint; import them, or choose another."}
     return {}
@@ -98,8 +103,29 @@ def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> E
     if order.name == "reward" and dataset.counts.get("enough") is False:
         told = " ".join(filter(None, (dataset.counts.get("sentence"), dataset.counts.get("reason"))))
         return {"dataset": f"{dataset.name} tells too little to learn from. {told}".strip()}
+    return _missing_files("dataset", dataset)
+
+
+def _other_dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> Errors:
+    if dataset is None:
+        return {}
+    if not order.other_kinds:
+        return {"other_dataset": f"A run of kind {order.name} takes no second dataset; leave it out."}
+    if dataset.project_id != project.pk:
+        return {"other_dataset": f"{dataset.name} belongs to another project; make one in {project.name}."}
+    if dataset.kind not in order.other_kinds:
+        wanted = " or ".join(order.other_kinds)
+        return {
+            "other_dataset": f"{dataset.name} holds {dataset.kind}; a run of kind {order.name} takes {wanted} here."
+        }
+    if order.train_side_only and dataset.side != sides.TRAIN:
+        return {"other_dataset": f"{dataset.name} is of the {dataset.side} side; choose one of the train side."}
+    return _missing_files("other_dataset", dataset)
+
+
+def _missing_files(field: str, dataset: Dataset) -> Errors:
     if not dataset.path.is_dir():
-        return {"dataset": f"The files of {dataset.name} are missing from {dataset.path}; freeze it again."}
+        return {field: f"The files of {dataset.name} are missing from {dataset.path}; freeze it again."}
     return {}
 
 
@@ -114,7 +140,9 @@ def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: An
     if reward_model is None:
         return {}
     if reward_model.kind != LanguageModel.Kind.REWARD:
-        return {"reward_model": f"{reward_model.name} is a policy model and scores nothing; choose a reward model."}
+        return {
+            "reward_model": f"{reward_model.name} is a {reward_model.kind} and scores nothing; choose a reward model."
+        }
     if reward_model.path is None:
         return {"reward_model": f"{reward_model.name} has no weights on this machine; choose another."}
     return {}

@@ -8,6 +8,7 @@
     completions.jsonl  out: what `sample` produced, one line per completion
     checkpoints/       out: `step-000040` is complete when it has that name
     model/             out: the finished model, complete when it has that name
+    dataset/           out: the rows of a new dataset as *.jsonl, complete when it has that name
     result.json        out: final figures; its presence means the recipe ended well
     failure.json       out: what went wrong, in words, with the remedy
 
@@ -67,6 +68,10 @@ class RunDirectory:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def dataset(self) -> Path:
+        return self.path / "dataset"
 
     # In
 
@@ -152,6 +157,16 @@ class RunDirectory:
     def commit_model(self) -> Path:
         _rename_durably(self.path / ".model.partial", self.model)
         return self.model
+
+    def begin_dataset(self) -> Path:
+        """A temporary folder for the rows; what an earlier attempt wrote there stays, for a recipe that goes on."""
+        folder = self.path / ".dataset.partial"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def commit_dataset(self) -> Path:
+        _rename_durably(self.path / ".dataset.partial", self.dataset)
+        return self.dataset
 
     def finish(self, result: Row) -> None:
         _write_whole(self.path / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")

@@ -20,7 +20,10 @@ from training.models import Metric, Run, Sample
 
 # Parts of templates/training/run.html that change while a run is under way, each an element with an id of its own.
 PARTS = ("status", "facts", "result", "main-table", "more-table", "samples", "log")
-RELATED = ("project", "parent", "reward_model__made_by__dataset", "dataset", "output_model", "created_by")
+RELATED = (
+    *("project", "parent", "reward_model__made_by__dataset", "dataset", "other_dataset"),
+    *("output_model", "output_dataset", "created_by"),
+)
 _POINTS = 2000  # more than a screen has pixels
 _PAIRS = 6
 _FIGURES = 12

@@ -139,7 +139,7 @@ def _suggested(request: HttpRequest, project: Project, kind: str) -> dict[str, A
     like = request.GET.get("like", "")
     if like.isdecimal() and (earlier := project.runs.filter(pk=like, kind=kind).first()):
         suggested |= {"parent": earlier.parent_id, "dataset": earlier.dataset_id, "seed": earlier.seed}
-        suggested |= {"reward_model": earlier.reward_model_id}
+        suggested |= {"reward_model": earlier.reward_model_id, "other_dataset": earlier.other_dataset_id}
         suggested |= {f"config.{name}": value for name, value in earlier.config.items()}
-    asked = ("parent", "dataset", "reward_model", "name")
+    asked = ("parent", "dataset", "other_dataset", "reward_model", "name")
     return suggested | {name: request.GET[name] for name in asked if name in request.GET}

@@ -65,7 +65,7 @@ def register_model(
 def enter_arena(*, project: Project, model: LanguageModel) -> Contestant:
     """The model takes part from now on. Entering twice changes nothing; one that has left comes back."""
     if model.kind != LanguageModel.Kind.POLICY:
-        raise Refused(400, model=f"{model.name} is a reward model and answers nothing; choose a policy.")
+        raise Refused(400, model=f"{model.name} is a {model.kind} and answers nothing; choose a policy.")
     if model.retired_at is not None:
         raise Refused(409, model=f"{model.name} is retired ({model.retired_reason}); choose another model.")
     contestant, _ = Contestant.objects.update_or_create(project=project, model=model, defaults={"left_at": None})

@@ -16,6 +16,8 @@ class Dataset(models.Model):
         PREFERENCES = "preferences", "preferences and ratings, for a reward model"
         SFT = "sft", "demonstrations and best-rated answers, for instruction tuning"
         PROMPTS = "prompts", "prompts, for sampling and PPO"
+        CORPUS = "corpus", "raw texts, for pretraining and domains"
+        LABELLED = "labelled", "texts with labels, for classifiers and instructions"
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="datasets")
     name = models.CharField(max_length=120)
@@ -23,7 +25,7 @@ class Dataset(models.Model):
     side = models.CharField(max_length=5)
     content_hash = models.CharField(max_length=64)
     counts = models.JSONField(default=dict, help_text="Rows by kind, and what was left out and why.")
-    judge = models.CharField(max_length=10, blank=True, help_text="person or simulation; empty for prompts alone.")
+    judge = models.CharField(max_length=10, blank=True, help_text="person or simulation; empty where nobody judged.")
     ratings = models.ManyToManyField("annotate.Rating", related_name="datasets")
     comparisons = models.ManyToManyField("annotate.Comparison", related_name="datasets")
     demonstrations = models.ManyToManyField("annotate.Demonstration", related_name="datasets")

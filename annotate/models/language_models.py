@@ -34,7 +34,10 @@ class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
 
 
 class LanguageModel(models.Model):
-    """A policy or a reward model: where its weights or its endpoint are, and what it came from.
+    """Whatever has learnt something: where its weights or its endpoint are, and what it came from.
+
+    A policy answers, a reward model scores, a classifier labels. Encoders and sequence-to-sequence models are
+    pretrained to fill gaps; a tokenizer is where a pretrained model begins.
 
     Never deleted, only retired. The run that made it is `made_by`, from training.Run.
     """
@@ -42,9 +45,13 @@ class LanguageModel(models.Model):
     class Kind(models.TextChoices):
         POLICY = "policy"
         REWARD = "reward"
+        TOKENIZER = "tokenizer"
+        ENCODER = "encoder"
+        SEQ2SEQ = "seq2seq"
+        CLASSIFIER = "classifier"
 
     name = models.CharField(max_length=120, unique=True)
-    kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.POLICY)
+    kind = models.CharField(max_length=12, choices=Kind.choices, default=Kind.POLICY)
     parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
     stage = models.CharField(max_length=24, default="base", help_text="base, SFT, PPO, …: shown beside the name.")
     folder = models.CharField(max_length=500, blank=True, help_text="Weights; relative paths are below ASSAY_DATA.")

@@ -66,7 +66,7 @@ def test_a_queued_run_holds_its_whole_config_and_the_code_version(project, resea
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
-        ({"kind": "alchemy"}, "kind", "sample, sft, reward, ppo"),
+        ({"kind": "alchemy"}, "kind", "sample, corpus, tokenizer"),
         ({"name": " "}, "name", "1 to 120 characters"),
         ({"config": {"temprature": 1}}, "config.temprature", "temperature"),
         ({"config": {"temperature": 9}}, "config.temperature", "between 0 and 5"),

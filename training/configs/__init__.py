@@ -1,0 +1,92 @@
+"""Hyperparameters of every recipe: one frozen dataclass per kind, checked before a run is queued.
+
+Forms, the API and recipes share these. A field's metadata holds its help text, bounds and choices, so that
+an error can name the field and say what would be right. Knows neither Django nor torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from training.configs.classify import ClassifyConfig
+from training.configs.corpus import CorpusConfig
+from training.configs.domain import DomainConfig
+from training.configs.dpo import DPOConfig
+from training.configs.evaluate import EvaluateConfig
+from training.configs.grpo import GRPOConfig
+from training.configs.kto import KTOConfig
+from training.configs.options import ConfigError, check, option
+from training.configs.ppo import PPOConfig
+from training.configs.pretrain import PretrainConfig
+from training.configs.reward import RewardConfig
+from training.configs.rloo import RLOOConfig
+from training.configs.sample import SampleConfig
+from training.configs.sft import SFTConfig
+from training.configs.tokenizer import TokenizerConfig
+
+__all__ = [
+    "CONFIGS",
+    "ClassifyConfig",
+    "ConfigError",
+    "CorpusConfig",
+    "DPOConfig",
+    "DomainConfig",
+    "EvaluateConfig",
+    "GRPOConfig",
+    "KTOConfig",
+    "PPOConfig",
+    "PretrainConfig",
+    "RLOOConfig",
+    "RewardConfig",
+    "SFTConfig",
+    "SampleConfig",
+    "TokenizerConfig",
+    "option",
+    "parse",
+]
+
+CONFIGS: dict[str, type] = {
+    config.kind: config  # type: ignore[attr-defined]
+    for config in (
+        SampleConfig,
+        CorpusConfig,
+        TokenizerConfig,
+        PretrainConfig,
+        DomainConfig,
+        ClassifyConfig,
+        SFTConfig,
+        RewardConfig,
+        PPOConfig,
+        DPOConfig,
+        KTOConfig,
+        GRPOConfig,
+        RLOOConfig,
+        EvaluateConfig,
+    )
+}
+
+
+def parse(kind: str, values: dict[str, Any]) -> Any:
+    """A validated config of that kind. Raises ConfigError naming every bad field and its remedy."""
+    if kind not in CONFIGS:
+        raise ConfigError({"kind": f"{kind!r} is not a kind of run; use one of {', '.join(CONFIGS)}."})
+    cls = CONFIGS[kind]
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    errors, checked = {}, {}
+    for name, value in values.items():
+        if name not in fields:
+            errors[name] = f"is not an option of {kind}; the options are {', '.join(fields)}."
+            continue
+        try:
+            checked[name] = check(value, hints[name], fields[name].metadata)
+        except ValueError as error:
+            errors[name] = str(error)
+    if not errors:
+        config = cls(**checked)
+        errors = config.cross_check() if hasattr(config, "cross_check") else {}
+    if errors:
+        raise ConfigError(errors)
+    return config

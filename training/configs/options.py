@@ -1,0 +1,50 @@
+"""What a hyperparameter is: a dataclass field with its help, bounds and choices, and the check that names it."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import field
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """`errors` maps a field's name to what is wrong with it and what would be right."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
+        self.errors = errors
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    advanced: bool = False,
+) -> Any:
+    """A hyperparameter with what a form needs to show it and a check needs to refuse it."""
+    metadata = {"help": help, "low": low, "high": high, "choices": choices, "advanced": advanced}
+    return field(default=default, metadata=metadata)
+
+
+def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in allowed:
+        return None
+    wanted = next(t for t in allowed if t is not type(None))
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, wanted) or (wanted is not bool and isinstance(value, bool)):
+        names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+        raise ValueError(f"must be {names[wanted]}, not {value!r}.")
+    if metadata.get("choices") and value not in metadata["choices"]:
+        raise ValueError(f"must be one of {', '.join(metadata['choices'])}, not {value!r}.")
+    low, high = metadata.get("low"), metadata.get("high")
+    if isinstance(value, float) and value != value:
+        raise ValueError("must be a number, not NaN.")
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"must be between {low:g} and {high:g}, not {value!r}.")
+    return value

@@ -1,0 +1,130 @@
+"""What every training loop does at every optimiser step: the learning rate, the clip, the pace, and exact resume.
+
+The loops themselves stay in their recipes, where they can be read from top to bottom.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import resource
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from training.run_directory import RecipeFailure
+
+SCHEDULES = ("constant", "linear", "cosine", "wsd")
+
+
+def schedule_factor(step: int, total: int, *, kind: str, warmup: int, decay: int = 0, floor: float = 0.0) -> float:
+    """The share of the peak learning rate at `step`, counted from 0.
+
+    Linear warm-up over `warmup` steps, then: constant; linear or cosine down to `floor` at `total`; or WSD
+    (warm-up, stable, decay; Hu 2024, 2404.06395): constant, then linear to `floor` over the last `decay` steps.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    if kind == "constant":
+        return 1.0
+    if kind == "wsd":
+        left = (total - step) / max(decay, 1)
+        return floor + (1 - floor) * min(left, 1.0)
+    done = (step - warmup) / max(total - warmup, 1)
+    if kind == "linear":
+        return floor + (1 - floor) * (1 - done)
+    if kind == "cosine":
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+    raise ValueError(f"{kind!r} is not one of {', '.join(SCHEDULES)}.")
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float, *, loss: float, step: int) -> float:
+    """The gradient norm before it was clipped. Raises RecipeFailure when it or the loss is not finite."""
+    norm = float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
+    if not (math.isfinite(norm) and math.isfinite(loss)):
+        raise RecipeFailure(
+            "not_finite",
+            f"The loss was {loss} and the gradient norm {norm} at step {step}: training diverged.",
+            "Queue it again with a lower learning_rate.",
+        )
+    return norm
+
+
+class Pace:
+    """Tokens a second, measured over the last few steps, so that the first minute's compilation is soon forgotten."""
+
+    def __init__(self, window: int = 20) -> None:
+        self.window = window
+        self.marks: list[tuple[float, int]] = [(time.monotonic(), 0)]
+
+    def tokens_per_second(self, tokens: int) -> float:
+        """Count `tokens` more as done."""
+        self.marks = [*self.marks, (time.monotonic(), self.marks[-1][1] + tokens)][-self.window - 1 :]
+        (begun, before), (now, after) = self.marks[0], self.marks[-1]
+        return (after - before) / max(now - begun, 1e-9)
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """The most that this process has held: of the GPU's memory where there is one, else resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def save_state(
+    folder: Path,
+    *,
+    parameters: dict[str, torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """All that a later process needs to take the same next step: weights, optimiser, generators, and `extra`."""
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in parameters.items()}, folder / "weights.safetensors"
+    )
+    torch.save(
+        {
+            "optimiser": optimiser.state_dict(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": np.random.get_state(),
+            "python": random.getstate(),
+            "extra": extra or {},
+        },
+        folder / "state.pt",
+    )
+
+
+def load_state(
+    folder: Path, *, parameters: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Fill weights, optimiser and generators from a checkpoint of this very run; its `extra`."""
+    stored = load_file(folder / "weights.safetensors")
+    if stored.keys() != parameters.keys():
+        raise RecipeFailure(
+            "checkpoint_mismatch",
+            f"The checkpoint in {folder.name} holds other weights than this config trains.",
+            "Start a new run: an existing one keeps its config.",
+        )
+    with torch.no_grad():
+        for name, tensor in parameters.items():
+            tensor.copy_(stored[name])
+    # Written by this recipe into its own run directory, and the generators' states are no plain tensors.
+    state = torch.load(folder / "state.pt", weights_only=False)
+    optimiser.load_state_dict(state["optimiser"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
+    return state["extra"]
