@@ -28,7 +28,7 @@ class RunForm(forms.Form):
 
     def __init__(self, *args: Any, kind: Kind, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.kind, self.config_class = kind, configs.CONFIGS[kind.name]
+        self.kind, self.project, self.config_class = kind, project, configs.CONFIGS[kind.name]
         if not kind.makes_model:
             self.fields["name"].help_text = "how it is called in the list of runs"
         if kind.parent_kinds:

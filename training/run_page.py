@@ -13,13 +13,13 @@ from django.utils import timezone
 from annotate.models import Completion, Dataset, LanguageModel
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import configs, curves, health, words
+from training import configs, curves, health, kind_pages, words
 from training.endings import log_tail
 from training.kinds import KINDS
 from training.models import Metric, Run, Sample
 
 # Parts of templates/training/run.html that change while a run is under way, each an element with an id of its own.
-PARTS = ("status", "facts", "result", "main-table", "more-table", "samples", "log")
+PARTS = ("status", "facts", "result", "main-table", "more-table", "kind", "samples", "log")
 RELATED = (
     *("project", "parent", "reward_model__made_by__dataset", "dataset", "other_dataset"),
     *("output_model", "output_dataset", "created_by"),
@@ -67,6 +67,7 @@ def context(run: Run) -> dict[str, Any]:
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
     all_figures = words.figures(left)
     return {
+        **kind_pages.of_run(run),
         "run": run,
         "kind": KINDS.get(run.kind),
         "state": run.state,

@@ -15,7 +15,7 @@ from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project, refused_page
-from training import actions, run_list, run_page
+from training import actions, kind_pages, run_list, run_page
 from training.forms import RunForm
 from training.kinds import KINDS
 from training.models import Run
@@ -54,6 +54,7 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
                 form.add_refusal(refused)
                 status = refused.status
     context = {
+        **kind_pages.of_form(form),
         "project": project,
         "section": "runs",
         "form": form,
