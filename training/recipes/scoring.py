@@ -53,7 +53,7 @@ def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
             "Give it a reward model, or a reward_function, and not both.",
         )
     if reward_function:
-        function = _import(reward_function)
+        function = import_function(reward_function)
         return Scorer(reward_function, lambda prompts, texts, hidden, rollout: function(prompts, texts))
     model = RewardModel.load(spec.reward_model)
     if model.method == "head" and model.trunk_hash == loading.weights_hash(spec.parent):
@@ -69,7 +69,7 @@ def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
     return Scorer("The reward model", lambda prompts, texts, hidden, rollout: model.score(prompts, texts))
 
 
-def _import(path: str) -> Callable[[list[Messages], list[str]], list[float]]:
+def import_function(path: str) -> Callable[[list[Messages], list[str]], list[float]]:
     module, _, name = path.rpartition(".")
     try:
         function = getattr(importlib.import_module(module), name)
