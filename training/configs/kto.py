@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from training.configs.options import option
+from training.configs.preference import PreferenceConfig
 
 
 @dataclass(frozen=True)
-class KTOConfig:
+class KTOConfig(PreferenceConfig):
     """Kahneman-Tversky optimisation on thumbs (TRL)."""
 
     kind: ClassVar[str] = "kto"
-    batch_size: int = option(8, "examples in one optimiser step", low=1, high=4096)
+    balance: bool = option(
+        True, "weigh thumbs up and thumbs down so that both sides count alike, however many there are"
+    )

@@ -3,12 +3,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from training.configs.group import GroupConfig
 from training.configs.options import option
 
 
 @dataclass(frozen=True)
-class RLOOConfig:
+class RLOOConfig(GroupConfig):
     """REINFORCE leave-one-out (TRL)."""
 
     kind: ClassVar[str] = "rloo"
-    batch_size: int = option(8, "examples in one optimiser step", low=1, high=4096)
+    normalise_advantages: bool = option(False, "advantages to mean 0, variance 1 over the batch", advanced=True)

@@ -1,0 +1,49 @@
+"""What GRPO and RLOO have in common: several answers to each prompt are each other's baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.configs.options import option
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    reward_function: str = option("", "dotted path of a Python function, instead of a reward model")
+    steps: int = option(20, "optimiser steps, each on one batch of completions", low=1, high=100000)
+    batch_size: int = option(32, "completions in one step", low=2, high=65536)
+    group_size: int = option(4, "completions of each prompt", low=2, high=1024)
+    max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
+    learning_rate: float = option(1e-4, "Adam's learning rate", low=1e-8, high=1)
+    beta: float = option(0.05, "price of the KL from the parent; 0 asks none", low=0, high=100)
+    adapters: str = option(
+        "lora",
+        "lora: adapters on all layers; top: in the top third, quicker; full: every weight",
+        choices=("lora", "top", "full"),
+    )
+    temperature: float = option(
+        1.0, "divides the logits in rollouts and logprobs alike", low=0.05, high=5, advanced=True
+    )
+    score_clip: float = option(
+        3.0, "standardised scores are held within this; 0 leaves them", low=0, high=1e6, advanced=True
+    )
+    clip: float = option(0.2, "policy ratio's clip range", low=0.001, high=10, advanced=True)
+    max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
+    micro_batch_size: int = option(
+        0, "completions forwarded at once; 0: the whole batch; gradients add up to batch_size", low=0, high=65536,
+        advanced=True,
+    )  # fmt: skip
+    learning_rate_schedule: str = option(
+        "linear", "linear falls to 0 at the last step", choices=("constant", "linear"), advanced=True
+    )
+    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
+    lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
+    checkpoint_every: int = option(5, "steps between checkpoints", low=1, high=100000, advanced=True)
+    sample_every: int = option(5, "steps between sample completions", low=1, high=100000, advanced=True)
+
+    def cross_check(self) -> dict[str, str]:
+        if self.batch_size % self.group_size:
+            return {"group_size": f"must divide batch_size, {self.batch_size}: every prompt gets a whole group."}
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
+        return {}

@@ -1,0 +1,38 @@
+"""What DPO and KTO have in common: they learn from judgements at once, without a reward model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.configs.options import option
+
+
+@dataclass(frozen=True)
+class PreferenceConfig:
+    learning_rate: float = option(5e-5, "peak learning rate", low=1e-8, high=1)
+    epochs: float = option(1.0, "passes over the data", low=0.01, high=100)
+    batch_size: int = option(8, "examples in one optimiser step", low=2, high=4096)
+    beta: float = option(0.1, "how dearly a step away from the parent is paid: higher stays nearer", low=1e-4, high=100)
+    adapters: str = option(
+        "lora",
+        "lora: adapters on all layers; top: in the top third, quicker; full: every weight",
+        choices=("lora", "top", "full"),
+    )
+    held_out: float = option(0.1, "share of prompts kept back to measure on", low=0.05, high=0.5)
+    max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
+    max_completion_tokens: int = option(256, "completions keep their first tokens", low=1, high=131072, advanced=True)
+    lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
+    micro_batch_size: int = option(
+        0, "examples forwarded at once; 0: the whole batch; gradients add up to batch_size", low=0, high=4096,
+        advanced=True,
+    )  # fmt: skip
+    warmup_ratio: float = option(0.1, "share of the steps that warm the rate up", low=0, high=1, advanced=True)
+    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
+    checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
+    sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
+    sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
+
+    def cross_check(self) -> dict[str, str]:
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
+        return {}

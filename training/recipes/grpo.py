@@ -1,0 +1,26 @@
+"""Group relative policy optimisation with TRL: `python -m training.recipes.grpo RUN_DIR`.
+
+Several answers to each prompt; the advantage of each is its score less its group's mean, over the group's deviation
+(Shao 2024, 2402.03300; without the division, Dr. GRPO, 2503.20783). No value function. `training.recipes.group_policy`
+says where prompts and scores come from, and what an interruption costs. Left out: several updates of one batch, vLLM.
+"""
+
+from __future__ import annotations
+
+from trl import GRPOConfig as TrainerConfig
+from trl import GRPOTrainer
+
+from training.configs import GRPOConfig
+from training.recipes.entry import config_of, run_recipe
+from training.recipes.group_policy import carry_out
+from training.run_directory import RunDirectory, RunSpec
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: GRPOConfig = config_of(spec)
+    own = {"scale_rewards": config.scale_rewards, "loss_type": config.loss}
+    carry_out(run, spec, config, GRPOTrainer, TrainerConfig, own)
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,129 @@
+"""Kahneman-Tversky optimisation with TRL: `python -m training.recipes.kto RUN_DIR`.
+
+Learns from the thumbs of `data/ratings.jsonl` at once, without pairs and without a reward model (Ethayarajh 2024,
+2402.01306): answers with a thumb up are to become likelier than the parent has them, those with a thumb down less
+likely, both measured from how far the policy has moved as a whole (the KL estimated from mismatched answers).
+A thumb is a judgement of one answer and is never turned into a win over another. On held-out prompts the implicit
+reward is measured against thumbs and pairs. Left out: stars, comparisons.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from trl import KTOConfig as TrainerConfig
+from trl import KTOTrainer
+
+from training.configs import KTOConfig
+from training.recipes import loading, preference_data, trl_runs
+from training.recipes.entry import config_of, run_recipe
+from training.recipes.preference_data import Judgements
+from training.recipes.reward_measures import as_rows
+from training.rl.sampler import Sampling
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+
+FEWEST_OF_EACH = 4
+
+
+class Trainer(KTOTrainer):
+    def _prepare_dataset(self, dataset: Any, *given: Any, **named: Any) -> Any:
+        return dataset  # token ids already, the same ids that the policy meets when it answers
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: KTOConfig = config_of(spec)
+    run.progress("Loading the model", 0, 1)
+    model, tokenizer = trl_runs.load(spec, config.adapters)
+    reference = loading.load_policy(spec.parent)[0] if config.adapters == "full" else None
+    data = preference_data.read(run, tokenizer, config, spec.seed)
+    rows = examples(data, spec.seed)
+    ups = sum(row["label"] for row in rows)
+    begun = time.monotonic()
+    trainer = Trainer(
+        model=model,
+        ref_model=reference,
+        args=trainer_config(run, spec, config, ups, len(rows) - ups),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=trl_runs.adapters_for(model, config.adapters, config.lora_rank),
+        callbacks=[
+            trl_runs.Follower(
+                run, tokenizer, [data.messages[i] for i in data.training_thumbs()[:, 0]], spec.seed,
+                config.sample_every, Sampling(config.sample_tokens, 0.7), config.max_prompt_tokens,
+                "Learning from thumbs",
+            )
+        ],
+    )  # fmt: skip
+    trl_runs.train(trainer, run)
+    run.progress("Measuring on held-out prompts", 0, 1)
+    trainer.model.eval()
+    figures = preference_data.held_out_figures(
+        trainer.model, reference, data, config.beta, tokenizer.pad_token_id, spec.seed
+    )
+    run.finish(
+        {
+            "thumbs_up": ups,
+            "thumbs_down": len(rows) - ups,
+            "held_out_thumbs": len(data.thumbs) - len(rows),
+            **trl_runs.save(trainer, tokenizer, run),
+            "adapters": config.adapters,
+            "held_out": as_rows(figures),
+            "verdict": preference_data.verdict(figures),
+            "seconds": time.monotonic() - begun,
+        }
+    )
+
+
+def examples(data: Judgements, seed: int) -> list[Row]:
+    """One example for each thumb on a training prompt, with somebody else's answer for the KL estimate.
+
+    The mismatched answers are the same answers moved on by one place in a shuffled order, as the paper has it.
+    """
+    thumbs = data.training_thumbs()
+    ups = int(thumbs[:, 1].sum())
+    if min(ups, len(thumbs) - ups) < FEWEST_OF_EACH:
+        raise RecipeFailure(
+            "too_few_thumbs",
+            f"The dataset holds {ups} thumbs up and {len(thumbs) - ups} down to train on; at least {FEWEST_OF_EACH} "
+            "of each are needed.",
+            "Rate more answers, then freeze the dataset again; from comparisons DPO learns.",
+        )
+    thumbs = np.random.default_rng(seed).permutation(thumbs)
+    mismatched = np.roll(thumbs[:, 0], 1)
+    return [
+        {
+            "prompt_ids": data.prompts[answer],
+            "completion_ids": data.completions[answer],
+            "KL_completion_ids": data.completions[other],
+            "label": bool(up),
+        }
+        for (answer, up), other in zip(thumbs.tolist(), mismatched.tolist(), strict=True)
+    ]
+
+
+def weights(ups: int, downs: int) -> tuple[float, float]:
+    """(desirable, undesirable): the rarer kind counts more, so that both sums are alike (eq. 8 of the paper)."""
+    return (1.0, ups / downs) if ups >= downs else (downs / ups, 1.0)
+
+
+def trainer_config(run: RunDirectory, spec: RunSpec, config: KTOConfig, ups: int, downs: int) -> TrainerConfig:
+    steps = max(math.ceil(math.ceil((ups + downs) / config.batch_size) * config.epochs), 1)
+    desirable, undesirable = weights(ups, downs) if config.balance else (1.0, 1.0)
+    return TrainerConfig(
+        **trl_runs.arguments(run, spec, config),
+        max_steps=steps,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(config.warmup_ratio * steps),
+        beta=config.beta,
+        desirable_weight=desirable,
+        undesirable_weight=undesirable,
+        max_length=None,  # cut by preference_data
+    )
+
+
+if __name__ == "__main__":
+    run_recipe(main)

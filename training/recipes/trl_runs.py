@@ -1,0 +1,199 @@
+"""How a TRL trainer is carried out as a run: adapters, arguments, what it says while it goes, checkpoints, the model.
+
+TRL's checkpoints are moved into the run directory's, so that a resume goes on with optimiser, schedule, generators and
+place in the data. Sample completions of the same few prompts with the same seeds show what changes.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import LoraConfig
+from transformers import TrainerCallback
+
+from training.recipes import loading
+from training.recipes.features import decoder_layers
+from training.recipes.steps import peak_memory_gb
+from training.rl.decode import ModuleDecoder
+from training.rl.sampler import Sampling, sample, sequence_seed
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+
+SAMPLED_PROMPTS = 4
+
+# What TRL calls its figures, and what they are called here. Others are left out: most are constants.
+NAMES = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "rewards/accuracies": "train_pair_accuracy",
+    "rewards/margins": "margin",
+    "rewards/chosen": "chosen_reward",
+    "rewards/rejected": "rejected_reward",
+    "logps/chosen": "chosen_logprob",
+    "logps/rejected": "rejected_logprob",
+    "kl": "kl",
+    "reward": "score_mean",
+    "reward_std": "score_std",
+    "frac_reward_zero_std": "groups_alike",
+    "entropy": "entropy",
+    "completions/mean_length": "length_mean",
+    "completions/clipped_ratio": "cut_share",
+    "clip_ratio/region_mean": "clip_frac",
+}
+
+
+def load(spec: RunSpec, adapters: str) -> tuple[Any, Any]:
+    """(model, tokenizer). In float32 where every weight is trained: steps of 1e-4 round away in bfloat16."""
+    return loading.load_policy(spec.parent, torch.float32 if adapters == "full" else None)
+
+
+def adapters_for(model: Any, adapters: str, rank: int) -> LoraConfig | None:
+    """Adapters on every layer, or in the top third: no gradient flows through the layers below. None trains it all."""
+    if adapters == "full":
+        return None
+    blocks = list(decoder_layers(model))
+    adapted = blocks[-max(len(blocks) // 3, 1) :] if adapters == "top" else blocks
+    inside = {module for block in adapted for module in block.modules() if isinstance(module, torch.nn.Linear)}
+    return LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules=[name for name, module in model.named_modules() if module in inside],
+        task_type="CAUSAL_LM",
+    )
+
+
+def arguments(run: RunDirectory, spec: RunSpec, config: Any) -> Row:
+    """What every trainer's config gets. A batch is cut into micro-batches whose gradients add up to it."""
+    micro = config.micro_batch_size or config.batch_size
+    return {
+        "output_dir": str(run.path / ".trainer.partial"),
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": config.batch_size // micro,
+        "learning_rate": config.learning_rate,
+        "max_grad_norm": config.max_grad_norm,
+        "weight_decay": 0.0,
+        "optim": "adamw_torch",
+        "seed": spec.seed % 2**32,
+        "data_seed": spec.seed % 2**32,
+        "bf16": config.adapters == "full" and loading.compute_dtype() == torch.bfloat16,
+        "gradient_checkpointing": False,
+        "use_cpu": loading.device().type == "cpu",
+        "dataloader_pin_memory": False,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": config.checkpoint_every,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "disable_dropout": True,
+    }
+
+
+@dataclass
+class Follower(TrainerCallback):
+    """Writes what the trainer does into the run directory; `extra` gives further figures of the step that is logged."""
+
+    run: RunDirectory
+    tokenizer: Any
+    prompts: list[Any]
+    seed: int
+    sample_every: int
+    sampling: Sampling
+    max_prompt_tokens: int
+    phase: str
+    extra: Callable[[], dict[str, float]] = dict
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        distinct = {str(messages): messages for messages in self.prompts}
+        self.prompts = list(distinct.values())[:SAMPLED_PROMPTS]
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.run.progress(self.phase, state.global_step, state.max_steps)
+        if state.global_step == 0:
+            self._sample(given["model"], 0)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.started = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **given: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise RecipeFailure(
+                "not_finite",
+                f"The loss was {loss} and the gradient norm {norm} at step {state.global_step}: training diverged.",
+                "Queue it again with a lower learning_rate.",
+            )
+        figures = {ours: float(logs[theirs]) for theirs, ours in NAMES.items() if theirs in logs}
+        self.run.log_metrics(
+            state.global_step, **figures, **self.extra(), seconds=time.monotonic() - self.started,
+            peak_memory_gb=peak_memory_gb(loading.device()),
+        )  # fmt: skip
+        self.run.progress(self.phase, state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        if state.global_step % self.sample_every == 0 or state.global_step == state.max_steps:
+            self._sample(given["model"], state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """TRL has just written its checkpoint whole: give it the run directory's name, durably."""
+        step = state.global_step
+        folder = self.run.begin_checkpoint(step)
+        folder.rmdir()
+        (Path(args.output_dir) / f"checkpoint-{step}").rename(folder)
+        self.run.commit_checkpoint(step)
+
+    def _sample(self, model: Any, step: int) -> None:
+        """The same prompts with the same seeds each time; the trainer's own generators are not touched."""
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        was_training = inner.training
+        inner.eval()
+        prompts = [loading.encode_prompt(self.tokenizer, p, self.max_prompt_tokens) for p in self.prompts]
+        done = sample(
+            ModuleDecoder(inner),
+            prompts,
+            [sequence_seed(self.seed, "sample", i) for i in range(len(prompts))],
+            self.sampling,
+            end_ids=loading.eos_token_ids(inner, self.tokenizer),
+            pad_id=self.tokenizer.pad_token_id,
+            device=inner.device,
+        )
+        inner.train(was_training)
+        for messages, tokens, length in zip(self.prompts, done.tokens.tolist(), done.lengths.tolist(), strict=True):
+            self.run.log_sample(step, messages, self.tokenizer.decode(tokens[:length], skip_special_tokens=True))
+
+
+def train(trainer: Any, run: RunDirectory) -> None:
+    """From the last checkpoint, if there is one, to the end."""
+    transformers.utils.logging.set_verbosity_warning()
+    trainer.remove_callback(transformers.PrinterCallback)
+    resumed = run.latest_checkpoint()
+    run.truncate_logs(int(resumed.name.removeprefix("step-")) if resumed else 0)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+
+
+def save(trainer: Any, tokenizer: Any, run: RunDirectory) -> Row:
+    """Write the model; the first and last loss of all attempts, steps and the hash of the weights for result.json."""
+    run.progress("Saving", 0, 1)
+    loading.save_policy(trainer.model, tokenizer, run.begin_model())
+    run.commit_model()
+    shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "steps": trainer.state.global_step,
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "hash": loading.weights_hash(run.model),
+    }
