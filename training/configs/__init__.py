@@ -73,6 +73,7 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
     if kind not in CONFIGS:
         raise ConfigError({"kind": f"{kind!r} is not a kind of run; use one of {', '.join(CONFIGS)}."})
     cls = CONFIGS[kind]
+    values = _with_preset(cls, values)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     errors, checked = {}, {}
@@ -90,3 +91,14 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
     if errors:
         raise ConfigError(errors)
     return config
+
+
+def _with_preset(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """`preset` names a set of values to begin with; what is given beside it wins. The config itself keeps no name."""
+    presets: dict[str, dict[str, Any]] = getattr(cls, "presets", {})
+    if not presets or "preset" not in values:
+        return values
+    given = {name: value for name, value in values.items() if name != "preset"}
+    if values["preset"] not in presets:
+        raise ConfigError({"preset": f"must be one of {', '.join(presets)}, not {values['preset']!r}."})
+    return {**presets[values["preset"]], **given}

@@ -1,9 +1,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from training.configs.options import option
+
+# The most trusted default of each detail in the literature (Schulman 2017; Ziegler 2019; Ouyang 2022; Huang 2024),
+# where Assay's own differs. Assay's are for runs of some hundred episodes on answers that a length limit often cuts off; the
+# literature's for runs of a hundred thousand and a million. docs/guides/ppo.md says why for each, with figures.
+TABLE: dict[str, Any] = {
+    "score_scaling": "shift",
+    "score_clip": 10.0,
+    "missing_eos_penalty": 1.0,
+    "kl_coef": 0.05,
+    "kl_target": 0.0,
+    "kl_horizon": 10000.0,
+    "epochs": 4,
+    "minibatches": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -11,6 +25,14 @@ class PPOConfig:
     """Proximal policy optimisation against a reward model or a Python function."""
 
     kind: ClassVar[str] = "ppo"
+    # `preset` in what is given to configs.parse takes these first; what is named beside it wins.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"assay": {}, "table": TABLE}
+    # What a person may change when a paused run goes on: bounds, prices, paces; nothing that a checkpoint rests on.
+    amendable: ClassVar[tuple[str, ...]] = (
+        *("stop_kl", "min_length_ratio", "max_length_ratio", "min_distinct_ratio", "at_bound"),
+        *("kl_coef", "kl_target", "kl_horizon", "learning_rate", "missing_eos_penalty"),
+        *("brake_every", "brake_samples", "brake_agreement", "brake_waits", "brake_judge"),
+    )
     reward_function: str = option("", "dotted path of a Python function, instead of a reward model")
     steps: int = option(12, "rollout batches", low=1, high=100000)
     batch_size: int = option(32, "episodes in one rollout batch", low=2, high=65536)
@@ -25,6 +47,22 @@ class PPOConfig:
     temperature: float = option(
         1.0, "divides the logits in rollouts and logprobs alike", low=0.05, high=5, advanced=True
     )
+    top_p: float = option(
+        1.0,
+        "nucleus of the rollouts; 1 keeps every token. Anything less samples from another distribution than the one "
+        "whose ratio is taken, and biases it",
+        low=0.01,
+        high=1,
+        advanced=True,
+    )
+    top_k: int = option(
+        0, "rollouts draw from this many likeliest tokens; 0 from all, see top_p", low=0, high=10**6, advanced=True
+    )
+    stop_token: str = option(
+        "",
+        "a token that ends an answer beside the model's own end tokens; it counts as an end for missing_eos_penalty",
+        advanced=True,
+    )
     max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
     calibration_episodes: int = option(
         64,
@@ -36,37 +74,70 @@ class PPOConfig:
     # What is rewarded
     score_scaling: str = option(
         "standardise",
-        "so that the parent's completions average 0 (shift), with deviation 1 (standardise)",
+        "shift: the parent's completions average 0; standardise: with deviation 1 too, so that one kl_coef and one "
+        "clip fit every reward model (the literature shifts)",
         choices=("standardise", "shift", "none"),
         advanced=True,
     )
-    score_clip: float = option(3.0, "scaled scores are held within this; 0 leaves them", low=0, high=1e6, advanced=True)
+    score_clip: float = option(
+        3.0,
+        "scaled scores are held within this; 0 leaves them. 3 deviations, where the literature clips raw scores at 10: "
+        "beyond them a reward model judges what it has never seen",
+        low=0,
+        high=1e6,
+        advanced=True,
+    )
     length_neutral: bool = option(
         False, "take out of the score what length alone explains in the parent's completions", advanced=True
     )
     missing_eos_penalty: float = option(
-        0.0, "taken from the scaled score of a completion that the limit cut off", low=0, high=1e6, advanced=True
+        0.0,
+        "taken from the scaled score of an answer that no end token closed; their rate is logged either way. 0 because "
+        "at 64 tokens most answers are cut off, and a fine on nearly all of them teaches brevity alone; 1 where "
+        "max_new_tokens leaves room for whole answers",
+        low=0,
+        high=1e6,
+        advanced=True,
     )
     kl_coef: float = option(
-        0.15, "price of the KL from the parent in the reward, at first", low=0, high=1e6, advanced=True
+        0.15,
+        "price of the KL from the parent (k1, each token) in the reward, at first. In four turns 0.2 left KL at 3.4 of "
+        "its target 6 and 0.1 ran into the bound at 9; the literature's 0.05 is for scores that are not standardised",
+        low=0,
+        high=1e6,
+        advanced=True,
     )
     kl_target: float = option(
         6.0, "nats per completion that the price is steered to; 0 keeps the price fixed", low=0, high=1e6, advanced=True
     )
     kl_horizon: float = option(
         160.0,
-        "episodes over which the price follows (Ziegler: 10000, for runs of a million)",
+        "episodes over which the price follows, its error held within 0.2. Ziegler's 10000 is for runs of a million "
+        "episodes: in one of 400 the price would move by less than 1 %",
         low=1,
         high=1e9,
         advanced=True,
     )
-    kl_loss_coef: float = option(0.0, "weight of a k2 KL term in the loss itself", low=0, high=1e6, advanced=True)
+    kl_loss_coef: float = option(0.0, "weight of a KL term in the loss itself", low=0, high=1e6, advanced=True)
+    kl_loss_estimator: str = option(
+        "k2",
+        "k2 has the right gradient as a loss, k3 is GRPO's; in the reward it is always k1",
+        choices=("k2", "k3"),
+        advanced=True,
+    )
     ptx_coef: float = option(
         0.0,
-        "weight of the likelihood of the parent's own completions mixed into each update (PTX); start small",
+        "weight of the likelihood of the second dataset, or without one of the parent's own completions, mixed into "
+        "each update (PTX): against forgetting; start at 0.01 to 0.1. Its held-out loss is measured at 0 as well",
         low=0,
         high=1e6,
         advanced=True,
+    )
+    ptx_batch_size: int = option(
+        8, "sequences of the second dataset in each optimiser step", low=1, high=4096, advanced=True
+    )
+    ptx_max_tokens: int = option(
+        128, "longest of those; longer texts are cut into pieces", low=8, high=131072, advanced=True
     )
     reward_whitening: bool = option(False, "scale token rewards to unit variance, mean kept", advanced=True)
     # Advantages
@@ -75,14 +146,32 @@ class PPOConfig:
     advantage_whitening: bool = option(True, "advantages to mean 0, variance 1 over the batch's tokens", advanced=True)
     # Updates
     epochs: int = option(4, "passes over each rollout batch", low=1, high=100, advanced=True)
-    minibatches: int = option(2, "optimiser steps in each pass", low=1, high=4096, advanced=True)
+    minibatches: int = option(
+        2,
+        "optimiser steps in each pass. Ziegler takes 1 of 4 passes; with 12 rollout batches 2 twice as often",
+        low=1,
+        high=4096,
+        advanced=True,
+    )
+    loss_mean: str = option(
+        "batch",
+        "over the valid tokens of the whole batch, so that every token weighs the same; minibatch: of each minibatch",
+        choices=("batch", "minibatch"),
+        advanced=True,
+    )
     clip: float = option(0.2, "policy ratio's clip range", low=0.001, high=10, advanced=True)
     value_clip: float = option(0.2, "value's clip range; 0 for none", low=0, high=1e6, advanced=True)
     value_coef: float = option(0.1, "weight of the value loss", low=0, high=1e6, advanced=True)
     value_learning_rate: float = option(
         1e-3, "Adam's learning rate for the value head", low=1e-8, high=1, advanced=True
     )
-    value_warm_up: bool = option(True, "fit the value head on the parent's completions first", advanced=True)
+    value_init: str = option(
+        "new",
+        "new: a fresh head on the reference's states; reward: the reward model's own head, reading the answer so far",
+        choices=("new", "reward"),
+        advanced=True,
+    )
+    value_warm_up: bool = option(True, "fit a new value head on the parent's completions first", advanced=True)
     max_approx_kl: float = option(
         0.1,
         "end the passes over a batch once the policy moved this far, in nats a token; 0 never",
@@ -97,18 +186,49 @@ class PPOConfig:
     )
     lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     # Bounds
-    stop_kl: float = option(9.0, "end when the KL from the parent passes this, in nats; 0 never", low=0, high=1e6)
+    at_bound: str = option(
+        "pause",
+        "pause: wait for a person, who goes on, goes back or finishes with one click; finish: end and keep the last "
+        "model within bounds, for runs that nobody watches",
+        choices=("pause", "finish"),
+    )
+    stop_kl: float = option(9.0, "bound on the KL from the parent, in nats an answer; 0 for none", low=0, high=1e6)
     min_length_ratio: float = option(
-        0.5, "end when answers get shorter than this share of the parent's", low=0, high=0.99, advanced=True
+        0.5, "bound: answers shorter than this share of the parent's", low=0, high=0.99, advanced=True
     )
     max_length_ratio: float = option(
-        2.0, "end when answers get longer than this multiple of the parent's", low=1.01, high=1e6, advanced=True
+        2.0, "bound: answers longer than this multiple of the parent's", low=1.01, high=1e6, advanced=True
     )
     min_distinct_ratio: float = option(
         0.6,
-        "end when the share of different answers falls below this share of the parent's",
+        "bound: the share of different answers, or word pairs, falls below this share of the parent's",
         low=0,
         high=0.99,
+        advanced=True,
+    )
+    # The human brake
+    brake_every: int = option(
+        4,
+        "steps between reviews: answers go to annotators, blind, beside the parent's to the same prompts; 0 never",
+        low=0,
+        high=100000,
+    )
+    brake_samples: int = option(4, "prompts in one review", low=1, high=64, advanced=True)
+    brake_agreement: float = option(
+        0.5,
+        "pause when the reward model's favourite is people's favourite in less than this share of pairs, by the whole "
+        "of a 95 % interval over the last three reviews; 0 never",
+        low=0,
+        high=1,
+        advanced=True,
+    )
+    brake_waits: bool = option(
+        False, "pause at each review until all of it is judged, then go on by itself", advanced=True
+    )
+    brake_judge: str = option(
+        "person",
+        "whose opinion stops the run; the page shows both, never in one figure",
+        choices=("person", "simulation"),
         advanced=True,
     )
     # Records
@@ -119,8 +239,9 @@ class PPOConfig:
     checkpoint_every: int = option(1, "steps between checkpoints", low=1, high=100000, advanced=True)
 
     def cross_check(self) -> dict[str, str]:
+        errors = {}
         if self.minibatches > self.batch_size:
-            return {
-                "minibatches": f"must be at most batch_size, {self.batch_size}: a minibatch holds at least one episode."
-            }
-        return {}
+            errors["minibatches"] = f"must be at most batch_size, {self.batch_size}: none may be empty."
+        if self.value_init == "reward" and self.reward_function:
+            errors["value_init"] = "reward needs a reward model; a Python function has no head: use new."
+        return errors
