@@ -9,6 +9,10 @@
     checkpoints/       out: `step-000040` is complete when it has that name
     model/             out: the finished model, complete when it has that name
     dataset/           out: the rows of a new dataset as *.jsonl, complete when it has that name
+    reviews.jsonl      out: pairs of answers that people are asked to compare (the human brake)
+    opinions.jsonl     in: what they said so far, replaced as a whole while the recipe runs
+    paused.json        out: why it waits for a person, and the choices there are
+    amendments.json    in: what was chosen at each pause: the config itself stays as it was
     result.json        out: final figures; its presence means the recipe ended well
     failure.json       out: what went wrong, in words, with the remedy
 
@@ -31,11 +35,16 @@ Row = dict[str, Any]
 
 
 class RecipeFailure(Exception):
-    """A failure that the recipe understands: a code for programs, a message and a remedy for people."""
+    """A failure that the recipe understands: a code for programs, a message and a remedy for people.
 
-    def __init__(self, code: str, message: str, remedy: str) -> None:
+    `remedy_changes` is the remedy as options of the config, {name: value}, where there is one: the page then offers
+    to queue the run again with them.
+    """
+
+    def __init__(self, code: str, message: str, remedy: str, remedy_changes: Row | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.remedy = code, message, remedy
+        self.remedy_changes = remedy_changes or {}
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,19 @@ class RunDirectory:
         """The rows of `data/<name>.jsonl`; none when there is no such file."""
         return list(read_lines(self.path / "data" / f"{name}.jsonl"))
 
+    def amendments(self) -> list[Row]:
+        """What people chose at the pauses of this run, first to last."""
+        return _read_json(self.path / "amendments.json") or []
+
+    def amend(self, amendments: list[Row]) -> None:
+        _write_whole(self.path / "amendments.json", json.dumps(amendments, indent=2, ensure_ascii=False) + "\n")
+
+    def opinions(self) -> list[Row]:
+        return list(read_lines(self.path / "opinions.jsonl"))
+
+    def tell_opinions(self, rows: list[Row]) -> None:
+        _write_whole(self.path / "opinions.jsonl", "".join(_line(row) for row in rows))
+
     # Out, while it runs
 
     def log_metrics(self, step: int, **values: float) -> None:
@@ -111,6 +133,22 @@ class RunDirectory:
             self.path / "progress.json",
             json.dumps({"phase": phase, "step": step, "total": total, "eta_seconds": eta_seconds, "time": time.time()}),
         )
+
+    def reviews(self) -> list[Row]:
+        return list(read_lines(self.path / "reviews.jsonl"))
+
+    def ask_for_review(self, rows: list[Row]) -> None:
+        """Add pairs of answers, numbered: all of them or, when it dies meanwhile, none."""
+        before = self.reviews()
+        new = [{"sequence": len(before) + i, **row} for i, row in enumerate(rows, 1)]
+        _write_whole(self.path / "reviews.jsonl", "".join(_line(row) for row in [*before, *new]))
+
+    def pause(self, pause: Row) -> None:
+        """The recipe ends here and goes on when somebody has chosen: `code, message, remedy, step, choices`."""
+        _write_whole(self.path / "paused.json", json.dumps(pause, indent=2, ensure_ascii=False) + "\n")
+
+    def paused(self) -> Row | None:
+        return _read_json(self.path / "paused.json")
 
     # Out, at the end
 
@@ -172,8 +210,8 @@ class RunDirectory:
         _write_whole(self.path / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
     def fail(self, failure: RecipeFailure) -> None:
-        text = json.dumps({"code": failure.code, "message": failure.message, "remedy": failure.remedy})
-        _write_whole(self.path / "failure.json", text)
+        told = {"code": failure.code, "message": failure.message, "remedy": failure.remedy}
+        _write_whole(self.path / "failure.json", json.dumps({**told, "remedy_changes": failure.remedy_changes}))
 
     def result(self) -> Row | None:
         return _read_json(self.path / "result.json")

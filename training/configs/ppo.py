@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from training.configs.options import option
 
 # The most trusted default of each detail in the literature (Schulman 2017; Ziegler 2019; Ouyang 2022; Huang 2024),
-# where Assay's own differs. Assay's are for runs of some hundred episodes on answers that a length limit often cuts off; the
-# literature's for runs of a hundred thousand and a million. docs/guides/ppo.md says why for each, with figures.
+# where Assay's own differs. Assay's are for runs of some hundred episodes on answers that a length limit often cuts
+# off; the literature's for runs of a hundred thousand and more. docs/guides/ppo.md says why for each, with figures.
 TABLE: dict[str, Any] = {
     "score_scaling": "shift",
     "score_clip": 10.0,

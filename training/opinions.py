@@ -1,0 +1,100 @@
+"""People's opinion beside the reward model's, over the pairs of a run's reviews. Pure.
+
+A review asks which of two answers to one prompt is better: the policy's or its parent's. A pair counts once, however
+many people judged it: for the policy, for the parent, or as undecided. Agreement is over the decided pairs in which the
+reward model has a favourite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+RECENT = 3  # reviews that a pause is decided on
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """Of one pair: the step it was sampled at, the reward model's probability that the policy's answer is the better
+    one, and the share of people's votes that say so, a tie as half of one.
+    """
+
+    step: int
+    predicted: float
+    people: float
+
+    @property
+    def is_decided(self) -> bool:
+        return self.people != 0.5 and self.predicted != 0.5
+
+    @property
+    def agrees(self) -> bool:
+        return self.is_decided and (self.people > 0.5) == (self.predicted > 0.5)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`agreed` of `decided` pairs, with Wilson's 95 % interval; the mean of what either side says of all pairs."""
+
+    pairs: int
+    decided: int
+    agreed: int
+    predicted: float
+    people: float
+
+    @property
+    def share(self) -> float:
+        return self.agreed / self.decided if self.decided else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.agreed, self.decided)
+
+
+def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval of a share (Wilson 1927); (0, 1) when nothing was drawn."""
+    if n == 0:
+        return 0.0, 1.0
+    share, spread = successes / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def agreement(opinions: Iterable[Opinion]) -> Agreement:
+    rows = list(opinions)
+    n = max(1, len(rows))
+    return Agreement(
+        pairs=len(rows),
+        decided=sum(o.is_decided for o in rows),
+        agreed=sum(o.agrees for o in rows),
+        predicted=sum(o.predicted for o in rows) / n,
+        people=sum(o.people for o in rows) / n,
+    )
+
+
+def of_rows(rows: Iterable[dict[str, Any]], judge: str) -> list[Opinion]:
+    """The opinions of a run's opinions.jsonl, of people or of simulations and never of both."""
+    return [Opinion(row["step"], row["predicted"], row["people"]) for row in rows if row["judge"] == judge]
+
+
+def recent(opinions: Sequence[Opinion], after: int = -1) -> list[Opinion]:
+    """Those of the last few reviews that were judged, taken later than step `after`."""
+    steps = sorted({o.step for o in opinions if o.step > after})[-RECENT:]
+    return [o for o in opinions if o.step in steps]
+
+
+def disagree(found: Agreement, least: float) -> bool:
+    """Whether even the upper end of the interval is below what was asked for."""
+    return found.decided > 0 and found.interval[1] < least
+
+
+def in_words(found: Agreement, who: str) -> str:
+    low, high = found.interval
+    return (
+        f"of {found.decided} pairs that {who} decided they agree with the reward model in {found.share:.0%} "
+        f"[{100 * low:.0f}, {100 * high:.0f}]: it gives the policy's answers a chance of {found.predicted:.0%} against "
+        f"the parent's, and {who} prefer them in {found.people:.0%}"
+    )
