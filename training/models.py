@@ -37,11 +37,15 @@ class Run(models.Model):
     completions = models.ManyToManyField("annotate.Completion", related_name="sampled_by")
     config = models.JSONField(default=dict)
     seed = models.BigIntegerField(default=0)
+    cloned_from = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="clones", help_text="Queued again with changes."
+    )
     code_version = models.CharField(max_length=80, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     reason_code = models.CharField(max_length=60, blank=True)
     reason = models.TextField(blank=True, help_text="What happened, in words.")
     remedy = models.TextField(blank=True, help_text="What to do about it, in words.")
+    remedy_changes = models.JSONField(default=dict, blank=True, help_text="The remedy as options: name to value.")
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     phase = models.CharField(max_length=80, blank=True)
     step = models.PositiveBigIntegerField(default=0)

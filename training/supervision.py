@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from training.endings import Ending
+from training import remedies
+from training.endings import OUT_OF_MEMORY, Ending
 from training.models import Attempt, Run
 from training.signals import run_finished
 
@@ -109,12 +110,13 @@ def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
     else:
         run.state, run.finished_at = Run.State(ending.state), now
         run.reason_code, run.reason, run.remedy = ending.code, ending.reason, ending.remedy
+        run.remedy_changes = ending.remedy_changes or remedies.changes_for(ending.code, run.kind, run.config)
         transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
     # By name: a cancel that was asked for meanwhile must not be overwritten.
     run.save(
         update_fields=[
             "state", "phase", "ends_at", "finished_at", "reason_code", "reason", "remedy",
-            "output_model", "result", "step", "total_steps",
+            "remedy_changes", "output_model", "result", "step", "total_steps",
         ]
     )  # fmt: skip
     return run
@@ -133,7 +135,10 @@ def _after_a_loss(run: Run, attempt: Attempt, ending: Ending) -> Ending:
         if earlier.state != Attempt.State.LOST or earlier.resumed_from_step != attempt.resumed_from_step:
             break
         lost += 1
-    return ending if lost < settings.RUN_MAX_ATTEMPTS else Ending.given_up(ending, lost)
+    patience = settings.RUN_MAX_ATTEMPTS
+    if ending.code == OUT_OF_MEMORY:  # once may be the fault of others on the machine
+        patience = min(2, patience)
+    return ending if lost < patience else Ending.given_up(ending, lost)
 
 
 def _lease() -> timedelta:

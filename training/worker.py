@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import shutil
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from types import ModuleType
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
-from training import announcements, outputs, preparation, supervision, workers
-from training.endings import DISK_FULL, SUCCEEDED, Ending, explain
+from training import announcements, outputs, preparation, pruning, supervision, words, workers
+from training.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
 from training.ingest import Reader
 from training.kinds import KINDS
 from training.launchers import Busy
+from training.memory import Watch
 from training.models import Attempt, Run
 from training.run_directory import RecipeFailure
 from training.supervision import LeaseLost
@@ -41,6 +43,7 @@ class Supervised:
     run: Run
     reader: Reader | None = None
     handle: str = ""
+    memory: Watch = field(default_factory=Watch.begin)
     renewed_at: float = field(default_factory=time.monotonic)
     is_lost: bool = False
 
@@ -86,6 +89,7 @@ class Worker:
         for one in taken:  # first, and without fail: a recipe whose lease is gone must end while the database is away
             self._follow_safely(one)
         supervision.release_lost(is_gone=workers.is_gone)
+        pruning.prune_daily()
         while len(self.supervised) < self.concurrency:
             attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
             if attempt is None:
@@ -129,9 +133,17 @@ class Worker:
             announcements.announce(one.run.pk)
         self._note_usage(one, is_last=exit_code is not None)
         if exit_code is not None:
-            ending = explain(exit_code, one.reader.directory)
+            ending = self._ending_of(one, exit_code)
             # Whoever cancels in the last moment of a run that ended well gets its result.
             self._conclude(one, Ending.cancelled(exit_code) if is_cancelled and ending.state != SUCCEEDED else ending)
+
+    def _ending_of(self, one: Supervised, exit_code: int) -> Ending:
+        assert one.reader is not None
+        ending, held = explain(exit_code, one.reader.directory), one.attempt.memory_bytes
+        is_killed = ending.state == LOST and exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        if is_killed and one.memory.was_for_want_of_memory(held):
+            return Ending.starved(words.gigabytes(held), words.gigabytes(one.memory.limit), exit_code)
+        return ending
 
     def _launch(self, one: Supervised) -> None:
         with supervision.holding(one.attempt):  # the lease first: what follows changes the directory
@@ -219,7 +231,7 @@ class Worker:
 
 def _describe(error: Exception) -> Ending:
     if isinstance(error, RecipeFailure):
-        return Ending.failed(error.code, error.message, error.remedy)
+        return Ending.failed(error.code, error.message, error.remedy, changes=error.remedy_changes)
     if isinstance(error, outputs.BadOutput):
         return Ending.failed(
             "bad_output", f"What the recipe left cannot be used: {error}", "See the log, and queue it again."

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from training import configs, tether
-from training.endings import DISK_FULL, NO_ROOM_FOR_WORDS
+from training.endings import DISK_FULL, NO_MEMORY, NO_ROOM_FOR_WORDS
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
 Main = Callable[[RunDirectory, RunSpec], None]
@@ -94,19 +94,36 @@ def _is_for_want_of_space(error: Exception, text: str) -> bool:
     return any(words in text for words in ("No space left on device", "Disk quota exceeded", "unexpected pos"))
 
 
+def _is_for_want_of_memory(error: Exception, text: str) -> bool:
+    """Python's own MemoryError, numpy's, torch's on the processor and on the GPU, and the system's refusals."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    lower = text.lower()
+    said = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc", "cublas_status_alloc")
+    return any(words in lower for words in said)
+
+
 def describe(error: Exception) -> RecipeFailure:
     """What went wrong, for people. An exception nobody foresaw is `crashed`, with its own words."""
     if isinstance(error, RecipeFailure):
         return error
     text = str(error).strip()
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
-        return RecipeFailure(
-            "out_of_memory",
-            "The machine has not enough memory for this run.",
-            "Queue it again with changes: half the batch_size, shorter sequences, or adapters instead of every weight.",
-        )
+    if _is_for_want_of_memory(error, text):
+        return RecipeFailure(*NO_MEMORY)
     if _is_for_want_of_space(error, text):
         return RecipeFailure(*DISK_FULL)
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return RecipeFailure(
+            "missing_file",
+            f"A file that the run needs is missing: {error.filename}.",
+            "Bring it back and resume; a checkpoint, a model or a dataset may have been moved or deleted.",
+        )
+    if isinstance(error, IndexError) and "index out of range in self" in text:
+        return RecipeFailure(
+            "tokenizer_mismatch",
+            "The tokenizer and the model do not fit: it makes a token number for which the model has no row.",
+            "Start from a model together with the tokenizer it was trained with; import it again when in doubt.",
+        )
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = traceback.extract_tb(error.__traceback__)
     where = f" (in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""

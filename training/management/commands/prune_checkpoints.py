@@ -1,0 +1,25 @@
+"""Delete the checkpoints that the rule lets go; the worker does the same once a day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from training import disk, pruning
+
+
+class Command(BaseCommand):
+    help = "Delete checkpoints that nobody needs: " + " ".join(pruning.RULE)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+        parser.add_argument("--at-once", action="store_true", help="wait for no day to pass after a run has ended")
+
+    def handle(self, *args: Any, dry_run: bool, at_once: bool, **options: Any) -> None:
+        found = pruning.prune(dry_run=dry_run, at_once=at_once)
+        for one in found:
+            names = ", ".join(folder.name for folder in one.folders)
+            self.stdout.write(f"{one.run} ({one.run.state}): {names}: {disk.size_in_words(one.size)}")
+        total = disk.size_in_words(sum(one.size for one in found))
+        self.stdout.write(f"Would free {total}." if dry_run else f"Freed {total}.")

@@ -1,0 +1,62 @@
+"""The remedy of a failure as options to change, where it can be said so: what one click on the failed run's page does.
+
+Pure. A recipe that knows better says so itself (`RecipeFailure.remedy_changes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from training import configs
+
+Changes = dict[str, Any]
+
+# What holds memory, in the order in which giving it up costs least: micro-batches change no number of the result,
+# smaller batches and shorter texts do, adapters train another set of weights.
+_HALVED = ("micro_batch_size", "batch_size", "max_length", "sequence_length", "context_length", "max_new_tokens")
+_HALVED_LAST = ("max_prompt_tokens", "max_completion_tokens")
+_SAVING = {"gradient_checkpointing": True}
+_SLOWER = 3  # a learning rate that diverges is seldom too high by less
+
+
+def changes_for(code: str, kind: str, config: dict[str, Any]) -> Changes:
+    """Options that a new run of this kind should have instead; empty when no option is the remedy."""
+    candidates = {"out_of_memory": _lighter, "not_finite": _gentler}.get(code)
+    if candidates is None or kind not in configs.CONFIGS:
+        return {}
+    return next((changes for changes in candidates(config) if _is_allowed(kind, {**config, **changes})), {})
+
+
+def said(changes: Changes) -> str:
+    """`batch_size 4 and max_length 256`, for the label of a button."""
+    return " and ".join(f"{name} {value}" for name, value in changes.items())
+
+
+def _lighter(config: dict[str, Any]) -> Iterator[Changes]:
+    for name, value in _SAVING.items():
+        if config.get(name) is False:
+            yield {name: value}
+    for name in (*_HALVED, *_HALVED_LAST):
+        if _is_whole(value := config.get(name)) and value > 1:
+            yield {name: value // 2}
+    if config.get("adapters") == "full":
+        yield {"adapters": "lora"}
+
+
+def _gentler(config: dict[str, Any]) -> Iterator[Changes]:
+    rate = config.get("learning_rate")
+    if isinstance(rate, float) and rate > 0:
+        yield {"learning_rate": float(f"{rate / _SLOWER:.2g}")}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_allowed(kind: str, config: dict[str, Any]) -> bool:
+    try:
+        configs.parse(kind, config)
+    except configs.ConfigError:
+        return False
+    return True
