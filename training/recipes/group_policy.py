@@ -5,8 +5,8 @@ model's scores are standardised by what it saw in training, so that `beta` and l
 reward model to the next.
 
 TRL samples with torch's global generator, which its checkpoints restore: a run resumed at a checkpoint draws what it
-would have drawn. What it cannot do is resume within a batch of completions that is used several times; here every
-batch is used once.
+would have drawn. Its own shuffling is not restored, so the prompts of all steps are laid out beforehand. What it cannot
+do is resume within a batch of completions that is used several times; here every batch is used once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 
@@ -87,6 +88,13 @@ def prompts_for(run: RunDirectory, tokenizer: Any, most: int) -> tuple[list[Mess
     return fitting, len(messages) - len(fitting)
 
 
+def order(count: int, seed: int, config: GroupConfig) -> list[int]:
+    """Which prompt comes when: the steps' prompts, all of them once before any comes again, each pass shuffled anew."""
+    wanted = config.steps * config.batch_size // config.group_size
+    passes = range(-(-wanted // count))
+    return [int(i) for p in passes for i in np.random.default_rng([seed, p]).permutation(count)][:wanted]
+
+
 def carry_out(
     run: RunDirectory, spec: RunSpec, config: GroupConfig, trainer_class: type, config_class: type, own: Row
 ) -> None:
@@ -100,7 +108,7 @@ def carry_out(
         model=model,
         reward_funcs=scores,
         args=config_class(**arguments(run, spec, config), **own),
-        train_dataset=Dataset.from_list([{"prompt": m} for m in messages]),
+        train_dataset=Dataset.from_list([{"prompt": messages[i]} for i in order(len(messages), spec.seed, config)]),
         processing_class=tokenizer,
         peft_config=trl_runs.adapters_for(model, config.adapters, config.lora_rank),
         callbacks=[
@@ -141,4 +149,5 @@ def arguments(run: RunDirectory, spec: RunSpec, config: GroupConfig) -> Row:
         "beta": config.beta,
         "epsilon": config.clip,
         "num_iterations": 1,
+        "shuffle_dataset": False,
     }
