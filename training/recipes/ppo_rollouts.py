@@ -12,26 +12,32 @@ from torch import Tensor
 
 from training.configs import PPOConfig
 from training.recipes import loading
+from training.recipes.ppo_drift import reward_inputs
 from training.recipes.scoring import Messages, Scorer, scorer_for
 from training.rl.decode import decoder_for
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, rollout_of
 from training.rl.sampler import Sampling, sample, sequence_seed
-from training.rl.value import ValueHead, state_features
+from training.rl.value import ValueHead, prefix_features, state_features
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """A scored rollout: scores (B,) raw, ref_logprobs (B, N), features (B, N, F), lower as Policy.lower gives it."""
+    """A scored rollout: scores (B,) raw, ref_logprobs (B, N), features (B, N, F), lower as Policy.lower gives it.
+
+    indices: which prompts; inputs (B, G): what the reward model saw, see `training.recipes.ppo_drift`.
+    """
 
     rollout: Rollout
+    indices: list[int]
     prompts: list[Messages]
     texts: list[str]
     scores: Tensor
     lower: Tensor
     ref_logprobs: Tensor
     features: Tensor
+    inputs: Tensor
 
 
 class PPO:
@@ -42,7 +48,7 @@ class PPO:
         self.scorer: Scorer = scorer_for(spec, config.reward_function)
         model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
         self.device = next(model.parameters()).device
-        self.end_ids = loading.eos_token_ids(model, self.tokenizer)
+        self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
         self.messages = [row["messages"] for row in run.rows("prompts")]
         if not self.messages:
             raise RecipeFailure(
@@ -60,8 +66,11 @@ class PPO:
                 "cannot_share_trunk", f"adapters is top, but {error}.", "Set adapters to lora."
             ) from error
         self.decoder = decoder_for(model)
+        self.sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k)
         self.value_layer = self.policy.cut or round(self.policy.depth * 2 / 3)
-        self.value = ValueHead(2 * model.config.hidden_size).to(self.device)
+        self.value_features = self._reward_features() if config.value_init == "reward" else ()
+        parts = len(self.value_features) or 2
+        self.value = ValueHead(parts * model.config.hidden_size).to(self.device)
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -76,20 +85,47 @@ class PPO:
         with self.stage("sampling"):
             self.decoder.refresh(self.policy.trained_from)
             completions = sample(
-                self.decoder, prompts, seeds, Sampling(self.config.max_new_tokens, self.config.temperature),
+                self.decoder, prompts, seeds, self.sampling,
                 end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
             )  # fmt: skip
             rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
         with self.stage("scoring"), torch.no_grad():
-            words = [row[:n] for row, n in zip(rollout.tokens.tolist(), rollout.lengths.tolist(), strict=True)]
+            ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
+            words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
             texts = self.tokenizer.batch_decode(words, skip_special_tokens=True)
             keep = self.scorer.layers | {self.value_layer}
             lower, below = self.policy.lower(rollout, keep)
             ref_logprobs, above = self.policy.reference_logprobs(lower, rollout, keep)
             hidden = below | above
             scores = self.scorer(messages, texts, hidden, rollout)
-            features = state_features(hidden[self.value_layer], rollout)
-        return Episodes(rollout, messages, texts, scores, lower, ref_logprobs, features)
+            if self.value_features:
+                features = prefix_features(hidden, rollout, self.value_features)
+            else:
+                features = state_features(hidden[self.value_layer], rollout)
+            inputs = reward_inputs(self.scorer, hidden, rollout, self.value_layer)
+        return Episodes(rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs)
+
+    def _stop_ids(self, token: str) -> list[int]:
+        if not token:
+            return []
+        ids = self.tokenizer.encode(token, add_special_tokens=False)
+        if len(ids) != 1 or ids[0] == self.tokenizer.pad_token_id:
+            raise RecipeFailure(
+                "bad_stop_token",
+                f"stop_token {token!r} is {len(ids)} tokens of this model, or its padding, where it must be one.",
+                "Name a token of the tokenizer's vocabulary, or leave it empty for the model's own end tokens.",
+            )
+        return ids
+
+    def _reward_features(self) -> tuple[tuple[int, str], ...]:
+        model = self.scorer.model
+        if model is None or not self.scorer.layers:
+            raise RecipeFailure(
+                "no_head_to_begin_from",
+                "value_init is reward, but the reward model has a trunk of its own, or was fitted on another parent.",
+                "Set value_init to new, or train a reward model of method head on this parent.",
+            )
+        return model.features
 
     def prompt_order(self, step: int) -> list[int]:
         """The prompts of a step: the list is shuffled anew for each pass over it."""

@@ -20,10 +20,11 @@ Messages = list[dict[str, str]]
 
 
 class Scorer:
-    """`layers` are the reference's hidden states it wants to be given."""
+    """`layers` are the reference's hidden states it wants to be given; a `model` with layers rides on the reference."""
 
     layers: frozenset[int] = frozenset()
     max_prompt_tokens: int | None = None
+    model: RewardModel | None = None  # None for a function
 
     def __init__(self, describe: str, score: Callable[..., Any]) -> None:
         self.describe, self._score = describe, score
@@ -65,8 +66,10 @@ def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
         )
         scorer.layers = frozenset(model.layers)
         scorer.max_prompt_tokens = model.max_prompt_tokens
-        return scorer
-    return Scorer("The reward model", lambda prompts, texts, hidden, rollout: model.score(prompts, texts))
+    else:
+        scorer = Scorer("The reward model", lambda prompts, texts, hidden, rollout: model.score(prompts, texts))
+    scorer.model = model
+    return scorer
 
 
 def import_function(path: str) -> Callable[[list[Messages], list[str]], list[float]]:

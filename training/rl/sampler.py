@@ -24,6 +24,7 @@ class Sampling:
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0  # 0 keeps every token
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def sample(
     logits = _prefill_each_once(decoder, prompts, N, pad_id, device)
     rows = torch.arange(B, device=device)  # which sequence each row of the decoder's batch is
     for t in range(N):
-        drawn = draw(logits, uniforms[rows, t], sampling.temperature, sampling.top_p)
+        drawn = draw(logits, uniforms[rows, t], sampling.temperature, sampling.top_p, sampling.top_k)
         alive = ~finished[rows]
         tokens[rows[alive], t] = drawn[alive]
         ended = alive & torch.isin(drawn, ends)
@@ -109,7 +110,7 @@ def _prefill_each_once(
     return logits[index]
 
 
-def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.0) -> Tensor:
+def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.0, top_k: int = 0) -> Tensor:
     """One token per row by inverting the cumulative distribution at `uniforms`.
 
     logits (B, V), uniforms (B,) in [0, 1) -> (B,). One number a row is drawn, where Gumbel noise takes V.
@@ -119,6 +120,9 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.
     scaled = logits.float()
     if temperature != 1:
         scaled = scaled / temperature
+    if 0 < top_k < scaled.shape[-1]:
+        least = scaled.topk(top_k, dim=-1).values[:, -1:]
+        scaled = scaled.masked_fill(scaled < least, float("-inf"))
     probs = scaled.softmax(-1)
     if top_p < 1:
         probs = keep_nucleus(probs, top_p)

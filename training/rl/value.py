@@ -7,6 +7,8 @@ head's loss cannot pull at the policy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,23 @@ def state_features(hidden: Tensor, rollout: Rollout) -> Tensor:
     return torch.cat([states, running], -1)
 
 
+def prefix_features(hidden: dict[int, Tensor], rollout: Rollout, features: Sequence[tuple[int, str]]) -> Tensor:
+    """{layer: (B, T, H)} -> (B, N, F): what a reward model that pools by `features` sees of the answer so far.
+
+    Before the first token there is no answer: the state that ends the prompt stands in for it.
+    """
+    steps = torch.arange(rollout.mask.shape[1], device=rollout.ids.device)
+    parts = []
+    for layer, how in features:
+        columns = (rollout.prompt_lengths[:, None] - 1 + steps).clamp(max=hidden[layer].shape[1] - 1)
+        states = hidden[layer].gather(1, columns[..., None].expand(-1, -1, hidden[layer].shape[-1])).float()
+        if how == "mean":
+            seen = states[:, 1:].cumsum(1) / steps[1:, None]
+            states = torch.cat([states[:, :1], seen], 1)
+        parts.append(states)
+    return torch.cat(parts, -1)
+
+
 class ValueHead(nn.Module):
     mean: Tensor
     scale: Tensor
@@ -39,6 +58,17 @@ class ValueHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, N, F) -> (B, N)"""
         return self.linear((features - self.mean) * self.scale)[..., 0]
+
+    @torch.no_grad()
+    def begin_from(
+        self, weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor, *, shift: float = 0.0, scale: float = 1.0
+    ) -> None:
+        """The value of a prefix is a reward head's score of it, (score - shift) / scale. weight, mean, std (F,)."""
+        width = weight.numel() ** 0.5  # as in `warm_up`: the features have length 1 altogether
+        self.mean.copy_(mean)
+        self.scale.copy_(1 / (std.clamp(min=1e-6) * width))
+        self.linear.weight.copy_((weight * width / scale)[None])
+        self.linear.bias.copy_((bias.reshape(1) - shift) / scale)
 
     @torch.no_grad()
     def warm_up(self, features: Tensor, mask: Tensor, scores: Tensor) -> float:
