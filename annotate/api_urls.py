@@ -3,7 +3,7 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from annotate.api import accounts, battles, datasets, feedback, imports, judging, projects, prompts, registry
+from annotate.api import accounts, battles, datasets, feedback, imports, judging, projects, prompts, registry, uploads
 
 router = SimpleRouter()
 router.register("projects", projects.Projects)
@@ -23,5 +23,6 @@ urlpatterns = [
     path("battles/<str:token>/", battles.read),
     path("battles/<str:token>/vote/", battles.vote),
     path("comparisons/import/", imports.import_comparisons),
+    path("datasets/upload/", uploads.upload_rows),
     path("", include(router.urls)),
 ]

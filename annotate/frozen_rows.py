@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,36 @@ def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
     return name
 
 
+def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> str:
+    """As `write`, and with the same hash for the same rows, for more of them than fit in memory."""
+    partial = settings.DATASETS_DIR / f".{uuid.uuid4().hex}.partial"
+    partial.mkdir(parents=True)
+    try:
+        for file, rows in files.items():
+            _write_lines(partial / f"{file}.jsonl", rows)
+        name = _hash_of_files(partial, sorted(files), kind=kind, side=side)
+        final = settings.DATASETS_DIR / name
+        try:
+            if not final.exists():
+                partial.rename(final)
+        except OSError:
+            if not final.exists():  # else its twin was faster
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _sync_folder(settings.DATASETS_DIR)
+    return name
+
+
+def _hash_of_files(folder: Path, names: list[str], *, kind: str, side: str) -> str:
+    digest = hashlib.sha256(f"assay dataset 1 {kind} {side}\n".encode())
+    for name in names:
+        digest.update(f"{name} {sum(1 for _ in read(folder, name))}\n".encode())
+        for row in read(folder, name):
+            digest.update(_canonical(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
 def read(folder: Path, file: str) -> Iterator[Row]:
     """The rows of one file; nothing when the dataset has no such file."""
     path = folder / f"{file}.jsonl"
@@ -59,7 +89,7 @@ def _canonical(row: Row) -> str:
     return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def _write_lines(path: Path, rows: list[Row]) -> None:
+def _write_lines(path: Path, rows: Iterable[Row]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         file.flush()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotate.views import arena, data, home, judge, models, projects, votes
+from annotate.views import arena, data, home, judge, models, projects, uploads, votes
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -25,6 +25,7 @@ urlpatterns = [
     path("models/<int:pk>/retire/", models.retire, name="model-retire"),
     path("models/<int:pk>/ask/", models.ask, name="model-ask"),
     path("p/<slug:slug>/data/", data.data, name="data"),
+    path("p/<slug:slug>/data/upload/", uploads.upload_rows, name="upload"),
     path("datasets/<int:pk>/", data.dataset, name="dataset"),
     path("datasets/<int:pk>/download/<str:format>/", data.download, name="dataset-download"),
     path("p/<slug:slug>/votes/", votes.votes_page, name="votes"),

@@ -124,6 +124,17 @@ def _trl_prompt_only(dataset: Dataset) -> Iterator[Row]:
         yield {"prompt": row["messages"]}
 
 
+def _own_labelled(dataset: Dataset) -> Iterator[Row]:
+    yield from frozen_rows.read(dataset.path, "rows")
+
+
+def _own_corpus(dataset: Dataset) -> Iterator[Row]:
+    """Every document, with the part that it is in: train or validation."""
+    for path in sorted(dataset.path.glob("*.jsonl")):
+        part = path.stem.partition("-")[0]
+        yield from ({**row, "part": part} for row in frozen_rows.read(dataset.path, path.stem))
+
+
 def _answer(text: str) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": text}]
 
@@ -137,5 +148,7 @@ _FORMATS: dict[str, dict[str, Callable[[Dataset], Iterator[Row]]]] = {
     },
     "sft": {"jsonl": _own_examples, "trl-prompt-completion": _trl_prompt_completion},
     "prompts": {"jsonl": _own_prompts, "trl-prompt-only": _trl_prompt_only},
+    "labelled": {"jsonl": _own_labelled},
+    "corpus": {"jsonl": _own_corpus},
 }
 FORMATS = sorted({name for formats in _FORMATS.values() for name in formats})

@@ -27,6 +27,11 @@ MAKES = {
     "sft": ("Examples", "Demonstrations and the best-rated answers, for supervised finetuning."),
     "prompts": ("Prompts", "Prompts alone: to sample answers from a model, or for PPO."),
 }
+# What is not frozen from feedback, but made by a run or uploaded.
+OTHERS = {
+    "corpus": ("Raw texts", "Documents, some of them held out, for pretraining and for domains."),
+    "labelled": ("Labelled texts", "Texts with labels or answers, for classifiers and instructions."),
+}
 FILES = ("comparisons", "ratings", "examples", "prompts")
 
 
@@ -175,7 +180,8 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "project": found.project,
         "section": "data",
         "dataset": found,
-        "kind": MAKES[found.kind],
+        "kind": (MAKES | OTHERS)[found.kind],
+        "labels": _labels(found),
         "votes": [(kind, votes.TITLES[kind], sum(n.values())) for kind, n in statuses.items() if n],
         "changed": _changed(statuses),
         "left_out": _left_out(found.counts),
@@ -218,6 +224,11 @@ def _changed(statuses: dict[str, dict[str, int]]) -> int:
     return sum(n for rows in statuses.values() for status, n in rows.items() if status != Status.COUNTED)
 
 
+def _labels(found: Dataset) -> list[tuple[str, int]]:
+    labels = found.counts.get("labels")
+    return list(labels.items()) if isinstance(labels, dict) else []
+
+
 def _samples(found: Dataset, n: int = 5) -> dict[str, Any]:
     """The first rows, with their texts."""
     first = {
@@ -228,4 +239,12 @@ def _samples(found: Dataset, n: int = 5) -> dict[str, Any]:
     texts = {row["id"]: row for row in frozen_rows.read(found.path, "completions") if row["id"] in wanted}
     pairs = [(row, texts[row["completion_a"]], texts[row["completion_b"]]) for row in first["comparisons"]]
     rated = [(row, texts[row["completion"]]) for row in first["ratings"]]
-    return {"pairs": pairs, "rated": rated, "examples": first["examples"], "asked": first["prompts"]}
+    return {"pairs": pairs, "rated": rated, "examples": first["examples"], "asked": first["prompts"]} | _texts(found, n)
+
+
+def _texts(found: Dataset, n: int) -> dict[str, Any]:
+    """The first rows of what bears no feedback: labelled rows as (field, value), documents by their beginning."""
+    labelled = [row for row, _ in zip(frozen_rows.read(found.path, "rows"), range(n), strict=False)]
+    documents = next((p for p in sorted(found.path.glob("*.jsonl")) if found.kind == Dataset.Kind.CORPUS), None)
+    texts = zip(frozen_rows.read(found.path, documents.stem), range(n), strict=False) if documents else ()
+    return {"labelled": [list(row.items()) for row in labelled], "documents": [row for row, _ in texts]}

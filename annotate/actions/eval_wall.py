@@ -1,0 +1,37 @@
+"""What must not train: rows that ask what ranks models asks, or whose prompt falls on the eval side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotate import sides
+from annotate.models import Project, Prompt, Side
+
+FALLS = "whose prompt falls on the eval side"
+ASKS = "that hold a prompt of the eval side"
+
+
+class EvalPrompts:
+    """The texts of a project's eval prompts, read when the first row asks."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._texts: set[str] | None = None
+
+    def keeps_out(self, row: dict[str, Any]) -> str:
+        """Why a row must not train, to follow its count: "3 whose prompt …"; empty when it may."""
+        if "prompt" in row:
+            if sides.side_of(row["prompt"], self.project.eval_percent) == sides.EVAL:
+                return FALLS
+            asked = [turn["content"] for turn in row["prompt"] if turn["role"] == "user"]
+            return ASKS if any(sides.normalise(text) in self.texts for text in asked) else ""
+        asked = [value for value in row.values() if isinstance(value, str)]
+        return ASKS if any(sides.normalise(text) in self.texts for text in asked) else ""
+
+    @property
+    def texts(self) -> set[str]:
+        if self._texts is None:
+            prompts = Prompt.objects.filter(project=self.project, side=Side.EVAL)
+            turns = (m["content"] for p in prompts.iterator() for m in p.messages if m["role"] == "user")
+            self._texts = {sides.normalise(text) for text in turns}
+        return self._texts

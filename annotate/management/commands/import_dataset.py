@@ -1,0 +1,121 @@
+"""Freeze a file's rows, or those of a dataset on the Hugging Face hub, into a dataset of a project.
+
+    manage.py import_dataset reviews.csv --project films --kind labelled --task sentiment
+    manage.py import_dataset alpaca.json --project everyday --kind sft
+    manage.py import_dataset hub:glue/sst2 --project films --kind labelled --limit 5000
+
+What is known of a hub name (`annotate/hub_tasks.py`) fills in task, columns and labels. A hub is read as a stream: no
+more than `--limit` rows are fetched.
+"""
+
+from __future__ import annotations
+
+import getpass
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from annotate.actions.uploads import KINDS, Uploaded, freeze_rows, upload
+from annotate.errors import Refused
+from annotate.hub_tasks import HubTask, hub_task
+from annotate.models import Project, User
+from annotate.named_values import named_values
+from annotate.row_files import FORMATS, FileRow
+from annotate.tasks import TASKS
+
+HUB = "hub:"
+
+
+class Command(BaseCommand):
+    help = "Freeze the rows of a file, or of a dataset on a hub, into a dataset."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("source", help="a file, or hub:<name> such as hub:glue/sst2")
+        parser.add_argument("--project", required=True, help="the project's slug")
+        parser.add_argument("--kind", required=True, choices=KINDS)
+        parser.add_argument("--name", default="", help="default: the file's or the hub's name")
+        parser.add_argument("--task", default="", choices=["", *TASKS], help="labelled: default what the columns fit")
+        parser.add_argument("--format", default="auto", choices=FORMATS)
+        parser.add_argument("--columns", default="", help="text=sentence,label=class")
+        parser.add_argument("--labels", default="", help="0=negative,1=positive")
+        parser.add_argument("--skip-bad", action="store_true", help="leave out lines that cannot be used")
+        parser.add_argument("--split", default="train", help="of a hub's dataset (default: train)")
+        parser.add_argument("--limit", type=int, default=10_000, help="rows taken from a hub (default: 10000)")
+        parser.add_argument("--by", default="", help="username of a researcher (default: the first superuser)")
+
+    def handle(self, *, source: str, project: str, by: str, columns: str, labels: str, **options: Any) -> None:
+        try:
+            fields = {
+                "project": _project(project),
+                "by": _person(by),
+                "columns": named_values(columns, "columns"),
+                "labels": named_values(labels, "labels"),
+                **{name: options[name] for name in ("kind", "task", "skip_bad")},
+            }
+            if source.startswith(HUB):
+                done = _from_hub(source.removeprefix(HUB), options, fields)
+            else:
+                done = _from_file(Path(source), options, fields)
+        except Refused as refused:
+            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
+        self._tell(done)
+
+    def _tell(self, done: Uploaded) -> None:
+        assert done.dataset is not None
+        stands = "" if done.is_new else " stood already"
+        self.stdout.write(f"{done.dataset.name}{stands}: {done.rows:,} rows, hash {done.dataset.content_hash[:12]}")
+        for reason, n in done.left_out.items():
+            self.stdout.write(f"left out: {n:,} {reason}")
+        for bad in done.bad:
+            self.stdout.write(f"line {bad.line} {bad.reason}")
+
+
+def _from_file(path: Path, options: dict[str, Any], fields: dict[str, Any]) -> Uploaded:
+    if not path.is_file():
+        raise CommandError(f"There is no file {path}.")
+    with path.open("rb") as file:
+        name = options["name"] or path.name
+        return upload(name=name, file=file, file_name=path.name, format=options["format"], **fields)
+
+
+def _from_hub(source: str, options: dict[str, Any], fields: dict[str, Any]) -> Uploaded:
+    known = hub_task(source)
+    if fields["kind"] == "labelled":
+        fields["task"] = fields["task"] or known.task
+        fields["columns"] = fields["columns"] or dict(known.columns)
+        fields["labels"] = fields["labels"] or dict(known.labels)
+    rows = _hub_rows(known, options["split"], options["limit"])
+    return freeze_rows(name=options["name"] or source, rows=rows, origin=f"{HUB}{source} {options['split']}", **fields)
+
+
+def _hub_rows(known: HubTask, split: str, limit: int) -> Iterator[FileRow]:
+    import datasets  # in a process of its own, which may take seconds to read it
+
+    try:
+        stream = datasets.load_dataset(known.path, known.config or None, split=split, streaming=True)
+        for number, row in enumerate(stream.take(limit), start=1):
+            yield FileRow(number, known.flattened(dict(row)))
+    except Exception as error:  # a hub raises what it likes: no network, no such name, a gated repository
+        raise CommandError(
+            f"{known.path} cannot be read from the hub: {error}\n"
+            "Check its name and the network (HF_HUB_OFFLINE must not be set), or download it and give the file."
+        ) from error
+
+
+def _project(slug: str) -> Project:
+    found = Project.objects.filter(slug=slug).first()
+    if found is None:
+        raise CommandError(f"There is no project {slug!r}.")
+    return found
+
+
+def _person(username: str) -> User:
+    people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
+    found = people.order_by("id").first()
+    if found is None:
+        who = f"no person {username!r}" if username else f"no superuser, {getpass.getuser()}"
+        raise CommandError(f"There is {who}: name a researcher of the project with --by.")
+    return found
