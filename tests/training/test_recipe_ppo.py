@@ -22,7 +22,7 @@ PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {word}"}]} f
 CONFIG = {
     "reward_function": "tests.training.test_recipe_ppo.share_of_vowels", "steps": 3, "batch_size": 4,
     "max_new_tokens": 10, "calibration_episodes": 8, "learning_rate": 1e-3, "sample_prompts": 2, "samples_every": 2,
-    "stop_kl": 0.0, "min_distinct_ratio": 0.0,
+    "stop_kl": 0.0, "min_distinct_ratio": 0.0, "at_bound": "finish",
 }  # fmt: skip
 
 

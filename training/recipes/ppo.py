@@ -8,14 +8,17 @@ that language models need (Ziegler 2019, 1909.08593; Huang 2024, "The N+ impleme
     2. score      reference logprobs, hidden states, scores; old logprobs and values
     3. reward     score on the last token, minus kl_coef * KL on every token; advantages by GAE
     4. update     epochs x minibatches of the clipped losses
-    5. guard      out of bounds (KL, length, sameness): end, and keep the last policy that was within
+    5. guard      out of bounds (KL, length, sameness): pause for a person, or end with the last policy within
+    6. review     now and then a few answers go to people; where they and the reward model part ways it pauses too
 
 Every random draw comes from a seed made of the run's seed and the step, so that a run killed at any moment and resumed
-ends with the same weights. Left out: several GPUs, tools in the loop, and PTX on other text than the parent's own.
+ends with the same weights; one that paused and went on with a wider bound ends with those of a run that had it from the
+start. Left out: several GPUs, tools in the loop.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import time
 from typing import Any
@@ -23,10 +26,20 @@ from typing import Any
 import torch
 
 from training.configs import PPOConfig
-from training.recipes import loading
+from training.recipes import loading, ppo_drift
+from training.recipes import ppo_pauses as pauses
+from training.recipes import ppo_ptx as ptx
+from training.recipes import ppo_review as review
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.ppo_rollouts import PPO, Episodes
-from training.recipes.ppo_state import Calibration, State, calibrate, load_checkpoint, save_checkpoint
+from training.recipes.ppo_state import (
+    Calibration,
+    State,
+    calibrate,
+    follow_amendments,
+    load_checkpoint,
+    save_checkpoint,
+)
 from training.recipes.ppo_update import Measured, optimiser_for, update
 from training.rl import advantages as adv
 from training.rl import guards
@@ -35,18 +48,29 @@ from training.run_directory import RunDirectory, RunSpec
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
-    config: PPOConfig = config_of(spec)
+    config = amended(config_of(spec), run.amendments())
     run.progress("loading the models", 0, config.steps)
     ppo = PPO(run, spec, config)
+    mixture = ptx.mixture(ppo)
     optimiser = optimiser_for(ppo)
     state = load_checkpoint(ppo, optimiser) or calibrate(ppo, optimiser)
-    stopped = None
+    held_out = ptx.held_out_batches(ppo, mixture, state.own)
+    if ending := follow_amendments(ppo, optimiser, state):
+        finish(ppo, state, _ended_by_hand(ending), ending["message"])
+        return
+    stopped, drift = None, None
     for step in range(state.step, config.steps + 1):
         run.progress("training", step, config.steps)
+        if pause := review.must_pause(ppo, step, run.amendments()):
+            pause_run(ppo, optimiser, state, pause)
+            return
         ppo.seconds = {}
         started = time.perf_counter()
         episodes = ppo.collect(ppo.prompt_order(step), ppo.seeds("rollout", step, count=config.batch_size))
         measured = measure(ppo, state, episodes)
+        shows = step % config.samples_every == 0 or step == config.steps
+        if held_out and shows:
+            measured.figures["ptx_held_out_loss"] = ptx.held_out_loss(ppo, held_out)
         drift = guards.drift(measured.behaviour, state.calibration.parent, _bounds(config))
         if drift.used > 1 and step > 0:  # at step 0 it is the parent itself, and a small batch of its answers varies
             stopped = {"code": drift.code, "step": step}
@@ -54,18 +78,40 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             state.keep(ppo, step, measured.figures)
         updated = {}
         if stopped is None and step < config.steps:
+            review.ask(ppo, state.answers, step)
             with ppo.stage("updates"):
-                updated = update(ppo, optimiser, state, episodes, measured, step)
+                updated = update(ppo, optimiser, state, episodes, measured, step, mixture)
         _log(ppo, step, measured.figures | updated | {"drift": drift.used}, started)
-        if stopped is None and (step % config.samples_every == 0 or step == config.steps):
+        if shows if stopped is None else config.at_bound == "pause":
             show_samples(ppo, state.calibration, step)
+        if stopped is not None and config.at_bound == "pause":
+            pause_run(ppo, optimiser, state, pauses.at_bound(config, state, drift, step))
+            return
         if stopped is not None or step == config.steps:
             break
         state.controller.update(measured.figures["kl"], config.batch_size)
         state.step = step + 1
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             save_checkpoint(ppo, optimiser, state)
-    finish(ppo, state, stopped, drift)
+    finish(ppo, state, stopped, drift.message if drift else "")
+
+
+def amended(config: PPOConfig, amendments: list[dict[str, Any]]) -> PPOConfig:
+    """The config with what people changed when the run had paused, first to last."""
+    for amendment in amendments:
+        config = dataclasses.replace(config, **amendment["changes"])
+    return config
+
+
+def pause_run(ppo: PPO, optimiser: torch.optim.Optimizer, state: State, pause: dict[str, Any]) -> None:
+    """A checkpoint at the beginning of this very step, and why: the next attempt goes on from both."""
+    state.step = pause["step"]
+    save_checkpoint(ppo, optimiser, state)
+    ppo.run.pause(pause)
+
+
+def _ended_by_hand(amendment: dict[str, Any]) -> dict[str, Any]:
+    return {"code": amendment["code"], "step": amendment["step"]}
 
 
 @torch.no_grad()
@@ -97,6 +143,7 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         "length_mean": behaviour.length,
         "distinct": behaviour.distinct,
         "distinct_2": behaviour.distinct_2,
+        **ppo_drift.figures(ppo.scorer, state.spread, episodes.inputs, episodes.scores),
     }
     return Measured(scores, logprobs, kl, values, behaviour, figures)
 
@@ -140,12 +187,12 @@ _SCALES = {
 }
 
 
-def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, drift: guards.Drift) -> None:
+def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> None:
     """Save the last policy that was within bounds, and say how the run ended."""
     if stopped is not None:
         state.restore_kept(ppo)
         stopped["message"] = (
-            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {drift.message}. The model is that "
+            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {why.rstrip('.')}. The model is that "
             f"of step {state.kept_step}, the last within bounds."
         )
         if state.kept_step == 0:
@@ -158,6 +205,7 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, drift: guards
         {
             "stopped": stopped,
             "step": state.kept_step,
+            "amendments": ppo.run.amendments(),
             "parent": state.calibration.figures(),
             "final": state.kept_figures,
             "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "

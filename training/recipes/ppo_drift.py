@@ -1,15 +1,14 @@
 """Does the reward model still judge what it knows? How far the policy's answers have moved in what the model reads.
 
 A reward model is right about answers like those it learnt from. A policy that is optimised against it leaves them, and
-the score goes on rising while it means less and less. So at each step the features that the model pools are compared with
-those of the parent's own answers, each in its own standard deviation, and the scores with those of the model's training.
+the score goes on rising while it means less and less. So at each step the features that the model pools are compared
+with those of the parent's own answers, each in its own standard deviation, and the scores with those of its training.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from training.recipes import features as seen

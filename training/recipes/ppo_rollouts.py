@@ -49,7 +49,9 @@ class PPO:
         model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
         self.device = next(model.parameters()).device
         self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
-        self.messages = [row["messages"] for row in run.rows("prompts")]
+        rows = run.rows("prompts")
+        self.messages = [row["messages"] for row in rows]
+        self.prompt_ids = [row.get("id") for row in rows]
         if not self.messages:
             raise RecipeFailure(
                 "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train side first."

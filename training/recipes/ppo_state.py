@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from training.configs import PPOConfig
+from training.recipes.ppo_drift import Spread
+from training.recipes.ppo_ptx import has_other_text
+from training.recipes.ppo_review import answers_of
 from training.recipes.ppo_rollouts import PPO, Episodes
 from training.rl import guards
+from training.rl.advantages import explained_variance
 from training.rl.kl import KLController
 from training.rl.rollout import Rollout
-from training.run_directory import RecipeFailure
+from training.run_directory import RecipeFailure, Row
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,16 @@ class Calibration:
 @dataclass
 class State:
     """`kept` are the trained weights that sampled the last rollout within bounds; `own` the parent's completions, by
-    batch, where PTX asks for them.
+    batch, where PTX asks for them; `answers` some of them as text, for reviews; `amended` how many of the run's
+    amendments have been followed.
     """
 
     step: int
     controller: KLController
     calibration: Calibration
+    spread: Spread
+    answers: list[Row] = field(default_factory=list)
+    amended: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict)
     kept_step: int = 0
     kept_figures: dict[str, float] = field(default_factory=dict)
@@ -82,9 +90,14 @@ def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
         part = slice(start, start + config.batch_size)
         batches.append(ppo.collect(order[part], seeds[part]))
     state = State(
-        0, KLController(config.kl_coef, config.kl_target or None, config.kl_horizon), _calibration(ppo, batches)
+        0,
+        KLController(config.kl_coef, config.kl_target or None, config.kl_horizon),
+        _calibration(ppo, batches),
+        Spread.of(torch.cat([b.inputs for b in batches])),
+        answers_of(batches) if config.brake_every else [],
+        len(ppo.run.amendments()),
     )
-    if config.ptx_coef:
+    if config.ptx_coef and not has_other_text(ppo.run):
         state.own = [batch.rollout for batch in batches]
     save_checkpoint(ppo, optimiser, state)
     return state
@@ -116,8 +129,26 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
             distinct_2=sum(guards.distinct_pairs(b.texts) for b in batches) / len(batches),
         ),
     )
-    explained = _warm_up(ppo, batches, found) if ppo.config.value_warm_up else 0.0
+    explained = _begin_value(ppo, batches, found)
     return Calibration(**{**found.__dict__, "value_explained": explained})
+
+
+def _begin_value(ppo: PPO, batches: list[Episodes], calibration: Calibration) -> float:
+    """The value head as the reward model's, or fitted on the parent's episodes: the variance that it explains there."""
+    config, reward = ppo.config, ppo.scorer.model
+    if config.value_init == "new":
+        return _warm_up(ppo, batches, calibration) if config.value_warm_up else 0.0
+    assert reward is not None
+    ppo.value.begin_from(
+        reward.weight, reward.bias, reward.feature_mean, reward.feature_std,
+        shift=0.0 if config.score_scaling == "none" else calibration.score_mean,
+        scale=calibration.score_std if config.score_scaling == "standardise" else 1.0,
+    )  # fmt: skip
+    scores = [calibration.scaled(b.scores, b.rollout, config)[:, None] * b.rollout.mask for b in batches]
+    with torch.no_grad():
+        values = [ppo.value(b.features) for b in batches]
+    flat = [torch.cat([t[b.rollout.mask] for t, b in zip(ts, batches, strict=True)]) for ts in (values, scores)]
+    return explained_variance(flat[0], flat[1], torch.ones_like(flat[0], dtype=torch.bool))
 
 
 def _warm_up(ppo: PPO, batches: list[Episodes], calibration: Calibration) -> float:
@@ -139,6 +170,9 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
             "optimiser": optimiser.state_dict(),
             "kl_coef": state.controller.coefficient,
             "calibration": asdict(state.calibration),
+            "spread": {"mean": state.spread.mean, "std": state.spread.std},
+            "answers": state.answers,
+            "amended": state.amended,
             "kept": state.kept,
             "kept_step": state.kept_step,
             "kept_figures": state.kept_figures,
@@ -161,10 +195,39 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
         parameter.copy_(saved["trained"][name])
     ppo.value.load_state_dict(saved["value"])
     optimiser.load_state_dict(saved["optimiser"])
+    set_base_rates(ppo, optimiser)
     torch.set_rng_state(saved["rng"].cpu())
     ppo.run.truncate_logs(saved["step"] - 1)
     figures = saved["calibration"]
     calibration = Calibration(**{**figures, "parent": guards.Behaviour(**figures["parent"])})
     controller = KLController(saved["kl_coef"], ppo.config.kl_target or None, ppo.config.kl_horizon)
     own = [Rollout(**rollout) for rollout in saved["own"]]
-    return State(saved["step"], controller, calibration, saved["kept"], saved["kept_step"], saved["kept_figures"], own)
+    return State(
+        saved["step"], controller, calibration, Spread(**saved["spread"]), saved["answers"], saved["amended"],
+        saved["kept"], saved["kept_step"], saved["kept_figures"], own,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) -> Row | None:
+    """What people chose at the last pauses, each followed once. Returns the one that says to finish.
+
+    To go back is to take the last weights that were within bounds, with a fresh optimiser: its moments point to where
+    the policy ran. The value head stays: what it reads never moves.
+    """
+    chosen = ppo.run.amendments()
+    for amendment in chosen[state.amended :]:
+        if amendment["action"] == "back":
+            state.restore_kept(ppo)
+            optimiser.state.clear()
+        if "kl_coef" in amendment["changes"]:
+            state.controller.coefficient = amendment["changes"]["kl_coef"]
+    news, state.amended = chosen[state.amended :], len(chosen)
+    return next((a for a in news if a["action"] == "finish"), None)
+
+
+def set_base_rates(ppo: PPO, optimiser: torch.optim.Optimizer) -> None:
+    """The peak rates, from the config as it is by now: a schedule goes down from them."""
+    rates = (ppo.config.learning_rate, ppo.config.value_learning_rate)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["base_lr"] = rate

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from training.recipes.ppo_ptx import Mixture, ptx_loss
 from training.recipes.ppo_rollouts import PPO, Episodes, shuffled
-from training.recipes.ppo_state import State
+from training.recipes.ppo_state import State, set_base_rates
 from training.rl import advantages as adv
 from training.rl import guards
 from training.rl.kl import kl_per_token
@@ -32,26 +33,32 @@ class Measured:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the minibatches are cut from. advantages, returns (B, N); `own`: completions of the parent, for PTX."""
+    """What the minibatches are cut from. advantages, returns (B, N); `own`: completions of the parent, for PTX;
+    `tokens`: valid ones in a minibatch of mean size, which a loss over the whole batch is divided by.
+    """
 
     episodes: Episodes
     measured: Measured
     advantages: Tensor
     returns: Tensor
     own: Rollout | None
+    mixture: Mixture | None
+    step: int
+    tokens: float
 
 
 def update(
-    ppo: PPO, optimiser: torch.optim.Optimizer, state: State, episodes: Episodes, measured: Measured, step: int
-) -> dict[str, float]:
+    ppo: PPO, optimiser: torch.optim.Optimizer, state: State, episodes: Episodes, measured: Measured, step: int,
+    mixture: Mixture | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Train on one rollout batch. Returns the figures of the update."""
-    batch = _batch(ppo, state, episodes, measured, step)
+    batch = _batch(ppo, state, episodes, measured, step, mixture)
     rate = 1.0 if ppo.config.learning_rate_schedule == "constant" else 1 - step / ppo.config.steps
     for group in optimiser.param_groups:
         group["lr"] = group["base_lr"] * rate
     taken: list[dict[str, float]] = []
-    for rows in _minibatches(ppo, step):
-        taken.append(_minibatch(ppo, optimiser, batch, rows))
+    for number, rows in enumerate(_minibatches(ppo, step)):
+        taken.append(_minibatch(ppo, optimiser, batch, rows, number))
         if not taken[-1]["moved"]:
             break
     first = taken[0]
@@ -68,12 +75,13 @@ def update(
         "ratio_first_max": first["ratio_max"],
         "approx_kl": taken[-1]["approx_kl"],
         **{name: mean[name] for name in ("clip_frac", "policy_loss", "value_loss", "grad_norm")},
+        **({"ptx_loss": mean["ptx_loss"]} if ppo.config.ptx_coef else {}),
         "updates": float(sum(t["moved"] for t in taken)),
         "lr": ppo.config.learning_rate * rate,
     }
 
 
-def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step: int) -> Batch:
+def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step: int, mixture: Mixture | None) -> Batch:
     config, mask = ppo.config, episodes.rollout.mask
     rewards = adv.token_rewards(measured.scores, measured.kl, mask, state.controller.coefficient)
     if config.reward_whitening:
@@ -81,8 +89,10 @@ def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step:
     advantages, returns = adv.gae(rewards, measured.values, mask, config.gamma, config.gae_lambda)
     if config.advantage_whitening:
         advantages = adv.whiten(advantages, mask)
-    own = state.own[step % len(state.own)] if config.ptx_coef else None
-    return Batch(episodes, measured, advantages, returns, own)
+    mixed = state.own[: max(1, len(state.own) - 1)]  # the last batch is held back, where there are several
+    own = mixed[step % len(mixed)] if config.ptx_coef and mixed else None
+    tokens = float(mask.sum()) / config.minibatches
+    return Batch(episodes, measured, advantages, returns, own, mixture if config.ptx_coef else None, step, tokens)
 
 
 def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
@@ -91,9 +101,9 @@ def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
         yield from order.to(ppo.device).tensor_split(ppo.config.minibatches)
 
 
-def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: Tensor) -> dict[str, float]:
+def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: Tensor, number: int) -> dict[str, float]:
     """One optimiser step, or none (`moved` is 0) when the policy has already moved far enough on this batch."""
-    policy, value, loss = _losses(ppo, batch, rows)
+    policy, value, ptx, loss = _losses(ppo, batch, rows, number)
     if not torch.isfinite(loss):
         raise RecipeFailure(
             "not_finite", "The loss is not a number: training diverged.", "Start again with a lower learning_rate."
@@ -114,13 +124,14 @@ def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: T
         "clip_frac": policy.clip_frac,
         "policy_loss": float(policy.loss.detach()),
         "value_loss": float(value.detach()),
+        "ptx_loss": ptx,
         "grad_norm": norm,
         "moved": float(moved),
     }
 
 
-def _losses(ppo: PPO, batch: Batch, rows: Tensor) -> tuple[PolicyLoss, Tensor, Tensor]:
-    """The policy's loss, the value's, and their sum with what else is asked for."""
+def _losses(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> tuple[PolicyLoss, Tensor, float, Tensor]:
+    """The policy's loss, the value's, PTX's, and their sum with what else is asked for."""
     config, measured = ppo.config, batch.measured
     part = batch.episodes.rollout[rows]
     width, N = part.ids.shape[1], part.mask.shape[1]
@@ -131,13 +142,25 @@ def _losses(ppo: PPO, batch: Batch, rows: Tensor) -> tuple[PolicyLoss, Tensor, T
     value = value_loss(values, measured.values[rows, :N], batch.returns[rows, :N], part.mask, clip)
     loss = policy.loss + config.value_coef * value
     if config.kl_loss_coef:
-        k2 = kl_per_token(logprobs, batch.episodes.ref_logprobs[rows, :N], "k2")
-        loss = loss + config.kl_loss_coef * adv.masked_mean(k2, part.mask)
-    if batch.own is not None:
-        own = batch.own[rows[rows < len(batch.own)]] if bool((rows < len(batch.own)).any()) else batch.own
-        likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(own)[0], own)
-        loss = loss - config.ptx_coef * adv.masked_mean(likelihood, own.mask)
-    return policy, value, loss
+        kl = kl_per_token(logprobs, batch.episodes.ref_logprobs[rows, :N], config.kl_loss_estimator)
+        loss = loss + config.kl_loss_coef * adv.masked_mean(kl, part.mask)
+    if config.loss_mean == "batch":  # each is a mean over this minibatch's tokens, of which there may be more or fewer
+        loss = loss * (float(part.mask.sum()) / batch.tokens)
+    other = _other_text(ppo, batch, rows, number)
+    if other is None:
+        return policy, value, 0.0, loss
+    ptx = ptx_loss(ppo, other)
+    return policy, value, float(ptx.detach()), loss + config.ptx_coef * ptx
+
+
+def _other_text(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> Rollout | None:
+    """What PTX mixes into this minibatch: of the second dataset, else of the parent's own completions."""
+    if batch.mixture is not None:
+        return batch.mixture.batch(ppo, batch.step, number)
+    if batch.own is None:
+        return None
+    among = rows[rows < len(batch.own)]
+    return batch.own[among] if len(among) else batch.own
 
 
 def optimiser_for(ppo: PPO) -> torch.optim.Adam:
@@ -145,6 +168,6 @@ def optimiser_for(ppo: PPO) -> torch.optim.Adam:
         {"params": list(ppo.policy.parameters().values()), "lr": ppo.config.learning_rate},
         {"params": list(ppo.value.parameters()), "lr": ppo.config.value_learning_rate},
     ]
-    for group in groups:
-        group["base_lr"] = group["lr"]
-    return torch.optim.Adam(groups, eps=ppo.config.adam_eps)
+    optimiser = torch.optim.Adam(groups, eps=ppo.config.adam_eps)
+    set_base_rates(ppo, optimiser)
+    return optimiser

@@ -1,0 +1,75 @@
+"""What a person may choose when PPO has run into a bound: go on with a wider one, go back, or finish.
+
+A choice is a name, a label, what to do (`resume`, `back`, `finish`), and options to change; whoever supervises the run
+shows them, and writes the one that was taken into amendments.json.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.configs import PPOConfig
+from training.recipes.ppo_state import State
+from training.rl.guards import Drift
+
+_WIDER = 1.5
+_BOUNDS = {
+    "kl_limit": "stop_kl",
+    "length_collapse": "min_length_ratio",
+    "length_runaway": "max_length_ratio",
+    "answers_alike": "min_distinct_ratio",
+}
+
+
+def at_bound(config: PPOConfig, state: State, drift: Drift, step: int) -> dict[str, Any]:
+    """Why the run waits, and what can be done. Nothing is lost: the checkpoint is of the beginning of this step."""
+    kept = state.kept_step
+    what = "the parent itself" if kept == 0 else f"that of step {kept}"
+    return {
+        "code": drift.code,
+        "step": step,
+        "kept_step": kept,
+        "message": f"At step {step} {drift.message}: it ran past its bound. The last model within bounds is {what}.",
+        "remedy": "Read the answers below. If they are still good, go on with a wider bound; if they have begun to "
+        "fray, go back and make leaving the parent dearer; or finish with what was good.",
+        "choices": [*_back(config, state, kept), _further(config, drift), _finish(kept)],
+    }
+
+
+def _back(config: PPOConfig, state: State, kept: int) -> list[dict[str, Any]]:
+    price = _rounded(max(2 * state.controller.coefficient, 0.02))
+    rate = _rounded(config.learning_rate / 2)
+    changes = {"kl_coef": price, "learning_rate": rate}
+    where = "the parent" if kept == 0 else f"step {kept}"
+    label = f"Back to {where}: the price of KL doubled to {price:g}, the rate halved to {rate:g}"
+    return [{"name": "back", "label": label, "action": "back", "changes": changes}]
+
+
+def _further(config: PPOConfig, drift: Drift) -> dict[str, Any]:
+    option = _BOUNDS[drift.code]
+    wider = _wider(option, float(getattr(config, option)), drift.used)
+    return {
+        "name": "on",
+        "label": f"Go on with {option} {wider:g}",
+        "action": "resume",
+        "changes": {option: wider},
+    }
+
+
+def _finish(kept: int) -> dict[str, Any]:
+    what = "there is only the parent to keep" if kept == 0 else f"keep the model of step {kept}"
+    return {"name": "finish", "label": f"Finish here: {what}", "action": "finish", "changes": {}}
+
+
+def _wider(option: str, bound: float, used: float) -> float:
+    """Half as wide again as what was used, so that the run does not stop at the very next step."""
+    room = _WIDER * used
+    if option == "stop_kl":
+        return _rounded(bound * room)
+    if option == "max_length_ratio":
+        return _rounded(1 + (bound - 1) * room)
+    return _rounded(max(0.0, 1 - (1 - bound) * room))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")

@@ -1,0 +1,139 @@
+"""PTX: other text whose likelihood is kept up while the policy follows the reward (Ouyang 2022, 2203.02155).
+
+The text is the run's second dataset: documents of a corpus, cut into pieces, or instruction examples, whose completions
+alone count. Without one it is the parent's own completions, as a guard against forgetting how the parent wrote. Some of
+it is held back, and its loss tells how the older skill fares, whether or not anything is mixed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.configs import PPOConfig
+from training.recipes import loading
+from training.recipes.ppo_rollouts import PPO, shuffled
+from training.rl import advantages as adv
+from training.rl.rollout import Rollout, rollout_of
+from training.rl.sampler import Completions
+from training.run_directory import RecipeFailure, Row, RunDirectory, read_lines
+
+HELD_OUT = 32  # sequences, at most
+MOST = 20_000  # sequences kept in memory
+Sequences = list[tuple[list[int], list[int]]]  # what is given, what is to be likely
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Token ids of what is mixed in and of what is held back."""
+
+    train: Sequences
+    held: Sequences
+
+    def batch(self, ppo: PPO, *name: int | str) -> Rollout:
+        """The sequences of one optimiser step, drawn by its name."""
+        count = min(ppo.config.ptx_batch_size, len(self.train))
+        chosen = shuffled(len(self.train), ppo.spec.seed, "ptx", *name)[:count]
+        return as_rollout([self.train[i] for i in chosen], ppo)
+
+
+def has_other_text(run: RunDirectory) -> bool:
+    return any((run.path / "data" / "other").glob("*.jsonl"))
+
+
+def mixture(ppo: PPO) -> Mixture | None:
+    """The run's second dataset; None when it has none. Raises RecipeFailure when it holds nothing to learn from."""
+    if not has_other_text(ppo.run):
+        return None
+    folder = ppo.run.path / "data" / "other"
+    held = list(_some(_pieces(ppo, _rows(folder, held=True)), HELD_OUT))
+    wanted = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
+    train = list(_some(_pieces(ppo, _rows(folder, held=False)), min(MOST, wanted + HELD_OUT)))
+    if not held:
+        count = min(HELD_OUT, max(1, len(train) // 10))
+        held, train = train[:count], train[count:]
+    if not train:
+        raise RecipeFailure(
+            "nothing_to_mix_in",
+            f"The second dataset holds {len(held)} usable texts, too few to train on and to hold any back.",
+            "Give it more texts, or leave it out: the parent's own completions are mixed in then.",
+        )
+    return Mixture(train, held)
+
+
+def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:
+    """Mean negative log likelihood of the batch's tokens under the policy, in nats, at temperature 1."""
+    temperature, ppo.policy.temperature = ppo.policy.temperature, 1.0
+    try:
+        likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(batch)[0], batch)
+    finally:
+        ppo.policy.temperature = temperature
+    return -adv.masked_mean(likelihood, batch.mask)
+
+
+@torch.no_grad()
+def held_out_loss(ppo: PPO, held: Sequence[Rollout]) -> float:
+    """Of the policy as it is, over all held-out tokens."""
+    tokens = [int(batch.mask.sum()) for batch in held]
+    return sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held, tokens, strict=True)) / max(1, sum(tokens))
+
+
+def held_out_batches(ppo: PPO, found: Mixture | None, own: list[Rollout]) -> list[Rollout]:
+    """What `held_out_loss` is taken over: of the second dataset, else the last batch of the parent's own answers."""
+    if found is None:
+        return own[-1:] if len(own) > 1 else []
+    size = ppo.config.ptx_batch_size
+    return [as_rollout(found.held[i : i + size], ppo) for i in range(0, len(found.held), size)]
+
+
+def as_rollout(sequences: Sequences, ppo: PPO) -> Rollout:
+    """The sequences in the form of sampled ones, their second parts as what was drawn."""
+    lengths = torch.tensor([len(tail) for _, tail in sequences])
+    tokens = torch.full((len(sequences), int(lengths.max())), ppo.tokenizer.pad_token_id)
+    for row, (_, tail) in enumerate(sequences):
+        tokens[row, : len(tail)] = torch.tensor(tail)
+    drawn = Completions(tokens.to(ppo.device), lengths.to(ppo.device), torch.ones_like(lengths, dtype=torch.bool))
+    return rollout_of([head for head, _ in sequences], drawn, ppo.tokenizer.pad_token_id)
+
+
+def _rows(folder: Path, *, held: bool) -> Iterator[Row]:
+    """Held-out documents of a corpus lie in a file of their own; examples have none."""
+    names = {path.name for path in folder.glob("*.jsonl")}
+    own = {"validation.jsonl"} & names
+    for name in sorted(own if held else names - own):
+        yield from read_lines(folder / name)
+
+
+def _pieces(ppo: PPO, rows: Iterator[Row]) -> Iterator[tuple[list[int], list[int]]]:
+    """Token ids of at most `ptx_max_tokens` together, from a text or from a prompt with its completion."""
+    config: PPOConfig = ppo.config
+    for row in rows:
+        if "completion" in row:
+            head = loading.encode_prompt(ppo.tokenizer, _messages(row["prompt"]), config.ptx_max_tokens)
+            tail = loading.encode_completion(ppo.tokenizer, row["completion"], config.ptx_max_tokens)
+            if not row.get("is_cut"):
+                tail = [*tail, ppo.tokenizer.eos_token_id]
+            tail = tail[: config.ptx_max_tokens]
+            if tail:
+                yield head[-max(1, config.ptx_max_tokens - len(tail)) :], tail
+            continue
+        ids = loading.encode_completion(ppo.tokenizer, row["text"], MOST * config.ptx_max_tokens)
+        for start in range(0, len(ids), config.ptx_max_tokens):
+            piece = ids[start : start + config.ptx_max_tokens]
+            if len(piece) > 1:
+                yield piece[:1], piece[1:]
+
+
+def _messages(prompt: list[dict[str, str]] | str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def _some(pieces: Iterator[tuple[list[int], list[int]]], limit: int) -> Iterator[tuple[list[int], list[int]]]:
+    for number, piece in enumerate(pieces):
+        if number >= limit:
+            return
+        yield piece
