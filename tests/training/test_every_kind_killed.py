@@ -1,0 +1,109 @@
+"""Every kind of run, killed with signal 9 three times at random moments, ends with what it would have ended with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_model
+from tests.training import killing, preference_runs
+from training.run_directory import RunDirectory, RunSpec
+
+pytestmark = pytest.mark.slow
+
+Build = Callable[[Path, Path], RunDirectory]
+REWARD = "tests.training.test_every_kind_killed.vowels"
+
+
+def vowels(prompts, texts):
+    return [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in texts]
+
+
+def make(kind: str, files: dict[str, list[dict]], config: dict) -> Build:
+    def build(folder: Path, parent: Path) -> RunDirectory:
+        run = RunDirectory(folder)
+        spec = RunSpec(kind, config, seed=5, parent=str(parent))
+        run.create(spec, {name: iter(rows) for name, rows in files.items()})
+        return run
+
+    return build
+
+
+def judged(kind: str, **config) -> Build:
+    return lambda folder, parent: preference_runs.make(folder, kind, parent, prompts=48, **config)
+
+
+PROMPTS = [{"id": n, "messages": preference_runs.prompt(n)} for n in range(12)]
+EXAMPLES = [{"prompt": preference_runs.prompt(n), "completion": "abab" * (1 + n % 4)} for n in range(32)]
+TEXTS = [{"id": n, "text": "some words that are read " * (3 + n % 5)} for n in range(24)]
+SPARSE = {"sample_every": 1000, "checkpoint_every": 2}
+
+POLICY = {"reward_function": REWARD, "batch_size": 8, "max_new_tokens": 12}
+PPO = POLICY | {"steps": 5, "calibration_episodes": 8, "stop_kl": 0.0, "min_distinct_ratio": 0.0}
+
+KINDS: dict[str, tuple[str, Build]] = {
+    "sample": (
+        "training.recipes.sample",
+        make("sample", {"prompts": PROMPTS}, {"max_new_tokens": 64, "batch_size": 4, "completions_per_prompt": 8}),
+    ),
+    "sft": ("training.recipes.sft", make("sft", {"examples": EXAMPLES}, {"epochs": 3.0, "batch_size": 4, **SPARSE})),
+    "reward head": ("training.recipes.reward", judged("reward", method="head", batch_size=4)),
+    "reward finetune": (
+        "training.recipes.reward",
+        judged("reward", method="finetune", batch_size=8, checkpoint_every=2),
+    ),
+    "ppo": ("training.recipes.ppo", make("ppo", {"prompts": PROMPTS}, PPO)),
+    "dpo": ("training.recipes.dpo", judged("dpo", batch_size=4, **SPARSE)),
+    "kto": ("training.recipes.kto", judged("kto", batch_size=8, **SPARSE)),
+    "grpo": ("training.recipes.grpo", make("grpo", {"prompts": PROMPTS}, POLICY | {"steps": 8, **SPARSE})),
+    "rloo": ("training.recipes.rloo", make("rloo", {"prompts": PROMPTS}, POLICY | {"steps": 8, **SPARSE})),
+    "evaluate": ("evaluation.recipes.perplexity", make("evaluate", {"texts": TEXTS}, {"batch_size": 2})),
+}
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory) -> Path:
+    folder = tiny_model.make_elsewhere(tmp_path_factory.mktemp("models") / "tiny")
+    # Once for nothing, so that no measured start waits for the imports of the server that forks.
+    module, build = KINDS["evaluate"]
+    killing.undisturbed(module, build(tmp_path_factory.mktemp("runs") / "warm", folder))
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_kills_change_nothing(parent, tmp_path, kind):
+    module, build = KINDS[kind]
+    whole = killing.undisturbed(module, build(tmp_path / "whole", parent))
+    broken = killing.killed(module, build(tmp_path / "broken", parent), times=3, within=whole.seconds, seed=len(kind))
+    assert broken.kills > 0, "no signal met it at work: nothing was tried"
+    assert outcome(broken.run) == outcome(whole.run)
+
+
+def outcome(run: RunDirectory) -> dict[str, str]:
+    """Weights and rows by file, and the figures that were logged, but for what the clock says."""
+    found = {}
+    for folder in (run.model, run.dataset):
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".jsonl", ".bin")):
+            found[str(path.relative_to(run.path))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if (run.path / "completions.jsonl").exists():
+        found["completions"] = (run.path / "completions.jsonl").read_text()
+    found["metrics"] = json.dumps([_timeless(row) for row in run_metrics(run)])
+    assert found
+    return found
+
+
+def run_metrics(run: RunDirectory) -> list[dict]:
+    path = run.path / "metrics.jsonl"
+    return [json.loads(line) for line in path.open(encoding="utf-8")] if path.exists() else []
+
+
+def _timeless(row: dict) -> dict:
+    clock = ("seconds", "per_second", "memory")
+    return {
+        "step": row["step"],
+        **{name: value for name, value in row["values"].items() if not any(word in name for word in clock)},
+    }
