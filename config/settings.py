@@ -4,6 +4,7 @@ ASSAY_DATA        where models, runs and datasets lie (default: data/ beside man
 DATABASE_URL      postgres://… for many machines (default: SQLite in ASSAY_DATA)
 REDIS_URL         redis://… when there are several web processes (default: none)
 MODEL_SERVER_URL  an OpenAI-compatible server (default: the one that script/server starts)
+ASSAY_CORPUS_FOLDERS  more folders that corpora may be read from, written as in PATH (default: none)
 SECRET_KEY        required when DEBUG=0; otherwise made once and kept in ASSAY_DATA
 ALLOWED_HOSTS     comma-separated (default: this machine's own names)
 """
@@ -184,6 +185,7 @@ MAX_PROMPT_CHARACTERS = 20_000
 RUNS_DIR = DATA_DIR / "runs"
 MODELS_DIR = DATA_DIR / "models"
 DATASETS_DIR = DATA_DIR / "datasets"
+CORPUS_FOLDERS = [Path(part) for part in os.environ.get("ASSAY_CORPUS_FOLDERS", "").split(os.pathsep) if part]
 RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER", "training.launchers.local")
 RUN_LEASE_SECONDS = float(os.environ.get("RUN_LEASE_SECONDS", "30"))
 RUN_MAX_ATTEMPTS = int(os.environ.get("RUN_MAX_ATTEMPTS", "3"))

@@ -114,7 +114,8 @@ def _field(field: dataclasses.Field, hint: Any) -> forms.Field:
         if kind is int:
             return forms.IntegerField(widget=forms.NumberInput(attrs=bounds), **common)
         return forms.FloatField(widget=forms.NumberInput(attrs={**bounds, "step": "any"}), **common)
-    return forms.CharField(**{**common, "required": False})
+    widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}) if metadata.get("multiline") else forms.TextInput
+    return forms.CharField(**{**common, "required": False, "widget": widget})
 
 
 def _range(low: float | None, high: float | None) -> str:

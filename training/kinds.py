@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from training import configs
 
 if TYPE_CHECKING:
+    from annotate.models import Project
     from training.models import Run
     from training.run_directory import Row, RunDirectory
 
 Record = Callable[["Run", "RunDirectory"], None]
 Rows = Callable[["Run"], "dict[str, list[Row]]"]
+Check = Callable[["Project", Any], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Kind:
     purpose: str = ""
     record: Record | None = None
     rows: Rows | None = None
+    # What only the site can tell of a config that is valid by itself: {option: what is wrong and what would be right}.
+    check: Check | None = None
 
     @property
     def makes_model(self) -> bool:

@@ -24,9 +24,11 @@ def option(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
     advanced: bool = False,
+    multiline: bool = False,
 ) -> Any:
     """A hyperparameter with what a form needs to show it and a check needs to refuse it."""
-    metadata = {"help": help, "low": low, "high": high, "choices": choices, "advanced": advanced}
+    bounds = {"low": low, "high": high, "choices": choices}
+    metadata = {"help": help, **bounds, "advanced": advanced, "multiline": multiline}
     return field(default=default, metadata=metadata)
 
 

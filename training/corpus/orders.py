@@ -1,0 +1,73 @@
+"""What a line of `sources` orders: files, a Hub corpus, texts that Python carries, or the app's own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+PYTHON = ("topics", "docstrings")
+APP = ("answers", "demonstrations")
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_HUB = re.compile(rf"(?P<name>{_NAME}/{_NAME})(/(?P<config>{_NAME}))?(:(?P<split>[A-Za-z0-9_.-]+))?")
+_MOST = 200
+
+
+class BadSource(ValueError):
+    """A line that orders nothing, in words that say what would."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """`scheme` is file, hub, python or app; `name` a pattern of files, a Hub name, or which texts."""
+
+    line: str
+    scheme: str
+    name: str
+    config: str = ""
+    split: str = ""
+
+
+def read_orders(text: str) -> list[Order]:
+    """The lines of `sources`, each once. Raises BadSource with the line and the remedy."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    if not lines:
+        raise BadSource("Name at least one source, one a line: a file, hub:owner/name, python:topics or app:answers.")
+    if len(lines) > _MOST:
+        raise BadSource(f"{len(lines)} lines are too many; write at most {_MOST}, with patterns such as web/*.jsonl.")
+    if twice := next((line for line in lines if lines.count(line) > 1), None):
+        raise BadSource(f"{twice} stands there twice; one line reads all of it.")
+    return [_order(line) for line in lines]
+
+
+def _order(line: str) -> Order:
+    scheme, colon, rest = line.partition(":")
+    if colon and scheme == "hub":
+        return _hub(line, rest)
+    for known, names in (("python", PYTHON), ("app", APP)):
+        if colon and scheme == known:
+            if rest not in names:
+                raise BadSource(f"{line} is not known; write {' or '.join(f'{known}:{name}' for name in names)}.")
+            return Order(line, known, rest)
+    if colon and re.fullmatch(r"[a-z]{2,}", scheme):
+        raise BadSource(f"{line} is not a kind of source; a line names a file, or begins with hub:, python: or app:.")
+    return _file(line)
+
+
+def _hub(line: str, rest: str) -> Order:
+    found = _HUB.fullmatch(rest)
+    if not found:
+        raise BadSource(f"{line} is no Hub name; write hub:owner/name, hub:owner/name/config or hub:owner/name:split.")
+    return Order(line, "hub", found["name"], found["config"] or "", found["split"] or "train")
+
+
+def _file(line: str) -> Order:
+    if "\x00" in line:
+        raise BadSource("A file's name holds no NUL character.")
+    if ".." in re.split(r"[/\\]", line):
+        raise BadSource(f"{line} leads out of its folder by '..'; name the file from the folder down.")
+    if not line.removesuffix(".gz").endswith(SUFFIXES):
+        raise BadSource(
+            f"{line} is neither txt, jsonl nor parquet (or one of them with .gz); convert it to one of these."
+        )
+    return Order(line, "file", line)
