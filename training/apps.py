@@ -6,6 +6,7 @@ class TrainingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from training import corpora
+        from training import corpora, human_brake
 
         corpora.register()
+        human_brake.register()

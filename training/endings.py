@@ -13,7 +13,7 @@ from typing import Any
 
 from training.run_directory import RunDirectory
 
-SUCCEEDED, FAILED, LOST, CANCELLED = "succeeded", "failed", "lost", "cancelled"
+SUCCEEDED, FAILED, LOST, CANCELLED, PAUSED = "succeeded", "failed", "lost", "cancelled", "paused"
 
 # Ends that say nothing about the run: a person, a reboot or the kernel ended the process from outside.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
@@ -42,6 +42,12 @@ class Ending:
     exit_code: int | None = None
     retry: bool = False
     remedy_changes: dict[str, Any] = field(default_factory=dict)
+    pause: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def paused(cls, pause: dict[str, Any]) -> Ending:
+        """The recipe waits for a person: `pause` is what it wrote, with the choices."""
+        return cls(PAUSED, pause["code"], pause["message"], pause["remedy"], 0, pause=pause)
 
     @classmethod
     def starved(cls, held: str, limit: str, exit_code: int | None = None) -> Ending:
@@ -85,6 +91,8 @@ def explain(exit_code: int, directory: RunDirectory) -> Ending:
     """What the end of a recipe's process means. Negative exit codes are signals, as subprocess has them."""
     if exit_code == 0 and directory.result() is not None:
         return Ending(SUCCEEDED, exit_code=0)
+    if exit_code == 0 and (pause := directory.paused()) is not None:
+        return Ending.paused(pause)
     if exit_code == 0:
         return Ending.failed(
             "no_result", "The recipe ended without an error and without a result.", "Look at the log, then resume.", 0

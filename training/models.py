@@ -11,7 +11,8 @@ from django.db import models
 
 class RunQuerySet(models.QuerySet["Run"]):
     def unfinished(self) -> RunQuerySet:
-        return self.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING])
+        """Under way, waiting for a worker or for a person: their names are promised."""
+        return self.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING, Run.State.PAUSED])
 
 
 class Run(models.Model):
@@ -52,6 +53,10 @@ class Run(models.Model):
     total_steps = models.PositiveBigIntegerField(default=0)
     ends_at = models.DateTimeField(null=True, blank=True, help_text="Estimated.")
     result = models.JSONField(default=dict)
+    pause = models.JSONField(default=dict, blank=True, help_text="While it is paused: why, and the choices.")
+    amendments = models.JSONField(
+        default=list, blank=True, help_text="What was chosen at each pause, by whom: the config itself never changes."
+    )
     idempotency_key = models.CharField(max_length=120, null=True, blank=True, unique=True)
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="runs")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -85,6 +90,7 @@ class Attempt(models.Model):
         FAILED = "failed"
         LOST = "lost"
         CANCELLED = "cancelled"
+        PAUSED = "paused"
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="attempts")
     number = models.PositiveSmallIntegerField()
@@ -144,3 +150,41 @@ class Sample(models.Model):
     class Meta:
         ordering = ["sequence"]
         constraints = [models.UniqueConstraint(fields=["run", "sequence"], name="samples_arrive_once")]
+
+
+class Review(models.Model):
+    """A pair that the human brake asks about: an answer of the policy in training, and its parent's to that prompt.
+
+    The policy's answer has no model: what gave it is no model of its own, and is gone a step later. Both completions
+    are judged blind like any others, on the train side; the comparisons between them are the opinion.
+    """
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="reviews")
+    sequence = models.PositiveBigIntegerField()
+    step = models.PositiveBigIntegerField()
+    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, null=True, related_name="+")
+    policy_answer = models.OneToOneField("annotate.Completion", models.PROTECT, null=True, related_name="reviewed_in")
+    parent_answer = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, related_name="reviewed_beside")
+    predicted = models.FloatField(help_text="The reward model's probability that the policy's answer is the better.")
+    policy_score = models.FloatField()
+    parent_score = models.FloatField()
+    not_asked = models.CharField(
+        max_length=200, blank=True, help_text="Why nobody can judge it; empty when it was asked."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["sequence"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "sequence"], name="reviews_arrive_once"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    not_asked="", prompt__isnull=False, policy_answer__isnull=False, parent_answer__isnull=False
+                )
+                | ~models.Q(not_asked=""),
+                name="a_review_is_asked_or_says_why_not",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"pair {self.sequence} of the reviews of {self.run}"

@@ -19,8 +19,11 @@ def prepare(run: Run) -> RunDirectory:
     _set_a_stranger_aside(run)
     data = run.path / "data"
     data.mkdir(parents=True, exist_ok=True)
-    # What an earlier attempt died of must not be told of this one.
-    (run.path / "failure.json").unlink(missing_ok=True)
+    # What an earlier attempt died of, or waited for, must not be told of this one.
+    for told in ("failure.json", "paused.json"):
+        (run.path / told).unlink(missing_ok=True)
+    if run.amendments:
+        directory.amend(run.amendments)
     (run.path / "identity").write_text(_identity(run), encoding="utf-8")
     if run.dataset is not None:
         _bring_rows(run.dataset.path, data)

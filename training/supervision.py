@@ -108,15 +108,18 @@ def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
     if ending.retry:
         run.state = Run.State.QUEUED
     else:
-        run.state, run.finished_at = Run.State(ending.state), now
+        is_paused = ending.state == Attempt.State.PAUSED
+        run.state, run.finished_at = Run.State(ending.state), None if is_paused else now
+        run.pause = ending.pause
         run.reason_code, run.reason, run.remedy = ending.code, ending.reason, ending.remedy
         run.remedy_changes = ending.remedy_changes or remedies.changes_for(ending.code, run.kind, run.config)
-        transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
+        if not is_paused:
+            transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
     # By name: a cancel that was asked for meanwhile must not be overwritten.
     run.save(
         update_fields=[
             "state", "phase", "ends_at", "finished_at", "reason_code", "reason", "remedy",
-            "remedy_changes", "output_model", "result", "step", "total_steps",
+            "remedy_changes", "pause", "output_model", "result", "step", "total_steps",
         ]
     )  # fmt: skip
     return run

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.actions.choosing import COMPARE, RATE, choose, taken
+from annotate.actions.choosing import COMPARE, RATE, Item, choose, choose_urgent, taken, urgent_pairs
 from annotate.errors import Refused
 from annotate.models import Assignment, Project, User
 from annotate.permissions import require
@@ -31,20 +31,27 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
         if held := _held(project, user, kinds):
             return held
         expire_stale(project)
+        pairs = urgent_pairs(project)
+        if COMPARE in kinds and (item := choose_urgent(pairs=pairs, project=project, user=user)):
+            return _hand_out(project, user, COMPARE, item)
         for each in kinds:
-            if item := choose(project=project, user=user, kind=each):
-                shown = item.shown_to(user)
-                return Assignment.objects.create(
-                    project=project,
-                    user=user,
-                    kind=each,
-                    prompt_id=item.prompt_id,
-                    completion_a_id=shown[0],
-                    completion_b_id=shown[1] if len(shown) == 2 else None,
-                    item=item.key,
-                    expires_at=_deadline(project),
-                )
+            if item := choose(project=project, user=user, kind=each, pairs=pairs):
+                return _hand_out(project, user, each, item)
     return None
+
+
+def _hand_out(project: Project, user: User, kind: str, item: Item) -> Assignment:
+    shown = item.shown_to(user)
+    return Assignment.objects.create(
+        project=project,
+        user=user,
+        kind=kind,
+        prompt_id=item.prompt_id,
+        completion_a_id=shown[0],
+        completion_b_id=shown[1] if len(shown) == 2 else None,
+        item=item.key,
+        expires_at=_deadline(project),
+    )
 
 
 def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:

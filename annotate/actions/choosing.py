@@ -2,13 +2,14 @@
 
 The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
 project before anything is judged in depth. Ties are broken at random, else all judges would walk in one order.
+Before all of these come the pairs that another app waits for, such as those of a run that people are to brake.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -40,6 +41,28 @@ class Item:
         return tuple(order)
 
 
+@dataclass(frozen=True)
+class UrgentPair:
+    """Two answers that another app wants compared: first while it `is_open`, and never in other company."""
+
+    prompt_id: int
+    completion_ids: tuple[int, int]
+    is_open: bool
+
+    @property
+    def item(self) -> Item:
+        low, high = sorted(self.completion_ids)
+        return Item(self.prompt_id, (low, high))
+
+
+# Functions of a project, the most urgent pair first. Other apps add theirs: this one knows none of them.
+URGENT: list[Callable[[Project], list[UrgentPair]]] = []
+
+
+def urgent_pairs(project: Project) -> list[UrgentPair]:
+    return [pair for pairs in URGENT for pair in pairs(project)]
+
+
 def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
     """Assignments that fill a place of their item: done, or in somebody's hands.
 
@@ -51,22 +74,40 @@ def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
     ).order_by()
 
 
-def choose(*, project: Project, user: User, kind: str) -> Item | None:
-    """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before."""
-    prompts = _prompts_with_room(project, user, kind)
+def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User) -> Item | None:
+    """The first open pair that this user may have."""
+    items = [pair.item for pair in pairs if pair.is_open]
+    keys = [item.key for item in items]
+    if not keys:
+        return None
+    places = taken(project, is_simulated=user.is_simulated).filter(kind=COMPARE, item__in=keys)
+    judged = Counter(places.values_list("item", flat=True))
+    served = set(project.assignments.filter(user=user, item__in=keys).values_list("item", flat=True))
+    return next((i for i in items if judged[i.key] < project.overlap and i.key not in served), None)
+
+
+def choose(*, project: Project, user: User, kind: str, pairs: Iterable[UrgentPair] = ()) -> Item | None:
+    """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before.
+
+    The answers of urgent `pairs` are left out: they have been asked about in their own way.
+    """
+    reserved = {pk: pair.prompt_id for pair in pairs for pk in pair.completion_ids}
+    prompts = _prompts_with_room(project, user, kind, reserved)
     start, size = 0, FIRST_BATCH
     while batch := prompts[start : start + size]:
-        for candidates in _free_items(project, user, kind, batch):
+        for candidates in _free_items(project, user, kind, batch, reserved):
             if candidates:
                 return candidates[0]
         start, size = start + size, size * 2
     return None
 
 
-def _prompts_with_room(project: Project, user: User, kind: str) -> list[int]:
+def _prompts_with_room(project: Project, user: User, kind: str, reserved: dict[int, int]) -> list[int]:
     """Ids of train-side prompts, least judged first. Eval-side votes rank models and come from the arena."""
     prompts = Prompt.objects.filter(project=project, side=Side.TRAIN).order_by()
     sizes = dict(prompts.annotate(n=Count("completions")).values_list("id", "n"))
+    for prompt, count in Counter(reserved.values()).items():
+        sizes[prompt] -= count
     of_kind = taken(project, is_simulated=user.is_simulated).filter(kind=kind)
     judged = dict(of_kind.values_list("prompt").annotate(n=Count("id")))
     mine = project.assignments.filter(user=user, kind=kind).order_by()
@@ -80,12 +121,15 @@ def _prompts_with_room(project: Project, user: User, kind: str) -> list[int]:
     return [prompt for _, _, prompt in sorted(order)]
 
 
-def _free_items(project: Project, user: User, kind: str, prompts: list[int]) -> Iterator[list[Item]]:
+def _free_items(
+    project: Project, user: User, kind: str, prompts: list[int], reserved: dict[int, int]
+) -> Iterator[list[Item]]:
     """For each prompt in turn, the items that this user may have, best first."""
     completions: dict[int, list[tuple[int, str]]] = {prompt: [] for prompt in prompts}
     rows = Completion.objects.filter(prompt__in=prompts).order_by("id")
     for pk, prompt, text in rows.values_list("id", "prompt_id", "text"):
-        completions[prompt].append((pk, text))
+        if pk not in reserved:
+            completions[prompt].append((pk, text))
     in_batch = Q(prompt__in=prompts, kind=kind)
     places = taken(project, is_simulated=user.is_simulated).filter(in_batch)
     judged = Counter(places.values_list("item", flat=True))

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('training', '0003_other_and_output_dataset'),
+        ('training', '0004_pauses_and_reviews'),
     ]
 
     operations = [
