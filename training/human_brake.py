@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -20,7 +21,7 @@ from annotate import sides
 from annotate.actions import choosing
 from annotate.actions.choosing import UrgentPair
 from annotate.actions.prompts import NewCompletion, add_completions
-from annotate.models import Comparison, Completion, Project, Prompt, Winner
+from annotate.models import Comparison, Completion, Judge, Project, Prompt, Winner
 from training import pauses
 from training.ingest import storable
 from training.models import Attempt, Review, Run
@@ -67,6 +68,29 @@ def opinions(run: Run) -> list[Row]:
             share = sum(points) / len(points)
             found.append({**common, "judge": judge, "people": share, "votes": len(points)})
     return found
+
+
+@dataclass(frozen=True)
+class Told:
+    """One pair, and what either kind of judge said of it: the share of votes for the policy's answer."""
+
+    sequence: int
+    step: int
+    predicted: float
+    not_asked: str
+    people: float | None
+    simulations: float | None
+
+
+def told(run: Run) -> list[Told]:
+    said = {(row["sequence"], row["judge"]): row["people"] for row in opinions(run)}
+    return [
+        Told(
+            r.sequence, r.step, r.predicted, r.not_asked,
+            said.get((r.sequence, Judge.PERSON)), said.get((r.sequence, Judge.SIMULATION)),
+        )
+        for r in run.reviews.order_by("sequence")
+    ]  # fmt: skip
 
 
 def wake_waiting() -> None:

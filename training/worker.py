@@ -19,7 +19,7 @@ from types import ModuleType
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
-from training import announcements, outputs, preparation, pruning, supervision, words, workers
+from training import announcements, human_brake, outputs, preparation, pruning, supervision, words, workers
 from training.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
 from training.ingest import Reader
 from training.kinds import KINDS
@@ -33,6 +33,7 @@ log = logging.getLogger("assay.worker")
 
 _AWAY = (OperationalError, InterfaceError)  # the database is locked, restarting or unreachable: wait for it
 _PATIENCE_SECONDS = 2.0
+_HEARING_SECONDS = 2.0
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Supervised:
     memory: Watch = field(default_factory=Watch.begin)
     renewed_at: float = field(default_factory=time.monotonic)
     is_lost: bool = False
+    heard_at: float = 0.0
 
 
 class Worker:
@@ -90,6 +92,7 @@ class Worker:
             self._follow_safely(one)
         supervision.release_lost(is_gone=workers.is_gone)
         pruning.prune_daily()
+        human_brake.wake_waiting()
         while len(self.supervised) < self.concurrency:
             attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
             if attempt is None:
@@ -131,6 +134,7 @@ class Worker:
         assert one.reader is not None
         if one.reader.ingest():
             announcements.announce(one.run.pk)
+        self._hear_people(one, is_last=exit_code is not None)
         self._note_usage(one, is_last=exit_code is not None)
         if exit_code is not None:
             ending = self._ending_of(one, exit_code)
@@ -197,6 +201,14 @@ class Worker:
         if one.handle:
             self.launcher.stop(one.handle)
             self.launcher.forget(one.handle)
+
+    def _hear_people(self, one: Supervised, *, is_last: bool) -> None:
+        """Pairs for judges out of the recipe's hands, and verdicts into them: every few seconds is soon enough."""
+        now = time.monotonic()
+        if is_last or now > one.heard_at + _HEARING_SECONDS:
+            assert one.reader is not None
+            one.heard_at = now
+            human_brake.follow(one.attempt, one.reader.directory)
 
     def _note_usage(self, one: Supervised, *, is_last: bool) -> None:
         """What it has cost so far; not at every tick, which would be a write each time."""
