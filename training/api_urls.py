@@ -1,10 +1,17 @@
 """The API of this app, mounted below /api/v1/."""
 
+from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from training import instruct_api
 from training.api import Runs
 
 router = SimpleRouter()
 router.register("runs", Runs)
 
-urlpatterns = router.urls
+urlpatterns = [
+    path("instructions/", instruct_api.create),
+    path("instructions/preview/", instruct_api.look),
+    path("instructions/templates/", instruct_api.templates),
+    *router.urls,
+]

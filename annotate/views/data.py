@@ -181,7 +181,8 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "section": "data",
         "dataset": found,
         "kind": (MAKES | OTHERS)[found.kind],
-        "labels": _labels(found),
+        "labels": _table(found, "labels"),
+        "templates": _table(found, "templates"),
         "votes": [(kind, votes.TITLES[kind], sum(n.values())) for kind, n in statuses.items() if n],
         "changed": _changed(statuses),
         "left_out": _left_out(found.counts),
@@ -224,9 +225,9 @@ def _changed(statuses: dict[str, dict[str, int]]) -> int:
     return sum(n for rows in statuses.values() for status, n in rows.items() if status != Status.COUNTED)
 
 
-def _labels(found: Dataset) -> list[tuple[str, int]]:
-    labels = found.counts.get("labels")
-    return list(labels.items()) if isinstance(labels, dict) else []
+def _table(found: Dataset, name: str) -> list[tuple[str, int]]:
+    counts = found.counts.get(name)
+    return sorted(counts.items(), key=lambda row: -row[1]) if isinstance(counts, dict) else []
 
 
 def _samples(found: Dataset, n: int = 5) -> dict[str, Any]:

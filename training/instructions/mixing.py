@@ -1,0 +1,159 @@
+"""Draw an instruction dataset from labelled ones: examples-proportional mixing with a cap (Wei 2022, section 2.1).
+
+Each source has a weight of its number of rows, but at most `cap`; of `limit` rows each gets its share by weight, or,
+without a limit, as many rows as its weight. So a large dataset does not drown a small one. Every draw comes from the
+seed and the row itself: the same sources and options give the same rows on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.instructions.templating import FewShot, Instruction, few_shots, instructions_of
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Shares are of the rows that are made; `few_shot_share` of those whose template is not inverted."""
+
+    cap: int = 3000
+    limit: int | None = None
+    templates_per_row: int = 1
+    inverted_share: float = 0.15
+    few_shot_share: float = 0.3
+    most_shots: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A labelled dataset. `rows` can be read again and again."""
+
+    name: str
+    task: str
+    size: int
+    rows: Callable[[], Iterable[Row]]
+    extra: tuple[Instruction, ...] = ()  # templates of the user's own
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (*instructions_of(self.task), *self.extra)
+
+
+@dataclass
+class Told:
+    """What was made, counted while it is."""
+
+    examples: int = 0
+    by_template: Counter[str] = field(default_factory=Counter)
+    by_source: Counter[str] = field(default_factory=Counter)
+    by_shots: Counter[int] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def quotas(sizes: list[int], options: Options) -> list[int]:
+    """Rows to take from each source. Largest remainders, so that they add up to the limit."""
+    weights = [min(size, options.cap) for size in sizes]
+    total = sum(weights)
+    if options.limit is None or options.limit >= total:
+        return weights
+    exact = [options.limit * weight / total for weight in weights]
+    taken = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: (taken[i] - exact[i], i))
+    for i in by_remainder[: options.limit - sum(taken)]:
+        taken[i] += 1
+    return taken
+
+
+def mix(
+    sources: list[Source], options: Options, told: Told, keeps_out: Callable[[Row], str] = lambda row: ""
+) -> Iterator[Row]:
+    """Rows of an SFT dataset, each with the template that made it. `keeps_out` says why a row must not train, or ""."""
+    for source, quota in zip(sources, quotas([s.size for s in sources], options), strict=True):
+        chosen = _drawn(source, quota, options.seed)
+        labels = _labels(source)
+        for key, row in chosen:
+            for made in _examples(source, row, labels, chosen, random.Random(key), options):
+                if reason := keeps_out(made):
+                    told.left_out[reason] += 1
+                    continue
+                told.examples += 1
+                told.by_template[made["template"]] += 1
+                told.by_source[source.name] += 1
+                told.by_shots[made["shots"]] += 1
+                yield made
+
+
+def _drawn(source: Source, quota: int, seed: int) -> list[tuple[str, Row]]:
+    """`quota` rows by the order of a seeded hash: a draw without replacement in memory for the quota alone."""
+    keyed = ((_key(row, seed), place, row) for place, row in enumerate(source.rows()))
+    return [(f"{key} {place}", row) for key, place, row in heapq.nsmallest(quota, keyed, key=lambda k: k[:2])]
+
+
+def _key(row: Row, seed: int) -> str:
+    canonical = json.dumps(row, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(f"{seed} {canonical}".encode()).hexdigest()
+
+
+def _labels(source: Source) -> list[str]:
+    return sorted({row["label"] for row in source.rows() if "label" in row})
+
+
+def _examples(
+    source: Source, row: Row, labels: list[str], pool: list[tuple[str, Row]], draw: random.Random, options: Options
+) -> Iterator[Row]:
+    for instruction in _chosen(source.instructions, draw, options):
+        prompt, completion = instruction.render(row, labels)
+        shots: list[tuple[str, str]] = []
+        name = instruction.name
+        if not instruction.is_inverted and draw.random() < options.few_shot_share:
+            shots = _shots(instruction, row, labels, pool, draw, options.most_shots)
+        if shots:
+            frame: FewShot = draw.choice(few_shots())
+            prompt, name = frame.render(shots, prompt), f"{name} in {frame.name}"
+        yield {
+            "prompt": [{"role": "user", "content": prompt}],
+            "completion": completion,
+            "template": name,
+            "task": source.task,
+            "source": source.name,
+            "shots": len(shots),
+        }
+
+
+def _chosen(instructions: tuple[Instruction, ...], draw: random.Random, options: Options) -> list[Instruction]:
+    """Different templates for one row, each inverted with the share asked for while there are such."""
+    left = {way: [t for t in instructions if t.is_inverted == way] for way in (True, False)}
+    found = []
+    for _ in range(min(options.templates_per_row, len(instructions))):
+        way = draw.random() < options.inverted_share
+        if not left[way]:
+            way = not way
+        if not left[way] or (way and options.inverted_share == 0):
+            break
+        found.append(left[way].pop(draw.randrange(len(left[way]))))
+    return found
+
+
+def _shots(
+    instruction: Instruction, row: Row, labels: list[str], pool: list[tuple[str, Row]], draw: random.Random, most: int
+) -> list[tuple[str, str]]:
+    """One to `most` other rows, solved, in the same words."""
+    wanted = draw.randint(1, most)
+    drawn = [pool[draw.randrange(len(pool))][1] for _ in range(3 * wanted)] if len(pool) > 1 else []
+    prompt = instruction.render(row, labels)[0]
+    shots: dict[str, str] = {}
+    for other in drawn:
+        asked, answered = instruction.render(other, labels)
+        if asked != prompt and len(shots) < wanted:
+            shots[asked] = answered
+    return list(shots.items())
