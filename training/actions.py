@@ -11,6 +11,7 @@ from django.utils import timezone
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project, User
 from annotate.permissions import require
+from training import pruning
 from training.code_version import code_version
 from training.models import Run
 from training.queue_checks import check_in_use, check_name, check_order
@@ -31,17 +32,20 @@ def queue_run(
     reward_model: LanguageModel | None = None,
     config: dict[str, Any] | None = None,
     seed: int = 0,
+    cloned_from: Run | None = None,
     idempotency_key: str | None = None,
 ) -> Run:
     """A new run at the end of the queue; the first one again when the idempotency key is known.
 
-    Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed` or
-    `config.<field>`.
+    Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed,
+    cloned_from` or `config.<field>`.
     """
     require(by, "research", project)
     key = _scoped_key(by, idempotency_key)
     if key and (first := Run.objects.filter(idempotency_key=key).first()):
         return first
+    if cloned_from is not None and cloned_from.project_id != project.pk:
+        raise Refused(400, cloned_from=f"Run {cloned_from.pk} is of another project; leave it out.")
     try:
         with transaction.atomic():
             checked = check_order(
@@ -65,6 +69,7 @@ def queue_run(
                 reward_model=reward_model,
                 config=asdict(checked),
                 seed=seed,
+                cloned_from=cloned_from,
                 code_version=code_version(),
                 idempotency_key=key,
                 created_by=by,
@@ -76,6 +81,27 @@ def queue_run(
         raise
 
 
+def queue_again(
+    *, run: Run, by: User, changes: dict[str, Any] | None = None, idempotency_key: str | None = None
+) -> Run:
+    """A new run like an earlier one but for these options; without any, those that are the remedy of its failure."""
+    changes = run.remedy_changes if changes is None else changes
+    return queue_run(
+        kind=run.kind,
+        project=run.project,
+        name=run.name,  # free again once that run has ended without a model; else the refusal says so
+        by=by,
+        parent=run.parent,
+        dataset=run.dataset,
+        other_dataset=run.other_dataset,
+        reward_model=run.reward_model,
+        config={**run.config, **changes},
+        seed=run.seed,
+        cloned_from=run,
+        idempotency_key=idempotency_key,
+    )
+
+
 def cancel(*, run: Run, by: User) -> Run:
     """A queued run ends at once; a running one as soon as its worker has stopped the recipe."""
     require(by, "research", run.project)
@@ -85,8 +111,8 @@ def cancel(*, run: Run, by: User) -> Run:
             raise Refused(409, state=f"The run has already {run.state}; there is nothing left to cancel.")
         now = timezone.now()
         run.cancel_requested_at = run.cancel_requested_at or now
-        if run.state == Run.State.QUEUED:
-            run.state, run.finished_at = Run.State.CANCELLED, now
+        if run.state in (Run.State.QUEUED, Run.State.PAUSED):
+            run.state, run.finished_at, run.pause = Run.State.CANCELLED, now, {}
             run.reason_code, run.reason = "cancelled", "Cancelled before it went on."
             run.remedy = "Resume it to queue it again."
             transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
@@ -95,19 +121,32 @@ def cancel(*, run: Run, by: User) -> Run:
 
 
 def resume(*, run: Run, by: User) -> Run:
-    """A failed, cancelled or paused run back into the queue; it goes on from its last complete checkpoint."""
+    """A failed or cancelled run back into the queue; it goes on from its last complete checkpoint. For a paused one
+    there is a choice to make: `training.pauses.choose`.
+    """
     require(by, "research", run.project)
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run.pk)
-        if run.state not in (Run.State.FAILED, Run.State.CANCELLED, Run.State.PAUSED):
-            raise Refused(409, state=f"The run is {run.state}; only a failed, cancelled or paused run can be resumed.")
+        if run.state == Run.State.PAUSED:
+            names = ", ".join(choice["name"] for choice in run.pause.get("choices", []))
+            raise Refused(409, choice=f"The run has paused and waits for a choice: {names}. Choose one on its page.")
+        if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
+            raise Refused(409, state=f"The run is {run.state}; only a failed or cancelled run can be resumed.")
         check_in_use(parent=run.parent, reward_model=run.reward_model)
         check_name(kind=run.kind, project=run.project, name=run.name)
         run.state = Run.State.QUEUED
         run.reason_code = run.reason = run.remedy = run.phase = ""
+        run.remedy_changes = {}
         run.cancel_requested_at = run.finished_at = run.ends_at = None
         run.save()
     return run
+
+
+def make_room_and_resume(*, run: Run, by: User) -> Run:
+    """After a full disk: what the rule of checkpoints lets go goes now, and the run goes on."""
+    require(by, "research", run.project)
+    pruning.prune(at_once=True)
+    return resume(run=run, by=by)
 
 
 def _scoped_key(by: User, key: str | None) -> str | None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -21,7 +24,7 @@ from annotate.models import Dataset, LanguageModel
 from annotate.permissions import can, projects_where
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import actions
+from training import actions, human_brake, orders, pauses
 from training.models import Metric, Run, Sample
 
 AFTER = OpenApiParameter("after", int, description="Only what comes after this sequence number; 0 is everything.")
@@ -39,7 +42,20 @@ class NewRun(Input):
     )
     reward_model = Id(required=False, allow_null=True, default=None)
     config = serializers.DictField(required=False, default=dict, help_text="Hyperparameters of that kind.")
+    cloned_from = Id(required=False, allow_null=True, default=None, help_text="The run that this one repeats, changed.")
     seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
+
+
+class OrderParser(BaseParser):
+    """The body as it is, a text; what it says is read by `orders`."""
+
+    media_type = "application/yaml"
+
+    def parse(self, stream: Any, media_type: str | None = None, context: Any = None) -> str:
+        try:
+            return stream.read().decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refused(400, yaml="The body is no text in UTF-8; send the YAML of a run.") from None
 
 
 class RunOut(serializers.ModelSerializer):
@@ -49,16 +65,34 @@ class RunOut(serializers.ModelSerializer):
         model = Run
         fields = (
             *("id", "project", "kind", "name", "state", "parent", "dataset", "other_dataset", "reward_model"),
-            *("output_model", "output_dataset", "config"),
+            *("output_model", "output_dataset", "cloned_from", "config"),
             *("seed", "code_version", "phase", "step", "total_steps", "ends_at", "reason_code", "reason", "remedy"),
+            "remedy_changes",
+            *("pause", "amendments"),
             *("result", "cancel_requested_at", "created_at", "started_at", "finished_at"),
         )
+
+
+class Choice(Input):
+    choice = serializers.CharField(max_length=40, help_text="The name of one of `pause.choices`.")
+    changes = serializers.DictField(
+        required=False, default=dict, help_text="Other values for the options that it changes, or further options."
+    )
 
 
 class MetricOut(serializers.ModelSerializer):
     class Meta:
         model = Metric
         fields = ("sequence", "step", "values", "time")
+
+
+class ReviewOut(serializers.Serializer):
+    sequence = serializers.IntegerField()
+    step = serializers.IntegerField()
+    predicted = serializers.FloatField(help_text="The reward model's probability that the policy's answer is better.")
+    not_asked = serializers.CharField(help_text="Why nobody can judge it; empty when it was asked.")
+    people = serializers.FloatField(allow_null=True, help_text="Share of people's votes for it, a tie as half of one.")
+    simulations = serializers.FloatField(allow_null=True)
 
 
 class SampleOut(serializers.ModelSerializer):
@@ -102,6 +136,28 @@ class Runs(GenericViewSet):
         run = queue(request, dict(given.validated_data))
         return Response(RunOut(run).data, status=201)
 
+    @extend_schema(
+        request={"application/yaml": OpenApiTypes.STR},
+        responses={201: RunOut} | refusals(400, 403, 404, 409, 413),
+        parameters=[IDEMPOTENCY_KEY, PROJECT],
+    )
+    @action(detail=False, methods=["post"], url_path="from-yaml", parser_classes=[OrderParser])
+    @idempotent()
+    def from_yaml(self, request: Request) -> Response:
+        """Queue a run from its order as YAML. The project is the file's, unless `?project=` names another."""
+        order = orders.read(request.data)
+        project = find_project(request.user, request.query_params.get("project") or order.get("project") or "")
+        arguments = orders.resolve(order, project).arguments
+        run = actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **arguments)
+        return Response(RunOut(run).data, status=201)
+
+    @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.STR} | refusals(404))
+    @action(detail=True, methods=["get"])
+    def order(self, request: Request, pk: str) -> HttpResponse:
+        """All that the run was queued with, as YAML: what `from-yaml` takes."""
+        run = find(self.get_queryset(), pk, "run")
+        return HttpResponse(orders.written(run), content_type="application/yaml; charset=utf-8")
+
     @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
@@ -113,6 +169,21 @@ class Runs(GenericViewSet):
     def resume(self, request: Request, pk: str) -> Response:
         """A failed or cancelled run goes on from its last complete checkpoint."""
         return Response(RunOut(actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)).data)
+
+    @extend_schema(request=Choice, responses={200: RunOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def choose(self, request: Request, pk: str) -> Response:
+        """Take one of the choices of a paused run; what it changes is recorded as an amendment of the run."""
+        given = Choice(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = find(self.get_queryset(), pk, "run")
+        return Response(RunOut(pauses.choose(run=run, by=request.user, **given.validated_data)).data)
+
+    @extend_schema(responses=ReviewOut(many=True), filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def reviews(self, request: Request, pk: str) -> Response:
+        """The pairs that people were asked about: the reward model's opinion and theirs, without the texts."""
+        return Response(ReviewOut(human_brake.told(find(self.get_queryset(), pk, "run")), many=True).data)
 
     @extend_schema(responses=MetricOut(many=True), parameters=[AFTER], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
@@ -143,6 +214,7 @@ def queue(request: Request, fields: dict[str, Any]) -> Run:
         "parent": LanguageModel.objects.all(),
         "reward_model": LanguageModel.objects.all(),
     }
+    rows["cloned_from"] = Run.objects.filter(project__in=projects_where(request.user, "read"))
     rows["dataset"] = rows["other_dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
     for name, found in rows.items():
         if fields.get(name) is not None:

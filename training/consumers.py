@@ -26,6 +26,7 @@ from training.models import Run
 
 _TIMER_SECONDS = 1.0
 _SLOW_TIMER_SECONDS = 10.0  # with a channel layer: only the clock on the page needs it
+_MOST_APPENDED = 600  # lines of a table, before it is thinned anew
 _REFUSED = 4403
 _ACCIDENT = 1011  # after which htmx connects again
 log = logging.getLogger(__name__)
@@ -94,6 +95,8 @@ class RunPage(LivePage):
         self.group = group_of(self.run_id)
         self.sent: dict[str, str] = {}
         self.fingerprint: Any = None
+        self.figures: run_page.Figures | None = None
+        self.appended = 0
         self.sequence, self.row_id = _position(self.query.get("after", ""))
         run = Run.objects.select_related("project").filter(pk=self.run_id).first()
         if run is None or not can(self.scope["user"], "read", run.project):
@@ -107,20 +110,39 @@ class RunPage(LivePage):
         if fingerprint == self.fingerprint:
             return "", False
         self.fingerprint = fingerprint
-        rendered = run_page.render_parts(run, may_change=self.may_change)
+        figures, points, is_back, is_whole = self._read(run)
+        rendered = run_page.render_parts(run, figures, may_change=self.may_change, whole_tables=is_whole)
         changed = [html for name, html in rendered.parts.items() if self.sent.get(name) != html]
-        self.sent = rendered.parts
-        return "".join([*changed, self._points(rendered.curves)]), run.is_finished
+        self.sent |= rendered.parts
+        sent = [*changed, rendered.new_rows, self._points(points, is_back, rendered.curves)]
+        return "".join(sent), run.is_finished
 
-    def _points(self, curves: list[dict[str, Any]]) -> str:
-        rows, is_back = run_page.new_points(self.run_id, self.sequence, self.row_id)
-        if is_back and not rows:
-            self.sequence = self.row_id = 0
-        if rows:
-            self.sequence, self.row_id = rows[-1][0], rows[-1][1]
+    def _read(self, run: Run) -> tuple[run_page.Figures, list[run_page.Row], bool, bool]:
+        """The figures; the points that the page lacks; whether it must forget its own; whether the tables come whole.
+
+        All rows are read when the page connects, and when rows were taken back; after that, those that are new.
+        """
+        rows, is_back = run_page.new_rows(self.run_id, self.sequence, self.row_id)
+        known = self.figures
+        figures = known.add(rows) if known else None
+        is_whole = is_back or self.appended > _MOST_APPENDED
+        if (
+            figures is None or known is None or is_whole or figures.names != known.names
+        ):  # another curve, another column
+            figures = run_page.Figures.read(run, None if is_back else rows[-1][0] if rows else self.sequence)
+            self.appended, is_whole = 0, True
+        rows = figures.rows if is_back else rows
+        self.appended += 0 if is_whole else len(rows)
+        if rows or is_back:
+            self.sequence, self.row_id = rows[-1][:2] if rows else (0, 0)
+        self.figures = run_page.Figures([], figures.names, figures.first, figures.last)
+        return figures, rows, is_back, is_whole
+
+    def _points(self, rows: list[run_page.Row], is_back: bool, curves: list[dict[str, Any]]) -> str:
         if not rows and not is_back:
             return ""
-        attributes = f'data-points="{escape(json.dumps(rows))}" data-curves="{escape(json.dumps(curves))}"'
+        points = run_page.points(rows)
+        attributes = f'data-points="{escape(json.dumps(points))}" data-curves="{escape(json.dumps(curves))}"'
         attributes += " data-afresh" if is_back else ""
         return f'<div id="new-points" hx-swap-oob="true" hidden {attributes}></div>'
 

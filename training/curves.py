@@ -31,6 +31,9 @@ _MAIN = {
     "score_mean": "Score (the parent's answers average 0)",
     "score": "Score",
     "loss": "Loss",
+    "validation_loss": "Loss on held-out text",
+    "perplexity": "Perplexity on held-out text",
+    "bits_per_byte": "Bits per byte of held-out text",
     "eval_loss": "Loss on held-out rows",
     "accuracy": "Accuracy on held-out pairs",
     "cv_accuracy": "Accuracy of each candidate, cross-validated",
@@ -54,24 +57,33 @@ _MORE = {
     "policy_loss": "Policy loss",
     "value_loss": "Value loss",
     "explained_variance": "Variance that the value function explains",
-    "grad_norm": "Gradient norm",
+    "grad_norm": "Gradient norm before clipping",
     "token_accuracy": "Token accuracy",
     "learning_rate": "Learning rate",
     "lr": "Learning rate",
     "episodes_per_second": "Episodes a second",
     "tokens_per_second": "Tokens a second",
     "peak_memory_gb": "Peak memory, GB",
+    "seconds": "Seconds",
 }
 
 
 def curves(rows: Sequence[tuple[int, Values]], config: Values) -> list[Curve]:
     """The curves of these (step, values) rows: known ones first, and whatever else was measured after them."""
-    names = {name for _, values in rows for name, value in values.items() if is_number(value)}
+    return curves_of(names_in(values for _, values in rows), config, rows[0] if rows else None)
+
+
+def names_in(rows: Iterable[Values]) -> set[str]:
+    return {name for values in rows for name, value in values.items() if is_number(value)}
+
+
+def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None = None) -> list[Curve]:
+    """The curves of these names; `first` is the first row, with which some of them are compared."""
     known = [name for name in (*_MAIN, *_MORE) if name in names]
     others = sorted(names - set(known))
     titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}
     found = [
-        Curve(name, titles.get(name) or title_of(name), name in _MAIN, tuple(_lines(name, rows, config)))
+        Curve(name, titles.get(name) or title_of(name), name in _MAIN, tuple(_lines(name, first, config)))
         for name in (*known, *others)
     ]
     # A kind that nobody here has heard of shows its first few; the rest are one click away.
@@ -91,11 +103,25 @@ def table(rows: Sequence[tuple[int, Values]], chosen: Iterable[Curve], limit: in
 
 
 def thinned(rows: Sequence[Any], limit: int) -> list[Any]:
-    """At most `limit` rows, evenly spaced, the last one always among them."""
+    """At most `limit` rows of each sort, evenly spaced, the last one always among them. A row's values come last.
+
+    What was measured seldom, such as the loss on held-out text, is a sort of its own and not thinned with the rest.
+    """
     if len(rows) <= limit:
         return list(rows)
-    last = len(rows) - 1
-    return [rows[round(i * last / (limit - 1))] for i in range(limit)]
+    sorts: dict[frozenset[str], list[int]] = {}
+    for place, row in enumerate(rows):
+        sorts.setdefault(frozenset(row[-1]), []).append(place)
+    kept = {place for places in sorts.values() for place in evenly(places, limit)}
+    return [rows[place] for place in sorted(kept)]
+
+
+def evenly(found: Sequence[Any], limit: int) -> list[Any]:
+    """At most `limit` of them, evenly spaced, the first and the last always among them."""
+    if len(found) <= limit:
+        return list(found)
+    last = len(found) - 1
+    return [found[round(i * last / (limit - 1))] for i in range(limit)]
 
 
 def number(value: Any) -> str:
@@ -114,12 +140,12 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _lines(name: str, rows: Sequence[tuple[int, Values]], config: Values) -> Iterable[Line]:
+def _lines(name: str, first: tuple[int, Values] | None, config: Values) -> Iterable[Line]:
     if name == "kl":
         for option, label in (("kl_target", "target"), ("stop_kl", "ends the run")):
             if is_number(level := config.get(option)) and level > 0:
                 yield Line(float(level), label)
     if name == "drift":
         yield Line(1.0, "ends the run")
-    if name == "length_mean" and rows and rows[0][0] == 0 and is_number(first := rows[0][1].get(name)):
-        yield Line(float(first), "the parent")
+    if name == "length_mean" and first and first[0] == 0 and is_number(length := first[1].get(name)):
+        yield Line(float(length), "the parent")

@@ -49,6 +49,23 @@ class DiskUse:
     def checkpoints(self) -> int:
         return sum(use.checkpoints for use in self.runs)
 
+    @property
+    def of_runs(self) -> int:
+        return sum(use.total for use in self.runs)
+
+    @property
+    def used(self) -> int:
+        return self.capacity - self.free
+
+    @property
+    def low(self) -> int:
+        """From here on the meter warns."""
+        return int(0.8 * self.capacity)
+
+    @property
+    def high(self) -> int:
+        return int(0.95 * self.capacity)
+
 
 def of_project(project: Project) -> DiskUse:
     """Each run and model of this project, the largest first, and the others as one number."""

@@ -28,7 +28,7 @@ RULE = (
 )
 _REST = timedelta(days=1)
 _DAY_SECONDS = 24 * 3600
-_RESUMABLE = (Run.State.FAILED, Run.State.CANCELLED, Run.State.PAUSED)
+RESUMABLE = (Run.State.FAILED, Run.State.CANCELLED, Run.State.PAUSED)
 log = logging.getLogger("assay.worker")
 
 
@@ -43,7 +43,7 @@ class Pruned:
 
 def prune(*, dry_run: bool = False, at_once: bool = False) -> list[Pruned]:
     """Follow the rule in every run; `at_once` waits for no day to pass. What went, or with `dry_run` would go."""
-    ended = Run.objects.filter(state__in=[Run.State.SUCCEEDED, *_RESUMABLE]).order_by("pk")
+    ended = Run.objects.filter(state__in=[Run.State.SUCCEEDED, *RESUMABLE]).order_by("pk")
     now = timezone.now() + _REST if at_once else timezone.now()
     found = []
     for run in ended.iterator():
@@ -55,7 +55,7 @@ def prune(*, dry_run: bool = False, at_once: bool = False) -> list[Pruned]:
 def prune_last(run: Run) -> int:
     """Delete every checkpoint of a run that has ended, because somebody asked for it. Bytes freed."""
     with transaction.atomic():
-        held = Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *_RESUMABLE]).first()
+        held = Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
         aside = _set_aside(_folders(held) if held else [])
     return _remove(aside)
 
@@ -64,7 +64,7 @@ def folders_to_prune(run: Run, now: datetime) -> tuple[Path, ...]:
     """What the rule lets go of this run at `now`."""
     if run.state == Run.State.SUCCEEDED:
         return tuple(_folders(run))
-    if run.state not in _RESUMABLE or (run.finished_at or now) > now - _REST:
+    if run.state not in RESUMABLE or (run.finished_at or now) > now - _REST:
         return ()
     kept = RunDirectory(run.path).latest_checkpoint()
     return tuple(folder for folder in _folders(run) if folder != kept)

@@ -11,12 +11,13 @@ from django.utils import timezone
 from annotate.models import Project
 from training import words
 from training.kinds import KINDS
+from training.stages import stages
 
 _PER_PAGE = 40
 
 
 def context(project: Project, kind: str = "", page: str = "") -> dict[str, Any]:
-    found = project.runs.select_related("parent", "output_model", "created_by").prefetch_related("attempts")
+    found = project.runs.select_related("parent", "output_model", "output_dataset", "created_by").prefetch_related("attempts")
     if kind in KINDS:
         found = found.filter(kind=kind)
     shown = Paginator(found, _PER_PAGE).get_page(page)
@@ -24,12 +25,17 @@ def context(project: Project, kind: str = "", page: str = "") -> dict[str, Any]:
     rows = [(run, KINDS.get(run.kind), words.progress(run, list(run.attempts.all()), {}, now, queue)) for run in shown]
     return {
         "project": project,
-        "kinds": KINDS.values(),
+        "used": [one for stage in stages(_used(project)) for one in stage.kinds],
         "kind": KINDS.get(kind),
         "page": shown,
         "rows": rows,
         "is_live": project.runs.unfinished().exists(),
     }
+
+
+def _used(project: Project) -> set[str]:
+    """The kinds of which this project has a run; a filter for the others would show nothing."""
+    return set(project.runs.order_by().values_list("kind", flat=True).distinct())
 
 
 def render_rows(project: Project, kind: str, page: str) -> str:

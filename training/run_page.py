@@ -13,21 +13,25 @@ from django.utils import timezone
 from annotate.models import Completion, Dataset, LanguageModel
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import configs, curves, health, kind_pages, words
+from training import configs, curves, failures, health, kind_pages, words
 from training.endings import log_tail
 from training.kinds import KINDS
 from training.models import Metric, Run, Sample
+from training.run_directory import RunDirectory
 
 # Parts of templates/training/run.html that change while a run is under way, each an element with an id of its own.
 PARTS = ("status", "facts", "result", "main-table", "more-table", "kind", "samples", "log")
+TABLES = ("main-table", "more-table")
 RELATED = (
-    *("project", "parent", "reward_model__made_by__dataset", "dataset", "other_dataset"),
+    *("project", "parent__made_by", "reward_model__made_by__dataset", "dataset", "other_dataset", "cloned_from"),
     *("output_model", "output_dataset", "created_by"),
 )
+Row = tuple[int, int, int, dict[str, Any]]  # sequence, id, step, values
 _POINTS = 2000  # more than a screen has pixels
 _PAIRS = 6
+_SAMPLES = 200
 _FIGURES = 12
-_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final")
+_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report")
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,53 @@ class Option:
     is_default: bool
 
 
-def context(run: Run) -> dict[str, Any]:
+@dataclass
+class Figures:
+    """What a page knows of the metrics: their names, the first and the last, and the rows that it was given with them.
+
+    Read once for a page; a live one then adds what is new, and never reads again what it has shown.
+    """
+
+    rows: list[Row]
+    names: set[str]
+    first: Row | None
+    last: Row | None
+
+    @classmethod
+    def read(cls, run: Run, until: int | None = None) -> Figures:
+        """All rows, or those until this sequence number."""
+        found = run.metrics.all() if until is None else run.metrics.filter(sequence__lte=until)
+        rows = list(found.order_by("sequence").values_list("sequence", "pk", "step", "values"))
+        names = curves.names_in(row[-1] for row in rows)
+        return cls(rows, names, rows[0] if rows else None, rows[-1] if rows else None)
+
+    def add(self, rows: list[Row]) -> Figures:
+        """With these rows, which came after the others."""
+        if not rows:
+            return Figures([], self.names, self.first, self.last)
+        return Figures(rows, self.names | curves.names_in(row[-1] for row in rows), self.first or rows[0], rows[-1])
+
+    @property
+    def ends(self) -> list[tuple[int, dict[str, Any]]]:
+        """(step, values) of the first row and of the last."""
+        found = [row[2:] for row in (self.first, self.last) if row is not None]
+        return found[:1] if self.first == self.last else found
+
+    def curves(self, config: dict[str, Any]) -> list[curves.Curve]:
+        return curves.curves_of(self.names, config, self.first[2:] if self.first else None)
+
+    def table(self, chosen: list[curves.Curve]) -> list[tuple[int, list[str]]]:
+        """The rows that have any of these figures."""
+        names = {curve.name for curve in chosen}
+        return curves.table([row[2:] for row in self.rows if names & row[-1].keys()], chosen)
+
+
+def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
     """Everything but what depends on who looks."""
     now = timezone.now()
     attempts = list(run.attempts.all())
-    metrics = list(run.metrics.order_by("sequence").values_list("sequence", "pk", "step", "values"))
-    rows = [(step, values) for _, _, step, values in metrics]
-    drawn = curves.curves(rows, run.config)
+    figures = figures or Figures.read(run)
+    drawn = figures.curves(run.config)
     main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
     stopped = run.result.get("stopped") if run.is_finished else None
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
@@ -71,9 +115,9 @@ def context(run: Run) -> dict[str, Any]:
         "run": run,
         "kind": KINDS.get(run.kind),
         "state": run.state,
-        "progress": words.progress(run, attempts, rows[-1][1] if rows else {}, now),
+        "progress": words.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
         "stopped": stopped,
-        "warnings": health.warnings(rows, run.config) if run.kind == "ppo" and not stopped else [],
+        "warnings": health.warnings(figures.ends, run.config) if run.kind == "ppo" and not stopped else [],
         "attempts": attempts,
         "cost": words.cost(attempts, now),
         "before_after": before_after(run.result),
@@ -81,14 +125,16 @@ def context(run: Run) -> dict[str, Any]:
         "more_figures": all_figures[_FIGURES:],
         "main": main,
         "more": more,
-        "main_rows": curves.table(rows, main),
-        "more_rows": curves.table(rows, more),
-        "is_thinned": len(rows) > 120,
+        "main_rows": figures.table(main),
+        "more_rows": figures.table(more),
+        "is_thinned": len(figures.rows) > 120,
+        "kept_step": RunDirectory(run.path).kept_step() if run.state == Run.State.FAILED else None,
+        "remedies": failures.remedies_of(run),
         "pairs": then_and_now(run),
         "log": log_tail(run.path / "log.txt"),
         "votes": votes_behind(run),
         "agreement": agreement(run.reward_model),
-        "curve_data": {"points": points(metrics), "curves": as_json(drawn)},
+        "curve_data": {"points": points(figures.rows), "curves": as_json(drawn)},
         "dataset_counts": _counts(run.dataset),
         "answers": _answers(run) if run.state == Run.State.SUCCEEDED else [],
         "completions": run.completions.count() if run.state == Run.State.SUCCEEDED else 0,
@@ -113,14 +159,20 @@ def fingerprint(run: Run) -> tuple[Any, ...]:
 @dataclass(frozen=True)
 class Rendered:
     parts: dict[str, str]
+    new_rows: str  # the new lines of the tables, which htmx appends
     curves: list[dict[str, Any]]
 
 
-def render_parts(run: Run, *, may_change: bool) -> Rendered:
-    """Each part as HTML that htmx swaps into the open page, and the curves that there are by now."""
-    shown = context(run) | {"live": True, "may_change": may_change}
-    parts: dict[str, str] = {part: render_to_string(f"training/run.html#{part}", shown) for part in PARTS}
-    return Rendered(parts, shown["curve_data"]["curves"])
+def render_parts(run: Run, figures: Figures, *, may_change: bool, whole_tables: bool) -> Rendered:
+    """Each part as HTML that htmx swaps into the open page, and the curves that there are by now.
+
+    `whole_tables` replaces the tables; else the rows of `figures` are appended to them.
+    """
+    shown = context(run, figures) | {"live": True, "may_change": may_change}
+    wanted = PARTS if whole_tables else [part for part in PARTS if part not in TABLES]
+    parts: dict[str, str] = {part: render_to_string(f"training/run.html#{part}", shown) for part in wanted}
+    appended = "" if whole_tables or not figures.rows else render_to_string("training/run.html#new-rows", shown)
+    return Rendered(parts, appended, shown["curve_data"]["curves"])
 
 
 def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
@@ -136,16 +188,17 @@ def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
     ]
 
 
-def points(metrics: list[tuple[int, int, int, dict[str, Any]]]) -> list[list[Any]]:
+def points(metrics: list[Row]) -> list[list[Any]]:
     """[sequence, id, step, values]: the id tells a row from the one that a resumed recipe wrote in its place."""
     return [list(row) for row in curves.thinned(metrics, _POINTS)]
 
 
-def new_points(run_id: int, sequence: int, row_id: int) -> tuple[list[list[Any]], bool]:
-    """What came after a row that the page has; everything, and True, when that row has been taken back."""
+def new_rows(run_id: int, sequence: int, row_id: int) -> tuple[list[Row], bool]:
+    """What came after a row that the page has; nothing, and True, when that row has been taken back."""
     rows = Metric.objects.filter(run=run_id).order_by("sequence").values_list("sequence", "pk", "step", "values")
-    is_back = bool(sequence) and not rows.filter(sequence=sequence, pk=row_id).exists()
-    return points(list(rows if is_back else rows.filter(sequence__gt=sequence))), is_back
+    if sequence and not rows.filter(sequence=sequence, pk=row_id).exists():
+        return [], True
+    return list(rows.filter(sequence__gt=sequence)), False
 
 
 def then_and_now(run: Run) -> list[ThenAndNow]:
@@ -155,7 +208,7 @@ def then_and_now(run: Run) -> list[ThenAndNow]:
     """
     first: dict[str, Sample] = {}
     last: dict[str, Sample] = {}
-    for sample in run.samples.order_by("step", "sequence"):
+    for sample in _first_and_last_samples(run):
         key = json.dumps(sample.prompt, sort_keys=True)
         first.setdefault(key, sample)
         last[key] = sample
@@ -166,6 +219,17 @@ def then_and_now(run: Run) -> list[ThenAndNow]:
         if text_hash(s.prompt) not in asked
     ]
     return sorted(pairs, key=lambda pair: pair.now is None)[:_PAIRS]
+
+
+def _first_and_last_samples(run: Run) -> list[Sample]:
+    """In order. A long run has thousands; the page shows a few prompts, so the ends suffice."""
+    ordered = run.samples.order_by("step", "sequence")
+    first = list(ordered[:_SAMPLES])
+    if len(first) < _SAMPLES:
+        return first
+    last = list(ordered.reverse()[:_SAMPLES])
+    known = {sample.pk for sample in first}
+    return first + [sample for sample in reversed(last) if sample.pk not in known]
 
 
 def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:

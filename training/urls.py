@@ -2,13 +2,22 @@
 
 from django.urls import path
 
-from training import views
+from training.views import compare, disk, instruct, orders, runs
 
 urlpatterns = [
-    path("p/<slug:slug>/runs/", views.runs, name="runs"),
-    path("p/<slug:slug>/runs/new/<slug:kind>/", views.new_run, name="new-run"),
-    path("runs/<int:run_id>/", views.run, name="run"),
-    path("runs/<int:run_id>/metrics.json", views.run_metrics, name="run-figures"),
-    path("runs/<int:run_id>/cancel/", views.cancel, name="cancel-run"),
-    path("runs/<int:run_id>/resume/", views.resume, name="resume-run"),
+    path("p/<slug:slug>/runs/", runs.runs, name="runs"),
+    path("p/<slug:slug>/runs/new/", runs.choose_kind, name="choose-kind"),
+    path("p/<slug:slug>/runs/new/<slug:kind>/", runs.new_run, name="new-run"),
+    path("p/<slug:slug>/runs/from-file/", orders.from_file, name="run-from-file"),
+    path("p/<slug:slug>/runs/compare/", compare.page, name="compare-runs"),
+    path("p/<slug:slug>/runs/disk/", disk.page, name="disk"),
+    path("p/<slug:slug>/runs/disk/prune/", disk.prune, name="prune"),
+    path("p/<slug:slug>/data/instruct/", instruct.instructions, name="instruct"),
+    path("runs/<int:run_id>/", runs.run, name="run"),
+    path("runs/<int:run_id>/metrics.json", runs.run_metrics, name="run-figures"),
+    path("runs/<int:run_id>/order.yaml", orders.download, name="run-order"),
+    path("runs/<int:run_id>/cancel/", runs.cancel, name="cancel-run"),
+    path("runs/<int:run_id>/resume/", runs.resume, name="resume-run"),
+    path("runs/<int:run_id>/choose/", pauses.choose, name="choose-at-pause"),
+    path("runs/<int:run_id>/again/", runs.queue_again, name="queue-again"),
 ]

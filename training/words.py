@@ -12,6 +12,14 @@ from typing import Any
 from training.curves import is_number, number
 from training.models import Attempt, Run
 
+_HEADLINES = (("loss", "loss"), ("score_mean", "score"), ("score", "score"), ("accuracy", "accuracy"))
+_PACES = (
+    ("tokens_per_second", "tokens"),
+    ("episodes_per_second", "episodes"),
+    ("documents_per_second", "documents"),
+    ("completions_per_second", "completions"),
+)
+
 
 def duration(value: timedelta | float) -> str:
     """42 s, 6 min, 2 h 5 min, 3 d 4 h."""
@@ -67,8 +75,7 @@ def _progress_parts(
             yield run.phase if run.total_steps else run.phase.capitalize()
         if run.ends_at and run.step < run.total_steps:
             yield f"{duration(run.ends_at - now)} left" if run.ends_at > now else "ending soon"
-        if is_number(pace := last.get("episodes_per_second")):
-            yield f"{pace:.2g} episodes/s"
+        yield from _now(last)
         if attempts and (memory := gigabytes(attempts[-1].memory_bytes)):
             yield memory
     elif run.finished_at and run.started_at:
@@ -77,6 +84,18 @@ def _progress_parts(
         yield f"{run.state.capitalize()}{steps}, {took} after it began"
     if story := attempt_story(run, attempts):
         yield story
+
+
+def _now(last: dict[str, Any]) -> Iterator[str]:
+    """What the last row says of how well and how fast it goes: `loss 2.31`, `1,520 tokens/s`."""
+    for name, word in _HEADLINES:
+        if is_number(value := last.get(name)):
+            yield f"{word} {number(round(value, 3))}"
+            break
+    for name, word in _PACES:
+        if is_number(pace := last.get(name)):
+            yield f"{pace:,.0f} {word}/s" if pace >= 10 else f"{pace:.2g} {word}/s"
+            break
 
 
 def gigabytes(count: int) -> str:

@@ -69,7 +69,7 @@ def test_a_running_run_shows_how_far_it_is_and_what_became_of_its_attempts(clien
     Run.objects.filter(pk=run.pk).update(step=57, total_steps=80, ends_at=ends_at, phase="training")
     add_metrics(run, {"score_mean": 0.1, "kl": 0.0}, {"score_mean": 0.4, "kl": 1.25, "episodes_per_second": 1.2})
     text = page(client, run)
-    assert "Step 57 of 80 · 6 min left · 1.2 episodes/s · 3.1 GB · " in text
+    assert "Step 57 of 80 · 6 min left · score 0.4 · 1.2 episodes/s · 3.1 GB · " in text
     assert "attempt 2, resumed from step 40 after the worker was lost" in text
     assert '<progress value="57" max="80"' in text
     assert '<td class="n">1.25</td>' in text, "every curve has its table"

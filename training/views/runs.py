@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 from django.contrib.auth.views import redirect_to_login
@@ -15,10 +17,13 @@ from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project, refused_page
-from training import actions, kind_pages, run_list, run_page
+from training import actions, differences, kind_pages, run_list, run_page
 from training.forms import RunForm
 from training.kinds import KINDS
 from training.models import Run
+from training.stages import stages
+
+ROWS = ("parent", "dataset", "other_dataset", "reward_model")
 
 
 @never_cache
@@ -31,12 +36,21 @@ def runs(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "training/runs.html", {**context, "section": "runs", "may_start": may_start})
 
 
+@require_GET
+@in_project("research")
+def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
+    """Every kind of run under its stage, one line each."""
+    return render(request, "training/choose.html", {"project": project, "section": "runs", "stages": stages()})
+
+
 @require_http_methods(["GET", "POST"])
 @in_project("research")
 def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     if kind not in KINDS:
         raise Http404(f"There is no kind of run called {kind}.")
-    form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=_suggested(request, project, kind))
+    earlier = _earlier(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
+    initial = suggested(project, kind, earlier) | _asked(request)
+    form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
     status = 200
     if request.method == "POST":
         status = 400
@@ -46,6 +60,7 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
                     kind=kind,
                     project=project,
                     by=cast(User, request.user),  # in_project lets nobody else through
+                    cloned_from=earlier,
                     idempotency_key=request.POST.get("key") or None,
                     **form.order(),
                 )
@@ -53,13 +68,27 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
             except Refused as refused:
                 form.add_refusal(refused)
                 status = refused.status
+    return form_page(request, project, form, earlier=earlier, status=status)
+
+
+def form_page(
+    request: HttpRequest,
+    project: Project,
+    form: RunForm,
+    *,
+    earlier: Run | None = None,
+    notes: Sequence[str] = (),
+    status: int = 200,
+) -> HttpResponse:
     context = {
         **kind_pages.of_form(form),
         "project": project,
         "section": "runs",
         "form": form,
-        "kind": KINDS[kind],
-        "kinds": KINDS.values(),
+        "kind": form.kind,
+        "stages": stages(),
+        "earlier": earlier,
+        "notes": notes,
         # Pressing the button twice starts one run.
         "form_key": request.POST.get("key") or uuid.uuid4().hex,
     }
@@ -69,7 +98,7 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
 @never_cache
 @require_GET
 def run(request: HttpRequest, run_id: int) -> HttpResponse:
-    run, refusal = _run(request, run_id)
+    run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
     return render(request, "training/run.html", _page(request, run))
@@ -79,7 +108,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
 @require_GET
 def run_metrics(request: HttpRequest, run_id: int) -> HttpResponse:
     """The figures as JSON: those after `?after=`, a sequence number."""
-    run, refusal = _run(request, run_id)
+    run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
     try:
@@ -97,23 +126,33 @@ def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
 
 @require_POST
 def resume(request: HttpRequest, run_id: int) -> HttpResponse:
+    """With `prune` in the form, checkpoints that the rule lets go make room first."""
+    if "prune" in request.POST:
+        return _act(request, run_id, actions.make_room_and_resume)
     return _act(request, run_id, actions.resume)
 
 
+@require_POST
+def queue_again(request: HttpRequest, run_id: int) -> HttpResponse:
+    """The remedy of a failure in one click: the same run with the options that its failure names."""
+    key = request.POST.get("key") or None
+    return _act(request, run_id, partial(actions.queue_again, idempotency_key=key))
+
+
 def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
-    run, refusal = _run(request, run_id)
+    run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
     if not request.user.is_authenticated:
         return redirect_to_login(run_page.address(run))
     try:
-        action(run=run, by=request.user)
+        changed = action(run=run, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=run.project)
-    return redirect("run", run.pk)
+    return redirect("run", changed.pk)
 
 
-def _run(request: HttpRequest, run_id: int) -> tuple[Run, HttpResponse | None]:
+def find_run(request: HttpRequest, run_id: int) -> tuple[Run, HttpResponse | None]:
     """The run, and a refusal for those who may not read its project."""
     found = get_object_or_404(Run.objects.select_related(*run_page.RELATED), pk=run_id)
     if can(request.user, "read", found.project):
@@ -129,18 +168,29 @@ def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
         "project": run.project,
         "section": "runs",
         "options": run_page.options(run),
+        "form_key": uuid.uuid4().hex,
+        "differences": differences.of_run(run),
         "may_change": can(request.user, "research", run.project),
     }
 
 
-def _suggested(request: HttpRequest, project: Project, kind: str) -> dict[str, Any]:
-    """What a link asked for: `?like=7` repeats run 7, `?dataset=3` chooses one; and a name that is still free."""
+def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[str, Any]:
+    """A name that is still free, and all the choices of an earlier run."""
     number = (Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0) + 1
-    suggested: dict[str, Any] = {"name": f"{project.slug}-{kind}-{number}"}
-    like = request.GET.get("like", "")
-    if like.isdecimal() and (earlier := project.runs.filter(pk=like, kind=kind).first()):
-        suggested |= {"parent": earlier.parent_id, "dataset": earlier.dataset_id, "seed": earlier.seed}
-        suggested |= {"reward_model": earlier.reward_model_id, "other_dataset": earlier.other_dataset_id}
-        suggested |= {f"config.{name}": value for name, value in earlier.config.items()}
-    asked = ("parent", "dataset", "other_dataset", "reward_model", "name")
-    return suggested | {name: request.GET[name] for name in asked if name in request.GET}
+    name = f"{project.slug}-{kind}-{number}"
+    if earlier is None:
+        return {"name": name}
+    rows = {field: getattr(earlier, f"{field}_id") for field in ROWS}
+    config = {f"config.{option}": value for option, value in earlier.config.items()}
+    return {"name": name, "seed": earlier.seed, **rows, **config}
+
+
+def _asked(request: HttpRequest) -> dict[str, Any]:
+    """What a link asked for: `?dataset=3` chooses one, `?config.batch_size=4` sets an option."""
+    given = request.GET.items()
+    return {name: value for name, value in given if name in (*ROWS, "name", "seed") or name.startswith("config.")}
+
+
+def _earlier(project: Project, kind: str, number: str) -> Run | None:
+    """The run that a link wants repeated: `?like=7`."""
+    return project.runs.filter(pk=number, kind=kind).first() if number.isdecimal() else None

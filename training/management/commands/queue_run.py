@@ -1,0 +1,87 @@
+"""Queue a run from a file: its order as YAML, as any run's page gives it out.
+
+manage.py queue_run run-7.yaml
+manage.py queue_run run-7.yaml --name tidewater-sft-8 --project tidewater --set learning_rate=1e-4
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from annotate.errors import Refused
+from annotate.models import Project, User
+from training import actions, orders
+
+
+class Command(BaseCommand):
+    help = "Queue a run from its order as YAML."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", help="a YAML file; - reads the standard input")
+        parser.add_argument("--project", default="", help="the slug of a project (default: the one in the file)")
+        parser.add_argument(
+            "--name", default="", help="of the run, and of its model (default: the one in the file)"
+        )
+        parser.add_argument("--user", default="", help="who starts it (default: the only superuser)")
+        parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="change one option")
+
+    def handle(self, *, file: str, project: str, name: str, user: str, **options: Any) -> None:
+        try:
+            order = orders.read(_text(file))
+            config = order.get("config") or {}
+            if changes := _changes(options["set"]):
+                order["config"] = {**(config if isinstance(config, dict) else {}), **changes}
+            found = _project(project or order.get("project") or "")
+            asked = orders.resolve(order | ({"name": name} if name else {}), found)
+            run = actions.queue_run(project=found, by=_user(user), **asked.arguments)
+        except Refused as refused:
+            told = "\n".join(f"{field}: {text}" for field, text in refused.errors.items())
+            raise CommandError(told) from refused
+        for note in asked.notes:
+            self.stdout.write(note)
+        self.stdout.write(f"Queued {run}.")
+
+
+def _text(file: str) -> str:
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file} cannot be read: {error}") from error
+
+
+def _changes(given: list[str]) -> dict[str, Any]:
+    """`learning_rate=1e-4`, with the value as YAML has it."""
+    changes: dict[str, Any] = {}
+    for text in given:
+        option, sign, value = text.partition("=")
+        if not sign or not option:
+            raise CommandError(f"--set takes OPTION=VALUE, such as learning_rate=1e-4, not {text!r}.")
+        changes[option] = orders.value_of(value)
+    return changes
+
+
+def _project(slug: object) -> Project:
+    found = Project.objects.filter(slug=str(slug)).first()
+    if found is None:
+        slugs = ", ".join(Project.objects.values_list("slug", flat=True)[:20]) or "none yet"
+        raise CommandError(f"There is no project {str(slug)!r}; name one with --project: {slugs}.")
+    return found
+
+
+def _user(name: str) -> User:
+    if name:
+        found = User.objects.filter(username=name).first()
+        if found is None:
+            raise CommandError(f"There is no user {name!r}; name one who may start runs in the project.")
+        return found
+    superusers = list(User.objects.filter(is_superuser=True)[:2])
+    if len(superusers) != 1:
+        raise CommandError("Say who starts the run: --user NAME.")
+    return superusers[0]

@@ -1,0 +1,10 @@
+"""Bytes in words, for templates."""
+
+from __future__ import annotations
+
+from django import template
+
+from training import disk
+
+register = template.Library()
+register.filter("size", disk.size_in_words)

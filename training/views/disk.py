@@ -1,0 +1,42 @@
+"""What lies on the disk, and what may go."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from annotate.models import Project
+from annotate.views.access import in_project
+from training import disk, pruning
+
+
+@never_cache
+@require_GET
+@in_project("research")
+def page(request: HttpRequest, project: Project) -> HttpResponse:
+    prunable = pruning.prune(dry_run=True, at_once=True)
+    context = {
+        "project": project,
+        "section": "runs",
+        "use": disk.of_project(project),
+        "rule": pruning.RULE,
+        "prunable": sum(one.size for one in prunable),
+        "resumable": pruning.RESUMABLE,
+    }
+    return render(request, "training/disk.html", context)
+
+
+@require_POST
+@in_project("research")
+def prune(request: HttpRequest, project: Project) -> HttpResponse:
+    """By the rule and at once; with `run`, every checkpoint of that one run of this project."""
+    if number := request.POST.get("run", ""):
+        run = get_object_or_404(project.runs, pk=number if number.isdecimal() else 0)
+        freed = pruning.prune_last(run)
+    else:
+        freed = sum(one.size for one in pruning.prune(at_once=True))
+    messages.success(request, f"{disk.size_in_words(freed)} freed.".capitalize())
+    return redirect("disk", project.slug)
