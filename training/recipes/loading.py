@@ -143,6 +143,11 @@ def save_policy(model: Any, tokenizer: Any, folder: str | Path) -> None:
     model.generation_config.do_sample = True
     model.generation_config.top_k = 0
     model.generation_config._from_model_config = False
+    save_weights(model, tokenizer, folder)
+
+
+def save_weights(model: Any, tokenizer: Any, folder: str | Path) -> None:
+    """Write a model of any architecture in bfloat16, with its tokenizer, as transformers' Auto classes load it."""
     state = {
         name: tensor.to("cpu", torch.bfloat16) if tensor.is_floating_point() else tensor.cpu()
         for name, tensor in model.state_dict().items()

@@ -1,0 +1,143 @@
+"""How much memory and time a training run takes, before it begins; and how many rows to compute at once.
+
+Counted, not guessed: weights, gradients and AdamW's two moments by their dtypes, activations by what a block keeps for
+its backward pass, products by the rate that this machine was measured at (`machine`). The share of that rate that a
+model of some width reaches is measured too, and is the roughest of these numbers. Knows no torch: forms show it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.configs.presets import Preset, block_parameters, parameters
+
+PROCESS = 0.6e9  # an interpreter with torch and transformers loaded
+LOSS_BUFFERS = 1.2e8  # of token_loss
+ROOM = 0.8  # of the memory that is free: the rest is for what cannot be counted
+BEST_TOKENS = {"cpu": 4096, "cuda": 65536}  # at once; more is no faster, and falls out of a processor's cache
+# Of the matrix rate, reached by whole steps on two cores, by width: narrow models spend their time between products.
+REACHED = ((128, 0.07), (192, 0.10), (320, 0.15), (448, 0.2), (768, 0.35), (1024, 0.4), (2048, 0.45))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What memory and time depend on. `trained` of the `parameters` learn; `multiplied` take part in products."""
+
+    parameters: int
+    trained: int
+    multiplied: int
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows computed at once, whether activations are computed twice, and the memory that takes."""
+
+    rows: int
+    checkpointing: bool
+    bytes: float
+
+
+class DoesNotFit(Exception):
+    """`needed` and `available` in bytes."""
+
+    def __init__(self, needed: float, available: float) -> None:
+        super().__init__(f"needs {needed / 1e9:.3g} GB where {available / 1e9:.3g} GB are free")
+        self.needed, self.available = needed, available
+
+
+def shape_of(preset: Preset, vocabulary: int, objective: str) -> Shape:
+    total = parameters(preset, vocabulary, objective)
+    return Shape(
+        parameters=total,
+        trained=total,
+        multiplied=block_parameters(preset, objective) + vocabulary * preset.width,
+        width=preset.width,
+        layers=preset.layers,
+        heads=preset.heads,
+        feed_forward=preset.feed_forward,
+        vocabulary=vocabulary,
+    )
+
+
+def state_bytes(shape: Shape, *, is_bfloat16: bool) -> float:
+    """Weights, gradients, moments: 4 + 8 bytes of masters and moments, and the model's own copy and gradient."""
+    if is_bfloat16:
+        return 2 * shape.parameters + (4 + 4 + 8 + 2) * shape.trained
+    return 4 * shape.parameters + (4 + 8) * shape.trained
+
+
+def activation_bytes(shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool) -> float:
+    """What stands between forward and backward.
+
+    A block keeps, per token, in the model's dtype: its inputs, q, k, v twice (rotated and not), what attention mixed,
+    gate, up, both after the activation; in float32 the states of two norms; and two T x T scores a head.
+    """
+    size = 2 if is_bfloat16 else 4
+    block = (
+        length * (shape.width * (11 * size + 16) + 4 * shape.feed_forward * size) + 2 * shape.heads * size * length**2
+    )
+    ends = 4 * shape.width * size * length
+    if checkpointing:
+        return rows * (shape.layers * shape.width * size * length + block + ends)
+    return rows * (shape.layers * block + ends)
+
+
+def memory(shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool) -> float:
+    """Bytes at the peak of a step."""
+    activations = activation_bytes(shape, length, rows, is_bfloat16=is_bfloat16, checkpointing=checkpointing)
+    return PROCESS + LOSS_BUFFERS + 4 * shape.vocabulary * shape.width + state_bytes(
+        shape, is_bfloat16=is_bfloat16
+    ) + activations  # fmt: skip
+
+
+def plan(
+    shape: Shape,
+    *,
+    length: int,
+    batch: int,
+    available: float,
+    is_bfloat16: bool,
+    device: str = "cpu",
+    rows: int | None = None,
+    checkpointing: bool | None = None,
+) -> Plan:
+    """The largest even share of `batch` rows that fits, with activations computed twice only if it must be.
+
+    `rows` and `checkpointing` are taken as they are where somebody chose them. Raises DoesNotFit.
+    """
+    wanted = min(batch, max(BEST_TOKENS[device] // length, 1))
+    choices = [rows] if rows else sorted({-(-wanted // n) for n in range(1, wanted + 1)}, reverse=True)
+    ways = [checkpointing] if checkpointing is not None else [False, True]
+    for twice in ways:
+        for count in choices:
+            needed = memory(shape, length, count, is_bfloat16=is_bfloat16, checkpointing=twice)
+            if needed <= ROOM * available:
+                return Plan(count, twice, needed)
+    raise DoesNotFit(needed, available)
+
+
+def flops_per_token(shape: Shape, length: int, *, checkpointing: bool = False) -> float:
+    """Forward and backward: six for each weight that is multiplied, twelve for each pair of places and channel.
+
+    Where the rows are `length` long, all T x T scores are computed, those behind a mask too.
+    """
+    forward = 2 * shape.multiplied + 4 * shape.layers * shape.width * length
+    return forward * (4 if checkpointing else 3)
+
+
+def reached(width: int) -> float:
+    """The share of the matrix rate that whole training steps of this width reach."""
+    below = [(w, share) for w, share in REACHED if w <= width] or [REACHED[0]]
+    above = [(w, share) for w, share in REACHED if w >= width] or [REACHED[-1]]
+    (w0, s0), (w1, s1) = below[-1], above[0]
+    return s0 if w0 == w1 else s0 + (s1 - s0) * (width - w0) / (w1 - w0)
+
+
+def seconds(shape: Shape, length: int, tokens: float, *, rate: float, checkpointing: bool = False) -> float:
+    """At `rate` floating-point operations a second of the machine's matrix products."""
+    return tokens * flops_per_token(shape, length, checkpointing=checkpointing) / (rate * reached(shape.width))

@@ -1,0 +1,294 @@
+"""The loop that pretraining and domain finetuning share: rows of text in, a model that has learnt out.
+
+    plan        how many rows fit the memory at once, whether activations are computed twice
+    step        micro-batches forward and backward, gradients added up, clipped, AdamW, masters rounded into the model
+    validation  the same held-out rows, hidden tokens and all, each time: loss, perplexity, bits per byte
+    checkpoint  masters, optimiser, generators: a run that is killed and resumed ends with the same bits
+
+The loss of a step is the mean over all tokens that it predicts, however they fall into micro-batches and processes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from training.recipes import architectures, steps
+from training.recipes.masters import Masters
+from training.recipes.objectives import Batch, Objective
+from training.recipes.processes import Processes
+from training.recipes.text_rows import TextRows
+from training.recipes.token_loss import token_loss
+from training.run_directory import RunDirectory
+
+LOGGED_POINTS = 500  # of a curve: more shows nothing
+VALIDATION_SEED = 20_001
+
+
+class LoopConfig(Protocol):
+    """What the loop reads of a recipe's config."""
+
+    batch_size: int
+    schedule: str
+    warmup_ratio: float
+    decay_ratio: float
+    final_rate: float
+    weight_decay: float
+    beta2: float
+    max_grad_norm: float
+    validate_every: int
+    checkpoint_every: int
+    sample_every: int
+
+    @property
+    def rate(self) -> float: ...
+
+
+@dataclass
+class Learner:
+    """What learns, from what, and how. `sample(step)` logs what the model writes."""
+
+    run: RunDirectory
+    config: Any  # a LoopConfig
+    model: Any
+    objective: Objective
+    rows: TextRows
+    validation: list[np.ndarray]
+    validation_bytes_per_token: float
+    total_steps: int
+    micro_batch: int
+    dtype: torch.dtype
+    device: torch.device
+    together: Processes
+    sample: Callable[[int], None]
+
+
+@dataclass
+class Standing:
+    """How far a run is: kept in its checkpoints."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    first_loss: float = math.nan
+    last_loss: float = math.nan
+    first_validation: dict[str, float] | None = None
+    last_validation: dict[str, float] | None = None
+
+
+def learn(learner: Learner) -> tuple[Standing, Masters]:
+    """Train to the last step, from the latest checkpoint if there is one."""
+    run, config, together = learner.run, learner.config, learner.together
+    masters = Masters(learner.model, learner.dtype)
+    optimiser = masters.optimiser(rate=config.rate, weight_decay=config.weight_decay, beta2=config.beta2)
+    standing = resume(learner, masters, optimiser)
+    pace, begun, said = steps.Pace(), time.monotonic() - standing.seconds, 0.0
+    sums = _Sums()
+    if standing.step == 0:
+        learner.sample(0)
+        standing.first_validation = standing.last_validation = _validated(learner, 0)
+    run.progress("training", standing.step, learner.total_steps)
+    while standing.step < learner.total_steps:
+        rate = config.rate * rate_factor(config, standing.step, learner.total_steps)
+        step_sums = optimise(learner, masters, optimiser, standing.step, rate)
+        sums.add(step_sums)
+        standing.step += 1
+        standing.tokens += config.batch_size * learner.rows.length
+        standing.seconds = time.monotonic() - begun
+        standing.last_loss = step_sums.loss
+        if standing.step == 1:
+            standing.first_loss = step_sums.loss
+        speed = pace.tokens_per_second(config.batch_size * learner.rows.length)
+        is_last = standing.step == learner.total_steps
+        if standing.step % max(learner.total_steps // LOGGED_POINTS, 1) == 0 or is_last:
+            _log(learner, standing, sums, rate, speed)
+            sums = _Sums()
+        if standing.step % config.validate_every == 0 or is_last:
+            standing.last_validation = _validated(learner, standing.step)
+        if standing.step % config.sample_every == 0 or is_last:
+            learner.sample(standing.step)
+        if standing.step % config.checkpoint_every == 0 or is_last:
+            checkpoint(learner, masters, optimiser, standing)
+        if time.monotonic() - said > 1 or is_last:
+            said = time.monotonic()
+            run.progress("training", standing.step, learner.total_steps)
+    together.wait()
+    return standing, masters
+
+
+def optimise(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer, step: int, rate: float) -> _Sums:
+    """One optimiser step on `batch_size` rows."""
+    config, together = learner.config, learner.together
+    numbers = together.share(range(step * config.batch_size, (step + 1) * config.batch_size))
+    batches = [
+        learner.objective(*learner.rows.take(numbers[at : at + learner.micro_batch]))
+        for at in range(0, len(numbers), learner.micro_batch)
+    ]
+    targets = together.total(sum(batch.targets for batch in batches))[0]
+    sums = _Sums()
+    for batch in batches:
+        loss, part = forward(learner, batch, 1 / max(targets, 1))
+        loss.backward()
+        masters.collect()
+        sums.add(part)
+    sums = sums.over(together)
+    together.add_gradients(masters.gradients)
+    sums.norm = steps.clip_gradients(masters.masters.values(), config.max_grad_norm, loss=sums.loss, step=step + 1)
+    steps.set_learning_rate(optimiser, rate)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    masters.publish()
+    return sums
+
+
+def forward(learner: Learner, batch: Batch, scale: float) -> tuple[torch.Tensor, _Sums]:
+    """The loss times `scale`, and its sums by kind of row."""
+    batch = to_device(batch, learner.device)
+    hidden, labels = architectures.hidden_states(learner.model, batch)
+    weight = learner.model.get_output_embeddings().weight
+    loss, losses = token_loss(hidden, weight, labels, scale)
+    is_causal = batch.causal[:, None].expand_as(batch.labels)[batch.labels != -100]
+    causal_losses = losses[is_causal]
+    return loss, _Sums(
+        float(losses.sum(dtype=torch.float64)),
+        len(losses),
+        float(causal_losses.sum(dtype=torch.float64)),
+        len(causal_losses),
+    )
+
+
+@torch.no_grad()
+def validate(learner: Learner) -> dict[str, float]:
+    """Loss, perplexity and bits per byte over all held-out rows together.
+
+    Bits per byte is the sum over the tokens predicted, by the bytes that so many tokens of this text have: for a causal
+    model the exact code length of the text, end tokens included; for the others, of what was hidden.
+    """
+    learner.model.eval()
+    size = learner.micro_batch
+    draws = [np.random.default_rng((VALIDATION_SEED, n)) for n in range(len(learner.validation))]
+    mine = learner.together.share(list(zip(learner.validation, draws, strict=True)))
+    sums = _Sums()
+    for at in range(0, len(mine), size):
+        rows, drawn = zip(*mine[at : at + size], strict=True)
+        sums.add(forward(learner, learner.objective(np.stack(rows), drawn), 1.0)[1])
+    learner.model.train()
+    sums = sums.over(learner.together)
+    figures = {
+        "validation_loss": sums.loss,
+        "perplexity": math.exp(min(sums.loss, 700.0)),
+        "bits_per_byte": sums.loss / math.log(2) / max(learner.validation_bytes_per_token, 1e-9),
+    }
+    return figures | ({f"validation_{k}": v for k, v in sums.by_kind().items()})
+
+
+def rate_factor(config: Any, step: int, total: int) -> float:
+    return steps.schedule_factor(
+        step,
+        total,
+        kind=config.schedule,
+        warmup=max(round(config.warmup_ratio * total), 1),
+        decay=round(config.decay_ratio * total),
+        floor=config.final_rate,
+    )
+
+
+def checkpoint(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+    if learner.together.is_first:
+        folder = learner.run.begin_checkpoint(standing.step)
+        steps.save_state(
+            folder, parameters=masters.masters, optimiser=optimiser, extra={"standing": dict(standing.__dict__)}
+        )
+        learner.run.commit_checkpoint(standing.step)
+
+
+def resume(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer) -> Standing:
+    latest = learner.run.latest_checkpoint()
+    learner.together.wait()  # nobody writes a checkpoint before everybody has looked for one
+    if latest is None:
+        learner.run.truncate_logs(-1)
+        return Standing()
+    extra = steps.load_state(latest, parameters=masters.masters, optimiser=optimiser)
+    masters.publish()
+    standing = Standing(**extra["standing"])
+    learner.run.truncate_logs(standing.step)
+    return standing
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    moved = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return Batch(**{n: t if t is None else t.to(device, non_blocking=True) for n, t in moved.items()})
+
+
+@dataclass
+class _Sums:
+    """Of losses in nats and of the tokens they are over; those of causal rows apart."""
+
+    nats: float = 0.0
+    tokens: int = 0
+    causal_nats: float = 0.0
+    causal_tokens: int = 0
+    norm: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        return self.nats / max(self.tokens, 1)
+
+    def add(self, other: _Sums) -> None:
+        self.nats += other.nats
+        self.tokens += other.tokens
+        self.causal_nats += other.causal_nats
+        self.causal_tokens += other.causal_tokens
+        self.norm = other.norm
+
+    def over(self, together: Processes) -> _Sums:
+        nats, tokens, causal_nats, causal = together.total(self.nats, self.tokens, self.causal_nats, self.causal_tokens)
+        return _Sums(nats, int(tokens), causal_nats, int(causal), self.norm)
+
+    def by_kind(self) -> dict[str, float]:
+        """The losses of causal and of masked rows, where there are both."""
+        if not 0 < self.causal_tokens < self.tokens:
+            return {}
+        masked = (self.nats - self.causal_nats) / (self.tokens - self.causal_tokens)
+        return {"causal_loss": self.causal_nats / self.causal_tokens, "masked_loss": masked}
+
+
+def _log(learner: Learner, standing: Standing, sums: _Sums, rate: float, speed: float) -> None:
+    learner.run.log_metrics(
+        standing.step,
+        loss=sums.loss,
+        **sums.by_kind(),
+        grad_norm=sums.norm,
+        learning_rate=rate,
+        tokens=standing.tokens,
+        tokens_per_second=speed,
+        peak_memory_gb=steps.peak_memory_gb(learner.device),
+        seconds=standing.seconds,
+    )
+
+
+def _validated(learner: Learner, step: int) -> dict[str, float]:
+    figures = validate(learner)
+    learner.run.log_metrics(step, **figures)
+    return figures
+
+
+def steps_of(config: Any, rows: TextRows) -> int:
+    """Optimiser steps: so many passes over the corpus, or up to `max_tokens`."""
+    count = math.ceil(rows.count * config.epochs / config.batch_size)
+    if config.max_tokens is not None:
+        count = min(count, math.ceil(config.max_tokens / (config.batch_size * rows.length)))
+    return max(count, 1)
+
+
+def micro_batches(total: int, size: int) -> Iterator[range]:
+    for at in range(0, total, size):
+        yield range(at, min(at + size, total))

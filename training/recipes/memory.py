@@ -1,0 +1,52 @@
+"""How much memory and disk a run may use here, and what to say when that is too little."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import psutil
+import torch
+
+from training.endings import DISK_FULL
+from training.recipes.estimate import DoesNotFit
+from training.run_directory import RecipeFailure
+
+
+def available_memory(processes: int = 1) -> float:
+    """Bytes for one of so many processes: of its own GPU, or a share of what is free of the machine's memory."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    return min(float(psutil.virtual_memory().available), _container_limit()) / processes
+
+
+def does_not_fit(what: str, error: DoesNotFit) -> RecipeFailure:
+    return RecipeFailure(
+        "does_not_fit",
+        f"{what} needs about {error.needed / 1e9:.3g} GB, and {error.available / 1e9:.3g} GB are free here.",
+        "Choose a smaller size, a shorter context_length or a smaller micro_batch_size, or a machine with more memory.",
+    )
+
+
+def check_disk(parameters: int, folder: Path) -> None:
+    """Two checkpoints of masters and moments while the older one goes, and the model. Raises RecipeFailure."""
+    needed = parameters * (3 * 12 + 2)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RecipeFailure(
+            DISK_FULL[0],
+            f"Checkpoints and model take about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the disk.",
+            "Free some space, then resume; or choose a smaller size.",
+        )
+
+
+def _container_limit() -> float:
+    """What a control group leaves, where one is set: psutil sees the whole machine's memory."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return float("inf")
+    return float("inf") if limit == "max" else max(int(limit) - used + int(stat.get("inactive_file", 0)), 0)

@@ -1,0 +1,195 @@
+"""Pretrain a model from nothing: `python -m training.recipes.pretrain RUN_DIR`.
+
+    1. tokens      the corpus as token ids in a mapped file (`token_files`), once
+    2. rows        documents packed into rows that do not see each other (`packing`), in a shuffled order
+    3. objective   next token, masked tokens, missing spans, or a mixture (`objectives`)
+    4. model       Llama, ModernBERT or T5 of the chosen size (`configs.presets`, `architectures`)
+    5. learning    AdamW on float32 masters, warm-up and cosine or WSD, clipped gradients (`learning`)
+
+The parent is a tokenizer; a causal model becomes a policy, a masked one an encoder, a span one a seq2seq. Every draw
+depends on the run's seed and the row's number, so that a run that is killed and resumed ends with the same weights
+(bitwise on a processor). With `processes` above 1, `accelerate launch` starts this module so many times, and each takes
+its share of every step's rows. Left out: weights split over devices (each holds them all), dropout, curricula.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from training.configs import PretrainConfig
+from training.configs.presets import PRESETS
+from training.recipes import architectures, estimate, loading, text_samples, token_files
+from training.recipes.entry import config_of, run_recipe
+from training.recipes.learning import Learner, Standing, learn, steps_of
+from training.recipes.memory import available_memory, check_disk, does_not_fit
+from training.recipes.objectives import Vocabulary, objective_named
+from training.recipes.processes import Processes, directory_of, join
+from training.recipes.text_rows import TextRows, validation_rows
+from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: PretrainConfig = config_of(spec)
+    together = join()
+    run = directory_of(run, together)
+    learner, tokenizer = prepare(run, spec, config, together)
+    standing, masters = learn(learner)
+    if together.is_first:
+        run.progress("Saving", 0, 1)
+        save(run, config, learner.model, tokenizer)
+        finish(run, config, learner, standing)
+    together.wait()
+    together.leave()
+
+
+def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: Processes) -> tuple[Learner, Any]:
+    tokenizer = load_tokenizer(spec.parent)
+    vocabulary = Vocabulary.of(tokenizer, config.objective)
+    _check_sentinels(config, vocabulary)
+    if together.is_first:
+        token_files.tokenise(run, tokenizer, validation_tokens=config.validation_tokens)
+    together.wait()
+    train = token_files.open_file(run, "train", tokenizer)
+    held_out = token_files.open_file(run, token_files.VALIDATION, tokenizer)
+    token_files.check_corpus(train, held_out, config.context_length)
+
+    dtype = compute_dtype(config.dtype)
+    plan = plan_of(run, config, len(tokenizer), dtype, together)
+    torch.manual_seed(spec.seed)
+    model = architectures.build(PRESETS[config.size], config.objective, tokenizer, config.context_length)
+    model.to(loading.device())
+    if plan.checkpointing:
+        model.activation_checkpointing_enable()
+    rows = TextRows(train, config.context_length, spec.seed)
+    starts = text_samples.beginnings(held_out.ids, vocabulary.end)
+    writes = architectures.MODEL_KINDS[config.objective] == "policy" and together.is_first
+
+    def sample(step: int) -> None:
+        if writes:
+            text_samples.log_samples(
+                run, model, tokenizer, starts, step=step, seed=spec.seed, tokens=config.sample_tokens
+            )
+
+    objective = objective_named(
+        config.objective,
+        vocabulary,
+        hidden_share=config.hidden_share,
+        mask_style=config.mask_style,
+        mean_span=config.mean_span,
+        causal_probability=config.causal_probability,
+    )
+    learner = Learner(
+        run=run,
+        config=config,
+        model=model,
+        objective=objective,
+        rows=rows,
+        validation=validation_rows(held_out, config.context_length, vocabulary.end),
+        validation_bytes_per_token=held_out.bytes_per_token,
+        total_steps=steps_of(config, rows),
+        micro_batch=plan.rows,
+        dtype=dtype,
+        device=loading.device(),
+        together=together,
+        sample=sample,
+    )
+    return learner, tokenizer
+
+
+def load_tokenizer(folder: str) -> Any:
+    if not Path(folder).is_dir():
+        raise RecipeFailure(
+            "tokenizer_missing", f"There is no tokenizer in {folder}.", "Choose another, or train one on this corpus."
+        )
+    try:
+        return loading.load_tokenizer(folder)
+    except (OSError, ValueError) as error:
+        raise RecipeFailure(
+            "tokenizer_unreadable",
+            f"The tokenizer in {folder} cannot be loaded: {error}",
+            "Choose another, or train one on this corpus.",
+        ) from error
+
+
+def compute_dtype(named: str) -> torch.dtype:
+    return loading.compute_dtype() if named == "auto" else getattr(torch, named)
+
+
+def plan_of(
+    run: RunDirectory, config: PretrainConfig, vocabulary: int, dtype: torch.dtype, together: Processes
+) -> estimate.Plan:
+    """Raises RecipeFailure when not even one row at a time fits, or the disk is too small for the checkpoints."""
+    shape = estimate.shape_of(PRESETS[config.size], vocabulary, config.objective)
+    check_disk(shape.parameters, run.path)
+    try:
+        return estimate.plan(
+            shape,
+            length=config.context_length,
+            batch=-(-config.batch_size // together.count),
+            available=available_memory(together.count),
+            is_bfloat16=dtype == torch.bfloat16,
+            device=loading.device().type,
+            rows=config.micro_batch_size,
+            checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
+        )
+    except estimate.DoesNotFit as error:
+        raise does_not_fit(f"A model of size {config.size}", error) from error
+
+
+def save(run: RunDirectory, config: PretrainConfig, model: Any, tokenizer: Any) -> None:
+    """A policy as every other; an encoder or seq2seq as transformers' Auto classes load it."""
+    folder = run.begin_model()
+    tokenizer.model_max_length = config.context_length
+    if architectures.MODEL_KINDS[config.objective] == "policy":
+        loading.save_policy(model, tokenizer, folder)
+    else:
+        loading.save_weights(model, tokenizer, folder)
+    run.commit_model()
+
+
+def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing: Standing) -> None:
+    train = learner.rows.file.counts
+    before, after = standing.first_validation or {}, standing.last_validation or {}
+    shutil.rmtree(token_files.folder(run), ignore_errors=True)
+    run.finish(
+        {
+            "model_kind": architectures.MODEL_KINDS[config.objective],
+            "parameters": loading.count_parameters(learner.model),
+            "objective": config.objective,
+            "corpus_documents": train.documents,
+            "corpus_tokens": train.tokens,
+            "tokens": standing.tokens,
+            "steps": standing.step,
+            "first_loss": standing.first_loss,
+            "last_loss": standing.last_loss,
+            **after,
+            "validation_loss_before": before.get("validation_loss"),
+            "micro_batch": learner.micro_batch,
+            "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
+            "hash": loading.weights_hash(run.model),
+            "seconds": standing.seconds,
+        }
+    )
+
+
+def _check_sentinels(config: PretrainConfig, vocabulary: Vocabulary) -> None:
+    if config.objective != "span":
+        return
+    most = round(config.context_length * config.hidden_share / config.mean_span)
+    if most > len(vocabulary.sentinels):
+        raise RecipeFailure(
+            "context_too_long",
+            f"A row of {config.context_length} tokens may have {most} missing spans, and the tokenizer has "
+            f"{len(vocabulary.sentinels)} sentinels.",
+            "Choose a shorter context_length, a lower mask_rate or a longer mean_span.",
+        )
+
+
+if __name__ == "__main__":
+    transformers.utils.logging.set_verbosity_error()
+    run_recipe(main)
