@@ -1,7 +1,7 @@
 """What a person may choose when PPO has run into a bound: go on with a wider one, go back, or finish.
 
-A choice is a name, a label, what to do (`resume`, `back`, `finish`), and options to change; whoever supervises the run
-shows them, and writes the one that was taken into amendments.json.
+A choice is a name, a label, what it means, what to do (`resume`, `back`, `finish`), and options to change; whoever
+supervises the run shows them, and writes the one that was taken into amendments.json.
 """
 
 from __future__ import annotations
@@ -32,17 +32,21 @@ def at_bound(config: PPOConfig, state: State, drift: Drift, step: int) -> dict[s
         "message": f"At step {step} {drift.message}: it ran past its bound. The last model within bounds is {what}.",
         "remedy": "Read the answers below. If they are still good, go on with a wider bound; if they have begun to "
         "fray, go back and make leaving the parent dearer; or finish with what was good.",
-        "choices": [*_back(config, state, kept), _further(config, drift), _finish(kept)],
+        "choices": [_back(config, state, kept), _further(config, drift), _finish(kept)],
     }
 
 
-def _back(config: PPOConfig, state: State, kept: int) -> list[dict[str, Any]]:
+def _back(config: PPOConfig, state: State, kept: int) -> dict[str, Any]:
     price = _rounded(max(2 * state.controller.coefficient, 0.02))
-    rate = _rounded(config.learning_rate / 2)
-    changes = {"kl_coef": price, "learning_rate": rate}
-    where = "the parent" if kept == 0 else f"step {kept}"
-    label = f"Back to {where}: the price of KL doubled to {price:g}, the rate halved to {rate:g}"
-    return [{"name": "back", "label": label, "action": "back", "changes": changes}]
+    changes = {"kl_coef": price, "learning_rate": _rounded(config.learning_rate / 2)}
+    return {
+        "name": "back",
+        "label": "Go back to the parent" if kept == 0 else f"Go back to step {kept}",
+        "help": "The last weights within bounds, with a fresh optimiser. Leaving the parent costs twice as much from "
+        "here, and steps are half as long.",
+        "action": "back",
+        "changes": changes,
+    }
 
 
 def _further(config: PPOConfig, drift: Drift) -> dict[str, Any]:
@@ -50,15 +54,18 @@ def _further(config: PPOConfig, drift: Drift) -> dict[str, Any]:
     wider = _wider(option, float(getattr(config, option)), drift.used)
     return {
         "name": "on",
-        "label": f"Go on with {option} {wider:g}",
+        "label": "Go on, with a wider bound",
+        "help": "It ends with the weights it would have had with that bound from the start.",
         "action": "resume",
         "changes": {option: wider},
     }
 
 
 def _finish(kept: int) -> dict[str, Any]:
-    what = "there is only the parent to keep" if kept == 0 else f"keep the model of step {kept}"
-    return {"name": "finish", "label": f"Finish here: {what}", "action": "finish", "changes": {}}
+    what = (
+        "There is only the parent to keep." if kept == 0 else f"Keep the model of step {kept}, the last within bounds."
+    )
+    return {"name": "finish", "label": "Finish here", "help": what, "action": "finish", "changes": {}}
 
 
 def _wider(option: str, bound: float, used: float) -> float:

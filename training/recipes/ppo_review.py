@@ -104,27 +104,26 @@ def _disagreement(step: int, told: str) -> dict[str, Any]:
         "remedy": "The score no longer means what people mean. Their verdicts stand among the project's judgements: "
         "freeze them, train the reward model again, and start from there; or read the pairs and decide.",
         "choices": [
-            {"name": "finish", "label": "Finish here: keep the present model", "action": "finish", "changes": {}},
-            {"name": "on", "label": "Go on, and ask again", "action": "resume", "changes": {}},
-            {
-                "name": "blind",
-                "label": "Go on, whatever they say",
-                "action": "resume",
-                "changes": {"brake_agreement": 0.0},
-            },
+            _choice("finish", "Finish here", "Keep the present model.", "finish"),
+            _choice("on", "Go on, and ask again", "It may pause again at what the next reviews say.", "resume"),
+            _choice("blind", "Go on, whatever they say", "", "resume", brake_agreement=0.0),
         ],
     }
 
 
 def _waiting(step: int, last: int, open_pairs: int, who: str) -> dict[str, Any]:
-    pairs = "1 pair" if open_pairs == 1 else f"{open_pairs} pairs"
+    pairs = "1 pair is" if open_pairs == 1 else f"{open_pairs} pairs are"
     return {
         "code": WAITING,
         "step": step,
-        "message": f"Waiting for {who}: {pairs} of the review of step {last} are not judged yet.",
+        "message": f"Waiting for {who}: of the review of step {last} {pairs} not judged yet.",
         "remedy": "It goes on by itself as soon as they are.",
         "choices": [
-            {"name": "on", "label": "Go on without waiting", "action": "resume", "changes": {"brake_waits": False}},
-            {"name": "finish", "label": "Finish here: keep the present model", "action": "finish", "changes": {}},
+            _choice("on", "Go on without waiting", "Now, and at later reviews.", "resume", brake_waits=False),
+            _choice("finish", "Finish here", "Keep the present model.", "finish"),
         ],
     }
+
+
+def _choice(name: str, label: str, meaning: str, action: str, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "label": label, "help": meaning, "action": action, "changes": changes}
