@@ -15,6 +15,7 @@ from training.configs.corpus import CorpusConfig
 from training.configs.domain import DomainConfig
 from training.configs.dpo import DPOConfig
 from training.configs.evaluate import EvaluateConfig
+from training.configs.export import ExportConfig
 from training.configs.grpo import GRPOConfig
 from training.configs.kto import KTOConfig
 from training.configs.options import ConfigError, check, option
@@ -34,6 +35,7 @@ __all__ = [
     "DPOConfig",
     "DomainConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "GRPOConfig",
     "KTOConfig",
     "PPOConfig",
@@ -64,6 +66,7 @@ CONFIGS: dict[str, type] = {
         GRPOConfig,
         RLOOConfig,
         EvaluateConfig,
+        ExportConfig,
     )
 }
 

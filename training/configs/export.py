@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from training.configs.options import option
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """A model as files for other programs, or on a hub."""
+
+    kind: ClassVar[str] = "export"
+    to: str = option(
+        "gguf",
+        "gguf: one file for llama.cpp; safetensors: the model's folder as one archive; hub: a repository there",
+        choices=("gguf", "safetensors", "hub"),
+    )
+    precision: str = option(
+        "bfloat16",
+        "gguf: of the weights; q8_0 halves the file at hardly any loss",
+        choices=("float32", "float16", "bfloat16", "q8_0"),
+    )
+    repository: str = option("", "hub: owner/name; the worker needs HF_TOKEN with leave to write")
+    private: bool = option(True, "hub: only its owner sees it at first")
+
+    def cross_check(self) -> dict[str, str]:
+        if self.to == "hub" and self.repository.count("/") != 1:
+            return {"repository": f"must be owner/name of a repository on the hub, not {self.repository!r}."}
+        return {}
