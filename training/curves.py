@@ -45,6 +45,9 @@ _MAIN = {
     "eos_rate": "Share of answers that end by themselves",
     "clip_frac": "Clip fraction",
     "drift": "Drift: share of the nearest bound used up",
+    "input_shift": "How far the answers have moved in what the reward model reads, in its spread",
+    "score_outside": "Share of scores beyond those that the reward model was trained on",
+    "ptx_held_out_loss": "Loss on held-out text of the older skill, nats a token",
 }
 _MORE = {
     "distinct_2": "Share of word pairs that differ",
@@ -54,6 +57,8 @@ _MORE = {
     "kl_k3": "KL by the k3 estimator",
     "kl_coef": "Price of KL",
     "approx_kl": "KL of one update",
+    "input_distance": "How odd a single answer looks to the reward model; the parent's own are near 1",
+    "ptx_loss": "Loss on the text that is mixed in, nats a token",
     "policy_loss": "Policy loss",
     "value_loss": "Value loss",
     "explained_variance": "Variance that the value function explains",
@@ -66,6 +71,9 @@ _MORE = {
     "peak_memory_gb": "Peak memory, GB",
     "seconds": "Seconds",
 }
+
+
+_BESIDE_THE_PARENT = ("length_mean", "entropy", "input_shift", "input_distance", "ptx_held_out_loss")
 
 
 def curves(rows: Sequence[tuple[int, Values]], config: Values) -> list[Curve]:
@@ -142,10 +150,10 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 def _lines(name: str, first: tuple[int, Values] | None, config: Values) -> Iterable[Line]:
     if name == "kl":
-        for option, label in (("kl_target", "target"), ("stop_kl", "ends the run")):
+        for option, label in (("kl_target", "target"), ("stop_kl", "bound")):
             if is_number(level := config.get(option)) and level > 0:
                 yield Line(float(level), label)
     if name == "drift":
-        yield Line(1.0, "ends the run")
-    if name == "length_mean" and first and first[0] == 0 and is_number(length := first[1].get(name)):
-        yield Line(float(length), "the parent")
+        yield Line(1.0, "bound")
+    if name in _BESIDE_THE_PARENT and first and first[0] == 0 and is_number(level := first[1].get(name)):
+        yield Line(float(level), "the parent")

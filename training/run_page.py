@@ -13,7 +13,7 @@ from django.utils import timezone
 from annotate.models import Completion, Dataset, LanguageModel
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import configs, curves, failures, health, kind_pages, words
+from training import configs, curves, failures, health, kind_pages, pauses, words
 from training.endings import log_tail
 from training.kinds import KINDS
 from training.models import Metric, Run, Sample
@@ -105,7 +105,8 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
     now = timezone.now()
     attempts = list(run.attempts.all())
     figures = figures or Figures.read(run)
-    drawn = figures.curves(run.config)
+    config = pauses.config_now(run)
+    drawn = figures.curves(config)
     main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
     stopped = run.result.get("stopped") if run.is_finished else None
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
@@ -117,7 +118,7 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
         "state": run.state,
         "progress": words.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
         "stopped": stopped,
-        "warnings": health.warnings(figures.ends, run.config) if run.kind == "ppo" and not stopped else [],
+        "warnings": health.warnings(figures.ends, config) if run.kind == "ppo" and not stopped else [],
         "attempts": attempts,
         "cost": words.cost(attempts, now),
         "before_after": before_after(run.result),

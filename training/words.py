@@ -78,6 +78,10 @@ def _progress_parts(
         yield from _now(last)
         if attempts and (memory := gigabytes(attempts[-1].memory_bytes)):
             yield memory
+    elif run.state == Run.State.PAUSED:
+        yield f"Paused at step {run.pause.get('step', run.step)}" + (
+            f" of {run.total_steps}" if run.total_steps else ""
+        )
     elif run.finished_at and run.started_at:
         took = duration(run.finished_at - run.started_at)
         steps = f" after step {run.step} of {run.total_steps}" if run.total_steps and run.step < run.total_steps else ""

@@ -55,7 +55,7 @@ def finished_run(
 
 def _await(turn: Turn, report: Report, run: Run) -> Run:
     queued_since = time.monotonic()
-    while not run.is_finished:
+    while not run.is_finished and run.state != Run.State.PAUSED:
         note = run.phase
         if run.state == Run.State.QUEUED and time.monotonic() - queued_since > WORKER_PATIENCE:
             note = "waiting for the worker; is it running?"

