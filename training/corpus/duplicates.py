@@ -39,8 +39,8 @@ class Near:
     _bands: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        # The numbers of bands and rows that weigh false positives and negatives alike at this threshold.
-        chosen = MinHashLSH(threshold=self.threshold, num_perm=self.permutations)
+        # Bands and rows for this threshold. A pair missed is lost; a pair found for nothing only costs a comparison.
+        chosen = MinHashLSH(threshold=self.threshold, num_perm=self.permutations, weights=(0.1, 0.9))
         self._bands = (chosen.b, chosen.r)
         self._empty = MinHash(self.permutations, seed=_SEED)
 

@@ -47,7 +47,8 @@ def paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
 def pieces(lines: Iterable[str], longest: int) -> Iterator[str]:
     """The whole, in pieces of at most `longest` characters, cut at a blank line where the last half has one."""
-    held, length, blank = [], 0, 0
+    held: list[str] = []
+    length = blank = 0
     for line in _bounded(lines, longest):
         if length + len(line) > longest and held:
             cut = blank if sum(map(len, held[:blank])) * 2 >= longest else len(held)
@@ -67,7 +68,7 @@ def pieces(lines: Iterable[str], longest: int) -> Iterator[str]:
 
 def cut(text: str, longest: int) -> Iterator[str]:
     """A document as it is, or in pieces when it is too long."""
-    yield from [text] if 0 < len(text) <= longest else pieces(text.splitlines(keepends=True), longest)
+    yield from [text] if text.strip() and len(text) <= longest else pieces(text.splitlines(keepends=True), longest)
 
 
 def _bounded(lines: Iterable[str], longest: int) -> Iterator[str]:

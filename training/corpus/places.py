@@ -71,4 +71,4 @@ def _outside(name: str, allowed: list[Path]) -> str:
 
 
 def _told(folders: list[Path]) -> str:
-    return ", ".join(str(folder) for folder in folders) or "any folder, for none is allowed"
+    return ", ".join(str(folder) for folder in folders) or f"any folder, for none is allowed by {FOLDERS_VARIABLE}"

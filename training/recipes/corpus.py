@@ -39,6 +39,7 @@ from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, re
 
 FEWEST_DOCUMENTS = 2
 _SAY_EVERY = 2.0  # seconds
+_SHARD_UNIT = 1_000_000
 
 
 @dataclass
@@ -110,7 +111,7 @@ class Work:
     ) -> None:
         self.run, self.config, self.parts, self.rules = run, config, parts, rules
         self.report, self.ledger, self.state = report, ledger, state
-        self.shards = Shards(run.begin_dataset(), config.shard_mb * 1_000_000, state.sizes)
+        self.shards = Shards(run.begin_dataset(), config.shard_mb * _SHARD_UNIT, state.sizes)
         self.begun = time.monotonic() - state.seconds
         self.last_said = 0.0
         self.last_mark = (time.monotonic(), state.read)
@@ -121,7 +122,7 @@ class Work:
                 self.report.unreadable(part.source)
             else:
                 for piece in cut(text, self.config.longest_document):
-                    self._take(piece, part.source)
+                    self._take(piece.strip(), part.source)
             if self.state.read - self.last_mark[1] >= self.config.checkpoint_every:
                 self._checkpoint(part)
             elif time.monotonic() - self.last_said > _SAY_EVERY:

@@ -78,7 +78,7 @@ def usage(tokenizer: Tokenizer, texts: Iterable[str], *, first: int) -> Usage:
             np.add.at(counts, np.asarray(encoding.ids, dtype=np.int64), 1)
     merged = range(first, len(counts))
     unused = [number for number in merged if counts[number] == 0]
-    longest = sorted(merged, key=lambda number: (-len(tokenizer.id_to_token(number)), number))[:_SHOWN]
+    longest = sorted(merged, key=lambda number: (-len(tokenizer.id_to_token(number) or ""), number))[:_SHOWN]
     return Usage(
         len(unused) / max(len(merged), 1),
         [tokenizer.decode([number]) for number in unused[:_SHOWN]],

@@ -1,0 +1,227 @@
+"""Where texts come from: which files may be read, in which forms, and that reading goes on where it was."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from training.corpus import hub
+from training.corpus.files import cut
+from training.corpus.orders import BadSource, read_orders
+from training.corpus.places import files_of
+from training.corpus.reading import Part, parts_of
+from training.run_directory import RecipeFailure
+
+
+def order(line: str):
+    return read_orders(line)[0]
+
+
+@pytest.fixture
+def corpora(tmp_path) -> Path:
+    folder = tmp_path / "corpora"
+    (folder / "web").mkdir(parents=True)
+    (folder / "a.txt").write_text("one")
+    (folder / "web" / "b.jsonl").write_text('{"text": "two"}\n')
+    (tmp_path / "secret.txt").write_text("nobody's business")
+    return folder
+
+
+def test_files_are_found_by_name_pattern_and_full_path(corpora):
+    assert files_of(order("a.txt"), [corpora]) == [corpora / "a.txt"]
+    assert files_of(order("**/*.jsonl"), [corpora]) == [corpora / "web" / "b.jsonl"]
+    assert files_of(order(str(corpora / "web" / "*.jsonl")), [corpora]) == [corpora / "web" / "b.jsonl"]
+    other = corpora.parent / "other"
+    other.mkdir()
+    assert files_of(order("a.txt"), [other, corpora]) == [corpora / "a.txt"], "each folder in turn"
+    (corpora / "x[1].txt").write_text("brackets")
+    assert files_of(order("x[1].txt"), [corpora]) == [corpora / "x[1].txt"]
+
+
+def test_nothing_outside_the_allowed_folders_is_read(corpora, tmp_path):
+    (corpora / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (corpora / "up").symlink_to(tmp_path)
+    for name in (str(tmp_path / "secret.txt"), "link.txt", "up/secret.txt", "*.txt", "/etc/no-such-file.txt"):
+        with pytest.raises(BadSource, match="outside the folders that may be read"):
+            files_of(order(name), [corpora])
+    for name in ("../secret.txt", f"{corpora}/../secret.txt", "web/../../secret.txt"):
+        with pytest.raises(BadSource, match="leads out of its folder"):
+            files_of(order(name), [corpora])
+    with pytest.raises(BadSource, match="none is allowed"):
+        files_of(order("a.txt"), [])
+
+
+def test_a_refusal_says_the_same_whether_or_not_the_file_is_there(corpora, tmp_path):
+    said = []
+    for name in ("secret", "absent"):
+        with pytest.raises(BadSource) as raised:
+            files_of(order(str(tmp_path / f"{name}.txt")), [corpora])
+        said.append(str(raised.value).replace(name, "…"))
+    assert said[0] == said[1]
+
+
+def test_what_matches_nothing_or_no_plain_file_is_told(corpora):
+    with pytest.raises(BadSource, match="matches no file"):
+        files_of(order("nothing-*.txt"), [corpora])
+    (corpora / "folder.txt").mkdir()
+    with pytest.raises(BadSource, match="not a plain file"):
+        files_of(order("folder.txt"), [corpora])
+
+
+def parts(line: str, folder: Path, **options) -> list[Part]:
+    given = {"fields": ["text"], "documents": "whole files", "longest": 100_000} | options
+    return parts_of(read_orders(line), [folder], folder / "app_texts.jsonl", **given)
+
+
+def texts(line: str, folder: Path, skip: int = 0, **options) -> list[str | None]:
+    return [text for part in parts(line, folder, **options) for text in part.read(part, skip)]
+
+
+ROWS = [f"document {n} says ä little" for n in range(200)]
+
+
+@pytest.fixture
+def forms(tmp_path) -> Path:
+    """The same documents in every form."""
+    lines = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(ROWS))
+    table = pyarrow.table({"id": list(range(len(ROWS))), "text": ROWS})
+    (tmp_path / "a.jsonl").write_text(lines)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    pyarrow.parquet.write_table(table, tmp_path / "c.parquet", row_group_size=64)
+    (tmp_path / "d.parquet.gz").write_bytes(gzip.compress((tmp_path / "c.parquet").read_bytes()))
+    (tmp_path / "e.txt").write_text("\n\n".join(ROWS))
+    (tmp_path / "f.txt.gz").write_bytes(gzip.compress("\n".join(ROWS).encode()))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "documents"),
+    [
+        *[(name, "whole files") for name in ("a.jsonl", "b.jsonl.gz", "c.parquet", "d.parquet.gz")],
+        ("e.txt", "between blank lines"),
+        ("f.txt.gz", "lines"),
+    ],
+)
+def test_every_form_gives_the_same_documents_from_any_row_on(forms, name, documents):
+    assert texts(name, forms, documents=documents) == ROWS
+    for skip in (1, 64, 130, 199, 200):
+        assert texts(name, forms, skip, documents=documents) == ROWS[skip:]
+
+
+def test_how_far_reading_is_shows_in_bytes(forms):
+    for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"):
+        (part,) = parts(name, forms)
+        assert part.size == (forms / name).stat().st_size and part.position == 0
+        for _ in part.read(part, 0):
+            pass
+        assert part.position == part.size
+
+
+def test_a_row_without_text_is_passed_over_and_a_file_without_the_field_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": 2}\nnot json\n{"other": "x"}\n{"text": "three"}\n')
+    assert texts("a.jsonl", tmp_path) == ["one", None, None, None, "three"]
+    (tmp_path / "b.jsonl").write_text('{"body": "one", "id": 1}\n')
+    with pytest.raises(RecipeFailure, match="no text in text; it has body, id"):
+        texts("b.jsonl", tmp_path)
+    assert texts("b.jsonl", tmp_path, fields=["text", "body"]) == ["one"]
+    pyarrow.parquet.write_table(pyarrow.table({"body": ["x"]}), tmp_path / "c.parquet")
+    with pytest.raises(RecipeFailure, match="it has body"):
+        texts("c.parquet", tmp_path)
+
+
+def test_damaged_files_are_told_in_words(tmp_path):
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "one"}\n' * 9999)[:-40])
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 but no more")
+    (tmp_path / "c.txt.gz").write_bytes(b"plain after all")
+    for name in ("a.jsonl.gz", "b.parquet", "c.txt.gz"):
+        with pytest.raises(RecipeFailure) as raised:
+            texts(name, tmp_path)
+        assert raised.value.code == "unreadable_file" and name in raised.value.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_of_text_files_are_told_apart(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("Zwölf große Boxkämpfer – “gut”".encode(encoding))
+    assert texts("a.txt", tmp_path) == ["Zwölf große Boxkämpfer – “gut”"]
+
+
+def test_a_long_file_is_cut_at_blank_lines_and_loses_nothing(tmp_path):
+    whole = "\n\n".join(f"Paragraph {n} " + "of words " * 20 for n in range(60))
+    (tmp_path / "a.txt").write_text(whole)
+    found = texts("a.txt", tmp_path, longest=1500)
+    assert "".join(found) == whole
+    assert max(map(len, found)) <= 1500
+    assert all(piece.startswith("Paragraph") for piece in found)
+    unbroken = "x" * 5000
+    assert list(cut(unbroken, 1500)) == ["x" * 1500] * 3 + ["x" * 500]
+
+
+class Stream:
+    """What `datasets` streams, as far as it is used: rows, a place, and a way back to it."""
+
+    def __init__(self, begin: int = 0) -> None:
+        self.next = begin
+
+    def __iter__(self):
+        while self.next < len(ROWS):
+            self.next += 1
+            yield {"text": ROWS[self.next - 1]}
+
+    def state_dict(self):
+        return {"next": self.next}
+
+    def load_state_dict(self, state):
+        self.next = state["next"]
+
+
+def test_a_hub_corpus_is_streamed_and_goes_on_from_its_own_place(monkeypatch, tmp_path):
+    monkeypatch.setattr(hub, "_stream", lambda order: Stream())
+    (part,) = parts("hub:owner/name/config:validation", tmp_path)
+    rows = part.read(part, 0)
+    assert [next(rows) for _ in range(70)] == ROWS[:70]
+    (again,) = parts("hub:owner/name/config:validation", tmp_path)
+    again.resume_from = part.state()
+    assert list(again.read(again, 70)) == ROWS[70:]
+
+
+def test_streams_of_datasets_really_resume(monkeypatch, forms):
+    from datasets import load_dataset
+
+    monkeypatch.setattr(
+        hub,
+        "_stream",
+        lambda order: load_dataset("json", data_files=str(forms / "a.jsonl"), split="train", streaming=True),
+    )
+    (part,) = parts("hub:owner/name", forms)
+    rows = part.read(part, 0)
+    assert [next(rows) for _ in range(130)] == ROWS[:130]
+    state = json.loads(json.dumps(part.state()))
+    (again,) = parts("hub:owner/name", forms)
+    again.resume_from = state
+    assert list(again.read(again, 130)) == ROWS[130:]
+
+
+def test_hub_names_are_taken_apart_and_trouble_is_told_with_a_remedy(tmp_path, monkeypatch):
+    found = order("hub:allenai/c4/en:validation")
+    assert (found.name, found.config, found.split) == ("allenai/c4", "en", "validation")
+    assert order("hub:roneneldan/TinyStories").split == "train"
+
+    def fails(order):
+        raise ConnectionError("Couldn't reach the Hub (offline mode is enabled)")
+
+    monkeypatch.setattr(hub, "_stream", fails)
+    with pytest.raises(RecipeFailure) as raised:
+        texts("hub:owner/name", tmp_path)
+    assert raised.value.code == "hub" and "HF_HUB_OFFLINE" in raised.value.remedy
+
+
+def test_the_apps_own_texts_come_from_the_run_directory(tmp_path):
+    rows = [{"text": "An answer.", "source": "answers"}, {"text": "A demonstration.", "source": "demonstrations"}]
+    (tmp_path / "app_texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert texts("app:answers", tmp_path) == ["An answer."]
+    assert texts("app:answers\napp:demonstrations", tmp_path) == ["An answer.", "A demonstration."]
