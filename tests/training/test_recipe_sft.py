@@ -51,21 +51,21 @@ def done(parent, tmp_path_factory) -> RunDirectory:
 
 def test_an_example_is_what_the_policy_meets_with_the_loss_on_the_completion_and_its_end(parent):
     tokenizer = loading.load_tokenizer(parent)
-    example = sft.encode_example(tokenizer, {"prompt": PROMPT, "completion": "ab"}, max_length=100)
+    example = sft.encode(tokenizer, {"prompt": PROMPT, "completion": "ab"}, max_length=100)
     prompt = loading.encode_prompt(tokenizer, PROMPT, 100)
     completion = [*loading.encode_completion(tokenizer, "ab", 100), tokenizer.eos_token_id]
-    assert example["input_ids"] == prompt + completion
-    assert example["completion_mask"] == [0] * len(prompt) + [1] * 3
+    assert example.tokens == prompt + completion
+    assert example.learnt == [False] * len(prompt) + [True] * 3
 
 
 def test_a_long_example_loses_its_prompts_beginning_and_a_longer_one_its_end(parent):
     tokenizer = loading.load_tokenizer(parent)
-    short = sft.encode_example(tokenizer, {"prompt": PROMPT, "completion": "ab"}, max_length=8)
-    assert short["completion_mask"] == [0] * 5 + [1] * 3
-    assert short["input_ids"][-1] == tokenizer.eos_token_id
-    cut = sft.encode_example(tokenizer, {"prompt": PROMPT, "completion": "ab" * 50}, max_length=8)
-    assert cut["completion_mask"] == [0] + [1] * 7
-    assert cut["input_ids"][-1] != tokenizer.eos_token_id
+    short = sft.encode(tokenizer, {"prompt": PROMPT, "completion": "ab"}, max_length=8)
+    assert short.learnt == [False] * 5 + [True] * 3
+    assert short.tokens[-1] == tokenizer.eos_token_id
+    cut = sft.encode(tokenizer, {"prompt": PROMPT, "completion": "ab" * 50}, max_length=8)
+    assert cut.learnt == [False] + [True] * 7
+    assert cut.tokens[-1] != tokenizer.eos_token_id
 
 
 def test_it_learns_the_examples(done):
@@ -92,22 +92,22 @@ def test_samples_show_the_same_prompts_before_and_after(done):
     assert [(s["step"], s["prompt"]) for s in samples] == [(0, PROMPT), (8, PROMPT)]
 
 
-@pytest.mark.parametrize("adapters", ["lora", "full"])
+@pytest.mark.parametrize("adapters", ["lora", "top", "full"])
 def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch, adapters):
     whole = done
-    if adapters == "full":
-        whole = make_run(tmp_path / "whole", parent, adapters="full")
+    if adapters != "lora":
+        whole = make_run(tmp_path / "whole", parent, adapters=adapters)
         assert entry.attempt(sft.main, whole) == 0, whole.failure()
     cut = make_run(tmp_path / "cut", parent, adapters=adapters)
-    honest = sft.Follower.on_step_end
+    honest = sft.after_step
 
-    def dies_after_the_fifth(self, args, state, control, **given):
-        honest(self, args, state, control, **given)
-        if state.global_step == 5:
+    def dies_after_the_fifth(work, optimiser, standing, **given):
+        honest(work, optimiser, standing, **given)
+        if standing.step == 5:
             raise KeyboardInterrupt  # as abrupt as a signal
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft.Follower, "on_step_end", dies_after_the_fifth)
+        patch.setattr(sft, "after_step", dies_after_the_fifth)
         with pytest.raises(KeyboardInterrupt):
             entry.attempt(sft.main, cut)
     assert cut.latest_checkpoint().name == "step-000004"

@@ -1,224 +1,286 @@
-"""Supervised finetuning with TRL: `python -m training.recipes.sft RUN_DIR`.
+"""Supervised finetuning: `python -m training.recipes.sft RUN_DIR`.
 
-Learns the completions of `data/examples.jsonl` (demonstrations, best-rated answers) with the loss on completions only.
-Rows are tokenised here and not by TRL, so that an example is token for token what the policy meets when it answers:
+Learns the answers of `data/examples.jsonl` (demonstrations, best-rated answers, chats, instructions) with the loss on
+the answers only (`sft_examples`), in a loop of our own (docs/adr/0008):
 
-    [chat-template prompt, cut from the left][completion][EOS, unless the completion was cut]
+    0. hold out   some prompts' answers, to measure perplexity before and after (`sft_measures`)
+    1. plan       how many tokens at once, activations kept or computed twice, by the memory there is (`fit`)
+    2. step       batch_size examples: forward and backward in micro-batches, the mean over all that the batch learns
+    3. follow     loss, pace, memory; sample completions of the same few prompts with the same seeds; held-out loss
+    4. save       adapters merged, in bfloat16
 
-LoRA adapters are float32 over a bfloat16 model (PEFT's default; on a CPU 15 % slower than bfloat16 ones, whose small
-Adam steps round away). TRL's checkpoints are moved into the run directory's, so that a resume continues with
-optimiser, schedule, generators and place in the data. Sample completions of the same few prompts with the same seeds
-show what changes. Left out: packing, evaluation loss.
+The order of the examples comes from the run's seed and the epoch, weights and moments from the checkpoint: a run killed
+at any moment and resumed ends in the same bits on a processor. With `processes` above 1, `accelerate launch` starts
+this module so many times and each takes its share of every batch. Left out: NEFTune, models sharded over several GPUs.
 """
 
 from __future__ import annotations
 
 import math
-import shutil
 import time
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-import transformers
-from datasets import Dataset
-from peft import LoraConfig
-from transformers import TrainerCallback
-from trl import SFTConfig as TrainerConfig
-from trl import SFTTrainer
 
 from training.configs import SFTConfig
-from training.recipes import loading
+from training.recipes import fit, loading, sft_measures, sft_student, steps
 from training.recipes.entry import config_of, run_recipe
-from training.recipes.features import decoder_layers
+from training.recipes.memory import available_memory
+from training.recipes.processes import Processes, directory_of, join
+from training.recipes.sft_examples import Example, Messages, encode, hold_out, last_prompt, read_examples
+from training.recipes.sft_student import Student
 from training.rl.decode import ModuleDecoder
 from training.rl.sampler import Sampling, sample, sequence_seed
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.run_directory import RunDirectory, RunSpec
 
-FEWEST_EXAMPLES = 2
 SAMPLED_PROMPTS = 4
 
 
+@dataclass
+class Standing:
+    """How far a run is; kept in its checkpoints. `before` are the held-out examples' losses under the parent."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    first_loss: float = math.nan
+    last_loss: float = math.nan
+    before: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is learnt by whom, and how; `plan.tokens` are forwarded at once."""
+
+    run: RunDirectory
+    config: SFTConfig
+    seed: int
+    student: Student
+    tokenizer: Any
+    learn: list[Example]
+    held_out: list[Example]
+    prompts: list[Messages]
+    plan: fit.Plan
+    together: Processes
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.learn) / self.config.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return max(math.ceil(self.steps_per_epoch * self.config.epochs), 1)
+
+
 def main(run: RunDirectory, spec: RunSpec) -> None:
+    together = join()
+    work = prepare(directory_of(run, together), spec, together)
+    optimiser = work.student.masters.optimiser(
+        rate=work.config.learning_rate, weight_decay=work.config.weight_decay, beta2=0.999
+    )
+    standing = resume(work, optimiser)
+    if work.total_steps > work.steps_per_epoch:
+        work.run.progress("Running the frozen layers", 0, 1)
+        work.student.keep_trunk([*work.learn, *work.held_out], work.plan.tokens)
+    if standing.step == 0:
+        begin(work, standing)
+    learn(work, optimiser, standing)
+    finish(work, standing, spec.parent)
+    together.leave()
+
+
+def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     config: SFTConfig = config_of(spec)
     run.progress("Reading the examples", 0, 1)
     rows = read_examples(run)
     run.progress("Loading the model", 0, 1)
-    # Every weight in float32, multiplied in the compute dtype: steps of 1e-4 would round away in bfloat16 weights.
-    model, tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
-    examples = [encode_example(tokenizer, row, config.max_length) for row in rows]
-    resumed = run.latest_checkpoint()
-    run.truncate_logs(step_of(resumed))
+    dtype = getattr(torch, fit.remembered(run.path, "dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
+    model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype)
+    examples = [encode(tokenizer, row, config.max_length) for row in rows]
+    trained, held_out = hold_out(examples, config.held_out, config.evaluate_limit)
+    student = Student(model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype)
+    made = fit.remembered(run.path, "plan", lambda: asdict(plan_of(config, student, examples, together)))
+    student.begin(made["recompute"])
+    prompts = {str(messages): messages for messages in map(last_prompt, rows)}
+    return Work(
+        run, config, spec.seed, student, tokenizer, trained, held_out, list(prompts.values())[:SAMPLED_PROMPTS],
+        fit.Plan(**made), together,
+    )  # fmt: skip
 
-    begun = time.monotonic()
-    follower = Follower(run, tokenizer, [row["prompt"] for row in rows], spec.seed, config)
-    trainer = SFTTrainer(
-        model=model,
-        args=trainer_config(run, spec, config, len(examples)),
-        train_dataset=Dataset.from_list(examples),
-        processing_class=tokenizer,
-        peft_config=None if config.adapters == "full" else lora(config, model),
-        callbacks=[follower],
+
+def plan_of(config: SFTConfig, student: Student, examples: list[Example], together: Processes) -> fit.Plan:
+    lengths = sorted(len(example.tokens) for example in examples)
+    return fit.plan(
+        student.shape(),
+        learnt=student.learnt(),
+        longest=lengths[-1],
+        batch_tokens=sum(lengths[-math.ceil(config.batch_size / together.count) :]),
+        available=available_memory(together.count),
+        most=fit.CPU_TOKENS if student.device.type == "cpu" else fit.GPU_TOKENS,
+        checkpointing=config.activation_checkpointing,
     )
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
+
+def begin(work: Work, standing: Standing) -> None:
+    """What the parent says and what the held-out answers cost it, before anything is learnt."""
+    show_samples(work, 0)
+    standing.before = measure(work, 0)
+
+
+def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+    config, total, pace = work.config, work.total_steps, steps.Pace()
+    begun = time.monotonic() - standing.seconds
+    work.run.progress("Finetuning", standing.step, total)
+    while standing.step < total:
+        examples = batch(work, standing.step)
+        rate = config.learning_rate * rate_factor(config, standing.step, total)
+        loss, norm = optimise(work, optimiser, examples, standing.step, rate)
+        tokens = sum(len(example.tokens) for example in examples)
+        standing.step, standing.tokens, standing.last_loss = standing.step + 1, standing.tokens + tokens, loss
+        standing.first_loss = loss if standing.step == 1 else standing.first_loss
+        standing.seconds = time.monotonic() - begun
+        work.run.log_metrics(
+            standing.step, loss=loss, grad_norm=norm, learning_rate=rate,
+            tokens_per_second=pace.tokens_per_second(tokens),
+            peak_memory_gb=steps.peak_memory_gb(work.student.device), seconds=standing.seconds,
+        )  # fmt: skip
+        work.run.progress("Finetuning", standing.step, total)
+        after_step(work, optimiser, standing, is_last=standing.step == total)
+
+
+def batch(work: Work, step: int) -> list[Example]:
+    """The examples of one optimiser step: each epoch takes all in an order of its own."""
+    epoch, place = divmod(step, work.steps_per_epoch)
+    order = np.random.default_rng([work.seed, epoch]).permutation(len(work.learn))
+    size = work.config.batch_size
+    return [work.learn[i] for i in order[place * size : (place + 1) * size]]
+
+
+def rate_factor(config: SFTConfig, step: int, total: int) -> float:
+    return steps.schedule_factor(step, total, kind=config.schedule, warmup=math.ceil(config.warmup_ratio * total))
+
+
+def optimise(
+    work: Work, optimiser: torch.optim.Optimizer, examples: list[Example], step: int, rate: float
+) -> tuple[float, float]:
+    """One optimiser step: the loss, a mean over all learnt tokens of the batch, and the gradient's norm."""
+    student, targets = work.student, sum(example.targets for example in examples)
+    mine = work.together.share(examples)
+    nats = 0.0
+    for indices in fit.micro_batches([len(e.tokens) for e in mine], work.plan.tokens, padded=not student.is_packed):
+        loss, losses = student.loss([mine[i] for i in indices], 1 / targets)
+        loss.backward()
+        student.masters.collect()
+        nats += float(losses.sum(dtype=torch.float64))
+    loss_of_all = work.together.total(nats)[0] / targets
+    work.together.add_gradients(student.gradients())
+    norm = steps.clip_gradients(
+        student.masters.masters.values(), work.config.max_grad_norm, loss=loss_of_all, step=step + 1
+    )
+    steps.set_learning_rate(optimiser, rate)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    student.masters.publish()
+    return loss_of_all, norm
+
+
+def after_step(work: Work, optimiser: torch.optim.Optimizer, standing: Standing, *, is_last: bool) -> None:
+    config, step = work.config, standing.step
+    if step % config.sample_every == 0 or is_last:
+        show_samples(work, step)
+    if step % config.evaluate_every == 0 and not is_last:  # the last is measured as it is saved, rounded
+        measure(work, step)
+    if step % config.checkpoint_every == 0 or is_last:
+        checkpoint(work, optimiser, standing)
+
+
+def measure(work: Work, step: int) -> list[float]:
+    """Each held-out example's loss; their mean goes to the curves."""
+    if not work.held_out:
+        return []
+    losses = sft_measures.losses_of(work.student, work.held_out, work.plan.tokens, work.together)
+    figures = sft_measures.perplexity(losses, [example.targets for example in work.held_out])
+    work.run.log_metrics(step, validation_loss=figures["loss"], perplexity=figures["perplexity"])
+    return losses
+
+
+def show_samples(work: Work, step: int) -> None:
+    """The same prompts with the same seeds each time; the training's generators are not touched."""
+    if not work.together.is_first:
+        return
+    model, tokenizer, config = work.student.model, work.tokenizer, work.config
+    was_training = model.training
+    model.eval()
+    prompts = [loading.encode_prompt(tokenizer, messages, config.max_length) for messages in work.prompts]
+    done = sample(
+        ModuleDecoder(model),
+        prompts,
+        [sequence_seed(work.seed, "sft sample", i) for i in range(len(prompts))],
+        Sampling(max_new_tokens=config.sample_tokens, temperature=0.7),
+        end_ids=loading.eos_token_ids(model, tokenizer),
+        pad_id=tokenizer.pad_token_id,
+        device=work.student.device,
+    )
+    model.train(was_training)
+    for messages, tokens, length in zip(work.prompts, done.tokens.tolist(), done.lengths.tolist(), strict=True):
+        work.run.log_sample(step, messages, tokenizer.decode(tokens[:length], skip_special_tokens=True))
+
+
+def checkpoint(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+    if work.together.is_first:
+        folder = work.run.begin_checkpoint(standing.step)
+        steps.save_state(
+            folder, parameters=work.student.masters.masters, optimiser=optimiser, extra={"standing": asdict(standing)}
+        )
+        work.run.commit_checkpoint(standing.step)
+
+
+def resume(work: Work, optimiser: torch.optim.Optimizer) -> Standing:
+    latest = work.run.latest_checkpoint()
+    work.together.wait()  # nobody writes a checkpoint before everybody has looked for one
+    if latest is None:
+        work.run.truncate_logs(-1)
+        return Standing()
+    extra = steps.load_state(latest, parameters=work.student.masters.masters, optimiser=optimiser)
+    work.student.masters.publish()
+    standing = Standing(**extra["standing"])
+    work.run.truncate_logs(standing.step)
+    return standing
+
+
+def finish(work: Work, standing: Standing, parent: str) -> None:
+    """Merge, measure what is merged, save. Process 0 alone writes."""
+    run, examples = work.run, [*work.learn, *work.held_out]
     run.progress("Saving", 0, 1)
-    loading.save_policy(trainer.model, tokenizer, run.begin_model())
+    model = work.student.merge(parent)
+    after = measure(work, standing.step)
+    work.together.wait()
+    if not work.together.is_first:
+        return
+    loading.save_policy(model, work.tokenizer, run.begin_model())
     run.commit_model()
-    shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
-    trained = [e["completion_mask"] for e in examples]
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]  # of every attempt
     run.finish(
         {
-            "examples": len(examples),
-            "completion_tokens": sum(map(sum, trained)),
-            "cut_examples": sum(e["input_ids"][-1] != tokenizer.eos_token_id for e in examples),
-            "steps": trainer.state.global_step,
-            "first_loss": losses[0],
-            "last_loss": losses[-1],
-            "adapters": config.adapters,
+            "examples": len(work.learn),
+            "completion_tokens": sum(example.targets for example in work.learn),
+            "cut_examples": sum(example.tokens[-1] != work.tokenizer.eos_token_id for example in examples),
+            "held_out": sft_measures.comparison(standing.before, after, work.held_out) if after else None,
+            "steps": standing.step,
+            "first_loss": standing.first_loss,
+            "last_loss": standing.last_loss,
+            "adapters": work.config.adapters,
             "hash": loading.weights_hash(run.model),
-            "seconds": time.monotonic() - begun,
+            "tokens": standing.tokens,
+            "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
+            "tokens_at_once": work.plan.tokens,
+            "activations_computed_twice": work.plan.recompute,
+            "peak_memory_gb": steps.peak_memory_gb(work.student.device),
+            "seconds": standing.seconds,
         }
     )
 
 
-def read_examples(run: RunDirectory) -> list[Row]:
-    """The examples with something to learn. Raises RecipeFailure when there are too few."""
-    rows = [row for row in run.rows("examples") if row["completion"].strip()]
-    if len(rows) < FEWEST_EXAMPLES:
-        raise RecipeFailure(
-            "too_few_examples",
-            f"The dataset holds {len(rows)} usable examples; at least {FEWEST_EXAMPLES} are needed.",
-            "Write demonstrations or rate more answers, then freeze the dataset again.",
-        )
-    return rows
-
-
-def encode_example(tokenizer: Any, row: Row, max_length: int) -> dict[str, list[int]]:
-    """`input_ids` and `completion_mask` of one example, at most `max_length` tokens; the prompt yields first.
-
-    An answer that the length limit cut off (`is_cut`) gets no end token: its place teaches nothing.
-    """
-    completion = loading.encode_completion(tokenizer, row["completion"], max_length)
-    end = [] if row.get("is_cut") else [tokenizer.eos_token_id]
-    completion = [*completion, *end][: max_length - 1]
-    prompt = loading.encode_prompt(tokenizer, row["prompt"], max_length - len(completion))
-    return {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
-
-
-def lora(config: SFTConfig, model: Any) -> LoraConfig:
-    """Adapters on every layer, or in the top third: no gradient flows through the layers below, which saves time."""
-    blocks = list(decoder_layers(model))
-    adapted = blocks[-max(len(blocks) // 3, 1) :] if config.adapters == "top" else blocks
-    inside = {module for block in adapted for module in block.modules() if isinstance(module, torch.nn.Linear)}
-    return LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=2 * config.lora_rank,
-        lora_dropout=0.0,
-        target_modules=[name for name, module in model.named_modules() if module in inside],
-        task_type="CAUSAL_LM",
-    )
-
-
-def trainer_config(run: RunDirectory, spec: RunSpec, config: SFTConfig, examples: int) -> TrainerConfig:
-    steps = max(math.ceil(math.ceil(examples / config.batch_size) * config.epochs), 1)
-    return TrainerConfig(
-        output_dir=str(run.path / ".trainer.partial"),
-        per_device_train_batch_size=config.batch_size,
-        max_steps=steps,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=math.ceil(config.warmup_ratio * steps),
-        max_grad_norm=1.0,
-        weight_decay=0.0,
-        optim="adamw_torch",
-        seed=spec.seed,
-        data_seed=spec.seed,
-        completion_only_loss=True,
-        max_length=None,  # cut by encode_example, from the prompt's left
-        packing=False,
-        bf16=config.adapters == "full" and loading.compute_dtype() == torch.bfloat16,
-        gradient_checkpointing=False,
-        use_cpu=loading.device().type == "cpu",
-        dataloader_pin_memory=False,
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=config.checkpoint_every,
-        report_to="none",
-        disable_tqdm=True,
-    )
-
-
-class Follower(TrainerCallback):
-    """Writes what the trainer does into the run directory."""
-
-    def __init__(self, run: RunDirectory, tokenizer: Any, prompts: list[Any], seed: int, config: SFTConfig) -> None:
-        self.run, self.tokenizer, self.seed, self.config = run, tokenizer, seed, config
-        distinct = {str(messages): messages for messages in prompts}
-        self.prompts = list(distinct.values())[:SAMPLED_PROMPTS]
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        self.run.progress("Finetuning", state.global_step, state.max_steps)
-        if state.global_step == 0:
-            self._sample(given["model"], 0)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **given: Any) -> None:
-        if not logs or "loss" not in logs:
-            return
-        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise RecipeFailure(
-                "not_finite",
-                f"The loss was {loss} and the gradient norm {norm} at step {state.global_step}: training diverged.",
-                "Lower learning_rate and start a new run.",
-            )
-        figures = {"loss": loss, "grad_norm": norm, "learning_rate": float(logs["learning_rate"])}
-        if "mean_token_accuracy" in logs:
-            figures["token_accuracy"] = float(logs["mean_token_accuracy"])
-        self.run.log_metrics(state.global_step, **figures)
-        self.run.progress("Finetuning", state.global_step, state.max_steps)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        if state.global_step % self.config.sample_every == 0 or state.global_step == state.max_steps:
-            self._sample(given["model"], state.global_step)
-
-    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """TRL has just written its checkpoint whole: give it the run directory's name, durably."""
-        step = state.global_step
-        folder = self.run.begin_checkpoint(step)
-        folder.rmdir()
-        (Path(args.output_dir) / f"checkpoint-{step}").rename(folder)
-        self.run.commit_checkpoint(step)
-
-    def _sample(self, model: Any, step: int) -> None:
-        """The same prompts with the same seeds each time; the trainer's own generators are not touched."""
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        was_training = inner.training
-        inner.eval()
-        prompts = [loading.encode_prompt(self.tokenizer, p, self.config.max_length) for p in self.prompts]
-        done = sample(
-            ModuleDecoder(inner),
-            prompts,
-            [sequence_seed(self.seed, "sft sample", i) for i in range(len(prompts))],
-            Sampling(max_new_tokens=self.config.sample_tokens, temperature=0.7),
-            end_ids=loading.eos_token_ids(inner, self.tokenizer),
-            pad_id=self.tokenizer.pad_token_id,
-            device=inner.device,
-        )
-        inner.train(was_training)
-        for messages, tokens, length in zip(self.prompts, done.tokens.tolist(), done.lengths.tolist(), strict=True):
-            text = self.tokenizer.decode(tokens[:length], skip_special_tokens=True)
-            self.run.log_sample(step, messages, text)
-
-
-def step_of(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
-
-
 if __name__ == "__main__":
-    transformers.utils.logging.set_verbosity_warning()
     run_recipe(main)

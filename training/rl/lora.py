@@ -43,8 +43,12 @@ class LoRALinear(nn.Module):
         self.scaling = alpha / rank
         self.switch = switch
 
+    @property
+    def bias(self) -> Tensor | None:
+        return self.base.bias
+
     def forward(self, x: Tensor) -> Tensor:
-        y = F.linear(x, self.base.weight, self.base.bias)
+        y = self.base(x)  # which may hold its weight in 4 bits
         if not self.switch.on:
             return y
         down = F.linear(x, self.lora_a.to(x.dtype))
