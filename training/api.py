@@ -60,6 +60,9 @@ class OrderParser(BaseParser):
 
 class RunOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
+    amendments = serializers.ListField(
+        source="nameless_amendments", child=serializers.DictField(), help_text="What was chosen at its pauses."
+    )
 
     class Meta:
         model = Run

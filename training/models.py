@@ -77,6 +77,11 @@ class Run(models.Model):
         return settings.RUNS_DIR / f"{self.pk:06d}"
 
     @property
+    def nameless_amendments(self) -> list[dict]:
+        """Without who chose them: for recipes, cards, and everybody who may read a run."""
+        return [{name: value for name, value in a.items() if name != "by"} for a in self.amendments]
+
+    @property
     def is_finished(self) -> bool:
         return self.state in (self.State.SUCCEEDED, self.State.FAILED, self.State.CANCELLED)
 

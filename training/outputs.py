@@ -170,7 +170,7 @@ def _card(run: Run) -> dict[str, Any]:
     dataset = run.dataset
     return {
         "config": run.config,
-        "amendments": run.amendments,
+        "amendments": run.nameless_amendments,
         "seed": run.seed,
         "code_version": run.code_version,
         "dataset": {"id": dataset.pk, "hash": dataset.content_hash, "counts": dataset.counts} if dataset else None,

@@ -6,14 +6,20 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
 
 from annotate.models import Judge
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import curves, human_brake, kind_pages, opinions, pauses
+from training import configs, curves, human_brake, kind_pages, opinions, pauses
 from training.brake_picture import Mark, picture
 from training.models import Review, Run, Sample
+
+if TYPE_CHECKING:
+    from training.forms import RunForm
 
 _PROMPTS = 6
 _STEPS = 12
@@ -172,5 +178,22 @@ def _judged(run: Run) -> list[Judged]:
     return found[:_PAIRS]
 
 
+def form_context(form: RunForm) -> dict[str, Any]:
+    """Links that fill the form with one of the presets; models and data that were chosen have to be chosen again."""
+    address = reverse("new-run", args=[form.project.slug, "ppo"])
+    table = urlencode({f"config.{name}": value for name, value in configs.PPOConfig.presets["table"].items()})
+    return {
+        "presets": [
+            ("Assay's defaults", address, "some hundred episodes, answers that a length limit cuts off"),
+            (
+                "the literature's",
+                f"{address}?{table}",
+                "Ziegler 2019, Ouyang 2022: long runs, whole answers",
+            ),
+        ]
+    }
+
+
 def register() -> None:
     kind_pages.CONTEXT["ppo"] = context
+    kind_pages.FORM_CONTEXT["ppo"] = form_context

@@ -23,7 +23,7 @@ def prepare(run: Run) -> RunDirectory:
     for told in ("failure.json", "paused.json"):
         (run.path / told).unlink(missing_ok=True)
     if run.amendments:
-        directory.amend(run.amendments)
+        directory.amend(run.nameless_amendments)
     (run.path / "identity").write_text(_identity(run), encoding="utf-8")
     if run.dataset is not None:
         _bring_rows(run.dataset.path, data)
