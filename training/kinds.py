@@ -37,6 +37,7 @@ class Kind:
     other_purpose: str = ""
     train_side_only: bool = True
     takes_reward_model: bool = False
+    compares_with_ancestor: bool = False  # RunSpec.ancestor names the weights that the parent was made from
     # A LanguageModel.Kind (result.json may name another as "model_kind"), "completions", "dataset" or "" for nothing.
     makes: str = ""
     makes_dataset_kind: str = ""
@@ -128,6 +129,8 @@ register_kind(
         "training.recipes.classify",
         parent_kinds=("policy", "encoder"),
         dataset_kind="labelled",
+        other_kinds=("labelled",),
+        other_purpose="labelled texts to test on; none holds out a share of the first",
         makes="classifier",
         stage="classifier",
         purpose="Finetuning for a task: a text gets one of a few labels, such as the sentiment of a review.",

@@ -5,10 +5,52 @@ from typing import ClassVar
 
 from training.configs.options import option
 
+LEARNING_RATES = {"lora": 2e-4, "full": 2e-5, "head": 0.0}
+
 
 @dataclass(frozen=True)
 class ClassifyConfig:
-    """Finetune for text classification."""
+    """Finetune for text classification: a linear head in float32 on the pooled states of a model."""
 
     kind: ClassVar[str] = "classify"
-    batch_size: int = option(8, "examples in one optimiser step", low=1, high=4096)
+    adapters: str = option(
+        "lora",
+        "lora: adapters on all layers and the head; full: every weight; head: the head alone, fitted in one go, "
+        "quickest and often enough",
+        choices=("lora", "full", "head"),
+    )
+    epochs: float = option(3.0, "passes over the texts; the head alone needs none", low=0.01, high=1000)
+    batch_size: int = option(16, "texts in one optimiser step", low=1, high=4096)
+    learning_rate: float | None = option(
+        None, "peak learning rate; empty: 2e-4 for lora, 2e-5 for full", low=1e-8, high=1
+    )
+    max_length: int = option(256, "tokens of a text that are read", low=8, high=131072)
+    pooling: str = option(
+        "mean", "mean: over all of a text's tokens; last: the last token's state", choices=("mean", "last")
+    )
+    balanced: bool = option(False, "each label weighs the same, however many texts bear it")
+    labels: str = option(
+        "", "the labels that there may be, parted by commas; empty: those of the dataset. Others are refused by name"
+    )
+    held_out_share: float = option(
+        0.2, "texts of each label that train nothing and measure; none with a second dataset", low=0.02, high=0.9
+    )
+    lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
+    schedule: str = option("linear", "how the rate falls", choices=("constant", "linear", "cosine"), advanced=True)
+    warmup_ratio: float = option(0.1, "share of the steps that warm the rate up", low=0, high=1, advanced=True)
+    weight_decay: float = option(0.01, "of matrices; vectors have none", low=0, high=10, advanced=True)
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1000, advanced=True)
+    evaluate_every: int = option(
+        50, "optimiser steps between looks at held-out texts", low=1, high=10**6, advanced=True
+    )
+    checkpoint_every: int = option(50, "optimiser steps between checkpoints", low=1, high=10**6, advanced=True)
+
+    @property
+    def peak_rate(self) -> float:
+        return LEARNING_RATES[self.adapters] if self.learning_rate is None else self.learning_rate
+
+    def cross_check(self) -> dict[str, str]:
+        named = [name.strip() for name in self.labels.split(",") if name.strip()]
+        if len(named) == 1 or len(set(named)) != len(named):
+            return {"labels": "Name two labels at least, each once, or none to take those of the dataset."}
+        return {}
