@@ -43,8 +43,8 @@
 
   // The number under the cursor, else the latest one: read without guessing from the axis.
   function read(curve, index) {
-    const at = index == null ? rows.length - 1 : index;
-    const row = rows[at];
+    const has = (r) => typeof r[3][curve.name] === "number";
+    const row = index == null || !rows[index] || !has(rows[index]) ? rows.findLast(has) : rows[index];
     const chart = charts.get(curve.name);
     if (!row || !chart) return;
     const lines = curve.lines.map((line) => ` · ${line.label} ${rounded(line.value)}`).join("");
@@ -68,12 +68,16 @@
     charts.set(curve.name, { curve, plot, output, height: isWide ? 180 : 120, uplot: null });
   }
 
-  function draw() {
+  // New points join a chart that stands; another width or other colours need another chart.
+  function draw(afresh) {
     for (const chart of charts.values()) {
       const width = chart.plot.clientWidth;
       if (!width) continue; // folded away: drawn when it is opened
-      if (chart.uplot) chart.uplot.destroy();
-      chart.uplot = new uPlot(options(chart.curve, width, chart.height), data(chart.curve), chart.plot);
+      if (chart.uplot && afresh === false && rows.length > 2) chart.uplot.setData(data(chart.curve));
+      else {
+        if (chart.uplot) chart.uplot.destroy();
+        chart.uplot = new uPlot(options(chart.curve, width, chart.height), data(chart.curve), chart.plot);
+      }
       read(chart.curve, null);
     }
   }
@@ -89,7 +93,7 @@
   function update(fresh, afresh) {
     const last = afresh || !rows.length ? 0 : rows[rows.length - 1][0];
     rows = (afresh ? [] : rows).concat(fresh.filter((row) => row[0] > last));
-    draw();
+    draw(false);
   }
 
   document.body.addEventListener("htmx:wsAfterMessage", () => {
@@ -104,11 +108,11 @@
   });
 
   let pending;
-  const redraw = () => { clearTimeout(pending); pending = setTimeout(draw, 120); };
+  const redraw = () => { clearTimeout(pending); pending = setTimeout(() => draw(true), 120); };
   window.addEventListener("resize", redraw);
   document.getElementById("more").addEventListener("toggle", redraw);
   document.getElementById("log").addEventListener("toggle", () => { const log = document.getElementById("run-log"); log.scrollTop = log.scrollHeight; });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   layOut(curves);
-  draw();
+  draw(true);
 })();

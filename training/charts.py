@@ -11,6 +11,7 @@ from training.curves import number
 
 COLOURS = 8  # --line-1 to --line-8 in static/run.css; further lines are dashed
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 10, 26
+_X_TITLE = 110  # room for the words at the end of the axis
 
 Point = tuple[float, float]
 
@@ -113,8 +114,10 @@ def _grid(frame: Frame) -> str:
         )
     bottom = frame.height - 4
     middle = frame.y[0] if not frame.is_log else 10 ** frame.y[0]
-    for value in ticks(*frame.x, about=6 if frame.width > 600 else 3)[:-1]:
+    for value in ticks(*frame.x, about=6 if frame.width > 600 else 3):
         x = frame.place((value, middle)).split(",")[0]
+        if float(x) > frame.width - _RIGHT - _X_TITLE:
+            continue
         parts.append(f'<text x="{x}" y="{bottom}" text-anchor="middle">{number(value)}</text>')
     return "".join(parts)
 

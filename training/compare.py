@@ -71,7 +71,12 @@ def context(project: Project, choice: Choice) -> dict[str, Any]:
     raw = [_series(run, rows[run.pk], metric, choice.x) for run in runs]
     shown = [charts.smoothed(one, choice.smooth) for one in raw] if choice.smooth else raw
     title = curves.title_of(metric) if metric else ""
-    drawn = {"title": title, "x_title": AXES[choice.x], "is_log": choice.is_log, "pale": raw if choice.smooth else ()}
+    drawn: dict[str, Any] = {
+        "title": title,
+        "x_title": AXES[choice.x],
+        "is_log": choice.is_log,
+        "pale": raw if choice.smooth else (),
+    }
     return {
         "project": project,
         "choice": choice,

@@ -13,7 +13,7 @@ from django.utils import timezone
 from annotate.models import Completion, Dataset, LanguageModel
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import configs, curves, failures, health, kind_pages, pauses, words
+from training import charts, configs, curves, failures, health, kind_pages, pauses, words
 from training.endings import log_tail
 from training.kinds import KINDS
 from training.models import Metric, Run, Sample
@@ -91,7 +91,7 @@ class Figures:
         found = [row[2:] for row in (self.first, self.last) if row is not None]
         return found[:1] if self.first == self.last else found
 
-    def curves(self, config: dict[str, Any]) -> list[curves.Curve]:
+    def drawn(self, config: dict[str, Any]) -> list[curves.Curve]:
         return curves.curves_of(self.names, config, self.first[2:] if self.first else None)
 
     def table(self, chosen: list[curves.Curve]) -> list[tuple[int, list[str]]]:
@@ -192,6 +192,16 @@ def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
 def points(metrics: list[Row]) -> list[list[Any]]:
     """[sequence, id, step, values]: the id tells a row from the one that a resumed recipe wrote in its place."""
     return [list(row) for row in curves.thinned(metrics, _POINTS)]
+
+
+def pictures(run: Run, chosen: list[curves.Curve], rows: list[Any]) -> list[tuple[str, str]]:
+    """(title, SVG) of each curve, for whoever has no JavaScript."""
+    found = []
+    for curve in chosen:
+        held = tuple((float(row[2]), float(y)) for row in rows if curves.is_number(y := row[3].get(curve.name)))
+        line = charts.Series(run.name, held)
+        found.append((curve.title, charts.picture([line], title=curve.title, x_title="Step", height=220)))
+    return found
 
 
 def new_rows(run_id: int, sequence: int, row_id: int) -> tuple[list[Row], bool]:

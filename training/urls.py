@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from training.views import compare, disk, instruct, orders, runs
+from training.views import compare, disk, instruct, orders, pauses, runs
 
 urlpatterns = [
     path("p/<slug:slug>/runs/", runs.runs, name="runs"),

@@ -8,3 +8,4 @@ from training import disk
 
 register = template.Library()
 register.filter("size", disk.size_in_words)
+register.filter("size_or_dash", lambda size: disk.size_in_words(size) if size else "–")

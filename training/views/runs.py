@@ -163,11 +163,13 @@ def find_run(request: HttpRequest, run_id: int) -> tuple[Run, HttpResponse | Non
 
 
 def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
+    shown = run_page.context(run)
     return {
-        **run_page.context(run),
+        **shown,
         "project": run.project,
         "section": "runs",
         "options": run_page.options(run),
+        "pictures": run_page.pictures(run, shown["main"], shown["curve_data"]["points"]),
         "form_key": uuid.uuid4().hex,
         "differences": differences.of_run(run),
         "may_change": can(request.user, "research", run.project),
