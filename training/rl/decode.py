@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.rl.linear import Linear
+
 
 class Decoder(Protocol):
     def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
@@ -32,15 +34,13 @@ class Decoder(Protocol):
 @dataclass(frozen=True)
 class _Layer:
     input_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
+    qkv: Linear
     q_norm: Tensor | None
     k_norm: Tensor | None
-    output: Tensor
-    output_bias: Tensor | None
+    output: Linear
     post_norm: Tensor
-    gate_up: Tensor
-    down: Tensor
+    gate_up: Linear
+    down: Linear
 
 
 class LlamaDecoder:
@@ -65,10 +65,12 @@ class LlamaDecoder:
     def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
         B, P = input_ids.shape
         self.length = P
-        self.mask = F.pad(attention_mask.bool(), (0, max_new_tokens), value=True)  # (B, P + new)
+        seen = F.pad(attention_mask.bool(), (0, max_new_tokens), value=True)
         self.next_position = attention_mask.sum(1)  # (B,)
-        weight = self.layers[0].qkv
+        weight = self.layers[0].input_norm
         shape = (len(self.layers), B, self.kv_heads, P + max_new_tokens, self.head_dim)
+        self.bias = torch.zeros(seen.shape, dtype=weight.dtype, device=weight.device)  # (B, P + new)
+        self.bias.masked_fill_(~seen, float("-inf"))
         self.keys, self.values = (list(torch.empty(shape, dtype=weight.dtype, device=weight.device)) for _ in "kv")
         positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
         causal = torch.ones(P, P, dtype=torch.bool, device=input_ids.device).tril()
@@ -82,13 +84,14 @@ class LlamaDecoder:
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
         start, self.length = self.length, self.length + 1
-        allowed = self.mask[:, None, None, : self.length]
+        # 0 where a row may look, -inf where its prompt is padded, for each of its key heads: (B * K, 1, T)
+        allowed = self.bias[:, : self.length].repeat_interleave(self.kv_heads, 0)[:, None]
         hidden = self._run(self.base.embed_tokens(tokens[:, None]), self.next_position[:, None], start, allowed)
         self.next_position = self.next_position + 1
         return self._logits(hidden[:, 0])
 
     def select(self, rows: Tensor) -> None:
-        room = self.mask.shape[1]
+        room = self.bias.shape[1]
         for caches in (self.keys, self.values):
             for i, cache in enumerate(caches):
                 fresh = torch.empty(
@@ -96,7 +99,7 @@ class LlamaDecoder:
                 )
                 fresh[:, :, : self.length] = cache[rows, :, : self.length]
                 caches[i] = fresh
-        self.mask, self.next_position = self.mask[rows], self.next_position[rows]
+        self.bias, self.next_position = self.bias[rows], self.next_position[rows]
 
     def _run(self, hidden: Tensor, positions: Tensor, start: int, allowed: Tensor) -> Tensor:
         """hidden (B, T, H) at positions (B, T), written to the cache from `start` -> (B, T, H)."""
@@ -116,7 +119,7 @@ class LlamaDecoder:
         B, T, H = hidden.shape
         Q, K, D = self.query_heads, self.kv_heads, self.head_dim
         x = F.rms_norm(hidden, (H,), layer.input_norm, self.eps)
-        qkv = F.linear(x, layer.qkv, layer.qkv_bias).view(B, T, Q + 2 * K, D)
+        qkv = layer.qkv(x).view(B, T, Q + 2 * K, D)
         qk = qkv[:, :, : Q + K]
         if layer.q_norm is not None:
             qk = torch.cat([F.rms_norm(qk[:, :, :Q], (D,), layer.q_norm, self.eps),
@@ -127,15 +130,16 @@ class LlamaDecoder:
         values[:, :, start:end] = qkv[:, :, Q + K :].transpose(1, 2)
         k, v = keys[:, :, :end], values[:, :, :end]
         if T == 1:  # the query heads of one key head stand as so many positions: nothing is repeated
-            mixed = F.scaled_dot_product_attention(qk[:, 0, :Q].view(B, K, Q // K, D), k, v, attn_mask=allowed)
-            mixed = mixed.reshape(B, 1, Q * D)
+            q = qk[:, 0, :Q].reshape(B * K, Q // K, D)
+            scores = torch.baddbmm(allowed, q, k.flatten(0, 1).transpose(1, 2), alpha=D**-0.5)
+            mixed = torch.bmm(scores.softmax(-1), v.flatten(0, 1)).view(B, 1, Q * D)
         else:
             q = qk[:, :, :Q].transpose(1, 2)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=Q != K)
             mixed = mixed.transpose(1, 2).reshape(B, T, Q * D)
-        hidden = hidden + F.linear(mixed, layer.output, layer.output_bias)
-        gate, up = F.linear(F.rms_norm(hidden, (H,), layer.post_norm, self.eps), layer.gate_up).chunk(2, -1)
-        return hidden + F.linear(F.silu(gate) * up, layer.down)
+        hidden = hidden + layer.output(mixed)
+        gate, up = layer.gate_up(F.rms_norm(hidden, (H,), layer.post_norm, self.eps)).chunk(2, -1)
+        return hidden + layer.down(F.silu(gate) * up)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         hidden = F.rms_norm(hidden, hidden.shape[-1:], self.base.norm.weight, self.eps)
@@ -144,27 +148,18 @@ class LlamaDecoder:
 
 def _read_layer(layer: nn.Module) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    has_bias = attention.q_proj.bias is not None
     q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
     with torch.no_grad():
         return _Layer(
             input_norm=layer.input_layernorm.weight,
-            qkv=torch.cat([merged_weight(p) for p in projections]),
-            qkv_bias=torch.cat([p.bias for p in projections]) if has_bias else None,
+            qkv=Linear(attention.q_proj, attention.k_proj, attention.v_proj),
             q_norm=None if q_norm is None else q_norm.weight,
             k_norm=None if k_norm is None else k_norm.weight,
-            output=merged_weight(attention.o_proj),
-            output_bias=attention.o_proj.bias,
+            output=Linear(attention.o_proj),
             post_norm=layer.post_attention_layernorm.weight,
-            gate_up=torch.cat([merged_weight(mlp.gate_proj), merged_weight(mlp.up_proj)]),
-            down=merged_weight(mlp.down_proj),
+            gate_up=Linear(mlp.gate_proj, mlp.up_proj),
+            down=Linear(mlp.down_proj),
         )
-
-
-def merged_weight(module: nn.Module) -> Tensor:
-    """The weight of a linear layer, with its adapter added when it has one."""
-    return module.merged_weight() if hasattr(module, "merged_weight") else module.weight
 
 
 class ModuleDecoder:

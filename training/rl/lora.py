@@ -44,6 +44,11 @@ class LoRALinear(nn.Module):
         self.switch = switch
 
     @property
+    def weight(self) -> Tensor:
+        """Without the adapter."""
+        return self.base.weight
+
+    @property
     def bias(self) -> Tensor | None:
         return self.base.bias
 
@@ -55,9 +60,10 @@ class LoRALinear(nn.Module):
         return y + F.linear(down, (self.lora_b * self.scaling).to(x.dtype))
 
     @torch.no_grad()
-    def merged_weight(self) -> Tensor:
-        """The weight of one plain linear layer that computes the same, in the base's dtype. (out, in)"""
-        return (self.base.weight.float() + self.scaling * (self.lora_b @ self.lora_a)).to(self.base.weight.dtype)
+    def merge_into(self, weight: Tensor) -> None:
+        """Fill `weight` (out, in) with that of one plain linear layer that computes the same."""
+        dtype = self.base.weight.dtype
+        torch.addmm(self.base.weight, (self.lora_b * self.scaling).to(dtype), self.lora_a.to(dtype), out=weight)
 
 
 def add_adapters(layers: Iterator[nn.Module] | nn.ModuleList, rank: int, alpha: float, seed: int) -> Switch:
@@ -82,5 +88,7 @@ def merge_adapters(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LoRALinear):
-                child.base.weight.copy_(child.merged_weight())
+                merged = torch.empty_like(child.base.weight)
+                child.merge_into(merged)
+                child.base.weight.copy_(merged)
                 setattr(parent, name, child.base)

@@ -4,6 +4,7 @@ from torch.testing import assert_close
 
 from tests.training.rl.tiny import llama
 from training.rl.decode import LlamaDecoder, ModuleDecoder, decoder_for
+from training.rl.policy import Policy
 from training.rl.sampler import Sampling, draw, keep_nucleus, left_pad, sample, sequence_seed
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [5, 6, 7], [13]]
@@ -60,6 +61,17 @@ def test_the_fast_decoder_gives_the_models_own_logits(config):
         assert_close(fast.step(tokens), plain.step(tokens), atol=1e-4, rtol=1e-4)
         keep = torch.tensor([3, 1, 0, 2])
         fast.select(keep), plain.select(keep)
+
+
+def test_a_model_with_adapters_is_decoded_by_the_fast_decoder_and_with_them():
+    policy = Policy(llama(), "lora", rank=4, alpha=8)
+    decoder = decoder_for(policy.model)
+    assert isinstance(decoder, LlamaDecoder)
+    for parameter in policy.parameters().values():
+        parameter.data += 0.1
+    ids, mask = left_pad(PROMPTS, 0)
+    decoder.refresh(policy.trained_from)
+    assert_close(decoder.prefill(ids, mask, 4), ModuleDecoder(policy.model).prefill(ids, mask, 4), atol=1e-3, rtol=1e-3)
 
 
 def test_greedy_completions_are_those_of_generate():
