@@ -89,7 +89,7 @@ def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User) 
 def choose(*, project: Project, user: User, kind: str, pairs: Iterable[UrgentPair] = ()) -> Item | None:
     """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before.
 
-    The answers of urgent `pairs` are left out: they have been asked about in their own way.
+    The answers of urgent `pairs` are left out: they are asked about in their own way.
     """
     reserved = {pk: pair.prompt_id for pair in pairs for pk in pair.completion_ids}
     prompts = _prompts_with_room(project, user, kind, reserved)
@@ -109,8 +109,10 @@ def _prompts_with_room(project: Project, user: User, kind: str, reserved: dict[i
     for prompt, count in Counter(reserved.values()).items():
         sizes[prompt] -= count
     of_kind = taken(project, is_simulated=user.is_simulated).filter(kind=kind)
-    judged = dict(of_kind.values_list("prompt").annotate(n=Count("id")))
     mine = project.assignments.filter(user=user, kind=kind).order_by()
+    if reserved:  # what was said of those fills no place of the others
+        of_kind, mine = (rows.exclude(completion_a__in=reserved) for rows in (of_kind, mine))
+    judged = dict(of_kind.values_list("prompt").annotate(n=Count("id")))
     served = dict(mine.values_list("prompt").annotate(n=Count("id")))
 
     order: list[tuple[float, float, int]] = []
