@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from training.views import compare, disk, instruct, orders, pauses, runs
+from training.views import catalogue, compare, disk, instruct, orders, pauses, runs
 
 urlpatterns = [
     path("p/<slug:slug>/runs/", runs.runs, name="runs"),
@@ -12,10 +12,12 @@ urlpatterns = [
     path("p/<slug:slug>/runs/compare/", compare.page, name="compare-runs"),
     path("p/<slug:slug>/runs/disk/", disk.page, name="disk"),
     path("p/<slug:slug>/runs/disk/prune/", disk.prune, name="prune"),
+    path("p/<slug:slug>/data/catalogue/", catalogue.catalogue, name="catalogue"),
+    path("p/<slug:slug>/data/catalogue/upload/", catalogue.upload, name="corpus-upload"),
     path("p/<slug:slug>/data/instruct/", instruct.instructions, name="instruct"),
     path("runs/<int:run_id>/", runs.run, name="run"),
     path("runs/<int:run_id>/metrics.json", runs.run_metrics, name="run-figures"),
-    path("runs/<int:run_id>/order.yaml", orders.download, name="run-order"),
+    path("runs/<int:run_id>/order.yaml", orders.download, name="run-yaml"),
     path("runs/<int:run_id>/cancel/", runs.cancel, name="cancel-run"),
     path("runs/<int:run_id>/resume/", runs.resume, name="resume-run"),
     path("runs/<int:run_id>/choose/", pauses.choose, name="choose-at-pause"),
