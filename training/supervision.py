@@ -119,7 +119,7 @@ def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
     run.save(
         update_fields=[
             "state", "phase", "ends_at", "finished_at", "reason_code", "reason", "remedy",
-            "remedy_changes", "pause", "output_model", "result", "step", "total_steps",
+            "remedy_changes", "pause", "output_model", "output_dataset", "result", "step", "total_steps",
         ]
     )  # fmt: skip
     return run
