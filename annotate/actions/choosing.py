@@ -109,7 +109,7 @@ def _prompts_with_room(project: Project, user: User, kind: str, reserved: dict[i
     for prompt, count in Counter(reserved.values()).items():
         sizes[prompt] -= count
     of_kind = taken(project, is_simulated=user.is_simulated).filter(kind=kind)
-    mine = project.assignments.filter(user=user, kind=kind).order_by()
+    mine: QuerySet[Assignment] = project.assignments.filter(user=user, kind=kind).order_by()
     if reserved:  # what was said of those fills no place of the others
         of_kind, mine = (rows.exclude(completion_a__in=reserved) for rows in (of_kind, mine))
     judged = dict(of_kind.values_list("prompt").annotate(n=Count("id")))

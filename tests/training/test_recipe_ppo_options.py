@@ -82,12 +82,10 @@ def test_a_stop_token_ends_answers_counts_as_an_end_and_is_no_part_of_the_text(t
     episodes = one.collect([0, 1, 2, 3] * 8, one.seeds("x", count=32))
     assert bool(episodes.rollout.finished.any())
     assert all(letter not in text for text in episodes.texts)
-    scaled = ppo.calibrate(one, ppo.optimiser_for(one)).calibration.scaled
-    fined = ppo.dataclasses.replace(one.config, missing_eos_penalty=2.0)
-    difference = scaled(episodes.scores, episodes.rollout, one.config) - scaled(
-        episodes.scores, episodes.rollout, fined
-    )
-    assert torch.equal(difference > 1, ~episodes.rollout.finished)
+    calibration = ppo.calibrate(one, ppo.optimiser_for(one)).calibration
+    fined = dataclasses.replace(one.config, missing_eos_penalty=2.0)
+    plain, less = (calibration.scaled(episodes.scores, episodes.rollout, config) for config in (one.config, fined))
+    assert torch.equal(plain - less > 1, ~episodes.rollout.finished)
 
 
 @pytest.mark.parametrize("token", ["no such token", "<|pad|>"])
