@@ -117,6 +117,8 @@ register_kind(
         "Domain",
         "training.recipes.domain",
         dataset_kind="corpus",
+        other_kinds=("corpus",),
+        other_purpose="texts of another kind that are mixed in, so that the model forgets less (replay); none: nothing",
         makes="policy",
         stage="domain",
         purpose="A model goes on learning from the texts of one domain, such as the works of an author.",

@@ -10,8 +10,10 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 ENVIRONMENT_NAME = "ASSAY_TETHER_FD"
+PARENT_NAME = "ASSAY_TETHER_PARENT"  # for a child that inherits no pipe: the process whose death ends it
 
 # It runs outside the group, so that it outlives the SIGTERM that it sends: a member that ignores SIGTERM is
 # killed after the grace, even when the process that held the tether has long ended.
@@ -25,14 +27,22 @@ kill -s KILL -- "-$1"
 
 def watch_parent(grace_seconds: float = 5.0) -> None:
     """End this process group once the parent is gone. Does nothing when nobody holds a tether."""
-    descriptor = os.environ.get(ENVIRONMENT_NAME)
+    descriptor, parent = os.environ.get(ENVIRONMENT_NAME), os.environ.get(PARENT_NAME)
     if descriptor is not None:
         threading.Thread(target=_wait, args=(int(descriptor), grace_seconds), name="tether", daemon=True).start()
+    elif parent is not None:
+        threading.Thread(target=_look, args=(int(parent), grace_seconds), name="tether", daemon=True).start()
 
 
 def _wait(descriptor: int, grace_seconds: float) -> None:
     while os.read(descriptor, 1):
         pass
+    end_group(os.getpgrp(), grace_seconds)
+
+
+def _look(parent: int, grace_seconds: float) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
     end_group(os.getpgrp(), grace_seconds)
 
 

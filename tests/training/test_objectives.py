@@ -56,7 +56,7 @@ def test_all_mask_leaves_nothing_but_masks():
 
 def test_span_corruption_of_t5s_own_example():
     """Raffel 2019, figure 2: "Thank you for inviting me to your party last week", spans "for inviting" and "last"."""
-    words = "Thank you for inviting me to your party last week".split()
+    words = ["Thank", "you", "for", "inviting", "me", "to", "your", "party", "last", "week"]
     tokens = np.arange(100, 110)
     noise = np.array([word in ("for", "inviting", "last") for word in words])
     inputs, targets = corrupt_spans(tokens, noise, SENTINELS, END)

@@ -142,12 +142,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, tokenizer, tmp_path, mon
     assert entry.attempt(pretrain.main, cut) == 0, cut.failure()
     ours, theirs = (load_file(run.model / "model.safetensors") for run in (cut, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    timeless = [
-        [(row["step"], {k: v for k, v in row["values"].items() if k not in ("seconds", "tokens_per_second", "peak_memory_gb")})
-         for row in metrics(run)]
-        for run in (cut, whole)
-    ]  # fmt: skip
-    assert timeless[0] == timeless[1]
+    assert timeless(cut) == timeless(whole)
     assert not (cut.path / "tokens").exists(), "what can be made again is not kept"
 
 
@@ -188,6 +183,11 @@ def test_decay_is_on_matrices_alone(tokenizer):
     assert {p.ndim for p in groups[1]["params"]} == {1} and groups[1]["weight_decay"] == 0.0
 
 
+def timeless(run: RunDirectory) -> list[tuple[int, dict]]:
+    clocks = ("seconds", "tokens_per_second", "peak_memory_gb")
+    return [(row["step"], {k: v for k, v in row["values"].items() if k not in clocks}) for row in metrics(run)]
+
+
 def failure_of(run: RunDirectory) -> dict:
     assert entry.attempt(pretrain.main, run) == 1
     failure = run.failure()
@@ -222,7 +222,7 @@ def test_more_missing_spans_than_sentinels_are_refused(tmp_path):
 
 def test_a_size_that_does_not_fit_says_what_it_needs(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "available_memory", lambda processes: 8e9)
-    monkeypatch.setattr(pretrain, "check_disk", lambda *given: None)
+    monkeypatch.setattr(pretrain, "check_disk", lambda *given, **sizes: None)
     failure = failure_of(make_run(tmp_path / "large", tokenizer, size="7B"))
     assert failure["code"] == "does_not_fit" and "7B" in failure["message"] and "GB" in failure["message"]
 
@@ -253,7 +253,7 @@ def test_a_text_that_spells_a_special_token_ends_no_document(tokenizer, tmp_path
     run = make_run(tmp_path / "spelt", tokenizer)
     corpora.write_corpus(run.path / "data", ["the cat <|endoftext|> runs <|mask|> on"] * 20, ["a bird"] * 9)
     loaded = loading.load_tokenizer(tokenizer)
-    token_files.tokenise(run, loaded, validation_tokens=1000)
+    token_files.tokenise(run, loaded, end=loaded.eos_token_id, validation_tokens=1000)
     file = token_files.open_file(run, "train", loaded)
     assert (file.ids == loaded.eos_token_id).sum() == 21 and file.counts.documents == 20
     assert not (file.ids == loaded.mask_token_id).any()

@@ -1,4 +1,4 @@
-"""Each recipe gets one GPU for itself: a lock per GPU, inherited by the recipe, free when it is gone."""
+"""Each process of a recipe gets one GPU for itself: a lock per GPU, inherited by the recipe, free when it is gone."""
 
 from __future__ import annotations
 
@@ -32,21 +32,30 @@ class Lease:
             file.close()
 
 
-def lease(folder: Path) -> Lease:
-    """A free GPU; an empty lease where there are none. Raises Busy when all are taken."""
+def lease(folder: Path, count: int = 1) -> Lease:
+    """`count` free GPUs; an empty lease where there are none. Raises Busy while too few are free, and takes none."""
     found = names()
     if not found:
         return Lease()
     folder.mkdir(parents=True, exist_ok=True)
+    taken = Lease()
+    held: list[str] = []
     for name in found:
+        if len(held) == count:
+            break
         file = (folder / f"{name}.lock").open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             continue
-        return Lease([file], {"CUDA_VISIBLE_DEVICES": name})
-    raise Busy("every GPU is taken")
+        taken.files.append(file)
+        held.append(name)
+    if len(held) < count:
+        with taken:  # let go of those: another run may need just one
+            raise Busy("every GPU is taken" if count == 1 else f"{len(held)} of {count} GPUs are free")
+    taken.environment["CUDA_VISIBLE_DEVICES"] = ",".join(held)
+    return taken
 
 
 @functools.cache

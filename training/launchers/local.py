@@ -11,7 +11,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import psutil
 from django.conf import settings
 
 from training import endings, tether
-from training.launchers import Busy, Usage, gpus
+from training.launchers import Busy, Usage, gpus, several
 
 RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
 GRACE_SECONDS = 10.0
@@ -33,6 +32,8 @@ _NO_USAGE = Usage(0.0, 0)
 class _Child:
     process: subprocess.Popen[bytes]
     tether_end: int  # the write end: closing it ends the recipe
+    directory: Path
+    processes: int = 1
     usage: Usage = _NO_USAGE
     is_over: bool = False
 
@@ -41,18 +42,20 @@ _children: dict[str, _Child] = {}
 
 
 def submit(directory: Path, module: str) -> str:
+    processes = several.processes_of(directory)
+    several.check_gpus(processes, len(gpus.names()))
     with contextlib.ExitStack() as ours:  # our copies of what the recipe inherits
         lock = ours.enter_context(_lock(directory))
-        leased = ours.enter_context(gpus.lease(settings.RUNS_DIR / "gpus"))
+        leased = ours.enter_context(gpus.lease(settings.RUNS_DIR / "gpus", processes))
         log = ours.enter_context((directory / "log.txt").open("ab", buffering=0))
         read_end, write_end = os.pipe()
         ours.callback(os.close, read_end)
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC: {module}\n".encode())
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, str(directory)],
+                several.command(directory, module, processes),
                 cwd=settings.BASE_DIR,
-                env=_environment(directory, read_end, leased),
+                env=_environment(directory, read_end, leased, processes),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -64,7 +67,7 @@ def submit(directory: Path, module: str) -> str:
             raise
     _be_nice(process.pid)
     handle = f"{os.uname().nodename}:{process.pid}:{time.time():.0f}"
-    _children[handle] = _Child(process, write_end)
+    _children[handle] = _Child(process, write_end, directory, processes)
     return handle
 
 
@@ -128,7 +131,7 @@ def _lock(directory: Path) -> IO[str]:
     return file
 
 
-def _environment(directory: Path, read_end: int, leased: gpus.Lease) -> dict[str, str]:
+def _environment(directory: Path, read_end: int, leased: gpus.Lease, processes: int) -> dict[str, str]:
     environment = {
         **os.environ,
         tether.ENVIRONMENT_NAME: str(read_end),
@@ -137,12 +140,10 @@ def _environment(directory: Path, read_end: int, leased: gpus.Lease) -> dict[str
         "TOKENIZERS_PARALLELISM": "false",
         **leased.environment,
     }
-    environment.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0)) if _linux() else os.cpu_count() or 1))
+    if processes > 1:  # they share the cores, whatever one alone was given
+        environment["OMP_NUM_THREADS"] = str(several.threads_each(processes))
+    environment.setdefault("OMP_NUM_THREADS", str(several.threads_each(1)))
     return environment
-
-
-def _linux() -> bool:
-    return hasattr(os, "sched_getaffinity")
 
 
 def _be_nice(pid: int) -> None:
@@ -164,15 +165,18 @@ def _end_members(child: _Child) -> None:
     if not child.is_over:
         child.is_over = True
         _signal_group(child.process.pid, signal.SIGKILL)
+        if child.processes > 1:  # each leads a session of its own
+            end_leftovers(child.directory)
 
 
 def _measure(child: _Child) -> None:
     """CPU time and memory while it lives; the last reading stays when it is gone."""
     try:
         recipe = psutil.Process(child.process.pid)
-        times = recipe.cpu_times()
-        seconds = times.user + times.system + times.children_user + times.children_system
-        memory = recipe.memory_info().rss
+        members = [recipe, *(recipe.children(recursive=True) if child.processes > 1 else [])]
+        times = [member.cpu_times() for member in members]
+        seconds = sum(t.user + t.system + t.children_user + t.children_system for t in times)
+        memory = sum(member.memory_info().rss for member in members)
     except psutil.Error:
         return
     child.usage = Usage(max(seconds, child.usage.cpu_seconds), max(memory, child.usage.memory_bytes))

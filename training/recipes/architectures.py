@@ -163,7 +163,7 @@ def _modernbert(preset: Preset, tokenizer: Any, length: int) -> Any:
 
 def _t5(preset: Preset, tokenizer: Any, length: int) -> Any:
     encoder, decoder = span_layers(preset)
-    return T5ForConditionalGeneration(
+    model = T5ForConditionalGeneration(
         T5Config(
             vocab_size=len(tokenizer),
             d_model=preset.width,
@@ -176,9 +176,11 @@ def _t5(preset: Preset, tokenizer: Any, length: int) -> Any:
             dropout_rate=0.0,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
-            decoder_start_token_id=tokenizer.pad_token_id,
         )
     )
+    # What the decoder reads before it has written anything.
+    model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = tokenizer.pad_token_id
+    return model
 
 
 @torch.no_grad()

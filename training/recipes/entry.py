@@ -8,6 +8,7 @@ under temporary names, so that dying at any moment leaves nothing half-written u
 from __future__ import annotations
 
 import errno
+import os
 import random
 import signal
 import sys
@@ -45,7 +46,8 @@ def attempt(main: Main, run: RunDirectory) -> int:
     if run.result() is not None:
         print(f"{run.path} has already ended well; nothing to do.")
         return 0
-    (run.path / "failure.json").unlink(missing_ok=True)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, another may already have said what went wrong
+        (run.path / "failure.json").unlink(missing_ok=True)
     try:
         spec = run.spec()
         seed_everything(spec.seed)
@@ -60,6 +62,8 @@ def _fail(run: RunDirectory, error: Exception) -> int:
     with suppress(OSError):  # a full disk takes no log either
         traceback.print_exception(error)
         print(f"{failure.code}: {failure.message} {failure.remedy}", file=sys.stderr)
+    if failure.code == "crashed" and run.failure() is not None:
+        return 1  # of several processes: one knew why it failed, and this one fell over its absence
     try:
         run.fail(failure)
     except OSError:

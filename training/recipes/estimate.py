@@ -8,6 +8,7 @@ model of some width reaches is measured too, and is the roughest of these number
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from training.configs.presets import Preset, block_parameters, parameters
 
@@ -61,6 +62,20 @@ def shape_of(preset: Preset, vocabulary: int, objective: str) -> Shape:
         heads=preset.heads,
         feed_forward=preset.feed_forward,
         vocabulary=vocabulary,
+    )
+
+
+def shape_of_config(config: Any, *, parameters: int, trained: int) -> Shape:
+    """Of a decoder that stands already, from its transformers config."""
+    return Shape(
+        parameters=parameters,
+        trained=trained,
+        multiplied=parameters,  # a tied embedding is the output layer's product
+        width=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        feed_forward=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        vocabulary=config.vocab_size,
     )
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,7 +82,7 @@ class Standing:
     last_validation: dict[str, float] | None = None
 
 
-def learn(learner: Learner) -> tuple[Standing, Masters]:
+def learn(learner: Learner) -> Standing:
     """Train to the last step, from the latest checkpoint if there is one."""
     run, config, together = learner.run, learner.config, learner.together
     masters = Masters(learner.model, learner.dtype)
@@ -119,7 +119,7 @@ def learn(learner: Learner) -> tuple[Standing, Masters]:
             said = time.monotonic()
             run.progress("training", standing.step, learner.total_steps)
     together.wait()
-    return standing, masters
+    return standing
 
 
 def optimise(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer, step: int, rate: float) -> _Sums:
@@ -224,8 +224,7 @@ def resume(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer)
 def to_device(batch: Batch, device: torch.device) -> Batch:
     if device.type == "cpu":
         return batch
-    moved = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return Batch(**{n: t if t is None else t.to(device, non_blocking=True) for n, t in moved.items()})
+    return replace(batch, **{f.name: t.to(device) for f in fields(batch) if (t := getattr(batch, f.name)) is not None})
 
 
 @dataclass
@@ -287,8 +286,3 @@ def steps_of(config: Any, rows: TextRows) -> int:
     if config.max_tokens is not None:
         count = min(count, math.ceil(config.max_tokens / (config.batch_size * rows.length)))
     return max(count, 1)
-
-
-def micro_batches(total: int, size: int) -> Iterator[range]:
-    for at in range(0, total, size):
-        yield range(at, min(at + size, total))

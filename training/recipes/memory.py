@@ -28,9 +28,9 @@ def does_not_fit(what: str, error: DoesNotFit) -> RecipeFailure:
     )
 
 
-def check_disk(parameters: int, folder: Path) -> None:
-    """Two checkpoints of masters and moments while the older one goes, and the model. Raises RecipeFailure."""
-    needed = parameters * (3 * 12 + 2)
+def check_disk(folder: Path, *, trained: int, saved: int) -> None:
+    """Three checkpoints of masters and moments, of which the oldest goes last, and the model. Raises RecipeFailure."""
+    needed = trained * 12 * 3 + saved * 2
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RecipeFailure(

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from training.recipes import packing
+from training.recipes.corpora import document_end
 from training.run_directory import RecipeFailure
 
 IGNORED = -100
@@ -70,7 +71,7 @@ class Vocabulary:
     def of(cls, tokenizer: Any, objective: str) -> Vocabulary:
         """Raises RecipeFailure for what the objective needs and the tokenizer lacks."""
         known = tokenizer.get_vocab()
-        end, pad = _needed(tokenizer.eos_token_id, "an end token"), _needed(tokenizer.pad_token_id, "a pad token")
+        end, pad = _needed(document_end(tokenizer), "an end token"), _needed(tokenizer.pad_token_id, "a pad token")
         if pad == end:
             raise _unfit("its pad token is its end token, which would teach that nothing ends")
         mask = -1

@@ -23,7 +23,8 @@ import transformers
 
 from training.configs import PretrainConfig
 from training.configs.presets import PRESETS
-from training.recipes import architectures, estimate, loading, text_samples, token_files
+from training.recipes import architectures, estimate, fit, loading, text_samples, token_files
+from training.recipes.corpora import read_corpus
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.learning import Learner, Standing, learn, steps_of
 from training.recipes.memory import available_memory, check_disk, does_not_fit
@@ -38,7 +39,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     together = join()
     run = directory_of(run, together)
     learner, tokenizer = prepare(run, spec, config, together)
-    standing, masters = learn(learner)
+    standing = learn(learner)
     if together.is_first:
         run.progress("Saving", 0, 1)
         save(run, config, learner.model, tokenizer)
@@ -51,22 +52,21 @@ def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: 
     tokenizer = load_tokenizer(spec.parent)
     vocabulary = Vocabulary.of(tokenizer, config.objective)
     _check_sentinels(config, vocabulary)
-    if together.is_first:
-        token_files.tokenise(run, tokenizer, validation_tokens=config.validation_tokens)
-    together.wait()
-    train = token_files.open_file(run, "train", tokenizer)
-    held_out = token_files.open_file(run, token_files.VALIDATION, tokenizer)
-    token_files.check_corpus(train, held_out, config.context_length)
-
+    corpus = read_corpus(
+        run, tokenizer, together, end=vocabulary.end, length=config.context_length,
+        validation_tokens=config.validation_tokens,
+    )  # fmt: skip
     dtype = compute_dtype(config.dtype)
-    plan = plan_of(run, config, len(tokenizer), dtype, together)
+    plan = together.first_then_all(
+        lambda: fit.remembered(run.path, "rows", lambda: plan_of(run, config, len(tokenizer), dtype, together))
+    )
     torch.manual_seed(spec.seed)
     model = architectures.build(PRESETS[config.size], config.objective, tokenizer, config.context_length)
     model.to(loading.device())
-    if plan.checkpointing:
+    if plan["checkpointing"]:
         model.activation_checkpointing_enable()
-    rows = TextRows(train, config.context_length, spec.seed)
-    starts = text_samples.beginnings(held_out.ids, vocabulary.end)
+    rows = TextRows(corpus.train, config.context_length, spec.seed)
+    starts = text_samples.beginnings(corpus.held_out.ids, vocabulary.end)
     writes = architectures.MODEL_KINDS[config.objective] == "policy" and together.is_first
 
     def sample(step: int) -> None:
@@ -89,10 +89,10 @@ def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: 
         model=model,
         objective=objective,
         rows=rows,
-        validation=validation_rows(held_out, config.context_length, vocabulary.end),
-        validation_bytes_per_token=held_out.bytes_per_token,
+        validation=validation_rows(corpus.held_out, config.context_length, vocabulary.end),
+        validation_bytes_per_token=corpus.held_out.bytes_per_token,
         total_steps=steps_of(config, rows),
-        micro_batch=plan.rows,
+        micro_batch=plan["rows"],
         dtype=dtype,
         device=loading.device(),
         together=together,
@@ -122,12 +122,12 @@ def compute_dtype(named: str) -> torch.dtype:
 
 def plan_of(
     run: RunDirectory, config: PretrainConfig, vocabulary: int, dtype: torch.dtype, together: Processes
-) -> estimate.Plan:
+) -> dict[str, Any]:
     """Raises RecipeFailure when not even one row at a time fits, or the disk is too small for the checkpoints."""
     shape = estimate.shape_of(PRESETS[config.size], vocabulary, config.objective)
-    check_disk(shape.parameters, run.path)
+    check_disk(run.path, trained=shape.parameters, saved=shape.parameters)
     try:
-        return estimate.plan(
+        plan = estimate.plan(
             shape,
             length=config.context_length,
             batch=-(-config.batch_size // together.count),
@@ -139,6 +139,7 @@ def plan_of(
         )
     except estimate.DoesNotFit as error:
         raise does_not_fit(f"A model of size {config.size}", error) from error
+    return {"rows": plan.rows, "checkpointing": plan.checkpointing}
 
 
 def save(run: RunDirectory, config: PretrainConfig, model: Any, tokenizer: Any) -> None:

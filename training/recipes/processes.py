@@ -8,10 +8,10 @@ no group and pays nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from training.run_directory import RunDirectory
 
+T = TypeVar("T")
 _BUCKET = 2**24  # numbers added up in one message
 _PATIENCE = timedelta(minutes=60)  # the others wait while the first one tokenises a corpus
 
@@ -62,6 +63,15 @@ class Processes:
         """Until all are here."""
         if self.count > 1:
             dist.barrier()
+
+    def first_then_all(self, make: Callable[[], T]) -> T:
+        """What `make` gives, called by the first process before the others: they find what it has written."""
+        if self.is_first:
+            made = make()
+            self.wait()
+            return made
+        self.wait()
+        return make()
 
     def leave(self) -> None:
         if self.count > 1:

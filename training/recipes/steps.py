@@ -48,7 +48,7 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float, *, loss: float, step: int) -> float:
+def clip_gradients(parameters: Iterable[torch.Tensor], max_norm: float, *, loss: float, step: int) -> float:
     """The gradient norm before it was clipped. Raises RecipeFailure when it or the loss is not finite."""
     norm = float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
     if not (math.isfinite(norm) and math.isfinite(loss)):

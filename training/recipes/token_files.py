@@ -1,7 +1,7 @@
 """A corpus as token ids in a file that is mapped, never read whole: memory stays flat however long the corpus is.
 
-    RUN/tokens/train.bin, validation.bin   ids, uint16 where the vocabulary fits, else uint32
-    RUN/tokens/counts.json                 written last: what stands there is complete
+    RUN/tokens/train.bin, validation.bin, replay.bin   ids, uint16 where the vocabulary fits, else uint32
+    RUN/tokens/counts.json                             written last: what stands there is complete
 
 Documents stand behind one another, each after an end token, and one end token closes the last: the token that ends a
 document is the one that begins the next, so that a model learns to begin as well as to end.
@@ -21,7 +21,7 @@ import numpy as np
 from training.run_directory import RecipeFailure, RunDirectory, read_lines
 
 _DOCUMENTS_AT_ONCE = 256
-VALIDATION = "validation"
+TRAIN, VALIDATION, REPLAY = NAMES = ("train", "validation", "replay")
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,30 @@ class TokenFile:
         return self.counts.bytes / max(self.counts.tokens - 1, 1)  # the very first end token is given, not predicted
 
 
-def tokenise(run: RunDirectory, tokenizer: Any, *, validation_tokens: int) -> None:
-    """Write the token files of `data/*.jsonl`, unless an earlier attempt has. Validation ends at a document's end."""
+def tokenise(run: RunDirectory, tokenizer: Any, *, end: int, validation_tokens: int) -> None:
+    """Write the token files of `data/`, unless an earlier attempt has. `data/other/` is a second corpus, to replay.
+
+    `end` stands between documents; validation ends at a document's end.
+    """
     if (folder(run) / "counts.json").exists():
         return
     folder(run).mkdir(exist_ok=True)
     data = run.path / "data"
-    train = [path for path in sorted(data.glob("*.jsonl")) if path.stem != VALIDATION]
-    total = sum(path.stat().st_size for path in train) or 1
+    files = {
+        TRAIN: _train_files(data),
+        VALIDATION: [data / f"{VALIDATION}.jsonl"],
+        REPLAY: _train_files(data / "other"),
+    }
+    total = sum(path.stat().st_size for path in files[TRAIN]) or 1
 
     def say(done: int) -> None:
-        run.progress("Tokenising the corpus", done * 100 // total, 100)
+        run.progress("Tokenising the corpus", min(done * 100 // total, 100), 100)
 
     say(0)
     counts = {
-        "train": _write(run, "train", _texts(train), tokenizer, None, say),
-        VALIDATION: _write(run, VALIDATION, _texts([data / f"{VALIDATION}.jsonl"]), tokenizer, validation_tokens),
+        TRAIN: _write(run, TRAIN, files[TRAIN], tokenizer, end, None, say),
+        VALIDATION: _write(run, VALIDATION, files[VALIDATION], tokenizer, end, validation_tokens),
+        REPLAY: _write(run, REPLAY, files[REPLAY], tokenizer, end, None),
     }
     partial = folder(run) / ".counts.partial"
     partial.write_text(json.dumps({name: asdict(count) for name, count in counts.items()}), encoding="utf-8")
@@ -101,6 +109,10 @@ def folder(run: RunDirectory) -> Path:
     return run.path / "tokens"
 
 
+def _train_files(data: Path) -> list[Path]:
+    return [path for path in sorted(data.glob("*.jsonl")) if path.stem != VALIDATION]
+
+
 def _texts(paths: list[Path]) -> Iterator[str]:
     for path in paths:
         for row in read_lines(path):
@@ -115,16 +127,17 @@ def _texts(paths: list[Path]) -> Iterator[str]:
 def _write(
     run: RunDirectory,
     name: str,
-    texts: Iterator[str],
+    paths: list[Path],
     tokenizer: Any,
+    end: int,
     limit: int | None,
     say: Callable[[int], None] = lambda done: None,
 ) -> Counts:
-    end, dtype, unknown = tokenizer.eos_token_id, _dtype(tokenizer), tokenizer.unk_token_id
-    special = np.array(sorted(set(tokenizer.all_special_ids) - {unknown}), dtype=dtype)
+    dtype, unknown = _dtype(tokenizer), tokenizer.unk_token_id
+    special = np.array(sorted({end, *tokenizer.all_special_ids} - {unknown}), dtype=dtype)
     documents = tokens = size = strange = 0
     with (folder(run) / f"{name}.bin").open("wb") as file:
-        for batch in _batches(texts):
+        for batch in _batches(_texts(paths)):
             encoded = tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]
             for text, ids in zip(batch, encoded, strict=True):
                 row = np.array([end, *ids], dtype=dtype)

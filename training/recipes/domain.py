@@ -1,0 +1,172 @@
+"""Finetune a policy for a domain: `python -m training.recipes.domain RUN_DIR`.
+
+The model goes on learning to predict the next token, on the texts of one field or one author (Gururangan 2020, "Don't
+stop pretraining", 2004.10964): rows, loss and loop are those of pretraining (`learning`). LoRA adapters on all layers
+or the top third, float32 over the frozen model, merged at the end; or every weight, with float32 masters.
+
+Perplexity on the corpus' held-out texts is measured before the first step, on the way, and after the last. A second
+dataset, where one is given, is replayed: a share of the rows comes from it, so that what the model could before is
+rehearsed (Ibrahim 2024, 2403.08763). Texts are separated by <|endoftext|> where the tokenizer has it, as in
+pretraining, and not by the token that ends an answer. Left out: a new vocabulary, and the data of pretraining itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import torch
+import transformers
+
+from training.configs import DomainConfig
+from training.recipes import architectures, estimate, fit, loading, text_samples, token_files
+from training.recipes.corpora import Corpus, read_corpus
+from training.recipes.entry import config_of, run_recipe
+from training.recipes.features import decoder_layers
+from training.recipes.learning import Learner, Standing, learn, steps_of
+from training.recipes.memory import available_memory, check_disk, does_not_fit
+from training.recipes.objectives import Vocabulary, objective_named
+from training.recipes.processes import Processes, directory_of, join
+from training.recipes.text_rows import TextRows, validation_rows
+from training.rl.lora import add_adapters, merge_adapters
+from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: DomainConfig = config_of(spec)
+    together = join()
+    run = directory_of(run, together)
+    run.progress("Loading the model", 0, 1)
+    dtype = loading.compute_dtype() if config.dtype == "auto" else getattr(torch, config.dtype)
+    model, tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else dtype)
+    check_context(model, config)
+    vocabulary = Vocabulary.of(tokenizer, "causal")
+    corpus = read_corpus(
+        run, tokenizer, together, end=vocabulary.end, length=config.context_length,
+        validation_tokens=config.validation_tokens,
+    )  # fmt: skip
+    choose_weights(model, config, spec.seed)
+    learner = prepare(run, spec, config, model, tokenizer, vocabulary, corpus, dtype, together)
+    standing = learn(learner)
+    if together.is_first:
+        run.progress("Saving", 0, 1)
+        merge_adapters(model)
+        loading.save_policy(model, tokenizer, run.begin_model())
+        run.commit_model()
+        finish(run, config, learner, standing)
+    together.wait()
+    together.leave()
+
+
+def check_context(model: Any, config: DomainConfig) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit and config.context_length > limit:
+        raise RecipeFailure(
+            "context_too_long",
+            f"The model knows {limit} positions, and context_length is {config.context_length}.",
+            f"Queue it again with context_length at most {limit}.",
+        )
+
+
+def choose_weights(model: Any, config: DomainConfig, seed: int) -> None:
+    """Leave gradients to what learns: every weight, or adapters on the layers that were chosen."""
+    if config.adapters == "full":
+        model.requires_grad_(True)
+        return
+    model.requires_grad_(False)
+    blocks = list(decoder_layers(model))
+    chosen = blocks[-max(len(blocks) // 3, 1) :] if config.adapters == "top" else blocks
+    add_adapters(torch.nn.ModuleList(chosen), config.lora_rank, 2.0 * config.lora_rank, seed)
+
+
+def prepare(
+    run: RunDirectory,
+    spec: RunSpec,
+    config: DomainConfig,
+    model: Any,
+    tokenizer: Any,
+    vocabulary: Vocabulary,
+    corpus: Corpus,
+    dtype: torch.dtype,
+    together: Processes,
+) -> Learner:
+    plan = together.first_then_all(
+        lambda: fit.remembered(run.path, "rows", lambda: plan_of(run, config, model, dtype, together))
+    )
+    if plan["checkpointing"]:
+        model.activation_checkpointing_enable()
+        model.enable_input_require_grads()  # frozen embeddings: else nothing says that the layers need gradients
+    rows = TextRows(corpus.train, config.context_length, spec.seed, corpus.replay, config.replay_share)
+    starts = text_samples.beginnings(corpus.held_out.ids, vocabulary.end)
+
+    def sample(step: int) -> None:
+        if together.is_first:
+            text_samples.log_samples(
+                run, model, tokenizer, starts, step=step, seed=spec.seed, tokens=config.sample_tokens
+            )
+
+    return Learner(
+        run=run,
+        config=config,
+        model=architectures.pack(model).train(),
+        objective=objective_named("causal", vocabulary),
+        rows=rows,
+        validation=validation_rows(corpus.held_out, config.context_length, vocabulary.end),
+        validation_bytes_per_token=corpus.held_out.bytes_per_token,
+        total_steps=steps_of(config, rows),
+        micro_batch=plan["rows"],
+        dtype=dtype,
+        device=loading.device(),
+        together=together,
+        sample=sample,
+    )
+
+
+def plan_of(
+    run: RunDirectory, config: DomainConfig, model: Any, dtype: torch.dtype, together: Processes
+) -> dict[str, Any]:
+    """Rows at once and whether activations are computed twice. Raises RecipeFailure when one row does not fit."""
+    total = loading.count_parameters(model)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    check_disk(run.path, trained=trained, saved=total)
+    try:
+        plan = estimate.plan(
+            estimate.shape_of_config(model.config, parameters=total, trained=trained),
+            length=config.context_length,
+            batch=-(-config.batch_size // together.count),
+            available=available_memory(together.count),
+            is_bfloat16=dtype == torch.bfloat16,
+            device=loading.device().type,
+            rows=config.micro_batch_size,
+            checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
+        )
+    except estimate.DoesNotFit as error:
+        raise does_not_fit("Training this model", error) from error
+    return {"rows": plan.rows, "checkpointing": plan.checkpointing}
+
+
+def finish(run: RunDirectory, config: DomainConfig, learner: Learner, standing: Standing) -> None:
+    before, after = standing.first_validation or {}, standing.last_validation or {}
+    shutil.rmtree(token_files.folder(run), ignore_errors=True)
+    run.finish(
+        {
+            "adapters": config.adapters,
+            "corpus_documents": learner.rows.file.counts.documents,
+            "corpus_tokens": learner.rows.file.counts.tokens,
+            "replayed_share": config.replay_share if learner.rows.replay is not None else 0.0,
+            "tokens": standing.tokens,
+            "steps": standing.step,
+            "first_loss": standing.first_loss,
+            "last_loss": standing.last_loss,
+            **{f"{name}_before": value for name, value in before.items()},
+            **after,
+            "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
+            "hash": loading.weights_hash(run.model),
+            "seconds": standing.seconds,
+        }
+    )
+
+
+if __name__ == "__main__":
+    transformers.utils.logging.set_verbosity_error()
+    run_recipe(main)
