@@ -7,8 +7,11 @@ from typing import Any
 
 from annotate import best_answers, preferences
 from annotate.models import Comparison, Completion, LanguageModel, Rating, Side
+from evaluation import surprise_page
 from evaluation.leaderboard import default_judge
 from evaluation.models import Evaluation
+from training import kind_pages
+from training.configs.surprise import SurpriseConfig
 from training.kinds import Kind, register_kind
 from training.models import Run
 from training.run_directory import RecipeFailure, Row, RunDirectory
@@ -17,6 +20,7 @@ FEWEST_TEXTS = 2
 
 
 def register() -> None:
+    kind_pages.CONTEXT["surprise"] = surprise_page.context
     register_kind(
         Kind(
             "evaluate",
@@ -27,6 +31,20 @@ def register() -> None:
             record=record,
             rows=texts,
         )
+    )
+    register_kind(
+        Kind(
+            "surprise",
+            "Abnormal texts",
+            "evaluation.recipes.surprise",
+            dataset_kind="corpus",
+            other_kinds=("corpus",),
+            other_purpose="foreign texts to tell apart; none leaves spoilt copies alone",
+            compares_with_ancestor=True,
+            purpose="How well a model of a domain tells foreign and spoilt texts from its own, by its surprise.",
+            record=record,
+        ),
+        SurpriseConfig,
     )
 
 

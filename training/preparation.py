@@ -41,6 +41,7 @@ def prepare(run: Run) -> RunDirectory:
             reward_model=_weights(run.reward_model),
             dataset_hash=run.dataset.content_hash if run.dataset else "",
             code_version=run.code_version,
+            ancestor=_ancestor(run),
         ),
         {name: iter(lines) for name, lines in own_rows.items()},
     )
@@ -70,6 +71,14 @@ def _bring_rows(source: Path, target: Path) -> None:
             os.link(file, place)
         except OSError:
             shutil.copy2(file, place)
+
+
+def _ancestor(run: Run) -> str:
+    """The weights that the parent was made from; empty where they are gone, or nobody asks."""
+    if not KINDS[run.kind].compares_with_ancestor or run.parent is None or run.parent.parent is None:
+        return ""
+    path, kind = run.parent.parent.path, run.parent.parent.kind
+    return str(path.resolve()) if kind == run.parent.kind and path is not None and path.is_dir() else ""
 
 
 def _weights(model: LanguageModel | None) -> str:

@@ -58,6 +58,7 @@ class RunSpec:
     reward_model: str = ""
     dataset_hash: str = ""
     code_version: str = ""
+    ancestor: str = ""  # what the parent was made from, for kinds that compare with it
 
 
 class RunDirectory:
@@ -168,7 +169,8 @@ class RunDirectory:
         return final
 
     def complete_checkpoints(self) -> list[Path]:
-        return sorted(self.checkpoints.glob("step-*"))
+        """By their numbers: by their names, step 1000000 would come before step 999999."""
+        return sorted(self.checkpoints.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
     def latest_checkpoint(self) -> Path | None:
         return next(reversed(self.complete_checkpoints()), None)

@@ -1,0 +1,272 @@
+"""Tell abnormal texts of a domain: `python -m evaluation.recipes.surprise RUN_DIR`.
+
+A model that was finetuned on a domain is surprised by what does not belong there. In: `data/validation.jsonl`,
+documents of the domain that trained nothing, and perhaps `data/other/*.jsonl`, foreign ones.
+
+1. Passages of one length are cut from both, for a short text's surprise varies more than a long one's; copies of the
+   normal ones are spoilt in several ways (`spoiling`).
+2. The score of a passage is its negative log-likelihood per byte, so that no tokenizer is favoured. Where the model
+   that this one was made from is at hand, the difference of the two is a second score: what is rare everywhere (names,
+   numbers) surprises both and tells nothing (likelihood ratios; Ren 2019, 1906.02845).
+3. For each kind of abnormal passage: the area under the ROC curve against the normal ones, and the share that is caught
+   by the threshold that 5 % of the normal ones exceed.
+
+Left out: thresholds by kind of text; a classifier on top, which would need abnormal texts to learn from.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluation.metrics import separation
+from evaluation.recipes import spoiling
+from evaluation.recipes.perplexity import Window, windows_of
+from training.recipes import loading, steps
+from training.recipes.entry import config_of, run_recipe
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+
+FEWEST = 10
+SPAN = 8  # tokens of the span that is marked in a text
+TOLD = 3  # passages shown of each group
+BINS = 30
+
+
+@dataclass
+class Group:
+    """Passages of one sort. `origin` says of which normal passage each is a spoilt copy."""
+
+    name: str
+    texts: list[str]
+    sources: list[str] = field(default_factory=list)
+    origin: list[int] = field(default_factory=list)
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config = config_of(spec)
+    begun = time.monotonic()
+    run.progress("Cutting passages", 0, 1)
+    groups = groups_of(run, spec)
+    texts = list(dict.fromkeys(text for group in groups for text in group.texts))
+    places = {text: i for i, text in enumerate(texts)}
+    sizes = np.array([len(text.encode()) for text in texts], dtype=float)
+
+    losses = token_losses(run, spec.parent, texts, config, "Reading the passages")
+    scores = {"bits_per_byte": np.array([sum(row) for row in losses]) / sizes / math.log(2)}
+    per_token = np.array([sum(row) / len(row) for row in losses])
+    if config.compare and spec.ancestor:
+        earlier = token_losses(run, spec.ancestor, texts, config, "Reading them with the model it was made from")
+        ancestor = np.array([sum(row) for row in earlier]) / sizes / math.log(2)
+        scores["difference"] = scores["bits_per_byte"] - ancestor
+
+    rows = {group.name: np.array([places[text] for text in group.texts]) for group in groups}
+    write_examples(run, groups, rows, scores, losses, spec.parent)
+    result = result_of(groups, rows, scores, per_token)
+    signature = f"passages of {config.passage_bytes} bytes, n {len(groups[0].texts)}; {loading.compute_dtype()}"
+    run.finish({**result, "signature": signature, "seconds": time.monotonic() - begun})
+
+
+def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
+    """The normal group first, then foreign passages, then each kind of spoilt copy."""
+    config = config_of(spec)
+
+    def cut(rows: Any) -> list[spoiling.Passage]:
+        return spoiling.passages(rows, config.passage_bytes, config.passages, spec.seed)
+
+    normal = cut(run.rows("validation"))
+    if len(normal) < FEWEST:
+        raise RecipeFailure(
+            "too_few_passages",
+            f"The corpus holds out {len(normal)} passages of {config.passage_bytes} bytes; {FEWEST} are needed.",
+            "Take shorter passages (config.passage_bytes), or a corpus that holds out more.",
+        )
+    foreign = cut(row for path in sorted((run.path / "data" / "other").glob("*.jsonl")) for row in read_lines(path))
+    own = {p.text for p in normal}
+    foreign = [p for p in foreign if p.text not in own]
+    groups = [Group("normal", [p.text for p in normal], [p.source for p in normal])]
+    if foreign:
+        groups.append(Group("foreign", [p.text for p in foreign], [p.source for p in foreign]))
+    if config.spoil:
+        strangers = [p.text for p in foreign]
+        made = spoiling.spoilt(normal, seed=spec.seed, share=config.swapped_letters, strangers=strangers)
+        groups += [
+            Group(kind, [t for _, t in rows], origin=[i for i, _ in rows]) for kind, rows in made.items() if rows
+        ]
+    if len(groups) < 2:
+        raise RecipeFailure(
+            "nothing_abnormal",
+            "There is nothing to tell the normal texts from.",
+            "Choose a second corpus with foreign texts, or let spoilt copies be made (config.spoil).",
+        )
+    return groups
+
+
+def token_losses(run: RunDirectory, folder: str, texts: list[str], config: Any, phase: str) -> list[list[float]]:
+    """Of each text the negative log-likelihood of each token, in nats."""
+    model, tokenizer = loading.load_policy(folder)
+    length = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
+    windows = [w for i, text in enumerate(texts) for w in windows_of(tokenizer, {"id": i, "text": text}, i, length)]
+    order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
+    found: list[list[float]] = [[] for _ in windows]
+    pace, batches = steps.Pace(), math.ceil(len(order) / config.batch_size)
+    for step in range(batches):
+        places = order[step * config.batch_size : (step + 1) * config.batch_size]
+        batch = [windows[i] for i in places]
+        for i, row in zip(places, _batch_losses(model, batch), strict=True):
+            found[i] = row
+        speed = pace.tokens_per_second(sum(len(w.ids) for w in batch))
+        run.progress(phase, step + 1, batches)
+        run.log_metrics(step + 1, tokens_per_second=speed, peak_memory_gb=steps.peak_memory_gb(loading.device()))
+    del model
+    gc.collect()
+    joined: list[list[float]] = [[] for _ in texts]
+    for window, row in zip(windows, found, strict=True):  # a text's windows stand in their order
+        joined[window.text] += row
+    return joined
+
+
+@torch.inference_mode()
+def _batch_losses(model: Any, batch: list[Window]) -> list[list[float]]:
+    longest = max(len(w.ids) for w in batch)
+    ids = torch.zeros(len(batch), longest, dtype=torch.long)  # (B, T), padded on the right: causal, so never seen
+    for i, window in enumerate(batch):
+        ids[i, : len(window.ids)] = torch.tensor(window.ids)
+    ids = ids.to(loading.device())
+    lengths = torch.tensor([len(w.ids) for w in batch], device=ids.device)
+    mask = (torch.arange(longest, device=ids.device) < lengths[:, None]).long()
+    logits = model(input_ids=ids, attention_mask=mask).logits
+    found = []
+    for i, window in enumerate(batch):
+        start, end = window.scored_from, len(window.ids)
+        losses = torch.nn.functional.cross_entropy(
+            logits[i, start - 1 : end - 1].float(), ids[i, start:end], reduction="none"
+        )
+        found.append(losses.tolist())
+    return found
+
+
+# What came of it
+
+
+def result_of(
+    groups: list[Group], rows: dict[str, np.ndarray], scores: dict[str, np.ndarray], per_token: np.ndarray
+) -> Row:
+    normal = rows["normal"]
+    bounds = {score: separation.threshold(values[normal]) for score, values in scores.items()}
+    told = [_of_group(group, rows, scores, bounds, per_token) for group in groups]
+    metrics = {"bits_per_byte_of_normal_texts": _mean(scores["bits_per_byte"][normal])}
+    for group, found in zip(groups[1:], told[1:], strict=True):
+        for score in scores:
+            by = "" if score == "bits_per_byte" else " by difference"
+            metrics[f"AUC {group.name}{by}"] = found["scores"][score]["auc"]
+    return {
+        "metrics": metrics,
+        "groups": told,
+        "histograms": {score: _histogram(rows, values) for score, values in scores.items()},
+        "bounds": bounds,
+        "verdict": _verdict(told, scores),
+        "compared": "difference" in scores,
+    }
+
+
+def _of_group(
+    group: Group, rows: dict[str, np.ndarray], scores: dict[str, np.ndarray], bounds: dict[str, float], per_token: Any
+) -> Row:
+    mine, normal = rows[group.name], rows["normal"]
+    found: Row = {"name": group.name, "n": len(mine), "nats_per_token": float(per_token[mine].mean()), "scores": {}}
+    for score, values in scores.items():
+        told: Row = {"quantiles": [float(q) for q in np.quantile(values[mine], [0.05, 0.5, 0.95])]}
+        if group.name != "normal":
+            told["auc"] = asdict(separation.with_interval(values[normal], values[mine]))
+            told["caught"] = asdict(separation.share_above(values[mine], bounds[score]))
+        if group.origin:  # a copy beside its own original: what the differences between texts cannot hide
+            gain = values[mine] - values[normal[np.array(group.origin)]]
+            told["above_original"] = asdict(separation.share_above(gain, 0.0))
+        found["scores"][score] = told
+    return found
+
+
+def _mean(values: np.ndarray) -> Row:
+    error = float(values.std(ddof=1) / math.sqrt(len(values)))
+    mean = float(values.mean())
+    return {
+        "value": mean,
+        "standard_error": error,
+        "lower": mean - 1.96 * error,
+        "upper": mean + 1.96 * error,
+        "n": len(values),
+    }
+
+
+def _histogram(rows: dict[str, np.ndarray], values: np.ndarray) -> Row:
+    """Counts of each group in the same bins; what lies beyond the last percent is counted in the outer bins."""
+    everything = np.concatenate([values[mine] for mine in rows.values()])
+    lower, upper = np.quantile(everything, [0.005, 0.995])
+    edges = np.linspace(lower, max(upper, lower + 1e-6), BINS + 1)
+    clipped = {name: np.clip(values[mine], edges[0], edges[-1]) for name, mine in rows.items()}
+    counts = {name: np.histogram(found, edges)[0].tolist() for name, found in clipped.items()}
+    return {"edges": [float(e) for e in edges], "counts": counts}
+
+
+def _verdict(told: list[Row], scores: dict[str, np.ndarray]) -> str:
+    sentences = []
+    for score, words in (("bits_per_byte", "By its surprise"), ("difference", "By the difference to its parent's")):
+        areas = [(g["name"], g["scores"][score]["auc"]["value"]) for g in told[1:] if score in scores]
+        if areas:
+            sentences.append(f"{words}: {', '.join(f'{name} {area:.2f}' for name, area in areas)}.")
+    return f"Area under the ROC curve against normal passages (0.5 tells nothing). {' '.join(sentences)}"
+
+
+def write_examples(
+    run: RunDirectory,
+    groups: list[Group],
+    rows: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+    losses: list[list[float]],
+    folder: str,
+) -> None:
+    """The most surprising passages of each group, with their most surprising spans. For reviewers: they hold texts."""
+    tokenizer = loading.load_tokenizer(folder)
+    values = scores["bits_per_byte"]
+    told = []
+    for group in groups:
+        order = np.argsort(-values[rows[group.name]], kind="stable")[:TOLD]
+        for place in order:
+            index = int(rows[group.name][place])
+            text = group.texts[int(place)]
+            start, end = span_of(tokenizer, text, losses[index])
+            told.append(
+                {
+                    "group": group.name,
+                    "source": group.sources[int(place)] if group.sources else "",
+                    "bits_per_byte": float(values[index]),
+                    "difference": float(scores["difference"][index]) if "difference" in scores else None,
+                    "before": text[:start],
+                    "span": text[start:end],
+                    "after": text[end:],
+                }
+            )
+    place = run.path / "examples.json"
+    temporary = place.with_name(".examples.partial")
+    temporary.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    temporary.rename(place)
+
+
+def span_of(tokenizer: Any, text: str, losses: list[float]) -> tuple[int, int]:
+    """Where in `text` the SPAN tokens in a row begin and end whose mean surprise is highest."""
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    width = min(SPAN, len(losses))
+    sums = np.convolve(losses, np.ones(width), mode="valid")
+    first = int(sums.argmax())
+    return int(offsets[first][0]), int(offsets[first + width - 1][1])
+
+
+if __name__ == "__main__":
+    run_recipe(main)

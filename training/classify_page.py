@@ -1,0 +1,51 @@
+"""What the page of a classifier's run shows beside its figures: the confusion matrix, calibration, its mistakes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.models import Run
+
+
+@dataclass(frozen=True)
+class Cell:
+    n: int
+    shade: int  # percent of the row's texts, for the background
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    cells: list[Cell]
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+def context(run: Run) -> dict[str, Any]:
+    result = run.result or {}
+    if "confusion" not in result:
+        return {}
+    lines = [
+        Line(
+            row["label"],
+            [Cell(n, round(100 * n / max(row["n"], 1)), i == place) for i, n in enumerate(counts)],
+            row["precision"],
+            row["recall"],
+            row["f1"],
+            row["n"],
+        )
+        for place, (row, counts) in enumerate(zip(result["per_label"], result["confusion"], strict=True))
+    ]
+    return {"confusion": lines, "reliability": result.get("reliability", []), "mistakes": _mistakes(run)}
+
+
+def _mistakes(run: Run) -> list[dict[str, Any]]:
+    """Only for those who may read rows: the template asks."""
+    path = run.path / "mistakes.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
