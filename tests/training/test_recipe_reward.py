@@ -17,7 +17,10 @@ from safetensors.torch import load_file
 from annotate.preferences import Comparison, Rating
 from tests import tiny_model
 from training.configs import RewardConfig
-from training.recipes import entry, features, head_fit, loading, reward, reward_finetune, reward_measures
+from training.recipes import (
+    entry, features, head_fit, loading, reward, reward_evidence, reward_finetune, reward_forwards, reward_measures,
+    reward_report,
+)  # fmt: skip
 from training.recipes import feedback_likelihood as likelihood
 from training.recipes.reward_measures import Estimate
 from training.recipes.reward_model import RewardModel
@@ -112,12 +115,12 @@ def test_the_outcomes_of_a_comparison_have_probabilities_that_sum_to_one():
     outcomes += [Comparison(1, 0, 1, "tie"), Comparison(1, 0, 1, "both_bad")]
     total = 0.0
     everything = likelihood.observe(outcomes, [], {0: 0, 1: 1})
-    flat = torch.tensor([0.4, 0.3, 0.9, 0.1, -0.5, 0.0], dtype=torch.float64)
+    flat = torch.tensor([0.4, 0.3, 0.9, 0.1, -0.5, 0.0, 0.0, 0.0, 0.2], dtype=torch.float64)
     for which in range(6):
         observed = likelihood.observe(outcomes[which : which + 1], [], {0: 0, 1: 1})
         total += math.exp(-likelihood.joint_nll(scores, observed, likelihood.split_cuts(flat, observed)).item())
     none = torch.tensor([], dtype=torch.long)
-    level = dataclasses.replace(everything, chosen=none, rejected=none, strength=none)
+    level = dataclasses.replace(everything, chosen=none, rejected=none, strength=none, pair_author=none)
     both = likelihood._ties(scores, level, likelihood.split_cuts(flat, level)).exp()
     assert total + both.sum().item() == pytest.approx(1.0)
 
@@ -187,7 +190,6 @@ def test_a_few_prompts_that_are_all_right_prove_nothing():
     many = reward_measures.bootstrap(lambda i: 1.0, np.arange(20), seed=0)
     correlation = reward_measures.bootstrap(lambda i: 1.0, np.array([1, 1, 2, 2, 3, 3]), seed=0, floor=-1.0)
     assert (three.lower, three.upper) == (pytest.approx(3 / (3 + 1.96**2)), pytest.approx(1))
-    assert not reward.beats_chance({"pair_accuracy": three, "thumbs_auc": None, "stars_spearman": None})
     assert many.lower > 0.8 and correlation.lower == pytest.approx(2 * three.lower - 1)
 
 
@@ -296,8 +298,8 @@ def test_a_head_refuses_another_trunk_than_the_one_it_was_fitted_on(done, tmp_pa
 
 def test_a_resumed_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch):
     run = make_run(tmp_path / "cut", parent, method="head")
-    monkeypatch.setattr(reward, "CHECKPOINT_EVERY", 2)
-    honest, forwarded = reward_finetune.pooled_batch, []
+    monkeypatch.setattr(reward_forwards, "CHECKPOINT_EVERY", 2)
+    honest, forwarded = reward_forwards.pooled_batch, []
 
     def dies_at_the_sixth(*given):
         if len(forwarded) == 5:
@@ -305,10 +307,10 @@ def test_a_resumed_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch
         forwarded.append(given)
         return honest(*given)
 
-    monkeypatch.setattr(reward_finetune, "pooled_batch", dies_at_the_sixth)
+    monkeypatch.setattr(reward_forwards, "pooled_batch", dies_at_the_sixth)
     with pytest.raises(KeyboardInterrupt):
         entry.attempt(reward.main, run)
-    monkeypatch.setattr(reward_finetune, "pooled_batch", lambda *given: forwarded.append(given) or honest(*given))
+    monkeypatch.setattr(reward_forwards, "pooled_batch", lambda *given: forwarded.append(given) or honest(*given))
     assert entry.attempt(reward.main, run) == 0
     assert len(forwarded) == 5 + 10 - 4  # 10 batches, of which the first 4 were in a checkpoint
     for name, tensor in load_file(done.model / "head.safetensors").items():
@@ -357,14 +359,14 @@ def test_auto_tries_finetuning_when_judgements_are_many(parent, tmp_path):
 @pytest.mark.parametrize(("tuned", "kept"), [(0.70, "head"), (0.74, "head"), (0.80, "finetune")])
 def test_finetuning_must_win_by_more_than_a_standard_error(tuned, kept):
     head = fitted_with("head", value=0.72)  # its interval of 0.2 makes a standard error of 0.051
-    winner, why = reward.choose([head, fitted_with("finetune", value=tuned)], RewardConfig(), 3000)
+    winner, why = reward_report.choose([head, fitted_with("finetune", value=tuned)], RewardConfig(), 3000)
     assert winner.model.method == kept
     assert "0.720 with the head" in why
 
 
-def fitted_with(method: str, value: float) -> reward.Fitted:
+def fitted_with(method: str, value: float) -> reward_report.Fitted:
     figures = {"pair_accuracy": Estimate(value, value - 0.1, value + 0.1, 80, 25), "thumbs_auc": None}
-    return reward.Fitted(SimpleNamespace(method=method), figures, None, None, 0.0)
+    return reward_report.Fitted(SimpleNamespace(method=method), None, None, figures, None, {}, 0.0, 0.0)
 
 
 def test_too_few_telling_judgements_are_refused_in_words(parent, tmp_path):

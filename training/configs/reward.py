@@ -18,6 +18,7 @@ class RewardConfig:
     )
     adapters: str = option("lora", "what finetuning trains", choices=("lora", "full"), advanced=True)
     held_out: float = option(0.15, "share of prompts kept back to measure accuracy", low=0.05, high=0.5)
+    curve: bool = option(True, "measure heads on an eighth, a quarter and a half of the judgements too", advanced=True)
     max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
     max_completion_tokens: int = option(256, "completions keep their first tokens", low=1, high=131072, advanced=True)
     batch_size: int = option(32, "sequences forwarded at once", low=1, high=4096, advanced=True)

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+
+from training.recipes import branches
 
 Feature = tuple[int, str]  # (index into transformers' hidden_states, "mean" or "last")
 
@@ -88,29 +89,19 @@ def hidden_states(model: Any, input_ids: Tensor, attention_mask: Tensor, layers:
 def completion_states(
     model: Any, prompts: list[list[int]], groups: list[list[list[int]]], layers: Sequence[int], pad: int
 ) -> tuple[dict[int, Tensor], Tensor]:
-    """Hidden states of every completion's tokens, and their mask (B, Tc): prompt i is forwarded once for `groups[i]`.
+    """Hidden states of every completion's tokens, (B, Tc, H) each, and their mask (B, Tc).
 
-    B counts the completions, in the order of the groups. Differentiable.
+    Prompt i is forwarded once for all of `groups[i]`. B counts the completions, in the order of the groups.
+    Differentiable.
     """
-    where = model.device
-    owner = torch.tensor([i for i, group in enumerate(groups) for _ in group], device=where)
-    prompt_ids, prompt_mask = _pad(prompts, pad, where, left=True)
-    tokens, mask = _pad([c for group in groups for c in group], pad, where, left=False)
-    cache = DynamicCache(config=model.config)
-    positions = (prompt_mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    top = [max(layers)]
-    run_trunk(
-        model, top, input_ids=prompt_ids, attention_mask=prompt_mask, position_ids=positions,
-        cache=cache, use_cache=True,
-    )  # fmt: skip
-    cache.batch_select_indices(owner)
-    positions = prompt_mask.sum(dim=1)[owner, None] + torch.arange(tokens.shape[1], device=where)
-    attended = torch.cat([prompt_mask[owner], mask], dim=1)
-    states = run_trunk(
-        model, layers, input_ids=tokens, attention_mask=attended, position_ids=positions,
-        cache=cache, use_cache=True,
-    )  # fmt: skip
-    return states, mask.bool()
+    rows = branches.rows_of(prompts, groups, branching=branches.can_branch(model.config))
+    ids, positions, mask = (t.to(model.device) for t in branches.tensors(rows, pad, model.dtype))
+    with branches.fast_attention(model, ids, mask):
+        states = run_trunk(
+            model, layers, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
+        )  # fmt: skip
+    row, column, inside = (t.to(model.device) for t in branches.places(rows))
+    return {layer: hidden[row[:, None], column] for layer, hidden in states.items()}, inside
 
 
 def pool(hidden: dict[int, Tensor], completion_mask: Tensor, features: Sequence[Feature]) -> Tensor:
@@ -128,13 +119,3 @@ def pool(hidden: dict[int, Tensor], completion_mask: Tensor, features: Sequence[
             total = torch.where(mask[:, :, None], states, 0).sum(dim=1, dtype=torch.float32)
             pooled.append(total / count.clamp(min=1)[:, None])
     return torch.cat(pooled, dim=1)
-
-
-def _pad(rows: list[list[int]], pad: int, where: Any, *, left: bool) -> tuple[Tensor, Tensor]:
-    width = max((len(row) for row in rows), default=0) or 1
-    filled, mask = [], []
-    for row in rows:
-        gap = width - len(row)
-        filled.append([pad] * gap + row if left else row + [pad] * gap)
-        mask.append([0] * gap + [1] * len(row) if left else [1] * len(row) + [0] * gap)
-    return torch.tensor(filled, device=where), torch.tensor(mask, device=where)

@@ -1,7 +1,8 @@
 """Reward finetuning: the trunk is trained too, from where the linear head begins, under the same joint likelihood.
 
-All completions of a prompt are in one batch and each is forwarded once, however many judgements name it. Master copies
-of what is trained are float32: in bfloat16, small Adam steps round away.
+What makes it quick: a prompt is forwarded once for all its completions (`branches`), layers above the highest feature
+do not exist for it, and there are no logits. What keeps it small: a batch is taken in parts of a thousand tokens, whose
+gradients add up. Master copies of what is trained are float32: in bfloat16, small Adam steps round away.
 """
 
 from __future__ import annotations
@@ -15,68 +16,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from training.configs import RewardConfig
 from training.recipes import features as seen
 from training.recipes import feedback_likelihood as likelihood
-from training.recipes.feedback_likelihood import Observations
+from training.recipes.feedback_likelihood import Observations, Priors
 from training.recipes.head_fit import Candidate, Head
-from training.run_directory import RecipeFailure, RunDirectory
+from training.recipes.reward_data import Sequences
+from training.recipes.reward_forwards import pooled_batch, tokens_at_once
+from training.recipes.steps import Pace, clip_gradients, peak_memory_gb, set_learning_rate
+from training.rl.lora import adapter_parameters, add_adapters
+from training.run_directory import RunDirectory
 
 STATE = "finetune.pt"
 
 
 @dataclass(frozen=True)
-class Sequences:
-    """Token ids of every completion (N of them) and of its prompt, and the prompt's number."""
-
-    prompts: dict[int, list[int]]
-    completions: list[list[int]]
-    prompt_of: list[int]
-
-    def batches(self, size: int, numbers: list[int] | None = None) -> list[list[int]]:
-        """Rows in batches of about `size`, all completions of a prompt together. Longest first unless ordered: what
-        does not fit into memory says so at once."""
-        rows: dict[int, list[int]] = {}
-        for row, prompt in enumerate(self.prompt_of):
-            rows.setdefault(prompt, []).append(row)
-        if numbers is None:
-            longest = {p: max(len(self.completions[r]) for r in mine) for p, mine in rows.items()}
-            numbers = sorted(rows, key=lambda p: (-longest[p], -len(self.prompts[p]), p))
-        made: list[list[int]] = [[]]
-        for number in numbers:
-            if made[-1] and len(made[-1]) + len(rows[number]) > size:
-                made.append([])
-            made[-1] += rows[number]
-        return made
-
-    def tokens(self, rows: list[int]) -> int:
-        """How many tokens a batch of these rows forwards, padding included."""
-        prompts = {self.prompt_of[row] for row in rows}
-        widest = max(len(self.prompts[p]) for p in prompts)
-        return widest * len(prompts) + max(len(self.completions[row]) for row in rows) * len(rows)
-
-
-@dataclass(frozen=True)
 class Tuned:
     head: Head
-    scores: Tensor  # (N,) float64, of every completion
+    pooled: Tensor  # (N, F) of every completion, by the finetuned trunk
     seconds: float
-
-
-def pooled_batch(
-    model: Any, sequences: Sequences, rows: list[int], features: tuple[seen.Feature, ...], pad: int
-) -> Tensor:
-    """(B, F) pooled features of these completions, whose prompts' rows stand together. Differentiable."""
-    groups: dict[int, list[list[int]]] = {}
-    for row in rows:
-        groups.setdefault(sequences.prompt_of[row], []).append(sequences.completions[row])
-    prompts = [sequences.prompts[p] for p in groups]
-    layers = sorted({layer for layer, _ in features})
-    hidden, mask = seen.completion_states(model, prompts, list(groups.values()), layers, pad)
-    return seen.pool(hidden, mask, features)
 
 
 class MasterWeights:
@@ -87,9 +47,10 @@ class MasterWeights:
         self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in parameters]
 
     def collect_gradients(self) -> None:
+        """Add those of one backward pass to the masters'."""
         for working, master in zip(self.working, self.masters, strict=True):
-            if master is not working:
-                master.grad = None if working.grad is None else working.grad.float()
+            if master is not working and working.grad is not None:
+                master.grad = working.grad.float() if master.grad is None else master.grad.add_(working.grad)
                 working.grad = None
 
     @torch.no_grad()
@@ -101,14 +62,14 @@ class MasterWeights:
 
 def finetune(
     run: RunDirectory, trunk: Any, sequences: Sequences, observed: Observations, training: Tensor, start: Head,
-    best: Candidate, config: RewardConfig, seed: int, pad: int, first_step: int,
+    best: Candidate, priors: Priors, config: RewardConfig, seed: int, pad: int, first_step: int,
 ) -> Tuned:  # fmt: skip
     """Train `trunk` in place (adapters merged at the end) on the rows of the boolean mask `training`.
 
     Steps are logged from `first_step` on. Resumes from the latest checkpoint that holds finetuning state.
     """
     begun = time.monotonic()
-    trained = _trainable(trunk, config)
+    trained = _trainable(trunk, best.features, config, seed)
     # The trunk's device computes scores; the likelihood, a few hundred numbers, stays on the CPU with the judgements.
     weight, cuts = torch.nn.Parameter(start.weight.float().to(trunk.device)), torch.nn.Parameter(start.cuts.float())
     masters = MasterWeights([*trained, weight, cuts])
@@ -116,81 +77,87 @@ def finetune(
         masters.masters, lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0
     )
     mean, std = start.mean.float().to(trunk.device), start.std.float().to(trunk.device)
-    _, bounds = likelihood.initial_cuts(observed)
-    low, high = torch.tensor(bounds).T
-    judged = observed.among(training)
+    low, high = torch.tensor(likelihood.initial_cuts(observed, priors)[1]).T
+    judged, total = observed.among(training), len(sequences.completions)
+    at_once = tokens_at_once(trunk.device, trains=True)
 
     def scores_of(rows: list[int]) -> Tensor:
         pooled = pooled_batch(trunk, sequences, rows, best.features, pad)
-        scores = torch.zeros(len(sequences.completions))
-        return scores.index_put((torch.tensor(rows),), (((pooled - mean) / std) @ weight).cpu())
+        return torch.zeros(total).index_put((torch.tensor(rows),), (((pooled - mean) / std) @ weight).cpu())
 
-    steps = _schedule(sequences, training, config, seed)
-    done = _resume(run, masters, optimizer)
-    for step, rows in enumerate(steps[done:], start=done + 1):
-        optimizer.param_groups[0]["lr"] = config.learning_rate * _rate(step, len(steps))
-        inside = torch.zeros(len(sequences.completions), dtype=torch.bool)
+    def judged_in(rows: list[int]) -> Observations:
+        inside = torch.zeros(total, dtype=torch.bool)
         inside[rows] = True
-        here = judged.among(inside)
-        if len(here) == 0:
-            continue
-        nll = likelihood.joint_nll(scores_of(rows), here, likelihood.split_cuts(cuts, here)) / len(here)
-        penalty = likelihood.prior(cuts, observed) + 0.5 * best.ridge * len(weight) * weight.square().sum().cpu()
-        loss = nll + penalty / len(judged)
-        if not torch.isfinite(loss):
-            raise RecipeFailure("not_finite", f"The loss was {loss.item()} at step {step}.", "Lower learning_rate.")
-        loss.backward()
-        masters.collect_gradients()
-        norm = torch.nn.utils.clip_grad_norm_(masters.masters, 1.0)
+        return judged.among(inside)
+
+    steps = _schedule(sequences, judged, config, seed)
+    done = _resume(run, masters, optimizer)
+    pace = Pace()
+    for step, rows in enumerate(steps[done:], start=done + 1):
+        set_learning_rate(optimizer, config.learning_rate * _rate(step, len(steps)))
+        here = len(judged_in(rows))
+        nll = 0.0
+        # No judgement reaches beyond its prompt: the loss of a batch is a sum over parts, its memory that of one.
+        for part in sequences.batches(config.batch_size, at_once, rows):
+            inside = judged_in(part)
+            loss = likelihood.joint_nll(scores_of(part), inside, likelihood.split_cuts(cuts, inside)) / here
+            loss.backward()
+            masters.collect_gradients()
+            nll += loss.item()
+        penalty = (
+            likelihood.prior(cuts, observed, priors) + 0.5 * best.ridge * len(weight) * weight.square().sum().cpu()
+        )
+        (penalty / len(judged)).backward()
+        norm = clip_gradients(masters.masters, 1.0, loss=nll, step=step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             cuts.clamp_(low, high)
         masters.write_back()
-        run.log_metrics(first_step + step, finetune_nll=nll.item(), grad_norm=norm.item())
+        run.log_metrics(
+            first_step + step, finetune_nll=nll, grad_norm=norm, learning_rate=optimizer.param_groups[0]["lr"],
+            tokens_per_second=pace.tokens_per_second(sequences.tokens(rows)),
+            peak_memory_gb=peak_memory_gb(trunk.device),
+        )  # fmt: skip
         run.progress("Finetuning the trunk", step, len(steps))
         if step % config.checkpoint_every == 0 and step < len(steps):
             _checkpoint(run, first_step + step, step, masters, optimizer)
 
-    scores = torch.zeros(len(sequences.completions), dtype=torch.float64)
+    pooled = torch.zeros(total, len(weight))
     with torch.no_grad():
-        for rows in sequences.batches(config.batch_size):
-            scores[rows] = scores_of(rows)[rows].double()
+        for rows in sequences.batches(config.batch_size, tokens_at_once(trunk.device, trains=False)):
+            pooled[rows] = pooled_batch(trunk, sequences, rows, best.features, pad).cpu()
     head = Head(weight.detach().double().cpu(), cuts.detach().double().cpu(), start.mean, start.std)
-    return Tuned(head, scores, time.monotonic() - begun)
+    return Tuned(head, pooled, time.monotonic() - begun)
 
 
-def _trainable(trunk: Any, config: RewardConfig) -> list[torch.nn.Parameter]:
+def _trainable(
+    trunk: Any, features: tuple[seen.Feature, ...], config: RewardConfig, seed: int
+) -> list[torch.nn.Parameter]:
+    """What the highest feature depends on: layers above it never run."""
+    top = max(layer for layer, _ in features)
+    layers = seen.decoder_layers(trunk)[:top]
+    trunk.requires_grad_(False)
     if config.adapters == "lora":
-        lora = LoraConfig(
-            r=config.lora_rank, lora_alpha=2 * config.lora_rank, lora_dropout=0.0, target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )  # fmt: skip
-        get_peft_model(trunk, lora)  # into `trunk` itself; the adapters are float32
-    else:
-        trunk.requires_grad_(True)
+        add_adapters(layers, config.lora_rank, 2.0 * config.lora_rank, seed)
+        return list(adapter_parameters(trunk).values())
+    trunk.get_input_embeddings().requires_grad_(True)
+    layers.requires_grad_(True)
     return [p for p in trunk.parameters() if p.requires_grad]
 
 
-def merge(trunk: Any) -> Any:
-    """The trunk as a plain model again, its adapters, if any, added to its weights."""
-    from peft.tuners.lora import LoraLayer
-
-    for name, module in list(trunk.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge()
-            parent = trunk.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    return trunk
-
-
-def _schedule(sequences: Sequences, training: Tensor, config: RewardConfig, seed: int) -> list[list[int]]:
-    """The rows of every optimiser step: the training prompts in a new order each epoch."""
-    numbers = sorted({sequences.prompt_of[row] for row in torch.nonzero(training)[:, 0].tolist()})
+def _schedule(sequences: Sequences, judged: Observations, config: RewardConfig, seed: int) -> list[list[int]]:
+    """The rows of every optimiser step: the prompts with judgements in a new order each epoch."""
+    ends = torch.cat([judged.completions, judged.rejected, judged.tie_b])
+    groups = sequences.by_prompt(torch.unique(ends).tolist())  # what nobody judged teaches nothing
     steps: list[list[int]] = []
     for epoch in range(math.ceil(config.epochs)):
-        order = np.random.default_rng([seed, epoch]).permutation(numbers).tolist()
-        batches = sequences.batches(config.batch_size, order)
+        order = np.random.default_rng([seed, epoch]).permutation(sorted(groups)).tolist()
+        batches: list[list[int]] = [[]]
+        for number in order:
+            if batches[-1] and len(batches[-1]) + len(groups[number]) > config.batch_size:
+                batches.append([])
+            batches[-1] += groups[number]
         share = min(config.epochs - epoch, 1.0)
         steps += batches[: max(math.ceil(share * len(batches)), 1)]
     return steps

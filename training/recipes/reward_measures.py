@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+
+from training.recipes.feedback_likelihood import Observations
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -27,6 +30,10 @@ class Judged:
     thumbs: Array  # 1 up, 0 down
     starred: Index
     stars: Array
+
+    @classmethod
+    def of(cls, o: Observations) -> Judged:
+        return cls(*(t.numpy() for t in (o.chosen, o.rejected, o.thumbed, o.thumbs, o.starred, o.stars.double())))
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,12 @@ def spearman(a: Array, b: Array) -> float:
 
 
 def bootstrap(
-    statistic: Callable[[Index], float], prompts: Index, seed: int, resamples: int = 1000, floor: float = 0.0
+    statistic: Callable[[Index], float], prompts: Index, seed: int, resamples: int = 1000, floor: float | None = 0.0
 ) -> Estimate | None:
     """`statistic(rows)` with its percentile interval, whole prompts drawn anew. None when it cannot be computed.
 
     Where all draws agree, as on a few prompts that are all right, percentiles would claim certainty: then it is
-    Wilson's interval with each prompt as one draw, on the statistic's range from `floor` to 1.
+    Wilson's interval with each prompt as one draw, on the statistic's range from `floor` to 1; no `floor`, no Wilson.
     """
     rows = np.arange(len(prompts))
     value = statistic(rows) if len(rows) else float("nan")
@@ -84,7 +91,7 @@ def bootstrap(
         for _ in range(resamples)
     ]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    if low == high:
+    if low == high and floor is not None:
         low, high = (floor + (1 - floor) * p for p in _wilson((value - floor) / (1 - floor), len(clusters)))
     return Estimate(value, float(low), float(high), len(rows), len(clusters))
 
@@ -94,17 +101,37 @@ def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
+Statistic = Callable[[Array, Index], float]  # of scores (N,) and rows of the judgements
+
+
+def _statistics(judged: Judged) -> dict[str, tuple[Statistic, Index, float]]:
+    """By name: the statistic, a completion of each of its judgements, and the least it can be."""
+    c, r, t, s = judged.chosen, judged.rejected, judged.thumbed, judged.starred
+    return {
+        "pair_accuracy": (lambda scores, i: pair_accuracy(scores[c[i]], scores[r[i]]), c, 0.0),
+        "thumbs_auc": (lambda scores, i: auc(scores[t[i]], judged.thumbs[i]), t, 0.0),
+        "stars_spearman": (lambda scores, i: spearman(scores[s[i]], judged.stars[i]), s, -1.0),
+    }
+
+
 def measures(scores: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
     """`scores` and `prompts` are (N,). Figures that the judgements do not allow are None."""
-    c, r = scores[judged.chosen], scores[judged.rejected]
-    t, s = scores[judged.thumbed], scores[judged.starred]
     return {
-        "pair_accuracy": bootstrap(lambda i: pair_accuracy(c[i], r[i]), prompts[judged.chosen], seed),
-        "thumbs_auc": bootstrap(lambda i: auc(t[i], judged.thumbs[i]), prompts[judged.thumbed], seed),
-        "stars_spearman": bootstrap(
-            lambda i: spearman(s[i], judged.stars[i]), prompts[judged.starred], seed, floor=-1.0
-        ),
+        name: bootstrap(partial(statistic, scores), prompts[rows], seed, floor=floor)
+        for name, (statistic, rows, floor) in _statistics(judged).items()
     }
+
+
+def differences(ours: Array, theirs: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
+    """`measures` of ours less theirs, on the same judgements and in the same draws."""
+    return {
+        name: bootstrap(_less(partial(statistic, ours), partial(statistic, theirs)), prompts[rows], seed, floor=None)
+        for name, (statistic, rows, _) in _statistics(judged).items()
+    }
+
+
+def _less(ours: Callable[[Index], float], theirs: Callable[[Index], float]) -> Callable[[Index], float]:
+    return lambda rows: ours(rows) - theirs(rows)
 
 
 def calibration(scores: Array, judged: Judged, bins: int = 5) -> dict[str, object]:

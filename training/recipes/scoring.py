@@ -43,6 +43,17 @@ class Scorer:
             )
         return values
 
+    def aspects(
+        self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
+    ) -> dict[str, Tensor]:
+        """{aspect: (B,)} beside the score, for those who watch: nothing is rewarded by them. Empty for a function."""
+        if self.model is None:
+            return {}
+        if self.layers:
+            states = {layer: hidden[layer] for layer in self.model.layers}
+            return self.model.aspects_from_hidden(states, rollout.text_mask())
+        return self.model.score_aspects(prompts, texts)
+
 
 def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
     """Raises RecipeFailure when there is neither a function nor a reward model, or both."""
