@@ -178,7 +178,7 @@ def _parquet(file: BinaryIO, begins: bytes) -> Iterator[FileRow]:
 def _seekable(file: BinaryIO) -> Any:
     """Parquet is read from its end: a packed one is unpacked to disk first."""
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's `with` closes it
-    shutil.copyfileobj(_Bounded(file), copy)
+    shutil.copyfileobj(cast(Any, _Bounded(file)), copy)
     copy.seek(0)
     return copy
 

@@ -14,6 +14,7 @@ from annotate import frozen_rows, sides
 from annotate.actions import uploads
 from annotate.actions.exports import export
 from annotate.errors import Refused
+from annotate.example_tasks import EXAMPLES
 from annotate.models import Dataset
 from tests.factories import make_project, make_prompt, make_user
 
@@ -312,6 +313,18 @@ def test_by_the_command(project, tmp_path, capsys):
     path.write_text("text,label\n,1\n")
     with pytest.raises(CommandError, match="line 2: has an empty text"):
         call_command("import_dataset", str(path), **options)
+
+
+@pytest.mark.parametrize("task", EXAMPLES)
+def test_every_example_can_be_imported_without_a_bad_line(project, task, capsys):
+    by = make_user(project, role="researcher").username
+    options = {"project": project.slug, "by": by}
+    call_command("import_dataset", f"example:{task}", kind="labelled", **options)
+    made = Dataset.objects.get()
+    assert made.counts["task"] == task and made.counts["rows"] >= 48 and not made.counts["left_out"]
+    assert list(EXAMPLES[task]()) == list(EXAMPLES[task]()) == list(frozen_rows.read(made.path, "rows"))
+    with pytest.raises(CommandError, match="one of these"):
+        call_command("import_dataset", "example:poetry", kind="labelled", **options)
 
 
 def test_hub_names_bring_their_columns_and_labels(project, monkeypatch, capsys):

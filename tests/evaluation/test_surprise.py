@@ -37,20 +37,14 @@ def _one_thread():
 def domain_text(seed: int, lines: int = 200) -> str:
     """Sentences of a small grammar: learnt by a tiny model in a second."""
     draw = random.Random(seed)
-    subjects, verbs, objects = (
-        ("the king", "the queen", "a fool"),
-        ("sees", "loves"),
-        ("the sea", "a sword", "the night"),
-    )
-    return "".join(f"{draw.choice(subjects)} {draw.choice(verbs)} {draw.choice(objects)}.\n" for _ in range(lines))
+    words = (("the king", "the queen", "a fool"), ("sees", "loves"), ("the sea", "a sword", "the night"))
+    return "".join(f"{' '.join(draw.choice(some) for some in words)}.\n" for _ in range(lines))
 
 
 def foreign_text(lines: int = 100) -> str:
     draw = random.Random(9)
-    return "".join(
-        f"def f{draw.randrange(999)}(x): return x[{draw.randrange(999)}] + {draw.randrange(999)}.\n"
-        for _ in range(lines)
-    )
+    numbers = ([draw.randrange(999) for _ in range(3)] for _ in range(lines))
+    return "".join(f"def f{a}(x): return x[{b}] + {c}.\n" for a, b, c in numbers)
 
 
 @pytest.fixture(scope="module")

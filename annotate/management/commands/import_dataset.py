@@ -3,9 +3,10 @@
     manage.py import_dataset reviews.csv --project films --kind labelled --task sentiment
     manage.py import_dataset alpaca.json --project everyday --kind sft
     manage.py import_dataset hub:glue/sst2 --project films --kind labelled --limit 5000
+    manage.py import_dataset example:sentiment --project films --kind labelled
 
 What is known of a hub name (`annotate/hub_tasks.py`) fills in task, columns and labels. A hub is read as a stream: no
-more than `--limit` rows are fetched.
+more than `--limit` rows are fetched. `example:` names one of the small datasets of `annotate/example_tasks.py`.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.actions.uploads import KINDS, Uploaded, freeze_rows, upload
 from annotate.errors import Refused
+from annotate.example_tasks import EXAMPLES
 from annotate.hub_tasks import HubTask, hub_task
 from annotate.models import Project, User
 from annotate.named_values import named_values
 from annotate.row_files import FORMATS, FileRow
 from annotate.tasks import TASKS
 
-HUB = "hub:"
+HUB, EXAMPLE = "hub:", "example:"
 
 
 class Command(BaseCommand):
     help = "Freeze the rows of a file, or of a dataset on a hub, into a dataset."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("source", help="a file, or hub:<name> such as hub:glue/sst2")
+        parser.add_argument("source", help="a file, hub:<name> such as hub:glue/sst2, or example:<task>")
         parser.add_argument("--project", required=True, help="the project's slug")
         parser.add_argument("--kind", required=True, choices=KINDS)
         parser.add_argument("--name", default="", help="default: the file's or the hub's name")
@@ -57,6 +59,8 @@ class Command(BaseCommand):
             }
             if source.startswith(HUB):
                 done = _from_hub(source.removeprefix(HUB), options, fields)
+            elif source.startswith(EXAMPLE):
+                done = _from_example(source, options, fields)
             else:
                 done = _from_file(Path(source), options, fields)
         except Refused as refused:
@@ -89,6 +93,15 @@ def _from_hub(source: str, options: dict[str, Any], fields: dict[str, Any]) -> U
         fields["labels"] = fields["labels"] or dict(known.labels)
     rows = _hub_rows(known, options["split"], options["limit"])
     return freeze_rows(name=options["name"] or source, rows=rows, origin=f"{HUB}{source} {options['split']}", **fields)
+
+
+def _from_example(source: str, options: dict[str, Any], fields: dict[str, Any]) -> Uploaded:
+    task = source.removeprefix(EXAMPLE)
+    if task not in EXAMPLES or fields["kind"] != "labelled":
+        raise CommandError(f"The examples are labelled, and of one of these: {', '.join(EXAMPLES)}.")
+    fields["task"] = task
+    rows = (FileRow(number, row) for number, row in enumerate(EXAMPLES[task](), start=1))
+    return freeze_rows(name=options["name"] or source, rows=rows, origin=source, **fields)
 
 
 def _hub_rows(known: HubTask, split: str, limit: int) -> Iterator[FileRow]:
