@@ -12,9 +12,11 @@ from training.models import Run
 
 _DISK_FULL = "disk_full"
 # Codes of recipes and of the preparation: something that the run starts from is not where it was.
-_MISSING = {"no_weights": "parent", "model_missing": "parent", "model_unreadable": "parent", "no_data": "dataset"}
-_UNFIT = {"tokenizer_mismatch": "parent", "tokenizer_does_not_fit": "parent", "no_chat_template": "parent"}
-_TOO_SMALL = ("too_few", "too_little", "no_prompts", "no_validation_text")
+_UNFIT_PARENT = (
+    *("no_weights", "model_missing", "model_unreadable", "parent_not_finite"),
+    *("tokenizer_mismatch", "tokenizer_does_not_fit", "no_chat_template"),
+)
+_UNFIT_DATASET = ("no_data", "too_few", "too_little", "no_prompts", "no_validation_text")
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,9 @@ def remedies_of(run: Run) -> list[Remedy]:
         ]
     if run.reason_code == _DISK_FULL:
         return _for_room(run)
-    field = _MISSING.get(run.reason_code) or _UNFIT.get(run.reason_code)
-    if run.reason_code.startswith(_TOO_SMALL):
-        field = "dataset"
-    if field and getattr(run, field) is not None:
+    field = "parent" if run.reason_code in _UNFIT_PARENT else "dataset"
+    is_unfit = run.reason_code in _UNFIT_PARENT or run.reason_code.startswith(_UNFIT_DATASET)
+    if is_unfit and getattr(run, field) is not None:
         return [Remedy(f"Queue it with another {field}", form(run, **{field: ""}))]
     return []
 

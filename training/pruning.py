@@ -64,10 +64,16 @@ def folders_to_prune(run: Run, now: datetime) -> tuple[Path, ...]:
     """What the rule lets go of this run at `now`."""
     if run.state == Run.State.SUCCEEDED:
         return tuple(_folders(run))
-    if run.state not in RESUMABLE or (run.finished_at or now) > now - _REST:
+    if run.state not in RESUMABLE or _ended_at(run) > now - _REST:
         return ()
     kept = RunDirectory(run.path).latest_checkpoint()
     return tuple(folder for folder in _folders(run) if folder != kept)
+
+
+def _ended_at(run: Run) -> datetime:
+    """A paused run has not finished; its last attempt has ended."""
+    attempt = run.attempts.order_by("-number").first()
+    return run.finished_at or (attempt and attempt.ended_at) or run.created_at
 
 
 def prune_daily() -> None:

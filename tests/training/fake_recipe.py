@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
 
 from training import configs
 from training.configs import option
@@ -29,6 +33,8 @@ class FakeConfig:
     always: bool = option(False, "it dies in every attempt")
     ignores_sigterm: bool = option(False, "it and a child of its own ignore SIGTERM")
     samples: bool = option(False, "it leaves completions behind, and no checkpoint that could tell how far it came")
+    batch_size: int = option(8, "of no effect", low=1, high=4096)
+    learning_rate: float = option(3e-4, "of no effect", low=1e-8, high=1)
     note: str = option("", "an advanced text", advanced=True)
 
 
@@ -86,6 +92,22 @@ def _die(death: str, run: RunDirectory) -> None:
     elif death == "full disk":
         (run.path / ".failure.json.partial").symlink_to("/dev/full")  # nor is there room for what went wrong
         raise OSError(errno.ENOSPC, "No space left on device")
+    elif death == "memory":
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**26, resource.RLIM_INFINITY))
+        held = [bytearray(2**24) for _ in range(64)]
+        raise AssertionError(f"{len(held)} blocks fitted into a fraction of their size")
+    elif death == "abort for want of memory":
+        print("terminate called after throwing an instance of 'std::bad_alloc'", file=sys.stderr, flush=True)
+        os.abort()
+    elif death == "no room":
+        with Path("/dev/full").open("w") as file:
+            file.write("x")
+    elif death == "missing file":
+        (run.path / "data" / "rows.jsonl").read_text()
+    elif death == "diverged":
+        raise RecipeFailure("not_finite", "The loss was nan: training diverged.", "Queue it again more slowly.")
+    elif death == "own remedy":
+        raise RecipeFailure("too_wild", "It was too wild.", "Fewer steps.", {"steps": 2})
     elif death == "hang":
         time.sleep(300)
     raise ValueError(f"unknown death {death!r}")

@@ -143,7 +143,7 @@ def test_the_page_gives_the_file_and_takes_it_again(client, project, researcher)
     upload = SimpleUploadedFile("run.yaml", file.content)
     form = client.post(url, {"file": upload, "open": ""}).context["form"]
     for name in ("parent", "dataset", "other_dataset", "reward_model"):
-        assert form[name].value() == getattr(run, name), name
+        assert form[name].value() == getattr(run, f"{name}_id"), name
     assert form["config.learning_rate"].value() == 3e-5 and form["seed"].value() == 2**40
     text = file.content.decode().replace("of tides: a run", "another")
     response = client.post(url, {"yaml": text, "queue": ""})

@@ -20,8 +20,9 @@ from django.utils import timezone
 from annotate.models import LanguageModel
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import consumers, curves, health, words
+from training import consumers, curves, health, kind_pages, run_page, stages, words
 from training.announcements import announce
+from training.kinds import KINDS
 from training.models import Attempt, Metric, Run, Sample
 from training.routing import websocket_urlpatterns
 
@@ -245,12 +246,37 @@ def test_a_run_can_be_queued_again_with_changes(client, project, researcher):
         project, kind="sample", dataset=make_dataset(project), seed=9, state="failed", config={"temperature": 0.3}
     )
     make_weights()
+    make_dataset(project)
     again = f"{reverse('new-run', args=[project.slug, 'sample'])}?like={older.pk}"
     assert again in page(client, older)
     form = client.get(again).context["form"]
     assert (form["parent"].value(), form["dataset"].value()) == (older.parent_id, older.dataset_id)
     assert (form["seed"].value(), form["config.temperature"].value()) == (9, 0.3)
     assert form["name"].value() != older.name
+    values = {field.html_name: field.value() for field in [*form.first_fields(), *form.advanced_fields()]}
+    client.post(reverse("new-run", args=[project.slug, "sample"]), {**values, "cloned_from": older.pk})
+    clone = older.clones.get()
+    assert clone.config["temperature"] == 0.3 and f"run {older.pk}</a>, with changes" in page(client, clone)
+
+
+def test_every_choice_of_an_earlier_run_is_in_the_form(client, project, researcher):
+    chosen = {
+        "parent": make_weights(),
+        "dataset": make_dataset(project),
+        "other_dataset": make_dataset(project, kind="sft"),
+        "reward_model": make_weights(kind="reward"),
+    }
+    older = make_run(project, kind="ppo", seed=4, config={"steps": 3, "kl_target": None}, **chosen)
+    make_weights(), make_dataset(project), make_dataset(project, kind="sft"), make_weights(kind="reward")
+    url = f"{reverse('new-run', args=[project.slug, 'ppo'])}?like={older.pk}"
+    form = client.get(url).context["form"]
+    assert {name: form[name].value() for name in chosen} == {name: row.pk for name, row in chosen.items()}
+    assert form["config.steps"].value() == 3 and form["config.kl_target"].value() is None
+    without = make_run(project, kind="ppo", reward_model=None, parent=chosen["parent"], dataset=chosen["dataset"])
+    form = client.get(url.replace(f"like={older.pk}", f"like={without.pk}")).context["form"]
+    assert form["other_dataset"].value() is None and form["reward_model"].value() is None
+    changed = client.get(f"{url}&config.steps=7&parent=").context["form"]
+    assert changed["config.steps"].value() == "7" and changed["parent"].value() == ""
 
 
 def test_the_form_shows_each_refusal_beside_its_field(client, project, researcher):
@@ -343,6 +369,8 @@ async def test_a_live_page_gets_each_point_once_and_its_own_parts():
     await sync_to_async(announce)(run.pk)
     second = await socket.receive()
     assert points_in(second) == [3]
+    assert '<tbody hx-swap-oob="beforeend:#run-main-rows"><tr><td class="n">2</td>' in second
+    assert second.count('<td class="n">2</td>') == 1 and 'id="run-main-table"' not in second, "only what is new"
     assert 'id="run-samples"' not in second, "parts that did not change are not sent again"
     # The recipe was resumed and writes step 3 anew: the page must forget the old one.
     await sync_to_async(run.metrics.filter(sequence=3).delete)()
@@ -355,6 +383,117 @@ async def test_a_live_page_gets_each_point_once_and_its_own_parts():
     assert "succeeded" in await socket.receive()
     closing = await socket.receive_output(5)
     assert (closing["type"], closing["code"]) == ("websocket.close", 1000)
+
+
+def reads_of_metrics(queries: CaptureQueriesContext) -> int:
+    """How often all rows of a run were read."""
+    return sum('"values"' in q["sql"] and '"sequence" >' not in q["sql"] for q in queries.captured_queries)
+
+
+def test_a_live_page_reads_each_figure_once_and_another_curve_brings_another_column(project):
+    run = make_run(project)
+    under_way(run)
+    add_metrics(run, *({"score": float(i)} for i in range(50)))
+    live = consumers.RunPage(scope={"url_route": {"kwargs": {"run_id": run.pk}}, "user": AnonymousUser()})
+    live.scope, live.query = {"url_route": {"kwargs": {"run_id": run.pk}}, "user": AnonymousUser()}, {}
+    assert live.open()
+    with CaptureQueriesContext(connection) as first:
+        assert points_in(live.updates()[0]) == list(range(1, 51))
+    assert reads_of_metrics(first) == 1
+    add_metrics(run, {"score": 50.0}, begin=51)
+    with CaptureQueriesContext(connection) as second:
+        html = live.updates()[0]
+    assert points_in(html) == [51] and reads_of_metrics(second) == 0
+    assert html.count("<tr>") == 1
+    add_metrics(run, {"score": 51.0, "kl": 0.5}, begin=52)
+    html = live.updates()[0]
+    assert points_in(html) == [52] and 'id="run-main-table" hx-swap-oob="true"' in html
+    assert html.count('<td class="n">51</td>') == 2, "the step and its score, once in the new table"
+    assert live.updates() == ("", False)
+
+
+def test_a_long_table_that_grew_is_thinned_anew(project, monkeypatch):
+    monkeypatch.setattr(consumers, "_MOST_APPENDED", 2)
+    run = make_run(project)
+    live = consumers.RunPage()
+    live.scope, live.query = {"url_route": {"kwargs": {"run_id": run.pk}}, "user": AnonymousUser()}, {}
+    live.open()
+    whole = []
+    for i in range(1, 7):
+        add_metrics(run, {"score": float(i)}, begin=i)
+        whole.append('id="run-main-table"' in live.updates()[0])
+    assert whole == [True, False, False, False, True, False]
+
+
+def test_what_is_measured_seldom_is_not_thinned_away():
+    rows = [(i, {"loss": 1.0}) if i % 100 else (i, {"loss": 1.0, "validation_loss": 2.0}) for i in range(5000)]
+    kept = curves.thinned(rows, 120)
+    assert sum("validation_loss" in values for _, values in kept) == 50 and len(kept) == 170
+    assert kept == sorted(kept, key=lambda row: row[0]) and kept[-1] == rows[-1]
+
+
+def test_the_line_below_the_bar_has_what_one_asks_first(project):
+    run = make_run(project, state="running", step=5, total_steps=50)
+    last = {"loss": 2.31456, "tokens_per_second": 1520.4, "grad_norm": 0.3}
+    told = words.progress(run, [Attempt(number=1, memory_bytes=2_100_000_000)], last, timezone.now())
+    assert told == "Step 5 of 50 · loss 2.315 · 1,520 tokens/s · 2.1 GB"
+
+
+def test_standard_figures_have_words_for_people():
+    standard = ("loss", "validation_loss", "perplexity", "bits_per_byte", "learning_rate", "grad_norm",
+                "tokens_per_second", "peak_memory_gb", "seconds")  # fmt: skip
+    found = {c.name: c for c in curves.curves([(1, dict.fromkeys(standard, 1.0))], {})}
+    assert all("_" not in c.title for c in found.values()) and found["loss"].is_main
+    assert found["peak_memory_gb"].title == "Peak memory, GB" and not found["grad_norm"].is_main
+
+
+def test_thousands_of_samples_show_their_ends(project):
+    run = make_run(project)
+    prompt = [{"role": "user", "content": "Why are there tides?"}]
+    Sample.objects.bulk_create(
+        Sample(run=run, sequence=i, step=i, prompt=prompt, completion=f"answer {i}") for i in range(1, 1001)
+    )
+    [pair] = run_page.then_and_now(run)
+    assert (pair.then.completion, pair.now.completion) == ("answer 1", "answer 1000")
+
+
+def test_without_javascript_the_curves_are_pictures(client, project):
+    run = make_run(project)
+    add_metrics(run, {"loss": 2.0}, {"loss": 1.0})
+    found = re.search(r"<noscript>(<figure.*?)</noscript>", page(client, run), re.S)
+    assert "<figcaption>Loss</figcaption><svg" in found[1]
+
+
+def test_every_kind_stands_under_its_stage_with_one_line(client, project, researcher):
+    text = client.get(reverse("choose-kind", args=[project.slug])).content.decode()
+    for kind in KINDS.values():
+        assert f'{reverse("new-run", args=[project.slug, kind.name])}">{kind.title}</a>' in text, kind.name
+    named = [kind.name for stage in stages.stages() for kind in stage.kinds]
+    assert sorted(named) == sorted(KINDS) and len(set(named)) == len(named)
+    assert [s.title for s in stages.stages(["ppo", "corpus"])] == ["Data", "Policy"]
+
+
+def test_the_list_filters_by_the_kinds_that_there_are(client, project):
+    make_run(project)
+    make_run(project, kind="sample")
+    text = client.get(reverse("runs", args=[project.slug])).content.decode()
+    assert "?kind=sample" in text and "?kind=ppo" not in text
+
+
+def test_a_kind_brings_a_page_and_a_form_of_its_own(client, project, researcher, tmp_path, settings, monkeypatch):
+    folder = tmp_path / "training" / "kinds"
+    folder.mkdir(parents=True)
+    (folder / "fake.html").write_text("<p>{{ own }} of {{ run.name }}</p>")
+    (folder / "fake_form.html").write_text("<p>{{ form.kind.name }}: {{ hint }}</p>")
+    [engine] = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "DIRS": [tmp_path, *engine["DIRS"]]}]
+    monkeypatch.setitem(kind_pages.CONTEXT, "fake", lambda run: {"own": f"figure {run.pk}", "run": None})
+    monkeypatch.setitem(kind_pages.FORM_CONTEXT, "fake", lambda form: {"hint": form.project.name})
+    run = make_run(project)
+    assert f"<p>figure {run.pk} of {run.name}</p>" in page(client, run)
+    form = client.get(reverse("new-run", args=[project.slug, "fake"])).content.decode()
+    assert f"<p>fake: {project.name}</p>" in form
+    assert "<p>figure" not in page(client, make_run(project, kind="sample"))
 
 
 @pytest.mark.django_db(transaction=True)
