@@ -3,13 +3,14 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from training import instruct_api
+from training import corpora_api, instruct_api
 from training.api import Runs
 
 router = SimpleRouter()
 router.register("runs", Runs)
 
 urlpatterns = [
+    path("corpora/", corpora_api.corpora_sources),
     path("instructions/", instruct_api.create),
     path("instructions/preview/", instruct_api.look),
     path("instructions/templates/", instruct_api.templates),

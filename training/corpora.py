@@ -7,6 +7,7 @@ and the folders of ASSAY_CORPUS_FOLDERS are the operator's, for every project. N
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,12 +21,13 @@ from django.core.files.uploadedfile import UploadedFile
 from annotate.errors import Refused
 from annotate.models import Completion, Demonstration, Project, Side, User
 from annotate.permissions import require
+from training import kind_pages
 from training.configs import CorpusConfig
 from training.corpus.orders import SUFFIXES, BadSource, read_orders
 from training.corpus.places import files_of
 from training.kinds import KINDS
 from training.models import Run
-from training.run_directory import Row
+from training.run_directory import Row, RunDirectory
 
 LARGEST_UPLOAD = 512 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -34,6 +36,18 @@ _SHOWN = 500
 
 def register() -> None:
     KINDS["corpus"] = dataclasses.replace(KINDS["corpus"], rows=rows, check=check)
+    kind_pages.CONTEXT["corpus"] = lambda run: {"corpus_report": report_of(run)}
+
+
+def report_of(run: Run) -> Row | None:
+    """The report of a run that has ended, or as its last checkpoint has it."""
+    if run.result.get("report"):
+        return run.result["report"]
+    latest = RunDirectory(run.path).latest_checkpoint()
+    try:
+        return json.loads((latest / "report.json").read_text(encoding="utf-8")) if latest else None
+    except FileNotFoundError:
+        return None  # the recipe has just put a later one in its place
 
 
 def folders(project: Project) -> list[Path]:

@@ -27,6 +27,12 @@ PROSE = (
 )
 
 
+GERMAN = (
+    "Der Hafen liegt unterhalb der Stadt, und die Schiffe warten auf den Lotsen. "
+    "Im Winter ist das Meer grau, und der Wind kommt von Norden."
+)
+
+
 @pytest.fixture
 def ledger(tmp_path):
     found = Ledger(tmp_path / "ledger.sqlite3")
@@ -41,15 +47,16 @@ def test_broken_characters_are_mended_and_what_people_write_is_left():
 
 
 def test_c4_boilerplate_goes_line_by_line_and_lorem_ipsum_as_a_page():
-    page = "A fine day.[3]\nPlease enable JavaScript to go on.\nThis site uses cookies.\nIt rained.[citation needed]"
-    assert c4.boilerplate(page).text == "A fine day.\nIt rained."
+    page = "A fine day.\nPlease enable JavaScript to go on.\nThis site uses cookies.\nIt rained; r[2] is code."
+    assert c4.boilerplate(page).text == "A fine day.\nIt rained; r[2] is code."
     assert c4.boilerplate("First.\nLorem ipsum dolor sit amet.").dropped == "lorem ipsum"
     assert c4.boilerplate("Our privacy policy").dropped
 
 
 def test_c4_lines_keep_sentences_of_five_words_in_pages_of_three():
     good = "One two three four five.\nDoes it end as sentences do?\nIt does, as you can see!"
-    assert c4.sentence_lines(f"Menu\n{good}\nRead more ...\nShort one.").text == good
+    marked = good.replace("five.", "five.[3]").replace("do?", "do?[citation needed]")
+    assert c4.sentence_lines(f"Menu\n{marked}\nRead more ...\nShort one.").text == good
     assert (
         c4.sentence_lines("One two three four five.\nAnd one more of these here.").dropped == "fewer than 3 sentences"
     )
@@ -110,12 +117,10 @@ def test_gopher_shares_are_those_counted_by_hand():
 def test_languages_are_told_apart_offline():
     judge = in_languages(("en",), 0.4)
     assert not judge(PROSE).dropped
-    assert (
-        judge("Der Hafen liegt unterhalb der Stadt, und die Schiffe warten auf den Lotsen.").dropped == "taken for de"
-    )
+    assert judge(GERMAN).dropped == "taken for de"
     assert not judge("print('hi')").dropped, "too short to tell"
     both = in_languages(("en", "de"), 0.4)
-    assert not both("Der Hafen liegt unterhalb der Stadt, und die Schiffe warten auf den Lotsen.").dropped
+    assert not both(GERMAN).dropped
     with pytest.raises(RecipeFailure, match="xq"):
         in_languages(("xq",), 0.4)
 

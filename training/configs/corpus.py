@@ -41,7 +41,7 @@ class CorpusConfig:
     near_duplicates: bool = option(True, "keep the first of documents that are nearly equal (MinHash)")
     held_out: float = option(0.02, "share of the documents kept back for validation, by hash", low=0.0001, high=0.5)
     language_confidence: float = option(
-        0.4, "least probability of a wanted language; texts under 40 letters pass", low=0, high=1, advanced=True
+        0.4, "least probability of a wanted language; texts under 100 letters pass", low=0, high=1, advanced=True
     )
     min_words: int = option(
         50, "Gopher quality: fewest words; lower it for short texts", low=0, high=10**6, advanced=True

@@ -9,7 +9,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from training.corpus.rules import Verdict
 from training.run_directory import RecipeFailure
 
-_FEWEST_LETTERS = 40  # below, "hello world" is taken for Fula
+_FEWEST_LETTERS = 100  # below, "hello world" is taken for Fula and verse for nothing sure
 _LOOKED_AT = 5000
 
 

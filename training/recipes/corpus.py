@@ -15,6 +15,7 @@ draws its own order), weights for sources, more than one process.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import time
@@ -191,7 +192,8 @@ class Work:
         state.stream = part.state() if part is not None else None
         self._measure()
         self.ledger.commit(dict(state.__dict__))
-        self.run.begin_checkpoint(state.read)
+        folder = self.run.begin_checkpoint(state.read)
+        (folder / "report.json").write_text(json.dumps(self.report.finished(), ensure_ascii=False), encoding="utf-8")
         self.run.commit_checkpoint(state.read, keep=1)
         self._say(part)
 

@@ -81,9 +81,13 @@ def usage(tokenizer: Tokenizer, texts: Iterable[str], *, first: int) -> Usage:
     longest = sorted(merged, key=lambda number: (-len(tokenizer.id_to_token(number) or ""), number))[:_SHOWN]
     return Usage(
         len(unused) / max(len(merged), 1),
-        [tokenizer.decode([number]) for number in unused[:_SHOWN]],
-        [tokenizer.decode([number]) for number in longest],
+        [_visible(tokenizer.decode([number])) for number in unused[:_SHOWN]],
+        [_visible(tokenizer.decode([number])) for number in longest],
     )
+
+
+def _visible(text: str) -> str:
+    return text.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥")
 
 
 def split_samples(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
