@@ -53,6 +53,10 @@ class Preview:
         return self.told.by_template.most_common()
 
     @property
+    def frames(self) -> list[tuple[str, int]]:
+        return self.told.by_frame.most_common()
+
+    @property
     def left_out(self) -> list[tuple[str, int]]:
         return self.told.left_out.most_common()
 
@@ -123,6 +127,7 @@ def _counts(
     return {
         "examples": told.examples,
         "templates": dict(told.by_template.most_common()),
+        "frames": dict(told.by_frame.most_common()),
         "sources": dict(told.by_source),
         "with solved examples": told.examples - told.by_shots[0],
         "made_from": [{"id": d.pk, "name": d.name, "hash": d.content_hash} for d in datasets],
@@ -199,8 +204,9 @@ def _checked(options: dict[str, Any]) -> Options:
 
 
 def _varied(rows: list[Row]) -> list[Row]:
-    """One of each template, as far as they go."""
-    by_template: dict[str, Row] = {}
+    """Different templates, of every task in turn."""
+    by_task: dict[str, dict[str, Row]] = {}
     for row in rows:
-        by_template.setdefault(row["template"].partition(" in ")[0], row)
-    return sorted(by_template.values(), key=lambda row: row["template"])[:_SHOWN]
+        by_task.setdefault(row["task"], {}).setdefault(row["template"], row)
+    turns = itertools.zip_longest(*(found.values() for found in by_task.values()))
+    return [row for turn in turns for row in turn if row is not None][:_SHOWN]

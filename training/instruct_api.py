@@ -50,6 +50,7 @@ class ExampleOut(serializers.Serializer):
     prompt = serializers.ListField(child=serializers.DictField())
     completion = serializers.CharField()
     template = serializers.CharField()
+    frame = serializers.CharField(required=False)
     task = serializers.CharField()
     source = serializers.CharField()
     shots = serializers.IntegerField()

@@ -120,13 +120,15 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
 def test_shares_are_kept_and_each_row_says_what_made_it():
     rows, told = drawn(source(600), inverted_share=0.25, few_shot_share=0.5)
     names = {t.name: t for t in instructions_of("sentiment")}
-    inverted = [row for row in rows if names[row["template"].partition(" in ")[0]].is_inverted]
+    inverted = [row for row in rows if names[row["template"]].is_inverted]
     forward = [row for row in rows if row not in inverted]
     assert 0.18 < len(inverted) / len(rows) < 0.32
     assert 0.42 < sum(row["shots"] > 0 for row in forward) / len(forward) < 0.58
     assert all(row["shots"] == 0 for row in inverted)
+    assert all((row["shots"] > 0) == ("frame" in row) for row in rows)
+    assert sum(told.by_frame.values()) == 600 - told.by_shots[0]
     assert sum(told.by_template.values()) == told.examples == 600
-    assert len(Counter(row["template"].partition(" in ")[0] for row in rows)) == len(names)
+    assert len(Counter(row["template"] for row in rows)) == len(names)
 
 
 def test_no_share_means_none():

@@ -56,6 +56,7 @@ class Told:
     examples: int = 0
     by_template: Counter[str] = field(default_factory=Counter)
     by_source: Counter[str] = field(default_factory=Counter)
+    by_frame: Counter[str] = field(default_factory=Counter)
     by_shots: Counter[int] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -77,7 +78,7 @@ def quotas(sizes: list[int], options: Options) -> list[int]:
 def mix(
     sources: list[Source], options: Options, told: Told, keeps_out: Callable[[Row], str] = lambda row: ""
 ) -> Iterator[Row]:
-    """Rows of an SFT dataset, each with the template that made it. `keeps_out` says why a row must not train, or ""."""
+    """Rows of an SFT dataset, each with the template and frame that made it. `keeps_out` says why it must not train."""
     for source, quota in zip(sources, quotas([s.size for s in sources], options), strict=True):
         chosen = _drawn(source, quota, options.seed)
         labels = _labels(source)
@@ -90,6 +91,8 @@ def mix(
                 told.by_template[made["template"]] += 1
                 told.by_source[source.name] += 1
                 told.by_shots[made["shots"]] += 1
+                if "frame" in made:
+                    told.by_frame[made["frame"]] += 1
                 yield made
 
 
@@ -114,16 +117,16 @@ def _examples(
     for instruction in _chosen(source.instructions, draw, options):
         prompt, completion = instruction.render(row, labels)
         shots: list[tuple[str, str]] = []
-        name = instruction.name
         if not instruction.is_inverted and draw.random() < options.few_shot_share:
             shots = _shots(instruction, row, labels, pool, draw, options.most_shots)
-        if shots:
-            frame: FewShot = draw.choice(few_shots())
-            prompt, name = frame.render(shots, prompt), f"{name} in {frame.name}"
+        frame: FewShot | None = draw.choice(few_shots()) if shots else None
+        if frame is not None:
+            prompt = frame.render(shots, prompt)
         yield {
             "prompt": [{"role": "user", "content": prompt}],
             "completion": completion,
-            "template": name,
+            "template": instruction.name,
+            **({"frame": frame.name} if frame is not None else {}),
             "task": source.task,
             "source": source.name,
             "shots": len(shots),
