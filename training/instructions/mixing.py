@@ -1,4 +1,4 @@
-"""Draw an instruction dataset from labelled ones: examples-proportional mixing with a cap (Wei 2022, section 2.1).
+"""Draw an instruction dataset from labelled ones: examples-proportional mixing with a cap (Wei 2022, 2109.01652).
 
 Each source has a weight of its number of rows, but at most `cap`; of `limit` rows each gets its share by weight, or,
 without a limit, as many rows as its weight. So a large dataset does not drown a small one. Every draw comes from the
