@@ -10,7 +10,7 @@ from training.corpus.rules import Verdict
 from training.run_directory import RecipeFailure
 
 _FEWEST_LETTERS = 100  # below, "hello world" is taken for Fula and verse for nothing sure
-_LOOKED_AT = 5000
+_LOOKED_AT = 2000
 
 
 def in_languages(codes: Sequence[str], confidence: float) -> Callable[[str], Verdict]:
