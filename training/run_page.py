@@ -292,8 +292,7 @@ def votes_behind(run: Run) -> list[tuple[Dataset, str]]:
     """The datasets of judgements that this run learns from, its own or its reward model's, and how many they hold."""
     made_by = getattr(run.reward_model, "made_by", None) if run.reward_model else None
     candidates = [run.dataset, made_by.dataset if made_by else None]
-    judged = (Dataset.Kind.PREFERENCES, Dataset.Kind.SFT)
-    return [(d, _votes(d)) for d in candidates if d is not None and d.kind in judged]
+    return [(d, _votes(d)) for d in candidates if d is not None and d.judge]  # what was uploaded nobody judged here
 
 
 def _votes(dataset: Dataset) -> str:
