@@ -65,3 +65,8 @@ def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
 def same_weights(one: RunDirectory, other: RunDirectory) -> bool:
     a, b = weights(one), weights(other)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def share_of_vowels(prompts: list[list[dict]], completions: list[str]) -> list[float]:
+    """A reward that knows no Django, for recipes in a process of their own."""
+    return [sum(c in "aeiou" for c in text.lower()) / max(1, len(text)) for text in completions]
