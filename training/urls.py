@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from training.views import catalogue, compare, disk, instruct, orders, pauses, runs
+from training.views import catalogue, compare, disk, estimates, instruct, orders, pauses, runs
 
 urlpatterns = [
     path("p/<slug:slug>/runs/", runs.runs, name="runs"),
     path("p/<slug:slug>/runs/new/", runs.choose_kind, name="choose-kind"),
     path("p/<slug:slug>/runs/new/<slug:kind>/", runs.new_run, name="new-run"),
+    path("p/<slug:slug>/runs/new/pretrain/estimate/", estimates.pretraining, name="estimate-pretraining"),
     path("p/<slug:slug>/runs/from-file/", orders.from_file, name="run-from-file"),
     path("p/<slug:slug>/runs/compare/", compare.page, name="compare-runs"),
     path("p/<slug:slug>/runs/disk/", disk.page, name="disk"),

@@ -23,7 +23,7 @@ import transformers
 
 from training.configs import PretrainConfig
 from training.configs.presets import PRESETS
-from training.recipes import architectures, estimate, fit, loading, text_samples, token_files
+from training.recipes import architectures, estimate, fit, loading, machine, text_samples, token_files
 from training.recipes.corpora import read_corpus
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.learning import Learner, Standing, learn, steps_of
@@ -172,6 +172,7 @@ def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing
             "validation_loss_before": before.get("validation_loss"),
             "micro_batch": learner.micro_batch,
             "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
+            "machine": machine.name(learner.together.count),
             "hash": loading.weights_hash(run.model),
             "seconds": standing.seconds,
         }

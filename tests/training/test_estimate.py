@@ -1,0 +1,137 @@
+"""Estimates before a run begins: parameters to the number, memory near what is seen, and what the form says of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tests.factories import make_model, make_project, make_user
+from tests.training import corpora
+from training import machine
+from training.configs.presets import PRESETS, Preset, parameters
+from training.recipes import architectures, estimate, loading, memory
+
+GB = 1e9
+SMALL = Preset("small", 64, 3, 4, 2, 160, 1e-3, 400)
+
+
+@pytest.mark.parametrize("objective", ["causal", "masked", "span", "mixture"])
+@pytest.mark.parametrize(
+    "preset", [PRESETS["1M"], PRESETS["10M"], SMALL, PRESETS["7B"]], ids=lambda preset: preset.name
+)
+def test_parameters_are_counted_as_the_model_has_them(preset, objective):
+    tokenizer = corpora.tokenizer()
+    with torch.device("meta"):
+        build = {"masked": architectures._modernbert, "span": architectures._t5}.get(objective, architectures._llama)
+        model = build(preset, tokenizer, 64)
+    assert parameters(preset, len(tokenizer), objective) == loading.count_parameters(model)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_a_preset_has_about_the_size_it_is_named_for(preset):
+    named = float(preset.name[:-1]) * {"M": 1e6, "B": 1e9}[preset.name[-1]]
+    assert parameters(preset, preset.vocabulary, "causal") == pytest.approx(named, rel=0.13)
+
+
+def plan(size: str, available: float, **options):
+    shape = estimate.shape_of(PRESETS[size], PRESETS[size].vocabulary, "causal")
+    given = {"length": 512, "batch": 32, "available": available, "is_bfloat16": True}
+    return estimate.plan(shape, **{**given, **options})
+
+
+def test_with_room_a_processor_computes_what_its_cache_holds():
+    assert plan("10M", 16 * GB).rows == 8 and not plan("10M", 16 * GB).checkpointing
+
+
+def test_with_less_room_fewer_rows_and_then_activations_twice():
+    narrow = plan("100M", 4.3 * GB)
+    assert narrow.rows < 8 and not narrow.checkpointing
+    tight = plan("350M", 11 * GB, length=2048)
+    assert tight.checkpointing
+    assert tight.bytes <= 0.8 * 11 * GB
+
+
+def test_what_does_not_fit_says_what_it_would_need():
+    with pytest.raises(estimate.DoesNotFit) as caught:
+        plan("7B", 23 * GB)
+    assert 110 * GB < caught.value.needed < 170 * GB, "20 bytes a weight"
+
+
+def test_what_somebody_chose_is_taken():
+    assert plan("10M", 16 * GB, rows=3).rows == 3
+    assert plan("10M", 16 * GB, checkpointing=True).checkpointing
+
+
+def test_flops_are_six_a_weight_and_token_for_short_rows():
+    shape = estimate.shape_of(PRESETS["100M"], 32768, "causal")
+    assert estimate.flops_per_token(shape, 1) == pytest.approx(6 * shape.multiplied, rel=0.01)
+
+
+@pytest.mark.parametrize("limit", ["max", "2000000000"])
+def test_a_container_s_limit_counts_for_less_than_the_machine(limit, monkeypatch, tmp_path):
+    (tmp_path / "memory.max").write_text(limit)
+    (tmp_path / "memory.current").write_text("500000000")
+    (tmp_path / "memory.stat").write_text("anon 400000000\ninactive_file 100000000\n")
+    monkeypatch.setattr(memory, "Path", lambda _: tmp_path)
+    assert memory._container_limit() == (float("inf") if limit == "max" else 1.6e9)
+
+
+@pytest.fixture
+def researcher(client, db):
+    project = make_project()
+    client.force_login(make_user(project, role="researcher"))
+    return project
+
+
+@pytest.fixture
+def here(settings):
+    machine.path().parent.mkdir(parents=True)
+    known = {"device": "cpu", "name": "2 cores", "dtype": "bfloat16", "flops": 8e11, "memory": None}
+    machine.path().write_text(json.dumps(known))
+
+
+def test_the_form_says_memory_and_time_of_every_size(client, researcher, here, monkeypatch):
+    monkeypatch.setattr(machine.Machine, "available", property(lambda self: 20 * GB))
+    page = client.get(f"/p/{researcher.slug}/runs/new/pretrain/").content.decode()
+    assert page.count("<tr") == 1 + len(PRESETS)
+    assert "2 cores" in page and "does not fit" in page and "0.8 TFLOP/s in bfloat16" in page
+
+
+def test_estimates_follow_what_is_typed(client, researcher, here):
+    address = f"/p/{researcher.slug}/runs/new/pretrain/estimate/"
+
+    def parameters_of_10m(**typed):
+        rows = client.get(address, typed).context["estimates"]
+        return next(row for row in rows if row.size == "10M")
+
+    plain, chosen = parameters_of_10m(), parameters_of_10m(**{"config.size": "10M", "config.objective": "span"})
+    assert plain.parameters == "10.2 M" and chosen.parameters == "11.5 M" and chosen.is_chosen
+    tokenizer = make_model(kind="tokenizer", card={"metrics": {"vocab_size": 50_000, "bytes_per_token": 5.0}})
+    assert parameters_of_10m(parent=tokenizer.pk).parameters == "23.6 M", "its vocabulary counts"
+
+
+def test_nonsense_in_a_field_breaks_no_estimate(client, researcher, here):
+    address = f"/p/{researcher.slug}/runs/new/pretrain/estimate/"
+    answer = client.get(address, {"config.batch_size": "many", "config.context_length": "-3", "parent": "x"})
+    assert answer.status_code == 200 and len(answer.context["estimates"]) == len(PRESETS)
+
+
+def test_a_machine_that_is_not_measured_is_measured_once_and_says_so(client, researcher, monkeypatch):
+    begun = []
+    monkeypatch.setattr(machine.subprocess, "Popen", lambda *given, **how: begun.append(given))
+    page = client.get(f"/p/{researcher.slug}/runs/new/pretrain/").content.decode()
+    assert "Measuring" in page and "load delay" in page
+    assert len(begun) == 1
+
+
+@pytest.mark.slow
+def test_the_measurement_is_made_and_read(tmp_path, settings):
+    from tests.processes import until
+
+    machine.begin_measuring()
+    machine.begin_measuring()  # while one is under way, no second
+    until(lambda: machine.measured() is not None, 60, "the machine has been measured")
+    found = machine.measured()
+    assert found is not None and found.flops > 1e9 and found.available > 1e8
