@@ -91,10 +91,11 @@ def disagree(found: Agreement, least: float) -> bool:
     return found.decided > 0 and found.interval[1] < least
 
 
-def in_words(found: Agreement, who: str) -> str:
+def in_words(found: Agreement, who: str, reward: str = "the reward model") -> str:
+    """Both opinions and how often they are one, as a sentence without its full stop."""
     low, high = found.interval
     return (
-        f"of {found.decided} pairs that {who} decided they agree with the reward model in {found.share:.0%} "
-        f"[{100 * low:.0f}, {100 * high:.0f}]: it gives the policy's answers a chance of {found.predicted:.0%} against "
-        f"the parent's, and {who} prefer them in {found.people:.0%}"
+        f"{who} agree with {reward} on {found.agreed} of {found.decided} pairs that they decided, {found.share:.0%} "
+        f"[{100 * low:.0f}, {100 * high:.0f}]; it gives the policy's answers a chance of {found.predicted:.0%} against "
+        f"the parent's, and they prefer them in {found.people:.0%}"
     )

@@ -65,11 +65,13 @@ def context(run: Run) -> dict[str, Any]:
     told = human_brake.told(run)
     config = pauses.config_now(run)
     found = answers(run)
+    reward = "the reward function" if run.config.get("reward_function") else "the reward model"
     return {
         "own_samples": True,
         "reviews": _lines(told, config),
-        "brake": _verdicts(told),
-        "brake_picture": picture(marks) if (marks := _marks(told, config)) else "",
+        "brake": _verdicts(told, reward),
+        "reward_name": reward,
+        "brake_picture": picture(marks) if len(marks := _marks(told, config)) > 1 else "",
         "not_asked": sorted(Counter(one.not_asked for one in told if one.not_asked).items()),
         "open_pairs": sum(1 for one in told if _is_open(one)),
         "judged_pairs": _judged(run),
@@ -121,14 +123,13 @@ def _lines(told: Sequence[human_brake.Told], config: dict[str, Any]) -> list[Rev
     return lines
 
 
-def _verdicts(told: Sequence[human_brake.Told]) -> list[str]:
+def _verdicts(told: Sequence[human_brake.Told], reward: str) -> list[str]:
     """A sentence for people and one for simulations, each where there is something to say."""
     sentences = []
     for judge, who in ((Judge.PERSON, "people"), (Judge.SIMULATION, "simulated judges")):
         found = opinions.agreement(opinions.recent(_opinions(told, {"brake_judge": judge})))
         if found.decided:
-            sentence = opinions.in_words(found, who)
-            sentences.append(f"Over the last {opinions.RECENT} reviews, {sentence}.")
+            sentences.append(f"Over the last reviews {opinions.in_words(found, who, reward)}.")
     return sentences
 
 

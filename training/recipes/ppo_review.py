@@ -66,7 +66,7 @@ def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | N
     given = opinions.of_rows(ppo.run.opinions(), config.brake_judge)
     found = opinions.agreement(opinions.recent(given, after=since - 1))
     if config.brake_agreement and opinions.disagree(found, config.brake_agreement):
-        return _disagreement(step, opinions.in_words(found, who))
+        return _disagreement(step, opinions.in_words(found, who, _reward(ppo)), _reward(ppo))
     last = max((row["step"] for row in ppo.run.reviews()), default=0)
     if config.brake_waits and 0 < last < step and (open_pairs := _open(ppo, last)):
         return _waiting(step, last, open_pairs, who)
@@ -96,11 +96,15 @@ def _open(ppo: PPO, step: int) -> int:
     return sum(1 for row in ppo.run.reviews() if row["step"] == step and row["sequence"] not in done)
 
 
-def _disagreement(step: int, told: str) -> dict[str, Any]:
+def _reward(ppo: PPO) -> str:
+    return "the reward model" if ppo.scorer.model is not None else "the reward function"
+
+
+def _disagreement(step: int, told: str, reward: str) -> dict[str, Any]:
     return {
         "code": DISAGREE,
         "step": step,
-        "message": f"People and the reward model part ways: {told}.",
+        "message": f"People and {reward} part ways: {told}.",
         "remedy": "The score no longer means what people mean. Their verdicts stand among the project's judgements: "
         "freeze them, train the reward model again, and start from there; or read the pairs and decide.",
         "choices": [
