@@ -241,10 +241,12 @@ def _files(kind: str, spool: IO[str]) -> dict[str, Iterable[Row]]:
 def _bound(spool: IO[str]) -> int:
     """Texts whose hash is not above it are held out: a twentieth, or one where there are few."""
     share = int(_HELD_OUT * 2**64)
-    hashes = sorted({_hash(row) for row in _spooled(spool)})
-    if len(hashes) < 2:
+    lowest, highest = 2**64, -1
+    for row in _spooled(spool):
+        lowest, highest = min(lowest, _hash(row)), max(highest, _hash(row))
+    if lowest == highest:
         raise Refused(400, file="A corpus needs two different texts at least: one of them is held out to measure on.")
-    return share if hashes[0] <= share < hashes[-1] else hashes[0]
+    return share if lowest <= share < highest else lowest
 
 
 def _hash(row: Row) -> int:
