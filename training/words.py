@@ -112,6 +112,8 @@ def attempt_story(run: Run, attempts: Sequence[Attempt]) -> str:
     if not attempts:
         return ""
     if run.state == Run.State.QUEUED:
+        if attempts[-1].state == Attempt.State.PAUSED:
+            return f"attempt {len(attempts) + 1} goes on from the pause"
         return f"attempt {len(attempts) + 1} follows: {attempts[-1].reason}".rstrip(": ")
     if len(attempts) < 2:
         return ""
