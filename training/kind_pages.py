@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
-from training import classify_page, pretrain_page
+from training import classify_page, pretrain_page, reward_page
 
 if TYPE_CHECKING:
     from training.forms import RunForm
     from training.models import Run
 
-CONTEXT: dict[str, Callable[[Run], dict[str, Any]]] = {"classify": classify_page.context}
+CONTEXT: dict[str, Callable[[Run], dict[str, Any]]] = {
+    "classify": classify_page.context,
+    "reward": reward_page.context,
+}
 FORM_CONTEXT: dict[str, Callable[[RunForm], dict[str, Any]]] = {"pretrain": pretrain_page.form_context}
 
 

@@ -146,7 +146,7 @@ def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
             "id", "prompt_id", "completion_a", "completion_b", "winner", "strength", "author"
         )
     )
-    ratings = list(feedback["ratings"].values("id", "completion", "prompt_id", "thumbs", "stars", "author"))
+    ratings = list(feedback["ratings"].values("id", "completion", "prompt_id", "thumbs", "stars", "aspects", "author"))
     speaking = [r for r in ratings if r["thumbs"] is not None or r["stars"] is not None]
     ids = {c[end] for c in comparisons for end in ("completion_a", "completion_b")} | {
         r["completion"] for r in speaking
@@ -159,7 +159,7 @@ def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
         files={
             "completions": _completion_rows(ids),
             "comparisons": [_without(row, "id") for row in comparisons],
-            "ratings": [_without(row, "id", "prompt_id") for row in speaking],
+            "ratings": [_rating_row(row) for row in speaking],
         },
         counts={
             "comparisons": len(comparisons),
@@ -265,6 +265,11 @@ def _completion_rows(ids: set[int]) -> list[Row]:
 def _judges(*tables: QuerySet) -> int:
     """Distinct accounts and distinct visitors."""
     return len({pair for table in tables for pair in table.values_list("author", "visitor").distinct()})
+
+
+def _rating_row(row: Row) -> Row:
+    """`aspects` stands where some were judged, so that the same ratings without them keep their hash."""
+    return _without(row, "id", "prompt_id") if row["aspects"] else _without(row, "id", "prompt_id", "aspects")
 
 
 def _without(row: Row, *names: str) -> Row:

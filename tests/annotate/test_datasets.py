@@ -153,6 +153,14 @@ def test_a_dataset_without_feedback_is_refused_and_says_what_to_do(project, rese
     assert not Dataset.objects.exists() and not folder.exists()
 
 
+def test_aspects_go_along_where_some_were_judged(project, researcher):
+    a, b = make_pair(project)
+    make_rating(a, stars=4, aspects={"helpful": 3})
+    make_rating(b, stars=2)
+    dataset = freeze(project=project, kind="preferences", name="first", by=researcher)
+    assert [row.get("aspects", "no such key") for row in rows(dataset, "ratings")] == [{"helpful": 3}, "no such key"]
+
+
 def test_ratings_of_aspects_alone_are_left_out_and_counted(project, researcher):
     completion = make_completion(make_prompt(project))
     make_rating(completion, aspects={"helpful": 3})

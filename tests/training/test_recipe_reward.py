@@ -250,6 +250,48 @@ def test_a_head_learns_what_the_judges_like(done):
     assert "prompts that it never saw" in done.result()["verdict"]
 
 
+def test_the_result_tells_what_each_part_is_worth(done):
+    result = done.result()
+    assert [row["name"] for row in result["ablation"]] == ["pairs", "ratings", "all"]
+    parts = {row["name"]: row for row in result["ablation"]}
+    assert parts["pairs"]["judgements"] + parts["ratings"]["judgements"] == parts["all"]["judgements"]
+    assert parts["all"]["thumbs_auc"] == result["held_out"]["thumbs_auc"]
+    lost = parts["pairs"]["lost"]["thumbs_auc"]
+    assert lost["value"] == pytest.approx(parts["all"]["thumbs_auc"]["value"] - parts["pairs"]["thumbs_auc"]["value"])
+    assert lost["lower"] <= lost["value"] <= lost["upper"]
+    counts = [row["judgements"] for row in result["curve"]]
+    assert counts == sorted(counts) and counts[-1] == parts["all"]["judgements"]
+    assert result["curve"][-1]["pair_accuracy"] == result["held_out"]["pair_accuracy"]
+    assert sum(row["is_best"] for row in result["candidates"]) == 1
+    assert result["held_out"]["slope"]["lower"] > 0
+
+
+def test_aspects_get_heads_of_their_own_where_enough_was_said(parent, tmp_path):
+    data, rng = judged_data(), random.Random(5)
+    for row in data["ratings"]:
+        text = data["completions"][row["completion"]]["text"]
+        row["aspects"] = {"noise": rng.randint(1, 5), "of A": 5 if text.count("A") * 2 > len(text) else 2}
+    data["ratings"][0]["aspects"]["rare"] = 3
+    run = make_run(tmp_path / "aspects", parent, data, method="head", curve=False)
+    assert entry.attempt(reward.main, run) == 0, run.failure()
+    aspects = run.result()["aspects"]
+    assert aspects["of A"]["spearman"]["lower"] > 0.3
+    assert "chance" in aspects["noise"]["lack"] and "too few" in aspects["rare"]["lack"]
+    model = RewardModel.load(run.model)
+    assert model.aspects == ("of A",)
+    found = model.score_aspects([HELLO, HELLO], ["AAAAAAAAA", "zzzzzzzzz"])["of A"]
+    assert found[0] > found[1] + 0.5
+    assert not json.loads((run.model / "reward.json").read_text())["trunk_folder"].startswith("/")
+
+
+def test_an_aspect_out_of_range_names_itself(parent, tmp_path):
+    data = judged_data()
+    data["ratings"][0]["aspects"] = {"helpful": 9}
+    run = make_run(tmp_path / "range", parent, data)
+    assert entry.attempt(reward.main, run) == 1
+    assert "'helpful' must be 1 to 5" in run.failure()["message"]
+
+
 def test_the_saved_model_scores_texts_it_was_not_shown(done):
     model = RewardModel.load(done.model)
     scores = model.score([HELLO, HELLO], ["AAAAAAAAA", "zzzzzzzzz"])

@@ -173,6 +173,7 @@ def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
         "form_key": uuid.uuid4().hex,
         "differences": differences.of_run(run),
         "may_change": can(request.user, "research", run.project),
+        "may_review": can(request.user, "review", run.project),
     }
 
 
