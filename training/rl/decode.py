@@ -65,13 +65,15 @@ class LlamaDecoder:
     def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
         B, P = input_ids.shape
         self.length = P
-        seen = F.pad(attention_mask.bool(), (0, max_new_tokens), value=True)
         self.next_position = attention_mask.sum(1)  # (B,)
         weight = self.layers[0].input_norm
-        shape = (len(self.layers), B, self.kv_heads, P + max_new_tokens, self.head_dim)
-        self.bias = torch.zeros(seen.shape, dtype=weight.dtype, device=weight.device)  # (B, P + new)
-        self.bias.masked_fill_(~seen, float("-inf"))
-        self.keys, self.values = (list(torch.empty(shape, dtype=weight.dtype, device=weight.device)) for _ in "kv")
+        n, D, room = B * self.kv_heads, self.head_dim, P + max_new_tokens
+        # 0 where a row may look, -inf where its prompt is padded and where nothing has been drawn yet. A step's products
+        # run over the whole cache: cut to what is filled it would be copied, layer by layer.
+        self.bias = weight.new_full((B, room), float("-inf"))
+        self.bias[:, :P].masked_fill_(attention_mask.bool(), 0.0)
+        self.keys = [weight.new_zeros(n, D, room) for _ in self.layers]  # as the products of a step read them
+        self.values = [weight.new_zeros(n, room, D) for _ in self.layers]
         positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
         causal = torch.ones(P, P, dtype=torch.bool, device=input_ids.device).tril()
         # Padding looks at itself, else its softmax has nothing to sum and is NaN.
@@ -84,21 +86,18 @@ class LlamaDecoder:
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
         start, self.length = self.length, self.length + 1
-        # 0 where a row may look, -inf where its prompt is padded, for each of its key heads: (B * K, 1, T)
-        allowed = self.bias[:, : self.length].repeat_interleave(self.kv_heads, 0)[:, None]
+        self.bias[:, start] = 0.0
+        allowed = self.bias.repeat_interleave(self.kv_heads, 0)[:, None]  # (B * K, 1, room)
         hidden = self._run(self.base.embed_tokens(tokens[:, None]), self.next_position[:, None], start, allowed)
         self.next_position = self.next_position + 1
         return self._logits(hidden[:, 0])
 
     def select(self, rows: Tensor) -> None:
-        room = self.bias.shape[1]
+        heads = torch.arange(self.kv_heads, device=rows.device)
+        places = (rows[:, None] * self.kv_heads + heads).flatten()
         for caches in (self.keys, self.values):
             for i, cache in enumerate(caches):
-                fresh = torch.empty(
-                    (len(rows), self.kv_heads, room, self.head_dim), dtype=cache.dtype, device=cache.device
-                )
-                fresh[:, :, : self.length] = cache[rows, :, : self.length]
-                caches[i] = fresh
+                caches[i] = cache[places]
         self.bias, self.next_position = self.bias[rows], self.next_position[rows]
 
     def _run(self, hidden: Tensor, positions: Tensor, start: int, allowed: Tensor) -> Tensor:
@@ -126,13 +125,13 @@ class LlamaDecoder:
                             F.rms_norm(qk[:, :, Q:], (D,), layer.k_norm, self.eps)], 2)  # fmt: skip
         qk = torch.addcmul(qk * cos, qk.roll(D // 2, -1), sin)
         end = start + T
-        keys[:, :, start:end] = qk[:, :, Q:].transpose(1, 2)
-        values[:, :, start:end] = qkv[:, :, Q + K :].transpose(1, 2)
-        k, v = keys[:, :, :end], values[:, :, :end]
+        k, v = qk[:, :, Q:].transpose(1, 2), qkv[:, :, Q + K :].transpose(1, 2)
+        keys.view(B, K, D, -1)[..., start:end] = k.transpose(2, 3)
+        values.view(B, K, -1, D)[:, :, start:end] = v
         if T == 1:  # the query heads of one key head stand as so many positions: nothing is repeated
             q = qk[:, 0, :Q].reshape(B * K, Q // K, D)
-            scores = torch.baddbmm(allowed, q, k.flatten(0, 1).transpose(1, 2), alpha=D**-0.5)
-            mixed = torch.bmm(scores.softmax(-1), v.flatten(0, 1)).view(B, 1, Q * D)
+            scores = torch.baddbmm(allowed, q, keys, alpha=D**-0.5)
+            mixed = torch.bmm(scores.softmax(-1), values).view(B, 1, Q * D)
         else:
             q = qk[:, :, :Q].transpose(1, 2)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=Q != K)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from training.rl.logprobs import token_logprobs
 from training.rl.lora import add_adapters, merge_adapters
+from training.rl.packed import packed_agrees
 from training.rl.rollout import Rollout
 from training.rl.trunk import cut_agrees, run_layers
 
@@ -33,6 +34,8 @@ class Policy:
         self.depth: int = model.config.num_hidden_layers
         self.cut: int | None = None
         self.reference: nn.Module | None = None
+        # By hand and without padding, where that gives what the model gives.
+        self.packed = model.get_input_embeddings().weight.device.type == "cpu" and packed_agrees(model)
         model.requires_grad_(adapters == "full")
         if adapters == "full":
             self.reference = copy.deepcopy(model).requires_grad_(False).eval()
@@ -61,15 +64,16 @@ class Policy:
         """
         if self.cut is None:
             return rollout.ids, {}
-        return run_layers(self.base, self.base.embed_tokens(rollout.ids), 0, self.cut, keep)
+        hidden = self.base.embed_tokens(rollout.ids)
+        return run_layers(self.base, hidden, 0, self.cut, keep, self._lengths(rollout))
 
     def logprobs(self, lower: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Of the drawn tokens under the policy: logprobs and entropies, both (B, N), 0 on padding.
 
         Entropies are 0 everywhere where gradients are taken.
         """
-        hidden, _ = self._upper(self.model, lower, frozenset())
-        return self._logprobs(self.model, hidden, rollout, entropies=not torch.is_grad_enabled())
+        states, _ = self._upper(self.model, lower, rollout, frozenset())
+        return self._logprobs(self.model, states, rollout, entropies=not torch.is_grad_enabled())
 
     @torch.no_grad()
     def reference_logprobs(
@@ -77,29 +81,36 @@ class Policy:
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Of the drawn tokens under the reference, (B, N), and the reference's hidden states to keep."""
         if self.reference is not None:
-            hidden, kept = self._upper(self.reference, lower, keep)
-            return self._logprobs(self.reference, hidden, rollout)[0], kept
+            states, kept = self._upper(self.reference, lower, rollout, keep)
+            return self._logprobs(self.reference, states, rollout)[0], kept
         with self.switch.off():
-            hidden, kept = self._upper(self.model, lower, keep)
-        return self._logprobs(self.model, hidden, rollout)[0], kept
+            states, kept = self._upper(self.model, lower, rollout, keep)
+        return self._logprobs(self.model, states, rollout)[0], kept
 
     def merge(self) -> Any:
         """The model with adapters merged, to be saved. The policy is not to be used afterwards."""
         merge_adapters(self.model)
         return self.model
 
-    def _upper(self, model: Any, lower: Tensor, keep: frozenset[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        base = model.get_decoder()
-        if self.cut is not None:
-            hidden, kept = run_layers(base, lower, self.cut, self.depth, keep)
-            return base.norm(hidden), kept
-        output = base(input_ids=lower, output_hidden_states=bool(keep), use_cache=False)
-        kept = {i: output.hidden_states[i] for i in keep} if keep else {}
-        return output.last_hidden_state, kept
+    def _lengths(self, rollout: Rollout) -> Tensor | None:
+        return rollout.prompt_lengths + rollout.lengths if self.packed else None
 
-    def _logprobs(self, model: Any, hidden: Tensor, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:
+    def _upper(
+        self, model: Any, lower: Tensor, rollout: Rollout, keep: frozenset[int]
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """The normed states (M, H) in which the tokens were drawn, and hidden states to keep."""
+        base, cut = model.get_decoder(), self.cut
+        if cut is None and not self.packed:
+            output = base(input_ids=lower, output_hidden_states=bool(keep), use_cache=False)
+            kept = {i: output.hidden_states[i] for i in keep} if keep else {}
+            return output.last_hidden_state[rollout.states()], kept
+        hidden = base.embed_tokens(lower) if cut is None else lower
+        hidden, kept = run_layers(base, hidden, cut or 0, self.depth, keep, self._lengths(rollout))
+        return base.norm(hidden[rollout.states()]), kept
+
+    def _logprobs(self, model: Any, states: Tensor, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:
         weight = model.get_output_embeddings().weight
         logprobs, spreads = token_logprobs(
-            hidden[rollout.states()], weight, rollout.tokens[rollout.mask], self.temperature, entropies=entropies
+            states, weight, rollout.tokens[rollout.mask], self.temperature, entropies=entropies
         )
         return rollout.spread(logprobs), rollout.spread(spreads)

@@ -3,6 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.training.rl.tiny import llama
+from training.rl.advantages import completion_mask
 from training.rl.lora import adapter_parameters, add_adapters, merge_adapters
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, rollout_of
@@ -64,8 +65,9 @@ def test_the_reference_stays_the_parent_while_the_policy_moves(adapters: str):
     assert torch.equal(before, after)
     assert (policy.logprobs(lower, rollout)[0] - after).abs().max() > 0.01
     theirs = parent(rollout.ids, output_hidden_states=True).hidden_states
+    valid = completion_mask(rollout.prompt_lengths + rollout.lengths, rollout.ids.shape[1])
     for layer, hidden in (below | above).items():
-        assert_close(hidden, theirs[layer], atol=1e-4, rtol=1e-4)
+        assert_close(hidden[valid], theirs[layer][valid], atol=1e-4, rtol=1e-4)
     assert (below | above).keys() == ALL_LAYERS
 
 
