@@ -43,6 +43,12 @@ def turns(text: str) -> list[Row]:
     return [{"role": ROLES[role], "content": said.strip()} for role, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
+def transcript(text: str) -> tuple[list[Row], str]:
+    """(messages up to the last answer, that answer)."""
+    said = turns(text)
+    return said[:-1], said[-1]["content"]
+
+
 def _split(chosen: list[Row], rejected: list[Row]) -> tuple[list[Row], str, str]:
     """(messages up to a turn of the person, what follows in each)."""
     common = 0

@@ -23,7 +23,8 @@ import torch
 from annotate.preferences import Comparison, Rating
 from training.recipes import feedback_likelihood as likelihood
 from training.recipes import head_fit, loading
-from training.recipes.reward_finetune import Sequences, pooled_batch
+from training.recipes.reward_data import Sequences
+from training.recipes.reward_forwards import pooled_batch, tokens_at_once
 from training.recipes.reward_measures import auc
 
 TASTES: dict[str, Callable[[str], bool]] = {
@@ -59,7 +60,7 @@ def features(rows: list[dict], folder: Path) -> torch.Tensor:
     sequences = Sequences(prompts, texts, [row["prompt_id"] for row in rows])
     pooled = torch.zeros(len(rows), len(wanted) * model.config.hidden_size)
     with torch.inference_mode():
-        for batch in sequences.batches(32):
+        for batch in sequences.batches(32, tokens_at_once(model.device, trains=False)):
             pooled[batch] = pooled_batch(model, sequences, batch, wanted, tokenizer.pad_token_id)
     return pooled
 

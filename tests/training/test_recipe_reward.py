@@ -18,7 +18,14 @@ from annotate.preferences import Comparison, Rating
 from tests import tiny_model
 from training.configs import RewardConfig
 from training.recipes import (
-    entry, features, head_fit, loading, reward, reward_evidence, reward_finetune, reward_forwards, reward_measures,
+    entry,
+    features,
+    head_fit,
+    loading,
+    reward,
+    reward_finetune,
+    reward_forwards,
+    reward_measures,
     reward_report,
 )  # fmt: skip
 from training.recipes import feedback_likelihood as likelihood

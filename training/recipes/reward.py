@@ -53,7 +53,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     feedback = reward_data.read_feedback(run)
     print(feedback.tells.sentence)
     prompts = feedback.prompts
-    training = reward_data.training_rows(prompts, config.held_out, spec.seed)
+    training = reward_data.split(feedback, config.held_out, spec.seed)
     folds = reward_choice.training_folds(prompts, training, spec.seed)
 
     run.progress("Loading the model", 0, 1)

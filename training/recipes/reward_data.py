@@ -113,6 +113,14 @@ def aspects_from(rows: list[Row]) -> dict[str, list[preferences.Rating]]:
     return found
 
 
+def split(feedback: Feedback, held_out: float, seed: int) -> Tensor:
+    """(N,) True where a completion trains. Data that bring a split of their own mark completions as `held_out`."""
+    marked = torch.tensor([bool(row.get("held_out")) for row in feedback.completions])
+    if marked.any():
+        return ~torch.isin(feedback.prompts, feedback.prompts[marked])
+    return training_rows(feedback.prompts, held_out, seed)
+
+
 def training_rows(prompts: Tensor, held_out: float, seed: int) -> Tensor:
     """(N,) True where a completion trains; whole prompts are held out, at least one."""
     unique = torch.unique(prompts)
