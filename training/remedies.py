@@ -16,7 +16,6 @@ Changes = dict[str, Any]
 # smaller batches and shorter texts do, adapters train another set of weights.
 _HALVED = ("micro_batch_size", "batch_size", "max_length", "sequence_length", "context_length", "max_new_tokens")
 _HALVED_LAST = ("max_prompt_tokens", "max_completion_tokens")
-_SAVING = {"gradient_checkpointing": True}
 _SLOWER = 3  # a learning rate that diverges is seldom too high by less
 
 
@@ -25,7 +24,7 @@ def changes_for(code: str, kind: str, config: dict[str, Any]) -> Changes:
     candidates = {"out_of_memory": _lighter, "not_finite": _gentler}.get(code)
     if candidates is None or kind not in configs.CONFIGS:
         return {}
-    return next((changes for changes in candidates(config) if _is_allowed(kind, {**config, **changes})), {})
+    return next((changes for changes in candidates(kind, config) if _is_allowed(kind, {**config, **changes})), {})
 
 
 def said(changes: Changes) -> str:
@@ -33,10 +32,16 @@ def said(changes: Changes) -> str:
     return " and ".join(f"{name} {value}" for name, value in changes.items())
 
 
-def _lighter(config: dict[str, Any]) -> Iterator[Changes]:
-    for name, value in _SAVING.items():
-        if config.get(name) is False:
-            yield {name: value}
+def _lighter(kind: str, config: dict[str, Any]) -> Iterator[Changes]:
+    # What costs time alone comes first: more passes for one step, activations computed twice.
+    if (
+        "micro_batch_size" in config
+        and config["micro_batch_size"] is None
+        and _is_whole(rows := config.get("batch_size"))
+    ):
+        yield {"micro_batch_size": max(1, rows // 8)}
+    if "activation_checkpointing" in config and config["activation_checkpointing"] != "on":
+        yield {"activation_checkpointing": "on"}
     for name in (*_HALVED, *_HALVED_LAST):
         if _is_whole(value := config.get(name)) and value > 1:
             yield {name: value // 2}
@@ -44,10 +49,18 @@ def _lighter(config: dict[str, Any]) -> Iterator[Changes]:
         yield {"adapters": "lora"}
 
 
-def _gentler(config: dict[str, Any]) -> Iterator[Changes]:
-    rate = config.get("learning_rate")
-    if isinstance(rate, float) and rate > 0:
+def _gentler(kind: str, config: dict[str, Any]) -> Iterator[Changes]:
+    if (rate := _rate(kind, config)) is not None:
         yield {"learning_rate": float(f"{rate / _SLOWER:.2g}")}
+
+
+def _rate(kind: str, config: dict[str, Any]) -> float | None:
+    """The learning rate that was used: where none was chosen, the one that the config derives."""
+    chosen = config.get("learning_rate")
+    if chosen is None and "learning_rate" in config and _is_allowed(kind, config):
+        parsed = configs.parse(kind, config)
+        chosen = getattr(parsed, "rate", None) or getattr(parsed, "peak_rate", None)
+    return chosen if isinstance(chosen, float) and chosen > 0 else None
 
 
 def _is_whole(value: Any) -> bool:

@@ -209,6 +209,23 @@ def test_memory_is_given_up_in_valid_steps_until_nothing_is_left_to_give(kind):
     assert seen, "there is something to give up to begin with"
 
 
+@pytest.mark.parametrize("kind", ["pretrain", "domain", "classify"])
+def test_a_rate_that_nobody_chose_is_lowered_too(kind):
+    config = configs.CONFIGS[kind]()
+    used = getattr(config, "rate", None) or config.peak_rate
+    changes = remedies.changes_for("not_finite", kind, asdict(config))
+    assert changes["learning_rate"] == pytest.approx(used / 3, rel=0.02)
+
+
+def test_what_costs_time_alone_is_given_up_before_what_changes_the_result():
+    config, seen = asdict(configs.CONFIGS["pretrain"]()), []
+    for _ in range(3):
+        changes = remedies.changes_for("out_of_memory", "pretrain", config)
+        config |= changes
+        seen += changes
+    assert seen[:2] == ["micro_batch_size", "activation_checkpointing"] and config["batch_size"] == 32
+
+
 def test_no_option_is_the_remedy_of_what_no_option_can_remedy():
     config = asdict(configs.CONFIGS["sft"]())
     assert remedies.changes_for("too_few_examples", "sft", config) == {}
