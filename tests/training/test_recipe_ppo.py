@@ -110,7 +110,7 @@ def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Pa
     assert sum(scores[-2:]) > 2 * sum(scores[:2])
 
 
-@pytest.mark.parametrize("config", [{"adapters": "top"}, {"adapters": "full"}, {"ptx_coef": 0.1, "kl_loss_coef": 0.1}])
+@pytest.mark.parametrize("config", [{"adapters": "top"}, {"adapters": "full"}, {"ptx_coef": 0.1, "kl_loss_coef": 0.1}, {"minibatches": 1}])
 def test_killed_and_resumed_it_ends_with_the_same_weights_bit_by_bit(tmp_path: Path, model: Path, config: dict):
     whole, cut = _run(tmp_path / "whole", model, **config), _run(tmp_path / "cut", model, **config)
     assert entry.attempt(ppo.main, whole) == 0
@@ -222,8 +222,8 @@ def test_what_cannot_be_trained_fails_in_words(tmp_path: Path, model: Path, chan
 def test_a_forward_that_differs_from_itself_is_noticed(tmp_path: Path, model: Path, monkeypatch):
     original, calls = Policy.logprobs, []
 
-    def shifted(self: Policy, lower: torch.Tensor, rollout: object) -> tuple[torch.Tensor, torch.Tensor]:
-        logprobs, entropies = original(self, lower, rollout)
+    def shifted(self: Policy, lower: torch.Tensor, rollout: object, **options) -> tuple[torch.Tensor, torch.Tensor]:
+        logprobs, entropies = original(self, lower, rollout, **options)
         calls.append(1)
         return logprobs + 0.3 * (len(calls) % 2), entropies
 

@@ -118,8 +118,12 @@ def _ended_by_hand(amendment: dict[str, Any]) -> dict[str, Any]:
 def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
     """The old policy's logprobs by the forward that will be trained, and what the rollout was like."""
     rollout, mask = episodes.rollout, episodes.rollout.mask
+    # One minibatch is the whole batch: the first update starts from this very forward, and its ratio is exactly 1.
+    keeps = ppo.config.minibatches == 1
     with ppo.stage("scoring"):
-        logprobs, entropies = ppo.policy.logprobs(episodes.lower, rollout)
+        with torch.set_grad_enabled(keeps):
+            fresh, entropies = ppo.policy.logprobs(episodes.lower, rollout, entropies=True)
+        logprobs = fresh.detach()
         values = ppo.value(episodes.features) * mask
     kl = kl_per_token(logprobs, episodes.ref_logprobs) * mask
     k3 = kl_per_token(logprobs, episodes.ref_logprobs, "k3") * mask
@@ -145,7 +149,7 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         "distinct_2": behaviour.distinct_2,
         **ppo_drift.figures(ppo.scorer, state.spread, episodes.inputs, episodes.scores),
     }
-    return Measured(scores, logprobs, kl, values, behaviour, figures)
+    return Measured(scores, logprobs, kl, values, behaviour, figures, fresh if keeps else None)
 
 
 def _bounds(config: PPOConfig) -> guards.Bounds:

@@ -21,7 +21,10 @@ from training.run_directory import RecipeFailure
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one rollout: scaled scores (B,), old logprobs, KL per token and values (B, N), and figures to log."""
+    """Of one rollout: scaled scores (B,), old logprobs, KL per token and values (B, N), and figures to log.
+
+    `fresh` are the old logprobs with their graph, where the first minibatch is the whole batch.
+    """
 
     scores: Tensor
     logprobs: Tensor
@@ -29,6 +32,7 @@ class Measured:
     values: Tensor
     behaviour: guards.Behaviour
     figures: dict[str, float]
+    fresh: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,10 @@ def _losses(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> tuple[PolicyLo
     config, measured = ppo.config, batch.measured
     part = batch.episodes.rollout[rows]
     width, N = part.ids.shape[1], part.mask.shape[1]
-    logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[rows, :width], part)
+    if number == 0 and measured.fresh is not None:
+        logprobs = measured.fresh[rows]
+    else:
+        logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[rows, :width], part)
     policy = policy_loss(logprobs, measured.logprobs[rows, :N], batch.advantages[rows, :N], part.mask, config.clip)
     values = ppo.value(batch.episodes.features[rows, :N])
     clip = config.value_clip or None

@@ -67,13 +67,13 @@ class Policy:
         hidden = self.base.embed_tokens(rollout.ids)
         return run_layers(self.base, hidden, 0, self.cut, keep, self._lengths(rollout))
 
-    def logprobs(self, lower: Tensor, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    def logprobs(self, lower: Tensor, rollout: Rollout, *, entropies: bool = False) -> tuple[Tensor, Tensor]:
         """Of the drawn tokens under the policy: logprobs and entropies, both (B, N), 0 on padding.
 
-        Entropies are 0 everywhere where gradients are taken.
+        Entropies are 0 everywhere unless they are asked for, and have no gradient.
         """
         states, _ = self._upper(self.model, lower, rollout, frozenset())
-        return self._logprobs(self.model, states, rollout, entropies=not torch.is_grad_enabled())
+        return self._logprobs(self.model, states, rollout, entropies)
 
     @torch.no_grad()
     def reference_logprobs(

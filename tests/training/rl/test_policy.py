@@ -41,7 +41,7 @@ def test_logprobs_are_those_of_the_model_on_each_sequence_alone(adapters: str):
     policy = Policy(model, adapters, temperature=0.7, rank=4, alpha=8)
     _stir(policy)
     with torch.no_grad():
-        found, entropies = policy.logprobs(policy.lower(rollout)[0], rollout)
+        found, entropies = policy.logprobs(policy.lower(rollout)[0], rollout, entropies=True)
         for row, prompt in enumerate(PROMPTS):
             n = int(rollout.lengths[row])
             sequence = torch.tensor([prompt + rollout.tokens[row, :n].tolist()])
