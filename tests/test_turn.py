@@ -12,7 +12,14 @@ from tests.site import Site, empty_site
 from tests.tiny_model import make_elsewhere
 
 pytestmark = pytest.mark.slow
-SIZES = {"ratings": 160, "comparisons": 160, "battles": 30, "completions-per-prompt": 2, "max-new-tokens": 32}
+SIZES = {
+    "ratings": 160,
+    "comparisons": 160,
+    "battles": 30,
+    "completions-per-prompt": 2,
+    "max-new-tokens": 32,
+    "pretrain-tokens": 20_000,
+}
 # Feedback on eval prompts within datasets that train.
 CROSSED_THE_WALL = """
     select count(*) from annotate_dataset_{0}s link
@@ -74,10 +81,10 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         until(lambda: "less its" in output(site), 300, "the leaderboard is shown")
 
         rows = everything(site)
-        assert (rows["annotate_rating"], rows["annotate_languagemodel"], rows["annotate_contestant"]) == (160, 4, 3)
+        assert (rows["annotate_rating"], rows["annotate_languagemodel"], rows["annotate_contestant"]) == (160, 6, 4)
         prompts = dict(site.query("select side, count(*) from annotate_prompt group by 1"))
-        assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 3) * 2
-        assert rows["training_run"] == 7
+        assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 4) * 2
+        assert rows["training_run"] == 11
         assert site.query("select count(*) from training_run where state <> 'succeeded'") == [(0,)]
         votes = site.query("select judge, count(*) from annotate_comparison where battle_id is not null group by 1")
         assert votes == [("simulation", 30)]

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from annotate.models import LanguageModel, Project, User
+from annotate.models import Dataset, LanguageModel, Project, User
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes that give a clear result within a quarter of an hour on two cores."""
+    """Sizes that give a clear result within twenty minutes on two cores."""
 
     model: str = "bundled"
     taste: str = "annotate.simulation.tastes.addresses_the_reader"
@@ -22,10 +22,16 @@ class Plan:
     ratings: int = 700
     comparisons: int = 900
     eval_completions_per_prompt: int = 2
-    battles: int = 360
+    battles: int = 480
+    pretrain_tokens: int = 1_200_000
     sft: dict[str, Any] = field(default_factory=dict)
     reward: dict[str, Any] = field(default_factory=dict)
     ppo: dict[str, Any] = field(default_factory=dict)
+    corpus: dict[str, Any] = field(default_factory=lambda: {"sources": "python:topics\npython:docstrings"})
+    tokenizer: dict[str, Any] = field(default_factory=lambda: {"vocab_size": 4096})
+    pretrain: dict[str, Any] = field(
+        default_factory=lambda: {"size": "3M", "epochs": 1000.0, "context_length": 256, "batch_size": 16}
+    )
 
 
 @dataclass
@@ -40,6 +46,9 @@ class Turn:
     sft: LanguageModel | None = None
     reward: LanguageModel | None = None
     ppo: LanguageModel | None = None
+    corpus: Dataset | None = None
+    tokenizer: LanguageModel | None = None
+    pretrained: LanguageModel | None = None
 
     def page(self, path: str) -> str:
         return f"{self.url}{path}"

@@ -29,8 +29,8 @@ def finished_run(
     *,
     kind: str,
     name: str,
-    parent: LanguageModel,
-    dataset: Dataset,
+    parent: LanguageModel | None = None,
+    dataset: Dataset | None = None,
     reward_model: LanguageModel | None = None,
     config: dict[str, Any],
 ) -> Run:

@@ -118,10 +118,49 @@ def optimise(turn: Turn, report: Report) -> str:
     return str(run.output_model)
 
 
+def gather_texts(turn: Turn, report: Report) -> str:
+    run = finished_run(turn, report, kind="corpus", name=f"{turn.project.slug}-python-texts", config=turn.plan.corpus)
+    turn.corpus = run.output_dataset
+    assert turn.corpus is not None
+    return str(turn.corpus.counts.get("sentence", turn.corpus.name))
+
+
+def learn_tokenizer(turn: Turn, report: Report) -> str:
+    assert turn.corpus is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="tokenizer",
+        name=f"{turn.project.slug}-tokenizer",
+        dataset=turn.corpus,
+        config=turn.plan.tokenizer,
+    )
+    turn.tokenizer = run.output_model
+    return f"{run.output_model}, {run.result['vocab_size']:,} tokens"
+
+
+def pretrain(turn: Turn, report: Report) -> str:
+    """A model that starts from random weights: beside the others it shows what the first stage alone is worth."""
+    assert turn.corpus is not None and turn.tokenizer is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="pretrain",
+        name=f"{turn.project.slug}-pretrained",
+        parent=turn.tokenizer,
+        dataset=turn.corpus,
+        config={**turn.plan.pretrain, "max_tokens": turn.plan.pretrain_tokens},
+    )
+    turn.pretrained = run.output_model
+    size = run.result["parameters"] / 1e6
+    return f"{run.output_model}, {size:.1f} M parameters, {run.result['bits_per_byte']:.2f} bits per byte"
+
+
 def answer_eval_prompts(turn: Turn, report: Report) -> str:
     prompts = dataset(turn, "prompts", "eval prompts", side="eval")
     total = 0
-    for label, model in (("base", turn.base), ("SFT", turn.sft), ("PPO", turn.ppo)):
+    models = (("base", turn.base), ("SFT", turn.sft), ("PPO", turn.ppo), ("pretrained", turn.pretrained))
+    for label, model in models:
         assert model is not None
         enter_arena(project=turn.project, model=model)
         run = finished_run(
@@ -137,7 +176,7 @@ def answer_eval_prompts(turn: Turn, report: Report) -> str:
             },
         )
         total += run.completions.count()
-    return f"{total} answers of three models to prompts that trained none"
+    return f"{total} answers of four models to prompts that trained none"
 
 
 def hold_battles(turn: Turn, report: Report) -> str:
@@ -173,7 +212,10 @@ STAGES = (
     Stage("Finetuning on the best-rated answers", finetune, 90),
     Stage("A reward model learns from the judgements", learn_reward, 90),
     Stage("PPO follows the reward", optimise, 330),
-    Stage("All three answer the eval prompts", answer_eval_prompts, 90),
+    Stage("Texts that every Python carries, cleaned", gather_texts, 15),
+    Stage("A tokenizer learns their words", learn_tokenizer, 10),
+    Stage("A small model is pretrained on them", pretrain, 180),
+    Stage("All four answer the eval prompts", answer_eval_prompts, 100),
     Stage("Blind battles in the arena", hold_battles, 30),
     Stage("The leaderboard", rank, 2),
 )

@@ -23,6 +23,11 @@ from evaluation.turn.plan import Plan, Turn, TurnStopped
 from evaluation.turn.screen import Screen, leaderboard_table
 from evaluation.turn.stages import STAGES
 
+SIZES = (
+    *("annotators", "completions_per_prompt", "ratings", "comparisons", "battles", "max_new_tokens"),
+    "pretrain_tokens",
+)
+
 
 class Command(BaseCommand):
     help = "Seed the demo project and turn the loop once, with simulated annotators."
@@ -36,15 +41,14 @@ class Command(BaseCommand):
         )
         parser.add_argument("--project", default="", help="the project's slug (default: demo, or demo- and the taste)")
         parser.add_argument("--model", default=Plan.model, help="what to import: see import_model")
-        for name in ("annotators", "completions_per_prompt", "ratings", "comparisons", "battles", "max_new_tokens"):
+        for name in SIZES:
             parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Plan, name))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sizes = ("annotators", "completions_per_prompt", "ratings", "comparisons", "battles", "max_new_tokens")
-        for name in sizes:
+        for name in SIZES:
             if options[name] < 1:
                 raise CommandError(f"--{name.replace('_', '-')} must be at least 1, not {options[name]}.")
-        plan = Plan(model=options["model"], taste=options["taste"], **{name: options[name] for name in sizes})
+        plan = Plan(model=options["model"], taste=options["taste"], **{name: options[name] for name in SIZES})
         try:
             taste_named(plan.taste)
             slug = options["project"] or _slug(plan.taste)
