@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-LONGEST = 1024  # tokens of a row: attention looks at all pairs of them
+LONGEST = 2048  # tokens of a row: attention looks at all pairs of them
 NAME = "assay_branches"
 
 
