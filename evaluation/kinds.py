@@ -11,7 +11,6 @@ from evaluation import surprise_page
 from evaluation.leaderboard import default_judge
 from evaluation.models import Evaluation
 from training import kind_pages
-from training.configs.surprise import SurpriseConfig
 from training.kinds import Kind, register_kind
 from training.models import Run
 from training.run_directory import RecipeFailure, Row, RunDirectory
@@ -43,8 +42,7 @@ def register() -> None:
             compares_with_ancestor=True,
             purpose="How well a model of a domain tells foreign and spoilt texts from its own, by its surprise.",
             record=record,
-        ),
-        SurpriseConfig,
+        )
     )
 
 

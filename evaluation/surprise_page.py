@@ -38,13 +38,13 @@ def context(run: Run) -> dict[str, Any]:
     result = run.result or {}
     if "histograms" not in result:
         return {}
-    charts = [_chart(score, result) for score in TITLES if score in result["histograms"]]
+    charts = [_chart(histogram, result["groups"]) for histogram in result["histograms"]]
     return {"charts": charts, "surprising": _examples(run)}
 
 
-def _chart(score: str, result: dict[str, Any]) -> Chart:
-    histogram = result["histograms"][score]
-    edges, lower, upper = histogram["edges"], histogram["edges"][0], histogram["edges"][-1]
+def _chart(histogram: dict[str, Any], groups: list[dict[str, Any]]) -> Chart:
+    score, edges = histogram["score"], histogram["edges"]
+    lower, upper = edges[0], edges[-1]
 
     def x(value: float) -> float:
         share = (min(max(value, lower), upper) - lower) / (upper - lower)
@@ -61,8 +61,8 @@ def _chart(score: str, result: dict[str, Any]) -> Chart:
         ]
         bands.append(Band(name, floor, bars))
     ticks = [(x(lower + share * (upper - lower)), number(lower + share * (upper - lower))) for share in (0, 0.5, 1)]
-    rows = [{"name": g["name"], "n": g["n"], **g["scores"][score]} for g in result["groups"]]
-    return Chart(TITLES[score], UNITS[score], bands, len(bands) * BAND + 22, ticks, x(result["bounds"][score]), rows)
+    rows = [{"name": g["name"], "n": g["n"], **g["scores"][score]} for g in groups]
+    return Chart(TITLES[score], UNITS[score], bands, len(bands) * BAND + 22, ticks, x(histogram["bound"]), rows)
 
 
 def _examples(run: Run) -> list[dict[str, Any]]:

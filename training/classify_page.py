@@ -10,10 +10,14 @@ if TYPE_CHECKING:
     from training.models import Run
 
 
+_DARKEST = 45  # percent of the colour: the number on it must be readable
+_FIRST = 8
+
+
 @dataclass(frozen=True)
 class Cell:
     n: int
-    shade: int  # percent of the row's texts, for the background
+    shade: int  # by its share of the row's texts
     is_right: bool
 
 
@@ -34,7 +38,7 @@ def context(run: Run) -> dict[str, Any]:
     lines = [
         Line(
             row["label"],
-            [Cell(n, round(100 * n / max(row["n"], 1)), i == place) for i, n in enumerate(counts)],
+            [Cell(n, round(_DARKEST * n / max(row["n"], 1)), i == place) for i, n in enumerate(counts)],
             row["precision"],
             row["recall"],
             row["f1"],
@@ -42,7 +46,9 @@ def context(run: Run) -> dict[str, Any]:
         )
         for place, (row, counts) in enumerate(zip(result["per_label"], result["confusion"], strict=True))
     ]
-    return {"confusion": lines, "reliability": result.get("reliability", []), "mistakes": _mistakes(run)}
+    wrong = _mistakes(run)
+    shown = {"mistakes": wrong[:_FIRST], "more_mistakes": wrong[_FIRST:]}
+    return {"confusion": lines, "reliability": result.get("reliability", []), **shown}
 
 
 def _mistakes(run: Run) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, re
 
 FEWEST = 10
 SPAN = 8  # tokens of the span that is marked in a text
-TOLD = 3  # passages shown of each group
+TOLD = 3  # passages shown of each group, and one of each kind of copy
 BINS = 30
 
 
@@ -161,7 +161,7 @@ def result_of(
     normal = rows["normal"]
     bounds = {score: separation.threshold(values[normal]) for score, values in scores.items()}
     told = [_of_group(group, rows, scores, bounds, per_token) for group in groups]
-    metrics = {"bits_per_byte_of_normal_texts": _mean(scores["bits_per_byte"][normal])}
+    metrics = {"normal_bits_per_byte": _mean(scores["bits_per_byte"][normal])}
     for group, found in zip(groups[1:], told[1:], strict=True):
         for score in scores:
             by = "" if score == "bits_per_byte" else " by difference"
@@ -169,8 +169,9 @@ def result_of(
     return {
         "metrics": metrics,
         "groups": told,
-        "histograms": {score: _histogram(rows, values) for score, values in scores.items()},
-        "bounds": bounds,
+        "histograms": [
+            {"score": score, "bound": bounds[score], **_histogram(rows, values)} for score, values in scores.items()
+        ],
         "verdict": _verdict(told, scores),
         "compared": "difference" in scores,
     }
@@ -237,7 +238,7 @@ def write_examples(
     values = scores["bits_per_byte"]
     told = []
     for group in groups:
-        order = np.argsort(-values[rows[group.name]], kind="stable")[:TOLD]
+        order = np.argsort(-values[rows[group.name]], kind="stable")[: 1 if group.origin else TOLD]
         for place in order:
             index = int(rows[group.name][place])
             text = group.texts[int(place)]

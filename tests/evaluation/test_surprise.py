@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,7 +115,7 @@ def test_a_model_that_knows_nothing_of_the_domain_tells_less(done, base, tmp_pat
 
 def test_the_difference_to_the_parent_is_a_second_score(done):
     result = done.result()
-    assert result["compared"] and set(result["histograms"]) == {"bits_per_byte", "difference"}
+    assert result["compared"] and [h["score"] for h in result["histograms"]] == ["bits_per_byte", "difference"]
     assert result["metrics"]["AUC foreign by difference"]["value"] > 0.9
     medians = group(done, "normal")["scores"]["difference"]["quantiles"]
     assert medians[1] < 0  # the domain's own texts surprise it less than they surprised its parent
@@ -146,8 +148,15 @@ def test_it_repeats_itself(done, tuned, base, tmp_path):
     assert one.pop("seconds") and other.pop("seconds") and one == other
 
 
+def test_it_starts_by_hand_in_a_process_that_knows_no_django(base, tmp_path):
+    run = make(tmp_path / "run", base, passage_bytes=20000)
+    command = [sys.executable, "-m", "evaluation.recipes.surprise", str(run.path)]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+    assert run.failure()["code"] == "too_few_passages"
+
+
 def test_histograms_count_every_passage(done):
-    for histogram in done.result()["histograms"].values():
+    for histogram in done.result()["histograms"]:
         for name, counts in histogram["counts"].items():
             assert sum(counts) == group(done, name)["n"]
 
@@ -182,7 +191,7 @@ def test_its_figures_become_evaluations_of_the_model(recorded):
     rows = {e.metric: e for e in Evaluation.objects.filter(run=recorded)}
     assert rows["AUC foreign"].model == recorded.parent and rows["AUC foreign"].value > 0.99
     assert rows["AUC words shuffled by difference"].lower is not None
-    assert rows["bits per byte of normal texts"].n == 20 and "passages of 120 bytes" in rows["AUC foreign"].signature
+    assert rows["normal bits per byte"].n == 20 and "passages of 120 bytes" in rows["AUC foreign"].signature
 
 
 def test_its_page_draws_the_groups_and_shows_texts_to_researchers_alone(client, recorded):

@@ -184,7 +184,7 @@ def test_a_calibrated_model_has_a_small_calibration_error():
 
 def test_it_learns_what_the_letters_tell(done):
     result = done.result()
-    accuracy, common = result["held_out"]["accuracy"], result["held_out"]["accuracy_of_the_commonest_label"]
+    accuracy, common = result["held_out"]["accuracy"], result["held_out"]["majority_accuracy"]
     assert accuracy["value"] >= 0.9 > common["value"]
     assert result["beats_chance"] and accuracy["n"] == result["held_out_texts"] == 16
     assert np.array(result["confusion"]).sum() == 16 and result["labels"] == ["negative", "positive"]

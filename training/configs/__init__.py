@@ -25,6 +25,7 @@ from training.configs.reward import RewardConfig
 from training.configs.rloo import RLOOConfig
 from training.configs.sample import SampleConfig
 from training.configs.sft import SFTConfig
+from training.configs.surprise import SurpriseConfig
 from training.configs.tokenizer import TokenizerConfig
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "RewardConfig",
     "SFTConfig",
     "SampleConfig",
+    "SurpriseConfig",
     "TokenizerConfig",
     "option",
     "parse",
@@ -66,6 +68,7 @@ CONFIGS: dict[str, type] = {
         GRPOConfig,
         RLOOConfig,
         EvaluateConfig,
+        SurpriseConfig,
         ExportConfig,
     )
 }

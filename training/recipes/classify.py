@@ -273,7 +273,7 @@ def result_of(data: Split, train: np.ndarray, truth: np.ndarray, probabilities: 
         f"commonest would be right on {baseline.value:.1%}.",
         "why": "" if beats else "That is no more than chance allows: give it more texts, or labels that texts tell.",
         "beats_chance": bool(beats),
-        "held_out": found | {"accuracy_of_the_commonest_label": asdict(baseline)},
+        "held_out": found | {"majority_accuracy": asdict(baseline)},
         "labels": data.labels,
         "per_label": per_label,
         "confusion": table.tolist(),
