@@ -193,7 +193,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _pieces(rows: Rows) -> list[tuple[int, int, int]]:
-    """(first key, first query, end) of every block of queries: its keys reach from its sequence's start to its own end."""
+    """(first key, first query, end) of every block of queries: its keys lie between the first and its end."""
     return [(start, at, min(at + QUERIES, end)) for start, end in rows.bounds for at in range(start, end, QUERIES)]
 
 

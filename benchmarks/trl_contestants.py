@@ -1,0 +1,257 @@
+"""One contestant of `benchmarks.train_vs_trl`, in a process of its own: `python -m benchmarks.trl_contestants WORK.json`.
+
+WORK.json names the contestant, the model, the rows and a folder; figures go to FOLDER/figures.json, the model to
+FOLDER/model. Only the training loop is timed. Peak memory is the process's, read when training has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+LEARNING_RATE, BATCH, RANK = 2e-4, 8, 16
+TRL_SFT: dict[str, dict[str, Any]] = {
+    "trl": {},
+    "trl, activations kept": {"gradient_checkpointing": False},
+    "trl, grouped by length": {"train_sampling_strategy": "group_by_length"},
+    "trl, kept and grouped": {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"},
+    "trl, packed": {"packing": True, "max_length": 1024},
+}
+OURS_SFT = {"ours, lora": "lora", "ours, top": "top"}
+TRL_REWARD: dict[str, dict[str, Any]] = {"trl": {}, "trl, activations kept": {"gradient_checkpointing": False}}
+OURS_REWARD = {"ours, finetuned": "finetune", "ours, frozen head": "head"}
+MAX_LENGTH = 512
+
+
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def trl_arguments(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """What a user changes of the trainer's own defaults to run it here: bfloat16 and checkpointing are defaults."""
+    return {
+        "output_dir": str(folder / "trl"), "per_device_train_batch_size": BATCH, "num_train_epochs": 1,
+        "learning_rate": LEARNING_RATE, "warmup_steps": 0.1, "max_length": MAX_LENGTH, "use_cpu": True,
+        "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "dataloader_pin_memory": False,
+        "logging_steps": 1, "seed": 0,
+    } | options  # fmt: skip
+
+
+def lora(task: str, **more: Any) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type=task, **more)
+
+
+def trl_sft(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(work["model"])
+    rows = [
+        {"prompt": row["prompt"], "completion": [{"role": "assistant", "content": row["completion"]}]}
+        for row in work["rows"]
+    ]
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(work["model"], dtype=torch.bfloat16),
+        args=SFTConfig(**trl_arguments(folder, TRL_SFT[work["contestant"]])),
+        train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora("CAUSAL_LM"),
+    )  # fmt: skip
+    figures = timed(trainer)
+    trainer.model.merge_and_unload().save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return figures
+
+
+def trl_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from trl import RewardConfig, RewardTrainer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(work["model"])
+    model = AutoModelForSequenceClassification.from_pretrained(work["model"], num_labels=1, dtype=torch.bfloat16)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    rows = [
+        {"prompt": pair["prompt"]}
+        | {side: [{"role": "assistant", "content": pair[side]}] for side in ("chosen", "rejected")}
+        for pair in work["rows"]
+    ]
+    trainer = RewardTrainer(
+        model=model, args=RewardConfig(**trl_arguments(folder, TRL_REWARD[work["contestant"]])),
+        train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        peft_config=lora("SEQ_CLS", modules_to_save=["score"]),
+    )  # fmt: skip
+    figures = timed(trainer)
+    trainer.model.eval()
+    scores = {side: [_trl_score(trainer.model, tokenizer, p, p[side]) for p in work["held_out"]] for side in SIDES}
+    return figures | pair_figures(scores)
+
+
+SIDES = ("chosen", "rejected")
+
+
+def _trl_score(model: Any, tokenizer: Any, pair: dict[str, Any], answer: str) -> float:
+    import torch
+
+    messages = [*pair["prompt"], {"role": "assistant", "content": answer}]
+    ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)[:MAX_LENGTH]
+    with torch.no_grad():
+        return float(model(input_ids=torch.tensor([ids])).logits[0, 0].float())
+
+
+def pair_figures(scores: dict[str, list[float]]) -> dict[str, float]:
+    """Mean -log sigmoid(chosen - rejected) on the held-out pairs, and the share that is right."""
+    gaps = [a - b for a, b in zip(*(scores[side] for side in SIDES), strict=True)]
+    losses = [math.log1p(math.exp(-abs(gap))) + max(-gap, 0.0) for gap in gaps]
+    return {"held_out_loss": sum(losses) / len(gaps), "held_out_accuracy": sum(gap > 0 for gap in gaps) / len(gaps)}
+
+
+def timed(trainer: Any) -> dict[str, float]:
+    begun = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "peak_gb": peak_gb()}
+
+
+def our_sft(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    from training.recipes import entry, sft
+    from training.run_directory import RunDirectory, RunSpec, read_lines
+
+    config = {
+        "adapters": OURS_SFT[work["contestant"]], "batch_size": BATCH, "learning_rate": LEARNING_RATE,
+        "lora_rank": RANK, "max_length": MAX_LENGTH, "held_out": 0.0, "sample_every": 10**5, "sample_tokens": 1,
+        "checkpoint_every": 10**5,
+    }  # fmt: skip
+    run = RunDirectory(folder)
+    run.create(RunSpec("sft", config, seed=0, parent=work["model"]), {"examples": work["rows"]})
+    _succeed(entry.attempt(sft.main, run), run)
+    steps = [row["values"] for row in read_lines(run.path / "metrics.jsonl")]
+    return {"seconds": steps[-1]["seconds"], "peak_gb": steps[-1]["peak_memory_gb"], "saving_gb": peak_gb()}
+
+
+def our_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    from training.recipes import entry, reward
+    from training.recipes.reward_model import RewardModel
+    from training.run_directory import RunDirectory, RunSpec
+
+    config = {
+        "method": OURS_REWARD[work["contestant"]], "held_out": 0.05, "lora_rank": RANK,
+        "max_prompt_tokens": MAX_LENGTH // 2, "max_completion_tokens": MAX_LENGTH // 2,
+    }  # fmt: skip
+    completions, comparisons = [], []
+    for number, pair in enumerate(work["rows"]):
+        for side in SIDES:
+            completions.append(
+                {"id": len(completions), "prompt_id": number, "prompt": pair["prompt"], "text": pair[side]}
+            )
+        comparisons.append(
+            {"prompt_id": number, "completion_a": 2 * number, "completion_b": 2 * number + 1, "winner": "model_a"}
+        )
+    run = RunDirectory(folder)
+    rows = {"completions": completions, "comparisons": comparisons}
+    run.create(RunSpec("reward", config, seed=0, parent=work["model"]), rows)
+    _succeed(entry.attempt(reward.main, run), run)
+    peak, seconds = peak_gb(), sum((run.result() or {})["seconds"].values())
+    model = RewardModel.load(run.model)
+    prompts = [pair["prompt"] for pair in work["held_out"]]
+    scores = {side: model.score(prompts, [p[side] for p in work["held_out"]]).tolist() for side in SIDES}
+    return {"seconds": seconds, "peak_gb": peak} | pair_figures(scores)
+
+
+def _succeed(status: int, run: Any) -> None:
+    if status != 0:
+        raise SystemExit(f"The recipe failed: {run.failure()}")
+
+
+def held_out_loss(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Nats an answer token of the saved model, by transformers' own forward in float32: the same for everyone."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from training.recipes.sft_examples import encode
+
+    tokenizer = AutoTokenizer.from_pretrained(work["model"])
+    model = AutoModelForCausalLM.from_pretrained(work["trained"], dtype=torch.float32)
+    nats, tokens = 0.0, 0
+    for row in work["held_out"]:
+        example = encode(tokenizer, row, MAX_LENGTH)
+        with torch.no_grad():
+            logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].log_softmax(-1)
+        for place, is_learnt in enumerate(example.learnt):
+            if is_learnt:
+                nats, tokens = nats - float(logprobs[place - 1, example.tokens[place]]), tokens + 1
+    return {"held_out_loss": nats / tokens}
+
+
+def matrix_rate(work: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Floating-point operations a second of the products that these models are made of: 1,024 tokens, bfloat16."""
+    import torch
+
+    x, weight = torch.randn(1024, 576).bfloat16(), torch.randn(1536, 576).bfloat16()
+    best = 0.0
+    for _ in range(20):
+        begun = time.perf_counter()
+        for _ in range(10):
+            torch.nn.functional.linear(x, weight)
+        best = max(best, 10 * 2 * x.numel() * weight.shape[0] / (time.perf_counter() - begun))
+    return {"flops": best}
+
+
+def profile(work: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Where one step of ours spends its time, by kind of operation: shares of the processor's own time."""
+    import torch
+
+    from training.recipes import sft
+    from training.recipes.processes import Processes
+    from training.run_directory import RunDirectory, RunSpec
+
+    run = RunDirectory(folder)
+    config = {"adapters": OURS_SFT[work["contestant"]], "batch_size": 8, "held_out": 0.0, "max_length": MAX_LENGTH}
+    run.create(RunSpec("sft", config, seed=0, parent=work["model"]), {"examples": work["rows"]})
+    prepared = sft.prepare(run, run.spec(), Processes())
+    optimiser = prepared.student.masters.optimiser(rate=1e-5, weight_decay=0.0, beta2=0.999)
+    sft.optimise(prepared, optimiser, sft.batch(prepared, 0), 0, 1e-5)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        for step in (1, 2, 3):
+            sft.optimise(prepared, optimiser, sft.batch(prepared, step), step, 1e-5)
+    totals: dict[str, float] = {}
+    for event in seen.key_averages():
+        kind = next((name for name, ops in KINDS.items() if any(op in event.key for op in ops)), "other")
+        totals[kind] = totals.get(kind, 0.0) + event.self_cpu_time_total
+    whole = sum(totals.values())
+    return {kind: value / whole for kind, value in sorted(totals.items(), key=lambda pair: -pair[1])}
+
+
+KINDS = {
+    "products with weights": ("aten::mm", "aten::addmm", "aten::linear", "mkldnn_linear"),
+    "products in attention": ("aten::bmm", "aten::baddbmm"),
+    "softmax": ("softmax",),
+    "optimiser": ("adam", "foreach", "Optimizer"),
+    "copies and casts": ("copy_", "_to_copy", "aten::cat", "contiguous", "roll", "index"),
+    "elementwise": ("mul", "add", "silu", "sub", "div", "vecdot", "rsqrt", "exp", "gather", "sum", "scatter"),
+}
+
+WORK = {
+    "sft": lambda work, folder: (our_sft if work["contestant"] in OURS_SFT else trl_sft)(work, folder),
+    "reward": lambda work, folder: (our_reward if work["contestant"] in OURS_REWARD else trl_reward)(work, folder),
+    "held_out_loss": held_out_loss,
+    "matrix_rate": matrix_rate,
+    "profile": profile,
+}
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    place = Path(given["folder"])
+    place.mkdir(parents=True, exist_ok=True)
+    found = WORK[given["work"]](given, place)
+    (place / "figures.json").write_text(json.dumps(found), encoding="utf-8")
