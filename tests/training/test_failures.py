@@ -214,7 +214,7 @@ def test_a_rate_that_nobody_chose_is_lowered_too(kind):
     config = configs.CONFIGS[kind]()
     used = getattr(config, "rate", None) or config.peak_rate
     changes = remedies.changes_for("not_finite", kind, asdict(config))
-    assert changes["learning_rate"] == pytest.approx(used / 3, rel=0.02)
+    assert changes["learning_rate"] == pytest.approx(used / 3, rel=0.05)
 
 
 def test_what_costs_time_alone_is_given_up_before_what_changes_the_result():
