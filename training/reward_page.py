@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from annotate.models import User
@@ -28,7 +29,7 @@ def context(run: Run) -> dict[str, Any]:
         "ablation": [_compared(row, known) for row in result.get("ablation") or []],
         **_curve(result.get("curve") or [], held_out, known),
         "layers": [_layers(row) for row in _with_verdict(result.get("candidates") or [])],
-        "judges": _judges(result.get("judges") or {}),
+        "judges": _judges(result.get("judges") or {}, _authors(run)),
         "aspects": [_aspect(name, row) for name, row in (result.get("aspects") or {}).items()],
     }
 
@@ -95,17 +96,24 @@ def _layers(row: Row) -> Row:
     }
 
 
-def _judges(found: Row) -> Row:
+def _authors(run: Run) -> list[int]:
+    """Who the judges are, in the order of the result's rows."""
+    path = run.path / "judges.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def _judges(found: Row, authors: list[int]) -> Row:
     """Names are for reviewers: the template asks."""
     rows = found.get("rows") or []
-    names = dict(User.objects.filter(pk__in=[row["author"] for row in rows]).values_list("pk", "username"))
+    known = dict(User.objects.filter(pk__in=authors).values_list("pk", "username"))
+    names = [known.get(pk, "people without an account") for pk in authors]
     return {
         "alike": not found.get("reliability"),
         "compared": bool(found.get("trials")),
         "rows": [
             {
                 "number": number,
-                "name": names.get(row["author"], "people without an account"),
+                "name": names[number - 1] if len(names) == len(rows) else f"annotator {number}",
                 "counts": [row["comparisons"], row["thumbs"], row["stars"]],
                 "traits": [_interval(row[t]) for t in ("severity_thumbs", "severity_stars", "reliability")],
                 "remark": row["remark"],

@@ -273,6 +273,13 @@ def test_the_result_tells_what_each_part_is_worth(done):
     assert result["held_out"]["slope"]["lower"] > 0
 
 
+def test_the_result_tells_of_judges_without_saying_who_they_are(done):
+    rows = done.result()["judges"]["rows"]
+    assert [(row["comparisons"] > 0, row["thumbs"] > 0) for row in rows] == [(True, False), (False, True)]
+    assert "author" not in json.dumps(rows)
+    assert json.loads((done.path / "judges.json").read_text()) == [1, 2]
+
+
 def test_aspects_get_heads_of_their_own_where_enough_was_said(parent, tmp_path):
     data, rng = judged_data(), random.Random(5)
     for row in data["ratings"]:

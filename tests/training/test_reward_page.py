@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.urls import reverse
 
@@ -24,12 +26,12 @@ def trait(value: float) -> dict:
     return {"value": value, "lower": value - 0.2, "upper": value + 0.2, "stands_out": True}
 
 
-def result_of(judges: list[int]) -> dict:
+def result_of(judges: int) -> dict:
     counts = {"comparisons": 12, "thumbs": 30, "stars": 0}
     rows = [
-        {"author": pk, **counts, "severity_thumbs": trait(0.9), "severity_stars": None, "reliability": trait(0.3),
+        {**counts, "severity_thumbs": trait(0.9), "severity_stars": None, "reliability": trait(0.3),
          "remark": "harsh"}
-        for pk in judges
+        for _ in range(judges)
     ]  # fmt: skip
     layers = {"ridge": 3.0, "accuracy": 0.7}
     return {
@@ -62,8 +64,10 @@ def project():
     return make_project(is_public=True)
 
 
-def page(client, project, result: dict) -> str:
+def page(client, project, result: dict, authors: list[int] | None = None) -> str:
     run = make_run(project, kind="reward", state="succeeded", result=result)
+    run.path.mkdir(parents=True, exist_ok=True)
+    (run.path / "judges.json").write_text(json.dumps(authors or []))
     run.config = configs.CONFIGS["reward"]().__dict__
     run.save()
     response = client.get(reverse("run", args=[run.pk]))
@@ -72,7 +76,7 @@ def page(client, project, result: dict) -> str:
 
 
 def test_every_study_is_a_table_and_pictures_have_theirs(client, project):
-    html = page(client, project, result_of([1]))
+    html = page(client, project, result_of(1))
     assert html.count('<svg class="dots"') == 2
     for words in (
         "How sure", "pairs alone", "<strong>0.15", "mean of layer 15, last token of layer 20", "chosen",
@@ -83,12 +87,12 @@ def test_every_study_is_a_table_and_pictures_have_theirs(client, project):
 
 def test_judges_have_names_for_reviewers_and_numbers_for_others(client, project):
     judge = make_user(project, username="severus", role="annotator")
-    result = result_of([judge.pk])
+    result = result_of(1)
     for role, named in ((None, False), ("annotator", False), ("reviewer", True), ("researcher", True)):
         client.logout()
         if role:
             client.force_login(make_user(project, role=role))
-        html = page(client, project, result)
+        html = page(client, project, result, [judge.pk])
         assert ("severus" in html) == named, role
         assert ("annotator 1" in html) != named, role
 

@@ -97,6 +97,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     save(run, winner.model, aspects, trunk, tokenizer, spec)
     run.progress("What each part is worth", 0, 1)
     shares = (design, observed, *study, fitted[0].scores, spec.seed)
+    reward_judges.write_authors(run, judges)
     longer = reward_report.longer_answer(sequences, observed, feedback, training, spec.seed)
     run.finish(
         reward_report.report(winner, why, fitted, longer, feedback, training, sequences)

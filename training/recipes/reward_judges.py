@@ -14,6 +14,7 @@ for a gain of one standard error found the random one 10 times and helped half a
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -26,7 +27,9 @@ from training.recipes import feedback_likelihood as likelihood
 from training.recipes import head_fit
 from training.recipes.feedback_likelihood import TODAY, Observations, Priors
 from training.recipes.head_fit import Design, Head, Problem
+from training.run_directory import RunDirectory
 
+AUTHORS = "judges.json"
 FEWEST = 20  # judgements of each of at least two judges; with fewer there is nothing to compare
 RELIABILITIES = (0.3, 0.6, 1.0)
 SHIFTS = (0.3, 2.0)
@@ -140,7 +143,17 @@ def judges(design: Design, observed: Observations, head: Head, ridge: float, pri
 
 
 def as_rows(found: list[Judge]) -> list[dict[str, object]]:
-    return [{**asdict(judge), "remark": judge.remark} for judge in found]
+    """For result.json, which everybody may read: without who they are, in the order of `write_authors`."""
+    return [{**_without_author(judge), "remark": judge.remark} for judge in found]
+
+
+def _without_author(judge: Judge) -> dict[str, object]:
+    return {name: value for name, value in asdict(judge).items() if name != "author"}
+
+
+def write_authors(run: RunDirectory, found: list[Judge]) -> None:
+    """Who they are, for reviewers."""
+    (run.path / AUTHORS).write_text(json.dumps([judge.author for judge in found]), encoding="utf-8")
 
 
 def _who(o: Observations) -> dict[str, Tensor]:
