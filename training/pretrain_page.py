@@ -46,6 +46,7 @@ def form_context(form: RunForm) -> dict[str, Any]:
         "estimates": [_row(name, chosen, here) for name in PRESETS],
         "here": here,
         "tokens": _count(chosen.tokens),
+        "free": f"{here.available / 1e9:.3g} GB",
         "rate": f"{here.flops / 1e12:.2g} TFLOP/s in {here.dtype}",
     }
 
@@ -90,8 +91,7 @@ def _row(name: str, chosen: Choices, here: Machine) -> Row:
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
         )
     except estimate.DoesNotFit as error:
-        why = f"does not fit: {error.available / 1e9:.3g} GB are free"
-        return replace(row, memory=f"{error.needed / 1e9:.3g} GB", how=why, fits=False)
+        return replace(row, memory=f"{error.needed / 1e9:.3g} GB", fits=False)
     twice = ", activations computed twice" if plan.checkpointing else ""
     return replace(
         row,
