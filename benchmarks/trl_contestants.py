@@ -1,4 +1,4 @@
-"""One contestant of `benchmarks.train_vs_trl`, in a process of its own: `python -m benchmarks.trl_contestants WORK.json`.
+"""One contestant of `benchmarks.train_vs_trl` in a process of its own: `python -m benchmarks.trl_contestants WORK.json`
 
 WORK.json names the contestant, the model, the rows and a folder; figures go to FOLDER/figures.json, the model to
 FOLDER/model. Only the training loop is timed. Peak memory is the process's, read when training has ended.
