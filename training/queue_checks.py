@@ -7,6 +7,7 @@ from typing import Any
 from annotate import sides
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
+from annotate.tasks import TASKS
 from training import configs
 from training.kinds import KINDS, Kind
 from training.models import Run
@@ -105,7 +106,22 @@ def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> E
     if order.name == "reward" and dataset.counts.get("enough") is False:
         told = " ".join(filter(None, (dataset.counts.get("sentence"), dataset.counts.get("reason"))))
         return {"dataset": f"{dataset.name} tells too little to learn from. {told}".strip()}
+    if order.name == "classify" and (told := _no_labels(dataset)):
+        return {"dataset": told}
     return _missing_files("dataset", dataset)
+
+
+def _no_labels(dataset: Dataset) -> str:
+    """Why no classifier could learn from it, as far as its counts tell."""
+    task, labels = TASKS.get(dataset.counts.get("task", "")), dataset.counts.get("labels")
+    if task is not None and not task.is_classification:
+        return (
+            f"{dataset.name} is of the task {task.name}, whose answers are no labels; choose one with labels, or turn "
+            "it into instructions for SFT."
+        )
+    if isinstance(labels, dict) and len(labels) == 1:
+        return f"Every text of {dataset.name} bears the label {next(iter(labels))!r}; upload texts of two at least."
+    return ""
 
 
 def _other_dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> Errors:

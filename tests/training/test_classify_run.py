@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from annotate.errors import Refused
 from annotate.models import LanguageModel
 from evaluation.models import Evaluation
 from evaluation.receivers import figures_of_a_new_model
 from tests import tiny_model
 from tests.factories import make_model, make_project, make_user
 from tests.processes import until
+from tests.training.runs import make_dataset, make_weights
 from tests.training.runs import make_run as queue
 from tests.training.test_recipe_classify import make_run
+from training.actions import queue_run
 from training.configs import ClassifyConfig
 from training.outputs import gather, record
 from training.recipes import classify, entry
@@ -68,6 +71,26 @@ def test_its_page_shows_the_matrix_to_all_and_the_texts_to_researchers(client, r
 def test_a_run_under_way_has_no_matrix_yet(client, db):
     run = queue(make_project(is_public=True), kind="classify", parent=make_model(), config=ClassifyConfig().__dict__)
     assert "label by label" not in client.get(f"/runs/{run.pk}/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"task": "summarisation"}, "no labels"),
+        ({"task": "sentiment", "labels": {"positive": 9}}, "'positive'"),
+    ],
+)
+def test_the_queue_refuses_a_dataset_that_no_classifier_could_learn_from(db, counts, told):
+    project = make_project()
+    dataset = make_dataset(project, kind="labelled")
+    dataset.counts = counts
+    dataset.save()
+    by = make_user(project, role="researcher")
+    with pytest.raises(Refused, match=told) as refused:
+        queue_run(kind="classify", project=project, name="c", by=by, parent=make_weights(), dataset=dataset)
+    assert list(refused.value.errors) == ["dataset"]
+    dataset.counts = {"task": "nli", "labels": {"entailment": 3, "neutral": 2}}
+    assert queue_run(kind="classify", project=project, name="c", by=by, parent=make_weights(), dataset=dataset).pk
 
 
 @pytest.mark.slow
