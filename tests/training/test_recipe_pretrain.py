@@ -237,6 +237,15 @@ def test_a_size_that_does_not_fit_says_what_it_needs(tokenizer, tmp_path, monkey
     monkeypatch.setattr(pretrain, "check_disk", lambda *given, **sizes: None)
     failure = failure_of(make_run(tmp_path / "large", tokenizer, size="7B"))
     assert failure["code"] == "does_not_fit" and "7B" in failure["message"] and "GB" in failure["message"]
+    assert failure["remedy_changes"] == {"size": "350M"}, "the largest that fits, one click away"
+
+
+def test_a_tokenizer_made_for_other_texts_is_refused(tokenizer, tmp_path):
+    run = make_run(tmp_path / "foreign", tokenizer)
+    strange = "".join(map(chr, range(0x4E00, 0x5200)))
+    corpora.write_corpus(run.path / "data", [strange] * 5, [strange])
+    failure = failure_of(run)
+    assert failure["code"] == "tokenizer_does_not_fit" and "bytes a token" in failure["message"]
 
 
 def test_a_disk_too_small_for_the_checkpoints_is_told_before_the_first_step(tokenizer, tmp_path, monkeypatch):

@@ -45,6 +45,7 @@ def check_gpus(count: int, found: int) -> None:
             "too_few_gpus",
             f"The run asks for {count} processes, each with a GPU of its own, and this worker has {found}.",
             f"Queue it again with processes at most {found}.",
+            {"processes": found},
         )
 
 

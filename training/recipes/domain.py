@@ -65,6 +65,7 @@ def check_context(model: Any, config: DomainConfig) -> None:
             "context_too_long",
             f"The model knows {limit} positions, and context_length is {config.context_length}.",
             f"Queue it again with context_length at most {limit}.",
+            {"context_length": limit},
         )
 
 

@@ -9,8 +9,8 @@ import psutil
 import torch
 
 from training.endings import DISK_FULL
-from training.recipes.estimate import DoesNotFit
-from training.run_directory import RecipeFailure
+from training.recipes.estimate import ROOM, DoesNotFit
+from training.run_directory import RecipeFailure, Row
 
 
 def available_memory(processes: int = 1) -> float:
@@ -20,11 +20,14 @@ def available_memory(processes: int = 1) -> float:
     return min(float(psutil.virtual_memory().available), _container_limit()) / processes
 
 
-def does_not_fit(what: str, error: DoesNotFit) -> RecipeFailure:
+def does_not_fit(what: str, error: DoesNotFit, changes: Row | None = None) -> RecipeFailure:
+    """`changes` are options with which it would fit."""
     return RecipeFailure(
         "does_not_fit",
-        f"{what} needs about {error.needed / 1e9:.3g} GB, and {error.available / 1e9:.3g} GB are free here.",
+        f"{what} needs about {error.needed / 1e9:.3g} GB, and of {error.available / 1e9:.3g} GB that are free here a "
+        f"run may take {ROOM:.0%}.",
         "Choose a smaller size, a shorter context_length or a smaller micro_batch_size, or a machine with more memory.",
+        changes,
     )
 
 

@@ -15,6 +15,8 @@ its share of every step's rows. Left out: weights split over devices (each holds
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +125,13 @@ def compute_dtype(named: str) -> torch.dtype:
 def plan_of(
     run: RunDirectory, config: PretrainConfig, vocabulary: int, dtype: torch.dtype, together: Processes
 ) -> dict[str, Any]:
-    """Raises RecipeFailure when not even one row at a time fits, or the disk is too small for the checkpoints."""
+    """Rows at once and whether activations are computed twice. Raises RecipeFailure when not even one row fits."""
     shape = estimate.shape_of(PRESETS[config.size], vocabulary, config.objective)
     check_disk(run.path, trained=shape.parameters, saved=shape.parameters)
-    try:
-        plan = estimate.plan(
-            shape,
+
+    def plan_for(size: str) -> estimate.Plan:
+        return estimate.plan(
+            estimate.shape_of(PRESETS[size], vocabulary, config.objective),
             length=config.context_length,
             batch=-(-config.batch_size // together.count),
             available=available_memory(together.count),
@@ -137,9 +140,23 @@ def plan_of(
             rows=config.micro_batch_size,
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
         )
+
+    try:
+        plan = plan_for(config.size)
     except estimate.DoesNotFit as error:
-        raise does_not_fit(f"A model of size {config.size}", error) from error
+        fitting = largest_below(config.size, plan_for)
+        raise does_not_fit(f"A model of size {config.size}", error, {"size": fitting} if fitting else None) from error
     return {"rows": plan.rows, "checkpointing": plan.checkpointing}
+
+
+def largest_below(size: str, plan_for: Callable[[str], estimate.Plan]) -> str | None:
+    """The largest preset under `size` that fits; None when none does."""
+    names = list(PRESETS)
+    for smaller in reversed(names[: names.index(size)]):
+        with suppress(estimate.DoesNotFit):
+            plan_for(smaller)
+            return smaller
+    return None
 
 
 def save(run: RunDirectory, config: PretrainConfig, model: Any, tokenizer: Any) -> None:
@@ -164,6 +181,7 @@ def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing
             "objective": config.objective,
             "corpus_documents": train.documents,
             "corpus_tokens": train.tokens,
+            "vocabulary_used": train.used,
             "tokens": standing.tokens,
             "steps": standing.step,
             "first_loss": standing.first_loss,

@@ -21,17 +21,20 @@ import numpy as np
 from training.run_directory import RecipeFailure, RunDirectory, read_lines
 
 _DOCUMENTS_AT_ONCE = 256
+ALPHABET = 400  # 256 bytes and special tokens: a vocabulary that is no larger was chosen to have no words
 TRAIN, VALIDATION, REPLAY = NAMES = ("train", "validation", "replay")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """`bytes` are those of the texts in UTF-8, `unknown` the tokens that stand for what the tokenizer cannot write."""
+    """`bytes` are those of the texts in UTF-8, `unknown` the tokens that stand for what the tokenizer cannot write,
+    `used` how many words of the vocabulary come up."""
 
     documents: int
     tokens: int
     bytes: int
     unknown: int = 0
+    used: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def open_file(run: RunDirectory, name: str, tokenizer: Any) -> TokenFile:
     return TokenFile(np.memmap(path, dtype=_dtype(tokenizer), mode="r"), counts)
 
 
-def check_corpus(train: TokenFile, validation: TokenFile, context_length: int) -> None:
+def check_corpus(train: TokenFile, validation: TokenFile, context_length: int, vocabulary: int) -> None:
     """Raises RecipeFailure when there is too little to learn from or to measure on, or the tokenizer does not fit."""
     if train.counts.tokens < 2 * context_length + 1:
         raise RecipeFailure(
@@ -98,11 +101,19 @@ def check_corpus(train: TokenFile, validation: TokenFile, context_length: int) -
             "Make the corpus of more or shorter texts, so that some are held out.",
         )
     if train.counts.unknown > 0.01 * train.counts.tokens:
-        raise RecipeFailure(
-            "tokenizer_does_not_fit",
-            f"The tokenizer cannot write {train.counts.unknown / train.counts.tokens:.0%} of this corpus.",
-            "Train a tokenizer on this corpus (byte-level, it can write any text), and start from that.",
+        raise _unfit(f"cannot write {train.counts.unknown / train.counts.tokens:.0%} of this corpus")
+    if train.bytes_per_token < 1.2 and vocabulary > ALPHABET:
+        raise _unfit(
+            f"was made for other texts: this corpus falls into single bytes ({train.bytes_per_token:.2f} bytes a token)"
         )
+
+
+def _unfit(why: str) -> RecipeFailure:
+    return RecipeFailure(
+        "tokenizer_does_not_fit",
+        f"The tokenizer {why}.",
+        "Train a tokenizer on this corpus (byte-level, it can write any text), and start from that.",
+    )
 
 
 def folder(run: RunDirectory) -> Path:
@@ -136,6 +147,7 @@ def _write(
     dtype, unknown = _dtype(tokenizer), tokenizer.unk_token_id
     special = np.array(sorted({end, *tokenizer.all_special_ids} - {unknown}), dtype=dtype)
     documents = tokens = size = strange = 0
+    used = np.zeros(len(tokenizer), dtype=bool)
     with (folder(run) / f"{name}.bin").open("wb") as file:
         for batch in _batches(_texts(paths)):
             encoded = tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]
@@ -144,6 +156,7 @@ def _write(
                 # A text that spells a special token must not end a document, nor name a mask.
                 row = row[np.concatenate(([True], ~np.isin(row[1:], special)))]
                 row.tofile(file)
+                used[row] = True
                 documents, tokens, size = documents + 1, tokens + len(row), size + len(text.encode())
                 strange += int((row == unknown).sum()) if unknown not in (None, end) else 0
                 if limit is not None and tokens >= limit:
@@ -156,7 +169,7 @@ def _write(
             tokens += 1
         file.flush()
         os.fsync(file.fileno())
-    return Counts(documents, tokens, size, strange)
+    return Counts(documents, tokens, size, strange, int(used.sum()))
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
