@@ -1,0 +1,212 @@
+"""Quality rather than quantity: the same model, the same number of tokens, from a dirty corpus and from it cleaned.
+
+    python -m benchmarks.clean_vs_dirty [TEXTS.txt …] [--tokens 1500000] [--size 1M] [--seeds 1] [--folder FOLDER]
+
+Texts at hand (what every Python carries, and the files named) are cut into documents; a tenth is held out. The rest is
+spoilt as the web is: some documents stand there many times over, word for word or nearly; pages of boilerplate,
+menus, garbage and another language lie between them; characters are broken. A corpus run with every rule off makes
+the dirty corpus, one with its defaults the clean one. One tokenizer, learnt from the dirty corpus, serves both, so
+that nothing but the texts differs. Each model then sees equally many tokens: what the clean corpus lacks in texts it
+makes up in passes. Bits per byte are those of the same held-out documents, which were never spoilt.
+
+All of it runs as recipes do, each as a process on a run directory. It is the sort of dirt that cleaning can find; how
+much of it a real crawl holds is another matter, so the share of every sort is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from training.corpus import carried
+from training.corpus.files import cut
+from training.corpus.words import digest
+from training.run_directory import RunDirectory, RunSpec, read_lines
+
+LONGEST, HELD_OUT, FEWEST_WORDS = 3000, 0.1, 60
+RULES = (
+    *("fix_unicode", "c4_boilerplate", "gopher_quality", "gopher_repetition"),
+    *("private_data", "evaluation_texts", "exact_duplicates", "near_duplicates"),
+)
+MENU = "Home About Contact Login Register Search Cart Help Sitemap Imprint Next Previous Share Print Top"
+FOREIGN = (
+    "der die das und ist nicht ein eine mit von auf für sich auch werden haben wird sind oder aber nach wenn nur noch "
+    "über einen durch unter gegen Straße Haus Wasser Jahr Zeit Mensch Stadt Leben Arbeit Kinder schön groß alt neu "
+    "immer heute gestern morgen wieder zwischen während können müssen sollen gehen kommen sehen machen sagen"
+)
+
+
+def main() -> None:
+    options = _options()
+    folder = Path(options.folder or tempfile.mkdtemp(prefix="clean-vs-dirty-"))
+    good = documents(options.texts)
+    held_out = [text for text in good if place(text) < HELD_OUT]
+    kept = [text for text in good if place(text) >= HELD_OUT]
+    spoilt = list(dirty(kept, random.Random(0)))
+    print(f"{len(good)} documents; {len(held_out)} of {size(held_out) / 1e6:.2f} MB are held out.")
+    tell_dirt(spoilt)
+    write(folder / "files" / "dirty.jsonl", [text for _, text in spoilt])
+    corpora = {
+        "dirty": corpus_run(folder, "dirty", dict.fromkeys(RULES, False) | {"languages": ""}),
+        "clean": corpus_run(folder, "clean", {}),
+    }
+    for name, run in corpora.items():
+        print(f"{name}: {run['counts']['documents']} documents, {run['counts']['bytes'] / 1e6:.2f} MB")
+    print("gone:", ", ".join(f"{rule} {count}" for rule, count in corpora["clean"]["counts"]["left_out"].items()))
+    tokenizer = train_tokenizer(folder)
+    found: dict[str, list[float]] = {"dirty": [], "clean": []}
+    for seed in range(options.seeds):
+        for name in found:
+            result = pretrain(folder, name, tokenizer, held_out, options, seed)
+            found[name].append(result["bits_per_byte"])
+            print(f"seed {seed}, {name}: {result['bits_per_byte']:.4f} bits per byte", flush=True)
+    told = {name: statistics.mean(values) for name, values in found.items()}
+    print(f"dirty {told['dirty']:.4f}, clean {told['clean']:.4f}: {1 - told['clean'] / told['dirty']:.1%} fewer bits")
+
+
+def documents(files: list[Path]) -> list[str]:
+    """Texts of at most LONGEST characters and some length, each once."""
+    whole = [*carried.topics(), *carried.docstrings(), *(file.read_text(encoding="utf-8") for file in files)]
+    found = {piece.strip(): None for text in whole for piece in cut(text, LONGEST)}
+    return [text for text in found if len(text.split()) >= FEWEST_WORDS]
+
+
+def place(text: str) -> float:
+    return int.from_bytes(digest(text)[:8], "big") / 2**64
+
+
+def dirty(good: list[str], draw: random.Random) -> Iterator[tuple[str, str]]:
+    """(sort, text) in a shuffled order: all that is good, and about one and a half times as much that is not."""
+    made: list[tuple[str, str]] = [("good", broken(text, draw) if draw.random() < 0.1 else text) for text in good]
+    for text in draw.sample(good, len(good) // 12):  # a few documents stand there very often, as on the web
+        made += [("copy", text)] * draw.choice((1, 2, 3, 12))
+    for text in draw.sample(good, len(good) // 8):
+        made += [("near copy", near_copy(text, draw)) for _ in range(draw.choice((1, 2, 4)))]
+    for sort, make, share in (("menu", menu, 0.2), ("garbage", garbage, 0.15), ("other language", foreign, 0.2)):
+        made += [(sort, make(draw)) for _ in range(int(len(good) * share))]
+    draw.shuffle(made)
+    yield from made
+
+
+def near_copy(text: str, draw: random.Random) -> str:
+    words = text.split(" ")
+    for _ in range(max(len(words) // 100, 1)):
+        words[draw.randrange(len(words))] = draw.choice(MENU.split())
+    return " ".join(words)
+
+
+def broken(text: str, draw: random.Random) -> str:
+    """Curly quotation marks, decoded wrongly, as between two programs that disagree."""
+    return text.replace('"', "”").encode().decode("cp1252", "replace")
+
+
+def menu(draw: random.Random) -> str:
+    lines = [" | ".join(draw.choices(MENU.split(), k=draw.randint(3, 9))) for _ in range(draw.randint(8, 25))]
+    extra = ("This site uses cookies.", "Please enable JavaScript.", "Read our privacy policy.", "Read more ...")
+    return "\n".join([*lines, *draw.choices(extra, k=5)])
+
+
+def garbage(draw: random.Random) -> str:
+    sorts = ("0123456789abcdef ", "!#$%&*+-/<=>?@^_|~ ", "0123456789.,; \n", "qwertyuiopasdfghjklzxcvbnm ")
+    return "".join(draw.choices(draw.choice(sorts), k=draw.randint(500, 2500)))
+
+
+def foreign(draw: random.Random) -> str:
+    return " ".join(
+        " ".join(draw.choices(FOREIGN.split(), k=9)).capitalize() + "." for _ in range(draw.randint(12, 40))
+    )
+
+
+def tell_dirt(spoilt: list[tuple[str, str]]) -> None:
+    sizes: Counter[str] = Counter()
+    for sort, text in spoilt:
+        sizes[sort] += len(text.encode())
+    total = sizes.total()
+    print("the dirty corpus, by bytes:", ", ".join(f"{sort} {n / total:.0%}" for sort, n in sizes.most_common()))
+
+
+def size(texts: list[str]) -> int:
+    return sum(len(text.encode()) for text in texts)
+
+
+def write(path: Path, texts: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps({"text": text, "source": "benchmark"}, ensure_ascii=False) + "\n" for text in texts)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def corpus_run(folder: Path, name: str, config: dict[str, Any]) -> dict[str, Any]:
+    run = RunDirectory(folder / f"corpus-{name}")
+    given = {"sources": "dirty.jsonl", "held_out": 0.001} | config
+    run.create(RunSpec("corpus", given), {"folders": iter([{"folder": str(folder / "files")}])})
+    return carried_out(run, "corpus")
+
+
+def train_tokenizer(folder: Path) -> Path:
+    run = RunDirectory(folder / "tokenizer")
+    run.create(RunSpec("tokenizer", {"vocab_size": 2048}))
+    bring_rows(folder / "corpus-dirty" / "dataset", run)
+    fit = carried_out(run, "tokenizer")
+    print(f"tokenizer: {fit['bytes_per_token']:.2f} bytes a token")
+    return run.model
+
+
+def pretrain(
+    folder: Path, name: str, tokenizer: Path, held_out: list[str], options: argparse.Namespace, seed: int
+) -> dict[str, Any]:
+    run = RunDirectory(folder / f"pretrain-{name}-{seed}")
+    config = {
+        "size": options.size, "epochs": 1000.0, "max_tokens": options.tokens, "context_length": 256, "batch_size": 16,
+        "validate_every": 10**6, "sample_every": 10**6, "checkpoint_every": 10**6,
+    }  # fmt: skip
+    run.create(RunSpec("pretrain", config, seed=seed, parent=str(tokenizer)))
+    bring_rows(folder / f"corpus-{name}" / "dataset", run)
+    (run.path / "data" / "validation.jsonl").unlink(missing_ok=True)
+    write(run.path / "data" / "validation.jsonl", held_out)
+    return final_figures(carried_out(run, "pretrain"), run)
+
+
+def final_figures(result: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
+    """The last validation's, of the result or else of the metrics."""
+    if "bits_per_byte" in result:
+        return result
+    validated = [row["values"] for row in read_lines(run.path / "metrics.jsonl") if "bits_per_byte" in row["values"]]
+    return validated[-1]
+
+
+def bring_rows(source: Path, run: RunDirectory) -> None:
+    for file in source.glob("*.jsonl"):
+        os.link(file, run.path / "data" / file.name)
+
+
+def carried_out(run: RunDirectory, recipe: str) -> dict[str, Any]:
+    with (run.path / "log.txt").open("w") as log:
+        command = [sys.executable, "-m", f"training.recipes.{recipe}", str(run.path)]
+        subprocess.run(command, stdout=log, stderr=log, check=False)
+    if (result := run.result()) is None:
+        sys.exit(f"{recipe} failed: {run.failure()}; see {run.path}/log.txt")
+    return result
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("texts", nargs="*", type=Path, help="more good texts, in UTF-8")
+    parser.add_argument("--tokens", type=int, default=1_500_000, help="that each model sees")
+    parser.add_argument("--size", default="1M")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folder", help="where the run directories are kept (default: a temporary one)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
