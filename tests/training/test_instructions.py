@@ -7,6 +7,7 @@ import json
 from collections import Counter
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
 from annotate import frozen_rows, sides
 from annotate.actions.uploads import upload
@@ -244,6 +245,9 @@ def test_the_page_shows_what_would_come_and_freezes_it(client, project, films):
     own = {"own_task": "sentiment", "own_template": "{{ foo }}\n---\n{{ label }}"}
     bad = client.post(address, fields | own | {"do": "look"})
     assert bad.status_code == 400 and "foo: no field of sentiment" in bad.content.decode()
+    file = SimpleUploadedFile("mine.jinja", b"Thumb up or down? {{ text }}\n---\n{{ label }}")
+    own = {"own_task": "sentiment", "own_file": file}
+    assert "sentiment/own-1" in client.post(address, fields | own | {"do": "look"}).content.decode()
     assert client.post(address, fields | {"cap": "many", "do": "look"}).status_code == 400
     frozen = client.post(address, fields | {"do": "freeze", "name": "flan"}, follow=True).content.decode()
     assert "is frozen" in frozen and "Made from" in frozen and "sentiment/" in frozen

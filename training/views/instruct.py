@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.utils.datastructures import MultiValueDict
 from django.views.decorators.http import require_http_methods
 
 from annotate.errors import Refused
@@ -15,7 +17,7 @@ from annotate.tasks import TASKS
 from annotate.views.access import in_project
 from training.instruct import OwnTemplate, instruct, preview
 from training.instructions.mixing import Options
-from training.instructions.templating import few_shots, fields_of, instructions_of
+from training.instructions.templating import LONGEST, few_shots, fields_of, instructions_of
 
 _WHOLE, _SHARES = ("cap", "limit", "templates_per_row", "most_shots", "seed"), ("inverted_share", "few_shot_share")
 
@@ -24,7 +26,7 @@ _WHOLE, _SHARES = ("cap", "limit", "templates_per_row", "most_shots", "seed"), (
 @require_http_methods(["GET", "HEAD", "POST"])
 def instructions(request: HttpRequest, project: Project) -> HttpResponse:
     """GET shows the form; POST with `do=look` what would come of it, else freezes it."""
-    form = _form(request.POST if request.method == "POST" else request.GET, project)
+    form = _form(request.POST if request.method == "POST" else request.GET, request.FILES, project)
     if request.method != "POST":
         return _page(request, project, form)
     try:
@@ -39,17 +41,19 @@ def instructions(request: HttpRequest, project: Project) -> HttpResponse:
     return redirect("dataset", made.pk)
 
 
-def _form(sent: QueryDict, project: Project) -> dict[str, Any]:
+def _form(sent: QueryDict, files: MultiValueDict[str, UploadedFile], project: Project) -> dict[str, Any]:
     default = Options()
     numbers = {name: getattr(default, name) for name in (*_WHOLE, *_SHARES)}
     typed = {name: sent.get(name, "" if value is None else str(value)).strip() for name, value in numbers.items()}
     ids = {int(pk) for pk in sent.getlist("datasets") if pk.isascii() and pk.isdigit()}
     chosen = [d for d in _labelled(project) if d.pk in ids]
+    if file := files.get("own_file"):
+        typed["own_template"] = file.read(4 * LONGEST).decode("utf-8", "replace").strip()
     own_task = sent.get("own_task", "")
     return typed | {
         "name": sent.get("name", "").strip(),
         "datasets": chosen,
-        "own_template": sent.get("own_template", "").strip(),
+        "own_template": typed.get("own_template") or sent.get("own_template", "").strip(),
         "own_task": own_task if own_task in TASKS else (chosen[0].counts.get("task", "") if chosen else ""),
     }
 
