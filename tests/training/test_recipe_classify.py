@@ -191,6 +191,17 @@ def test_it_learns_what_the_letters_tell(done):
     assert result["hash"] == loading.weights_hash(done.model)
 
 
+def test_an_epoch_holds_every_text_once_and_pads_little():
+    lengths = torch.randint(5, 200, (500,), generator=torch.Generator().manual_seed(0)).tolist()
+    batches = classify.epoch_batches(lengths, 8, 0, seed=1)
+    assert sorted(i for batch in batches for i in batch) == list(range(500)) and len(batches) == 63
+    padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
+    assert padded < 1.1 * sum(lengths)
+    assert batches == classify.epoch_batches(lengths, 8, 0, seed=1) != classify.epoch_batches(lengths, 8, 1, seed=1)
+    first = [sum(lengths[i] for i in batch) for batch in batches[:10]]
+    assert first != sorted(first)  # nor do short texts come first
+
+
 def test_the_saved_classifier_predicts_and_transformers_loads_its_trunk(done):
     from transformers import AutoModel
 

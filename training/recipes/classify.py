@@ -40,6 +40,7 @@ from training.recipes.features import decoder_layers
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 
 FEATURE_BATCH = 32
+SORTED_TOGETHER = 32  # batches
 MISTAKES = 30
 STANDARDISED_ON = 256  # texts that set the features' mean and deviation
 GLANCED_AT = 400  # held-out texts, at most, while it trains
@@ -168,7 +169,8 @@ def finetune(
         ],
         lr=config.peak_rate,
     )
-    total = max(round(math.ceil(len(ids) / config.batch_size) * config.epochs), 1)
+    per_epoch = math.ceil(len(ids) / config.batch_size)
+    total = max(round(per_epoch * config.epochs), 1)
     warmup, done = math.ceil(config.warmup_ratio * total), 0
     state = parameters | {name: buffer for name, buffer in classifier.head.named_buffers()}
     if checkpoint := run.latest_checkpoint():
@@ -179,8 +181,12 @@ def finetune(
 
     weights = weights.to(loading.device())
     pace, loss = steps.Pace(), float("nan")
+    batches: list[list[int]] = []
     for step in range(done + 1, total + 1):
-        rows = batch_rows(len(ids), config.batch_size, step, spec.seed)
+        epoch, place = divmod(step - 1, per_epoch)
+        if not batches or place == 0:
+            batches = epoch_batches(list(map(len, ids)), config.batch_size, epoch, spec.seed)
+        rows = batches[place]
         rate = config.peak_rate * steps.schedule_factor(step - 1, total, kind=config.schedule, warmup=warmup)
         steps.set_learning_rate(optimiser, rate)
         loss = train_step(classifier, [ids[i] for i in rows], labels[rows], weights, optimiser)
@@ -214,12 +220,19 @@ def train_step(
     return float(loss.detach())
 
 
-def batch_rows(n: int, batch_size: int, step: int, seed: int) -> list[int]:
-    """The rows of a step (counted from 1): each epoch is a permutation that its number and the seed decide."""
-    per_epoch = math.ceil(n / batch_size)
-    epoch, place = divmod(step - 1, per_epoch)
+def epoch_batches(lengths: list[int], batch_size: int, epoch: int, seed: int) -> list[list[int]]:
+    """The rows of each step of an epoch, in an order that the epoch's number and the seed decide.
+
+    Texts of about one length stand together, so that little is padded: drawn at random, sorted within a few dozen
+    batches, and the batches drawn at random again.
+    """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(n, generator=generator)[place * batch_size : (place + 1) * batch_size].tolist()
+    drawn = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = []
+    for start in range(0, len(drawn), SORTED_TOGETHER * batch_size):
+        part = sorted(drawn[start : start + SORTED_TOGETHER * batch_size], key=lambda i: lengths[i])
+        batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def lora(trunk: Any, rank: int) -> LoraConfig:
