@@ -9,17 +9,17 @@ everything before (sliding windows, linear attention) get a plain row for each c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
-from transformers import AttentionInterface
+from torch import Tensor
+
+from training.rl import packed
 
 LONGEST = 2048  # tokens of a row: attention looks at all pairs of them
-NAME = "assay_branches"
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def tensors(rows: list[Row], pad: int, dtype: torch.dtype) -> tuple[Tensor, Tens
     for row in rows:
         gap, start = width - len(row), len(row.prompt)
         ids.append([*row.prompt, *(t for c in row.completions for t in c)] + [pad] * gap)
-        own = [p for c in row.completions for p in range(start, start + len(c))]
-        positions.append([*range(start), *own] + [0] * gap)
+        positions.append(_positions(row) + [0] * gap)
         branch.append([0] * start + [k for k, c in enumerate(row.completions, 1) for _ in c] + [-1] * gap)
     of = torch.tensor(branch)
     if all(len(row.completions) == 1 for row in rows):
@@ -88,29 +87,51 @@ def places(rows: list[Row]) -> tuple[Tensor, Tensor, Tensor]:
     return row_of, torch.where(inside, first[:, None] + offset, 0), inside
 
 
-def grouped_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **_: Any
-) -> tuple[Tensor, None]:
-    """As `training.rl.attention`, with a mask (B, 1, T, T): query (B, Q, T, D), key and value (B, K, T, D)."""
-    B, Q, T, D = query.shape
-    K = key.shape[1]
-    scores = (query.reshape(B, K, Q // K * T, D) @ key.transpose(2, 3)).view(B, K, Q // K, T, T)
-    weights = torch.add(attention_mask[:, :, None], scores, alpha=scaling).softmax(-1)
-    mixed = weights.view(B, K, Q // K * T, T) @ value
-    return mixed.view(B, Q, T, D).transpose(1, 2), None
+_PACKS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
-AttentionInterface.register(NAME, grouped_attention)
+def packs(model: Any) -> bool:
+    """Whether the layers are run by hand (`rl.packed`): on a processor, where they are laid out as Llama's are."""
+    if model.device.type != "cpu":
+        return False
+    if model not in _PACKS:
+        _PACKS[model] = packed.packed_agrees(model)
+    return _PACKS[model]
 
 
-@contextmanager
-def fast_attention(model: Any, ids: Tensor, mask: Tensor) -> Iterator[None]:
-    """Within, a model on a processor multiplies branches faster than torch's fused kernel does, above all backwards."""
-    config = model.config
-    usual = config._attn_implementation
-    if ids.device.type == "cpu" and usual == "sdpa" and mask.dim() == 4:
-        config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = usual
+def packed_states(model: Any, rows: list[Row], layers: Sequence[int]) -> dict[int, Tensor]:
+    """{layer: (N, H)} of all tokens of the rows laid end to end, without padding. Differentiable."""
+    base, dtype = model.get_decoder(), model.dtype
+    ids = [t for row in rows for t in (*row.prompt, *(t for c in row.completions for t in c))]
+    places = [p for row in rows for p in _positions(row)]
+    cos, sin = base.rotary_emb(torch.empty(0, dtype=dtype), position_ids=torch.tensor(places)[None])
+    half = cos.shape[-1] // 2
+    sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
+    ends = torch.tensor([len(row) for row in rows]).cumsum(0).tolist()
+    bounds = tuple(zip([0, *ends[:-1]], ends, strict=True))
+    laid = packed.Rows(bounds, cos[0, :, None], sin[0, :, None], tuple(_unseen(row, dtype) for row in rows))
+    hidden, reached, found = base.embed_tokens(torch.tensor(ids)), 0, {}
+    for layer in sorted(set(layers)):
+        hidden = packed.run_packed(base, hidden, laid, reached, layer)
+        found[layer] = base.norm(hidden) if layer == len(base.layers) else hidden
+        reached = layer
+    return found
+
+
+def _positions(row: Row) -> list[int]:
+    start = len(row.prompt)
+    return [*range(start), *(p for c in row.completions for p in range(start, start + len(c)))]
+
+
+def _unseen(row: Row, dtype: torch.dtype) -> Tensor:
+    """(T, T): minus infinity where a token may not look."""
+    of = torch.tensor([0] * len(row.prompt) + [k for k, c in enumerate(row.completions, 1) for _ in c])
+    visible = ((of[None, :] == 0) | (of[None, :] == of[:, None])).tril()
+    return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, float("-inf"))
+
+
+def flat_places(rows: list[Row]) -> tuple[Tensor, Tensor]:
+    """Where each completion's tokens stand in the rows laid end to end: (B, Tc), and which of these are its own."""
+    row, column, inside = places(rows)
+    starts = torch.tensor([0, *(len(r) for r in rows)]).cumsum(0)
+    return starts[row][:, None] + column, inside

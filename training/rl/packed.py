@@ -13,6 +13,7 @@ Shapes: N tokens of all sequences together, H hidden, I inner, Q and K query and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class Rows:
     bounds: tuple[tuple[int, int], ...]
     cos: Tensor  # (N, 1, D)
     sin: Tensor  # (N, 1, D), the first half's sign turned
+    added: tuple[Tensor, ...] = ()  # to the scores (n, n) of each sequence; none: all before is seen
 
 
 @torch.no_grad()
@@ -197,6 +199,18 @@ def _pieces(rows: Rows) -> list[tuple[int, int, int]]:
     return [(start, at, min(at + QUERIES, end)) for start, end in rows.bounds for at in range(start, end, QUERIES)]
 
 
+def _unseen(rows: Rows, query: Tensor) -> Iterator[Tensor]:
+    """(n, keys) for each block: minus infinity where a query may not look."""
+    added = dict(zip((start for start, _ in rows.bounds), rows.added, strict=bool(rows.added)))
+    for start, at, end in _pieces(rows):
+        if rows.added:
+            yield added[start][at - start : end - start, : end - start]
+        else:
+            n, seen = end - at, end - start
+            future = torch.full((n, seen), float("-inf"), dtype=query.dtype, device=query.device)
+            yield future.triu_(seen - n + 1)
+
+
 def _stacked(query: Tensor, K: int) -> Tensor:
     """(n, Q, D) -> (K, Q/K n, D): the query heads of one key head as so many positions."""
     n, Q, D = query.shape
@@ -213,12 +227,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: floa
     """query (N, Q, D), key and value (N, K, D) -> (N, Q D), and each block's weights (K, Q/K n, keys)."""
     K = key.shape[1]
     mixed, weights = query.new_empty(len(query), query.shape[1] * query.shape[2]), []
-    for start, at, end in _pieces(rows):
+    for (start, at, end), unseen in zip(_pieces(rows), _unseen(rows, query), strict=True):
         n, seen = end - at, end - start
         keys = key[start:end].transpose(0, 1)
         scores = torch.bmm(_stacked(query[at:end], K), keys.transpose(1, 2)).view(-1, n, seen)
-        future = torch.full((n, seen), float("-inf"), dtype=query.dtype, device=query.device).triu_(seen - n + 1)
-        chances = torch.add(future, scores, alpha=scaling).softmax(-1).view(K, -1, seen)
+        chances = torch.add(unseen, scores, alpha=scaling).softmax(-1).view(K, -1, seen)
         mixed[at:end] = _unstacked(torch.bmm(chances, value[start:end].transpose(0, 1)), n)
         weights.append(chances)
     return mixed, weights
