@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import tiny_model
+from training.launchers import several
 from training.recipes import entry, loading, sft
 from training.run_directory import RunDirectory, RunSpec
 
@@ -31,9 +35,12 @@ def parent(tmp_path_factory) -> Path:
     return tiny_model.make(tmp_path_factory.mktemp("models") / "tiny")
 
 
-def make_run(folder: Path, parent: Path, count: int = 16, completion: str = "abab", **config) -> RunDirectory:
+def make_run(
+    folder: Path, parent: Path, count: int = 16, completion: str = "abab", prompts: int = 1, **config
+) -> RunDirectory:
     run = RunDirectory(folder)
-    rows = [{"prompt": PROMPT, "completion": completion + "abab"[: i % 4]} for i in range(count)]
+    asked = [[{"role": "user", "content": f"Say it {i}"}] if i else PROMPT for i in range(prompts)]
+    rows = [{"prompt": asked[i % prompts], "completion": completion + "abab"[: i % 4]} for i in range(count)]
     run.create(RunSpec("sft", CONFIG | {"sample_tokens": 8} | config, seed=1, parent=str(parent)), {"examples": rows})
     return run
 
@@ -144,6 +151,131 @@ def test_top_trains_the_top_third_of_the_layers_and_nothing_else(done, parent, t
         changed = {name for name in before if not torch.equal(before[name], after[name])}
         assert {name.split(".")[2] for name in changed} == expected
     assert run.result()["last_loss"] < run.result()["first_loss"] - 0.5
+
+
+@pytest.fixture(scope="module")
+def measured(parent, tmp_path_factory) -> RunDirectory:
+    """With enough prompts to hold some out."""
+    folder = tmp_path_factory.mktemp("runs") / "measured"
+    run = make_run(folder, parent, count=80, prompts=80, held_out=0.4, evaluate_every=10, schedule="cosine")
+    assert entry.attempt(sft.main, run) == 0, run.failure()
+    return run
+
+
+def test_held_out_answers_get_likelier_by_more_than_noise(measured):
+    held_out = measured.result()["held_out"]
+    assert measured.result()["examples"] + held_out["examples"] == 80
+    assert held_out["after"]["upper"] < held_out["before"]["lower"]
+    assert held_out["change"]["upper"] < 0
+    assert held_out["change"]["loss"] == pytest.approx(held_out["after"]["loss"] - held_out["before"]["loss"])
+    curve = [m["values"]["perplexity"] for m in metrics(measured) if "perplexity" in m["values"]]
+    assert curve[0] == pytest.approx(held_out["before"]["perplexity"])
+    assert curve[-1] == pytest.approx(held_out["after"]["perplexity"])
+    assert len(curve) > 3
+
+
+def test_the_loss_before_is_that_of_the_parent_and_after_that_of_the_saved_model(measured, parent):
+    rows = measured.rows("examples")
+    tokenizer = loading.load_tokenizer(parent)
+    _, held = sft.hold_out([sft.encode(tokenizer, row, 512) for row in rows], 0.4, 200)
+    for folder, name in ((parent, "before"), (measured.model, "after")):
+        model, _ = loading.load_policy(folder)
+        nats = 0.0
+        for example in held:
+            with torch.no_grad():
+                logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].float().log_softmax(-1)
+            nats -= sum(float(logprobs[i - 1, token]) for i, token in enumerate(example.tokens) if example.learnt[i])
+        expected = nats / sum(e.targets for e in held)
+        assert measured.result()["held_out"][name]["loss"] == pytest.approx(expected, rel=2e-2)
+
+
+def test_an_interrupted_run_remembers_what_the_parent_was(measured, parent, tmp_path, monkeypatch):
+    cut = make_run(tmp_path / "cut", parent, count=80, prompts=80, held_out=0.4, evaluate_every=10, schedule="cosine")
+    honest = sft.optimise
+
+    def dies(work, optimiser, examples, step, rate):
+        if step == 13:
+            raise KeyboardInterrupt
+        return honest(work, optimiser, examples, step, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "optimise", dies)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(sft.main, cut)
+    monkeypatch.setattr(sft.fit, "CPU_TOKENS", 64)  # what would be chosen today is not what the run began with
+    assert entry.attempt(sft.main, cut) == 0, cut.failure()
+    assert cut.result()["held_out"] == measured.result()["held_out"]
+    assert cut.result()["hash"] == measured.result()["hash"]
+
+
+def test_the_rate_warms_up_and_falls_as_the_schedule_says(done, measured):
+    linear, cosine = ([m["values"]["learning_rate"] for m in metrics(run) if "loss" in m["values"]]
+                      for run in (done, measured))  # fmt: skip
+    assert linear == pytest.approx([5e-3] + [5e-3 * (1 - i / 7) for i in range(7)])
+    middle = len(cosine) // 2 + 1
+    assert cosine[0] < cosine[2] > cosine[middle] > cosine[-1]
+    assert cosine[-1] < linear[-1]
+
+
+def test_activations_computed_twice_teach_the_same(done, parent, tmp_path):
+    run = make_run(tmp_path / "twice", parent, activation_checkpointing="on")
+    assert entry.attempt(sft.main, run) == 0, run.failure()
+    assert run.result()["activations_computed_twice"]
+    assert run.result()["hash"] == done.result()["hash"]
+
+
+def test_a_model_that_does_not_fit_is_refused_in_words(parent, tmp_path, monkeypatch):
+    monkeypatch.setattr(sft, "available_memory", lambda count: 2e7)
+    run = make_run(tmp_path / "huge", parent)
+    assert entry.attempt(sft.main, run) == 1
+    assert run.failure()["code"] == "does_not_fit"
+    assert "max_length" in run.failure()["remedy"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU answers")
+def test_four_bits_without_a_gpu_are_refused_with_the_remedy(parent, tmp_path):
+    run = make_run(tmp_path / "qlora", parent, adapters="qlora")
+    assert entry.attempt(sft.main, run) == 1
+    assert run.failure()["code"] == "qlora_unavailable"
+    assert "lora" in run.failure()["remedy"]
+
+
+def test_adapters_learnt_over_rounded_weights_are_added_to_the_parents_own(parent, tmp_path, monkeypatch):
+    """Sixteenths stand in for 4 bits: what is saved must not carry that rounding."""
+
+    def coarse(folder, adapters, dtype):
+        model, tokenizer = loading.load_policy(folder, dtype)
+        for layer in model.model.layers:
+            for module in layer.modules():
+                if isinstance(module, torch.nn.Linear):
+                    module.weight.data = (module.weight.data * 16).round() / 16
+        return model, tokenizer
+
+    monkeypatch.setattr(sft.sft_student, "load", coarse)
+    run = make_run(tmp_path / "coarse", parent, adapters="qlora")
+    assert entry.attempt(sft.main, run) == 0, run.failure()
+    before, after = (loading.load_policy(f, torch.float32)[0].state_dict() for f in (parent, run.model))
+    name = "model.layers.0.mlp.up_proj.weight"
+    moved = (after[name] - before[name]).abs()
+    rounding = ((before[name] * 16).round() / 16 - before[name]).abs()
+    assert 0 < moved.mean() < 0.5 * rounding.mean()
+    assert run.result()["last_loss"] < run.result()["first_loss"] - 0.5
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(parent, tmp_path):
+    runs = {}
+    for count in (1, 2):
+        # 17 examples in batches of 4: in each epoch's last batch one process has nothing to do
+        runs[count] = make_run(tmp_path / str(count), parent, count=17, processes=count)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ASSAY_DTYPE": "float32"}
+        module = "training.recipes.sft"
+        command = several.command(runs[count].path, module, count) if count > 1 else [
+            sys.executable, "-m", module, str(runs[count].path)]  # fmt: skip
+        subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, timeout=200, check=True)
+    one, two = ([m["values"]["loss"] for m in metrics(run)] for run in runs.values())
+    assert two == pytest.approx(one, rel=1e-4)
+    assert runs[2].result()["examples"] == 17
 
 
 @pytest.mark.parametrize(("count", "completion"), [(0, "ab"), (1, "ab"), (9, " ")])

@@ -88,6 +88,10 @@ class Student:
         return sum(p.numel() for p in self.masters.masters.values())
 
     def gradients(self) -> list[Tensor]:
+        """Of all that learns, in one order: zeros where this process had no example."""
+        for master in self.masters.masters.values():
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
         return self.masters.gradients
 
     def begin(self, recompute: bool) -> None:
