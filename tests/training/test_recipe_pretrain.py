@@ -105,6 +105,9 @@ def test_metrics_say_what_pages_show(done):
     assert {"perplexity", "bits_per_byte"} <= validated[0].keys()
     mixed = next(row["values"] for row in metrics(done["mixture"]) if "masked_loss" in row["values"])
     assert {"causal_loss", "masked_loss"} <= mixed.keys()
+    result = done["mixture"].result()
+    assert result["validation_loss"] == result["validation_causal_loss"], "what compares with a causal model"
+    assert result["validation_masked_loss"] < frequencies_alone()
 
 
 def test_bits_per_byte_are_the_code_length_of_the_held_out_texts(done):
@@ -156,6 +159,23 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, tokenizer, tmp_path, mon
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert timeless(cut) == timeless(whole)
     assert not (cut.path / "tokens").exists(), "what can be made again is not kept"
+
+
+def test_a_run_cut_off_before_it_saved_needs_no_further_step(done, tokenizer, tmp_path, monkeypatch):
+    cut = make_run(tmp_path / "cut", tokenizer)
+
+    def dies(*_given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "save_policy", dies)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(pretrain.main, cut)
+    with monkeypatch.context() as patch:
+        patch.setattr(learning, "optimise", dies)
+        assert entry.attempt(pretrain.main, cut) == 0, cut.failure()
+    assert cut.result()["hash"] == done["causal"].result()["hash"]
+    assert cut.result()["validation_loss_before"] == done["causal"].result()["validation_loss_before"]
 
 
 @pytest.mark.parametrize("choice", [{"micro_batch_size": 3}, {"activation_checkpointing": "on"}])

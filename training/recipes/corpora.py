@@ -26,7 +26,7 @@ def read_corpus(
     """Raises RecipeFailure when there is too little text, or the tokenizer cannot write it."""
     together.first_then_all(lambda: token_files.tokenise(run, tokenizer, end=end, validation_tokens=validation_tokens))
     train, held_out, replay = (token_files.open_file(run, name, tokenizer) for name in token_files.NAMES)
-    token_files.check_corpus(train, held_out, length, len(tokenizer))
+    token_files.check_corpus(train, held_out, length)
     # A second corpus shorter than one row has nothing to replay.
     return Corpus(train, held_out, replay if replay.counts.tokens > length else None)
 

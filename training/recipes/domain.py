@@ -106,11 +106,13 @@ def prepare(
                 run, model, tokenizer, starts, step=step, seed=spec.seed, tokens=config.sample_tokens
             )
 
+    objective = objective_named("causal", vocabulary)
     return Learner(
         run=run,
         config=config,
         model=architectures.pack(model).train(),
-        objective=objective_named("causal", vocabulary),
+        objective=objective,
+        validators={"causal": objective},
         rows=rows,
         validation=validation_rows(corpus.held_out, config.context_length, vocabulary.end),
         validation_bytes_per_token=corpus.held_out.bytes_per_token,

@@ -13,22 +13,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from training.recipes import architectures, steps
+from training.recipes import held_out, steps
+from training.recipes.loss_sums import Sums, forward
 from training.recipes.masters import Masters
-from training.recipes.objectives import Batch, Objective
+from training.recipes.objectives import Objective
 from training.recipes.processes import Processes
 from training.recipes.text_rows import TextRows
-from training.recipes.token_loss import token_loss
 from training.run_directory import RunDirectory
 
 LOGGED_POINTS = 500  # of a curve: more shows nothing
-VALIDATION_SEED = 20_001
 
 
 class LoopConfig(Protocol):
@@ -52,13 +51,17 @@ class LoopConfig(Protocol):
 
 @dataclass
 class Learner:
-    """What learns, from what, and how. `sample(step)` logs what the model writes."""
+    """What learns, from what, and how. `sample(step)` logs what the model writes.
+
+    `validators` are objectives by name; of the first one's losses, perplexity and bits per byte are told.
+    """
 
     run: RunDirectory
     config: Any  # a LoopConfig
     model: Any
     objective: Objective
     rows: TextRows
+    validators: dict[str, Objective]
     validation: list[np.ndarray]
     validation_bytes_per_token: float
     total_steps: int
@@ -89,7 +92,7 @@ def learn(learner: Learner) -> Standing:
     optimiser = masters.optimiser(rate=config.rate, weight_decay=config.weight_decay, beta2=config.beta2)
     standing = resume(learner, masters, optimiser)
     pace, begun, said = steps.Pace(), time.monotonic() - standing.seconds, 0.0
-    sums = _Sums()
+    sums = Sums()
     if standing.step == 0:
         learner.sample(0)
         standing.first_validation = standing.last_validation = _validated(learner, 0)
@@ -108,7 +111,7 @@ def learn(learner: Learner) -> Standing:
         is_last = standing.step == learner.total_steps
         if standing.step % max(learner.total_steps // LOGGED_POINTS, 1) == 0 or is_last:
             _log(learner, standing, sums, rate, speed)
-            sums = _Sums()
+            sums = Sums()
         if standing.step % config.validate_every == 0 or is_last:
             standing.last_validation = _validated(learner, standing.step)
         if standing.step % config.sample_every == 0 or is_last:
@@ -122,7 +125,7 @@ def learn(learner: Learner) -> Standing:
     return standing
 
 
-def optimise(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer, step: int, rate: float) -> _Sums:
+def optimise(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer, step: int, rate: float) -> Sums:
     """One optimiser step on `batch_size` rows."""
     config, together = learner.config, learner.together
     numbers = together.share(range(step * config.batch_size, (step + 1) * config.batch_size))
@@ -131,9 +134,9 @@ def optimise(learner: Learner, masters: Masters, optimiser: torch.optim.Optimize
         for at in range(0, len(numbers), learner.micro_batch)
     ]
     targets = together.total(sum(batch.targets for batch in batches))[0]
-    sums = _Sums()
+    sums = Sums()
     for batch in batches:
-        loss, part = forward(learner, batch, 1 / max(targets, 1))
+        loss, part = forward(learner.model, batch, 1 / max(targets, 1))
         loss.backward()
         masters.collect()
         sums.add(part)
@@ -145,47 +148,6 @@ def optimise(learner: Learner, masters: Masters, optimiser: torch.optim.Optimize
     optimiser.zero_grad(set_to_none=True)
     masters.publish()
     return sums
-
-
-def forward(learner: Learner, batch: Batch, scale: float) -> tuple[torch.Tensor, _Sums]:
-    """The loss times `scale`, and its sums by kind of row."""
-    batch = to_device(batch, learner.device)
-    hidden, labels = architectures.hidden_states(learner.model, batch)
-    weight = learner.model.get_output_embeddings().weight
-    loss, losses = token_loss(hidden, weight, labels, scale)
-    is_causal = batch.causal[:, None].expand_as(batch.labels)[batch.labels != -100]
-    causal_losses = losses[is_causal]
-    return loss, _Sums(
-        float(losses.sum(dtype=torch.float64)),
-        len(losses),
-        float(causal_losses.sum(dtype=torch.float64)),
-        len(causal_losses),
-    )
-
-
-@torch.no_grad()
-def validate(learner: Learner) -> dict[str, float]:
-    """Loss, perplexity and bits per byte over all held-out rows together.
-
-    Bits per byte is the sum over the tokens predicted, by the bytes that so many tokens of this text have: for a causal
-    model the exact code length of the text, end tokens included; for the others, of what was hidden.
-    """
-    learner.model.eval()
-    size = learner.micro_batch
-    draws = [np.random.default_rng((VALIDATION_SEED, n)) for n in range(len(learner.validation))]
-    mine = learner.together.share(list(zip(learner.validation, draws, strict=True)))
-    sums = _Sums()
-    for at in range(0, len(mine), size):
-        rows, drawn = zip(*mine[at : at + size], strict=True)
-        sums.add(forward(learner, learner.objective(np.stack(rows), drawn), 1.0)[1])
-    learner.model.train()
-    sums = sums.over(learner.together)
-    figures = {
-        "validation_loss": sums.loss,
-        "perplexity": math.exp(min(sums.loss, 700.0)),
-        "bits_per_byte": sums.loss / math.log(2) / max(learner.validation_bytes_per_token, 1e-9),
-    }
-    return figures | ({f"validation_{k}": v for k, v in sums.by_kind().items()})
 
 
 def rate_factor(config: Any, step: int, total: int) -> float:
@@ -221,46 +183,7 @@ def resume(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer)
     return standing
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    return replace(batch, **{f.name: t.to(device) for f in fields(batch) if (t := getattr(batch, f.name)) is not None})
-
-
-@dataclass
-class _Sums:
-    """Of losses in nats and of the tokens they are over; those of causal rows apart."""
-
-    nats: float = 0.0
-    tokens: int = 0
-    causal_nats: float = 0.0
-    causal_tokens: int = 0
-    norm: float = 0.0
-
-    @property
-    def loss(self) -> float:
-        return self.nats / max(self.tokens, 1)
-
-    def add(self, other: _Sums) -> None:
-        self.nats += other.nats
-        self.tokens += other.tokens
-        self.causal_nats += other.causal_nats
-        self.causal_tokens += other.causal_tokens
-        self.norm = other.norm
-
-    def over(self, together: Processes) -> _Sums:
-        nats, tokens, causal_nats, causal = together.total(self.nats, self.tokens, self.causal_nats, self.causal_tokens)
-        return _Sums(nats, int(tokens), causal_nats, int(causal), self.norm)
-
-    def by_kind(self) -> dict[str, float]:
-        """The losses of causal and of masked rows, where there are both."""
-        if not 0 < self.causal_tokens < self.tokens:
-            return {}
-        masked = (self.nats - self.causal_nats) / (self.tokens - self.causal_tokens)
-        return {"causal_loss": self.causal_nats / self.causal_tokens, "masked_loss": masked}
-
-
-def _log(learner: Learner, standing: Standing, sums: _Sums, rate: float, speed: float) -> None:
+def _log(learner: Learner, standing: Standing, sums: Sums, rate: float, speed: float) -> None:
     learner.run.log_metrics(
         standing.step,
         loss=sums.loss,
@@ -275,7 +198,7 @@ def _log(learner: Learner, standing: Standing, sums: _Sums, rate: float, speed: 
 
 
 def _validated(learner: Learner, step: int) -> dict[str, float]:
-    figures = validate(learner)
+    figures = held_out.validate(learner)
     learner.run.log_metrics(step, **figures)
     return figures
 

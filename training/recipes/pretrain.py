@@ -30,7 +30,7 @@ from training.recipes.corpora import read_corpus
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.learning import Learner, Standing, learn, steps_of
 from training.recipes.memory import available_memory, check_disk, does_not_fit
-from training.recipes.objectives import Vocabulary, objective_named
+from training.recipes.objectives import Objective, Vocabulary, objective_named
 from training.recipes.processes import Processes, directory_of, join
 from training.recipes.text_rows import TextRows, validation_rows
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -58,6 +58,7 @@ def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: 
         run, tokenizer, together, end=vocabulary.end, length=config.context_length,
         validation_tokens=config.validation_tokens,
     )  # fmt: skip
+    token_files.check_tokenizer(corpus.train, len(tokenizer))
     dtype = compute_dtype(config.dtype)
     plan = together.first_then_all(
         lambda: fit.remembered(run.path, "rows", lambda: plan_of(run, config, len(tokenizer), dtype, together))
@@ -77,19 +78,13 @@ def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: 
                 run, model, tokenizer, starts, step=step, seed=spec.seed, tokens=config.sample_tokens
             )
 
-    objective = objective_named(
-        config.objective,
-        vocabulary,
-        hidden_share=config.hidden_share,
-        mask_style=config.mask_style,
-        mean_span=config.mean_span,
-        causal_probability=config.causal_probability,
-    )
+    objective = objective_of(config, vocabulary, config.causal_probability)
     learner = Learner(
         run=run,
         config=config,
         model=model,
         objective=objective,
+        validators=validators(config, vocabulary, objective),
         rows=rows,
         validation=validation_rows(corpus.held_out, config.context_length, vocabulary.end),
         validation_bytes_per_token=corpus.held_out.bytes_per_token,
@@ -101,6 +96,24 @@ def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: 
         sample=sample,
     )
     return learner, tokenizer
+
+
+def objective_of(config: PretrainConfig, vocabulary: Vocabulary, causal_probability: float) -> Objective:
+    return objective_named(
+        config.objective,
+        vocabulary,
+        hidden_share=config.hidden_share,
+        mask_style=config.mask_style,
+        mean_span=config.mean_span,
+        causal_probability=causal_probability,
+    )
+
+
+def validators(config: PretrainConfig, vocabulary: Vocabulary, objective: Objective) -> dict[str, Objective]:
+    """A mixture is validated on all rows by each of its two, so that its figures compare with a causal model's."""
+    if config.objective != "mixture":
+        return {config.objective: objective}
+    return {"causal": objective_of(config, vocabulary, 1.0), "masked": objective_of(config, vocabulary, 0.0)}
 
 
 def load_tokenizer(folder: str) -> Any:

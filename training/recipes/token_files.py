@@ -85,7 +85,7 @@ def open_file(run: RunDirectory, name: str, tokenizer: Any) -> TokenFile:
     return TokenFile(np.memmap(path, dtype=_dtype(tokenizer), mode="r"), counts)
 
 
-def check_corpus(train: TokenFile, validation: TokenFile, context_length: int, vocabulary: int) -> None:
+def check_corpus(train: TokenFile, validation: TokenFile, context_length: int) -> None:
     """Raises RecipeFailure when there is too little to learn from or to measure on, or the tokenizer does not fit."""
     if train.counts.tokens < 2 * context_length + 1:
         raise RecipeFailure(
@@ -102,6 +102,10 @@ def check_corpus(train: TokenFile, validation: TokenFile, context_length: int, v
         )
     if train.counts.unknown > 0.01 * train.counts.tokens:
         raise _unfit(f"cannot write {train.counts.unknown / train.counts.tokens:.0%} of this corpus")
+
+
+def check_tokenizer(train: TokenFile, vocabulary: int) -> None:
+    """A vocabulary whose words do not come up is an embedding that learns nothing. Raises RecipeFailure."""
     if train.bytes_per_token < 1.2 and vocabulary > ALPHABET:
         raise _unfit(
             f"was made for other texts: this corpus falls into single bytes ({train.bytes_per_token:.2f} bytes a token)"
