@@ -218,20 +218,23 @@ def test_killed_three_times_at_random_it_ends_with_the_same_bytes(tmp_path):
 
 
 MEASURED = """
-import resource, sys
+import sys
+from pathlib import Path
 from training.corpus import ledger
 from training.recipes import corpus, entry
 from training.run_directory import RunDirectory
 ledger._CACHE_KIB = 1024  # else the cache, bounded as it is, would grow for as long as a test can last
 assert entry.attempt(corpus.main, RunDirectory(sys.argv[1])) == 0
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# Not ru_maxrss: it would be that of the process which started this one.
+print(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
 """
 STATELESS = ("fix_unicode", "c4_boilerplate", "gopher_quality", "gopher_repetition", "private_data")
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc, which Linux has")
 def test_ten_times_the_corpus_takes_no_more_memory(tmp_path):
-    """In megabytes of peak resident memory; an index in memory would take another hundred."""
+    """In megabytes of peak resident memory. What is remembered of these documents takes 30 MB of disk."""
     draw, peaks = random.Random(0), []
     for count in (3_000, 30_000):
         documents = [" ".join(f"{draw.randrange(10**6)}" for _ in range(30)) for _ in range(count)]
@@ -240,8 +243,8 @@ def test_ten_times_the_corpus_takes_no_more_memory(tmp_path):
         command = [sys.executable, "-c", MEASURED, str(run.path)]
         ended = subprocess.run(command, capture_output=True, text=True, check=True)
         assert run.result()["kept_documents"] == count
-        peaks.append(int(ended.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 15, peaks
+        peaks.append(int(ended.stdout.split()[-2]) // 1024)
+    assert peaks[1] - peaks[0] < 8, peaks
 
 
 def test_only_so_many_documents_of_each_source_are_read(tmp_path):
