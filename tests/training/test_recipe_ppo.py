@@ -59,7 +59,7 @@ def model_that_ends(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny_model.make(tmp_path_factory.mktemp("ppo-ends") / "model")
     weights = load_file(folder / "model.safetensors")
     end = json.loads((folder / "config.json").read_text())["eos_token_id"]
-    weights["lm_head.weight"][end] = 0.5 * (weights["lm_head.weight"][5] + weights["lm_head.weight"][6])
+    weights["lm_head.weight"][end] = 1.4 * (weights["lm_head.weight"][5] + weights["lm_head.weight"][6])
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
 
@@ -110,7 +110,9 @@ def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Pa
     assert sum(scores[-2:]) > 2 * sum(scores[:2])
 
 
-@pytest.mark.parametrize("config", [{"adapters": "top"}, {"adapters": "full"}, {"ptx_coef": 0.1, "kl_loss_coef": 0.1}, {"minibatches": 1}])
+@pytest.mark.parametrize(
+    "config", [{"adapters": "top"}, {"adapters": "full"}, {"ptx_coef": 0.1, "kl_loss_coef": 0.1}, {"minibatches": 1}]
+)
 def test_killed_and_resumed_it_ends_with_the_same_weights_bit_by_bit(tmp_path: Path, model: Path, config: dict):
     whole, cut = _run(tmp_path / "whole", model, **config), _run(tmp_path / "cut", model, **config)
     assert entry.attempt(ppo.main, whole) == 0
@@ -173,14 +175,14 @@ def test_a_policy_that_runs_from_its_parent_is_stopped_and_the_last_good_one_kep
 
 def test_answers_that_grow_short_are_stopped(tmp_path: Path, model_that_ends: Path):
     run = _run(
-        tmp_path, model_that_ends, steps=40, batch_size=16, adapters="lora", learning_rate=1e-3, kl_coef=0.0,
+        tmp_path, model_that_ends, steps=40, batch_size=16, adapters="lora", learning_rate=5e-5, kl_coef=0.0,
         kl_target=0.0, reward_function=_function("shortness"), max_new_tokens=24, calibration_episodes=32,
-        min_length_ratio=0.9,
+        min_length_ratio=0.7,
     )  # fmt: skip
     assert entry.attempt(ppo.main, run) == 0, run.failure()
     assert run.result()["stopped"]["code"] == "length_collapse"
     parent, final = run.result()["parent"], run.result()["final"]
-    assert final["length_mean"] >= 0.9 * parent["length_mean"]
+    assert final["length_mean"] >= 0.7 * parent["length_mean"]
 
 
 def test_a_small_batch_of_the_parents_own_answers_is_not_taken_for_drift(tmp_path: Path, model: Path):
