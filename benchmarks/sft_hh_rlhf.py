@@ -1,8 +1,8 @@
 """SFT on real answers: `python -m benchmarks.sft_hh_rlhf MODEL [PAIRS] [--examples 2000] [--run RUN_DIR]`
 
 PAIRS are hh-rlhf transcripts, else $SHARED_DATA's harmless-base test. Learns the chosen answers of the first
-`--examples` pairs in one pass (LoRA on all layers, rate 2e-4, batches of 8) and holds a tenth of the prompts back. Prints
-the held-out perplexity before and after with 95 % intervals, the change, tokens a second and memory. A RUN_DIR that was
+`--examples` pairs in one pass (LoRA on all layers, rate 2e-4, batches of 8); a tenth of the prompts is held out. Prints
+held-out perplexity before and after with 95 % intervals, the change, tokens a second and memory. A RUN_DIR that was
 begun goes on from its checkpoint.
 """
 
