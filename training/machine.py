@@ -16,12 +16,16 @@ from django.conf import settings
 
 @dataclass(frozen=True)
 class Machine:
-    """`flops` a second of matrix products in `dtype`; `memory` of the GPU, None on a processor."""
+    """`flops` a second of matrix products in `dtype`, and the share of them that training steps reach, by width.
+
+    `memory` is the GPU's, None on a processor.
+    """
 
     device: str
     name: str
     dtype: str
     flops: float
+    reached: list[tuple[int, float]]
     memory: float | None
 
     @property
@@ -44,7 +48,7 @@ def measured() -> Machine | None:
 
 
 def begin_measuring() -> None:
-    """Start the measurement, some five seconds, unless one is under way. Returns at once."""
+    """Start the measurement, some ten seconds, unless one is under way. Returns at once."""
     path().parent.mkdir(parents=True, exist_ok=True)
     with path().with_suffix(".lock").open("w") as lock:
         try:

@@ -47,7 +47,8 @@ def form_context(form: RunForm) -> dict[str, Any]:
         "here": here,
         "tokens": _count(chosen.tokens),
         "free": f"{here.available / 1e9:.3g} GB",
-        "rate": f"{here.flops / 1e12:.2g} TFLOP/s in {here.dtype}",
+        "rate": f"{here.flops / 1e12:.2g} TFLOP/s in {here.dtype}, of which steps reach "
+        f"{min(share for _, share in here.reached):.0%} to {max(share for _, share in here.reached):.0%}",
     }
 
 
@@ -111,7 +112,9 @@ def _seconds(name: str, shape: estimate.Shape, chosen: Choices, here: Machine, t
         if pace and all(run.config.get(k) == v for k, v in alike.items()) and run.result.get("machine") == here.name:
             return chosen.tokens / pace
     count = config.processes if here.device == "cuda" else 1
-    rate = here.flops * count / (4 if _dtype(config, here) != here.dtype else 1)
+    rate = here.flops * estimate.reached(shape.width, here.reached) * count
+    if _dtype(config, here) != here.dtype:  # float32 where bfloat16 was measured: a fifth of its rate, about
+        rate /= 5
     return estimate.seconds(shape, config.context_length, chosen.tokens, rate=rate, checkpointing=twice)
 
 

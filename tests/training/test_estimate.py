@@ -69,6 +69,13 @@ def test_flops_are_six_a_weight_and_token_for_short_rows():
     assert estimate.flops_per_token(shape, 1) == pytest.approx(6 * shape.multiplied, rel=0.01)
 
 
+def test_the_share_that_steps_reach_lies_between_the_widths_that_were_measured():
+    measured = [(128, 0.1), (320, 0.3), (448, 0.5)]
+    assert [estimate.reached(w, measured) for w in (64, 128, 224, 320, 4096)] == pytest.approx(
+        [0.1, 0.1, 0.2, 0.3, 0.5]
+    )
+
+
 @pytest.mark.parametrize("limit", ["max", "2000000000"])
 def test_a_container_s_limit_counts_for_less_than_the_machine(limit, monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text(limit)
@@ -89,6 +96,7 @@ def researcher(client, db):
 def here(settings):
     machine.path().parent.mkdir(parents=True)
     known = {"device": "cpu", "name": "2 cores", "dtype": "bfloat16", "flops": 8e11, "memory": None}
+    known["reached"] = [[128, 0.1], [320, 0.3], [448, 0.5]]
     machine.path().write_text(json.dumps(known))
 
 
@@ -96,7 +104,11 @@ def test_the_form_says_memory_and_time_of_every_size(client, researcher, here, m
     monkeypatch.setattr(machine.Machine, "available", property(lambda self: 20 * GB))
     page = client.get(f"/p/{researcher.slug}/runs/new/pretrain/").content.decode()
     assert page.count("<tr") == 1 + len(PRESETS)
-    assert "2 cores" in page and "does not fit" in page and "0.8 TFLOP/s in bfloat16" in page
+    assert (
+        "2 cores" in page
+        and "does not fit" in page
+        and "0.8 TFLOP/s in bfloat16, of which steps reach 10% to 50%" in page
+    )
 
 
 def test_estimates_follow_what_is_typed(client, researcher, here):
@@ -132,6 +144,8 @@ def test_the_measurement_is_made_and_read(tmp_path, settings):
 
     machine.begin_measuring()
     machine.begin_measuring()  # while one is under way, no second
-    until(lambda: machine.measured() is not None, 60, "the machine has been measured")
+    until(lambda: machine.measured() is not None, 120, "the machine has been measured")
     found = machine.measured()
     assert found is not None and found.flops > 1e9 and found.available > 1e8
+    assert [width for width, _ in found.reached] == [128, 320, 448]
+    assert all(0 < share < 1.5 for _, share in found.reached)

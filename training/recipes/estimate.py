@@ -1,12 +1,13 @@
 """How much memory and time a training run takes, before it begins; and how many rows to compute at once.
 
 Counted, not guessed: weights, gradients and AdamW's two moments by their dtypes, activations by what a block keeps for
-its backward pass, products by the rate that this machine was measured at (`machine`). The share of that rate that a
-model of some width reaches is measured too, and is the roughest of these numbers. Knows no torch: forms show it.
+its backward pass, products by the rate that steps of such a width were measured to reach here (`machine`). Knows no
+torch: forms show it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,6 @@ PROCESS = 0.6e9  # an interpreter with torch and transformers loaded
 LOSS_BUFFERS = 1.2e8  # of token_loss
 ROOM = 0.8  # of the memory that is free: the rest is for what cannot be counted
 BEST_TOKENS = {"cpu": 4096, "cuda": 65536}  # at once; more is no faster, and falls out of a processor's cache
-# Of the matrix rate, reached by whole steps on two cores, by width: narrow models spend their time between products.
-REACHED = ((128, 0.07), (192, 0.10), (320, 0.15), (448, 0.2), (768, 0.35), (1024, 0.4), (2048, 0.45))
 
 
 @dataclass(frozen=True)
@@ -145,14 +144,17 @@ def flops_per_token(shape: Shape, length: int, *, checkpointing: bool = False) -
     return forward * (4 if checkpointing else 3)
 
 
-def reached(width: int) -> float:
-    """The share of the matrix rate that whole training steps of this width reach."""
-    below = [(w, share) for w, share in REACHED if w <= width] or [REACHED[0]]
-    above = [(w, share) for w, share in REACHED if w >= width] or [REACHED[-1]]
+def reached(width: int, measured: Sequence[tuple[int, float]]) -> float:
+    """The share of the matrix rate that steps of this width reach, between those that were measured.
+
+    measured: (width, share), by width.
+    """
+    below = [pair for pair in measured if pair[0] <= width] or measured[:1]
+    above = [pair for pair in measured if pair[0] >= width] or measured[-1:]
     (w0, s0), (w1, s1) = below[-1], above[0]
     return s0 if w0 == w1 else s0 + (s1 - s0) * (width - w0) / (w1 - w0)
 
 
 def seconds(shape: Shape, length: int, tokens: float, *, rate: float, checkpointing: bool = False) -> float:
-    """At `rate` floating-point operations a second of the machine's matrix products."""
-    return tokens * flops_per_token(shape, length, checkpointing=checkpointing) / (rate * reached(shape.width))
+    """At `rate` floating-point operations a second, as steps of this width reach them."""
+    return tokens * flops_per_token(shape, length, checkpointing=checkpointing) / rate

@@ -1,7 +1,7 @@
-"""How fast this machine multiplies: `python -m training.recipes.machine FILE` writes it as JSON.
+"""How fast this machine trains: `python -m training.recipes.machine FILE` writes it as JSON.
 
-Square matrices of 2,048 in the dtype that recipes compute in, the best of several, a second or so. Estimates of time
-are this rate and the share of it that whole training steps reach (`estimate`).
+Two things: the rate of plain matrix products in the dtype that recipes compute in, and the share of it that whole
+training steps reach, for models of three widths, since narrow ones spend their time between products. Some ten seconds.
 """
 
 from __future__ import annotations
@@ -10,24 +10,33 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
-from training.recipes import loading
+from training.configs.presets import PRESETS, Preset
+from training.recipes import architectures, estimate, loading
+from training.recipes.loss_sums import forward
+from training.recipes.masters import Masters
+from training.recipes.objectives import Vocabulary, causal
 
 SIDE = 2048
 SECONDS = 1.0
+SIZES = ("1M", "10M", "30M")  # larger ones reach no less than the last
+WORDS, LENGTH = 8192, 512
 
 
 def measure() -> dict[str, object]:
     device, dtype = loading.device(), loading.compute_dtype()
-    on_gpu = device.type == "cuda"
+    flops = matrix_rate(device, dtype)
     return {
         "device": device.type,
         "name": name(),
         "dtype": str(dtype).removeprefix("torch."),
-        "flops": matrix_rate(device, dtype),
-        "memory": torch.cuda.get_device_properties(0).total_memory if on_gpu else None,
+        "flops": flops,
+        "reached": [[PRESETS[size].width, step_rate(PRESETS[size], device, dtype) / flops] for size in SIZES],
+        "memory": torch.cuda.get_device_properties(0).total_memory if device.type == "cuda" else None,
     }
 
 
@@ -49,6 +58,41 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
         _finish(device)
         best = min(best, time.perf_counter() - at)
     return 2 * SIDE**3 / best
+
+
+def step_rate(preset: Preset, device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of one optimiser step on as many rows as are computed at once, the best of three."""
+    vocabulary = Vocabulary(end=0, pad=1, mask=2, sentinels=(), ordinary=np.arange(3, WORDS))
+    model = architectures.build(preset, "causal", _Words(), LENGTH).to(device)
+    masters = Masters(model, dtype)
+    optimiser = masters.optimiser(rate=1e-4, weight_decay=0.1, beta2=0.95)
+    rows = estimate.BEST_TOKENS[device.type] // LENGTH
+    batch = causal(np.random.default_rng(0).choice(vocabulary.ordinary, (rows, LENGTH + 1)), vocabulary)
+    best = float("inf")
+    for _ in range(3):
+        _finish(device)
+        at = time.perf_counter()
+        forward(model, batch, 1 / batch.targets)[0].backward()
+        masters.collect()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        masters.publish()
+        _finish(device)
+        best = min(best, time.perf_counter() - at)
+    shape = estimate.shape_of(preset, WORDS, "causal")
+    return batch.targets * estimate.flops_per_token(shape, LENGTH) / best
+
+
+class _Words:
+    """What a model needs to know of a tokenizer before there is one."""
+
+    eos_token_id, pad_token_id = 0, 1
+
+    def __len__(self) -> int:
+        return WORDS
+
+    def get_vocab(self) -> dict[str, Any]:
+        return {}
 
 
 def _finish(device: torch.device) -> None:
