@@ -29,7 +29,7 @@ from training.kinds import KINDS
 from training.models import Run
 from training.run_directory import Row, RunDirectory
 
-LARGEST_UPLOAD = 512 * 1024 * 1024
+LARGEST_UPLOAD = 500_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHOWN = 500
 
@@ -133,7 +133,7 @@ def upload(*, project: Project, file: UploadedFile, by: User) -> CorpusFile:
     if not name.removesuffix(".gz").endswith(SUFFIXES):
         raise Refused(400, file=f"{name} is neither .txt, .jsonl nor .parquet (or one of them with .gz).")
     if (file.size or 0) > LARGEST_UPLOAD:
-        most = LARGEST_UPLOAD // 1024**2
+        most = LARGEST_UPLOAD // 10**6
         raise Refused(413, file=f"At most {most} MB; compress it, or have the operator put it into ASSAY_DATA/corpora.")
     if not file.size:
         raise Refused(400, file="The file is empty.")
