@@ -28,8 +28,9 @@ import torch
 
 from evaluation.metrics import separation
 from evaluation.recipes import spoiling
-from evaluation.recipes.perplexity import Window, windows_of
+from evaluation.recipes.perplexity import Window
 from training.recipes import loading, steps
+from training.recipes.corpora import document_end
 from training.recipes.entry import config_of, run_recipe
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 
@@ -112,7 +113,7 @@ def token_losses(run: RunDirectory, folder: str, texts: list[str], config: Any, 
     """Of each text the negative log-likelihood of each token, in nats."""
     model, tokenizer = loading.load_policy(folder)
     length = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
-    windows = [w for i, text in enumerate(texts) for w in windows_of(tokenizer, {"id": i, "text": text}, i, length)]
+    windows = windows_of(tokenizer, texts, length)
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
     found: list[list[float]] = [[] for _ in windows]
     pace, batches = steps.Pace(), math.ceil(len(order) / config.batch_size)
@@ -130,6 +131,20 @@ def token_losses(run: RunDirectory, folder: str, texts: list[str], config: Any, 
     for window, row in zip(windows, found, strict=True):  # a text's windows stand in their order
         joined[window.text] += row
     return joined
+
+
+def windows_of(tokenizer: Any, texts: list[str], length: int) -> list[Window]:
+    """After the token that stands between documents, as in training on a domain; long texts in several forwards."""
+    found = []
+    for i, text in enumerate(texts):
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if not ids:
+            raise RecipeFailure(
+                "empty_text", f"The passage {text!r:.80} has no tokens.", "Use another tokenizer's model."
+            )
+        stream = [document_end(tokenizer), *ids]
+        found += [Window(i, stream[at : at + length], 1) for at in range(0, len(ids), length - 1)]
+    return found
 
 
 @torch.inference_mode()
