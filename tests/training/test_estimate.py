@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from tests.training import corpora
 from training import machine
 from training.configs.presets import PRESETS, Preset, parameters
 from training.recipes import architectures, estimate, loading, memory
+from training.recipes.objectives import Vocabulary, objective_named
 
 GB = 1e9
 SMALL = Preset("small", 64, 3, 4, 2, 160, 1e-3, 400)
@@ -33,6 +35,33 @@ def test_parameters_are_counted_as_the_model_has_them(preset, objective):
 def test_a_preset_has_about_the_size_it_is_named_for(preset):
     named = float(preset.name[:-1]) * {"M": 1e6, "B": 1e9}[preset.name[-1]]
     assert parameters(preset, preset.vocabulary, "causal") == pytest.approx(named, rel=0.13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("objective", ["causal", "masked", "span"])
+def test_activations_are_counted_near_what_autograd_keeps(objective, dtype):
+    """Every storage that the backward pass will read, once, without the weights."""
+    preset, length, rows = PRESETS["3M"], 256, 2
+    tokenizer = corpora.tokenizer()
+    vocabulary = Vocabulary.of(tokenizer, objective)
+    model = architectures.build(preset, objective, tokenizer, length).to(dtype)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    tokens = np.random.default_rng(0).choice(vocabulary.ordinary, (rows, length + 1))
+    batch = objective_named(objective, vocabulary)(tokens, [np.random.default_rng(n) for n in range(rows)])
+    kept = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        states, _ = architectures.hidden_states(model, batch)
+    assert states.requires_grad
+    shape = estimate.shape_of(preset, len(tokenizer), objective)
+    counted = estimate.activation_bytes(shape, length, rows, is_bfloat16=dtype == torch.bfloat16, checkpointing=False)
+    assert 0.55 < sum(kept.values()) / counted < 1
 
 
 def plan(size: str, available: float, **options):

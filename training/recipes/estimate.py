@@ -86,19 +86,17 @@ def state_bytes(shape: Shape, *, is_bfloat16: bool) -> float:
 
 
 def activation_bytes(shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool) -> float:
-    """What stands between forward and backward.
+    """What stands between forward and backward, and one block's temporaries.
 
-    A block keeps, per token, in the model's dtype: its inputs, q, k, v twice (rotated and not), what attention mixed,
-    gate, up, both after the activation; in float32 the states of two norms; and two T x T scores a head.
+    A block keeps, per token: eight vectors of its width in the model's dtype (inputs, q, k, v, what attention mixed)
+    and two and a half in float32 (the norms'); gate, up and both after the activation; and T x T weights a head.
     """
     size = 2 if is_bfloat16 else 4
-    block = (
-        length * (shape.width * (11 * size + 16) + 4 * shape.feed_forward * size) + 2 * shape.heads * size * length**2
-    )
+    block = length * (shape.width * (8 * size + 10) + 4 * shape.feed_forward * size) + shape.heads * size * length**2
     ends = 4 * shape.width * size * length
     if checkpointing:
-        return rows * (shape.layers * shape.width * size * length + block + ends)
-    return rows * (shape.layers * block + ends)
+        return rows * (shape.layers * shape.width * size * length + 2 * block + ends)
+    return rows * ((shape.layers + 1) * block + ends)
 
 
 def memory(shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool) -> float:
