@@ -162,6 +162,41 @@ def test_progress_and_figures_are_written_as_it_goes(done):
     assert done.kept_step() == len(dirty())
 
 
+@pytest.mark.parametrize("sources", ["a.jsonl\nb.jsonl", "python:topics", "a.jsonl\npython:topics"])
+def test_the_end_is_foretold_where_lengths_are_known(tmp_path, monkeypatch, sources):
+    monkeypatch.setattr(corpus, "_SAY_EVERY", 0.0)
+    said: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(RunDirectory, "progress", lambda self, phase, *told: said.append((phase, *told)))
+    run = make_run(tmp_path, sources=sources, checkpoint_every=50)
+    assert entry.attempt(corpus.main, run) == 0
+    cleaning = [told[1:] for told in said if told[0] == "Cleaning"]
+    middle = cleaning[len(cleaning) // 2]
+    read = run.result()["documents"]
+    assert 0.5 * read <= middle[1] <= 2 * read and middle[2] > 0
+    assert all(step <= total for step, total, _ in cleaning)
+
+
+def test_no_end_is_foretold_of_a_stream_without_one(tmp_path, monkeypatch):
+    from training.corpus import hub
+    from training.recipes.corpus import Work
+
+    class Stream(list):
+        def state_dict(self):
+            return {}
+
+    stream = Stream({"text": text} for text in dirty())
+    monkeypatch.setattr(hub, "_stream", lambda order: stream)
+    shares: list[float | None] = []
+    honest = Work._share_done
+    monkeypatch.setattr(corpus, "_SAY_EVERY", 0.0)
+    monkeypatch.setattr(Work, "_share_done", lambda self, part: shares.append(honest(self, part)) or shares[-1])
+    assert entry.attempt(corpus.main, make_run(tmp_path / "all", sources="hub:owner/name")) == 0
+    assert set(shares) == {None}
+    shares.clear()
+    assert entry.attempt(corpus.main, make_run(tmp_path / "some", sources="hub:owner/name", max_documents=50)) == 0
+    assert shares[0] == 1 / 50 and shares == sorted(shares, key=float)
+
+
 def files_of(run: RunDirectory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.dataset.iterdir()}
 

@@ -23,10 +23,20 @@ def topics(skip: int = 0) -> Iterator[str]:
 
 def docstrings(skip: int = 0) -> Iterator[str]:
     """One document for each module of the standard library: its docstrings, one after the other."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    modules = sorted(p for p in root.rglob("*.py") if not _LEFT_OUT & set(p.relative_to(root).parts))
-    for module in modules[skip:]:
+    for module in _modules()[skip:]:
         yield _docstrings_of(module)
+
+
+def count(name: str) -> int:
+    """How many texts there are of this name."""
+    from pydoc_data import topics as carried
+
+    return len(carried.topics) if name == "topics" else len(_modules())
+
+
+def _modules() -> list[Path]:
+    root = Path(sysconfig.get_paths()["stdlib"])
+    return sorted(p for p in root.rglob("*.py") if not _LEFT_OUT & set(p.relative_to(root).parts))
 
 
 def _docstrings_of(module: Path) -> str:

@@ -34,6 +34,7 @@ class Part:
     read: Callable[[Part, int], Iterator[str | None]]
     size: int = 0  # bytes on disk; 0 where nobody knows
     position: int = 0
+    rows: int = 0  # 0 where nobody knows
     state: Callable[[], Row | None] = field(default=lambda: None)  # a Hub stream's own place
     resume_from: Row | None = None
 
@@ -54,9 +55,10 @@ def parts_of(
             found.append(Part(number, order.line, hub.reader(order, fields)))
         elif order.scheme == "python":
             texts = carried.topics if order.name == "topics" else carried.docstrings
-            found.append(Part(number, order.line, _all_of(texts)))
+            found.append(Part(number, order.line, _all_of(texts), rows=carried.count(order.name)))
         elif order.scheme == "app":
-            found.append(Part(number, order.line, _app_rows(app_texts, order.name)))
+            count = sum(row["source"] == order.name for row in read_lines(app_texts))
+            found.append(Part(number, order.line, _app_rows(app_texts, order.name), rows=count))
         else:
             found += [
                 Part(number, order.line, _file_reader(file, fields, documents, longest), file.stat().st_size)

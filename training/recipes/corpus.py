@@ -16,6 +16,7 @@ draws its own order), weights for sources, more than one process.
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import time
@@ -211,21 +212,31 @@ class Work:
             )
 
     def _say(self, part: Part | None) -> None:
-        """How far, by the bytes of the files; with a source of unknown length there is no end to foretell."""
+        """How far; with a source of unknown length there is no end to foretell."""
         self.last_said = time.monotonic()
         if part is None:
             self.run.progress("Cleaned", self.state.read, self.state.read, 0.0)
             return
-        size = sum(p.size for p in self.parts)
-        share = (
-            sum(p.position for p in self.parts[: self.state.part + 1]) / size
-            if all(p.size for p in self.parts)
-            else 0.0
+        share, seconds = self._share_done(part), time.monotonic() - self.begun
+        if not share:
+            self.run.progress("Cleaning", self.state.read, 0, math.inf)
+            return
+        total = max(round(self.state.read / share), self.state.read)
+        self.run.progress("Cleaning", self.state.read, total, seconds / share * (1 - share))
+
+    def _share_done(self, part: Part) -> float | None:
+        """By the bytes of the files; by rows where a source has none; None when one has neither."""
+        most = self.config.max_documents
+        if not all(p.size or p.rows or most for p in self.parts):
+            return None
+        weights = [p.size for p in self.parts] if all(p.size for p in self.parts) else [1] * len(self.parts)
+        here = max(
+            part.position / part.size if part.size else 0.0,
+            self.state.row / part.rows if part.rows else 0.0,
+            self.state.taken.get(part.source, 0) / most if most else 0.0,
         )
-        total = round(self.state.read / share) if share > 0 else 0
-        seconds = time.monotonic() - self.begun
-        eta = seconds / share * (1 - share) if share > 0 else None
-        self.run.progress("Cleaning", self.state.read, max(total, self.state.read) if share > 0 else 0, eta)
+        done = sum(weights[: self.state.part]) + weights[self.state.part] * min(here, 1.0)
+        return done / sum(weights)
 
 
 def finish(run: RunDirectory, state: State, evaluation: EvaluationTexts) -> None:
