@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from training.curves import thinned
 from training.opinions import wilson
 
 _WIDTH, _HEIGHT = 640, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 12, 30
 _LABELS = 8
 Place = Callable[[float], float]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def picture(marks: Sequence[Mark]) -> SafeString:
 
 def _axes(marks: Sequence[Mark], x: Place, y: Place) -> SafeString:
     shares = [(_LEFT, _WIDTH - _RIGHT, y(s), _LEFT - 8, y(s) + 4, f"{s:.0%}") for s in (0.0, 0.5, 1.0)]
-    steps = [(x(m.step), _HEIGHT - 8, m.step) for m in thinned(marks, _LABELS)]
+    steps = [(x(m.step), _HEIGHT - 8, m.step) for m in evenly(marks, _LABELS)]
     line = '<line class="grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/><text text-anchor="end" x="{3}" y="{4}">{5}</text>'
     return format_html(
         "{}{}",
@@ -72,3 +73,10 @@ def _curve(name: str, points: Sequence[tuple[float, float]]) -> SafeString:
     path = " ".join(f"{a},{b}" for a, b in points)
     dots = format_html_join("", '<circle class="{0}" cx="{1}" cy="{2}" r="3.5"/>', ((name, a, b) for a, b in points))
     return format_html('<polyline class="{}" points="{}"/>{}', name, path, dots)
+
+
+def evenly(items: Sequence[Item], limit: int) -> list[Item]:
+    """At most `limit` of them, evenly spaced, the first and the last always among them."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (limit - 1))] for i in range(limit)]

@@ -14,8 +14,8 @@ from django.urls import reverse
 from annotate.models import Judge
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import configs, curves, human_brake, kind_pages, opinions, pauses
-from training.brake_picture import Mark, picture
+from training import configs, human_brake, kind_pages, opinions, pauses
+from training.brake_picture import Mark, evenly, picture
 from training.models import Review, Run, Sample
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def answers(run: Run) -> list[Answers]:
     for samples in by_prompt.values():
         first, *rest = samples.values()
         if text_hash(first.prompt) not in asked:
-            between = tuple(curves.thinned(rest[:-1], _STEPS))
+            between = tuple(evenly(rest[:-1], _STEPS))
             found.append(Answers(first.prompt[-1]["content"], first, between, rest[-1] if rest else None))
     return found[:_PROMPTS]
 

@@ -1,0 +1,117 @@
+"""What the page of a PPO run and the form of a new one show beside what all do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.urls import reverse
+
+from tests.factories import make_project, make_prompt, make_user
+from tests.training.runs import make_run
+from training import brake_picture, configs, curves, health, ppo_page
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+@pytest.fixture
+def run(project):
+    run = make_run(project, kind="ppo", state="running")
+    run.config = dict(configs.parse("ppo", {"reward_function": "a.b"}).__dict__)
+    run.save()
+    return run
+
+
+def sample(run, step: int, text: str = "Why?", source: str = "") -> None:
+    prompt = [{"role": "user", "content": text}]
+    run.samples.create(
+        sequence=run.samples.count() + 1, step=step, prompt=prompt, completion=f"at {step}: {text}", score=step / 2
+    )
+
+
+def test_the_parent_a_step_of_choice_and_the_latest_stand_side_by_side(client, run):
+    for step in (0, 3, 6, 9):
+        sample(run, step)
+    [one] = ppo_page.answers(run)
+    assert (one.parent.step, [s.step for s in one.between], one.latest.step) == (0, [3, 6], 9)
+    text = client.get(reverse("run", args=[run.pk])).content.decode()
+    assert re.findall(r'id="shown-step-(\d+)"( checked)?', text) == [("3", " checked"), ("6", "")]
+    assert text.count("at 0: Why?") == 1 and "step 9, the latest · score 4.5" in text
+    assert "Same prompts, then and now" not in text
+
+
+def test_with_two_samples_there_is_nothing_to_choose(client, run):
+    sample(run, 0), sample(run, 3)
+    text = client.get(reverse("run", args=[run.pk])).content.decode()
+    assert "shown-step" not in text.replace("run.js", "") and "step 3, the latest" in text
+
+
+def test_what_somebody_asked_in_the_arena_is_not_shown_by_step(client, project, run):
+    make_prompt(project, "In confidence", source="arena")
+    sample(run, 0, "In confidence"), sample(run, 0, "Ours")
+    text = client.get(reverse("run", args=[run.pk])).content.decode()
+    assert "Ours" in text and "In confidence" not in text
+
+
+def test_a_long_run_offers_a_dozen_steps_and_always_the_last(run):
+    for step in range(60):
+        sample(run, step)
+    [one] = ppo_page.answers(run)
+    assert len(one.between) == 12 and (one.parent.step, one.latest.step) == (0, 59)
+
+
+def test_the_page_says_when_nobody_is_asked(client, run):
+    run.config["brake_every"] = 0
+    run.save()
+    assert "Nobody is asked" in client.get(reverse("run", args=[run.pk])).content.decode()
+
+
+def test_one_click_fills_the_form_with_the_literatures_defaults(client, project):
+    client.force_login(make_user(project, role="researcher"))
+    page = reverse("new-run", args=[project.slug, "ppo"])
+    [link] = re.findall(r'href="([^"]*config\.kl_coef=[^"]*)"', client.get(page).content.decode())
+    text = client.get(link.replace("&amp;", "&")).content.decode()
+    for name, value in configs.PPOConfig.presets["table"].items():
+        named = rf'name="config\.{name}"'
+        field = re.search(rf"<select[^>]*{named}.*?</select>|<input[^>]*{named}[^>]*>", text, re.S).group(0)
+            rf'<select[^>]*name="config\.{name}".*?</select>|<input[^>]*name="config\.{name}"[^>]*>', text, re.S
+        ).group(0)
+        wanted = f'<option value="{value}" selected>' if isinstance(value, str) else f'value="{value}"'
+        assert wanted in field, (name, field)
+
+
+FIRST = {"input_shift": 0.2, "score_outside": 0.0, "entropy": 2.5, "eos_rate": 0.6, "ptx_held_out_loss": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ({"input_shift": 1.3}, "unlike those that people judged"),
+        ({"score_outside": 0.25}, "25% of the scores are beyond those of the reward model's training"),
+        ({"entropy": 0.5}, "sameness comes next"),
+        ({"eos_rate": 0.1}, "they have become endless"),
+        ({"ptx_held_out_loss": 3.4}, "ptx_coef mixes some of it in"),
+    ],
+)
+def test_what_begins_to_run_away_is_said_in_words(last, words):
+    assert words in " ".join(health.warnings([(0, FIRST), (5, {**FIRST, **last})], {}))
+    assert health.warnings([(0, FIRST), (5, FIRST)], {}) == []
+
+
+def test_drift_of_the_reward_model_has_a_chart_with_the_parents_line():
+    rows = [(0, {"input_shift": 0.2, "kl": 0.0}), (1, {"input_shift": 0.4, "kl": 1.0})]
+    drawn = {curve.name: curve for curve in curves.curves(rows, {"stop_kl": 9.0})}
+    assert drawn["input_shift"].is_main and drawn["input_shift"].lines[0].value == 0.2
+    assert [line.label for line in drawn["kl"].lines] == ["bound"]
+
+
+def test_the_picture_of_many_reviews_names_a_few_steps():
+    marks = [brake_picture.Mark(step, 0.7, 0.5, 4 if step < 40 else 0) for step in range(4, 84, 4)]
+    drawn = brake_picture.picture(marks)
+    assert drawn.count("<circle") == 20 + 9 and ">4</text>" in drawn and ">80</text>" in drawn
+    assert drawn.count('text-anchor="middle"') == 8
