@@ -167,7 +167,7 @@ register_kind(
         "training.recipes.ppo",
         dataset_kind="prompts",
         other_kinds=("corpus", "sft"),
-        other_purpose="texts whose likelihood is kept up beside the reward (PTX); none mixes in nothing",
+        other_purpose="texts of an older skill: their held-out loss is shown, and ptx_coef keeps them likely",
         takes_reward_model=True,
         makes="policy",
         stage="PPO",

@@ -79,8 +79,6 @@ def test_one_click_fills_the_form_with_the_literatures_defaults(client, project)
     for name, value in configs.PPOConfig.presets["table"].items():
         named = rf'name="config\.{name}"'
         field = re.search(rf"<select[^>]*{named}.*?</select>|<input[^>]*{named}[^>]*>", text, re.S).group(0)
-            rf'<select[^>]*name="config\.{name}".*?</select>|<input[^>]*name="config\.{name}"[^>]*>', text, re.S
-        ).group(0)
         wanted = f'<option value="{value}" selected>' if isinstance(value, str) else f'value="{value}"'
         assert wanted in field, (name, field)
 
