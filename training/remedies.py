@@ -6,7 +6,7 @@ Pure. A recipe that knows better says so itself (`RecipeFailure.remedy_changes`)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from training import configs
 
@@ -63,7 +63,7 @@ def _rate(kind: str, config: dict[str, Any]) -> float | None:
     return chosen if isinstance(chosen, float) and chosen > 0 else None
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

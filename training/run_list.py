@@ -17,7 +17,9 @@ _PER_PAGE = 40
 
 
 def context(project: Project, kind: str = "", page: str = "") -> dict[str, Any]:
-    found = project.runs.select_related("parent", "output_model", "output_dataset", "created_by").prefetch_related("attempts")
+    found = project.runs.select_related("parent", "output_model", "output_dataset", "created_by").prefetch_related(
+        "attempts"
+    )
     if kind in KINDS:
         found = found.filter(kind=kind)
     shown = Paginator(found, _PER_PAGE).get_page(page)

@@ -24,9 +24,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="a YAML file; - reads the standard input")
         parser.add_argument("--project", default="", help="the slug of a project (default: the one in the file)")
-        parser.add_argument(
-            "--name", default="", help="of the run, and of its model (default: the one in the file)"
-        )
+        parser.add_argument("--name", default="", help="of the run, and of its model (default: the one in the file)")
         parser.add_argument("--user", default="", help="who starts it (default: the only superuser)")
         parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="change one option")
 
