@@ -1,169 +1,159 @@
-"""PPO side by side with the last one of TRL: `python -m benchmarks.ppo_vs_trl MODEL --peer-python PYTHON`.
+"""PPO side by side with the last one of TRL: `python -m benchmarks.ppo_vs_trl MODEL --trl-python PYTHON --out FOLDER`.
 
 MODEL is a model folder. PYTHON is the interpreter of a virtual environment of its own, because TRL 1.13 and later
-have no PPO: `pip install torch "trl==1.12.0" "transformers>=5.20,<6" peft rich datasets`. Without it, ours
-alone is timed.
+have no PPO: `pip install torch "trl==1.12.0" "transformers>=5.20,<6" peft rich datasets`. Without it, ours alone runs.
 
-The work: 64 episodes in batches of 16, prompts of about 30 tokens, 48 new tokens at most, 4 epochs of one minibatch,
-LoRA r=16 on all linear layers, bfloat16. The peer has a reward and a value network of the policy's size. Ours is timed
-with adapters on all layers ("lora") and in the top third ("top"), both with a linear reward head on the trunk's middle
-layers, random here: what it costs does not depend on what it says. The contestants take turns; medians and their ratios
-are printed as one JSON line. Loading and saving are not counted on either side.
+`speed`: 64 episodes in batches of 16, prompts of about 30 tokens, 48 new tokens at most at temperature 0.7 (TRL's
+default), 4 epochs of one minibatch. The peer has reward and value networks of the policy's size. Ours scores by a
+linear head on the reference's middle layers and values by another, which is how it is meant to be used and less work;
+"own reward" runs the reward model's forward by itself, so that one sees what that is worth. Contestants take turns.
+`roofline`: the share reached of what the machine's matrix rate allows, and a profile of one step.
+`matched`: one fixed reward function, see `benchmarks.ppo_matched`.
+
+Every run is written to FOLDER/results.json as it ends, and a call goes on where the last one was cut off; the table is
+FOLDER/table.md. Loading, calibrating and saving are not timed on either side.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from benchmarks import ppo_matched, ppo_roofline
+from benchmarks.ppo_report import table
+from benchmarks.ppo_work import Contestant, Work, run_ours, run_peer, timed_work
 
-NOUNS = [
-    "rain",
-    "sun",
-    "moon",
-    "sea",
-    "dog",
-    "cat",
-    "tree",
-    "car",
-    "road",
-    "bird",
-    "fish",
-    "sand",
-    "snow",
-    "wind",
-    "fire",
-    "book",
-    "music",
-    "bread",
-    "tea",
-    "river",
-    "lake",
-    "hill",
-    "boat",
-    "train",
-    "shoe",
-    "hat",
-    "clock",
-    "lamp",
-    "chair",
-    "table",
-    "window",
-    "door",
-]
-BATCH, STEPS, NEW_TOKENS = 16, 4, 48
-
-PEER = """
-import json, sys, time, resource, torch
-from datasets import Dataset
-from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-from trl.experimental.ppo import PPOConfig, PPOTrainer
-path, prompts = sys.argv[1], json.loads(sys.argv[2])
-torch.manual_seed(0)
-tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
-rows = [{"input_ids": tokenizer.apply_chat_template([{"role": "user", "content": p}], add_generation_prompt=True,
-         return_dict=True)["input_ids"]} for p in prompts]
-policy = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)
-reward, value = (AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.bfloat16)
-                 for _ in range(2))
-for network in (reward, value):
-    network.config.pad_token_id = tokenizer.pad_token_id
-trainer = PPOTrainer(
-    args=PPOConfig(output_dir=sys.argv[3], per_device_train_batch_size=BATCH, num_mini_batches=1, num_ppo_epochs=4,
-                   local_rollout_forward_batch_size=BATCH, total_episodes=len(prompts), response_length=NEW_TOKENS,
-                   learning_rate=1e-5, stop_token="eos", bf16=False, num_sample_generations=0, save_strategy="no",
-                   report_to=[], use_cpu=True),
-    processing_class=tokenizer, model=policy, ref_model=None, reward_model=reward, value_model=value,
-    train_dataset=Dataset.from_list(rows),
-    peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
-started = time.perf_counter()
-trainer.train()
-print(json.dumps({"seconds": time.perf_counter() - started,
-                  "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
-""".replace("BATCH", str(BATCH)).replace("NEW_TOKENS", str(NEW_TOKENS))
+CONTESTANTS = {
+    "trl, lora": Contestant("lora", peer=True),
+    "ours, lora": Contestant("lora"),
+    "ours, lora, own reward": Contestant("lora", reward="own"),
+    "ours, top": Contestant("top"),
+    "trl, lora, float32": Contestant("lora", "float32", peer=True),
+    "ours, lora, float32": Contestant("lora", "float32"),
+    "trl, full, float32": Contestant("full", "float32", peer=True),
+    "ours, full, float32": Contestant("full", "float32"),
+}
+HEADLINE = ("trl, lora", "ours, lora", "ours, lora, own reward", "ours, top")
 
 
 def main() -> None:
+    arguments = _arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    results = Results(arguments.out / "results.json")
+    model = arguments.model.resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        if "speed" in arguments.parts:
+            _speed(results, timed_work(model), arguments, Path(scratch))
+        if "roofline" in arguments.parts:
+            _roofline(results, timed_work(model))
+        if "matched" in arguments.parts:
+            _matched(results, model, arguments, Path(scratch))
+    report = table(results.found)
+    (arguments.out / "table.md").write_text(report)
+    print(report)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--peer-python", type=Path)
-    parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
-    prompts = [f"Write one sentence about {NOUNS[i % len(NOUNS)]}." for i in range(BATCH * STEPS)]
-    found: dict[str, list[dict[str, float]]] = {"ours, lora": [], "ours, top": []}
-    if arguments.peer_python:
-        found["trl 1.12, lora"] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        head = _reward_head(arguments.model.resolve(), Path(scratch))
-        for repeat in range(arguments.repeats):
-            for name, results in found.items():
-                folder = Path(scratch) / f"{name}-{repeat}".replace(" ", "")
-                if name.startswith("ours"):
-                    results.append(_ours(arguments.model.resolve(), prompts, folder, head, name.split()[-1]))
-                else:
-                    results.append(_peer(arguments.peer_python, arguments.model.resolve(), prompts, folder))
-                print(name, results[-1], file=sys.stderr)
-    print(json.dumps(_summary(found)))
+    parser.add_argument("--trl-python", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("ppo-vs-trl"))
+    parser.add_argument("--repeats", type=int, default=5)
+    parts = ["speed", "roofline", "matched"]
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=HEADLINE, metavar="CONTESTANT")
+    parser.add_argument("--peer-rates", nargs="+", type=float, default=[1e-4, 3e-4], help="of the matched part")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the matched part")
+    return parser.parse_args()
 
 
-def _reward_head(model: Path, scratch: Path) -> Path:
-    """A reward model as the `reward` recipe makes it, two pooled layers, with a head drawn at random."""
-    import torch
+class Results:
+    """What has been measured, in one JSON file."""
 
-    from training.recipes import loading
-    from training.recipes.reward_model import RewardModel
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
 
-    config = json.loads((model / "config.json").read_text())
-    depth, width = config["num_hidden_layers"], 2 * config["hidden_size"]
-    folder = scratch / "reward"
-    folder.mkdir()
-    RewardModel(
-        "head", ((depth // 2, "mean"), (2 * depth // 3, "mean")), torch.randn(width), torch.zeros(1),
-        torch.zeros(width), torch.ones(width), str(model), loading.weights_hash(model), 256, 256,
-    ).save(folder)  # fmt: skip
-    return folder
+    def keep(self, part: str, name: str, value: Any) -> None:
+        self.found.setdefault(part, {})[name] = value
+        draft = self.path.with_suffix(".draft")
+        draft.write_text(json.dumps(self.found, indent=1))
+        draft.replace(self.path)
 
 
-def _ours(model: Path, prompts: list[str], folder: Path, reward_model: Path, adapters: str) -> dict[str, float]:
-    run = RunDirectory(folder)
-    config = {
-        "adapters": adapters, "steps": STEPS, "batch_size": BATCH, "max_new_tokens": NEW_TOKENS, "epochs": 4,
-        "minibatches": 1, "learning_rate": 1e-5, "calibration_episodes": BATCH, "sample_prompts": 0,
-        "checkpoint_every": 100,
-    }  # fmt: skip
-    rows = ({"id": i, "messages": [{"role": "user", "content": text}]} for i, text in enumerate(prompts))
-    run.create(RunSpec("ppo", config, parent=str(model), reward_model=str(reward_model)), {"prompts": rows})
-    subprocess.run([sys.executable, "-m", "training.recipes.ppo", str(folder)], check=True, stderr=subprocess.DEVNULL)
-    steps = [row["values"] for row in read_lines(folder / "metrics.jsonl")][:STEPS]  # the last rollout has no update
-    stages = {f"{s}_s": sum(step[f"seconds_{s}"] for step in steps) for s in ("sampling", "scoring", "updates")}
-    return {"seconds": sum(s["seconds"] for s in steps), "peak_gb": max(s["peak_memory_gb"] for s in steps), **stages}
+def _speed(results: Results, work: Work, arguments: argparse.Namespace, scratch: Path) -> None:
+    results.keep("machine", "prompt_tokens", ppo_roofline.prompt_tokens(work))
+    for repeat in range(arguments.repeats):
+        for name in arguments.only:
+            who, runs = CONTESTANTS[name], results.found.get("speed", {}).get(name, [])
+            if len(runs) > repeat or (who.peer and not arguments.trl_python):
+                continue
+            folder = scratch / f"{name}-{repeat}".replace(" ", "").replace(",", "-")
+            run = run_peer(work, who, arguments.trl_python, folder) if who.peer else run_ours(work, who, folder)
+            run.pop("steps")
+            results.keep("speed", name, [*runs, {**run, "load": os.getloadavg()[0]}])
+            print(name, run, file=sys.stderr)
 
 
-def _peer(python: Path, model: Path, prompts: list[str], folder: Path) -> dict[str, float]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
-    command = [str(python), "-c", PEER, str(model), json.dumps(prompts), str(folder)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return json.loads(output.strip().splitlines()[-1])
+def _roofline(results: Results, work: Work) -> None:
+    """By the tokens that each contestant of ours drew, in the dtype it ran in; the matrix rate is measured now."""
+    rates: dict[str, float] = {}
+    for name, runs in results.found.get("speed", {}).items():
+        who = CONTESTANTS[name]
+        if who.peer:
+            continue
+        rates.setdefault(who.dtype, ppo_roofline.matrix_rate(who.dtype))
+        drawn = statistics.median(run["new_tokens"] for run in runs)
+        least = ppo_roofline.least_operations(work, who.adapters, results.found["machine"]["prompt_tokens"], drawn)
+        seconds = statistics.median(run["seconds"] for run in runs)
+        least_seconds = least / rates[who.dtype]
+        results.keep(
+            "roofline", name, {"operations": least, "rate": rates[who.dtype], "least_seconds": least_seconds,
+                               "share": least_seconds / seconds},
+        )  # fmt: skip
+    for adapters in ("lora", "top"):
+        results.keep("profile", f"ours, {adapters}", ppo_roofline.profile(work, adapters))
 
 
-def _summary(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
-    peer = statistics.median(r["seconds"] for r in found.get("trl 1.12, lora", [{"seconds": float("nan")}]))
-    return {
-        name: {
-            **{key: round(statistics.median(r[key] for r in results), 3) for key in results[0]},
-            "episodes_per_s": round(BATCH * STEPS / statistics.median(r["seconds"] for r in results), 3),
-            "times_the_peers_speed": round(peer / statistics.median(r["seconds"] for r in results), 2),
-        }
-        for name, results in found.items()
-    }
+def _matched(results: Results, model: Path, arguments: argparse.Namespace, scratch: Path) -> None:
+    if "the parent" not in results.found.get("matched", {}):
+        results.keep("matched", "the parent", {"behaviour": ppo_matched.behaviour(model, model)})
+    for seed in arguments.seeds:
+        work = ppo_matched.matched_work(model, 3e-4, seed)
+        ours = {f"ours, {adapters}, seed {seed}": Contestant(adapters) for adapters in ("lora", "top")}
+        found = {name: _trained(results, name, work, who, None, scratch, {}) for name, who in ours.items()}
+        if not arguments.trl_python:
+            continue
+        parent = next(iter(found.values()))["parent"]
+        taste = {"mean": parent["raw_score_mean"], "std": parent["raw_score_std"]}
+        peers = {}
+        for rate in arguments.peer_rates:
+            name, at_rate = f"trl, lora, rate {rate:g}, seed {seed}", dataclasses.replace(work, learning_rate=rate)
+            who = Contestant("lora", peer=True)
+            peers[name] = _trained(results, name, at_rate, who, arguments.trl_python, scratch, taste)
+        results.keep("compared", f"seed {seed}", ppo_matched.compare(peers, found))
+
+
+def _trained(
+    results: Results, name: str, work: Work, who: Contestant, python: Path | None, scratch: Path,
+    taste: dict[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    """Trained and measured, unless an earlier call did."""
+    if name not in results.found.get("matched", {}):
+        folder = scratch / name.replace(" ", "").replace(",", "-")
+        run = run_peer(work, who, python, folder, taste) if python else run_ours(work, who, folder, taste)
+        trained = folder / "model" if python else folder / "run" / "model"
+        behaviour = ppo_matched.behaviour(trained, Path(work.model))
+        results.keep("matched", name, {**run, "behaviour": behaviour})
+        print(name, behaviour, file=sys.stderr)
+    return results.found["matched"][name]
 
 
 if __name__ == "__main__":

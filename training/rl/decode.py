@@ -68,8 +68,8 @@ class LlamaDecoder:
         self.next_position = attention_mask.sum(1)  # (B,)
         weight = self.layers[0].input_norm
         n, D, room = B * self.kv_heads, self.head_dim, P + max_new_tokens
-        # 0 where a row may look, -inf where its prompt is padded and where nothing has been drawn yet. A step's products
-        # run over the whole cache: cut to what is filled it would be copied, layer by layer.
+        # 0 where a row may look, -inf where its prompt is padded and where nothing has been drawn yet: the products of
+        # a step run over the whole cache. Cut to what is filled it would be copied, layer by layer.
         self.bias = weight.new_full((B, room), float("-inf"))
         self.bias[:, :P].masked_fill_(attention_mask.bool(), 0.0)
         self.keys = [weight.new_zeros(n, D, room) for _ in self.layers]  # as the products of a step read them

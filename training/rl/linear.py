@@ -6,16 +6,20 @@ in, it is read in one stream: the layers of a 135 million weights' model take 8.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from training.rl.lora import LoRALinear
 
 
 class Linear:
     """The rows of several modules' weights below each other: x (..., in) -> (..., sum of out)."""
 
     def __init__(self, *modules: nn.Module) -> None:
-        biases = [module.bias for module in modules]
+        biases: list[Any] = [module.bias for module in modules]
         self.bias = torch.cat(biases) if biases[0] is not None else None
         weight = _fused(modules)
         self.width = weight.shape[0]
@@ -35,13 +39,14 @@ def can_pack(weight: Tensor) -> bool:
 
 
 def _fused(modules: tuple[nn.Module, ...]) -> Tensor:
-    if len(modules) == 1 and not hasattr(modules[0], "merge_into"):
-        return modules[0].weight
-    rows = [module.weight.shape[0] for module in modules]
-    fused = modules[0].weight.new_empty(sum(rows), modules[0].weight.shape[1])
-    for module, part in zip(modules, fused.split(rows), strict=True):
-        if hasattr(module, "merge_into"):
+    weights: list[Any] = [module.weight for module in modules]
+    if len(modules) == 1 and not isinstance(modules[0], LoRALinear):
+        return weights[0]
+    rows = [len(weight) for weight in weights]
+    fused = weights[0].new_empty(sum(rows), weights[0].shape[1])
+    for module, weight, part in zip(modules, weights, fused.split(rows), strict=True):
+        if isinstance(module, LoRALinear):
             module.merge_into(part)
         else:
-            part.copy_(module.weight)
+            part.copy_(weight)
     return fused

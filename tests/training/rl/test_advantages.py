@@ -1,3 +1,5 @@
+import numpy as np
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -34,6 +36,34 @@ def test_with_lambda_one_the_return_is_the_sum_of_rewards_to_come():
     rewards = torch.tensor([[1.0, 2.0, 3.0]])
     _, returns = gae(rewards, torch.randn(1, 3), torch.ones(1, 3).bool(), 1.0, 1.0)
     assert_close(returns, torch.tensor([[6.0, 5.0, 3.0]]))
+
+
+@pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.5), (0.97, 0.0), (0.97, 1.0)])
+def test_the_return_is_the_lambda_weighted_mean_of_n_step_returns(gamma: float, lam: float):
+    # Sutton & Barto's definition, summed forward in numpy, where the code runs backward over temporal differences
+    random = np.random.default_rng(0)
+    rewards, values, lengths = random.normal(size=(4, 6)), random.normal(size=(4, 6)), [6, 1, 3, 5]
+    mask = completion_mask(torch.tensor(lengths), 6)
+    _, returns = gae(torch.tensor(rewards), torch.tensor(values), mask, gamma, lam)
+    for row, T in enumerate(lengths):
+        for t in range(T):
+            n_step = [
+                sum(gamma**k * rewards[row, t + k] for k in range(n))
+                + (gamma**n * values[row, t + n] if t + n < T else 0)
+                for n in range(1, T - t + 1)
+            ]
+            weights = [(1 - lam) * lam**k for k in range(T - t - 1)] + [lam ** (T - t - 1)]
+            assert float(returns[row, t]) == pytest.approx(float(np.dot(weights, n_step)))
+    assert not returns[~mask].any()
+
+
+def test_whitening_is_numpys_z_score_whatever_stands_after_the_end():
+    random = np.random.default_rng(1)
+    values, lengths = random.normal(3, 2, size=(5, 7)), [7, 2, 1, 4, 6]
+    mask = completion_mask(torch.tensor(lengths), 7)
+    valid = np.concatenate([row[:n] for row, n in zip(values, lengths, strict=True)])
+    spoilt = torch.tensor(values).masked_fill(~mask, 1e9)
+    assert_close(whiten(spoilt, mask)[mask], torch.tensor((valid - valid.mean()) / valid.std()))
 
 
 def test_whitening_looks_at_valid_tokens_only():

@@ -1,0 +1,119 @@
+"""The least time PPO's arithmetic can take on this machine, and where the rest goes.
+
+Counted are products with weights alone, on valid tokens alone: sampling, the reference's forward, and forward and
+backward of every epoch; attention, norms, softmax, Adam and reading the weights once a token are the overhead. Two
+operations a weight and token forward, as many backward through frozen weights, twice as many where weights learn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ppo_work import EPOCHS, Work, reward_head
+
+RANK = 16
+KINDS = {  # by the name of torch's operation; what is not named is "elementwise and copies"
+    "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise", "aten::linear"),
+    "attention's products": ("aten::bmm", "aten::baddbmm", "aten::_scaled_dot_product_flash_attention_for_cpu"),
+    "softmax": ("aten::_softmax", "aten::_softmax_backward_data", "aten::softmax"),
+}
+
+
+def least_operations(work: Work, adapters: str, prompt_tokens: float, new_tokens: float) -> float:
+    """Of all episodes together."""
+    config = json.loads((Path(work.model) / "config.json").read_text())
+    hidden, inner, depth = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
+    kept = hidden * config["num_key_value_heads"] // config["num_attention_heads"]
+    shapes = [(hidden, hidden), (hidden, kept), (hidden, kept), (hidden, hidden), *[(hidden, inner)] * 3]
+    layers = depth * sum(a * b for a, b in shapes)
+    rank = depth * RANK * sum(a + b for a, b in shapes)
+    tokens, head = prompt_tokens + new_tokens, new_tokens * 2 * hidden * config["vocab_size"]
+    forward = 2 * layers * tokens
+    upper = math.ceil(depth / 3) / depth if adapters == "top" else 1.0
+    backward = 2 * forward if adapters == "full" else forward + 6 * rank * tokens  # the adapters' forward is in it
+    head_epoch = (3 if adapters == "full" else 2) * head
+    return (forward + head) + (forward + head) + EPOCHS * (upper * (forward + backward) + head_epoch)
+
+
+def matrix_rate(dtype_name: str, seconds: float = 3.0) -> float:
+    """Operations a second of a product shaped like the work's, the best of many."""
+    import torch
+
+    dtype = getattr(torch, dtype_name)
+    best = 0.0
+    for rows, width, out in ((1200, 576, 1536), (1200, 1536, 576), (2048, 2048, 2048)):
+        x, weight = torch.randn(rows, width).to(dtype), torch.randn(out, width).to(dtype)
+        until = time.perf_counter() + seconds / 3
+        while time.perf_counter() < until:
+            started = time.perf_counter()
+            torch.nn.functional.linear(x, weight)
+            best = max(best, 2 * rows * width * out / (time.perf_counter() - started))
+    return best
+
+
+def prompt_tokens(work: Work) -> int:
+    from training.recipes import loading
+
+    tokenizer = loading.load_tokenizer(work.model)
+    return sum(len(loading.encode_prompt(tokenizer, [{"role": "user", "content": p}], 256)) for p in work.prompts)
+
+
+def profile(work: Work, adapters: str) -> dict[str, dict[str, float]]:
+    """Seconds of one step by stage and by kind of operation."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    from training.recipes.entry import config_of
+    from training.recipes.ppo import measure
+    from training.recipes.ppo_rollouts import PPO
+    from training.recipes.ppo_state import calibrate
+    from training.recipes.ppo_update import optimiser_for, update
+    from training.run_directory import RunDirectory, RunSpec
+
+    config = {
+        "adapters": adapters, "steps": 4, "batch_size": work.batch, "max_new_tokens": work.new_tokens,
+        "temperature": work.temperature, "minibatches": 1, "calibration_episodes": work.batch, "sample_prompts": 0,
+    }  # fmt: skip
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        run = RunDirectory(Path(scratch) / "run")
+        reward = reward_head(Path(work.model), Path(scratch), shared=True)
+        spec = RunSpec("ppo", config, parent=work.model, reward_model=str(reward))
+        rows = ({"id": i, "messages": [{"role": "user", "content": text}]} for i, text in enumerate(work.prompts))
+        run.create(spec, {"prompts": rows})
+        ppo = PPO(run, spec, config_of(spec))
+        optimiser = optimiser_for(ppo)
+        state = calibrate(ppo, optimiser)
+        kept: dict[str, Any] = {}
+
+        def collect() -> None:
+            kept["episodes"] = ppo.collect(ppo.prompt_order(0), ppo.seeds("rollout", 0, count=work.batch))
+            kept["measured"] = measure(ppo, state, kept["episodes"])
+
+        stages = {
+            "sampling and scoring": collect,
+            "updates": lambda: update(ppo, optimiser, state, kept["episodes"], kept["measured"], 0),
+        }
+        for name, stage in stages.items():
+            started = time.perf_counter()
+            with profiler(activities=[ProfilerActivity.CPU]) as seen:
+                stage()
+                wall = time.perf_counter() - started
+            found[name] = _by_kind(seen, wall)
+    return found
+
+
+def _by_kind(seen: Any, wall: float) -> dict[str, float]:
+    times: Counter[str] = Counter()
+    for event in seen.key_averages():
+        if event.key.startswith(("aten::", "mkldnn::")):
+            kind = next((k for k, names in KINDS.items() if event.key in names), "elementwise and copies")
+            times[kind] += event.self_cpu_time_total / 1e6
+    times["Python and the rest"] = wall - sum(times.values())
+    return {kind: round(seconds, 3) for kind, seconds in times.most_common()}
