@@ -23,7 +23,7 @@ class Plan:
     comparisons: int = 900
     eval_completions_per_prompt: int = 2
     battles: int = 480
-    pretrain_tokens: int = 1_200_000
+    pretrain_tokens: int = 800_000
     sft: dict[str, Any] = field(default_factory=dict)
     reward: dict[str, Any] = field(default_factory=dict)
     ppo: dict[str, Any] = field(default_factory=dict)

@@ -214,7 +214,7 @@ STAGES = (
     Stage("PPO follows the reward", optimise, 330),
     Stage("Texts that every Python carries, cleaned", gather_texts, 15),
     Stage("A tokenizer learns their words", learn_tokenizer, 10),
-    Stage("A small model is pretrained on them", pretrain, 180),
+    Stage("A small model is pretrained on them", pretrain, 150),
     Stage("All four answer the eval prompts", answer_eval_prompts, 100),
     Stage("Blind battles in the arena", hold_battles, 30),
     Stage("The leaderboard", rank, 2),
