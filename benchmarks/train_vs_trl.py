@@ -29,7 +29,6 @@ from benchmarks.hh_rlhf import transcript
 
 NAME = "hh-rlhf-harmless-base-test.jsonl.gz"
 TOKENS = 18_907
-HELD_OUT = 64
 Figures = dict[str, float]
 
 
@@ -42,6 +41,7 @@ def main() -> None:
         "--parts", nargs="+", choices=["sft", "reward", "profile"], default=["sft", "reward", "profile"]
     )
     parser.add_argument("--tokens", type=int, default=TOKENS, help="of SFT; the reward model takes twice as many")
+    parser.add_argument("--held-out", type=int, default=64, help="rows that the loss at the end is measured on")
     parser.add_argument("--all", action="store_true", help="TRL's own options too")
     parser.add_argument("--only", nargs="+", help="contestants by name")
     arguments = parser.parse_args()
@@ -53,13 +53,13 @@ def main() -> None:
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         run = Runner(Path(scratch), model)
-        rows, held_out, tokens = sft_rows(transcripts, model, arguments.tokens)
+        rows, held_out, tokens = sft_rows(transcripts, model, arguments.tokens, arguments.held_out)
         for part in arguments.parts:
             if part == "profile":
                 report[part] = profile(run, rows)
                 continue
             if part == "reward":
-                rows, held_out, tokens = reward_rows(transcripts, model, 2 * arguments.tokens)
+                rows, held_out, tokens = reward_rows(transcripts, model, 2 * arguments.tokens, arguments.held_out)
             names = contestants_of(part, everything=arguments.all, only=arguments.only)
             report[part] = turns(run, part, names, arguments.repeats, rows, held_out, tokens)
             print(f"\n{part}: {len(rows)} rows, {tokens} tokens, {len(held_out)} held out\n\n{table(report[part])}\n")
@@ -130,15 +130,15 @@ def read(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def sft_rows(pairs: list[dict[str, Any]], model: str, tokens: int) -> tuple[list[Any], list[Any], int]:
+def sft_rows(pairs: list[dict[str, Any]], model: str, tokens: int, held: int) -> tuple[list[Any], list[Any], int]:
     """(examples of about `tokens` tokens, held-out examples, tokens): prompts of both apart, none cut."""
     length = measure_of(model)
     rows = [{"prompt": pair["prompt"], "completion": pair["chosen"]} for pair in pairs]
-    held_out, rest = rows[:HELD_OUT], rows[HELD_OUT:]
+    held_out, rest = rows[:held], rows[held:]
     return _up_to(rest, tokens, lambda row: [length(row["prompt"], row["completion"])], held_out)
 
 
-def reward_rows(pairs: list[dict[str, Any]], model: str, tokens: int) -> tuple[list[Any], list[Any], int]:
+def reward_rows(pairs: list[dict[str, Any]], model: str, tokens: int, held: int) -> tuple[list[Any], list[Any], int]:
     length = measure_of(model)
     asking = []
     for pair in pairs:
@@ -146,7 +146,7 @@ def reward_rows(pairs: list[dict[str, Any]], model: str, tokens: int) -> tuple[l
         if asks[0] != asks[1]:
             first, second = (pair["chosen"], pair["rejected"]) if asks[0] else (pair["rejected"], pair["chosen"])
             asking.append({"prompt": pair["prompt"], "chosen": first, "rejected": second})
-    held_out, rest = asking[:HELD_OUT], asking[HELD_OUT:]
+    held_out, rest = asking[:held], asking[held:]
     lengths_of = lambda pair: [length(pair["prompt"], pair[side]) for side in contestants.SIDES]  # noqa: E731
     return _up_to(rest, tokens, lengths_of, held_out)
 
