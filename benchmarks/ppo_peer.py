@@ -49,7 +49,8 @@ def main() -> None:
     torch.manual_seed(work.seed)
     dtype = getattr(torch, work.dtype)
     tokenizer = AutoTokenizer.from_pretrained(work.model, padding_side="left")
-    tokenizer.pad_token = "<|endoftext|>"
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        tokenizer.pad_token = "<|endoftext|>"
 
     def network(kind, **options):
         return kind.from_pretrained(work.model, dtype=dtype, **options)

@@ -30,7 +30,7 @@ def _speed(found: Found) -> str:
     rows = []
     for name, runs in speed.items():
         rates = sorted(64 / run["seconds"] for run in runs)
-        row = [name, f"{statistics.median(rates):.3f} ({rates[0]:.3f} to {rates[-1]:.3f}, {len(runs)} runs)"]
+        row = [name, f"{statistics.median(rates):.3f} ({rates[0]:.3f} to {rates[-1]:.3f}, {len(runs)} timed)"]
         row.append(f"{_median(runs, 'peak_gb'):.2f}")
         row += [
             f"{_median(runs, f'{s}_s'):.1f}" if f"{s}_s" in runs[0] else "" for s in ("sampling", "scoring", "updates")

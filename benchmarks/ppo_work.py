@@ -98,7 +98,7 @@ def run_peer(
 
 def reward_head(model: Path, folder: Path, *, shared: bool) -> Path:
     """A reward model as the `reward` recipe makes it, two pooled layers, with a head drawn at random: what it costs
-    does not depend on what it says. Not `shared`, it takes its trunk for another than the parent and runs it by itself.
+    does not depend on what it says. Not `shared`, its trunk is a twin of the parent under another name.
     """
     import torch
 
@@ -107,13 +107,23 @@ def reward_head(model: Path, folder: Path, *, shared: bool) -> Path:
 
     config = json.loads((model / "config.json").read_text())
     depth, width = config["num_hidden_layers"], 2 * config["hidden_size"]
-    trunk_hash = loading.weights_hash(model) if shared else "another"
     folder = folder / "reward"
     folder.mkdir(parents=True)
+    trunk = model if shared else _twin(model, folder.with_name("twin"))
     RewardModel(
         "head", ((depth // 2, "mean"), (2 * depth // 3, "mean")), torch.randn(width), torch.zeros(1),
-        torch.zeros(width), torch.ones(width), str(model), trunk_hash, 256, 256,
+        torch.zeros(width), torch.ones(width), str(trunk), loading.weights_hash(trunk), 256, 256,
     ).save(folder)  # fmt: skip
+    return folder
+
+
+def _twin(model: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for file in model.iterdir():
+        if file.name != "config.json":
+            (folder / file.name).symlink_to(file)
+    config = json.loads((model / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "another_name": "twin"}))
     return folder
 
 
