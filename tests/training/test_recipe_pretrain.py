@@ -161,6 +161,25 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, tokenizer, tmp_path, mon
     assert not (cut.path / "tokens").exists(), "what can be made again is not kept"
 
 
+def test_a_point_of_the_curve_that_a_kill_cuts_in_two_is_the_same(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "LOGGED_POINTS", 4)  # a point every third step of 13, a checkpoint every tenth
+    whole, cut = (make_run(tmp_path / name, tokenizer, epochs=1.0) for name in ("whole", "cut"))
+    assert entry.attempt(pretrain.main, whole) == 0
+    honest = learning.optimise
+
+    def dies(learner, masters, optimiser, at, rate):
+        if at == 11:
+            raise KeyboardInterrupt
+        return honest(learner, masters, optimiser, at, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learning, "optimise", dies)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(pretrain.main, cut)
+    assert entry.attempt(pretrain.main, cut) == 0
+    assert timeless(cut) == timeless(whole)
+
+
 def test_a_run_cut_off_before_it_saved_needs_no_further_step(done, tokenizer, tmp_path, monkeypatch):
     cut = make_run(tmp_path / "cut", tokenizer)
 

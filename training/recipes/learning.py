@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,6 +83,7 @@ class Standing:
     last_loss: float = math.nan
     first_validation: dict[str, float] | None = None
     last_validation: dict[str, float] | None = None
+    unlogged: Sums = field(default_factory=Sums)  # since the last point of the curve
 
 
 def learn(learner: Learner) -> Standing:
@@ -92,7 +93,6 @@ def learn(learner: Learner) -> Standing:
     optimiser = masters.optimiser(rate=config.rate, weight_decay=config.weight_decay, beta2=config.beta2)
     standing = resume(learner, masters, optimiser)
     pace, begun, said = steps.Pace(), time.monotonic() - standing.seconds, 0.0
-    sums = Sums()
     if standing.step == 0:
         learner.sample(0)
         standing.first_validation = standing.last_validation = _validated(learner, 0)
@@ -100,7 +100,7 @@ def learn(learner: Learner) -> Standing:
     while standing.step < learner.total_steps:
         rate = config.rate * rate_factor(config, standing.step, learner.total_steps)
         step_sums = optimise(learner, masters, optimiser, standing.step, rate)
-        sums.add(step_sums)
+        standing.unlogged.add(step_sums)
         standing.step += 1
         standing.tokens += config.batch_size * learner.rows.length
         standing.seconds = time.monotonic() - begun
@@ -110,8 +110,8 @@ def learn(learner: Learner) -> Standing:
         speed = pace.tokens_per_second(config.batch_size * learner.rows.length)
         is_last = standing.step == learner.total_steps
         if standing.step % max(learner.total_steps // LOGGED_POINTS, 1) == 0 or is_last:
-            _log(learner, standing, sums, rate, speed)
-            sums = Sums()
+            _log(learner, standing, rate, speed)
+            standing.unlogged = Sums()
         if standing.step % config.validate_every == 0 or is_last:
             standing.last_validation = _validated(learner, standing.step)
         if standing.step % config.sample_every == 0 or is_last:
@@ -164,9 +164,7 @@ def rate_factor(config: Any, step: int, total: int) -> float:
 def checkpoint(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
     if learner.together.is_first:
         folder = learner.run.begin_checkpoint(standing.step)
-        steps.save_state(
-            folder, parameters=masters.masters, optimiser=optimiser, extra={"standing": dict(standing.__dict__)}
-        )
+        steps.save_state(folder, parameters=masters.masters, optimiser=optimiser, extra={"standing": asdict(standing)})
         learner.run.commit_checkpoint(standing.step)
 
 
@@ -178,12 +176,13 @@ def resume(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer)
         return Standing()
     extra = steps.load_state(latest, parameters=masters.masters, optimiser=optimiser)
     masters.publish()
-    standing = Standing(**extra["standing"])
+    standing = Standing(**{**extra["standing"], "unlogged": Sums(**extra["standing"]["unlogged"])})
     learner.run.truncate_logs(standing.step)
     return standing
 
 
-def _log(learner: Learner, standing: Standing, sums: Sums, rate: float, speed: float) -> None:
+def _log(learner: Learner, standing: Standing, rate: float, speed: float) -> None:
+    sums = standing.unlogged
     learner.run.log_metrics(
         standing.step,
         loss=sums.loss,
