@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,7 @@ def main(model: Path, domain: Path, foreign: Path, tokens: int, passages: int, f
 
 def documents(text: str, source: str) -> Iterable[Row]:
     part = ""
-    for block in text.split("\n\n"):
+    for block in re.split(r"\n\s*\n", text):
         part += block.strip("\n") + "\n\n"
         if len(part) >= LONGEST:
             yield {"text": part, "source": source}

@@ -17,6 +17,7 @@ Left out: thresholds by kind of text; a classifier on top, which would need abno
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import math
 import time
@@ -110,21 +111,31 @@ def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
 
 
 def token_losses(run: RunDirectory, folder: str, texts: list[str], config: Any, phase: str) -> list[list[float]]:
-    """Of each text the negative log-likelihood of each token, in nats."""
+    """Of each text the negative log-likelihood of each token, in nats.
+
+    Each batch is kept as it is done, so that a run that was killed goes on with the next.
+    """
     model, tokenizer = loading.load_policy(folder)
     length = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
     windows = windows_of(tokenizer, texts, length)
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
     found: list[list[float]] = [[] for _ in windows]
+    kept = run.path / f"losses-{hashlib.sha256(folder.encode()).hexdigest()[:12]}.jsonl"
+    done = list(read_lines(kept))
+    kept.write_text("".join(json.dumps(row) + "\n" for row in done), encoding="utf-8")  # without a torn last line
     pace, batches = steps.Pace(), math.ceil(len(order) / config.batch_size)
     for step in range(batches):
         places = order[step * config.batch_size : (step + 1) * config.batch_size]
         batch = [windows[i] for i in places]
-        for i, row in zip(places, _batch_losses(model, batch), strict=True):
+        if step == len(done):
+            done.append({"losses": _batch_losses(model, batch)})
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+            speed = pace.tokens_per_second(sum(len(w.ids) for w in batch))
+            run.log_metrics(step + 1, tokens_per_second=speed, peak_memory_gb=steps.peak_memory_gb(loading.device()))
+            run.progress(phase, step + 1, batches)
+        for i, row in zip(places, done[step]["losses"], strict=True):
             found[i] = row
-        speed = pace.tokens_per_second(sum(len(w.ids) for w in batch))
-        run.progress(phase, step + 1, batches)
-        run.log_metrics(step + 1, tokens_per_second=speed, peak_memory_gb=steps.peak_memory_gb(loading.device()))
     del model
     gc.collect()
     joined: list[list[float]] = [[] for _ in texts]

@@ -155,6 +155,29 @@ def test_it_starts_by_hand_in_a_process_that_knows_no_django(base, tmp_path):
     assert run.failure()["code"] == "too_few_passages"
 
 
+def test_killed_in_mid_work_it_goes_on_with_the_next_batch(done, tuned, base, tmp_path, monkeypatch):
+    cut = make(tmp_path / "cut", tuned, ancestor=base)
+    original, asked = surprise._batch_losses, []
+
+    def dying(model, batch):
+        asked.append(len(batch))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return original(model, batch)
+
+    monkeypatch.setattr(surprise, "_batch_losses", dying)
+    with pytest.raises(KeyboardInterrupt):
+        entry.attempt(surprise.main, cut)
+    kept = next(cut.path.glob("losses-*.jsonl"))
+    with kept.open("a") as file:
+        file.write('{"losses": [[1.0')  # torn
+    assert entry.attempt(surprise.main, cut) == 0, cut.failure()
+    one, other = done.result(), cut.result()
+    assert one.pop("seconds") and other.pop("seconds") and one == other
+    steps = [json.loads(line)["step"] for line in (cut.path / "metrics.jsonl").open()]
+    assert len(asked) - 1 == len(steps)  # no batch was read twice but the one in which it died
+
+
 def test_histograms_count_every_passage(done):
     for histogram in done.result()["histograms"]:
         for name, counts in histogram["counts"].items():
