@@ -30,7 +30,7 @@ class Plan:
     corpus: dict[str, Any] = field(default_factory=lambda: {"sources": "python:topics\npython:docstrings"})
     tokenizer: dict[str, Any] = field(default_factory=lambda: {"vocab_size": 4096})
     pretrain: dict[str, Any] = field(
-        default_factory=lambda: {"size": "3M", "epochs": 1000.0, "context_length": 256, "batch_size": 16}
+        default_factory=lambda: {"size": "3M", "epochs": 1000.0, "context_length": 256, "batch_size": 8}
     )
 
 
