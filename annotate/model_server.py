@@ -114,6 +114,18 @@ def served_models(url: str) -> list[str]:
         raise _not_understood(json.dumps(answer)) from error
 
 
+def is_in_memory(model: LanguageModel) -> bool | None:
+    """Whether its server lists the model as loaded; None when it does not list it. Asked for a page, so within 3 s."""
+    answer = _request(model.server_url, "GET", "models", timeout=httpx.Timeout(3, connect=1))
+    try:
+        listed = {entry["id"]: entry for entry in answer["data"]}
+        entry = listed.get(model.server_name)
+        # `status` is no part of the OpenAI protocol: servers without it hold what they list.
+        return None if entry is None else (entry.get("status") or {}).get("value", "loaded") == "loaded"
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _not_understood(json.dumps(answer)) from error
+
+
 def _body(
     model: LanguageModel, messages: Messages, max_new_tokens: int, temperature: float, top_p: float, seed: int | None
 ) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from django.urls import path
 
 from annotate.consumers import BattleConsumer
+from annotate.playground_live import PlaygroundConsumer
 
 websocket_urlpatterns: list = [
     path("ws/arena/<uuid:token>/", BattleConsumer.as_asgi(), name="arena-live"),
+    path("ws/models/<int:pk>/playground/", PlaygroundConsumer.as_asgi(), name="playground-live"),
+    path("ws/models/<int:pk>/playground/<int:beside>/", PlaygroundConsumer.as_asgi(), name="playground-live-pair"),
 ]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotate.views import arena, data, home, judge, models, projects, uploads, votes
+from annotate.views import arena, data, home, judge, models, playground, projects, uploads, votes
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -19,11 +19,12 @@ urlpatterns = [
     path("p/<slug:slug>/arena/history/", arena.history, name="arena-history"),
     path("p/<slug:slug>/arena/<uuid:token>/", arena.battle, name="arena-battle"),
     path("p/<slug:slug>/arena/<uuid:token>/vote/", arena.vote, name="arena-vote"),
-    path("p/<slug:slug>/models/", models.models, name="models"),
     path("p/<slug:slug>/models/<int:pk>/", models.arena_entry, name="arena-entry"),
-    path("models/<int:pk>/", models.model, name="model"),
     path("models/<int:pk>/retire/", models.retire, name="model-retire"),
-    path("models/<int:pk>/ask/", models.ask, name="model-ask"),
+    path("models/<int:pk>/bring-back/", models.bring_back, name="model-bring-back"),
+    path("models/<int:pk>/serving/", models.model_serving, name="model-serving"),
+    path("models/<int:pk>/playground/", playground.page, name="playground"),
+    path("models/<int:pk>/playground/keep/", playground.keep, name="playground-keep"),
     path("p/<slug:slug>/data/", data.data, name="data"),
     path("p/<slug:slug>/data/upload/", uploads.upload_rows, name="upload"),
     path("datasets/<int:pk>/", data.dataset, name="dataset"),

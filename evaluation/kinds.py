@@ -7,7 +7,7 @@ from typing import Any
 
 from annotate import best_answers, preferences
 from annotate.models import Comparison, Completion, LanguageModel, Rating, Side
-from evaluation import surprise_page
+from evaluation import export_page, surprise_page
 from evaluation.leaderboard import default_judge
 from evaluation.models import Evaluation
 from training import kind_pages
@@ -20,6 +20,7 @@ FEWEST_TEXTS = 2
 
 def register() -> None:
     kind_pages.CONTEXT["surprise"] = surprise_page.context
+    kind_pages.CONTEXT["export"] = export_page.context
     register_kind(
         Kind(
             "evaluate",
@@ -42,6 +43,17 @@ def register() -> None:
             compares_with_ancestor=True,
             purpose="How well a model of a domain tells foreign and spoilt texts from its own, by its surprise.",
             record=record,
+        )
+    )
+    register_kind(
+        Kind(
+            "export",
+            "Export",
+            "training.recipes.export",
+            parent_kinds=("policy", "reward", "encoder", "seq2seq", "classifier", "tokenizer"),
+            purpose="A model with its card as files for other programs: GGUF, or its folder; or onto a hub.",
+            rows=export_page.card,
+            fits=export_page.fits,
         )
     )
 

@@ -2,12 +2,16 @@
 
 from django.urls import path
 
-from evaluation import views
+from evaluation import export_page, model_pages, views
 
 urlpatterns = [
     path("p/<slug:slug>/leaderboard/", views.leaderboard, name="leaderboard"),
     path("p/<slug:slug>/leaderboard/leaderboard.csv", views.leaderboard_csv, name="leaderboard-csv"),
     path("p/<slug:slug>/leaderboard/leaderboard.json", views.leaderboard_json, name="leaderboard-json"),
     path("p/<slug:slug>/leaderboard/promote/", views.promote, name="promote"),
+    path("p/<slug:slug>/models/", model_pages.models, name="models"),
+    path("models/<int:pk>/", model_pages.model, name="model"),
+    path("models/<int:pk>/README.md", model_pages.card, name="model-card"),
+    path("runs/<int:run_id>/export/<str:name>", export_page.download, name="export-file"),
     path("models/<int:pk>/lineage/", views.lineage, name="lineage"),
 ]

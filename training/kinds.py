@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from training import configs
 
 if TYPE_CHECKING:
-    from annotate.models import Project
+    from annotate.models import LanguageModel, Project
     from training.models import Run
     from training.run_directory import Row, RunDirectory
 
 Record = Callable[["Run", "RunDirectory"], None]
 Rows = Callable[["Run"], "dict[str, list[Row]]"]
 Check = Callable[["Project", Any], dict[str, str]]
+Fits = Callable[["LanguageModel", Any], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Kind:
     rows: Rows | None = None
     # What only the site can tell of a config that is valid by itself: {option: what is wrong and what would be right}.
     check: Check | None = None
+    # Whether a config suits the model that it starts from; likewise.
+    fits: Fits | None = None
 
     @property
     def makes_model(self) -> bool:

@@ -41,6 +41,8 @@ def check_order(
         errors |= {f"config.{field}": text for field, text in error.errors.items()}
     if checked is not None and order.check is not None:
         errors |= {f"config.{field}": text for field, text in order.check(project, checked).items()}
+    if checked is not None and order.fits is not None and parent is not None:
+        errors |= {f"config.{field}": text for field, text in order.fits(parent, checked).items()}
     errors |= _reward_errors(order, reward_model, config.get("reward_function"))
     if errors:
         raise Refused(400, **errors)

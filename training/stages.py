@@ -22,6 +22,7 @@ _STAGES = (
     ("Preferences", "from what people like", ("reward", "dpo", "kto")),
     ("Policy", "by trial, against a score", ("ppo", "grpo", "rloo")),
     ("Measure", "answers to judge, and figures", ("sample", "evaluate", "surprise")),
+    ("Release", "files for other programs", ("export",)),
 )
 
 

@@ -101,6 +101,16 @@ def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
     return model
 
 
+def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
+    """A retired model may start runs and battles again; it enters an arena only when somebody enters it."""
+    if not may_retire(model, by):
+        raise Refused(403, model="Staff bring models back, and managers of all the projects it belongs to; ask one.")
+    if model.retired_at is None:
+        raise Refused(409, model=f"{model.name} is not retired.")
+    model.bring_back()
+    return model
+
+
 def _content(model: LanguageModel) -> tuple[str, str, str, str]:
     """What makes two registrations the same model. Weights without a hash are told by their folder."""
     weights = model.content_hash or model.folder

@@ -98,6 +98,10 @@ class LanguageModel(models.Model):
         self.retired_at, self.retired_reason = timezone.now(), reason
         self.save(update_fields=["retired_at", "retired_reason"])
 
+    def bring_back(self) -> None:
+        self.retired_at, self.retired_reason = None, ""
+        self.save(update_fields=["retired_at", "retired_reason"])
+
 
 class Contestant(models.Model):
     """A model that takes part in a project's arena."""

@@ -446,26 +446,12 @@ def test_the_model_page_links_parent_and_children(client, project, pair):
     page = client.get(reverse("model", args=[child.pk])).content.decode()
     assert reverse("model", args=[pair[0].pk]) in page
     assert reverse("model", args=[child.pk]) in client.get(reverse("model", args=[pair[0].pk])).content.decode()
-    assert "Ask this model" not in page
+    assert reverse("playground", args=[child.pk]) not in page
 
 
 def test_a_model_of_private_projects_is_not_there_for_others(client):
     model = factories.make_contestant(factories.make_project(is_public=False)).model
     assert client.get(reverse("model", args=[model.pk])).status_code == 404
-
-
-def test_a_researcher_asks_a_model_by_name(client, project, pair, fake):
-    client.force_login(factories.make_user(project, role="researcher"))
-    url = reverse("model-ask", args=[pair[0].pk])
-    assert "Hello there." in client.post(url, {"text": "Why?"}).content.decode()
-    assert client.post(url, {"text": " "}).status_code == 400
-    fake.status = 500
-    assert client.post(url, {"text": "Why?"}).status_code == 502
-
-
-def test_a_visitor_may_not_ask_a_model_by_name(client, project, pair, fake):
-    assert client.post(reverse("model-ask", args=[pair[0].pk]), {"text": "Why?"}).status_code == 403
-    assert not fake.requests
 
 
 def test_researchers_enter_models_and_visitors_do_not(client, project, pair):

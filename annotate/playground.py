@@ -1,0 +1,155 @@
+"""The playground: a conversation with one model, or the same one with two, by name. Nothing of it is kept.
+
+The page holds the conversation and sends it along with each question; the server remembers nothing between them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+
+from annotate import model_server
+from annotate.errors import Refused
+
+MOST_TURNS = 40
+LONGEST = 100_000  # characters of a conversation
+BOUNDS = {"max_new_tokens": (1, 2048), "temperature": (0.0, 2.0), "top_p": (0.01, 1.0), "seed": (0, 2**31 - 1)}
+DEFAULTS: dict[str, Any] = {"max_new_tokens": 256, "temperature": 0.7, "top_p": 0.95, "seed": "", "system": ""}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model's answer to one question; `letter` is its side of the page."""
+
+    letter: str
+    text: str = ""
+    state: str = "stands"  # before that waiting, then writing; or stopped, or failed
+    problem: str = ""
+    figures: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("stands", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Turn:
+    number: int
+    prompt: str
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked now, after what was said before, and how the answers are to be drawn."""
+
+    text: str
+    turns: tuple[Turn, ...] = ()
+    system: str = ""
+    seed: int = 0
+    sampling: model_server.Sampling = field(
+        default_factory=lambda: {"max_new_tokens": 256, "temperature": 0.7, "top_p": 0.95}
+    )
+
+    @property
+    def number(self) -> int:
+        return len(self.turns)
+
+    def messages(self, side: int) -> model_server.Messages:
+        """The conversation as that side has it: each model goes on from its own answers."""
+        found = [{"role": "system", "content": self.system}] if self.system else []
+        for turn in self.turns:
+            answer = turn.answers[side].text if side < len(turn.answers) else ""
+            if answer:  # a question that failed is not part of what was said
+                found += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": answer}]
+        return [*found, {"role": "user", "content": self.text}]
+
+
+def question_of(given: Mapping[str, Any]) -> Question:
+    """From a form or a websocket. Raises Refused with each field that is wrong."""
+    errors: dict[str, str] = {}
+    text, system = str(given.get("text") or "").strip(), str(given.get("system") or "").strip()
+    if not text:
+        errors["text"] = "Ask something: the question is empty."
+    elif len(text) + len(system) > settings.MAX_PROMPT_CHARACTERS:
+        errors["text"] = f"At most {settings.MAX_PROMPT_CHARACTERS:,} characters; this has {len(text) + len(system):,}."
+    numbers = {name: _number(given, name, errors) for name in BOUNDS}
+    turns: tuple[Turn, ...] = ()
+    try:
+        turns = turns_of(str(given.get("conversation") or "[]"))
+    except Refused as refused:
+        errors |= refused.errors
+    if errors:
+        raise Refused(400, **errors)
+    seed = numbers.pop("seed")
+    return Question(
+        text,
+        turns,
+        system,
+        random.getrandbits(31) if seed is None else int(seed),
+        {
+            "max_new_tokens": int(numbers["max_new_tokens"] or 1),
+            "temperature": float(numbers["temperature"] or 0.0),
+            "top_p": float(numbers["top_p"] or 1.0),
+        },
+    )
+
+
+def _number(given: Mapping[str, Any], name: str, errors: dict[str, str]) -> float | None:
+    low, high = BOUNDS[name]
+    typed = given.get(name, DEFAULTS[name])
+    if name == "seed" and typed in ("", None):
+        return None
+    try:
+        value = float(typed)
+        if low <= value <= high and (not isinstance(low, int) or value == int(value)):
+            return value
+    except (TypeError, ValueError):
+        pass
+    whole = "a whole number" if isinstance(low, int) else "a number"
+    errors[name] = f"Give {whole} from {low:g} to {high:,g}, not {str(typed)[:40]!r}."
+    return None
+
+
+def turns_of(told: str) -> tuple[Turn, ...]:
+    """What the page says was said: [{"prompt": "…", "answers": ["…", …]}, …]. Raises Refused."""
+    if len(told) > LONGEST:
+        raise Refused(413, conversation="This conversation has become too long; begin a new one.")
+    try:
+        turns = tuple(
+            Turn(number, str(row["prompt"]), tuple(Answer("AB"[i], str(a)) for i, a in enumerate(row["answers"][:2])))
+            for number, row in enumerate(json.loads(told))
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise Refused(400, conversation="The page has lost the conversation; begin a new one.") from error
+    if len(turns) > MOST_TURNS:
+        raise Refused(413, conversation=f"After {MOST_TURNS} questions a conversation ends; begin a new one.")
+    return turns
+
+
+def as_json(turns: tuple[Turn, ...]) -> str:
+    """What the page sends back with the next question."""
+    return json.dumps(
+        [{"prompt": turn.prompt, "answers": [answer.text for answer in turn.answers]} for turn in turns],
+        ensure_ascii=False,
+    )
+
+
+def figures(question: Question, *, tokens: int | None, seconds: float, finish_reason: str) -> str:
+    """The line below an answer: how long it is, how fast it came, why it ended, and how to get it again."""
+    parts = []
+    if tokens:
+        parts.append(f"{tokens} tokens in {seconds:.1f} s" + (f", {tokens / seconds:.0f} a second" if seconds else ""))
+    ends = {"stop": "ended by itself", "length": "cut off at the most tokens allowed", "": ""}
+    parts.append(ends.get(finish_reason, f"ended by {finish_reason}"))
+    return "; ".join(filter(None, [*parts, f"seed {question.seed}"]))
+
+
+def form_values(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What stands in the form's fields: as typed, else the defaults."""
+    return {name: (given or {}).get(name, default) for name, default in DEFAULTS.items()}

@@ -1,0 +1,202 @@
+"""The lineage of a model as a picture: where each box and each arrow lies. Drawn by templates/evaluation/graph.html.
+
+Layers from left to right, so that each arrow leads to the right; arrows over several layers keep a lane free in those
+between (Sugiyama, Tagawa and Toda 1981, without its second pass: lineages are small).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from annotate.models import LanguageModel
+from annotate.permissions import Person, models_seen, projects_where
+from evaluation.ancestry import Made, ancestry, judgements_in, made_of
+
+BOX_WIDTH, BOX_HEIGHT = 190, 74
+ACROSS, DOWN, MARGIN = 258, 100, 12
+MOST_DESCENDANTS = 24
+
+
+@dataclass(frozen=True)
+class Box:
+    """One model in the picture. `lines` stand below its name: its stage, its data, its votes."""
+
+    made: Made
+    x: int
+    y: int
+    is_current: bool
+    lines: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As much as fits; the whole is its title."""
+        name = self.made.model.name
+        return name if len(name) <= 24 else f"{name[:22]}…"
+
+
+@dataclass(frozen=True)
+class Arrow:
+    path: str
+    is_reward: bool
+    says: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    boxes: list[Box]
+    arrows: list[Arrow]
+    width: int
+    height: int
+    left_out: int  # descendants beyond those shown
+
+
+@dataclass(frozen=True)
+class Link:
+    """From a model, by its key, to one that was made with it."""
+
+    start: int
+    end: int
+    is_reward: bool
+
+
+def of_model(model: LanguageModel, person: Person) -> Graph:
+    """What went into it and what came of it, as far as this person may see."""
+    readable = projects_where(person, "read")
+    line = ancestry(model, readable)
+    later, left_out = _descendants(model, person, set(readable.values_list("pk", flat=True)))
+    every = {made.model.pk: made for made in (*line, *later)}
+    links = [link for made in every.values() for link in _links(made) if link.start in every]
+    return laid_out(every, links, current=model.pk, left_out=left_out)
+
+
+def _links(made: Made) -> Iterable[Link]:
+    if made.model.parent_id is not None:
+        yield Link(made.model.parent_id, made.model.pk, is_reward=False)
+    if made.reward_model is not None:
+        yield Link(made.reward_model.pk, made.model.pk, is_reward=True)
+
+
+def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tuple[list[Made], int]:
+    """Children and what was rewarded by it, then theirs, the nearest first; how many more there are of the last."""
+    seen, found = {model.pk}, []
+    layer = [model.pk]
+    seeable = models_seen(person).select_related(
+        "parent", "made_by__dataset", "made_by__other_dataset", "made_by__project"
+    )
+    while layer:
+        children = seeable.filter(parent__in=layer).order_by("pk") | seeable.filter(
+            made_by__reward_model__in=layer
+        ).order_by("pk")
+        new = [child for child in children.distinct() if child.pk not in seen]
+        room = MOST_DESCENDANTS - len(found)
+        found += [made_of(child, readable) for child in new[:room]]
+        seen |= {child.pk for child in new}
+        if len(new) > room:
+            return found, len(new) - room
+        layer = [child.pk for child in new]
+    return found, 0
+
+
+def laid_out(every: dict[int, Made], links: Sequence[Link], *, current: int, left_out: int = 0) -> Graph:
+    links = _without_circles(links)
+    layers = _layers(every, links)
+    places = _places(every, links, layers, current)
+    boxes = [
+        Box(made, *_corner(places[pk]), is_current=pk == current, lines=_lines(made)) for pk, made in every.items()
+    ]
+    arrows = [_arrow(link, layers, places, every) for link in links]
+    width = max(box.x for box in boxes) + BOX_WIDTH + MARGIN
+    height = max(_corner(place)[1] for place in places.values()) + BOX_HEIGHT + MARGIN
+    return Graph(boxes, arrows, width, height, left_out)
+
+
+def _without_circles(links: Sequence[Link]) -> list[Link]:
+    """Links that lead back to where one came from are left out: no run makes them, but a hand at the database may."""
+    kept: list[Link] = []
+    for link in links:
+        reached, ends = {link.end}, [link.end]
+        while ends:
+            ends = [other.end for other in kept if other.start in ends and other.end not in reached]
+            reached.update(ends)
+        if link.start not in reached:
+            kept.append(link)
+    return kept
+
+
+def _layers(every: dict[int, Made], links: Sequence[Link]) -> dict[int, int]:
+    """How many steps the longest way to each takes."""
+    layers = dict.fromkeys(every, 0)
+    for _ in every:
+        for link in links:
+            layers[link.end] = max(layers[link.end], layers[link.start] + 1)
+    return layers
+
+
+Key = int | tuple[int, int, int]  # a model, or a lane for an arrow: start, end, layer
+
+
+def _places(
+    every: dict[int, Made], links: Sequence[Link], layers: dict[int, int], current: int
+) -> dict[Key, tuple[int, int]]:
+    """(layer, row) of each model and of each lane. The way to the current model comes first, in the upper row."""
+    main = _main_line(every, current)
+    places: dict[Key, tuple[int, int]] = {}
+    taken: set[tuple[int, int]] = set()
+
+    def put(key: Key, layer: int, row: int) -> None:
+        while (layer, row) in taken:
+            row += 1
+        taken.add((layer, row))
+        places[key] = (layer, row)
+
+    for pk in main:
+        put(pk, layers[pk], 0)
+    for link in sorted(links, key=lambda one: (one.start not in main or one.end not in main, layers[one.start])):
+        for between in range(layers[link.start] + 1, layers[link.end]):
+            put((link.start, link.end, between), between, 1 if link.is_reward else places.get(link.start, (0, 0))[1])
+    for pk in sorted(set(every) - set(main), key=lambda pk: (layers[pk], pk)):
+        sources = [places[link.start][1] for link in links if link.end == pk and link.start in places]
+        put(pk, layers[pk], min(sources, default=1))
+    return places
+
+
+def _main_line(every: dict[int, Made], current: int) -> list[int]:
+    line: list[int] = []
+    at: int | None = current
+    while at is not None and at in every and at not in line:
+        line.append(at)
+        at = every[at].model.parent_id
+    return line
+
+
+def _corner(place: tuple[int, int]) -> tuple[int, int]:
+    return MARGIN + place[0] * ACROSS, MARGIN + place[1] * DOWN
+
+
+def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]], every: dict[int, Made]) -> Arrow:
+    """A curve from the right of one box to the left of another, along its lane through the layers between."""
+    middle = BOX_HEIGHT // 2
+    x, y = _corner(places[link.start])
+    path = f"M{x + BOX_WIDTH} {y + middle}"
+    at = (x + BOX_WIDTH, y + middle)
+    lanes: list[Key] = [(link.start, link.end, n) for n in range(layers[link.start] + 1, layers[link.end])]
+    for key in [*lanes, link.end]:
+        x, y = _corner(places[key])
+        half = (x - at[0]) // 2
+        path += f" C{at[0] + half} {at[1]} {at[0] + half} {y + middle} {x} {y + middle}"
+        at = (x, y + middle)
+        if key != link.end:
+            path += f" H{x + BOX_WIDTH}"
+            at = (x + BOX_WIDTH, y + middle)
+    start, end = every[link.start].model.name, every[link.end].model.name
+    return Arrow(path, link.is_reward, f"{start} rewarded {end}" if link.is_reward else f"{end} was made from {start}")
+
+
+def _lines(made: Made) -> tuple[str, ...]:
+    """Two short lines: the dataset, and the votes in it."""
+    found = [dataset.name if len(dataset.name) <= 26 else f"{dataset.name[:24]}…" for dataset in made.datasets[:1]]
+    total = sum(one.total for one in judgements_in(made.datasets))
+    if total:
+        found.append(f"{total:,} judgement{'' if total == 1 else 's'}")
+    return tuple(found)
