@@ -21,6 +21,7 @@ from training.run_directory import Row, RunDirectory, RunSpec, read_lines
 
 pytestmark = pytest.mark.slow
 
+
 class Chain:
     """The runs of one chain, by name, in folders side by side."""
 

@@ -58,9 +58,11 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     )  # fmt: skip
     trl_runs.train(trainer, run)
     run.progress("Measuring on held-out prompts", 0, 1)
-    trainer.model.eval()
+    model = trainer.model
+    assert model is not None
+    model.eval()
     figures = preference_data.held_out_figures(
-        trainer.model, reference, data, config.beta, tokenizer.pad_token_id, spec.seed
+        model, reference, data, config.beta, tokenizer.pad_token_id, spec.seed
     )
     run.finish(
         {
