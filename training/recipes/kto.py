@@ -63,9 +63,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     model = trainer.model
     assert model is not None
     model.eval()
-    figures = preference_data.held_out_figures(
-        model, reference, data, config.beta, tokenizer.pad_token_id, spec.seed
-    )
+    figures = preference_data.held_out_figures(model, reference, data, config.beta, tokenizer.pad_token_id, spec.seed)
     run.finish(
         {
             "thumbs_up": ups,
