@@ -1,4 +1,7 @@
-"""Every kind of run, killed with signal 9 three times at random moments, ends with what it would have ended with."""
+"""Every kind of run, killed with signal 9 three times at random moments, ends with what it would have ended with.
+
+All but `export`, which is over in a moment and begins anew.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_model
-from tests.training import killing, preference_runs
+from tests.training import corpora, killing, preference_runs
 from training.run_directory import RunDirectory, RunSpec
 
 pytestmark = pytest.mark.slow
@@ -37,11 +40,29 @@ def judged(kind: str, **config) -> Build:
     return lambda folder, parent: preference_runs.make(folder, kind, parent, prompts=48, **config)
 
 
+def with_corpus(kind: str, *, from_tokenizer: bool = False, foreign: bool = False, texts: int = 300, **config) -> Build:
+    def build(folder: Path, parent: Path) -> RunDirectory:
+        if from_tokenizer:
+            parent = corpora.make_tokenizer(folder.with_name(f"{folder.name}-tokenizer"))
+        run = make(kind, {}, config)(folder, parent)
+        corpora.write_corpus(run.path / "data", corpora.texts(texts), corpora.texts(60, seed=1))
+        if foreign:
+            words = [text[::-1] for text in corpora.texts(60, seed=2)]
+            corpora.write_corpus(run.path / "data" / "other", words, words)
+        return run
+
+    return build
+
+
 PROMPTS = [{"id": n, "messages": preference_runs.prompt(n)} for n in range(12)]
 EXAMPLES = [{"prompt": preference_runs.prompt(n), "completion": "abab" * (1 + n % 4)} for n in range(32)]
 TEXTS = [{"id": n, "text": "some words that are read " * (3 + n % 5)} for n in range(24)]
 SPARSE = {"sample_every": 1000, "checkpoint_every": 2}
 
+LABELLED = [{"text": text, "label": "dog" if "dog" in text else "none"} for text in corpora.texts(240, seed=3)]
+CARRIED = {"sources": "python:topics", "checkpoint_every": 20, "near_permutations": 32}
+ROWS = {"context_length": 64, "batch_size": 4, "checkpoint_every": 3, "sample_every": 1000, "validate_every": 5}
+ROWS |= {"max_tokens": 4000, "validation_tokens": 1000}
 POLICY = {"reward_function": REWARD, "batch_size": 8, "max_new_tokens": 12}
 PPO = POLICY | {"steps": 5, "calibration_episodes": 8, "stop_kl": 0.0, "min_distinct_ratio": 0.0}
 
@@ -61,6 +82,24 @@ KINDS: dict[str, tuple[str, Build]] = {
     "kto": ("training.recipes.kto", judged("kto", batch_size=8, **SPARSE)),
     "grpo": ("training.recipes.grpo", make("grpo", {"prompts": PROMPTS}, POLICY | {"steps": 8, **SPARSE})),
     "rloo": ("training.recipes.rloo", make("rloo", {"prompts": PROMPTS}, POLICY | {"steps": 8, **SPARSE})),
+    "corpus": ("training.recipes.corpus", make("corpus", {}, CARRIED)),
+    "tokenizer": ("training.recipes.tokenizer", with_corpus("tokenizer", texts=20_000, vocab_size=390)),
+    **{
+        f"pretrain {objective}": (
+            "training.recipes.pretrain",
+            with_corpus("pretrain", from_tokenizer=True, size="1M", objective=objective, **ROWS),
+        )
+        for objective in ("causal", "masked", "span", "mixture")
+    },
+    "domain": ("training.recipes.domain", with_corpus("domain", **ROWS)),
+    "classify": (
+        "training.recipes.classify",
+        make("classify", {"rows": LABELLED}, {"adapters": "lora", "epochs": 1.0, "checkpoint_every": 2}),
+    ),
+    "surprise": (
+        "evaluation.recipes.surprise",
+        with_corpus("surprise", foreign=True, passage_bytes=60, passages=40, batch_size=2),
+    ),
     "evaluate": ("evaluation.recipes.perplexity", make("evaluate", {"texts": TEXTS}, {"batch_size": 2})),
 }
 
@@ -86,8 +125,9 @@ def test_three_kills_change_nothing(parent, tmp_path, kind):
 def outcome(run: RunDirectory) -> dict[str, str]:
     """Weights and rows by file, and the figures that were logged, but for what the clock says."""
     found = {}
+    kept = (".safetensors", ".jsonl", ".json")
     for folder in (run.model, run.dataset):
-        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".jsonl", ".bin")):
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in kept):
             found[str(path.relative_to(run.path))] = hashlib.sha256(path.read_bytes()).hexdigest()
     if (run.path / "completions.jsonl").exists():
         found["completions"] = (run.path / "completions.jsonl").read_text()
