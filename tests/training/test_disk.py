@@ -87,8 +87,9 @@ def test_the_last_checkpoint_goes_only_when_asked_for_by_name(client, project):
     client.force_login(make_user(project, role="researcher"))
     run, other = ended(project, "failed"), ended(make_project(), "failed")
     url = reverse("prune", args=[project.slug])
-    client.post(url, {"run": run.pk})
+    said = client.post(url, {"run": run.pk}, follow=True).content.decode()
     assert left(run) == [] and len(left(other)) == 4
+    assert " kB freed." in said, "in the units that the rest of the page has"
     assert client.post(url, {"run": other.pk}).status_code == 404, "of another project"
     assert client.post(url, {"run": "x"}).status_code == 404
     busy = ended(project, "running")

@@ -38,5 +38,5 @@ def prune(request: HttpRequest, project: Project) -> HttpResponse:
         freed = pruning.prune_last(run)
     else:
         freed = sum(one.size for one in pruning.prune(at_once=True))
-    messages.success(request, f"{disk.size_in_words(freed)} freed.".capitalize())
+    messages.success(request, f"{disk.size_in_words(freed)} freed." if freed else "Nothing was left to delete.")
     return redirect("disk", project.slug)
