@@ -102,6 +102,7 @@ class RunPage(LivePage):
         if run is None or not can(self.scope["user"], "read", run.project):
             return False
         self.may_change = can(self.scope["user"], "research", run.project)
+        self.may_review = can(self.scope["user"], "review", run.project)
         return True
 
     def updates(self) -> tuple[str, bool]:
@@ -111,7 +112,9 @@ class RunPage(LivePage):
             return "", False
         self.fingerprint = fingerprint
         figures, points, is_back, is_whole = self._read(run)
-        rendered = run_page.render_parts(run, figures, may_change=self.may_change, whole_tables=is_whole)
+        rendered = run_page.render_parts(
+            run, figures, may_change=self.may_change, may_review=self.may_review, whole_tables=is_whole
+        )
         changed = [html for name, html in rendered.parts.items() if self.sent.get(name) != html]
         self.sent |= rendered.parts
         sent = [*changed, rendered.new_rows, self._points(points, is_back, rendered.curves)]

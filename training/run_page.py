@@ -164,12 +164,14 @@ class Rendered:
     curves: list[dict[str, Any]]
 
 
-def render_parts(run: Run, figures: Figures, *, may_change: bool, whole_tables: bool) -> Rendered:
+def render_parts(
+    run: Run, figures: Figures, *, may_change: bool, may_review: bool, whole_tables: bool
+) -> Rendered:
     """Each part as HTML that htmx swaps into the open page, and the curves that there are by now.
 
     `whole_tables` replaces the tables; else the rows of `figures` are appended to them.
     """
-    shown = context(run, figures) | {"live": True, "may_change": may_change}
+    shown = context(run, figures) | {"live": True, "may_change": may_change, "may_review": may_review}
     wanted = PARTS if whole_tables else [part for part in PARTS if part not in TABLES]
     parts: dict[str, str] = {part: render_to_string(f"training/run.html#{part}", shown) for part in wanted}
     appended = "" if whole_tables or not figures.rows else render_to_string("training/run.html#new-rows", shown)

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from tests.factories import make_project, make_user
 from tests.training.runs import make_run
-from training import configs
+from training import configs, consumers
 
 pytestmark = pytest.mark.django_db
 
@@ -95,6 +95,20 @@ def test_judges_have_names_for_reviewers_and_numbers_for_others(client, project)
         html = page(client, project, result, [judge.pk])
         assert ("severus" in html) == named, role
         assert ("annotator 1" in html) != named, role
+
+
+@pytest.mark.parametrize(("role", "named"), [("annotator", False), ("reviewer", True)])
+def test_a_live_page_names_judges_to_the_same_people(project, role, named):
+    judge = make_user(project, username="severus", role="annotator")
+    run = make_run(project, kind="reward", state="succeeded", result=result_of(1))
+    run.path.mkdir(parents=True)
+    (run.path / "judges.json").write_text(json.dumps([judge.pk]))
+    live = consumers.RunPage()
+    live.scope = {"url_route": {"kwargs": {"run_id": run.pk}}, "user": make_user(project, role=role)}
+    live.query = {}
+    assert live.open()
+    html, _ = live.updates()
+    assert ("severus" in html, "annotator 1" in html) == (named, not named)
 
 
 def test_a_run_from_before_these_studies_shows_what_it_has(client, project):
