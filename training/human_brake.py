@@ -8,6 +8,7 @@ here may train a reward model, and never ranks one.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from training.supervision import holding
 
 WAITING = "waiting_for_people"
 NOBODY = "nobody"  # the judge of a pair that cannot be judged
+log = logging.getLogger("assay.worker")
 
 
 def follow(attempt: Attempt, directory: RunDirectory) -> None:
@@ -97,11 +99,18 @@ def wake_waiting() -> None:
     """Runs that waited until people had judged, and now have what they waited for, go back into the queue."""
     for run in Run.objects.filter(state=Run.State.PAUSED, reason_code=WAITING):
         if is_judged(run):
-            with transaction.atomic():
-                held = Run.objects.select_for_update().get(pk=run.pk)
-                if held.state == Run.State.PAUSED and held.reason_code == WAITING:
-                    tell(held, RunDirectory(held.path))
-                    pauses.go_on(held)
+            try:
+                _wake(run)
+            except OSError as error:  # a full disk, a folder that is gone: no reason for a worker to stop
+                log.warning("What was said of %s cannot be handed over; trying again: %s", run, error)
+
+
+def _wake(run: Run) -> None:
+    with transaction.atomic():
+        held = Run.objects.select_for_update().get(pk=run.pk)
+        if held.state == Run.State.PAUSED and held.reason_code == WAITING:
+            tell(held, RunDirectory(held.path))
+            pauses.go_on(held)
 
 
 def is_judged(run: Run) -> bool:

@@ -101,6 +101,8 @@ def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
     now = timezone.now()
     if ending.state == Attempt.State.LOST:
         ending = _after_a_loss(run, attempt, ending)
+    if ending.state == Attempt.State.PAUSED and run.cancel_requested_at:
+        ending = Ending.cancelled(ending.exit_code)  # asked for in the moment in which it paused by itself
     attempt.state, attempt.reason, attempt.exit_code = ending.state, ending.reason, ending.exit_code
     attempt.ended_at = now
     attempt.save(update_fields=["state", "reason", "exit_code", "ended_at"])

@@ -199,6 +199,15 @@ def test_a_run_that_waits_goes_on_when_all_of_it_is_judged(project, run):
     assert len(RunDirectory(run.path).opinions()) == 2 and run.reason == ""
 
 
+def test_a_run_whose_folder_is_gone_stops_no_worker_and_waits_on(project, run):
+    human_brake.take_in(run, [row(make_prompt(project))])
+    vote_for_policy(run, make_user(project))
+    Run.objects.filter(pk=run.pk).update(state="paused", reason_code="waiting_for_people")
+    human_brake.wake_waiting()
+    run.refresh_from_db()
+    assert run.state == "paused"
+
+
 def test_a_run_that_paused_for_another_reason_is_not_woken(project, run):
     Run.objects.filter(pk=run.pk).update(state="paused", reason_code="people_disagree")
     human_brake.wake_waiting()

@@ -74,6 +74,15 @@ def test_a_pause_is_recorded_with_its_choices_and_ends_nothing(project, django_c
     assert supervision.claim(worker="w", launcher="l") is None
 
 
+def test_a_run_that_pauses_while_somebody_cancels_it_is_cancelled(project, researcher):
+    run = make_run(project)
+    attempt = supervision.claim(worker="w", launcher="l")
+    actions.cancel(run=run, by=researcher)
+    supervision.conclude(attempt, endings.Ending.paused(PAUSE))
+    run.refresh_from_db()
+    assert (run.state, run.reason_code, run.pause) == ("cancelled", "cancelled", {})
+
+
 def test_a_choice_is_recorded_and_given_to_the_next_attempt(project, researcher):
     run = paused_run(project)
     frozen = dict(run.config)
