@@ -86,6 +86,9 @@ def test_a_template_that_does_not_work_says_why(text, why):
         "{{ 9 ** 9 ** 9 }}",
         "{% for i in range(1000000000) %}{% endfor %}",
         "{% for a in labels %}{% for b in labels %}{% for c in labels %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in text %}{% for b in text %}{% endfor %}{% endfor %}",
+        "{% for a in labels recursive %}{{ loop(labels) }}{% endfor %}",
+        "{{ " + "(" * 1500 + "text" + ")" * 1500 + " }}",
     ],
 )
 def test_a_template_can_neither_reach_out_nor_run_long(text):

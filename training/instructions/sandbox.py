@@ -13,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 LONGEST_OUTPUT = 200_000  # characters
 _DEEPEST_LOOPS = 2
+_LONGEST_LOOP = 1000
 _FILTERS = ("join", "lower", "upper", "title", "capitalize", "trim", "first", "last", "length", "default")
 _STATEMENTS = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Macro, nodes.CallBlock)
 
@@ -43,6 +44,18 @@ def letter_in(value: str, values: Iterable[str]) -> str:
     return letter(list(values).index(value))
 
 
+_LOOPED = "values to loop over"  # no name that a template can write
+
+
+def _looped(values: Any) -> list[Any]:
+    """What a loop goes over: a list. A text has millions of letters, and two loops over it would never end."""
+    if not isinstance(values, list | tuple):
+        raise TemplateRefused("a loop goes over a list, such as labels or choices, and over no text.")
+    if len(values) > _LONGEST_LOOP:
+        raise TemplateRefused(f"a loop goes over at most {_LONGEST_LOOP:,} values, not {len(values):,}.")
+    return list(values)
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Texts have no attributes here, and nothing multiplies: both can make a gigabyte of one character."""
 
@@ -60,6 +73,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     sandbox.globals.clear()
     sandbox.filters = {name: sandbox.filters[name] for name in _FILTERS}
     sandbox.filters |= {"either": either, "bullets": bullets, "lettered": lettered, "letter_in": letter_in}
+    sandbox.filters[_LOOPED] = _looped
     return sandbox
 
 
@@ -71,7 +85,9 @@ def compile_template(source: str) -> Template:
     try:
         tree = ENVIRONMENT.parse(source)
         _refuse_what_runs_long(tree)
-        return ENVIRONMENT.from_string(source)
+        return ENVIRONMENT.from_string(tree)
+    except RecursionError:
+        raise TemplateRefused("it stands too many brackets deep.") from None
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f"line {line}: " if line else ""
@@ -79,10 +95,15 @@ def compile_template(source: str) -> Template:
 
 
 def _refuse_what_runs_long(tree: nodes.Template) -> None:
+    """Also has each loop look at what it goes over, which is known only when a row is there."""
     if found := next(tree.find_all(_STATEMENTS), None):
         raise TemplateRefused(f"line {found.lineno}: a template here has no {type(found).__name__.lower()}.")
     if _depth(tree) > _DEEPEST_LOOPS:
         raise TemplateRefused(f"loops may stand {_DEEPEST_LOOPS} deep.")
+    for loop in tree.find_all(nodes.For):
+        if loop.recursive:
+            raise TemplateRefused(f"line {loop.lineno}: a loop here does not call itself.")
+        loop.iter = nodes.Filter(loop.iter, _LOOPED, [], [], None, None, lineno=loop.lineno)
 
 
 def _depth(node: nodes.Node) -> int:
