@@ -164,9 +164,7 @@ class Rendered:
     curves: list[dict[str, Any]]
 
 
-def render_parts(
-    run: Run, figures: Figures, *, may_change: bool, may_review: bool, whole_tables: bool
-) -> Rendered:
+def render_parts(run: Run, figures: Figures, *, may_change: bool, may_review: bool, whole_tables: bool) -> Rendered:
     """Each part as HTML that htmx swaps into the open page, and the curves that there are by now.
 
     `whole_tables` replaces the tables; else the rows of `figures` are appended to them.
