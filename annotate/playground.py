@@ -19,7 +19,8 @@ from annotate.errors import Refused
 MOST_TURNS = 40
 LONGEST = 100_000  # characters of a conversation
 BOUNDS = {"max_new_tokens": (1, 2048), "temperature": (0.0, 2.0), "top_p": (0.01, 1.0), "seed": (0, 2**31 - 1)}
-DEFAULTS: dict[str, Any] = {"max_new_tokens": 256, "temperature": 0.7, "top_p": 0.95, "seed": "", "system": ""}
+SAMPLING: model_server.Sampling = {"max_new_tokens": 256, "temperature": 0.7, "top_p": 0.95}
+DEFAULTS: dict[str, Any] = {**SAMPLING, "seed": "", "system": ""}
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ class Question:
     turns: tuple[Turn, ...] = ()
     system: str = ""
     seed: int = 0
-    sampling: model_server.Sampling = field(
-        default_factory=lambda: {"max_new_tokens": 256, "temperature": 0.7, "top_p": 0.95}
-    )
+    sampling: model_server.Sampling = field(default_factory=SAMPLING.copy)
 
     @property
     def number(self) -> int:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from django.core.cache import cache
-from django.db import connection
 
 from annotate import model_server
 from annotate.models import LanguageModel
@@ -59,12 +58,14 @@ def serving(model: LanguageModel) -> Serving:
 
 def load(model: LanguageModel) -> None:
     """Have the server load it, by a thread that outlives the request. A second call while it loads does nothing."""
+    if cache.get(_key(model)) not in (None, "loading"):
+        cache.delete(_key(model))  # it failed a while ago
     if cache.add(_key(model), "loading", timeout=600):
-        threading.Thread(target=_warm, args=(model,), daemon=True).start()
-        return
-    if cache.get(_key(model)) != "loading":  # it failed a while ago
-        cache.set(_key(model), "loading", timeout=600)
-        threading.Thread(target=_warm, args=(model,), daemon=True).start()
+        _start(model)
+
+
+def _start(model: LanguageModel) -> None:
+    threading.Thread(target=_warm, args=(model,), daemon=True).start()
 
 
 def _warm(model: LanguageModel) -> None:
@@ -74,8 +75,6 @@ def _warm(model: LanguageModel) -> None:
         cache.delete(_key(model))
     except model_server.ModelServerError as error:
         cache.set(_key(model), f"{error} {error.detail}".strip(), timeout=300)
-    finally:
-        connection.close()
 
 
 def _key(model: LanguageModel) -> str:

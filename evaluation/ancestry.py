@@ -48,7 +48,7 @@ class Judgements:
     def in_words(self) -> str:
         one = {"comparisons": "comparison", "ratings": "rating", "demonstrations": "demonstration"}[self.kind]
         judge = ("person", "people") if self.judge == Judge.PERSON else ("simulated judge", "simulated judges")
-        back = f" ({self.withdrawn:,} no longer count)" if self.withdrawn else ""
+        back = f" ({self.withdrawn:,} no longer count{'s' * (self.withdrawn == 1)})" if self.withdrawn else ""
         return f"{_counted(self.total, one, self.kind)} by {_counted(self.judges, *judge)}{back}"
 
 

@@ -50,7 +50,8 @@ def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
     if people and total < FEW_JUDGEMENTS:
         yield f"Only {total:,} judgements of people are behind it: the taste of a few shows in it."
     if withdrawn := sum(one.withdrawn for one in judgements):
-        yield f"{withdrawn:,} of these judgements no longer count; it has not unlearnt them."
+        verb = "counts" if withdrawn == 1 else "count"
+        yield f"{withdrawn:,} of these judgements no longer {verb}; it has not unlearnt what they said."
 
 
 def _of_its_training(made: Made) -> Iterator[str]:

@@ -13,8 +13,8 @@ from annotate.models import LanguageModel
 from annotate.permissions import Person, models_seen, projects_where
 from evaluation.ancestry import Made, ancestry, judgements_in, made_of
 
-BOX_WIDTH, BOX_HEIGHT = 190, 74
-ACROSS, DOWN, MARGIN = 258, 100, 12
+BOX_WIDTH, BOX_HEIGHT = 160, 74  # six layers, a tokenizer to a second PPO, fit beside each other on a laptop
+ACROSS, DOWN, MARGIN = 200, 96, 12
 MOST_DESCENDANTS = 24
 
 
@@ -31,8 +31,7 @@ class Box:
     @property
     def name(self) -> str:
         """As much as fits; the whole is its title."""
-        name = self.made.model.name
-        return name if len(name) <= 24 else f"{name[:22]}…"
+        return _short(self.made.model.name, 19)
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def _links(made: Made) -> Iterable[Link]:
 
 def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tuple[list[Made], int]:
     """Children and what was rewarded by it, then theirs, the nearest first; how many more there are of the last."""
-    seen, found = {model.pk}, []
+    seen, found = {model.pk}, list[Made]()
     layer = [model.pk]
     seeable = models_seen(person).select_related(
         "parent", "made_by__dataset", "made_by__other_dataset", "made_by__project"
@@ -195,8 +194,12 @@ def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]
 
 def _lines(made: Made) -> tuple[str, ...]:
     """Two short lines: the dataset, and the votes in it."""
-    found = [dataset.name if len(dataset.name) <= 26 else f"{dataset.name[:24]}…" for dataset in made.datasets[:1]]
+    found = [_short(dataset.name, 24) for dataset in made.datasets[:1]]
     total = sum(one.total for one in judgements_in(made.datasets))
     if total:
         found.append(f"{total:,} judgement{'' if total == 1 else 's'}")
     return tuple(found)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -14,7 +14,7 @@ from annotate.errors import Refused
 from annotate.models import Judge, LanguageModel, Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project
-from evaluation import actions, exports
+from evaluation import actions, exports, lineage_graph
 from evaluation.leaderboard import current, default_judge, left_out, votes
 from evaluation.lineage import descent, offspring, readable_projects
 from evaluation.models import Leaderboard
@@ -108,6 +108,7 @@ def lineage(request: HttpRequest, pk: int) -> HttpResponse:
         "project": project,
         "section": "models",
         "model": model,
+        "graph": lineage_graph.of_model(model, request.user),
         "steps": descent(model, project, request.user),
         "offspring": offspring(model, projects, request.user),
     }

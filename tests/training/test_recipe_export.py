@@ -153,6 +153,23 @@ def test_an_archive_is_the_folder_with_its_card_and_the_same_each_time(parent, t
     assert loading.weights_hash(folder) == loading.weights_hash(parent)
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "reward.json", "classifier.json"])
+def test_what_is_not_a_whole_model_is_archived_too(tmp_path, name):
+    folder = tmp_path / "head"
+    folder.mkdir()
+    (folder / name).write_text("{}")
+    run = exported(tmp_path, folder, to="safetensors")
+    assert entry.attempt(export.main, run) == 0
+    with tarfile.open(run.path / "export" / run.result()["files"][0]["name"]) as tar:
+        assert {member.name.rsplit("/", 1)[1] for member in tar} == {name, "README.md"}
+
+
+def test_an_empty_folder_is_no_model(tmp_path):
+    run = exported(tmp_path, tmp_path, to="safetensors")
+    assert entry.attempt(export.main, run) == 1
+    assert run.failure()["code"] == "model_missing"
+
+
 def test_a_model_that_cannot_be_converted_is_told_with_another_way(parent, tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()

@@ -21,11 +21,14 @@ from training.recipes import gguf_file
 from training.recipes.entry import config_of, run_recipe
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
+# What a model has, and a tokenizer, a reward model and a classifier of their own.
+MARKS = ("config.json", "tokenizer.json", "reward.json", "classifier.json")
+
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: ExportConfig = config_of(spec)
     source = Path(spec.parent)
-    if not (source / "config.json").is_file():
+    if not any((source / name).is_file() for name in MARKS):
         raise RecipeFailure("model_missing", f"There is no model in {source}.", "Import the model again.")
     about = next(iter(run.rows("card")), {"name": source.name, "licence": "", "readme": ""})
     if config.to == "hub":

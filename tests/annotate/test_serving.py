@@ -1,0 +1,115 @@
+"""Whether the server holds a model, and loading one before anybody asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.urls import reverse
+
+from annotate import model_server, serving
+from annotate.models import LanguageModel
+from tests import factories
+from tests.annotate.openai_server import FakeServer, openai_server
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def fake(settings) -> Iterator[FakeServer]:
+    with openai_server() as server:
+        settings.MODEL_SERVER_URL = server.url
+        yield server
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    return factories.make_contestant(factories.make_project()).model
+
+
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    """Loading in this thread: it has ended when `load` returns."""
+    monkeypatch.setattr(serving, "_start", serving._warm)
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[LanguageModel]:
+    """What was begun to be loaded, and never ends."""
+    begun: list[LanguageModel] = []
+    monkeypatch.setattr(serving, "_start", begun.append)
+    return begun
+
+
+def test_a_model_is_idle_until_it_is_loaded(model, fake, at_once):
+    assert serving.serving(model).state == "idle"
+    fake.answer = lambda body: fake.models.append(body["model"]) or ["x"]
+    serving.load(model)
+    assert serving.serving(model).state == "loaded"
+    assert fake.requests[0]["max_tokens"] == 1
+
+
+def test_one_that_cannot_be_loaded_says_why_and_may_be_tried_again(model, fake, at_once):
+    fake.status, fake.error = 500, "no config.json"
+    serving.load(model)
+    told = serving.serving(model)
+    assert told.state == "failed" and "no config.json" in told.problem and told.can_load
+    fake.status = 200
+    fake.answer = lambda body: fake.models.append(body["model"]) or ["x"]
+    serving.load(model)
+    assert serving.serving(model).state == "loaded"
+
+
+def test_while_it_loads_nobody_asks_again(model, fake, started):
+    serving.load(model)
+    serving.load(model)
+    assert len(started) == 1
+    assert serving.serving(model).is_loading
+
+
+def test_a_thread_of_its_own_loads_it(model, fake):
+    fake.answer = lambda body: fake.models.append(body["model"]) or ["x"]
+    serving.load(model)
+    deadline = time.monotonic() + 5
+    while serving.serving(model).is_loading and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert serving.serving(model).state == "loaded"
+
+
+def test_a_status_in_the_list_is_believed(model, fake, monkeypatch):
+    listed = {"data": [{"id": model.server_name, "status": {"value": "unloaded"}}]}
+    monkeypatch.setattr(model_server, "_request", lambda *args, **options: listed)
+    assert serving.serving(model).state == "idle"
+    listed["data"][0]["status"]["value"] = "loaded"
+    assert serving.serving(model).state == "loaded"
+
+
+def test_a_server_that_is_not_there_is_said(model, settings, unused_tcp_port):
+    settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
+    told = serving.serving(model)
+    assert told.state == "unreachable" and "script/server" in told.problem and not told.can_load
+
+
+def test_the_address_for_programs_carries_no_secret():
+    model = LanguageModel(name="x", endpoint="https://me:secret@[::1]:8443/v1", served_name="x")
+    assert serving.address_of(model) == "https://[::1]:8443/v1"
+
+
+def test_only_researchers_see_it_and_load(client, model, fake):
+    project = model.contests.get().project
+    url = reverse("model-serving", args=[model.pk])
+    assert client.get(url).status_code == 403
+    assert client.post(url).status_code == 403
+    assert not fake.requests
+    client.force_login(factories.make_user(project, role="researcher"))
+    assert "Load it now" in client.get(url).content.decode()
+    part = client.get(url, headers={"HX-Request": "true"}).content.decode()
+    assert part.strip().startswith('<div id="serving"')
+
+
+def test_loading_from_the_page_says_so(client, model, fake, started):
+    client.force_login(factories.make_user(model.contests.get().project, role="researcher"))
+    url = reverse("model-serving", args=[model.pk])
+    part = client.post(url, headers={"HX-Request": "true"}).content.decode()
+    assert "Being loaded" in part and 'hx-trigger="every 2s"' in part and len(started) == 1
