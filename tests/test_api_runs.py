@@ -118,6 +118,17 @@ def test_a_run_is_cancelled_and_resumed(researcher, order):
     assert researcher.post(f"runs/{pk}/resume/").json()["state"] == "queued"
 
 
+def test_the_remedy_of_a_failure_is_one_request(researcher, project, order):
+    first = researcher.post("runs/", order).json()
+    Run.objects.filter(pk=first["id"]).update(state="failed", remedy_changes={"temperature": 0.25})
+    path = f"runs/{first['id']}/again/"
+    again, twin = (researcher.post(path, key="k").json() for _ in range(2))
+    assert again == twin and again["config"]["temperature"] == 0.25 and again["cloned_from"] == first["id"]
+    assert errors(researcher.post(path), 409)["name"], "its name is promised to the one that is queued"
+    assert "config.nonsense" in errors(researcher.post(path, {"changes": {"nonsense": 1}}))
+    assert errors(program(project).post(path), 403)
+
+
 def test_metrics_and_samples_go_on_after_a_sequence_number(researcher, project):
     run = make_run(project)
     for n in (1, 2, 3):

@@ -21,7 +21,7 @@ from annotate.api.idempotency import idempotent, key_of
 from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel
-from annotate.permissions import can, projects_where
+from annotate.permissions import can, projects_where, require
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
 from training import actions, human_brake, orders, pauses
@@ -81,6 +81,10 @@ class Choice(Input):
     changes = serializers.DictField(
         required=False, default=dict, help_text="Other values for the options that it changes, or further options."
     )
+
+
+class Again(Input):
+    changes = serializers.DictField(required=False, help_text="Options; else the run's own `remedy_changes`.")
 
 
 class MetricOut(serializers.ModelSerializer):
@@ -149,7 +153,11 @@ class Runs(GenericViewSet):
     def from_yaml(self, request: Request) -> Response:
         """Queue a run from its order as YAML. The project is the file's, unless `?project=` names another."""
         order = orders.read(request.data)
-        project = find_project(request.user, request.query_params.get("project") or order.get("project") or "")
+        slug = request.query_params.get("project") or order.get("project")
+        if not slug:
+            raise Refused(400, project="Name the project in the file, or in the address as ?project=<slug>.")
+        project = find_project(request.user, slug)
+        require(request.user, "research", project)  # what models there are is told to researchers alone
         arguments = orders.resolve(order, project).arguments
         run = actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **arguments)
         return Response(RunOut(run).data, status=201)
@@ -172,6 +180,17 @@ class Runs(GenericViewSet):
     def resume(self, request: Request, pk: str) -> Response:
         """A failed or cancelled run goes on from its last complete checkpoint."""
         return Response(RunOut(actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)).data)
+
+    @extend_schema(request=Again, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
+    @action(detail=True, methods=["post"])
+    @idempotent()
+    def again(self, request: Request, pk: str) -> Response:
+        """Queue a run like this one, with `changes`; without any, with those that are the remedy of its failure."""
+        given = Again(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = find(self.get_queryset(), pk, "run")
+        made = actions.queue_again(run=run, by=request.user, idempotency_key=key_of(request), **given.validated_data)
+        return Response(RunOut(made).data, status=201)
 
     @extend_schema(request=Choice, responses={200: RunOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["post"])
@@ -213,6 +232,8 @@ class Runs(GenericViewSet):
 
 def queue(request: Request, fields: dict[str, Any]) -> Run:
     """The run that these checked fields ask for; ids and the slug become rows."""
+    project = find_project(request.user, fields.pop("project"))
+    require(request.user, "research", project)  # before anything is told of models that may be others'
     rows: dict[str, QuerySet[Any]] = {
         "parent": LanguageModel.objects.all(),
         "reward_model": LanguageModel.objects.all(),
@@ -222,8 +243,7 @@ def queue(request: Request, fields: dict[str, Any]) -> Run:
     for name, found in rows.items():
         if fields.get(name) is not None:
             fields[name] = find_named(found, fields[name], name)
-    fields["project"] = find_project(request.user, fields["project"])
-    return actions.queue_run(by=request.user, idempotency_key=key_of(request), **fields)
+    return actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **fields)
 
 
 def _after(request: Request) -> int:

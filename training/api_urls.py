@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from training import corpora_api, instruct_api
+from training import corpora_api, disk_api, instruct_api
 from training.api import Runs
 
 router = SimpleRouter()
@@ -11,6 +11,8 @@ router.register("runs", Runs)
 
 urlpatterns = [
     path("corpora/", corpora_api.corpora_sources),
+    path("disk/", disk_api.use),
+    path("disk/prune/", disk_api.prune),
     path("instructions/", instruct_api.create),
     path("instructions/preview/", instruct_api.look),
     path("instructions/templates/", instruct_api.templates),

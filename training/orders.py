@@ -78,7 +78,7 @@ def value_of(text: str) -> Any:
     """One value as YAML has it: a number, true, a text."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refused(400, yaml=f"{text!r} is no value: {_place(error)}") from error
 
 

@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 
+from tests.api_client import errors, program
 from tests.factories import make_project, make_user
 from tests.training.runs import make_run
 from training import disk, pruning
@@ -102,6 +103,24 @@ def test_only_researchers_see_and_prune(client, project):
     client.force_login(make_user(project))
     assert client.get(reverse("disk", args=[project.slug])).status_code == 403
     assert client.post(reverse("prune", args=[project.slug])).status_code == 403
+
+
+def test_a_program_reads_what_the_page_shows_and_prunes_by_the_same_rule(project):
+    run, other = ended(project, "failed", days=0.5), ended(make_project(), "failed", days=0.5)
+    researcher = program(project, "researcher")
+    told = researcher.get("disk/", project=project.slug).json()
+    [one] = told["runs"]
+    assert one["run"] == run.pk and one["checkpoints"] >= 4 * _SIZE and told["prunable"] >= 6 * _SIZE
+    assert 0 < told["free"] < told["capacity"] and told["rule"] == list(pruning.RULE)
+    assert researcher.post("disk/prune/", {"project": project.slug}).json()["freed"] >= 6 * _SIZE
+    assert left(run) == left(other) == ["step-000030"]
+    assert "run" in errors(researcher.post("disk/prune/", {"project": project.slug, "run": other.pk}))
+    assert researcher.post("disk/prune/", {"project": project.slug, "run": run.pk}).json()["freed"] >= _SIZE
+    assert left(run) == [] and left(other) == ["step-000030"]
+    judge = program(project)
+    assert errors(judge.get("disk/", project=project.slug), 403)
+    assert errors(judge.post("disk/prune/", {"project": project.slug}), 403)
+    assert "project" in errors(researcher.get("disk/"))
 
 
 def test_the_page_adds_up(client, project):
