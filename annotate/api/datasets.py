@@ -59,7 +59,7 @@ class DatasetOut(serializers.ModelSerializer):
         fields = ("id", "project", "name", "kind", "side", "judge", "content_hash", "counts", "runs", "created_at")
 
     def get_runs(self, dataset: Dataset) -> list[int]:
-        return [run.pk for run in dataset.runs.all()]  # type: ignore[attr-defined]
+        return sorted(run.pk for runs in (dataset.runs, dataset.other_runs) for run in runs.all())  # type: ignore[attr-defined]
 
 
 class CountsOut(serializers.Serializer):
@@ -76,7 +76,7 @@ class Datasets(GenericViewSet):
 
     def get_queryset(self) -> QuerySet[Dataset]:
         seen = Dataset.objects.filter(project__in=projects_where(self.request.user, "read"))
-        return seen.select_related("project").prefetch_related("runs")
+        return seen.select_related("project").prefetch_related("runs", "other_runs")
 
     @extend_schema(
         responses=DatasetOut(many=True), parameters=[PROJECT, OpenApiParameter("kind", enum=Dataset.Kind.values)]

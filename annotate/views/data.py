@@ -69,7 +69,7 @@ def _page(project: Project, form: dict[str, Any], may_freeze: bool) -> dict[str,
         "section": "data",
         "totals": _totals(project),
         "prompts": _prompt_totals(project),
-        "datasets": project.datasets.prefetch_related("runs"),
+        "datasets": project.datasets.prefetch_related("runs", "other_runs"),
         "may_freeze": may_freeze,
         "makes": MAKES,
         "categories": _categories(project),
@@ -187,12 +187,18 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "changed": _changed(statuses),
         "left_out": _left_out(found.counts),
         "counted": [(name, n) for name, n in found.counts.items() if type(n) is int and name != "telling"],
-        "runs": found.runs.select_related("output_model").order_by("id"),  # type: ignore[attr-defined]
+        "runs": _runs(found),
         "formats": list(formats_of(found)) if reviews else [],
         "is_missing": not found.path.is_dir(),
         **(_samples(found) if reviews and found.path.is_dir() else {}),
     }
     return render(request, "annotate/dataset.html", context)
+
+
+def _runs(found: Dataset) -> Any:
+    """Those that it was the dataset of, and those that took it beside theirs."""
+    used: Any = found.runs.all() | found.other_runs.all()  # type: ignore[attr-defined]
+    return used.select_related("output_model", "output_dataset").order_by("id")
 
 
 @require_safe

@@ -8,6 +8,7 @@ import pytest
 
 from annotate.actions.datasets import freeze
 from annotate.models import Dataset, Demonstration, StatusChange
+from tests.api_client import program
 from tests.factories import (
     make_comparison,
     make_completion,
@@ -169,6 +170,17 @@ def test_a_vote_leads_to_the_dataset_the_run_and_the_model(client, project):
         assert f'href="{link}"' in html
     for completion in (vote.completion_a, vote.completion_b):
         assert completion.model.name in html and completion.text in html
+
+
+def test_a_second_dataset_names_its_runs_and_a_made_one_the_run_that_made_it(client, project):
+    sign_in(client, project, "researcher")
+    corpus = Dataset.objects.create(project=project, name="texts", kind="corpus", content_hash="c" * 64)
+    Run.objects.create(project=project, kind="corpus", name="gathering", output_dataset=corpus)
+    run = Run.objects.create(project=project, kind="domain", name="replaying", other_dataset=corpus)
+    html = page(client, f"/datasets/{corpus.pk}/")
+    assert "gathering" in html and f'href="/runs/{run.pk}/"' in html
+    assert f'href="/runs/{run.pk}/"' in page(client, f"/p/{project.slug}/data/")
+    assert program(project).get(f"datasets/{corpus.pk}/").json()["runs"] == [run.pk]
 
 
 def test_votes_are_filtered(client, project):
