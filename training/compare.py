@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Exists, OuterRef
+
 from annotate.models import Project
 from training import charts, curves, differences
 from training.charts import Series
 from training.kinds import KINDS
-from training.models import Run
+from training.models import Metric, Run
 from training.run_page import RELATED
 
 MOST_RUNS = 12
@@ -93,7 +95,7 @@ def context(project: Project, choice: Choice) -> dict[str, Any]:
         "choices": differences.choices(runs) if len(runs) > 1 else [],
         "figures": differences.figures(runs) if len(runs) > 1 else [],
         "data": differences.data(runs) if len(runs) > 1 else [],
-        "offered": project.runs.exclude(metrics=None).order_by("-pk").distinct()[:_OFFERED],
+        "offered": project.runs.filter(Exists(Metric.objects.filter(run=OuterRef("pk")))).order_by("-pk")[:_OFFERED],
         "most_runs": MOST_RUNS,
     }
 

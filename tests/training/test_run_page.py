@@ -20,7 +20,7 @@ from django.utils import timezone
 from annotate.models import LanguageModel
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import consumers, curves, health, kind_pages, run_page, stages, words
+from training import consumers, curves, health, kind_pages, machine, run_page, stages, words
 from training.announcements import announce
 from training.kinds import KINDS
 from training.models import Attempt, Metric, Run, Sample
@@ -313,6 +313,21 @@ def test_the_form_offers_only_what_fits(client, project, researcher):
 def test_without_a_dataset_the_form_says_how_to_get_one(client, project, researcher):
     text = client.get(reverse("new-run", args=[project.slug, "reward"])).content.decode()
     assert "There is no dataset of kind <strong>preferences</strong>" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "links"),
+    [
+        ("pretrain", ("/runs/new/tokenizer/", "/runs/new/corpus/", "/data/upload/?kind=corpus")),
+        ("classify", ("/data/upload/?kind=labelled",)),
+        ("sft", ("/data/?kind=sft#freeze", "/data/upload/?kind=sft")),
+    ],
+)
+def test_what_is_missing_comes_with_the_way_to_it(client, project, researcher, kind, links, monkeypatch):
+    monkeypatch.setattr(machine, "begin_measuring", lambda: None)
+    text = client.get(reverse("new-run", args=[project.slug, kind])).content.decode()
+    lacking = text[text.index('class="empty"') : text.index("<form", text.index('class="empty"'))]
+    assert all(f'href="/p/{project.slug}{link}"' in lacking for link in links)
 
 
 def test_an_unknown_kind_of_run_is_not_found(client, project, researcher):
