@@ -1,9 +1,9 @@
 """Decoding with a key-value cache that is written in place: what `generate` spends its time on, left out.
 
-`LlamaDecoder` runs any model built like Llama (Llama, SmolLM, Mistral, Qwen2, Qwen3): projections fused,
-heads grouped instead of repeated, cache allocated once, some 17 operations a layer. Measured against `generate` in
-benchmarks/. `ModuleDecoder` runs every other causal LM through its own forward. `decoder_for` compares
-the first with the model itself before it is trusted.
+`LlamaDecoder` runs any model built like Llama (Llama, SmolLM, Mistral without its window, Qwen2, Qwen3): projections
+fused, heads grouped instead of repeated, cache allocated once, some 17 operations a layer. Measured against `generate`
+in benchmarks/. `ModuleDecoder` runs every other causal LM through its own forward. `decoder_for` compares the first
+with the model itself before it is trusted.
 
 Shapes: B rows, P prompt tokens (left-padded), T tokens so far, H hidden, V vocabulary.
 """
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.rl.linear import Linear
+from training.rl.packed import attends_to_all
 
 
 class Decoder(Protocol):
@@ -198,6 +199,8 @@ class ModuleDecoder:
 def decoder_for(model: nn.Module) -> LlamaDecoder | ModuleDecoder:
     """The fast decoder where it gives what the model gives, else the model itself."""
     plain = ModuleDecoder(model)
+    if not attends_to_all(model.config):
+        return plain
     try:
         fast = LlamaDecoder(model)
         return fast if _agree(fast, plain, model) else plain

@@ -55,12 +55,26 @@ def run_packed(base: Any, hidden: Tensor, rows: Rows, first: int, last: int, rec
     return hidden
 
 
+def attends_to_all(config: Any) -> bool:
+    """Whether every layer looks at all that came before. A window is not seen in the few tokens of a comparison."""
+    kinds = getattr(config, "layer_types", None) or []
+    return not getattr(config, "sliding_window", None) and all(kind == "full_attention" for kind in kinds)
+
+
+def _is_silu(activation: Any) -> bool:
+    """Backward is written out for this one alone: with another, outputs would agree and gradients be wrong."""
+    x = torch.linspace(-4, 4, 9)
+    return torch.allclose(activation(x), F.silu(x))
+
+
 @torch.no_grad()
 def packed_agrees(model: Any) -> bool:
     """Do two sequences of different length get the last hidden states that the model itself gives each?"""
     try:
         base, config = model.get_decoder(), model.config
-        if getattr(config, "sliding_window", None) or len(base.layers) != config.num_hidden_layers:
+        if not attends_to_all(config) or len(base.layers) != config.num_hidden_layers:
+            return False
+        if not all(_is_silu(layer.mlp.act_fn) for layer in base.layers):
             return False
         weight = model.get_input_embeddings().weight
         ids = torch.arange(9, device=weight.device).mul(31).remainder(weight.shape[0])

@@ -7,7 +7,7 @@ import torch
 
 from tests import tiny_model
 from training.recipes import loading
-from training.rl import packed
+from training.rl import decode, packed, trunk
 from training.rl.lora import add_adapters
 
 LENGTHS = [4, 9, 1]
@@ -91,3 +91,18 @@ def test_a_layout_that_is_not_llamas_is_refused(folder):
     assert not packed.packed_agrees(model)
     del model.model.layers[0].mlp.gate_proj
     assert not packed.packed_agrees(model)
+
+
+def test_another_activation_is_refused_because_its_gradient_would_be_silus(folder):
+    model, _ = loading.load_policy(folder, torch.float32)
+    model.model.layers[-1].mlp.act_fn = torch.nn.GELU()
+    assert not packed.packed_agrees(model)
+
+
+def test_layers_with_a_window_are_refused_though_a_short_comparison_does_not_show_it(folder):
+    model, _ = loading.load_policy(folder, torch.float32)
+    assert trunk.cut_agrees(model, 1) and isinstance(decode.decoder_for(model), decode.LlamaDecoder)
+    model.config.sliding_window = 64
+    assert not packed.packed_agrees(model)
+    assert not trunk.cut_agrees(model, 1)
+    assert isinstance(decode.decoder_for(model), decode.ModuleDecoder)
