@@ -166,8 +166,11 @@ def _parquet(file: BinaryIO, begins: bytes) -> Iterator[FileRow]:
         raise UnreadableFile("This is no Parquet file: it does not begin with PAR1.")
     with _seekable(file) as whole:
         try:
-            number = 0
+            number = size = 0
             for batch in pq.ParquetFile(whole).iter_batches(_BATCH):
+                size += batch.nbytes
+                if size > LARGEST_FILE:  # a text that stands in every row is written once and unpacks to gigabytes
+                    raise TooLarge(f"At most {LARGEST_FILE:,} bytes, unpacked, in one upload; split the file.")
                 for row in batch.to_pylist():
                     number += 1
                     yield FileRow(number, row)

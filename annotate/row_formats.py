@@ -6,6 +6,7 @@ Each reader gives the rows of our own format, or raises ValueError in words that
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -72,7 +73,7 @@ def _choices(row: Row) -> list[str]:
 
 
 def _by_letter(answer: str, choices: list[str]) -> str:
-    place = ord(answer.upper()) - ord("A") if len(answer) == 1 else -1
+    place = string.ascii_uppercase.find(answer.upper()) if len(answer) == 1 else -1
     if not 0 <= place < len(choices):
         raise ValueError(f"has the answer {answer!r:.60}, which is none of its choices ({', '.join(choices)}).")
     return choices[place]

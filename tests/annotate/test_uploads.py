@@ -127,6 +127,8 @@ def test_a_small_packed_file_cannot_fill_the_disk(project, monkeypatch):
     with pytest.raises(Refused, match="split the file") as refused:
         upload(project, gzip.compress(lines(REVIEWS) * 1000))
     assert refused.value.status == 413
+    with pytest.raises(Refused, match="split the file"):
+        upload(project, parquet(REVIEWS * 1000), file_name="a.parquet")
 
 
 def test_columns_and_labels_may_have_other_names(project):
@@ -152,8 +154,9 @@ def test_choices_come_as_list_or_cell_and_an_answer_may_be_a_letter(project):
     assert rows_of(upload(project, lines(rows)))[0]["answer"] == "ice"
     cell = b"question,choices,answer\nWhat melts?,ice|stone,stone\n"
     assert rows_of(upload(project, cell, file_name="a.csv", name="b"))[0]["choices"] == ["ice", "stone"]
-    with pytest.raises(Refused, match="none of its choices"):
-        upload(project, lines([rows[0] | {"answer": "fire"}]), name="c")
+    for wrong in ("fire", "ß"):  # whose capital is two letters
+        with pytest.raises(Refused, match="none of its choices"):
+            upload(project, lines([rows[0] | {"answer": wrong}]), name="c")
 
 
 def test_the_forms_of_demonstrations(project):
