@@ -85,7 +85,7 @@ def test_the_estimate_is_near_what_backward_is_seen_to_keep(tmp_path, is_packed)
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    example = Example([], [i % 90 for i in range(tokens)], [False] * (tokens - 1) + [True])
+    example = Example("", [i % 90 for i in range(tokens)], [False] * (tokens - 1) + [True])
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         student.loss([example], 1.0)
     estimated = student.shape().bytes_per_token(tokens, recompute=False) * tokens

@@ -144,6 +144,8 @@ def test_no_share_means_none():
 def test_several_templates_for_a_row_are_different_ones():
     rows, _ = drawn(source(10), templates_per_row=3, few_shot_share=0.0)
     assert len(rows) == 30 and all(len({row["template"] for row in rows[i : i + 3]}) == 3 for i in range(0, 30, 3))
+    assert all(len({row["of"] for row in rows[i : i + 3]}) == 1 for i in range(0, 30, 3))
+    assert len({row["of"] for row in rows}) == 10
 
 
 def test_solved_examples_are_other_rows_with_their_own_answers():

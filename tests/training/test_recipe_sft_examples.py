@@ -119,7 +119,7 @@ def test_what_the_prompt_says_is_not_learnt(folder, tokenizer):
     # Other targets at the prompt's places change nothing: the loss reads the tokens only as context there.
     _, losses = student.loss([example], 1.0)
     assert len(losses) == len(example.tokens) - first
-    everything = Example(example.prompt, example.tokens, [False, *[True] * (len(example.tokens) - 1)])
+    everything = Example(example.kin, example.tokens, [False, *[True] * (len(example.tokens) - 1)])
     _, all_losses = student.loss([everything], 1.0)
     torch.testing.assert_close(all_losses[first - 1 :], losses)
 
@@ -149,18 +149,18 @@ def test_the_kept_trunk_is_what_running_it_gives(folder, tokenizer):
 
 
 def example_of(prompt: str) -> Example:
-    return Example([{"role": "user", "content": prompt}], [1, 2], [False, True])
+    return Example(prompt, [1, 2], [False, True])
 
 
 def test_prompts_are_held_out_whole_and_alike_in_every_dataset():
     examples = [example_of(f"p{i % 200}") for i in range(400)]
     learn, held = hold_out(examples, 0.2, 1000)
-    prompts = [{str(e.prompt) for e in part} for part in (learn, held)]
+    prompts = [{e.kin for e in part} for part in (learn, held)]
     assert not prompts[0] & prompts[1]
     assert len(learn) + len(held) == 400
     assert 40 < len(held) < 120
     grown = examples + [example_of(f"q{i}") for i in range(100)]
-    assert prompts[1] <= {str(e.prompt) for e in hold_out(grown, 0.2, 1000)[1]}
+    assert prompts[1] <= {e.kin for e in hold_out(grown, 0.2, 1000)[1]}
     assert len(hold_out(examples, 0.2, 25)[1]) == 25
 
 
@@ -168,3 +168,22 @@ def test_a_small_dataset_is_learnt_whole():
     examples = [example_of(f"p{i}") for i in range(60)]
     assert hold_out(examples, 0.1, 200) == (examples, [])
     assert hold_out(examples * 10, 0.0, 200)[1] == []
+
+
+def test_turns_of_one_chat_and_wordings_of_one_row_are_held_out_together(tokenizer):
+    turns = [{"prompt": CHAT[:1], "completion": "Yo"}, {"prompt": CHAT[:3], "completion": "So."}, {"messages": CHAT}]
+    assert len({encode(tokenizer, row, 512).kin for row in turns}) == 1
+    worded = [{"prompt": [{"role": "user", "content": words}], "completion": "x", "of": "9f"} for words in ("A", "B")]
+    assert len({encode(tokenizer, row, 512).kin for row in worded}) == 1
+
+
+def test_after_the_merge_the_loss_is_that_of_the_merged_model(folder, tokenizer, monkeypatch):
+    """With 4 bits the merged model is another one than that which learnt: here it learnt over weights of nothing."""
+    monkeypatch.setenv("ASSAY_DTYPE", "float32")
+    examples = [encode(tokenizer, row, 512) for row in ROWS]
+    student = student_of(folder, "qlora")
+    for layer in student.base.layers:
+        layer.mlp.up_proj.base.weight.data.zero_()
+    student.merge(str(folder))
+    parent = student_of(folder)  # adapters that learnt nothing add nothing
+    torch.testing.assert_close(student.loss(examples, 1.0)[1], parent.loss(examples, 1.0)[1], rtol=1e-4, atol=1e-4)

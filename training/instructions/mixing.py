@@ -78,7 +78,7 @@ def quotas(sizes: list[int], options: Options) -> list[int]:
 def mix(
     sources: list[Source], options: Options, told: Told, keeps_out: Callable[[Row], str] = lambda row: ""
 ) -> Iterator[Row]:
-    """Rows of an SFT dataset, each with the template and frame that made it. `keeps_out` says why it must not train."""
+    """Rows of an SFT dataset, each with what made it. `keeps_out` says why one must not train."""
     for source, quota in zip(sources, quotas([s.size for s in sources], options), strict=True):
         chosen = _drawn(source, quota, options.seed)
         labels = _labels(source)
@@ -129,6 +129,7 @@ def _examples(
             **({"frame": frame.name} if frame is not None else {}),
             "task": source.task,
             "source": source.name,
+            "of": _key(row, 0)[:16],  # in whatever words: SFT holds out labelled rows and not their wordings
             "shots": len(shots),
         }
 

@@ -4,6 +4,7 @@ A row is a prompt and a completion, or a whole chat of which every assistant tur
 
     {"prompt": [messages], "completion": "text"}      optional: "is_cut", the length limit ended the last answer
     {"messages": [messages]}                          what follows the last assistant turn is left out
+    "of" in either: what the row was made from; all rows made from one thing are held out together
 
 It is tokenised so that an answer is, token for token, what the policy meets when it answers:
 
@@ -30,9 +31,12 @@ Messages = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Example:
-    """`learnt[i]` says whether `tokens[i]` is one that the model is to give; the first one never is."""
+    """`learnt[i]` says whether `tokens[i]` is one that the model is to give; the first one never is.
 
-    prompt: Messages
+    `kin` is the same for examples that are held out together: made from one row, or turns of one chat.
+    """
+
+    kin: str
     tokens: list[int]
     learnt: list[bool]
 
@@ -79,7 +83,16 @@ def encode(tokenizer: Any, row: Row, max_length: int) -> Example:
     completion = loading.encode_completion(tokenizer, row["completion"], max_length)
     completion = [*completion, *_end(tokenizer, row)][: max_length - 1]
     prompt = loading.encode_prompt(tokenizer, row["prompt"], max_length - len(completion))
-    return Example(row["prompt"], prompt + completion, [False] * len(prompt) + [True] * len(completion))
+    return Example(_kin(row), prompt + completion, [False] * len(prompt) + [True] * len(completion))
+
+
+def _kin(row: Row) -> str:
+    """What the row was made from, else how its chat begins: until the assistant first speaks."""
+    if "of" in row:
+        return str(row["of"])
+    messages = row["messages"] if "messages" in row else row["prompt"]
+    first = next((i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
+    return json.dumps(messages[:first], sort_keys=True, ensure_ascii=False)
 
 
 def _end(tokenizer: Any, row: Row) -> list[int]:
@@ -88,7 +101,6 @@ def _end(tokenizer: Any, row: Row) -> list[int]:
 
 def _encode_chat(tokenizer: Any, row: Row, max_length: int) -> Example:
     messages, turns = row["messages"], _turns(row["messages"])
-    prompt = messages[: turns[0]]
     spans: list[tuple[list[int], bool]] = []
     for number, turn in enumerate(turns):
         between = _between(tokenizer, messages, turns[number - 1], turn) if number else None
@@ -106,7 +118,7 @@ def _encode_chat(tokenizer: Any, row: Row, max_length: int) -> Example:
     if over and learnt[over]:  # half an answer without its beginning is nothing that the policy meets
         rest = learnt[over:].index(False)
         learnt[over : over + rest] = [False] * rest
-    return Example(prompt, tokens[over:], learnt[over:])
+    return Example(_kin(row), tokens[over:], learnt[over:])
 
 
 def _between(tokenizer: Any, messages: Messages, earlier: int, turn: int) -> list[int] | None:
@@ -131,20 +143,20 @@ def _rendered(tokenizer: Any, messages: Messages) -> str:
 
 
 def hold_out(examples: list[Example], share: float, limit: int) -> tuple[list[Example], list[Example]]:
-    """(to learn from, to measure on): by the prompt's hash, so that a prompt is on one side in every run and dataset.
+    """(to learn from, to measure on): by the hash of `kin`, so that a prompt is on one side in every run and dataset.
 
     Nothing is held out where fewer than FEWEST_HELD_OUT examples would be, or the rest would be fewer than that.
     """
-    places = [_place(example.prompt) for example in examples]
+    places = [_place(example.kin) for example in examples]
     held = [example for example, place in zip(examples, places, strict=True) if place < share]
     rest = [example for example, place in zip(examples, places, strict=True) if place >= share]
     if len(held) < FEWEST_HELD_OUT or len(rest) < FEWEST_HELD_OUT:
         return examples, []
-    order = sorted(range(len(held)), key=lambda i: (_place(held[i].prompt), i))
+    order = sorted(range(len(held)), key=lambda i: (_place(held[i].kin), i))
     return rest, [held[i] for i in order[:limit]]
 
 
-def _place(prompt: Messages) -> float:
-    """The prompt's hash as a number from 0 to 1."""
-    digest = hashlib.sha256(json.dumps(prompt, sort_keys=True, ensure_ascii=False).encode()).digest()
+def _place(kin: str) -> float:
+    """Its hash as a number from 0 to 1."""
+    digest = hashlib.sha256(kin.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
