@@ -166,6 +166,6 @@ class Student:
             for name, parameter in whole.named_parameters():
                 if name in self.masters.masters:
                     parameter.data.copy_(self.masters.masters[name])
-            self.model = whole
+            self.model, self.base = whole, whole.get_decoder()
         merge_adapters(self.model)
         return self.model
