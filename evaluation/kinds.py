@@ -47,6 +47,15 @@ def register() -> None:
     )
     register_kind(
         Kind(
+            "label",
+            "Labels",
+            "training.recipes.label",
+            parent_kinds=("classifier",),
+            purpose="A classifier tried on a few texts: the label of each, with its probability.",
+        )
+    )
+    register_kind(
+        Kind(
             "export",
             "Export",
             "training.recipes.export",

@@ -6,12 +6,14 @@ has been measured and voted since. It holds no name of a person, no text and no 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.text import slugify
 
 from annotate.models import Dataset, LanguageModel, Project
 from evaluation import card_limits
@@ -26,6 +28,13 @@ from training.kinds import KINDS
 from training.models import Run
 
 _TASKS = {"policy": "text-generation", "classifier": "text-classification", "encoder": "fill-mask"}
+# Identifiers of huggingface.co/docs/hub/repositories-licenses that models are likely to bear.
+_KNOWN_LICENCES = {
+    *("apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "unlicense", "mpl-2.0", "bsl-1.0", "afl-3.0"),
+    *("cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-4.0"),
+    *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "openrail", "gemma"),
+    *("bigscience-openrail-m", "bigcode-openrail-m", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3"),
+}
 _WHAT = {
     "policy": "A language model that answers: it continues a conversation.",
     "reward": "A reward model: it scores an answer as the judges behind it would, and writes nothing.",
@@ -63,10 +72,13 @@ def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
 
 
 def _front_matter(model: LanguageModel) -> str:
-    facts: dict[str, Any] = {"tags": ["assay", model.stage.lower()]}
-    if model.licence:
-        facts["license"] = model.licence
-    if model.parent is not None:
+    """A hub refuses a card whose licence it does not know, or whose base model is no name of a repository."""
+    facts: dict[str, Any] = {"tags": ["assay", slugify(model.stage) or "model"]}
+    if model.licence.lower() in _KNOWN_LICENCES:
+        facts["license"] = model.licence.lower()
+    elif model.licence:
+        facts |= {"license": "other", "license_name": slugify(model.licence) or "other"}
+    if model.parent is not None and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model.parent.name, re.ASCII):
         facts["base_model"] = model.parent.name
     if model.kind in _TASKS:
         facts["pipeline_tag"] = _TASKS[model.kind]
@@ -101,7 +113,8 @@ def _lineage(line: list[Made]) -> Iterator[str]:
 
 def _ancestor(made: Made) -> tuple[str, ...]:
     model = made.model
-    origin = model.parent.name if model.parent else model.origin if not model.origin.startswith("/") else "a folder"
+    imported = model.origin if not model.origin.startswith("/") else "a folder"
+    origin = model.parent.name if model.parent else "raw text" if made.run else imported
     if made.reward_model is not None:
         origin += f", rewarded by {made.reward_model.name}"
     by = f"run {made.run.pk}, {_title(made.run)}" if made.run else "a run elsewhere" if made.is_hidden else "imported"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -72,6 +73,8 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "can_talk": may_talk(request.user, model, project),
         "can_export": can_use,
         "exports": model.runs.filter(kind="export", project__in=readable)[:5] if can_research else [],
+        "can_label": can_use and model.kind == LanguageModel.Kind.CLASSIFIER,
+        "form_key": uuid.uuid4().hex,  # pressing the button twice starts one run
         "parameters": in_millions(model.parameters),
         "size": disk.size_of(model.path) if model.path else 0,
         "where": (model.folder or address_of(model)) if can_research else "",

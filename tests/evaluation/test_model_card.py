@@ -139,6 +139,24 @@ def test_the_readme_begins_with_what_a_hub_reads(chain):
     assert rest.lstrip().startswith("# heron-ppo\n")
 
 
+@pytest.mark.parametrize(
+    ("licence", "facts"),
+    [
+        ("MIT", {"license": "mit"}),
+        ("My own, ask", {"license": "other", "license_name": "my-own-ask"}),
+        ("", {}),
+    ],
+)
+def test_a_hub_takes_its_front_matter(chain, licence, facts):
+    chain.ppo.licence, chain.ppo.stage = licence, "PPO: 2"
+    chain.sft.name = "A name: no repository's"
+    chain.sft.save()
+    chain.ppo.save()
+    chain.ppo.refresh_from_db()
+    front = yaml.safe_load(model_card.markdown(chain.ppo, readable=Project.objects.all()).split("---\n")[1])
+    assert front == {"tags": ["assay", "ppo-2"], "pipeline_tag": "text-generation", **facts}
+
+
 def test_no_path_and_no_person_is_in_it(chain, settings):
     chain.tokenizer.origin = f"{settings.DATA_DIR}/uploads/secret.txt"
     chain.tokenizer.save()

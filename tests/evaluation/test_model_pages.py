@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from annotate.models import LanguageModel
 from tests import factories
-from tests.evaluation.chains import Chain, make_chain
+from tests.evaluation.chains import Chain, make_chain, make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -105,6 +105,29 @@ class TestPage:
         page = client.get(reverse("model", args=[chain.reward.pk])).content.decode()
         assert reverse("playground", args=[chain.reward.pk]) not in page
         assert "config.to=safetensors" in page
+
+    def test_a_classifier_is_tried_by_a_run(self, client, chain, rita):
+        classifier = factories.make_model(name="moods", kind="classifier", parent=chain.pretrained)
+        classifier.path.mkdir(parents=True)
+        url = reverse("model", args=[classifier.pk])
+        client.force_login(rita)
+        page = client.get(url, {"project": chain.project.slug}).content.decode()
+        action = reverse("new-run", args=[chain.project.slug, "label"])
+        assert f'action="{action}"' in page
+        fields = {"parent": classifier.pk, "name": "texts for moods", "seed": 0, "key": "k"}
+        for _ in range(2):
+            assert client.post(action, fields | {"config.texts": "Good.\n\n Bad. "}).status_code == 302
+        run = classifier.runs.get()
+        assert run.config == {"texts": "Good.\n\n Bad."}
+        empty = client.post(action, fields | {"key": "other", "config.texts": " x\n" * 300})
+        assert empty.status_code == 400 and "at most 200 texts" in empty.content.decode()
+        assert action not in client.get(reverse("model", args=[chain.ppo.pk])).content.decode()
+
+    def test_the_labels_stand_on_the_run_page(self, client, chain):
+        rows = [{"text": "<b>Good</b>", "label": "warm", "probabilities": {"warm": 0.93, "cold": 0.07}}]
+        run = make_run("label", None, chain.project, parent=chain.pretrained, result={"labelled": rows})
+        page = client.get(reverse("run", args=[run.pk])).content.decode()
+        assert "<strong>warm</strong>" in page and "warm 93 %, cold 7 %" in page and "&lt;b&gt;Good" in page
 
     def test_the_card_is_a_download(self, client, chain):
         response = client.get(reverse("model-card", args=[chain.ppo.pk]))

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import tiny_model
-from training.recipes import classify, classify_measures, classify_predict, entry, loading
+from training.recipes import classify, classify_measures, classify_predict, entry, label, loading
 from training.recipes.classifier import Classifier, encode
 from training.recipes.classify_rows import Example, read_examples, split
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -317,3 +317,17 @@ def test_a_folder_that_holds_no_classifier_says_so(parent, tmp_path):
     shutil.copytree(parent, tmp_path / "policy")
     with pytest.raises(RecipeFailure, match="holds no classifier"):
         Classifier.load(tmp_path / "policy")
+
+
+# A few texts, tried
+
+
+def test_a_run_labels_a_few_texts(done, tmp_path):
+    run = RunDirectory(tmp_path / "label")
+    run.create(RunSpec("label", {"texts": "a good film\n\n a dull film "}, parent=str(done.model)), {})
+    assert entry.attempt(label.main, run) == 0, run.failure()
+    told = Classifier.load(done.model).predict(["a good film", "a dull film"])
+    assert run.result()["labelled"] == [
+        {"text": "a good film", "label": next(iter(told[0])), "probabilities": told[0]},
+        {"text": "a dull film", "label": next(iter(told[1])), "probabilities": told[1]},
+    ]

@@ -18,6 +18,7 @@ from training.configs.evaluate import EvaluateConfig
 from training.configs.export import ExportConfig
 from training.configs.grpo import GRPOConfig
 from training.configs.kto import KTOConfig
+from training.configs.label import LabelConfig
 from training.configs.options import ConfigError, check, option
 from training.configs.ppo import PPOConfig
 from training.configs.pretrain import PretrainConfig
@@ -39,6 +40,7 @@ __all__ = [
     "ExportConfig",
     "GRPOConfig",
     "KTOConfig",
+    "LabelConfig",
     "PPOConfig",
     "PretrainConfig",
     "RLOOConfig",
@@ -70,6 +72,7 @@ CONFIGS: dict[str, type] = {
         EvaluateConfig,
         SurpriseConfig,
         ExportConfig,
+        LabelConfig,
     )
 }
 
