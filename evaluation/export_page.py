@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
@@ -51,16 +52,23 @@ def download(request: HttpRequest, run_id: int, name: str) -> HttpResponseBase:
         require(request.user, "research", run.project)
     except Refused as refused:
         return refused_page(request, refused, project=run.project)
-    named = {file["name"] for file in run.result.get("files") or []}
-    path = run.path / "export" / name
-    # Names come from a result that a recipe wrote: one that is no plain name of a file there is not served.
-    if run.kind != "export" or name not in named or path.parent != run.path / "export" or path.is_symlink():
-        raise Http404("The run has made no such file.")
-    if not path.is_file():
-        return _gone(request, run)
+    try:
+        path = exported_file(run, name)
+    except Refused as refused:
+        if refused.status == 404:
+            raise Http404(" ".join(refused.errors.values())) from refused
+        return refused_page(request, refused, project=run.project)
     return streaming.file(request, path, name=name)
 
 
-def _gone(request: HttpRequest, run: Run) -> HttpResponse:
-    refused = Refused(410, file="The file is no longer on this machine; queue the export again with the same options.")
-    return refused_page(request, refused, project=run.project)
+def exported_file(run: Run, name: str) -> Path:
+    """Where it lies. Raises Refused: 404 for what the run's result does not name, 410 for what is gone."""
+    named = {file["name"] for file in run.result.get("files") or []}
+    path = run.path / "export" / name
+    # Names come from a result that a recipe wrote: one that is no plain name of a file there is not served.
+    is_plain = name == Path(name).name and path.parent == run.path / "export" and not path.is_symlink()
+    if run.kind != "export" or name not in named or not is_plain:
+        raise Refused(404, file="The run has made no such file.")
+    if not path.is_file():
+        raise Refused(410, file="The file is no longer on this machine; queue the export again with the same options.")
+    return path

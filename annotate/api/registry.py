@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.actions.language_models import enter_arena, leave_arena, register_model, retire
+from annotate.actions.language_models import bring_back, enter_arena, leave_arena, register_model, retire
 from annotate.api.access import find, find_named, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
@@ -20,6 +20,7 @@ from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import LanguageModel, Project
 from annotate.permissions import models_seen, projects_where, require
+from annotate.serving import address_of, load, serving
 
 
 class NewModel(Input):
@@ -59,6 +60,13 @@ class ModelOut(serializers.ModelSerializer):
 
 class Retirement(Input):
     reason = serializers.CharField(allow_blank=True)
+
+
+class ServingOut(serializers.Serializer):
+    state = serializers.CharField(help_text="loaded, idle, loading, failed, missing or unreachable.")
+    said = serializers.CharField()
+    base_url = serializers.CharField(help_text="Of the OpenAI-compatible server.")
+    model = serializers.CharField(help_text="The `model` of a request to it.")
 
 
 class ArenaEntry(Input):
@@ -130,6 +138,33 @@ class Models(GenericViewSet):
         given.is_valid(raise_exception=True)
         model = find(self.get_queryset(), pk, "model")
         return Response(ModelOut(retire(model=model, reason=given.validated_data["reason"], by=request.user)).data)
+
+    @extend_schema(request=None, responses={200: ModelOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"], url_path="bring-back")
+    def bring_back(self, request: Request, pk: str) -> Response:
+        """A retired model may start runs and battles again."""
+        return Response(ModelOut(bring_back(model=find(self.get_queryset(), pk, "model"), by=request.user)).data)
+
+    @extend_schema(request=None, responses={200: ServingOut} | refusals(403, 404))
+    @action(detail=True, methods=["get", "post"])
+    def serving(self, request: Request, pk: str) -> Response:
+        """Whether the model server holds it, and how a program reaches it. POST has it loaded; for researchers."""
+        model = find(self.get_queryset(), pk, "model")
+        if not projects_where(request.user, "research").exists():
+            raise Refused(403, authorization="This needs the role of researcher or manager in some project; ask one.")
+        if request.method == "POST":
+            load(model)
+        told = serving(model)
+        return Response(
+            ServingOut(
+                {
+                    "state": told.state,
+                    "said": f"{told.said} {told.problem}".strip(),
+                    "base_url": address_of(model),
+                    "model": model.server_name,
+                }
+            ).data
+        )
 
     def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
         given = ArenaEntry(data=request.data)
