@@ -24,7 +24,7 @@ from evaluation.actions import promote
 from evaluation.leaderboard import current, default_judge, left_out
 from evaluation.models import Evaluation, Promotion
 from evaluation.standings import Standing, standings
-from training.api import RunOut, queue
+from training.api import RunOut, queue, run_out
 
 
 class AgainstOut(serializers.Serializer):
@@ -164,7 +164,7 @@ class Evaluations(GenericViewSet):
         except Refused as refused:  # this address calls the parent of the run its model
             renamed = {("model" if name == "parent" else name): text for name, text in refused.errors.items()}
             raise Refused(refused.status, **renamed) from refused
-        return Response(RunOut(run).data, status=201)
+        return Response(run_out(request, run), status=201)
 
 
 class NewPromotion(Input):

@@ -129,6 +129,22 @@ def test_the_remedy_of_a_failure_is_one_request(researcher, project, order):
     assert errors(program(project).post(path), 403)
 
 
+def test_the_texts_in_a_report_are_for_reviewers(project):
+    rule = {
+        "title": "Gopher",
+        "removed": {"documents": 1},
+        "samples": [{"text": "secret"}],
+        "changes": [{"before": "s"}],
+    }
+    report = {"read": {"documents": 2}, "rules": [rule], "samples": [{"tokens": ["sec", "ret"]}]}
+    run = make_run(project, kind="corpus", state="succeeded", result={"report": report, "documents": 1})
+    for role, sees in (("annotator", False), ("reviewer", True), ("researcher", True)):
+        asker = program(project, role)
+        for told in (asker.get(f"runs/{run.pk}/").json(), *asker.get("runs/").json()["results"]):
+            assert ("secret" in str(told), "ret" in str(told["result"]["report"])) == (sees, sees), role
+            assert told["result"]["report"]["rules"][0]["removed"] == {"documents": 1}
+
+
 def test_metrics_and_samples_go_on_after_a_sequence_number(researcher, project):
     run = make_run(project)
     for n in (1, 2, 3):

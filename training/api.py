@@ -24,7 +24,7 @@ from annotate.models import Dataset, LanguageModel
 from annotate.permissions import can, projects_where, require
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import actions, human_brake, orders, pauses
+from training import actions, human_brake, orders, outputs, pauses
 from training.models import Metric, Run, Sample
 
 AFTER = OpenApiParameter("after", int, description="Only what comes after this sequence number; 0 is everything.")
@@ -63,6 +63,7 @@ class RunOut(serializers.ModelSerializer):
     amendments = serializers.ListField(
         source="nameless_amendments", child=serializers.DictField(), help_text="What was chosen at its pauses."
     )
+    result = serializers.SerializerMethodField(help_text="What came of it; a dataset's texts in it are for reviewers.")
 
     class Meta:
         model = Run
@@ -74,6 +75,9 @@ class RunOut(serializers.ModelSerializer):
             *("pause", "amendments"),
             *("result", "cancel_requested_at", "created_at", "started_at", "finished_at"),
         )
+
+    def get_result(self, run: Run) -> dict[str, Any]:
+        return run.result if run.project_id in self.context["reviewed"] else outputs.without_texts(run.result)
 
 
 class Choice(Input):
@@ -128,11 +132,11 @@ class Runs(GenericViewSet):
         for name in ("state", "kind"):
             if (value := request.query_params.get(name)) is not None:
                 rows = rows.filter(**{name: value.replace("\x00", "")})
-        return self.get_paginated_response(RunOut(self.paginate_queryset(rows), many=True).data)
+        return self.get_paginated_response(run_out(request, self.paginate_queryset(rows), many=True))
 
     @extend_schema(responses={200: RunOut} | refusals(404))
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(RunOut(find(self.get_queryset(), pk, "run")).data)
+        return Response(run_out(request, find(self.get_queryset(), pk, "run")))
 
     @extend_schema(request=NewRun, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @idempotent()
@@ -141,7 +145,7 @@ class Runs(GenericViewSet):
         given = NewRun(data=request.data)
         given.is_valid(raise_exception=True)
         run = queue(request, dict(given.validated_data))
-        return Response(RunOut(run).data, status=201)
+        return Response(run_out(request, run), status=201)
 
     @extend_schema(
         request={"application/yaml": OpenApiTypes.STR},
@@ -160,7 +164,7 @@ class Runs(GenericViewSet):
         require(request.user, "research", project)  # what models there are is told to researchers alone
         arguments = orders.resolve(order, project).arguments
         run = actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **arguments)
-        return Response(RunOut(run).data, status=201)
+        return Response(run_out(request, run), status=201)
 
     @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.STR} | refusals(404))
     @action(detail=True, methods=["get"])
@@ -173,13 +177,13 @@ class Runs(GenericViewSet):
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End it: at once when it is queued, else as soon as its worker has stopped it."""
-        return Response(RunOut(actions.cancel(run=find(self.get_queryset(), pk, "run"), by=request.user)).data)
+        return Response(run_out(request, actions.cancel(run=find(self.get_queryset(), pk, "run"), by=request.user)))
 
     @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """A failed or cancelled run goes on from its last complete checkpoint."""
-        return Response(RunOut(actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)).data)
+        return Response(run_out(request, actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)))
 
     @extend_schema(request=Again, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"])
@@ -190,7 +194,7 @@ class Runs(GenericViewSet):
         given.is_valid(raise_exception=True)
         run = find(self.get_queryset(), pk, "run")
         made = actions.queue_again(run=run, by=request.user, idempotency_key=key_of(request), **given.validated_data)
-        return Response(RunOut(made).data, status=201)
+        return Response(run_out(request, made), status=201)
 
     @extend_schema(request=Choice, responses={200: RunOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["post"])
@@ -199,7 +203,7 @@ class Runs(GenericViewSet):
         given = Choice(data=request.data)
         given.is_valid(raise_exception=True)
         run = find(self.get_queryset(), pk, "run")
-        return Response(RunOut(pauses.choose(run=run, by=request.user, **given.validated_data)).data)
+        return Response(run_out(request, pauses.choose(run=run, by=request.user, **given.validated_data)))
 
     @extend_schema(responses=ReviewOut(many=True), filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
@@ -228,6 +232,12 @@ class Runs(GenericViewSet):
             asked = asked_in_the_arena(run.project, (row.prompt for row in rows))
             rows = [row for row in rows if text_hash(row.prompt) not in asked]
         return Response(SampleOut(rows, many=True).data)
+
+
+def run_out(request: Request, runs: Any, *, many: bool = False) -> Any:
+    """Runs as this asker may see them."""
+    reviewed = set(projects_where(request.user, "review").values_list("pk", flat=True))
+    return RunOut(runs, many=many, context={"reviewed": reviewed}).data
 
 
 def queue(request: Request, fields: dict[str, Any]) -> Run:

@@ -174,8 +174,20 @@ def _card(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "code_version": run.code_version,
         "dataset": {"id": dataset.pk, "hash": dataset.content_hash, "counts": dataset.counts} if dataset else None,
-        "metrics": run.result,
+        "metrics": without_texts(run.result),  # a card is for everybody
     }
+
+
+def without_texts(result: Row) -> Row:
+    """A result without the texts that its report shows: rows of a dataset are for those who may review."""
+    report = result.get("report")
+    return {**result, "report": _textless(report)} if isinstance(report, dict) else result
+
+
+def _textless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _textless(inner) for name, inner in value.items() if name not in ("samples", "changes")}
+    return [_textless(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _folder_hash(folder: Path) -> str:
