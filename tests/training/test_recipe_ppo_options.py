@@ -116,8 +116,12 @@ def corpus(count: int = 12) -> dict:
 
 
 def examples() -> dict:
-    prompt = [{"role": "user", "content": "say it"}]
-    return {"examples": [{"prompt": prompt, "completion": text, "is_cut": i % 2 == 0} for i, text in enumerate(WORDS)]}
+    prompts = [[{"role": "user", "content": f"say it {i}"}] for i in range(len(WORDS))]
+    rows = [
+        {"prompt": p, "completion": w, "is_cut": i % 2 == 0}
+        for i, (p, w) in enumerate(zip(prompts, WORDS, strict=True))
+    ]
+    return {"examples": rows}
 
 
 @pytest.mark.parametrize("other", [corpus, examples])
@@ -136,7 +140,7 @@ def test_ptx_counts_completions_alone_and_not_their_prompts(tmp_path: Path, mode
     found = ppo.ptx.mixture(one)
     batch = ppo.ptx.as_rollout(found.train[:2], one)
     tails = [one.tokenizer.decode(row[:n]) for row, n in zip(batch.tokens, batch.lengths, strict=True)]
-    assert all("say it" not in tail and tail.startswith((WORDS[0][:9], WORDS[1][:9])) for tail in tails)
+    assert all("say it" not in tail and tail.startswith(tuple(word[:9] for word in WORDS)) for tail in tails)
     ends = [one.tokenizer.eos_token_id in row.tolist() for row in batch.tokens]
     assert ends.count(True) <= 1  # an answer that was cut off teaches no end
 
@@ -150,6 +154,17 @@ def test_the_loss_on_a_batch_is_the_models_own(tmp_path: Path, model: Path):
         theirs = float(one.policy.model(input_ids=ids, labels=ids).loss)
     assert ours == pytest.approx(theirs, rel=2e-2)  # bfloat16 where the machine has it
     assert one.policy.temperature == 0.7
+
+
+def test_what_is_mixed_in_comes_from_all_of_a_long_dataset_and_no_held_out_prompt_is_in_it(tmp_path: Path, model: Path):
+    rows = [{"prompt": f"{i // 2:03}", "completion": f"{i:03}", "is_cut": True} for i in range(400)]
+    one = trainer(tmp_path, model, other={"a": rows[:300], "b": rows[300:]}, steps=1, epochs=1, minibatches=1)
+    found = ppo.ptx.mixture(one)
+    assert len(found.train) + len(found.held) == one.config.ptx_batch_size + ppo.ptx.HELD_OUT
+    said = sorted(int(one.tokenizer.decode(tail)) for _, tail in (*found.train, *found.held))
+    assert max(b - a for a, b in zip([0, *said], [*said, 400], strict=True)) <= 11  # 400 rows for 40 places
+    asked = [{one.tokenizer.decode(head) for head, _ in part} for part in (found.train, found.held)]
+    assert found.held and not asked[0] & asked[1]
 
 
 def test_a_second_dataset_with_too_little_is_refused(tmp_path: Path, model: Path):

@@ -19,14 +19,13 @@ start. Left out: several GPUs, tools in the loop.
 from __future__ import annotations
 
 import dataclasses
-import resource
 import time
 from typing import Any
 
 import torch
 
 from training.configs import PPOConfig
-from training.recipes import loading, ppo_drift
+from training.recipes import loading, ppo_drift, steps
 from training.recipes import ppo_pauses as pauses
 from training.recipes import ppo_ptx as ptx
 from training.recipes import ppo_review as review
@@ -163,14 +162,8 @@ def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None
     total = time.perf_counter() - started
     ppo.run.log_metrics(
         step, **figures, **seconds, seconds=total, episodes_per_second=ppo.config.batch_size / total,
-        peak_memory_gb=_peak_memory_gb(ppo.device),
+        peak_memory_gb=steps.peak_memory_gb(ppo.device),
     )  # fmt: skip
-
-
-def _peak_memory_gb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def show_samples(ppo: PPO, calibration: Calibration, step: int) -> None:
@@ -214,7 +207,8 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> 
             "final": state.kept_figures,
             "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "
             "nats per completion, length_mean in tokens, distinct the share of different answers in a batch. `final` "
-            "was measured on a fresh batch from the saved model. The score is what was trained on: judge by votes.",
+            "was measured on a fresh batch from the weights that were then rounded and saved. The score is what was "
+            "trained on: judge by votes.",
         }
     )
 

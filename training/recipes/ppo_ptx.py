@@ -1,15 +1,19 @@
 """PTX: other text whose likelihood is kept up while the policy follows the reward (Ouyang 2022, 2203.02155).
 
 The text is the run's second dataset: documents of a corpus, cut into pieces, or instruction examples, whose completions
-alone count. Without one it is the parent's own completions, as a guard against forgetting how the parent wrote. Some of
-it is held back, and its loss tells how the older skill fares, whether or not anything is mixed in.
+alone count; where it holds more than the run can take, what is taken is spread evenly over all of it. Without one it is
+the parent's own completions, as a guard against forgetting how the parent wrote. Some of it is held back, whole prompts
+of examples, and its loss tells how the older skill fares, whether or not anything is mixed in.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +21,7 @@ from torch import Tensor
 from training.configs import PPOConfig
 from training.recipes import loading
 from training.recipes.ppo_rollouts import PPO, shuffled
+from training.recipes.sft_examples import kin_of
 from training.rl import advantages as adv
 from training.rl.rollout import Rollout, rollout_of
 from training.rl.sampler import Completions
@@ -24,15 +29,16 @@ from training.run_directory import RecipeFailure, Row, RunDirectory, read_lines
 
 HELD_OUT = 32  # sequences, at most
 MOST = 20_000  # sequences kept in memory
-Sequences = list[tuple[list[int], list[int]]]  # what is given, what is to be likely
+Piece = tuple[list[int], list[int]]  # what is given, what is to be likely
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Mixture:
     """Token ids of what is mixed in and of what is held back."""
 
-    train: Sequences
-    held: Sequences
+    train: list[Piece]
+    held: list[Piece]
 
     def batch(self, ppo: PPO, *name: int | str) -> Rollout:
         """The sequences of one optimiser step, drawn by its name."""
@@ -50,12 +56,12 @@ def mixture(ppo: PPO) -> Mixture | None:
     if not has_other_text(ppo.run):
         return None
     folder = ppo.run.path / "data" / "other"
-    held = list(_some(_pieces(ppo, _rows(folder, held=True)), HELD_OUT))
+    held = [piece for _, piece in _drawn(ppo, _files(folder, held=True), HELD_OUT)]
     wanted = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
-    train = list(_some(_pieces(ppo, _rows(folder, held=False)), min(MOST, wanted + HELD_OUT)))
+    drawn = _drawn(ppo, _files(folder, held=False), min(MOST, wanted + HELD_OUT))
+    train = [piece for _, piece in drawn]
     if not held:
-        count = min(HELD_OUT, max(1, len(train) // 10))
-        held, train = train[:count], train[count:]
+        train, held = _hold_out(drawn)
     if not train:
         raise RecipeFailure(
             "nothing_to_mix_in",
@@ -76,7 +82,7 @@ def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_loss(ppo: PPO, held: Sequence[Rollout]) -> float:
+def held_out_loss(ppo: PPO, held: list[Rollout]) -> float:
     """Of the policy as it is, over all held-out tokens."""
     tokens = [int(batch.mask.sum()) for batch in held]
     return sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held, tokens, strict=True)) / max(1, sum(tokens))
@@ -90,7 +96,7 @@ def held_out_batches(ppo: PPO, found: Mixture | None, own: list[Rollout]) -> lis
     return [as_rollout(found.held[i : i + size], ppo) for i in range(0, len(found.held), size)]
 
 
-def as_rollout(sequences: Sequences, ppo: PPO) -> Rollout:
+def as_rollout(sequences: list[Piece], ppo: PPO) -> Rollout:
     """The sequences in the form of sampled ones, their second parts as what was drawn."""
     lengths = torch.tensor([len(tail) for _, tail in sequences])
     tokens = torch.full((len(sequences), int(lengths.max())), ppo.tokenizer.pad_token_id)
@@ -100,40 +106,60 @@ def as_rollout(sequences: Sequences, ppo: PPO) -> Rollout:
     return rollout_of([head for head, _ in sequences], drawn, ppo.tokenizer.pad_token_id)
 
 
-def _rows(folder: Path, *, held: bool) -> Iterator[Row]:
+def _files(folder: Path, *, held: bool) -> list[Path]:
     """Held-out documents of a corpus lie in a file of their own; examples have none."""
-    names = {path.name for path in folder.glob("*.jsonl")}
-    own = {"validation.jsonl"} & names
-    for name in sorted(own if held else names - own):
-        yield from read_lines(folder / name)
+    return [path for path in sorted(folder.glob("*.jsonl")) if (path.name == "validation.jsonl") == held]
 
 
-def _pieces(ppo: PPO, rows: Iterator[Row]) -> Iterator[tuple[list[int], list[int]]]:
+def _drawn(ppo: PPO, files: list[Path], limit: int) -> list[tuple[str, Piece]]:
+    """At most `limit` sequences, each with what it is held out by: as many from every part of the files."""
+    count = sum(1 for _ in _rows(files))
+    chosen = set(_even(range(count), limit))
+    each = -(-limit // max(len(chosen), 1))
+    found = [
+        piece
+        for number, row in enumerate(_rows(files))
+        if number in chosen
+        for piece in _even(_pieces(ppo.tokenizer, ppo.config, row), each)
+    ]
+    return list(_even(found, limit))
+
+
+def _rows(files: list[Path]) -> Iterator[Row]:
+    return (row for path in files for row in read_lines(path))
+
+
+def _even(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many of them, at even distances."""
+    return items if len(items) <= most else [items[i * len(items) // most] for i in range(most)]
+
+
+def _hold_out(drawn: list[tuple[str, Piece]]) -> tuple[list[Piece], list[Piece]]:
+    """(to learn from, to measure on), the latter a tenth at most, or one: by the hash of what they are held out by."""
+    most = min(HELD_OUT, max(1, len(drawn) // 10))
+    counts = Counter(name for name, _ in drawn)
+    names: set[str] = set()
+    for name in sorted(counts, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        if counts[name] <= most:
+            names, most = names | {name}, most - counts[name]
+    names = names or {min(counts, key=lambda name: counts[name], default="")}
+    return [p for name, p in drawn if name not in names], [p for name, p in drawn if name in names]
+
+
+def _pieces(tokenizer: Any, config: PPOConfig, row: Row) -> list[tuple[str, Piece]]:
     """Token ids of at most `ptx_max_tokens` together, from a text or from a prompt with its completion."""
-    config: PPOConfig = ppo.config
-    for row in rows:
-        if "completion" in row:
-            head = loading.encode_prompt(ppo.tokenizer, _messages(row["prompt"]), config.ptx_max_tokens)
-            tail = loading.encode_completion(ppo.tokenizer, row["completion"], config.ptx_max_tokens)
-            if not row.get("is_cut"):
-                tail = [*tail, ppo.tokenizer.eos_token_id]
-            tail = tail[: config.ptx_max_tokens]
-            if tail:
-                yield head[-max(1, config.ptx_max_tokens - len(tail)) :], tail
-            continue
-        ids = loading.encode_completion(ppo.tokenizer, row["text"], MOST * config.ptx_max_tokens)
-        for start in range(0, len(ids), config.ptx_max_tokens):
-            piece = ids[start : start + config.ptx_max_tokens]
-            if len(piece) > 1:
-                yield piece[:1], piece[1:]
+    if "completion" in row:
+        row = {**row, "prompt": _messages(row["prompt"])}
+        head = loading.encode_prompt(tokenizer, row["prompt"], config.ptx_max_tokens)
+        tail = loading.encode_completion(tokenizer, row["completion"], config.ptx_max_tokens)
+        if not row.get("is_cut"):
+            tail = [*tail, tokenizer.eos_token_id]
+        tail = tail[: config.ptx_max_tokens]
+        return [(kin_of(row), (head[-max(1, config.ptx_max_tokens - len(tail)) :], tail))] if tail else []
+    ids = loading.encode_completion(tokenizer, row["text"], MOST * config.ptx_max_tokens)
+    cut = [ids[start : start + config.ptx_max_tokens] for start in range(0, len(ids), config.ptx_max_tokens)]
+    return [(str(piece), (piece[:1], piece[1:])) for piece in cut if len(piece) > 1]
 
 
 def _messages(prompt: list[dict[str, str]] | str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-
-
-def _some(pieces: Iterator[tuple[list[int], list[int]]], limit: int) -> Iterator[tuple[list[int], list[int]]]:
-    for number, piece in enumerate(pieces):
-        if number >= limit:
-            return
-        yield piece

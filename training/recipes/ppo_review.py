@@ -108,7 +108,7 @@ def _disagreement(step: int, told: str, reward: str) -> dict[str, Any]:
         "remedy": "The score no longer means what people mean. Their verdicts stand among the project's judgements: "
         "freeze them, train the reward model again, and start from there; or read the pairs and decide.",
         "choices": [
-            _choice("finish", "Finish here", "Keep the present model.", "finish"),
+            _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),
             _choice("on", "Go on, and ask again", "It may pause again at what the next reviews say.", "resume"),
             _choice("blind", "Go on, whatever they say", "", "resume", brake_agreement=0.0),
         ],
@@ -124,7 +124,7 @@ def _waiting(step: int, last: int, open_pairs: int, who: str) -> dict[str, Any]:
         "remedy": "It goes on by itself as soon as they are.",
         "choices": [
             _choice("on", "Go on without waiting", "Now, and at later reviews.", "resume", brake_waits=False),
-            _choice("finish", "Finish here", "Keep the present model.", "finish"),
+            _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),
         ],
     }
 

@@ -73,14 +73,16 @@ def update(
             "The model does not compute the same twice: set ASSAY_DTYPE=float32, or adapters to lora, and report it.",
         )
     mean = {name: sum(t[name] for t in taken) / len(taken) for name in first}
+    moved = sum(t["moved"] for t in taken)
     return {
         "explained_variance": adv.explained_variance(measured.values, batch.returns, episodes.rollout.mask),
         "ratio_first_mean": first["ratio_mean"],
         "ratio_first_max": first["ratio_max"],
         "approx_kl": taken[-1]["approx_kl"],
-        **{name: mean[name] for name in ("clip_frac", "policy_loss", "value_loss", "grad_norm")},
+        **{name: mean[name] for name in ("clip_frac", "policy_loss", "value_loss")},
+        "grad_norm": sum(t["grad_norm"] for t in taken) / max(moved, 1),  # the last may have taken no step
         **({"ptx_loss": mean["ptx_loss"]} if ppo.config.ptx_coef else {}),
-        "updates": float(sum(t["moved"] for t in taken)),
+        "updates": moved,
         "lr": ppo.config.learning_rate * rate,
     }
 

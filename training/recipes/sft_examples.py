@@ -83,10 +83,10 @@ def encode(tokenizer: Any, row: Row, max_length: int) -> Example:
     completion = loading.encode_completion(tokenizer, row["completion"], max_length)
     completion = [*completion, *_end(tokenizer, row)][: max_length - 1]
     prompt = loading.encode_prompt(tokenizer, row["prompt"], max_length - len(completion))
-    return Example(_kin(row), prompt + completion, [False] * len(prompt) + [True] * len(completion))
+    return Example(kin_of(row), prompt + completion, [False] * len(prompt) + [True] * len(completion))
 
 
-def _kin(row: Row) -> str:
+def kin_of(row: Row) -> str:
     """What the row was made from, else how its chat begins: until the assistant first speaks."""
     if "of" in row:
         return str(row["of"])
@@ -118,7 +118,7 @@ def _encode_chat(tokenizer: Any, row: Row, max_length: int) -> Example:
     if over and learnt[over]:  # half an answer without its beginning is nothing that the policy meets
         rest = learnt[over:].index(False)
         learnt[over : over + rest] = [False] * rest
-    return Example(_kin(row), tokens[over:], learnt[over:])
+    return Example(kin_of(row), tokens[over:], learnt[over:])
 
 
 def _between(tokenizer: Any, messages: Messages, earlier: int, turn: int) -> list[int] | None:
