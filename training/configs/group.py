@@ -25,10 +25,14 @@ class GroupConfig:
         1.0, "divides the logits in rollouts and logprobs alike", low=0.05, high=5, advanced=True
     )
     score_clip: float = option(
-        3.0, "standardised scores are held within this; 0 leaves them", low=0, high=1e6, advanced=True
+        3.0,
+        "a reward model's standardised scores are held within this; 0 leaves them, and a function's are left as they are",
+        low=0,
+        high=1e6,
+        advanced=True,
     )
     clip: float = option(0.2, "policy ratio's clip range", low=0.001, high=10, advanced=True)
-    max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
+    max_prompt_tokens: int = option(256, "longer prompts are left out, and counted", low=8, high=131072, advanced=True)
     micro_batch_size: int = option(
         0, "completions forwarded at once; 0: the whole batch; gradients add up to batch_size", low=0, high=65536,
         advanced=True,

@@ -34,9 +34,7 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
                         "Name the field that holds the text in text_field.",
                     )
                 yield text
-        except (RecipeFailure, OSError) as error:
-            raise _told(order, error) from error
-        except (ValueError, RuntimeError, ImportError) as error:
+        except (RecipeFailure, OSError, ValueError, RuntimeError, ImportError) as error:
             raise _told(order, error) from error
 
     return rows

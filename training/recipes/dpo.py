@@ -3,8 +3,8 @@
 Learns from the decided comparisons of `data/comparisons.jsonl` at once, without a reward model (Rafailov 2023,
 2305.18290): the policy's likelihood of the chosen answer, relative to the parent's, is to rise above that of the
 rejected one. The parent is the same model with its adapters disabled, or a frozen copy of it when every weight is
-trained. Ties make no pair. On held-out prompts the implicit reward is measured against the votes before and after.
-Left out: thumbs and stars (see KTO and the reward model), strength of preference.
+trained. Ties make no pair. On held-out prompts the implicit reward is measured against the votes afterwards; before, it
+is 0 for every answer. Left out: thumbs and stars (see KTO and the reward model), strength of preference.
 """
 
 from __future__ import annotations

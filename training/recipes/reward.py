@@ -1,13 +1,14 @@
 """Learn one scalar score from thumbs, stars and pairs together: `python -m training.recipes.reward RUN_DIR`.
 
 1. Count what the judgements tell, and refuse in words when they are too few (`annotate.preferences`).
-2. Split by prompt: a share is held out and looked at once, at the end.
+2. Split by prompt: a share is held out and looked at at the end alone; nothing before is chosen by it.
 3. Forward every judged completion once through the parent model and pool its hidden states (`reward_forwards`). This is
    what takes time; what is pooled is kept in the checkpoints.
 4. head: choose layers and penalty by cross-validation on the training prompts (`reward_choice`), and how much judges
    differ (`reward_judges`), then one fit (`head_fit`) of the joint likelihood (`feedback_likelihood`).
    finetune: start from that head and train the trunk too (`reward_finetune`).
-   auto: head alone below `finetune_from` judgements, else both, and held-out accuracy chooses.
+   auto: head alone below `finetune_from` judgements, else both, and held-out accuracy chooses: of two, and only when
+   the difference is beyond one standard error, so that the winner's figure is flattered by little.
 5. A head for each aspect that enough was said of, on the same features (`reward_aspects`).
 6. Measure on the held-out prompts (`reward_measures`, `reward_evidence`), beside always preferring the longer answer;
    and what pairs, ratings, and fewer judgements would have given (`reward_studies`).
