@@ -26,7 +26,7 @@ class GroupConfig:
     )
     score_clip: float = option(
         3.0,
-        "a reward model's standardised scores are held within this; 0 leaves them, and a function's are left as they are",
+        "a reward model's standardised scores are held within this; 0 leaves them, as a function's are",
         low=0,
         high=1e6,
         advanced=True,
