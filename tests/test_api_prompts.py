@@ -168,6 +168,12 @@ def test_a_wrong_model_is_refused_by_field(researcher, body, field):
     assert not LanguageModel.objects.exists()
 
 
+@pytest.mark.parametrize("folder", ["runs/000001", "datasets/ab", ".", "models", "./runs/000001"])
+def test_other_projects_rows_are_no_model_that_an_export_would_hand_out(researcher, settings, folder):
+    (settings.DATA_DIR / folder).mkdir(parents=True, exist_ok=True)
+    assert "models/" in errors(researcher.post("models/", {"name": "x", "folder": folder}))["folder"]
+
+
 @pytest.mark.parametrize("sampling", [{"a": "\x00"}, {"a\x00": 1}, {"a": "y" * 3000}])
 def test_settings_that_no_database_could_keep_are_refused(project, sampling):
     body = {"prompt": make_prompt(project).pk, "text": "An answer.", "sampling": sampling}

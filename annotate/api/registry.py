@@ -27,7 +27,7 @@ class NewModel(Input):
     name = serializers.CharField(max_length=120)
     kind = Choice(LanguageModel.Kind.choices, required=False, default="policy")
     stage = serializers.CharField(required=False, default="base", max_length=24)
-    folder = serializers.CharField(required=False, default="", allow_blank=True, help_text="Weights, below ASSAY_DATA.")
+    folder = serializers.CharField(required=False, default="", allow_blank=True, help_text="Such as models/base.")
     endpoint = serializers.CharField(required=False, default="", allow_blank=True, help_text="OpenAI-compatible URL.")
     served_name = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
     parent = Id(required=False, allow_null=True, default=None)
@@ -38,9 +38,10 @@ class NewModel(Input):
     )
 
     def validate_folder(self, folder: str) -> str:
-        path = PurePosixPath(folder)
-        if path.is_absolute() or ".." in path.parts:
-            raise serializers.ValidationError("must be a relative path below ASSAY_DATA, such as models/base.")
+        """Below models/: a model may be exported, and runs, datasets and uploads of other projects lie beside it."""
+        parts = PurePosixPath(folder).parts
+        if folder and (".." in parts or parts[:1] != ("models",) or len(parts) < 2):
+            raise serializers.ValidationError("must be a path below models/ in ASSAY_DATA, such as models/base.")
         return folder
 
 
