@@ -65,7 +65,7 @@ def _progress_parts(
         yield f"Waiting in the queue behind {before} more" if before else "Next in the queue"
         # Nobody is at work and it still waits: most likely there is no worker.
         if not queue.is_worked_on and now - run.created_at > timedelta(seconds=20):
-            yield "no worker seems to be running: start one with `python manage.py run_worker`"
+            yield "no worker seems to be running: start one with python manage.py run_worker"
     elif run.state == Run.State.RUNNING:
         if run.cancel_requested_at:
             yield "Cancelling"
