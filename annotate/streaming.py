@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -36,23 +37,37 @@ async def _asynchronously(lines: Iterator[str]) -> AsyncIterator[str]:
 
 
 def file(request: HttpRequest, path: Path, *, name: str) -> StreamingHttpResponse:
-    """A download of any size called `name`, block by block: memory stays flat."""
-    content = _blocks_asynchronously(path) if isinstance(request, ASGIRequest) else _blocks(path)
-    response = StreamingHttpResponse(content, content_type="application/octet-stream")
-    response["Content-Length"] = path.stat().st_size
+    """A download of any size called `name`, block by block in flat memory; one that broke off can be gone on with."""
+    size = path.stat().st_size
+    begin = _begin(request.headers.get("Range", ""), size)
+    content = _blocks_asynchronously(path, begin) if isinstance(request, ASGIRequest) else _blocks(path, begin)
+    response = StreamingHttpResponse(content, content_type="application/octet-stream", status=206 if begin else 200)
+    response["Accept-Ranges"] = "bytes"
+    response["Content-Length"] = size - begin
     response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    if begin:
+        response["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
     return response
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _begin(asked: str, size: int) -> int:
+    """Where `Range: bytes=N-` wants to begin. Whatever else it may ask for gets the whole, as RFC 9110 allows."""
+    found = re.fullmatch(r"bytes=(\d{1,18})-", asked, re.ASCII)
+    begin = int(found[1]) if found else 0
+    return begin if begin < size else 0
+
+
+def _blocks(path: Path, begin: int) -> Iterator[bytes]:
     with path.open("rb") as opened:
+        opened.seek(begin)
         while block := opened.read(_BLOCK):
             yield block
 
 
-async def _blocks_asynchronously(path: Path) -> AsyncIterator[bytes]:
+async def _blocks_asynchronously(path: Path, begin: int) -> AsyncIterator[bytes]:
     opened = await asyncio.to_thread(path.open, "rb")
     try:
+        opened.seek(begin)
         while block := await asyncio.to_thread(opened.read, _BLOCK):
             yield block
     finally:

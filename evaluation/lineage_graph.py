@@ -6,12 +6,15 @@ between (Sugiyama, Tagawa and Toda 1981, without its second pass: lineages are s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from django.db.models import Q
+
 from annotate.models import LanguageModel
 from annotate.permissions import Person, models_seen, projects_where
-from evaluation.ancestry import Made, ancestry, judgements_in, made_of
+from evaluation.ancestry import Made, ancestry, made_of, totals
 
 BOX_WIDTH, BOX_HEIGHT = 160, 74  # six layers, a tokenizer to a second PPO, fit beside each other on a laptop
 ACROSS, DOWN, MARGIN = 200, 96, 12
@@ -80,14 +83,15 @@ def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tu
     """Children and what was rewarded by it, then theirs, the nearest first; how many more there are of the last."""
     seen, found = {model.pk}, list[Made]()
     layer = [model.pk]
-    seeable = models_seen(person).select_related(
-        "parent", "made_by__dataset", "made_by__other_dataset", "made_by__project"
+    related = (
+        "parent",
+        "made_by__project",
+        *(f"made_by__{name}" for name in ("dataset", "other_dataset", "reward_model")),
     )
+    seeable = models_seen(person).select_related(*related)
     while layer:
-        children = seeable.filter(parent__in=layer).order_by("pk") | seeable.filter(
-            made_by__reward_model__in=layer
-        ).order_by("pk")
-        new = [child for child in children.distinct() if child.pk not in seen]
+        children = seeable.filter(Q(parent__in=layer) | Q(made_by__reward_model__in=layer)).distinct().order_by("pk")
+        new = [child for child in children if child.pk not in seen]
         room = MOST_DESCENDANTS - len(found)
         found += [made_of(child, readable) for child in new[:room]]
         seen |= {child.pk for child in new}
@@ -101,8 +105,10 @@ def laid_out(every: dict[int, Made], links: Sequence[Link], *, current: int, lef
     links = _without_circles(links)
     layers = _layers(every, links)
     places = _places(every, links, layers, current)
+    held = totals(dataset for made in every.values() for dataset in made.datasets)
     boxes = [
-        Box(made, *_corner(places[pk]), is_current=pk == current, lines=_lines(made)) for pk, made in every.items()
+        Box(made, *_corner(places[pk]), is_current=pk == current, lines=_lines(made, held))
+        for pk, made in every.items()
     ]
     arrows = [_arrow(link, layers, places, every) for link in links]
     width = max(box.x for box in boxes) + BOX_WIDTH + MARGIN
@@ -192,10 +198,10 @@ def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]
     return Arrow(path, link.is_reward, f"{start} rewarded {end}" if link.is_reward else f"{end} was made from {start}")
 
 
-def _lines(made: Made) -> tuple[str, ...]:
+def _lines(made: Made, held: Counter[int]) -> tuple[str, ...]:
     """Two short lines: the dataset, and the votes in it."""
     found = [_short(dataset.name, 24) for dataset in made.datasets[:1]]
-    total = sum(one.total for one in judgements_in(made.datasets))
+    total = sum(held[dataset.pk] for dataset in made.datasets)
     if total:
         found.append(f"{total:,} judgement{'' if total == 1 else 's'}")
     return tuple(found)

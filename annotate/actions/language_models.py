@@ -102,7 +102,7 @@ def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
 
 
 def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
-    """A retired model may start runs and battles again; it enters an arena only when somebody enters it."""
+    """A retired model may start runs again, and competes where it had been entered and not taken out."""
     if not may_retire(model, by):
         raise Refused(403, model="Staff bring models back, and managers of all the projects it belongs to; ask one.")
     if model.retired_at is None:

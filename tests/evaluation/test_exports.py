@@ -84,6 +84,20 @@ def test_a_researcher_downloads_a_file_that_the_run_names(client, exported, rita
     assert url(exported, "heron.gguf") in client.get(reverse("run", args=[exported.pk])).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("asked", "begin"),
+    [("bytes=1000000-", 1_000_000), ("bytes=0-", 0), ("bytes=99999999999-", 0), ("bytes=-5", 0), ("x", 0)],
+)
+def test_a_download_that_broke_off_is_gone_on_with(client, exported, rita, asked, begin):
+    client.force_login(rita)
+    response = client.get(url(exported, "heron.gguf"), headers={"Range": asked})
+    assert b"".join(response.streaming_content) == CONTENT[begin:]
+    assert response.status_code == (206 if begin else 200)
+    assert response["Content-Length"] == str(len(CONTENT) - begin)
+    told = f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}" if begin else None
+    assert response.get("Content-Range") == told
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_under_asgi_it_comes_block_by_block(exported, rita):
     client = AsyncClient()

@@ -72,6 +72,15 @@ def test_data_and_votes_stand_below_the_name(chain, reader):
     assert places["bytes"].lines == ("the shelf",)
 
 
+def test_the_picture_takes_as_many_queries_for_many_children_as_for_few(chain, reader, django_assert_max_num_queries):
+    for n in range(20):
+        child = factories.make_model(name=f"child-{n}", parent=chain.ppo)
+        make_run("sft", child, chain.project, dataset=chain.votes)
+    with django_assert_max_num_queries(25):
+        graph = lineage_graph.of_model(chain.ppo, reader)
+    assert boxes(graph)["child-3"].lines == ("votes of July", "14 judgements")
+
+
 def test_many_descendants_are_cut_off_and_counted(chain, reader):
     for n in range(lineage_graph.MOST_DESCENDANTS + 6):
         factories.make_model(name=f"child-{n}", parent=chain.ppo)
