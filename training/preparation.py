@@ -31,7 +31,10 @@ def prepare(run: Run) -> RunDirectory:
         (data / "other").mkdir(exist_ok=True)
         _bring_rows(run.other_dataset.path, data / "other")
     rows = KINDS[run.kind].rows
-    own_rows = rows(run) if rows is not None and not any(data.glob("*.jsonl")) else {}
+    # config.json is written after them all: without it, a worker that died has left some, and the texts that must not
+    # be learnt may be missing.
+    are_laid = (run.path / "config.json").exists()
+    own_rows = rows(run) if rows is not None and not are_laid else {}
     directory.create(
         RunSpec(
             kind=run.kind,

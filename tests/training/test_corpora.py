@@ -92,6 +92,19 @@ def test_a_run_is_handed_its_folders_and_every_text_that_ranks_models(project, r
     assert corpora.rows(without)["eval_texts"] == [] and corpora.rows(without)["app_texts"] == []
 
 
+def test_a_worker_that_died_while_laying_the_rows_costs_no_text_that_must_not_be_learnt(project, researcher):
+    asked = make_prompt(project, side="eval")
+    run = order(project, researcher)
+    prepare(run)
+    for lost in ("data/eval_texts.jsonl", "config.json"):  # what comes after data/folders.jsonl
+        (run.path / lost).unlink()
+    prepare(run)
+    assert [row["text"] for row in read_lines(run.path / "data" / "eval_texts.jsonl")] == [asked.text]
+    make_prompt(project, side="eval")
+    prepare(run)  # an attempt that goes on has the rows of the first
+    assert len(list(read_lines(run.path / "data" / "eval_texts.jsonl"))) == 1
+
+
 def upload_of(name: str, content: bytes = b"Once upon a time.") -> SimpleUploadedFile:
     return SimpleUploadedFile(name, content)
 
