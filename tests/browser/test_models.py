@@ -1,0 +1,46 @@
+"""Models in a real browser against a real model server: a conversation with two at once, and one that is loaded."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+
+
+def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
+    page = sign_in("rita")
+    lengths: list[int] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: lengths.append(len(frame))))
+    heron, kestrel = site.made["models"]
+    page.goto(f"{site.url}/models/{heron}/playground/?beside={kestrel}")
+    page.get_by_label("Your question").fill("What is a lighthouse for?")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("button", name="Ask")).to_be_visible()
+    first = page.get_by_label("Question 1")
+    expect(first.locator("#answer-0-a .figures")).to_contain_text("tokens")
+    expect(first.locator("#answer-0-b .figures")).to_contain_text("seed")
+    assert len(lengths) > 3, "the answers arrived whole, not piece by piece"
+    expect(page.get_by_label("Your question")).to_have_value("")
+
+    page.get_by_text("How the answer is drawn").click()
+    page.get_by_label("Most tokens").fill("2048")
+    page.get_by_label("Your question").fill("And at night?")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#answer-1-a .cursor")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#answer-1-a .figures")).to_contain_text("stopped by you")
+    expect(page.get_by_role("button", name="Ask")).to_be_visible()
+
+    first.get_by_role("button", name="Keep the question as a prompt").click()
+    expect(page.locator("#kept")).to_contain_text("Kept as prompt")
+
+
+def test_a_model_is_loaded_before_anybody_waits_for_it(site, sign_in):
+    page = sign_in("rita")
+    page.goto(f"{site.url}/models/{site.made['models'][0]}/")
+    tag = page.locator("#serving .tag")
+    expect(tag).to_be_visible()
+    if tag.inner_text() == "idle":
+        page.get_by_role("button", name="Load it now").click()
+    expect(tag).to_have_text("loaded", timeout=60_000)
