@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -37,6 +37,7 @@ from training.recipes.classifier import Classifier, Head, encode, load_trunk
 from training.recipes.classify_rows import Example, Split, read_examples, split
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.features import decoder_layers
+from training.recipes.peft_adapters import lora_config
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 
 FEATURE_BATCH = 32
@@ -160,7 +161,8 @@ def finetune(
 ) -> Row:
     ids, labels = train
     if config.adapters == "lora":
-        classifier.trunk = get_peft_model(classifier.trunk, lora(classifier.trunk, config.lora_rank))
+        described = lora_config(classifier.trunk, decoder_layers(classifier.trunk), config.lora_rank)
+        classifier.trunk = get_peft_model(classifier.trunk, described)
     parameters = trained(classifier)
     optimiser = torch.optim.AdamW(
         [
@@ -233,13 +235,6 @@ def epoch_batches(lengths: list[int], batch_size: int, epoch: int, seed: int) ->
         part = sorted(drawn[start : start + SORTED_TOGETHER * batch_size], key=lambda i: lengths[i])
         batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-def lora(trunk: Any, rank: int) -> LoraConfig:
-    """Adapters on every linear layer of the blocks."""
-    inside = {m for block in decoder_layers(trunk) for m in block.modules() if isinstance(m, torch.nn.Linear)}
-    names = [name for name, module in trunk.named_modules() if module in inside]
-    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=names)
 
 
 def trained(classifier: Classifier) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from training.configs import DomainConfig
 from training.recipes import architectures, estimate, fit, loading, text_samples, token_files
 from training.recipes.corpora import Corpus, read_corpus
 from training.recipes.entry import config_of, run_recipe
-from training.recipes.features import decoder_layers
+from training.recipes.features import adapted_layers
 from training.recipes.learning import Learner, Standing, learn, steps_of
 from training.recipes.memory import available_memory, check_disk, does_not_fit
 from training.recipes.objectives import Vocabulary, objective_named
@@ -75,9 +75,8 @@ def choose_weights(model: Any, config: DomainConfig, seed: int) -> None:
         model.requires_grad_(True)
         return
     model.requires_grad_(False)
-    blocks = list(decoder_layers(model))
-    chosen = blocks[-max(len(blocks) // 3, 1) :] if config.adapters == "top" else blocks
-    add_adapters(torch.nn.ModuleList(chosen), config.lora_rank, 2.0 * config.lora_rank, seed)
+    chosen = torch.nn.ModuleList(adapted_layers(model, config.adapters))
+    add_adapters(chosen, config.lora_rank, 2.0 * config.lora_rank, seed)
 
 
 def prepare(

@@ -33,6 +33,12 @@ def decoder_layers(model: Any) -> torch.nn.ModuleList:
     return next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == count)
 
 
+def adapted_layers(model: Any, adapters: str) -> list[torch.nn.Module]:
+    """The blocks that get adapters: for `top` those of the top third, so that no gradient flows through the others."""
+    blocks = list(decoder_layers(model))
+    return blocks[-max(len(blocks) // 3, 1) :] if adapters == "top" else blocks
+
+
 @contextmanager
 def tapped(model: Any, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
     """Collect `hidden_states[i]` for i in `layers` from the next forward, which ends after the highest of them.

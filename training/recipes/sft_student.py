@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from training.recipes import fit, loading
-from training.recipes.features import decoder_layers
+from training.recipes.features import adapted_layers, decoder_layers
 from training.recipes.masters import Masters
 from training.recipes.sft_examples import Example
 from training.recipes.token_loss import token_loss
@@ -71,7 +71,7 @@ class Student:
         self.depth = len(layers)
         self.device = model.get_input_embeddings().weight.device
         self.is_packed = self.device.type == "cpu" and adapters != "qlora" and packed_agrees(model)
-        self.cut = self.depth - max(self.depth // 3, 1) if adapters == "top" else 0
+        self.cut = self.depth - len(adapted_layers(model, adapters))
         model.requires_grad_(adapters == "full")
         if adapters != "full":
             add_adapters(layers[self.cut :], rank, 2.0 * rank, seed)

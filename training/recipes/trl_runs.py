@@ -20,7 +20,8 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 
 from training.recipes import loading
-from training.recipes.features import decoder_layers
+from training.recipes.features import adapted_layers
+from training.recipes.peft_adapters import lora_config
 from training.recipes.steps import peak_memory_gb
 from training.rl.decode import ModuleDecoder
 from training.rl.sampler import Sampling, sample, sequence_seed
@@ -56,19 +57,10 @@ def load(spec: RunSpec, adapters: str) -> tuple[Any, Any]:
 
 
 def adapters_for(model: Any, adapters: str, rank: int) -> LoraConfig | None:
-    """Adapters on every layer, or in the top third: no gradient flows through the layers below. None trains it all."""
+    """Adapters on every layer, or in the top third. None trains it all."""
     if adapters == "full":
         return None
-    blocks = list(decoder_layers(model))
-    adapted = blocks[-max(len(blocks) // 3, 1) :] if adapters == "top" else blocks
-    inside = {module for block in adapted for module in block.modules() if isinstance(module, torch.nn.Linear)}
-    return LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        lora_dropout=0.0,
-        target_modules=[name for name, module in model.named_modules() if module in inside],
-        task_type="CAUSAL_LM",
-    )
+    return lora_config(model, adapted_layers(model, adapters), rank, "CAUSAL_LM")
 
 
 def arguments(run: RunDirectory, spec: RunSpec, config: Any) -> Row:
