@@ -35,6 +35,18 @@ _KNOWN_LICENCES = {
     *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "openrail", "gemma"),
     *("bigscience-openrail-m", "bigcode-openrail-m", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3"),
 }
+_SAID_ELSEWHERE = (
+    "stopped",
+    "how_to_read",
+    "verdict",
+    "why",
+    "parent",
+    "final",
+    "counts",
+    "report",
+    "hash",
+    "parameters",
+)
 _WHAT = {
     "policy": "A language model that answers: it continues a conversation.",
     "reward": "A reward model: it scores an answer as the judges behind it would, and writes nothing.",
@@ -86,7 +98,7 @@ def _front_matter(model: LanguageModel) -> str:
 
 
 def _section(title: str, lines: Iterable[str]) -> str:
-    text = "\n".join(lines)
+    text = "\n".join(lines).strip("\n")
     return f"## {title}\n\n{text}" if text else ""
 
 
@@ -187,8 +199,11 @@ def _training(made: Made) -> Iterator[str]:
     if left:
         yield ""
         yield "Left at their defaults: " + ", ".join(f"`{o.name}={_short(o.value)}`" for o in left) + "."
+    if run.amendments:
+        yield ""
     for amendment in run.nameless_amendments:
-        yield f"\nAt a pause in step {amendment.get('step', '?')}: {_plain(str(amendment.get('action', '')))}."
+        changes = ", ".join(f"`{name}={_short(value)}`" for name, value in amendment.get("changes", {}).items())
+        yield f"- At its pause in step {amendment.get('step', '?')}, people chose: {changes or 'to go on as before'}."
 
 
 def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
@@ -197,19 +212,16 @@ def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
             ("Metric", "Value", "95 %", "n", "Signature"),
             ((e.metric, number(e.value), _interval(e), f"{e.n:,}", e.signature) for e in evaluations),
         )
-    told = {name for name, _ in words.figures(made.run.result)} if made.run else set()
-    if made.run and (told or run_page.before_after(made.run.result)):
-        if evaluations:
-            yield ""
+    if made.run is not None:
         yield from _of_the_run(made.run)
 
 
 def _of_the_run(run: Run) -> Iterator[str]:
-    """What the recipe said at its end."""
-    compared = run_page.before_after(run.result)
-    if compared:
+    """What the recipe said at its end, but for what other sections say."""
+    if compared := run_page.before_after(run.result):
+        yield ""
         yield from _table(("At the end of its run", "Parent", "This model"), compared)
-    left = {name: value for name, value in run.result.items() if name not in run_page._SAID_ELSEWHERE}
+    left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
     if lines := words.figures(left)[:12]:
         yield ""
         yield from _table(("From its run", "Value"), lines)

@@ -17,6 +17,7 @@ from annotate.permissions import can, projects_where
 from annotate.serving import address_of
 from annotate.views.access import in_project
 from evaluation import lineage_graph, model_card
+from evaluation.actions import promoted
 from evaluation.registry import Choice, in_millions, maker_of, registry
 from training import disk
 
@@ -68,6 +69,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "graph": lineage_graph.of_model(model, request.user),
         "made_by": maker_of(model, set(readable.values_list("pk", flat=True))),
         "competes": Contestant.objects.filter(project=project, model=model, left_at=None).exists(),
+        "promotion": promoted(project),
         "can_research": can_research,
         "can_retire": may_retire(model, request.user),
         "can_talk": may_talk(request.user, model, project),

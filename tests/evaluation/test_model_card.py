@@ -60,6 +60,22 @@ def test_options_that_were_chosen_come_before_those_left_alone(chain):
     assert "`steps=" in training.split("Left at their defaults")[1]
 
 
+def test_what_people_chose_at_a_pause_is_told_without_their_names(chain):
+    run = chain.ppo.made_by
+    run.amendments = [{"step": 7, "choice": "on", "changes": {"kl_coef": 0.2}, "by": "rita"}]
+    run.save()
+    training = section(card(chain.ppo), "Training")
+    assert "- At its pause in step 7, people chose: `kl_coef=0.2`." in training and "rita" not in training
+
+
+def test_figures_of_the_run_stand_beside_the_parents(chain):
+    run = chain.ppo.made_by
+    run.result = {"parent": {"kl": 0.0}, "final": {"kl": 3.25}, "hash": "ab", "held_out": {"accuracy": {"value": 0.71}}}
+    run.save()
+    figures = section(card(chain.ppo), "Figures")
+    assert "| 0 | 3.25 |" in figures and "| held out: accuracy | 0.71 |" in figures and "hash" not in figures
+
+
 def test_figures_carry_interval_n_and_signature_and_only_the_latest_of_each(chain):
     for value in (2.0, 1.5):
         Evaluation.objects.create(
