@@ -15,6 +15,7 @@ same order on other data is another order.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from django.db.models import QuerySet
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from training.code_version import code_version
+from training.configs.options import is_storable
 from training.models import Run
 
 FIELDS = (
@@ -63,6 +65,8 @@ def read(text: str) -> dict[str, Any]:
         order = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refused(400, yaml=f"This is no YAML: {_place(error)}") from error
+    if not is_storable(json.dumps(order, ensure_ascii=False, default=str, skipkeys=True).replace("\\u0000", "\x00")):
+        raise Refused(400, yaml="It holds a NUL or half a surrogate pair; write valid UTF-8 text.")
     if not isinstance(order, dict):
         raise Refused(
             400, yaml="Give the order as fields, such as `kind: sft`; download the file of any run to see one."

@@ -92,12 +92,24 @@ def test_a_learning_rate_is_a_number_as_people_write_it():
         ("a: &x [1]\nb: *x", "yaml", "anchors"),
         ("!!python/object/apply:os.system ['true']", "yaml", "no YAML"),
         ("x" * 300_000, "yaml", "characters"),
+        ('name: "a\\0b"', "yaml", "NUL"),
+        ('parent: "\\ud800"', "yaml", "surrogate"),
     ],
 )
 def test_what_is_no_order_is_refused_with_its_place(text, field, told):
     with pytest.raises(Refused) as refused:
         orders.read(text)
     assert told in refused.value.errors[field]
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "\ud800"])
+def test_an_option_that_no_database_could_keep_is_refused_by_name(value):
+    with pytest.raises(configs.ConfigError) as raised:
+        configs.parse("corpus", {"text_field": value})
+    assert "UTF-8" in raised.value.errors["text_field"]
+    with pytest.raises(configs.ConfigError) as raised:
+        configs.parse("corpus", {"near_threshold": float("inf")})
+    assert "must be a number" in raised.value.errors["near_threshold"]
 
 
 def refusal(text: str, project) -> dict[str, str]:

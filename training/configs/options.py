@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from dataclasses import field
@@ -32,6 +33,11 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def is_storable(text: str) -> bool:
+    """What a database keeps: no NUL, and no half of a surrogate pair."""
+    return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in allowed:
@@ -45,8 +51,10 @@ def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
     if metadata.get("choices") and value not in metadata["choices"]:
         raise ValueError(f"must be one of {', '.join(metadata['choices'])}, not {value!r}.")
     low, high = metadata.get("low"), metadata.get("high")
-    if isinstance(value, float) and value != value:
-        raise ValueError("must be a number, not NaN.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be a number, not {value}.")
+    if isinstance(value, str) and not is_storable(value):
+        raise ValueError("holds a NUL or half a surrogate pair; write it as valid UTF-8 text.")
     if (low is not None and value < low) or (high is not None and value > high):
         raise ValueError(f"must be between {low:g} and {high:g}, not {value!r}.")
     return value
