@@ -47,7 +47,9 @@ def prune(*, dry_run: bool = False, at_once: bool = False) -> list[Pruned]:
     now = timezone.now() + _REST if at_once else timezone.now()
     found = []
     for run in ended.iterator():
-        if (run.path / "checkpoints").is_dir() and (pruned := _prune_one(run.pk, now, dry_run)) is not None:
+        if not (run.path / "checkpoints").is_dir():
+            continue
+        if (pruned := _would_go(run, now) if dry_run else _prune_one(run.pk, now)) is not None:
             found.append(pruned)
     return found
 
@@ -91,15 +93,19 @@ def prune_daily() -> None:
         log.warning("Checkpoints were not pruned: %s", error)
 
 
-def _prune_one(run_id: int, now: datetime, dry_run: bool) -> Pruned | None:
+def _would_go(run: Run, now: datetime) -> Pruned | None:
+    """Without a lock: a page that only looks must not wait for the one writer, nor keep it waiting."""
+    folders = folders_to_prune(run, now)
+    return Pruned(run, folders, sum(map(disk.size_of, folders))) if folders else None
+
+
+def _prune_one(run_id: int, now: datetime) -> Pruned | None:
     """Under a lock on the run, so that nobody resumes it while its checkpoints go."""
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run_id)
         folders = folders_to_prune(run, now)
-        aside = [] if dry_run else _set_aside(folders)
-    if not folders:
-        return None
-    return Pruned(run, folders, sum(map(disk.size_of, folders)) if dry_run else _remove(aside))
+        aside = _set_aside(folders)
+    return Pruned(run, folders, _remove(aside)) if folders else None
 
 
 def _folders(run: Run) -> list[Path]:
