@@ -14,6 +14,7 @@ from tests.training import corpora
 from training.configs import PretrainConfig, parse
 from training.configs.options import ConfigError
 from training.recipes import architectures, entry, estimate, learning, loading, pretrain, token_files
+from training.recipes.masters import Masters, trained_parameters
 from training.run_directory import RunDirectory, RunSpec
 
 CONFIG = {
@@ -227,11 +228,26 @@ def test_the_rate_warms_up_and_ends_where_the_schedule_says(schedule):
 
 def test_decay_is_on_matrices_alone(tokenizer):
     model = architectures.build(pretrain.PRESETS["1M"], "causal", corpora.tokenizer(), 64)
-    from training.recipes.masters import Masters
-
-    groups = Masters(model, torch.float32).optimiser(rate=1e-3, weight_decay=0.1, beta2=0.95).param_groups
+    masters = Masters(trained_parameters(model), torch.float32)
+    groups = masters.optimiser(rate=1e-3, weight_decay=0.1, beta2=0.95).param_groups
     assert {p.ndim for p in groups[0]["params"]} == {2} and groups[0]["weight_decay"] == 0.1
     assert {p.ndim for p in groups[1]["params"]} == {1} and groups[1]["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("loaded", [torch.float32, torch.bfloat16])
+def test_steps_that_bfloat16_would_lose_add_up_whatever_the_weights_were_loaded_in(loaded):
+    weight = torch.nn.Parameter(torch.full((4, 4), 1.0, dtype=loaded))
+    masters = Masters({"weight": weight}, torch.bfloat16)
+    optimiser = masters.optimiser(rate=1e-4, weight_decay=0.0, beta2=0.95)
+    for _ in range(100):
+        weight.sum().backward()
+        masters.collect()
+        optimiser.step()
+        optimiser.zero_grad()
+        masters.publish()
+    assert weight.dtype == torch.bfloat16
+    assert float(masters.masters["weight"][0, 0]) == pytest.approx(0.99, abs=1e-4)
+    assert float(weight[0, 0]) == pytest.approx(0.99, abs=4e-3)
 
 
 def timeless(run: RunDirectory) -> list[tuple[int, dict]]:

@@ -21,7 +21,7 @@ import torch
 
 from training.recipes import held_out, steps
 from training.recipes.loss_sums import Sums, forward
-from training.recipes.masters import Masters
+from training.recipes.masters import Masters, trained_parameters
 from training.recipes.objectives import Objective
 from training.recipes.processes import Processes
 from training.recipes.text_rows import TextRows
@@ -89,7 +89,7 @@ class Standing:
 def learn(learner: Learner) -> Standing:
     """Train to the last step, from the latest checkpoint if there is one."""
     run, config, together = learner.run, learner.config, learner.together
-    masters = Masters(learner.model, learner.dtype)
+    masters = Masters(trained_parameters(learner.model), learner.dtype)
     optimiser = masters.optimiser(rate=config.rate, weight_decay=config.weight_decay, beta2=config.beta2)
     standing = resume(learner, masters, optimiser)
     pace, begun, said = steps.Pace(), time.monotonic() - standing.seconds, 0.0

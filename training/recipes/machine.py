@@ -18,7 +18,7 @@ import torch
 from training.configs.presets import PRESETS, Preset
 from training.recipes import architectures, estimate, loading
 from training.recipes.loss_sums import forward
-from training.recipes.masters import Masters
+from training.recipes.masters import Masters, trained_parameters
 from training.recipes.objectives import Vocabulary, causal
 
 SIDE = 2048
@@ -64,7 +64,7 @@ def step_rate(preset: Preset, device: torch.device, dtype: torch.dtype) -> float
     """Operations a second of one optimiser step on as many rows as are computed at once, the best of three."""
     vocabulary = Vocabulary(end=0, pad=1, mask=2, sentinels=(), ordinary=np.arange(3, WORDS))
     model = architectures.build(preset, "causal", _Words(), LENGTH).to(device)
-    masters = Masters(model, dtype)
+    masters = Masters(trained_parameters(model), dtype)
     optimiser = masters.optimiser(rate=1e-4, weight_decay=0.1, beta2=0.95)
     rows = estimate.BEST_TOKENS[device.type] // LENGTH
     batch = causal(np.random.default_rng(0).choice(vocabulary.ordinary, (rows, LENGTH + 1)), vocabulary)

@@ -13,17 +13,22 @@ import torch
 from torch import Tensor
 
 
+def trained_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
 class Masters:
-    def __init__(self, model: Any, dtype: torch.dtype) -> None:
-        """Moves the model's trained float32 weights into `dtype`; what is frozen stays as it is."""
-        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    def __init__(self, trained: dict[str, torch.nn.Parameter], dtype: torch.dtype | None = None) -> None:
+        """Moves what is trained into `dtype`, adapters left out; None: it stays in the dtype that it has."""
+        self.trained = trained
         self.masters: dict[str, Tensor] = {}
-        for name, parameter in self.trained.items():
-            if parameter.dtype == dtype or not _is_rounded(name):
+        for name, parameter in trained.items():
+            rounded = parameter.dtype if dtype is None or _is_adapter(name) else dtype
+            if parameter.dtype == rounded == torch.float32:
                 self.masters[name] = parameter
                 continue
             self.masters[name] = parameter.detach().float().clone()
-            parameter.data = parameter.data.to(dtype)
+            parameter.data = parameter.data.to(rounded)
 
     def optimiser(self, *, rate: float, weight_decay: float, beta2: float) -> torch.optim.AdamW:
         """Decay on matrices only: a norm's gain or a bias that shrinks to 0 is no simpler function."""
@@ -57,6 +62,6 @@ class Masters:
         return [m.grad for m in self.masters.values() if m.grad is not None]
 
 
-def _is_rounded(name: str) -> bool:
+def _is_adapter(name: str) -> bool:
     """Adapters stay float32: they round themselves as they are used (`training.rl.lora`)."""
-    return not name.endswith((".lora_a", ".lora_b"))
+    return name.endswith((".lora_a", ".lora_b"))

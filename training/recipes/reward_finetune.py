@@ -23,6 +23,7 @@ from training.recipes import features as seen
 from training.recipes import feedback_likelihood as likelihood
 from training.recipes.feedback_likelihood import Observations, Priors
 from training.recipes.head_fit import Candidate, Head
+from training.recipes.masters import Masters, trained_parameters
 from training.recipes.reward_data import Sequences
 from training.recipes.reward_forwards import pooled_batch, tokens_at_once
 from training.recipes.steps import Pace, clip_gradients, peak_memory_gb, set_learning_rate
@@ -39,27 +40,6 @@ class Tuned:
     seconds: float
 
 
-class MasterWeights:
-    """float32 copies of the trained parameters for the optimiser; those that are float32 already serve themselves."""
-
-    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
-        self.working = parameters
-        self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in parameters]
-
-    def collect_gradients(self) -> None:
-        """Add those of one backward pass to the masters'."""
-        for working, master in zip(self.working, self.masters, strict=True):
-            if master is not working and working.grad is not None:
-                master.grad = working.grad.float() if master.grad is None else master.grad.add_(working.grad)
-                working.grad = None
-
-    @torch.no_grad()
-    def write_back(self) -> None:
-        for working, master in zip(self.working, self.masters, strict=True):
-            if master is not working:
-                working.copy_(master)
-
-
 def finetune(
     run: RunDirectory, trunk: Any, sequences: Sequences, observed: Observations, training: Tensor, start: Head,
     best: Candidate, priors: Priors, config: RewardConfig, seed: int, pad: int, first_step: int,
@@ -72,9 +52,9 @@ def finetune(
     trained = _trainable(trunk, best.features, config, seed)
     # The trunk's device computes scores; the likelihood, a few hundred numbers, stays on the CPU with the judgements.
     weight, cuts = torch.nn.Parameter(start.weight.float().to(trunk.device)), torch.nn.Parameter(start.cuts.float())
-    masters = MasterWeights([*trained, weight, cuts])
+    masters = Masters({**trained, "head.weight": weight, "head.cuts": cuts})
     optimizer = torch.optim.AdamW(
-        masters.masters, lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0
+        masters.masters.values(), lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0
     )
     mean, std = start.mean.float().to(trunk.device), start.std.float().to(trunk.device)
     low, high = torch.tensor(likelihood.initial_cuts(observed, priors)[1]).T
@@ -102,18 +82,18 @@ def finetune(
             inside = judged_in(part)
             loss = likelihood.joint_nll(scores_of(part), inside, likelihood.split_cuts(cuts, inside)) / here
             loss.backward()
-            masters.collect_gradients()
+            masters.collect()
             nll += loss.item()
         penalty = (
             likelihood.prior(cuts, observed, priors) + 0.5 * best.ridge * len(weight) * weight.square().sum().cpu()
         )
         (penalty / len(judged)).backward()
-        norm = clip_gradients(masters.masters, 1.0, loss=nll, step=step)
+        norm = clip_gradients(masters.masters.values(), 1.0, loss=nll, step=step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             cuts.clamp_(low, high)
-        masters.write_back()
+        masters.publish()
         run.log_metrics(
             first_step + step, finetune_nll=nll, grad_norm=norm, learning_rate=optimizer.param_groups[0]["lr"],
             tokens_per_second=pace.tokens_per_second(sequences.tokens(rows)),
@@ -133,17 +113,17 @@ def finetune(
 
 def _trainable(
     trunk: Any, features: tuple[seen.Feature, ...], config: RewardConfig, seed: int
-) -> list[torch.nn.Parameter]:
+) -> dict[str, torch.nn.Parameter]:
     """What the highest feature depends on: layers above it never run."""
     top = max(layer for layer, _ in features)
     layers = seen.decoder_layers(trunk)[:top]
     trunk.requires_grad_(False)
     if config.adapters == "lora":
         add_adapters(layers, config.lora_rank, 2.0 * config.lora_rank, seed)
-        return list(adapter_parameters(trunk).values())
+        return adapter_parameters(trunk)
     trunk.get_input_embeddings().requires_grad_(True)
     layers.requires_grad_(True)
-    return [p for p in trunk.parameters() if p.requires_grad]
+    return trained_parameters(trunk)
 
 
 def _schedule(sequences: Sequences, judged: Observations, config: RewardConfig, seed: int) -> list[list[int]]:
@@ -169,24 +149,28 @@ def _rate(step: int, total: int) -> float:
     return step / warm if step <= warm else 1 - 0.9 * (step - warm) / max(total - warm, 1)
 
 
-def _checkpoint(run: RunDirectory, number: int, step: int, masters: MasterWeights, optimizer: Any) -> None:
+def _checkpoint(run: RunDirectory, number: int, step: int, masters: Masters, optimizer: Any) -> None:
     folder = run.begin_checkpoint(number)
     previous = run.latest_checkpoint()
     if previous is not None:  # the pooled features travel along, so that a resume does not forward again
         shutil.copy(previous / "pooled.safetensors", folder)
-    state = {"step": step, "masters": [m.detach() for m in masters.masters], "optimizer": optimizer.state_dict()}
+    state = {
+        "step": step,
+        "masters": [m.detach() for m in masters.masters.values()],
+        "optimizer": optimizer.state_dict(),
+    }
     torch.save(state, folder / STATE)
     run.commit_checkpoint(number, keep=1)
 
 
-def _resume(run: RunDirectory, masters: MasterWeights, optimizer: Any) -> int:
+def _resume(run: RunDirectory, masters: Masters, optimizer: Any) -> int:
     latest: Path | None = run.latest_checkpoint()
     if latest is None or not (latest / STATE).is_file():
         return 0
     state = torch.load(latest / STATE, weights_only=True)
     with torch.no_grad():
-        for master, saved in zip(masters.masters, state["masters"], strict=True):
+        for master, saved in zip(masters.masters.values(), state["masters"], strict=True):
             master.copy_(saved)
-    masters.write_back()
+    masters.publish()
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])

@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from training.recipes import fit, loading
 from training.recipes.features import adapted_layers, decoder_layers
-from training.recipes.masters import Masters
+from training.recipes.masters import Masters, trained_parameters
 from training.recipes.sft_examples import Example
 from training.recipes.token_loss import token_loss
 from training.rl.lora import add_adapters, merge_adapters
@@ -75,7 +75,7 @@ class Student:
         model.requires_grad_(adapters == "full")
         if adapters != "full":
             add_adapters(layers[self.cut :], rank, 2.0 * rank, seed)
-        self.masters = Masters(model, dtype)
+        self.masters = Masters(trained_parameters(model), dtype)
         self.recompute = False
         self._trunk: dict[int, Tensor] = {}
 
