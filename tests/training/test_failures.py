@@ -49,8 +49,8 @@ def died(death: str, project=None, **fields) -> Run:
 
 
 def killed() -> Run:
-    """A run that is killed each time before its first checkpoint."""
-    run = make_run(config={"death": "kill", "always": True, "checkpoint_every": 1000})
+    """A run that is killed each time before its first checkpoint, and lives long enough for its memory to be read."""
+    run = make_run(config={"death": "kill", "always": True, "checkpoint_every": 1000, "step_seconds": 0.1})
     Worker(name="test", tick_seconds=0.02).work(once=True)
     run.refresh_from_db()
     return run
