@@ -168,7 +168,8 @@ def test_a_foreseen_failure_is_told_in_words(run):
         raise RecipeFailure("too_few", "There are 3.", "Bring 4.")
 
     assert entry.attempt(fails, run) == 1
-    assert run.failure() == {"code": "too_few", "message": "There are 3.", "remedy": "Bring 4."}
+    told = {"code": "too_few", "message": "There are 3.", "remedy": "Bring 4.", "remedy_changes": {}}
+    assert run.failure() == told
 
 
 def test_an_unforeseen_exception_is_a_crash_with_its_own_words(run, capsys):
@@ -221,3 +222,10 @@ def test_a_recipe_wants_one_run_directory(tmp_path):
     with pytest.raises(SystemExit) as caught:
         entry.run_recipe(lambda _run, _spec: None, [str(tmp_path)])
     assert caught.value.code == 2
+
+
+def test_a_dtype_that_nobody_knows_is_refused_in_words(monkeypatch):
+    monkeypatch.setenv("ASSAY_DTYPE", "float16")
+    with pytest.raises(RecipeFailure, match="float16") as failure:
+        loading.compute_dtype()
+    assert "bfloat16 or float32" in failure.value.remedy
