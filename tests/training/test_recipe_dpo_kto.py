@@ -86,6 +86,8 @@ def test_every_weight_can_be_trained_against_a_frozen_copy(parent, tmp_path, kin
     config = CONFIG | {"adapters": "full", "learning_rate": 1e-3, "epochs": 1.0}
     run = preference_runs.make(tmp_path / "full", kind, parent, **config)
     assert entry.attempt(MAIN[kind], run) == 0, run.failure()
+    first = preference_runs.metrics(run)[0]["values"]
+    assert first["chosen_reward"] == first["rejected_reward"] == 0  # nothing has moved: both are one function
     before, after = (loading.load_policy(folder)[0].state_dict() for folder in (parent, run.model))
     assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
     assert run.result()["held_out"]["pair_accuracy"]["value"] > 0.6
@@ -117,6 +119,14 @@ def test_a_cut_answer_gets_no_end_token_and_a_whole_one_does(parent, tmp_path):
     assert whole[-1] == tokenizer.eos_token_id and len(whole) == 4
     assert preference_data._encode(tokenizer, {"text": "abc"}, 2) == whole[:2]
     assert preference_data._encode(tokenizer, {"text": "abc", "finish_reason": "length"}, 10) == whole[:3]
+
+
+def test_the_mismatched_answer_is_one_to_another_prompt():
+    prompt_ids = np.array([7, 7, 7, 8, 9, 9])
+    answers = np.array([0, 0, 1, 2, 3, 4, 5, 0])
+    found = kto.mismatches(answers, prompt_ids)
+    assert (prompt_ids[found] != prompt_ids[answers]).all()
+    assert kto.mismatches(np.array([0, 1]), prompt_ids).tolist() in ([0, 1], [1, 0])
 
 
 def test_the_rarer_thumb_counts_more():

@@ -18,7 +18,7 @@ from trl import DPOConfig as TrainerConfig
 from trl import DPOTrainer
 
 from training.configs import DPOConfig
-from training.recipes import loading, preference_data, trl_runs
+from training.recipes import preference_data, trl_runs
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.preference_data import Judgements
 from training.recipes.reward_measures import as_rows
@@ -37,7 +37,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     config: DPOConfig = config_of(spec)
     run.progress("Loading the model", 0, 1)
     model, tokenizer = trl_runs.load(spec, config.adapters)
-    reference = loading.load_policy(spec.parent)[0] if config.adapters == "full" else None
+    reference = trl_runs.load(spec, "full")[0] if config.adapters == "full" else None  # to the bit the same function
     data = preference_data.read(run, tokenizer, config, spec.seed)
     rows = examples(data)
     begun = time.monotonic()

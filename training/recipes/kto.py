@@ -19,7 +19,7 @@ from trl import KTOConfig as TrainerConfig
 from trl import KTOTrainer
 
 from training.configs import KTOConfig
-from training.recipes import loading, preference_data, trl_runs
+from training.recipes import preference_data, trl_runs
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.preference_data import Judgements
 from training.recipes.reward_measures import as_rows
@@ -38,7 +38,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     config: KTOConfig = config_of(spec)
     run.progress("Loading the model", 0, 1)
     model, tokenizer = trl_runs.load(spec, config.adapters)
-    reference = loading.load_policy(spec.parent)[0] if config.adapters == "full" else None
+    reference = trl_runs.load(spec, "full")[0] if config.adapters == "full" else None  # to the bit the same function
     data = preference_data.read(run, tokenizer, config, spec.seed)
     rows = examples(data, spec.seed)
     ups = sum(row["label"] for row in rows)
@@ -79,10 +79,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
 
 def examples(data: Judgements, seed: int) -> list[Row]:
-    """One example for each thumb on a training prompt, with somebody else's answer for the KL estimate.
-
-    The mismatched answers are the same answers moved on by one place in a shuffled order, as the paper has it.
-    """
+    """One example for each thumb on a training prompt, with an answer to another prompt for the KL estimate."""
     thumbs = data.training_thumbs()
     ups = int(thumbs[:, 1].sum())
     if min(ups, len(thumbs) - ups) < FEWEST_OF_EACH:
@@ -93,7 +90,7 @@ def examples(data: Judgements, seed: int) -> list[Row]:
             "Rate more answers, then freeze the dataset again; from comparisons DPO learns.",
         )
     thumbs = np.random.default_rng(seed).permutation(thumbs)
-    mismatched = np.roll(thumbs[:, 0], 1)
+    mismatched = mismatches(thumbs[:, 0], data.prompt_ids)
     return [
         {
             "prompt_ids": data.prompts[answer],
@@ -103,6 +100,21 @@ def examples(data: Judgements, seed: int) -> list[Row]:
         }
         for (answer, up), other in zip(thumbs.tolist(), mismatched.tolist(), strict=True)
     ]
+
+
+def mismatches(answers: np.ndarray, prompt_ids: np.ndarray) -> np.ndarray:
+    """For each of the answers (T,), in an order that was shuffled, the nearest before it that answers another prompt.
+
+    The paper moves them on by one place; two of three thumbs in a row may be of one answer. With one prompt alone
+    nothing else is there, and an answer is its own.
+    """
+    found = np.roll(answers, 1)
+    for back in range(2, len(answers) + 1):
+        same = prompt_ids[found] == prompt_ids[answers]
+        if not same.any():
+            break
+        found = np.where(same, np.roll(answers, back), found)
+    return found
 
 
 def weights(ups: int, downs: int) -> tuple[float, float]:

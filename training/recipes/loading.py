@@ -35,7 +35,11 @@ def compute_dtype() -> torch.dtype:
     every number after a resume.
     """
     if named := os.environ.get("ASSAY_DTYPE"):
-        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[named]
+        if named not in ("bfloat16", "float32"):
+            raise RecipeFailure(
+                "bad_dtype", f"ASSAY_DTYPE is {named!r}.", "Set it to bfloat16 or float32, or not at all, and resume."
+            )
+        return torch.bfloat16 if named == "bfloat16" else torch.float32
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     cpu = torch.cpu
