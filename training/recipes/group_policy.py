@@ -23,7 +23,7 @@ from datasets import Dataset
 from training.configs.group import GroupConfig
 from training.recipes import loading, trl_runs
 from training.recipes.reward_model import RewardModel
-from training.recipes.scoring import Messages, import_function
+from training.recipes.scoring import Messages, checked, import_function, refuse_none_or_both
 from training.rl.guards import distinct_share
 from training.rl.sampler import Sampling
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
@@ -41,13 +41,7 @@ class Scores:
 
     def __call__(self, prompts: list[Messages], completions: list[Any], **_given: Any) -> list[float]:
         texts = [turns[0]["content"] for turns in completions]
-        scores = torch.as_tensor(self.score(prompts, texts), dtype=torch.float32).flatten().cpu()
-        if len(scores) != len(texts) or not torch.isfinite(scores).all():
-            raise RecipeFailure(
-                "bad_scores",
-                f"{self.describe} gave {len(scores)} scores for {len(texts)} completions, not all of them numbers.",
-                "Each completion needs one finite number: correct the function, or train the reward model again.",
-            )
+        scores = checked(self.score(prompts, texts), len(texts), self.describe).cpu()
         self.last = {"distinct": distinct_share(texts)}
         return (scores.clamp(-self.clip, self.clip) if self.clip else scores).tolist()
 
@@ -57,13 +51,7 @@ class Scores:
 
 def scores_for(spec: RunSpec, config: GroupConfig) -> Scores:
     """Raises RecipeFailure when there is neither a function nor a reward model, or both."""
-    if bool(config.reward_function) == bool(spec.reward_model):
-        found = "both a reward model and" if config.reward_function else "neither a reward model nor"
-        raise RecipeFailure(
-            "no_reward",
-            f"The run has {found} a reward_function.",
-            "Give it a reward model, or a reward_function, and not both.",
-        )
+    refuse_none_or_both(spec, config.reward_function)
     if config.reward_function:
         function = import_function(config.reward_function)
         return Scores(lambda prompts, texts: torch.as_tensor(function(prompts, texts)), config.reward_function, 0.0)

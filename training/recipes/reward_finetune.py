@@ -44,7 +44,7 @@ def finetune(
     run: RunDirectory, trunk: Any, sequences: Sequences, observed: Observations, training: Tensor, start: Head,
     best: Candidate, priors: Priors, config: RewardConfig, seed: int, pad: int, first_step: int,
 ) -> Tuned:  # fmt: skip
-    """Train `trunk` in place (adapters merged at the end) on the rows of the boolean mask `training`.
+    """Train `trunk` in place (adapters stay; whoever saves it merges them) on the rows of the boolean mask `training`.
 
     Steps are logged from `first_step` on. Resumes from the latest checkpoint that holds finetuning state.
     """

@@ -34,14 +34,7 @@ class Scorer:
     ) -> Tensor:
         """(B,) float32 scores of completions. Raises RecipeFailure when one is no number."""
         scores = self._score(prompts, texts, hidden, rollout)
-        values = torch.as_tensor(scores, dtype=torch.float32).detach().clone().flatten().to(rollout.ids.device)
-        if len(values) != len(texts) or not torch.isfinite(values).all():
-            raise RecipeFailure(
-                "bad_scores",
-                f"{self.describe} gave {len(values)} scores for {len(texts)} completions, not all of them numbers.",
-                "Each completion needs one finite number: correct the function, or train the reward model again.",
-            )
-        return values
+        return checked(scores, len(texts), self.describe).to(rollout.ids.device)
 
     def aspects(
         self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
@@ -55,7 +48,19 @@ class Scorer:
         return self.model.score_aspects(prompts, texts)
 
 
-def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
+def checked(scores: Any, count: int, describe: str) -> Tensor:
+    """(count,) float32. Raises RecipeFailure when there are more or fewer, or one is no number."""
+    values = torch.as_tensor(scores, dtype=torch.float32).detach().clone().flatten()
+    if len(values) != count or not torch.isfinite(values).all():
+        raise RecipeFailure(
+            "bad_scores",
+            f"{describe} gave {len(values)} scores for {count} completions, not all of them numbers.",
+            "Each completion needs one finite number: correct the function, or train the reward model again.",
+        )
+    return values
+
+
+def refuse_none_or_both(spec: RunSpec, reward_function: str) -> None:
     """Raises RecipeFailure when there is neither a function nor a reward model, or both."""
     if bool(reward_function) == bool(spec.reward_model):
         found = "both a reward model and" if reward_function else "neither a reward model nor"
@@ -64,6 +69,10 @@ def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
             f"The run has {found} a reward_function.",
             "Give it a reward model, or a reward_function, and not both.",
         )
+
+
+def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
+    refuse_none_or_both(spec, reward_function)
     if reward_function:
         function = import_function(reward_function)
         return Scorer(reward_function, lambda prompts, texts, hidden, rollout: function(prompts, texts))

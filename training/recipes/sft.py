@@ -97,26 +97,23 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     run.progress("Reading the examples", 0, 1)
     rows = read_examples(run)
     run.progress("Loading the model", 0, 1)
-    dtype = getattr(torch, chosen(run, "dtype", lambda: str(loading.compute_dtype()).split(".")[-1], together))
+
+    def chosen(name: str, make: Callable[[], Any]) -> Any:
+        """By the first process for all, and for every attempt: each might find another amount of memory free."""
+        return together.first_then_all(lambda: fit.remembered(run.path, name, make))
+
+    dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
     model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype)
     examples = [encode(tokenizer, row, config.max_length) for row in rows]
     trained, held_out = hold_out(examples, config.held_out, config.evaluate_limit)
     student = Student(model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype)
-    made = chosen(run, "plan", lambda: asdict(plan_of(config, student, examples, together)), together)
+    made = chosen("plan", lambda: asdict(plan_of(config, student, examples, together)))
     student.begin(made["recompute"])
     prompts = {str(messages): messages for messages in map(last_prompt, rows)}
     return Work(
         run, config, spec.seed, student, tokenizer, trained, held_out, list(prompts.values())[:SAMPLED_PROMPTS],
         fit.Plan(**made), together,
     )  # fmt: skip
-
-
-def chosen(run: RunDirectory, name: str, make: Callable[[], Any], together: Processes) -> Any:
-    """`fit.remembered`, by the first process for all: each might find another amount of memory free."""
-    if together.is_first:
-        fit.remembered(run.path, name, make)
-    together.wait()
-    return fit.remembered(run.path, name, make)
 
 
 def plan_of(config: SFTConfig, student: Student, examples: list[Example], together: Processes) -> fit.Plan:
