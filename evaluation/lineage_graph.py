@@ -144,26 +144,39 @@ Key = int | tuple[int, int, int]  # a model, or a lane for an arrow: start, end,
 def _places(
     every: dict[int, Made], links: Sequence[Link], layers: dict[int, int], current: int
 ) -> dict[Key, tuple[int, int]]:
-    """(layer, row) of each model and of each lane. The way to the current model comes first, in the upper row."""
+    """(layer, row) of each model and of each lane: the way to the current model above, the rest as straight as may be.
+
+    Layer by layer, each wants the row of what leads to it. Where several want one, arrows from a parent go straight
+    on, then come the models, then the arrows of rewards.
+    """
     main = _main_line(every, current)
-    places: dict[Key, tuple[int, int]] = {}
-    taken: set[tuple[int, int]] = set()
-
-    def put(key: Key, layer: int, row: int) -> None:
-        while (layer, row) in taken:
-            row += 1
-        taken.add((layer, row))
-        places[key] = (layer, row)
-
-    for pk in main:
-        put(pk, layers[pk], 0)
-    for link in sorted(links, key=lambda one: (one.start not in main or one.end not in main, layers[one.start])):
-        for between in range(layers[link.start] + 1, layers[link.end]):
-            put((link.start, link.end, between), between, 1 if link.is_reward else places.get(link.start, (0, 0))[1])
-    for pk in sorted(set(every) - set(main), key=lambda pk: (layers[pk], pk)):
-        sources = [places[link.start][1] for link in links if link.end == pk and link.start in places]
-        put(pk, layers[pk], min(sources, default=1))
+    places: dict[Key, tuple[int, int]] = {pk: (layers[pk], 0) for pk in main}
+    lanes = [(link, layer) for link in links for layer in range(layers[link.start] + 1, layers[link.end])]
+    for layer in range(max(layers.values()) + 1):
+        wanted: list[tuple[bool, int, int, Key]] = []
+        for link in (link for link, between in lanes if between == layer):
+            is_main = link.start in main and link.end in main and not link.is_reward
+            row = places[_before(link, layer, layers)][1]
+            wanted.append((not is_main, row, 2 if link.is_reward else 0, (link.start, link.end, layer)))
+        for pk in (pk for pk in every if layers[pk] == layer and pk not in main):
+            rows = [places[_before(link, layer, layers)][1] for link in links if link.end == pk]
+            wanted.append((True, min(rows, default=1), 1, pk))
+        _put(wanted, layer, places)
     return places
+
+
+def _before(link: Link, layer: int, layers: dict[int, int]) -> Key:
+    """What an arrow comes from in the layer before this one: its lane there, or the model that it starts at."""
+    return link.start if layer - 1 == layers[link.start] else (link.start, link.end, layer - 1)
+
+
+def _put(wanted: list[tuple[bool, int, int, Key]], layer: int, places: dict[Key, tuple[int, int]]) -> None:
+    taken = {row for at, row in places.values() if at == layer}
+    for _, row, _, key in sorted(wanted, key=lambda one: one[:3]):
+        while row in taken:
+            row += 1
+        taken.add(row)
+        places[key] = (layer, row)
 
 
 def _main_line(every: dict[int, Made], current: int) -> list[int]:
