@@ -290,6 +290,7 @@ def test_a_test_set_of_its_own_and_the_mistakes(parent, tmp_path):
     mistakes = json.loads((run.path / "mistakes.json").read_text())
     assert [m["text"] for m in mistakes] == ["70 dull film 1"] and mistakes[0]["predicted"] == "negative"
     assert run.result()["held_out_texts"] == 2
+    assert run.result()["signature"].startswith("held out by a dataset of its own; n 2;")
 
 
 def test_it_fails_in_words(parent, tmp_path, monkeypatch):

@@ -290,7 +290,7 @@ def result_of(data: Split, train: np.ndarray, truth: np.ndarray, probabilities: 
         "held_out_texts": len(data.held_out),
         "texts_by_label": dict(Counter(e.label for e in data.train)),
         "left_out": data.left_out,
-        "signature": f"held out by hash; n {len(truth)}; {loading.compute_dtype()}",
+        "signature": f"held out by {data.held_out_by}; n {len(truth)}; {loading.compute_dtype()}",
     }
 
 

@@ -32,6 +32,7 @@ class Split:
     held_out: list[Example]
     labels: list[str]
     left_out: dict[str, int] = field(default_factory=dict)
+    held_out_by: str = "hash"
 
 
 def read_examples(rows: Iterable[Row]) -> list[Example]:
@@ -66,9 +67,10 @@ def split(examples: list[Example], test: list[Example], *, share: float, allowed
         known = [e for e in known if e.key not in tested]
     _refuse_too_few(known, labels, 1 if held_out else FEWEST_OF_A_LABEL)
     _refuse_unknown(held_out, labels, "second dataset")
+    by = "a dataset of its own" if held_out else "hash"
     if not held_out:
         known, held_out = _by_hash(known, share)
-    return Split(known, held_out, labels, {reason: n for reason, n in left_out.items() if n})
+    return Split(known, held_out, labels, {reason: n for reason, n in left_out.items() if n}, by)
 
 
 def _once(examples: list[Example], left_out: Counter[str]) -> list[Example]:
