@@ -112,7 +112,7 @@ def test_the_eos_rate_is_logged_whether_or_not_it_is_fined(tmp_path: Path, model
 
 def corpus(count: int = 12) -> dict:
     texts = [{"text": text, "source": "proverbs"} for text in WORDS[:count]]
-    return {"train-00000": texts, "validation": texts[:2]}
+    return {"train-00000": texts[2:], "validation": texts[:2]}
 
 
 def examples() -> dict:
