@@ -98,6 +98,7 @@ def test_a_run_trains_from_parent_to_model(tmp_path: Path, model: Path, adapters
     assert any("layers.2." in name for name in changed)
     assert (adapters == "top") == (not any("layers.0." in name for name in changed))
     assert run.result()["stopped"] is None and run.result()["step"] == 3
+    assert run.result()["fast_decoder"] and run.result()["packed_layers"] != torch.cuda.is_available()
 
 
 def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Path):

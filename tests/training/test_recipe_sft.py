@@ -164,6 +164,7 @@ def measured(parent, tmp_path_factory) -> RunDirectory:
 
 def test_held_out_answers_get_likelier_by_more_than_noise(measured):
     held_out = measured.result()["held_out"]
+    assert measured.result()["packed_layers"] != torch.cuda.is_available()
     assert measured.result()["examples"] + held_out["examples"] == 80
     assert held_out["after"]["upper"] < held_out["before"]["lower"]
     assert held_out["change"]["upper"] < 0

@@ -42,6 +42,7 @@ from training.recipes.ppo_state import (
 from training.recipes.ppo_update import Measured, optimiser_for, update
 from training.rl import advantages as adv
 from training.rl import guards
+from training.rl.decode import LlamaDecoder
 from training.rl.kl import kl_per_token
 from training.run_directory import RunDirectory, RunSpec
 
@@ -203,6 +204,9 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> 
             "stopped": stopped,
             "step": state.kept_step,
             "amendments": ppo.run.amendments(),
+            # Whether the quick ways were taken: a model unlike Llama runs through its own forward, and is slower.
+            "fast_decoder": isinstance(ppo.decoder, LlamaDecoder),
+            "packed_layers": ppo.policy.packed,
             "parent": state.calibration.figures(),
             "final": state.kept_figures,
             "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "

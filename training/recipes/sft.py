@@ -282,6 +282,7 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
             "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
             "tokens_at_once": work.plan.tokens,
             "activations_computed_twice": work.plan.recompute,
+            "packed_layers": work.student.is_packed,
             "peak_memory_gb": steps.peak_memory_gb(work.student.device),
             "seconds": standing.seconds,
         }
