@@ -4,7 +4,7 @@ Every completion is token for token what the policy meets and writes:
 
     [chat-template prompt, cut from the left][completion, cut from the right][EOS, unless the completion was cut]
 
-Prompts are split once: a share is held out, and the same prompts are held out for the same seed.
+Prompts are split once: a share is held out, the same prompts for the same dataset and seed.
 """
 
 from __future__ import annotations

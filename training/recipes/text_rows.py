@@ -16,7 +16,10 @@ from training.recipes.token_files import TokenFile
 
 @dataclass(frozen=True)
 class TextRows:
-    """Rows of one corpus in an order that is another in each pass; `replay` mixes in rows of a second corpus."""
+    """Rows of one corpus in an order that is another in each pass.
+
+    `replay`: that share of them gives way to rows of a second corpus, and is not made up for.
+    """
 
     file: TokenFile
     length: int
