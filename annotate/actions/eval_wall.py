@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from annotate import sides
-from annotate.models import Project, Prompt, Side
+from annotate.models import Completion, Project, Prompt, Side
+from annotate.passages import Passages, passages_of
 
 FALLS = "whose prompt falls on the eval side"
 ASKS = "that hold a prompt of the eval side"
+SHARES = "that share a passage with a text of the eval side"
 
 
 class EvalPrompts:
-    """The texts of a project's eval prompts, read when the first row asks."""
+    """What a project's eval side says, read when the first row asks."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self._texts: set[str] | None = None
+        self._passages: Passages | None = None
 
     def keeps_out(self, row: dict[str, Any]) -> str:
         """Why a row must not train, to follow its count: "3 whose prompt …"; empty when it may."""
@@ -26,7 +30,18 @@ class EvalPrompts:
             asked = [turn["content"] for turn in row["prompt"] if turn["role"] == "user"]
             return ASKS if any(sides.normalise(text) in self.texts for text in asked) else ""
         asked = [value for value in row.values() if isinstance(value, str)]
-        return ASKS if any(sides.normalise(text) in self.texts for text in asked) else ""
+        if any(sides.normalise(text) in self.texts for text in asked):
+            return ASKS
+        return SHARES if any(self.passages.shared_with(text) for text in asked) else ""
+
+    @property
+    def passages(self) -> Passages:
+        """Of prompts and answers alike: a corpus that holds an answer would make it likelier."""
+        if self._passages is None:
+            answers = Completion.objects.filter(prompt__project=self.project, prompt__side=Side.EVAL)
+            texts = answers.values_list("text", flat=True).iterator()
+            self._passages = passages_of(itertools.chain(self.texts, texts))
+        return self._passages
 
     @property
     def texts(self) -> set[str]:

@@ -16,7 +16,7 @@ from annotate.actions.exports import export
 from annotate.errors import Refused
 from annotate.example_tasks import EXAMPLES
 from annotate.models import Dataset
-from tests.factories import make_project, make_prompt, make_user
+from tests.factories import make_completion, make_project, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
 REVIEWS = [{"text": "Warm and funny.", "label": "positive"}, {"text": "Dull.", "label": "negative"}]
@@ -226,6 +226,18 @@ def test_what_an_eval_prompt_asks_is_left_out_wherever_it_stands(project, kind, 
     }[kind]
     done = upload(project, lines([*others, row]), kind=kind)
     assert done.dataset.counts["left_out"]["that hold a prompt of the eval side"] == 1
+
+
+@pytest.mark.parametrize("kind", ["corpus", "labelled"])
+def test_a_text_that_quotes_an_eval_prompt_or_an_answer_to_one_is_left_out(project, kind):
+    question = "Explain in your own words, please, why the tides of the North Sea follow the Moon."
+    answer = "Because the Moon is near, it pulls at the water on this side more than at the rest of the Earth."
+    make_completion(make_prompt(project, question, side="eval"), answer)
+    quoting = [f"He asked: {question.upper()} Nobody knew.", f"It says here: {answer} And so on."]
+    harmless = ["The tides of the North Sea follow the Moon.", "Once there was a sea.", "Twice there was none."]
+    rows = [{"text": text} | ({"label": "sea"} if kind == "labelled" else {}) for text in (*quoting, *harmless)]
+    done = upload(project, lines(rows), kind=kind)
+    assert done.dataset.counts["left_out"] == {"that share a passage with a text of the eval side": 2}
 
 
 def test_a_corpus_holds_out_a_twentieth_by_hash(project):

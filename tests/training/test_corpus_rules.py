@@ -7,11 +7,11 @@ import re
 
 import pytest
 
+from annotate.passages import passages_of
 from training.configs import CorpusConfig, parse
 from training.configs.options import ConfigError
-from training.corpus import c4, carried, unicode
+from training.corpus import c4, carried, contamination, unicode
 from training.corpus.cleaner import quality_of, rules_of
-from training.corpus.contamination import evaluation_texts
 from training.corpus.duplicates import Exact, Near
 from training.corpus.gopher import repetition
 from training.corpus.language import in_languages
@@ -145,14 +145,15 @@ EVAL = "Explain in your own words, please, why the tides of the North Sea follow
 
 
 def test_a_passage_of_an_evaluation_text_is_found_whatever_its_case_and_punctuation():
-    known = evaluation_texts([EVAL, "Why is the sky blue?", "Name eight words which make a whole text."], 13)
+    known = passages_of([EVAL, "Why is the sky blue?", "Name eight words which make a whole text."], 13)
     assert (known.texts, known.too_short) == (3, 1)
-    found = known.judge(f"{PROSE} EXPLAIN, in your own words (please): why the tides of the north sea follow {PROSE}")
+    shouted = "EXPLAIN, in your own words (please): why the tides of the north sea follow"
+    found = contamination.judge(known, f"{PROSE} {shouted} {PROSE}")
     assert found.dropped and "why the tides of the north" in found.detail
-    assert known.judge(f"He said: name eight words which make a whole text! {PROSE}").dropped
+    assert contamination.judge(known, f"He said: name eight words which make a whole text! {PROSE}").dropped
     for harmless in (PROSE, "Why is the sky blue?", "please why the tides of the North Sea follow the Moon"):
-        assert not known.judge(harmless).dropped
-    assert not evaluation_texts([], 13).judge(EVAL).dropped
+        assert not contamination.judge(known, harmless).dropped
+    assert not contamination.judge(passages_of([], 13), EVAL).dropped
 
 
 def test_the_first_of_equal_documents_is_kept(ledger):
@@ -203,7 +204,7 @@ def test_rules_are_switched_one_by_one(ledger):
         *("exact_duplicates", "near_duplicates"),
     )
     off = CorpusConfig(**dict.fromkeys(switches, False), languages="")
-    nothing = evaluation_texts([], 13)
+    nothing = passages_of([], 13)
     assert rules_of(off, ledger, nothing) == []
     for name in switches:
         on = CorpusConfig(**{**dict.fromkeys(switches, False), name: True}, languages="")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from annotate.passages import Passages
 from training.configs import CorpusConfig
-from training.corpus import c4, unicode
-from training.corpus.contamination import EvaluationTexts
+from training.corpus import c4, contamination, unicode
 from training.corpus.duplicates import Exact, Near
 from training.corpus.gopher import Quality, repetition
 from training.corpus.language import in_languages
@@ -17,7 +18,7 @@ from training.corpus.rules import Rule, Verdict
 from training.corpus.thresholds import numbers
 
 
-def rules_of(config: CorpusConfig, ledger: Ledger, evaluation: EvaluationTexts) -> list[Rule]:
+def rules_of(config: CorpusConfig, ledger: Ledger, evaluation: Passages) -> list[Rule]:
     """Those that are switched on. Duplicates come last: they remember only what every other rule has kept.
 
     Evaluation texts are looked for before private data is replaced, else a marker could hide a passage.
@@ -32,7 +33,9 @@ def rules_of(config: CorpusConfig, ledger: Ledger, evaluation: EvaluationTexts) 
         "languages": lambda: Rule("languages", "Other languages", in_languages(codes, config.language_confidence)),
         "gopher_quality": lambda: Rule("gopher_quality", "Quality (Gopher)", quality_of(config).judge),
         "gopher_repetition": lambda: Rule("gopher_repetition", "Repetition (Gopher)", _repetition_of(config)),
-        "evaluation_texts": lambda: Rule("evaluation_texts", "Evaluation texts", evaluation.judge),
+        "evaluation_texts": lambda: Rule(
+            "evaluation_texts", "Evaluation texts", partial(contamination.judge, evaluation)
+        ),
         "private_data": lambda: Rule("private_data", "Private data", replacing(config.phone_region.upper())),
         "exact_duplicates": lambda: Rule("exact_duplicates", "Equal documents", Exact(ledger).judge),
         "near_duplicates": lambda: Rule("near_duplicates", "Nearly equal documents (MinHash)", near.judge),

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
+from annotate.passages import plain_words
 from training.corpus.ledger import Ledger
 from training.corpus.rules import Verdict
-from training.corpus.words import digest, plain_words
+from training.corpus.words import digest
 
 _SEED = 1  # of the permutations: the same on every machine, whatever the run's seed
 

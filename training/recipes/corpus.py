@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from annotate.passages import Passages, passages_of
 from training.configs import CorpusConfig
 from training.corpus.cleaner import clean, rules_of
-from training.corpus.contamination import EvaluationTexts, evaluation_texts
 from training.corpus.files import cut
 from training.corpus.ledger import Ledger
 from training.corpus.orders import read_orders
@@ -93,9 +93,9 @@ def _parts(run: RunDirectory, config: CorpusConfig) -> list[Part]:
     )
 
 
-def _evaluation(run: RunDirectory, config: CorpusConfig) -> EvaluationTexts:
+def _evaluation(run: RunDirectory, config: CorpusConfig) -> Passages:
     texts = (row["text"] for row in read_lines(run.path / "data" / "eval_texts.jsonl"))
-    return evaluation_texts(texts if config.evaluation_texts else (), config.passage_words)
+    return passages_of(texts if config.evaluation_texts else (), config.passage_words)
 
 
 class Work:
@@ -239,7 +239,7 @@ class Work:
         return done / sum(weights)
 
 
-def finish(run: RunDirectory, state: State, evaluation: EvaluationTexts) -> None:
+def finish(run: RunDirectory, state: State, evaluation: Passages) -> None:
     """The dataset under its name, and what is told of it. Raises RecipeFailure when next to nothing is left."""
     report = Report([], state.report).finished()
     kept = report["kept"]["documents"]
