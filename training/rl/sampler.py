@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from training.rl.decode import Decoder
 
+BLOCK = 256  # tokens whose weights are summed first when one is drawn
 COMPACT_BELOW = 0.85  # copying the cache pays once this share of its rows, or less, is alive
 
 
@@ -117,19 +119,39 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.
     """
     if temperature == 0:
         return logits.argmax(-1)
-    scaled = logits.float()
+    scaled = logits.to(torch.float32, copy=True)
     if temperature != 1:
-        scaled = scaled / temperature
+        scaled.div_(temperature)
     if 0 < top_k < scaled.shape[-1]:
         least = scaled.topk(top_k, dim=-1).values[:, -1:]
-        scaled = scaled.masked_fill(scaled < least, float("-inf"))
-    probs = scaled.softmax(-1)
+        scaled.masked_fill_(scaled < least, float("-inf"))
+    # In place, and never divided by their sum: a fresh array of the vocabulary costs as much as the arithmetic on it.
+    weights = scaled.sub_(scaled.amax(-1, keepdim=True)).exp_()
     if top_p < 1:
-        probs = keep_nucleus(probs, top_p)
-    cumulative = probs.cumsum(-1)
-    # `right` steps over tokens of probability 0, whose cumulative value equals their forerunner's.
-    drawn = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True)[:, 0]
-    return drawn.clamp(max=logits.shape[-1] - 1)
+        weights = keep_nucleus(weights / weights.sum(-1, keepdim=True), top_p)
+    return _place_of(weights, uniforms)
+
+
+def _place_of(weights: Tensor, uniforms: Tensor) -> Tensor:
+    """(B,) the first place at which the weights (B, V) have passed that share (B,) of their sum.
+
+    First the block of tokens, then the token in it: a running sum over the whole vocabulary is one long chain.
+    """
+    B, V = weights.shape
+    blocks = F.pad(weights, (0, -V % BLOCK)).view(B, -1, BLOCK) if V % BLOCK else weights.view(B, -1, BLOCK)
+    sums = blocks.sum(-1).cumsum(-1)
+    share = _below(uniforms[:, None] * sums[:, -1:], sums[:, -1:])
+    # `right` steps over what has weight 0, whose running sum equals its forerunner's.
+    block = torch.searchsorted(sums, share, right=True)
+    before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(share))
+    inside = blocks[torch.arange(B, device=weights.device), block[:, 0]].cumsum(-1)
+    place = torch.searchsorted(inside, _below(share - before, inside[:, -1:]), right=True)
+    return (block * BLOCK + place)[:, 0]
+
+
+def _below(values: Tensor, bound: Tensor) -> Tensor:
+    """Rounding must not lead past the last token that has any weight."""
+    return torch.minimum(values, torch.nextafter(bound, torch.zeros_like(bound)))
 
 
 def keep_nucleus(probs: Tensor, top_p: float, first_look: int = 512) -> Tensor:

@@ -135,3 +135,20 @@ def test_equal_prompts_are_prefilled_once():
 def test_seeds_differ_by_run_and_by_name():
     seeds = {sequence_seed(r, p, i) for r in range(3) for p in range(3) for i in range(3)}
     assert len(seeds) == 27 and sequence_seed(1, "a") == sequence_seed(1, "a")
+
+
+@pytest.mark.parametrize("tokens", [5, 256, 1000, 4096])
+def test_a_token_is_drawn_where_the_running_sum_passes_the_number(tokens):
+    logits = torch.randn(64, tokens, generator=torch.Generator().manual_seed(3)) * 4
+    uniforms = torch.rand(64, generator=torch.Generator().manual_seed(4))
+    probs = (logits.double() / 0.7).softmax(-1)
+    expected = (probs.cumsum(-1) <= uniforms.double()[:, None]).sum(-1)
+    assert torch.equal(draw(logits, uniforms, 0.7), expected)
+
+
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-24])
+def test_no_number_leads_to_a_token_without_weight(number):
+    logits = torch.full((1, 700), float("-inf"))
+    logits[0, [300, 400]] = 0.0
+    assert draw(logits, torch.tensor([number]), 1.0).item() == (300 if number == 0 else 400)
+    assert logits[0, 300] == 0.0  # the caller's logits are left as they are
