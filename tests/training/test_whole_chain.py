@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from training.instructions.mixing import Options, Source, Told, mix
@@ -99,7 +101,8 @@ def test_each_stage_from_raw_text_to_ppo_learns(tmp_path):
     assert instruct.result()["held_out"]["change"]["upper"] < 0
 
     # Judgements of its own answers by a taste for short words; a reward model; PPO on it.
-    prompts = [{"id": n, "messages": row["prompt"]} for n, row in enumerate(examples[:100])]
+    asked = [{"id": n, "messages": row["prompt"]} for n, row in enumerate(examples)]
+    prompts, unseen = asked[:100], asked[100:160]
     config = {"completions_per_prompt": 8, "max_new_tokens": 16}
     answers = chain.run("sample", "answers", config, parent=instruct.model, prompts=prompts)
     judged = judgements(answers, prompts)
@@ -110,8 +113,9 @@ def test_each_stage_from_raw_text_to_ppo_learns(tmp_path):
     ppo = chain.run("ppo", "ppo", config, parent=instruct.model, reward_model=reward.model, prompts=prompts)
     # Scores are scaled to the parent's mean 0 and deviation 1: the mean of 32 has a standard error of 0.18.
     assert ppo.result()["final"]["score_mean"] > 0.6
-    before, after = (taste_of(chain, model, prompts, name) for model, name in ((instruct.model, "a"), (ppo.model, "b")))
-    assert after > before
+    before, after = (tastes(chain, model, unseen, name) for model, name in ((instruct.model, "a"), (ppo.model, "b")))
+    error = math.sqrt(before.var(ddof=1) / len(before) + after.var(ddof=1) / len(after))
+    assert after.mean() - before.mean() > 2.5 * error
 
 
 def instructions(labelled: list[Row]) -> list[Row]:
@@ -153,8 +157,7 @@ def judgements(answers: RunDirectory, prompts: list[Row]) -> dict[str, list[Row]
     return {"completions": completions, "comparisons": comparisons, "ratings": ratings}
 
 
-def taste_of(chain: Chain, model: Path, prompts: list[Row], name: str) -> float:
+def tastes(chain: Chain, model: Path, prompts: list[Row], name: str) -> np.ndarray:
     config: dict[str, Any] = {"completions_per_prompt": 4, "max_new_tokens": 16}
     run = chain.run("sample", f"fresh-{name}", config, parent=model, prompts=prompts)
-    found = [taste(row["text"]) for row in read_lines(run.path / "completions.jsonl")]
-    return sum(found) / len(found)
+    return np.array([taste(row["text"]) for row in read_lines(run.path / "completions.jsonl")])
