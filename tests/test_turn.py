@@ -60,6 +60,7 @@ def everything(site: Site) -> dict[str, int]:
     """How many rows stand of all that a turn makes."""
     tables = ("annotate_prompt", "annotate_completion", "annotate_rating", "annotate_comparison", "annotate_battle")
     tables += ("annotate_dataset", "annotate_languagemodel", "annotate_contestant", "annotate_user", "training_run")
+    tables += ("training_review",)
     return {table: site.query(f"select count(*) from {table}")[0][0] for table in tables}
 
 
@@ -83,7 +84,9 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         rows = everything(site)
         assert (rows["annotate_rating"], rows["annotate_languagemodel"], rows["annotate_contestant"]) == (160, 6, 4)
         prompts = dict(site.query("select side, count(*) from annotate_prompt group by 1"))
-        assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 4) * 2
+        # Each pair of PPO's human brake is two answers more.
+        asked = 2 * rows["training_review"]
+        assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 4) * 2 + asked
         assert rows["training_run"] == 11
         assert site.query("select count(*) from training_run where state <> 'succeeded'") == [(0,)]
         votes = site.query("select judge, count(*) from annotate_comparison where battle_id is not null group by 1")

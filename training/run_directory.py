@@ -213,8 +213,10 @@ class RunDirectory:
         _write_whole(self.path / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
     def fail(self, failure: RecipeFailure) -> None:
+        """Of several processes that fail at once each writes under a name of its own."""
         told = {"code": failure.code, "message": failure.message, "remedy": failure.remedy}
-        _write_whole(self.path / "failure.json", json.dumps({**told, "remedy_changes": failure.remedy_changes}))
+        text = json.dumps({**told, "remedy_changes": failure.remedy_changes})
+        _write_whole(self.path / "failure.json", text, writer=f"{os.getpid()}.")
 
     def result(self) -> Row | None:
         return _read_json(self.path / "result.json")
@@ -260,8 +262,8 @@ def _read_json(path: Path) -> Row | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
+def _write_whole(path: Path, text: str, writer: str = "") -> None:
+    temporary = path.with_name(f".{path.name}.{writer}partial")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

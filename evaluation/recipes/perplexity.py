@@ -48,6 +48,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         raise RecipeFailure(
             "no_texts", f"There are {len(rows)} texts to score.", "Give data/texts.jsonl at least two lines."
         )
+    run.truncate_logs(-1)  # it is over soon: what was killed begins anew
     run.progress("loading the model", 0, 1)
     model, tokenizer = loading.load_policy(spec.parent)
     length = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))

@@ -36,9 +36,11 @@ def test_a_run_waits_for_judges_pauses_at_its_bound_and_finishes_when_told(setti
         dataset=make_dataset(project, rows=4), config=CONFIG,
     )  # fmt: skip
     judged = 0
-    while True:
+    for _ in range(30):
         Worker(tick_seconds=0.1).work(once=True)
         run.refresh_from_db()
+        if run.state == Run.State.QUEUED:
+            continue  # an attempt was lost on the way, as on a machine that is short of something
         if (run.state, run.reason_code) != (Run.State.PAUSED, "waiting_for_people"):
             break
         while task := assignments.next_for(project=project, user=judge):
@@ -46,8 +48,8 @@ def test_a_run_waits_for_judges_pauses_at_its_bound_and_finishes_when_told(setti
             wins = "model_a" if task.completion_a == review.policy_answer else "model_b"
             feedback.submit(assignment=task, by=judge, winner=wins)
             judged += 1
+    assert (run.state, run.reason_code) == ("paused", "kl_limit"), (run.state, run.reason, run.remedy, run.step)
     assert judged > 0 and run.amendments == []
-    assert (run.state, run.reason_code) == ("paused", "kl_limit"), (run.state, run.reason, run.remedy)
     step = run.pause["step"]
     assert run.metrics.order_by("-step").first().step == step
     pauses.choose(run=run, by=researcher, choice="finish")

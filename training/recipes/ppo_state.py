@@ -189,6 +189,7 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     """The newest complete checkpoint, loaded into the models; None when there is none yet."""
     folder = ppo.run.latest_checkpoint()
     if folder is None:
+        ppo.run.truncate_logs(-1)
         return None
     saved: dict[str, Any] = torch.load(folder / "state.pt", map_location=ppo.device, weights_only=True)
     for name, parameter in ppo.policy.parameters().items():

@@ -38,11 +38,13 @@ def main(arguments: list[str]) -> None:
 
 
 def _end_like(codes: list[int]) -> NoReturn:
-    """A signal first: when one process is killed, the others fail for want of it."""
-    killed = [code for code in codes if code < 0]
+    """A kill first: the others fail for want of that process. SIGTERM last: the launcher sends it to who is left."""
+    killed = [code for code in codes if code < 0 and code != -signal.SIGTERM]
     if killed:
         _die_of(-killed[0])
-    sys.exit(next((code for code in codes if code), 1))
+    if failed := [code for code in codes if code > 0]:
+        sys.exit(failed[0])
+    _die_of(signal.SIGTERM)
 
 
 def _die_of(number: int) -> NoReturn:

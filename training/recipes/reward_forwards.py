@@ -64,6 +64,8 @@ def pooled_features(
         reached = int(latest.name.removeprefix("step-"))
         run.truncate_logs(reached)
         done = min(reached, len(batches))
+    else:
+        run.truncate_logs(-1)
     run.progress("Reading the answers", done, len(batches))
     work = np.array([sequences.tokens(rows) for rows in batches])
     started, pace = time.monotonic(), Pace()

@@ -172,7 +172,7 @@ def train(trainer: Any, run: RunDirectory) -> None:
     transformers.utils.logging.set_verbosity_warning()
     trainer.remove_callback(transformers.PrinterCallback)
     resumed = run.latest_checkpoint()
-    run.truncate_logs(int(resumed.name.removeprefix("step-")) if resumed else 0)
+    run.truncate_logs(int(resumed.name.removeprefix("step-")) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
 

@@ -142,11 +142,12 @@ def _place_of(weights: Tensor, uniforms: Tensor) -> Tensor:
     sums = blocks.sum(-1).cumsum(-1)
     share = _below(uniforms[:, None] * sums[:, -1:], sums[:, -1:])
     # `right` steps over what has weight 0, whose running sum equals its forerunner's.
-    block = torch.searchsorted(sums, share, right=True)
+    # Where the model gives no numbers at all it finds no place; whoever trains it will say so.
+    block = torch.searchsorted(sums, share, right=True).clamp(max=sums.shape[1] - 1)
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(share))
     inside = blocks[torch.arange(B, device=weights.device), block[:, 0]].cumsum(-1)
     place = torch.searchsorted(inside, _below(share - before, inside[:, -1:]), right=True)
-    return (block * BLOCK + place)[:, 0]
+    return (block * BLOCK + place)[:, 0].clamp(max=V - 1)
 
 
 def _below(values: Tensor, bound: Tensor) -> Tensor:
