@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import yaml
@@ -26,6 +26,7 @@ from django.db.models import QuerySet
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from training.code_version import code_version
+from training.configs import CONFIGS
 from training.configs.options import is_storable
 from training.models import Run
 
@@ -50,9 +51,16 @@ def written(run: Run) -> str:
     for field in ("parent", "dataset", "other_dataset", "reward_model"):
         if (row := getattr(run, field)) is not None:
             order[field] = {"name": row.name, "hash": row.content_hash} if row.content_hash else {"name": row.name}
-    order |= {"seed": run.seed, "config": run.config, "code_version": run.code_version}
+    order |= {"seed": run.seed, "config": _in_order(run), "code_version": run.code_version}
     head = f"# Run {run.pk} of Assay. Queue it again: manage.py queue_run FILE, or under Runs, New run, From a file.\n"
     return head + yaml.dump(order, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _in_order(run: Run) -> dict[str, Any]:
+    """The options as their dataclass has them: Postgres keeps the keys of a JSON object in an order of its own."""
+    known = [field.name for field in fields(CONFIGS[run.kind])] if run.kind in CONFIGS else []
+    rank = {name: place for place, name in enumerate(known)}
+    return dict(sorted(run.config.items(), key=lambda option: (rank.get(option[0], len(rank)), option[0])))
 
 
 def read(text: str) -> dict[str, Any]:

@@ -36,3 +36,9 @@ def roughly(value: float) -> str:
 def percent(value: float) -> str:
     """0.523 -> 52 %"""
     return f"{100 * value:.0f} %"
+
+
+@register.filter
+def likeliest(probabilities: dict[str, float]) -> list[tuple[str, float]]:
+    """The likeliest first: a database may keep a JSON object's keys in an order of its own."""
+    return sorted(probabilities.items(), key=lambda pair: -pair[1])
