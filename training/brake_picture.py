@@ -9,7 +9,7 @@ from typing import TypeVar
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from training.opinions import wilson
+from training.intervals import wilson
 
 _WIDTH, _HEIGHT = 640, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 12, 30

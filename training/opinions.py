@@ -7,10 +7,11 @@ reward model has a favourite.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from training.intervals import wilson
 
 RECENT = 3  # reviews that a pause is decided on
 
@@ -51,16 +52,6 @@ class Agreement:
     @property
     def interval(self) -> tuple[float, float]:
         return wilson(self.agreed, self.decided)
-
-
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval of a share (Wilson 1927); (0, 1) when nothing was drawn."""
-    if n == 0:
-        return 0.0, 1.0
-    share, spread = successes / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def agreement(opinions: Iterable[Opinion]) -> Agreement:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.models import User
 from training import reward_pictures, words
-from training.opinions import wilson
+from training.intervals import wilson
 from training.reward_pictures import Point
 
 if TYPE_CHECKING:

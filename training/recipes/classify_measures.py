@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training import intervals
+
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 _Z = 1.959963984540054
@@ -31,9 +33,7 @@ def confusion(truth: Index, predicted: Index, classes: int) -> Index:
 
 def wilson(right: float, n: int) -> Estimate:
     """A share with Wilson's interval (1927), which is never empty and never leaves 0 to 1."""
-    p, z2 = right / n, _Z**2
-    centre, half = p + z2 / (2 * n), _Z * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2))
-    return Estimate(p, float((centre - half) / (1 + z2 / n)), float((centre + half) / (1 + z2 / n)), n)
+    return Estimate(right / n, *intervals.wilson(right, n, _Z), n)
 
 
 def f1_by_class(tables: Index) -> Array:

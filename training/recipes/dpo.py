@@ -9,20 +9,15 @@ is 0 for every answer. Left out: thumbs and stars (see KTO and the reward model)
 
 from __future__ import annotations
 
-import math
-import time
 from typing import Any
 
-from datasets import Dataset
 from trl import DPOConfig as TrainerConfig
 from trl import DPOTrainer
 
 from training.configs import DPOConfig
-from training.recipes import preference_data, trl_runs
+from training.recipes import preference_policy
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.preference_data import Judgements
-from training.recipes.reward_measures import as_rows
-from training.rl.sampler import Sampling
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
 FEWEST_PAIRS = 8
@@ -35,44 +30,13 @@ class Trainer(DPOTrainer):
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: DPOConfig = config_of(spec)
-    run.progress("Loading the model", 0, 1)
-    model, tokenizer = trl_runs.load(spec, config.adapters)
-    reference = trl_runs.load(spec, "full")[0] if config.adapters == "full" else None  # to the bit the same function
-    data = preference_data.read(run, tokenizer, config, spec.seed)
+    model, tokenizer, data = preference_policy.load(run, spec, config)
     rows = examples(data)
-    begun = time.monotonic()
-    trainer = Trainer(
-        model=model,
-        ref_model=reference,
-        args=trainer_config(run, spec, config, len(rows)),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        peft_config=trl_runs.adapters_for(model, config.adapters, config.lora_rank),
-        callbacks=[
-            trl_runs.Follower(
-                run, tokenizer, [data.messages[i] for i in data.training_pairs()[:, 0]], spec.seed,
-                config.sample_every, Sampling(config.sample_tokens, 0.7), config.max_prompt_tokens,
-                "Learning from pairs",
-            )
-        ],
+    preference_policy.carry_out(
+        run, spec, config, model, tokenizer, data, examples=rows, learnt_from=data.training_pairs()[:, 0],
+        phase="Learning from pairs", trainer_class=Trainer, args=trainer_config(run, spec, config, len(rows)),
+        counts={"pairs": len(rows), "held_out_pairs": len(data.pairs) - len(rows)},
     )  # fmt: skip
-    trl_runs.train(trainer, run)
-    run.progress("Measuring on held-out prompts", 0, 1)
-    model = trainer.model
-    assert model is not None
-    model.eval()
-    figures = preference_data.held_out_figures(model, reference, data, config.beta, tokenizer.pad_token_id, spec.seed)
-    run.finish(
-        {
-            "pairs": len(rows),
-            "held_out_pairs": len(data.pairs) - len(rows),
-            **trl_runs.save(trainer, tokenizer, run),
-            "adapters": config.adapters,
-            "held_out": as_rows(figures),
-            "verdict": preference_data.verdict(figures),
-            "seconds": time.monotonic() - begun,
-        }
-    )
 
 
 def examples(data: Judgements) -> list[Row]:
@@ -95,16 +59,10 @@ def examples(data: Judgements) -> list[Row]:
 
 
 def trainer_config(run: RunDirectory, spec: RunSpec, config: DPOConfig, count: int) -> TrainerConfig:
-    steps = max(math.ceil(math.ceil(count / config.batch_size) * config.epochs), 1)
     return TrainerConfig(
-        **trl_runs.arguments(run, spec, config),
-        max_steps=steps,
-        lr_scheduler_type="linear",
-        warmup_steps=math.ceil(config.warmup_ratio * steps),
-        beta=config.beta,
+        **preference_policy.arguments(run, spec, config, count),
         loss_type=[config.loss],
         label_smoothing=config.label_smoothing,
-        max_length=None,  # cut by preference_data
     )
 
 

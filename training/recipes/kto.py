@@ -9,21 +9,16 @@ reward is measured against thumbs and pairs. Left out: stars, comparisons.
 
 from __future__ import annotations
 
-import math
-import time
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from trl import KTOConfig as TrainerConfig
 from trl import KTOTrainer
 
 from training.configs import KTOConfig
-from training.recipes import preference_data, trl_runs
+from training.recipes import preference_policy
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.preference_data import Judgements
-from training.recipes.reward_measures import as_rows
-from training.rl.sampler import Sampling
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
 FEWEST_OF_EACH = 4
@@ -36,46 +31,15 @@ class Trainer(KTOTrainer):
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: KTOConfig = config_of(spec)
-    run.progress("Loading the model", 0, 1)
-    model, tokenizer = trl_runs.load(spec, config.adapters)
-    reference = trl_runs.load(spec, "full")[0] if config.adapters == "full" else None  # to the bit the same function
-    data = preference_data.read(run, tokenizer, config, spec.seed)
+    model, tokenizer, data = preference_policy.load(run, spec, config)
     rows = examples(data, spec.seed)
     ups = sum(row["label"] for row in rows)
-    begun = time.monotonic()
-    trainer = Trainer(
-        model=model,
-        ref_model=reference,
-        args=trainer_config(run, spec, config, ups, len(rows) - ups),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        peft_config=trl_runs.adapters_for(model, config.adapters, config.lora_rank),
-        callbacks=[
-            trl_runs.Follower(
-                run, tokenizer, [data.messages[i] for i in data.training_thumbs()[:, 0]], spec.seed,
-                config.sample_every, Sampling(config.sample_tokens, 0.7), config.max_prompt_tokens,
-                "Learning from thumbs",
-            )
-        ],
+    downs = len(rows) - ups
+    preference_policy.carry_out(
+        run, spec, config, model, tokenizer, data, examples=rows, learnt_from=data.training_thumbs()[:, 0],
+        phase="Learning from thumbs", trainer_class=Trainer, args=trainer_config(run, spec, config, ups, downs),
+        counts={"thumbs_up": ups, "thumbs_down": downs, "held_out_thumbs": len(data.thumbs) - len(rows)},
     )  # fmt: skip
-    trl_runs.train(trainer, run)
-    run.progress("Measuring on held-out prompts", 0, 1)
-    model = trainer.model
-    assert model is not None
-    model.eval()
-    figures = preference_data.held_out_figures(model, reference, data, config.beta, tokenizer.pad_token_id, spec.seed)
-    run.finish(
-        {
-            "thumbs_up": ups,
-            "thumbs_down": len(rows) - ups,
-            "held_out_thumbs": len(data.thumbs) - len(rows),
-            **trl_runs.save(trainer, tokenizer, run),
-            "adapters": config.adapters,
-            "held_out": as_rows(figures),
-            "verdict": preference_data.verdict(figures),
-            "seconds": time.monotonic() - begun,
-        }
-    )
 
 
 def examples(data: Judgements, seed: int) -> list[Row]:
@@ -123,17 +87,11 @@ def weights(ups: int, downs: int) -> tuple[float, float]:
 
 
 def trainer_config(run: RunDirectory, spec: RunSpec, config: KTOConfig, ups: int, downs: int) -> TrainerConfig:
-    steps = max(math.ceil(math.ceil((ups + downs) / config.batch_size) * config.epochs), 1)
     desirable, undesirable = weights(ups, downs) if config.balance else (1.0, 1.0)
     return TrainerConfig(
-        **trl_runs.arguments(run, spec, config),
-        max_steps=steps,
-        lr_scheduler_type="linear",
-        warmup_steps=math.ceil(config.warmup_ratio * steps),
-        beta=config.beta,
+        **preference_policy.arguments(run, spec, config, ups + downs),
         desirable_weight=desirable,
         undesirable_weight=undesirable,
-        max_length=None,  # cut by preference_data
     )
 
 

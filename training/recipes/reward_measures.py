@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from training.intervals import wilson
 from training.recipes.feedback_likelihood import Observations
 
 Array = NDArray[np.float64]
@@ -92,13 +93,10 @@ def bootstrap(
     ]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     if low == high and floor is not None:
-        low, high = (floor + (1 - floor) * p for p in _wilson((value - floor) / (1 - floor), len(clusters)))
+        low, high = (
+            floor + (1 - floor) * p for p in wilson((value - floor) / (1 - floor) * len(clusters), len(clusters))
+        )
     return Estimate(value, float(low), float(high), len(rows), len(clusters))
-
-
-def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    centre, half = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
 Statistic = Callable[[Array, Index], float]  # of scores (N,) and rows of the judgements

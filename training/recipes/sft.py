@@ -26,14 +26,13 @@ import numpy as np
 import torch
 
 from training.configs import SFTConfig
-from training.recipes import fit, loading, sft_measures, sft_student, steps
+from training.recipes import chat_samples, fit, loading, sft_measures, sft_student, steps
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.memory import available_memory
 from training.recipes.processes import Processes, directory_of, join
 from training.recipes.sft_examples import Example, Messages, encode, hold_out, last_prompt, read_examples
 from training.recipes.sft_student import Student
-from training.rl.decode import ModuleDecoder
-from training.rl.sampler import Sampling, sample, sequence_seed
+from training.rl.sampler import Sampling
 from training.run_directory import RunDirectory, RunSpec
 
 SAMPLED_PROMPTS = 4
@@ -216,22 +215,11 @@ def show_samples(work: Work, step: int) -> None:
     """The same prompts with the same seeds each time; the training's generators are not touched."""
     if not work.together.is_first:
         return
-    model, tokenizer, config = work.student.model, work.tokenizer, work.config
-    was_training = model.training
-    model.eval()
-    prompts = [loading.encode_prompt(tokenizer, messages, config.max_length) for messages in work.prompts]
-    done = sample(
-        ModuleDecoder(model),
-        prompts,
-        [sequence_seed(work.seed, "sft sample", i) for i in range(len(prompts))],
-        Sampling(max_new_tokens=config.sample_tokens, temperature=0.7),
-        end_ids=loading.eos_token_ids(model, tokenizer),
-        pad_id=tokenizer.pad_token_id,
-        device=work.student.device,
-    )
-    model.train(was_training)
-    for messages, tokens, length in zip(work.prompts, done.tokens.tolist(), done.lengths.tolist(), strict=True):
-        work.run.log_sample(step, messages, tokenizer.decode(tokens[:length], skip_special_tokens=True))
+    config = work.config
+    chat_samples.log_answers(
+        work.run, work.student.model, work.tokenizer, work.prompts, step=step, seeds=(work.seed, "sft sample"),
+        sampling=Sampling(config.sample_tokens, 0.7), max_prompt_tokens=config.max_length,
+    )  # fmt: skip
 
 
 def checkpoint(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:

@@ -19,12 +19,11 @@ import transformers
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from training.recipes import loading
+from training.recipes import chat_samples, loading
 from training.recipes.features import adapted_layers
 from training.recipes.peft_adapters import lora_config
 from training.recipes.steps import peak_memory_gb
-from training.rl.decode import ModuleDecoder
-from training.rl.sampler import Sampling, sample, sequence_seed
+from training.rl.sampler import Sampling
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
 SAMPLED_PROMPTS = 4
@@ -150,21 +149,10 @@ class Follower(TrainerCallback):
     def _sample(self, model: Any, step: int) -> None:
         """The same prompts with the same seeds each time; the trainer's own generators are not touched."""
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        was_training = inner.training
-        inner.eval()
-        prompts = [loading.encode_prompt(self.tokenizer, p, self.max_prompt_tokens) for p in self.prompts]
-        done = sample(
-            ModuleDecoder(inner),
-            prompts,
-            [sequence_seed(self.seed, "sample", i) for i in range(len(prompts))],
-            self.sampling,
-            end_ids=loading.eos_token_ids(inner, self.tokenizer),
-            pad_id=self.tokenizer.pad_token_id,
-            device=inner.device,
-        )
-        inner.train(was_training)
-        for messages, tokens, length in zip(self.prompts, done.tokens.tolist(), done.lengths.tolist(), strict=True):
-            self.run.log_sample(step, messages, self.tokenizer.decode(tokens[:length], skip_special_tokens=True))
+        chat_samples.log_answers(
+            self.run, inner, self.tokenizer, self.prompts, step=step, seeds=(self.seed, "sample"),
+            sampling=self.sampling, max_prompt_tokens=self.max_prompt_tokens,
+        )  # fmt: skip
 
 
 def train(trainer: Any, run: RunDirectory) -> None:
