@@ -24,10 +24,17 @@ def register() -> None:
     register_kind(
         Kind(
             "evaluate",
-            "Perplexity",
-            "evaluation.recipes.perplexity",
-            purpose="How well a model foresees answers on the eval side, which trained nothing: those that judges "
-            "liked best, or its first ancestor's own.",
+            "Evaluation",
+            "evaluation.recipes.evaluate",
+            parent_kinds=("policy", "reward", "classifier"),
+            other_kinds=("task", "corpus", "labelled", "sft", "preferences"),
+            other_purpose="what to measure on; none: this project's own answers on the eval side",
+            train_side_only=False,
+            takes_reward_model=True,
+            needs_reward_model=False,
+            sees_training_data=True,
+            purpose="How good a model is: perplexity, overlap with references, choices between endings, "
+            "classification, agreement with judges, win rate.",
             record=record,
             rows=texts,
         )

@@ -11,17 +11,24 @@ class Evaluation(models.Model):
     project = models.ForeignKey("annotate.Project", models.PROTECT, null=True, related_name="evaluations")
     model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="evaluations")
     run = models.ForeignKey("training.Run", models.PROTECT, null=True, blank=True, related_name="evaluations")
+    task = models.CharField(max_length=200, blank=True, help_text="What it was measured on.")
+    group = models.CharField(max_length=120, blank=True, help_text="A part of the task; empty for the whole.")
     metric = models.CharField(max_length=60)
     value = models.FloatField()
     standard_error = models.FloatField(null=True, blank=True)
     lower = models.FloatField(null=True, blank=True)
     upper = models.FloatField(null=True, blank=True)
     n = models.PositiveIntegerField()
+    higher_is_better = models.BooleanField(null=True, blank=True)
+    opponent = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="+")
+    items_hash = models.CharField(max_length=64, blank=True, help_text="Figures with one hash can be set item by item.")
+    clean = models.JSONField(default=dict, blank=True, help_text="The same without items that were trained on.")
     signature = models.CharField(max_length=500)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-id"]
+        indexes = [models.Index(fields=["project", "task", "metric", "model"])]
 
     def __str__(self) -> str:
         return f"{self.metric} of {self.model}: {self.value:g}"
@@ -42,6 +49,128 @@ class Leaderboard(models.Model):
         ordering = ["-id"]
 
 
+class VoteCounts(models.Model):
+    """Counted votes of one project and kind of judge, folded from the ledger: what a leaderboard is fitted to.
+
+    A cache that can be made anew from comparisons and status changes at any time; never the truth.
+    """
+
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="vote_counts")
+    judge = models.CharField(max_length=10)
+    model_ids = models.JSONField(default=list, help_text="Ids of language models, in the order of the cells.")
+    cells = models.BinaryField(help_text="How often A was i, B was j and the label k: compressed (M, M, 4) int64.")
+    log_odds = models.JSONField(default=list, help_text="Where the next fit starts.")
+    votes = models.PositiveBigIntegerField(default=0)
+    last_comparison_id = models.BigIntegerField(default=0)
+    last_status_change_id = models.BigIntegerField(default=0)
+    late = models.JSONField(default=list, help_text="Ids that were missing when the cursor passed them.")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "judge"], name="one_count_of_votes")]
+
+
+class Style(models.Model):
+    """What style control needs to know of an answer, counted once."""
+
+    completion = models.OneToOneField("annotate.Completion", models.CASCADE, related_name="style", primary_key=True)
+    length = models.PositiveIntegerField()
+    headers = models.PositiveIntegerField()
+    lists = models.PositiveIntegerField()
+    bold = models.PositiveIntegerField()
+
+
+class PromptLanguage(models.Model):
+    """The language of a prompt, found once."""
+
+    prompt = models.OneToOneField("annotate.Prompt", models.CASCADE, related_name="found_language", primary_key=True)
+    language = models.CharField(max_length=8, db_index=True)
+
+
+class PromotionRule(models.Model):
+    """What a model must show before a project serves it. Changing it makes a new one; the newest is in force."""
+
+    project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="promotion_rules")
+    judge = models.CharField(max_length=10, default="person", help_text="Whose votes decide.")
+    margin = models.FloatField(default=0, help_text="Rating points by which the lower bound must lie above the parent.")
+    always_valid = models.BooleanField(default=True, help_text="By the sequence that may be read after every vote.")
+    fewest_votes = models.PositiveIntegerField(default=0)
+    tolerances = models.JSONField(
+        default=list, blank=True, help_text='[{"task", "metric", "worst"}]: how much worse than the parent at most.'
+    )
+    beats_champion = models.BooleanField(default=True, help_text="And above what is served now, by the same rule.")
+    is_automatic = models.BooleanField(default=False)
+    created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+
+class Candidacy(models.Model):
+    """A model that a run made, on its way to being served: enrolled, and then decided by evidence."""
+
+    class State(models.TextChoices):
+        OPEN = "open"  # evidence is still coming
+        READY = "ready"  # the rule is met; a manager may promote with one click
+        REFUSED = "refused"  # worse beyond doubt, or a tolerance is broken
+        PROMOTED = "promoted"
+        WITHDRAWN = "withdrawn"
+
+    project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="candidacies")
+    model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="candidacies")
+    run = models.ForeignKey("training.Run", models.PROTECT, null=True, blank=True, related_name="candidacies")
+    champion = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="+")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    evidence = models.JSONField(default=dict, blank=True, help_text="Each check as it stands, with its numbers.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["project", "model"], name="a_model_stands_once_in_a_project")]
+
+
+class Decision(models.Model):
+    """One line of the history: what was found or done, when, by whom and on what numbers. Never edited."""
+
+    class What(models.TextChoices):
+        ENROLLED = "enrolled"
+        READY = "ready"
+        OPEN = "open"  # evidence has gone back below the rule
+        REFUSED = "refused"
+        PROMOTED = "promoted"
+        ROLLED_BACK = "rolled_back"
+        RULE_CHANGED = "rule_changed"
+
+    project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="decisions")
+    candidacy = models.ForeignKey(Candidacy, models.PROTECT, null=True, blank=True, related_name="decisions")
+    rule = models.ForeignKey(PromotionRule, models.PROTECT, null=True, blank=True, related_name="decisions")
+    what = models.CharField(max_length=12, choices=What.choices)
+    sentence = models.TextField()
+    evidence = models.JSONField(default=dict, blank=True)
+    by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+
+class Notice(models.Model):
+    """Something that a person is told on the pages until they have seen it."""
+
+    user = models.ForeignKey("annotate.User", models.CASCADE, related_name="notices")
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="notices")
+    text = models.CharField(max_length=300)
+    url = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["user", "seen_at"])]
+
+
 class Promotion(models.Model):
     """Which model a project serves by default from a moment on, and on what evidence."""
 
@@ -49,6 +178,8 @@ class Promotion(models.Model):
     model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="promotions")
     leaderboard = models.ForeignKey(Leaderboard, models.PROTECT, null=True, blank=True, related_name="promotions")
     reason = models.TextField()
+    candidacy = models.ForeignKey(Candidacy, models.PROTECT, null=True, blank=True, related_name="promotions")
+    rolls_back = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="+")
     promoted_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -38,7 +38,9 @@ class Kind:
     other_purpose: str = ""
     train_side_only: bool = True
     takes_reward_model: bool = False
+    needs_reward_model: bool = True  # where it takes one: or a config.reward_function in its place
     compares_with_ancestor: bool = False  # RunSpec.ancestor names the weights that the parent was made from
+    sees_training_data: bool = False  # RunSpec.trained_on names the datasets of the parent and its ancestors
     # A LanguageModel.Kind (result.json may name another as "model_kind"), "completions", "dataset" or "" for nothing.
     makes: str = ""
     makes_dataset_kind: str = ""

@@ -45,6 +45,7 @@ def prepare(run: Run) -> RunDirectory:
             dataset_hash=run.dataset.content_hash if run.dataset else "",
             code_version=run.code_version,
             ancestor=_ancestor(run),
+            trained_on=_trained_on(run),
         ),
         {name: iter(lines) for name, lines in own_rows.items()},
     )
@@ -82,6 +83,23 @@ def _ancestor(run: Run) -> str:
         return ""
     path, kind = run.parent.parent.path, run.parent.parent.kind
     return str(path.resolve()) if kind == run.parent.kind and path is not None and path.is_dir() else ""
+
+
+def _trained_on(run: Run) -> list[str]:
+    """The datasets of the runs that made the parent and its ancestors, reward models' aside: those taught no answer.
+
+    What a model learnt before it came here is unknown, and not in it.
+    """
+    if not KINDS[run.kind].sees_training_data:
+        return []
+    folders, model, seen = [], run.parent, set()
+    while model is not None and model.pk not in seen:
+        seen.add(model.pk)
+        maker: Run | None = getattr(model, "made_by", None)
+        if maker is not None:
+            folders += [d.path for d in (maker.dataset, maker.other_dataset) if d is not None and d.path.is_dir()]
+        model = model.parent
+    return [str(folder.resolve()) for folder in dict.fromkeys(folders)]
 
 
 def _weights(model: LanguageModel | None) -> str:

@@ -153,7 +153,7 @@ def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: An
     if not order.takes_reward_model:
         given = reward_model is not None
         return {"reward_model": f"A run of kind {order.name} takes no reward model; leave it out."} if given else {}
-    if reward_model is None and not function:
+    if reward_model is None and not function and order.needs_reward_model:
         return {"reward_model": "Choose a reward model, or name a Python function in config.reward_function."}
     if reward_model is not None and function:
         return {"reward_model": "Give either a reward model or config.reward_function, not both."}

@@ -27,7 +27,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class RunSpec:
     dataset_hash: str = ""
     code_version: str = ""
     ancestor: str = ""  # what the parent was made from, for kinds that compare with it
+    trained_on: list[str] = field(default_factory=list)  # folders of *.jsonl: all that the parent and its ancestors saw
 
 
 class RunDirectory:

@@ -18,6 +18,7 @@ class Dataset(models.Model):
         PROMPTS = "prompts", "prompts, for sampling and PPO"
         CORPUS = "corpus", "raw texts, for pretraining and domains"
         LABELLED = "labelled", "texts with labels, for classifiers and instructions"
+        TASK = "task", "items with their right answers, to measure models on; they train nothing"
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="datasets")
     name = models.CharField(max_length=120)

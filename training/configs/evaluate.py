@@ -5,18 +5,69 @@ from typing import ClassVar
 
 from training.configs.options import option
 
+MEASURES = {
+    "perplexity": "how well it foresees texts",
+    "overlap": "how much of given references its answers say: BLEU, chrF, ROUGE, METEOR",
+    "choices": "how often it finds the right one of several endings the likeliest",
+    "classification": "how often a classifier is right, with F1 and MCC",
+    "reward_accuracy": "how often a reward model agrees with judges, beside the longer answer",
+    "win_rate": "how often its answers are preferred to an opponent's",
+}
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Perplexity of answers on the eval side."""
+    """One measure of one model. Options that name a measure in `only` mean something for that one alone."""
 
     kind: ClassVar[str] = "evaluate"
+    measure: str = option(
+        "perplexity",
+        "; ".join(f"{name}: {what}" for name, what in MEASURES.items()),
+        choices=tuple(MEASURES),
+    )
     texts: str = option(
         "preferred",
-        "preferred: the answers that judges liked best; first: answers of the model's first ancestor, to see how far "
-        "it has moved from them",
+        "without a dataset: preferred, the answers that judges liked best; first, answers of the model's first "
+        "ancestor, to see how far it has moved from them",
         choices=("preferred", "first"),
+        only=("perplexity", "overlap"),
     )
-    limit: int = option(200, "how many answers at most, the same ones for every model", low=2, high=100000)
+    limit: int = option(200, "how many items at most, the same ones for every model", low=2, high=1_000_000)
+    suite: str = option(
+        "assay",
+        "without a dataset: assay, the suite that comes with this project, or names of lm-evaluation-harness's tasks "
+        "parted by commas, for who has a hub, such as hellaswag,piqa",
+        only=("choices",),
+    )
+    num_fewshot: int = option(0, "solved examples before each item", low=0, high=64, only=("choices",), advanced=True)
+    max_new_tokens: int = option(128, "of a generated answer", low=1, high=8192, only=("overlap",))
+    opponent: str = option("", "the name of the model to beat", only=("win_rate",))
+    judged_by: str = option(
+        "people",
+        "people or simulation: votes that count; reward: the reward model chosen above; endpoint: a model behind an "
+        "OpenAI-compatible address, asked in both orders",
+        choices=("people", "simulation", "reward", "endpoint"),
+        only=("win_rate", "reward_accuracy"),
+    )
+    judge_url: str = option(
+        "", "of an OpenAI-compatible server, such as http://localhost:8100/v1", only=("win_rate",), advanced=True
+    )
+    judge_model: str = option("", "what that server calls the judge", only=("win_rate",), advanced=True)
+    judge_key_variable: str = option(
+        "", "the environment variable that holds its key, when it wants one", only=("win_rate",), advanced=True
+    )
     max_length: int = option(1024, "tokens seen at once, prompt included", low=16, high=131072, advanced=True)
     batch_size: int = option(8, "sequences forwarded at once", low=1, high=4096, advanced=True)
+    draws: int = option(
+        1000, "samples with replacement behind an interval that has no formula", low=100, high=100_000, advanced=True
+    )
+    contamination: bool = option(
+        True, "mark items that the training data of the model or its ancestors hold, and say every figure without them"
+    )
+
+    def cross_check(self) -> dict[str, str]:
+        if self.measure == "win_rate" and not self.opponent.strip():
+            return {"opponent": "Name the model that the answers are to be set against."}
+        if self.measure == "win_rate" and self.judged_by == "endpoint" and not (self.judge_url and self.judge_model):
+            return {"judge_url": "A judge behind an endpoint needs its judge_url and its judge_model."}
+        return {}

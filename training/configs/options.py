@@ -26,10 +26,14 @@ def option(
     choices: tuple[str, ...] | None = None,
     advanced: bool = False,
     multiline: bool = False,
+    only: tuple[str, ...] = (),
 ) -> Any:
-    """A hyperparameter with what a form needs to show it and a check needs to refuse it."""
+    """A hyperparameter with what a form needs to show it and a check needs to refuse it.
+
+    `only` names the measures of an evaluation for which it means something; () is all.
+    """
     bounds = {"low": low, "high": high, "choices": choices}
-    metadata = {"help": help, **bounds, "advanced": advanced, "multiline": multiline}
+    metadata = {"help": help, **bounds, "advanced": advanced, "multiline": multiline, "only": only}
     return field(default=default, metadata=metadata)
 
 
