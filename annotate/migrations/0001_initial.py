@@ -11,1080 +11,416 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     initial = True
 
     dependencies = [
-        ("auth", "0012_alter_user_first_name_max_length"),
+        ('auth', '0012_alter_user_first_name_max_length'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="User",
+            name='User',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("password", models.CharField(max_length=128, verbose_name="password")),
-                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
-                (
-                    "is_superuser",
-                    models.BooleanField(
-                        default=False,
-                        help_text="Designates that this user has all permissions without explicitly assigning them.",
-                        verbose_name="superuser status",
-                    ),
-                ),
-                (
-                    "username",
-                    models.CharField(
-                        error_messages={"unique": "A user with that username already exists."},
-                        help_text="Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.",
-                        max_length=150,
-                        unique=True,
-                        validators=[django.contrib.auth.validators.UnicodeUsernameValidator()],
-                        verbose_name="username",
-                    ),
-                ),
-                ("first_name", models.CharField(blank=True, max_length=150, verbose_name="first name")),
-                ("last_name", models.CharField(blank=True, max_length=150, verbose_name="last name")),
-                ("email", models.EmailField(blank=True, max_length=254, verbose_name="email address")),
-                (
-                    "is_staff",
-                    models.BooleanField(
-                        default=False,
-                        help_text="Designates whether the user can log into this admin site.",
-                        verbose_name="staff status",
-                    ),
-                ),
-                (
-                    "is_active",
-                    models.BooleanField(
-                        default=True,
-                        help_text="Designates whether this user should be treated as active. Unselect this instead of deleting accounts.",
-                        verbose_name="active",
-                    ),
-                ),
-                ("date_joined", models.DateTimeField(default=django.utils.timezone.now, verbose_name="date joined")),
-                ("is_simulated", models.BooleanField(default=False)),
-                (
-                    "groups",
-                    models.ManyToManyField(
-                        blank=True,
-                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
-                        related_name="user_set",
-                        related_query_name="user",
-                        to="auth.group",
-                        verbose_name="groups",
-                    ),
-                ),
-                (
-                    "user_permissions",
-                    models.ManyToManyField(
-                        blank=True,
-                        help_text="Specific permissions for this user.",
-                        related_name="user_set",
-                        related_query_name="user",
-                        to="auth.permission",
-                        verbose_name="user permissions",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('password', models.CharField(max_length=128, verbose_name='password')),
+                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
+                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
+                ('username', models.CharField(error_messages={'unique': 'A user with that username already exists.'}, help_text='Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.', max_length=150, unique=True, validators=[django.contrib.auth.validators.UnicodeUsernameValidator()], verbose_name='username')),
+                ('first_name', models.CharField(blank=True, max_length=150, verbose_name='first name')),
+                ('last_name', models.CharField(blank=True, max_length=150, verbose_name='last name')),
+                ('email', models.EmailField(blank=True, max_length=254, verbose_name='email address')),
+                ('is_staff', models.BooleanField(default=False, help_text='Designates whether the user can log into this admin site.', verbose_name='staff status')),
+                ('is_active', models.BooleanField(default=True, help_text='Designates whether this user should be treated as active. Unselect this instead of deleting accounts.', verbose_name='active')),
+                ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='date joined')),
+                ('is_simulated', models.BooleanField(default=False)),
+                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
+                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
             ],
             options={
-                "verbose_name": "user",
-                "verbose_name_plural": "users",
-                "abstract": False,
+                'verbose_name': 'user',
+                'verbose_name_plural': 'users',
+                'abstract': False,
             },
             managers=[
-                ("objects", django.contrib.auth.models.UserManager()),
+                ('objects', django.contrib.auth.models.UserManager()),
             ],
         ),
         migrations.CreateModel(
-            name="LanguageModel",
+            name='LanguageModel',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(max_length=120, unique=True)),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[("policy", "Policy"), ("reward", "Reward")], default="policy", max_length=8
-                    ),
-                ),
-                (
-                    "stage",
-                    models.CharField(
-                        default="base", help_text="base, SFT, PPO, …: shown beside the name.", max_length=24
-                    ),
-                ),
-                (
-                    "folder",
-                    models.CharField(
-                        blank=True, help_text="Weights; relative paths are below ASSAY_DATA.", max_length=500
-                    ),
-                ),
-                (
-                    "endpoint",
-                    models.CharField(
-                        blank=True, help_text="OpenAI-compatible URL, when it is not ours.", max_length=500
-                    ),
-                ),
-                ("served_name", models.CharField(blank=True, help_text="What the server calls it.", max_length=500)),
-                ("parameters", models.BigIntegerField(blank=True, null=True)),
-                ("content_hash", models.CharField(blank=True, max_length=64)),
-                ("licence", models.CharField(blank=True, max_length=120)),
-                ("origin", models.CharField(blank=True, max_length=500)),
-                ("card", models.JSONField(blank=True, default=dict)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("retired_at", models.DateTimeField(blank=True, null=True)),
-                ("retired_reason", models.CharField(blank=True, max_length=500)),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "parent",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="children",
-                        to="annotate.languagemodel",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=120, unique=True)),
+                ('kind', models.CharField(choices=[('policy', 'Policy'), ('reward', 'Reward')], default='policy', max_length=8)),
+                ('stage', models.CharField(default='base', help_text='base, SFT, PPO, …: shown beside the name.', max_length=24)),
+                ('folder', models.CharField(blank=True, help_text='Weights; relative paths are below ASSAY_DATA.', max_length=500)),
+                ('endpoint', models.CharField(blank=True, help_text='OpenAI-compatible URL, when it is not ours.', max_length=500)),
+                ('served_name', models.CharField(blank=True, help_text='What the server calls it.', max_length=500)),
+                ('parameters', models.BigIntegerField(blank=True, null=True)),
+                ('content_hash', models.CharField(blank=True, max_length=64)),
+                ('licence', models.CharField(blank=True, max_length=120)),
+                ('origin', models.CharField(blank=True, max_length=500)),
+                ('card', models.JSONField(blank=True, default=dict)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('retired_at', models.DateTimeField(blank=True, null=True)),
+                ('retired_reason', models.CharField(blank=True, max_length=500)),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='annotate.languagemodel')),
             ],
             options={
-                "ordering": ["-id"],
+                'ordering': ['-id'],
             },
         ),
         migrations.CreateModel(
-            name="Completion",
+            name='Completion',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("text", models.TextField()),
-                ("sampling", models.JSONField(default=dict, help_text="temperature, top_p, max_new_tokens.")),
-                ("seed", models.BigIntegerField(blank=True, null=True)),
-                ("tokens", models.PositiveIntegerField(blank=True, null=True)),
-                ("finish_reason", models.CharField(blank=True, max_length=16)),
-                ("source", models.CharField(blank=True, max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "model",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="completions",
-                        to="annotate.languagemodel",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('text', models.TextField()),
+                ('sampling', models.JSONField(default=dict, help_text='temperature, top_p, max_new_tokens.')),
+                ('seed', models.BigIntegerField(blank=True, null=True)),
+                ('tokens', models.PositiveIntegerField(blank=True, null=True)),
+                ('finish_reason', models.CharField(blank=True, max_length=16)),
+                ('source', models.CharField(blank=True, max_length=200)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='completions', to='annotate.languagemodel')),
             ],
             options={
-                "ordering": ["id"],
+                'ordering': ['id'],
             },
         ),
         migrations.CreateModel(
-            name="Membership",
+            name='Membership',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "role",
-                    models.CharField(
-                        choices=[
-                            ("annotator", "Annotator"),
-                            ("reviewer", "Reviewer"),
-                            ("researcher", "Researcher"),
-                            ("manager", "Manager"),
-                        ],
-                        default="annotator",
-                        max_length=16,
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "user",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="memberships",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('role', models.CharField(choices=[('annotator', 'Annotator'), ('reviewer', 'Reviewer'), ('researcher', 'Researcher'), ('manager', 'Manager')], default='annotator', max_length=16)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL)),
             ],
         ),
         migrations.CreateModel(
-            name="Project",
+            name='Project',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("slug", models.SlugField(unique=True)),
-                ("name", models.CharField(max_length=120)),
-                ("description", models.TextField(blank=True)),
-                (
-                    "is_public",
-                    models.BooleanField(default=True, help_text="Visitors without an account may vote in its arena."),
-                ),
-                ("asks_ratings", models.BooleanField(default=True)),
-                ("asks_comparisons", models.BooleanField(default=True)),
-                (
-                    "overlap",
-                    models.PositiveSmallIntegerField(
-                        default=1,
-                        help_text="How many people judge the same item.",
-                        validators=[django.core.validators.MinValueValidator(1)],
-                    ),
-                ),
-                (
-                    "assignment_minutes",
-                    models.PositiveSmallIntegerField(
-                        default=30, validators=[django.core.validators.MinValueValidator(1)]
-                    ),
-                ),
-                ("daily_goal", models.PositiveSmallIntegerField(default=60)),
-                (
-                    "eval_percent",
-                    models.PositiveSmallIntegerField(
-                        default=25,
-                        help_text="Share of prompts kept for ranking; they train nothing.",
-                        validators=[django.core.validators.MaxValueValidator(90)],
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "members",
-                    models.ManyToManyField(
-                        related_name="projects", through="annotate.Membership", to=settings.AUTH_USER_MODEL
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('slug', models.SlugField(unique=True)),
+                ('name', models.CharField(max_length=120)),
+                ('description', models.TextField(blank=True)),
+                ('is_public', models.BooleanField(default=True, help_text='Visitors without an account may vote in its arena.')),
+                ('asks_ratings', models.BooleanField(default=True)),
+                ('asks_comparisons', models.BooleanField(default=True)),
+                ('overlap', models.PositiveSmallIntegerField(default=1, help_text='How many people judge the same item.', validators=[django.core.validators.MinValueValidator(1)])),
+                ('assignment_minutes', models.PositiveSmallIntegerField(default=30, validators=[django.core.validators.MinValueValidator(1)])),
+                ('daily_goal', models.PositiveSmallIntegerField(default=60)),
+                ('eval_percent', models.PositiveSmallIntegerField(default=25, help_text='Share of prompts kept for ranking; they train nothing.', validators=[django.core.validators.MaxValueValidator(90)])),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('members', models.ManyToManyField(related_name='projects', through='annotate.Membership', to=settings.AUTH_USER_MODEL)),
             ],
         ),
         migrations.AddField(
-            model_name="membership",
-            name="project",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="memberships", to="annotate.project"
-            ),
+            model_name='membership',
+            name='project',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='annotate.project'),
         ),
         migrations.CreateModel(
-            name="Guideline",
+            name='Guideline',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("version", models.PositiveIntegerField()),
-                ("text", models.TextField(help_text="Markdown.")),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="guidelines", to="annotate.project"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('version', models.PositiveIntegerField()),
+                ('text', models.TextField(help_text='Markdown.')),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='guidelines', to='annotate.project')),
             ],
         ),
         migrations.CreateModel(
-            name="Contestant",
+            name='Contestant',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("entered_at", models.DateTimeField(auto_now_add=True)),
-                ("left_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "model",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="contests",
-                        to="annotate.languagemodel",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="contestants", to="annotate.project"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('entered_at', models.DateTimeField(auto_now_add=True)),
+                ('left_at', models.DateTimeField(blank=True, null=True)),
+                ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='contests', to='annotate.languagemodel')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='contestants', to='annotate.project')),
             ],
         ),
         migrations.CreateModel(
-            name="Battle",
+            name='Battle',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("token", models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
-                ("visitor", models.CharField(blank=True, max_length=64)),
-                (
-                    "is_drawn",
-                    models.BooleanField(default=False, help_text="The prompt was drawn from the project, not asked."),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "user",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="battles",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "completion_a",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="annotate.completion",
-                    ),
-                ),
-                (
-                    "completion_b",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="annotate.completion",
-                    ),
-                ),
-                (
-                    "model_a",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="battles_as_a",
-                        to="annotate.languagemodel",
-                    ),
-                ),
-                (
-                    "model_b",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="battles_as_b",
-                        to="annotate.languagemodel",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="battles", to="annotate.project"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('token', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
+                ('visitor', models.CharField(blank=True, max_length=64)),
+                ('is_drawn', models.BooleanField(default=False, help_text='The prompt was drawn from the project, not asked.')),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='battles', to=settings.AUTH_USER_MODEL)),
+                ('completion_a', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotate.completion')),
+                ('completion_b', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotate.completion')),
+                ('model_a', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='battles_as_a', to='annotate.languagemodel')),
+                ('model_b', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='battles_as_b', to='annotate.languagemodel')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='battles', to='annotate.project')),
             ],
         ),
         migrations.CreateModel(
-            name="Assignment",
+            name='Assignment',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("kind", models.CharField(choices=[("rate", "Rate"), ("compare", "Compare")], max_length=8)),
-                (
-                    "item",
-                    models.CharField(
-                        help_text="rate:12 or compare:12:15, smaller id first, whatever the order shown.", max_length=60
-                    ),
-                ),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("open", "Open"),
-                            ("submitted", "Submitted"),
-                            ("skipped", "Skipped"),
-                            ("expired", "Expired"),
-                        ],
-                        default="open",
-                        max_length=10,
-                    ),
-                ),
-                ("skip_reason", models.CharField(blank=True, max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("expires_at", models.DateTimeField()),
-                ("closed_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "user",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="assignments",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "completion_a",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotate.completion"
-                    ),
-                ),
-                (
-                    "completion_b",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="annotate.completion",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="assignments", to="annotate.project"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(choices=[('rate', 'Rate'), ('compare', 'Compare')], max_length=8)),
+                ('item', models.CharField(help_text='rate:12 or compare:12:15, smaller id first, whatever the order shown.', max_length=60)),
+                ('state', models.CharField(choices=[('open', 'Open'), ('submitted', 'Submitted'), ('skipped', 'Skipped'), ('expired', 'Expired')], default='open', max_length=10)),
+                ('skip_reason', models.CharField(blank=True, max_length=200)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('expires_at', models.DateTimeField()),
+                ('closed_at', models.DateTimeField(blank=True, null=True)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to=settings.AUTH_USER_MODEL)),
+                ('completion_a', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotate.completion')),
+                ('completion_b', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotate.completion')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to='annotate.project')),
             ],
         ),
         migrations.CreateModel(
-            name="Prompt",
+            name='Prompt',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("messages", models.JSONField()),
-                ("text_hash", models.CharField(max_length=64)),
-                ("category", models.CharField(blank=True, max_length=60)),
-                ("side", models.CharField(choices=[("train", "Train"), ("eval", "Eval")], max_length=5)),
-                (
-                    "source",
-                    models.CharField(
-                        blank=True, help_text="Where it came from: demo, arena, an import.", max_length=200
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="prompts", to="annotate.project"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('messages', models.JSONField()),
+                ('text_hash', models.CharField(max_length=64)),
+                ('category', models.CharField(blank=True, max_length=60)),
+                ('side', models.CharField(choices=[('train', 'Train'), ('eval', 'Eval')], max_length=5)),
+                ('source', models.CharField(blank=True, help_text='Where it came from: demo, arena, an import.', max_length=200)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='prompts', to='annotate.project')),
             ],
             options={
-                "ordering": ["id"],
+                'ordering': ['id'],
             },
         ),
         migrations.CreateModel(
-            name="Flag",
+            name='Flag',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "visitor",
-                    models.CharField(
-                        blank=True, help_text="A visitor without an account: a hash of the session.", max_length=64
-                    ),
-                ),
-                (
-                    "judge",
-                    models.CharField(choices=[("person", "Person"), ("simulation", "Simulation")], max_length=10),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        default="annotation", help_text="annotation, arena, or the import's name.", max_length=60
-                    ),
-                ),
-                ("seconds", models.FloatField(blank=True, help_text="From being shown to being sent.", null=True)),
-                ("guideline_version", models.PositiveIntegerField(blank=True, null=True)),
-                ("idempotency_key", models.CharField(blank=True, max_length=120, null=True, unique=True)),
-                ("comment", models.TextField(blank=True)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("counted", "Counted"),
-                            ("held", "Held"),
-                            ("excluded", "Excluded"),
-                            ("withdrawn", "Withdrawn"),
-                        ],
-                        default="counted",
-                        max_length=10,
-                    ),
-                ),
-                ("status_reason", models.CharField(blank=True, max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("reason", models.CharField(max_length=200)),
-                (
-                    "assignment",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="%(class)ss",
-                        to="annotate.assignment",
-                    ),
-                ),
-                (
-                    "author",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="%(class)ss",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "completion",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="flags",
-                        to="annotate.completion",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="%(class)ss", to="annotate.project"
-                    ),
-                ),
-                (
-                    "prompt",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="%(class)ss", to="annotate.prompt"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('visitor', models.CharField(blank=True, help_text='A visitor without an account: a hash of the session.', max_length=64)),
+                ('judge', models.CharField(choices=[('person', 'Person'), ('simulation', 'Simulation')], max_length=10)),
+                ('source', models.CharField(default='annotation', help_text="annotation, arena, or the import's name.", max_length=60)),
+                ('seconds', models.FloatField(blank=True, help_text='From being shown to being sent.', null=True)),
+                ('guideline_version', models.PositiveIntegerField(blank=True, null=True)),
+                ('idempotency_key', models.CharField(blank=True, max_length=120, null=True, unique=True)),
+                ('comment', models.TextField(blank=True)),
+                ('status', models.CharField(choices=[('counted', 'Counted'), ('held', 'Held'), ('excluded', 'Excluded'), ('withdrawn', 'Withdrawn')], default='counted', max_length=10)),
+                ('status_reason', models.CharField(blank=True, max_length=200)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('reason', models.CharField(max_length=200)),
+                ('assignment', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.assignment')),
+                ('author', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to=settings.AUTH_USER_MODEL)),
+                ('completion', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='flags', to='annotate.completion')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.project')),
+                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.prompt')),
             ],
             options={
-                "ordering": ["id"],
-                "abstract": False,
+                'ordering': ['id'],
+                'abstract': False,
             },
         ),
         migrations.CreateModel(
-            name="Demonstration",
+            name='Demonstration',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "visitor",
-                    models.CharField(
-                        blank=True, help_text="A visitor without an account: a hash of the session.", max_length=64
-                    ),
-                ),
-                (
-                    "judge",
-                    models.CharField(choices=[("person", "Person"), ("simulation", "Simulation")], max_length=10),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        default="annotation", help_text="annotation, arena, or the import's name.", max_length=60
-                    ),
-                ),
-                ("seconds", models.FloatField(blank=True, help_text="From being shown to being sent.", null=True)),
-                ("guideline_version", models.PositiveIntegerField(blank=True, null=True)),
-                ("idempotency_key", models.CharField(blank=True, max_length=120, null=True, unique=True)),
-                ("comment", models.TextField(blank=True)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("counted", "Counted"),
-                            ("held", "Held"),
-                            ("excluded", "Excluded"),
-                            ("withdrawn", "Withdrawn"),
-                        ],
-                        default="counted",
-                        max_length=10,
-                    ),
-                ),
-                ("status_reason", models.CharField(blank=True, max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("text", models.TextField()),
-                (
-                    "assignment",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="%(class)ss",
-                        to="annotate.assignment",
-                    ),
-                ),
-                (
-                    "author",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="%(class)ss",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "edited_from",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="edits",
-                        to="annotate.completion",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="%(class)ss", to="annotate.project"
-                    ),
-                ),
-                (
-                    "prompt",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="%(class)ss", to="annotate.prompt"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('visitor', models.CharField(blank=True, help_text='A visitor without an account: a hash of the session.', max_length=64)),
+                ('judge', models.CharField(choices=[('person', 'Person'), ('simulation', 'Simulation')], max_length=10)),
+                ('source', models.CharField(default='annotation', help_text="annotation, arena, or the import's name.", max_length=60)),
+                ('seconds', models.FloatField(blank=True, help_text='From being shown to being sent.', null=True)),
+                ('guideline_version', models.PositiveIntegerField(blank=True, null=True)),
+                ('idempotency_key', models.CharField(blank=True, max_length=120, null=True, unique=True)),
+                ('comment', models.TextField(blank=True)),
+                ('status', models.CharField(choices=[('counted', 'Counted'), ('held', 'Held'), ('excluded', 'Excluded'), ('withdrawn', 'Withdrawn')], default='counted', max_length=10)),
+                ('status_reason', models.CharField(blank=True, max_length=200)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('text', models.TextField()),
+                ('assignment', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.assignment')),
+                ('author', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to=settings.AUTH_USER_MODEL)),
+                ('edited_from', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='edits', to='annotate.completion')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.project')),
+                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.prompt')),
             ],
             options={
-                "ordering": ["id"],
-                "abstract": False,
+                'ordering': ['id'],
+                'abstract': False,
             },
         ),
         migrations.AddField(
-            model_name="completion",
-            name="prompt",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="completions", to="annotate.prompt"
-            ),
+            model_name='completion',
+            name='prompt',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='completions', to='annotate.prompt'),
         ),
         migrations.CreateModel(
-            name="Comparison",
+            name='Comparison',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "visitor",
-                    models.CharField(
-                        blank=True, help_text="A visitor without an account: a hash of the session.", max_length=64
-                    ),
-                ),
-                (
-                    "judge",
-                    models.CharField(choices=[("person", "Person"), ("simulation", "Simulation")], max_length=10),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        default="annotation", help_text="annotation, arena, or the import's name.", max_length=60
-                    ),
-                ),
-                ("seconds", models.FloatField(blank=True, help_text="From being shown to being sent.", null=True)),
-                ("guideline_version", models.PositiveIntegerField(blank=True, null=True)),
-                ("idempotency_key", models.CharField(blank=True, max_length=120, null=True, unique=True)),
-                ("comment", models.TextField(blank=True)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("counted", "Counted"),
-                            ("held", "Held"),
-                            ("excluded", "Excluded"),
-                            ("withdrawn", "Withdrawn"),
-                        ],
-                        default="counted",
-                        max_length=10,
-                    ),
-                ),
-                ("status_reason", models.CharField(blank=True, max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "winner",
-                    models.CharField(
-                        choices=[
-                            ("model_a", "A is better"),
-                            ("model_b", "B is better"),
-                            ("tie", "About the same"),
-                            ("both_bad", "Both are bad"),
-                        ],
-                        max_length=8,
-                    ),
-                ),
-                (
-                    "strength",
-                    models.PositiveSmallIntegerField(
-                        blank=True, help_text="1 slightly, 2 clearly, 3 much better.", null=True
-                    ),
-                ),
-                (
-                    "assignment",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="%(class)ss",
-                        to="annotate.assignment",
-                    ),
-                ),
-                (
-                    "author",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="%(class)ss",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "battle",
-                    models.OneToOneField(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="comparison",
-                        to="annotate.battle",
-                    ),
-                ),
-                (
-                    "completion_a",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="compared_as_a",
-                        to="annotate.completion",
-                    ),
-                ),
-                (
-                    "completion_b",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="compared_as_b",
-                        to="annotate.completion",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="%(class)ss", to="annotate.project"
-                    ),
-                ),
-                (
-                    "prompt",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="%(class)ss", to="annotate.prompt"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('visitor', models.CharField(blank=True, help_text='A visitor without an account: a hash of the session.', max_length=64)),
+                ('judge', models.CharField(choices=[('person', 'Person'), ('simulation', 'Simulation')], max_length=10)),
+                ('source', models.CharField(default='annotation', help_text="annotation, arena, or the import's name.", max_length=60)),
+                ('seconds', models.FloatField(blank=True, help_text='From being shown to being sent.', null=True)),
+                ('guideline_version', models.PositiveIntegerField(blank=True, null=True)),
+                ('idempotency_key', models.CharField(blank=True, max_length=120, null=True, unique=True)),
+                ('comment', models.TextField(blank=True)),
+                ('status', models.CharField(choices=[('counted', 'Counted'), ('held', 'Held'), ('excluded', 'Excluded'), ('withdrawn', 'Withdrawn')], default='counted', max_length=10)),
+                ('status_reason', models.CharField(blank=True, max_length=200)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('winner', models.CharField(choices=[('model_a', 'A is better'), ('model_b', 'B is better'), ('tie', 'About the same'), ('both_bad', 'Both are bad')], max_length=8)),
+                ('strength', models.PositiveSmallIntegerField(blank=True, help_text='1 slightly, 2 clearly, 3 much better.', null=True)),
+                ('assignment', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.assignment')),
+                ('author', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to=settings.AUTH_USER_MODEL)),
+                ('battle', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='comparison', to='annotate.battle')),
+                ('completion_a', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='compared_as_a', to='annotate.completion')),
+                ('completion_b', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='compared_as_b', to='annotate.completion')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.project')),
+                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.prompt')),
             ],
             options={
-                "ordering": ["id"],
-                "abstract": False,
+                'ordering': ['id'],
+                'abstract': False,
             },
         ),
         migrations.AddField(
-            model_name="battle",
-            name="prompt",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="battles", to="annotate.prompt"
-            ),
+            model_name='battle',
+            name='prompt',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='battles', to='annotate.prompt'),
         ),
         migrations.AddField(
-            model_name="assignment",
-            name="prompt",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotate.prompt"
-            ),
+            model_name='assignment',
+            name='prompt',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotate.prompt'),
         ),
         migrations.CreateModel(
-            name="Rating",
+            name='Rating',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "visitor",
-                    models.CharField(
-                        blank=True, help_text="A visitor without an account: a hash of the session.", max_length=64
-                    ),
-                ),
-                (
-                    "judge",
-                    models.CharField(choices=[("person", "Person"), ("simulation", "Simulation")], max_length=10),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        default="annotation", help_text="annotation, arena, or the import's name.", max_length=60
-                    ),
-                ),
-                ("seconds", models.FloatField(blank=True, help_text="From being shown to being sent.", null=True)),
-                ("guideline_version", models.PositiveIntegerField(blank=True, null=True)),
-                ("idempotency_key", models.CharField(blank=True, max_length=120, null=True, unique=True)),
-                ("comment", models.TextField(blank=True)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("counted", "Counted"),
-                            ("held", "Held"),
-                            ("excluded", "Excluded"),
-                            ("withdrawn", "Withdrawn"),
-                        ],
-                        default="counted",
-                        max_length=10,
-                    ),
-                ),
-                ("status_reason", models.CharField(blank=True, max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("thumbs", models.BooleanField(blank=True, help_text="True is up.", null=True)),
-                ("stars", models.PositiveSmallIntegerField(blank=True, null=True)),
-                ("aspects", models.JSONField(blank=True, default=dict)),
-                (
-                    "assignment",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="%(class)ss",
-                        to="annotate.assignment",
-                    ),
-                ),
-                (
-                    "author",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="%(class)ss",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "completion",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="ratings", to="annotate.completion"
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="%(class)ss", to="annotate.project"
-                    ),
-                ),
-                (
-                    "prompt",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="%(class)ss", to="annotate.prompt"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('visitor', models.CharField(blank=True, help_text='A visitor without an account: a hash of the session.', max_length=64)),
+                ('judge', models.CharField(choices=[('person', 'Person'), ('simulation', 'Simulation')], max_length=10)),
+                ('source', models.CharField(default='annotation', help_text="annotation, arena, or the import's name.", max_length=60)),
+                ('seconds', models.FloatField(blank=True, help_text='From being shown to being sent.', null=True)),
+                ('guideline_version', models.PositiveIntegerField(blank=True, null=True)),
+                ('idempotency_key', models.CharField(blank=True, max_length=120, null=True, unique=True)),
+                ('comment', models.TextField(blank=True)),
+                ('status', models.CharField(choices=[('counted', 'Counted'), ('held', 'Held'), ('excluded', 'Excluded'), ('withdrawn', 'Withdrawn')], default='counted', max_length=10)),
+                ('status_reason', models.CharField(blank=True, max_length=200)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('thumbs', models.BooleanField(blank=True, help_text='True is up.', null=True)),
+                ('stars', models.PositiveSmallIntegerField(blank=True, null=True)),
+                ('aspects', models.JSONField(blank=True, default=dict)),
+                ('assignment', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.assignment')),
+                ('author', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to=settings.AUTH_USER_MODEL)),
+                ('completion', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='ratings', to='annotate.completion')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.project')),
+                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotate.prompt')),
             ],
             options={
-                "ordering": ["id"],
-                "abstract": False,
+                'ordering': ['id'],
+                'abstract': False,
             },
         ),
         migrations.CreateModel(
-            name="Dataset",
+            name='Dataset',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(max_length=120)),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("preferences", "preferences and ratings, for a reward model"),
-                            ("sft", "demonstrations and best-rated answers, for instruction tuning"),
-                            ("prompts", "prompts, for sampling and PPO"),
-                        ],
-                        max_length=12,
-                    ),
-                ),
-                ("side", models.CharField(max_length=5)),
-                ("content_hash", models.CharField(max_length=64)),
-                ("counts", models.JSONField(default=dict, help_text="Rows by kind, and what was left out and why.")),
-                (
-                    "judge",
-                    models.CharField(
-                        blank=True, help_text="person or simulation; empty for prompts alone.", max_length=10
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("comparisons", models.ManyToManyField(related_name="datasets", to="annotate.comparison")),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                ("demonstrations", models.ManyToManyField(related_name="datasets", to="annotate.demonstration")),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="datasets", to="annotate.project"
-                    ),
-                ),
-                ("prompts", models.ManyToManyField(related_name="datasets", to="annotate.prompt")),
-                ("ratings", models.ManyToManyField(related_name="datasets", to="annotate.rating")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=120)),
+                ('kind', models.CharField(choices=[('preferences', 'preferences and ratings, for a reward model'), ('sft', 'demonstrations and best-rated answers, for instruction tuning'), ('prompts', 'prompts, for sampling and PPO')], max_length=12)),
+                ('side', models.CharField(max_length=5)),
+                ('content_hash', models.CharField(max_length=64)),
+                ('counts', models.JSONField(default=dict, help_text='Rows by kind, and what was left out and why.')),
+                ('judge', models.CharField(blank=True, help_text='person or simulation; empty for prompts alone.', max_length=10)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('comparisons', models.ManyToManyField(related_name='datasets', to='annotate.comparison')),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('demonstrations', models.ManyToManyField(related_name='datasets', to='annotate.demonstration')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='datasets', to='annotate.project')),
+                ('prompts', models.ManyToManyField(related_name='datasets', to='annotate.prompt')),
+                ('ratings', models.ManyToManyField(related_name='datasets', to='annotate.rating')),
             ],
             options={
-                "ordering": ["-id"],
+                'ordering': ['-id'],
             },
         ),
         migrations.CreateModel(
-            name="StatusChange",
+            name='StatusChange',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("kind", models.CharField(help_text="rating, comparison, demonstration or flag.", max_length=16)),
-                ("feedback_id", models.BigIntegerField()),
-                (
-                    "before",
-                    models.CharField(
-                        choices=[
-                            ("counted", "Counted"),
-                            ("held", "Held"),
-                            ("excluded", "Excluded"),
-                            ("withdrawn", "Withdrawn"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "after",
-                    models.CharField(
-                        choices=[
-                            ("counted", "Counted"),
-                            ("held", "Held"),
-                            ("excluded", "Excluded"),
-                            ("withdrawn", "Withdrawn"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                ("reason", models.CharField(max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(help_text='rating, comparison, demonstration or flag.', max_length=16)),
+                ('feedback_id', models.BigIntegerField()),
+                ('before', models.CharField(choices=[('counted', 'Counted'), ('held', 'Held'), ('excluded', 'Excluded'), ('withdrawn', 'Withdrawn')], max_length=10)),
+                ('after', models.CharField(choices=[('counted', 'Counted'), ('held', 'Held'), ('excluded', 'Excluded'), ('withdrawn', 'Withdrawn')], max_length=10)),
+                ('reason', models.CharField(max_length=200)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
         ),
         migrations.AddConstraint(
-            model_name="languagemodel",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("folder", ""), _negated=True), models.Q(("endpoint", ""), _negated=True), _connector="OR"
-                ),
-                name="a_model_has_weights_or_an_endpoint",
-            ),
+            model_name='languagemodel',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('folder', ''), _negated=True), models.Q(('endpoint', ''), _negated=True), _connector='OR'), name='a_model_has_weights_or_an_endpoint'),
         ),
         migrations.AddConstraint(
-            model_name="membership",
-            constraint=models.UniqueConstraint(fields=("project", "user"), name="one_membership_per_person"),
+            model_name='membership',
+            constraint=models.UniqueConstraint(fields=('project', 'user'), name='one_membership_per_person'),
         ),
         migrations.AddConstraint(
-            model_name="guideline",
-            constraint=models.UniqueConstraint(fields=("project", "version"), name="one_guideline_per_version"),
+            model_name='guideline',
+            constraint=models.UniqueConstraint(fields=('project', 'version'), name='one_guideline_per_version'),
         ),
         migrations.AddConstraint(
-            model_name="contestant",
-            constraint=models.UniqueConstraint(fields=("project", "model"), name="a_model_enters_an_arena_once"),
+            model_name='contestant',
+            constraint=models.UniqueConstraint(fields=('project', 'model'), name='a_model_enters_an_arena_once'),
         ),
         migrations.AddIndex(
-            model_name="prompt",
-            index=models.Index(fields=["project", "side"], name="annotate_pr_project_401157_idx"),
+            model_name='prompt',
+            index=models.Index(fields=['project', 'side'], name='annotate_pr_project_401157_idx'),
         ),
         migrations.AddConstraint(
-            model_name="prompt",
-            constraint=models.UniqueConstraint(
-                fields=("project", "text_hash"), name="a_prompt_stands_once_in_a_project"
-            ),
+            model_name='prompt',
+            constraint=models.UniqueConstraint(fields=('project', 'text_hash'), name='a_prompt_stands_once_in_a_project'),
         ),
         migrations.AddConstraint(
-            model_name="comparison",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("winner__in", ["model_a", "model_b", "tie", "both_bad"])),
-                name="the_winner_is_known",
-            ),
+            model_name='comparison',
+            constraint=models.CheckConstraint(condition=models.Q(('winner__in', ['model_a', 'model_b', 'tie', 'both_bad'])), name='the_winner_is_known'),
         ),
         migrations.AddConstraint(
-            model_name="comparison",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("completion_a", models.F("completion_b")), _negated=True),
-                name="nothing_is_compared_with_itself",
-            ),
+            model_name='comparison',
+            constraint=models.CheckConstraint(condition=models.Q(('completion_a', models.F('completion_b')), _negated=True), name='nothing_is_compared_with_itself'),
         ),
         migrations.AddConstraint(
-            model_name="comparison",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("strength", None), ("strength__range", (1, 3)), _connector="OR"),
-                name="strength_is_1_to_3",
-            ),
+            model_name='comparison',
+            constraint=models.CheckConstraint(condition=models.Q(('strength', None), ('strength__range', (1, 3)), _connector='OR'), name='strength_is_1_to_3'),
         ),
         migrations.AddIndex(
-            model_name="battle",
-            index=models.Index(fields=["visitor", "created_at"], name="annotate_ba_visitor_667e91_idx"),
+            model_name='battle',
+            index=models.Index(fields=['visitor', 'created_at'], name='annotate_ba_visitor_667e91_idx'),
         ),
         migrations.AddIndex(
-            model_name="assignment",
-            index=models.Index(fields=["project", "item", "state"], name="annotate_as_project_0d8ae2_idx"),
+            model_name='assignment',
+            index=models.Index(fields=['project', 'item', 'state'], name='annotate_as_project_0d8ae2_idx'),
         ),
         migrations.AddIndex(
-            model_name="assignment",
-            index=models.Index(fields=["user", "state"], name="annotate_as_user_id_ee1791_idx"),
+            model_name='assignment',
+            index=models.Index(fields=['user', 'state'], name='annotate_as_user_id_ee1791_idx'),
         ),
         migrations.AddConstraint(
-            model_name="assignment",
-            constraint=models.UniqueConstraint(fields=("user", "item"), name="nobody_is_served_an_item_twice"),
+            model_name='assignment',
+            constraint=models.UniqueConstraint(fields=('user', 'item'), name='nobody_is_served_an_item_twice'),
         ),
         migrations.AddConstraint(
-            model_name="assignment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("completion_b", None), ("kind", "rate")),
-                    models.Q(("completion_b__isnull", False), ("kind", "compare")),
-                    _connector="OR",
-                ),
-                name="a_comparison_has_two_completions",
-            ),
+            model_name='assignment',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('completion_b', None), ('kind', 'rate')), models.Q(('completion_b__isnull', False), ('kind', 'compare')), _connector='OR'), name='a_comparison_has_two_completions'),
         ),
         migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("stars", None), ("stars__range", (1, 5)), _connector="OR"), name="stars_are_1_to_5"
-            ),
+            model_name='rating',
+            constraint=models.CheckConstraint(condition=models.Q(('stars', None), ('stars__range', (1, 5)), _connector='OR'), name='stars_are_1_to_5'),
         ),
         migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("thumbs__isnull", False),
-                    ("stars__isnull", False),
-                    models.Q(("aspects", {}), _negated=True),
-                    _connector="OR",
-                ),
-                name="a_rating_says_something",
-            ),
+            model_name='rating',
+            constraint=models.CheckConstraint(condition=models.Q(('thumbs__isnull', False), ('stars__isnull', False), models.Q(('aspects', {}), _negated=True), _connector='OR'), name='a_rating_says_something'),
         ),
         migrations.AddConstraint(
-            model_name="dataset",
-            constraint=models.UniqueConstraint(
-                fields=("project", "name"), name="dataset_names_are_unique_in_a_project"
-            ),
+            model_name='dataset',
+            constraint=models.UniqueConstraint(fields=('project', 'name'), name='dataset_names_are_unique_in_a_project'),
         ),
         migrations.AddIndex(
-            model_name="statuschange",
-            index=models.Index(fields=["kind", "feedback_id"], name="annotate_st_kind_40d205_idx"),
+            model_name='statuschange',
+            index=models.Index(fields=['kind', 'feedback_id'], name='annotate_st_kind_40d205_idx'),
         ),
     ]

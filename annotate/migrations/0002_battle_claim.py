@@ -4,19 +4,20 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("annotate", "0001_initial"),
+        ('annotate', '0001_initial'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="battle",
-            name="claim",
-            field=models.UUIDField(blank=True, editable=False, help_text="Who writes the answers just now.", null=True),
+            model_name='battle',
+            name='claim',
+            field=models.UUIDField(blank=True, editable=False, help_text='Who writes the answers just now.', null=True),
         ),
         migrations.AddField(
-            model_name="battle",
-            name="claimed_until",
+            model_name='battle',
+            name='claimed_until',
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
     ]

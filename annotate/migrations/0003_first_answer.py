@@ -4,27 +4,25 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("annotate", "0002_battle_claim"),
+        ('annotate', '0002_battle_claim'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="FirstAnswer",
+            name='FirstAnswer',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "who",
-                    models.CharField(help_text="user:7 or visitor:<hash>: a key is its sender's own.", max_length=80),
-                ),
-                ("key", models.CharField(max_length=100)),
-                ("request_hash", models.CharField(help_text="Of method, address and body.", max_length=64)),
-                ("status", models.PositiveSmallIntegerField(default=0)),
-                ("body", models.JSONField(null=True)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('who', models.CharField(help_text="user:7 or visitor:<hash>: a key is its sender's own.", max_length=80)),
+                ('key', models.CharField(max_length=100)),
+                ('request_hash', models.CharField(help_text='Of method, address and body.', max_length=64)),
+                ('status', models.PositiveSmallIntegerField(default=0)),
+                ('body', models.JSONField(null=True)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                "constraints": [models.UniqueConstraint(fields=("who", "key"), name="a_key_has_one_first_answer")],
+                'constraints': [models.UniqueConstraint(fields=('who', 'key'), name='a_key_has_one_first_answer')],
             },
         ),
     ]

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("annotate", "0003_first_answer"),
+        ('annotate', '0003_first_answer'),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name="assignment",
-            index=models.Index(
-                fields=["project", "kind", "state", "prompt", "user"], name="annotate_as_project_5c2dd4_idx"
-            ),
+            model_name='assignment',
+            index=models.Index(fields=['project', 'kind', 'state', 'prompt', 'user'], name='annotate_as_project_5c2dd4_idx'),
         ),
     ]

@@ -4,24 +4,15 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("annotate", "0004_assignment_index"),
+        ('annotate', '0004_assignment_index'),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name="assignment",
-            name="state",
-            field=models.CharField(
-                choices=[
-                    ("open", "Open"),
-                    ("submitted", "Submitted"),
-                    ("skipped", "Skipped"),
-                    ("expired", "Expired"),
-                    ("excluded", "Excluded"),
-                ],
-                default="open",
-                max_length=10,
-            ),
+            model_name='assignment',
+            name='state',
+            field=models.CharField(choices=[('open', 'Open'), ('submitted', 'Submitted'), ('skipped', 'Skipped'), ('expired', 'Expired'), ('excluded', 'Excluded')], default='open', max_length=10),
         ),
     ]

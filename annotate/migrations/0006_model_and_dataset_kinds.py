@@ -4,46 +4,25 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("annotate", "0005_excluded_assignments"),
+        ('annotate', '0005_excluded_assignments'),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name="dataset",
-            name="judge",
-            field=models.CharField(
-                blank=True, help_text="person or simulation; empty where nobody judged.", max_length=10
-            ),
+            model_name='dataset',
+            name='judge',
+            field=models.CharField(blank=True, help_text='person or simulation; empty where nobody judged.', max_length=10),
         ),
         migrations.AlterField(
-            model_name="dataset",
-            name="kind",
-            field=models.CharField(
-                choices=[
-                    ("preferences", "preferences and ratings, for a reward model"),
-                    ("sft", "demonstrations and best-rated answers, for instruction tuning"),
-                    ("prompts", "prompts, for sampling and PPO"),
-                    ("corpus", "raw texts, for pretraining and domains"),
-                    ("labelled", "texts with labels, for classifiers and instructions"),
-                ],
-                max_length=12,
-            ),
+            model_name='dataset',
+            name='kind',
+            field=models.CharField(choices=[('preferences', 'preferences and ratings, for a reward model'), ('sft', 'demonstrations and best-rated answers, for instruction tuning'), ('prompts', 'prompts, for sampling and PPO'), ('corpus', 'raw texts, for pretraining and domains'), ('labelled', 'texts with labels, for classifiers and instructions')], max_length=12),
         ),
         migrations.AlterField(
-            model_name="languagemodel",
-            name="kind",
-            field=models.CharField(
-                choices=[
-                    ("policy", "Policy"),
-                    ("reward", "Reward"),
-                    ("tokenizer", "Tokenizer"),
-                    ("encoder", "Encoder"),
-                    ("seq2seq", "Seq2Seq"),
-                    ("classifier", "Classifier"),
-                ],
-                default="policy",
-                max_length=12,
-            ),
+            model_name='languagemodel',
+            name='kind',
+            field=models.CharField(choices=[('policy', 'Policy'), ('reward', 'Reward'), ('tokenizer', 'Tokenizer'), ('encoder', 'Encoder'), ('seq2seq', 'Seq2Seq'), ('classifier', 'Classifier')], default='policy', max_length=12),
         ),
     ]
