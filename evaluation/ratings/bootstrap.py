@@ -1,39 +1,149 @@
-"""Ratings of resampled votes: an interval that assumes nothing of the fit's covariance."""
+"""Ratings of resampled votes: an interval that assumes nothing of the fit's covariance.
+
+All draws are fitted together, by one iteration on an array of draws × models × models: a draw costs the
+models' pairs and not the votes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
-from .fit import CENTRE, SCALE, Fit, half_wins, solve_groups
-from .tally import Tally
+from .fit import CENTRE, SCALE, Fit, NotConverged, curvature, half_wins, sigmoid, solve_groups
+
+AT_ONCE = 500_000  # numbers in one array of draws × models × models: memory stays flat whatever the models and draws
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % percentile intervals of draws; NaN where fewer than half of the draws could say anything.
+
+    `lower`, `upper` (M,) of ratings; `difference_lower`, `difference_upper` (M, M) of the row's less the column's;
+    `missing` (M,) how many of the `draws` could not rate the model because its group fell apart.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    difference_lower: np.ndarray
+    difference_upper: np.ndarray
+    missing: np.ndarray
+    draws: int
 
 
 def bootstrap(fitted: Fit, draws: int = 100, seed: int = 0) -> np.ndarray:
     """(draws, M) ratings of votes drawn anew with replacement, the same for the same seed.
 
-    A draw costs the models' pairs and not the votes: it is one multinomial over the filled cells. A draw in which a
-    group of models falls apart cannot say where its parts stand to each other, and is NaN for that group.
+    A draw is one multinomial over the filled cells, whatever the number of votes. A draw in which a group of models
+    falls apart cannot say where its parts stand to each other, and is NaN for that group.
     """
     random = np.random.default_rng(seed)
-    cells = fitted.tally.cells
-    filled = np.nonzero(cells)
-    counts = cells[filled]
-    start = (fitted.rating - CENTRE) / SCALE
-    ratings = np.full((draws, len(fitted.models)), np.nan)
-    for row in range(draws):
-        drawn = np.zeros_like(cells)
-        drawn[filled] = random.multinomial(int(counts.sum()), counts / counts.sum())
-        scores = _scores(Tally(fitted.models, drawn))
-        log_odds, group = solve_groups(scores + half_wins(scores), start)
-        whole = [_is_whole(group, fitted.group, model) for model in range(len(start))]
-        ratings[row] = np.where(whole, CENTRE + SCALE * log_odds, np.nan)
+    outcomes = np.stack([fitted.tally.wins, np.triu(fitted.tally.ties)])  # which side a model stood on is all one
+    filled = np.flatnonzero(outcomes)
+    counts = outcomes.ravel()[filled]
+    ratings = np.empty((draws, len(fitted.models)))
+    for rows in portions(draws, outcomes.size):
+        drawn = np.zeros((rows.stop - rows.start, outcomes.size))
+        drawn[:, filled] = random.multinomial(int(counts.sum()), counts / counts.sum(), size=len(drawn))
+        wins, ties = np.moveaxis(drawn.reshape(-1, *outcomes.shape), 1, 0)
+        ratings[rows] = refit(fitted, wins + (ties + np.swapaxes(ties, 1, 2)) / 2)
     return ratings
 
 
-def _scores(tally: Tally) -> np.ndarray:
-    return tally.wins + tally.ties / 2
+def refit(fitted: Fit, scores: np.ndarray) -> np.ndarray:
+    """(draws, M) ratings from `scores` (draws, M, M), wins with ties as half, from the fitted ratings on.
+
+    Models that the fit compares but a draw does not are NaN in it.
+    """
+    ratings = np.full(scores.shape[:2], np.nan)
+    for number in range(fitted.group.max() + 1):
+        members = np.flatnonzero(fitted.group == number)
+        block = scores[:, members[:, None], members]
+        log_odds = _together(block, fitted.log_odds[members])
+        for draw in np.flatnonzero(np.isnan(log_odds).any(axis=1)):
+            log_odds[draw] = _alone(block[draw], fitted.log_odds[members])
+        ratings[:, members] = CENTRE + SCALE * log_odds
+    return ratings
 
 
-def _is_whole(drawn: np.ndarray, full: np.ndarray, model: int) -> bool:
-    """Is the model's group still joined by the votes of the draw?"""
-    return bool((drawn[full == full[model]] == drawn[model]).all())
+def intervals(draws: np.ndarray) -> Intervals:
+    """Percentile intervals of (draws, M) ratings and of all their differences, over the draws that have both."""
+    size = draws.shape[1]
+    ends = np.full((2, size, size), np.nan)
+    for model in range(size):
+        ends[:, model] = _ends(draws[:, [model]] - draws)
+    return Intervals(*_ends(draws), *ends, np.isnan(draws).sum(axis=0), len(draws))
+
+
+def portions(draws: int, size: int) -> Iterator[slice]:
+    """Rows of draws of `size` numbers each, as many at once as fit."""
+    step = max(1, AT_ONCE // size)
+    return (slice(first, min(draws, first + step)) for first in range(0, draws, step))
+
+
+def _ends(draws: np.ndarray) -> np.ndarray:
+    """(2, M): the 2.5 % and 97.5 % points of each column, its NaN left out; NaN where half or more are missing."""
+    known = ~np.isnan(draws)
+    ends = np.full((2, draws.shape[1]), np.nan)
+    whole = known.all(axis=0)
+    ends[:, whole] = np.percentile(draws[:, whole], (2.5, 97.5), axis=0)
+    for column in np.flatnonzero(~whole & (known.mean(axis=0) > 0.5)):
+        ends[:, column] = np.percentile(draws[known[:, column], column], (2.5, 97.5))
+    return ends
+
+
+def _together(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, steps: int = 60) -> np.ndarray:
+    """(draws, m) log-odds by steps with the Hessian of the draws' mean; NaN where that does not converge.
+
+    One inverse serves all draws, for they differ little from their mean; what is not strongly connected, or differs
+    too much, is left to Newton's method proper.
+    """
+    log_odds = np.full(scores.shape[:2], np.nan)
+    left = np.flatnonzero(_is_joined(scores > 0))
+    if not len(left):
+        return log_odds
+    scores = scores[left]
+    played = scores + np.swapaxes(scores, 1, 2)
+    won, total = scores.sum(axis=2), played.sum(axis=(1, 2))
+    now = np.tile(start - start.mean(), (len(left), 1))
+    inverse = _inverse(played.mean(axis=0), now[0])
+    for _ in range(steps):
+        gradient = won - (played * sigmoid(now[:, :, None] - now[:, None, :])).sum(axis=2)
+        worst = np.abs(gradient).max(axis=1)
+        done = worst <= tolerance * total
+        log_odds[left[done]] = now[done]
+        keep = ~done & (worst <= total)  # whatever runs away is not followed
+        if not keep.any():
+            break
+        if not keep.all():
+            left, now, played, won, total, gradient = (x[keep] for x in (left, now, played, won, total, gradient))
+        now = now + gradient @ inverse * (total.mean() / total)[:, None]
+    return log_odds
+
+
+def _inverse(played: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
+    """(m, m) pseudo-inverse of the Hessian: what a centred gradient asks for is centred too."""
+    size = len(log_odds)
+    hessian = curvature(played, sigmoid(log_odds[:, None] - log_odds[None, :]))
+    return np.linalg.inv(hessian + 1 / size) - 1 / size
+
+
+def _is_joined(beats: np.ndarray) -> np.ndarray:
+    """(draws,) is everybody reached from everybody? By squaring: paths of up to 1, 2, 4, … steps."""
+    size = beats.shape[1]
+    reach = (beats | np.eye(size, dtype=bool)).astype(np.float32)
+    for _ in range(max(1, int(size - 1).bit_length())):
+        if reach.all():
+            break
+        reach = (reach @ reach > 0).astype(np.float32)
+    return reach.all(axis=(1, 2))
+
+
+def _alone(scores: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """(m,) log-odds of one draw with half a win where it needs one; NaN when it no longer joins all its models."""
+    try:
+        log_odds, group = solve_groups(scores + half_wins(scores), start)
+    except NotConverged:
+        return np.full(len(start), np.nan)
+    return log_odds if (group == group[0]).all() else np.full(len(start), np.nan)

@@ -48,25 +48,35 @@ class Difference:
 
 @dataclass(frozen=True)
 class Fit:
-    """Ratings of `tally.models`, on the published scale; `covariance` (M, M) is on it too, NaN across groups."""
+    """Ratings of `tally.models`, on the published scale; `covariance` (M, M) is on it too, NaN across groups.
+
+    `critical` is how many standard errors an interval reaches: the normal distribution's, or Student's where few
+    voters stand behind the covariance.
+    """
 
     tally: Tally
     rating: np.ndarray
     covariance: np.ndarray
     group: np.ndarray
     is_penalised: np.ndarray
+    critical: float = Z95
 
     @property
     def models(self) -> tuple[Any, ...]:
         return self.tally.models
 
     @property
+    def log_odds(self) -> np.ndarray:
+        """(M,): the ratings on the scale on which a difference is the logarithm of the odds of winning."""
+        return (self.rating - CENTRE) / SCALE
+
+    @property
     def lower(self) -> np.ndarray:
-        return self.rating - Z95 * self.standard_error
+        return self.rating - self.critical * self.standard_error
 
     @property
     def upper(self) -> np.ndarray:
-        return self.rating + Z95 * self.standard_error
+        return self.rating + self.critical * self.standard_error
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -77,7 +87,7 @@ class Fit:
         if self.group[i] != self.group[j]:
             return None
         value, error = self.rating[i] - self.rating[j], self._difference_error()[i, j]
-        return Difference(float(value), float(value - Z95 * error), float(value + Z95 * error))
+        return Difference(float(value), float(value - self.critical * error), float(value + self.critical * error))
 
     def ranks(self) -> np.ndarray:
         """(M, 2): best and worst rank in its group that the votes allow each model.
@@ -88,8 +98,8 @@ class Fit:
         error = self._difference_error()
         gap = self.rating[None, :] - self.rating[:, None]  # column less row
         same = self.group[:, None] == self.group[None, :]
-        better = same & (gap - Z95 * error > 0)
-        not_worse = same & ~(gap + Z95 * error < 0) & ~np.eye(len(gap), dtype=bool)
+        better = same & (gap - self.critical * error > 0)
+        not_worse = same & ~(gap + self.critical * error < 0) & ~np.eye(len(gap), dtype=bool)
         return np.stack([1 + better.sum(axis=1), 1 + not_worse.sum(axis=1)], axis=1)
 
     def more_votes(self, i: int, j: int) -> int | None:
@@ -108,8 +118,8 @@ class Fit:
         ties = float(self.tally.ties.sum() / 2 / self.tally.votes)
         h = p * (1 - p)
         g = max(h - ties / 4, h / 4)
-        needed = (Z95 / (now.value / SCALE)) ** 2
-        known = (Z95 * SCALE / (now.upper - now.value)) ** 2
+        needed = (self.critical / (now.value / SCALE)) ** 2
+        known = (self.critical * SCALE / (now.upper - now.value)) ** 2
         return math.ceil((needed - known) * g / h**2)
 
     def _difference_error(self) -> np.ndarray:
@@ -125,13 +135,11 @@ def fit(tally: Tally) -> Fit:
     wins, ties = tally.wins, tally.ties
     added = half_wins(wins + ties / 2)
     log_odds, group = solve_groups(wins + ties / 2 + added, np.zeros(len(wins)))
-    covariance = np.full(wins.shape, np.nan)
-    for number in range(group.max() + 1):
-        members = np.flatnonzero(group == number)
-        block = np.ix_(members, members)
-        covariance[block] = _sandwich(log_odds[members], (wins + added)[block], ties[block])
-    penalised = (added + _tie_bridges(wins, ties)).any(axis=1)
-    return Fit(tally, CENTRE + SCALE * log_odds, SCALE**2 * covariance, group, penalised)
+    bridged = wins + added + tie_bridges(wins + added, ties)
+    squared = squared_scores(log_odds, bridged, ties)
+    covariance = sandwiched(log_odds, group, wins + ties / 2 + added, squared)
+    penalised = (added + tie_bridges(wins, ties)).any(axis=1)
+    return Fit(tally, CENTRE + SCALE * log_odds, covariance, group, penalised)
 
 
 def half_wins(scores: np.ndarray) -> np.ndarray:
@@ -156,11 +164,11 @@ def solve(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, steps
     log_odds = start - start.mean()
     loss = _loss(scores, log_odds)
     for _ in range(steps):
-        chance = _sigmoid(log_odds[:, None] - log_odds[None, :])
+        chance = sigmoid(log_odds[:, None] - log_odds[None, :])
         gradient = (scores - played * chance).sum(axis=1)
         if np.abs(gradient).max(initial=0) <= tolerance * max(1.0, played.sum()):
             return log_odds
-        step = np.linalg.solve(_curvature(played, chance) + 1 / size, gradient)
+        step = np.linalg.solve(curvature(played, chance) + 1 / size, gradient)
         log_odds, loss = _descend(scores, log_odds, loss, step)
     raise NotConverged(f"the fit of {size} models did not converge in {steps} Newton steps.")
 
@@ -180,30 +188,43 @@ def _loss(scores: np.ndarray, log_odds: np.ndarray) -> float:
     return float((scores * np.logaddexp(0, log_odds[None, :] - log_odds[:, None])).sum())
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(x / 2))  # never overflows
 
 
-def _curvature(played: np.ndarray, chance: np.ndarray) -> np.ndarray:
+def curvature(played: np.ndarray, chance: np.ndarray) -> np.ndarray:
     """The Hessian H: a graph's Laplacian with n·p(1−p) on the edges, singular along the constant."""
-    return _laplacian(played * chance * (1 - chance))
+    return laplacian(played * chance * (1 - chance))
 
 
-def _laplacian(weights: np.ndarray) -> np.ndarray:
+def laplacian(weights: np.ndarray) -> np.ndarray:
     return np.diag(weights.sum(axis=1)) - weights
 
 
-def _sandwich(log_odds: np.ndarray, wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
-    """H⁺GH⁺ of the centred ratings. Adding 11ᵀ/M makes H regular; G is zero along the constant, so nothing changes."""
-    chance = _sigmoid(log_odds[:, None] - log_odds[None, :])
-    hessian = _curvature(wins + wins.T + ties, chance)
-    decided = wins + _tie_bridges(wins, ties)
-    squared = decided * (1 - chance) ** 2 + decided.T * chance**2 + ties * (0.5 - chance) ** 2
-    inverse = np.linalg.inv(hessian + 1 / len(log_odds))
-    return inverse @ _laplacian(squared) @ inverse
+def sandwiched(log_odds: np.ndarray, group: np.ndarray, scores: np.ndarray, squared: np.ndarray) -> np.ndarray:
+    """(M, M) covariance H⁺GH⁺ of centred ratings on the published scale, NaN across groups.
+
+    `scores` (M, M) are the wins, ties as half, that were fitted; `squared` (M, M) is G, the sum of squared scores of
+    whatever is independent: votes or voters. Adding 11ᵀ/M makes H regular; G is zero along the constant, so nothing
+    changes.
+    """
+    covariance = np.full(squared.shape, np.nan)
+    for number in range(group.max() + 1):
+        members = np.flatnonzero(group == number)
+        block = np.ix_(members, members)
+        chance = sigmoid(log_odds[members, None] - log_odds[None, members])
+        inverse = np.linalg.inv(curvature((scores + scores.T)[block], chance) + 1 / len(members))
+        covariance[block] = SCALE**2 * inverse @ squared[block] @ inverse
+    return covariance
 
 
-def _tie_bridges(wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
+def squared_scores(log_odds: np.ndarray, wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """(M, M) G of single votes: Σ s sᵀ, where a vote's score s is (y − p)·(eᵢ − eⱼ)."""
+    chance = sigmoid(log_odds[:, None] - log_odds[None, :])
+    return laplacian(wins * (1 - chance) ** 2 + wins.T * chance**2 + ties * (0.5 - chance) ** 2)
+
+
+def tie_bridges(wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
     """Half a win each way for pairs of ties alone that join models which no decisive vote joins, else 0."""
     decisive = groups(wins + wins.T > 0)
     return HALF_WIN * ((ties > 0) & (decisive[:, None] != decisive[None, :]))
