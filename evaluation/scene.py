@@ -1,0 +1,174 @@
+"""A picture as marks in a plane, drawn once and shown twice: as SVG on a page, as PNG for a paper or a slide.
+
+Colours are names of the tokens in assay.css: the SVG follows the reader's theme, the PNG has the light one on white.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from PIL import Image, ImageDraw, ImageFont
+
+# assay.css and evaluation.css in the light theme: a PNG cannot ask its reader for one.
+LIGHT = {
+    "paper": "#ffffff", "ink": "#1d2125", "soft": "#5c6166", "rule": "#e3dfd6", "accent": "#0a6a5c", "a": "#2f56b0",
+    "b": "#935412", "bad": "#a3272b", "good": "#2c6e31", "line-1": "#0072b2", "line-2": "#b85300", "line-3": "#00785a",
+    "line-4": "#a8468a", "line-5": "#6e6a00", "line-6": "#2f8fb5", "line-7": "#b3202a", "line-8": "#4a4a4a",
+}  # fmt: skip
+LINE_COLOURS = 8
+FONT_SIZE = 12
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Through two points or more."""
+
+    points: tuple[Point, ...]
+    colour: str = "rule"
+    width: float = 1.0
+    is_dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Area:
+    """A filled polygon: a band of uncertainty, a cell."""
+
+    points: tuple[Point, ...]
+    colour: str = "accent"
+    opacity: float = 0.15
+
+
+@dataclass(frozen=True)
+class Dot:
+    at: Point
+    colour: str = "accent"
+    radius: float = 4.0
+
+
+@dataclass(frozen=True)
+class Text:
+    at: Point  # of the baseline
+    text: str
+    anchor: str = "start"  # start, middle or end
+    colour: str = "soft"
+    size: int = FONT_SIZE
+
+
+Mark = Line | Area | Dot | Text
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`title` says the picture in words for who cannot see it; the table behind it has the numbers."""
+
+    width: int
+    height: int
+    title: str
+    marks: list[Mark] = field(default_factory=list)
+
+
+def colour_of(index: int) -> str:
+    """One of the lines' colours; past the eighth they repeat, and lines are to be dashed."""
+    return f"line-{index % LINE_COLOURS + 1}"
+
+
+def box(x: float, y: float, width: float, height: float) -> tuple[Point, ...]:
+    return ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+
+
+def svg(scene: Scene) -> SafeString:
+    return format_html(
+        '<svg class="scene" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        scene.width,
+        scene.height,
+        scene.title,
+        mark_safe("".join(_as_svg(mark) for mark in scene.marks)),  # each part is escaped where it is made
+    )
+
+
+def _as_svg(mark: Mark) -> SafeString:
+    if isinstance(mark, Line):
+        dash = mark_safe(' stroke-dasharray="6 4"') if mark.is_dashed else ""
+        return format_html(
+            '<polyline points="{}" fill="none" stroke="var(--{})" stroke-width="{}" stroke-linejoin="round"{}/>',
+            _points(mark.points), mark.colour, mark.width, dash,
+        )  # fmt: skip
+    if isinstance(mark, Area):
+        return format_html(
+            '<polygon points="{}" fill="var(--{})" fill-opacity="{}"/>', _points(mark.points), mark.colour, mark.opacity
+        )
+    if isinstance(mark, Dot):
+        (x, y), r = mark.at, mark.radius
+        return format_html('<circle cx="{}" cy="{}" r="{}" fill="var(--{})"/>', _short(x), _short(y), r, mark.colour)
+    x, y = mark.at
+    size = format_html(" font-size:{}px;", mark.size) if mark.size != FONT_SIZE else ""
+    return format_html(
+        '<text x="{}" y="{}" text-anchor="{}" style="fill:var(--{});{}">{}</text>',
+        _short(x), _short(y), mark.anchor, mark.colour, size, mark.text,
+    )  # fmt: skip
+
+
+def _points(points: Sequence[Point]) -> str:
+    return " ".join(f"{_short(x)},{_short(y)}" for x, y in points)
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}".rstrip("0").rstrip(".")
+
+
+def png(scene: Scene, scale: int = 2) -> bytes:
+    """The same picture with `scale` pixels to a unit, drawn at twice that and made smaller: lines are smooth."""
+    fine = 2 * scale
+    image = Image.new("RGB", (scene.width * fine, scene.height * fine), LIGHT["paper"])
+    for mark in scene.marks:
+        if not isinstance(mark, Text):
+            _draw(image, mark, fine)
+    image = image.resize((scene.width * scale, scene.height * scale), Image.Resampling.LANCZOS)
+    for mark in scene.marks:  # letters come after: made smaller they blur
+        if isinstance(mark, Text):
+            _write(image, mark, scale)
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _draw(image: Image.Image, mark: Line | Area | Dot, scale: float) -> None:
+    draw = ImageDraw.Draw(image, "RGBA")
+    if isinstance(mark, Dot):
+        (x, y), r = mark.at, mark.radius
+        draw.ellipse([(x - r) * scale, (y - r) * scale, (x + r) * scale, (y + r) * scale], fill=LIGHT[mark.colour])
+        return
+    points = [(x * scale, y * scale) for x, y in mark.points]
+    if isinstance(mark, Area):
+        red, green, blue = (int(LIGHT[mark.colour][i : i + 2], 16) for i in (1, 3, 5))
+        draw.polygon(points, fill=(red, green, blue, round(255 * mark.opacity)))
+        return
+    width = max(1, round(mark.width * scale))
+    for start, end in itertools.pairwise(points):
+        for piece in _dashes(start, end, 6 * scale, 4 * scale) if mark.is_dashed else [(start, end)]:
+            draw.line(piece, fill=LIGHT[mark.colour], width=width)
+
+
+def _dashes(start: Point, end: Point, on: float, off: float) -> list[tuple[Point, Point]]:
+    (x, y), (to_x, to_y) = start, end
+    length = max(((to_x - x) ** 2 + (to_y - y) ** 2) ** 0.5, 1e-9)
+    pieces, at = [], 0.0
+    while at < length:
+        till = min(at + on, length)
+        pieces.append(tuple((x + (to_x - x) * part / length, y + (to_y - y) * part / length) for part in (at, till)))
+        at = till + off
+    return pieces  # type: ignore[return-value]
+
+
+def _write(image: Image.Image, mark: Text, scale: int) -> None:
+    font = ImageFont.load_default(mark.size * scale)
+    anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
+    at = (mark.at[0] * scale, mark.at[1] * scale)
+    ImageDraw.Draw(image).text(at, mark.text, fill=LIGHT[mark.colour], font=font, anchor=anchor)

@@ -1,0 +1,83 @@
+"""Pictures of ratings: what they show, that the page's and the PNG's are one, and that bad numbers do no harm."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from PIL import Image
+
+from evaluation.charts import Interval, Series, day_ticks, heat_map, interval_chart, line_chart, ticks
+from evaluation.scene import LIGHT, Dot, Line, Scene, Text, png, svg
+
+
+def _dots(scene: Scene) -> list[Dot]:
+    return [mark for mark in scene.marks if isinstance(mark, Dot)]
+
+
+def test_a_higher_rating_lies_further_right_and_its_interval_holds_it():
+    scene = interval_chart([Interval("low", 950, 900, 1000), Interval("high", 1100, 1050, 1150)], "Ratings")
+    low, high = _dots(scene)
+    assert low.at[0] < high.at[0] and low.at[1] < high.at[1]
+    bars = [m for m in scene.marks if isinstance(m, Line) and m.colour == "accent"]
+    assert bars[0].points[0][0] < low.at[0] < bars[0].points[1][0]
+
+
+def test_an_interval_without_an_end_reaches_the_edge():
+    scene = interval_chart([Interval("open", 1000, -math.inf, math.inf), Interval("known", 1010, 1000, 1020)], "t")
+    opened = next(m for m in scene.marks if isinstance(m, Line) and m.colour == "accent")
+    assert opened.points[0][0] == 190 and opened.points[1][0] == 690
+
+
+def test_the_heat_map_tells_who_won_by_colour_and_by_number():
+    scene = heat_map(["a", "b"], [[None, 0.8], [0.2, None]], "Pairs")
+    written = [m.text for m in scene.marks if isinstance(m, Text)]
+    assert "80" in written and "20" in written and written.count("·") == 2
+    assert {m.colour for m in scene.marks if hasattr(m, "opacity")} == {"accent", "b"}
+
+
+def test_lines_end_with_their_names_apart_from_each_other():
+    points = [(float(i), 1000.0, 990.0, 1010.0) for i in range(5)]
+    scene = line_chart([Series("one", points), Series("two", points)], "t", "rating", [])
+    places = [m.at[1] for m in scene.marks if isinstance(m, Text) and m.text in ("one", "two")]
+    assert abs(places[0] - places[1]) >= 10
+
+
+def test_a_chart_of_nothing_says_so():
+    assert "Nothing to draw yet." in svg(line_chart([], "t", "rating", []))
+
+
+def test_names_are_escaped():
+    drawn = svg(interval_chart([Interval("<script>", 1, 0, 2)], 'say "this"'))
+    assert "<script>" not in drawn and "&lt;script&gt;" in drawn and 'aria-label="say &quot;this&quot;"' in drawn
+
+
+def test_the_png_shows_the_same_marks_in_the_light_colours():
+    scene = Scene(40, 20, "t", [Dot((10, 10), "bad", 5), Line(((25, 10), (38, 10)), "good", 4)])
+    image = Image.open(io.BytesIO(png(scene, scale=2)))
+    assert image.size == (80, 40)
+    assert "#{:02x}{:02x}{:02x}".format(*image.getpixel((20, 20))) == LIGHT["bad"]
+    assert "#{:02x}{:02x}{:02x}".format(*image.getpixel((64, 20))) == LIGHT["good"]
+    assert "#{:02x}{:02x}{:02x}".format(*image.getpixel((0, 0))) == LIGHT["paper"]
+
+
+def test_the_pngs_colours_are_those_of_the_page():
+    with open("static/assay.css", encoding="utf-8") as css:
+        light = css.read().split("@media")[0]
+    tokens = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", light))
+    assert {name: tokens[name] for name in LIGHT if name != "paper"} == {k: v for k, v in LIGHT.items() if k != "paper"}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3, 7), (980, 1140), (0.001, 0.0042), (5, 5)])
+def test_ticks_are_round_and_within(low, high):
+    found = ticks(low, high)
+    assert found and all(low - 1e-9 <= tick <= high + 1e-9 for tick in found) and len(found) <= 11
+
+
+def test_days_or_hours_label_the_axis():
+    start = datetime(2026, 11, 2, tzinfo=UTC)
+    assert day_ticks([start + timedelta(days=k) for k in range(6)])[0][1] == "2 Nov"
+    assert day_ticks([start + timedelta(hours=k) for k in range(6)])[0][1] == "00:00"
