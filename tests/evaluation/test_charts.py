@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from PIL import Image
 
 from evaluation.charts import Interval, Series, day_ticks, heat_map, interval_chart, line_chart, ticks
@@ -65,8 +66,7 @@ def test_the_png_shows_the_same_marks_in_the_light_colours():
 
 
 def test_the_pngs_colours_are_those_of_the_page():
-    with open("static/assay.css", encoding="utf-8") as css:
-        light = css.read().split("@media")[0]
+    light = (settings.BASE_DIR / "static" / "assay.css").read_text(encoding="utf-8").split("@media")[0]
     tokens = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", light))
     assert {name: tokens[name] for name in LIGHT if name != "paper"} == {k: v for k, v in LIGHT.items() if k != "paper"}
 
