@@ -90,6 +90,13 @@ class PromptLanguage(models.Model):
 class PromotionRule(models.Model):
     """What a model must show before a project serves it. Changing it makes a new one; the newest is in force."""
 
+    class Sampling(models.TextChoices):
+        """Whether a model that enters has the eval prompts answered in bulk, so that battles wait for no server."""
+
+        AUTO = "auto"  # where they are few enough to be cheap: enrolment.FEW_PROMPTS
+        ALWAYS = "always"
+        NEVER = "never"
+
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="promotion_rules")
     judge = models.CharField(max_length=10, default="person", help_text="Whose votes decide.")
     margin = models.FloatField(default=0, help_text="Rating points by which the lower bound must lie above the parent.")
@@ -100,6 +107,12 @@ class PromotionRule(models.Model):
     )
     beats_champion = models.BooleanField(default=True, help_text="And above what is served now, by the same rule.")
     is_automatic = models.BooleanField(default=False)
+    first_votes_only = models.BooleanField(
+        default=True, help_text="Of each voter the first vote on a pair alone, so that the sequence holds."
+    )
+    sampling = models.CharField(
+        max_length=6, choices=Sampling.choices, default=Sampling.AUTO, help_text="Whether answers are sampled at once."
+    )
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -142,6 +155,7 @@ class Decision(models.Model):
         PROMOTED = "promoted"
         ROLLED_BACK = "rolled_back"
         RULE_CHANGED = "rule_changed"
+        WITHDRAWN = "withdrawn"
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="decisions")
     candidacy = models.ForeignKey(Candidacy, models.PROTECT, null=True, blank=True, related_name="decisions")
@@ -180,8 +194,26 @@ class Promotion(models.Model):
     reason = models.TextField()
     candidacy = models.ForeignKey(Candidacy, models.PROTECT, null=True, blank=True, related_name="promotions")
     rolls_back = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="+")
+    is_automatic = models.BooleanField(default=False, help_text="By the rule, and not by a person.")
     promoted_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-id"]
+
+
+class AskedAgain(models.Model):
+    """An item of the train side on which judges disagree, put first in the queue until enough others have judged it."""
+
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="asked_again")
+    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
+    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="+")
+    completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
+    places = models.PositiveIntegerField(help_text="Judges in all, those who have judged it before included.")
+    reason = models.CharField(max_length=300)
+    by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["project"])]
