@@ -46,6 +46,7 @@ def prepare(run: Run) -> RunDirectory:
             code_version=run.code_version,
             ancestor=_ancestor(run),
             trained_on=_trained_on(run),
+            parent_hash=run.parent.content_hash if run.parent else "",
         ),
         {name: iter(lines) for name, lines in own_rows.items()},
     )

@@ -60,6 +60,7 @@ class RunSpec:
     code_version: str = ""
     ancestor: str = ""  # what the parent was made from, for kinds that compare with it
     trained_on: list[str] = field(default_factory=list)  # folders of *.jsonl: all that the parent and its ancestors saw
+    parent_hash: str = ""  # sha256 of the parent's weights, where it was taken when they came
 
 
 class RunDirectory:

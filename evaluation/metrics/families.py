@@ -11,18 +11,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.metrics.classes import f1, macro_f1, matthews
+from evaluation.metrics.overlap import bleu, chrf
+
 Totals = np.ndarray  # (..., k): sums over items, with any number of leading axes
+
+MEAN, RATIO, LOG_RATIO, BOOTSTRAP = "mean", "ratio", "log ratio", "bootstrap"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`value` maps totals (..., k) to values (...); `counts` names the k sums of one item."""
+    """`value` maps totals (..., k) to values (...); `counts` names the k sums of one item.
+
+    `interval` says where the 95 % interval comes from. MEAN: of scores between 0 and 1, (sum, items). RATIO and
+    LOG_RATIO: linearised, on the scale of totals[0] / totals[1] or of its exponential. BOOTSTRAP: items drawn again.
+    """
 
     name: str
     value: Callable[[Totals], np.ndarray]
     higher_is_better: bool
-    counts: tuple[str, ...]
+    counts: tuple[str, ...]  # empty where their number depends on the task: three for each class
     is_share: bool = False  # shown as a percentage
+    interval: str = BOOTSTRAP
+    scale: float = 1.0  # of a RATIO
+    bounds: tuple[float, float] = (0.0, float("inf"))
 
 
 def share(totals: Totals) -> np.ndarray:
@@ -40,13 +52,49 @@ def bits(totals: Totals) -> np.ndarray:
     return totals[..., 0] / totals[..., 1] / np.log(2)
 
 
+def _mean(name: str, *counts: str) -> Metric:
+    return Metric(name, share, True, counts, is_share=True, interval=MEAN, bounds=(0.0, 1.0))
+
+
+def _perplexity(name: str, unit: str) -> Metric:
+    return Metric(name, exponential, False, ("loss", unit), interval=LOG_RATIO, bounds=(1.0, float("inf")))
+
+
+_NGRAMS = tuple(f"{what} {n}-grams" for what in ("matched", "answered") for n in (1, 2, 3, 4))
+_CHARACTERS = tuple(
+    f"{what} {n}-{unit}"
+    for unit, highest in (("characters", 6), ("words", 2))
+    for n in range(1, highest + 1)
+    for what in ("answered", "referred", "matched")
+)
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("perplexity", exponential, False, ("loss", "tokens")),
-        Metric("word perplexity", exponential, False, ("loss", "words")),
-        Metric("byte perplexity", exponential, False, ("loss", "bytes")),
-        Metric("bits per byte", bits, False, ("loss", "bytes")),
-        Metric("accuracy", share, True, ("correct", "items"), is_share=True),
+        _perplexity("perplexity", "tokens"),
+        _perplexity("word perplexity", "words"),
+        _perplexity("byte perplexity", "bytes"),
+        Metric("bits per byte", bits, False, ("loss", "bytes"), interval=RATIO, scale=float(1 / np.log(2))),
+        _mean("accuracy", "correct", "items"),
+        _mean("accuracy per character", "correct", "items"),  # lm-evaluation-harness's acc_norm
+        _mean("accuracy per byte", "correct", "items"),
+        _mean("accuracy of the longer answer", "correct", "items"),  # what a reward model has to beat
+        Metric("BLEU", bleu, True, ("answer length", "reference length", *_NGRAMS), bounds=(0.0, 100.0)),
+        Metric("chrF2", chrf, True, _CHARACTERS[:18], bounds=(0.0, 100.0)),
+        Metric("chrF2++", chrf, True, _CHARACTERS, bounds=(0.0, 100.0)),
+        *(_mean(name, "score", "items") for name in ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum", "METEOR")),
+        Metric("macro F1", macro_f1, True, (), is_share=True, bounds=(0.0, 1.0)),
+        Metric("MCC", matthews, True, (), bounds=(-1.0, 1.0)),
+        _mean("win rate", "score", "items"),
     )
 }
+
+
+def find(name: str) -> Metric:
+    """The metric of that name. "F1 of spam" is the F1 of one label. Raises ValueError for an unknown one."""
+    if name in METRICS:
+        return METRICS[name]
+    if name.startswith("F1 of "):
+        counts = ("true positives", "false positives", "false negatives")
+        return Metric(name, f1, True, counts, is_share=True, bounds=(0.0, 1.0))
+    raise ValueError(f"there is no metric {name!r}: {', '.join(METRICS)}, or 'F1 of' a label.")

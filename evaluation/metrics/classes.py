@@ -1,0 +1,56 @@
+"""F1 and Matthews' correlation of k classes, as functions of what was counted for each class.
+
+The counts of one text are 3 k numbers: for each class whether it was rightly found, then for each whether it was
+wrongly found, then for each whether it was missed. Division by nothing gives 0, as in scikit-learn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def counts(true: int, found: int, classes: int) -> list[float]:
+    """Of one text with the class `true` that was given the class `found`. Raises ValueError outside 0..classes-1."""
+    if not (0 <= true < classes and 0 <= found < classes):
+        raise ValueError(f"there are {classes} classes, and none of number {max(true, found)}.")
+    row = [0.0] * (3 * classes)
+    if true == found:
+        row[true] = 1.0
+    else:
+        row[classes + found] = row[2 * classes + true] = 1.0
+    return row
+
+
+def counts_of_one(true: int, found: int, which: int) -> list[float]:
+    """The three counts that the F1 of the one class `which` takes."""
+    return [
+        float(true == which == found),
+        float(found == which != true),
+        float(true == which != found),
+    ]
+
+
+def f1(totals: np.ndarray) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN) of one class: (..., 3) -> (...)."""
+    right, wrong, missed = (totals[..., i] for i in range(3))
+    return _ratio(2 * right, 2 * right + wrong + missed)
+
+
+def macro_f1(totals: np.ndarray) -> np.ndarray:
+    """The mean F1 of the classes that were there or were found: (..., 3 k) -> (...)."""
+    right, wrong, missed = np.split(totals, 3, axis=-1)
+    size = 2 * right + wrong + missed
+    return _ratio(_ratio(2 * right, size).sum(-1), (size > 0).sum(-1))
+
+
+def matthews(totals: np.ndarray) -> np.ndarray:
+    """Matthews' correlation of k classes (Gorodkin 2004): (..., 3 k) -> (...), between -1 and 1."""
+    right, wrong, missed = np.split(totals, 3, axis=-1)
+    true, found, n = right + missed, right + wrong, (right + missed).sum(-1)
+    covariance = right.sum(-1) * n - (true * found).sum(-1)
+    spread = (n**2 - (true**2).sum(-1)) * (n**2 - (found**2).sum(-1))
+    return _ratio(covariance, np.sqrt(spread))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.asarray(below) > 0)

@@ -1,0 +1,120 @@
+"""A metric's value with its standard error, 95 % interval and n, from what each item counted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.metrics import families, resampling
+from evaluation.metrics.families import Metric
+
+Z95 = 1.959963984540054
+FEWEST = 2  # items for an interval with a formula
+FEWEST_TO_RESAMPLE = 10  # items drawn again from fewer than these hardly vary as new ones would
+_T95 = (
+    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604, 2.1448,
+    2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484,
+    2.0452, 2.0423,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`standard_error`, `lower` and `upper` are None where there are too few items, and `note` then says so."""
+
+    metric: str
+    value: float
+    standard_error: float | None
+    lower: float | None
+    upper: float | None
+    n: int
+    higher_is_better: bool | None
+    note: str = ""
+
+
+def figure(metric: Metric, counts: np.ndarray, draws: int = 1000, seed: int = 0) -> Figure:
+    """counts (n, k), a row for each item. Raises ValueError for none, for numbers that are not finite or do not fit."""
+    counts = checked(metric, counts)
+    value, n = value_of(metric, counts), len(counts)
+    fewest = FEWEST_TO_RESAMPLE if metric.interval == families.BOOTSTRAP else FEWEST
+    if n < fewest:
+        note = f"{metric.name}: {n} item{'' if n == 1 else 's'} are too few for an interval; {fewest} are needed."
+        return Figure(metric.name, value, None, None, None, n, metric.higher_is_better, note)
+    error, lower, upper = _interval(metric, counts, value, draws, seed)
+    low, high = metric.bounds
+    return Figure(metric.name, value, error, max(low, lower), min(high, upper), n, metric.higher_is_better)
+
+
+def value_of(metric: Metric, counts: np.ndarray) -> float:
+    """The value of all items together. Raises ValueError where it is not a number, such as a ratio over nothing."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = float(metric.value(counts.sum(0)))
+    if not math.isfinite(value):
+        raise ValueError(f"{metric.name} of these {len(counts)} items is not a number: {metric.name} has no units.")
+    return value
+
+
+def checked(metric: Metric, counts: np.ndarray) -> np.ndarray:
+    counts = np.asarray(counts, dtype=float)
+    if counts.ndim != 2 or not len(counts):
+        raise ValueError(f"{metric.name} needs at least one item with its counts.")
+    if metric.counts and counts.shape[1] != len(metric.counts):
+        raise ValueError(f"{metric.name} takes {len(metric.counts)} counts of an item, not {counts.shape[1]}.")
+    if not np.isfinite(counts).all():
+        item = int(np.flatnonzero(~np.isfinite(counts).all(1))[0])
+        raise ValueError(f"{metric.name}: what item {item} counted is not finite: {counts[item].tolist()}.")
+    return counts
+
+
+def _interval(metric: Metric, counts: np.ndarray, value: float, draws: int, seed: int) -> tuple[float, float, float]:
+    """(standard error, lower, upper)."""
+    if metric.interval == families.BOOTSTRAP:
+        samples = metric.value(resampling.resampled_totals(counts, draws, seed))
+        left_out = resampling.left_out_values(counts, metric.value)
+        return resampling.standard_deviation(samples), *resampling.corrected_interval(value, samples, left_out)
+    error = standard_error(influence(metric, counts))
+    if metric.interval == families.MEAN and _is_zero_or_one(counts):
+        return error, *wilson(value, len(counts))
+    t = student(len(counts) - 1)
+    if metric.interval == families.LOG_RATIO:  # taken before the exponential, and so never below 0
+        relative = error / value
+        return error, value * math.exp(-t * relative), value * math.exp(t * relative)
+    return error, value - t * error, value + t * error
+
+
+def influence(metric: Metric, counts: np.ndarray) -> np.ndarray:
+    """(n,) by how much each item moves a value that is a ratio of two sums, or a function of one; their sum is 0.
+
+    The linearised ratio estimator: the variance of the value is n / (n - 1) times the sum of their squares.
+    """
+    above, below = counts[:, 0], counts[:, 1]
+    ratio = above.sum() / below.sum()
+    slope = math.exp(ratio) if metric.interval == families.LOG_RATIO else metric.scale
+    return slope * (above - ratio * below) / below.sum()
+
+
+def standard_error(influences: np.ndarray) -> float:
+    n = len(influences)
+    return math.sqrt(n / (n - 1) * float((influences**2).sum()))
+
+
+def _is_zero_or_one(counts: np.ndarray) -> bool:
+    return bool(np.isin(counts[:, 0], (0.0, 1.0)).all() and (counts[:, 1] == 1).all())
+
+
+def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
+    """Of a share of right and wrong (Wilson 1927): never empty, also where all were right."""
+    spread = z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t: few items know their own spread badly."""
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    z = Z95  # Hill's expansion (1970), right to four digits from here on
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
