@@ -132,9 +132,15 @@ def fit(tally: Tally) -> Fit:
     """Ratings with their covariance. Raises ValueError without models, NotConverged when Newton fails."""
     if not tally.models:
         raise ValueError("there is nothing to rate: tally at least one vote.")
+    scores = tally.wins + tally.ties / 2
+    added = half_wins(scores)
+    log_odds, group = solve_groups(scores + added, np.zeros(len(scores)))
+    return fitted_at(tally, log_odds, group, added)
+
+
+def fitted_at(tally: Tally, log_odds: np.ndarray, group: np.ndarray, added: np.ndarray) -> Fit:
+    """The fit with its covariance, from log-odds that are known to be the maximum with `added` half wins."""
     wins, ties = tally.wins, tally.ties
-    added = half_wins(wins + ties / 2)
-    log_odds, group = solve_groups(wins + ties / 2 + added, np.zeros(len(wins)))
     bridged = wins + added + tie_bridges(wins + added, ties)
     squared = squared_scores(log_odds, bridged, ties)
     covariance = sandwiched(log_odds, group, wins + ties / 2 + added, squared)
