@@ -81,7 +81,7 @@ class TestTheWager:
 class TestManyLooks:
     @pytest.mark.parametrize(("mean", "ties"), [(0.5, 0.0), (0.5, 0.4), (0.7, 0.2)])
     def test_few_streams_ever_exclude_the_truth(self, mean, ties):
-        """200 streams of 200 votes, looked at after every vote: a fixed interval would fail in about a quarter."""
+        """200 streams of 200 votes, looked at after every vote: a fixed interval would fail in about a third."""
         random = np.random.default_rng(4)
         drawn = random.random((200, 200))
         wins, level = drawn < mean - ties / 2, drawn > 1 - ties
