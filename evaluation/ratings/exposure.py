@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .chance import Z95, wilson
-from .fit import SCALE, Fit
+from .fit import SCALE, Fit, sigmoid
 from .graph import groups
 from .pairs import expected_scores
 from .tally import Tally
@@ -144,7 +144,7 @@ def _points(cells: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     played, scores = cells.sum(axis=2), cells[:, :, 0] + (cells[:, :, 2] + cells[:, :, 3]) / 2
     odds, shift = np.log(expected / (1 - expected)), 0.0
     for _ in range(50):
-        chance = 0.5 * (1 + np.tanh((odds + shift) / 2))
+        chance = sigmoid(odds + shift)
         information = float((played * chance * (1 - chance)).sum())
         step = float(np.clip((scores - played * chance).sum() / information, -1, 1))
         shift += step

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .chance import chi_square_tail, normal_two_sided
-from .fit import SCALE, Fit
+from .fit import Fit, laplacian, sigmoid
 from .tally import Tally
 
 SURE = 1.959963984540054  # of a direct majority, in standard deviations
@@ -69,8 +69,8 @@ class Cycles:
 
 def expected_scores(fitted: Fit) -> np.ndarray:
     """(M, M) mean score of the row against the column, a tie as half; NaN where no votes join the two."""
-    gap = (fitted.rating[:, None] - fitted.rating[None, :]) / SCALE
-    return np.where(fitted.group[:, None] == fitted.group[None, :], 0.5 * (1 + np.tanh(gap / 2)), np.nan)
+    chance = sigmoid(fitted.log_odds[:, None] - fitted.log_odds[None, :])
+    return np.where(fitted.group[:, None] == fitted.group[None, :], chance, np.nan)
 
 
 def tie_share(tally: Tally, expected: np.ndarray) -> float:
@@ -123,13 +123,9 @@ def _own_spread(played: np.ndarray, expected: np.ndarray, spread: np.ndarray, gr
     """
     weight, noise = (np.where(played > 0, x, 0) for x in (played * expected * (1 - expected), spread))
     same = group[:, None] == group[None, :]
-    inverse = np.linalg.inv(_laplacian(weight) + same / same.sum(axis=1))
-    sandwich = inverse @ _laplacian(noise) @ inverse
+    inverse = np.linalg.inv(laplacian(weight) + same / same.sum(axis=1))
+    sandwich = inverse @ laplacian(noise) @ inverse
     return noise * (1 - 2 * weight * _of_differences(inverse)) + weight**2 * _of_differences(sandwich)
-
-
-def _laplacian(weights: np.ndarray) -> np.ndarray:
-    return np.diag(weights.sum(axis=1)) - weights
 
 
 def _of_differences(form: np.ndarray) -> np.ndarray:
