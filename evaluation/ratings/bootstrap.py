@@ -73,7 +73,8 @@ def intervals(draws: np.ndarray) -> Intervals:
     ends = np.full((2, size, size), np.nan)
     for model in range(size):
         ends[:, model] = _ends(draws[:, [model]] - draws)
-    return Intervals(*_ends(draws), *ends, np.isnan(draws).sum(axis=0), len(draws))
+    lower, upper = _ends(draws)
+    return Intervals(lower, upper, ends[0], ends[1], np.isnan(draws).sum(axis=0), len(draws))
 
 
 def portions(draws: int, size: int) -> Iterator[slice]:
@@ -137,7 +138,7 @@ def _is_joined(beats: np.ndarray) -> np.ndarray:
         if reach.all():
             break
         reach = (reach @ reach > 0).astype(np.float32)
-    return reach.all(axis=(1, 2))
+    return np.asarray(reach.all(axis=(1, 2)))
 
 
 def _alone(scores: np.ndarray, start: np.ndarray) -> np.ndarray:
