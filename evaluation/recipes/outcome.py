@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,23 @@ class Item:
     searched: tuple[str, ...] = ()
 
 
+Fitted = Callable[[list[Item]], dict[str, Row]]  # figures of such items, without "clean"
+
+
 @dataclass(frozen=True)
 class Measured:
-    """What a measure hands over. `figures` are those that no sum of counts gives, such as a fitted win rate."""
+    """What a measure hands over. `figures` and `fitted` are those that no sum of counts gives.
+
+    `fitted` gives its figures of all items, of those of a group, and of those that no training data held; one of the
+    name of a count replaces the count's, such as a win rate whose interval goes by voters.
+    """
 
     task: str
     items: list[Item]
     signature: str  # library and version, settings; hashes of data and model are added
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what a reader must know, in whole sentences
+    fitted: Fitted | None = None
 
 
 def finish(run: RunDirectory, spec: RunSpec, config: Any, measured: Measured) -> None:
@@ -68,7 +76,7 @@ def finish(run: RunDirectory, spec: RunSpec, config: Any, measured: Measured) ->
     seen = np.array([bool(names) for names in marks.seen_in]) if marks else np.zeros(len(items), dtype=bool)
     _write_items(run.path / "items.jsonl", items, marks)
     notes = [*measured.notes, *(_said(marks, seen) if config.contamination else [NOT_LOOKED])]
-    figures = Figures(items, seen if marks else None, config.draws, spec.seed, notes)
+    figures = Figures(items, seen if marks else None, config.draws, spec.seed, notes, measured.fitted)
     groups = sorted({item.group for item in items if item.group})
     of_items = items_hash(items)
     run.finish(
@@ -102,10 +110,22 @@ class Figures:
     draws: int
     seed: int
     notes: list[str]
+    fitted: Fitted | None = None
 
     def of(self, group: str) -> dict[str, Row]:
         chosen = np.array([not group or item.group == group for item in self.items])
-        return {name: self._figure(name, chosen, group) for name in self.items[0].counts}
+        counted = {name: self._figure(name, chosen, group) for name in self.items[0].counts}
+        return {**counted, **self._fitted(chosen)}
+
+    def _fitted(self, chosen: np.ndarray) -> dict[str, Row]:
+        if self.fitted is None:
+            return {}
+        found = self.fitted([self.items[i] for i in np.flatnonzero(chosen)])
+        if self.seen is None or not self.seen[chosen].any():
+            return {name: {**row, "clean": None if self.seen is None else dict(row)} for name, row in found.items()}
+        unseen = [self.items[i] for i in np.flatnonzero(chosen & ~self.seen)]
+        clean = self.fitted(unseen) if unseen else {}
+        return {name: {**row, "clean": clean.get(name)} for name, row in found.items()}
 
     def _figure(self, name: str, chosen: np.ndarray, group: str) -> Row:
         rows = [item.counts[name] for item, is_chosen in zip(self.items, chosen, strict=True) if is_chosen]
