@@ -75,7 +75,7 @@ def _interval(metric: Metric, counts: np.ndarray, value: float, draws: int, seed
         left_out = resampling.left_out_values(counts, metric.value)
         return resampling.standard_deviation(samples), *resampling.corrected_interval(value, samples, left_out)
     error = standard_error(influence(metric, counts))
-    if metric.interval == families.MEAN and _is_zero_or_one(counts):
+    if metric.interval == families.MEAN and is_zero_or_one(counts):
         return error, *wilson(value, len(counts))
     t = student(len(counts) - 1)
     if metric.interval == families.LOG_RATIO:  # taken before the exponential, and so never below 0
@@ -100,7 +100,7 @@ def standard_error(influences: np.ndarray) -> float:
     return math.sqrt(n / (n - 1) * float((influences**2).sum()))
 
 
-def _is_zero_or_one(counts: np.ndarray) -> bool:
+def is_zero_or_one(counts: np.ndarray) -> bool:
     return bool(np.isin(counts[:, 0], (0.0, 1.0)).all() and (counts[:, 1] == 1).all())
 
 

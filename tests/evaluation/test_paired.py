@@ -1,0 +1,148 @@
+"""Two models on the same items: differences, their intervals, tests, and corrections for many."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.metrics import families, paired
+from evaluation.metrics.families import METRICS
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "paired.json").read_text())
+ACCURACY, PERPLEXITY, BLEU, ROUGE = (METRICS[name] for name in ("accuracy", "perplexity", "BLEU", "ROUGE-L"))
+
+
+def scores(values) -> np.ndarray:
+    return np.stack([np.asarray(values, float), np.ones(len(values))], axis=1)
+
+
+def test_the_difference_is_the_second_minus_the_first():
+    found = paired.difference(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 1, 0]))
+    assert (found.first, found.second, found.value, found.n, found.differing) == (0.25, 0.75, 0.5, 4, 2)
+    assert found.p == 0.5  # two items, both the one way: 2 * (1/2)^2
+
+
+@pytest.mark.parametrize("case", GOLDEN["mcnemar"])
+def test_mcnemar_agrees_with_statsmodels(case):
+    assert paired.mcnemar(case["gained"], case["lost"]) == pytest.approx(case["p"], rel=1e-9)
+
+
+@pytest.mark.parametrize("case", GOLDEN["permutation"])
+def test_swaps_agree_with_scipys_paired_permutation_test(case):
+    found = paired.difference(ROUGE, scores(case["first"]), scores(case["second"]))
+    assert found.p == pytest.approx(case["p"], abs=case["within"])
+    assert found.value == pytest.approx(case["difference"])
+
+
+@pytest.mark.parametrize("case", GOLDEN["t"])
+def test_the_interval_of_a_mean_is_students(case):
+    found = paired.difference(ROUGE, scores(case["first"]), scores(case["second"]))
+    assert (found.lower, found.upper) == pytest.approx((case["lower"], case["upper"]), rel=2e-4)
+    assert found.standard_error == pytest.approx(case["standard_error"])
+
+
+@pytest.mark.parametrize("case", GOLDEN["corrections"])
+def test_corrections_agree_with_statsmodels(case):
+    assert paired.holm(case["p"]) == pytest.approx(case["holm"])
+    assert paired.benjamini_hochberg(case["p"]) == pytest.approx(case["fdr_bh"])
+
+
+def test_a_resampled_interval_agrees_with_scipys():
+    """BLEU of two systems: scipy's BCa on the same statistic, other random numbers."""
+    case = GOLDEN["bootstrap"]
+    first, second = np.array(case["first"], float), np.array(case["second"], float)
+    found = paired.difference(BLEU, first, second, draws=10_000)
+    assert found.value == pytest.approx(case["difference"])
+    assert (found.lower, found.upper) == pytest.approx((case["lower"], case["upper"]), abs=0.25)
+    assert found.standard_error == pytest.approx(case["standard_error"], rel=0.05)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_one_another():
+    random = np.random.default_rng(0)
+    first, second = random.integers(1, 9, (2, 30, 10)).astype(float)
+    one, again, other = (paired.difference(BLEU, first, second, seed=seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one.lower != other.lower
+
+
+def test_pairing_sees_what_two_separate_intervals_do_not():
+    random = np.random.default_rng(1)
+    tokens = random.integers(20, 60, 80).astype(float)
+    hard = random.normal(3, 1, 80)
+    first = np.stack([tokens * hard, tokens], 1)
+    second = np.stack([tokens * (hard - 0.05 + random.normal(0, 0.02, 80)), tokens], 1)
+    found = paired.difference(PERPLEXITY, first, second)
+    assert found.upper < 0, "clearly lower"
+    assert found.gain > 0, "and lower is better"
+    assert found.p < 0.01
+
+
+def test_two_models_that_answer_alike_differ_by_nothing_known_for_certain():
+    same = scores([1] * 30 + [0] * 10)
+    found = paired.difference(ACCURACY, same, same)
+    assert (found.value, found.p, found.differing) == (0.0, 1.0, 0)
+    assert found.lower < 0 < found.upper, "forty equal answers do not prove that all are equal"
+
+
+def test_ratios_are_swapped_with_their_units():
+    """By hand: losses 1 and 3 on 1 token, then 2 and 2 on 2 tokens; of four swaps two reach the gap that was found."""
+    first, second = np.array([[1.0, 1], [2, 2]]), np.array([[3.0, 1], [2, 2]])
+    found = paired.difference(METRICS["bits per byte"], first, second)
+    assert (found.p, found.test) == (1.0, "swaps, all 2")
+
+
+def test_intervals_hold_the_truth_and_tests_err_at_their_rate():
+    """500 pairs of models without a difference, 40 items each."""
+    random = np.random.default_rng(3)
+    held = alarms = 0
+    for seed in range(500):
+        hard = random.beta(2, 2, 40)
+        first, second = (np.clip(hard + random.normal(0, 0.1, 40), 0, 1) for _ in range(2))
+        found = paired.difference(ROUGE, scores(first), scores(second), draws=400, seed=seed)
+        held += found.lower <= 0 <= found.upper
+        alarms += found.p < 0.05
+    assert 0.92 <= held / 500 <= 0.98
+    assert 0.02 <= alarms / 500 <= 0.08
+
+
+def test_other_items_are_refused_by_name():
+    first = {"a": "1", "b": "2", "c": "3"}
+    with pytest.raises(paired.NotTheSameItems, match=r"1 were asked in other words \(b\).*1 stand in the first alone"):
+        paired.check_same(first, {"a": "1", "b": "9"})
+    with pytest.raises(paired.NotTheSameItems, match="second alone"):
+        paired.check_same({"a": "1"}, first)
+    paired.check_same(first, dict(reversed(first.items())))
+
+
+def test_different_numbers_of_items_are_refused():
+    with pytest.raises(paired.NotTheSameItems):
+        paired.difference(ACCURACY, scores([1, 0]), scores([1]))
+
+
+def test_too_few_items_have_no_interval():
+    found = paired.difference(BLEU, np.ones((3, 10)), np.ones((3, 10)))
+    assert (found.lower, found.upper, found.standard_error) == (None, None, None)
+
+
+def test_verdicts_go_by_the_corrected_p_and_the_metrics_direction():
+    lower_loss = paired.difference(
+        PERPLEXITY, np.array([[2.0, 1]] * 20 + [[2.1, 1]]), np.array([[1.9, 1]] * 20 + [[2.0, 1]])
+    )
+    assert paired.verdict(lower_loss, 0.01) == "better"
+    assert paired.verdict(lower_loss, 0.06) == "undecided"
+    assert paired.verdict(paired.difference(ACCURACY, scores([1] * 9), scores([0] * 9)), 0.01) == "worse"
+
+
+def test_items_to_settle_shrink_with_the_square_of_the_difference():
+    random = np.random.default_rng(4)
+    noise = random.normal(0, 0.1, 100)
+    noise -= noise.mean()
+    asked = [
+        paired.items_to_settle(paired.difference(ROUGE, scores(np.full(100, 0.5)), scores(0.5 + gap + noise)))
+        for gap in (0.01, 0.02)
+    ]
+    assert asked[0] / asked[1] == pytest.approx(4, rel=0.02)
+    assert paired.items_to_settle(paired.difference(families.find("win rate"), scores([1, 0]), scores([1, 0]))) is None
