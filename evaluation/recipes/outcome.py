@@ -47,7 +47,7 @@ class Item:
     searched: tuple[str, ...] = ()
 
 
-Fitted = Callable[[list[Item]], dict[str, Row]]  # figures of such items, without "clean"
+Fitted = Callable[[list[Item]], dict[str, Row | None]]  # figures of such items, without "clean"; None takes one away
 
 
 @dataclass(frozen=True)
@@ -114,18 +114,20 @@ class Figures:
 
     def of(self, group: str) -> dict[str, Row]:
         chosen = np.array([not group or item.group == group for item in self.items])
-        counted = {name: self._figure(name, chosen, group) for name in self.items[0].counts}
-        return {**counted, **self._fitted(chosen)}
+        fitted = self._fitted(chosen)
+        counted = [name for name in self.items[0].counts if name not in fitted]
+        figures = {**{name: self._figure(name, chosen, group) for name in counted}, **fitted}
+        return {name: row for name, row in figures.items() if row is not None}
 
-    def _fitted(self, chosen: np.ndarray) -> dict[str, Row]:
+    def _fitted(self, chosen: np.ndarray) -> dict[str, Row | None]:
         if self.fitted is None:
             return {}
         found = self.fitted([self.items[i] for i in np.flatnonzero(chosen)])
-        if self.seen is None or not self.seen[chosen].any():
-            return {name: {**row, "clean": None if self.seen is None else dict(row)} for name, row in found.items()}
-        unseen = [self.items[i] for i in np.flatnonzero(chosen & ~self.seen)]
-        clean = self.fitted(unseen) if unseen else {}
-        return {name: {**row, "clean": clean.get(name)} for name, row in found.items()}
+        clean: dict[str, Row | None] = {}
+        if self.seen is not None:
+            unseen = [self.items[i] for i in np.flatnonzero(chosen & ~self.seen)]
+            clean = self.fitted(unseen) if unseen else {}
+        return {name: row and {**row, "clean": clean.get(name)} for name, row in found.items()}
 
     def _figure(self, name: str, chosen: np.ndarray, group: str) -> Row:
         rows = [item.counts[name] for item, is_chosen in zip(self.items, chosen, strict=True) if is_chosen]

@@ -1,0 +1,197 @@
+"""How often a classifier is right: accuracy, F1 of each label and their mean, Matthews' correlation.
+
+In: `data/other/*.jsonl`, rows {"text", "label", "text_b"?} (a premise with its hypothesis, too), perhaps with "id" and
+"group". The parent is a classifier's folder (`training.recipes.classifier`).
+
+Each figure is that of scikit-learn on the same texts. Beside accuracy stands that of always giving the commonest label
+of these very texts, which no text had to be read for, and the difference of the two on the same texts. A label that the
+classifier does not know can never be right: such texts count as wrong, and are said.
+
+Left out: calibration, which the classifier's own run shows; thresholds, for a text gets its likeliest label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from annotate.sides import normalise
+from evaluation.metrics import classes, intervals
+from evaluation.recipes.outcome import Fitted, Item, Measured
+from training.recipes.classifier import Classifier
+from training.recipes.classify_rows import read_examples
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+
+FEWEST = 2
+MOST_F1 = 50  # labels with a figure of their own
+ALWAYS = "accuracy of always the commonest label"
+ABOVE = "accuracy above the commonest label"
+
+
+@dataclass(frozen=True)
+class Text:
+    id: str
+    group: str
+    text: str
+    text_b: str
+    label: str
+
+    @property
+    def key(self) -> str:
+        return f"{normalise(self.text)}\n{normalise(self.text_b)}\n{self.label}"
+
+
+def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
+    texts, given = chosen(read(run), config.limit)
+    run.progress("loading the model", 0, 1)
+    classifier = Classifier.load(spec.parent)
+    unknown = Counter(t.label for t in texts if t.label not in classifier.labels)
+    _refuse_strangers(unknown, texts, classifier.labels)
+    found = _predicted(run, classifier, texts, config.batch_size)
+    notes = _notes(texts, given, unknown, classifier.labels)
+    return measured_of(texts, found, classifier.labels, notes)
+
+
+def read(run: RunDirectory) -> list[Text]:
+    """Raises RecipeFailure for rows without a text and its label, and for fewer than two."""
+    rows = [row for path in sorted((run.path / "data" / "other").glob("*.jsonl")) for row in read_lines(path)]
+    if len(rows) < FEWEST:
+        raise RecipeFailure(
+            "no_texts",
+            f"There {'is 1 text' if len(rows) == 1 else 'are no texts'} to classify.",
+            'Choose a dataset of labelled texts, or a task of rows {"text", "label"}, as the second dataset.',
+        )
+    named = all(row.get("id") for row in rows)
+    return [
+        Text(str(row["id"] if named else number), str(row.get("group") or ""), e.text, e.text_b, e.label)
+        for number, (row, e) in enumerate(zip(rows, read_examples(rows), strict=True), start=1)
+    ]
+
+
+def chosen(texts: list[Text], limit: int) -> tuple[list[Text], int]:
+    """At most `limit` of them, by the hash of their words, so that no order of the file is favoured; and how many
+    there were."""
+    order = sorted(range(len(texts)), key=lambda i: (hashlib.sha256(texts[i].key.encode()).hexdigest(), i))
+    kept = set(order[:limit])
+    return [text for i, text in enumerate(texts) if i in kept], len(texts)
+
+
+def _refuse_strangers(unknown: Counter[str], texts: list[Text], known: list[str]) -> None:
+    if unknown.total() == len(texts):
+        told = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
+        raise RecipeFailure(
+            "unknown_labels",
+            f"No text bears a label that this classifier knows. It knows {', '.join(map(repr, known))}; the texts bear "
+            f"{told}.",
+            "Give the labels the names that the classifier learnt (labels, when uploading), or choose the texts of "
+            "its own task.",
+        )
+
+
+def _predicted(
+    run: RunDirectory, classifier: Classifier, texts: list[Text], batch_size: int
+) -> list[tuple[str, float]]:
+    """The likeliest label of each text, and how likely."""
+    found: list[tuple[str, float]] = []
+    step = max(batch_size, 1) * 8  # texts of about one length go together within a piece
+    for start in range(0, len(texts), step):
+        piece = texts[start : start + step]
+        for told in classifier.predict([(t.text, t.text_b) for t in piece], batch_size):
+            found.append(next(iter(told.items())))
+        run.progress("classifying", len(found), len(texts))
+    return found
+
+
+def measured_of(texts: list[Text], found: list[tuple[str, float]], known: list[str], notes: list[str]) -> Measured:
+    """Items and figures of texts with the label found for each. `known`: the labels of the classifier."""
+    labels = sorted({*known, *(t.label for t in texts)})
+    place = {label: i for i, label in enumerate(labels)}
+    seen = Counter([t.label for t in texts] + [label for label, _ in found])
+    of_their_own = [label for label, _ in seen.most_common(MOST_F1)]
+    items = [
+        Item(
+            text.id,
+            text.key,
+            {
+                "accuracy": [float(text.label == label), 1.0],
+                "macro F1": classes.counts(place[text.label], place[label], len(labels)),
+                "MCC": classes.counts(place[text.label], place[label], len(labels)),
+                **{
+                    f"F1 of {name}": classes.counts_of_one(place[text.label], place[label], place[name])
+                    for name in of_their_own
+                },
+            },
+            _shown(text, label, sure),
+            text.group,
+            tuple(t for t in (text.text, text.text_b) if t),
+        )
+        for text, (label, sure) in zip(texts, found, strict=True)
+    ]
+    signature = f"assay classification 1; {len(labels)} labels: {', '.join(labels)[:100]}"
+    return Measured("labelled texts", items, signature, notes=notes, fitted=_beside(of_their_own))
+
+
+def _shown(text: Text, label: str, sure: float) -> Row:
+    second = {"text_b": text.text_b} if text.text_b else {}
+    return {"text": text.text, **second, "label": text.label, "answer": label, "probability": round(sure, 4)}
+
+
+def _beside(labels: list[str]) -> Fitted:
+    """The null, what the classifier has above it, and no F1 of a label that these items neither bear nor got."""
+
+    def fitted(items: list[Item]) -> dict[str, Row | None]:
+        bears = Counter(item.shown["label"] for item in items)
+        commonest = max(sorted(bears), key=lambda label: bears[label])
+        null = np.array([float(item.shown["label"] == commonest) for item in items])
+        right = np.array([item.counts["accuracy"][0] for item in items])
+        here = set(bears) | {item.shown["answer"] for item in items}
+        absent: dict[str, Row | None] = {f"F1 of {label}": None for label in labels if label not in here}
+        return {ALWAYS: share(null), ABOVE: difference(right - null), **absent}
+
+    return fitted
+
+
+def share(right: np.ndarray) -> Row:
+    """A figure of zeros and ones, with Wilson's interval."""
+    value, n = float(right.mean()), len(right)
+    lower, upper = intervals.wilson(value, n)
+    error = float(right.std(ddof=1)) / n**0.5 if n > 1 else None
+    return _figure(value, error, lower, upper, n, None)
+
+
+def difference(gaps: np.ndarray) -> Row | None:
+    """A figure of paired differences in -1 to 1, with Student's interval; None where they do not vary or are few."""
+    n = len(gaps)
+    if n < FEWEST or np.ptp(gaps) == 0:
+        return None
+    value, error = float(gaps.mean()), float(gaps.std(ddof=1)) / n**0.5
+    reach = intervals.student(n - 1) * error
+    return _figure(value, error, max(-1.0, value - reach), min(1.0, value + reach), n, True)
+
+
+def _figure(value: float, error: float | None, lower: float, upper: float, n: int, higher: bool | None) -> Row:
+    return {
+        "value": value, "standard_error": error, "lower": lower, "upper": upper, "n": n, "higher_is_better": higher,
+    }  # fmt: skip
+
+
+def _notes(texts: list[Text], given: int, unknown: Counter[str], known: list[str]) -> list[str]:
+    notes = [f"{len(texts)} of {given} texts, chosen by the hash of their words."] if len(texts) < given else []
+    if unknown:
+        told = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
+        notes.append(
+            f"{unknown.total()} texts bear labels that the classifier does not know ({told}; it knows "
+            f"{', '.join(map(repr, known))}): they count as wrong."
+        )
+    bears = Counter(t.label for t in texts)
+    commonest, n = max(sorted(bears.items()), key=lambda item: item[1])
+    notes.append(f"The commonest label is {commonest!r}: {n} of {len(texts)} texts bear it.")
+    if len(bears) == 1:
+        notes.append("All texts bear one label: accuracy and F1 say little, and Matthews' correlation is 0 by rule.")
+    if len(bears) > MOST_F1:
+        notes.append(f"F1 is told label by label for the {MOST_F1} commonest of {len(bears)}.")
+    return notes
