@@ -1,14 +1,14 @@
 """Intervals that know that one voter's votes hang together.
 
-A voter who prefers long answers prefers them every time: a thousand votes of ten people say less than a thousand votes
-of a thousand. Here the voter is what is drawn at random, not the vote:
-- the sandwich H⁺GH⁺ with G = V/(V−1) · Σ over voters of s_v s_vᵀ, where s_v sums the scores of a voter's votes
-  (Liang and Zeger, 1986; Cameron and Miller, 2015, 10.3368/jhr.50.2.317);
+A voter who prefers long answers prefers them every time: a thousand votes of ten people say less than a thousand
+votes of a thousand. Here the voter is what is drawn at random, not the vote:
+- the sandwich H⁺GH⁺ with G = V/(V−1) · Σ over voters of s_v s_vᵀ, where s_v sums the scores of a voter's votes (Liang
+  and Zeger, 1986; Cameron and Miller, 2015, 10.3368/jhr.50.2.317);
 - the bootstrap that draws voters with all their votes, by a Poisson(1) weight each (Chamandy et al., 2012).
 
 Votes come as blocks, tuples of equally long arrays (voter, a, b, said, count): integers, voters ascending over all
-blocks (one may straddle two), `a`, `b` the places in `Fit.models`, `said` that in LABELS, `count` how many such votes.
-What is held at once is one block, whatever the number of votes.
+blocks (one may straddle two), `a`, `b` the places in `Fit.models`, `said` that in LABELS, `count` how many such
+votes. What is held at once is one block, whatever the number of votes.
 
 With few voters the sandwich is too small, and below about 50 (fewer still if votes were spread evenly) no interval of
 this kind can be trusted (Cameron and Miller, section VI). So intervals reach Student's quantile at the *effective*
@@ -122,7 +122,7 @@ def _summed(rows: Rows, score: np.ndarray, chosen: np.ndarray, size: int) -> np.
     """(M, M) Σ s_v s_vᵀ over the voters of the chosen rows, so many voters at once as fit."""
     total = np.zeros((size, size))
     owner, a, b, score = rows.owner[chosen], rows.a[chosen], rows.b[chosen], score[chosen]
-    owner = _renumbered(owner)
+    owner = renumbered(owner)
     for part in portions(int(owner[-1]) + 1 if len(owner) else 0, size):
         first, last = np.searchsorted(owner, (part.start, part.stop))
         place, cells = (owner[first:last] - part.start) * size, (part.stop - part.start) * size
@@ -146,7 +146,7 @@ def bootstrap_voters(fitted: Fit, blocks: Iterable[Block], draws: int = 100, see
         alone = (np.bincount(rows.owner, weights=rows.times, minlength=rows.owners) == 1)[rows.owner]
         cell = _cells(rows, size)
         once += np.bincount(cell[alone], minlength=len(once))
-        _add_weighted(drawn, cell[~alone], _renumbered(rows.owner[~alone]), rows.times[~alone], random)
+        _add_weighted(drawn, cell[~alone], renumbered(rows.owner[~alone]), rows.times[~alone], random)
     ratings = np.empty((draws, size))
     for part in portions(draws, len(once)):
         both = (drawn[part] + random.poisson(once, size=drawn[part].shape)).reshape(-1, 2, size, size)
@@ -170,7 +170,7 @@ def _add_weighted(
         row += np.bincount(cell, weights=weight if single else weight * count, minlength=len(row))
 
 
-def _renumbered(owner: np.ndarray) -> np.ndarray:
+def renumbered(owner: np.ndarray) -> np.ndarray:
     """Ascending numbers as 0, 1, 2, … without gaps."""
     return np.cumsum(np.diff(owner, prepend=owner[:1]) != 0)
 
@@ -195,7 +195,7 @@ def whole_voters(blocks: Iterable[Block], size: int) -> Iterator[Rows]:
 
 
 def _numbered(voter: np.ndarray, a: np.ndarray, b: np.ndarray, said: np.ndarray, count: np.ndarray) -> Rows:
-    owner = _renumbered(voter)
+    owner = renumbered(voter)
     return Rows(owner, int(owner[-1]) + 1, a, b, said, count)
 
 

@@ -1,8 +1,9 @@
 """Online Elo: a ticker that moves with each vote, and depends on their order; never the ranking.
 
-After each vote the two ratings move by ±K·(y − p), with y = 1, ½, 0 and p = 1/(1 + 10^((r_b − r_a)/400)) (Elo, 1978), as
-Chatbot Arena's first leaderboard did with K = 4. The last votes weigh most and the first are forgotten, so the same
-votes in another order give other ratings: `order_spread` says by how much, and whoever shows the ticker shows that.
+After each vote the two ratings move by ±K·(y − p), with y = 1, ½, 0 and p = 1/(1 + 10^((r_b − r_a)/400)) (Elo, 1978),
+as Chatbot Arena's first leaderboard did with K = 4. The last votes weigh most and the first are forgotten, so the
+same votes in another order give other ratings: `order_spread` says by how much, and whoever shows the ticker shows
+that.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def order_spread(
 ) -> OrderSpread:
     """How far ratings of `size` models from 1000 depend on the order: `orders` shuffles, the same for the same seed.
 
-    Each costs what `online` does, about half a second for a million votes.
+    Each costs what `online` does: some tenths of a second for a million votes.
     """
     if orders < 2:
         raise ValueError(f"orders must be 2 or more to show a spread: got {orders}.")

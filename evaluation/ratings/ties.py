@@ -2,20 +2,20 @@
 
 With δ the log-odds between the model shown as A and the one shown as B (rᵢ − rⱼ + η; η is what standing first is
 worth, 0 unless it is asked for), the chances of a win, a loss and a tie of A are
-- Davidson (1970, 10.1080/01621459.1970.10481082): in proportion to e^{δ/2}, e^{−δ/2} and ν. With η this is Davidson and
-  Beaver's model (1977), whose γ is e^{−η} and whose ν is √γ times ours;
-- Rao and Kupper (1967, 10.1080/01621459.1967.10482901): σ(δ − κ), σ(−δ − κ) and the rest, with θ = e^κ > 1: an ordered
-  logit with thresholds ±κ.
+- Davidson (1970, 10.1080/01621459.1970.10481082): in proportion to e^{δ/2}, e^{−δ/2} and ν. With η this is Davidson
+  and Beaver's model (1977), whose γ is e^{−η} and whose ν is √γ times ours;
+- Rao and Kupper (1967, 10.1080/01621459.1967.10482901): σ(δ − κ), σ(−δ − κ) and the rest, with θ = e^κ > 1: an
+  ordered logit with thresholds ±κ.
 
-Both likelihoods are concave; Newton on counts finds the maximum. Ratings are 1000 + 400/ln 10 · r as in `fit`, but 400
-points say something else in each: in Davidson's, ten wins for a loss; in Rao and Kupper's, ten times the odds of
+Both likelihoods are concave; Newton on counts finds the maximum. Ratings are 1000 + 400/ln 10 · r as in `fit`, but
+400 points say something else in each: in Davidson's, ten wins for a loss; in Rao and Kupper's, ten times the odds of
 winning rather than not; in `fit`, ten times the odds of a win, ties as half. So compare chances and orders between
 them, never points. `aic` says which of the two fits the votes better.
 
 For the maximum to be finite it is enough that wins join the models both ways and that there is a tie (the ratings
 cannot run away along a circle of wins, nor the tie parameter past a tie). Where wins do not, half a win is added each
-way to pairs that were compared, as in `fit`, and `is_penalised` says so. Without a tie, or with nothing but ties, there
-is nothing to fit, and it is refused.
+way to pairs that were compared, as in `fit`, and `is_penalised` says so. Without a tie, or with nothing but ties,
+there is nothing to fit, and it is refused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,48 @@
+"""What of an answer's style can be counted, and how two answers' counts compare."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+FEATURES = ("length", "headers", "lists", "bold")
+
+_FENCE = re.compile(
+    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(?:.*?\n)?? {0,3}\1[`~]*[ \t]*$|^ {0,3}(?:`{3,}|~{3,}).*\Z", re.M | re.S
+)
+_HEADER = re.compile(r"^ {0,3}#{1,6}[ \t]+\S", re.MULTILINE)
+_LIST = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\S", re.MULTILINE)
+_BOLD = re.compile(r"\*\*(?=\S)[^*\n]*?[^*\s]\*\*|(?<!\w)__(?=\S)[^_\n]*?[^_\s]__(?!\w)")
+
+
+@dataclass(frozen=True)
+class Style:
+    """Of one answer: characters (or tokens, where the caller counts them), Markdown headers, list items, bold runs."""
+
+    length: int
+    headers: int
+    lists: int
+    bold: int
+
+
+def style_of(text: str) -> Style:
+    """Counts of a text. A code fence counts as length, but nothing in it is taken for Markdown.
+
+    An unclosed fence reaches to the end. Bold is `**…**` or `__…__` in one line; a header, `#` to `######` and a space.
+    """
+    prose = _FENCE.sub("", text)
+    return Style(len(text), *(len(pattern.findall(prose)) for pattern in (_HEADER, _LIST, _BOLD)))
+
+
+def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(first − second)/(first + second) of counts, 0 where both are 0: from −1 to 1 whatever the sizes.
+
+    1/3 is twice as much, 1 is some against none. Raises ValueError on unequal shapes and on counts below 0.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if first.shape != second.shape or np.any(first < 0) or np.any(second < 0):
+        raise ValueError("style counts of the two answers must be equally many, and none below 0.")
+    total = first + second
+    return np.divide(first - second, total, out=np.zeros_like(total), where=total > 0)
