@@ -43,6 +43,11 @@ def figure(metric: Metric, counts: np.ndarray, draws: int = 1000, seed: int = 0)
         note = f"{metric.name}: {n} item{'' if n == 1 else 's'} are too few for an interval; {fewest} are needed."
         return Figure(metric.name, value, None, None, None, n, metric.higher_is_better, note)
     error, lower, upper = _interval(metric, counts, value, draws, seed)
+    if error <= 1e-12 * abs(value):  # nothing varied, which does not prove that nothing will
+        if metric.bounds != (0.0, 1.0) or value not in (0.0, 1.0):
+            note = f"{metric.name}: its {n} items are all alike, and show no interval."
+            return Figure(metric.name, value, error, None, None, n, metric.higher_is_better, note)
+        lower, upper = wilson(value, n)
     low, high = metric.bounds
     return Figure(metric.name, value, error, max(low, lower), min(high, upper), n, metric.higher_is_better)
 
@@ -109,7 +114,7 @@ def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
     spread = z * z / n
     middle = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
 
 
 def student(freedom: int) -> float:

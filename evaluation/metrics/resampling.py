@@ -39,7 +39,7 @@ def corrected_interval(
     `left_out` (n,) are the values without each item. Where nothing varies, both ends are the value.
     """
     samples = np.sort(samples[np.isfinite(samples)])
-    if len(samples) == 0 or samples[0] == samples[-1]:
+    if len(samples) == 0 or math.isclose(samples[0], samples[-1], rel_tol=1e-12, abs_tol=1e-15):
         return value, value
     below = ((samples < value).sum() + (samples == value).sum() / 2) / len(samples)
     bias = _NORMAL.inv_cdf(min(max(below, 0.5 / len(samples)), 1 - 0.5 / len(samples)))

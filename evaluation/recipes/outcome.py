@@ -214,8 +214,8 @@ def _said(marks: contamination.Marks | None, seen: np.ndarray) -> list[str]:
 
 def _signature(spec: RunSpec, config: Any, measured: Measured, of_items: str) -> str:
     model = spec.parent_hash or _hash_of(spec.parent)
-    parts = [measured.signature, f"items {of_items[:12]}", f"model {model[:12] or 'unknown'}", f"draws {config.draws}"]
-    return "; ".join(part for part in parts if part)
+    hashes = f"items {of_items[:12]}, model {model[:12] or 'unknown'}, {config.draws} draws"
+    return f"{hashes}; {measured.signature}" if measured.signature else hashes
 
 
 def _hash_of(folder: str) -> str:
