@@ -1,125 +1,187 @@
-"""How surprised a model is by given texts: perplexity per token, word and byte, and bits per byte.
+"""How well a model foresees given texts: perplexity per token, word and byte, and bits per byte, of the corpus.
 
-    python -m evaluation.recipes.perplexity RUN_DIR
+In: `data/texts.jsonl`, {"id", "text", "prompt"?: [messages], "judge"?}, or a dataset in `data/other/`: a corpus (its
+held-out texts, where it holds out any), rows {"text"} of a task, or demonstrations {"prompt", "completion"}. With a
+prompt, the text is scored as the assistant's answer to it, in the model's chat template; without one, as running text
+after the tokenizer's first token. Only the text's own tokens count, neither prompt nor end-of-turn token.
 
-In: `data/texts.jsonl`, {"id", "text", "prompt"?: [messages], "judge"?}. With a prompt, the text is scored as the
-assistant's answer to it, in the model's chat template; without one, as running text after the tokenizer's first token,
-in windows that see the last token of the one before (lm-evaluation-harness's rolling log-likelihood). Only the text's
-own tokens count, neither prompt nor end-of-turn token.
+Long texts go in windows of `max_length`, as lm-evaluation-harness's rolling log-likelihood cuts them: each token is
+foreseen once, and the last window reaches back to be full. An answer that does not fit in behind its prompt is scored
+whole, and the prompt loses its beginning, which is said.
 
-Out: `result.json` with `metrics` by name (value, standard_error, lower, upper, n) over the whole corpus, and `texts`,
-each text's own summed loss and tokens, so that two models can be compared text by text.
+Texts are taken as they stand: wikitext's spaces around punctuation stay, and so do figures on it differ from those of
+lm-evaluation-harness's task `wikitext`, which removes them before it asks and counts words and bytes as they were.
 
-Left out: sliding windows with more context, which lower the figure of long texts a little at several times the cost.
+Left out: windows that overlap more, which lower the figure of long texts a little at several times the cost.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+import heapq
 import json
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from evaluation.metrics.perplexity import measures
+from evaluation.metrics.perplexity import words
+from evaluation.recipes import likelihood
+from evaluation.recipes.likelihood import Pair
+from evaluation.recipes.outcome import Item, Measured
 from training.recipes import loading
-from training.recipes.entry import config_of, run_recipe
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+
+MOST_SOURCES = 12  # more sources than these are names of documents rather than parts of a corpus
+SHOWN = 2000  # characters of a text kept beside its figures
 
 
 @dataclass(frozen=True)
 class Window:
-    """Token ids of one forward; the loss counts from `scored_from` on."""
+    """Token ids of one forward; those from `scored_from` on count."""
 
     text: int
     ids: list[int]
     scored_from: int
 
 
-def main(run: RunDirectory, spec: RunSpec) -> None:
-    config = config_of(spec)
-    rows = run.rows("texts")
-    if len(rows) < 2:
-        raise RecipeFailure(
-            "no_texts", f"There are {len(rows)} texts to score.", "Give data/texts.jsonl at least two lines."
-        )
-    run.truncate_logs(-1)  # it is over soon: what was killed begins anew
+@dataclass(frozen=True)
+class Text:
+    id: str
+    text: str
+    prompt: list[dict[str, str]] | None = None
+    group: str = ""
+
+    @property
+    def asked(self) -> str:
+        return json.dumps([self.prompt, self.text], ensure_ascii=False) if self.prompt else self.text
+
+
+def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
+    texts, judge = texts_of(run, config.limit)
+    run.truncate_logs(-1)  # what was killed passes over its steps again, and does those anew that are not kept
     run.progress("loading the model", 0, 1)
-    model, tokenizer = loading.load_policy(spec.parent)
-    length = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
-    windows = [w for index, row in enumerate(rows) for w in windows_of(tokenizer, row, index, length)]
-    # By length: a batch is padded to its longest, and long ones first shows at once whether the memory is enough.
-    windows.sort(key=lambda w: -len(w.ids))
-    losses, tokens = np.zeros(len(rows)), np.zeros(len(rows))
-    batches = math.ceil(len(windows) / config.batch_size)
-    for step in range(1, batches + 1):
-        batch = windows[(step - 1) * config.batch_size : step * config.batch_size]
-        for window, loss in zip(batch, batch_losses(model, batch), strict=True):
-            losses[window.text] += loss
-            tokens[window.text] += len(window.ids) - window.scored_from
-        run.log_metrics(step, loss_per_token=losses.sum() / tokens.sum())
-        run.progress("scoring texts", step, batches)
-    run.finish(result_of(rows, losses, tokens, spec, config.max_length))
+    model, tokenizer = likelihood.load(spec.parent)
+    length = likelihood.context_length(model, config.max_length)
+    windows, cut = all_windows(tokenizer, texts, length)
+    pairs = [Pair(w.ids[: w.scored_from], w.ids[w.scored_from :]) for w in windows]
+    room = likelihood.batch_tokens(config.batch_size, length)
+    scored = likelihood.score(run, model, pairs, batch_tokens=room, phase="scoring texts", name="texts")
+    losses, tokens = [0.0] * len(texts), [0] * len(texts)
+    for window, pair, found in zip(windows, pairs, scored, strict=True):
+        losses[window.text] -= found.log_likelihood
+        tokens[window.text] += len(pair.continuation)
+    items = [item_of(*parts) for parts in zip(texts, losses, tokens, cut, strict=True)]
+    signature = f"assay perplexity 1; rolling windows of {length} tokens; {loading.compute_dtype()}"
+    return Measured(_task(run, judge, config.texts), items, signature, notes=_notes(cut, length))
 
 
-def windows_of(tokenizer: Any, row: Row, index: int, length: int) -> list[Window]:
-    """The forwards that score a text: one after its prompt, or as many as running text needs."""
-    text = row["text"]
-    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    if not ids:
-        raise RecipeFailure("empty_text", f"The text {row['id']} has no tokens.", "Leave empty texts out.")
-    if row.get("prompt"):
-        # At least half of the window is for the answer; the prompt keeps its last tokens.
-        ids = ids[: length - 1]
-        context = loading.encode_prompt(tokenizer, row["prompt"], max(1, length - len(ids)))
-        return [Window(index, context + ids, len(context))]
-    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    stream, step = [first, *ids], length - 1
-    return [Window(index, stream[at : at + step + 1], 1) for at in range(0, len(ids), step)]
+# Texts
 
 
-@torch.inference_mode()
-def batch_losses(model: Any, batch: list[Window]) -> list[float]:
-    """Each window's summed negative log-likelihood in nats, float32 from the logits on."""
-    longest = max(len(w.ids) for w in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)  # (B, T), padded on the right: causal, so never seen
-    for i, window in enumerate(batch):
-        ids[i, : len(window.ids)] = torch.tensor(window.ids)
-    ids = ids.to(loading.device())
-    lengths = torch.tensor([len(w.ids) for w in batch], device=ids.device)
-    mask = torch.arange(longest, device=ids.device) < lengths[:, None]
-    logits = model(input_ids=ids, attention_mask=mask.long()).logits
-    return [_loss(logits[i], ids[i], window) for i, window in enumerate(batch)]
+def texts_of(run: RunDirectory, limit: int) -> tuple[list[Text], str]:
+    """At most `limit` texts, drawn by hash over all there are, and whose judgement chose them, if anybody's."""
+    rows = run.rows("texts")
+    if not rows:
+        rows = heapq.nsmallest(limit, _of_dataset(run.path / "data" / "other"), key=_by_hash)
+    if not rows:
+        raise RecipeFailure(
+            "no_texts",
+            "There are no texts to score.",
+            "Choose a corpus or a task of texts as the second dataset, or give data/texts.jsonl a line.",
+        )
+    rows.sort(key=lambda row: row.get("place", 0))
+    sources = {str(row.get("group") or row.get("source") or "") for row in rows}
+    grouped = 1 < len(sources) <= MOST_SOURCES
+    return [_text(row, number, grouped) for number, row in enumerate(rows, 1)], str(rows[0].get("judge") or "")
 
 
-def _loss(logits: Tensor, ids: Tensor, window: Window) -> float:
-    start, end = window.scored_from, len(window.ids)
-    return float(
-        torch.nn.functional.cross_entropy(logits[start - 1 : end - 1].float(), ids[start:end], reduction="sum")
-    )
+def _of_dataset(folder: Path) -> Iterator[Row]:
+    held_out = sorted(folder.glob("validation*.jsonl"))
+    for path in held_out or sorted(folder.glob("*.jsonl")):
+        for place, row in enumerate(read_lines(path)):
+            yield {**row, "place": [path.name, place]}
 
 
-def result_of(rows: list[Row], losses: np.ndarray, tokens: np.ndarray, spec: RunSpec, max_length: int) -> Row:
-    corpus = json.dumps([[row.get("prompt"), row["text"]] for row in rows], ensure_ascii=False)
-    texts_hash = hashlib.sha256(corpus.encode()).hexdigest()
-    of = f"texts {spec.config.get('texts', 'given')} {texts_hash[:12]}"
-    if judge := rows[0].get("judge"):  # whose preference: people's and simulations' figures are two figures
-        of += f" by {judge}"
-    return {
-        "metrics": {m.metric: dataclasses.asdict(m) for m in measures(losses, tokens, [row["text"] for row in rows])},
-        "texts_hash": texts_hash,
-        "signature": f"{of}; n {len(rows)}; max_length {max_length}; {loading.compute_dtype()}",
-        "texts": [
-            {"id": row["id"], "loss": float(loss), "tokens": int(n)}
-            for row, loss, n in zip(rows, losses, tokens, strict=True)
-        ],
+def _by_hash(row: Row) -> bytes:
+    told = json.dumps([row.get("prompt"), row.get("text", row.get("completion"))], ensure_ascii=False)
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()
+
+
+def _text(row: Row, number: int, grouped: bool) -> Text:
+    place = row.get("place")
+    named = str(row.get("id") or (f"{place[0]}:{place[1] + 1}" if place else number))
+    text = row.get("text", row.get("completion"))
+    if not isinstance(text, str) or not text.strip():
+        raise RecipeFailure("empty_text", f"The text {named} is empty.", "Leave empty texts out.")
+    group = str(row.get("group") or row.get("source") or "") if grouped else ""
+    return Text(named, text, row.get("prompt") or None, group)
+
+
+# Windows
+
+
+def all_windows(tokenizer: Any, texts: list[Text], length: int) -> tuple[list[Window], list[int]]:
+    """The forwards that score the texts, and how many tokens each text's prompt has lost."""
+    windows, cut = [], []
+    for index, text in enumerate(texts):
+        ids = list(tokenizer(text.text, add_special_tokens=False, verbose=False)["input_ids"])
+        if not ids:
+            raise RecipeFailure("empty_text", f"The text {text.id} has no tokens.", "Leave empty texts out.")
+        context = loading.encode_prompt(tokenizer, text.prompt, 10**9) if text.prompt else [_first(tokenizer)]
+        kept = context[-max(length + 1 - len(ids), length // 2, 1) :]
+        cut.append(len(context) - len(kept))
+        windows += [Window(index, *window) for window in rolling([*kept, *ids], len(kept), length)]
+    return windows, cut
+
+
+def _first(tokenizer: Any) -> int:
+    return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+
+
+def rolling(ids: list[int], known: int, length: int) -> Iterator[tuple[list[int], int]]:
+    """Windows (ids, from where they count) that foresee each of `ids` after the `known` first ones once.
+
+    A window reads `length` tokens and foresees one more; the last one reaches back as far as it may.
+    """
+    start, end = known, min(len(ids), length + 1)
+    yield ids[:end], known
+    while end < len(ids):
+        start, end = end, min(len(ids), end + length)
+        begin = max(0, end - length - 1)
+        yield ids[begin:end], start - begin
+
+
+# What is told
+
+
+def item_of(text: Text, loss: float, tokens: int, cut: int) -> Item:
+    size = len(text.text.encode("utf-8", "surrogatepass"))
+    shown: Row = {"prompt": text.prompt} if text.prompt else {}
+    shown |= {"text": text.text[:SHOWN], "loss per token": loss / tokens, "tokens": tokens}
+    if len(text.text) > SHOWN:
+        shown["characters"] = len(text.text)
+    if cut:
+        shown["tokens cut from the prompt"] = cut
+    counts = {
+        "perplexity": [loss, tokens],
+        "word perplexity": [loss, words(text.text)],
+        "byte perplexity": [loss, size],
+        "bits per byte": [loss, size],
     }
+    return Item(text.id, text.asked, counts, shown, text.group, searched=(text.text,))
 
 
-if __name__ == "__main__":
-    run_recipe(main)
+def _task(run: RunDirectory, judge: str, chosen: str) -> str:
+    if not run.rows("texts"):
+        return "texts of a dataset"
+    return f"{chosen} answers" + (f" by {judge}" if judge else "")
+
+
+def _notes(cut: list[int], length: int) -> list[str]:
+    if not any(cut):
+        return []
+    return [
+        f"{sum(map(bool, cut))} of {len(cut)} prompts did not fit into {length} tokens with their answers, and lost "
+        f"their beginning, at most {max(cut)} tokens; the answers were scored whole."
+    ]

@@ -1,0 +1,148 @@
+"""How often a model finds the right one of several sentences or endings the likeliest: zero-shot, or after examples.
+
+In: `data/other/*.jsonl`, rows of one of six forms (`annotate.choice_items`); without them `config.suite`: this
+project's own suite, or names of lm-evaluation-harness's tasks, which it fetches from a hub.
+
+lm-evaluation-harness is the engine (`choice_engine`), so that its figures and ours are the same. A candidate's
+log-probability is compared as it is (its `acc`), by character (its `acc_norm`) and by byte (its `acc_bytes`), for a
+long candidate is less likely because it is long. Where candidates differ in the middle, what follows them is scored
+(its winogrande): there the three are one. Candidates that come out equal share the point, whatever their order; the
+harness gives it to the first.
+
+Left out: calibration against each candidate's own likelihood (Holtzman 2021, 2104.08315); letters as answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lm_eval
+import numpy as np
+
+from annotate.choice_items import ChoiceItem
+from evaluation.recipes import likelihood, suite
+from evaluation.recipes.choice_engine import SEED, Asked, answers, hub_tasks, local_tasks
+from evaluation.recipes.choice_items import Items, read_folder, read_items
+from evaluation.recipes.outcome import Item, Measured
+from training.recipes import loading
+from training.run_directory import Row, RunDirectory, RunSpec
+
+METRICS = ("accuracy", "accuracy per character", "accuracy per byte")
+
+
+def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
+    run.progress("reading the items", 0, 1)
+    found = items_of(run, config)
+    tasks = local_tasks(found, config.num_fewshot) if found else hub_tasks(config.suite)
+    run.truncate_logs(-1)  # what was killed passes over its steps again, and does those anew that are not kept
+    run.progress("loading the model", 0, 1)
+    model, tokenizer = likelihood.load(spec.parent)
+    length = likelihood.context_length(model, config.max_length)
+    asked = Asked(run, model, tokenizer, length, likelihood.batch_tokens(config.batch_size, length))
+    told = answers(asked, tasks, config.num_fewshot, None if found else config.limit)
+    if found:
+        rows = sorted((row for rows in told.values() for row in rows), key=lambda row: row["doc"]["place"])
+        items = [of_own(item, row) for item, row in zip(found.chosen, rows, strict=True)]
+    else:
+        items = [of_task(name, tasks[name], row) for name, rows in told.items() for row in rows]
+    return Measured(_task(run, config), items, _signature(run, config, length), notes=notes_of(items, found))
+
+
+def items_of(run: RunDirectory, config: Any) -> Items | None:
+    """None where tasks are named that the harness fetches."""
+    folder = run.path / "data" / "other"
+    if folder.is_dir():
+        return read_items(read_folder(folder), config.limit)
+    return read_items(suite.rows(), config.limit) if config.suite.strip() == suite.NAME else None
+
+
+# Items
+
+
+def of_own(item: ChoiceItem, row: Row) -> Item:
+    values = [value for value, _ in row["filtered_resps"]]
+    counts = counted(values, item.candidates, {item.answer}, partial=bool(item.suffix))
+    shown = _shown(item.context, item.candidates, {item.answer}, values, item.suffix)
+    searched = tuple(f"{item.context} {candidate} {item.suffix}".strip() for candidate in item.candidates)
+    return Item(item.id, item.text, counts, shown, item.group, searched)
+
+
+def of_task(name: str, task: Any, row: Row) -> Item:
+    """Of a task that the harness fetched: its own candidates, and its own word on which is right."""
+    doc = row["doc"]
+    candidates = tuple(task.doc_to_choice(doc))
+    partial = bool(task.multiple_input)
+    gold = task.doc_to_text(doc) if partial else task.doc_to_target(doc)
+    right = {
+        candidates.index(g) if isinstance(g, str) else int(g) for g in (gold if isinstance(gold, list) else [gold])
+    }
+    values = [value for value, _ in row["filtered_resps"]][: len(candidates)]
+    context, suffix = ("", str(row["arguments"][0][1]).strip()) if partial else (str(row["arguments"][0][0]), "")
+    text = "\n".join([context, *candidates, suffix])
+    counts = counted(values, candidates, right, partial=partial)
+    shown = _shown(context, candidates, right, values, suffix)
+    searched = tuple(f"{context} {candidate} {suffix}".strip() for candidate in candidates)
+    return Item(f"{name}-{row['doc_id']}", text, counts, shown, name, searched)
+
+
+def counted(
+    values: list[float], candidates: tuple[str, ...], right: set[int], *, partial: bool
+) -> dict[str, list[float]]:
+    """The point that each way of comparing gives, of one. `values`: log-probabilities of the candidates."""
+    characters, sizes = ([1] * len(values),) * 2 if partial else _lengths(candidates)
+    by = zip(METRICS, ([1] * len(values), characters, sizes), strict=True)
+    return {name: [point(np.array(values) / np.array(lengths), right), 1.0] for name, lengths in by}
+
+
+def _lengths(candidates: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    return [len(c) for c in candidates], [len(c.encode("utf-8", "surrogatepass")) for c in candidates]
+
+
+def point(scores: np.ndarray, right: set[int]) -> float:
+    """1 where the highest score is a right candidate's; of several that are equally high, the share that is right."""
+    highest = np.flatnonzero(scores == scores.max())
+    return sum(int(place) in right for place in highest) / len(highest)
+
+
+def _shown(context: str, candidates: tuple[str, ...], right: set[int], values: list[float], suffix: str) -> Row:
+    shown: Row = {"context": context} if context else {}
+    shown |= {"candidates": list(candidates)}
+    shown |= {"followed by": suffix} if suffix else {}
+    return shown | {
+        "right": " / ".join(candidates[i] for i in sorted(right) if i < len(candidates)),
+        "answer": candidates[int(np.argmax(values))],
+        "log-probabilities": [round(value, 4) for value in values],
+    }
+
+
+# What is told
+
+
+def notes_of(items: list[Item], found: Items | None) -> list[str]:
+    chances = [1 / len(item.shown["candidates"]) for item in items]
+    notes = [f"Guessing would be right in {100 * np.mean(chances):.1f} %."]
+    ties = sum(0 < item.counts["accuracy"][0] < 1 for item in items)
+    if ties:
+        notes.append(
+            f"{ties} items had several candidates equally likely, the right one among them: a share of a point."
+        )
+    partial = sum("followed by" in item.shown for item in items)
+    if partial:
+        notes.append(
+            f"{partial} items are scored by what follows their candidates, which has one length: by character and by "
+            "byte they count as they are."
+        )
+    if found and found.others:
+        notes.append(f"{len(items)} of {len(items) + len(found.others)} items, drawn by their hash.")
+    return notes
+
+
+def _task(run: RunDirectory, config: Any) -> str:
+    if (run.path / "data" / "other").is_dir():
+        return "choices of a dataset"
+    return f"suite {suite.NAME} {suite.VERSION}" if config.suite.strip() == suite.NAME else config.suite.strip()
+
+
+def _signature(run: RunDirectory, config: Any, length: int) -> str:
+    shots = f"{config.num_fewshot}-shot" + (f" (seed {SEED})" if config.num_fewshot else "")
+    return f"lm-eval {lm_eval.__version__}; {_task(run, config)}; {shots}; {length} tokens; {loading.compute_dtype()}"
