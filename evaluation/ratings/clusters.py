@@ -17,6 +17,7 @@ number of voters less one, (Σn)²/Σn² for voters with n votes each, and `few_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -39,8 +40,8 @@ class Voters:
 
     squared: np.ndarray
     voters: int
-    votes: int
-    most: int  # of one voter
+    votes: float  # a whole number, unless votes are weighted
+    most: float  # of one voter
     votes_squared: float
 
     @property
@@ -74,7 +75,12 @@ def by_voters(fitted: Fit, blocks: Iterable[Block]) -> tuple[Fit, Voters]:
     voters = score_voters(fitted, blocks)
     if not voters.repeat:
         return fitted, voters
-    return replace(fitted, covariance=_covariance(fitted, voters), critical=student95(voters.effective - 1)), voters
+    return clustered(fitted, voters), voters
+
+
+def clustered(fitted: Fit, voters: Voters) -> Fit:
+    """The fit with intervals by these voters, whom `score_voters` has seen."""
+    return replace(fitted, covariance=_covariance(fitted, voters), critical=student95(voters.effective - 1))
 
 
 def cluster_covariance(fitted: Fit, blocks: Iterable[Block]) -> np.ndarray:
@@ -102,7 +108,7 @@ def score_voters(fitted: Fit, blocks: Iterable[Block]) -> Voters:
     size = len(fitted.models)
     chance = sigmoid(fitted.log_odds[:, None] - fitted.log_odds[None, :])
     squared, single = np.zeros((size, size)), np.zeros(size * size)
-    voters, votes, most, votes_squared = 0, 0, 0, 0.0
+    voters, votes, most, votes_squared = 0, 0.0, 0.0, 0.0
     for rows in whole_voters(blocks, size):
         score = rows.times * (SCORE[rows.said] - chance[rows.a, rows.b])
         alone = np.bincount(rows.owner, minlength=rows.owners)[rows.owner] == 1
@@ -110,10 +116,10 @@ def score_voters(fitted: Fit, blocks: Iterable[Block]) -> Voters:
         single += np.bincount(cell[alone], weights=score[alone] ** 2, minlength=size * size)
         squared += _summed(rows, score, ~alone, size)
         each = np.bincount(rows.owner, weights=rows.times, minlength=rows.owners)
-        voters, votes = voters + rows.owners, votes + int(each.sum())
-        most, votes_squared = max(most, int(each.max())), votes_squared + float((each**2).sum())
-    if votes != fitted.tally.votes:
-        raise ValueError(f"the fit is of {fitted.tally.votes} votes and these are {votes}: give the same votes.")
+        voters, votes = voters + rows.owners, votes + float(each.sum())
+        most, votes_squared = max(most, float(each.max())), votes_squared + float((each**2).sum())
+    if not math.isclose(votes, counted := float(fitted.tally.cells.sum()), rel_tol=1e-9):
+        raise ValueError(f"the fit is of {counted:g} votes and these are {votes:g}: give the same votes.")
     edges = single.reshape(size, size)
     return Voters(squared + laplacian(edges + edges.T), voters, votes, most, votes_squared)
 
