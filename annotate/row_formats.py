@@ -61,7 +61,7 @@ def _choices(row: Row) -> list[str]:
     """A list of texts; in a CSV cell as JSON or parted by |. CommonsenseQA's {"label": …, "text": …} is one, too."""
     value = row.get("choices")
     if isinstance(value, str):
-        value = _json(value) if value.lstrip().startswith("[") else value.split("|")
+        value = parsed(value) if value.lstrip().startswith("[") else value.split("|")
     if isinstance(value, dict):
         value = value.get("text")
     if not isinstance(value, list) or not all(isinstance(c, str) and c.strip() for c in value):
@@ -84,7 +84,7 @@ def example_rows(row: Row) -> list[Row]:
     if "messages" in row or "conversations" in row:
         return _chat_rows(_messages(row, "messages" if "messages" in row else "conversations"))
     if "prompt" in row and "completion" in row:
-        return [_example(_prompt(row), _completion(row), row)]
+        return [_example(prompt_of(row), _completion(row), row)]
     if "instruction" in row and "output" in row:
         return [_example(_alpaca(row), text_of(row, "output"), row)]
     raise ValueError("holds neither messages, nor prompt and completion, nor instruction and output.")
@@ -106,15 +106,15 @@ def _chat_rows(messages: Messages) -> list[Row]:
     return [{"prompt": messages[:i], "completion": messages[i]["content"]} for i in answers]
 
 
-def _prompt(row: Row) -> Messages:
-    value = _json(row["prompt"]) if _is_json_list(row["prompt"]) else row["prompt"]
+def prompt_of(row: Row) -> Messages:
+    value = parsed(row["prompt"]) if _is_json_list(row["prompt"]) else row["prompt"]
     if isinstance(value, list):
         return _messages({**row, "prompt": value}, "prompt")
     return [{"role": "user", "content": text_of(row, "prompt")}]
 
 
 def _completion(row: Row) -> str:
-    value = _json(row["completion"]) if _is_json_list(row["completion"]) else row["completion"]
+    value = parsed(row["completion"]) if _is_json_list(row["completion"]) else row["completion"]
     if not isinstance(value, list):
         return text_of(row, "completion")
     turns = _messages({"completion": value}, "completion")
@@ -133,7 +133,7 @@ def _alpaca(row: Row) -> Messages:
 
 def _messages(row: Row, name: str) -> Messages:
     """Turns with role and content, or ShareGPT's from and value; in a CSV cell as JSON."""
-    value = _json(row[name]) if isinstance(row[name], str) else row[name]
+    value = parsed(row[name]) if isinstance(row[name], str) else row[name]
     if not isinstance(value, list) or not value:
         raise ValueError(f'has {name} that are no list of turns such as [{{"role": "user", "content": "…"}}].')
     return [_turn(turn, name) for turn in value]
@@ -152,7 +152,7 @@ def _is_json_list(value: Any) -> bool:
     return isinstance(value, str) and value.lstrip().startswith("[{")
 
 
-def _json(text: str) -> Any:
+def parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,24 +1,24 @@
-"""The kind of run that evaluates: which texts a model is measured on, and what is written when it ends."""
+"""The kinds of run that measure, and the figures that are written when they end."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from annotate import best_answers, preferences
-from annotate.models import Comparison, Completion, LanguageModel, Rating, Side
-from evaluation import export_page, surprise_page
-from evaluation.leaderboard import default_judge
+from annotate.models import LanguageModel
+from evaluation import evaluate_page, export_page, item_rows, items, measures, new_evaluation, surprise_page
+from evaluation.item_rows import evaluated
 from evaluation.models import Evaluation
 from training import kind_pages
 from training.kinds import Kind, register_kind
 from training.models import Run
-from training.run_directory import RecipeFailure, Row, RunDirectory
+from training.run_directory import RunDirectory
 
-FEWEST_TEXTS = 2
+_SIGNATURE = 500  # characters that an Evaluation keeps
 
 
 def register() -> None:
+    kind_pages.CONTEXT["evaluate"] = evaluate_page.context
+    kind_pages.NEW["evaluate"] = new_evaluation.page
     kind_pages.CONTEXT["surprise"] = surprise_page.context
     kind_pages.CONTEXT["export"] = export_page.context
     register_kind(
@@ -35,8 +35,9 @@ def register() -> None:
             sees_training_data=True,
             purpose="How good a model is: perplexity, overlap with references, choices between endings, "
             "classification, agreement with judges, win rate.",
-            record=record,
-            rows=texts,
+            record=record_measure,
+            rows=item_rows.rows,
+            suits=measures.suits,
         )
     )
     register_kind(
@@ -74,68 +75,50 @@ def register() -> None:
     )
 
 
-def texts(run: Run) -> dict[str, list[Row]]:
-    """Answers on the run's eval side with their prompts, the same for every model of one lineage."""
-    judge = default_judge(run.project) if run.config["texts"] == "preferred" else ""
-    found = _preferred(run, judge) if judge else _of_first_ancestor(run)
-    # One answer to a prompt: the interval takes texts for independent draws, and several to one prompt are not.
-    by_prompt = {answer.prompt_id: answer for answer in sorted(found, key=_by_hash, reverse=True)}
-    chosen = sorted(by_prompt.values(), key=_by_hash)[: run.config["limit"]]
-    if len(chosen) < FEWEST_TEXTS:
-        raise RecipeFailure(
-            "no_texts",
-            f"There are {len(chosen)} answers of that sort on the eval side, too few to measure anything.",
-            "Have answers to eval prompts sampled and judged first (a sample run, then the arena), or choose the "
-            "other kind of texts.",
-        )
-    return {"texts": [{"id": c.pk, "prompt": c.prompt.messages, "text": c.text, "judge": judge} for c in chosen]}
-
-
-def _by_hash(completion: Completion) -> str:
-    """An order that favours no category and no author, and does not change as answers are added."""
-    return hashlib.sha256(f"{completion.prompt.text_hash} {completion.text}".encode()).hexdigest()
-
-
-def _preferred(run: Run, judge: str) -> list[Completion]:
-    """The best-judged answer to each eval prompt, whoever gave it; by people or by simulations, never both."""
-    pairs, stars = (
-        table.objects.counted().by(judge).on_side(Side.EVAL).filter(project=run.project)
-        for table in (Comparison, Rating)
-    )
-    judged = best_answers.judged(
-        preferences.comparisons_from(
-            pairs.values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
-        ),
-        preferences.ratings_from(stars.values("completion", "thumbs", "stars", "author")),
-    )
-    answers = _answers(run).in_bulk(judged.keys())
-    best = best_answers.best(
-        ((judged[pk], answer.prompt_id, answer.text) for pk, answer in answers.items()), per_prompt=1, minimum=0.5
-    )
-    return [answers[pk] for pk in best]
-
-
-def _of_first_ancestor(run: Run) -> list[Completion]:
-    first, seen = _evaluated(run), set()
-    while first.parent is not None and first.pk not in seen:
-        seen.add(first.pk)
-        first = first.parent
-    return list(_answers(run).filter(model=first))
-
-
-def _answers(run: Run):
-    """Whole answers on the eval side: where a limit cut one off says nothing about the model."""
-    answers = Completion.objects.filter(prompt__project=run.project, prompt__side=Side.EVAL)
-    return answers.exclude(finish_reason="length").exclude(text="").select_related("prompt")
-
-
 def record(run: Run, directory: RunDirectory) -> None:
-    write_metrics(run, _evaluated(run))
+    """The figures of a run that measures the model it started from."""
+    write_metrics(run, evaluated(run))
 
 
-def _evaluated(run: Run) -> LanguageModel:
-    assert run.parent is not None, "the queue takes no run without a parent"
-    return run.parent
+def record_measure(run: Run, directory: RunDirectory) -> None:
+    """One Evaluation for each metric, of the whole and of each group; none a second time for the same run."""
+    if Evaluation.objects.filter(run=run).exists():
+        return
+    result, model = run.result, evaluated(run)
+    parts = [("", result.get("metrics", {})), *result.get("groups", {}).items()]
+    opponent = LanguageModel.objects.filter(name=run.config.get("opponent", "").strip() or None).first()
+    common: dict[str, Any] = {
+        "project": run.project,
+        "model": model,
+        "run": run,
+        "task": task_of(run),
+        "items_hash": str(result.get("items_hash", ""))[:64],
+        "opponent": opponent if run.config.get("measure") == "win_rate" else None,
+        "signature": signature_of(run),
+    }
+    Evaluation.objects.bulk_create(
+        Evaluation(
+            **common,
+            group=group[:120],
+            metric=name[:60],
+            value=figure["value"],
+            standard_error=figure.get("standard_error"),
+            lower=figure.get("lower"),
+            upper=figure.get("upper"),
+            n=figure.get("n") or 0,
+            higher_is_better=figure.get("higher_is_better"),
+            clean=figure.get("clean") or {},
+        )
+        for group, figures in parts
+        for name, figure in figures.items()
+        if isinstance(figure, dict) and figure.get("value") is not None
+    )
+    items.index_of(run.path)  # so that nobody waits for it on a page
+
+
+def task_of(run: Run) -> str:
+    """What it was measured on, as people call it: the dataset, else what the recipe says."""
+    return (run.other_dataset.name if run.other_dataset else str(run.result.get("task", "")))[:200]
 
 
 def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
@@ -163,12 +146,14 @@ def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
 def signature_of(run: Run) -> str:
     """All that it takes to get the figure again."""
     dataset = ""
-    if run.dataset is not None:
-        by = f" by {run.dataset.judge}" if run.dataset.judge else ""
-        dataset = f"dataset {run.dataset.content_hash[:12]}{by}"
+    if (frozen := run.dataset or run.other_dataset if run.kind == "evaluate" else run.dataset) is not None:
+        by = f" by {frozen.judge}" if frozen.judge else ""
+        dataset = f"dataset {frozen.content_hash[:12]}{by}"
     made_by = f"run {run.pk}, seed {run.seed}, code {run.code_version or 'unknown'}"
-    parts = [str(run.result.get("signature", "")), dataset, made_by]
-    return "; ".join(part for part in parts if part)[:500]
+    known = "; ".join(part for part in (dataset, made_by) if part)
+    # What leads back to the run is kept whole, whatever a recipe has to say.
+    told = str(run.result.get("signature", ""))[: _SIGNATURE - len(known) - 2]
+    return f"{told}; {known}" if told else known
 
 
 # Where recipes put their figures, and what these are called here. `longer` is the null of a reward model: how well

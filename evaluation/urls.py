@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from evaluation import export_page, model_pages, views
+from evaluation import decisions_urls, evaluations_page, export_page, items_page, model_pages, views
 
 urlpatterns = [
     path("p/<slug:slug>/leaderboard/", views.leaderboard, name="leaderboard"),
@@ -13,5 +13,10 @@ urlpatterns = [
     path("models/<int:pk>/", model_pages.model, name="model"),
     path("models/<int:pk>/README.md", model_pages.card, name="model-card"),
     path("runs/<int:run_id>/export/<str:name>", export_page.download, name="export-file"),
+    path("p/<slug:slug>/evaluations/", evaluations_page.page, name="evaluations"),
+    path("runs/<int:run_id>/items/", items_page.page, name="run-items"),
+    path("runs/<int:run_id>/items.jsonl", items_page.download, {"format": "jsonl"}, name="run-items-jsonl"),
+    path("runs/<int:run_id>/items.csv", items_page.download, {"format": "csv"}, name="run-items-csv"),
     path("models/<int:pk>/lineage/", views.lineage, name="lineage"),
+    *decisions_urls.urlpatterns,
 ]

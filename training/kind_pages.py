@@ -3,7 +3,7 @@
 A kind that has more to tell brings a template, `templates/training/kinds/<kind>.html` on the page of a run or
 `<kind>_form.html` below the form of a new one, and says here what that template needs: one line in `CONTEXT`, a
 function of the run whose result joins the page's context, or in `FORM_CONTEXT`, a function of the form.
-Either works without the other.
+Either works without the other. A kind whose form needs more than that brings a view of its own: a line in `NEW`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from django.template.loader import get_template
 from training import classify_page, pretrain_page, reward_page
 
 if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+    from annotate.models import Project
     from training.forms import RunForm
     from training.models import Run
 
@@ -25,6 +28,8 @@ CONTEXT: dict[str, Callable[[Run], dict[str, Any]]] = {
     "reward": reward_page.context,
 }
 FORM_CONTEXT: dict[str, Callable[[RunForm], dict[str, Any]]] = {"pretrain": pretrain_page.form_context}
+# In place of the page that makes a form of the config alone; for those who may start runs.
+NEW: dict[str, Callable[[HttpRequest, Project], HttpResponse]] = {}
 
 
 def of_run(run: Run) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from training import configs
 
 if TYPE_CHECKING:
-    from annotate.models import LanguageModel, Project
+    from annotate.models import Dataset, LanguageModel, Project
     from training.models import Run
     from training.run_directory import Row, RunDirectory
 
@@ -20,6 +20,19 @@ Record = Callable[["Run", "RunDirectory"], None]
 Rows = Callable[["Run"], "dict[str, list[Row]]"]
 Check = Callable[["Project", Any], dict[str, str]]
 Fits = Callable[["LanguageModel", Any], dict[str, str]]
+Suits = Callable[["Order"], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that is about to be queued, as far as it is known; the config is valid by itself."""
+
+    project: Project
+    parent: LanguageModel | None
+    dataset: Dataset | None
+    other_dataset: Dataset | None
+    reward_model: LanguageModel | None
+    config: Any
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class Kind:
     check: Check | None = None
     # Whether a config suits the model that it starts from; likewise.
     fits: Fits | None = None
+    # What only the order as a whole tells, by field of the order: how its model, its datasets and its config agree.
+    suits: Suits | None = None
 
     @property
     def makes_model(self) -> bool:

@@ -9,7 +9,7 @@ from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from annotate.tasks import TASKS
 from training import configs
-from training.kinds import KINDS, Kind
+from training.kinds import KINDS, Kind, Order
 from training.models import Run
 
 Errors = dict[str, str]
@@ -44,6 +44,8 @@ def check_order(
     if checked is not None and order.fits is not None and parent is not None:
         errors |= {f"config.{field}": text for field, text in order.fits(parent, checked).items()}
     errors |= _reward_errors(order, reward_model, config.get("reward_function"))
+    if checked is not None and order.suits is not None:
+        errors |= order.suits(Order(project, parent, dataset, other_dataset, reward_model, checked))
     if errors:
         raise Refused(400, **errors)
     check_name(kind=kind, project=project, name=name)

@@ -128,6 +128,10 @@ def _own_labelled(dataset: Dataset) -> Iterator[Row]:
     yield from frozen_rows.read(dataset.path, "rows")
 
 
+def _own_items(dataset: Dataset) -> Iterator[Row]:
+    yield from frozen_rows.read(dataset.path, "items")
+
+
 def _own_corpus(dataset: Dataset) -> Iterator[Row]:
     """Every document, with the part that it is in: train or validation."""
     for path in sorted(dataset.path.glob("*.jsonl")):
@@ -150,5 +154,6 @@ _FORMATS: dict[str, dict[str, Callable[[Dataset], Iterator[Row]]]] = {
     "prompts": {"jsonl": _own_prompts, "trl-prompt-only": _trl_prompt_only},
     "labelled": {"jsonl": _own_labelled},
     "corpus": {"jsonl": _own_corpus},
+    "task": {"jsonl": _own_items},
 }
 FORMATS = sorted({name for formats in _FORMATS.values() for name in formats})

@@ -1,4 +1,4 @@
-"""Rows from a file become a frozen dataset: demonstrations, labelled texts or a corpus.
+"""Rows from a file become a frozen dataset: demonstrations, labelled texts, a corpus, or a task to measure models on.
 
 Read once, line by line, into a nameless temporary file; only when every line may be used, or the bad ones may be left
 out, does a dataset come of it, under the hash of its rows. The same rows again give the same dataset again.
@@ -6,17 +6,18 @@ out, does a dataset come of it, under the hash of its rows. The same rows again 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError
 
-from annotate import frozen_rows, row_formats, sides
+from annotate import frozen_rows, row_formats, sides, task_items
 from annotate.actions.eval_wall import EvalPrompts
 from annotate.errors import Refused
 from annotate.models import Dataset, Project, User
@@ -25,9 +26,10 @@ from annotate.row_files import FileRow, TooLarge, UnreadableFile, read_rows
 from annotate.row_formats import Row
 from annotate.tasks import TASKS, task_of
 
-KINDS = ("sft", "labelled", "corpus")
+KINDS = ("sft", "labelled", "corpus", "task")
 MOST_TOLD = 50  # bad lines that are named; the rest are counted
 _MOST_LABELS = 200
+KeepsOut = Callable[[Row], str]
 _HELD_OUT = 0.05  # of a corpus's documents, by the hash of their text
 
 
@@ -50,6 +52,7 @@ class Uploaded:
     bad_count: int = 0
     ignored_columns: set[str] = field(default_factory=set)
     labels: Counter[str] = field(default_factory=Counter)
+    groups: Counter[str] = field(default_factory=Counter)
 
     def tell(self, line: int, reason: str) -> None:
         self.bad_count += 1
@@ -129,10 +132,10 @@ def freeze_rows(
     reading = _checked_reading(kind, task, columns or {}, labels or {})
     done = Uploaded()
     with tempfile.TemporaryFile("w+", encoding="utf-8", dir=_folder()) as spool:
-        kept_task = _spool(rows, reading, EvalPrompts(project), spool, done)
+        kept_task = _spool(rows, reading, _keeping_out(project, kind), spool, done)
         _refuse_what_is_wrong(done, skip_bad)
         files = _files(kind, spool)
-        content_hash = frozen_rows.write_streamed(files, kind=kind, side=sides.TRAIN)
+        content_hash = frozen_rows.write_streamed(files, kind=kind, side=_side(kind))
     counts = _counts(kind, kept_task, done, origin)
     return _record(project, kind, name, by, content_hash, counts, done)
 
@@ -140,6 +143,30 @@ def freeze_rows(
 def _folder() -> str:
     settings.DATASETS_DIR.mkdir(parents=True, exist_ok=True)
     return str(settings.DATASETS_DIR)
+
+
+def _side(kind: str) -> str:
+    """What measures models trains none."""
+    return sides.EVAL if kind == "task" else sides.TRAIN
+
+
+def _keeping_out(project: Project, kind: str) -> KeepsOut:
+    """Why a row stays out, for rows of this kind; empty where it may go in. A task has no wall: it trains nothing."""
+    return Repeated().keeps_out if kind == "task" else EvalPrompts(project).keeps_out
+
+
+class Repeated:
+    """The same item twice would count twice, and its interval would be too narrow."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def keeps_out(self, row: Row) -> str:
+        digest = hashlib.sha256(json.dumps(row, ensure_ascii=False, sort_keys=True).encode()).digest()
+        if digest in self._seen:
+            return "that stand in the file twice"
+        self._seen.add(digest)
+        return ""
 
 
 def _checked_name(name: str) -> str:
@@ -170,8 +197,8 @@ def _from_file(file: BinaryIO, name: str, format: str) -> Iterator[FileRow]:
         raise Refused(400, file=str(error)) from error
 
 
-def _spool(rows: Iterable[FileRow], reading: Reading, wall: EvalPrompts, spool: IO[str], done: Uploaded) -> str:
-    """Write what may be used; the task that the rows turned out to be of."""
+def _spool(rows: Iterable[FileRow], reading: Reading, keeps_out: KeepsOut, spool: IO[str], done: Uploaded) -> str:
+    """Write what may be used; the task, or the form of a task file, that the rows turned out to be of."""
     task = reading.task
     read: Any = None
     for given in rows:
@@ -181,20 +208,31 @@ def _spool(rows: Iterable[FileRow], reading: Reading, wall: EvalPrompts, spool: 
                 raise ValueError(given.problem)
             row = reading.renamed(given.row)
             if read is None:
-                task = task or (_task_of(row) if reading.kind == "labelled" else "")
-                read = row_formats.reader_of(reading.kind, task)
+                task = task or _found_out(reading.kind, row)
+                read = _reader(reading.kind, task)
             found = read(row)
         except ValueError as error:
             done.tell(given.line, str(error))
             continue
         done.ignored_columns |= row.keys() - _READ - (found[0].keys() if found else set())
         for one in found:
-            _keep(one, wall, spool, done)
+            _keep(one, keeps_out, spool, done)
     return task
 
 
 # Columns that readers understand, though no row of ours bears them.
 _READ = {"messages", "conversations", "instruction", "input", "output", "system", "source", "is_cut"}
+
+
+def _reader(kind: str, task: str) -> Callable[[Row], list[Row]]:
+    return task_items.reader_of(task) if kind == "task" else row_formats.reader_of(kind, task)
+
+
+def _found_out(kind: str, row: Row) -> str:
+    """By the first row: which family of labelled tasks, or which form of a task file."""
+    if kind == "task":
+        return task_items.form_of(row)
+    return _task_of(row) if kind == "labelled" else ""
 
 
 def _task_of(row: Row) -> str:
@@ -204,13 +242,14 @@ def _task_of(row: Row) -> str:
     return task.name
 
 
-def _keep(row: Row, wall: EvalPrompts, spool: IO[str], done: Uploaded) -> None:
-    if reason := wall.keeps_out(row):
+def _keep(row: Row, keeps_out: KeepsOut, spool: IO[str], done: Uploaded) -> None:
+    if reason := keeps_out(row):
         done.left_out[reason] += 1
         return
     done.rows += 1
-    if "label" in row and (row["label"] in done.labels or len(done.labels) < _MOST_LABELS):
-        done.labels[row["label"]] += 1
+    for name, counter in (("label", done.labels), ("group", done.groups)):
+        if name in row and (row[name] in counter or len(counter) < _MOST_LABELS):
+            counter[row[name]] += 1
     spool.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -230,7 +269,7 @@ def _refuse_what_is_wrong(done: Uploaded, skip_bad: bool) -> None:
 
 def _files(kind: str, spool: IO[str]) -> dict[str, Iterable[Row]]:
     if kind != "corpus":
-        return {"examples" if kind == "sft" else "rows": _spooled(spool)}
+        return {{"sft": "examples", "labelled": "rows", "task": "items"}[kind]: _spooled(spool)}
     bound = _bound(spool)
     return {
         "train-00000": (row for row in _spooled(spool) if _hash(row) > bound),
@@ -259,11 +298,13 @@ def _spooled(spool: IO[str]) -> Iterator[Row]:
 
 
 def _counts(kind: str, task: str, done: Uploaded, origin: str) -> dict[str, Any]:
-    counts: dict[str, Any] = {{"sft": "examples", "labelled": "rows", "corpus": "documents"}[kind]: done.rows}
+    held = {"sft": "examples", "labelled": "rows", "corpus": "documents", "task": "items"}[kind]
+    counts: dict[str, Any] = {held: done.rows}
     if task:
-        counts["task"] = task
-    if done.labels:
-        counts["labels"] = dict(done.labels.most_common())
+        counts["form" if kind == "task" else "task"] = task
+    for name, counter in (("labels", done.labels), ("groups", done.groups)):
+        if counter:
+            counts[name] = dict(counter.most_common())
     left_out = dict(done.left_out) | ({"lines that could not be used": done.bad_count} if done.bad_count else {})
     return counts | {"left_out": left_out, "origin": origin[:200]}
 
@@ -282,7 +323,7 @@ def _record(
             project=project,
             kind=kind,
             name=name,
-            side=sides.TRAIN,
+            side=_side(kind),
             content_hash=content_hash,
             counts=counts,
             created_by=by,

@@ -55,7 +55,7 @@ class RowsUploaded(serializers.Serializer):
 @parser_classes([MultiPartParser])
 @idempotent(atomic=False, whole_body=False)  # a long file must not hold the database's one writer
 def upload_rows(request: Request) -> Response:
-    """Freeze a file's rows: demonstrations (`sft`), labelled texts or a corpus.
+    """Freeze a file's rows: demonstrations (`sft`), labelled texts, a corpus, or a task to measure models on.
 
     201 with a new dataset; 200 with the standing one when these very rows are frozen already. Lines that cannot be used
     are named, and nothing is taken, unless `skip_bad` leaves them out.

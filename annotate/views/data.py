@@ -31,6 +31,7 @@ MAKES = {
 OTHERS = {
     "corpus": ("Raw texts", "Documents, some of them held out, for pretraining and for domains."),
     "labelled": ("Labelled texts", "Texts with labels or answers, for classifiers and instructions."),
+    "task": ("Task", "Items with their right answers, to measure models on. They train nothing."),
 }
 FILES = ("comparisons", "ratings", "examples", "prompts")
 
@@ -182,6 +183,7 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "dataset": found,
         "kind": (MAKES | OTHERS)[found.kind],
         "labels": _table(found, "labels"),
+        "groups": _table(found, "groups"),
         "templates": _table(found, "templates"),
         "votes": [(kind, votes.TITLES[kind], sum(n.values())) for kind, n in statuses.items() if n],
         "changed": _changed(statuses),
@@ -251,7 +253,20 @@ def _samples(found: Dataset, n: int = 5) -> dict[str, Any]:
 
 def _texts(found: Dataset, n: int) -> dict[str, Any]:
     """The first rows of what bears no feedback: labelled rows as (field, value), documents by their beginning."""
-    labelled = [row for row, _ in zip(frozen_rows.read(found.path, "rows"), range(n), strict=False)]
+    fielded = "items" if found.kind == Dataset.Kind.TASK else "rows"
+    labelled = [row for row, _ in zip(frozen_rows.read(found.path, fielded), range(n), strict=False)]
     documents = next((p for p in sorted(found.path.glob("*.jsonl")) if found.kind == Dataset.Kind.CORPUS), None)
     texts = zip(frozen_rows.read(found.path, documents.stem), range(n), strict=False) if documents else ()
-    return {"labelled": [list(row.items()) for row in labelled], "documents": [row for row, _ in texts]}
+    return {"labelled": [_fields(row) for row in labelled], "documents": [row for row, _ in texts]}
+
+
+def _fields(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    """As a reader wants them: a conversation as its turns, a list as its lines."""
+    return [(name, value if name == "choices" else _lines(value)) for name, value in row.items()]
+
+
+def _lines(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    turns = [f"{v['role']}: {v['content']}" if isinstance(v, dict) and "role" in v else str(v) for v in value]
+    return "\n".join(turns)

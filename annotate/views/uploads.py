@@ -13,6 +13,7 @@ from annotate.actions.uploads import KINDS, Uploaded, upload
 from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.named_values import named_values
+from annotate.task_items import FORMS
 from annotate.tasks import TASKS
 from annotate.views.access import in_project
 
@@ -25,6 +26,10 @@ WORDS = {
     "corpus": (
         "Raw texts",
         "Documents for pretraining, for a domain, to tell abnormal texts; a twentieth is held out.",
+    ),
+    "task": (
+        "Task",
+        "Items with their right answers, to measure models on. They train nothing.",
     ),
 }
 _FIELDS = ("name", "task", "columns", "labels")
@@ -66,6 +71,7 @@ def _page(
         "form": form,
         "words": WORDS,
         "tasks": TASKS.values(),
+        "forms": FORMS.values(),
         "errors": {name: text for name, text in errors.items() if not name.startswith("line ")},
         "bad_lines": {name: text for name, text in errors.items() if name.startswith("line ")},
     }

@@ -2,7 +2,8 @@
 
 import pytest
 
-from evaluation.kinds import texts, write_metrics
+from evaluation.item_rows import texts
+from evaluation.kinds import write_metrics
 from evaluation.models import Evaluation
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
 from tests.training.runs import make_dataset
@@ -88,18 +89,19 @@ def test_the_texts_are_frozen_by_the_first_attempt(project, base, judged, settin
 
 
 def test_an_evaluation_run_records_its_figures_of_the_model(project, base):
-    run = make_run(
-        project,
-        parent=base,
-        result={
-            "metrics": {"pair_accuracy": METRIC, "stars_spearman": None},
-            "signature": "texts preferred abc; n 400",
-        },
-    )
+    result = {
+        "metrics": {"accuracy": {**METRIC, "higher_is_better": True, "clean": None}, "MCC": None},
+        "groups": {"grammar": {"accuracy": METRIC}},
+        "task": "assay",
+        "items_hash": "abc",
+        "signature": "texts preferred abc; n 400",
+    }
+    run = make_run(project, parent=base, result=result)
     KINDS["evaluate"].record(run, None)
-    row = Evaluation.objects.get(model=base)
+    row = Evaluation.objects.get(model=base, group="")
     assert (row.value, row.standard_error, row.lower, row.upper, row.n) == tuple(METRIC.values())
-    assert row.metric == "pair accuracy"
+    assert (row.task, row.metric, row.items_hash, row.higher_is_better) == ("assay", "accuracy", "abc", True)
+    assert Evaluation.objects.get(group="grammar").value == METRIC["value"]
     assert row.signature.startswith("texts preferred abc; n 400; run ")
 
 
@@ -122,8 +124,8 @@ def test_a_reward_runs_held_out_figures_belong_to_the_model_it_made_once(project
     }
     run = make_run(project, kind="reward", parent=base, output_model=reward_model, state="succeeded", result=result)
     for _ in range(2):
-        [(_, error)] = [r for r in run_finished.send_robust(sender=Run, run=run) if "evaluation" in r[0].__module__]
-        assert error is None
+        heard = {receiver.__name__: error for receiver, error in run_finished.send_robust(sender=Run, run=run)}
+        assert heard["figures_of_a_new_model"] is None
     found = {e.metric: (e.value, e.lower, e.upper, e.n) for e in reward_model.evaluations.all()}
     assert found == {
         "held-out pair accuracy": (0.7, 0.66, 0.74, 400),

@@ -56,6 +56,19 @@ class EvaluateConfig:
     judge_key_variable: str = option(
         "", "the environment variable that holds its key, when it wants one", only=("win_rate",), advanced=True
     )
+    judge_tokens: int = option(
+        1024, "of a judge's reply, its reasons included", low=16, high=65536, only=("win_rate",), advanced=True
+    )
+    judge_at_once: int = option(
+        4, "questions to the judge at one time", low=1, high=64, only=("win_rate",), advanced=True
+    )
+    judge_per_minute: int = option(
+        0, "questions to the judge in a minute at most; 0: as fast as it answers", low=0, high=100_000,
+        only=("win_rate",), advanced=True,
+    )  # fmt: skip
+    judge_timeout: float = option(
+        120.0, "seconds to wait for a reply", low=1, high=3600, only=("win_rate",), advanced=True
+    )
     max_length: int = option(1024, "tokens seen at once, prompt included", low=16, high=131072, advanced=True)
     batch_size: int = option(8, "sequences forwarded at once", low=1, high=4096, advanced=True)
     draws: int = option(
@@ -70,4 +83,6 @@ class EvaluateConfig:
             return {"opponent": "Name the model that the answers are to be set against."}
         if self.measure == "win_rate" and self.judged_by == "endpoint" and not (self.judge_url and self.judge_model):
             return {"judge_url": "A judge behind an endpoint needs its judge_url and its judge_model."}
+        if self.measure == "reward_accuracy" and self.judged_by not in ("people", "simulation"):
+            return {"judged_by": "A reward model is set beside the judgements of people or of simulation."}
         return {}

@@ -48,7 +48,9 @@ def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
 def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     if kind not in KINDS:
         raise Http404(f"There is no kind of run called {kind}.")
-    earlier = _earlier(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
+    if kind in kind_pages.NEW:
+        return kind_pages.NEW[kind](request, project)
+    earlier = earlier_run(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
     initial = suggested(project, kind, earlier) | _asked(request)
     form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
     status = 200
@@ -194,6 +196,6 @@ def _asked(request: HttpRequest) -> dict[str, Any]:
     return {name: value for name, value in given if name in (*ROWS, "name", "seed") or name.startswith("config.")}
 
 
-def _earlier(project: Project, kind: str, number: str) -> Run | None:
+def earlier_run(project: Project, kind: str, number: str) -> Run | None:
     """The run that a link wants repeated: `?like=7`."""
     return project.runs.filter(pk=number, kind=kind).first() if number.isdecimal() else None

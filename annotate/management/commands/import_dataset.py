@@ -2,6 +2,7 @@
 
     manage.py import_dataset reviews.csv --project films --kind labelled --task sentiment
     manage.py import_dataset alpaca.json --project everyday --kind sft
+    manage.py import_dataset questions.jsonl --project everyday --kind task
     manage.py import_dataset hub:glue/sst2 --project films --kind labelled --limit 5000
     manage.py import_dataset example:sentiment --project films --kind labelled
 

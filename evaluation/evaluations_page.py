@@ -1,0 +1,185 @@
+"""All figures of a project's models: for each task a table of models by metrics, each with its interval."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from annotate.models import LanguageModel, Project
+from annotate.permissions import can
+from annotate.views.access import in_project
+from evaluation import evaluations, figures_shown
+from evaluation.evaluations import Chosen
+from evaluation.figures_shown import Shown
+from evaluation.models import Evaluation
+from training.models import Run
+
+OF_ITS_RUN = "Told by the runs that made them"  # figures of a run that measures its own model, on what it held out
+
+
+@dataclass(frozen=True)
+class Cell:
+    evaluation: Evaluation
+    shown: Shown
+    clean: Shown | None
+    picture: SafeString | str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's figures on one task. `items` tells rows apart that were measured on different items: a, b, …"""
+
+    model: LanguageModel
+    cells: list[Cell | None]
+    runs: list[Run]
+    items: str
+    n: int
+    contaminated: int
+
+    @property
+    def signatures(self) -> list[str]:
+        return list(dict.fromkeys(cell.evaluation.signature for cell in self.cells if cell))
+
+
+@dataclass(frozen=True)
+class Table:
+    task: str
+    title: str
+    heads: list[tuple[str, Shown]]  # what stands above a column, and a figure of it for the direction
+    rows: list[Row]
+    differ: bool  # in what they were measured on
+
+    @property
+    def runs(self) -> str:
+        """For the page that sets runs beside each other item by item: the newest of each row."""
+        return ",".join(str(row.runs[0].pk) for row in self.rows if row.runs)
+
+
+@dataclass
+class Asked:
+    """The choices of the page's form; what there is not is passed over."""
+
+    task: str = ""
+    model: LanguageModel | None = None
+    line: LanguageModel | None = None
+    clean: bool = False
+    models: list[int] | None = field(default=None)
+
+
+@never_cache
+@require_safe
+@in_project()
+def page(request: HttpRequest, project: Project) -> HttpResponse:
+    asked = _asked(request, project)
+    rows = list(evaluations.standing(project, Chosen(task=asked.task), asked.models))
+    every = project.evaluations.filter(group="")
+    context = {
+        "project": project,
+        "section": "evaluations",
+        "asked": asked,
+        "tables": tables(rows),
+        "tasks": sorted(set(every.order_by().values_list("task", flat=True))),
+        "models": _models(every),
+        "has_any": every.exists(),
+        "has_clean": any(_differs(row) for row in rows),
+        "under_way": project.runs.unfinished().filter(kind="evaluate").order_by("pk"),
+        "may_start": can(request.user, "research", project),
+        "other_title": OF_ITS_RUN,
+    }
+    return render(request, "evaluation/evaluations.html", context)
+
+
+def _asked(request: HttpRequest, project: Project) -> Asked:
+    sent = request.GET
+    asked = Asked(task=sent.get("task", "").replace("\x00", ""), clean="clean" in sent)
+    asked.model, asked.line = (_model(sent.get(name, ""), project) for name in ("model", "line"))
+    if asked.model is not None:
+        asked.models = [asked.model.pk]
+    elif asked.line is not None:
+        asked.models = [model.pk for model in evaluations.line_of(asked.line)]
+    return asked
+
+
+def _model(pk: str, project: Project) -> LanguageModel | None:
+    measured = LanguageModel.objects.filter(evaluations__project=project).distinct()
+    return measured.filter(pk=pk).first() if pk.isascii() and pk.isdigit() and len(pk) < 19 else None
+
+
+def _models(every: Any) -> list[LanguageModel]:
+    return list(LanguageModel.objects.filter(pk__in=every.values("model")).order_by("pk"))
+
+
+def tables(found: Iterable[Evaluation]) -> list[Table]:
+    """One for each task, in the order of their names; what no task is told of comes last."""
+    by_task: dict[str, list[Evaluation]] = defaultdict(list)
+    for evaluation in found:
+        by_task[evaluation.task].append(evaluation)
+    return [_table(task, by_task[task]) for task in sorted(by_task, key=lambda task: (not task, task.casefold()))]
+
+
+def _table(task: str, found: list[Evaluation]) -> Table:
+    columns: dict[tuple[str, int | None], list[Shown]] = {}
+    placed: dict[int, dict[tuple[str, int | None], Evaluation]] = defaultdict(dict)
+    for evaluation in found:
+        column = (evaluation.metric, evaluation.opponent_id)
+        columns.setdefault(column, []).append(_shown(evaluation))
+        placed[evaluation.model_id][column] = evaluation
+    scales = {column: figures_shown.scale_over(figures) for column, figures in columns.items()}
+    letters = _letters(found)
+    rows = [_row(cells, list(columns), scales, letters) for _, cells in sorted(placed.items())]
+    opponents = {(e.metric, e.opponent_id): e.opponent for e in found}
+    heads = [(_head(metric, opponents[metric, pk]), figures[0]) for (metric, pk), figures in columns.items()]
+    return Table(task, task or OF_ITS_RUN, heads, rows, len(set(letters.values())) > 1)
+
+
+def _row(
+    cells: dict[tuple[str, int | None], Evaluation],
+    columns: Sequence[tuple[str, int | None]],
+    scales: dict[tuple[str, int | None], figures_shown.Scale | None],
+    letters: dict[str, str],
+) -> Row:
+    newest_first = sorted(cells.values(), key=lambda e: -e.pk)
+    runs = list({e.run.pk: e.run for e in newest_first if e.run is not None}.values())
+    last = newest_first[0]
+    return Row(
+        model=last.model,
+        cells=[_cell(cells[column], scales[column]) if column in cells else None for column in columns],
+        runs=runs,
+        items=letters.get(last.items_hash, ""),
+        n=last.n,
+        contaminated=int((last.run.result.get("contaminated") if last.run else 0) or 0),
+    )
+
+
+def _cell(evaluation: Evaluation, scale: figures_shown.Scale | None) -> Cell:
+    shown = _shown(evaluation)
+    clean = figures_shown.of_result(evaluation.metric, evaluation.clean) if _differs(evaluation) else None
+    return Cell(evaluation, shown, clean, figures_shown.picture(scale, shown))
+
+
+def _shown(evaluation: Evaluation) -> Shown:
+    names = ("value", "lower", "upper", "standard_error", "n", "higher_is_better")
+    return figures_shown.of_result(evaluation.metric, {name: getattr(evaluation, name) for name in names})
+
+
+def _differs(evaluation: Evaluation) -> bool:
+    clean = evaluation.clean or {}
+    return clean.get("value") is not None and clean.get("n") != evaluation.n
+
+
+def _letters(found: list[Evaluation]) -> dict[str, str]:
+    """By the hash of the items: a, b, … in the order of their first use."""
+    hashes = list(dict.fromkeys(e.items_hash for e in found if e.items_hash))
+    return {one: chr(ord("a") + place) if place < 26 else str(place + 1) for place, one in enumerate(hashes)}
+
+
+def _head(metric: str, opponent: LanguageModel | None) -> str:
+    return f"{metric} against {opponent.name}" if opponent else metric

@@ -1,0 +1,132 @@
+"""How a figure of an evaluation is written and drawn: rounded to what its interval tells, a share as a percentage."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from evaluation.metrics import families
+
+WIDTH, HEIGHT, PAD = 120, 14, 5
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as a page writes it. `margin` is half the interval's width; empty where the interval is unknown."""
+
+    name: str
+    value: float
+    lower: float | None
+    upper: float | None
+    n: int
+    text: str
+    margin: str
+    interval: str
+    higher_is_better: bool | None
+
+    @property
+    def arrow(self) -> str:
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+    @property
+    def direction(self) -> str:
+        return {True: "higher is better", False: "lower is better", None: ""}[self.higher_is_better]
+
+
+def of_result(name: str, figure: dict[str, Any]) -> Shown:
+    """Of an entry of `result.json`, or of Evaluation.clean."""
+    ends = figure.get("lower"), figure.get("upper")
+    error = figure.get("standard_error")
+    if ends == (None, None) and error is not None:
+        ends = figure["value"] - 1.96 * error, figure["value"] + 1.96 * error
+    return shown(name, figure["value"], *ends, n=figure.get("n") or 0, higher_is_better=figure.get("higher_is_better"))
+
+
+def shown(
+    name: str, value: float, lower: float | None, upper: float | None, *, n: int, higher_is_better: bool | None
+) -> Shown:
+    factor = 100 if is_share(name) else 1
+    places = _places([v * factor for v in (value, lower, upper) if v is not None])
+
+    def text(number: float) -> str:
+        return f"{number * factor:,.{places}f}".replace("-", "−")
+
+    unit = " %" if factor == 100 else ""
+    known = lower is not None and upper is not None
+    return Shown(
+        name=name,
+        value=value,
+        lower=lower,
+        upper=upper,
+        n=n,
+        text=text(value) + unit,
+        margin=f"± {text((upper - lower) / 2)}" if known else "",  # type: ignore[operator]
+        interval=f"{text(lower)} to {text(upper)}{unit}" if known else "",  # type: ignore[arg-type]
+        higher_is_better=direction(name) if higher_is_better is None else higher_is_better,
+    )
+
+
+def is_share(name: str) -> bool:
+    metric = _metric(name)
+    return metric.is_share if metric else False
+
+
+def direction(name: str) -> bool | None:
+    """True: higher is better. None for what is no metric of ours, such as a reward run's own figures."""
+    metric = _metric(name)
+    return metric.higher_is_better if metric else None
+
+
+def _metric(name: str) -> families.Metric | None:
+    try:
+        return families.find(name)
+    except ValueError:
+        return None
+
+
+def _places(numbers: list[float]) -> int:
+    """Two figures of the interval's width are all that a reader can use; without one, three of the value."""
+    value, *ends = numbers
+    width = abs(ends[1] - ends[0]) if len(ends) == 2 else 0.0
+    scale, figures = (width / 2, 2) if width > 0 else (abs(value), 3)
+    if scale == 0 or not math.isfinite(scale):
+        return 1
+    return min(max(figures - 1 - math.floor(math.log10(scale)), 0), 4)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The values of one column laid over a small picture's width."""
+
+    low: float
+    high: float
+
+    def x(self, value: float) -> float:
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return round(PAD + share * (WIDTH - 2 * PAD), 1)
+
+
+def scale_over(figures: list[Shown]) -> Scale | None:
+    """One scale for all figures of a column; None where there is nothing to see."""
+    ends = [end for figure in figures for end in (figure.lower, figure.upper, figure.value) if end is not None]
+    if not ends or not all(map(math.isfinite, ends)):
+        return None
+    low, high = min(ends), max(ends)
+    return Scale(low, high) if high > low else None
+
+
+def picture(scale: Scale | None, figure: Shown) -> SafeString | str:
+    """A dot with its interval; the numbers stand beside it."""
+    if scale is None or figure.lower is None or figure.upper is None:
+        return ""
+    return format_html(
+        '<svg class="figure-interval" viewBox="0 0 {} {}" role="img" aria-label="{}">'
+        '<line x1="{}" x2="{}" y1="7" y2="7" class="floor"/><line x1="{}" x2="{}" y1="7" y2="7" class="bar"/>'
+        '<circle cx="{}" cy="7" r="3"/></svg>',
+        *(WIDTH, HEIGHT, figure.interval, PAD, WIDTH - PAD),
+        *(scale.x(figure.lower), scale.x(figure.upper), scale.x(figure.value)),
+    )
