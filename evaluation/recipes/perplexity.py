@@ -20,12 +20,12 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics.perplexity import words
 from evaluation.recipes import likelihood
 from evaluation.recipes.likelihood import Pair
 from evaluation.recipes.outcome import Item, Measured
@@ -170,6 +170,11 @@ def item_of(text: Text, loss: float, tokens: int, cut: int) -> Item:
         "bits per byte": [loss, size],
     }
     return Item(text.id, text.asked, counts, shown, text.group, searched=(text.text,))
+
+
+def words(text: str) -> int:
+    """Pieces between runs of white space, as lm-evaluation-harness counts them."""
+    return len(re.split(r"\s+", text))
 
 
 def _task(run: RunDirectory, judge: str, chosen: str) -> str:
