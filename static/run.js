@@ -25,7 +25,7 @@
   function options(curve, width, height) {
     const axis = { stroke: colour("--soft"), font: "12px system-ui, sans-serif", grid: { stroke: colour("--rule"), width: 1 }, ticks: { show: false } };
     const whole = { ...axis, size: 26, grid: { show: false }, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (u, ticks) => ticks.map((t) => String(t)) };
-    const lone = rows.length < 2;
+    const lone = (u) => u.data[1].reduce((n, value) => n + (value != null), 0) < 2; // a line of one point is not seen
     return {
       width, height,
       scales: { x: { time: false }, y: { range: (u, low, high) => (low === high ? [low - (Math.abs(low) / 2 || 0.5), high + (Math.abs(high) / 2 || 0.5)] : uPlot.rangeNum(low, high, 0.1, true)) } },
