@@ -1,191 +1,158 @@
-"""The leaderboard: which votes count for it, and ratings at a moment, computed anew only when the votes have changed.
+"""The leaderboard: ratings as the votes stand now, by a step from where they stood, and snapshots to point at.
 
 Votes are counted comparisons of answers by two different models on eval-side prompts, of people or of simulated
-judges, never both. A snapshot keeps the tally and all that was published from it; nobody edits a snapshot.
+judges, never both. They are counted as the ledger grows (evaluation/counts.py), so that a page reads none of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
 
-from django.core.cache import cache
-from django.db.models import Count, F, Max
+import numpy as np
+from django.utils import timezone
 
-from annotate.models import Comparison, Judge, LanguageModel, Project, Side, Status, StatusChange
+from annotate.models import Judge, Project
 from annotate.models.feedback import FeedbackQuerySet
-from evaluation.models import Leaderboard
-from evaluation.ratings import Fit, Tally, fit, tally_totals
+from evaluation import vote_blocks
+from evaluation.counts import catch_up, counts_of, parts_of, tally_of_counts
+from evaluation.intervals import with_intervals
+from evaluation.models import Leaderboard, VoteCounts
+from evaluation.published import fit_of, published, tally_of
+from evaluation.ratings import LABELS, Tally
+from evaluation.ratings.live import Live, begin, move
+from evaluation.recent import Recent
+from evaluation.vote_blocks import comparisons
 
-VERSION = 1
+__all__ = [
+    "categories",
+    "comparisons",
+    "current",
+    "default_judge",
+    "fit_of",
+    "languages",
+    "left_out",
+    "stored",
+    "tally_of",
+    "votes",
+]
+
+SNAPSHOT_EVERY = timedelta(hours=1)
+_recent = Recent(64)
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What tells one state of the votes from another, without reading them all again."""
-
-    votes: int
-    last_comparison: int
-    last_status_change: int
-
-
-def comparisons(project: Project, judge: str) -> FeedbackQuerySet:
-    """Comparisons that could rank models, whatever their status."""
-    if judge not in Judge.values:
-        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(Judge.values)}.")
-    return (
-        Comparison.objects.by(judge)
-        .on_side(Side.EVAL)
-        .filter(project=project, completion_a__model__isnull=False, completion_b__model__isnull=False)
-        .exclude(completion_a__model=F("completion_b__model"))
-        .order_by()
-    )
+class _Known:
+    live: Live | None
+    board: Leaderboard
 
 
 def votes(project: Project, judge: str) -> FeedbackQuerySet:
     """The comparisons that count."""
-    return comparisons(project, judge).counted()
+    return vote_blocks.counted(project, judge)
 
 
 def left_out(project: Project, judge: str) -> dict[str, int]:
     """How many comparisons do not count, by status."""
-    rows = comparisons(project, judge).exclude(status=Status.COUNTED).values_list("status").annotate(n=Count("id"))
-    return dict(rows)
+    counts = counts_of(project, judge)
+    return dict(counts.left_out) if counts else {}
 
 
 def default_judge(project: Project) -> str:
     """People, as soon as one of their votes counts; else simulations, when there are any."""
-    if not votes(project, Judge.PERSON).exists() and votes(project, Judge.SIMULATION).exists():
-        return Judge.SIMULATION
-    return Judge.PERSON
+    catch_up()
+    rows = VoteCounts.objects.filter(project=project, part=VoteCounts.Part.ALL)
+    counted = dict(rows.values_list("judge", "votes"))
+    return Judge.SIMULATION if counted.get(Judge.SIMULATION) and not counted.get(Judge.PERSON) else Judge.PERSON
 
 
-def current(*, project: Project, judge: str) -> Leaderboard:
-    """The leaderboard as the votes stand now. Stored when they have changed; an empty one is never stored."""
-    # Read before the votes: what arrives in between makes the next reader look again.
-    glance = _glance(project, judge)
-    key = f"leaderboard:{project.pk}:{judge}"
-    seen, pk = cache.get(key, (None, None))
-    if seen == glance and (board := Leaderboard.objects.filter(pk=pk).first()):
-        return board
-    board = _as_of_now(project, judge)
-    if board.pk:
-        cache.set(key, (glance, board.pk))
-    return board
+def current(*, project: Project, judge: str, category: str = "", language: str = "") -> Leaderboard:
+    """The leaderboard as the votes stand now, of all of them or of a category's or a language's.
+
+    Stored at most every hour by itself; `stored` keeps one that something is to point at. An empty one never is.
+    """
+    _check(judge, category, language)
+    part = "category" if category else "language" if language else ""
+    counts = counts_of(project, judge, part, category or language)
+    if counts is None:
+        return _empty(project, judge, f"{part} {category or language}".strip())
+    if known := _recent.get(counts.pk, counts.state):
+        return known.board
+    counts = VoteCounts.objects.select_related("project").get(pk=counts.pk)  # with the cells of this very state
+    before: _Known | None = _recent.last(counts.pk)
+    known = _computed(counts, before.live if before else None)
+    _recent.put(counts.pk, counts.state, known)
+    if not part and _is_time_for_a_snapshot(counts):
+        stored(known.board)
+    return known.board
 
 
-def _glance(project: Project, judge: str) -> tuple[int, int]:
-    """The newest comparison and the newest change of a status: two look-ups, however many votes there are."""
-    newest = Comparison.objects.filter(project=project).by(judge).order_by("-id").values_list("id", flat=True).first()
-    changed = StatusChange.objects.filter(kind=Comparison._meta.model_name).order_by("-id").values_list("id", flat=True)
-    return newest or 0, changed.first() or 0
+def stored(board: Leaderboard) -> Leaderboard | None:
+    """The leaderboard as a row that others can point at, one for each state; None for an empty one.
+
+    Raises ValueError for a part of the votes or a moment of the past: those are computed from the ledger when asked.
+    """
+    if not board.votes or board.pk:
+        return board if board.pk else None
+    if not board.state or board.ratings["part"]:
+        raise ValueError("only the leaderboard of all votes as it stands now is stored.")
+    row = Leaderboard.objects.filter(project=board.project, judge=board.judge, state=board.state).first()
+    if row is None:  # another object than the one that pages share: what is saved here may be rolled back
+        row = Leaderboard(
+            project=board.project,
+            judge=board.judge,
+            votes=board.votes,
+            last_comparison_id=board.last_comparison_id,
+            ratings=dict(board.ratings, totals=board.ratings["totals"]),
+            signature=board.signature,
+            state=board.state,
+            created_at=board.created_at,
+        )
+        row.save()
+    return row
 
 
-def _as_of_now(project: Project, judge: str) -> Leaderboard:
-    moment = _moment(project, judge)
-    latest = Leaderboard.objects.filter(project=project, judge=judge).first()
-    if latest is not None and _moment_of(latest) == moment:
-        return latest
-    made = Leaderboard(
-        project=project,
-        judge=judge,
-        votes=moment.votes,
-        last_comparison_id=moment.last_comparison,
-        ratings=_publish(project, judge, moment),
-        signature=f"bradley-terry {VERSION}; tie and both_bad half a win; mean 1000; sandwich 95 %; side eval; {judge}",
+def categories(project: Project, judge: str) -> list[VoteCounts]:
+    return [row for row in parts_of(project, judge) if row.part == VoteCounts.Part.CATEGORY]
+
+
+def languages(project: Project, judge: str) -> list[VoteCounts]:
+    return [row for row in parts_of(project, judge) if row.part == VoteCounts.Part.LANGUAGE]
+
+
+def _check(judge: str, category: str, language: str) -> None:
+    if judge not in Judge.values:
+        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(Judge.values)}.")
+    if category and language:
+        raise ValueError("a leaderboard is of a category or of a language, not of both at once.")
+
+
+def _empty(project: Project, judge: str, part: str) -> Leaderboard:
+    nothing = Tally((), np.zeros((0, 0, len(LABELS))))
+    fields = published(None, nothing, None, part=part, judge=judge)
+    return Leaderboard(project=project, judge=judge, votes=0, last_comparison_id=0, **fields)
+
+
+def _computed(counts: VoteCounts, live: Live | None) -> _Known:
+    tally = tally_of_counts(counts)
+    fitted, spread = None, None
+    if tally.models:
+        live = move(live, tally.cells) if live and live.tally.models == tally.models else begin(tally)
+        fitted, spread = with_intervals(counts, live.fit)
+    fields = published(fitted, tally, spread, part=f"{counts.part} {counts.name}".strip(), judge=counts.judge)
+    fields["ratings"]["last_status_change"] = counts.last_status_change_id
+    board = Leaderboard(
+        project=counts.project,
+        judge=counts.judge,
+        votes=counts.votes,
+        last_comparison_id=counts.last_comparison_id,
+        state=counts.state,
+        **fields,
     )
-    if moment.votes:
-        made.save()
-    return made
+    return _Known(live if tally.models else None, board)
 
 
-def _moment(project: Project, judge: str) -> Moment:
-    counted = votes(project, judge).aggregate(votes=Count("id"), last=Max("id"))
-    changes = StatusChange.objects.filter(
-        kind=Comparison._meta.model_name, feedback_id__in=comparisons(project, judge).values("id")
-    )
-    return Moment(counted["votes"], counted["last"] or 0, changes.aggregate(last=Max("id"))["last"] or 0)
-
-
-def _moment_of(board: Leaderboard) -> Moment | None:
-    if board.ratings.get("version") != VERSION:
-        return None
-    return Moment(board.votes, board.last_comparison_id, board.ratings["last_status_change"])
-
-
-def _publish(project: Project, judge: str, moment: Moment) -> dict[str, Any]:
-    """What a snapshot keeps: rows as published, and the totals from which anyone can fit them again."""
-    totals = list(
-        votes(project, judge)
-        .values_list("completion_a__model", "completion_b__model", "winner")
-        .annotate(n=Count("id"))
-        .order_by("completion_a__model", "completion_b__model", "winner")
-    )
-    tally = tally_totals(totals)
-    return {
-        "version": VERSION,
-        "last_status_change": moment.last_status_change,
-        "judges": _judges(project, judge),
-        "a_wins_share": tally.a_wins_share,
-        "totals": [list(total) for total in totals],
-        "rows": _rows(fit(tally)) if totals else [],
-    }
-
-
-def _judges(project: Project, judge: str) -> int:
-    counted = votes(project, judge)
-    people = counted.filter(author__isnull=False).aggregate(n=Count("author", distinct=True))["n"]
-    visitors = counted.filter(author__isnull=True).aggregate(n=Count("visitor", distinct=True))["n"]
-    return people + visitors
-
-
-def _rows(fitted: Fit) -> list[dict[str, Any]]:
-    """Best first; models that no chain of votes joins to the largest group come last."""
-    parents = dict(LanguageModel.objects.values_list("id", "parent"))
-    ranks, tally = fitted.ranks(), fitted.tally
-    order = sorted(range(len(fitted.models)), key=lambda i: (fitted.group[i], ranks[i, 0], -fitted.rating[i]))
-    return [
-        {
-            "model": fitted.models[i],
-            "rating": float(fitted.rating[i]),
-            "lower": float(fitted.lower[i]),
-            "upper": float(fitted.upper[i]),
-            "rank": int(ranks[i, 0]),
-            "worst_rank": int(ranks[i, 1]),
-            "group": int(fitted.group[i]),
-            "is_penalised": bool(fitted.is_penalised[i]),
-            "battles": int(tally.battles[i]),
-            "wins": int(tally.wins[i].sum()),
-            "ties": int(tally.ties[i].sum()),
-            "losses": int(tally.wins[:, i].sum()),
-            "against": _against_ancestor(fitted, i, parents),
-        }
-        for i in order
-    ]
-
-
-def _against_ancestor(fitted: Fit, i: int, parents: dict[int, int | None]) -> dict[str, Any] | None:
-    """The difference to the parent, or to the nearest ancestor that has been in a battle."""
-    place = {model: index for index, model in enumerate(fitted.models)}
-    ancestor, seen = parents.get(fitted.models[i]), set()
-    while ancestor is not None and ancestor not in place and ancestor not in seen:
-        seen.add(ancestor)
-        ancestor = parents.get(ancestor)
-    if ancestor is None or ancestor not in place:
-        return None
-    difference = fitted.difference(i, place[ancestor])
-    if difference is None:
-        return None
-    return {
-        "model": ancestor,
-        "difference": difference.value,
-        "lower": difference.lower,
-        "upper": difference.upper,
-        "verdict": difference.verdict,
-        "more_votes": fitted.more_votes(i, place[ancestor]),
-    }
-
-
-def tally_of(board: Leaderboard) -> Tally:
-    """The counts that a snapshot was fitted to."""
-    return tally_totals([tuple(total) for total in board.ratings["totals"]])
+def _is_time_for_a_snapshot(counts: VoteCounts) -> bool:
+    since = timezone.now() - SNAPSHOT_EVERY
+    taken = Leaderboard.objects.filter(project=counts.project, judge=counts.judge, created_at__gt=since)
+    return bool(counts.votes) and not taken.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils import timezone
 
 
 class Evaluation(models.Model):
@@ -35,7 +36,7 @@ class Evaluation(models.Model):
 
 
 class Leaderboard(models.Model):
-    """Ratings at a moment, from counted votes of one kind of judge on the eval side."""
+    """Ratings at a moment, from counted votes of one kind of judge on the eval side. Stored when it is pointed at."""
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="leaderboards")
     judge = models.CharField(max_length=10)
@@ -43,31 +44,50 @@ class Leaderboard(models.Model):
     votes = models.PositiveIntegerField()
     ratings = models.JSONField()
     signature = models.CharField(max_length=500)
-    created_at = models.DateTimeField(auto_now_add=True)
+    state = models.CharField(max_length=32, blank=True, help_text="Of the counts that it was fitted to.")
+    created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         ordering = ["-id"]
 
 
-class VoteCounts(models.Model):
-    """Counted votes of one project and kind of judge, folded from the ledger: what a leaderboard is fitted to.
+class VoteCursor(models.Model):
+    """How far the ledger of all projects has been folded into counts: one row, locked while somebody folds."""
 
-    A cache that can be made anew from comparisons and status changes at any time; never the truth.
+    last_comparison_id = models.BigIntegerField(default=0)
+    last_status_change_id = models.BigIntegerField(default=0)
+    late = models.JSONField(default=dict, help_text="Ids that were missing when the cursor passed them, by table.")
+
+
+class VoteCounts(models.Model):
+    """Counted votes of a project by one kind of judge, or the part of them in a category or language.
+
+    What a leaderboard is fitted to. A cache that can be made anew from the ledger at any time; never the truth.
     """
+
+    class Part(models.TextChoices):
+        ALL = "", "all"
+        CATEGORY = "category"
+        LANGUAGE = "language"
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="vote_counts")
     judge = models.CharField(max_length=10)
+    part = models.CharField(max_length=8, choices=Part.choices, default=Part.ALL, blank=True)
+    name = models.CharField(max_length=60, blank=True, help_text="Which category or language; empty for all.")
     model_ids = models.JSONField(default=list, help_text="Ids of language models, in the order of the cells.")
     cells = models.BinaryField(help_text="How often A was i, B was j and the label k: compressed (M, M, 4) int64.")
-    log_odds = models.JSONField(default=list, help_text="Where the next fit starts.")
-    votes = models.PositiveBigIntegerField(default=0)
+    votes = models.BigIntegerField(default=0)
+    left_out = models.JSONField(default=dict, help_text="How many do not count, by status.")
+    spread = models.JSONField(default=dict, help_text="How votes were spread over voters when that was last read.")
     last_comparison_id = models.BigIntegerField(default=0)
     last_status_change_id = models.BigIntegerField(default=0)
-    late = models.JSONField(default=list, help_text="Ids that were missing when the cursor passed them.")
-    updated_at = models.DateTimeField(auto_now=True)
+    state = models.CharField(max_length=32, help_text="Another one after each change.")
+    changed_at = models.DateTimeField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "judge"], name="one_count_of_votes")]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "judge", "part", "name"], name="one_count_of_the_same_votes")
+        ]
 
 
 class Style(models.Model):

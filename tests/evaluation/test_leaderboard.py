@@ -1,11 +1,15 @@
 """Which votes rank a model, when a leaderboard is computed anew, and what it publishes."""
 
+import contextlib
 import math
+from datetime import timedelta
 
 import pytest
+from django.db import transaction
+from django.utils import timezone
 
 from annotate.models import Status, StatusChange
-from evaluation.leaderboard import current, default_judge, left_out, tally_of
+from evaluation.leaderboard import current, default_judge, left_out, stored, tally_of
 from evaluation.models import Leaderboard
 from evaluation.standings import position_share, standings, win_matrix
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
@@ -82,26 +86,57 @@ def test_people_come_first_as_soon_as_one_vote_of_theirs_counts(project, base, c
     assert default_judge(project) == PERSON
 
 
-def test_a_leaderboard_is_stored_once_until_the_votes_change(project, base, child, vote):
+def test_a_leaderboard_is_computed_once_until_the_votes_change(project, base, child, vote):
     first_vote = vote(child, base, n=3)[0]
     first = current(project=project, judge=PERSON)
-    assert current(project=project, judge=PERSON) == first
+    assert current(project=project, judge=PERSON) is first
     vote(child, base, n=2, is_simulated=True)
-    assert current(project=project, judge=PERSON) == first
+    assert current(project=project, judge=PERSON) is first
     vote(base, child)
     second = current(project=project, judge=PERSON)
-    assert second != first
+    assert (second.votes, second.state != first.state) == (4, True)
     change_status(first_vote, Status.WITHDRAWN)
     third = current(project=project, judge=PERSON)
     assert third.votes == 3
-    assert Leaderboard.objects.count() == 3
+
+
+def test_a_leaderboard_is_stored_when_it_is_pointed_at_once_for_each_state(project, base, child, vote):
+    vote(child, base, n=3)
+    first = stored(current(project=project, judge=PERSON))
+    assert stored(current(project=project, judge=PERSON)) == first
+    vote(base, child)
+    second = stored(current(project=project, judge=PERSON))
+    assert second != first
+    assert tally_of(Leaderboard.objects.get(pk=second.pk)).votes == 4
+    assert standings(second)[0].battles == 4
+
+
+def test_votes_alone_store_no_more_than_one_leaderboard_an_hour(project, base, child, vote):
+    for _ in range(3):
+        vote(child, base)
+        current(project=project, judge=PERSON)
+    assert Leaderboard.objects.count() == 1
+    Leaderboard.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    vote(child, base)
+    current(project=project, judge=PERSON)
+    assert Leaderboard.objects.count() == 2
+
+
+def test_what_was_rolled_back_is_not_pointed_at(project, base, child, vote):
+    vote(child, base)
+    board = current(project=project, judge=PERSON)
+    Leaderboard.objects.all().delete()
+    with contextlib.suppress(ZeroDivisionError), transaction.atomic():
+        stored(board)
+        raise ZeroDivisionError
+    assert Leaderboard.objects.filter(pk=stored(board).pk).exists()
 
 
 def test_votes_that_rank_nothing_make_no_new_leaderboard(project, base, child, vote):
     vote(child, base, n=3)
     first = current(project=project, judge=PERSON)
     change_status(vote(child, base, side="train")[0], Status.HELD)
-    assert current(project=project, judge=PERSON) == first
+    assert current(project=project, judge=PERSON) is first
     assert Leaderboard.objects.count() == 1
 
 
@@ -117,7 +152,7 @@ def test_a_vote_taken_back_while_another_arrives_is_noticed(project, base, child
 
 def test_an_empty_leaderboard_is_not_stored(project):
     board = current(project=project, judge=PERSON)
-    assert (board.votes, board.pk, standings(board)) == (0, None, [])
+    assert (board.votes, stored(board), standings(board)) == (0, None, [])
 
 
 def test_a_child_is_set_against_its_parent_with_the_interval_of_the_difference(project, base, child, vote):

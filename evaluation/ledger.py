@@ -1,0 +1,180 @@
+"""What is new in the ledger: comparisons and changes of status, each row once, whenever it becomes visible.
+
+Rows are numbered when they are written and seen when they are committed, so on Postgres a lower number can turn up
+after a higher one was read. A number that is missing when the cursor passes it is therefore remembered, as a range, and
+looked for again until no transaction is left that could still bring it (docs/adr/0010-counts-follow-the-ledger.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from django.db import connection
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from annotate.models import Comparison, Side, StatusChange
+
+BLOCK = 20_000  # rows of one look
+PATIENCE = 60.0  # seconds that a missing number is waited for at least
+_AT_ONCE = 100  # ranges in one query
+_MOST_IDS = 500
+_CHANGE = ("id", "kind", "feedback_id", "before", "after")
+COMPARISON = "comparison"  # as the ledger of statuses names it
+
+
+class NewVote(NamedTuple):
+    """A comparison as it was when it was given; what became of it since is in the changes of its status."""
+
+    id: int
+    project: int
+    judge: str
+    side: str
+    prompt: int
+    category: str
+    language: str | None
+    a: int | None
+    b: int | None
+    winner: str
+    status: str
+
+
+class Change(NamedTuple):
+    id: int
+    kind: str
+    vote: int
+    before: str
+    after: str
+
+
+class Missing(NamedTuple):
+    """Numbers `low` to `high` that were not there, seen at `seen` when `horizon` was the next transaction's number."""
+
+    low: int
+    high: int
+    horizon: int
+    seen: float
+
+
+Row = TypeVar("Row", NewVote, Change)
+
+
+@dataclass(frozen=True)
+class News(Generic[Row]):
+    """New rows, where the cursor stands after them, what is missing still, and whether there is more to read."""
+
+    rows: list[Row]
+    last: int
+    missing: list[Missing]
+    is_more: bool
+
+
+def new_votes(last: int, missing: Sequence[Missing]) -> News[NewVote]:
+    return _news(_votes(), NewVote, last, missing)
+
+
+def prompts_without_language(last: int) -> list[int]:
+    """Of the next block's votes that could rank models."""
+    block = Comparison.objects.filter(id__gt=last, id__lte=last + BLOCK, prompt__side=Side.EVAL)
+    return list(block.filter(prompt__found_language=None).order_by().values_list("prompt_id", flat=True).distinct())
+
+
+def new_changes(last: int, missing: Sequence[Missing]) -> News[Change]:
+    return _news(
+        StatusChange.objects.values_list("id", "kind", "feedback_id", "before", "after"), Change, last, missing
+    )
+
+
+def votes_of(ids: Sequence[int]) -> Iterator[NewVote]:
+    """Comparisons by their numbers."""
+    for first in range(0, len(ids), _MOST_IDS):
+        yield from (NewVote(*row) for row in _votes().filter(id__in=ids[first : first + _MOST_IDS]))
+
+
+def everything(last: int, missing: Sequence[Missing]) -> Iterator[NewVote]:
+    """All comparisons up to `last` but for those that are missing still."""
+    skipped = _without_ranges(missing)
+    yield from (NewVote(*row) for row in _votes().filter(skipped, id__lte=last).iterator(BLOCK))
+
+
+def all_changes(last: int, missing: Sequence[Missing]) -> Iterator[Change]:
+    """All changes of comparisons' statuses up to `last` but for those that are missing still."""
+    rows = StatusChange.objects.filter(_without_ranges(missing), id__lte=last, kind=COMPARISON)
+    yield from (Change(*row) for row in rows.order_by("id").values_list(*_CHANGE).iterator(BLOCK))
+
+
+def _without_ranges(missing: Sequence[Missing]) -> Q:
+    without = Q()
+    for gap in missing:
+        without &= ~Q(id__range=(gap.low, gap.high))
+    return without
+
+
+def _votes() -> QuerySet:
+    """With the status that each began with: read with the row in one statement, so that both are of one moment."""
+    changes = StatusChange.objects.filter(kind=COMPARISON, feedback_id=OuterRef("pk")).order_by("id")
+    return Comparison.objects.order_by().values_list(
+        *("id", "project_id", "judge", "prompt__side", "prompt_id", "prompt__category"),
+        *("prompt__found_language__language", "completion_a__model", "completion_b__model", "winner"),
+        Coalesce(Subquery(changes.values("before")[:1]), F("status")),
+    )
+
+
+def _news(rows: QuerySet, kind: Callable[..., Any], last: int, missing: Sequence[Missing]) -> News:
+    now, oldest = time.time(), _oldest_transaction()
+    late = [kind(*row) for row in _in_ranges(rows, missing)]
+    new = [kind(*row) for row in rows.filter(id__gt=last).order_by("id")[:BLOCK]]
+    horizon = _next_transaction()
+    left = [gap for gap in _without(missing, sorted(row.id for row in late)) if not _is_over(gap, now, oldest)]
+    if connection.vendor == "postgresql":  # SQLite's writers come one after the other, and number without gaps
+        ids = [last, *(row.id for row in new)]
+        left += [Missing(low + 1, high - 1, horizon, now) for low, high in pairwise(ids) if high - low > 1]
+    return News(late + new, new[-1].id if new else last, left, len(new) == BLOCK)
+
+
+def _in_ranges(rows: QuerySet, missing: Sequence[Missing]) -> Iterator[tuple]:
+    for first in range(0, len(missing), _AT_ONCE):
+        within = Q()
+        for gap in missing[first : first + _AT_ONCE]:
+            within |= Q(id__range=(gap.low, gap.high))
+        yield from rows.filter(within)
+
+
+def _without(missing: Iterable[Missing], found: Sequence[int]) -> Iterator[Missing]:
+    """The ranges less the numbers found, which may cut one in two."""
+    for gap in missing:
+        low = gap.low
+        for number in (number for number in found if gap.low <= number <= gap.high):
+            if number > low:
+                yield gap._replace(low=low, high=number - 1)
+            low = number + 1
+        if low <= gap.high:
+            yield gap._replace(low=low)
+
+
+def _is_over(gap: Missing, now: float, oldest: int) -> bool:
+    """Has every transaction ended that could have drawn these numbers?
+
+    A transaction gets its own number right after it draws its first row's; the patience covers that instant.
+    """
+    return now - gap.seen > PATIENCE and oldest >= gap.horizon
+
+
+def _oldest_transaction() -> int:
+    return _number("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+
+
+def _next_transaction() -> int:
+    return _number("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+
+
+def _number(statement: str) -> int:
+    if connection.vendor != "postgresql":
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0]

@@ -1,0 +1,30 @@
+"""What a process computed last, kept while it is still true."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+
+class Recent:
+    """The `most` values used last, each under its key with the state that it was computed from."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._kept: OrderedDict[Hashable, tuple[str, Any]] = OrderedDict()
+
+    def get(self, key: Hashable, state: str) -> Any | None:
+        """None when nothing is kept, or when it is of another state."""
+        of, value = self._kept.get(key, ("", None))
+        return value if of == state else None
+
+    def last(self, key: Hashable) -> Any | None:
+        """Of whatever state."""
+        return self._kept.get(key, ("", None))[1]
+
+    def put(self, key: Hashable, state: str, value: Any) -> None:
+        self._kept[key] = (state, value)
+        self._kept.move_to_end(key)
+        while len(self._kept) > self.most:
+            self._kept.popitem(last=False)

@@ -1,0 +1,194 @@
+"""Votes that count, as arrays, block by block: what cannot be said from counts alone is computed from these.
+
+One block is held at a time, whatever the number of votes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from django.db.models import Case, Count, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce
+
+from annotate.models import Comparison, Judge, Project, Side, Status, StatusChange
+from annotate.models.feedback import FeedbackQuerySet
+from evaluation.ratings import LABELS
+
+SIZE = 65_536
+ORDERS = ("voter", "time")
+FIRST_VISITOR = 1 << 60  # accounts are numbered below, visitors from here on
+_KEPT = 100_000  # visitors whose numbers are remembered
+_SAID = Case(*(When(winner=label, then=Value(code)) for code, label in enumerate(LABELS)), output_field=IntegerField())
+
+
+class Block(NamedTuple):
+    """Equally long arrays of integers: `voter` is an account's id, or from FIRST_VISITOR on a visitor's number.
+
+    `a` and `b` are models: places in the `models` asked for, or ids when none were. `said` is the place in LABELS,
+    `times` how many such votes. A visitor's number holds within one pass over blocks.
+    """
+
+    voter: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    said: np.ndarray
+    times: np.ndarray
+
+
+@dataclass(frozen=True)
+class Details:
+    """A block of single votes in order of time, with what was judged."""
+
+    votes: Block
+    vote: np.ndarray  # ids of comparisons
+    prompt: np.ndarray
+    completion_a: np.ndarray
+    completion_b: np.ndarray
+    at: np.ndarray  # seconds since 1970
+
+
+def comparisons(project: Project, judge: str) -> FeedbackQuerySet:
+    """Comparisons that could rank models, whatever their status."""
+    if judge not in Judge.values:
+        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(Judge.values)}.")
+    return (
+        Comparison.objects.by(judge)
+        .on_side(Side.EVAL)
+        .filter(project=project, completion_a__model__isnull=False, completion_b__model__isnull=False)
+        .exclude(completion_a__model=F("completion_b__model"))
+        .order_by()
+    )
+
+
+def counted(
+    project: Project,
+    judge: str,
+    *,
+    category: str | None = None,
+    language: str | None = None,
+    until: datetime | None = None,
+) -> FeedbackQuerySet:
+    """The comparisons that count, or that counted at the moment `until`; of one category or language if asked."""
+    rows = comparisons(project, judge) if until is None else comparisons_at(project, judge, until)
+    if category is not None:
+        rows = rows.filter(prompt__category=category)
+    if language is not None:
+        rows = rows.filter(prompt__found_language__language=language)
+    return rows.filter(status=Status.COUNTED) if until is None else rows.filter(status_then=Status.COUNTED)
+
+
+def comparisons_at(project: Project, judge: str, moment: datetime) -> FeedbackQuerySet:
+    """Those given up to the moment, with `status_then`: what the next change of status changed it from."""
+    later = StatusChange.objects.filter(
+        kind=Comparison._meta.model_name, feedback_id=OuterRef("pk"), created_at__gt=moment
+    )
+    then = Coalesce(Subquery(later.order_by("id").values("before")[:1]), F("status"))
+    return comparisons(project, judge).filter(created_at__lte=moment).annotate(status_then=then)
+
+
+def blocks(
+    project: Project,
+    judge: str,
+    *,
+    order: str = "voter",
+    models: Sequence[int] | None = None,
+    category: str | None = None,
+    language: str | None = None,
+    until: datetime | None = None,
+    size: int = SIZE,
+) -> Iterator[Block]:
+    """The votes that count, ascending by voter (equal ones of a voter in one row) or in the order they were given.
+
+    Raises ValueError on an order that there is not, and on a vote about a model that is not among `models`.
+    """
+    rows = counted(project, judge, category=category, language=language, until=until).annotate(said=_SAID)
+    columns = ("author_id", "visitor", "completion_a__model", "completion_b__model", "said")
+    if order == "voter":
+        yield from _by_voter(rows.values_list(*columns).annotate(n=Count("id")), models, size)
+    elif order == "time":
+        singly = rows.order_by("id").annotate(n=Value(1)).values_list(*columns, "n")
+        visitors = _Hashes()
+        yield from (_block(some, models, visitors) for some in _some(singly.iterator(size), size))
+    else:
+        raise ValueError(f"votes come by {' or '.join(ORDERS)}, not by {order!r}.")
+
+
+def details(
+    project: Project, judge: str, *, models: Sequence[int] | None = None, size: int = SIZE
+) -> Iterator[Details]:
+    """The votes that count one by one, in the order they were given, with prompts, answers and times."""
+    rows = counted(project, judge).annotate(said=_SAID, n=Value(1)).order_by("id")
+    columns = ("author_id", "visitor", "completion_a__model", "completion_b__model", "said", "n")
+    more = ("id", "prompt_id", "completion_a_id", "completion_b_id", "created_at")
+    known = _Hashes()
+    for some in _some(rows.values_list(*columns, *more).iterator(size), size):
+        votes = _block([row[:6] for row in some], models, known)
+        ids = np.array([row[6:10] for row in some], dtype=np.int64).reshape(-1, 4).T
+        vote, prompt, completion_a, completion_b = ids
+        at = np.array([row[10].timestamp() for row in some])
+        yield Details(votes, vote, prompt, completion_a, completion_b, at)
+
+
+def _by_voter(rows: QuerySet, models: Sequence[int] | None, size: int) -> Iterator[Block]:
+    """People by their accounts, then visitors as the database sorts them, numbered as they come."""
+    people = rows.filter(author__isnull=False).order_by("author_id")
+    for some in _some(people.iterator(size), size):
+        yield _block(some, models, {})
+    visitors, numbers = rows.filter(author__isnull=True).order_by("visitor"), _Numbers()
+    for some in _some(visitors.iterator(size), size):
+        yield _block(some, models, numbers)
+
+
+class _Numbers(dict[str, int]):
+    """Visitors in the order of meeting: only the last one can come again, so that no more are held."""
+
+    met = 0
+
+    def __missing__(self, visitor: str) -> int:
+        self.clear()
+        self.met += 1
+        self[visitor] = FIRST_VISITOR + self.met
+        return self[visitor]
+
+
+class _Hashes(dict[str, int]):
+    """Visitors by a hash of their name, in whatever order they come."""
+
+    def __missing__(self, visitor: str) -> int:
+        if len(self) >= _KEPT:
+            self.clear()
+        digest = hashlib.blake2b(visitor.encode(), digest_size=7).digest()
+        self[visitor] = FIRST_VISITOR + int.from_bytes(digest, "big")
+        return self[visitor]
+
+
+def _some(rows: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
+    rows = iter(rows)
+    while some := list(islice(rows, size)):
+        yield some
+
+
+def _block(rows: list[tuple], models: Sequence[int] | None, visitors: dict[str, int]) -> Block:
+    """From (author, visitor, model A, model B, said, how many) rows."""
+    author, visitor, *rest = zip(*rows, strict=True)
+    voter = [pk if pk is not None else visitors[name] for pk, name in zip(author, visitor, strict=True)]
+    a, b, said, count = (np.array(column, dtype=np.int64) for column in rest)
+    if models is not None:
+        a, b = _places(a, models), _places(b, models)
+    return Block(np.array(voter, dtype=np.int64), a, b, said, count)
+
+
+def _places(ids: np.ndarray, models: Sequence[int]) -> np.ndarray:
+    known = np.array(models, dtype=np.int64)
+    order = np.argsort(known)
+    place = np.searchsorted(known, ids, sorter=order)
+    found = order[np.minimum(place, len(known) - 1)] if len(known) else place
+    if not len(known) or np.any(known[found] != ids):
+        raise ValueError("there is a vote about a model that is not among those given: read the counts anew.")
+    return found
