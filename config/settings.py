@@ -7,6 +7,8 @@ MODEL_SERVER_URL  an OpenAI-compatible server (default: the one that script/serv
 ASSAY_CORPUS_FOLDERS  more folders that corpora may be read from, written as in PATH (default: none)
 SECRET_KEY        required when DEBUG=0; otherwise made once and kept in ASSAY_DATA
 ALLOWED_HOSTS     comma-separated (default: this machine's own names)
+SITE_URL          how people reach this site, for links in e-mails (default: http://127.0.0.1:8000)
+EMAIL_NOTICES_FROM  the sender of notices by e-mail, with EMAIL_HOST and the rest of it below (default: no e-mail)
 """
 
 import os
@@ -85,6 +87,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "evaluation.notices.count",
             ],
         },
     },
@@ -181,6 +184,14 @@ MODEL_SERVER_URL = os.environ.get("MODEL_SERVER_URL", "http://127.0.0.1:8001/v1"
 MODEL_SERVER_TIMEOUT = float(os.environ.get("MODEL_SERVER_TIMEOUT", "120"))
 MAX_COMPLETION_CHARACTERS = 100_000
 MAX_PROMPT_CHARACTERS = 20_000
+
+SITE_URL = os.environ.get("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
+EMAIL_NOTICES_FROM = os.environ.get("EMAIL_NOTICES_FROM", "")
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "localhost")
+EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_USER", ""), os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS") == "1"
+EMAIL_TIMEOUT = 10
 
 RUNS_DIR = DATA_DIR / "runs"
 MODELS_DIR = DATA_DIR / "models"

@@ -6,6 +6,15 @@ class EvaluationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from evaluation import kinds, receivers  # noqa: F401 - importing it connects them
+        from annotate.actions.choosing import URGENT
+        from annotate.actions.pairing import register_weights
+        from annotate.served import register_default
+        from evaluation import ask_next, kinds, promotion, receivers, sampling  # noqa: F401 - importing it connects them
+        from evaluation.actions import serves
+        from training.sweeps import SWEEPS
 
         kinds.register()
+        register_default(serves)
+        register_weights(sampling.weights)
+        SWEEPS.append(promotion.sweep)
+        URGENT.append(ask_next.pairs_first)

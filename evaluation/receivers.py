@@ -1,4 +1,4 @@
-"""What happens here when a run has ended: a model's own held-out figures become evaluations that can be pointed at."""
+"""What happens here when a run has ended: its figures become evaluations, and a policy that it made a candidate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from django.dispatch import receiver
 
+from evaluation import promotion
+from evaluation.enrolment import enrol
 from evaluation.kinds import write_metrics
 from training.models import Run
 from training.signals import run_finished
@@ -16,3 +18,15 @@ def figures_of_a_new_model(sender: type, run: Run, **kwargs: Any) -> None:
     """A reward run measures itself on prompts it held out; those figures belong to the reward model it made."""
     if run.state == Run.State.SUCCEEDED and run.output_model is not None:
         write_metrics(run, run.output_model)
+
+
+@receiver(run_finished, dispatch_uid="evaluation.enrolment_of_a_new_model")
+def enrolment_of_a_new_model(sender: type, run: Run, **kwargs: Any) -> None:
+    enrol(run)
+
+
+@receiver(run_finished, dispatch_uid="evaluation.evidence_has_come")
+def evidence_has_come(sender: type, run: Run, **kwargs: Any) -> None:
+    """An evaluation has ended: whoever waits for its figures is looked at now and not at the next sweep."""
+    if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
+        promotion.look(run.project)

@@ -19,7 +19,7 @@ from types import ModuleType
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
-from training import announcements, human_brake, outputs, preparation, pruning, supervision, words, workers
+from training import announcements, human_brake, outputs, preparation, pruning, supervision, sweeps, words, workers
 from training.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
 from training.ingest import Reader
 from training.kinds import KINDS
@@ -93,6 +93,7 @@ class Worker:
         supervision.release_lost(is_gone=workers.is_gone)
         pruning.prune_daily()
         human_brake.wake_waiting()
+        sweeps.sweep()
         while len(self.supervised) < self.concurrency:
             attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
             if attempt is None:

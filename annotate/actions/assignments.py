@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.actions.choosing import COMPARE, RATE, Item, choose, choose_urgent, taken, urgent_pairs
+from annotate.actions.choosing import COMPARE, RATE, Item, choose, choose_urgent, places_of, taken, urgent_pairs
 from annotate.errors import Refused
 from annotate.models import Assignment, Project, User
 from annotate.permissions import require
@@ -32,8 +32,9 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
             return held
         expire_stale(project)
         pairs = urgent_pairs(project)
-        if COMPARE in kinds and (item := choose_urgent(pairs=pairs, project=project, user=user)):
-            return _hand_out(project, user, COMPARE, item)
+        for each in sorted(kinds, key=lambda kind: kind != COMPARE):
+            if item := choose_urgent(pairs=pairs, project=project, user=user, kind=each):
+                return _hand_out(project, user, each, item)
         for each in kinds:
             if item := choose(project=project, user=user, kind=each, pairs=pairs):
                 return _hand_out(project, user, each, item)
@@ -133,7 +134,7 @@ def reopen(assignment: Assignment) -> None:
     """Back into its owner's hands for a full term, if a place is free. Hold the project's lock."""
     project = assignment.project
     others = taken(project, is_simulated=assignment.user.is_simulated).filter(item=assignment.item)
-    if others.exclude(pk=assignment.pk).count() >= project.overlap:
+    if others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item):
         raise Refused(409, assignment="Someone else has been given this item meanwhile; go on with the next one.")
     assignment.state, assignment.closed_at, assignment.skip_reason = Assignment.State.OPEN, None, ""
     assignment.expires_at = _deadline(project)

@@ -2,7 +2,7 @@
 
 The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
 project before anything is judged in depth. Ties are broken at random, else all judges would walk in one order.
-Before all of these come the pairs that another app waits for, such as those of a run that people are to brake.
+Before all of these come the items that another app waits for, such as the pairs of a run that people are to brake.
 """
 
 from __future__ import annotations
@@ -43,16 +43,24 @@ class Item:
 
 @dataclass(frozen=True)
 class UrgentPair:
-    """Two answers that another app wants compared: first while it `is_open`, and never in other company."""
+    """Two answers that another app wants compared, or one that it wants rated: first while it `is_open`.
+
+    `is_reserved` answers are asked about in no other company. `places` is how many are to judge it, those who have
+    done so included; None: as many as the project asks for.
+    """
 
     prompt_id: int
-    completion_ids: tuple[int, int]
+    completion_ids: tuple[int, ...]
     is_open: bool
+    is_reserved: bool = True
+    places: int | None = None
 
     @property
     def item(self) -> Item:
-        low, high = sorted(self.completion_ids)
-        return Item(self.prompt_id, (low, high))
+        return Item(self.prompt_id, tuple(sorted(self.completion_ids)))
+
+    def places_in(self, project: Project) -> int:
+        return project.overlap if self.places is None else self.places
 
 
 # Functions of a project, the most urgent pair first. Other apps add theirs: this one knows none of them.
@@ -74,24 +82,33 @@ def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
     ).order_by()
 
 
-def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User) -> Item | None:
-    """The first open pair that this user may have."""
-    items = [pair.item for pair in pairs if pair.is_open]
-    keys = [item.key for item in items]
+def choose_urgent(
+    *, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE
+) -> Item | None:
+    """The first open item of that kind that this user may have."""
+    size = 1 if kind == RATE else 2
+    wanted = [(pair.item, pair.places_in(project)) for pair in pairs if pair.is_open and len(pair.completion_ids) == size]
+    keys = [item.key for item, _ in wanted]
     if not keys:
         return None
-    places = taken(project, is_simulated=user.is_simulated).filter(kind=COMPARE, item__in=keys)
+    places = taken(project, is_simulated=user.is_simulated).filter(kind=kind, item__in=keys)
     judged = Counter(places.values_list("item", flat=True))
     served = set(project.assignments.filter(user=user, item__in=keys).values_list("item", flat=True))
-    return next((i for i in items if judged[i.key] < project.overlap and i.key not in served), None)
+    return next((item for item, limit in wanted if judged[item.key] < limit and item.key not in served), None)
+
+
+def places_of(project: Project, key: str) -> int:
+    """How many may judge the item of that key: as many as the project asks for, or as somebody has asked again."""
+    asked = [pair.places_in(project) for pair in urgent_pairs(project) if pair.is_open and pair.item.key == key]
+    return max([project.overlap, *asked])
 
 
 def choose(*, project: Project, user: User, kind: str, pairs: Iterable[UrgentPair] = ()) -> Item | None:
     """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before.
 
-    The answers of urgent `pairs` are left out: they are asked about in their own way.
+    The reserved answers of urgent `pairs` are left out: they are asked about in their own way.
     """
-    reserved = {pk: pair.prompt_id for pair in pairs for pk in pair.completion_ids}
+    reserved = {pk: pair.prompt_id for pair in pairs if pair.is_reserved for pk in pair.completion_ids}
     prompts = _prompts_with_room(project, user, kind, reserved)
     start, size = 0, FIRST_BATCH
     while batch := prompts[start : start + size]:

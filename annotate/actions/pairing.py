@@ -1,9 +1,13 @@
-"""Who meets whom in the arena, on what: the least-seen pair, sides by lot, and something to show at once."""
+"""Who meets whom in the arena, on what: a pair by what its votes would teach, sides by lot, something to show at once.
+
+What a vote would teach only another app can tell; without one, the pair that has met least comes first.
+"""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
@@ -14,6 +18,14 @@ from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, 
 ARENA = "arena"
 _lot = random.SystemRandom()  # nobody can foresee the sides
 Pair = tuple[LanguageModel, LanguageModel]
+# How likely each pair of these models is to meet: {frozenset of two ids: probability}; they need not sum to 1.
+Weights = Callable[[Project, Sequence[LanguageModel]], Mapping[frozenset[int], float]]
+_registered: list[Weights] = []
+
+
+def register_weights(function: Weights | None) -> None:
+    """Another app says which pairs are worth a vote. The last one holds; None goes back to the least-met pair."""
+    _registered[:] = [] if function is None else [function]
 
 
 @dataclass(frozen=True)
@@ -31,17 +43,27 @@ def contestants(project: Project) -> list[LanguageModel]:
 
 
 def choose_pair(project: Project) -> Pair:
-    """Two models that have met least often, in random order: A first. 409 when there are fewer than two."""
+    """Two models in random order, A first: drawn by the registered weights. 409 when there are fewer than two."""
     models = contestants(project)
     if len(models) < 2:
         raise Refused(
             409, arena=f"A battle needs two models, and {project.name} has {len(models)}: enter another on Models."
         )
-    met = _meetings(project)
     pairs = [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]]
-    least = min(met[frozenset((a.pk, b.pk))] for a, b in pairs)
-    a, b = _lot.choice([(a, b) for a, b in pairs if met[frozenset((a.pk, b.pk))] == least])
+    a, b = _lot.choices(pairs, _weights(project, models, pairs))[0]
     return (a, b) if _lot.random() < 0.5 else (b, a)
+
+
+def _weights(project: Project, models: list[LanguageModel], pairs: list[Pair]) -> list[float]:
+    """One for each pair. Without anybody's advice all weight lies on the pairs that have met least."""
+    if _registered:
+        advised = _registered[0](project, models)
+        weights = [advised.get(frozenset((a.pk, b.pk)), 0.0) for a, b in pairs]
+        if sum(weights) > 0:
+            return weights
+    met = _meetings(project)
+    counts = [met[frozenset((a.pk, b.pk))] for a, b in pairs]
+    return [float(count == min(counts)) for count in counts]
 
 
 def draw(project: Project, pair: Pair, mine: QuerySet[Battle]) -> Draw:

@@ -1,0 +1,274 @@
+"""What to ask next: items on which judges disagree with each other, or with the reward model, the widest first.
+
+On the train side they can go back to annotators, first in the queue, until enough others have judged them. What the
+eval side disagrees about is shown and stays in the arena: nothing of it crosses the wall.
+
+How wide: people give points (a win 1, a tie ½, a loss 0; stars from 1 to 5), and the variance of these is set against
+the largest there can be, an even split. A split of two votes says less than one of ten: it counts n/(n + 1) of its
+width. Where the reward model foresaw a share p of votes and people gave q, the width is (p − q)², likewise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from annotate.actions.choosing import COMPARE, RATE, Item, UrgentPair
+from annotate.errors import Refused
+from annotate.models import Assignment, Comparison, Completion, Judge, Project, Prompt, Rating, Side, User, Winner
+from annotate.permissions import require
+from evaluation.models import AskedAgain
+from training.models import Review, Run
+
+MOST = 50
+MOST_AT_ONCE = 200
+MORE_JUDGES = 3
+POINTS = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
+PEOPLE, REWARD_MODEL = "between judges", "judges and the reward model"
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """One item and how far opinions of it lie apart. `width` is 0 for one mind and near 1 for an even split."""
+
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    between: str
+    width: float
+    judged: int
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return Item(self.prompt.pk, tuple(sorted(c.pk for c in self.completions))).key
+
+    @property
+    def question(self) -> str:
+        return str(self.prompt.messages[-1]["content"])
+
+
+@dataclass(frozen=True)
+class Found:
+    prompt: int
+    completions: tuple[int, ...]  # ascending
+    between: str
+    width: float
+    judged: int
+    reason: str
+
+
+def disputes(project: Project, side: str, judge: str, most: int = MOST) -> list[Dispute]:
+    """The widest first; an item once, for the wider of its reasons."""
+    found = [*_between_judges(project, side, judge), *_over_stars(project, side, judge)]
+    found += [*_with_a_run_that_asked(project, side, judge), *_with_reward_models(project, side, judge)]
+    widest: dict[tuple[int, ...], Found] = {}
+    for one in sorted(found, key=lambda one: -one.width):
+        widest.setdefault(one.completions, one)
+    chosen = [one for one in widest.values() if one.width > 0][:most]
+    prompts = Prompt.objects.in_bulk({one.prompt for one in chosen})
+    answers = Completion.objects.in_bulk({pk for one in chosen for pk in one.completions})
+    return [
+        Dispute(
+            prompts[one.prompt], tuple(answers[pk] for pk in one.completions), one.between, one.width, one.judged, one.reason
+        )
+        for one in chosen
+    ]
+
+
+def width_of(points: Iterable[float], span: float = 1.0) -> float:
+    """Variance over the largest that points within `span` can have, times n/(n + 1); 0 for fewer than two points."""
+    values = list(points)
+    n = len(values)
+    if n < 2:
+        return 0.0
+    mean = sum(values) / n
+    variance = sum((value - mean) ** 2 for value in values) / n
+    return variance / (span / 2) ** 2 * n / (n + 1)
+
+
+# --- asking again ---
+
+
+@transaction.atomic
+def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int = MORE_JUDGES) -> list[AskedAgain]:
+    """Put items of the train side first in the queue, for `more` judges each beyond those who have judged them.
+
+    An item is named as in the queue: compare:<id>:<id> or rate:<id>, smaller id first. Refused on the eval side.
+    """
+    require(by, "research", project)
+    items = [_item(project, key) for key in dict.fromkeys(keys)]
+    if not 1 <= len(items) <= MOST_AT_ONCE:
+        raise Refused(400, items=f"Choose 1 to {MOST_AT_ONCE} items.")
+    if type(more) is not int or not 1 <= more <= 100:
+        raise Refused(400, more="Say how many more judges each item is to have, from 1 to 100.")
+    return [_ask(project, item, by, more) for item in items]
+
+
+def pairs_first(project: Project) -> list[UrgentPair]:
+    """For the queue: what was asked again and has not enough judges yet, the latest first."""
+    rows = AskedAgain.objects.filter(project=project).values_list("prompt", "completion_a", "completion_b", "places")
+    found = []
+    for prompt, a, b, places in rows:
+        ids = (a,) if b is None else (min(a, b), max(a, b))
+        found.append(UrgentPair(prompt, ids, is_open=True, is_reserved=False, places=places))
+    return found
+
+
+def waiting(project: Project) -> int:
+    """How many of the items asked again still wait for a judge."""
+    asked = {pair.item.key: pair.places or 0 for pair in pairs_first(project)}
+    judged = _judged(project, asked)
+    return sum(judged[key] < places for key, places in asked.items())
+
+
+def _ask(project: Project, item: Item, by: User, more: int) -> AskedAgain:
+    places = _judged(project, [item.key])[item.key] + more
+    a, b = (*item.completion_ids, None)[:2]
+    asked, is_new = AskedAgain.objects.get_or_create(
+        project=project,
+        prompt_id=item.prompt_id,
+        completion_a_id=a,
+        completion_b_id=b,
+        defaults={"places": places, "by": by, "reason": "judges disagree"},
+    )
+    if not is_new and asked.places < places:
+        asked.places = places
+        asked.save(update_fields=["places"])
+    return asked
+
+
+def _judged(project: Project, keys: Iterable[str]) -> dict[str, int]:
+    """By how many people; simulations have places of their own."""
+    judged: dict[str, int] = defaultdict(int)
+    done = project.assignments.filter(item__in=list(keys), state=Assignment.State.SUBMITTED, user__is_simulated=False)
+    for key in done.values_list("item", flat=True):
+        judged[key] += 1
+    return judged
+
+
+def _item(project: Project, key: str) -> Item:
+    kind, *ids = str(key).split(":")
+    if kind not in (RATE, COMPARE) or len(ids) != (1 if kind == RATE else 2) or not all(map(_is_id, ids)):
+        raise Refused(400, items=f"{str(key)[:60]!r} is no item; write compare:12:15 or rate:12.")
+    numbers = tuple(sorted(int(pk) for pk in ids))
+    answers = list(Completion.objects.filter(pk__in=numbers, prompt__project=project).select_related("prompt"))
+    if len(answers) != len(numbers) or len({answer.prompt_id for answer in answers}) != 1:
+        raise Refused(400, items=f"{key} names no answers to one prompt of {project}.")
+    prompt = answers[0].prompt
+    if prompt.side != Side.TRAIN:
+        raise Refused(400, items=f"{key} is on the eval side: what annotators judge may train, and that side never does.")
+    wanted = project.asks_ratings if kind == RATE else project.asks_comparisons
+    if not wanted:
+        raise Refused(409, items=f"{project} does not ask for {'ratings' if kind == RATE else 'comparisons'}.")
+    return Item(prompt.pk, numbers)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+# --- where opinions lie apart ---
+
+
+def _between_judges(project: Project, side: str, judge: str) -> Iterator[Found]:
+    for (prompt, pair), points in _pairs(project, side, judge).items():
+        if (width := width_of(points)) > 0:
+            first, ties, second = points.count(1.0), points.count(0.5), points.count(0.0)
+            reason = f"{first} for one answer, {second} for the other, {ties} for neither"
+            yield Found(prompt, pair, PEOPLE, width, len(points), reason)
+
+
+def _pairs(project: Project, side: str, judge: str) -> dict[tuple[int, tuple[int, ...]], list[float]]:
+    """{(prompt, pair): points for the answer with the smaller id}, of pairs with two votes or more."""
+    votes = Comparison.objects.counted().by(judge).on_side(side).filter(project=project)  # type: ignore[attr-defined]
+    found: dict[tuple[int, tuple[int, ...]], list[float]] = defaultdict(list)
+    rows = votes.order_by("id").values_list("prompt", "completion_a", "completion_b", "winner")
+    for prompt, a, b, winner in rows.iterator(chunk_size=5000):
+        points = POINTS[Winner(winner)]
+        found[prompt, (min(a, b), max(a, b))].append(points if a < b else 1 - points)
+    return {pair: points for pair, points in found.items() if len(points) > 1}
+
+
+def _over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
+    ratings = Rating.objects.counted().by(judge).on_side(side).filter(project=project)  # type: ignore[attr-defined]
+    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    rows = ratings.exclude(stars=None).order_by("id").values_list("prompt", "completion", "stars")
+    for prompt, completion, stars in rows.iterator(chunk_size=5000):
+        found[prompt, completion].append(float(stars))
+    for (prompt, completion), stars in found.items():
+        if (width := width_of(stars, span=4.0)) > 0:
+            given = ", ".join(f"{star:.0f}" for star in sorted(stars))
+            yield Found(prompt, (completion,), PEOPLE, width, len(stars), f"stars {given}")
+
+
+def _with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[Found]:
+    """The pairs of the human brake, where the reward model said beforehand what it expects."""
+    if side != Side.TRAIN:
+        return
+    asked = Review.objects.filter(run__project=project, not_asked="").values_list(
+        "prompt", "policy_answer", "parent_answer", "predicted", "run__reward_model__name"
+    )
+    for prompt, policy, parent, predicted, name in asked:
+        yield from _parted(project, judge, prompt, (policy, parent), predicted, name or "The reward model")
+
+
+def _with_reward_models(project: Project, side: str, judge: str) -> Iterator[Found]:
+    """Pairs whose scores an evaluation of a reward model has kept. Measured on eval prompts: they stay there."""
+    if side != Side.EVAL:
+        return
+    latest: dict[int, Run] = {}
+    runs = Run.objects.filter(project=project, kind="evaluate", state=Run.State.SUCCEEDED).select_related("parent")
+    for run in runs.order_by("id"):
+        if run.config.get("measure") == "reward_accuracy" and run.parent_id:
+            latest[run.parent_id] = run
+    for run in latest.values():
+        for prompt, pair, predicted in scored_pairs(run.path / "items.jsonl"):
+            yield from _parted(project, judge, prompt, pair, predicted, run.parent.name if run.parent else "")
+
+
+@lru_cache(maxsize=8)
+def scored_pairs(path: Path) -> tuple[tuple[int, tuple[int, int], float], ...]:
+    """(prompt, (first, second completion), the model's probability that the first is better); none without a file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ()
+    return tuple(pair for line in lines if (pair := _scored(json.loads(line).get("shown", {}))) is not None)
+
+
+def _scored(shown: dict[str, Any]) -> tuple[int, tuple[int, int], float] | None:
+    names = ("prompt_id", "completion_a", "completion_b", "probability")
+    if not all(isinstance(shown.get(name), int | float) for name in names):
+        return None
+    return int(shown["prompt_id"]), (int(shown["completion_a"]), int(shown["completion_b"])), float(shown["probability"])
+
+
+def _parted(
+    project: Project, judge: str, prompt: int, pair: tuple[int, int], predicted: float, name: str
+) -> Iterator[Found]:
+    points = _points_for(project, judge, pair)
+    if not points:
+        return
+    share, n = sum(points) / len(points), len(points)
+    reason = f"{name} expected {predicted:.0%} of votes for one answer, and it got {share:.0%}"
+    width = (predicted - share) ** 2 * n / (n + 1)
+    yield Found(prompt, (min(pair), max(pair)), REWARD_MODEL, width, n, reason)
+
+
+def _points_for(project: Project, judge: str, pair: tuple[int, int]) -> list[float]:
+    """For the first of the pair."""
+    first, second = pair
+    as_shown = Q(completion_a=first, completion_b=second) | Q(completion_a=second, completion_b=first)
+    rows = Comparison.objects.counted().by(judge).filter(as_shown, project=project)  # type: ignore[attr-defined]
+    return [
+        POINTS[Winner(winner)] if a == first else 1 - POINTS[Winner(winner)]
+        for a, winner in rows.values_list("completion_a", "winner")
+    ]

@@ -1,0 +1,148 @@
+"""What the votes say of one model against another, under a project's rule: rating points with their interval.
+
+Either by the confidence sequence of the pair's own votes, which may be read after every vote, or by the leaderboard's
+fit, whose interval is honest when it is read once. Votes between models are read from the leaderboard's counts; where
+the rule takes each voter's first vote on a pair alone, from the votes themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from django.db.models import Q
+
+from annotate.models import LanguageModel, Project, Winner
+from evaluation.leaderboard import current, tally_of, votes
+from evaluation.models import Leaderboard, PromotionRule
+from evaluation.ratings import Fit, fit
+from evaluation.ratings.fit import SCALE
+from evaluation.ratings.sequence import lower_bound, more_votes_until_better, points
+
+ONE_SIDED = 0.025  # each end of an interval that holds with 95 %
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A model less another. The bounds are ±inf where the votes set none; `more` is None where none would do."""
+
+    difference: float
+    lower: float
+    upper: float
+    votes: int  # between the two
+    more: int | None  # about so many more between the two until the lower bound is above the margin
+
+    def finite(self) -> dict[str, float | int | None]:
+        """For JSON, which knows no infinity."""
+        return {
+            "difference": _finite(self.difference),
+            "lower": _finite(self.lower),
+            "upper": _finite(self.upper),
+            "votes": self.votes,
+            "more": self.more,
+        }
+
+
+def duel(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
+    """None when nothing can be said yet: no vote between the two, or with the fit no chain of votes."""
+    return _by_sequence(project, rule, model, other) if rule.always_valid else _by_fit(project, rule, model, other)
+
+
+def counts(
+    project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel
+) -> tuple[int, int, int]:
+    """(wins, ties, losses) of a model against another, as the rule counts votes."""
+    if rule.first_votes_only:
+        return _first_votes(project, rule.judge, model.pk, other.pk)
+    return _all_votes(current(project=project, judge=rule.judge), model.pk, other.pk)
+
+
+def _by_sequence(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
+    wins, ties, losses = counts(project, rule, model, other)
+    played = wins + ties + losses
+    if not played:
+        return None
+    low = float(points(lower_bound(np.array(wins), np.array(ties), np.array(losses), ONE_SIDED)))
+    high = -float(points(lower_bound(np.array(losses), np.array(ties), np.array(wins), ONE_SIDED)))
+    more = more_votes_until_better(wins, ties, losses, rule.margin, ONE_SIDED)
+    return Duel(float(points(np.array((wins + ties / 2) / played))), low, high, played, more)
+
+
+def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
+    board = current(project=project, judge=rule.judge)
+    fitted = fit_of(board)
+    if fitted is None or model.pk not in fitted.models or other.pk not in fitted.models:
+        return None
+    i, j = fitted.models.index(model.pk), fitted.models.index(other.pk)
+    difference = fitted.difference(i, j)
+    if difference is None:
+        return None
+    more = _more_votes(fitted, difference.value, difference.upper, rule.margin)
+    return Duel(difference.value, difference.lower, difference.upper, sum(_all_votes(board, model.pk, other.pk)), more)
+
+
+def fit_of(board: Leaderboard) -> Fit | None:
+    """The fit behind a snapshot, with its covariance; None for an empty one. Kept for the last few snapshots."""
+    if not board.votes:
+        return None
+    return _kept_fit(board.pk) if board.pk else fit(tally_of(board))
+
+
+@lru_cache(maxsize=8)
+def _kept_fit(board: int) -> Fit:
+    return fit(tally_of(Leaderboard.objects.get(pk=board)))
+
+
+def _more_votes(fitted: Fit, value: float, upper: float, margin: float) -> int | None:
+    """Battles of the two until the lower bound passes the margin, if the difference stays (see Fit.more_votes)."""
+    above = (value - margin) / SCALE
+    if above <= 0:
+        return None
+    half = (upper - value) / SCALE
+    p = 1 / (1 + math.exp(-value / SCALE))
+    ties = float(fitted.tally.ties.sum() / 2 / fitted.tally.votes)
+    h = p * (1 - p)
+    g = max(h - ties / 4, h / 4)
+    needed, known = (fitted.critical / above) ** 2, (fitted.critical / half) ** 2
+    return max(0, math.ceil((needed - known) * g / h**2))
+
+
+def _all_votes(board: Leaderboard, model: int, other: int) -> tuple[int, int, int]:
+    if not board.votes:
+        return 0, 0, 0
+    tally = tally_of(board)
+    if model not in tally.models or other not in tally.models:
+        return 0, 0, 0
+    i, j = tally.models.index(model), tally.models.index(other)
+    return int(tally.wins[i, j]), int(tally.ties[i, j]), int(tally.wins[j, i])
+
+
+def _first_votes(project: Project, judge: str, model: int, other: int) -> tuple[int, int, int]:
+    wins = ties = losses = 0
+    for score in _scores_of_first_votes(project, judge, model, other):
+        wins, ties, losses = wins + (score == 1), ties + (score == 0.5), losses + (score == 0)
+    return wins, ties, losses
+
+
+def _scores_of_first_votes(project: Project, judge: str, model: int, other: int) -> Iterator[float]:
+    """What each voter said first of the pair, for the model."""
+    as_a = Q(completion_a__model=model, completion_b__model=other)
+    as_b = Q(completion_a__model=other, completion_b__model=model)
+    rows = votes(project, judge).filter(as_a | as_b).order_by("id")
+    seen: set[tuple[int | None, str]] = set()
+    for author, visitor, a, winner in rows.values_list("author", "visitor", "completion_a__model", "winner"):
+        voter = (author, visitor if author is None else "")
+        if voter in seen:
+            continue
+        seen.add(voter)
+        if winner in (Winner.MODEL_A, Winner.MODEL_B):
+            yield float((winner == Winner.MODEL_A) == (a == model))
+        else:
+            yield 0.5
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,190 @@
+"""The rule is looked at as evidence comes, and each change of a candidate's state is a line of the history.
+
+Evidence comes with votes, evaluations, changes of a vote's status, promotions and a new rule. The worker's sweep looks
+every few seconds, and so does whoever opens the page; nobody who votes waits for it. What a look costs while nothing
+has come is a few look-ups of newest rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.urls import reverse
+
+from annotate.models import Comparison, Contestant, Project, StatusChange
+from evaluation import checks, notices
+from evaluation.enrolment import champion_of, enrol_missing, rule_of
+from evaluation.leaderboard import current, stored
+from evaluation.models import Candidacy, Decision, Evaluation, Promotion, PromotionRule
+
+LIVE = (Candidacy.State.OPEN, Candidacy.State.READY, Candidacy.State.REFUSED)
+
+
+def sweep() -> None:
+    """For the worker: enrol what no signal reached, and look at every project that has candidates."""
+    enrol_missing()
+    waiting = Q(candidacies__state__in=LIVE) | Q(promotions__candidacy__isnull=False)
+    for project in Project.objects.filter(waiting, promotion_rules__isnull=False).distinct():
+        look(project)
+
+
+def look(project: Project) -> list[Candidacy]:
+    """Bring every candidate of the project up to date with the evidence; those whose state has changed."""
+    rule = rule_of(project)
+    if rule is None:
+        return []
+    seen = glance(project, rule)
+    live = project.candidacies.filter(state__in=LIVE).order_by("id")
+    behind = [one.pk for one in live if one.evidence.get("seen") != seen]
+    served = project.promotions.first()
+    if served is not None and served.candidacy is not None and served.candidacy.evidence.get("seen") != seen:
+        behind.append(served.candidacy_id)
+    found = [_review(pk, rule) for pk in behind]
+    return [one for one in found if one is not None]
+
+
+def glance(project: Project, rule: PromotionRule) -> list[int]:
+    """What tells one state of the evidence from another: the newest of each of its rows."""
+    votes = Comparison.objects.filter(project=project).by(rule.judge)  # type: ignore[attr-defined]
+    return [
+        rule.pk,
+        _newest(votes),
+        _newest(StatusChange.objects.filter(kind=Comparison._meta.model_name)),
+        _newest(Evaluation.objects.filter(project=project)),
+        _newest(Promotion.objects.filter(project=project)),
+        Contestant.objects.filter(project=project, left_at=None, model__retired_at=None).count(),
+    ]
+
+
+def _newest(rows: Any) -> int:
+    return rows.order_by("-id").values_list("id", flat=True).first() or 0
+
+
+@transaction.atomic
+def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
+    """The candidacy, when its state has changed. Locked: two processes that look at once find one change."""
+    candidacy = Candidacy.objects.select_for_update(of=("self",)).select_related("model__parent", "project").get(pk=pk)
+    seen = glance(candidacy.project, rule)  # again, under the lock
+    if candidacy.evidence.get("seen") == seen:
+        return None
+    if candidacy.model.retired_at is not None and candidacy.state in LIVE:
+        return _withdraw(candidacy, seen)
+    found = take_in(candidacy, rule, seen)
+    if candidacy.state == Candidacy.State.PROMOTED:
+        return _look_back(candidacy, rule, found)
+    changed = found.state != candidacy.state
+    candidacy.state = found.state
+    candidacy.save(update_fields=["state", "evidence", "changed_at"])
+    if not changed:
+        return None
+    _decide(candidacy, rule, found)
+    return candidacy
+
+
+def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int]) -> checks.Standing:
+    """Every check anew, into the candidacy's evidence; nothing is saved and nothing decided."""
+    before = candidacy.evidence
+    kept = before.get("seen", [])[:3:2] == seen[:3:2]  # the same rule, and no vote taken away
+    found = checks.check(candidacy, rule, champion_of(candidacy.project), kept=kept)
+    candidacy.evidence = {
+        "seen": seen,
+        "rule": rule.pk,
+        "leaderboard": current(project=candidacy.project, judge=rule.judge).pk,
+        "checks": found.as_json(),
+        "stands": before.get("stands", False),
+    }
+    return found
+
+
+def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -> None:
+    sentence = _sentence(candidacy, found)
+    record(candidacy, rule, _WHAT[found.state], sentence)
+    if found.state == Candidacy.State.READY and rule.is_automatic:
+        _promote_by_rule(candidacy, rule)
+    elif found.state == Candidacy.State.READY:
+        tell(candidacy.project, f"{sentence} Promote it with one click.")
+    else:
+        tell(candidacy.project, sentence)
+
+
+_WHAT = {
+    Candidacy.State.READY: Decision.What.READY,
+    Candidacy.State.REFUSED: Decision.What.REFUSED,
+    Candidacy.State.OPEN: Decision.What.OPEN,
+}
+
+
+def _sentence(candidacy: Candidacy, found: checks.Standing) -> str:
+    if found.state == Candidacy.State.READY:
+        return f"{candidacy.model} meets the rule: {_all(found, checks.MET)}"
+    if found.state == Candidacy.State.REFUSED:
+        return f"{candidacy.model} does not pass the rule: {_all(found, checks.BROKEN)}"
+    return f"{candidacy.model} is undecided again, as evidence has gone or changed: {_all(found, checks.NOT_YET)}"
+
+
+def _all(found: checks.Standing, state: str) -> str:
+    return " ".join(f"{each.title}: {each.sentence}" for each in found.checks if each.state == state)
+
+
+def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule) -> None:
+    why = f"By the rule, automatically: {candidacy.model} meets all that it asks for."
+    promote_candidate(candidacy, rule, reason=why)
+    tell(candidacy.project, f"{candidacy.project} now serves {candidacy.model} by default. {why}")
+
+
+def promote_candidate(candidacy: Candidacy, rule: PromotionRule | None, *, reason: str, by: Any = None) -> Promotion:
+    """Serve it from now on. The evidence is the leaderboard of this moment and the checks as they stand."""
+    board = stored(current(project=candidacy.project, judge=rule.judge)) if rule else None
+    made = Promotion.objects.create(
+        project=candidacy.project,
+        model=candidacy.model,
+        candidacy=candidacy,
+        leaderboard=board,
+        reason=reason,
+        promoted_by=by,
+        is_automatic=by is None,
+    )
+    candidacy.state = Candidacy.State.PROMOTED
+    states = {row["state"] for row in candidacy.evidence.get("checks", [])}
+    candidacy.evidence = {**candidacy.evidence, "stands": states == {checks.MET}}
+    candidacy.save(update_fields=["state", "evidence", "changed_at"])
+    record(candidacy, rule, Decision.What.PROMOTED, f"{candidacy.model} is served by default. {reason}", by=by)
+    return made
+
+
+def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -> None:
+    """What is served is never silently unserved: when the evidence for it goes, people are told, once."""
+    stood = candidacy.evidence["stands"]
+    stands = not any(each.state != checks.MET for each in found.checks)
+    candidacy.evidence["stands"] = stands
+    candidacy.save(update_fields=["evidence", "changed_at"])
+    if stood and not stands:
+        why = f"{_all(found, checks.BROKEN)} {_all(found, checks.NOT_YET)}".strip()
+        sentence = f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {why}"
+        record(candidacy, rule, Decision.What.OPEN, sentence)
+        tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")
+    elif stands and not stood:
+        sentence = f"{candidacy.model}, which is served by default, meets the rule again."
+        record(candidacy, rule, Decision.What.READY, sentence)
+
+
+def _withdraw(candidacy: Candidacy, seen: list[int]) -> Candidacy:
+    candidacy.state, candidacy.evidence = Candidacy.State.WITHDRAWN, {**candidacy.evidence, "seen": seen}
+    candidacy.save(update_fields=["state", "evidence", "changed_at"])
+    why = candidacy.model.retired_reason or "no reason was given"
+    record(candidacy, None, Decision.What.WITHDRAWN, f"{candidacy.model} was retired: {why}.")
+    return candidacy
+
+
+def record(candidacy: Candidacy, rule: PromotionRule | None, what: str, sentence: str, by: Any = None) -> Decision:
+    """A line of the history, with the checks as they stood."""
+    evidence = {name: candidacy.evidence[name] for name in ("checks", "leaderboard") if name in candidacy.evidence}
+    return Decision.objects.create(
+        project=candidacy.project, candidacy=candidacy, rule=rule, what=what, sentence=sentence, evidence=evidence, by=by
+    )
+
+
+def tell(project: Project, text: str, but: Any = None) -> None:
+    notices.tell(project=project, text=text, url=reverse("decisions", args=[project.slug]), but=but)

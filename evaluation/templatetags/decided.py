@@ -1,0 +1,43 @@
+"""How a decision is shown: its word, and the checks as they stood."""
+
+from __future__ import annotations
+
+from django import template
+
+from evaluation.checks import Check, from_json
+from evaluation.models import Decision
+
+register = template.Library()
+_WORDS = {
+    "enrolled": "entered",
+    "ready": "meets the rule",
+    "open": "undecided again",
+    "refused": "does not pass",
+    "promoted": "promoted",
+    "rolled_back": "rolled back",
+    "rule_changed": "rule",
+    "withdrawn": "withdrawn",
+}
+
+
+@register.filter
+def what(decision: Decision) -> str:
+    return _WORDS[decision.what]
+
+
+@register.filter
+def checks_then(decision: Decision) -> list[Check]:
+    return from_json(decision.evidence.get("checks", []))
+
+
+@register.filter
+def share(value: float) -> str:
+    """0.0042 -> 0.42 %, 0.31 -> 31 %: two figures."""
+    return f"{100 * value:.2g} %"
+
+
+@register.filter
+def figure(value: float) -> str:
+    """0.0523 -> 0.052, 1234.5 -> 1,200: two figures are all that a price can mean."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"

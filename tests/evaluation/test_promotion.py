@@ -1,0 +1,324 @@
+"""The rule, the checks as evidence comes, promotion by hand and by itself, and the way back."""
+
+from __future__ import annotations
+
+import pytest
+
+from annotate.errors import Refused
+from annotate.models import StatusChange
+from evaluation import actions, checks, promotion
+from evaluation.models import Candidacy, Decision, Evaluation, Notice, PromotionRule
+from tests.factories import make_contestant, make_model, make_project, make_user
+
+
+@pytest.fixture
+def manager(project):
+    return make_user(project, role="manager")
+
+
+@pytest.fixture
+def candidacy(project, child):
+    return Candidacy.objects.create(project=project, model=child)
+
+
+@pytest.fixture
+def rule(project, manager):
+    def make(**fields) -> PromotionRule:
+        return actions.set_rule(project=project, by=manager, **{"first_votes_only": False, **fields})
+
+    return make
+
+
+def looked_at(candidacy) -> Candidacy:
+    promotion.look(candidacy.project)
+    candidacy.refresh_from_db()
+    return candidacy
+
+
+def check_named(candidacy, name) -> checks.Check:
+    return next(c for c in checks.from_json(candidacy.evidence["checks"]) if c.name == name)
+
+
+def withdraw(comparisons) -> None:
+    """As a ban does it: the row's status and a line in the ledger."""
+    for one in comparisons:
+        StatusChange.objects.create(
+            kind="comparison", feedback_id=one.pk, before="counted", after="excluded", reason="banned"
+        )
+        one.status = "excluded"
+        one.save(update_fields=["status"])
+
+
+def measure(model, value, *, items="same", error=0.01, **fields) -> Evaluation:
+    return Evaluation.objects.create(
+        **{
+            "project": model.contests.get().project, "model": model, "task": "small suite", "metric": "accuracy",
+            "value": value, "standard_error": error, "lower": value - 2 * error, "upper": value + 2 * error, "n": 200,
+            "higher_is_better": True, "items_hash": items, "signature": "s", **fields,
+        }
+    )  # fmt: skip
+
+
+class TestChecks:
+    def test_without_a_vote_it_is_not_yet_and_says_what_is_needed(self, rule, candidacy, base):
+        rule()
+        check = check_named(looked_at(candidacy), "parent")
+        assert check.state == "not yet"
+        assert f"No vote has set it against {base}" in check.sentence and "arena" in check.more
+
+    def test_a_few_votes_say_about_how_many_more(self, rule, candidacy, child, base, vote):
+        rule()
+        vote(child, base, "model_a", 8)
+        vote(child, base, "model_b", 4)
+        check = check_named(looked_at(candidacy), "parent")
+        assert check.state == "not yet" and candidacy.state == "open"
+        assert check.numbers["votes"] == 12 and check.numbers["more"] > 20
+        assert check.more.startswith("About ") and "more votes against" in check.more
+
+    def test_a_clear_lead_is_met_and_a_clear_loss_broken(self, rule, candidacy, child, base, vote):
+        rule()
+        won = vote(child, base, "model_a", 60)
+        assert looked_at(candidacy).state == "ready"
+        withdraw(won)
+        vote(child, base, "model_b", 60)
+        assert looked_at(candidacy).state == "refused"
+        assert check_named(candidacy, "parent").state == "broken"
+
+    def test_the_margin_moves_the_bound_that_must_be_passed(self, rule, candidacy, child, base, vote):
+        vote(child, base, "model_a", 75)
+        vote(child, base, "model_b", 25)
+        rule(margin=0)
+        assert looked_at(candidacy).state == "ready"
+        rule(margin=150)
+        assert looked_at(candidacy).state == "open"
+        rule(margin=600)
+        assert looked_at(candidacy).state == "refused"
+
+    def test_fewest_votes_are_counted_against_the_parent(self, rule, candidacy, child, base, vote):
+        rule(fewest_votes=100)
+        vote(child, base, "model_a", 60)
+        check = check_named(looked_at(candidacy), "votes")
+        assert (check.state, check.more) == ("not yet", f"40 more votes against {base}.")
+        assert candidacy.state == "open"
+
+    def test_of_each_voter_only_the_first_vote_on_the_pair_counts_when_the_rule_says_so(
+        self, rule, candidacy, child, base, vote, project
+    ):
+        rule(first_votes_only=True)
+        one = make_user(project)
+        vote(child, base, "model_a", 60, author=one)
+        assert check_named(looked_at(candidacy), "parent").numbers["votes"] == 1
+        for _ in range(9):
+            vote(base, child, "model_b", 1)  # shown the other way: still for the child
+        assert check_named(looked_at(candidacy), "parent").numbers["votes"] == 10
+        assert check_named(candidacy, "parent").state == "met" or check_named(candidacy, "parent").numbers["lower"] > 0
+
+    def test_it_must_also_beat_what_is_served(self, rule, candidacy, child, base, vote, project, manager):
+        champion = make_contestant(project, make_model(name="tide-champion")).model
+        actions.promote(project=project, model=champion, reason="the first", by=manager)
+        rule()
+        vote(child, base, "model_a", 60)
+        assert looked_at(candidacy).state == "open"
+        assert check_named(candidacy, "champion").state == "not yet"
+        vote(child, champion, "model_a", 60)
+        assert looked_at(candidacy).state == "ready"
+
+    def test_the_fixed_interval_uses_votes_through_a_third_model(self, rule, candidacy, child, base, vote, project):
+        third = make_contestant(project).model
+        rule(always_valid=False)
+        for winner, n in (("model_a", 60), ("model_b", 20)):
+            vote(child, third, winner, n)
+            vote(third, base, winner, n)
+        check = check_named(looked_at(candidacy), "parent")
+        assert check.state == "met" and check.numbers["votes"] == 0
+
+    def test_a_model_with_neither_parent_nor_champion_is_not_decided_by_the_rule(self, rule, project):
+        alone = make_contestant(project, make_model(parent=make_model(kind="tokenizer"))).model
+        stands = Candidacy.objects.create(project=project, model=alone)
+        rule()
+        assert looked_at(stands).state == "open"
+        assert "by hand" in check_named(stands, "parent").more
+
+
+class TestTolerances:
+    @pytest.fixture
+    def met_by_votes(self, rule, candidacy, child, base, vote):
+        rule(tolerances=[{"task": "small suite", "metric": "accuracy", "worst": 0.05}])
+        vote(child, base, "model_a", 60)
+        return candidacy
+
+    def test_what_was_not_measured_counts_as_not_yet(self, met_by_votes, base):
+        check = check_named(looked_at(met_by_votes), "tolerance:small suite:accuracy")
+        assert check.state == "not yet" and met_by_votes.state == "open"
+        assert base.name in check.sentence + check.more
+
+
+class TestStates:
+    def test_ready_is_told_to_managers_and_researchers_alone(self, rule, candidacy, child, base, vote, project, manager):
+        researcher, annotator = make_user(project, role="researcher"), make_user(project)
+        rule()
+        vote(child, base, "model_a", 60)
+        looked_at(candidacy)
+        told = set(Notice.objects.values_list("user", flat=True))
+        assert told == {manager.pk, researcher.pk} and annotator.pk not in told
+        assert "Promote it with one click" in Notice.objects.first().text
+
+    def test_a_second_look_at_the_same_evidence_writes_nothing(self, rule, candidacy, child, base, vote):
+        rule()
+        vote(child, base, "model_a", 60)
+        looked_at(candidacy)
+        before = Decision.objects.count(), Notice.objects.count()
+        assert promotion.look(candidacy.project) == []
+        assert (Decision.objects.count(), Notice.objects.count()) == before
+
+    def test_what_the_sequence_has_decided_stays_so_while_no_vote_is_taken_away(self, rule, candidacy, child, base, vote):
+        rule()
+        vote(child, base, "model_a", 60)
+        assert looked_at(candidacy).state == "ready"
+        vote(child, base, "model_b", 40)
+        assert looked_at(candidacy).state == "ready"
+        assert "decided at 60 votes" in check_named(candidacy, "parent").sentence
+
+    def test_evidence_that_a_ban_takes_away_opens_it_again(self, rule, candidacy, child, base, vote):
+        rule()
+        won = vote(child, base, "model_a", 60)
+        looked_at(candidacy)
+        withdraw(won[:55])
+        assert looked_at(candidacy).state == "open"
+        assert Decision.objects.first().what == "open"
+
+    def test_a_retired_model_is_withdrawn(self, rule, candidacy, child):
+        rule()
+        looked_at(candidacy)
+        child.retire(reason="broken tokens")
+        assert looked_at(candidacy).state == "withdrawn"
+        assert "broken tokens" in Decision.objects.first().sentence
+
+
+class TestPromotion:
+    def test_by_itself_with_the_evidence_of_the_moment(self, rule, candidacy, child, base, vote, project):
+        rule(is_automatic=True)
+        vote(child, base, "model_a", 60)
+        assert looked_at(candidacy).state == "promoted"
+        made = actions.promoted(project)
+        assert made.model == child and made.is_automatic and made.promoted_by is None
+        assert made.leaderboard.votes == 60
+        line = Decision.objects.first()
+        assert line.what == "promoted" and line.evidence["checks"][0]["state"] == "met"
+
+    def test_what_is_served_stays_when_its_evidence_goes_and_people_are_told_once(
+        self, rule, candidacy, child, base, vote, project, manager
+    ):
+        rule(is_automatic=True)
+        won = vote(child, base, "model_a", 60)
+        looked_at(candidacy)
+        withdraw(won[:55])
+        looked_at(candidacy)
+        withdraw(won[55:57])
+        looked_at(candidacy)
+        assert actions.promoted(project).model == child
+        told = [n.text for n in Notice.objects.filter(user=manager) if "no longer meets the rule" in n.text]
+        assert len(told) == 1
+
+    def test_by_hand_against_the_rule_names_what_is_not_met(self, rule, candidacy, child, project, manager):
+        rule()
+        made = actions.promote(project=project, model=child, reason="we need it", by=manager)
+        assert made.reason == "we need it Not met of the rule: Better than its parent."
+        candidacy.refresh_from_db()
+        assert candidacy.state == "promoted"
+
+    def test_the_same_model_twice_is_refused(self, project, child, manager):
+        actions.promote(project=project, model=child, reason="good", by=manager)
+        with pytest.raises(Refused, match="already"):
+            actions.promote(project=project, model=child, reason="good", by=manager)
+
+    @pytest.mark.parametrize("role", ["researcher", "annotator"])
+    def test_only_managers_decide(self, project, child, role):
+        user = make_user(project, role=role)
+        for act in (
+            lambda: actions.promote(project=project, model=child, reason="x", by=user),
+            lambda: actions.roll_back(project=project, reason="x", by=user),
+            lambda: actions.set_rule(project=project, by=user),
+        ):
+            with pytest.raises(Refused) as refused:
+                act()
+            assert refused.value.status == 403
+
+
+class TestRollingBack:
+    def test_serves_again_what_was_served_before_and_says_why(self, project, base, child, manager):
+        actions.promote(project=project, model=base, reason="the first", by=manager)
+        actions.promote(project=project, model=child, reason="better", by=manager)
+        made = actions.roll_back(project=project, reason="it swears", by=manager)
+        assert actions.promoted(project).model == base and made.rolls_back.model == child
+        line = Decision.objects.first()
+        assert line.what == "rolled_back" and "it swears" in line.sentence
+
+    def test_twice_goes_two_steps_back_and_not_to_what_was_rolled_back(self, project, base, child, manager):
+        third = make_contestant(project).model
+        for model in (base, child, third):
+            actions.promote(project=project, model=model, reason="better", by=manager)
+        actions.roll_back(project=project, reason="bad", by=manager)
+        assert actions.promoted(project).model == child
+        actions.roll_back(project=project, reason="bad too", by=manager)
+        assert actions.promoted(project).model == base
+        with pytest.raises(Refused) as refused:
+            actions.roll_back(project=project, reason="all bad", by=manager)
+        assert refused.value.status == 409
+
+    def test_what_was_rolled_back_is_not_promoted_by_itself_again(
+        self, rule, candidacy, child, base, vote, project, manager
+    ):
+        actions.promote(project=project, model=base, reason="the first", by=manager)
+        rule(is_automatic=True)
+        vote(child, base, "model_a", 60)
+        assert looked_at(candidacy).state == "promoted"
+        actions.roll_back(project=project, reason="it swears", by=manager)
+        vote(child, base, "model_a", 5)
+        assert looked_at(candidacy).state == "withdrawn"
+        assert actions.promoted(project).model == base
+
+    def test_to_a_model_that_is_retired_is_refused(self, project, base, child, manager):
+        actions.promote(project=project, model=base, reason="the first", by=manager)
+        actions.promote(project=project, model=child, reason="better", by=manager)
+        base.retire(reason="old")
+        with pytest.raises(Refused, match="retired"):
+            actions.roll_back(project=project, reason="bad", by=manager)
+
+
+class TestTheRule:
+    def test_a_change_keeps_the_versions_and_is_in_the_history(self, rule, project):
+        rule(margin=10)
+        rule(margin=20)
+        assert [r.margin for r in project.promotion_rules.all()] == [20, 10]
+        assert [d.what for d in project.decisions.all()] == ["rule_changed", "rule_changed"]
+        assert "more than 20 points above" in project.decisions.first().sentence
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("judge", "the cat"),
+            ("margin", -1),
+            ("margin", float("nan")),
+            ("fewest_votes", 2.5),
+            ("fewest_votes", -1),
+            ("sampling", "sometimes"),
+            ("tolerances", [{"task": "t", "metric": "m"}]),
+            ("tolerances", [{"task": "t", "metric": " ", "worst": 1}]),
+            ("tolerances", [{"task": "t", "metric": "m", "worst": -1}]),
+        ],
+    )
+    def test_a_wrong_field_is_named_and_nothing_is_written(self, project, manager, field, value):
+        with pytest.raises(Refused) as refused:
+            actions.set_rule(project=project, by=manager, **{field: value})
+        assert list(refused.value.errors) == [field]
+        assert not project.promotion_rules.exists()
+
+    def test_other_projects_candidates_are_left_alone(self, rule, candidacy, child, base, vote):
+        elsewhere = make_project()
+        other = Candidacy.objects.create(project=elsewhere, model=child)
+        rule()
+        vote(child, base, "model_a", 60)
+        promotion.sweep()
+        other.refresh_from_db()
+        assert other.state == "open" and other.evidence == {}
