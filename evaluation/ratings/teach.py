@@ -8,10 +8,10 @@ score (h less ties/4). By the rank-one update (Sherman & Morrison) the variance 
 and summed over all differences with weights W that is (B_aa + B_bb − 2B_ab) / (1/u + xᵀVx), B = V·L(W)·V, with L the
 Laplacian: two products of matrices for all pairs at once. Chaloner and Verdinelli (1995) call it Bayesian A-optimality.
 
-What no vote has said yet has the prior's variance, so a model without votes, and parts of the board that no vote joins,
-come first by themselves. Pairs are then *drawn*, by the square of what they teach: every pair keeps a chance, and nobody can
-tell what comes next. On eight models, after 300 even battles and 300 so drawn, the variance of the one difference that
-mattered was 0.36 of what even battles left it at; drawn by the first power, 0.51.
+What no vote has said yet has the prior's variance, so a model without votes, and parts of the board that no vote
+joins, come first by themselves. Pairs are then *drawn*, by the square of what they teach: every pair keeps a chance,
+and nobody can tell what comes next. On eight models, after 300 even battles and 300 so drawn, the variance of the one
+difference that mattered was 0.36 of what even battles left it at; drawn by the first power, 0.51.
 """
 
 from __future__ import annotations
