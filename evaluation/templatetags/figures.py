@@ -39,6 +39,18 @@ def percent(value: float) -> str:
 
 
 @register.filter
+def percent_fine(value: float) -> str:
+    """0.00034 -> 0.034 %: two figures of a small share"""
+    return f"{float(f'{100 * value:.2g}'):g} %"
+
+
+@register.filter
+def p_value(value: float) -> str:
+    """0.0004 -> below 0.001, 0.034 -> 0.03"""
+    return "below 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.01 else f"{value:.2f}"
+
+
+@register.filter
 def likeliest(probabilities: dict[str, float]) -> list[tuple[str, float]]:
     """The likeliest first: a database may keep a JSON object's keys in an order of its own."""
     return sorted(probabilities.items(), key=lambda pair: -pair[1])

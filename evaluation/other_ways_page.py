@@ -1,0 +1,159 @@
+"""The page that counts the same votes otherwise, and its files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from annotate.models import LanguageModel, Project
+from annotate.views.access import in_project
+from evaluation import judges
+from evaluation.charts import Interval, interval_chart
+from evaluation.exports import csv_file
+from evaluation.leaderboard import current
+from evaluation.other_ways import Column, Ways, other_ways
+from evaluation.scene import Scene, png, svg
+
+WORTH = {"length": ("twice as long", 1 / 3), "headers": ("with headers, against none", 1.0),
+         "lists": ("with lists, against none", 1.0), "bold": ("with bold words, against none", 1.0)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    rating: float
+    lower: float
+    upper: float
+    moved: float  # less the ranking's own rating
+
+    @property
+    def is_known(self) -> bool:
+        return math.isfinite(self.rating)
+
+    @property
+    def has_interval(self) -> bool:
+        return math.isfinite(self.lower) and math.isfinite(self.upper)
+
+
+@dataclass(frozen=True)
+class Row:
+    model: LanguageModel
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class StyleWorth:
+    """How often an answer with more of a feature is chosen over one that is as good otherwise."""
+
+    feature: str
+    words: str
+    chance: float
+    lower: float
+    upper: float
+
+    @property
+    def verdict(self) -> str:
+        if self.lower > 0.5:
+            return "is preferred"
+        return "is held against it" if self.upper < 0.5 else "makes no difference that can be seen"
+
+
+@require_safe
+@in_project()
+def page(request: HttpRequest, project: Project) -> HttpResponse:
+    judge = judges.asked(request, project)
+    board = current(project=project, judge=judge)
+    ways = other_ways(project, board)
+    context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "other-ways", "judge": judge}
+    if ways is not None:
+        models = LanguageModel.objects.in_bulk(ways.models)
+        context |= {
+            "ways": ways,
+            "board": board,
+            "rows": _rows(ways, models),
+            "picture": svg(_picture(ways, models)),
+            "styles": _styles(ways),
+            "careless": _careless(ways),
+            "levels": [(way, way.level_ties) for way in ways.ties or ()],
+        }
+    return render(request, "evaluation/other_ways.html", context)
+
+
+@require_safe
+@in_project()
+def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
+    judge = judges.asked(request, project)
+    ways = other_ways(project, current(project=project, judge=judge))
+    models = LanguageModel.objects.in_bulk(ways.models) if ways else {}
+    if form == "png":
+        scene = _picture(ways, models) if ways else Scene(300, 60, "No votes yet.")
+        return HttpResponse(png(scene), content_type="image/png")
+    rows = _flat(ways, models) if ways else []
+    if form == "json":
+        return JsonResponse({"project": project.slug, "judge": judge, "votes": ways.votes if ways else 0, "rows": rows})
+    return csv_file(f"{project.slug}-counted-otherwise-{judge}.csv", ("model", "way", "rating", "lower", "upper"), rows)
+
+
+def _rows(ways: Ways, models: dict[int, LanguageModel]) -> list[Row]:
+    plain = ways.columns[0].rating
+    return [Row(models[ways.models[i]], [_cell(column, i, plain[i]) for column in ways.columns]) for i in ways.order]
+
+
+def _cell(column: Column, place: int, plain: float) -> Cell:
+    rating = float(column.rating[place])
+    return Cell(rating, float(column.lower[place]), float(column.upper[place]), rating - float(plain))
+
+
+def _flat(ways: Ways, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": models[ways.models[i]].name,
+            "way": column.key,
+            **{name: _number(getattr(column, name)[i]) for name in ("rating", "lower", "upper")},
+        }
+        for i in ways.order
+        for column in ways.columns
+    ]
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 2) if math.isfinite(value) else None
+
+
+def _picture(ways: Ways, models: dict[int, LanguageModel]) -> Scene:
+    """The ranking's own ratings beside those without style, or by the first other way there is, for the first ten."""
+    shown = [ways.columns[0], *[c for c in ways.columns if c.key in ("style", "reliability")]]
+    rows = [
+        Interval(f"{models[ways.models[i]].name}: {column.title}", *(float(x[i]) for x in _three(column)))
+        for i in ways.order[:10]
+        for column in shown
+        if math.isfinite(column.rating[i])
+    ]
+    return interval_chart(rows, "Ratings by several ways of counting, with their 95 % intervals")
+
+
+def _three(column: Column) -> tuple[Any, Any, Any]:
+    return column.rating, column.lower, column.upper
+
+
+def _styles(ways: Ways) -> list[StyleWorth]:
+    if ways.style is None:
+        return []
+    known = [c for c in ways.style.coefficients if math.isfinite(c.value)]
+    return [StyleWorth(c.feature, WORTH[c.feature][0], *c.chance(WORTH[c.feature][1])) for c in known]
+
+
+def _careless(ways: Ways) -> dict[str, Any] | None:
+    """How many judges say little that the others would: counts alone, no names."""
+    if ways.reliability is None:
+        return None
+    voters = ways.reliability.voters
+    return {
+        "voters": len(voters.voter),
+        "share": ways.reliability.careless,
+        "low": int((voters.upper < 1).sum() and (voters.lower > 0.5).sum()),
+    }

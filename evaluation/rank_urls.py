@@ -1,0 +1,15 @@
+"""Pages beside the leaderboard: pairs, over time, counted otherwise; each with its files."""
+
+from django.urls import re_path
+
+from evaluation import other_ways_page, pairs_page
+
+_BOARD = r"^p/(?P<slug>[-\w]+)/leaderboard/"
+_FILE = r"\.(?P<form>csv|json|png)$"
+
+urlpatterns = [
+    re_path(_BOARD + r"pairs/$", pairs_page.pairs, name="leaderboard-pairs"),
+    re_path(_BOARD + "pairs" + _FILE, pairs_page.pairs_file, name="leaderboard-pairs-file"),
+    re_path(_BOARD + r"counted-otherwise/$", other_ways_page.page, name="leaderboard-other-ways"),
+    re_path(_BOARD + "counted-otherwise" + _FILE, other_ways_page.file, name="leaderboard-other-ways-file"),
+]

@@ -1,0 +1,162 @@
+"""Pages beside the leaderboard: what they say of pairs and other ways to count, and that their files hold the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from django.urls import reverse
+from PIL import Image
+
+from annotate.models import Status, StatusChange
+from evaluation.leaderboard import current
+from evaluation.models import Style
+from evaluation.other_ways import other_ways
+from evaluation.pair_findings import findings
+from evaluation.styles import count_missing, styled_votes, uncounted
+from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
+
+PAGES = ("leaderboard-pairs", "leaderboard-other-ways")
+
+
+@pytest.fixture
+def third(project):
+    return make_contestant(project, make_model(name="tide-other")).model
+
+
+@pytest.fixture
+def board_of_three(project, base, child, third, vote):
+    people = [make_user() for _ in range(6)]
+    for person, wins, losses in zip(people, (4, 5, 6, 6, 7, 8), (4, 3, 2, 2, 1, 0), strict=True):
+        vote(child, base, "model_a", wins, author=person)
+        vote(base, child, "model_a", losses, author=person)
+        vote(base, third, "model_a", 4, author=person)
+        vote(third, base, "tie", 2, author=person)
+        vote(third, child, "model_b", 3, author=person)
+        vote(third, child, "model_a", 1, author=person)
+    return current(project=project, judge="person")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_board_without_votes_is_said_to_be_empty(client, project, name):
+    page = client.get(reverse(name, args=[project.slug])).content.decode()
+    assert "No vote of a person ranks a model here yet" in page
+    for form in ("csv", "json", "png"):
+        assert client.get(reverse(f"{name}-file", args=[project.slug, form])).status_code == 200
+
+
+def test_a_pair_shows_its_own_votes_from_the_side_of_the_higher_rated(project, base, child, board_of_three):
+    pair = next(p for p in findings(project, board_of_three).pairs if {p.a, p.b} == {base.pk, child.pk})
+    assert (pair.a, pair.wins, pair.ties, pair.losses) == (child.pk, 36, 0, 12)
+    assert pair.lower < pair.observed == 0.75 < pair.upper
+    assert pair.verdict == "better" and pair.more == 0 and pair.lower > 0.5
+
+
+def test_an_undecided_pair_says_about_how_many_more_votes(project, base, child, vote):
+    vote(child, base, "model_a", 6)
+    vote(base, child, "model_a", 4)
+    pair = findings(project, current(project=project, judge="person")).pairs[0]
+    assert pair.verdict == "undecided" and pair.more > 50
+
+
+def test_the_pairs_page_says_what_would_change_the_first_place(client, project, board_of_three):
+    page = client.get(reverse("leaderboard-pairs", args=[project.slug])).content.decode()
+    found = findings(project, board_of_three)
+    assert f"{found.fragility.votes} of {found.fragility.of} votes" in page
+    assert "would be first in place of tide-sft" in page
+
+
+def test_one_judge_who_decides_the_first_place_is_told(client, project, base, child, vote):
+    for winner, loser, n in ((child, base, 3), (child, base, 3), (base, child, 4)):
+        vote(winner, loser, "model_a", n, author=make_user())
+    page = client.get(reverse("leaderboard-pairs", args=[project.slug])).content.decode()
+    assert "<b>1 of 3 judges</b>, tide-base would be" in page
+
+
+def test_a_ban_moves_the_pairs_too(project, base, child, vote):
+    cast = vote(child, base, "model_a", 5) + vote(base, child, "model_a", 5)
+    before = findings(project, current(project=project, judge="person")).pairs[0]
+    for comparison in cast[5:]:
+        comparison.status = Status.EXCLUDED
+        comparison.save()
+    StatusChange.objects.bulk_create(
+        StatusChange(kind="comparison", feedback_id=c.pk, before="counted", after="excluded", reason="bot")
+        for c in cast[5:]
+    )
+    after = findings(project, current(project=project, judge="person")).pairs[0]
+    assert before.observed == 0.5 and after.observed == 1.0 and after.votes == 5
+
+
+def test_models_of_a_public_project_are_filtered_by_name_and_a_bad_one_shows_all(client, project, base, board_of_three):
+    url = reverse("leaderboard-pairs", args=[project.slug])
+    of_base = client.get(url, {"model": base.pk}).content.decode()
+    assert of_base.count('<th scope="row"><a href="/models/') - of_base.count("<table") >= 2
+    assert client.get(url, {"model": "nobody"}).status_code == 200
+    assert client.get(url, {"judge": "everyone"}).status_code == 404
+
+
+def test_files_hold_what_the_page_shows(client, project, board_of_three):
+    table = client.get(reverse("leaderboard-pairs-file", args=[project.slug, "csv"])).content.decode()
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert {(r["model"], r["against"]): int(r["votes"]) for r in rows}[("tide-sft", "tide-base")] == 48
+    told = client.get(reverse("leaderboard-pairs-file", args=[project.slug, "json"])).json()
+    assert len(told["pairs"]) == 3 and told["judge"] == "person"
+    picture = client.get(reverse("leaderboard-pairs-file", args=[project.slug, "png"]))
+    assert Image.open(io.BytesIO(picture.content)).format == "PNG"
+
+
+def test_other_ways_agree_where_nothing_sets_them_apart(project, board_of_three):
+    ways = other_ways(project, board_of_three)
+    columns = {column.key: column for column in ways.columns}
+    assert {"plain", "davidson", "rao-kupper", "reliability", "drawn", "elo"} <= columns.keys()
+    order = [int(i) for i in (-columns["plain"].rating).argsort()]
+    for key in ("davidson", "rao-kupper", "reliability"):
+        assert [int(i) for i in (-columns[key].rating).argsort()] == order
+    assert (columns["drawn"].lower < columns["plain"].rating).all()
+    assert (columns["elo"].lower <= columns["elo"].upper).all()
+
+
+def test_a_lead_that_is_all_length_goes_when_style_goes(project, base, child):
+    """Whoever is longer wins four of five; both models are longer equally often against each other, the child more."""
+    people = [make_user() for _ in range(5)]
+    for n in range(200):
+        prompt = make_prompt(project, side="eval")
+        child_is_long = n % 4 != 0
+        texts = ("A long answer. " * 12, "Short.") if child_is_long else ("Short.", "A long answer. " * 12)
+        answers = make_completion(prompt, texts[0], model=child), make_completion(prompt, texts[1], model=base)
+        longer_wins = n % 5 != 0
+        make_comparison(*answers, "model_a" if longer_wins == child_is_long else "model_b", people[n // 5 % 5])
+    ways = other_ways(project, current(project=project, judge="person"))
+    columns = {column.key: column for column in ways.columns}
+    place = ways.models.index(child.pk)
+    assert columns["plain"].rating[place] - 1000 > 40
+    assert abs(columns["style"].rating[place] - 1000) < 15
+    length = next(c for c in ways.style.coefficients if c.feature == "length")
+    assert length.lower > 0
+
+
+def test_the_style_of_an_answer_is_counted_once(project, board_of_three):
+    judged = uncounted(project, "person").count()
+    assert judged > 0 and count_missing(project, "person") == judged
+    assert uncounted(project, "person").count() == 0 and count_missing(project, "person") == 0
+    assert Style.objects.count() == judged
+    models = [row["model"] for row in board_of_three.ratings["rows"]]
+    votes = styled_votes(project, "person", models)
+    assert sum(len(block.a) for block in votes) == board_of_three.votes
+    voters = [int(v) for block in votes for v in block.voter]
+    assert voters == sorted(voters) and len(set(voters)) == 6
+
+
+def test_the_page_of_other_ways_says_what_style_is_worth_and_that_elo_is_a_ticker(client, project, board_of_three):
+    page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
+    assert "A ticker, never the ranking" in page and "two equal models tie in" in page
+    rows = client.get(reverse("leaderboard-other-ways-file", args=[project.slug, "json"])).json()["rows"]
+    assert {row["way"] for row in rows} >= {"plain", "elo", "davidson"}
+
+
+def test_a_private_projects_pages_are_for_its_members(client, project, board_of_three):
+    project.is_public = False
+    project.save()
+    for name in PAGES:
+        assert client.get(reverse(name, args=[project.slug])).status_code in (302, 403, 404)
