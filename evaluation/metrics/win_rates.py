@@ -71,6 +71,25 @@ def win_rate(points: Sequence[float] | Array, voters: Labels, prompts: Labels) -
     )
 
 
+@dataclass(frozen=True)
+class Mean:
+    value: float
+    standard_error: float
+    lower: float  # 95 %
+    upper: float
+
+
+def clustered_mean(values: Array, voters: Labels, prompts: Labels) -> Mean | None:
+    """The mean of values (n,) such as paired differences, with Student's interval at the effective number of groups
+    less one; None where they do not vary between groups, or there is but one.
+    """
+    voter, prompt = places(voters), places(prompts)
+    value = float(np.mean(values))
+    error = math.sqrt(clustered_variance((values - value) / len(values), voter, prompt))
+    reach = student95(degrees(voter, prompt)) * error
+    return Mean(value, error, value - reach, value + reach) if 0 < reach < math.inf else None
+
+
 def places(labels: Labels) -> NDArray[np.int64]:
     """Labels as numbers from 0."""
     seen: dict[object, int] = {}

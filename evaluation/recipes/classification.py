@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from annotate.sides import normalise
-from evaluation.metrics import classes, intervals
+from evaluation.metrics import classes
+from evaluation.recipes import figures
 from evaluation.recipes.outcome import Fitted, Item, Measured
 from training.recipes.classifier import Classifier
 from training.recipes.classify_rows import read_examples
@@ -150,33 +151,9 @@ def _beside(labels: list[str]) -> Fitted:
         right = np.array([item.counts["accuracy"][0] for item in items])
         here = set(bears) | {item.shown["answer"] for item in items}
         absent: dict[str, Row | None] = {f"F1 of {label}": None for label in labels if label not in here}
-        return {ALWAYS: share(null), ABOVE: difference(right - null), **absent}
+        return {ALWAYS: figures.share(null), ABOVE: figures.mean(right - null, True, -1, 1), **absent}
 
     return fitted
-
-
-def share(right: np.ndarray) -> Row:
-    """A figure of zeros and ones, with Wilson's interval."""
-    value, n = float(right.mean()), len(right)
-    lower, upper = intervals.wilson(value, n)
-    error = float(right.std(ddof=1)) / n**0.5 if n > 1 else None
-    return _figure(value, error, lower, upper, n, None)
-
-
-def difference(gaps: np.ndarray) -> Row | None:
-    """A figure of paired differences in -1 to 1, with Student's interval; None where they do not vary or are few."""
-    n = len(gaps)
-    if n < FEWEST or np.ptp(gaps) == 0:
-        return None
-    value, error = float(gaps.mean()), float(gaps.std(ddof=1)) / n**0.5
-    reach = intervals.student(n - 1) * error
-    return _figure(value, error, max(-1.0, value - reach), min(1.0, value + reach), n, True)
-
-
-def _figure(value: float, error: float | None, lower: float, upper: float, n: int, higher: bool | None) -> Row:
-    return {
-        "value": value, "standard_error": error, "lower": lower, "upper": upper, "n": n, "higher_is_better": higher,
-    }  # fmt: skip
 
 
 def _notes(texts: list[Text], given: int, unknown: Counter[str], known: list[str]) -> list[str]:

@@ -1,0 +1,255 @@
+"""How well a reward model agrees with judges, on pairs, thumbs and stars that it did not learn from.
+
+In: `data/completions.jsonl`, `comparisons.jsonl`, `ratings.jsonl` of the eval side as `evaluation.preference_rows`
+writes them; or a dataset's in `data/other/`: those files as preferences are frozen, or rows {"prompt", "chosen",
+"rejected"}. The parent is a reward model's folder. Of people or of simulations, never both.
+
+pair accuracy        of the pairs with a winner, how often the preferred answer scores higher; equal scores are half.
+                     Beside it the same of always taking the longer answer, and the difference on the same pairs
+tie separation       the chance that a pair with a winner has scores farther apart than a tied one (an area under the
+                     ROC curve): a tie has no right side, and so is in no accuracy
+thumbs AUC           the chance that an answer with a thumb up scores above one with a thumb down
+stars correlation    Spearman's, of scores and stars
+calibration error    where it is p sure of a pair (Bradley-Terry), by how much the share that it gets right differs from
+                     p, on average over five bins
+
+Judgements of one prompt hang together, and an item is all of one prompt and source. Intervals go by prompts, those of
+pairs by voters as well. Sources (the arena, annotation, each import) have figures of their own.
+
+Left out: a threshold under which scores count as a tie, which would have to be fitted to the very ties it judges.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from evaluation.metrics import separation
+from evaluation.metrics.win_rates import clustered_mean, win_rate
+from evaluation.recipes import figures
+from evaluation.recipes.judged_answers import Judgements, Pair, Rated, limited, read
+from evaluation.recipes.outcome import Item, Measured
+from training.recipes import reward_measures
+from training.recipes.reward_measures import Judged
+from training.recipes.reward_model import RewardModel
+from training.recipes.scoring import checked
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+
+LONGER, ABOVE = "pair accuracy of the longer answer", "pair accuracy above the longer answer"
+WHO = {"person": "people", "simulation": "simulations"}
+_TOLD = 20  # judgements of one prompt that are shown
+_NOBODY, _NOTHING = np.zeros(0, dtype=np.int64), np.zeros(0)
+
+
+def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
+    judgements = limited(read(run), config.limit)
+    run.progress("loading the reward model", 0, 1)
+    model = RewardModel.load(spec.parent)
+    scores = scored(run, model, judgements, config.batch_size)
+    return measured_of(judgements, scores, spec.seed, config.draws)
+
+
+def scored(run: RunDirectory, model: RewardModel, judgements: Judgements, batch_size: int) -> np.ndarray:
+    """(N,) of every answer; NaN where nobody judged it."""
+    judged = sorted({i for p in judgements.pairs for i in (p.a, p.b)} | {r.answer for r in judgements.rated})
+    scores = np.full(len(judgements.answers), np.nan)
+    step = max(batch_size, 1) * 8
+    for start in range(0, len(judged), step):
+        piece = judged[start : start + step]
+        prompts = [judgements.prompts[judgements.answers[i][0]] for i in piece]
+        found = model.score(prompts, [judgements.answers[i][1] for i in piece], batch_size)
+        scores[piece] = checked(found, len(piece), "The reward model").cpu().numpy()
+        run.progress("scoring answers", start + len(piece), len(judged))
+    return scores
+
+
+# Items
+
+
+def measured_of(judgements: Judgements, scores: np.ndarray, seed: int, draws: int) -> Measured:
+    """`scores` (N,) of the answers. Raises RecipeFailure where nothing was said that a score could get right."""
+    lengths = np.array([len(text) for _, text in judgements.answers], dtype=float)
+    pairs_of, rated_of = _by_item(judgements, judgements.pairs), _by_item(judgements, judgements.rated)
+    won = [p for p in judgements.pairs if p.won]
+    if not won and not judgements.rated:
+        raise RecipeFailure(
+            "all_ties",
+            f"All {len(judgements.pairs)} comparisons are ties: there is nothing that a reward model could get right.",
+            "Have more answers compared, from models that differ more.",
+        )
+    items = [
+        _item(key, pairs_of.get(key, []), rated_of.get(key, []), judgements, scores, {p.source for p in won})
+        for key in dict.fromkeys([*pairs_of, *rated_of])
+    ]
+
+    def fitted(chosen: list[Item]) -> dict[str, Row | None]:
+        pairs = [p for item in chosen for p in pairs_of.get(item.id, [])]
+        rated = [r for item in chosen for r in rated_of.get(item.id, [])]
+        again = partial(reward_measures.bootstrap, seed=seed, resamples=draws)
+        return {**of_pairs(pairs, scores, lengths, again), **of_ratings(rated, scores, again)}
+
+    who = WHO.get(judgements.judge, "given judgements")
+    signature = "assay reward accuracy 1; ties in no accuracy, equal scores half; intervals by prompts and voters"
+    return Measured(f"agreement with {who}", items, signature, notes=_notes(judgements), fitted=fitted)
+
+
+def _notes(judgements: Judgements) -> list[str]:
+    won, who = sum(bool(p.won) for p in judgements.pairs), WHO.get(judgements.judge, "judges")
+    notes = [
+        f"{won} pairs with a winner and {len(judgements.pairs) - won} ties by "
+        f"{len({p.voter for p in judgements.pairs})} {who}; {len(judgements.rated)} ratings."
+    ]
+    if judgements.pairs and not won:
+        notes.append("All comparisons are ties: there is no pair accuracy.")
+    return [*notes, *judgements.notes]
+
+
+def _by_item(judgements: Judgements, rows: list[Any]) -> dict[str, list[Any]]:
+    """Pairs or ratings by prompt and source."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[f"{judgements.prompt_ids[row.prompt]} {row.source}".strip()].append(row)
+    return found
+
+
+def _item(
+    key: str, pairs: list[Pair], rated: list[Rated], judgements: Judgements, scores: np.ndarray, sources: set[str]
+) -> Item:
+    """`sources` are those with pairs that have a winner: they get figures of their own."""
+    row: Pair | Rated = pairs[0] if pairs else rated[0]
+    prompt, text_of = judgements.prompts[row.prompt], judgements.text_of
+    right = [_right(p, scores) for p in pairs if p.won]
+    asked = [
+        prompt,
+        [[text_of(p.a), text_of(p.b), p.won] for p in pairs],
+        [[text_of(r.answer), r.thumbs, r.stars] for r in rated],
+    ]
+    texts = [text_of(i) for p in pairs for i in (p.a, p.b)] + [text_of(r.answer) for r in rated]
+    return Item(
+        key,
+        str(asked),
+        {"pair accuracy": [sum(right), float(len(right))]} if sources else {},
+        {"prompt": prompt, **_told(pairs, rated, judgements, scores)},
+        row.source if row.source in sources else "",
+        (prompt[-1]["content"], *dict.fromkeys(texts)),
+    )
+
+
+def _right(pair: Pair, values: np.ndarray) -> float:
+    margin = (values[pair.a] - values[pair.b]) * (1 if pair.won == "a" else -1)
+    return float(margin > 0) + 0.5 * float(margin == 0)
+
+
+def _told(pairs: list[Pair], rated: list[Rated], judgements: Judgements, scores: np.ndarray) -> Row:
+    """For people: of one pair its answers, else a list of what was judged."""
+    told: Row = _of_pair(pairs[0], judgements, scores) if len(pairs) == 1 else {}
+    if len(pairs) > 1:
+        told["pairs"] = [_of_pair(p, judgements, scores) for p in pairs[:_TOLD]]
+    if rated:
+        told["rated"] = [
+            {
+                "answer": judgements.text_of(r.answer),
+                "thumbs": r.thumbs,
+                "stars": r.stars,
+                "score": float(scores[r.answer]),
+            }
+            for r in rated[:_TOLD]
+        ]
+    return told
+
+
+def _of_pair(pair: Pair, judgements: Judgements, scores: np.ndarray) -> Row:
+    first, second = (pair.b, pair.a) if pair.won == "b" else (pair.a, pair.b)
+    names = ("chosen", "rejected") if pair.won else ("answer", "tied with")
+    verdict = {1.0: "right", 0.5: "equal scores", 0.0: "wrong"}[_right(pair, scores)] if pair.won else "tie"
+    return {
+        names[0]: judgements.text_of(first),
+        names[1]: judgements.text_of(second),
+        "score": float(scores[first]),
+        "other score": float(scores[second]),
+        "verdict": verdict,
+    }
+
+
+# Figures
+
+Again = partial[reward_measures.Estimate | None]  # bootstrap over prompts: (statistic of rows, prompts, floor=)
+
+
+def of_pairs(pairs: list[Pair], scores: np.ndarray, lengths: np.ndarray, again: Again) -> dict[str, Row | None]:
+    """Of pairs with a winner, and how far apart the scores of tied ones are beside them; None without the pairs."""
+    won = [p for p in pairs if p.won]
+    if not won:
+        return dict.fromkeys(("pair accuracy", LONGER, ABOVE, "tie separation", "calibration error"))
+    voters, prompts = [p.voter for p in won], np.array([p.prompt for p in won])
+    right, longer = (np.array([_right(p, values) for p in won]) for values in (scores, lengths))
+    judged = Judged(*_chosen(won), _NOBODY, _NOTHING, _NOBODY, _NOTHING)
+    return {
+        "pair accuracy": _rate(right, voters, prompts, True),
+        LONGER: _rate(longer, voters, prompts, None),
+        ABOVE: _above(right - longer, voters, prompts),
+        "tie separation": _separation(pairs, scores, again),
+        "calibration error": _estimate(again(_calibration(scores, judged), prompts, floor=None), False),
+    }
+
+
+def _chosen(won: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the preferred answers, and of the others."""
+    ends = np.array([(p.a, p.b) if p.won == "a" else (p.b, p.a) for p in won], dtype=np.int64)
+    return ends[:, 0], ends[:, 1]
+
+
+def _rate(right: np.ndarray, voters: list[int], prompts: np.ndarray, higher: bool | None) -> Row:
+    rate = win_rate(right, voters, prompts)
+    return figures.figure(rate.value, rate.standard_error, rate.lower, rate.upper, rate.n, higher)
+
+
+def _above(gaps: np.ndarray, voters: list[int], prompts: np.ndarray) -> Row | None:
+    """The paired difference to the longer answer; none where it does not vary, as where every longer answer won."""
+    found = clustered_mean(gaps, voters, prompts)
+    if found is None:
+        return None
+    lower, upper = max(-1.0, found.lower), min(1.0, found.upper)
+    return figures.figure(found.value, found.standard_error, lower, upper, len(gaps), True)
+
+
+def _separation(pairs: list[Pair], scores: np.ndarray, again: Again) -> Row | None:
+    apart = np.array([abs(scores[p.a] - scores[p.b]) for p in pairs])
+    won = np.array([bool(p.won) for p in pairs])
+
+    def statistic(rows: np.ndarray) -> float:
+        kept = won[rows]
+        return separation.auc(apart[rows][~kept], apart[rows][kept]) if 0 < kept.sum() < len(rows) else float("nan")
+
+    return _estimate(again(statistic, np.array([p.prompt for p in pairs])), True)
+
+
+def _calibration(scores: np.ndarray, judged: Judged) -> Any:
+    def statistic(rows: np.ndarray) -> float:
+        some = Judged(judged.chosen[rows], judged.rejected[rows], _NOBODY, _NOTHING, _NOBODY, _NOTHING)
+        return float(str(reward_measures.calibration(scores, some)["error"]))
+
+    return statistic
+
+
+def of_ratings(rated: list[Rated], scores: np.ndarray, again: Again) -> dict[str, Row | None]:
+    """Of thumbs and of stars; None where there are too few, or they are all alike."""
+    thumbed, starred = [r for r in rated if r.thumbs is not None], [r for r in rated if r.stars is not None]
+    thumbs, stars = np.array([float(bool(r.thumbs)) for r in thumbed]), np.array([float(r.stars or 0) for r in starred])
+    of_thumbs, of_stars = (np.array([scores[r.answer] for r in some]) for some in (thumbed, starred))
+    auc = again(lambda rows: reward_measures.auc(of_thumbs[rows], thumbs[rows]), np.array([r.prompt for r in thumbed]))
+    rank = again(
+        lambda rows: reward_measures.spearman(of_stars[rows], stars[rows]),
+        np.array([r.prompt for r in starred]),
+        floor=-1.0,
+    )
+    return {"thumbs AUC": _estimate(auc, True), "stars correlation": _estimate(rank, True)}
+
+
+def _estimate(found: reward_measures.Estimate | None, higher: bool) -> Row | None:
+    if found is None:
+        return None
+    return figures.figure(found.value, None, found.lower, found.upper, found.n, higher)

@@ -1,0 +1,45 @@
+"""What a judge model's reply says: the first answer, the second, a tie, or nothing that can be read. Pure."""
+
+from __future__ import annotations
+
+import re
+
+FIRST, SECOND, TIE = "first", "second", "tie"
+
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_MARKED = re.compile(r"\[\[\s*(A|B|C|TIE|[AB]\s*(?:=|[<>]{1,2})\s*[AB])\s*\]\]", re.IGNORECASE)
+_FIELD = re.compile(
+    r'"(?:winner|verdict|preference|answer|choice)"\s*:\s*"?\s*(?:(?:answer|assistant|response)\s+)?(A|B|C|TIE)\b',
+    re.IGNORECASE,
+)
+_LINE = re.compile(
+    r"^[\W_]*(?:(?:final\s+)?(?:verdict|answer|winner|choice|judg[e]?ment)\s*(?:is)?\s*[:=\-–]?\s*)?[\W_]*"
+    r"(?:(?:answer|assistant|response)\s+)?(A|B|C|TIE)(?:\s+is\s+better)?[\W_]*$",
+    re.IGNORECASE,
+)
+_MEANS = {"A": FIRST, "B": SECOND, "C": TIE, "TIE": TIE}
+
+
+def verdict_of(reply: str) -> str | None:
+    """What a judge said last: first, second, tie, or None where no verdict can be read.
+
+    A mark such as [[A]] or [[A>>B]], else a JSON field such as "winner": "A", else a last line that holds nothing else.
+    """
+    said = _THOUGHT.sub("", reply).strip()
+    if marks := _MARKED.findall(said):
+        return _meant(marks[-1])
+    if fields := _FIELD.findall(said):
+        return _MEANS[fields[-1].upper()]
+    last = said.splitlines()[-1] if said else ""
+    line = _LINE.match(last)
+    return _MEANS[line.group(1).upper()] if line else None
+
+
+def _meant(mark: str) -> str | None:
+    mark = re.sub(r"\s", "", mark).upper()
+    if mark in _MEANS:
+        return _MEANS[mark]
+    left, sign, right = mark[0], mark[1], mark[-1]
+    if left == right:
+        return None
+    return TIE if sign == "=" else _MEANS[left if sign == ">" else right]

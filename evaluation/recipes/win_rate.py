@@ -1,0 +1,171 @@
+"""How often a model's answers are preferred to an opponent's: by people or simulations, a reward model, or a judge.
+
+In: `data/votes.jsonl` (people or simulations: nothing is run) or `data/answers.jsonl`, and `data/about.jsonl`, as
+`evaluation.preference_rows` writes them.
+
+people, simulation   each counted vote between the two: 1, 0, or a half for a tie, both bad included
+reward               each prompt that both answered with the same sampling settings: the share of pairs (one answer of
+                     each) in which the model's answer scores higher, equal scores as half
+endpoint             each such pair, first with first, second with second: asked in both orders; a win when both
+                     verdicts say so, a half when they differ
+
+Beside the raw figure stands the length-controlled one (`evaluation.metrics.length_control`). Intervals go by voters and
+by prompts, never by votes that hang together.
+
+Left out: judges that score an answer alone; weights for voters by their reliability, which the leaderboard shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from evaluation.metrics.length_control import length_controlled
+from evaluation.metrics.win_rates import WinRate, win_rate
+from evaluation.recipes import figures
+from evaluation.recipes.judgements import Judged, Vote, shown
+from evaluation.recipes.outcome import Item, Measured
+from evaluation.recipes.win_by_endpoint import by_endpoint
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+
+FEWEST = 2
+LENGTH_CONTROLLED = "length-controlled win rate"
+POINTS = {"ours": 1.0, "theirs": 0.0, "tie": 0.5, "both_bad": 0.5}
+WHO = {"people": "people", "simulation": "simulated judges", "reward": "a reward model", "endpoint": "a judge model"}
+
+
+def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
+    about = next(iter(run.rows("about")), {})
+    if config.judged_by in ("people", "simulation"):
+        judged = by_votes(run)
+    elif config.judged_by == "reward":
+        from evaluation.recipes.win_by_reward import by_reward  # imports torch, which the others do without
+
+        judged = by_reward(run, spec, config)
+    else:
+        judged = by_endpoint(run, config)
+    if len(judged.votes) < FEWEST:
+        raise RecipeFailure(
+            "too_few",
+            f"There {'is 1 judgement' if len(judged.votes) == 1 else 'are no judgements'} of the two models' answers; "
+            f"a win rate needs {FEWEST} at least, and tens to say anything.",
+            "Have both answer more eval prompts with the same settings (a sample run), and have the answers judged.",
+        )
+    return measured_of(judged, about, config.judged_by)
+
+
+def measured_of(judged: Judged, about: Row, judged_by: str) -> Measured:
+    by_id = {vote.id: vote for vote in judged.votes}
+    items = [
+        Item(
+            vote.id,
+            vote.asked,
+            {"win rate": [vote.points, 1.0]},
+            vote.shown,
+            vote.category,
+            (vote.prompt[-1]["content"],),
+        )
+        for vote in judged.votes
+    ]
+
+    def fitted(chosen: list[Item]) -> dict[str, Row | None]:
+        return rates([by_id[item.id] for item in chosen])
+
+    return Measured(
+        f"win rate against {about.get('opponent', 'an opponent')}, by {WHO[judged_by]}",
+        items,
+        f"assay win rate 1; against {about.get('opponent', 'unknown')}; {judged.signature}; ties half; intervals by "
+        "voters and prompts; length in characters",
+        figures=judged.figures,
+        notes=[*judged.notes, *_notes(judged.votes, about)],
+        fitted=fitted,
+    )
+
+
+def rates(votes: list[Vote]) -> dict[str, Row | None]:
+    """The win rate, the length-controlled one, and what the answer shown first got; None where the votes allow none."""
+    found: dict[str, Row | None] = {"win rate": _row(_rate(votes), True)}
+    try:
+        controlled = length_controlled(*_columns(votes))
+        found[LENGTH_CONTROLLED] = figures.figure(
+            controlled.value, controlled.standard_error, controlled.lower, controlled.upper, controlled.n, True
+        )
+    except ValueError:
+        found[LENGTH_CONTROLLED] = None
+    seen = [vote for vote in votes if vote.of_first is not None and vote.of_first != 0.5]
+    first = [vote.of_first for vote in seen if vote.of_first is not None]
+    if first:
+        rate = win_rate(first, [v.voter for v in seen], [v.prompt_id for v in seen])
+        found["preferred when shown first"] = _row(rate, None)
+    return found
+
+
+def _rate(votes: list[Vote]) -> WinRate:
+    return win_rate([v.points for v in votes], [v.voter for v in votes], [v.prompt_id for v in votes])
+
+
+def _columns(votes: list[Vote]) -> tuple[list[float], list[float], list[int], list[int]]:
+    return (
+        [v.points for v in votes],
+        [v.longer_by for v in votes],
+        [v.voter for v in votes],
+        [v.prompt_id for v in votes],
+    )
+
+
+def _row(rate: WinRate, higher: bool | None) -> Row:
+    return figures.figure(rate.value, rate.standard_error, rate.lower, rate.upper, rate.n, higher)
+
+
+def _notes(votes: list[Vote], about: Row) -> list[str]:
+    rate = _rate(votes)
+    notes = [f"{rate.wins} won, {rate.ties} level, {rate.losses} lost, on {rate.prompts} prompts."]
+    if rate.ties == rate.n:
+        notes.append("Nothing was decided: every judgement is a tie.")
+    try:
+        controlled = length_controlled(*_columns(votes))
+        notes.append(
+            f"Its answers are {'longer' if np.mean([v.longer_by for v in votes]) >= 0 else 'shorter'} by "
+            f"{abs(np.mean([v.longer_by for v in votes])):.0f} characters on average; an answer longer by "
+            f"{controlled.scale:.0f} gains {controlled.length * np.tanh(1):+.2f} log-odds."
+        )
+    except ValueError as reason:
+        notes.append(f"No length-controlled win rate: {reason}")
+    for what, n in (about.get("left_out") or {}).items():
+        notes.append(f"Left out: {n} {what}.")
+    return notes
+
+
+# Who judges
+
+
+def by_votes(run: RunDirectory) -> Judged:
+    votes = []
+    for row in run.rows("votes"):
+        if row["winner"] not in POINTS:
+            raise RecipeFailure(
+                "bad_vote",
+                f"Vote {row['id']}: winner {row['winner']!r} is none of {', '.join(POINTS)}.",
+                "Start the run anew: its rows were written by another version.",
+            )
+        points = POINTS[row["winner"]]
+        votes.append(
+            Vote(
+                id=str(row["id"]),
+                prompt_id=row["prompt_id"],
+                prompt=row["prompt"],
+                category=row.get("category") or "",
+                asked=f"{row['prompt']} {row['answer']} {row['other']}",
+                points=points,
+                longer_by=len(row["answer"]) - len(row["other"]),
+                voter=row["voter"],
+                shown=shown(row["prompt"], row["answer"], row["other"], verdict=row["winner"], voter=row["voter"]),
+                of_first=points if row["ours_first"] else 1 - points,
+            )
+        )
+    voters = len({vote.voter for vote in votes})
+    notes = [f"{len(votes)} votes of {voters} voter{'' if voters == 1 else 's'}."]
+    if voters == 1:
+        notes.append("One voter alone: the interval says how sure this one's preference is, not what others prefer.")
+    return Judged(votes, "counted votes of the eval side", notes, {})
