@@ -7,7 +7,7 @@ value. Only items that are the same, asked in the same words, may be set against
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from evaluation.metrics.intervals import Z95
 
 EXACT_UP_TO = 14  # items that differ: 2^14 ways of swapping them are tried one by one
 _POWER = 0.8416  # the normal's 80 % quantile
+SWAPS = 9999  # tried at random; fewer where there are very many items
 _CELLS = 1 << 22
 _TOLD = 5
 
@@ -74,7 +75,7 @@ def difference(metric: Metric, first: np.ndarray, second: np.ndarray, draws: int
         raise NotTheSameItems(f"{metric.name}: {len(first)} items with {first.shape[1]} counts against {second.shape}.")
     values = intervals.value_of(metric, first), intervals.value_of(metric, second)
     gap = values[1] - values[0]
-    p, test = _test(metric, first, second, draws, seed)
+    p, test = _test(metric, first, second, seed)
     error, lower, upper = _interval(metric, first, second, gap, draws, seed)
     differing = int((first != second).any(1).sum())
     return Difference(
@@ -123,7 +124,7 @@ def _of_shares(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 # The test: were the two models one, their answers to an item could be swapped (Noreen 1989; Riezler & Maxwell 2005)
 
 
-def _test(metric: Metric, first: np.ndarray, second: np.ndarray, draws: int, seed: int) -> tuple[float, str]:
+def _test(metric: Metric, first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, str]:
     changes = (second - first)[(second != first).any(1)]
     if not len(changes):
         return 1.0, "no item differs"
@@ -133,7 +134,7 @@ def _test(metric: Metric, first: np.ndarray, second: np.ndarray, draws: int, see
     found = abs(float(metric.value(totals[1]) - metric.value(totals[0])))
     exact = len(changes) <= EXACT_UP_TO
     reached = tried = 0
-    for swaps in _every_swap(len(changes)) if exact else _random_swaps(len(changes), draws, seed):
+    for swaps in _every_swap(len(changes)) if exact else _random_swaps(len(changes), seed):
         moved = swaps @ changes
         with np.errstate(divide="ignore", invalid="ignore"):
             gaps = np.abs(metric.value(totals[1] - moved) - metric.value(totals[0] + moved))
@@ -144,12 +145,13 @@ def _test(metric: Metric, first: np.ndarray, second: np.ndarray, draws: int, see
     return (reached + 1) / (tried + 1), f"{tried} random swaps"
 
 
-def _every_swap(n: int):
+def _every_swap(n: int) -> Iterator[np.ndarray]:
     yield (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(float)
 
 
-def _random_swaps(n: int, draws: int, seed: int):
+def _random_swaps(n: int, seed: int) -> Iterator[np.ndarray]:
     random, size = np.random.default_rng(seed), max(1, _CELLS // n)
+    draws = min(SWAPS, max(1999, 200_000_000 // n))
     for start in range(0, draws, size):
         yield random.integers(2, size=(min(size, draws - start), n), dtype=np.int8).astype(float)
 
@@ -182,6 +184,13 @@ def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
         lowest = min(lowest, ps[place] * len(ps) / rank)
         adjusted[place] = lowest
     return adjusted
+
+
+def pull(metric: Metric, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n,) how much of the difference each item makes: what would go if the second had counted there as the first."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        made = metric.value(second.sum(0)) - metric.value(second.sum(0) - second + first)
+    return np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def verdict(found: Difference, adjusted: float, level: float = 0.05) -> str:

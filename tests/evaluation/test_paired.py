@@ -19,6 +19,12 @@ def scores(values) -> np.ndarray:
     return np.stack([np.asarray(values, float), np.ones(len(values))], axis=1)
 
 
+def ends(found: paired.Difference) -> tuple[float, float]:
+    assert found.lower is not None
+    assert found.upper is not None
+    return found.lower, found.upper
+
+
 def test_the_difference_is_the_second_minus_the_first():
     found = paired.difference(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 1, 0]))
     assert (found.first, found.second, found.value, found.n, found.differing) == (0.25, 0.75, 0.5, 4, 2)
@@ -40,7 +46,7 @@ def test_swaps_agree_with_scipys_paired_permutation_test(case):
 @pytest.mark.parametrize("case", GOLDEN["t"])
 def test_the_interval_of_a_mean_is_students(case):
     found = paired.difference(ROUGE, scores(case["first"]), scores(case["second"]))
-    assert (found.lower, found.upper) == pytest.approx((case["lower"], case["upper"]), rel=2e-4)
+    assert ends(found) == pytest.approx((case["lower"], case["upper"]), rel=2e-4)
     assert found.standard_error == pytest.approx(case["standard_error"])
 
 
@@ -56,13 +62,13 @@ def test_a_resampled_interval_agrees_with_scipys():
     first, second = np.array(case["first"], float), np.array(case["second"], float)
     found = paired.difference(BLEU, first, second, draws=10_000)
     assert found.value == pytest.approx(case["difference"])
-    assert (found.lower, found.upper) == pytest.approx((case["lower"], case["upper"]), abs=0.25)
+    assert ends(found) == pytest.approx((case["lower"], case["upper"]), abs=0.25)
     assert found.standard_error == pytest.approx(case["standard_error"], rel=0.05)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_one_another():
     random = np.random.default_rng(0)
-    first, second = random.integers(1, 9, (2, 30, 10)).astype(float)
+    first, second = random.integers(1, 9, size=(2, 30, 10)).astype(float)
     one, again, other = (paired.difference(BLEU, first, second, seed=seed) for seed in (1, 1, 2))
     assert one == again
     assert one.lower != other.lower
@@ -75,7 +81,7 @@ def test_pairing_sees_what_two_separate_intervals_do_not():
     first = np.stack([tokens * hard, tokens], 1)
     second = np.stack([tokens * (hard - 0.05 + random.normal(0, 0.02, 80)), tokens], 1)
     found = paired.difference(PERPLEXITY, first, second)
-    assert found.upper < 0, "clearly lower"
+    assert ends(found)[1] < 0, "clearly lower"
     assert found.gain > 0, "and lower is better"
     assert found.p < 0.01
 
@@ -84,7 +90,7 @@ def test_two_models_that_answer_alike_differ_by_nothing_known_for_certain():
     same = scores([1] * 30 + [0] * 10)
     found = paired.difference(ACCURACY, same, same)
     assert (found.value, found.p, found.differing) == (0.0, 1.0, 0)
-    assert found.lower < 0 < found.upper, "forty equal answers do not prove that all are equal"
+    assert ends(found)[0] < 0 < ends(found)[1], "forty equal answers do not prove that all are equal"
 
 
 def test_ratios_are_swapped_with_their_units():
@@ -102,7 +108,7 @@ def test_intervals_hold_the_truth_and_tests_err_at_their_rate():
         hard = random.beta(2, 2, 40)
         first, second = (np.clip(hard + random.normal(0, 0.1, 40), 0, 1) for _ in range(2))
         found = paired.difference(ROUGE, scores(first), scores(second), draws=400, seed=seed)
-        held += found.lower <= 0 <= found.upper
+        held += ends(found)[0] <= 0 <= ends(found)[1]
         alarms += found.p < 0.05
     assert 0.92 <= held / 500 <= 0.98
     assert 0.02 <= alarms / 500 <= 0.08
@@ -127,6 +133,11 @@ def test_too_few_items_have_no_interval():
     assert (found.lower, found.upper, found.standard_error) == (None, None, None)
 
 
+def test_what_each_item_makes_of_a_mean_adds_up_to_its_difference():
+    pulls = paired.pull(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 0, 1]))
+    assert pulls.tolist() == [0.0, 0.25, 0.0, 0.25]
+
+
 def test_verdicts_go_by_the_corrected_p_and_the_metrics_direction():
     lower_loss = paired.difference(
         PERPLEXITY, np.array([[2.0, 1]] * 20 + [[2.1, 1]]), np.array([[1.9, 1]] * 20 + [[2.0, 1]])
@@ -144,5 +155,6 @@ def test_items_to_settle_shrink_with_the_square_of_the_difference():
         paired.items_to_settle(paired.difference(ROUGE, scores(np.full(100, 0.5)), scores(0.5 + gap + noise)))
         for gap in (0.01, 0.02)
     ]
+    assert asked[0] and asked[1]
     assert asked[0] / asked[1] == pytest.approx(4, rel=0.02)
     assert paired.items_to_settle(paired.difference(families.find("win rate"), scores([1, 0]), scores([1, 0]))) is None

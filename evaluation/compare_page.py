@@ -1,0 +1,319 @@
+"""The page that sets models beside each other: metrics with paired differences, and the items that make them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from annotate.models import Project
+from annotate.views.access import in_project
+from evaluation import compare, figures_shown, items, items_page
+from evaluation.compare import FIRST, PARENT, Comparison, Line, Task, Tested
+from evaluation.figures_shown import Shown
+from evaluation.metrics.paired import Difference
+from training.models import Run
+
+MOST_MODELS = 12
+PER_PAGE = 20
+COLUMNS = (
+    *("task", "measure", "items", "metric", "model", "run", "value", "lower", "upper", "n", "against", "difference"),
+    *("difference_lower", "difference_upper", "standard_error", "p", "p_holm", "test", "verdict"),
+)
+
+
+@dataclass
+class Asked:
+    """What the address says. `runs` overrule task and models: other pages link with them."""
+
+    tasks: list[Task]
+    task: Task | None = None
+    candidates: list[Run] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    to: str = FIRST
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model's figure, and its difference to that of the model `against` as a page writes it."""
+
+    run: Run
+    shown: Shown | None
+    tested: Tested | None
+    difference: Shown | None
+    picture: str
+    against: str
+
+    @property
+    def sentence(self) -> str:
+        return says(self.tested) if self.tested else ""
+
+    @property
+    def plus(self) -> str:
+        return "+" if self.tested and self.tested.difference.value > 0 else ""
+
+    @property
+    def p(self) -> str:
+        return in_words_of_p(self.tested.difference.p) if self.tested else ""
+
+    @property
+    def adjusted(self) -> str:
+        return in_words_of_p(self.tested.adjusted) if self.tested else ""
+
+
+@require_safe
+@in_project()
+def page(request: HttpRequest, project: Project) -> HttpResponse:
+    asked = read(request.GET, project)
+    found = compare.compare(asked.task, asked.runs, asked.to) if asked.task and len(asked.runs) > 1 else None
+    query = request.GET.copy()
+    context = {
+        "project": project,
+        "section": "evaluations",
+        "asked": asked,
+        "chosen": {run.pk for run in asked.runs},
+        "found": found,
+        "query": query.urlencode(),
+        "tables": _tables(found) if found else [],
+        "pairs": [(found.runs[a], run) for a, run in zip(found.against, found.runs, strict=True) if a is not None]
+        if found
+        else [],
+        "most": MOST_MODELS,
+        "parent": PARENT,
+    }
+    return render(request, "evaluation/compare.html", context)
+
+
+@require_safe
+@in_project()
+def download(request: HttpRequest, project: Project, format: str) -> HttpResponse:
+    if format not in ("csv", "json"):
+        raise Http404("CSV or JSON.")
+    found = _found(request, project)
+    headers = {"Content-Disposition": f'attachment; filename="{project.slug}-comparison.{format}"'}
+    if format == "json":
+        return JsonResponse(compare.as_json(found), headers=headers, json_dumps_params={"ensure_ascii": False})
+    return HttpResponse(_csv(found), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+@require_safe
+@in_project()
+def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
+    """The items of two runs under one metric, those first that move the difference most."""
+    first, second = (_run(project, request.GET.get(name, "")) for name in ("first", "second"))
+    refused = compare.pair(first, second)
+    metrics = list(refused.all)
+    metric = request.GET.get("metric", "")
+    metric = metric if metric in metrics else (metrics[0] if metrics else "")
+    ids, pulls = compare.item_pairs(first, second, metric) if metric else ([], np.empty(0))
+    shown = Paginator(range(len(ids)), PER_PAGE).get_page(request.GET.get("page"))
+    texts = all(items_page.may_read_texts(request.user, run) for run in (first, second))
+    query = request.GET.copy()
+    query.pop("page", None)
+    context = {
+        "project": project,
+        "section": "evaluations",
+        "first": first,
+        "second": second,
+        "metrics": metrics,
+        "metric": metric,
+        "refused": refused.refused,
+        "difference": shown_difference(refused.all[metric]) if metric else None,
+        "moving": int((pulls != 0).sum()),
+        "total": len(ids),
+        "page": shown,
+        "query": query.urlencode(),
+        "texts": texts,
+        "items": list(_item_pairs(first, second, metric, ids, pulls, shown.object_list, texts)),
+    }
+    return render(request, "evaluation/compare_items.html", context)
+
+
+# What is asked
+
+
+def read(sent: QueryDict, project: Project) -> Asked:
+    asked = Asked(compare.tasks(project), to=PARENT if sent.get("to") == PARENT else FIRST)
+    named = [run for pk in _numbers(sent.getlist("runs")) if (run := _find(project, pk))]
+    if named:
+        asked.task = next((t for t in asked.tasks if t.key == _key(named[0])), None)
+    elif asked.tasks:
+        wanted = sent.get("task", "")
+        asked.task = next((t for t in asked.tasks if wanted in (t.key, t.name)), None if wanted else asked.tasks[0])
+    if asked.task is None:
+        return asked
+    asked.candidates = compare.runs_of(project, asked.task)
+    if named:
+        asked.runs = [run for run in named if _key(run) == asked.task.key][:MOST_MODELS]
+    elif models := _numbers(sent.getlist("models")):
+        order = {pk: place for place, pk in enumerate(dict.fromkeys(models))}
+        chosen = compare.runs_of(project, asked.task, order)
+        first = _numbers([sent.get("first", "")])
+        asked.runs = sorted(chosen, key=lambda run: run.parent_id not in first)[:MOST_MODELS]
+    return asked
+
+
+def _key(run: Run) -> str:
+    return Task(compare.task_of(run), run.config.get("measure", ""), 0).key
+
+
+def _numbers(given: list[str]) -> list[int]:
+    parts = [part.strip() for text in given for part in text.split(",")]
+    return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 19]
+
+
+def _find(project: Project, pk: int) -> Run | None:
+    runs = project.runs.filter(kind="evaluate", state=Run.State.SUCCEEDED, pk=pk)
+    return runs.select_related("parent", "other_dataset").first()
+
+
+def _run(project: Project, pk: str) -> Run:
+    numbers = _numbers([pk])
+    run = _find(project, numbers[0]) if numbers else None
+    if run is None:
+        raise Http404("No such evaluation in this project.")
+    return run
+
+
+def _found(request: HttpRequest, project: Project) -> Comparison:
+    asked = read(request.GET, project)
+    if asked.task is None or len(asked.runs) < 2:
+        raise Http404("Choose a task and at least two models that were measured on it.")
+    return compare.compare(asked.task, asked.runs, asked.to)
+
+
+# How it is shown
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    n: int
+    rows: list[tuple[str, Shown, list[Cell]]]
+
+
+def _tables(found: Comparison) -> list[Table]:
+    tables = [Table("", found.n, _rows(found, found.lines))]
+    if found.clean_lines:
+        tables.append(Table("Without items seen in training", found.n_clean, _rows(found, found.clean_lines)))
+    return tables
+
+
+def _rows(found: Comparison, lines: list[Line]) -> list[tuple[str, Shown, list[Cell]]]:
+    rows = []
+    for line in lines:
+        scale = scale_around_zero([t.difference for t in line.tested if t])
+        cells = [_cell(found, line, place, scale) for place in range(len(found.runs))]
+        head = next((cell.shown for cell in cells if cell.shown), None)
+        if head is not None:
+            rows.append((line.metric, head, cells))
+    return rows
+
+
+def _cell(found: Comparison, line: Line, place: int, scale: figures_shown.Scale | None) -> Cell:
+    figure, tested, against = line.figures[place], line.tested[place], found.against[place]
+    difference = shown_difference(tested.difference) if tested else None
+    return Cell(
+        found.runs[place],
+        figures_shown.of_result(line.metric, asdict(figure)) if figure else None,
+        tested,
+        difference,
+        figures_shown.picture(scale, difference) if difference else "",
+        str(found.runs[against].parent) if against is not None else "",
+    )
+
+
+def scale_around_zero(differences: Sequence[Difference]) -> figures_shown.Scale | None:
+    """One scale for all, with no difference in the middle."""
+    ends = [abs(e) for d in differences for e in (d.lower, d.upper, d.value) if e is not None]
+    return figures_shown.Scale(-max(ends), max(ends)) if any(ends) else None
+
+
+def in_words_of_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def shown_difference(d: Difference) -> Shown:
+    return figures_shown.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
+
+
+def says(tested: Tested) -> str:
+    """What a difference comes to, in words."""
+    d = tested.difference
+    if d.differing == 0:
+        return "no item differs"
+    if tested.verdict == "better":
+        return "better beyond doubt"
+    if tested.verdict == "worse":
+        return "worse beyond doubt"
+    if tested.more is not None and tested.more > d.n:
+        return f"undecided; about {float(f'{tested.more:.2g}'):,.0f} items would settle it"
+    return "undecided"
+
+
+def _csv(found: Comparison) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for which, lines in (("all", found.lines), ("not seen in training", found.clean_lines)):
+        for line in lines:
+            for place, (run, figure, tested) in enumerate(zip(found.runs, line.figures, line.tested, strict=True)):
+                f, d, against = figure, tested.difference if tested else None, found.against[place]
+                writer.writerow(
+                    [
+                        *(found.task, found.measure, which, line.metric, str(run.parent), run.pk),
+                        *((f.value, f.lower, f.upper, f.n) if f else [""] * 4),
+                        str(found.runs[against].parent) if against is not None else "",
+                        *((d.value, d.lower, d.upper, d.standard_error, d.p) if d else [""] * 5),
+                        *((tested.adjusted, d.test, tested.verdict) if tested and d else [""] * 3),
+                    ]
+                )
+    return out.getvalue()
+
+
+@dataclass(frozen=True)
+class ItemShown:
+    """One item under both models."""
+
+    id: str
+    group: str
+    pull: str
+    favours_second: bool
+    moves: bool
+    asked: items_page.Item
+    sides: list[tuple[items_page.Item, Run, str]]
+
+
+def _item_pairs(
+    first: Run, second: Run, metric: str, ids: list[str], pulls: Any, places: Any, texts: bool
+) -> Iterator[ItemShown]:
+    wanted = [ids[i] for i in places]
+    ours, theirs = compare.rows_of(first, wanted), compare.rows_of(second, wanted)
+    indices = [index for run in (first, second) if (index := items.index_of(run.path))]
+    for i in places:
+        one, other, moved = ours[ids[i]], theirs[ids[i]], float(pulls[i])
+        # The place is of no use here: the two files may hold the item at different ones.
+        shown = [items_page.shown(row, 0, index, texts) for row, index in zip((one, other), indices, strict=True)]
+        direction = figures_shown.direction(metric)
+        yield ItemShown(
+            ids[i],
+            one.get("group", ""),
+            figures_shown.shown(metric, abs(moved), None, None, n=1, higher_is_better=None).text,
+            (moved > 0) == (direction is not False),
+            moved != 0,
+            shown[0],
+            [(shown[0], first, _value(metric, one)), (shown[1], second, _value(metric, other))],
+        )
+
+
+def _value(metric: str, row: items.Row) -> str:
+    value = items.value_of(metric, row["counts"][metric])
+    return "" if value is None else figures_shown.shown(metric, value, None, None, n=1, higher_is_better=None).text
