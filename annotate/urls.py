@@ -23,6 +23,7 @@ urlpatterns = [
     path("models/<int:pk>/retire/", models.retire, name="model-retire"),
     path("models/<int:pk>/bring-back/", models.bring_back, name="model-bring-back"),
     path("models/<int:pk>/serving/", models.model_serving, name="model-serving"),
+    path("p/<slug:slug>/playground/", playground.of_project, name="project-playground"),
     path("models/<int:pk>/playground/", playground.page, name="playground"),
     path("models/<int:pk>/playground/keep/", playground.keep, name="playground-keep"),
     path("p/<slug:slug>/data/", data.data, name="data"),

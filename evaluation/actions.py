@@ -13,7 +13,7 @@ from annotate.permissions import require
 from evaluation import checks, promotion
 from evaluation.enrolment import rule_of
 from evaluation.leaderboard import current, default_judge, stored
-from evaluation.models import Candidacy, Decision, Promotion, PromotionRule
+from evaluation.models import Candidacy, Decision, Leaderboard, Promotion, PromotionRule
 
 MOST_TOLERANCES = 20
 MOST_POINTS = 4000
@@ -157,10 +157,9 @@ def _may_be_served(project: Project, model: LanguageModel) -> None:
         raise Refused(400, model=f"{model} is not in the arena of {project}; enter it there first.")
 
 
-def _board(project: Project):
+def _board(project: Project) -> Leaderboard | None:
     rule = rule_of(project)
-    board = current(project=project, judge=rule.judge if rule else default_judge(project))
-    return stored(board)
+    return stored(current(project=project, judge=rule.judge if rule else default_judge(project)))
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:

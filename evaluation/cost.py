@@ -14,7 +14,7 @@ from django.db.models import Sum
 from annotate.models import Dataset, LanguageModel, Project
 from evaluation.ancestry import ancestry, judgements_in
 from evaluation.checks import parent_of
-from evaluation.duels import fit_of
+from evaluation.leaderboard import fit_of
 from evaluation.models import Leaderboard
 from training.models import Attempt, Run
 

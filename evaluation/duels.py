@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from django.db.models import Q
 
 from annotate.models import LanguageModel, Project, Winner
-from evaluation.leaderboard import current, tally_of, votes
+from evaluation.leaderboard import current, fit_of, tally_of, votes
 from evaluation.models import Leaderboard, PromotionRule
-from evaluation.ratings import Fit, fit
+from evaluation.ratings import Fit
 from evaluation.ratings.fit import SCALE
 from evaluation.ratings.sequence import lower_bound, more_votes_until_better, points
 
@@ -82,18 +81,6 @@ def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: 
         return None
     more = _more_votes(fitted, difference.value, difference.upper, rule.margin)
     return Duel(difference.value, difference.lower, difference.upper, sum(_all_votes(board, model.pk, other.pk)), more)
-
-
-def fit_of(board: Leaderboard) -> Fit | None:
-    """The fit behind a snapshot, with its covariance; None for an empty one. Kept for the last few snapshots."""
-    if not board.votes:
-        return None
-    return _kept_fit(board.pk) if board.pk else fit(tally_of(board))
-
-
-@lru_cache(maxsize=8)
-def _kept_fit(board: int) -> Fit:
-    return fit(tally_of(Leaderboard.objects.get(pk=board)))
 
 
 def _more_votes(fitted: Fit, value: float, upper: float, margin: float) -> int | None:

@@ -13,10 +13,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.urls import reverse
 
-from annotate.models import Comparison, Contestant, Project, StatusChange
+from annotate.models import Contestant, Project
 from evaluation import checks, notices
 from evaluation.enrolment import champion_of, enrol_missing, rule_of
-from evaluation.leaderboard import current, stored
+from evaluation.leaderboard import current, default_judge, stored
 from evaluation.models import Candidacy, Decision, Evaluation, Promotion, PromotionRule
 
 LIVE = (Candidacy.State.OPEN, Candidacy.State.READY, Candidacy.State.REFUSED)
@@ -45,13 +45,13 @@ def look(project: Project) -> list[Candidacy]:
     return [one for one in found if one is not None]
 
 
-def glance(project: Project, rule: PromotionRule) -> list[int]:
-    """What tells one state of the evidence from another: the newest of each of its rows."""
-    votes = Comparison.objects.filter(project=project).by(rule.judge)  # type: ignore[attr-defined]
+def glance(project: Project, rule: PromotionRule) -> list[int | str]:
+    """What tells one state of the evidence from another."""
+    board = current(project=project, judge=rule.judge)
     return [
         rule.pk,
-        _newest(votes),
-        _newest(StatusChange.objects.filter(kind=Comparison._meta.model_name)),
+        board.state,
+        board.ratings.get("last_status_change", 0),
         _newest(Evaluation.objects.filter(project=project)),
         _newest(Promotion.objects.filter(project=project)),
         Contestant.objects.filter(project=project, left_at=None, model__retired_at=None).count(),
@@ -83,7 +83,7 @@ def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
     return candidacy
 
 
-def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int]) -> checks.Standing:
+def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) -> checks.Standing:
     """Every check anew, into the candidacy's evidence; nothing is saved and nothing decided."""
     before = candidacy.evidence
     kept = before.get("seen", [])[:3:2] == seen[:3:2]  # the same rule, and no vote taken away
@@ -91,7 +91,6 @@ def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int]) -> check
     candidacy.evidence = {
         "seen": seen,
         "rule": rule.pk,
-        "leaderboard": current(project=candidacy.project, judge=rule.judge).pk,
         "checks": found.as_json(),
         "stands": before.get("stands", False),
     }
@@ -170,7 +169,7 @@ def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing
         record(candidacy, rule, Decision.What.READY, sentence)
 
 
-def _withdraw(candidacy: Candidacy, seen: list[int]) -> Candidacy:
+def _withdraw(candidacy: Candidacy, seen: list[int | str]) -> Candidacy:
     candidacy.state, candidacy.evidence = Candidacy.State.WITHDRAWN, {**candidacy.evidence, "seen": seen}
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
     why = candidacy.model.retired_reason or "no reason was given"
@@ -179,8 +178,10 @@ def _withdraw(candidacy: Candidacy, seen: list[int]) -> Candidacy:
 
 
 def record(candidacy: Candidacy, rule: PromotionRule | None, what: str, sentence: str, by: Any = None) -> Decision:
-    """A line of the history, with the checks as they stood."""
-    evidence = {name: candidacy.evidence[name] for name in ("checks", "leaderboard") if name in candidacy.evidence}
+    """A line of the history, with the checks as they stood and the leaderboard that they were read from."""
+    evidence: dict[str, Any] = {"checks": candidacy.evidence.get("checks", [])}
+    if rule is not None and (board := stored(current(project=candidacy.project, judge=rule.judge))):
+        evidence["leaderboard"] = board.pk
     return Decision.objects.create(
         project=candidacy.project, candidacy=candidacy, rule=rule, what=what, sentence=sentence, evidence=evidence, by=by
     )

@@ -1,12 +1,13 @@
 """How likely each pair is to meet in the arena: drawn by these probabilities, and published as they are.
 
 Most of it goes where a vote would teach most about what is to be decided: a candidate against its parent, a candidate
-against what is served, and the top of the board. A floor goes to every pair alike, so that everybody stays joined to
-everybody by votes, and nobody can be kept from meeting the others.
+against what is served, and the order at the top of the board (evaluation/ratings/teach.py). A floor goes to every pair
+alike, so that everybody stays joined to everybody by votes, and nobody can be kept from meeting the others.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,13 +17,13 @@ from django.core.cache import cache
 from annotate.actions.pairing import contestants
 from annotate.models import LanguageModel, Project
 from evaluation.checks import parent_of
-from evaluation.duels import fit_of
 from evaluation.enrolment import champion_of, rule_of
-from evaluation.leaderboard import current, default_judge
+from evaluation.leaderboard import current, default_judge, fit_of
 from evaluation.models import Candidacy
-from evaluation.teaching import probabilities
+from evaluation.ratings.teach import FLOOR, pair_probabilities, weigh_pairs, weigh_top
 
-FLOOR = 0.2  # of all battles, spread over all pairs alike
+TOP = 3  # whose order is worth knowing whatever else is asked
+QUESTION = 4.0  # how much more a difference counts on which a decision waits than the order at the top
 KEPT_SECONDS = 5  # while votes stream in, a fit of a few seconds ago advises as well
 UNDECIDED = (Candidacy.State.OPEN, Candidacy.State.READY)
 Rates = Mapping[frozenset[int], float]
@@ -41,10 +42,11 @@ class Rate:
 def weights(project: Project, models: Sequence[LanguageModel]) -> Rates:
     """For `annotate.actions.pairing`: they sum to 1 over all pairs of these models."""
     ids = sorted(model.pk for model in models)
-    key = f"sampling:{project.pk}:{','.join(map(str, ids))}"
+    of_these = hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
+    key = f"sampling:{project.pk}:{of_these}"
     if (kept := cache.get(key)) is not None:
         return dict(kept)
-    found = _mixed(ids, _taught(project, ids))
+    found = _drawn(project, ids)
     cache.set(key, list(found.items()), KEPT_SECONDS)
     return found
 
@@ -75,15 +77,11 @@ def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]
     return found
 
 
-def _taught(project: Project, ids: list[int]) -> Rates:
+def _drawn(project: Project, ids: list[int]) -> dict[frozenset[int], float]:
     rule = rule_of(project)
-    board = current(project=project, judge=rule.judge if rule else default_judge(project))
-    return probabilities(ids, fit_of(board), set(questions(project, ids)))
-
-
-def _mixed(ids: list[int], taught: Rates) -> dict[frozenset[int], float]:
-    pairs = [frozenset(pair) for pair in combinations(ids, 2)]
-    total = sum(taught.get(pair, 0.0) for pair in pairs)
-    floor = FLOOR if total > 0 else 1.0
-    rest = (1 - floor) / total if total > 0 else 0.0
-    return {pair: floor / len(pairs) + rest * taught.get(pair, 0.0) for pair in pairs}
+    fitted = fit_of(current(project=project, judge=rule.judge if rule else default_judge(project)))
+    asked = [(*pair, QUESTION) for pair in questions(project, ids)]
+    matters = weigh_pairs(ids, asked) + weigh_top(fitted, ids, TOP)
+    shares = pair_probabilities(fitted, ids, matters if matters.any() else None, FLOOR)
+    shares = shares + shares.T  # whichever is shown first
+    return {frozenset((ids[i], ids[j])): float(shares[i, j]) for i, j in combinations(range(len(ids)), 2)}

@@ -13,7 +13,7 @@ import numpy as np
 from django.db.models import Q
 
 from annotate.models import LanguageModel, Project
-from evaluation.duels import fit_of
+from evaluation.leaderboard import fit_of
 from evaluation.models import Leaderboard
 
 DRAWS = 20_000

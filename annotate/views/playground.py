@@ -11,7 +11,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate import model_server, playground
 from annotate.actions.prompts import add_prompt
@@ -19,7 +19,8 @@ from annotate.errors import Refused
 from annotate.model_access import find_model, home_of, require_talk
 from annotate.models import LanguageModel, Project, User
 from annotate.permissions import Person
-from annotate.views.access import PageRequest, refused_page
+from annotate.served import default_model
+from annotate.views.access import MemberRequest, PageRequest, in_project, refused_page
 
 
 @never_cache
@@ -44,6 +45,18 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     turns = (*question.turns, _answered(models, question))
     context |= {"turns": turns, "conversation": playground.as_json(turns)}
     return render(request, "annotate/playground.html", context)
+
+
+@require_safe
+@in_project("research")
+def of_project(request: MemberRequest, project: Project) -> HttpResponse:
+    """With what the project serves by default, else with its newest policy."""
+    newest = LanguageModel.objects.of_projects([project]).policies().available().first()
+    model = default_model(project) or newest
+    if model is None:
+        missing = Refused(404, model=f"{project.name} has no model that answers yet; import one, or train it.")
+        return refused_page(request, missing, project=project)
+    return redirect("playground", model.pk)
 
 
 @require_POST
@@ -94,10 +107,12 @@ def _context(request: HttpRequest, models: list[LanguageModel], project: Project
 
 
 def _others(person: Person, model: LanguageModel, project: Project) -> list[LanguageModel]:
-    """What may stand beside it: its parent first, then the project's other policies."""
+    """What may stand beside it: its parent first, what the project serves, then the project's other policies."""
     found = LanguageModel.objects.of_projects([project]).policies().available().exclude(pk=model.pk)
     parent = [model.parent] if model.parent and model.parent.kind == LanguageModel.Kind.POLICY else []
-    return [*parent, *(other for other in found.order_by("name") if other not in parent)]
+    served = default_model(project)
+    first = [*parent, *([served] if served and served != model else [])]
+    return list(dict.fromkeys([*first, *found.order_by("name")]))
 
 
 def _answered(models: list[LanguageModel], question: playground.Question) -> playground.Turn:

@@ -25,6 +25,7 @@ from .tally import Tally
 CENTRE, SCALE = 1000.0, 400.0 / math.log(10.0)
 Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 HALF_WIN = 0.5
+LONGEST_STEP = 3.0  # of Newton's method, in log-odds
 
 
 class NotConverged(ArithmeticError):
@@ -175,6 +176,8 @@ def solve(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, steps
         if np.abs(gradient).max(initial=0) <= tolerance * max(1.0, played.sum()):
             return log_odds
         step = np.linalg.solve(curvature(played, chance) + 1 / size, gradient)
+        # From a start that the votes contradict, a full step can land, lower, where all is flat and H singular.
+        step *= min(1.0, LONGEST_STEP / max(np.abs(step).max(), LONGEST_STEP))
         log_odds, loss = _descend(scores, log_odds, loss, step)
     raise NotConverged(f"the fit of {size} models did not converge in {steps} Newton steps.")
 
