@@ -116,7 +116,12 @@ def _fold_some() -> bool:
     cursor = VoteCursor.objects.filter(pk=_CURSOR).first() or VoteCursor()
     languages.find(ledger.prompts_without_language(cursor.last_comparison_id))
     with transaction.atomic():
-        return _fold_locked(VoteCursor.objects.select_for_update().get_or_create(pk=_CURSOR)[0])
+        return _fold_locked(cursor_locked())
+
+
+def cursor_locked() -> VoteCursor:
+    """The one row of the cursor, which nobody else moves until the transaction ends."""
+    return VoteCursor.objects.select_for_update().get_or_create(pk=_CURSOR)[0]
 
 
 def _fold_locked(cursor: VoteCursor) -> bool:

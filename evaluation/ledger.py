@@ -21,6 +21,7 @@ from annotate.models import Comparison, Side, StatusChange
 
 BLOCK = 20_000  # rows of one look
 PATIENCE = 60.0  # seconds that a missing number is waited for at least
+_LONG_AGO = 3600.0  # seconds: clocks of two machines do not differ by as much
 _AT_ONCE = 100  # ranges in one query
 _MOST_IDS = 500
 _CHANGE = ("id", "kind", "feedback_id", "before", "after")
@@ -52,12 +53,23 @@ class Change(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """Numbers `low` to `high` that were not there, seen at `seen` when `horizon` was the next transaction's number."""
+    """Numbers `low` to `high` that were not there at `seen`; when transactions below `horizon` have ended, none comes.
+
+    A horizon of 0 is not known yet.
+    """
 
     low: int
     high: int
-    horizon: int
     seen: float
+    horizon: int = 0
+
+
+class Moment(NamedTuple):
+    """When the ledger is looked at: `own` transaction, and the `oldest` that still runs, which may be the same."""
+
+    now: float
+    own: int
+    oldest: int
 
 
 Row = TypeVar("Row", NewVote, Change)
@@ -125,15 +137,34 @@ def _votes() -> QuerySet:
 
 
 def _news(rows: QuerySet, kind: Callable[..., Any], last: int, missing: Sequence[Missing]) -> News:
-    now, oldest = time.time(), _oldest_transaction()
+    moment = _moment()  # before the rows are read: what has ended by now is among them
     late = [kind(*row) for row in _in_ranges(rows, missing)]
-    new = [kind(*row) for row in rows.filter(id__gt=last).order_by("id")[:BLOCK]]
-    horizon = _next_transaction()
-    left = [gap for gap in _without(missing, sorted(row.id for row in late)) if not _is_over(gap, now, oldest)]
+    read = list(rows.annotate(written=F("created_at")).filter(id__gt=last).order_by("id")[:BLOCK])
+    left = list(_without(missing, sorted(row.id for row in late)))
     if connection.vendor == "postgresql":  # SQLite's writers come one after the other, and number without gaps
-        ids = [last, *(row.id for row in new)]
-        left += [Missing(low + 1, high - 1, horizon, now) for low, high in pairwise(ids) if high - low > 1]
+        left += _gaps(last, [(row[0], row[-1].timestamp()) for row in read], moment)
+    new = [kind(*row[:-1]) for row in read]
+    left = [again for gap in left if (again := waited_for(gap, moment))]
     return News(late + new, new[-1].id if new else last, left, len(new) == BLOCK)
+
+
+def _gaps(last: int, rows: Sequence[tuple[int, float]], moment: Moment) -> Iterator[Missing]:
+    """Numbers between those of the rows. They were drawn before the row above them, which may be long ago."""
+    for (below, _), (above, written) in pairwise([(last, 0.0), *rows]):
+        if above - below > 1:
+            yield Missing(below + 1, above - 1, written if written < moment.now - _LONG_AGO else moment.now)
+
+
+def waited_for(gap: Missing, moment: Moment) -> Missing | None:
+    """The gap as it is to be remembered; None when no transaction is left that could have drawn its numbers.
+
+    A transaction is numbered right after it draws the number of its first row; the patience covers that instant. After
+    it, whoever drew has a number below our own.
+    """
+    if moment.now - gap.seen <= PATIENCE:
+        return gap
+    horizon = gap.horizon or moment.own
+    return None if moment.oldest >= horizon else gap._replace(horizon=horizon)
 
 
 def _in_ranges(rows: QuerySet, missing: Sequence[Missing]) -> Iterator[tuple]:
@@ -156,25 +187,11 @@ def _without(missing: Iterable[Missing], found: Sequence[int]) -> Iterator[Missi
             yield gap._replace(low=low)
 
 
-def _is_over(gap: Missing, now: float, oldest: int) -> bool:
-    """Has every transaction ended that could have drawn these numbers?
-
-    A transaction gets its own number right after it draws its first row's; the patience covers that instant.
-    """
-    return now - gap.seen > PATIENCE and oldest >= gap.horizon
-
-
-def _oldest_transaction() -> int:
-    return _number("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-
-
-def _next_transaction() -> int:
-    return _number("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
-
-
-def _number(statement: str) -> int:
+def _moment() -> Moment:
     if connection.vendor != "postgresql":
-        return 0
+        return Moment(time.time(), 0, 0)
     with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchone()[0]
+        cursor.execute(
+            "SELECT pg_current_xact_id()::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        )
+        return Moment(time.time(), *cursor.fetchone())

@@ -1,0 +1,32 @@
+"""Find the language of every eval prompt that has none yet. New votes find theirs by themselves; this does all at once.
+
+python manage.py find_languages [--project SLUG]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.models import Project
+from evaluation.languages import find_all
+
+
+class Command(BaseCommand):
+    help = "Find the language of every eval prompt that has none yet."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--project", help="of this one alone, by its slug")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = None
+        if slug := options["project"]:
+            project = Project.objects.filter(slug=slug).first()
+            if project is None:
+                raise CommandError(f"There is no project {slug!r}.")
+        found = 0
+        for n in find_all(project):
+            found += n
+            self.stdout.write(f"{found:,} prompts")
+        self.stdout.write(f"Done: the language of {found:,} prompts was found.")
