@@ -3,8 +3,9 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from evaluation import models_api
-from evaluation.api import Evaluations, Promotions, leaderboard
+from evaluation import compare_urls, decisions_urls, models_api, rank_urls
+from evaluation.api import Promotions, leaderboard
+from evaluation.evaluations_api import Evaluations, run_items
 
 router = SimpleRouter()
 router.register("evaluations", Evaluations)
@@ -12,7 +13,11 @@ router.register("promotions", Promotions)
 
 urlpatterns = [
     path("leaderboard/", leaderboard),
+    *rank_urls.api_urlpatterns,
+    *compare_urls.api_urlpatterns,
+    path("runs/<str:pk>/items/", run_items),
     path("models/<str:pk>/card/", models_api.card),
     path("runs/<str:pk>/export/<str:name>", models_api.export_file),
+    *decisions_urls.api_urlpatterns,
     *router.urls,
 ]

@@ -92,7 +92,7 @@ def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     if form == "png":
         scene = _picture(ways, models) if ways else Scene(300, 60, "No votes yet.")
         return HttpResponse(png(scene), content_type="image/png")
-    rows = _flat(ways, models) if ways else []
+    rows = flat_ways(ways, models) if ways else []
     if form == "json":
         return JsonResponse({"project": project.slug, "judge": judge, "votes": ways.votes if ways else 0, "rows": rows})
     return csv_file(f"{project.slug}-counted-otherwise-{judge}.csv", ("model", "way", "rating", "lower", "upper"), rows)
@@ -108,7 +108,7 @@ def _cell(column: Column, place: int, plain: float) -> Cell:
     return Cell(rating, float(column.lower[place]), float(column.upper[place]), rating - float(plain))
 
 
-def _flat(ways: Ways, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
+def flat_ways(ways: Ways, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
     return [
         {
             "model": models[ways.models[i]].name,

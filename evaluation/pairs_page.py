@@ -80,7 +80,7 @@ def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpRespons
     if form == "png":
         scene = _picture(found, models) if found else Scene(300, 60, "No votes yet.")
         return HttpResponse(png(scene), content_type="image/png")
-    rows = [_flat(pair, models) for pair in found.pairs] if found else []
+    rows = [flat_pair(pair, models) for pair in found.pairs] if found else []
     if form == "json":
         return JsonResponse({"project": project.slug, "judge": judge, "pairs": rows})
     return csv_file(f"{project.slug}-pairs-{judge}.csv", COLUMNS, rows)
@@ -92,7 +92,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _flat(pair: Pair, models: dict[int, LanguageModel]) -> dict[str, Any]:
+def flat_pair(pair: Pair, models: dict[int, LanguageModel]) -> dict[str, Any]:
     values = (
         models[pair.a].name, models[pair.b].name, pair.votes, pair.wins, pair.ties, pair.losses, _short(pair.observed),
         _short(pair.lower), _short(pair.upper), _short(pair.expected), _short(pair.residual), pair.verdict, pair.more,

@@ -1,8 +1,8 @@
 """Pages beside the leaderboard: pairs, over time, counted otherwise; each with its files."""
 
-from django.urls import re_path
+from django.urls import path, re_path
 
-from evaluation import other_ways_page, pairs_page
+from evaluation import other_ways_page, pairs_page, rank_api
 
 _BOARD = r"^p/(?P<slug>[-\w]+)/leaderboard/"
 _FILE = r"\.(?P<form>csv|json|png)$"
@@ -12,4 +12,9 @@ urlpatterns = [
     re_path(_BOARD + "pairs" + _FILE, pairs_page.pairs_file, name="leaderboard-pairs-file"),
     re_path(_BOARD + r"counted-otherwise/$", other_ways_page.page, name="leaderboard-other-ways"),
     re_path(_BOARD + "counted-otherwise" + _FILE, other_ways_page.file, name="leaderboard-other-ways-file"),
+]
+
+api_urlpatterns = [
+    path("leaderboard/pairs/", rank_api.pairs),
+    path("leaderboard/counted-otherwise/", rank_api.counted_otherwise),
 ]

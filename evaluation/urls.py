@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from evaluation import decisions_urls, evaluations_page, export_page, items_page, model_pages, views
+from evaluation import (
+    compare_urls,
+    decisions_urls,
+    evaluations_page,
+    export_page,
+    items_page,
+    model_pages,
+    rank_urls,
+    views,
+)
 
 urlpatterns = [
     path("p/<slug:slug>/leaderboard/", views.leaderboard, name="leaderboard"),
@@ -18,5 +27,7 @@ urlpatterns = [
     path("runs/<int:run_id>/items.jsonl", items_page.download, {"format": "jsonl"}, name="run-items-jsonl"),
     path("runs/<int:run_id>/items.csv", items_page.download, {"format": "csv"}, name="run-items-csv"),
     path("models/<int:pk>/lineage/", views.lineage, name="lineage"),
+    *compare_urls.urlpatterns,
+    *rank_urls.urlpatterns,
     *decisions_urls.urlpatterns,
 ]

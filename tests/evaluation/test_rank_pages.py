@@ -155,6 +155,23 @@ def test_the_page_of_other_ways_says_what_style_is_worth_and_that_elo_is_a_ticke
     assert {row["way"] for row in rows} >= {"plain", "elo", "davidson"}
 
 
+def test_programs_get_what_the_pages_show(client, project, board_of_three):
+    pairs = client.get("/api/v1/leaderboard/pairs/", {"project": project.slug}).json()
+    assert pairs["is_connected"] and pairs["first_place"]["of"] == board_of_three.votes
+    assert {(p["model"], p["against"], p["votes"]) for p in pairs["pairs"]} >= {("tide-sft", "tide-base", 48)}
+    ways = client.get("/api/v1/leaderboard/counted-otherwise/", {"project": project.slug}).json()
+    plain = {row["model"]: row["rating"] for row in ways["rows"] if row["way"] == "plain"}
+    assert plain["tide-sft"] > plain["tide-base"] and ways["votes"] == board_of_three.votes
+
+
+def test_programs_are_told_what_is_wrong(client, project):
+    assert "slug" in client.get("/api/v1/leaderboard/pairs/").json()["errors"]["project"]
+    refused = client.get("/api/v1/leaderboard/counted-otherwise/", {"project": project.slug, "judge": "all"})
+    assert refused.status_code == 400 and "person or simulation" in refused.json()["errors"]["judge"]
+    empty = client.get("/api/v1/leaderboard/pairs/", {"project": project.slug}).json()
+    assert empty["pairs"] == [] and empty["first_place"] is None
+
+
 def test_a_private_projects_pages_are_for_its_members(client, project, board_of_three):
     project.is_public = False
     project.save()
