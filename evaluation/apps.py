@@ -16,5 +16,5 @@ class EvaluationConfig(AppConfig):
         kinds.register()
         register_default(serves)
         register_weights(sampling.weights)
-        SWEEPS.append(promotion.sweep)
+        SWEEPS.extend([promotion.sweep, ask_next.close_answered])
         URGENT.append(ask_next.pairs_first)

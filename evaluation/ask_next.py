@@ -114,19 +114,31 @@ def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int = MO
 
 def pairs_first(project: Project) -> list[UrgentPair]:
     """For the queue: what was asked again and has not enough judges yet, the latest first."""
-    rows = AskedAgain.objects.filter(project=project).values_list("prompt", "completion_a", "completion_b", "places")
-    found = []
-    for prompt, a, b, places in rows:
-        ids = (a,) if b is None else (min(a, b), max(a, b))
-        found.append(UrgentPair(prompt, ids, is_open=True, is_reserved=False, places=places))
-    return found
+    return [
+        UrgentPair(asked.prompt_id, item_of(asked).completion_ids, is_open=True, is_reserved=False, places=asked.places)
+        for asked in AskedAgain.objects.filter(project=project, is_open=True)
+    ]
 
 
 def waiting(project: Project) -> int:
-    """How many of the items asked again still wait for a judge."""
-    asked = {pair.item.key: pair.places or 0 for pair in pairs_first(project)}
-    judged = _judged(project, asked)
-    return sum(judged[key] < places for key, places in asked.items())
+    """How many of the items asked again still wait for a judge; those that have enough are closed."""
+    rows = list(AskedAgain.objects.filter(project=project, is_open=True))
+    judged = _judged(project, [item_of(asked).key for asked in rows])
+    enough = [asked.pk for asked in rows if judged[item_of(asked).key] >= asked.places]
+    if enough:
+        AskedAgain.objects.filter(pk__in=enough).update(is_open=False)
+    return len(rows) - len(enough)
+
+
+def close_answered() -> None:
+    """For the worker's sweep: what has been judged often enough is no burden on the queue."""
+    for project in Project.objects.filter(asked_again__is_open=True).distinct():
+        waiting(project)
+
+
+def item_of(asked: AskedAgain) -> Item:
+    ids = (asked.completion_a_id, asked.completion_b_id)
+    return Item(asked.prompt_id, tuple(sorted(pk for pk in ids if pk is not None)))
 
 
 def _ask(project: Project, item: Item, by: User, more: int) -> AskedAgain:
@@ -137,11 +149,11 @@ def _ask(project: Project, item: Item, by: User, more: int) -> AskedAgain:
         prompt_id=item.prompt_id,
         completion_a_id=a,
         completion_b_id=b,
-        defaults={"places": places, "by": by, "reason": "judges disagree"},
+        defaults={"places": places, "by": by},
     )
-    if not is_new and asked.places < places:
-        asked.places = places
-        asked.save(update_fields=["places"])
+    if not is_new and (asked.places < places or not asked.is_open):
+        asked.places, asked.is_open = max(asked.places, places), True
+        asked.save(update_fields=["places", "is_open"])
     return asked
 
 

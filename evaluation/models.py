@@ -230,10 +230,10 @@ class AskedAgain(models.Model):
     completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="+")
     completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
     places = models.PositiveIntegerField(help_text="Judges in all, those who have judged it before included.")
-    reason = models.CharField(max_length=300)
+    is_open = models.BooleanField(default=True)
     by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["project"])]
+        indexes = [models.Index(fields=["project", "is_open"])]

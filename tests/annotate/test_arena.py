@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate import live_battles
-from annotate.actions import arena, language_models
+from annotate.actions import arena, language_models, pairing
 from annotate.errors import Refused
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
 from tests import factories
@@ -75,7 +75,8 @@ def test_sides_are_given_by_lot(project, pair):
     assert min(first.values()) > 10
 
 
-def test_the_pair_that_was_seen_least_comes_first(project, pair):
+def test_the_pair_that_was_seen_least_comes_first_where_nobody_advises(project, pair, monkeypatch):
+    monkeypatch.setattr(pairing, "_registered", [])
     third = factories.make_contestant(project).model
     models = [*pair, third]
     eval_prompt(project, models)
