@@ -10,9 +10,9 @@ Votes come as blocks, tuples of equally long arrays (voter, a, b, said, count): 
 blocks (one may straddle two), `a`, `b` the places in `Fit.models`, `said` that in LABELS, `count` how many such
 votes. What is held at once is one block, whatever the number of votes.
 
-With few voters the sandwich is too small, and below about 50 (fewer still if votes were spread evenly) no interval of
-this kind can be trusted (Cameron and Miller, section VI). So intervals reach Student's quantile at the *effective*
-number of voters less one, (Σn)²/Σn² for voters with n votes each, and `few_voters` says it.
+With few voters the sandwich is too small: fewer than 20 to 50 are few, more so when some have most of the votes (Cameron
+and Miller, section VI). So intervals reach Student's quantile at the *effective* number of voters less one, (Σn)²/Σn²
+for voters with n votes each, and `Voters.few` says that they are not to be relied on below 50.
 """
 
 from __future__ import annotations
