@@ -7,6 +7,7 @@ model by `likelihood` instead of its own loop.
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -161,9 +162,15 @@ def _suffix(doc: Row) -> str:
 # Tasks by name
 
 
+@functools.cache
+def known_tasks() -> TaskManager:
+    """The harness's own list, which takes it a second to read."""
+    return TaskManager()
+
+
 def hub_tasks(names: str) -> dict[str, ConfigurableTask]:
     """By the harness's names, parted by commas. Raises RecipeFailure for an unknown one, and without a hub."""
-    manager = TaskManager()
+    manager = known_tasks()
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
         if name not in manager.all_tasks:

@@ -34,7 +34,6 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     run.progress("reading the items", 0, 1)
     found = items_of(run, config)
     tasks = local_tasks(found, config.num_fewshot) if found else hub_tasks(config.suite)
-    run.truncate_logs(-1)  # what was killed passes over its steps again, and does those anew that are not kept
     run.progress("loading the model", 0, 1)
     model, tokenizer = likelihood.load(spec.parent)
     length = likelihood.context_length(model, config.max_length)

@@ -142,19 +142,24 @@ def score(
     kept = run.path / f"likelihoods-{name}-{_digest(pairs, batch_tokens, way)}.jsonl"
     done = list(read_lines(kept))
     kept.write_text("".join(json.dumps(row) + "\n" for row in done), encoding="utf-8")  # without a torn last line
+    run.truncate_logs(len(done))
     found: list[Scored | None] = [None] * len(pairs)
-    pace = steps.Pace()
+    pace, loss, tokens = steps.Pace(), 0.0, 0
     run.progress(phase, min(len(done), len(plan)), len(plan))
     for step, batch in enumerate(plan):
-        if step == len(done):
+        is_new = step == len(done)
+        if is_new:
             done.append({"scored": [[n, s.log_likelihood, s.greedy] for n, s in _batch(model, batch, way)]})
-            with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(done[-1]) + "\n")
-            speed = pace.tokens_per_second(sum(len(tree.tokens) for tree in batch))
-            run.log_metrics(step + 1, tokens_per_second=speed, peak_memory_gb=steps.peak_memory_gb(loading.device()))
-            run.progress(phase, step + 1, len(plan))
         for number, value, greedy in done[step]["scored"]:
             found[number] = Scored(value, greedy)
+            loss, tokens = loss - value, tokens + len(pairs[number].continuation)
+        if is_new:
+            speed = pace.tokens_per_second(sum(len(tree.tokens) for tree in batch))
+            peak = steps.peak_memory_gb(loading.device())
+            run.log_metrics(step + 1, loss_per_token=loss / tokens, tokens_per_second=speed, peak_memory_gb=peak)
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+            run.progress(phase, step + 1, len(plan))
     return [scored for scored in found if scored is not None]
 
 

@@ -57,6 +57,7 @@ def with_corpus(kind: str, *, from_tokenizer: bool = False, foreign: bool = Fals
 PROMPTS = [{"id": n, "messages": preference_runs.prompt(n)} for n in range(12)]
 EXAMPLES = [{"prompt": preference_runs.prompt(n), "completion": "abab" * (1 + n % 4)} for n in range(32)]
 TEXTS = [{"id": n, "text": "some words that are read " * (3 + n % 5)} for n in range(24)]
+WINDOWS = {"batch_size": 2, "max_length": 128}
 SPARSE = {"sample_every": 1000, "checkpoint_every": 2}
 
 LABELLED = [{"text": text, "label": "dog" if "dog" in text else "none"} for text in corpora.texts(240, seed=3)]
@@ -100,7 +101,8 @@ KINDS: dict[str, tuple[str, Build]] = {
         "evaluation.recipes.surprise",
         with_corpus("surprise", foreign=True, passage_bytes=60, passages=40, batch_size=2),
     ),
-    "evaluate": ("evaluation.recipes.perplexity", make("evaluate", {"texts": TEXTS}, {"batch_size": 2})),
+    "evaluate": ("evaluation.recipes.evaluate", make("evaluate", {"texts": TEXTS}, WINDOWS)),
+    "evaluate choices": ("evaluation.recipes.evaluate", make("evaluate", {}, WINDOWS | {"measure": "choices"})),
 }
 
 
@@ -131,6 +133,8 @@ def outcome(run: RunDirectory) -> dict[str, str]:
             found[str(path.relative_to(run.path))] = hashlib.sha256(path.read_bytes()).hexdigest()
     if (run.path / "completions.jsonl").exists():
         found["completions"] = (run.path / "completions.jsonl").read_text()
+    if (run.path / "items.jsonl").exists():  # of an evaluation, whose result holds no time of day
+        found |= {name: (run.path / name).read_text() for name in ("items.jsonl", "result.json")}
     found["metrics"] = json.dumps([_timeless(row) for row in run_metrics(run)])
     assert found
     return found
