@@ -21,7 +21,8 @@ from evaluation.checks import Check, from_json
 from evaluation.cost import costs
 from evaluation.enrolment import FEW_PROMPTS, rule_of
 from evaluation.leaderboard import current, default_judge
-from evaluation.models import Candidacy, Decision, Evaluation, PromotionRule
+from evaluation.models import Candidacy, PromotionRule
+from evaluation.tolerances import measures
 from evaluation.variants import variants
 
 PER_PAGE = 50
@@ -166,10 +167,6 @@ def candidates(project: Project) -> list[Candidate]:
     return [Candidate(row, from_json(row.evidence.get("checks", []))) for row in found]
 
 
-def decision_checks(decision: Decision) -> list[Check]:
-    return from_json(decision.evidence.get("checks", []))
-
-
 def _rule_form(project: Project, posted: dict[str, str] | None) -> dict[str, Any]:
     rule = rule_of(project) or PromotionRule(project=project, judge=default_judge(project))
     values: dict[str, Any] = {
@@ -198,9 +195,9 @@ def _tolerance_rows(project: Project, tolerances: list[dict[str, Any]]) -> list[
     """What the rule tolerates, then what was measured here and could be part of it, then a few free lines."""
     rows = [{**tolerance, "is_known": True} for tolerance in tolerances]
     named = {(row["task"], row["metric"]) for row in rows}
-    measured = Evaluation.objects.filter(project=project, group="", model__kind="policy").exclude(task="").order_by()
-    for task, metric in sorted(set(measured.values_list("task", "metric").distinct()) - named):
-        rows.append({"task": task, "metric": metric, "worst": "", "is_known": True})
+    for task, metric in measures(project):
+        if (task, metric) not in named:
+            rows.append({"task": task, "metric": metric, "worst": "", "is_known": True})
     return rows + [{"task": "", "metric": "", "worst": "", "is_known": False}] * FREE_ROWS
 
 

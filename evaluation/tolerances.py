@@ -1,13 +1,13 @@
-"""How a metric of the tax panel changed from parent to child, with its sign turned so that more is better."""
+"""How a metric of the tax panel changed from parent to child, item by item, its sign turned so that more is better."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from annotate.models import LanguageModel, Project
-from evaluation.models import Evaluation
+from evaluation import compare, tax
 
 
 @dataclass(frozen=True)
@@ -25,26 +25,47 @@ class Change:
 
 def change_of(project: Project, model: LanguageModel, parent: LanguageModel, tolerance: dict[str, Any]) -> Change:
     label = f"{tolerance['metric']} on {tolerance['task']}"
-    found = {one.pk: _latest(project, one, tolerance) for one in (model, parent)}
-    missing = [one.name for one in (model, parent) if found[one.pk] is None]
+    found = tax.change(model, parent, tolerance["task"], tolerance["metric"], project)
+    if found is None:
+        return _unknown(project, label, (model, parent), tolerance)
+    if found.lower is None or found.upper is None:
+        few = f"{label} was measured on {found.n} items that both met, too few for an interval."
+        return Change(label, n=found.n, problem=few, remedy="An evaluation on more items.")
+    if found.higher_is_better:
+        return Change(label, found.value, found.lower, found.upper, found.n)
+    return Change(label, -found.value, -found.upper, -found.lower, found.n)
+
+
+def measures(project: Project) -> list[tuple[str, str]]:
+    """(task, metric) of all that was measured here item by item, and so can be part of a rule."""
+    found = {
+        (task.name, metric)
+        for task in compare.tasks(project)
+        for run in compare.every_run(project, task)[:1]
+        for metric in run.result["metrics"]
+        if compare.is_known(metric)
+    }
+    return sorted(found)
+
+
+def _unknown(
+    project: Project, label: str, models: tuple[LanguageModel, LanguageModel], tolerance: dict[str, Any]
+) -> Change:
+    measured = set(_measured(project, tolerance))
+    missing = [model.name for model in models if model.pk not in measured]
     if missing:
-        return Change(
-            label,
-            problem=f"{label} has not been measured of {' and '.join(missing)}.",
-            remedy=f"An evaluation of {' and of '.join(missing)} on {tolerance['task']}.",
-        )
-    ours, theirs = found[model.pk], found[parent.pk]
-    assert ours is not None and theirs is not None
-    if ours.items_hash != theirs.items_hash:
-        return Change(label, problem="They were measured on different items.", remedy="Evaluate both on the same items.")
-    if ours.standard_error is None or theirs.standard_error is None or ours.higher_is_better is None:
-        return Change(label, problem=f"{label} has no interval.", remedy="Choose a metric that has one.")
-    sign = 1 if ours.higher_is_better else -1
-    gain = sign * (ours.value - theirs.value)
-    half = 1.96 * math.hypot(ours.standard_error, theirs.standard_error)
-    return Change(label, gain, gain - half, gain + half, ours.n)
+        names = " and ".join(missing)
+        return Change(label, problem=f"{label} has not been measured of {names}.", remedy=f"An evaluation of {names}.")
+    return Change(
+        label,
+        problem=f"{label} was measured of both, and not on the same items.",
+        remedy="An evaluation of both on the same items: queue what is missing from the tax panel.",
+    )
 
 
-def _latest(project: Project, model: LanguageModel, tolerance: dict[str, Any]) -> Evaluation | None:
-    rows = Evaluation.objects.filter(project=project, model=model, group="")
-    return rows.filter(task=tolerance["task"], metric=tolerance["metric"]).first()
+def _measured(project: Project, tolerance: dict[str, Any]) -> Iterator[int]:
+    for task in compare.tasks(project):
+        if task.name == tolerance["task"]:
+            for run in compare.every_run(project, task):
+                if tolerance["metric"] in run.result["metrics"] and run.parent_id:
+                    yield run.parent_id

@@ -7,7 +7,8 @@ import pytest
 from annotate.errors import Refused
 from annotate.models import StatusChange
 from evaluation import actions, checks, promotion
-from evaluation.models import Candidacy, Decision, Evaluation, Notice, PromotionRule
+from evaluation.models import Candidacy, Decision, Notice, PromotionRule
+from tests.evaluation.measured import items, measured, right
 from tests.factories import make_contestant, make_model, make_project, make_user
 
 
@@ -47,16 +48,6 @@ def withdraw(comparisons) -> None:
         )
         one.status = "excluded"
         one.save(update_fields=["status"])
-
-
-def measure(model, value, *, items="same", error=0.01, **fields) -> Evaluation:
-    return Evaluation.objects.create(
-        **{
-            "project": model.contests.get().project, "model": model, "task": "small suite", "metric": "accuracy",
-            "value": value, "standard_error": error, "lower": value - 2 * error, "upper": value + 2 * error, "n": 200,
-            "higher_is_better": True, "items_hash": items, "signature": "s", **fields,
-        }
-    )  # fmt: skip
 
 
 class TestChecks:
@@ -141,16 +132,58 @@ class TestChecks:
 
 
 class TestTolerances:
+    """What a model may lose: the paired change on the same items, its whole interval within the tolerance."""
+
     @pytest.fixture
-    def met_by_votes(self, rule, candidacy, child, base, vote):
+    def by_votes(self, rule, candidacy, child, base, vote):
         rule(tolerances=[{"task": "small suite", "metric": "accuracy", "worst": 0.05}])
         vote(child, base, "model_a", 60)
         return candidacy
 
-    def test_what_was_not_measured_counts_as_not_yet(self, met_by_votes, base):
-        check = check_named(looked_at(met_by_votes), "tolerance:small suite:accuracy")
-        assert check.state == "not yet" and met_by_votes.state == "open"
-        assert base.name in check.sentence + check.more
+    def check(self, candidacy):
+        return check_named(looked_at(candidacy), "tolerance:small suite:accuracy")
+
+    def test_what_was_not_measured_counts_as_not_yet(self, by_votes, project, child, base):
+        check = self.check(by_votes)
+        assert (check.state, by_votes.state) == ("not yet", "open")
+        assert check.more == f"An evaluation of {child} and {base}."
+        measured(project, child, "small suite", items(right([1, 0] * 20)))
+        assert self.check(by_votes).more == f"An evaluation of {base}."
+
+    def test_on_other_items_nothing_is_subtracted(self, by_votes, project, child, base):
+        measured(project, child, "small suite", items(right([1, 0] * 20)))
+        measured(project, base, "small suite", items(right([1, 0] * 30)))
+        check = self.check(by_votes)
+        assert check.numbers["n"] == 40 and check.state == "not yet"
+
+    def test_no_loss_is_met_and_makes_it_ready(self, by_votes, project, child, base):
+        for model in (child, base):
+            measured(project, model, "small suite", items(right([1, 1, 1, 0] * 50)))
+        check = self.check(by_votes)
+        assert (check.state, by_votes.state) == ("met", "ready")
+        assert check.numbers["gain"] == 0 and check.numbers["n"] == 200
+
+    def test_a_clear_loss_breaks_it_whatever_the_votes_say(self, by_votes, project, child, base):
+        measured(project, base, "small suite", items(right([1, 1, 1, 0] * 50)))
+        measured(project, child, "small suite", items(right([1, 0, 0, 0] * 50)))
+        check = self.check(by_votes)
+        assert (check.state, by_votes.state) == ("broken", "refused")
+        assert check.numbers["gain"] == pytest.approx(-0.5) and "worse than what is tolerated" in check.sentence
+
+    def test_an_undecided_change_counts_as_not_yet_and_says_how_many_items(self, by_votes, project, child, base):
+        measured(project, base, "small suite", items(right([1, 0, 1, 0, 1, 1, 0, 1] * 5)))
+        measured(project, child, "small suite", items(right([0, 1, 1, 0, 1, 1, 1, 0] * 5)))
+        check = self.check(by_votes)
+        assert (check.state, by_votes.state) == ("not yet", "open")
+        assert check.more.startswith("About ") and "more items" in check.more
+
+    def test_where_less_is_better_a_rise_is_a_loss(self, rule, candidacy, project, child, base):
+        rule(tolerances=[{"task": "texts", "metric": "perplexity", "worst": 0.5}])
+        for model, loss in ((base, 20.0), (child, 30.0)):
+            counts = [{"perplexity": [loss + n % 3, 10.0]} for n in range(60)]
+            measured(project, model, "texts", items(counts), measure="perplexity")
+        check = check_named(looked_at(candidacy), "tolerance:texts:perplexity")
+        assert check.state == "broken" and check.numbers["gain"] < -5
 
 
 class TestStates:

@@ -1,0 +1,190 @@
+"""What judges disagree about, the widest first, and how it goes back to annotators without crossing the wall."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from annotate.actions import assignments
+from annotate.errors import Refused
+from annotate.models import Assignment, Status
+from evaluation import ask_next
+from evaluation.models import AskedAgain
+from tests.factories import make_assignment, make_comparison, make_completion, make_prompt, make_rating, make_user
+from tests.training.runs import make_weights
+from training.models import Review, Run
+
+
+@pytest.fixture
+def pair(project, base):
+    prompt = make_prompt(project, "Why is the sea salty?")
+    return make_completion(prompt, "Rivers bring salt.", model=base), make_completion(prompt, "Tears.", model=base)
+
+
+@pytest.fixture
+def researcher(project):
+    return make_user(project, role="researcher")
+
+
+def judged(pair, *winners, **fields):
+    """As people judge: each their own assignment, done."""
+    for winner in winners:
+        person = make_user(pair[0].prompt.project)
+        done = make_assignment(person, *pair, state=Assignment.State.SUBMITTED)
+        make_comparison(*pair, winner, person, assignment=done, **fields)
+
+
+def key_of(pair) -> str:
+    return f"compare:{pair[0].pk}:{pair[1].pk}"
+
+
+class TestWidth:
+    def test_an_even_split_is_widest_and_one_mind_has_none(self):
+        assert ask_next.width_of([1, 0, 1, 0]) == pytest.approx(0.8)
+        assert ask_next.width_of([1, 1, 1, 1]) == 0
+
+    def test_more_votes_of_the_same_split_say_more(self):
+        assert ask_next.width_of([1, 0] * 5) > ask_next.width_of([1, 0])
+
+    def test_one_opinion_is_no_disagreement(self):
+        assert ask_next.width_of([1]) == ask_next.width_of([]) == 0
+
+    def test_stars_have_a_wider_span(self):
+        assert ask_next.width_of([1, 5], span=4) == ask_next.width_of([0, 1])
+
+
+class TestBetweenJudges:
+    def test_a_split_pair_is_found_with_its_reason_whichever_way_it_was_shown(self, project, pair):
+        judged(pair, "model_a", "model_a", "tie")
+        make_comparison(pair[1], pair[0], "model_a")
+        [found] = ask_next.disputes(project, "train", "person")
+        assert found.completions == pair and found.judged == 4
+        assert found.reason == "2 for one answer, 1 for the other, 1 for neither"
+
+    def test_the_wider_comes_first(self, project, base, pair):
+        other = make_prompt(project)
+        answers = [make_completion(other, model=base) for _ in range(2)]
+        judged(pair, "model_a", "model_a", "model_a", "model_b")
+        judged(answers, "model_a", "model_b", "model_a", "model_b")
+        assert [found.prompt for found in ask_next.disputes(project, "train", "person")] == [other, pair[0].prompt]
+
+    def test_what_does_not_count_is_no_opinion(self, project, pair):
+        judged(pair, "model_a")
+        judged(pair, "model_b", status=Status.EXCLUDED)
+        assert ask_next.disputes(project, "train", "person") == []
+
+    def test_people_and_simulations_are_kept_apart(self, project, pair):
+        judged(pair, "model_a")
+        make_comparison(*pair, "model_b", make_user(is_simulated=True))
+        assert ask_next.disputes(project, "train", "person") == []
+
+    def test_stars_of_one_answer_far_apart(self, project, pair):
+        make_rating(pair[0], stars=1)
+        make_rating(pair[0], stars=5)
+        [found] = ask_next.disputes(project, "train", "person")
+        assert found.completions == (pair[0],) and found.reason == "stars 1, 5" and found.key == f"rate:{pair[0].pk}"
+
+    def test_sides_are_kept_apart(self, project, child, base, vote):
+        [first] = vote(child, base, "model_a")
+        make_comparison(first.completion_a, first.completion_b, "model_b")
+        assert ask_next.disputes(project, "train", "person") == []
+        assert len(ask_next.disputes(project, "eval", "person")) == 1
+
+
+class TestWithTheRewardModel:
+    def test_a_pair_of_the_human_brake_where_people_said_the_opposite(self, project, pair, base):
+        reward = make_weights(kind="reward", name="tide-judge")
+        run = Run.objects.create(kind="ppo", name="p", project=project, parent=base, reward_model=reward)
+        Review.objects.create(
+            run=run, sequence=1, step=1, prompt=pair[0].prompt, policy_answer=pair[0], parent_answer=pair[1],
+            predicted=0.9, policy_score=2, parent_score=0,
+        )  # fmt: skip
+        judged(pair, "model_b", "model_b", "model_b")
+        [found] = ask_next.disputes(project, "train", "person")
+        assert found.between == ask_next.REWARD_MODEL
+        assert found.width == pytest.approx(0.81 * 3 / 4)
+        assert "tide-judge expected 90% of votes for one answer, and it got 0%" in found.reason
+
+    def test_scores_that_an_evaluation_kept_stay_on_the_eval_side(self, project, child, base, vote):
+        [cast] = vote(child, base, "model_a")
+        reward = make_weights(kind="reward", name="tide-judge")
+        run = Run.objects.create(
+            kind="evaluate", name="r", project=project, parent=reward, state="succeeded",
+            config={"measure": "reward_accuracy"},
+        )  # fmt: skip
+        run.path.mkdir(parents=True)
+        a, b = cast.completion_a_id, cast.completion_b_id
+        shown = {"prompt_id": cast.prompt_id, "completion_a": a, "completion_b": b, "probability": 0.2}
+        (run.path / "items.jsonl").write_text(json.dumps({"id": "1", "shown": shown}) + "\n")
+        [found] = ask_next.disputes(project, "eval", "person")
+        assert found.width == pytest.approx(0.64 / 2) and found.between == ask_next.REWARD_MODEL
+        assert ask_next.disputes(project, "train", "person") == []
+
+
+class TestAskingAgain:
+    def test_it_comes_first_for_somebody_who_has_not_judged_it_and_until_enough_have(self, project, pair, base, researcher):
+        for _ in range(3):  # more to judge, untouched so far
+            prompt = make_prompt(project)
+            make_completion(prompt, model=base), make_completion(prompt, model=base)
+        judged(pair, *["model_a", "model_b"] * project.overlap)
+        ask_next.ask_again(project=project, keys=[key_of(pair)], by=researcher, more=2)
+        for _ in range(2):
+            person = make_user(project)
+            given = assignments.next_for(project=project, user=person)
+            assert given.item == key_of(pair)
+            assignments.close(given, Assignment.State.SUBMITTED)
+        assert assignments.next_for(project=project, user=make_user(project)).item != key_of(pair)
+        assert ask_next.waiting(project) == 0 and not AskedAgain.objects.get().is_open
+
+    def test_nobody_is_asked_the_same_twice(self, project, pair, researcher):
+        person = make_user(project)
+        make_assignment(person, *pair, state=Assignment.State.SUBMITTED)
+        ask_next.ask_again(project=project, keys=[key_of(pair)], by=researcher)
+        given = assignments.next_for(project=project, user=person)
+        assert given is None or given.item != key_of(pair)
+
+    def test_a_rating_goes_back_as_a_rating(self, project, pair, researcher):
+        ask_next.ask_again(project=project, keys=[f"rate:{pair[0].pk}"], by=researcher)
+        assert assignments.next_for(project=project, user=make_user(project)).item == f"rate:{pair[0].pk}"
+
+    def test_its_answers_are_asked_about_in_other_pairs_as_before(self, project, pair, base, researcher):
+        third = make_completion(pair[0].prompt, "Rocks.", model=base)
+        ask_next.ask_again(project=project, keys=[key_of(pair)], by=researcher, more=1)
+        judged(pair, "tie")
+        items = set()
+        for _ in range(6):
+            given = assignments.next_for(project=project, user=make_user(project), kind="compare")
+            if given is not None:
+                items.add(given.item)
+        assert any(str(third.pk) in item for item in items)
+
+    def test_asking_again_twice_is_one_row_with_more_places(self, project, pair, researcher):
+        ask_next.ask_again(project=project, keys=[key_of(pair)], by=researcher, more=1)
+        judged(pair, "tie")
+        ask_next.ask_again(project=project, keys=[key_of(pair)], by=researcher, more=2)
+        assert AskedAgain.objects.get().places == 3
+
+    def test_the_eval_side_is_refused(self, project, child, base, vote, researcher):
+        [cast] = vote(child, base)
+        with pytest.raises(Refused, match="eval side"):
+            ask_next.ask_again(
+                project=project, keys=[f"compare:{cast.completion_a_id}:{cast.completion_b_id}"], by=researcher
+            )
+        assert not AskedAgain.objects.exists()
+
+    @pytest.mark.parametrize("key", ["", "compare:1", "rate:1:2", "flag:1", "compare:x:y", "rate:99999999"])
+    def test_what_is_no_item_is_named(self, project, researcher, key):
+        with pytest.raises(Refused) as refused:
+            ask_next.ask_again(project=project, keys=[key], by=researcher)
+        assert list(refused.value.errors) == ["items"]
+
+    def test_answers_of_two_prompts_are_no_item(self, project, pair, base, researcher):
+        other = make_completion(make_prompt(project), model=base)
+        with pytest.raises(Refused):
+            ask_next.ask_again(project=project, keys=[f"compare:{pair[0].pk}:{other.pk}"], by=researcher)
+
+    def test_annotators_may_not(self, project, pair):
+        with pytest.raises(Refused) as refused:
+            ask_next.ask_again(project=project, keys=[key_of(pair)], by=make_user(project))
+        assert refused.value.status == 403
