@@ -105,34 +105,45 @@ class Comparison:
         return 0 < self.n_clean < self.n
 
 
-def tasks(project: Project) -> list[Task]:
-    """What models of the project were measured on, item by item; where most were measured first."""
-    models: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for run in _runs(project):
-        models[task_of(run), run.config.get("measure", "")].add(run.parent_id or 0)
-    found = [Task(name, measure, len(measured)) for (name, measure), measured in models.items()]
+def measured(project: Project) -> list[Run]:
+    """Evaluations that ended well and left items, newest first."""
+    done = project.runs.filter(kind="evaluate", state=Run.State.SUCCEEDED).exclude(parent=None)
+    found = done.select_related("parent", "other_dataset", "reward_model").order_by("-pk")
+    return [run for run in found if run.result.get("items_hash")]
+
+
+def tasks(runs: Iterable[Run]) -> list[Task]:
+    """What models were measured on, item by item; where most were measured first."""
+    models: dict[tuple[str, str], set[int | None]] = defaultdict(set)
+    for run in runs:
+        models[task_of(run), run.config.get("measure", "")].add(run.parent_id)
+    found = [Task(name, measure, len(ids)) for (name, measure), ids in models.items()]
     return sorted(found, key=lambda task: (-task.models, task.name.casefold(), task.measure))
 
 
-def runs_of(project: Project, task: Task, models: Iterable[int] | None = None) -> list[Run]:
-    """For each model the newest run on the items that most of the models share; ancestors before descendants."""
+def of_task(runs: Iterable[Run], task: Task, models: Iterable[int] | None = None) -> list[Run]:
+    """Those of that task, and of these models, in the order given."""
     wanted = None if models is None else set(models)
+    return [run for run in runs if key_of(run) == task.key and (wanted is None or run.parent_id in wanted)]
+
+
+def key_of(run: Run) -> str:
+    return Task(task_of(run), run.config.get("measure", ""), 0).key
+
+
+def one_each(runs: Iterable[Run]) -> list[Run]:
+    """For each model the newest run on the items that most of the models share; ancestors before descendants.
+
+    `runs` are of one task, newest first.
+    """
     by_model: dict[int, list[Run]] = defaultdict(list)
-    for run in _runs(project):
-        of_task = (task_of(run), run.config.get("measure")) == (task.name, task.measure)
-        if of_task and run.parent_id and (wanted is None or run.parent_id in wanted):
-            by_model[run.parent_id].append(run)
-    shared = Counter(h for runs in by_model.values() for h in {run.result["items_hash"] for run in runs})
-    newest = {h: max(r.pk for runs in by_model.values() for r in runs if r.result["items_hash"] == h) for h in shared}
+    for run in runs:
+        by_model[run.parent_id or 0].append(run)
+    shared = Counter(h for own in by_model.values() for h in {run.result["items_hash"] for run in own})
+    newest = {h: max(r.pk for own in by_model.values() for r in own if r.result["items_hash"] == h) for h in shared}
     best = max(shared, key=lambda h: (shared[h], newest[h]), default="")
-    chosen = [next((r for r in runs if r.result["items_hash"] == best), runs[0]) for runs in by_model.values()]
+    chosen = [next((r for r in own if r.result["items_hash"] == best), own[0]) for own in by_model.values()]
     return sorted(chosen, key=lambda run: (_depth(run), run.parent_id))
-
-
-def _runs(project: Project) -> list[Run]:
-    """Evaluations that ended well and left items, newest first."""
-    done = project.runs.filter(kind="evaluate", state=Run.State.SUCCEEDED).select_related("parent", "other_dataset")
-    return [run for run in done.order_by("-pk") if run.result.get("items_hash")]
 
 
 def _depth(run: Run) -> int:
@@ -168,7 +179,7 @@ def _pair(first: Run, second: Run) -> Pair:
     except paired.NotTheSameItems as error:
         return Pair(refused=str(error))
     clean = ~(one.seen | other.seen)
-    metrics = [name for name in one.counts if name in other.counts and _is_known(name)]
+    metrics = [name for name in one.counts if name in other.counts and is_known(name)]
     draws, seed = int(first.config.get("draws", 1000)), first.seed
     return Pair(
         {name: d for name in metrics if (d := _difference(name, one, other, np.ones_like(clean), draws, seed))},
@@ -191,7 +202,7 @@ def _difference(
         return None
 
 
-def _is_known(name: str) -> bool:
+def is_known(name: str) -> bool:
     try:
         families.find(name)
     except ValueError:
@@ -268,7 +279,7 @@ def _lines(runs: list[Run], pairs: list[Pair | None], which: str) -> list[Line]:
     found = [[getattr(p, which).get(name) if p else None for p in pairs] for name in names]
     tested = iter(tested_at_once([d for row in found for d in row if d is not None]))
     return [
-        Line(name, [_figure(run, name, which) for run in runs], [next(tested) if d else None for d in row])
+        Line(name, [figure_of(run, name, which) for run in runs], [next(tested) if d else None for d in row])
         for name, row in zip(names, found, strict=True)
     ]
 
@@ -282,7 +293,7 @@ def tested_at_once(differences: Sequence[Difference]) -> list[Tested]:
     ]
 
 
-def _figure(run: Run, name: str, which: str) -> Figure | None:
+def figure_of(run: Run, name: str, which: str = "all") -> Figure | None:
     """As the run's own page says it. `clean` is without the items that this model had seen."""
     told = run.result["metrics"].get(name) or {}
     if which == "clean":
@@ -362,14 +373,14 @@ def _line_json(found: Comparison, line: Line) -> dict[str, Any]:
                 "lower": figure.lower if figure else None,
                 "upper": figure.upper if figure else None,
                 "n": figure.n if figure else None,
-                "difference": _tested_json(tested),
+                "difference": tested_json(tested),
             }
             for run, figure, tested in rows
         ],
     }
 
 
-def _tested_json(tested: Tested | None) -> dict[str, Any] | None:
+def tested_json(tested: Tested | None) -> dict[str, Any] | None:
     if tested is None:
         return None
     d = tested.difference

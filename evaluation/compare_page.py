@@ -141,28 +141,25 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
 
 
 def read(sent: QueryDict, project: Project) -> Asked:
-    asked = Asked(compare.tasks(project), to=PARENT if sent.get("to") == PARENT else FIRST)
-    named = [run for pk in _numbers(sent.getlist("runs")) if (run := _find(project, pk))]
+    every = compare.measured(project)
+    asked = Asked(compare.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST)
+    by_pk = {run.pk: run for run in every}
+    named = [by_pk[pk] for pk in dict.fromkeys(_numbers(sent.getlist("runs"))) if pk in by_pk]
     if named:
-        asked.task = next((t for t in asked.tasks if t.key == _key(named[0])), None)
+        asked.task = next(t for t in asked.tasks if t.key == compare.key_of(named[0]))
     elif asked.tasks:
         wanted = sent.get("task", "")
         asked.task = next((t for t in asked.tasks if wanted in (t.key, t.name)), None if wanted else asked.tasks[0])
     if asked.task is None:
         return asked
-    asked.candidates = compare.runs_of(project, asked.task)
+    asked.candidates = compare.one_each(compare.of_task(every, asked.task))
     if named:
-        asked.runs = [run for run in named if _key(run) == asked.task.key][:MOST_MODELS]
+        asked.runs = compare.of_task(named, asked.task)[:MOST_MODELS]
     elif models := _numbers(sent.getlist("models")):
-        order = {pk: place for place, pk in enumerate(dict.fromkeys(models))}
-        chosen = compare.runs_of(project, asked.task, order)
+        chosen = compare.one_each(compare.of_task(every, asked.task, models))
         first = _numbers([sent.get("first", "")])
         asked.runs = sorted(chosen, key=lambda run: run.parent_id not in first)[:MOST_MODELS]
     return asked
-
-
-def _key(run: Run) -> str:
-    return Task(compare.task_of(run), run.config.get("measure", ""), 0).key
 
 
 def _numbers(given: list[str]) -> list[int]:
@@ -170,14 +167,9 @@ def _numbers(given: list[str]) -> list[int]:
     return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 19]
 
 
-def _find(project: Project, pk: int) -> Run | None:
-    runs = project.runs.filter(kind="evaluate", state=Run.State.SUCCEEDED, pk=pk)
-    return runs.select_related("parent", "other_dataset").first()
-
-
 def _run(project: Project, pk: str) -> Run:
     numbers = _numbers([pk])
-    run = _find(project, numbers[0]) if numbers else None
+    run = next((run for run in compare.measured(project) if run.pk in numbers), None)
     if run is None:
         raise Http404("No such evaluation in this project.")
     return run

@@ -2,12 +2,15 @@
 
 from django.urls import path
 
-from evaluation import compare_api, compare_page
+from evaluation import compare_api, compare_page, tax_page
 
 urlpatterns = [
     path("p/<slug:slug>/evaluations/compare/", compare_page.page, name="compare"),
     path("p/<slug:slug>/evaluations/compare/items/", compare_page.item_differences, name="compare-items"),
     path("p/<slug:slug>/evaluations/compare/comparison.<str:format>", compare_page.download, name="compare-download"),
+    path("models/<int:pk>/tax/", tax_page.page, name="tax"),
+    path("models/<int:pk>/tax/measure/", tax_page.measure_missing, name="tax-measure"),
+    path("models/<int:pk>/tax/tax.<str:format>", tax_page.download, name="tax-download"),
 ]
 
 api_urlpatterns = [

@@ -35,7 +35,7 @@ def url(project):
 
 
 def only_task(project) -> compare.Task:
-    (task,) = compare.tasks(project)
+    (task,) = compare.tasks(compare.measured(project))
     return task
 
 
@@ -105,7 +105,7 @@ def test_what_either_had_seen_is_left_out_of_the_clean_table(project, base, chil
 def test_the_newest_run_on_the_items_that_most_share_is_taken(project, base, child, runs):
     measured(project, base, "riddles", items(BASE)[:-1])  # newer, and on other items
     again = measured(project, child, "riddles", items(CHILD))
-    assert compare.runs_of(project, only_task(project)) == [runs[0], again]
+    assert compare.one_each(compare.measured(project)) == [runs[0], again]
 
 
 def test_settings_that_differ_are_said(project, base, child):
