@@ -93,6 +93,8 @@ def _solve(fitted: Fit, blocks: Iterable[Block]) -> tuple[np.ndarray, float]:
     log_odds, careless = fitted.log_odds, 0.1
     for _ in range(100):
         sincere, expected, voters = _expectation(blocks, log_odds, careless)
+        if voters < 2:
+            raise ValueError(f"how reliable voters are takes two voters at least, and there is {voters}.")
         moved, _ = solve_groups(sincere + added, log_odds)
         share = (expected + 1) / (voters + 10)  # as if one of nine had been seen: so few voters cannot all be careless
         change = max(SCALE * np.abs(moved - log_odds).max() / 100, abs(share - careless))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 FEATURES = ("length", "headers", "lists", "bold")
 
-_FENCE = re.compile(
-    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(?:.*?\n)?? {0,3}\1[`~]*[ \t]*$|^ {0,3}(?:`{3,}|~{3,}).*\Z", re.M | re.S
-)
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^`\n]*)")
 _HEADER = re.compile(r"^ {0,3}#{1,6}[ \t]+\S", re.MULTILINE)
 _LIST = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\S", re.MULTILINE)
 _BOLD = re.compile(r"\*\*(?=\S)[^*\n]*?[^*\s]\*\*|(?<!\w)__(?=\S)[^_\n]*?[^_\s]__(?!\w)")
@@ -32,8 +31,22 @@ def style_of(text: str) -> Style:
 
     An unclosed fence reaches to the end. Bold is `**…**` or `__…__` in one line; a header, `#` to `######` and a space.
     """
-    prose = _FENCE.sub("", text)
+    prose = "\n".join(_prose(text))
     return Style(len(text), *(len(pattern.findall(prose)) for pattern in (_HEADER, _LIST, _BOLD)))
+
+
+def _prose(text: str) -> Iterator[str]:
+    """The lines outside code fences: one ends with a line of at least as many of its own marks (CommonMark, 4.5)."""
+    fence = ""
+    for line in text.splitlines():
+        mark = _FENCE.fullmatch(line)
+        if fence:
+            if mark and mark[1].startswith(fence) and not mark[2].strip():
+                fence = ""
+        elif mark:
+            fence = mark[1]
+        else:
+            yield line
 
 
 def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
