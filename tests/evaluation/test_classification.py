@@ -1,4 +1,4 @@
-"""Classification as an evaluation: scikit-learn's figures, the commonest label beside them, and labels nobody taught."""
+"""Classification as an evaluation: scikit-learn's figures, the commonest label beside them, and unknown labels."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_pairs_of_texts_and_groups_are_taken(tmp_path, model):
 
 
 def test_labels_that_the_classifier_does_not_know_count_as_wrong_and_are_said(tmp_path, model):
-    rows = letters(9) + [{"text": "aaaa!", "label": "glad"}]
+    rows = [*letters(9), {"text": "aaaa!", "label": "glad"}]
     result = carry_out(tmp_path / "run", model, rows).result()
     assert result is not None
     assert result["metrics"]["accuracy"]["value"] == pytest.approx(0.9)

@@ -30,7 +30,7 @@ def reward(tmp_path_factory) -> Path:
 
 
 def judged(pairs: list[tuple], rated: list[tuple] = (), lengths: list[int] | None = None) -> Judgements:
-    """`pairs` are (prompt, a, b, won, *more), `rated` (prompt, answer, thumbs, stars); answers have their own lengths."""
+    """`pairs` are (prompt, a, b, won, source?, voter?), `rated` (prompt, answer, thumbs, stars)."""
     many = 1 + max([n for p in pairs for n in p[1:3]] + [r[1] for r in rated], default=0)
     prompts = 1 + max(row[0] for row in [*pairs, *rated])
     return Judgements(
@@ -170,7 +170,7 @@ def test_a_frozen_dataset_of_preferences_is_taken(tmp_path, reward):
     (pair_rows(1), "too_few_judgements", "There is 1 judgement"),
     ([{"prompt": "a", "chosen": "b"}] * 2, "bad_data", "'rejected'"),
     ([{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2, "bad_data", "row 1: chosen and rejected are the same"),
-    ([{"prompt": "a", "chosen": 3, "rejected": "b"}] * 2, "bad_data", "row 1: prompt, chosen and rejected must be texts"),
+    ([{"prompt": "a", "chosen": 3, "rejected": "b"}] * 2, "bad_data", "prompt, chosen and rejected must be texts"),
 ])  # fmt: skip
 def test_rows_that_tell_nothing_are_refused_in_words(tmp_path, reward, rows, code, told):
     failure = carry_out(tmp_path / "run", reward, {"other/pairs": rows}).failure()
