@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -71,10 +71,15 @@ def with_intervals(counts: VoteCounts, fitted: Fit) -> tuple[Fit, Spread | None]
 
 def by_voters(counts: VoteCounts, fitted: Fit) -> tuple[Fit, Spread]:
     """By one pass over the votes. Raises ValueError on a vote about a model that the fit does not know."""
+    return spread_of(fitted, _blocks(counts, fitted), counts.votes, counts.last_comparison_id)
+
+
+def spread_of(fitted: Fit, votes: Iterable[Block], count: int, last_comparison_id: int) -> tuple[Fit, Spread]:
+    """The fit with its intervals by voters, where these can say something, and what they rest on."""
     begun = time.monotonic()
     read = replace(fitted, tally=Tally(fitted.models, np.zeros_like(fitted.tally.cells)))
-    voters = score_voters(read, _added_up(_blocks(counts, fitted), read.tally.cells))
-    spread = Spread(counts.votes, counts.last_comparison_id, voters.voters, voters.effective, bool(voters.repeat))
+    voters = score_voters(read, _added_up(votes, read.tally.cells))
+    spread = Spread(count, last_comparison_id, voters.voters, voters.effective, bool(voters.repeat))
     clustering = clustered(read, voters) if spread.by == "voters" else read
     plain = np.diagonal(fitted.covariance)
     effects = np.divide(np.diagonal(clustering.covariance), plain, out=np.ones(len(plain)), where=plain > 0)
@@ -108,12 +113,17 @@ def _added_up(votes: Iterable[Block], cells: np.ndarray) -> Iterator[Block]:
 
 def scaled(fitted: Fit, spread: Spread) -> Fit:
     """The covariance of single votes, widened as the last pass over voters found; a new model by the usual factor."""
-    if spread.by != "voters" or not spread.effects:
-        return fitted
+    factor, critical = widened(spread, fitted.models)
+    return replace(fitted, covariance=fitted.covariance * np.outer(factor, factor), critical=critical)
+
+
+def widened(spread: Spread | None, models: Sequence[int]) -> tuple[np.ndarray, float]:
+    """(M,) by how much errors by votes are too short, and how many errors an interval reaches."""
+    if spread is None or spread.by != "voters" or not spread.effects:
+        return np.ones(len(models)), Z95
     known = dict(spread.effects)
     usual = float(np.median(list(known.values())))
-    root = np.sqrt([known.get(model, usual) for model in fitted.models])
-    return replace(fitted, covariance=fitted.covariance * np.outer(root, root), critical=spread.critical)
+    return np.sqrt([known.get(model, usual) for model in models]), spread.critical
 
 
 def read_spread(counts: VoteCounts) -> Spread | None:

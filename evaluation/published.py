@@ -17,9 +17,9 @@ VERSION = 2
 class Ratings(dict):
     """What a leaderboard publishes. The totals, a row for each pair and label, are listed when somebody asks."""
 
-    def __init__(self, tally: Tally, fitted: Fit | None, **published: Any) -> None:
+    def __init__(self, tally: Tally, fitted: Fit | None, spread: Spread | None, **published: Any) -> None:
         super().__init__(published)
-        self.tally, self.fitted = tally, fitted
+        self.tally, self.fitted, self.spread = tally, fitted, spread
 
     def __missing__(self, key: str) -> Any:
         if key != "totals":
@@ -58,6 +58,7 @@ def published(fitted: Fit | None, tally: Tally, spread: Spread | None, *, part: 
         "ratings": Ratings(
             tally,
             fitted,
+            spread,
             version=VERSION,
             part=part,
             judges=spread.voters if spread else None if tally.votes else 0,
