@@ -217,7 +217,7 @@ def measure_missing(*, model: LanguageModel, project: Project, by: User) -> tupl
             queued += evaluations.queue_alike(
                 project=project,
                 models=[one.model],
-                name=f"{one.task.name} of {one.model.name}"[:120],
+                name=f"{one.task.name[:40]}, {one.task.measure} of {one.model.name}"[:120],
                 by=by,
                 other_dataset=one.like.other_dataset,
                 reward_model=one.like.reward_model,
