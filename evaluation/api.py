@@ -1,10 +1,9 @@
-"""The leaderboard as it stands, and evaluations: start, list, read."""
+"""The leaderboard as it stands, and what is served."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import api_view, permission_classes
@@ -13,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.api.access import find, find_named, find_project, of_project
+from annotate.api.access import find_named, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
@@ -22,9 +21,8 @@ from annotate.models import Judge
 from annotate.permissions import models_seen, projects_where
 from evaluation.actions import promote
 from evaluation.leaderboard import current, default_judge, left_out
-from evaluation.models import Evaluation, Promotion
+from evaluation.models import Promotion
 from evaluation.standings import Standing, standings
-from training.api import RunOut, queue, run_out
 
 
 class AgainstOut(serializers.Serializer):
@@ -94,77 +92,6 @@ def leaderboard(request: Request) -> Response:
         "rows": rows,
     }
     return Response(LeaderboardOut(body).data)
-
-
-class EvaluationOut(serializers.ModelSerializer):
-    project = serializers.SerializerMethodField()
-    model_name = serializers.CharField(source="model.name")
-
-    class Meta:
-        model = Evaluation
-        fields = (
-            *("id", "project", "model", "model_name", "run", "metric", "value", "standard_error", "lower", "upper"),
-            *("n", "signature", "created_at"),
-        )
-
-    def get_project(self, evaluation: Evaluation) -> str | None:
-        return evaluation.project.slug if evaluation.project else None
-
-
-class NewEvaluation(Input):
-    project = serializers.SlugField(max_length=50)
-    model = Id(help_text="The model to evaluate.")
-    name = serializers.CharField(max_length=120)
-    dataset = Id(required=False, allow_null=True, default=None)
-    reward_model = Id(required=False, allow_null=True, default=None)
-    config = serializers.DictField(required=False, default=dict)
-    seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
-
-
-@extend_schema(tags=["evaluations"])
-class Evaluations(GenericViewSet):
-    """One metric of one model each, with its error and the signature that tells how to get it again."""
-
-    queryset = Evaluation.objects.none()
-    serializer_class = EvaluationOut
-    pagination_class = Newest
-
-    def get_queryset(self) -> QuerySet[Evaluation]:
-        seen = Q(project=None) | Q(project__in=projects_where(self.request.user, "read"))
-        return Evaluation.objects.filter(seen).select_related("project", "model")
-
-    @extend_schema(
-        responses=EvaluationOut(many=True),
-        parameters=[PROJECT, OpenApiParameter("model", int), OpenApiParameter("metric")],
-    )
-    def list(self, request: Request) -> Response:
-        rows = of_project(self.get_queryset(), request)
-        if (model := request.query_params.get("model")) is not None:
-            rows = rows.filter(model=int(model) if model.isascii() and model.isdigit() and len(model) < 19 else 0)
-        if (metric := request.query_params.get("metric")) is not None:
-            rows = rows.filter(metric=metric.replace("\x00", ""))
-        return self.get_paginated_response(EvaluationOut(self.paginate_queryset(rows), many=True).data)
-
-    @extend_schema(responses={200: EvaluationOut} | refusals(404))
-    def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(EvaluationOut(find(self.get_queryset(), pk, "evaluation")).data)
-
-    @extend_schema(
-        request=NewEvaluation, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
-    )
-    @idempotent()
-    def create(self, request: Request) -> Response:
-        """Queue a run that evaluates a model; its figures appear here when it has ended."""
-        given = NewEvaluation(data=request.data)
-        given.is_valid(raise_exception=True)
-        fields = dict(given.validated_data)
-        fields["parent"] = fields.pop("model")
-        try:
-            run = queue(request, {"kind": "evaluate", **fields})
-        except Refused as refused:  # this address calls the parent of the run its model
-            renamed = {("model" if name == "parent" else name): text for name, text in refused.errors.items()}
-            raise Refused(refused.status, **renamed) from refused
-        return Response(run_out(request, run), status=201)
 
 
 class NewPromotion(Input):

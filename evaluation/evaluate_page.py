@@ -30,6 +30,7 @@ def context(run: Run) -> dict[str, Any]:
     lines = _lines(result["metrics"])
     groups = [(name, _lines(figures)) for name, figures in result.get("groups", {}).items()]
     return {
+        "own_figures": True,  # a table of them says more than the list beside it
         "measured": lines,
         "group_heads": [line.name for line in groups[0][1]] if groups else [],
         "measured_groups": groups[:MOST_GROUPS],

@@ -45,6 +45,8 @@ class EvaluationForm(RunForm):
         else:
             del self.fields["reward_model"]
         own = models.of_projects([project])
+        if measure.name == "win_rate":
+            self._offer_opponents(project)
         self.fields["also"] = forms.ModelMultipleChoiceField(
             own, required=False, widget=forms.CheckboxSelectMultiple, label="Measure these models alike"
         )
@@ -52,6 +54,14 @@ class EvaluationForm(RunForm):
     def _choose(self, name: str, queryset: QuerySet, help_text: str) -> None:
         field: Any = self.fields[name]
         field.queryset, field.help_text = queryset, help_text
+
+    def _offer_opponents(self, project: Project) -> None:
+        """By name, as a program gives it; a name from elsewhere that is none of them stays, and is refused in words."""
+        policies = LanguageModel.objects.of_projects([project]).available().policies().order_by("name")
+        names = list(policies.values_list("name", flat=True))
+        typed = (self.data.get if self.is_bound else self.initial.get)("config.opponent") or ""
+        choices = [("", "choose one"), *((name, name) for name in dict.fromkeys([*names, typed]) if name)]
+        self.fields["config.opponent"].widget = forms.Select(choices=choices)
 
     def order(self) -> dict[str, Any]:
         """The arguments of `evaluations.queue_alike`, of a form that is valid."""

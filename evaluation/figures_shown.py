@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,12 @@ from django.utils.safestring import SafeString
 from evaluation.metrics import families
 
 WIDTH, HEIGHT, PAD = 120, 14, 5
+_LOPSIDED = 0.15  # of an interval's width, by which one side may be longer
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure as a page writes it. `margin` is half the interval's width; empty where the interval is unknown."""
+    """A figure as a page writes it. `margin` follows the value; empty where the interval is unknown."""
 
     name: str
     value: float
@@ -49,14 +51,13 @@ def of_result(name: str, figure: dict[str, Any]) -> Shown:
 def shown(
     name: str, value: float, lower: float | None, upper: float | None, *, n: int, higher_is_better: bool | None
 ) -> Shown:
-    factor = 100 if is_share(name) else 1
+    factor, unit = (100, " %") if is_share(name) else (1, "")
     places = _places([v * factor for v in (value, lower, upper) if v is not None])
 
     def text(number: float) -> str:
-        return f"{number * factor:,.{places}f}".replace("-", "−")
+        return written(number * factor, places)
 
-    unit = " %" if factor == 100 else ""
-    known = lower is not None and upper is not None
+    ends = "" if lower is None or upper is None else f"{text(lower)} to {text(upper)}{unit}"
     return Shown(
         name=name,
         value=value,
@@ -64,15 +65,35 @@ def shown(
         upper=upper,
         n=n,
         text=text(value) + unit,
-        margin=f"± {text((upper - lower) / 2)}" if known else "",  # type: ignore[operator]
-        interval=f"{text(lower)} to {text(upper)}{unit}" if known else "",  # type: ignore[arg-type]
+        margin="" if lower is None or upper is None else _margin(value, lower, upper, text),
+        interval=ends,
         higher_is_better=direction(name) if higher_is_better is None else higher_is_better,
     )
 
 
+def written(number: float, places: int) -> str:
+    """1,234.5, with a true minus sign; from a million on as 6.8e16, whose zeros nobody can count."""
+    text = f"{number:,.{places}f}" if abs(number) < 1e6 else f"{number:.2g}"
+    return text.replace("-", "−")
+
+
+def _margin(value: float, lower: float, upper: float, text: Callable[[float], str]) -> str:
+    """`± 2.1`, or `[0, 24]` where the two sides differ by more than a reader would guess; nothing for no width."""
+    below, above = value - lower, upper - value
+    if upper <= lower:
+        return ""
+    if abs(above - below) > _LOPSIDED * (upper - lower):
+        return f"[{text(lower)}, {text(upper)}]"
+    return f"± {text((upper - lower) / 2)}"
+
+
+# Shares by their names, of figures that no sum of counts gives.
+_SHARES = ("accuracy", "win rate", "disagree", "preferred when", "share")
+
+
 def is_share(name: str) -> bool:
     metric = _metric(name)
-    return metric.is_share if metric else False
+    return metric.is_share if metric else any(word in name for word in _SHARES)
 
 
 def direction(name: str) -> bool | None:

@@ -48,7 +48,7 @@ class Item:
     values: list[tuple[str, str]]
     turns: list[dict[str, str]] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
-    answers: list[tuple[str, str, bool]] = field(default_factory=list)  # heading, text, whether it is the better one
+    answers: list[tuple[str, str]] = field(default_factory=list)  # heading and text
     references: list[str] = field(default_factory=list)
     text: str = ""
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -139,46 +139,47 @@ def _items(run: Run, index: Index, page: Page, texts: bool) -> Iterator[Item]:
 
 def shown(row: items.Row, place: int, index: Index, texts: bool) -> Item:
     parts = _parts(dict(row.get("shown") or {})) if texts else {}
+    right = int(index.right[place])
     return Item(
         place=place + 1,
         id=str(row["id"]),
         group=row.get("group", ""),
-        right=int(index.right[place]),
+        right=right,
         seen=int(index.seen[place]),
         seen_in=row.get("seen_in") or [],
-        values=_values(row["counts"]),
+        values=_values(row["counts"], right),
         **parts,
     )
 
 
-def _values(counts: dict[str, list[float]]) -> list[tuple[str, str]]:
-    """Each metric for this item alone, where it has such a value; a one or a zero is said as right or wrong."""
+def _values(counts: dict[str, list[float]], right: int) -> list[tuple[str, str]]:
+    """Each metric for this item alone, where it has such a value. What is right or wrong has a mark of its own; other
+    ways of counting the same are told where they say otherwise."""
     found = []
     for name, sums in counts.items():
         value = items.value_of(name, sums)
-        if value is None:
+        if value is None or (name.startswith("accuracy") and value == right):
             continue
-        one = figures_shown.shown(name, value, None, None, n=1, higher_is_better=None)
-        found.append((name, one.text))
+        if name.startswith("accuracy") and value in (0, 1):
+            found.append((name, "right" if value else "wrong"))
+        else:
+            found.append((name, figures_shown.shown(name, value, None, None, n=1, higher_is_better=None).text))
     return found
 
 
 def _parts(shown: dict[str, Any]) -> dict[str, Any]:
-    """What every measure tells in the same words; the rest as facts."""
+    """What measures tell in the same words; the rest as facts."""
     asked = shown.pop("prompt", None) or shown.pop("context", None)
-    candidates = shown.pop("candidates", None)
     parts: dict[str, Any] = {
         "turns": _turns(asked),
         "references": [str(text) for text in shown.pop("references", None) or []],
         "text": str(shown.pop("text", "") or ""),
     }
-    if isinstance(candidates, list):
-        parts["candidates"] = _candidates(candidates, shown)
-    parts["answers"] = [
-        (heading, str(shown.pop(name)), name == "chosen")
-        for name, heading in _ANSWERS.items()
-        if isinstance(shown.get(name), str)
-    ]
+    if isinstance(shown.get("candidates"), list):
+        parts["candidates"] = _candidates(shown)
+    if "label" in shown:  # a classifier's answer is a word, and no text to read
+        shown = {"right label": shown.pop("label"), "its label": shown.pop("answer", ""), **shown}
+    parts["answers"] = [(told, str(shown.pop(name))) for name, told in _ANSWERS.items() if name in shown]
     left = [(name, value) for name, value in shown.items() if value is not None and value != ""]
     parts["facts"] = [(name.replace("_", " "), _said(value)) for name, value in left]
     return parts
@@ -198,23 +199,17 @@ def _turns(asked: Any) -> list[dict[str, str]]:
     return [{"role": "", "content": str(asked)}] if asked else []
 
 
-def _candidates(given: list[Any], shown: dict[str, Any]) -> list[Candidate]:
-    """Each with its log-probability; `answer` is the place of the right one, `chosen` of the likeliest."""
-    right, chosen = shown.pop("answer", None), shown.pop("chosen", None)
-    logprobs = shown.pop("logprobs", None) or [None] * len(given)
-    found = []
-    for place, one in enumerate(given):
-        told = one if isinstance(one, dict) else {"text": one, "logprob": logprobs[place]}
-        logprob = told.get("logprob")
-        found.append(
-            Candidate(
-                text=str(told.get("text", "")),
-                logprob="" if logprob is None else f"{logprob:.2f}".replace("-", "−"),
-                is_right=bool(told.get("is_right", place == right)),
-                is_chosen=bool(told.get("is_chosen", place == chosen)),
-            )
+def _candidates(shown: dict[str, Any]) -> list[Candidate]:
+    """Each with its log-probability. `right` and `answer` are texts; several that are right are parted by a slash."""
+    texts, right = [str(text) for text in shown.pop("candidates")], str(shown.pop("right", ""))
+    chosen, logprobs = shown.pop("answer", None), shown.pop("log-probabilities", None) or [None] * len(texts)
+    all_right = {right} if right in texts else set(right.split(" / "))
+    return [
+        Candidate(
+            text, "" if logprob is None else f"{logprob:.2f}".replace("-", "−"), text in all_right, text == chosen
         )
-    return found
+        for text, logprob in zip(texts, logprobs, strict=True)
+    ]
 
 
 def _said(value: Any) -> str:

@@ -209,8 +209,8 @@ def _training(made: Made) -> Iterator[str]:
 def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
     if evaluations:
         yield from _table(
-            ("Metric", "Value", "95 %", "n", "Signature"),
-            ((e.metric, number(e.value), _interval(e), f"{e.n:,}", e.signature) for e in evaluations),
+            ("On", "Metric", "Value", "95 %", "n", "Signature"),
+            ((e.task, _metric(e), number(e.value), _interval(e), f"{e.n:,}", e.signature) for e in evaluations),
         )
     if made.run is not None:
         yield from _of_the_run(made.run)
@@ -258,12 +258,17 @@ def _cost(line: list[Made]) -> Iterator[str]:
 
 
 def _evaluations(model: LanguageModel, readable: QuerySet[Project]) -> QuerySet[Evaluation]:
-    """The latest of each metric in each project: an older one was replaced, and is not another result."""
-    rows = model.evaluations.filter(Q(project=None) | Q(project__in=readable)).order_by("metric", "-pk")
-    latest: dict[tuple[str, int | None], int] = {}
-    for pk, metric, project in rows.values_list("pk", "metric", "project"):
-        latest.setdefault((metric, project), pk)
-    return Evaluation.objects.filter(pk__in=latest.values()).order_by("metric", "-pk")
+    """The latest of each metric on each task in each project: an older one was replaced, and is not another result."""
+    rows = model.evaluations.filter(Q(project=None) | Q(project__in=readable), group="").order_by("-pk")
+    latest: dict[tuple[Any, ...], int] = {}
+    for pk, *told in rows.values_list("pk", "task", "metric", "project", "opponent"):
+        latest.setdefault(tuple(told), pk)
+    found = Evaluation.objects.filter(pk__in=latest.values()).select_related("opponent")
+    return found.order_by("task", "metric", "-pk")
+
+
+def _metric(e: Evaluation) -> str:
+    return f"{e.metric} against {e.opponent.name}" if e.opponent else e.metric
 
 
 def _interval(e: Evaluation) -> str:

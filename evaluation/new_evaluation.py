@@ -46,7 +46,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "kind": KINDS["evaluate"],
         "stages": stages(),
         "measure": ALL[name],
-        "measures": ALL.values(),
+        "others": [measure for measure in ALL.values() if measure.name != name],
         "earlier": earlier,
         "carried": carried(request.POST or request.GET, initial, form),
         "form_key": request.POST.get("key") or uuid.uuid4().hex,

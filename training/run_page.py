@@ -110,9 +110,10 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
     main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
     stopped = run.result.get("stopped") if run.is_finished else None
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
-    all_figures = words.figures(left)
+    own = kind_pages.of_run(run)
+    all_figures = [] if own.get("own_figures") else words.figures(left)
     return {
-        **kind_pages.of_run(run),
+        **own,
         "run": run,
         "kind": KINDS.get(run.kind),
         "state": run.state,

@@ -80,10 +80,10 @@ def test_figures_carry_interval_n_and_signature_and_only_the_latest_of_each(chai
     for value in (2.0, 1.5):
         Evaluation.objects.create(
             project=chain.project, model=chain.ppo, metric="bits per byte", value=value, lower=value - 0.1,
-            upper=value + 0.1, n=80, signature="perplexity 1; run 6",
+            upper=value + 0.1, n=80, task="tales", signature="perplexity 1; run 6",
         )  # fmt: skip
     rows = [line for line in section(card(chain.ppo), "Figures").splitlines() if "bits per byte" in line]
-    assert rows == ["| bits per byte | 1.5 | 1.4 to 1.6 | 80 | perplexity 1; run 6 |"]
+    assert rows == ["| tales | bits per byte | 1.5 | 1.4 to 1.6 | 80 | perplexity 1; run 6 |"]
 
 
 def test_the_rating_comes_with_its_interval_and_battles(chain, vote):
