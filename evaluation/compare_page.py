@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_safe
 
 from annotate.models import Project
@@ -128,6 +129,7 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
         "refused": refused.refused,
         "difference": shown_difference(refused.all[metric]) if metric else None,
         "moving": int((pulls != 0).sum()),
+        "for_second": int((pulls > 0).sum() if figures_shown.direction(metric) is not False else (pulls < 0).sum()),
         "total": len(ids),
         "page": shown,
         "query": query.urlencode(),
@@ -218,9 +220,17 @@ def _cell(found: Comparison, line: Line, place: int, scale: figures_shown.Scale 
         figures_shown.of_result(line.metric, asdict(figure)) if figure else None,
         tested,
         difference,
-        figures_shown.picture(scale, difference) if difference else "",
+        picture(scale, difference) if difference else "",
         str(found.runs[against].parent) if against is not None else "",
     )
+
+
+def picture(scale: figures_shown.Scale | None, difference: Shown) -> SafeString | str:
+    """A difference with its interval, over a mark where nothing differs."""
+    drawn = figures_shown.picture(scale, difference)
+    middle = figures_shown.WIDTH / 2
+    mark = f'<line x1="{middle}" x2="{middle}" y1="1" y2="13" class="zero"/><line '
+    return mark_safe(drawn.replace("<line ", mark, 1)) if drawn else ""  # numbers of our own alone
 
 
 def scale_around_zero(differences: Sequence[Difference]) -> figures_shown.Scale | None:
@@ -234,7 +244,13 @@ def in_words_of_p(p: float) -> str:
 
 
 def shown_difference(d: Difference) -> Shown:
-    return figures_shown.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
+    """Shares differ by percentage points, and not by per cent of one another."""
+    found = figures_shown.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
+    return replace(found, text=in_points(found.text), interval=in_points(found.interval))
+
+
+def in_points(text: str) -> str:
+    return text.replace(" %", " points")
 
 
 def says(tested: Tested) -> str:
@@ -298,7 +314,7 @@ def _item_pairs(
         yield ItemShown(
             ids[i],
             one.get("group", ""),
-            figures_shown.shown(metric, abs(moved), None, None, n=1, higher_is_better=None).text,
+            in_points(figures_shown.shown(metric, abs(moved), None, None, n=1, higher_is_better=None).text),
             (moved > 0) == (direction is not False),
             moved != 0,
             shown[0],

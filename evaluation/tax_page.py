@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from django.contrib import messages
@@ -51,6 +51,14 @@ class ShownChange:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A stage in a picture; nothing where it was not measured."""
+
+    shown: Shown | None
+    is_worse: bool
+
+
+@dataclass(frozen=True)
 class ShownRow:
     row: Row
     head: Shown
@@ -71,6 +79,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         "rows": rows,
         "by_task": _by_task(rows),
         "summaries": summaries(panel),
+        "ratings": ratings(panel),
         "waiting": [one for one in panel.missing if one.is_under_way],
         "missing": [one for one in panel.missing if not one.is_under_way],
         "can_research": can(request.user, "research", project),
@@ -121,7 +130,7 @@ def summaries(panel: Panel) -> list[str]:
         better = [_named(row, t) for row, t in known if t.verdict == "better"]
         parts = [
             f"worse beyond doubt in {_list(worse)}" if worse else "worse beyond doubt in nothing",
-            f"better in {_list(better)}" if better else "better beyond doubt in nothing",
+            f"better beyond doubt in {_list(better)}" if better else "better beyond doubt in nothing",
         ]
         undecided = len(known) - len(worse) - len(better)
         rest = f"; {undecided} of {len(known)} undecided" if undecided else ""
@@ -153,7 +162,22 @@ def plus(change: Shown) -> str:
 def _row(row: Row, panel: Panel) -> ShownRow | None:
     cells = [_cell(cell, place) for place, cell in enumerate(row.cells)]
     head = next((cell.shown for cell in cells if cell.shown), None)
-    return ShownRow(row, head, cells, picture(row, cells, panel)) if head else None
+    if head is None:
+        return None
+    points = [Point(c.shown, any(one.to == "base" and one.mark == "worse" for one in c.changes)) for c in cells]
+    return ShownRow(row, head, cells, picture(f"{row.metric} on {row.task.name}", points, panel))
+
+
+def ratings(panel: Panel) -> SafeString | None:
+    """The arena beside the price: the same picture of the ratings; None where nobody has voted."""
+    found = [stage.standing for stage in panel.stages]
+    points = [
+        Point(figures_shown.shown("rating", s.rating, s.lower, s.upper, n=s.battles, higher_is_better=True), False)
+        if s
+        else Point(None, False)
+        for s in found
+    ]
+    return picture("arena rating", points, panel) if any(found) else None
 
 
 def _cell(cell: Cell, place: int) -> ShownCell:
@@ -176,50 +200,41 @@ def _change(to: str, tested: Tested) -> ShownChange:
     )  # fmt: skip
 
 
-def picture(row: Row, cells: list[ShownCell], panel: Panel) -> SafeString:
-    """Value and interval at each stage, from left to right; a stage that is worse than the base beyond doubt is hollow
-    and says so."""
-    shown = [(place, cell) for place, cell in enumerate(cells) if cell.shown is not None]
-    ends = [
-        end for _, c in shown if c.shown for end in (c.shown.value, c.shown.lower, c.shown.upper) if end is not None
-    ]
+def picture(title: str, points: Sequence[Point], panel: Panel) -> SafeString:
+    """Value and interval at each stage, from left to right; a stage that is worse than the base is a hollow mark."""
+    shown = [(place, point, point.shown) for place, point in enumerate(points) if point.shown is not None]
+    ends = [end for _, _, s in shown for end in (s.value, s.lower, s.upper) if end is not None]
     low, high = min(ends), max(ends)
-    step = (WIDTH - 2 * SIDE) / max(1, len(cells) - 1)
+    step = (WIDTH - 2 * SIDE) / max(1, len(points) - 1)
 
     def x(place: int) -> float:
-        return WIDTH / 2 if len(cells) == 1 else round(SIDE + step * place, 1)
+        return WIDTH / 2 if len(points) == 1 else round(SIDE + step * place, 1)
 
     def y(value: float) -> float:
         share = (value - low) / (high - low) if high > low else 0.5
         return round(HEIGHT - BOTTOM - 4 - share * (HEIGHT - TOP - BOTTOM - 8), 1)
 
-    points = " ".join(f"{x(place)},{y(c.shown.value)}" for place, c in shown if c.shown)
-    marks = format_html_join("", "{}", ((_mark(x(place), y, cell),) for place, cell in shown))
-    names = format_html_join(
-        "",
-        '<text x="{}" y="{}" class="stage">{}</text>',
-        ((x(place), HEIGHT - 6, _short(stage.model.stage)) for place, stage in enumerate(panel.stages)),
-    )
-    told = ", ".join(f"{panel.stages[place].model.name} {c.shown.text}" for place, c in shown if c.shown)
+    marks = format_html_join("", "{}", ((_mark(x(place), y, s, point.is_worse),) for place, point, s in shown))
+    names = ((x(place), HEIGHT - 6, _short(stage.model.stage)) for place, stage in enumerate(panel.stages))
+    told = ", ".join(f"{panel.stages[place].model.name} {s.text}" for place, _, s in shown)
     return format_html(
-        '<svg class="tax" viewBox="0 0 {} {}" role="img" aria-label="{} on {}: {}">'
+        '<svg class="tax" viewBox="0 0 {} {}" role="img" aria-label="{}: {}">'
         '<polyline points="{}" class="path"/>{}{}</svg>',
-        *(WIDTH, HEIGHT, row.metric, row.task.name, told, points, marks, names),
+        *(WIDTH, HEIGHT, title, told),
+        " ".join(f"{x(place)},{y(s.value)}" for place, _, s in shown),
+        marks,
+        format_html_join("", '<text x="{}" y="{}" class="stage">{}</text>', names),
     )
 
 
-def _mark(x: float, y, cell: ShownCell) -> SafeString:
-    shown = cell.shown
-    assert shown is not None
-    worse = any(change.to == "base" and change.mark == "worse" for change in cell.changes)
-    kind = "worse" if worse else "as-good"
+def _mark(x: float, y: Callable[[float], float], shown: Shown, is_worse: bool) -> SafeString:
     bar = format_html("")
     if shown.lower is not None and shown.upper is not None:
         bar = format_html('<line x1="{0}" x2="{0}" y1="{1}" y2="{2}" class="bar"/>', x, y(shown.lower), y(shown.upper))
     top = y(shown.upper if shown.upper is not None else shown.value)
     return format_html(
         '<g class="{}">{}<circle cx="{}" cy="{}" r="4"/><text x="{}" y="{}" class="value">{}</text></g>',
-        *(kind, bar, x, y(shown.value), x, max(10, top - 5), shown.text),
+        *("worse" if is_worse else "as-good", bar, x, y(shown.value), x, max(10, top - 5), shown.text),
     )
 
 

@@ -127,7 +127,7 @@ def test_settings_that_differ_are_said(project, base, child):
 def test_the_page_says_it_in_words(client, project, base, child, runs, url):
     page = client.get(url, {"models": f"{base.pk},{child.pk}"}).content.decode()
     assert "better beyond doubt" in page
-    assert "+50" in page
+    assert "+50 points" in page
     assert "McNemar" in page
 
 

@@ -103,7 +103,7 @@ def test_the_page_says_the_price_in_words_and_in_pictures(client, project, linea
     vote(child, ppo, "model_b", 8)
     page = client.get(reverse("tax", args=[ppo.pk])).content.decode()
     assert "tide-ppo against tide-base: worse beyond doubt in perplexity on the shelf (+" in page
-    assert page.count('<svg class="tax"') == 2
+    assert page.count('<svg class="tax"') == 3
     assert "arena rating" in page
     assert "not rated" not in page
 
