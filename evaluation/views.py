@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
 from annotate.errors import Refused
-from annotate.models import Judge, LanguageModel, Project, User
+from annotate.models import LanguageModel, Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project
-from evaluation import actions, exports, lineage_graph
-from evaluation.leaderboard import current, default_judge, left_out, votes
+from evaluation import actions, board_page, exports, lineage_graph
 from evaluation.lineage import descent, offspring, readable_projects
-from evaluation.models import Leaderboard
-from evaluation.pictures import Axis, axis_over, axis_picture, interval_picture
-from evaluation.standings import Standing, position_share, standings, win_matrix
 
 
 class Request(HttpRequest):
@@ -33,34 +30,15 @@ class SignedIn(HttpRequest):
 @require_safe
 @in_project()
 def leaderboard(request: Request, project: Project) -> HttpResponse:
-    judge = _judge(request, project)
-    board = current(project=project, judge=judge)
-    if request.htmx and request.GET.get("seen") == _stamp(board):
+    if "of" in request.GET:  # the form's one choice, as an address that can be passed on
+        return redirect(f"{request.path}?{_canonical(request.GET)}")
+    asked = _asked(request, project)
+    board = board_page.board_of(asked)
+    if request.htmx and request.GET.get("seen") == board_page.stamp(asked, board):
         return HttpResponse(status=204)  # nothing has changed: the page keeps what it shows
-    others = votes(project, _other(judge))
-    rows = standings(board)
-    rated = [row for row in rows if row.is_connected]
-    context = {
-        "project": project,
-        "section": "leaderboard",
-        "board": board,
-        "judges": board.ratings["judges"],
-        "judge": judge,
-        "others_voted": others.exists(),
-        "other_votes": 0 if board.votes else others.count(),
-        "left_out": left_out(project, judge),
-        "stamp": _stamp(board),
-        "promotion": actions.promoted(project),
-        **_pictures(rated),
-        "unconnected": [row for row in rows if not row.is_connected],
-        "untried": _untried(project, rows),
-        "is_small": len(rated) <= 8,
-        "one_sided": any(row.is_penalised for row in rated),
-        "position": position_share(board),
-    }
     if request.htmx:
-        return render(request, "evaluation/leaderboard.html#board", context)
-    context["matrix"] = win_matrix(board, rated)
+        return HttpResponse(board_page.rendered(asked, board))
+    context = board_page.context(asked, board) | {"choices": board_page.choices(asked)}
     if can(request.user, "manage", project):
         context["promotable"] = LanguageModel.objects.available().filter(
             contests__project=project, contests__left_at=None
@@ -68,11 +46,21 @@ def leaderboard(request: Request, project: Project) -> HttpResponse:
     return render(request, "evaluation/leaderboard.html", context)
 
 
+def _canonical(query: QueryDict) -> str:
+    part, _, name = query["of"].partition(":")
+    given = {"judge": query.get("judge", ""), "at": query.get("at", "")}
+    if part in ("category", "language"):
+        given[part] = name
+    return urlencode({name: value for name, value in given.items() if value})
+
+
 @require_safe
 @in_project()
 def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
-    board = current(project=project, judge=_judge(request, project))
-    name = f"{project.slug}-leaderboard-{board.judge}.csv"
+    asked = _asked(request, project)
+    board = board_page.board_of(asked)
+    parts = [project.slug, "leaderboard", asked.judge, slugify(asked.category), slugify(asked.language)]
+    name = "-".join(part for part in parts if part) + ".csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return HttpResponse(exports.as_csv(board), content_type="text/csv; charset=utf-8", headers=headers)
 
@@ -80,7 +68,7 @@ def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
 @require_safe
 @in_project()
 def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
-    return JsonResponse(exports.as_json(current(project=project, judge=_judge(request, project))))
+    return JsonResponse(exports.as_json(board_page.board_of(_asked(request, project))))
 
 
 @require_POST
@@ -115,35 +103,9 @@ def lineage(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "evaluation/lineage.html", context)
 
 
-def _judge(request: HttpRequest, project: Project) -> str:
-    """Whose votes were asked for; 404 for a kind of judge that there is not."""
-    judge = request.GET.get("judge") or default_judge(project)
-    if judge not in Judge.values:
-        raise Http404(f"judge is one of {', '.join(Judge.values)}, not {judge!r}.")
-    return judge
-
-
-def _other(judge: str) -> str:
-    return Judge.PERSON if judge == Judge.SIMULATION else Judge.SIMULATION
-
-
-def _stamp(board: Leaderboard) -> str:
-    return str(board.pk or 0)
-
-
-def _pictures(rated: list[Standing]) -> dict[str, Any]:
-    """Rows with their intervals drawn on one axis."""
-    if not rated:
-        return {"rows": []}
-    axis: Axis = axis_over([(row.lower, row.upper) for row in rated])
-    return {
-        "rows": [(row, interval_picture(axis, row.rating, row.lower, row.upper)) for row in rated],
-        "axis": axis_picture(axis),
-    }
-
-
-def _untried(project: Project, rows: list[Standing]) -> list[LanguageModel]:
-    """Models in the arena that no counted vote has met yet."""
-    met = [row.model.pk for row in rows]
-    in_arena = LanguageModel.objects.filter(contests__project=project, contests__left_at=None)
-    return list(in_arena.exclude(pk__in=met).order_by("name"))
+def _asked(request: HttpRequest, project: Project) -> board_page.Asked:
+    """Which leaderboard was asked for; 404 for a kind of judge that there is not."""
+    try:
+        return board_page.asked(project, request.GET.dict())
+    except ValueError as error:
+        raise Http404(str(error)) from error

@@ -36,6 +36,7 @@ class LivePage(AsyncWebsocketConsumer):
     """Sends what `updates` yields, now and each time it is woken, until `is_over`."""
 
     group = ""
+    seconds = _TIMER_SECONDS  # between two looks at the database, without a channel layer
 
     async def connect(self) -> None:
         query = parse_qs(self.scope["query_string"].decode())
@@ -68,7 +69,7 @@ class LivePage(AsyncWebsocketConsumer):
             await self.close(_ACCIDENT)
 
     async def _send_updates(self) -> None:
-        timer = _SLOW_TIMER_SECONDS if settings.CHANNEL_LAYERS and self.group else _TIMER_SECONDS
+        timer = _SLOW_TIMER_SECONDS if settings.CHANNEL_LAYERS and self.group else self.seconds
         while True:
             html, is_over = await database_sync_to_async(self.updates)()
             if html:
