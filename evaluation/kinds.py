@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from annotate.models import LanguageModel
-from evaluation import evaluate_page, export_page, item_rows, items, measures, new_evaluation, surprise_page
+from evaluation import (
+    evaluate_page,
+    export_page,
+    item_rows,
+    items,
+    measures,
+    new_evaluation,
+    overoptimisation,
+    surprise_page,
+)
 from evaluation.item_rows import evaluated
 from evaluation.models import Evaluation
 from training import kind_pages
@@ -21,6 +30,7 @@ def register() -> None:
     kind_pages.NEW["evaluate"] = new_evaluation.page
     kind_pages.CONTEXT["surprise"] = surprise_page.context
     kind_pages.CONTEXT["export"] = export_page.context
+    kind_pages.CONTEXT["ppo"] = overoptimisation.context
     register_kind(
         Kind(
             "evaluate",

@@ -16,10 +16,11 @@ from annotate.models import Contestant, LanguageModel, Project
 from annotate.permissions import can, projects_where
 from annotate.serving import address_of
 from annotate.views.access import in_project
-from evaluation import lineage_graph, model_card
+from evaluation import lineage_graph, model_card, overoptimisation
 from evaluation.actions import promoted
 from evaluation.registry import Choice, in_millions, maker_of, registry
 from training import disk
+from training.kinds import KINDS
 
 
 @require_GET
@@ -74,6 +75,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "can_retire": may_retire(model, request.user),
         "can_talk": may_talk(request.user, model, project),
         "can_export": can_use,
+        "can_measure": can_use and model.kind in KINDS["evaluate"].parent_kinds,
         "exports": model.runs.filter(kind="export", project__in=readable)[:5] if can_research else [],
         "can_label": can_use and model.kind == LanguageModel.Kind.CLASSIFIER,
         "form_key": uuid.uuid4().hex,  # pressing the button twice starts one run
@@ -82,4 +84,5 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "where": (model.folder or address_of(model)) if can_research else "",
         "address": address_of(model),
         "is_policy": model.kind == LanguageModel.Kind.POLICY,
+        "parting": overoptimisation.of_model(model, readable),
     }
