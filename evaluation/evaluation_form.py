@@ -54,6 +54,8 @@ class EvaluationForm(RunForm):
     def _choose(self, name: str, queryset: QuerySet, help_text: str) -> None:
         field: Any = self.fields[name]
         field.queryset, field.help_text = queryset, help_text
+        if name == "parent":
+            field.initial = queryset.first()
 
     def _offer_opponents(self, project: Project) -> None:
         """By name, as a program gives it; a name from elsewhere that is none of them stays, and is refused in words."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +21,11 @@ from annotate.views.access import in_project
 from evaluation import evaluations, figures_shown
 from evaluation.evaluations import Chosen
 from evaluation.figures_shown import Shown
+from evaluation.items_page import cell
 from evaluation.models import Evaluation
 from training.models import Run
 
+MOST_COMPARED = 12  # in one table of differences
 OF_ITS_RUN = "Told by the runs that made them"  # figures of a run that measures its own model, on what it held out
 
 
@@ -59,8 +63,9 @@ class Table:
 
     @property
     def runs(self) -> str:
-        """For the page that sets runs beside each other item by item: the newest of each row."""
-        return ",".join(str(row.runs[0].pk) for row in self.rows if row.runs)
+        """For the page that sets runs beside each other item by item: the newest of each row; "" where there is one."""
+        found = [str(row.runs[0].pk) for row in self.rows if row.runs and row.runs[0].kind == "evaluate"]
+        return ",".join(found[:MOST_COMPARED]) if len(found) > 1 else ""
 
 
 @dataclass
@@ -92,9 +97,35 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "has_clean": any(_differs(row) for row in rows),
         "under_way": project.runs.unfinished().filter(kind="evaluate").order_by("pk"),
         "may_start": can(request.user, "research", project),
-        "other_title": OF_ITS_RUN,
+        "query": request.GET.urlencode(),
     }
     return render(request, "evaluation/evaluations.html", context)
+
+
+@never_cache
+@require_safe
+@in_project()
+def table(request: HttpRequest, project: Project) -> HttpResponse:
+    """The figures that the page shows, groups included, as CSV."""
+    asked = _asked(request, project)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    for e in evaluations.standing(project, Chosen(task=asked.task, groups=True), asked.models):
+        clean = e.clean or {}
+        opponent = e.opponent.name if e.opponent else ""
+        texts = [cell(text) for text in (e.task, e.group, e.model.name, e.metric, opponent)]
+        ends = (e.value, e.standard_error, e.lower, e.upper, e.n, e.higher_is_better)
+        without = (clean.get(name) for name in ("value", "lower", "upper", "n"))
+        writer.writerow([*texts, *ends, *without, e.run_id, e.items_hash, cell(e.signature)])
+    headers = {"Content-Disposition": f'attachment; filename="{project.slug}-evaluations.csv"'}
+    return HttpResponse(buffer.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+COLUMNS = (
+    *("task", "group", "model", "metric", "opponent", "value", "standard_error", "lower", "upper", "n"),
+    *("higher_is_better", "clean_value", "clean_lower", "clean_upper", "clean_n", "run", "items_hash", "signature"),
+)
 
 
 def _asked(request: HttpRequest, project: Project) -> Asked:

@@ -22,7 +22,7 @@ FILE, INDEX = "items.jsonl", "items.index.npz"
 YES, NO, UNKNOWN = 1, 0, -1
 _VERSION = 1
 # Of these metrics an item is right or wrong; of all others it has a value.
-_RIGHT = ("accuracy", "win rate")
+_RIGHT = ("accuracy", "pair accuracy", "win rate")
 Row = dict[str, Any]
 
 
@@ -147,7 +147,7 @@ def _is_right(counts: dict[str, list[float]]) -> int:
     for name in _RIGHT:
         if name in counts:
             score, of = counts[name][:2]
-            return YES if of and score >= of else NO if score == 0 else UNKNOWN
+            return UNKNOWN if not of else YES if score >= of else NO if score == 0 else UNKNOWN
     return UNKNOWN
 
 

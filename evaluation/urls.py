@@ -23,6 +23,7 @@ urlpatterns = [
     path("models/<int:pk>/README.md", model_pages.card, name="model-card"),
     path("runs/<int:run_id>/export/<str:name>", export_page.download, name="export-file"),
     path("p/<slug:slug>/evaluations/", evaluations_page.page, name="evaluations"),
+    path("p/<slug:slug>/evaluations/evaluations.csv", evaluations_page.table, name="evaluations-csv"),
     path("runs/<int:run_id>/items/", items_page.page, name="run-items"),
     path("runs/<int:run_id>/items.jsonl", items_page.download, {"format": "jsonl"}, name="run-items-jsonl"),
     path("runs/<int:run_id>/items.csv", items_page.download, {"format": "csv"}, name="run-items-csv"),
