@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from django.db.models import Q
 
 from annotate.actions.choosing import COMPARE, RATE, Item, UrgentPair
 from annotate.errors import Refused
-from annotate.models import Assignment, Comparison, Completion, Judge, Project, Prompt, Rating, Side, User, Winner
+from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Side, User, Winner
 from annotate.permissions import require
 from evaluation.models import AskedAgain
 from training.models import Review, Run
@@ -77,7 +77,12 @@ def disputes(project: Project, side: str, judge: str, most: int = MOST) -> list[
     answers = Completion.objects.in_bulk({pk for one in chosen for pk in one.completions})
     return [
         Dispute(
-            prompts[one.prompt], tuple(answers[pk] for pk in one.completions), one.between, one.width, one.judged, one.reason
+            prompts[one.prompt],
+            tuple(answers[pk] for pk in one.completions),
+            one.between,
+            one.width,
+            one.judged,
+            one.reason,
         )
         for one in chosen
     ]
@@ -98,7 +103,7 @@ def width_of(points: Iterable[float], span: float = 1.0) -> float:
 
 
 @transaction.atomic
-def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int = MORE_JUDGES) -> list[AskedAgain]:
+def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int | str = MORE_JUDGES) -> list[AskedAgain]:
     """Put items of the train side first in the queue, for `more` judges each beyond those who have judged them.
 
     An item is named as in the queue: compare:<id>:<id> or rate:<id>, smaller id first. Refused on the eval side.
@@ -106,8 +111,8 @@ def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int = MO
     require(by, "research", project)
     items = [_item(project, key) for key in dict.fromkeys(keys)]
     if not 1 <= len(items) <= MOST_AT_ONCE:
-        raise Refused(400, items=f"Choose 1 to {MOST_AT_ONCE} items.")
-    if type(more) is not int or not 1 <= more <= 100:
+        raise Refused(400, chosen=f"Choose 1 to {MOST_AT_ONCE} items.")
+    if not isinstance(more, int) or isinstance(more, bool) or not 1 <= more <= 100:
         raise Refused(400, more="Say how many more judges each item is to have, from 1 to 100.")
     return [_ask(project, item, by, more) for item in items]
 
@@ -169,17 +174,19 @@ def _judged(project: Project, keys: Iterable[str]) -> dict[str, int]:
 def _item(project: Project, key: str) -> Item:
     kind, *ids = str(key).split(":")
     if kind not in (RATE, COMPARE) or len(ids) != (1 if kind == RATE else 2) or not all(map(_is_id, ids)):
-        raise Refused(400, items=f"{str(key)[:60]!r} is no item; write compare:12:15 or rate:12.")
+        raise Refused(400, chosen=f"{str(key)[:60]!r} is no item; write compare:12:15 or rate:12.")
     numbers = tuple(sorted(int(pk) for pk in ids))
     answers = list(Completion.objects.filter(pk__in=numbers, prompt__project=project).select_related("prompt"))
     if len(answers) != len(numbers) or len({answer.prompt_id for answer in answers}) != 1:
-        raise Refused(400, items=f"{key} names no answers to one prompt of {project}.")
+        raise Refused(400, chosen=f"{key} names no answers to one prompt of {project}.")
     prompt = answers[0].prompt
     if prompt.side != Side.TRAIN:
-        raise Refused(400, items=f"{key} is on the eval side: what annotators judge may train, and that side never does.")
+        raise Refused(
+            400, chosen=f"{key} is on the eval side: what annotators judge may train, and that side never does."
+        )
     wanted = project.asks_ratings if kind == RATE else project.asks_comparisons
     if not wanted:
-        raise Refused(409, items=f"{project} does not ask for {'ratings' if kind == RATE else 'comparisons'}.")
+        raise Refused(409, chosen=f"{project} does not ask for {'ratings' if kind == RATE else 'comparisons'}.")
     return Item(prompt.pk, numbers)
 
 
@@ -260,7 +267,11 @@ def _scored(shown: dict[str, Any]) -> tuple[int, tuple[int, int], float] | None:
     names = ("prompt_id", "completion_a", "completion_b", "probability")
     if not all(isinstance(shown.get(name), int | float) for name in names):
         return None
-    return int(shown["prompt_id"]), (int(shown["completion_a"]), int(shown["completion_b"])), float(shown["probability"])
+    return (
+        int(shown["prompt_id"]),
+        (int(shown["completion_a"]), int(shown["completion_b"])),
+        float(shown["probability"]),
+    )
 
 
 def _parted(

@@ -100,7 +100,9 @@ def _opponents(
 def _better(name: str, title: str, rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Check:
     if found is None:
         return Check(name, title, NOT_YET, f"No vote has set it against {other} yet.", _how_to_get_votes(other))
-    said = f"{_distance(found, other)}, between {_bound(found.lower)} and {_bound(found.upper)}, by {_votes(found.votes)}"
+    said = (
+        f"{_distance(found, other)}, between {_bound(found.lower)} and {_bound(found.upper)}, by {_votes(found.votes)}"
+    )
     wanted = f"{signed(rule.margin)} points" if rule.margin else "0"
     numbers = {**found.finite(), "margin": rule.margin, "other": other.pk}
     if found.lower > rule.margin:
@@ -136,7 +138,9 @@ def _tolerated(tolerance: dict[str, Any], parent: LanguageModel, change: Change)
         return Check(name, title, MET, f"{said}: within what is tolerated beyond doubt.", "", numbers)
     if change.upper < worst:
         return Check(name, title, BROKEN, f"{said}: worse than what is tolerated beyond doubt.", "", numbers)
-    return Check(name, title, NOT_YET, f"{said}: it may be worse than what is tolerated.", _more_items(change, worst), numbers)
+    return Check(
+        name, title, NOT_YET, f"{said}: it may be worse than what is tolerated.", _more_items(change, worst), numbers
+    )
 
 
 def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
@@ -147,15 +151,17 @@ def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
         return check
     if earlier.numbers.get("other") != check.numbers.get("other"):
         return check
-    since = earlier.numbers.get("decided_at") or earlier.numbers.get("votes")
-    said = f"{check.sentence.split(':')[0]}. It was decided at {_votes(since)}, and this sequence may be read after every vote."
+    since = int(earlier.numbers.get("decided_at") or earlier.numbers["votes"])
+    now = check.sentence.split(":")[0]
+    said = f"{now}. It was decided at {_votes(since)}, and this sequence may be read after every vote."
     return Check(check.name, check.title, earlier.state, said, "", {**check.numbers, "decided_at": since})
 
 
 def _more(found: Duel, other: LanguageModel) -> str:
     if found.more is None:
         return f"As the votes fall now, no number of them would show it to be better than {other}."
-    return f"About {roughly(max(found.more, 1))} more {'vote' if found.more <= 1 else 'votes'} against {other}, should they fall as they do."
+    votes = "vote" if found.more <= 1 else "votes"
+    return f"About {roughly(max(found.more, 1))} more {votes} against {other}, should they fall as they do."
 
 
 def _how_to_get_votes(other: LanguageModel) -> str:

@@ -15,7 +15,7 @@ from annotate.api.access import find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.errors import Refused
-from annotate.models import Judge, LanguageModel, Project, Side, User
+from annotate.models import Judge, Project, Side, User
 from annotate.permissions import can, require
 from annotate.serving import address_of
 from evaluation import actions, ask_next, notices, promotion, sampling
@@ -126,7 +126,7 @@ class DisputeOut(serializers.Serializer):
 
 
 class AskAgain(Input):
-    items = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1)
+    chosen = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1)
     more = serializers.IntegerField(required=False, default=ask_next.MORE_JUDGES, min_value=1, max_value=100)
 
 
@@ -282,7 +282,7 @@ def ask_next_items(request: Request, slug: str) -> Response:
 @idempotent()
 def _ask_again(request: Request, project: Project) -> Response:
     given = _given(AskAgain, request)
-    asked = ask_next.ask_again(project=project, keys=given["items"], by=_user(request), more=given["more"])
+    asked = ask_next.ask_again(project=project, keys=given["chosen"], by=_user(request), more=given["more"])
     return Response({"asked": len(asked), "waiting": ask_next.waiting(project)}, status=201)
 
 

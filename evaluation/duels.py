@@ -50,9 +50,7 @@ def duel(project: Project, rule: PromotionRule, model: LanguageModel, other: Lan
     return _by_sequence(project, rule, model, other) if rule.always_valid else _by_fit(project, rule, model, other)
 
 
-def counts(
-    project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel
-) -> tuple[int, int, int]:
+def counts(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> tuple[int, int, int]:
     """(wins, ties, losses) of a model against another, as the rule counts votes."""
     if rule.first_votes_only:
         return _first_votes(project, rule.judge, model.pk, other.pk)

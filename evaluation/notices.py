@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +13,6 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.functional import SimpleLazyObject
 
 from annotate.models import Membership, Project, Role, User
 from evaluation.models import Notice
@@ -45,7 +45,7 @@ def mark_seen(*, user: User, ids: Iterable[int] | None = None) -> int:
 
 def count(request: HttpRequest) -> dict[str, Any]:
     """For every page: how many notices wait for whoever is signed in. Asked of the database where a page shows it."""
-    return {"notices_waiting": SimpleLazyObject(lambda: _count(request))}
+    return {"notices_waiting": cache(lambda: _count(request))}
 
 
 def _count(request: HttpRequest) -> int:

@@ -40,7 +40,7 @@ def look(project: Project) -> list[Candidacy]:
     behind = [one.pk for one in live if one.evidence.get("seen") != seen]
     served = project.promotions.first()
     if served is not None and served.candidacy is not None and served.candidacy.evidence.get("seen") != seen:
-        behind.append(served.candidacy_id)
+        behind.append(served.candidacy.pk)
     found = [_review(pk, rule) for pk in behind]
     return [one for one in found if one is not None]
 
@@ -73,7 +73,8 @@ def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
         return _withdraw(candidacy, seen)
     found = take_in(candidacy, rule, seen)
     if candidacy.state == Candidacy.State.PROMOTED:
-        return _look_back(candidacy, rule, found)
+        _look_back(candidacy, rule, found)
+        return None
     changed = found.state != candidacy.state
     candidacy.state = found.state
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
@@ -99,7 +100,7 @@ def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) ->
 
 def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -> None:
     sentence = _sentence(candidacy, found)
-    record(candidacy, rule, _WHAT[found.state], sentence)
+    record(candidacy, rule, _WHAT[Candidacy.State(found.state)], sentence)
     if found.state == Candidacy.State.READY and rule.is_automatic:
         _promote_by_rule(candidacy, rule)
     elif found.state == Candidacy.State.READY:
@@ -135,12 +136,12 @@ def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule) -> None:
 
 def promote_candidate(candidacy: Candidacy, rule: PromotionRule | None, *, reason: str, by: Any = None) -> Promotion:
     """Serve it from now on. The evidence is the leaderboard of this moment and the checks as they stand."""
-    board = stored(current(project=candidacy.project, judge=rule.judge)) if rule else None
+    judge = rule.judge if rule else default_judge(candidacy.project)
     made = Promotion.objects.create(
         project=candidacy.project,
         model=candidacy.model,
         candidacy=candidacy,
-        leaderboard=board,
+        leaderboard=stored(current(project=candidacy.project, judge=judge)),
         reason=reason,
         promoted_by=by,
         is_automatic=by is None,
@@ -161,7 +162,9 @@ def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing
     candidacy.save(update_fields=["evidence", "changed_at"])
     if stood and not stands:
         why = f"{_all(found, checks.BROKEN)} {_all(found, checks.NOT_YET)}".strip()
-        sentence = f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {why}"
+        sentence = (
+            f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {why}"
+        )
         record(candidacy, rule, Decision.What.OPEN, sentence)
         tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")
     elif stands and not stood:
@@ -183,7 +186,13 @@ def record(candidacy: Candidacy, rule: PromotionRule | None, what: str, sentence
     if rule is not None and (board := stored(current(project=candidacy.project, judge=rule.judge))):
         evidence["leaderboard"] = board.pk
     return Decision.objects.create(
-        project=candidacy.project, candidacy=candidacy, rule=rule, what=what, sentence=sentence, evidence=evidence, by=by
+        project=candidacy.project,
+        candidacy=candidacy,
+        rule=rule,
+        what=what,
+        sentence=sentence,
+        evidence=evidence,
+        by=by,
     )
 
 

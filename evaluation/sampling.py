@@ -66,8 +66,8 @@ def rates(project: Project) -> list[Rate]:
 
 def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]:
     """The pairs on which a decision waits."""
-    champion, found = champion_of(project), {}
-    here = set(ids)
+    champion, here = champion_of(project), set(ids)
+    found: dict[frozenset[int], str] = {}
     candidates = project.candidacies.filter(state__in=UNDECIDED, model__in=ids).select_related("model__parent")
     for candidacy in candidates:
         model = candidacy.model
@@ -80,7 +80,7 @@ def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]
 def _drawn(project: Project, ids: list[int]) -> dict[frozenset[int], float]:
     rule = rule_of(project)
     fitted = fit_of(current(project=project, judge=rule.judge if rule else default_judge(project)))
-    asked = [(*pair, QUESTION) for pair in questions(project, ids)]
+    asked = [(min(pair), max(pair), QUESTION) for pair in questions(project, ids)]
     matters = weigh_pairs(ids, asked) + weigh_top(fitted, ids, TOP)
     shares = pair_probabilities(fitted, ids, matters if matters.any() else None, FLOOR)
     shares = shares + shares.T  # whichever is shown first

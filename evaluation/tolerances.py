@@ -8,6 +8,7 @@ from typing import Any
 
 from annotate.models import LanguageModel, Project
 from evaluation import compare, tax
+from evaluation.kinds import task_of
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,12 @@ def change_of(project: Project, model: LanguageModel, parent: LanguageModel, tol
 
 
 def measures(project: Project) -> list[tuple[str, str]]:
-    """(task, metric) of all that was measured here item by item, and so can be part of a rule."""
+    """(task, metric) of all that was measured of models that answer, item by item, and so can be part of a rule."""
     found = {
-        (task.name, metric)
-        for task in compare.tasks(project)
-        for run in compare.every_run(project, task)[:1]
+        (task_of(run), metric)
+        for run in compare.measured(project)
         for metric in run.result["metrics"]
-        if compare.is_known(metric)
+        if compare.is_known(metric) and run.parent is not None and run.parent.kind == LanguageModel.Kind.POLICY
     }
     return sorted(found)
 
@@ -64,8 +64,6 @@ def _unknown(
 
 
 def _measured(project: Project, tolerance: dict[str, Any]) -> Iterator[int]:
-    for task in compare.tasks(project):
-        if task.name == tolerance["task"]:
-            for run in compare.every_run(project, task):
-                if tolerance["metric"] in run.result["metrics"] and run.parent_id:
-                    yield run.parent_id
+    for run in compare.measured(project):
+        if task_of(run) == tolerance["task"] and tolerance["metric"] in run.result["metrics"] and run.parent_id:
+            yield run.parent_id

@@ -43,9 +43,7 @@ class Variants:
 
 def variants(project: Project, board: Leaderboard) -> list[Variants]:
     """Families of two and more, the largest first; those that stand alone were chosen from nobody."""
-    tried = LanguageModel.objects.policies().filter(
-        Q(contests__project=project) | Q(made_by__project=project)
-    )
+    tried = LanguageModel.objects.policies().filter(Q(contests__project=project) | Q(made_by__project=project))
     families: dict[int | None, list[LanguageModel]] = {}
     for model in tried.distinct().select_related("parent").order_by("id"):
         families.setdefault(model.parent_id, []).append(model)

@@ -82,12 +82,12 @@ def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
     ).order_by()
 
 
-def choose_urgent(
-    *, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE
-) -> Item | None:
+def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE) -> Item | None:
     """The first open item of that kind that this user may have."""
     size = 1 if kind == RATE else 2
-    wanted = [(pair.item, pair.places_in(project)) for pair in pairs if pair.is_open and len(pair.completion_ids) == size]
+    wanted = [
+        (pair.item, pair.places_in(project)) for pair in pairs if pair.is_open and len(pair.completion_ids) == size
+    ]
     keys = [item.key for item, _ in wanted]
     if not keys:
         return None

@@ -123,7 +123,9 @@ class TestWithTheRewardModel:
 
 
 class TestAskingAgain:
-    def test_it_comes_first_for_somebody_who_has_not_judged_it_and_until_enough_have(self, project, pair, base, researcher):
+    def test_it_comes_first_for_somebody_who_has_not_judged_it_and_until_enough_have(
+        self, project, pair, base, researcher
+    ):
         for _ in range(3):  # more to judge, untouched so far
             prompt = make_prompt(project)
             make_completion(prompt, model=base), make_completion(prompt, model=base)
@@ -177,7 +179,7 @@ class TestAskingAgain:
     def test_what_is_no_item_is_named(self, project, researcher, key):
         with pytest.raises(Refused) as refused:
             ask_next.ask_again(project=project, keys=[key], by=researcher)
-        assert list(refused.value.errors) == ["items"]
+        assert list(refused.value.errors) == ["chosen"]
 
     def test_answers_of_two_prompts_are_no_item(self, project, pair, base, researcher):
         other = make_completion(make_prompt(project), model=base)

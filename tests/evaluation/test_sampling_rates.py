@@ -1,4 +1,4 @@
-"""Who meets whom: drawn where a vote teaches about what is to be decided, and nobody is kept from meeting the others."""
+"""Who meets whom: drawn where a vote teaches about what is to be decided; nobody is kept from meeting the others."""
 
 from __future__ import annotations
 
