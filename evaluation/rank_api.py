@@ -16,8 +16,10 @@ from annotate.api.fields import refusals
 from annotate.errors import Refused
 from annotate.models import Judge, LanguageModel, Project
 from evaluation.leaderboard import current, default_judge
+from evaluation.moments import history
 from evaluation.other_ways import other_ways
 from evaluation.other_ways_page import flat_ways
+from evaluation.over_time_page import flat_history
 from evaluation.pair_findings import findings, named
 from evaluation.pairs_page import flat_pair
 
@@ -116,6 +118,33 @@ def counted_otherwise(request: Request) -> Response:
         "rows": flat_ways(ways, models) if ways else [],
     }
     return Response(WaysOut(body).data)
+
+
+class MomentOut(serializers.Serializer):
+    moment = serializers.DateTimeField()
+    votes = serializers.IntegerField()
+    model = serializers.CharField()
+    rating = serializers.FloatField()
+    lower = serializers.FloatField()
+    upper = serializers.FloatField()
+
+
+class OverTimeOut(serializers.Serializer):
+    project = serializers.CharField()
+    judge = serializers.ChoiceField(Judge.choices)
+    rows = MomentOut(many=True)
+
+
+@extend_schema(responses={200: OverTimeOut} | refusals(400, 404), parameters=PARAMETERS, tags=["leaderboard"])
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def over_time(request: Request) -> Response:
+    """Ratings at up to sixty moments since the first vote, each as the ledger had it then."""
+    project, judge = _asked(request)
+    found = history(project, judge)
+    models = LanguageModel.objects.in_bulk(found.models) if found else {}
+    rows = flat_history(found, models) if found else []
+    return Response({"project": project.slug, "judge": judge, "rows": rows})
 
 
 def _asked(request: Request) -> tuple[Project, str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from PIL import Image
 
-from annotate.models import Status, StatusChange
+from annotate.models import Comparison, Status, StatusChange
 from evaluation.leaderboard import current
 from evaluation.models import Style
 from evaluation.other_ways import other_ways
@@ -17,7 +19,7 @@ from evaluation.pair_findings import findings
 from evaluation.styles import count_missing, styled_votes, uncounted
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 
-PAGES = ("leaderboard-pairs", "leaderboard-other-ways")
+PAGES = ("leaderboard-pairs", "leaderboard-over-time", "leaderboard-other-ways")
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def board_of_three(project, base, child, third, vote):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_board_without_votes_is_said_to_be_empty(client, project, name):
     page = client.get(reverse(name, args=[project.slug])).content.decode()
-    assert "No vote of a person ranks a model here yet" in page
+    assert "No vote of a person ranks a model here yet" in page.replace("\n", " ")
     for form in ("csv", "json", "png"):
         assert client.get(reverse(f"{name}-file", args=[project.slug, form])).status_code == 200
 
@@ -153,6 +155,19 @@ def test_the_page_of_other_ways_says_what_style_is_worth_and_that_elo_is_a_ticke
     assert "A ticker, never the ranking" in page and "two equal models tie in" in page
     rows = client.get(reverse("leaderboard-other-ways-file", args=[project.slug, "json"])).json()["rows"]
     assert {row["way"] for row in rows} >= {"plain", "elo", "davidson"}
+
+
+def test_over_time_a_vote_shows_from_the_moment_it_was_given(client, project, base, child, vote):
+    early, late = vote(child, base, "model_a", 3), vote(base, child, "model_a", 9)
+    now = timezone.now()
+    for comparisons, hours in ((early, 30), (late, 10)):
+        Comparison.objects.filter(pk__in=[c.pk for c in comparisons]).update(created_at=now - timedelta(hours=hours))
+    rows = client.get("/api/v1/leaderboard/over-time/", {"project": project.slug}).json()["rows"]
+    of_child = [(row["votes"], row["rating"]) for row in rows if row["model"] == "tide-sft"]
+    assert {votes for votes, _ in of_child} == {3, 12}
+    assert all((rating > 1000) == (votes == 3) for votes, rating in of_child)
+    page = client.get(reverse("leaderboard-over-time", args=[project.slug])).content.decode()
+    assert 'class="scene"' in page and "tide-base" in page
 
 
 def test_programs_get_what_the_pages_show(client, project, board_of_three):
