@@ -59,7 +59,6 @@ class Text:
 
 def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     texts, judge = texts_of(run, config.limit)
-    run.truncate_logs(-1)  # what was killed passes over its steps again, and does those anew that are not kept
     run.progress("loading the model", 0, 1)
     model, tokenizer = likelihood.load(spec.parent)
     length = likelihood.context_length(model, config.max_length)
@@ -110,7 +109,7 @@ def _by_hash(row: Row) -> bytes:
 
 def _text(row: Row, number: int, grouped: bool) -> Text:
     place = row.get("place")
-    named = str(row.get("id") or (f"{place[0]}:{place[1] + 1}" if place else number))
+    named = str(row.get("id", f"{place[0]}:{place[1] + 1}" if place else number))
     text = row.get("text", row.get("completion"))
     if not isinstance(text, str) or not text.strip():
         raise RecipeFailure("empty_text", f"The text {named} is empty.", "Leave empty texts out.")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from django.conf import settings
 
 from tests import tiny_model
 from tests.evaluation.recipe_runs import ended, items_of, laid
@@ -279,3 +282,25 @@ def laid_at(path):
     from training.run_directory import RunDirectory
 
     return RunDirectory(path)
+
+
+MODEL = Path(settings.BASE_DIR) / "data" / "models" / "smollm2-135m-instruct"
+DATA = Path(os.environ.get("SHARED_DATA", "../shared/data"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MODEL.is_dir(), reason=f"{MODEL} is not here; the README says where the model comes from")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not here; SHARED_DATA names its folder")
+def test_a_real_model_on_blimp_is_what_the_harness_says_by_itself(tmp_path):
+    """The first pairs of three files, candidate by candidate; golden values by golden/from_lm_eval.py."""
+    golden = json.loads((Path(__file__).parent / "golden" / "choices_blimp.json").read_text())
+    rows = [
+        json.loads(line)
+        for name in golden["files"]
+        for line in (DATA / name).read_text().splitlines()[: golden["pairs"]]
+    ]
+    run, result = run_on(tmp_path / "run", MODEL, other=rows, limit=len(rows))
+    values = [item["shown"]["log-probabilities"] for item in items_of(run)]
+    theirs = [pair for part in golden["files"].values() for pair in part["first"]]
+    assert values == [pytest.approx(pair, abs=2e-3) for pair in theirs]
+    assert result["metrics"]["accuracy"]["value"] == sum(good > bad for good, bad in theirs) / len(theirs)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests import tiny_model
 from tests.evaluation.recipe_runs import ended, items_of, laid
@@ -198,3 +202,21 @@ def test_a_masked_model_is_refused(model_folder, tmp_path):
     tokenizer.save_pretrained(folder)
     _, failure = run_on(tmp_path / "run", folder, texts=[{"text": "abc"}])
     assert failure["code"] == "looks_ahead"
+
+
+MODEL = Path(settings.BASE_DIR) / "data" / "models" / "smollm2-135m-instruct"
+WIKITEXT = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "wikitext-2-valid.txt"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MODEL.is_dir(), reason=f"{MODEL} is not here; the README says where the model comes from")
+@pytest.mark.skipif(not WIKITEXT.exists(), reason=f"{WIKITEXT} is not here; SHARED_DATA names its folder")
+def test_a_real_model_on_wikitext_is_what_the_harness_says_by_itself(tmp_path):
+    """The first pages in windows; golden values by golden/from_lm_eval.py."""
+    golden = json.loads((Path(__file__).parent / "golden" / "perplexity_wikitext.json").read_text())
+    pages = re.split(r"(?m)^(?= = [^=\n]+ = $)", WIKITEXT.read_text(encoding="utf-8"))
+    rows = [{"text": page} for page in [page for page in pages if page.strip()][: golden["pages"]]]
+    run, result = run_on(tmp_path / "run", MODEL, texts=rows, max_length=golden["max_length"])
+    assert losses(run) == [pytest.approx(-value, rel=1e-5) for value in golden["log_likelihoods"]]
+    for name in ("word perplexity", "byte perplexity", "bits per byte"):
+        assert result["metrics"][name]["value"] == pytest.approx(golden[name], rel=1e-5)
