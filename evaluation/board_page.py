@@ -95,8 +95,10 @@ def language_name(code: str) -> str:
 
 
 def board_of(asked: Asked) -> Leaderboard:
-    which = {"project": asked.project, "judge": asked.judge, "category": asked.category, "language": asked.language}
-    return board_at(**which, at=asked.at) if asked.at else current(**which)
+    project, judge, category, language = asked.project, asked.judge, asked.category, asked.language
+    if asked.at:
+        return board_at(project=project, judge=judge, at=asked.at, category=category, language=language)
+    return current(project=project, judge=judge, category=category, language=language)
 
 
 def stamp(asked: Asked, board: Leaderboard) -> str:

@@ -116,7 +116,7 @@ def _intervals(spread: Spread | None, votes: int) -> dict[str, Any]:
 def _signature(spread: Spread | None, votes: int, part: str, judge: str) -> str:
     said = "sandwich by votes, voters not read yet"
     if spread is not None:
-        people = f"{spread.voters:,} voters, effectively {spread.effective:,.0f}"
+        people = f"{spread.voters:,} voter{'' if spread.voters == 1 else 's'}, effectively {spread.effective:,.0f}"
         said = {
             "votes": "sandwich, nobody voted twice",
             "few": f"sandwich by votes of {people}",

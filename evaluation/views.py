@@ -47,7 +47,7 @@ def leaderboard(request: Request, project: Project) -> HttpResponse:
 
 
 def _canonical(query: QueryDict) -> str:
-    part, _, name = query["of"].partition(":")
+    part, _, name = str(query["of"]).partition(":")
     given = {"judge": query.get("judge", ""), "at": query.get("at", "")}
     if part in ("category", "language"):
         given[part] = name
