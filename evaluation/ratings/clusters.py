@@ -10,9 +10,9 @@ Votes come as blocks, tuples of equally long arrays (voter, a, b, said, count): 
 blocks (one may straddle two), `a`, `b` the places in `Fit.models`, `said` that in LABELS, `count` how many such
 votes. What is held at once is one block, whatever the number of votes.
 
-With few voters the sandwich is too small: fewer than 20 to 50 are few, more so when some have most of the votes (Cameron
-and Miller, section VI). So intervals reach Student's quantile at the *effective* number of voters less one, (Σn)²/Σn²
-for voters with n votes each, and `Voters.few` says that they are not to be relied on below 50.
+With few voters the sandwich is too small: fewer than 20 to 50 are few, more so when some have most of the votes
+(Cameron and Miller, section VI). So intervals reach Student's quantile at the *effective* number of voters less one,
+(Σn)²/Σn² for voters with n votes each, and `Voters.few` says that they are not to be relied on below 50.
 """
 
 from __future__ import annotations
@@ -127,16 +127,30 @@ def score_voters(fitted: Fit, blocks: Iterable[Block]) -> Voters:
 def _summed(rows: Rows, score: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
     """(M, M) Σ s_v s_vᵀ over the voters of the chosen rows, so many voters at once as fit."""
     total = np.zeros((size, size))
-    owner, a, b, score = rows.owner[chosen], rows.a[chosen], rows.b[chosen], score[chosen]
-    owner = renumbered(owner)
-    for part in portions(int(owner[-1]) + 1 if len(owner) else 0, size):
-        first, last = np.searchsorted(owner, (part.start, part.stop))
-        place, cells = (owner[first:last] - part.start) * size, (part.stop - part.start) * size
-        sums = np.bincount(place + a[first:last], weights=score[first:last], minlength=cells)
-        sums -= np.bincount(place + b[first:last], weights=score[first:last], minlength=cells)
-        summed = sums.reshape(-1, size)
-        total += summed.T @ summed
+    owner, a, b, score = renumbered(rows.owner[chosen]), rows.a[chosen], rows.b[chosen], score[chosen]
+    for part in voters_at_once(owner, size):
+        sums = summed_scores(owner[part], a[part], b[part], score[part], np.zeros((0, 0)), size)
+        total += sums.T @ sums
     return total
+
+
+def voters_at_once(owner: np.ndarray, size: int) -> Iterator[slice]:
+    """Rows of so many whole voters at once as have room with `size` numbers each."""
+    for part in portions(int(owner[-1]) + 1 if len(owner) else 0, size):
+        yield slice(*(int(place) for place in np.searchsorted(owner, (part.start, part.stop))))
+
+
+def summed_scores(
+    owner: np.ndarray, a: np.ndarray, b: np.ndarray, score: np.ndarray, others: np.ndarray, size: int
+) -> np.ndarray:
+    """(voters, M + k) scores summed by voter: `score` (n,) for model A and against B, `others` (k, n) as they are."""
+    owner = renumbered(owner)
+    count = int(owner[-1]) + 1
+    models = np.bincount(owner * size + a, weights=score, minlength=count * size)
+    models -= np.bincount(owner * size + b, weights=score, minlength=count * size)
+    return np.column_stack(
+        [models.reshape(count, size), *(np.bincount(owner, weights=other, minlength=count) for other in others)]
+    )
 
 
 def bootstrap_voters(fitted: Fit, blocks: Iterable[Block], draws: int = 100, seed: int = 0) -> np.ndarray:

@@ -21,8 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bootstrap import portions
-from .clusters import SCORE, Block, Voters, by_voters, renumbered
+from .clusters import SCORE, Block, Voters, by_voters, renumbered, summed_scores, voters_at_once
 from .fit import CENTRE, SCALE, Fit, NotConverged, fit, half_wins, laplacian, sigmoid, squared_scores, tie_bridges
 from .style_counts import FEATURES, Style, differences, style_of
 from .tally import Tally, tally_indices
@@ -248,8 +247,9 @@ def _squared_by_voters(problem: _Problem, point: np.ndarray) -> np.ndarray:
     last, held = None, np.zeros(len(point))
     for a, b, z, score, gap, voter in _passes(problem, point):
         left = score - sigmoid(gap)
-        for rows in _of_voters(voter, len(point)):
-            sums = _summed(a[rows], b[rows], z[rows], left[rows], voter[rows], problem.size)
+        for rows in voters_at_once(renumbered(voter), len(point)):
+            others = left[rows] * z[rows].T
+            sums = summed_scores(voter[rows], a[rows], b[rows], left[rows], others, problem.size)
             if voter[rows][0] == last:
                 sums[0] += held
             else:
@@ -264,22 +264,3 @@ def _squared_by_votes(problem: _Problem, point: np.ndarray) -> np.ndarray:
     for a, b, z, score, gap, _ in _passes(problem, point):
         total += _crossed(a, b, z, (score - sigmoid(gap)) ** 2, problem.size)
     return total
-
-
-def _of_voters(voter: np.ndarray, size: int) -> Iterator[slice]:
-    """Rows of so many voters at once as fit; the last of them may go on in the next rows."""
-    owner = renumbered(voter)
-    for part in portions(int(owner[-1]) + 1 if len(owner) else 0, size):
-        yield slice(*(int(place) for place in np.searchsorted(owner, (part.start, part.stop))))
-
-
-def _summed(
-    a: np.ndarray, b: np.ndarray, z: np.ndarray, weight: np.ndarray, voter: np.ndarray, size: int
-) -> np.ndarray:
-    """(voters, M + k) summed scores of each voter in these rows."""
-    owner = renumbered(voter)
-    count = int(owner[-1]) + 1
-    ratings = np.bincount(owner * size + a, weights=weight, minlength=count * size)
-    ratings -= np.bincount(owner * size + b, weights=weight, minlength=count * size)
-    styles = [np.bincount(owner, weights=weight * column, minlength=count) for column in z.T]
-    return np.column_stack([ratings.reshape(count, size), *styles])

@@ -21,14 +21,16 @@ there is nothing to fit, and it is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from .clusters import Block, score_voters, summed_scores, voters_at_once, whole_voters
 from .fit import CENTRE, HALF_WIN, SCALE, Z95, Fit, NotConverged, laplacian
 from .graph import groups, strong_groups
+from .student import student95
 from .tally import Tally
 
 
@@ -137,32 +139,42 @@ def rao_kupper(delta: np.ndarray, tie: float) -> Terms:
 MODELS: dict[str, Callable[[np.ndarray, float], Terms]] = {"davidson": davidson, "rao-kupper": rao_kupper}
 
 
-def fit_ties(tally: Tally, model: str = "davidson", first: bool = False) -> TieFit:
+def fit_ties(
+    tally: Tally, model: str = "davidson", first: bool = False, blocks: Iterable[Block] | None = None
+) -> TieFit:
     """The fit of `model`, with a parameter for standing first when `first`; sandwich covariance (White, 1982).
 
-    Raises ValueError on an unknown model, without ties, with ties alone, and NotConverged when Newton fails.
+    `blocks` of the same votes, as in `clusters` and readable repeatedly, make the intervals go by voters where these
+    repeat. Raises ValueError on an unknown model, without ties, with ties alone, and on bad blocks; NotConverged when
+    Newton fails.
     """
     counts, added = _counts(tally, model, first), _added(tally)
     group = groups(tally.wins + tally.wins.T + tally.ties > 0)
-    votes = counts + np.stack([added / 2, added.T / 2, np.zeros_like(added)], axis=-1)
-    point = _solve(votes, group, MODELS[model], first)
+    prior = np.stack([added / 2, added.T / 2, np.zeros_like(added)], axis=-1)
+    point = _solve(counts + prior, group, MODELS[model], first)
     terms = MODELS[model](_delta(point, first), point[-1])
-    covariance = _sandwich(votes, group, terms, first)
     size = len(tally.models)
+    plain = Fit(tally, CENTRE + SCALE * point[:size], np.zeros((size, size)), group, np.asarray(added.any(axis=1)))
+    squared, critical = _squared(counts, terms, first), Z95
+    if blocks is not None and (voters := score_voters(plain, blocks)).repeat:
+        squared, critical = _squared_by_voters(blocks, terms, first, voters.voters), student95(voters.effective - 1)
+    inverse = np.linalg.inv(_information(counts + prior, group, terms, first))
+    covariance = inverse @ (squared + _squared(prior, terms, first)) @ inverse
     rated = SCALE**2 * np.where(group[:, None] == group[None, :], covariance[:size, :size], math.nan)
+    error = np.sqrt(np.diagonal(covariance))
     return TieFit(
         model=model,
-        ratings=Fit(tally, CENTRE + SCALE * point[:size], rated, group, added.any(axis=1)),
-        tie=_exponential(float(point[-1]), math.sqrt(covariance[-1, -1]), least=0.0 if model == "davidson" else 1.0),
-        first=_points(float(point[size]), math.sqrt(covariance[size, size])) if first else None,
+        ratings=replace(plain, covariance=rated, critical=critical),
+        tie=_exponential(float(point[-1]), float(error[-1]), critical, least=0.0 if model == "davidson" else 1.0),
+        first=_points(float(point[size]), float(error[size]), critical) if first else None,
         log_likelihood=float((counts * terms.log_chance).sum()),
         parameters=size - int(group.max() + 1) + 1 + first,
     )
 
 
-def better_tie_model(tally: Tally, first: bool = False) -> tuple[TieFit, TieFit]:
+def better_tie_model(tally: Tally, first: bool = False, blocks: Iterable[Block] | None = None) -> tuple[TieFit, TieFit]:
     """Both models, the one with the lower AIC first."""
-    one, other = sorted((fit_ties(tally, model, first) for model in MODELS), key=lambda fitted: fitted.aic)
+    one, other = sorted((fit_ties(tally, model, first, blocks) for model in MODELS), key=lambda fitted: fitted.aic)
     return one, other
 
 
@@ -268,22 +280,35 @@ def _assembled(
     return np.block([[laplacian(delta + delta.T), across.T], [across, np.array(corner)]])
 
 
-def _sandwich(votes: np.ndarray, group: np.ndarray, terms: Terms, first: bool) -> np.ndarray:
-    information = _information(votes, group, terms, first)
-    squared = _assembled(votes, terms.by_delta**2, terms.by_delta * terms.by_tie, terms.by_tie**2, first)
-    inverse = np.linalg.inv(information)
-    return inverse @ squared @ inverse
+def _squared(votes: np.ndarray, terms: Terms, first: bool) -> np.ndarray:
+    """G of single votes: Σ of their squared scores."""
+    return _assembled(votes, terms.by_delta**2, terms.by_delta * terms.by_tie, terms.by_tie**2, first)
 
 
-def _exponential(log_value: float, error: float, least: float) -> Parameter:
-    low, high = (math.exp(log_value + side * Z95 * error) for side in (-1, 1))
+def _squared_by_voters(blocks: Iterable[Block], terms: Terms, first: bool, voters: int) -> np.ndarray:
+    """G of voters: V/(V−1) · Σ of the squares of their summed scores."""
+    size = len(terms.by_delta)
+    total = np.zeros((size + first + 1, size + first + 1))
+    for rows in whole_voters(blocks, size):
+        outcome = np.minimum(rows.said, 2)
+        by_delta = rows.times * terms.by_delta[rows.a, rows.b, outcome]
+        by_tie = rows.times * terms.by_tie[rows.a, rows.b, outcome]
+        others = np.stack([by_delta, by_tie] if first else [by_tie])
+        for part in voters_at_once(rows.owner, len(total)):
+            sums = summed_scores(rows.owner[part], rows.a[part], rows.b[part], by_delta[part], others[:, part], size)
+            total += sums.T @ sums
+    return voters / (voters - 1) * total
+
+
+def _exponential(log_value: float, error: float, critical: float, least: float) -> Parameter:
+    low, high = (math.exp(min(log_value + side * critical * error, 700.0)) for side in (-1, 1))
     return Parameter(math.exp(log_value), error, max(least, low), high)
 
 
-def _points(log_odds: float, error: float) -> Parameter:
+def _points(log_odds: float, error: float, critical: float) -> Parameter:
     """What standing first is worth, in rating points."""
     value, error = SCALE * log_odds, SCALE * error
-    return Parameter(value, error, value - Z95 * error, value + Z95 * error)
+    return Parameter(value, error, value - critical * error, value + critical * error)
 
 
 def _level_share(model: str) -> Callable[[float], float]:

@@ -74,6 +74,18 @@ class TestTies:
             assert found.first.value == pytest.approx(expected["first"], abs=1e-6)
             assert found.first.standard_error == pytest.approx(expected["error of first"], abs=1e-4)
 
+    @pytest.mark.parametrize("model", ["davidson", "rao-kupper"])
+    @pytest.mark.parametrize("first", [False, True])
+    def test_their_intervals_by_voters_agree(self, fitted, model, first):
+        expected = REFERENCE["ties"][f"{model}, first" if first else model]
+        cut = [slice(0, 500), slice(500, 501), slice(501, None)]
+        found = fit_ties(fitted.tally, model, first, [(VOTER[k], A[k], B[k], SAID[k], np.ones(len(A))[k]) for k in cut])
+        assert found.ratings.covariance == pytest.approx(np.array(expected["covariance cluster"]), rel=1e-4)
+        assert found.tie.standard_error == pytest.approx(expected["error of log tie cluster"], abs=1e-6)
+        reach = math.log(found.tie.upper / found.tie.value) / found.tie.standard_error
+        assert reach == pytest.approx(found.ratings.critical)
+        assert found.ratings.critical > 1.99
+
     def test_davidson_is_a_log_linear_model_of_statsmodels(self, fitted):
         expected = REFERENCE["ties"]["statsmodels Poisson (davidson, first)"]
         found = fit_ties(fitted.tally, "davidson", first=True)

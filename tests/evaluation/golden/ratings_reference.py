@@ -226,10 +226,15 @@ def ties(arena: Arena) -> dict:
             scores, hessian = derivatives(each, best)
             inverse = np.linalg.inv(hessian)
             covariance = inverse @ (scores.T @ scores) @ inverse
+            voters = np.unique(arena.voter)
+            summed = np.stack([scores[arena.voter == voter].sum(axis=0) for voter in voters])
+            by_voters = len(voters) / (len(voters) - 1) * inverse @ (summed.T @ summed) @ inverse
             size = arena.models
             found[f"{model}{', first' if first else ''}"] = {
                 "ratings": centred(SCALE * np.concatenate([[0], best[: size - 1]])),
                 "covariance": spread(arena, covariance).tolist(),
+                "covariance cluster": spread(arena, by_voters).tolist(),
+                "error of log tie cluster": math.sqrt(by_voters[-1, -1]),
                 "tie": math.exp(best[-1]),
                 "error of log tie": math.sqrt(covariance[-1, -1]),
                 "first": SCALE * best[size - 1] if first else None,
@@ -317,7 +322,8 @@ Conventions that differ, and what was done:
 - style: z = (a-b)/(a+b) / standard deviation, 0 where both are 0, not centred. FastChat's own preprocessing centres,
   divides by a+b+1 and penalises with reg=0.5; its fit was given our z and reg=0.
 - evalica's newman is Davidson's model; its v is nu/2 where its strengths are ours.
-- Davidson's and Rao-Kupper's likelihoods were written out per vote and maximised by scipy; covariance is the sandwich.
+- Davidson's and Rao-Kupper's likelihoods were written out per vote and maximised by scipy; covariance is the sandwich,
+  by votes and (cluster) by voters with V/(V-1).
 """
 
 
