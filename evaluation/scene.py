@@ -85,7 +85,8 @@ def box(x: float, y: float, width: float, height: float) -> tuple[Point, ...]:
 
 def svg(scene: Scene) -> SafeString:
     return format_html(
-        '<svg class="scene" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        '<svg class="scene" width="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        scene.width,
         scene.width,
         scene.height,
         scene.title,
