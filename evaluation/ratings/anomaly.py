@@ -10,9 +10,10 @@ gains nothing on average, and reaches 1/α with probability at most α at any lo
 count a tie or both-bad as half, as the fit does, and the bound holds however often a voter ties: a test that asks how
 rare each answer was finds every tie a surprise, and honest voters with it.
 
-Honest people differ, and m leaves room for it: those half as discerning as the crowd are honest; so are those who like
-one model `taste` more than others do or the first answer `lean` more; and two standard errors of what others say are
-theirs too. The wealths are averaged, so that all suspicions together flag at most α of the honest. A flag is a reason
+Honest people differ, and m leaves room for it: those three quarters as discerning as the crowd are honest; so are those
+who like one model `taste` more than others do or the first answer `lean` more; and a standard error of what others say
+is theirs too. Without that room most of the honest voters flagged are people with a taste, and `benchmarks/calibration`
+counts both. The wealths are averaged, so that all suspicions together flag at most α of the honest. A flag is a reason
 to look, with its reason in words, and never by itself a reason to leave votes out.
 """
 
@@ -36,7 +37,7 @@ Block = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # vot
 ALPHA = 0.01
 TILTS = np.geomspace(0.1, 8.0, 7)
 SCORE = np.array([1.0, 0.0, 0.5, 0.5])  # of the model shown as A, by LABELS
-ERRORS = 2.0  # standard errors of the others' opinion that are the voter's too
+ERRORS = 1.0  # standard errors of the others' opinion that are the voter's too
 LARGE = 0.02  # share of all votes from which a voter's influence is refitted, not taken to first order
 ALONE = 0.5  # share of a model's battles from which nobody else says enough about it
 HASTY_SECONDS, HASTY_SHARE = 3.0, 0.1  # so fast, an honest voter votes at most this often
@@ -47,8 +48,8 @@ WEIGHTS = {"against": 0.3, "first": 0.15, "second": 0.1, "model": 0.25, "ties": 
 class Honest:
     """What is allowed to honest voters beyond the crowd's own opinion, in log-odds but for the first."""
 
-    discernment: float = 0.5  # of the crowd's log-odds
-    taste: float = 0.7
+    discernment: float = 0.75  # of the crowd's log-odds
+    taste: float = 0.8
     lean: float = 0.5
 
 
