@@ -1,9 +1,10 @@
-"""Items of a task file, to measure models on: what one row means in each of four forms. Pure: no Django.
+"""Items of a task file, to measure models on: what one row means in each of five forms. Pure: no Django.
 
     choices     whatever `annotate.choice_items.read_choice` reads: a context with its endings, or whole sentences
     references  {"prompt", "references": [...]}, or with "reference" or "completion" for one of them
     texts       {"text"}
     labelled    {"text", "label"}, perhaps with "text_b"
+    pairs       {"prompt", "chosen", "rejected"}, or "chosen" and "rejected" as whole transcripts (hh-rlhf)
 
 The form of the first row is that of the file. Any row may say a `group`, a part of the task that gets figures of its
 own, and an `id` that no other row has. Each reader gives the row as it is frozen, or raises ValueError in words that
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from annotate import row_formats
+from annotate import row_formats, transcripts
 from annotate.choice_items import read_choice
 from annotate.row_formats import LONGEST_TEXT, Row, text_of
 
@@ -60,6 +61,12 @@ FORMS: dict[str, Form] = {
             '{"text": "A warm and funny film.", "label": "positive"}',
             ("classification",),
         ),
+        Form(
+            "pairs",
+            "two answers to a prompt, of which judges preferred one, for a reward model",
+            '{"prompt": "Name a colour.", "chosen": "Green.", "rejected": "No."}',
+            ("reward_accuracy",),
+        ),
     )
 }
 
@@ -67,6 +74,8 @@ FORMS: dict[str, Form] = {
 def form_of(row: Row) -> str:
     """Which form a row has, by its fields. Raises ValueError for one that fits none."""
     fields = set(row)
+    if {"chosen", "rejected"} <= fields:
+        return "pairs"
     if fields & {"references", "reference"} or {"prompt", "completion"} <= fields:
         return "references"
     if fields & _CHOICES:
@@ -83,7 +92,9 @@ def _named(row: Row) -> str:
 
 def reader_of(form: str) -> Callable[[Row], list[Row]]:
     """Of a form of `FORMS`."""
-    read = {"choices": _choices, "references": _references, "texts": _texts, "labelled": _labelled}[form]
+    read = {"choices": _choices, "references": _references, "texts": _texts, "labelled": _labelled, "pairs": _pairs}[
+        form
+    ]
     ids: set[str] = set()
 
     def whole(row: Row) -> list[Row]:
@@ -173,3 +184,19 @@ def _labelled(row: Row) -> Row:
         raise ValueError("has no label: the right answer is missing.")
     found = {"text": text_of(row, "text"), "label": text_of(row, "label").strip()}
     return found | ({"text_b": text_of(row, "text_b")} if row.get("text_b") else {})
+
+
+def _pairs(row: Row) -> Row:
+    if row.get("prompt") in (None, ""):
+        try:
+            pair = transcripts.pair(text_of(row, "chosen", LONGEST_TEXT), text_of(row, "rejected", LONGEST_TEXT))
+        except ValueError as error:
+            raise ValueError(f"has no prompt, and its answers are no transcripts that share one: {error}.") from error
+        return {"prompt": pair.messages, "chosen": pair.chosen, "rejected": pair.rejected}
+    prompt = row_formats.prompt_of(row)
+    if prompt[-1]["role"] != "user":
+        raise ValueError("has a prompt that does not end with the user's turn, which the two answer.")
+    chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
+    if chosen.strip() == rejected.strip():
+        raise ValueError("has two equal answers: neither can be the better one.")
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}

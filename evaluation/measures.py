@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from annotate.models import Dataset, LanguageModel
 from annotate.task_items import FORMS
-from training.configs.evaluate import MEASURES
+from training.configs.evaluate import KEY_VARIABLE, MEASURES
 from training.kinds import Order
 
 Errors = dict[str, str]
@@ -84,7 +84,8 @@ ALL: dict[str, Measure] = {
             "How often a reward model prefers the answer that judges preferred, by where the pairs come from, beside "
             "always taking the longer one.",
             ("reward",),
-            ("preferences",),
+            ("task", "preferences"),
+            "pairs",
             without="judged pairs of the eval side",
         ),
         Measure(
@@ -189,7 +190,11 @@ def _endpoint(url: str, variable: str) -> Errors:
     elif "@" in parts.netloc:
         errors["config.judge_url"] = "holds a password; put the key into a variable and name it in judge_key_variable."
     if variable and not variable.isidentifier():
-        errors["config.judge_key_variable"] = "is the name of an environment variable such as JUDGE_KEY, not a key."
+        errors["config.judge_key_variable"] = "is the name of an environment variable such as ASSAY_JUDGE_KEY, no key."
+    elif variable and not variable.startswith(KEY_VARIABLE):
+        errors["config.judge_key_variable"] = (
+            f"must begin with {KEY_VARIABLE}, so that no other secret of this site can be sent to a judge."
+        )
     elif variable and variable not in os.environ:
         errors["config.judge_key_variable"] = (
             f"{variable} is not set where this site runs; set it for web and worker, and start them again."

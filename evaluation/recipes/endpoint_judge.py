@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from evaluation.recipes.verdicts import verdict_of
+from training.configs.evaluate import KEY_VARIABLE
 from training.run_directory import RecipeFailure, Row, read_lines
 
 RUBRIC = "assay-pair-1"
@@ -40,7 +41,7 @@ SYSTEM = (
     "your reasons in a few sentences. Then end with one line that holds nothing but your verdict: [[A]] if answer A is "
     "better, [[B]] if answer B is better, [[C]] if they are equally good or equally bad."
 )
-KEY_VARIABLE, URL_VARIABLE = "ASSAY_JUDGE_KEY", "ASSAY_JUDGE_URL"
+URL_VARIABLE = "ASSAY_JUDGE_URL"
 TRIES = 6
 BACKOFF = 1.0  # seconds before the second try; doubled each time, a minute at most
 LONGEST_WAIT = 60.0

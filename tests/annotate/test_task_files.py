@@ -1,4 +1,4 @@
-"""Task files: items to measure models on, in four forms; what is wrong is told by line, and nothing is taken."""
+"""Task files: items to measure models on, in five forms; what is wrong is told by line, and nothing is taken."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ REFERENCES = [
 TEXTS = [{"text": "Once upon a time."}, {"text": "The end.", "group": "ends"}]
 LABELLED = [{"text": "Warm and funny.", "label": "positive"}, {"text": "Dull.", "label": "negative"}]
 
+PAIRS = [
+    {"prompt": "Name a colour.", "chosen": "Green.", "rejected": "No.", "group": "colours"},
+    {"prompt": [{"role": "user", "content": "Name a fruit."}], "chosen": "A pear.", "rejected": "A chair."},
+]
+
 
 @pytest.fixture
 def project():
@@ -55,7 +60,8 @@ def refusal(project, rows, **options) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("rows", "form"), [(CHOICES, "choices"), (REFERENCES, "references"), (TEXTS, "texts"), (LABELLED, "labelled")]
+    ("rows", "form"),
+    [(CHOICES, "choices"), (REFERENCES, "references"), (TEXTS, "texts"), (LABELLED, "labelled"), (PAIRS, "pairs")],
 )
 def test_the_first_row_decides_the_form_and_the_rows_lie_on_the_eval_side(project, rows, form):
     dataset = upload(project, rows).dataset
@@ -222,3 +228,21 @@ def test_who_may_not_review_sees_no_rows(client, project):
     client.force_login(make_user(project, role="annotator"))
     page = client.get(reverse("dataset", args=[dataset.pk])).content.decode()
     assert "Once upon a time" not in page and "for reviewers" in page
+
+
+def test_a_pair_of_transcripts_is_taken_apart_at_what_they_share(project):
+    asked = "\n\nHuman: Name a colour.\n\nAssistant:"
+    rows = [{"chosen": f"{asked} Green.", "rejected": f"{asked} No."}] * 2
+    [first, _] = items_of(upload(project, rows))
+    assert first == {"prompt": [{"role": "user", "content": "Name a colour."}], "chosen": "Green.", "rejected": "No."}
+
+
+@pytest.mark.parametrize(("row", "told"), [
+    ({"prompt": "a", "chosen": "b", "rejected": " b "}, "two equal answers"),
+    ({"prompt": "a", "chosen": "b", "rejected": ""}, "rejected"),
+    ({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x"}], "chosen": "b",
+      "rejected": "c"}, "does not end with the user's turn"),
+    ({"chosen": "b", "rejected": "c"}, "no transcripts that share one"),
+])  # fmt: skip
+def test_a_pair_of_which_neither_can_be_better_is_refused(project, row, told):
+    assert told in str(refusal(project, [PAIRS[0], row]))

@@ -119,7 +119,9 @@ def test_a_judges_key_is_named_and_set_and_never_written_down(queue, base, child
     asked = {"opponent": base.name, "judged_by": "endpoint", "judge_url": "http://judge/v1", "judge_model": "judge"}
     assert (
         "is not set"
-        in refusal(queue, child, "win_rate", judge_key_variable="NO_SUCH_KEY", **asked)["config.judge_key_variable"]
+        in refusal(queue, child, "win_rate", judge_key_variable="ASSAY_JUDGE_KEY_OF_NOBODY", **asked)[
+            "config.judge_key_variable"
+        ]
     )
     assert (
         "the name of an environment variable"
@@ -127,8 +129,10 @@ def test_a_judges_key_is_named_and_set_and_never_written_down(queue, base, child
     )
     told = refusal(queue, child, "win_rate", **{**asked, "judge_url": "http://me:secret@judge/v1"})
     assert "holds a password" in told["config.judge_url"]
-    monkeypatch.setenv("JUDGE_KEY", "secret")
-    assert queue(child, "win_rate", judge_key_variable="JUDGE_KEY", **asked).pk
+    told = refusal(queue, child, "win_rate", judge_key_variable="DATABASE_URL", **asked)
+    assert "no other secret of this site" in told["config.judge_key_variable"]
+    monkeypatch.setenv("ASSAY_JUDGE_KEY_LAB", "secret")
+    assert queue(child, "win_rate", judge_key_variable="ASSAY_JUDGE_KEY_LAB", **asked).pk
 
 
 def test_a_judge_behind_an_endpoint_is_no_judge_of_a_reward_model(queue):

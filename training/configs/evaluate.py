@@ -14,6 +14,8 @@ MEASURES = {
     "win_rate": "how often its answers are preferred to an opponent's",
 }
 
+KEY_VARIABLE = "ASSAY_JUDGE_KEY"  # a judge's key lies in a variable of such a name: no other secret is sent to a judge
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
