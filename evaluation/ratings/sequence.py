@@ -140,6 +140,12 @@ def log_e_above(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: fl
     return _log_wealth(*counts, np.full(len(counts[0]), mean), _BETTER).reshape(shape)
 
 
+def log_e_at(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float) -> np.ndarray:
+    """(…) log e-value against "the mean score is `mean`", either way."""
+    counts, shape = _checked(wins, ties, losses)
+    return _log_wealth(*counts, np.full(len(counts[0]), mean), _EITHER).reshape(shape)
+
+
 def more_votes_until_better(
     wins: float, ties: float, losses: float, margin: float = 0.0, alpha: float = 0.05
 ) -> int | None:

@@ -1,0 +1,100 @@
+"""How many honest voters are ever called suspicious, and how many bots after how many votes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels, uneven
+from evaluation.ratings import fit
+from evaluation.ratings.anomaly import HONEST, Honest, judge_voters
+from evaluation.ratings.fit import sigmoid
+
+LOOKS = 20
+VOTERS, EACH, TIES = 200, 60, 0.35
+STRICT = Honest(discernment=1.0, taste=0.0, lean=0.0)
+CROWDS = (
+    ("all of one mind", 12, 0.0, STRICT),
+    ("all of one mind", 12, 0.0, HONEST),
+    ("tastes of 0.5 log-odds (87 points)", 12, 0.5, STRICT),
+    ("tastes of 0.5 log-odds (87 points)", 12, 0.5, HONEST),
+    ("tastes of 0.5 log-odds, few models", 6, 0.5, HONEST),
+)
+Say = Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], np.ndarray]  # chance, a, b
+
+
+def _for_model_0(chance: np.ndarray, a: np.ndarray, b: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return np.where(a == 0, 0, np.where(b == 0, 1, draw_labels(chance, TIES, random)))
+
+
+BOTS: dict[str, Say] = {
+    "always the first shown": lambda chance, a, b, random: np.zeros(len(a), int),
+    "always a tie": lambda chance, a, b, random: np.full(len(a), 2),
+    "always the worse": lambda chance, a, b, random: (chance > 0.5).astype(int),
+    "the crowd's vote turned round": lambda chance, a, b, random: draw_labels(1 - chance, TIES, random),
+    "always for one model": _for_model_0,
+    "a coin": lambda chance, a, b, random: random.integers(0, 2, len(a)),
+    "any of three buttons": lambda chance, a, b, random: random.integers(0, 3, len(a)),
+}
+
+
+def honest_rows(arenas: int, seed: int) -> Iterator[dict[str, Any]]:
+    """One row for each crowd: the share ever flagged over twenty looks while votes come in, and at the last look."""
+    for number, (name, models, taste, honest) in enumerate(CROWDS):
+        random = np.random.default_rng((seed, 3, number))
+        ever = last = 0
+        for _ in range(arenas):
+            arena = _crowd(models, taste, random)[0]
+            flags = _looks(arena, honest, random)
+            ever, last = ever + int(flags.any(axis=0).sum()), last + int(flags[-1].sum())
+        total = arenas * VOTERS
+        yield {
+            "honest voters": name,
+            "models": models,
+            "room": "none" if honest == STRICT else "as shipped",
+            "voters": total,
+            "ever": 100 * ever / total,
+            "at the end": 100 * last / total,
+        }
+
+
+def bot_rows(arenas: int, seed: int, votes: tuple[int, ...] = (30, 100, 300, 1000)) -> Iterator[dict[str, Any]]:
+    """One row for each kind of bot and room: the share flagged after so many votes, among people with tastes."""
+    for number, (name, say) in enumerate(BOTS.items()):
+        for honest in (HONEST, STRICT):
+            row: dict[str, Any] = {"bots": name, "room": "none" if honest == STRICT else "as shipped"}
+            for count in votes:
+                random = np.random.default_rng((seed, 4, number, count))
+                row[f"{count} votes"] = 100 * float(
+                    np.mean([_caught(say, count, honest, random) for _ in range(arenas)])
+                )
+            yield row
+
+
+def _crowd(models: int, taste: float, random: np.random.Generator) -> tuple[Arena, np.ndarray]:
+    strengths = random.normal(0, 0.7, models)
+    return draw_arena(strengths, uneven(VOTERS, EACH, random), random, TIES, taste), strengths
+
+
+def _looks(arena: Arena, honest: Honest, random: np.random.Generator) -> np.ndarray:
+    """(LOOKS, V) who is flagged when so many of the votes, in the order of coming, are in."""
+    order, flags = random.permutation(len(arena.a)), np.zeros((LOOKS, VOTERS), dtype=bool)
+    for look in range(LOOKS):
+        seen = np.sort(order[: len(order) * (look + 1) // LOOKS])
+        part = Arena(arena.size, arena.voter[seen], arena.a[seen], arena.b[seen], arena.said[seen])
+        for one in judge_voters(fit(part.tally), [part.block], honest=honest):
+            flags[look, one.voter] = one.is_flagged
+    return flags
+
+
+def _caught(say: Say, votes: int, honest: Honest, random: np.random.Generator, bots: int = 5) -> float:
+    """The share of a few bots that is flagged in a crowd with tastes of 0.5."""
+    arena, strengths = _crowd(12, 0.5, random)
+    a = random.integers(0, 12, bots * votes)
+    b = (a + random.integers(1, 12, bots * votes)) % 12
+    said = say(sigmoid(strengths[a] - strengths[b]), a, b, random)
+    whole = arena.joined(Arena(12, np.repeat(np.arange(bots), votes), a, b, said))
+    found = judge_voters(fit(whole.tally), [whole.block], honest=honest)
+    return float(np.mean([one.is_flagged for one in found if one.voter >= VOTERS]))
