@@ -41,7 +41,7 @@ def in_words(rule: PromotionRule) -> str:
         said.append("Of each voter the first vote on a pair counts.")
     if rule.fewest_votes:
         said.append(f"At least {rule.fewest_votes:,} votes.")
-    said += [f"{t['metric']} on {t['task']} at most {t['worst']:g} worse." for t in rule.tolerances]
+    said += [f"At most {t['worst']:g} worse in {t['metric']} on {t['task']}." for t in rule.tolerances]
     said.append("Promoted by itself." if rule.is_automatic else "Promoted by a manager with one click.")
     return " ".join(said)
 

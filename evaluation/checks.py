@@ -27,6 +27,11 @@ class Check:
     more: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def found(self) -> str:
+        """What was found, without the verdict on it."""
+        return self.sentence.rpartition(": ")[0] or self.sentence.rstrip(".")
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -125,7 +130,7 @@ def _enough(rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Ch
 def _tolerated(tolerance: dict[str, Any], parent: LanguageModel, change: Change) -> Check:
     """`gain` is the change with its sign so that more is better, whatever the metric."""
     name = f"tolerance:{tolerance['task']}:{tolerance['metric']}"
-    title = f"{change.label} no worse than {_plain(tolerance['worst'])} below its parent"
+    title = f"At most {_plain(tolerance['worst'])} worse in {change.label}"
     if change.gain is None or change.lower is None or change.upper is None:
         return Check(name, title, NOT_YET, change.problem, change.remedy, {"worst": tolerance["worst"]})
     worst = -abs(float(tolerance["worst"]))
@@ -152,8 +157,7 @@ def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
     if earlier.numbers.get("other") != check.numbers.get("other"):
         return check
     since = int(earlier.numbers.get("decided_at") or earlier.numbers["votes"])
-    now = check.sentence.split(":")[0]
-    said = f"{now}. It was decided at {_votes(since)}, and this sequence may be read after every vote."
+    said = f"{check.found}. It was decided at {_votes(since)}, and this sequence may be read after every vote."
     return Check(check.name, check.title, earlier.state, said, "", {**check.numbers, "decided_at": since})
 
 

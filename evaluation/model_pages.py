@@ -18,6 +18,8 @@ from annotate.serving import address_of
 from annotate.views.access import in_project
 from evaluation import lineage_graph, model_card, overoptimisation
 from evaluation.actions import promoted
+from evaluation.cost import Cost, cost_of
+from evaluation.leaderboard import current, default_judge
 from evaluation.registry import Choice, in_millions, maker_of, registry
 from training import disk
 from training.kinds import KINDS
@@ -85,4 +87,14 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "address": address_of(model),
         "is_policy": model.kind == LanguageModel.Kind.POLICY,
         "parting": overoptimisation.of_model(model, readable),
+        "costs": _costs(model, project),
     }
+
+
+def _costs(model: LanguageModel, project: Project) -> list[Cost]:
+    """Of a model that answers and that a run of this project has made: what a rating point has cost."""
+    run = getattr(model, "made_by", None)
+    if model.kind != LanguageModel.Kind.POLICY or run is None or run.project_id != project.pk:
+        return []
+    found = cost_of(model, current(project=project, judge=default_judge(project)))
+    return [found] if found else []

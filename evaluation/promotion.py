@@ -118,14 +118,14 @@ _WHAT = {
 
 def _sentence(candidacy: Candidacy, found: checks.Standing) -> str:
     if found.state == Candidacy.State.READY:
-        return f"{candidacy.model} meets the rule: {_all(found, checks.MET)}"
+        return f"{candidacy.model} meets the rule, each of its {len(found.checks)} checks. {_all(found, checks.MET)}"
     if found.state == Candidacy.State.REFUSED:
-        return f"{candidacy.model} does not pass the rule: {_all(found, checks.BROKEN)}"
-    return f"{candidacy.model} is undecided again, as evidence has gone or changed: {_all(found, checks.NOT_YET)}"
+        return f"{candidacy.model} does not pass the rule. {_all(found, checks.BROKEN)}"
+    return f"{candidacy.model} is undecided again, as evidence has gone or changed. {_all(found, checks.NOT_YET)}"
 
 
 def _all(found: checks.Standing, state: str) -> str:
-    return " ".join(f"{each.title}: {each.sentence}" for each in found.checks if each.state == state)
+    return " ".join(f"{each.title}: {each.found}." for each in found.checks if each.state == state)
 
 
 def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule) -> None:

@@ -86,7 +86,7 @@ def test_one_model_alone_has_no_rates(project, base):
 
 
 def test_a_hundred_models_are_drawn_from_within_milliseconds(project):
-    """Generous, for machines under load; what it takes on a quiet one is in the guide."""
+    """The median, generously, for machines under load; what it takes on a quiet one is in the guide."""
     prompt, author = make_prompt(project, side="eval"), make_user()
     models = [make_contestant(project, make_model()).model for _ in range(100)]
     answers = [make_completion(prompt, model=model) for model in models]
@@ -98,8 +98,9 @@ def test_a_hundred_models_are_drawn_from_within_milliseconds(project):
         )
         for a, b in (rng.choice(100, 2, replace=False) for _ in range(2000))
     )  # fmt: skip
-    pairing.choose_pair(project)
-    began = time.perf_counter()
-    for _ in range(10):
+    took = []
+    for _ in range(11):
+        began = time.perf_counter()
         pairing.choose_pair(project)
-    assert (time.perf_counter() - began) / 10 < 0.05
+        took.append(time.perf_counter() - began)
+    assert sorted(took)[5] < 0.05
