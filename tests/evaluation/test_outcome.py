@@ -30,10 +30,10 @@ def items(n: int = 20) -> list[Item]:
 def finish(tmp_path):
     def call(measured: Measured, config: EvaluateConfig | None = None, **spec) -> tuple[dict, list[dict]]:
         run = RunDirectory(tmp_path / f"run{len(list(tmp_path.iterdir()))}")
-        spec = RunSpec(kind="evaluate", config={}, **{"parent_hash": "f" * 64, **spec})
-        run.create(spec)
-        outcome.finish(run, spec, config or EvaluateConfig(measure="choices"), measured)
-        return run.result(), list(read_lines(run.path / "items.jsonl"))
+        asked = RunSpec(kind="evaluate", config={}, **{"parent_hash": "f" * 64, **spec})
+        run.create(asked)
+        outcome.finish(run, asked, config or EvaluateConfig(measure="choices"), measured)
+        return run.result() or {}, list(read_lines(run.path / "items.jsonl"))
 
     return call
 
