@@ -7,10 +7,12 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -25,6 +27,7 @@ from evaluation.items_page import cell
 from evaluation.models import Evaluation
 from training.models import Run
 
+MOST_FAILED = 6
 MOST_COMPARED = 12  # in one table of differences
 OF_ITS_RUN = "Told by the runs that made them"  # figures of a run that measures its own model, on what it held out
 
@@ -86,6 +89,9 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     asked = _asked(request, project)
     rows = list(evaluations.standing(project, Chosen(task=asked.task), asked.models))
     every = project.evaluations.filter(group="")
+    under_way = list(project.runs.unfinished().filter(kind="evaluate").order_by("pk"))
+    if request.GET.get("part") == "under-way":  # asked again by an open page
+        return render(request, "evaluation/evaluations.html#under-way", {"under_way": under_way, "project": project})
     context = {
         "project": project,
         "section": "evaluations",
@@ -95,7 +101,8 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "models": _models(every),
         "has_any": every.exists(),
         "has_clean": any(_differs(row) for row in rows),
-        "under_way": project.runs.unfinished().filter(kind="evaluate").order_by("pk"),
+        "under_way": under_way,
+        "failed": _failed(project),
         "may_start": can(request.user, "research", project),
         "query": request.GET.urlencode(),
     }
@@ -137,6 +144,16 @@ def _asked(request: HttpRequest, project: Project) -> Asked:
     elif asked.line is not None:
         asked.models = [model.pk for model in evaluations.line_of(asked.line)]
     return asked
+
+
+def _failed(project: Project) -> list[Run]:
+    """What failed of late and was not measured since: its figures are missing from the tables."""
+    since = timezone.now() - timedelta(days=2)
+    lately = project.runs.filter(kind="evaluate", created_at__gte=since).order_by("-pk").select_related("parent")
+    found: dict[tuple[Any, ...], Run] = {}
+    for run in lately[:200]:
+        found.setdefault((run.parent_id, run.other_dataset_id, run.config.get("measure")), run)
+    return [run for run in found.values() if run.state == Run.State.FAILED][:MOST_FAILED]
 
 
 def _model(pk: str, project: Project) -> LanguageModel | None:

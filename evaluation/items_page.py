@@ -127,4 +127,4 @@ def _csv(run: Run, index: Index, texts: bool) -> Iterator[str]:
 
 def cell(text: Any) -> str:
     """A spreadsheet takes a text that begins like a formula for one."""
-    return f"'{text}" if str(text)[:1] in "=+-@\t\r" else str(text)
+    return f"'{text}" if str(text).startswith(tuple("=+-@\t\r")) else str(text)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from annotate.models import Dataset, LanguageModel
 from annotate.task_items import FORMS
+from annotate.tasks import TASKS
 from training.configs.evaluate import KEY_VARIABLE, MEASURES
 from training.kinds import Order
 
@@ -141,6 +142,9 @@ def _dataset(dataset: Dataset | None, measure: Measure) -> Errors:
         otherwise = f", or without one on {measure.without}" if measure.without else ""
         wanted = f"{measure.name} is measured on {measure.one_of}{otherwise}"
         return {"other_dataset": f"{dataset.name} holds {dataset.kind}; {wanted}."}
+    family = TASKS.get(dataset.counts.get("task", ""))
+    if dataset.kind == Dataset.Kind.LABELLED and family is not None and not family.is_classification:
+        return {"other_dataset": f"{dataset.name} is of the task {family.name}, whose answers are no labels."}
     form = dataset.counts.get("form", "")
     if dataset.kind == Dataset.Kind.TASK and form != measure.form:
         fitting = " or ".join(FORMS[form].measures) if form in FORMS else "nothing"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 from django.urls import reverse
 
@@ -12,6 +15,7 @@ from evaluation.evaluations_page import tables
 from evaluation.models import Evaluation
 from tests.evaluation.evaluated import figure, make_evaluated
 from tests.factories import make_contestant, make_model, make_user
+from training.models import Run
 
 
 def page(client, project, query="") -> str:
@@ -140,3 +144,34 @@ def test_a_figure_is_rounded_to_what_its_interval_can_tell(name, figures, text, 
 def test_a_figure_that_is_no_metric_of_ours_has_no_direction():
     shown = figures_shown.shown("temperature", 1.0, None, None, n=1, higher_is_better=None)
     assert (shown.arrow, shown.direction) == ("", "")
+
+
+def test_what_is_under_way_and_what_failed_is_told(client, project, base, child):
+    for model, state in ((base, "failed"), (child, "running")):
+        run = make_evaluated(project, model)
+        Run.objects.filter(pk=run.pk).update(state=state, reason="There are no texts.", remedy="Upload some.")
+    text = page(client, project)
+    assert "failed: There are no texts. Upload some." in text and "Under way" in text and "part=under-way" in text
+    again = client.get(reverse("evaluations", args=[project.slug]), {"part": "under-way"}).content.decode()
+    assert "how good 2" in again and "<h1>" not in again
+    Run.objects.update(state="succeeded")
+    again = client.get(reverse("evaluations", args=[project.slug]), {"part": "under-way"}).content.decode()
+    assert "has ended" in again and "every 5s" not in again
+    assert "failed" not in page(client, project)
+
+
+def test_the_figures_come_as_a_table(client, project, base):
+    make_evaluated(project, base, groups={"=grammar": {"accuracy": figure(0.9)}})
+    text = client.get(reverse("evaluations-csv", args=[project.slug])).content.decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [(r["group"], r["value"], r["higher_is_better"]) for r in rows] == [
+        ("", "0.7", "True"),
+        ("'=grammar", "0.9", "True"),
+    ]
+
+
+def test_a_table_leads_to_the_differences_between_its_rows(client, project, base, child):
+    first = make_evaluated(project, base)
+    assert "?runs=" not in page(client, project)
+    second = make_evaluated(project, child)
+    assert f"?runs={first.pk},{second.pk}" in page(client, project)

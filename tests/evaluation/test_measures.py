@@ -138,3 +138,15 @@ def test_a_judges_key_is_named_and_set_and_never_written_down(queue, base, child
 def test_a_judge_behind_an_endpoint_is_no_judge_of_a_reward_model(queue):
     told = refusal(queue, make_weights(kind="reward"), "reward_accuracy", judged_by="endpoint")
     assert "people or of simulation" in told["config.judged_by"]
+
+
+def test_a_suite_has_a_name(queue, base):
+    assert "Name a suite" in refusal(queue, base, "choices", suite=" ")["config.suite"]
+
+
+def test_labelled_rows_without_labels_measure_no_classifier(queue, project):
+    dataset = make_dataset(project, kind="labelled")
+    dataset.counts = {"task": "translation"}
+    dataset.save()
+    told = refusal(queue, make_weights(kind="classifier"), "classification", other_dataset=dataset)
+    assert "whose answers are no labels" in told["other_dataset"]

@@ -85,6 +85,8 @@ class EvaluateConfig:
             return {"opponent": "Name the model that the answers are to be set against."}
         if self.measure == "win_rate" and self.judged_by == "endpoint" and not (self.judge_url and self.judge_model):
             return {"judge_url": "A judge behind an endpoint needs its judge_url and its judge_model."}
+        if self.measure == "choices" and not self.suite.strip():
+            return {"suite": "Name a suite: assay, the one that comes with this project, or a task of lm-eval."}
         if self.measure == "reward_accuracy" and self.judged_by not in ("people", "simulation"):
             return {"judged_by": "A reward model is set beside the judgements of people or of simulation."}
         return {}
