@@ -6,19 +6,25 @@ import re
 from pathlib import Path
 
 import pytest
+from django.urls import reverse
 
 from annotate.models import Status
 from evaluation import preference_rows
+from evaluation.models import Evaluation
 from evaluation.recipes import endpoint_judge, evaluate
 from evaluation.recipes.win_rate import LENGTH_CONTROLLED
+from tests import tiny_model
 from tests.evaluation import reward_models
 from tests.evaluation.judge_server import judge_server
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_run
+from training.actions import queue_run
 from training.configs.evaluate import EvaluateConfig
+from training.models import Run
 from training.recipes import entry
 from training.recipes.reward_model import RewardModel
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.worker import Worker
 
 WARM, COLD = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 64}, {"temperature": 0.0, "max_new_tokens": 64}
 
@@ -324,3 +330,33 @@ def test_answers_that_a_limit_cut_off_are_said(tmp_path, three):
     with judge_server(prefers_ours) as judge:
         notes = result_of(endpoint(tmp_path, rows, judge))["notes"]
     assert "Its answers were cut off by the limit of tokens in 3 of 3." in notes
+
+
+# From the queue
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_from_the_queue_to_figures_against_an_opponent(client, project, base, child, answer, vote):
+    scorer = make_model(name="taste", kind="reward", folder="models/taste/reward")
+    reward_models.make(scorer.path.parent)
+    tiny_model.make_elsewhere(child.path)
+    for n in range(6):
+        answer((child, f"one {n}"), (base, f"base {n * 7}"))
+        vote(child, base, "model_a" if n else "model_b")
+    researcher = make_user(project, role="researcher")
+    common = {"kind": "evaluate", "project": project, "by": researcher, "parent": child}
+    config = {"measure": "win_rate", "opponent": base.name}
+    by_people = queue_run(name="by people", config=config, **common)
+    by_reward = queue_run(name="by scores", config={**config, "judged_by": "reward"}, reward_model=scorer, **common)
+    for run in (by_people, by_reward):
+        Worker(name="test").work(once=True)
+        run.refresh_from_db()
+        assert run.state == Run.State.SUCCEEDED, run.reason
+        figure = Evaluation.objects.get(run=run, metric="win rate", group="")
+        assert (figure.model, figure.opponent, figure.n) == (child, base, 6)
+        assert figure.lower < figure.value < figure.upper
+        page = client.get(reverse("run", args=[run.pk])).content.decode()
+        assert "win rate" in page and "win rate against tide-base" in page
+    assert Evaluation.objects.get(run=by_people, metric="win rate").value == pytest.approx(5 / 6)
+    assert "assay win rate 1; against tide-base" in Evaluation.objects.filter(run=by_reward).first().signature
