@@ -13,12 +13,20 @@ from statistics import NormalDist
 import numpy as np
 
 _CELLS = 1 << 22  # of the matrix of weights that is held at once
+_ALIKE = 8  # items of one sort, on average, from which sorts are drawn and not items
 _NORMAL = NormalDist()
 
 
 def resampled_totals(counts: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """counts (n, k) -> totals (draws, k) of n items drawn with replacement. The same seed draws the same items."""
-    return np.concatenate([weights @ counts for weights in _weights(len(counts), draws, seed)])
+    """counts (n, k) -> totals (draws, k) of n items drawn with replacement. The same seed draws the same samples.
+
+    Where many items counted the same, as labels do, how often each sort is drawn is one multinomial.
+    """
+    n = len(counts)
+    sorts, times = np.unique(counts, axis=0, return_counts=True)
+    if len(sorts) * _ALIKE <= n:
+        return np.random.default_rng(seed).multinomial(n, times / n, size=draws).astype(float) @ sorts
+    return np.concatenate([weights @ counts for weights in _weights(n, draws, seed)])
 
 
 def _weights(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:

@@ -96,6 +96,15 @@ def test_resampling_depends_on_the_seed_and_not_on_the_counts_nor_on_the_pieces(
     assert resampling.resampled_totals(counts, 40, seed=3) == pytest.approx(whole)
 
 
+def test_sorts_of_items_are_drawn_as_items_are(monkeypatch):
+    counts = np.array([classes.counts(t, f, 2) for t, f in [(0, 0)] * 50 + [(1, 1)] * 30 + [(0, 1)] * 20])
+    by_sort = resampling.resampled_totals(counts, 4000, seed=0)
+    monkeypatch.setattr(resampling, "_ALIKE", 1000)
+    by_item = resampling.resampled_totals(counts, 4000, seed=0)
+    assert by_sort.mean(0) == pytest.approx(by_item.mean(0), abs=0.4)
+    assert np.cov(by_sort.T) == pytest.approx(np.cov(by_item.T), abs=2.5)
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say():
     """400 corpora each: a ratio on 30 texts, F1 on 60; the truth from a corpus of a hundred thousand."""
     random = np.random.default_rng(5)
