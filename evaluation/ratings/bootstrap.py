@@ -114,7 +114,7 @@ def _together(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, s
         worst = np.abs(gradient).max(axis=1)
         done = worst <= tolerance * total
         log_odds[left[done]] = now[done]
-        keep = ~done & (worst <= total)  # whatever runs away is not followed
+        keep = ~done & np.isfinite(worst)  # what runs away is not followed
         if not keep.any():
             break
         if not keep.all():

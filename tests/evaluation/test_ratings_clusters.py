@@ -1,6 +1,7 @@
 """Intervals by voters: against their definition, by simulated voters with tastes of their own, and their refusals."""
 
 import math
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -214,6 +215,21 @@ class TestStreaming:
         assert len(rows) == 1
         assert len(rows[0].a) <= 4 * 4 * 4
         assert rows[0].times.sum() == 50_000
+
+    def test_ten_times_the_votes_take_no_more_memory(self):
+        block = arena(np.random.default_rng(21), voters=200, votes=4000)
+
+        def peak(repeats: int) -> int:
+            fitted = fit(Tally(tuple(range(4)), repeats * tally_indices(*block[1:4], 4)))
+            tracemalloc.start()
+            for read in (by_voters, bootstrap_voters):
+                read(fitted, ((block[0] + 200 * k, *block[1:]) for k in range(repeats)))
+            found = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return found
+
+        peak(2)  # what is loaded once only
+        assert peak(40) < 1.3 * peak(4)
 
 
 class TestBootstrap:
