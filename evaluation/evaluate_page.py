@@ -29,11 +29,12 @@ def context(run: Run) -> dict[str, Any]:
         return {}
     lines = _lines(result["metrics"])
     groups = [(name, _lines(figures)) for name, figures in result.get("groups", {}).items()]
+    heads = list(dict.fromkeys(line.name for _, found in [("", lines), *groups] for line in found if groups))
     return {
         "own_figures": True,  # a table of them says more than the list beside it
         "measured": lines,
-        "group_heads": [line.name for line in groups[0][1]] if groups else [],
-        "measured_groups": groups[:MOST_GROUPS],
+        "group_heads": heads,
+        "measured_groups": [_under(heads, *group) for group in groups[:MOST_GROUPS]],
         "more_groups": max(0, len(groups) - MOST_GROUPS),
         "measured_notes": result.get("notes", []),
         "measured_task": run.other_dataset.name if run.other_dataset else result.get("task", ""),
@@ -44,6 +45,12 @@ def context(run: Run) -> dict[str, Any]:
         "has_items": (run.path / "items.jsonl").exists(),
         "measured_signature": result.get("signature", ""),
     }
+
+
+def _under(heads: list[str], group: str, lines: list[Line]) -> tuple[str, int, list[Line | None]]:
+    """The group with its n, and its figures in the order of the heads: some metrics tell nothing of some groups."""
+    by_name = {line.name: line for line in lines}
+    return group, max((line.shown.n for line in lines), default=0), [by_name.get(head) for head in heads]
 
 
 def _lines(figures: dict[str, Any]) -> list[Line]:

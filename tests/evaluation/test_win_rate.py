@@ -360,3 +360,18 @@ def test_from_the_queue_to_figures_against_an_opponent(client, project, base, ch
         assert "win rate" in page and "win rate against tide-base" in page
     assert Evaluation.objects.get(run=by_people, metric="win rate").value == pytest.approx(5 / 6)
     assert "assay win rate 1; against tide-base" in Evaluation.objects.filter(run=by_reward).first().signature
+
+
+@pytest.mark.django_db
+def test_a_figure_that_a_group_lacks_leaves_a_gap_under_its_own_head(client, run_of):
+    def row(value: float) -> dict:
+        return {"value": value, "standard_error": None, "lower": None, "upper": None, "n": 9, "clean": None}
+
+    run = run_of(state="succeeded")
+    groups = {"poems": {"win rate": row(0.25)}, "sums": {LENGTH_CONTROLLED: row(0.5), "win rate": row(0.75)}}
+    run.result = {"metrics": {"win rate": row(0.5), LENGTH_CONTROLLED: row(0.4)}, "groups": groups}
+    run.save()
+    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    poems, sums = (re.search(rf">{name}</.*?</tr>", page, re.DOTALL).group() for name in ("poems", "sums"))
+    assert re.findall(r'<td class="n">\s*([\d–]+)', poems) == ["9", "25", "–"]
+    assert re.findall(r'<td class="n">\s*([\d–]+)', sums) == ["9", "75", "50"]
