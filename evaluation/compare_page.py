@@ -277,9 +277,10 @@ def _csv(found: Comparison) -> str:
                 f, d, against = figure, tested.difference if tested else None, found.against[place]
                 writer.writerow(
                     [
-                        *(found.task, found.measure, which, line.metric, str(run.parent), run.pk),
+                        *map(items_page.cell, (found.task, found.measure, which, line.metric, str(run.parent))),
+                        run.pk,
                         *((f.value, f.lower, f.upper, f.n) if f else [""] * 4),
-                        str(found.runs[against].parent) if against is not None else "",
+                        items_page.cell(str(found.runs[against].parent)) if against is not None else "",
                         *((d.value, d.lower, d.upper, d.standard_error, d.p) if d else [""] * 5),
                         *((tested.adjusted, d.test, tested.verdict) if tested and d else [""] * 3),
                     ]

@@ -22,6 +22,7 @@ from annotate.views.access import refused_page
 from evaluation import compare_page, figures_shown, tax
 from evaluation.compare import Tested
 from evaluation.figures_shown import Shown
+from evaluation.items_page import cell as cell_text
 from evaluation.tax import Cell, Panel, Row
 
 WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 220, 104, 20, 24, 26
@@ -259,7 +260,7 @@ def _csv(panel: Panel) -> str:
                 continue
             writer.writerow(
                 [
-                    *(row.task.name, row.task.measure, row.metric, stage.model.stage, stage.model.name),
+                    *map(cell_text, (row.task.name, row.task.measure, row.metric, stage.model.stage, stage.model.name)),
                     cell.run.pk if cell.run else "",
                     *(figure.value, figure.lower, figure.upper, figure.n),
                     *_changed(cell.to_parent),
