@@ -1,6 +1,7 @@
 """Win rates and their length control, against statsmodels and alpaca_eval's own fit (golden/length_control.json)."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,30 @@ def test_intervals_cover_the_truth(share, n, voters, spread):
         found = win_rate((random.random(n) < chance).astype(float), voter, range(n))
         covered += found.lower <= truth <= found.upper
     assert 0.92 <= covered / 300 <= 0.99
+
+
+# Real votes
+
+PANDALM = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "pandalm-testset-v1.json"
+REAL = json.loads((Path(__file__).parent / "golden" / "length_control_pandalm.json").read_text())["pairs"]
+
+
+@pytest.mark.skipif(
+    not PANDALM.exists(), reason=f"PandaLM's test set is not at {PANDALM}; SHARED_DATA names its folder"
+)
+@pytest.mark.parametrize("pair", sorted(REAL))
+def test_on_pandalms_annotators_the_rates_are_alpaca_evals_and_statsmodels(pair):
+    """Ten pairs of models, three annotators each; ties are 0."""
+    rows = [row for row in json.loads(PANDALM.read_text()) if row["cmp_key"] == pair]
+    votes = [(row, row[f"annotator{k}"]) for row in rows for k in (1, 2, 3)]
+    points = [{1: 1.0, 2: 0.0, 0: 0.5}[said] for _, said in votes]
+    longer = [len(str(row["response1"])) - len(str(row["response2"])) for row, _ in votes]
+    prompts, golden = [row["idx"] for row, _ in votes], REAL[pair]
+    found = length_controlled(points, longer, [0] * len(points), prompts)
+    assert win_rate(points, prompts, prompts).value == pytest.approx(golden["win rate"], abs=1e-12)
+    assert found.value == pytest.approx(golden["length-controlled"], abs=1e-9)
+    assert found.length == pytest.approx(golden["alpaca_eval phi"], abs=1e-4)
+    extra = np.sqrt((len(points) - 1) / (len(points) - 2))
+    assert found.standard_error / (found.value * (1 - found.value)) * extra == pytest.approx(
+        golden["theta error by prompt"], rel=1e-7
+    )
