@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,10 @@ from evaluation.recipes.likelihood import Pair
 from training.run_directory import RecipeFailure, Row, RunDirectory
 
 SEED = 1234  # of the solved examples, the harness's own: every model sees the same ones
+DRAWS = 1000  # samples with replacement behind an error of the harness that has no formula
+ACCURACIES = ("acc", "acc_norm", "acc_bytes")
+Z95 = 1.959963984540054
+os.environ.setdefault("DISABLE_MULTIPROC", "1")  # which the harness asks before it draws them in processes of its own
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
@@ -79,14 +84,32 @@ def _some(where: list[str]) -> str:
     return ", ".join(where[:3]) + (f" and {len(where) - 3} more: each" if len(where) > 3 else "")
 
 
-def answers(model: Asked, tasks: dict[str, ConfigurableTask], num_fewshot: int, limit: int | None) -> dict[str, list]:
-    """The harness's own record of each item, by task: `doc`, `arguments`, `filtered_resps`, `acc`, …"""
+def answers(model: Asked, tasks: dict[str, ConfigurableTask], num_fewshot: int, limit: int | None) -> dict[str, Any]:
+    """The harness's `results` by task, and its `samples`: `doc`, `arguments`, `filtered_resps`, … of each item."""
     for task in tasks.values():
         if task.get_config("num_fewshot") != 0:  # 0 in a task's own file means that it takes none
             task.set_config(key="num_fewshot", value=num_fewshot)
         task.set_fewshot_seed(seed=SEED)
-    told = lm_eval.evaluate(model, {"tasks": tasks}, limit=limit, bootstrap_iters=0)
-    return told["samples"]
+    return lm_eval.evaluate(model, {"tasks": tasks}, limit=limit, bootstrap_iters=DRAWS)
+
+
+def other_figures(told: dict[str, Any]) -> dict[str, Row]:
+    """What a task of the harness tells beside accuracies, such as Matthews' correlation of cola and F1 of mrpc."""
+    found = {}
+    for task, results in told["results"].items():
+        for key, value in results.items():
+            metric, _, of_filter = key.partition(",")
+            if not of_filter or metric.endswith("_stderr") or metric in ACCURACIES or not isinstance(value, float):
+                continue
+            error = results.get(f"{metric}_stderr,{of_filter}")
+            spread = error if isinstance(error, float) else None
+            ends = (value - Z95 * spread, value + Z95 * spread) if spread is not None else (None, None)
+            found[f"{metric} of {task}"] = {
+                "value": value, "standard_error": spread, "lower": ends[0], "upper": ends[1],
+                "n": len(told["samples"][task]), "clean": None,
+                "higher_is_better": bool(told["higher_is_better"].get(task, {}).get(metric, True)),
+            }  # fmt: skip
+    return found
 
 
 # Tasks of our own items
@@ -132,8 +155,7 @@ def _local_task(name: str, docs: list[Row], partial: bool, delimiter: str) -> Co
             "doc_to_target": _suffix if partial else _gold,
             "target_delimiter": delimiter,
             "metric_list": [
-                {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-                for metric in ("acc", "acc_norm", "acc_bytes")
+                {"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ACCURACIES
             ],
         }
     )

@@ -21,7 +21,7 @@ import numpy as np
 
 from annotate.choice_items import ChoiceItem
 from evaluation.recipes import likelihood, suite
-from evaluation.recipes.choice_engine import SEED, Asked, answers, hub_tasks, local_tasks
+from evaluation.recipes.choice_engine import SEED, Asked, answers, hub_tasks, local_tasks, other_figures
 from evaluation.recipes.choice_items import Items, read_folder, read_items
 from evaluation.recipes.outcome import Item, Measured
 from training.recipes import loading
@@ -40,11 +40,12 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     asked = Asked(run, model, tokenizer, length, likelihood.batch_tokens(config.batch_size, length))
     told = answers(asked, tasks, config.num_fewshot, None if found else config.limit)
     if found:
-        rows = sorted((row for rows in told.values() for row in rows), key=lambda row: row["doc"]["place"])
+        rows = sorted((row for rows in told["samples"].values() for row in rows), key=lambda row: row["doc"]["place"])
         items = [of_own(item, row) for item, row in zip(found.chosen, rows, strict=True)]
     else:
-        items = [of_task(name, tasks[name], row) for name, rows in told.items() for row in rows]
-    return Measured(_task(run, config), items, _signature(run, config, length), notes=notes_of(items, found))
+        items = [of_task(name, tasks[name], row) for name, rows in told["samples"].items() for row in rows]
+    figures = {} if found else other_figures(told)
+    return Measured(_task(run, config), items, _signature(run, config, length), figures, notes_of(items, found))
 
 
 def items_of(run: RunDirectory, config: Any) -> Items | None:
@@ -84,6 +85,12 @@ def of_task(name: str, task: Any, row: Row) -> Item:
     return Item(f"{name}-{row['doc_id']}", text, counts, shown, name, searched)
 
 
+def _places(gold: list[Any], candidates: tuple[str, ...]) -> set[int]:
+    """Indices of right candidates; a right answer that is not among the candidates cannot be found."""
+    texts = {candidate: place for place, candidate in enumerate(candidates)}
+    return {texts.get(one, -1) if isinstance(one, str) else int(one) for one in gold} & set(range(len(candidates)))
+
+
 def counted(
     values: list[float], candidates: tuple[str, ...], right: set[int], *, partial: bool
 ) -> dict[str, list[float]]:
@@ -108,7 +115,7 @@ def _shown(context: str, candidates: tuple[str, ...], right: set[int], values: l
     shown |= {"candidates": list(candidates)}
     shown |= {"followed by": suffix} if suffix else {}
     return shown | {
-        "right": " / ".join(candidates[i] for i in sorted(right) if i < len(candidates)),
+        "right": " / ".join(candidates[i] for i in sorted(right)),
         "answer": candidates[int(np.argmax(values))],
         "log-probabilities": [round(value, 4) for value in values],
     }

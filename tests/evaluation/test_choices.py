@@ -209,7 +209,12 @@ def test_killed_in_mid_work_it_goes_on_with_the_next_batch(model_folder, tmp_pat
     with kept.open("a") as file:
         file.write('{"scored": [[1, -3')  # torn
     asked.clear()
-    monkeypatch.setattr(likelihood, "_batch", lambda *parts: (asked.append(0), original(*parts))[1])
+
+    def counting(*parts):
+        asked.append(parts)
+        return original(*parts)
+
+    monkeypatch.setattr(likelihood, "_batch", counting)
     assert ended(cut) == result
     assert (cut.path / "items.jsonl").read_text() == (whole.path / "items.jsonl").read_text()
     steps = [json.loads(line)["step"] for line in (cut.path / "metrics.jsonl").open()]
@@ -276,6 +281,38 @@ def test_a_task_by_name_is_counted_by_the_harness_s_own_words(model_folder, load
     assert [i["counts"] for i in items_of(own)] == [
         i["counts"] for i in items_of(laid_at(tmp_path / "run")) if i["group"] == "winogrande"
     ]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # samples with one label alone
+def test_a_task_tells_its_other_figures_too(tmp_path, monkeypatch):
+    """CoLA's Matthews' correlation and MRPC's F1, as scikit-learn gives them of the same answers."""
+    import datasets
+    from sklearn.metrics import f1_score, matthews_corrcoef
+
+    from evaluation.recipes import choice_engine
+
+    cola = [{"sentence": f"{s} {ENDS[n]}", "label": n % 2, "idx": n} for n, s in enumerate(STEMS)]
+    mrpc = [{"sentence1": s, "sentence2": ENDS[n], "label": (n + 1) % 2, "idx": n} for n, s in enumerate(STEMS)]
+    held = {"cola": cola, "mrpc": mrpc}
+
+    def hub(path, name=None, **_):
+        rows = datasets.Dataset.from_list(held[name])
+        return datasets.DatasetDict({split: rows for split in ("train", "validation", "test")})
+
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    monkeypatch.setattr(choice_engine, "DRAWS", 100)
+    says_yes = tiny_model.make(tmp_path / "model", seed=5)
+    run, result = run_on(tmp_path / "run", says_yes, suite="cola,mrpc")
+    said: dict[str, list[tuple[int, int]]] = {"cola": [], "mrpc": []}
+    for item in items_of(run):
+        shown = item["shown"]
+        places = [shown["candidates"].index(shown[key]) for key in ("right", "answer")]
+        said[item["group"]].append((places[0], places[1]))
+    gold, found = zip(*said["cola"], strict=True)
+    assert result["metrics"]["mcc of cola"]["value"] == pytest.approx(matthews_corrcoef(gold, found))
+    gold, found = zip(*said["mrpc"], strict=True)
+    assert result["metrics"]["f1 of mrpc"]["value"] == pytest.approx(f1_score(gold, found))
+    assert result["metrics"]["f1 of mrpc"]["n"] == 6 and result["metrics"]["f1 of mrpc"]["standard_error"] > 0
 
 
 def laid_at(path):

@@ -17,8 +17,8 @@ SIZES: dict[str, Any] = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
     "max_position_embeddings": 256, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-GROUPED = SIZES | {"num_key_value_heads": 2}
-GPT2 = {
+GROUPED: dict[str, Any] = SIZES | {"num_key_value_heads": 2}
+GPT2: dict[str, Any] = {
     "vocab_size": 97,
     "n_embd": 32,
     "n_layer": 3,
@@ -27,7 +27,7 @@ GPT2 = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-MAMBA = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
+MAMBA: dict[str, Any] = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
 
 # What each is read by. Bloom's places are distances along the row, and Mamba's state runs along it: no trees.
 MODELS: dict[str, tuple[Any, str]] = {

@@ -7,6 +7,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -70,7 +71,7 @@ def losses(run) -> list[float]:
 def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_folder, loaded, tmp_path):
     from training.recipes import loading
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": 7, "prompt": PROMPT, "text": "because the sky."},
         {"id": 9, "prompt": PROMPT, "text": "no"},
         {"id": 11, "text": "running text"},
@@ -111,7 +112,7 @@ def test_units_are_the_harness_s(model_folder, loaded, tmp_path):
 def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_said(model_folder, loaded, tmp_path):
     from training.recipes import loading
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": 1, "prompt": [{"role": "user", "content": "x" * 80}], "text": "ten tokens"},
         {"id": 2, "prompt": PROMPT, "text": "y" * 100},
         {"id": 3, "text": "short"},
