@@ -6,12 +6,14 @@ models' pairs and not the votes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from .fit import CENTRE, SCALE, Fit, NotConverged, curvature, half_wins, sigmoid, solve_groups
+from .student import student95
 
 AT_ONCE = 500_000  # numbers in one array of draws × models × models: memory stays flat whatever the models and draws
 
@@ -67,14 +69,28 @@ def refit(fitted: Fit, scores: np.ndarray) -> np.ndarray:
     return ratings
 
 
-def intervals(draws: np.ndarray) -> Intervals:
-    """Percentile intervals of (draws, M) ratings and of all their differences, over the draws that have both."""
+def intervals(draws: np.ndarray, effective: float = math.inf) -> Intervals:
+    """Percentile intervals of (draws, M) ratings and of all their differences, over the draws that have both.
+
+    Percentiles of few units' draws are too narrow, as Student's quantile is wider than the normal one and as draws
+    vary by (V−1)/V of what they should: for `effective` voters both are made good (Hesterberg, 2015,
+    10.1080/00031305.2015.1089789, "expanded percentile interval").
+    """
     size = draws.shape[1]
+    below = _tail(effective)
     ends = np.full((2, size, size), np.nan)
     for model in range(size):
-        ends[:, model] = _ends(draws[:, [model]] - draws)
-    lower, upper = _ends(draws)
+        ends[:, model] = _ends(draws[:, [model]] - draws, below)
+    lower, upper = _ends(draws, below)
     return Intervals(lower, upper, ends[0], ends[1], np.isnan(draws).sum(axis=0), len(draws))
+
+
+def _tail(effective: float) -> float:
+    """The share of draws below an interval: 2.5 %, and less for few voters."""
+    if math.isinf(effective):
+        return 0.025
+    reach = student95(effective - 1) * math.sqrt(effective / (effective - 1)) if effective > 1 else math.inf
+    return 0.5 * math.erfc(reach / math.sqrt(2))
 
 
 def portions(draws: int, size: int) -> Iterator[slice]:
@@ -83,14 +99,17 @@ def portions(draws: int, size: int) -> Iterator[slice]:
     return (slice(first, min(draws, first + step)) for first in range(0, draws, step))
 
 
-def _ends(draws: np.ndarray) -> np.ndarray:
-    """(2, M): the 2.5 % and 97.5 % points of each column, its NaN left out; NaN where half or more are missing."""
+def _ends(draws: np.ndarray, below: float) -> np.ndarray:
+    """(2, M): the points that `below` of each column lies under, and over, its NaN left out; NaN where half is missing.
+
+    Between draws at rank p·(n+1): so many lie outside that a further draw would with just these chances.
+    """
     known = ~np.isnan(draws)
     ends = np.full((2, draws.shape[1]), np.nan)
-    whole = known.all(axis=0)
-    ends[:, whole] = np.percentile(draws[:, whole], (2.5, 97.5), axis=0)
+    whole, levels = known.all(axis=0), (below, 1 - below)
+    ends[:, whole] = np.quantile(draws[:, whole], levels, axis=0, method="weibull")
     for column in np.flatnonzero(~whole & (known.mean(axis=0) > 0.5)):
-        ends[:, column] = np.percentile(draws[known[:, column], column], (2.5, 97.5))
+        ends[:, column] = np.quantile(draws[known[:, column], column], levels, method="weibull")
     return ends
 
 

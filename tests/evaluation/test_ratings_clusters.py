@@ -278,6 +278,18 @@ class TestBootstrap:
         assert found.difference_upper[0, 2] == pytest.approx(Z95 * 50 * math.sqrt(2), abs=12)
         assert found.difference_lower[0, 2] == pytest.approx(-found.difference_upper[2, 0])
 
+    def test_percentiles_of_few_voters_reach_as_far_as_students_quantile(self):
+        draws = np.random.default_rng(22).normal(CENTRE, 50, (20_000, 2))
+        found = intervals(draws, effective=12)
+        assert found.upper[0] - CENTRE == pytest.approx(student95(11) * math.sqrt(12 / 11) * 50, rel=0.05)
+        assert found.lower[0] - CENTRE == pytest.approx(CENTRE - found.upper[0], rel=0.05)
+
+    def test_a_further_draw_lies_outside_as_often_as_is_said(self):
+        """Of 39 draws, the 2.5 % point is the lowest one."""
+        draws = np.random.default_rng(23).normal(CENTRE, 50, (39, 2))
+        assert intervals(draws).lower == pytest.approx(draws.min(axis=0))
+        assert intervals(draws).upper == pytest.approx(draws.max(axis=0))
+
     def test_no_interval_where_most_draws_fell_apart(self):
         draws = np.random.default_rng(20).normal(CENTRE, 50, (100, 2))
         draws[:60, 1] = np.nan
