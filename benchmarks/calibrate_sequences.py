@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.ratings.sequence import log_e_above, log_e_at
+from evaluation.ratings.fit import sigmoid
+from evaluation.ratings.sequence import log_e_above, log_e_at, one_vote_each
 
 ALPHA = 0.05
 AT_ONCE = 100  # streams
+TASTE = 1.1  # log-odds of a voter between the two: tastes of 0.8 for either model
 MEANS = ((0.5, 0.0), (0.5, 0.3), (0.5, 0.8), (0.65, 0.0), (0.65, 0.3), (0.9, 0.0), (0.9, 0.1))
 BETTER = ((0.55, 0.0), (0.55, 0.4), (0.6, 0.0), (0.6, 0.4), (0.75, 0.2))
 
@@ -79,3 +81,21 @@ def _wrong(wins: np.ndarray, level: np.ndarray, losses: np.ndarray, mean: float)
 def _fixed(mean: float, spread: float, power: float) -> float:
     """Votes at which a two-sided 5 % test of the mean score, read once, decides with that power."""
     return ((1.96 + power) / (mean - 0.5)) ** 2 * spread
+
+
+def repeated_rows(streams: int, seed: int, voters: tuple[int, ...] = (10, 30, 100)) -> Iterator[dict[str, Any]]:
+    """Even pairs judged by few people with tastes of their own: all their votes, against each one's first vote."""
+    for number, people in enumerate(voters):
+        random, wrong = np.random.default_rng((seed, 5, number)), np.zeros(2)
+        for _ in range(streams):
+            voter = random.integers(0, people, 1000)
+            wins = random.random(1000) < sigmoid(TASTE * random.standard_normal(people))[voter]
+            first = one_vote_each(voter, np.zeros(1000, int), np.ones(1000, int))
+            wrong += [_ever_wrong(wins), _ever_wrong(wins[first])]
+        all_votes, first_votes = 100 * wrong / streams
+        yield {"voters": people, "votes": 1000, "all votes": all_votes, "first votes": first_votes}
+
+
+def _ever_wrong(wins: np.ndarray) -> bool:
+    won, looks = wins.cumsum(), np.arange(1, len(wins) + 1)
+    return bool((log_e_at(won, np.zeros_like(won), looks - won, 0.5) >= math.log(1 / ALPHA)).any())

@@ -27,7 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.calibrate_intervals import interval_rows
-from benchmarks.calibrate_sequences import power_rows, sequence_rows
+from benchmarks.calibrate_sequences import power_rows, repeated_rows, sequence_rows
 from benchmarks.calibrate_voters import bot_rows, honest_rows
 
 Row = dict[str, Any]
@@ -48,6 +48,7 @@ def main() -> None:
         "sequences": {
             "confidence sequences that ever exclude the truth, %": sequence_rows(streams, votes, seed),
             "votes until a better model is told, median": power_rows(streams // 4, 5 * votes, seed),
+            "sequences of few people's votes that ever call an even pair decided, %": repeated_rows(streams // 4, seed),
         },
         "voters": {
             "honest voters ever flagged at 1 %, %": honest_rows(max(arenas // 25, 1), seed),

@@ -74,5 +74,5 @@ def test_the_script_prints_its_tables_and_writes_them(monkeypatch, tmp_path, cap
     printed, told = capsys.readouterr().out, json.loads(target.read_text())
     assert "ever exclude the truth" in printed
     assert told["arguments"]["streams"] == 8
-    assert len(told["tables"]) == 2
+    assert len(told["tables"]) == 3
     assert all(rows for rows in told["tables"].values())

@@ -30,7 +30,8 @@ def wealth_of_gamblers(scores: list[float], mean: float, one_sided: bool = False
     tilt, weight = np.array(bets).T
     purse = np.ones(len(bets))
     for x in scores:
-        purse *= (1 - x + x * np.exp(tilt)) / (1 - mean + mean * np.exp(tilt))
+        with np.errstate(over="ignore"):
+            purse *= (1 - x + x * np.exp(tilt)) / (1 - mean + mean * np.exp(tilt))
     return float((purse * weight).sum() / weight.sum())
 
 
