@@ -27,6 +27,10 @@ CROSSED_THE_WALL = """
     join annotate_prompt prompt on prompt.id = feedback.prompt_id
     where prompt.side = 'eval'
 """
+MEASURED = """
+    select json_extract(config, '$.measure'), count(distinct parent_id) from training_run
+    where kind = 'evaluate' and state = 'succeeded' group by 1
+"""
 
 
 def demo(site: Site) -> list[str]:
@@ -60,7 +64,7 @@ def everything(site: Site) -> dict[str, int]:
     """How many rows stand of all that a turn makes."""
     tables = ("annotate_prompt", "annotate_completion", "annotate_rating", "annotate_comparison", "annotate_battle")
     tables += ("annotate_dataset", "annotate_languagemodel", "annotate_contestant", "annotate_user", "training_run")
-    tables += ("training_review",)
+    tables += ("training_review", "evaluation_evaluation", "evaluation_candidacy", "evaluation_promotionrule")
     return {table: site.query(f"select count(*) from {table}")[0][0] for table in tables}
 
 
@@ -79,7 +83,7 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         worker = site.process("run_worker")
         assert worker is not None
         kill_hard(worker.pid)
-        until(lambda: "less its" in output(site), 300, "the leaderboard is shown")
+        until(lambda: "Served until" in output(site), 600, "the leaderboard is shown")
 
         rows = everything(site)
         assert (rows["annotate_rating"], rows["annotate_languagemodel"], rows["annotate_contestant"]) == (160, 6, 4)
@@ -87,7 +91,10 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         # Each pair of PPO's human brake is two answers more.
         asked = 2 * rows["training_review"]
         assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 4) * 2 + asked
-        assert rows["training_run"] == 11
+        assert rows["training_run"] == 17  # of which two measure each of base, SFT and PPO
+        assert rows["evaluation_candidacy"] == 3  # SFT, PPO, pretrained: whatever a run made, once
+        assert rows["evaluation_promotionrule"] == 1
+        assert dict(site.query(MEASURED)) == {"choices": 3, "perplexity": 3}
         assert site.query("select count(*) from training_run where state <> 'succeeded'") == [(0,)]
         votes = site.query("select judge, count(*) from annotate_comparison where battle_id is not null group by 1")
         assert votes == [("simulation", 30)]
@@ -97,7 +104,8 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         site.stop()
         (site.data / "runner.log").unlink()
         site.start(*demo(site))
-        until(lambda: "less its" in output(site), 60, "the turn that stands is shown again")
+        until(lambda: "Served until" in output(site), 60, "the turn that stands is shown again")
+        assert "less its" in output(site) and "The rule" in output(site) and "/p/demo/decisions/" in output(site)
         assert everything(site) == rows
     finally:
         site.stop()

@@ -24,6 +24,10 @@ class Plan:
     eval_completions_per_prompt: int = 2
     battles: int = 480
     pretrain_tokens: int = 800_000
+    fewest_votes: int = 50
+    worst_accuracy: float = 0.05  # a share of the suite's items
+    worst_bits: float = 0.1  # per byte
+    texts_measured: int = 60  # of those that the corpus held out
     sft: dict[str, Any] = field(default_factory=dict)
     reward: dict[str, Any] = field(default_factory=dict)
     ppo: dict[str, Any] = field(default_factory=dict)

@@ -31,6 +31,7 @@ def finished_run(
     name: str,
     parent: LanguageModel | None = None,
     dataset: Dataset | None = None,
+    other_dataset: Dataset | None = None,
     reward_model: LanguageModel | None = None,
     config: dict[str, Any],
 ) -> Run:
@@ -44,6 +45,7 @@ def finished_run(
             by=turn.researcher,
             parent=parent,
             dataset=dataset,
+            other_dataset=other_dataset,
             reward_model=reward_model,
             config=config,
             idempotency_key=f"turn:{turn.project.slug}:{kind}:{name}",

@@ -13,11 +13,16 @@ from annotate.actions.language_models import enter_arena
 from annotate.models import Comparison, Judge, LanguageModel, Rating, Side
 from annotate.simulation import accounts, session
 from annotate.simulation.annotator import Annotator, taste_named
-from evaluation import leaderboard
+from evaluation import actions, leaderboard, promotion
+from evaluation.enrolment import rule_of
+from evaluation.models import PromotionRule
+from evaluation.recipes import suite
 from training.bundled_model import NAME as BUNDLED_NAME
 
 from .plan import Report, Stage, Turn, TurnStopped
 from .runs import dataset, finished_run
+
+SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
 
 
 def import_model(turn: Turn, report: Report) -> str:
@@ -30,6 +35,28 @@ def import_model(turn: Turn, report: Report) -> str:
     enter_arena(project=turn.project, model=turn.base)
     size = f", {turn.base.parameters / 1e6:.0f} M parameters" if turn.base.parameters else ""
     return f"{turn.base.name}{size}"
+
+
+def set_rule(turn: Turn, report: Report) -> str:
+    """Before anything is known: what a model must show, so that no result can have chosen it."""
+    rule = rule_of(turn.project)
+    if rule is None:
+        corpus = _corpus_name(turn)
+        rule = actions.set_rule(
+            project=turn.project,
+            by=turn.researcher,
+            judge=Judge.SIMULATION,
+            # The simulated judges share one taste, so that a second vote of one is like the first of another.
+            first_votes_only=False,
+            fewest_votes=turn.plan.fewest_votes,
+            tolerances=[
+                {"task": SUITE, "metric": "accuracy", "worst": turn.plan.worst_accuracy},
+                {"task": corpus, "metric": "bits per byte", "worst": turn.plan.worst_bits},
+            ],
+            is_automatic=True,
+            sampling=PromotionRule.Sampling.NEVER,  # the turn has them answered at the end, all in one way
+        )
+    return actions.in_words(rule).split(":")[0]
 
 
 def answer_train_prompts(turn: Turn, report: Report) -> str:
@@ -119,7 +146,7 @@ def optimise(turn: Turn, report: Report) -> str:
 
 
 def gather_texts(turn: Turn, report: Report) -> str:
-    run = finished_run(turn, report, kind="corpus", name=f"{turn.project.slug}-python-texts", config=turn.plan.corpus)
+    run = finished_run(turn, report, kind="corpus", name=_corpus_name(turn), config=turn.plan.corpus)
     turn.corpus = run.output_dataset
     assert turn.corpus is not None
     return str(turn.corpus.counts.get("sentence", turn.corpus.name))
@@ -199,6 +226,36 @@ def hold_battles(turn: Turn, report: Report) -> str:
     return f"{counted} votes"
 
 
+def measure_older_skills(turn: Turn, report: Report) -> str:
+    """What alignment has cost: the lineage on this project's suite, and on texts that none of it was trained on."""
+    assert turn.corpus is not None
+    figures = 0
+    for label, model in (("base", turn.base), ("SFT", turn.sft), ("PPO", turn.ppo)):
+        assert model is not None
+        for measure, other, options in (
+            ("choices", None, {}),
+            ("perplexity", turn.corpus, {"limit": turn.plan.texts_measured}),
+        ):
+            run = finished_run(
+                turn,
+                _of_model(report, label),
+                kind="evaluate",
+                name=f"{measure} of {label}",
+                parent=model,
+                other_dataset=other,
+                config={"measure": measure, **options},
+            )
+            figures += len(run.result.get("metrics", {}))
+    return f"{figures} figures of three models, each with its interval"
+
+
+def decide(turn: Turn, report: Report) -> str:
+    """The worker looks by itself, every few seconds; this does not wait for it."""
+    promotion.look(turn.project)
+    served = actions.promoted(turn.project)
+    return f"{served.model} is served by default" if served else "nothing is served by default yet"
+
+
 def rank(turn: Turn, report: Report) -> str:
     board = leaderboard.current(project=turn.project, judge=Judge.SIMULATION)
     best = LanguageModel.objects.get(pk=board.ratings["rows"][0]["model"])
@@ -207,6 +264,7 @@ def rank(turn: Turn, report: Report) -> str:
 
 STAGES = (
     Stage("A language model", import_model, 25),
+    Stage("A rule says what will be served", set_rule, 1),
     Stage("It answers the train prompts", answer_train_prompts, 160),
     Stage("Simulated annotators judge", judge_answers, 45),
     Stage("Finetuning on the best-rated answers", finetune, 90),
@@ -218,7 +276,13 @@ STAGES = (
     Stage("All four answer the eval prompts", answer_eval_prompts, 100),
     Stage("Blind battles in the arena", hold_battles, 30),
     Stage("The leaderboard", rank, 2),
+    Stage("Older skills, measured again", measure_older_skills, 85),
+    Stage("The rule decides", decide, 1),
 )
+
+
+def _corpus_name(turn: Turn) -> str:
+    return f"{turn.project.slug}-python-texts"
 
 
 def _further(report: Report, before: int, wanted: int) -> Callable[[int], None]:

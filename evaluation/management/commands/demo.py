@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
+from rich.markup import escape
 
 from annotate.demo.seed import Seeded, seed
 from annotate.errors import Refused
@@ -19,6 +20,8 @@ from annotate.simulation.accounts import password_file
 from annotate.simulation.annotator import taste_named
 from annotate.simulation.client import ApiError, Unreachable
 from evaluation import leaderboard
+from evaluation.actions import promoted
+from evaluation.checks import from_json
 from evaluation.turn.plan import Plan, Turn, TurnStopped
 from evaluation.turn.screen import Screen, leaderboard_table
 from evaluation.turn.stages import STAGES
@@ -83,7 +86,12 @@ class Command(BaseCommand):
         board = leaderboard.current(project=turn.project, judge=Judge.SIMULATION)
         self.console.print()
         self.console.print(leaderboard_table(board))
+        self._say_what_was_decided(turn)
         pages = (
+            (
+                "Every decision with its numbers, the rule, and what each rating point has cost",
+                f"/p/{turn.project.slug}/decisions/",
+            ),
             (
                 "Leaderboard, and from each row its model, run, dataset and votes",
                 f"/p/{turn.project.slug}/leaderboard/",
@@ -96,6 +104,25 @@ class Command(BaseCommand):
         for what, path in pages:
             self.console.print(f"{what}: {turn.page(path)}")
         self.console.print("[dim]Served until Ctrl-C.[/]")
+
+    def _say_what_was_decided(self, turn: Turn) -> None:
+        """What the rule has found about the PPO model, in the words of its history."""
+        candidacy = turn.project.candidacies.filter(model=turn.ppo).first()
+        if candidacy is None:
+            return
+        line = candidacy.decisions.exclude(what__in=("enrolled", "promoted")).first()
+        served = promoted(turn.project)
+        self.console.print()
+        if line is not None:
+            self.console.print(f"[bold]The rule[/]: {escape(line.sentence)}")
+        else:
+            waiting = [
+                f"{c.title}: {c.found}. {c.more}" for c in from_json(candidacy.evidence.get("checks", [])) if c.more
+            ]
+            self.console.print(f"[bold]The rule[/] has not decided about {turn.ppo} yet. {escape(' '.join(waiting))}")
+        if served is not None:
+            self.console.print(f"{escape(str(served.model))} is served by default from now on.")
+        self.console.print()
 
 
 def _slug(taste: str) -> str:
