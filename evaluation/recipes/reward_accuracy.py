@@ -97,11 +97,10 @@ def measured_of(judgements: Judgements, scores: np.ndarray, seed: int, draws: in
 
 
 def _notes(judgements: Judgements) -> list[str]:
-    won, who = sum(bool(p.won) for p in judgements.pairs), WHO.get(judgements.judge, "judges")
-    notes = [
-        f"{won} pairs with a winner and {len(judgements.pairs) - won} ties by "
-        f"{len({p.voter for p in judgements.pairs})} {who}; {len(judgements.rated)} ratings."
-    ]
+    won = sum(bool(p.won) for p in judgements.pairs)
+    voters = {p.voter for p in judgements.pairs if p.voter > 0}  # below 0: nobody is named
+    by = f" by {len(voters)} {WHO.get(judgements.judge, 'judges')}" if voters else ""
+    notes = [f"{won} pairs with a winner and {len(judgements.pairs) - won} ties{by}; {len(judgements.rated)} ratings."]
     if judgements.pairs and not won:
         notes.append("All comparisons are ties: there is no pair accuracy.")
     return [*notes, *judgements.notes]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def reward(tmp_path_factory) -> Path:
     return reward_models.make(tmp_path_factory.mktemp("models"))
 
 
-def judged(pairs: list[tuple], rated: list[tuple] = (), lengths: list[int] | None = None) -> Judgements:
+def judged(pairs: list[tuple], rated: Sequence[tuple] = (), lengths: list[int] | None = None) -> Judgements:
     """`pairs` are (prompt, a, b, won, source?, voter?), `rated` (prompt, answer, thumbs, stars)."""
     many = 1 + max([n for p in pairs for n in p[1:3]] + [r[1] for r in rated], default=0)
     prompts = 1 + max(row[0] for row in [*pairs, *rated])
@@ -45,6 +47,7 @@ def judged(pairs: list[tuple], rated: list[tuple] = (), lengths: list[int] | Non
 
 def figures(judgements: Judgements, scores: list[float]) -> dict:
     told = reward_accuracy.measured_of(judgements, np.array(scores, dtype=float), 0, 200)
+    assert told.fitted is not None
     return told.fitted(told.items)
 
 
@@ -100,7 +103,7 @@ def test_nothing_but_ties_is_refused_and_ties_beside_ratings_are_said():
     told = reward_accuracy.measured_of(
         judged(ties, [(0, 0, True, None), (1, 1, False, None)]), np.array([1.0, 0.0]), 0, 50
     )
-    assert told.fitted(told.items)["thumbs AUC"]["value"] == 1.0
+    assert figures(judged(ties, [(0, 0, True, None), (1, 1, False, None)]), [1.0, 0.0])["thumbs AUC"]["value"] == 1.0
     assert "All comparisons are ties: there is no pair accuracy." in told.notes
     assert told.items[0].counts == {}
 
@@ -158,7 +161,11 @@ def test_a_frozen_dataset_of_preferences_is_taken(tmp_path, reward):
         for i in range(4)
     ]
     ratings = [{"completion": i, "thumbs": bool(i % 2), "stars": None, "author": 1} for i in range(8)]
-    data = {"other/completions": completions, "other/comparisons": comparisons, "other/ratings": ratings}
+    data: dict[str, Any] = {
+        "other/completions": completions,
+        "other/comparisons": comparisons,
+        "other/ratings": ratings,
+    }
     result = carry_out(tmp_path / "run", reward, data).result()
     assert result is not None
     assert (result["metrics"]["pair accuracy"]["n"], result["metrics"]["thumbs AUC"]["n"]) == (4, 8)
