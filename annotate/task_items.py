@@ -13,6 +13,7 @@ continue "line 7 …".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,12 @@ from annotate.row_formats import LONGEST_TEXT, Row, text_of
 
 # A row with one of these is one of choices; `choice_items` knows which others it then needs.
 _CHOICES = {"choices", "endings", "answerKey", "sentence_good", "sentence_bad", "option1", "option2", "sol1", "sol2"}
+# What `read_choice` reads, in all its forms.
+_COLUMNS = (
+    *("context", "question", "choices", "answer", "delimiter", "sentence_good", "sentence_bad", "UID", "pairID"),
+    *("sentence", "option1", "option2", "ctx", "ctx_a", "ctx_b", "activity_label", "endings", "label", "goal", "sol1"),
+    *("sol2", "answerKey"),
+)
 LONGEST_GROUP = 120
 MOST_REFERENCES = 64
 
@@ -110,7 +117,12 @@ def _choices(row: Row) -> Row:
     """As it was given, for `read_choice` to read again: each public form is put to the model in words of its own."""
     item = read_choice(row)
     named = {name: value for name, value in (("id", item.id), ("group", item.group)) if value}
-    return {name: value for name, value in row.items() if value is not None} | named
+    kept = {name: row[name] for name in _COLUMNS if row.get(name) is not None} | named
+    try:
+        json.dumps(kept, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # in a column that this form has no use for
+        raise ValueError("has a value that is neither text, number nor list; leave that column out.") from error
+    return kept
 
 
 def _id(row: Row) -> Row:

@@ -23,6 +23,7 @@ from annotate.views.access import in_project
 from evaluation import evaluations, figures_shown
 from evaluation.evaluations import Chosen
 from evaluation.figures_shown import Shown
+from evaluation.groups_table import Groups, groups_of
 from evaluation.items_page import cell
 from evaluation.models import Evaluation
 from training.models import Run
@@ -97,6 +98,8 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "section": "evaluations",
         "asked": asked,
         "tables": tables(rows),
+        "grouped": set(project.evaluations.exclude(group="").order_by().values_list("task", flat=True)),
+        "groups": _groups(project, asked, request.GET.get("metric", "")),
         "tasks": sorted(set(every.order_by().values_list("task", flat=True))),
         "models": _models(every),
         "has_any": every.exists(),
@@ -146,6 +149,13 @@ def _asked(request: HttpRequest, project: Project) -> Asked:
     return asked
 
 
+def _groups(project: Project, asked: Asked, metric: str) -> Groups | None:
+    """Of the task that was asked for: of all tasks together they would be too many to read."""
+    if not asked.task:
+        return None
+    return groups_of(evaluations.standing(project, Chosen(task=asked.task, groups=True), asked.models), metric)
+
+
 def _failed(project: Project) -> list[Run]:
     """What failed of late and was not measured since: its figures are missing from the tables."""
     since = timezone.now() - timedelta(days=2)
@@ -178,7 +188,7 @@ def _table(task: str, found: list[Evaluation]) -> Table:
     placed: dict[int, dict[tuple[str, int | None], Evaluation]] = defaultdict(dict)
     for evaluation in found:
         column = (evaluation.metric, evaluation.opponent_id)
-        columns.setdefault(column, []).append(_shown(evaluation))
+        columns.setdefault(column, []).append(figures_shown.of_evaluation(evaluation))
         placed[evaluation.model_id][column] = evaluation
     scales = {column: figures_shown.scale_over(figures) for column, figures in columns.items()}
     letters = _letters(found)
@@ -208,14 +218,9 @@ def _row(
 
 
 def _cell(evaluation: Evaluation, scale: figures_shown.Scale | None) -> Cell:
-    shown = _shown(evaluation)
+    shown = figures_shown.of_evaluation(evaluation)
     clean = figures_shown.of_result(evaluation.metric, evaluation.clean) if _differs(evaluation) else None
     return Cell(evaluation, shown, clean, figures_shown.picture(scale, shown))
-
-
-def _shown(evaluation: Evaluation) -> Shown:
-    names = ("value", "lower", "upper", "standard_error", "n", "higher_is_better")
-    return figures_shown.of_result(evaluation.metric, {name: getattr(evaluation, name) for name in names})
 
 
 def _differs(evaluation: Evaluation) -> bool:

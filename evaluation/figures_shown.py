@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from evaluation.metrics import families
+
+if TYPE_CHECKING:
+    from evaluation.models import Evaluation
 
 WIDTH, HEIGHT, PAD = 120, 14, 5
 _LOPSIDED = 0.15  # of an interval's width, by which one side may be longer
@@ -46,6 +49,11 @@ def of_result(name: str, figure: dict[str, Any]) -> Shown:
     if ends == (None, None) and error is not None:
         ends = figure["value"] - 1.96 * error, figure["value"] + 1.96 * error
     return shown(name, figure["value"], *ends, n=figure.get("n") or 0, higher_is_better=figure.get("higher_is_better"))
+
+
+def of_evaluation(evaluation: Evaluation) -> Shown:
+    names = ("value", "lower", "upper", "standard_error", "n", "higher_is_better")
+    return of_result(evaluation.metric, {name: getattr(evaluation, name) for name in names})
 
 
 def shown(

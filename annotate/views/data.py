@@ -262,7 +262,14 @@ def _texts(found: Dataset, n: int) -> dict[str, Any]:
 
 def _fields(row: dict[str, Any]) -> list[tuple[str, Any]]:
     """As a reader wants them: a conversation as its turns, a list as its lines."""
-    return [(name, value if name == "choices" else _lines(value)) for name, value in row.items()]
+    return [(name, _choices(value) if name == "choices" else _lines(value)) for name, value in row.items()]
+
+
+def _choices(value: Any) -> list[Any]:
+    """A list of texts, however the file wrote it; ARC's are beside their labels."""
+    if isinstance(value, dict):
+        value = value.get("text") or []
+    return value if isinstance(value, list) else [value]
 
 
 def _lines(value: Any) -> Any:

@@ -246,3 +246,33 @@ def test_a_pair_of_transcripts_is_taken_apart_at_what_they_share(project):
 ])  # fmt: skip
 def test_a_pair_of_which_neither_can_be_better_is_refused(project, row, told):
     assert told in str(refusal(project, [PAIRS[0], row]))
+
+
+PUBLIC = [
+    {
+        "sentence": "The dog chased the cat because _ was angry.",
+        "option1": "the dog",
+        "option2": "the cat",
+        "answer": "1",
+    },
+    {"ctx": "A man opens a door and", "endings": ["walks in.", "melts."], "label": "0", "ind": 4},
+    {"goal": "Dry a wet shoe.", "sol1": "Put it in the sun.", "sol2": "Put it in the rain.", "label": 0},
+    {"question": "What melts?", "choices": {"text": ["ice", "stone"], "label": ["A", "B"]}, "answerKey": "A"},
+]
+
+
+def test_public_forms_may_stand_in_one_file_and_columns_that_nothing_reads_are_told(client, project):
+    done = upload(project, PUBLIC)
+    assert done.rows == 4 and done.ignored_columns == {"ind"}
+    client.force_login(make_user(project, role="researcher"))
+    assert "ice | stone" in client.get(reverse("dataset", args=[done.dataset.pk])).content.decode()
+
+
+def test_half_a_character_in_a_column_of_no_use_is_told_and_breaks_nothing(project):
+    assert "neither text" in refusal(project, [{**CHOICES[0], "label": "\ud800"}])["line 1"]
+
+
+def test_labels_that_are_numbers_in_the_file_get_their_names(project):
+    rows = [{"text": "Warm.", "label": 1}, {"text": "Dull.", "label": 0}]
+    dataset = upload(project, rows, labels={"0": "negative", "1": "positive"}).dataset
+    assert [item["label"] for item in items_of(dataset)] == ["positive", "negative"]

@@ -12,6 +12,7 @@ from annotate.models import Project
 from evaluation import evaluations, figures_shown
 from evaluation.evaluations import Chosen
 from evaluation.evaluations_page import tables
+from evaluation.groups_table import groups_of
 from evaluation.models import Evaluation
 from tests.evaluation.evaluated import figure, make_evaluated
 from tests.factories import make_contestant, make_model, make_user
@@ -175,3 +176,16 @@ def test_a_table_leads_to_the_differences_between_its_rows(client, project, base
     assert "?runs=" not in page(client, project)
     second = make_evaluated(project, child)
     assert f"?runs={first.pk},{second.pk}" in page(client, project)
+
+
+def test_the_groups_of_a_task_stand_side_by_side_in_one_metric(client, project, base, child):
+    parts = {"grammar": {"accuracy": figure(0.8, 20), "accuracy per byte": figure(0.3, 20)}}
+    make_evaluated(project, base, groups={**parts, "sense": {"accuracy": figure(0.9, 20)}})
+    make_evaluated(project, child, groups=parts)
+    assert "?task=assay" in page(client, project) and "80.0 %" not in page(client, project)
+    text = page(client, project, "?task=assay")
+    assert "By group" in text and "80.0 %" in text and "90.0 %" in text and "30.0 %" not in text
+    assert "30.0 %" in page(client, project, "?task=assay&metric=accuracy+per+byte")
+    [grammar, sense] = groups_of(evaluations.standing(project, Chosen(task="assay", groups=True))).rows
+    assert [f.text if f else "" for f in sense[2]] == ["90.0 %", ""]
+    assert grammar[:2] == ("grammar", 20)
