@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from evaluation.ratings import NotConverged, fit, tally_indices
+from evaluation.ratings import fit, tally_indices
 from evaluation.ratings.fit import SCALE
-from evaluation.ratings.style import FEATURES, Style, StyledVotes, differences, fit_style, style_of
+from evaluation.ratings.style import Style, StyledVotes, differences, fit_style, style_of
 
 STRENGTHS = np.array([0.5, 0.1, -0.2, -0.4])
 
@@ -173,6 +173,39 @@ class TestControl:
         assert 0.92 <= held / 600 <= 0.98
 
 
+class TestWhatCannotBeTold:
+    def test_a_feature_that_decides_every_vote_is_left_out_and_says_so(self):
+        votes = arena(np.random.default_rng(16), worth=(0, 1.0, 0, 0))
+        won = np.where(votes.difference[:, 0] > 0, 0, 1)
+        length, headers, *_ = fit_style(range(4), [votes._replace(said=won)]).coefficients
+        assert math.isnan(length.value)
+        assert length.why == "decides every vote in which it differs"
+        assert math.isfinite(headers.value) and headers.why == ""
+
+    def test_a_rare_feature_that_always_won_is_not_worth_all(self):
+        """Thirty votes about one pair of answers, one with a header: 30 wins, and no upper end to what it is worth."""
+        votes = arena(np.random.default_rng(17))
+        votes.difference[:, 1] = np.where(np.arange(len(votes.a)) < 30, 1.0, 0.0)
+        votes.said[:30] = 0
+        found = fit_style(range(4), [votes])
+        assert "decides" in found.coefficients[1].why
+        without = votes.difference.copy()
+        without[:, 1] = 0
+        assert found.controlled.rating == pytest.approx(
+            fit_style(range(4), [votes._replace(difference=without)]).controlled.rating
+        )
+
+    @pytest.mark.parametrize(
+        ("differing", "why"), [(0, "never differs"), (1, "in 1 vote only"), (9, "in 9 votes only")]
+    )
+    def test_a_feature_in_few_votes_is_left_out(self, differing, why):
+        votes = arena(np.random.default_rng(18))
+        votes.difference[differing:, 3] = 0
+        bold = fit_style(range(4), [votes]).coefficients[3]
+        assert why in bold.why
+        assert math.isnan(bold.value)
+
+
 class TestRefusals:
     def test_a_source_that_can_be_read_only_once(self):
         with pytest.raises(ValueError, match="several times"):
@@ -210,9 +243,3 @@ class TestRefusals:
         votes.difference[:, 0] = (votes.a - votes.b) / 10
         with pytest.raises(ValueError, match="go together"):
             fit_style(range(4), [votes])
-
-    def test_a_feature_that_decides_every_vote(self):
-        votes = arena(np.random.default_rng(16))
-        won = np.where(votes.difference[:, 0] > 0, 0, 1)
-        with pytest.raises(NotConverged, match="length decides every vote"):
-            fit_style(range(4), [votes._replace(said=won)], FEATURES)

@@ -7,7 +7,8 @@ import pytest
 
 from evaluation.ratings import Tally, fit, tally_indices, tally_totals, tally_votes
 from evaluation.ratings.fit import SCALE
-from evaluation.ratings.ties import MODELS, better_tie_model, davidson, fit_ties, rao_kupper
+from evaluation.ratings.tie_chances import MODELS, davidson, rao_kupper
+from evaluation.ratings.ties import better_tie_model, fit_ties
 
 BOTH = pytest.mark.parametrize("model", sorted(MODELS))
 
