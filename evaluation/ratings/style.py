@@ -90,12 +90,18 @@ def fit_style(models: Sequence[object], blocks: Iterable[StyledVotes], features:
     rated = SCALE**2 * np.where(same, joint[:size, :size], math.nan)
     value, error = np.full((2, len(features)), math.nan)
     value[used], error[used] = point[size:], plain.critical * np.sqrt(np.diagonal(joint)[size:])
-    columns = np.stack([value, value - error, value + error, seen.deviation], axis=1)
     return StyleFit(
         plain=plain,
         controlled=replace(plain, rating=CENTRE + SCALE * point[:size], covariance=rated),
         coefficients=tuple(
-            Coefficient(name, *(float(number) for number in columns[k]), left_out.get(k, ""))
+            Coefficient(
+                feature=name,
+                value=float(value[k]),
+                lower=float(value[k] - error[k]),
+                upper=float(value[k] + error[k]),
+                deviation=float(seen.deviation[k]),
+                why=left_out.get(k, ""),
+            )
             for k, name in enumerate(features)
         ),
     )
