@@ -210,10 +210,21 @@ def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
     if evaluations:
         yield from _table(
             ("On", "Metric", "Value", "95 %", "n", "Signature"),
-            ((e.task, _metric(e), number(e.value), _interval(e), f"{e.n:,}", e.signature) for e in evaluations),
+            (
+                (e.task, _metric(e), number(e.value), _interval(e), f"{e.n:,}", signature)
+                for e, signature in zip(evaluations, _each_once(e.signature for e in evaluations), strict=True)
+            ),
         )
     if made.run is not None:
         yield from _of_the_run(made.run)
+
+
+def _each_once(signatures: Iterable[str]) -> Iterator[str]:
+    """All figures of one run have the same signature, which is long: the first of them bears it."""
+    before = None
+    for signature in signatures:
+        yield signature if signature != before else "as above"
+        before = signature
 
 
 def _of_the_run(run: Run) -> Iterator[str]:

@@ -186,3 +186,15 @@ def test_a_circle_of_parents_ends(chain):
     chain.tokenizer.parent = chain.ppo
     chain.tokenizer.save()
     assert "| heron-ppo |" in card(chain.ppo)
+
+
+def test_figures_on_two_tasks_are_two_figures_and_one_signature_is_written_once(chain):
+    for task, metric in (("tales", "perplexity"), ("tales", "word perplexity"), ("news", "perplexity")):
+        told = {"metric": metric, "task": task, "signature": f"{task}; run 6"}
+        Evaluation.objects.create(project=chain.project, model=chain.ppo, value=3.0, n=80, **told)
+    rows = [line for line in section(card(chain.ppo), "Figures").splitlines() if "perplexity" in line]
+    assert rows == [
+        "| news | perplexity | 3 | not known | 80 | news; run 6 |",
+        "| tales | perplexity | 3 | not known | 80 | tales; run 6 |",
+        "| tales | word perplexity | 3 | not known | 80 | as above |",
+    ]
