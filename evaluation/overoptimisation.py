@@ -72,6 +72,7 @@ def of_run(run: Run) -> dict[str, Any] | None:
     return {
         "run": run,
         "reward": reward,
+        "curves": curves,
         "sides": sides or [_side(run, Judge.PERSON, [], even_if_empty=True)],
         "pictures": parting_pictures.pictures(curves, sides, reward),
         "rows": _rows(sides),

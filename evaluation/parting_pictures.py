@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from django.utils.safestring import SafeString
@@ -25,8 +25,12 @@ COLOURS = {"person": "b", "simulation": "a"}
 @dataclass(frozen=True)
 class Picture:
     name: str
-    svg: SafeString
+    scene: Scene
     keys: list[tuple[str, str]]  # (colour, meaning)
+
+    @property
+    def svg(self) -> SafeString:
+        return svg(self.scene)
 
 
 def pictures(curves: Sequence[Curve], sides: Sequence[Judges], reward: str) -> list[Picture]:
@@ -49,7 +53,7 @@ def _curve(curve: Curve, reach: tuple[float, float]) -> Picture:
     marks += _steps(reach, x)
     marks.append(Line(tuple((x(step), y(value)) for step, value in curve.points), "accent", 2.0))
     title = f"{curve.name.capitalize()} by step: from {values[0]:.3g} to {values[-1]:.3g}"
-    return Picture(curve.name, svg(Scene(WIDTH, HEIGHT, title, marks)), [("accent", curve.name)])
+    return Picture(curve.name, Scene(WIDTH, HEIGHT, title, marks), [("accent", curve.name)])
 
 
 def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> Picture:
@@ -79,7 +83,7 @@ def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> 
     if any(side.bins for side in sides):
         keys.insert(0, ("accent", f"{reward} expects of the same pairs"))
     title = f"Win rate against the parent by step, as {reward} expects it and as judges say: the table has the figures"
-    return Picture("win rate against the parent", svg(Scene(WIDTH, HEIGHT, title, marks)), keys)
+    return Picture("win rate against the parent", Scene(WIDTH, HEIGHT, title, marks), keys)
 
 
 def _interval(x: float, rate: WinRate, colour: str, y) -> list[Mark]:
@@ -98,3 +102,24 @@ def _steps(reach: tuple[float, float], x) -> list[Mark]:
         Text((x(tick), HEIGHT - 14), number(tick), "middle", size=SIZE) for tick in ticks(*reach) if tick == int(tick)
     ]
     return [*marks, Text((LEFT - 7, HEIGHT - 14), "step", "end", size=SIZE)]
+
+
+def sheet(made: Sequence[Picture]) -> Scene:
+    """All of them under one another with their names and keys, for a file."""
+    marks: list[Mark] = []
+    top = 8
+    for picture in made:
+        marks.append(Text((8, top + 14), picture.name, colour="ink", size=SIZE))
+        top += 22
+        for colour, meaning in picture.keys if len(picture.keys) > 1 else []:
+            marks += [Line(((8, top + 9), (24, top + 9)), colour, 3.0), Text((30, top + 13), meaning)]
+            top += 18
+        marks += [_moved(mark, top) for mark in picture.scene.marks]
+        top += HEIGHT + 8
+    return Scene(WIDTH, top, "Score and people along the steps of a run", marks)
+
+
+def _moved(mark: Mark, down: float) -> Mark:
+    if isinstance(mark, Dot | Text):
+        return replace(mark, at=(mark.at[0], mark.at[1] + down))
+    return replace(mark, points=tuple((x, y + down) for x, y in mark.points))

@@ -9,6 +9,7 @@ from evaluation import (
     export_page,
     items_page,
     model_pages,
+    overoptimisation_page,
     rank_urls,
     views,
 )
@@ -27,6 +28,7 @@ urlpatterns = [
     path("runs/<int:run_id>/items/", items_page.page, name="run-items"),
     path("runs/<int:run_id>/items.jsonl", items_page.download, {"format": "jsonl"}, name="run-items-jsonl"),
     path("runs/<int:run_id>/items.csv", items_page.download, {"format": "csv"}, name="run-items-csv"),
+    path("runs/<int:run_id>/score-and-people.<str:format>", overoptimisation_page.download, name="score-and-people"),
     path("models/<int:pk>/lineage/", views.lineage, name="lineage"),
     *compare_urls.urlpatterns,
     *rank_urls.urlpatterns,

@@ -196,3 +196,28 @@ def test_a_long_run_is_thinned_and_keeps_its_ends(run):
     curve = overoptimisation._curve(run, ("score_mean",), "score")
     assert len(curve.points) <= overoptimisation.POINTS
     assert (curve.points[0], curve.points[-1]) == ((1.0, 1.0), (3000.0, 3000.0))
+
+
+def test_the_figures_and_the_picture_can_be_had_as_files(client, run, base, child, vote):
+    measure(run)
+    for step in range(1, 21):
+        ask(run, step, "policy", expected=0.75)
+    vote(child, base, "model_a", 2)
+    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    for form in ("csv", "json", "png"):
+        assert reverse("score-and-people", args=[run.pk, form]) in page
+    table = client.get(reverse("score-and-people", args=[run.pk, "csv"])).content.decode().splitlines()
+    assert table[0] == "judges,first_step,last_step,votes,expected,preferred,lower,upper"
+    assert table[1].startswith("people,1,8,8,0.75,1.0,0.") and table[-1].startswith("people,arena,arena,2,,1.0,")
+    told = client.get(reverse("score-and-people", args=[run.pk, "json"])).json()
+    assert told["verdicts"][0]["opinions"] == 20 and len(told["curves"]["score"]) == 20
+    assert client.get(reverse("score-and-people", args=[run.pk, "png"])).content.startswith(b"\x89PNG")
+    assert client.get(reverse("score-and-people", args=[run.pk, "pdf"])).status_code == 404
+
+
+def test_a_run_of_another_kind_or_without_figures_has_no_such_files(client, run):
+    assert client.get(reverse("score-and-people", args=[run.pk, "csv"])).status_code == 404
+    run.kind = "sft"
+    run.save()
+    measure(run)
+    assert client.get(reverse("score-and-people", args=[run.pk, "csv"])).status_code == 404
