@@ -89,7 +89,8 @@ def _tail(effective: float) -> float:
     """The share of draws below an interval: 2.5 %, and less for few voters."""
     if math.isinf(effective):
         return 0.025
-    reach = student95(effective - 1) * math.sqrt(effective / (effective - 1)) if effective > 1 else math.inf
+    effective = max(effective, 2.0)
+    reach = student95(effective - 1) * math.sqrt(effective / (effective - 1))
     return 0.5 * math.erfc(reach / math.sqrt(2))
 
 

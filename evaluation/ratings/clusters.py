@@ -55,6 +55,14 @@ class Voters:
         return self.votes**2 / self.votes_squared
 
     @property
+    def critical(self) -> float:
+        """How many standard errors an interval reaches; without end below two effective voters.
+
+        Where one voter gave nearly all votes, the ratings are that voter's, and nothing says how others would vote.
+        """
+        return student95(self.effective - 1)
+
+    @property
     def few(self) -> bool:
         return self.effective < FEW
 
@@ -80,7 +88,7 @@ def by_voters(fitted: Fit, blocks: Iterable[Block]) -> tuple[Fit, Voters]:
 
 def clustered(fitted: Fit, voters: Voters) -> Fit:
     """The fit with intervals by these voters, whom `score_voters` has seen."""
-    return replace(fitted, covariance=_covariance(fitted, voters), critical=student95(voters.effective - 1))
+    return replace(fitted, covariance=_covariance(fitted, voters), critical=voters.critical)
 
 
 def cluster_covariance(fitted: Fit, blocks: Iterable[Block]) -> np.ndarray:

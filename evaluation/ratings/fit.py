@@ -87,8 +87,8 @@ class Fit:
         """Model i less model j; None when no chain of votes joins them."""
         if self.group[i] != self.group[j]:
             return None
-        value, error = self.rating[i] - self.rating[j], self._difference_error()[i, j]
-        return Difference(float(value), float(value - self.critical * error), float(value + self.critical * error))
+        value, reach = self.rating[i] - self.rating[j], self._difference_reach()[i, j]
+        return Difference(float(value), float(value - reach), float(value + reach))
 
     def ranks(self) -> np.ndarray:
         """(M, 2): best and worst rank in its group that the votes allow each model.
@@ -96,11 +96,11 @@ class Fit:
         One more than the models that are better beyond doubt, and than those that are not worse beyond doubt: by the
         intervals of differences, since two models' own intervals may overlap although their difference is decided.
         """
-        error = self._difference_error()
+        reach = self._difference_reach()
         gap = self.rating[None, :] - self.rating[:, None]  # column less row
         same = self.group[:, None] == self.group[None, :]
-        better = same & (gap - self.critical * error > 0)
-        not_worse = same & ~(gap + self.critical * error < 0) & ~np.eye(len(gap), dtype=bool)
+        better = same & (gap - reach > 0)
+        not_worse = same & ~(gap + reach < 0) & ~np.eye(len(gap), dtype=bool)
         return np.stack([1 + better.sum(axis=1), 1 + not_worse.sum(axis=1)], axis=1)
 
     def more_votes(self, i: int, j: int) -> int | None:
@@ -108,10 +108,10 @@ class Fit:
 
         Each such battle adds h²/g to the information about the difference, with h = p(1−p) and g = h − ties/4 the
         expected squared score at the share of ties seen so far (h/4 at least). 0 when it is decided already, None
-        when there is no difference at all or no chain of votes joins the two.
+        when there is no difference at all, no chain of votes joins the two, or one voter gave nearly all votes.
         """
         now = self.difference(i, j)
-        if now is None or now.value == 0:
+        if now is None or now.value == 0 or not math.isfinite(self.critical):
             return None
         if now.verdict != "undecided":
             return 0
@@ -122,6 +122,11 @@ class Fit:
         needed = (self.critical / (now.value / SCALE)) ** 2
         known = (self.critical * SCALE / (now.upper - now.value)) ** 2
         return math.ceil((needed - known) * g / h**2)
+
+    def _difference_reach(self) -> np.ndarray:
+        """(M, M) how far differences' intervals reach to each side; NaN across groups."""
+        error = self._difference_error()
+        return np.multiply(self.critical, error, out=np.zeros_like(error), where=error != 0)  # 0 · ∞ is 0 here
 
     def _difference_error(self) -> np.ndarray:
         variance = np.diagonal(self.covariance)

@@ -29,7 +29,6 @@ import numpy as np
 from .clusters import Block, score_voters, summed_scores, voters_at_once, whole_voters
 from .fit import CENTRE, HALF_WIN, SCALE, Z95, Fit, NotConverged, laplacian
 from .graph import groups, strong_groups
-from .student import student95
 from .tally import Tally
 from .tie_chances import MODELS, Terms, davidson, rao_kupper
 
@@ -106,7 +105,7 @@ def fit_ties(
     plain = Fit(tally, CENTRE + SCALE * point[:size], np.zeros((size, size)), group, np.asarray(added.any(axis=1)))
     squared, critical = _squared(counts, terms, first), Z95
     if blocks is not None and (voters := score_voters(plain, blocks)).repeat:
-        squared, critical = _squared_by_voters(blocks, terms, first, voters.voters), student95(voters.effective - 1)
+        squared, critical = _squared_by_voters(blocks, terms, first, voters.voters), voters.critical
     inverse = np.linalg.inv(_information(counts + prior, group, terms, first))
     covariance = inverse @ (squared + _squared(prior, terms, first)) @ inverse
     rated = SCALE**2 * np.where(group[:, None] == group[None, :], covariance[:size, :size], math.nan)

@@ -122,9 +122,7 @@ class TestCoverage:
         What both fits aim at is the ratings of the whole population of voters, here of 20,000 of them.
         """
         random = np.random.default_rng(7)
-        own = STRENGTHS + random.normal(0, 0.7, (20_000, 4))
-        share = np.stack([[self.score(own, i, j) for j in range(4)] for i in range(4)])
-        truth = fit(Tally((0, 1, 2, 3), np.stack([1e6 * share * (1 - np.eye(4))] + [np.zeros((4, 4))] * 3, axis=-1)))
+        truth = self.population(random)
         plain = clustered = 0
         for _ in range(300):
             block = arena(random)
@@ -136,6 +134,12 @@ class TestCoverage:
                 clustered += self.covers(voters.difference(0, other), gap)
         assert 0.93 <= clustered / 900 <= 0.975
         assert plain / 900 < 0.88
+
+    @classmethod
+    def population(cls, random):
+        own = STRENGTHS + random.normal(0, 0.7, (20_000, 4))
+        share = np.stack([[cls.score(own, i, j) for j in range(4)] for i in range(4)])
+        return fit(Tally((0, 1, 2, 3), np.stack([1e6 * share * (1 - np.eye(4))] + [np.zeros((4, 4))] * 3, axis=-1)))
 
     @staticmethod
     def score(own, i, j) -> float:
@@ -172,6 +176,32 @@ class TestFewVoters:
         assert (voters.voters, voters.votes, voters.most) == (100, 189, 90)
         assert voters.effective == pytest.approx(189**2 / (90**2 + 99))
         assert voters.effective < FEW and voters.few
+
+    def test_where_one_voter_gave_nearly_all_votes_nothing_is_decided(self):
+        """The sandwich itself is tiny there: the ratings are that voter's, and their votes fit them."""
+        block = arena(np.random.default_rng(24), voters=2)
+        block = (np.sort(np.arange(900) > 880).astype(int), *block[1:])
+        fitted, voters = by_voters(fit_block(block), [block])
+        assert 1 < voters.effective < 1.1
+        assert fitted.difference(0, 3).verdict == "undecided"
+        assert fitted.ranks().tolist() == [[1, 4]] * 4
+        assert fitted.more_votes(0, 3) is None
+
+    def test_intervals_of_three_voters_hold_the_truth(self):
+        """250 arenas of three voters, 750 differences; by votes, less than half are held."""
+        random = np.random.default_rng(25)
+        truth = TestCoverage.population(random)
+        plain = clustered = 0
+        for _ in range(250):
+            block = arena(random, voters=3, votes=450, zeal=0.0)
+            by_votes = fit_block(block)
+            voters, _ = by_voters(by_votes, [block])
+            for other in (1, 2, 3):
+                gap = truth.rating[0] - truth.rating[other]
+                plain += TestCoverage.covers(by_votes.difference(0, other), gap)
+                clustered += TestCoverage.covers(voters.difference(0, other), gap)
+        assert 0.925 <= clustered / 750 <= 0.985
+        assert plain / 750 < 0.6
 
     def test_one_voter_alone_is_refused(self):
         block = arena(np.random.default_rng(9), voters=1)
