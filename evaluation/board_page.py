@@ -24,11 +24,13 @@ from evaluation.leaderboard import current, default_judge, left_out
 from evaluation.models import Leaderboard, VoteCounts
 from evaluation.moments import board_at
 from evaluation.pictures import axis_over, axis_picture, interval_picture
+from evaluation.recent import Recent
 from evaluation.standings import Standing, position_share, standings, win_matrix
 
 SMALL = 12  # models whose win matrix stands on this page; that of more is on the page of pairs
 FEW_VOTES = 10  # per model, below which the order is mostly luck
 PARTS = ("board", "matrix", "how")
+_recent = Recent(32)
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,14 @@ def choices(asked: Asked) -> dict[str, list[tuple[str, str, int, bool]]]:
 
 
 def rendered(asked: Asked, board: Leaderboard) -> str:
-    """The parts that move with the votes, for htmx."""
-    values = context(asked, board) | {"live": True}
-    return "".join(render_to_string(f"evaluation/leaderboard.html#{part}", values) for part in PARTS)
+    """The parts that move with the votes, for htmx: made once for all pages that are open."""
+    key, state = (asked.project.pk, asked.query), stamp(asked, board)
+    html = _recent.get(key, state) if board.state else None
+    if html is None:
+        values = context(asked, board) | {"live": True}
+        html = "".join(render_to_string(f"evaluation/leaderboard.html#{part}", values) for part in PARTS)
+        _recent.put(key, state, html)
+    return html
 
 
 def _votes_of(project: Project, judge: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -59,7 +60,9 @@ def axis_picture(axis: Axis) -> SafeString:
     return format_html('<svg class="interval" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>', WIDTH, HEIGHT, labels)
 
 
+@lru_cache(maxsize=16)
 def _marks(axis: Axis) -> SafeString:
+    """The same for all rows of a table."""
     line = '<line x1="{0}" x2="{0}" y1="0" y2="22" stroke="var(--rule)"/>'
     return format_html_join("", line, ((axis.x(tick),) for tick in axis.ticks))
 
