@@ -18,7 +18,7 @@ from evaluation.leaderboard import tally_of
 from evaluation.models import Leaderboard
 from evaluation.ratings import Fit, NotConverged, fit
 from evaluation.ratings.bootstrap import intervals
-from evaluation.ratings.clusters import bootstrap_voters
+from evaluation.ratings.clusters import bootstrap_voters, by_voters, score_voters
 from evaluation.ratings.elo import OrderSpread, online, order_spread
 from evaluation.ratings.fit import CENTRE
 from evaluation.ratings.reliability import Reliability, fit_reliability
@@ -83,10 +83,11 @@ def _count(project: Project, board: Leaderboard) -> Ways:
     tally, missing = tally_of(board), {}
     fitted = fit(tally)
     votes = list(blocks(project, board.judge, models=tally.models))
-    columns = [_of_fit("plain", "the ranking's", fitted)]
+    plain, _ = by_voters(fitted, votes)
+    columns = [_of_fit("plain", "the ranking's", plain)]
     ties = style = reliability = None
     try:
-        ties = better_tie_model(tally)
+        ties = better_tie_model(tally, blocks=votes)
         columns += [_of_fit(way.model, way.model.title(), way.ratings) for way in ties]
     except (ValueError, NotConverged) as error:
         missing["Ties"] = str(error)
@@ -125,7 +126,7 @@ def _style(
 
 def _drawn(fitted: Fit, votes: list) -> Column:
     """Percentiles of ratings from voters drawn anew: an interval that assumes nothing of the fit's covariance."""
-    ends = intervals(bootstrap_voters(fitted, votes, DRAWS))
+    ends = intervals(bootstrap_voters(fitted, votes, DRAWS), score_voters(fitted, votes).effective)
     return Column("drawn", "voters drawn anew", fitted.rating, ends.lower, ends.upper)
 
 

@@ -77,6 +77,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
             "rows": _rows(ways, models),
             "picture": svg(_picture(ways, models)),
             "styles": _styles(ways),
+            "left_styles": [c for c in ways.style.coefficients if c.why] if ways.style else [],
             "careless": _careless(ways),
             "levels": [(way, way.level_ties) for way in ways.ties or ()],
         }
