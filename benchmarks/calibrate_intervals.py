@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +69,10 @@ def _held(setting: Setting, random: np.random.Generator) -> dict[str, tuple[floa
     seed = int(random.integers(2**31))
     found = {"votes": _of_fit(fitted), "bootstrap": _of_draws(bootstrap(fitted, DRAWS, seed))}
     if setting.each > 1:
-        found["voters"] = _of_fit(by_voters(fitted, [arena.block])[0])
-        found["bootstrap voters"] = _of_draws(bootstrap_voters(fitted, [arena.block], DRAWS, seed))
+        clustered, voters = by_voters(fitted, [arena.block])
+        found["voters"] = _of_fit(clustered)
+        drawn = bootstrap_voters(fitted, [arena.block], DRAWS, seed)
+        found["bootstrap voters"] = _of_draws(drawn, voters.effective)
     return {kind: _share(truth, *ends) for kind, ends in found.items()}
 
 
@@ -80,8 +83,8 @@ def _of_fit(fitted: Fit) -> tuple[np.ndarray, ...]:
     return fitted.lower, fitted.upper, gap - reach, gap + reach
 
 
-def _of_draws(draws: np.ndarray) -> tuple[np.ndarray, ...]:
-    found = intervals(draws)
+def _of_draws(draws: np.ndarray, effective: float = math.inf) -> tuple[np.ndarray, ...]:
+    found = intervals(draws, effective)
     return found.lower, found.upper, found.difference_lower, found.difference_upper
 
 

@@ -1,15 +1,16 @@
 """Expected against observed, circles, sides, connections: against scipy, simulation, and boards drawn by hand."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
-from scipy.stats import chi2, norm
+from scipy.stats import binom, chi2, norm
 
 from evaluation.ratings import Tally, fit, tally_indices, tally_totals
 from evaluation.ratings.chance import chi_square_tail, normal_two_sided, wilson
 from evaluation.ratings.exposure import connectivity, position, sampling
-from evaluation.ratings.pairs import cycles, residuals
+from evaluation.ratings.pairs import cycles, majority_chances, residuals
 
 
 def simulate(strengths: np.ndarray, votes: int, kappa: float, random: np.random.Generator, side: float = 0.0) -> Tally:
@@ -127,6 +128,22 @@ class TestCycles:
         found = cycles(fit(tally_totals(totals)), draws=100)
         assert found.p_value == pytest.approx(1 / 101)
         assert found.count > found.expected
+
+    @pytest.mark.parametrize(("mean", "ties"), [(0.5, 0.0), (0.7, 0.0), (0.6, 0.3), (0.2, 0.4), (0.5, 1.0)])
+    def test_who_leads_a_pair_has_the_chances_of_all_its_outcomes(self, mean, ties):
+        """Counted out for 1 to 9 votes over all outcomes; beyond what is counted out, against a binomial sum."""
+        win, loss = mean - ties / 2, 1 - mean - ties / 2
+        for votes in (1, 4, 9, 60, 61):
+            level = [math.comb(votes, k) * ties**k * (1 - ties) ** (votes - k) for k in range(votes + 1)]
+            ahead = sum(
+                share * binom.sf((votes - k) / 2, votes - k, win / (win + loss) if ties < 1 else 0.5)
+                for k, share in enumerate(level)
+            )
+            found, _ = majority_chances(np.array([votes]), np.array([mean]), np.array([ties]))
+            back, behind = majority_chances(np.array([votes]), np.array([1 - mean]), np.array([ties]))
+            assert found[0] == pytest.approx(ahead, abs=1e-9 if votes < 10 else 4e-3)
+            assert behind[0] == pytest.approx(found[0], abs=1e-12)
+            assert back[0] + found[0] <= 1 + 1e-12
 
 
 class TestPosition:
