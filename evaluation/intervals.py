@@ -28,7 +28,7 @@ from evaluation.vote_blocks import Block, blocks
 
 log = logging.getLogger(__name__)
 EXACT = 5_000
-FEWEST = 10  # effective voters, below whom nothing can be said of how other voters would vote
+FEWEST = 2  # effective voters, below whom nothing can be said of how other voters would vote
 _SECONDS_BETWEEN = 30.0
 _SHARE_OF_TIME = 20  # a pass of one second is made every twenty seconds at most
 

@@ -10,6 +10,7 @@ from annotate.models import LanguageModel
 from evaluation.intervals import Spread
 from evaluation.models import Leaderboard
 from evaluation.ratings import LABELS, Fit, Tally, fit, tally_totals
+from evaluation.ratings.clusters import FEW
 
 VERSION = 2
 
@@ -107,6 +108,7 @@ def _intervals(spread: Spread | None, votes: int) -> dict[str, Any]:
         "is_read": True,
         "voters": spread.voters,
         "effective": spread.effective,
+        "is_marked": spread.by == "voters" and spread.effective < FEW,
         "as_of": spread.votes,
         "last_comparison_id": spread.last_comparison_id,
         "is_scaled": spread.votes != votes,
