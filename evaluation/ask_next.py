@@ -11,12 +11,12 @@ width. Where the reward model foresaw a share p of votes and people gave q, the 
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
@@ -27,6 +27,7 @@ from annotate.models import Assignment, Comparison, Completion, Project, Prompt,
 from annotate.permissions import require
 from evaluation.models import AskedAgain
 from training.models import Review, Run
+from training.run_directory import Row
 
 MOST = 50
 MOST_AT_ONCE = 200
@@ -240,38 +241,56 @@ def _with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[
 
 
 def _with_reward_models(project: Project, side: str, judge: str) -> Iterator[Found]:
-    """Pairs whose scores an evaluation of a reward model has kept. Measured on eval prompts: they stay there."""
-    if side != Side.EVAL:
-        return
-    latest: dict[int, Run] = {}
+    """Pairs that the latest accuracy run of each reward model has scored, as its items keep them."""
+    for run in _latest_accuracies(project):
+        pairs = scored_pairs(run.path / "items.jsonl")
+        prompts = {pair.prompt for pair in pairs}
+        here = set(project.prompts.filter(pk__in=prompts, side=side).values_list("pk", flat=True))
+        rows = Completion.objects.filter(prompt__in=here).values_list("prompt", "text", "pk")
+        answers = {(prompt, text): pk for prompt, text, pk in rows}
+        told: set[tuple[int, int]] = set()
+        for pair in pairs:
+            first, second = (answers.get((pair.prompt, text)) for text in (pair.first, pair.second))
+            if first and second and (min(first, second), max(first, second)) not in told:
+                told.add((min(first, second), max(first, second)))
+                name = run.parent.name if run.parent else "The reward model"
+                yield from _parted(project, judge, pair.prompt, (first, second), pair.probability, name)
+
+
+def _latest_accuracies(project: Project) -> list[Run]:
     runs = Run.objects.filter(project=project, kind="evaluate", state=Run.State.SUCCEEDED).select_related("parent")
-    for run in runs.order_by("id"):
-        if run.config.get("measure") == "reward_accuracy" and run.parent_id:
-            latest[run.parent_id] = run
-    for run in latest.values():
-        for prompt, pair, predicted in scored_pairs(run.path / "items.jsonl"):
-            yield from _parted(project, judge, prompt, pair, predicted, run.parent.name if run.parent else "")
+    found = (run for run in runs.order_by("id") if run.config.get("measure") == "reward_accuracy")
+    return list({(run.parent_id, run.other_dataset_id): run for run in found}.values())
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Two answers to a prompt, by their texts, and the model's probability that the first is the better."""
+
+    prompt: int
+    first: str
+    second: str
+    probability: float
 
 
 @lru_cache(maxsize=8)
-def scored_pairs(path: Path) -> tuple[tuple[int, tuple[int, int], float], ...]:
-    """(prompt, (first, second completion), the model's probability that the first is better); none without a file."""
+def scored_pairs(path: Path) -> tuple[Scored, ...]:
+    """Of a finished run; none without its file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return ()
-    return tuple(pair for line in lines if (pair := _scored(json.loads(line).get("shown", {}))) is not None)
+    return tuple(pair for line in lines for pair in _scored(json.loads(line)))
 
 
-def _scored(shown: dict[str, Any]) -> tuple[int, tuple[int, int], float] | None:
-    names = ("prompt_id", "completion_a", "completion_b", "probability")
-    if not all(isinstance(shown.get(name), int | float) for name in names):
-        return None
-    return (
-        int(shown["prompt_id"]),
-        (int(shown["completion_a"]), int(shown["completion_b"])),
-        float(shown["probability"]),
-    )
+def _scored(item: Row) -> Iterator[Scored]:
+    """Items are named by prompt and source; their pairs as evaluation/recipes/reward_accuracy.py shows them."""
+    prompt, shown = str(item["id"]).split(" ")[0], item["shown"]
+    for pair in shown.get("pairs") or [shown]:
+        first, second = pair.get("chosen", pair.get("answer")), pair.get("rejected", pair.get("tied with"))
+        if prompt.isdecimal() and first and second and {"score", "other score"} <= pair.keys():
+            gap = max(-700.0, min(700.0, pair["score"] - pair["other score"]))
+            yield Scored(int(prompt), first, second, 1 / (1 + math.exp(-gap)))
 
 
 def _parted(

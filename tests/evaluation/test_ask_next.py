@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 
+import numpy as np
 import pytest
 
 from annotate.actions import assignments
@@ -106,20 +108,62 @@ class TestWithTheRewardModel:
         assert found.width == pytest.approx(0.81 * 3 / 4)
         assert "tide-judge expected 90% of votes for one answer, and it got 0%" in found.reason
 
-    def test_scores_that_an_evaluation_kept_stay_on_the_eval_side(self, project, child, base, vote):
-        [cast] = vote(child, base, "model_a")
+    @pytest.fixture
+    def scored(self, project):
+        """A finished accuracy run whose items say that the model prefers the second answer by two points."""
         reward = make_weights(kind="reward", name="tide-judge")
         run = Run.objects.create(
             kind="evaluate", name="r", project=project, parent=reward, state="succeeded",
             config={"measure": "reward_accuracy"},
         )  # fmt: skip
         run.path.mkdir(parents=True)
-        a, b = cast.completion_a_id, cast.completion_b_id
-        shown = {"prompt_id": cast.prompt_id, "completion_a": a, "completion_b": b, "probability": 0.2}
-        (run.path / "items.jsonl").write_text(json.dumps({"id": "1", "shown": shown}) + "\n")
+
+        def write(first, second, several=False):
+            told = {
+                "chosen": first.text,
+                "rejected": second.text,
+                "score": -1.0,
+                "other score": 1.0,
+                "verdict": "wrong",
+            }
+            shown = {"prompt": first.prompt.messages, **({"pairs": [told, told]} if several else told)}
+            line = {"id": f"{first.prompt_id} arena", "group": "", "counts": {}, "shown": shown}
+            (run.path / "items.jsonl").write_text(json.dumps(line) + "\n")
+
+        return write
+
+    @pytest.mark.parametrize("several", [False, True])
+    def test_where_an_evaluation_of_a_reward_model_has_scored_the_other_answer_higher(
+        self, project, child, base, vote, scored, several
+    ):
+        [cast] = vote(child, base, "model_a")
+        scored(cast.completion_a, cast.completion_b, several)
         [found] = ask_next.disputes(project, "eval", "person")
-        assert found.width == pytest.approx(0.64 / 2) and found.between == ask_next.REWARD_MODEL
-        assert ask_next.disputes(project, "train", "person") == []
+        expected = 1 / (1 + math.exp(2))
+        assert found.width == pytest.approx((1 - expected) ** 2 / 2) and found.between == ask_next.REWARD_MODEL
+        assert "tide-judge expected 12% of votes for one answer, and it got 100%" in found.reason
+        assert ask_next.disputes(project, "train", "person") == []  # it stays where it is
+
+    def test_items_are_read_as_the_recipe_writes_them(self, project, child, base, vote, scored, tmp_path):
+        from evaluation.recipes.judged_answers import Judgements, Pair
+        from evaluation.recipes.reward_accuracy import measured_of
+
+        [cast] = vote(child, base, "model_a")
+        first, second, prompt = cast.completion_a, cast.completion_b, cast.prompt
+        given = Judgements(
+            prompts=[prompt.messages], prompt_ids=[str(prompt.pk)], answers=[(0, first.text), (0, second.text)],
+            pairs=[Pair(0, "arena", 1, 0, 1, "a"), Pair(0, "arena", 2, 0, 1, "")],
+        )  # fmt: skip
+        [item] = measured_of(given, np.array([0.5, 2.5]), seed=0, draws=100).items
+        path = tmp_path / "items.jsonl"
+        path.write_text(json.dumps({"id": item.id, "group": item.group, "counts": {}, "shown": item.shown}) + "\n")
+        pairs = ask_next.scored_pairs(path)
+        assert {(pair.prompt, pair.first, pair.second) for pair in pairs} == {(prompt.pk, first.text, second.text)}
+        assert [pair.probability for pair in pairs] == pytest.approx([1 / (1 + math.exp(2))] * 2)
+
+    def test_a_run_whose_files_are_gone_says_nothing(self, project, child, base, vote, scored):
+        vote(child, base, "model_a")
+        assert ask_next.disputes(project, "eval", "person") == []
 
 
 class TestAskingAgain:
