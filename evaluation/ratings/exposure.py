@@ -185,25 +185,32 @@ def _bridges(linked: np.ndarray) -> list[tuple[int, int]]:
 
 def _fewest_votes_across(played: np.ndarray) -> tuple[int, np.ndarray]:
     """The minimum cut of a connected board and its smaller side (Stoer & Wagner, 1997)."""
-    weight, sides = played.astype(float).copy(), [[k] for k in range(len(played))]
-    alive, best, cut = list(range(len(played))), np.inf, [0]
-    while len(alive) > 1:
-        ids = np.array(alive)
-        reach, left = weight[ids[0]].copy(), set(alive[1:])
-        before, last = alive[0], alive[0]
-        while left:
-            rest = np.fromiter(left, int)
-            before, last = last, int(rest[reach[rest].argmax()])
-            left.remove(last)
-            value = reach[last]
-            reach += weight[last]
+    weight, size = played.astype(float), len(played)
+    sides, alive = [[k] for k in range(size)], np.ones(size, dtype=bool)
+    best, cut = np.inf, [0]
+    for _ in range(size - 1):
+        before, last, value = _last_two(weight, alive)
         if value < best:
             best, cut = value, list(sides[last])
         weight[before] += weight[last]
         weight[:, before] += weight[:, last]
         weight[before, before] = 0
         sides[before] += sides[last]
-        alive.remove(last)
-    side = np.zeros(len(played), dtype=bool)
+        alive[last] = False
+    side = np.zeros(size, dtype=bool)
     side[cut] = True
-    return int(best), side if 2 * side.sum() <= len(side) else ~side
+    return int(best), side if 2 * side.sum() <= size else ~side
+
+
+def _last_two(weight: np.ndarray, alive: np.ndarray) -> tuple[int, int, float]:
+    """The last two when models are added one by one, the most tightly joined first, and how tightly the last is."""
+    before = last = int(alive.argmax())
+    reach = np.where(alive, weight[last], -np.inf)
+    reach[last] = -np.inf
+    value = 0.0
+    for _ in range(int(alive.sum()) - 1):
+        before, last = last, int(reach.argmax())
+        value = float(reach[last])
+        reach += weight[last]  # −inf stays so
+        reach[last] = -np.inf
+    return before, last, value

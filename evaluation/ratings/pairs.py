@@ -143,8 +143,18 @@ def _leads(wins: np.ndarray) -> np.ndarray:
 
 
 def _count(beats: np.ndarray) -> int:
-    number = beats.astype(np.float32)  # exact so small, and BLAS does not wake its threads for it
-    return round(float(((number @ number) * number.T).sum(dtype=float) / 3))
+    """Circles of three: for each k that beats i, whom i beats and who beats k. In bits, 64 models at once."""
+    beaten, beaters = _bits(beats), _bits(beats.T)
+    k, i = np.nonzero(beats)
+    return int(np.bitwise_count(beaten[i] & beaters[k]).sum()) // 3
+
+
+def _bits(rows: np.ndarray) -> np.ndarray:
+    """(M, M/64) the rows of booleans, packed."""
+    size = len(rows)
+    padded = np.zeros((size, -(-size // 64) * 64), dtype=bool)
+    padded[:, :size] = rows
+    return np.packbits(padded, axis=1).view(np.uint64)
 
 
 def _surest(lead: np.ndarray, listed: int) -> tuple[Cycle, ...]:
