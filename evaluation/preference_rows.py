@@ -2,13 +2,15 @@
 
 reward_accuracy   completions.jsonl {"id", "prompt_id", "prompt", "text"}; comparisons.jsonl {"id", "prompt_id",
                   "completion_a", "completion_b", "winner", "source", "voter"}; ratings.jsonl {"id", "completion",
-                  "prompt_id", "thumbs", "stars", "source", "voter"}; about.jsonl, one line: {"judge", "other_judge"}
+                  "prompt_id", "thumbs", "stars", "source", "voter"}; about.jsonl, one line: {"judge", "other_judge",
+                  "prompts"}
 win_rate          votes.jsonl {"id", "prompt_id", "prompt", "category", "answer", "other", "winner", "ours_first",
                   "voter"} where people or simulations judge, else answers.jsonl {"prompt_id", "prompt", "category",
                   "whose", "text", "cut_off"}; about.jsonl, one line: {"model", "opponent", "judge", "settings",
                   "taught", "left_out"}
 
-Voters are numbered anew in each run: its files name nobody. People and simulations never stand in one figure.
+A limit holds what a model must read; votes cost nothing and are all taken. Voters are numbered anew in each run: its
+files name nobody. People and simulations never stand in one figure.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ def reward_rows(run: Run) -> Rows:
                                     | {r["completion"] for r in ratings}),
         "comparisons": [_told(row, voters, "completion_a", "completion_b", "winner") for row in pairs],
         "ratings": [_told(row, voters, "completion", "thumbs", "stars") for row in ratings],
-        "about": [{"judge": judge, "other_judge": _of_the_others(run, judge)}],
+        "about": [{"judge": judge, "other_judge": _of_the_others(run, judge), "prompts": len(chosen)}],
     }  # fmt: skip
 
 
@@ -149,8 +151,6 @@ def _votes(run: Run, opponent: LanguageModel) -> Rows:
         completion_a__model=opponent, completion_b__model=model
     )
     found = list(counted.filter(between).select_related("prompt", "completion_a", "completion_b").order_by("id"))
-    chosen = set(_by_hash((c.prompt.text_hash, c.prompt_id) for c in found)[: run.config["limit"]])
-    found = [c for c in found if c.prompt_id in chosen]
     if len(found) < FEWEST_VOTES:
         raise RecipeFailure(
             "no_votes",
@@ -204,7 +204,9 @@ def _answers(run: Run, opponent: LanguageModel) -> Rows:
         for whose, answers in ((OURS, ours[pk]), (THEIRS, theirs[pk]))
         for completion in answers
     ]
-    left_out = {"answers to what visitors asked in the arena": asked_in_the_arena} if asked_in_the_arena else {}
+    left_out = {"prompts that both answered, beyond the limit": max(0, len(prompts) - run.config["limit"])}
+    left_out |= {"answers to what visitors asked in the arena": asked_in_the_arena}
+    left_out = {what: n for what, n in left_out.items() if n}
     about = _about(run, opponent, judge=run.config["judged_by"], settings=json.loads(setting), left_out=left_out)
     return {"answers": rows, "about": [about]}
 

@@ -72,6 +72,8 @@ def read(run: RunDirectory) -> Judgements:
             "Have more answers judged, or choose a dataset with more pairs: tens at least, to say anything.",
         )
     found.judge = about.get("judge", "")
+    if about.get("prompts", 0) > len(found.prompts):
+        found.notes.append(f"{len(found.prompts)} of {about['prompts']} judged prompts, as the limit has it.")
     if other_judge := about.get("other_judge"):
         whose = "simulations" if found.judge == "person" else "people"
         found.notes.append(f"{other_judge} comparisons by {whose} are in no figure here: measure them by themselves.")

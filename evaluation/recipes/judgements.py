@@ -79,5 +79,9 @@ def of_answers(run: RunDirectory, prompts: list[Answered]) -> tuple[str, list[st
     return setting or "unknown settings", notes
 
 
+# For people, who read them beside both answers.
+SAID = {"ours": "its answer", "theirs": "the opponent’s", "tie": "a tie", "both_bad": "both bad"}
+
+
 def shown(prompt: list[Row], answer: str, other: str, **told: Any) -> Row:
     return {"prompt": prompt, "answer": answer, "other": other, **told}

@@ -22,6 +22,7 @@ Left out: a threshold under which scores count as a tie, which would have to be 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ from evaluation.metrics.win_rates import clustered_mean, win_rate
 from evaluation.recipes import figures
 from evaluation.recipes.judged_answers import Judgements, Pair, Rated, limited, read
 from evaluation.recipes.outcome import Item, Measured
+from evaluation.recipes.win_by_reward import identity_of
 from training.recipes import reward_measures
 from training.recipes.reward_measures import Judged
 from training.recipes.reward_model import RewardModel
@@ -49,7 +51,8 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     run.progress("loading the reward model", 0, 1)
     model = RewardModel.load(spec.parent)
     scores = scored(run, model, judgements, config.batch_size)
-    return measured_of(judgements, scores, spec.seed, config.draws)
+    measured = measured_of(judgements, scores, spec.seed, config.draws)
+    return replace(measured, signature=f"{measured.signature}; {identity_of(model)}")
 
 
 def scored(run: RunDirectory, model: RewardModel, judgements: Judgements, batch_size: int) -> np.ndarray:

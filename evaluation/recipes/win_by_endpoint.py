@@ -8,10 +8,11 @@ import numpy as np
 
 from evaluation.recipes import endpoint_judge, figures
 from evaluation.recipes.endpoint_judge import Ask, Endpoint
-from evaluation.recipes.judgements import Answered, Judged, Vote, answered, of_answers, shown
+from evaluation.recipes.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
 from evaluation.recipes.verdicts import FIRST, SECOND, TIE
 from training.run_directory import Row, RunDirectory
 
+OURS_FIRST, THEIRS_FIRST = ("ours", "theirs"), ("theirs", "ours")
 MOST_UNREAD = 0.1  # of the judge's replies: those left out might all have said the same
 
 
@@ -81,7 +82,11 @@ def _by_verdicts(
         points = 0.0
     else:
         points = 0.5
-    told = {"ours first": as_first, "theirs first": as_second, "reasons": "\n\n".join(replies)}
+    told = {
+        "with its answer first": SAID[_whose(as_first, OURS_FIRST)],
+        "with the opponent's first": SAID[_whose(as_second, THEIRS_FIRST)],
+        "reasons": "\n\n".join(replies),
+    }
     verdict = "ours" if points == 1 else "theirs" if points == 0 else "tie"
     return Vote(
         id=key,
@@ -92,8 +97,12 @@ def _by_verdicts(
         points=points,
         longer_by=len(ours) - len(theirs),
         voter=1,
-        shown=shown(prompt.prompt, ours, theirs, verdict=verdict, **told),
+        shown=shown(prompt.prompt, ours, theirs, verdict=SAID[verdict], **told),
     )
+
+
+def _whose(verdict: str, order: tuple[str, str]) -> str:
+    return "tie" if verdict == TIE else order[0 if verdict == FIRST else 1]
 
 
 def _of_orders(orders: list[tuple[str, str]]) -> dict[str, Row | None]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.recipes import figures
-from evaluation.recipes.judgements import Answered, Judged, Vote, answered, of_answers, shown
+from evaluation.recipes.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
 from training.recipes.reward_model import RewardModel
 from training.recipes.scoring import checked
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -44,14 +44,16 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
     margin = figures.mean(np.array(margins), True)
     return Judged(
         votes,
-        f"reward model {model.trunk_hash[:12]}-{_head_hash(model)}; {setting}",
+        f"{identity_of(model)}; {setting}",
         notes,
         {"score margin": margin} if margin else {},
     )
 
 
-def _head_hash(model: Any) -> str:
-    return hashlib.sha256(model.weight.detach().cpu().numpy().tobytes()).hexdigest()[:8]
+def identity_of(model: RewardModel) -> str:
+    """Its trunk and its head, by the first digits of their hashes."""
+    head = hashlib.sha256(model.weight.detach().cpu().numpy().tobytes()).hexdigest()
+    return f"reward model {model.trunk_hash[:12]}-{head[:8]}"
 
 
 def _by_score(prompt: Answered, ours: np.ndarray, theirs: np.ndarray) -> Vote:
@@ -60,7 +62,7 @@ def _by_score(prompt: Answered, ours: np.ndarray, theirs: np.ndarray) -> Vote:
     points = float(np.mean((gaps > 0) + 0.5 * (gaps == 0)))
     best, other = int(ours.argmax()), int(theirs.argmax())
     verdict = "ours" if points > 0.5 else "theirs" if points < 0.5 else "tie"
-    told = {"verdict": verdict, "score": float(ours[best]), "other score": float(theirs[other])}
+    told = {"verdict": SAID[verdict], "score": float(ours[best]), "other score": float(theirs[other])}
     if len(ours) > 1 or len(theirs) > 1:
         told |= {"pairs": int(gaps.size), "points": points}
     return Vote(

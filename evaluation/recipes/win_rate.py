@@ -24,7 +24,7 @@ import numpy as np
 from evaluation.metrics.length_control import length_controlled
 from evaluation.metrics.win_rates import WinRate, win_rate
 from evaluation.recipes import figures
-from evaluation.recipes.judgements import Judged, Vote, shown
+from evaluation.recipes.judgements import SAID, Judged, Vote, shown
 from evaluation.recipes.outcome import Item, Measured
 from evaluation.recipes.win_by_endpoint import by_endpoint
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
@@ -160,7 +160,9 @@ def by_votes(run: RunDirectory) -> Judged:
                 points=points,
                 longer_by=len(row["answer"]) - len(row["other"]),
                 voter=row["voter"],
-                shown=shown(row["prompt"], row["answer"], row["other"], verdict=row["winner"], voter=row["voter"]),
+                shown=shown(
+                    row["prompt"], row["answer"], row["other"], verdict=SAID[row["winner"]], voter=row["voter"]
+                ),
                 of_first=points if row["ours_first"] else 1 - points,
             )
         )

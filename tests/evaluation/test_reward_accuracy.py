@@ -230,7 +230,7 @@ def test_people_and_simulations_are_laid_apart_and_only_what_counts_on_the_eval_
     assert [row["source"] for row in rows["comparisons"]] == ["annotation", "annotation", "an import"]
     assert [row["voter"] for row in rows["comparisons"]] == [1, 1, 2]
     assert [row["thumbs"] for row in rows["ratings"]] == [True]
-    assert rows["about"] == [{"judge": "person", "other_judge": 3}]
+    assert rows["about"] == [{"judge": "person", "other_judge": 3, "prompts": 3}]
     assert {row["id"] for row in rows["completions"]} >= {rows["comparisons"][0]["completion_a"], rating.completion_id}
     simulated = preference_rows.reward_rows(run_of(judged_by="simulation"))
     assert len(simulated["comparisons"]) == 3 and simulated["ratings"] == []
@@ -254,6 +254,7 @@ def test_a_limit_takes_the_same_prompts_however_many_votes_they_have(project, ba
         prompt = make_prompt(project, side="eval")
         make_comparison(make_completion(prompt, model=base), make_completion(prompt, model=child))
     rows = preference_rows.reward_rows(run_of(limit=2))
+    assert rows["about"][0]["prompts"] == 6
     assert len({row["prompt_id"] for row in rows["comparisons"]}) == 2
     again = preference_rows.reward_rows(run_of(limit=3))
     assert {r["prompt_id"] for r in rows["comparisons"]} < {r["prompt_id"] for r in again["comparisons"]}

@@ -103,7 +103,7 @@ def test_counted_votes_of_people_between_the_two_on_the_eval_side_make_the_rate(
     assert result["task"] == "win rate against tide-base, by people"
     assert "3 won, 2 level, 2 lost, on 5 prompts." in result["notes"]
     item = next(read_lines(run.path / "items.jsonl"))
-    assert item["shown"]["verdict"] == "ours" and {"answer", "other", "voter"} <= item["shown"].keys()
+    assert item["shown"]["verdict"] == "its answer" and {"answer", "other", "voter"} <= item["shown"].keys()
     assert "person" not in str(item), "voters are numbers"
 
 
@@ -145,6 +145,16 @@ def test_one_voter_alone_and_all_ties_are_said(tmp_path, base, child, vote, run_
     assert "Nothing was decided: every judgement is a tie." in result["notes"]
     assert any(note.startswith("One voter alone") for note in result["notes"])
     assert LENGTH_CONTROLLED not in result["metrics"]
+
+
+def test_a_limit_cuts_answers_and_says_so_but_no_votes(base, child, vote, answer, run_of):
+    for n in range(5):
+        vote(child, base)
+        answer((child, f"a{n}"), (base, f"b{n}"))
+    assert len(preference_rows.win_rate_rows(run_of(config={"limit": 3}))["votes"]) == 5
+    rows = preference_rows.win_rate_rows(run_of(config={"judged_by": "reward", "limit": 3}))
+    assert len({row["prompt_id"] for row in rows["answers"]}) == 3
+    assert rows["about"][0]["left_out"] == {"prompts that both answered, beyond the limit": 2}
 
 
 def test_categories_have_rates_of_their_own(tmp_path, project, base, child, run_of):
@@ -279,7 +289,9 @@ def test_a_win_needs_both_orders_and_a_disagreement_is_a_tie_and_said(tmp_path, 
     assert any("1 pairs are the same text on both sides" in n for n in result["notes"])
     assert "assay-pair-1 in both orders by judge-1 at http://127.0.0.1" in result["signature"]
     by_verdict = {row["shown"]["verdict"]: row["shown"] for row in read_lines(run.path / "items.jsonl")}
-    assert by_verdict["ours"]["ours first"] == "first" and by_verdict["ours"]["theirs first"] == "second"
+    won, level = by_verdict["its answer"], [row for row in by_verdict.values() if row["verdict"] == "a tie"]
+    assert (won["with its answer first"], won["with the opponent's first"]) == ("its answer", "its answer")
+    assert level
 
 
 def test_a_resumed_run_asks_only_what_is_missing(tmp_path, three, monkeypatch):

@@ -34,7 +34,9 @@ class EvaluateConfig:
         choices=("preferred", "first"),
         only=("perplexity", "overlap"),
     )
-    limit: int = option(200, "how many items at most, the same ones for every model", low=2, high=1_000_000)
+    limit: int = option(
+        200, "how many items at most, the same ones for every model; votes are all taken", low=2, high=1_000_000
+    )
     suite: str = option(
         "assay",
         "without a dataset: assay, the suite that comes with this project, or names of lm-evaluation-harness's tasks "
