@@ -157,7 +157,7 @@ def _among_others(fitted: Fit, blocks: Sequence[Block]) -> tuple[np.ndarray, np.
     taken = np.zeros((voters, size))
     np.add.at(taken, (owner, a), count)
     np.add.at(taken, (owner, b), count)
-    share = taken / fitted.tally.battles
+    share = taken / np.maximum(fitted.tally.battles, 1)
     most = np.maximum(share[owner, a], share[owner, b])
     variance = np.diagonal(fitted.covariance)
     error = np.sqrt(np.maximum(variance[a] + variance[b] - 2 * fitted.covariance[a, b], 0)) / SCALE
