@@ -6,6 +6,7 @@ here of "better" and "worse" comes from pairs of items, never from two intervals
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -24,7 +25,8 @@ from evaluation.metrics.paired import Difference
 from training.configs.evaluate import EvaluateConfig
 from training.models import Run
 
-VERSION = 1
+VERSION = 1  # of what is kept in the cache
+MOST_GROUPS = 100
 FIRST, PARENT = "first", "parent"  # what each model is set against
 # Options that change no figure, or whose difference the items' own hash tells.
 _SILENT = {"measure", "batch_size", "contamination", "draws", "limit"}
@@ -85,6 +87,15 @@ class Line:
 
 
 @dataclass(frozen=True)
+class GroupLine:
+    """One part of the task under one metric: `tested` as in a Line, corrected for all parts."""
+
+    group: str
+    n: int
+    tested: list[Tested | None]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """`against[i]` is the place of the model that model i is set against; None for the one that others are."""
 
@@ -99,6 +110,8 @@ class Comparison:
     tests: int
     refused: list[tuple[LanguageModel, str]]
     notes: list[str]
+    group_metric: str = ""
+    groups: list[GroupLine] = field(default_factory=list)
 
     @property
     def has_clean(self) -> bool:
@@ -159,12 +172,37 @@ def _depth(run: Run) -> int:
 
 def pair(first: Run, second: Run) -> Pair:
     """Every metric that both counted, on all items and on those that neither had seen; kept once it is computed."""
-    key = f"pair:{VERSION}:{first.pk}:{second.pk}"
+    key = f"pair:{VERSION}:{_stamp(first)}:{_stamp(second)}"
     found: Pair | None = cache.get(key)
     if found is None:
         found = _pair(first, second)
         cache.set(key, found, None)
     return found
+
+
+def by_group(first: Run, second: Run, metric: str) -> dict[str, Difference]:
+    """The difference on each part of the task: for whom, or at what, the second is better. Kept like `pair`."""
+    key = f"pair-groups:{VERSION}:{_stamp(first)}:{_stamp(second)}:{hashlib.sha256(metric.encode()).hexdigest()[:16]}"
+    found: dict[str, Difference] | None = cache.get(key)
+    if found is None:
+        found = _by_group(first, second, metric)
+        cache.set(key, found, None)
+    return found
+
+
+def _by_group(first: Run, second: Run, metric: str) -> dict[str, Difference]:
+    one, other = columns(first), columns(second)
+    if one is None or other is None or metric not in one.counts or metric not in other.counts:
+        return {}
+    groups = sorted(set(one.group) - {""})[:MOST_GROUPS]
+    draws, seed = int(first.config.get("draws", 1000)), first.seed
+    found = ((g, _difference(metric, one, other, one.group == g, draws, seed)) for g in groups)
+    return {str(group): difference for group, difference in found if difference is not None}
+
+
+def _stamp(run: Run) -> str:
+    """A run of another database, at the same number, is another run."""
+    return f"{run.pk}-{run.created_at.timestamp():.0f}-{run.result['items_hash'][:12]}"
 
 
 def _pair(first: Run, second: Run) -> Pair:
@@ -228,15 +266,18 @@ def columns(run: Run) -> Columns | None:
 # Several runs
 
 
-def compare(task: Task, runs: Sequence[Run], to: str = FIRST) -> Comparison:
+def compare(task: Task, runs: Sequence[Run], to: str = FIRST, group_metric: str = "") -> Comparison:
     """Each run's model against the first, or against its parent where that is among them.
 
-    A run that met other items is left out, and said; p values are corrected for all differences shown (Holm).
+    A run that met other items is left out, and said; p values are corrected for all differences shown (Holm). Parts
+    of the task are told by `group_metric`, or the first there is.
     """
     kept, refused = _on_the_same_items(runs)
     against = [_against(kept, place, to) for place in range(len(kept))]
     pairs = [None if a is None else pair(kept[a], run) for a, run in zip(against, kept, strict=True)]
     lines = _lines(kept, pairs, "all")
+    names = [line.metric for line in lines]
+    by = group_metric if group_metric in names else next(iter(names), "")
     clean = _lines(kept, pairs, "clean") if any(p and 0 < p.n_clean < p.n for p in pairs) else []
     return Comparison(
         task.name,
@@ -250,6 +291,8 @@ def compare(task: Task, runs: Sequence[Run], to: str = FIRST) -> Comparison:
         sum(t is not None for line in lines for t in line.tested),
         refused,
         settings_that_differ(kept),
+        by,
+        _group_lines(kept, against, by),
     )
 
 
@@ -284,6 +327,17 @@ def _lines(runs: list[Run], pairs: list[Pair | None], which: str) -> list[Line]:
     ]
 
 
+def _group_lines(runs: list[Run], against: list[int | None], metric: str) -> list[GroupLine]:
+    found = [None if a is None else by_group(runs[a], run, metric) for a, run in zip(against, runs, strict=True)]
+    groups = list(dict.fromkeys(group for each in found if each for group in each))
+    rows = [[each.get(group) if each else None for each in found] for group in groups]
+    tested = iter(tested_at_once([d for row in rows for d in row if d is not None]))
+    return [
+        GroupLine(group, next(d.n for d in row if d), [next(tested) if d else None for d in row])
+        for group, row in zip(groups, rows, strict=True)
+    ]
+
+
 def tested_at_once(differences: Sequence[Difference]) -> list[Tested]:
     """Each with its p value corrected for all of them, and what it says in a word."""
     adjusted = paired.holm([d.p for d in differences])
@@ -305,7 +359,8 @@ def figure_of(run: Run, name: str, which: str = "all") -> Figure | None:
 
 
 def settings_that_differ(runs: Sequence[Run]) -> list[str]:
-    """A sentence for each option that was not the same: then the difference is not of the models alone."""
+    """A sentence for each option, library or version that was not the same: then the difference is not of the models
+    alone."""
     said = []
     for option in fields(EvaluateConfig):
         only = option.metadata["only"]
@@ -315,6 +370,12 @@ def settings_that_differ(runs: Sequence[Run]) -> list[str]:
         if len(set(values)) > 1:
             told = ", ".join(f"{value} for {run.parent}" for value, run in zip(values, runs, strict=True))
             said.append(f"They were not run alike: {option.name} was {told}. The differences hold that, too.")
+    ways: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        ways[str(run.result.get("signature", "")).partition("; ")[2]].append(str(run.parent))
+    if len(ways) > 1:
+        told = "; ".join(f"{' and '.join(names)} by “{way}”" for way, names in ways.items())
+        said.append(f"They were not measured alike: {told}. Differences may come from that.")
     return said
 
 
@@ -352,6 +413,20 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "tests": found.tests,
         "metrics": [_line_json(found, line) for line in found.lines],
         "clean": [_line_json(found, line) for line in found.clean_lines],
+        "groups": {
+            "metric": found.group_metric,
+            "parts": [
+                {
+                    "group": line.group,
+                    "n": line.n,
+                    "models": [
+                        {"model": run.parent_id, "difference": tested_json(tested)}
+                        for run, tested in zip(found.runs, line.tested, strict=True)
+                    ],
+                }
+                for line in found.groups
+            ],
+        },
         "left_out": [{"model": model.pk, "name": str(model), "why": why} for model, why in found.refused],
         "notes": found.notes,
     }

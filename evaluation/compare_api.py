@@ -8,10 +8,11 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.api.access import find_project
+from annotate.api.access import find, find_project
 from annotate.api.fields import refusals
 from annotate.errors import Refused
-from evaluation import compare, compare_page
+from annotate.permissions import models_seen
+from evaluation import compare, compare_page, tax
 
 _MODELS = "Ids parted by commas, two at least; without them all that were measured on the task's items."
 
@@ -25,6 +26,7 @@ _MODELS = "Ids parted by commas, two at least; without them all that were measur
         OpenApiParameter("runs", str, description="Ids of evaluation runs in place of task and models."),
         OpenApiParameter("to", enum=[compare.FIRST, compare.PARENT], description="What each is set against."),
         OpenApiParameter("first", int, description="The model that the others are set against."),
+        OpenApiParameter("metric", str, description="By which parts of the task are told; the first there is."),
     ],
     tags=["evaluations"],
 )
@@ -46,4 +48,20 @@ def comparison(request: Request) -> Response:
     if len(runs) < 2:
         measured = ", ".join(f"{run.parent_id} ({run.parent})" for run in asked.candidates)
         raise Refused(400, models=f"Name two models at least that were measured on {asked.task.name}: {measured}.")
-    return Response(compare.as_json(compare.compare(asked.task, runs[: compare_page.MOST_MODELS], asked.to)))
+    runs = runs[: compare_page.MOST_MODELS]
+    return Response(compare.as_json(compare.compare(asked.task, runs, asked.to, asked.metric)))
+
+
+@extend_schema(
+    responses={200: OpenApiTypes.OBJECT} | refusals(400, 404),
+    parameters=[OpenApiParameter("project", str, required=True, description="Whose evaluations and arena.")],
+    tags=["evaluations"],
+)
+@api_view(["GET"])
+def alignment_tax(request: Request, pk: str) -> Response:
+    """A model's lineage from its base on: each figure at each stage, its change to the parent and to the base."""
+    model = find(models_seen(request.user), pk, "model")
+    if "project" not in request.query_params:
+        raise Refused(400, project="Say in which project it was measured: ?project=<slug>; GET projects/ lists them.")
+    project = find_project(request.user, request.query_params["project"])
+    return Response(tax.as_json(tax.panel(model, project)))

@@ -40,6 +40,7 @@ class Asked:
     candidates: list[Run] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     to: str = FIRST
+    metric: str = ""  # by which parts of the task are told
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Cell:
 @in_project()
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     asked = read(request.GET, project)
-    found = compare.compare(asked.task, asked.runs, asked.to) if asked.task and len(asked.runs) > 1 else None
+    found = _compared(asked) if asked.task and len(asked.runs) > 1 else None
     query = request.GET.copy()
     context = {
         "project": project,
@@ -84,6 +85,8 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "found": found,
         "query": query.urlencode(),
         "tables": _tables(found) if found else [],
+        "groups": group_rows(found) if found else [],
+        "group_query": _without(query, "metric"),
         "pairs": [(found.runs[a], run) for a, run in zip(found.against, found.runs, strict=True) if a is not None]
         if found
         else [],
@@ -144,7 +147,7 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
 
 def read(sent: QueryDict, project: Project) -> Asked:
     every = compare.measured(project)
-    asked = Asked(compare.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST)
+    asked = Asked(compare.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST, metric=sent.get("metric", ""))
     by_pk = {run.pk: run for run in every}
     named = [by_pk[pk] for pk in dict.fromkeys(_numbers(sent.getlist("runs"))) if pk in by_pk]
     if named:
@@ -181,10 +184,24 @@ def _found(request: HttpRequest, project: Project) -> Comparison:
     asked = read(request.GET, project)
     if asked.task is None or len(asked.runs) < 2:
         raise Http404("Choose a task and at least two models that were measured on it.")
-    return compare.compare(asked.task, asked.runs, asked.to)
+    return _compared(asked)
+
+
+def _compared(asked: Asked) -> Comparison:
+    assert asked.task is not None
+    return compare.compare(asked.task, asked.runs, asked.to, asked.metric)
 
 
 # How it is shown
+
+
+@dataclass(frozen=True)
+class GroupCell:
+    text: str
+    interval: str
+    picture: SafeString | str
+    verdict: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -210,6 +227,31 @@ def _rows(found: Comparison, lines: list[Line]) -> list[tuple[str, Shown, list[C
         if head is not None:
             rows.append((line.metric, head, cells))
     return rows
+
+
+def group_rows(found: Comparison) -> list[tuple[str, int, list[GroupCell | None]]]:
+    """For each part of the task its difference in every model that is set against another."""
+    scale = scale_around_zero([t.difference for line in found.groups for t in line.tested if t])
+    return [
+        (
+            line.group,
+            line.n,
+            [_group_cell(tested, scale) for tested, a in zip(line.tested, found.against, strict=True) if a is not None],
+        )
+        for line in found.groups
+    ]
+
+
+def _group_cell(tested: Tested | None, scale: figures_shown.Scale | None) -> GroupCell | None:
+    if tested is None:
+        return None
+    shown = shown_difference(tested.difference)
+    plus = "+" if tested.difference.value > 0 else ""
+    return GroupCell(plus + shown.text, shown.interval, picture(scale, shown), tested.verdict, says(tested))
+
+
+def _without(query: QueryDict, name: str) -> list[tuple[str, str]]:
+    return [(key, value) for key, values in query.lists() for value in values if key != name]
 
 
 def _cell(found: Comparison, line: Line, place: int, scale: figures_shown.Scale | None) -> Cell:

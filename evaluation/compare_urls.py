@@ -15,4 +15,5 @@ urlpatterns = [
 
 api_urlpatterns = [
     path("evaluations/compare/", compare_api.comparison),
+    path("models/<str:pk>/tax/", compare_api.alignment_tax),
 ]

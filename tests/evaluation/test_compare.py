@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from django.core.cache import cache
@@ -122,6 +123,30 @@ def test_settings_that_differ_are_said(project, base, child):
     ]
     (note,) = compare.compare(only_task(project), runs).notes
     assert "max_new_tokens was 64 for tide-base, 128 for tide-sft" in note
+
+
+def test_parts_of_the_task_say_at_what_a_model_is_better(client, project, base, child, url):
+    def by_part(marks) -> list:
+        return [replace(item, group="sums" if i < 20 else "names") for i, item in enumerate(items(right(marks)))]
+
+    runs = [
+        measured(project, m, "riddles", by_part(marks))
+        for m, marks in ((base, [0] * 20 + [1, 0] * 10), (child, [1] * 18 + [0] * 2 + [1, 0] * 10))
+    ]
+    found = compare.compare(only_task(project), runs)
+    verdicts = {line.group: (line.n, line.tested[1] and line.tested[1].verdict) for line in found.groups}
+    assert verdicts == {"sums": (20, "better"), "names": (20, "undecided")}
+    page = client.get(url, {"models": [base.pk, child.pk]}).content.decode()
+    assert "By part of the task" in page
+    assert "+90 points" in page
+
+
+def test_another_way_of_measuring_is_said(project, base, child, runs):
+    run = runs[1]
+    run.result = {**run.result, "signature": run.result["signature"].replace("made in a test", "another library")}
+    run.save()
+    (note,) = compare.compare(only_task(project), runs).notes
+    assert "not measured alike: tide-base by “made in a test”; tide-sft by “another library”" in note
 
 
 def test_the_page_says_it_in_words(client, project, base, child, runs, url):

@@ -129,6 +129,15 @@ def test_downloads(client, project, lineage):
     assert client.get(reverse("tax-download", args=[ppo.pk, "xml"])).status_code == 404
 
 
+def test_the_api_says_the_same(client, project, lineage):
+    ppo = lineage[-1]
+    client.force_login(make_user(project, role="annotator"))
+    told = client.get(f"/api/v1/models/{ppo.pk}/tax/", {"project": project.slug}).json()
+    assert told == client.get(reverse("tax-download", args=[ppo.pk, "json"])).json()
+    assert client.get(f"/api/v1/models/{ppo.pk}/tax/").status_code == 400
+    assert client.get("/api/v1/models/999999/tax/", {"project": project.slug}).status_code == 404
+
+
 class TestWhatIsMissing:
     @pytest.fixture
     def one_sided(self, project, base, child):
