@@ -1,15 +1,10 @@
-"""Tail probabilities without scipy: of the normal, of chi-square, and the interval of a share."""
+"""Tail probabilities without scipy: of chi-square, and the interval of a share."""
 
 from __future__ import annotations
 
 import math
 
 Z95 = 1.959963984540054
-
-
-def normal_two_sided(z: float) -> float:
-    """Probability that a standard normal is at least |z| from 0."""
-    return math.erfc(abs(z) / math.sqrt(2))
 
 
 def chi_square_tail(value: float, degrees: float) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .chance import chi_square_tail, normal_two_sided
+from .chance import chi_square_tail
 from .fit import Fit, laplacian, sigmoid
 from .tally import Tally
 
@@ -37,10 +37,6 @@ class Residuals:
     degrees: int
     p_value: float | None
     is_sparse: bool  # fewer than five votes on half of the pairs: the p value is rough
-
-    def p_of(self, i: int, j: int) -> float | None:
-        """Two-sided, of this pair alone; among many pairs some are small by chance."""
-        return normal_two_sided(self.residual[i, j]) if np.isfinite(self.residual[i, j]) else None
 
 
 @dataclass(frozen=True)

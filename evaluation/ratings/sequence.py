@@ -130,13 +130,8 @@ def lower_bound(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: f
     return _lower(*counts, alpha, _BETTER).reshape(shape)
 
 
-def log_e_better(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, margin: float = 0.0) -> np.ndarray:
-    """(…) log e-value against "not better by more than `margin` rating points"; decided at log(1/alpha)."""
-    return log_e_above(wins, ties, losses, mean_score(margin))
-
-
 def log_e_above(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float) -> np.ndarray:
-    """(…) log e-value against "the mean score is at most `mean`"."""
+    """(…) log e-value against "the mean score is at most `mean`"; `lower_bound` is above it from log(1/alpha) on."""
     counts, shape = _checked(wins, ties, losses)
     return _log_wealth(*counts, np.full(len(counts[0]), mean), _BETTER).reshape(shape)
 

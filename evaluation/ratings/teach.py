@@ -90,11 +90,6 @@ def weigh_top(fitted: Fit | None, models: Sequence[Hashable], top: int, weight: 
     return weights + weights.T
 
 
-def draw_pair(probabilities: np.ndarray, random: np.random.Generator) -> tuple[int, int]:
-    """(A, B) by their probabilities, sides included."""
-    return divmod(int(random.choice(probabilities.size, p=probabilities.ravel())), len(probabilities))
-
-
 def _checked(models: Sequence[Hashable], matters: np.ndarray | None, floor: float) -> np.ndarray:
     size = len(models)
     if size < 2:

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom, chi2, norm
+from scipy.stats import binom, chi2
 
 from evaluation.ratings import Tally, fit, tally_indices, tally_totals
-from evaluation.ratings.chance import chi_square_tail, normal_two_sided, wilson
+from evaluation.ratings.chance import chi_square_tail, wilson
 from evaluation.ratings.exposure import connectivity, position, sampling
 from evaluation.ratings.pairs import cycles, majority_chances, residuals
 
@@ -39,9 +39,6 @@ class TestTails:
     def test_chi_square_agrees_with_scipy(self, value, degrees):
         assert chi_square_tail(value, degrees) == pytest.approx(chi2.sf(value, degrees), rel=1e-9)
 
-    def test_the_normal_agrees_with_scipy(self):
-        assert normal_two_sided(-2.3) == pytest.approx(2 * norm.sf(2.3))
-
     def test_wilson_of_a_known_share(self):
         """Newcombe (1998): 15 of 148 has 0.0624 to 0.1605."""
         assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
@@ -69,7 +66,6 @@ class TestExpectedAgainstObserved:
         found = residuals(board(("x", "y", "model_a", 30), ("y", "x", "model_a", 10), ("y", "z", "tie", 9)))
         assert np.isnan(found.residual).all()
         assert found.p_value is None
-        assert found.p_of(0, 1) is None
 
     def test_pairs_that_never_met_are_blank(self):
         found = residuals(board(("x", "y", "tie", 3), ("v", "w", "tie", 3)))

@@ -9,7 +9,7 @@ import pytest
 from evaluation.ratings import tally_totals
 from evaluation.ratings.sequence import (
     confidence_sequence,
-    log_e_better,
+    log_e_above,
     lower_bound,
     mean_score,
     more_votes_until_better,
@@ -50,7 +50,7 @@ class TestTheWager:
         random = np.random.default_rng(0)
         random.shuffle(scores)
         assert confidence_sequence(*counts).e_value == pytest.approx(wealth_of_gamblers(scores, 0.5))
-        assert log_e_better(*counts, margin=30) == pytest.approx(
+        assert log_e_above(*counts, mean_score(30)) == pytest.approx(
             math.log(wealth_of_gamblers(scores, mean_score(30), one_sided=True))
         )
 
@@ -176,7 +176,7 @@ class TestMoreVotes:
 class TestOneSided:
     def test_better_is_decided_just_when_the_lower_bound_passes_the_margin(self):
         wins = np.arange(80, 160)
-        decided = log_e_better(wins, 20, 180 - wins, margin=25) >= math.log(20)
+        decided = log_e_above(wins, 20, 180 - wins, mean_score(25)) >= math.log(20)
         assert (decided == (points(lower_bound(wins, 20, 180 - wins)) > 25)).all()
         assert 0 < decided.sum() < len(wins)
 
@@ -187,7 +187,7 @@ class TestOneSided:
         random = np.random.default_rng(8)
         drawn = random.random((300, 400))
         wins, ties = (drawn < 0.4).cumsum(axis=1), (drawn > 0.8).cumsum(axis=1)
-        log_e = log_e_better(wins, ties, np.arange(1, 401) - wins - ties)
+        log_e = log_e_above(wins, ties, np.arange(1, 401) - wins - ties, 0.5)
         assert (log_e >= math.log(20)).any(axis=1).mean() <= 0.05
 
 
