@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.recipes import endpoint_judge, figures
-from evaluation.recipes.endpoint_judge import Ask, Endpoint
+from evaluation.recipes.endpoint_judge import Ask
+from evaluation.recipes.judge_access import Endpoint, checked_url, key_from
 from evaluation.recipes.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
 from evaluation.recipes.verdicts import FIRST, SECOND, TIE
 from training.run_directory import Row, RunDirectory
@@ -52,19 +53,18 @@ def by_endpoint(run: RunDirectory, config: Any) -> Judged:
     setting, notes = of_answers(run, prompts)
     return Judged(
         votes,
-        f"{endpoint_judge.RUBRIC} in both orders by {config.judge_model} at "
-        f"{endpoint_judge.checked_url(config.judge_url)}; {setting}",
+        f"{endpoint_judge.RUBRIC} in both orders by {config.judge_model} at {checked_url(config.judge_url)}; {setting}",
         notes + _said_of_judge(pairs, differing, orders, len(unread)),
         {name: row for name, row in _of_orders(orders).items() if row},
     )
 
 
 def endpoint_of(config: Any) -> Endpoint:
-    url = endpoint_judge.checked_url(config.judge_url)
+    url = checked_url(config.judge_url)
     return Endpoint(
         url=url,
         model=config.judge_model,
-        key=endpoint_judge.key_from(config.judge_key_variable, url),
+        key=key_from(config.judge_key_variable, url),
         timeout=config.judge_timeout,
         at_once=config.judge_at_once,
         per_minute=config.judge_per_minute,

@@ -1,0 +1,68 @@
+"""Where a judge model is asked, and with which key.
+
+The key comes from an environment variable of whoever runs the worker, whose name begins with ASSAY_JUDGE_KEY, and goes
+nowhere but into the request: not into files, logs or messages. Where ASSAY_JUDGE_URL with the same ending is set, the
+key goes to that address alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from training.configs.evaluate import KEY_VARIABLE
+from training.run_directory import RecipeFailure
+
+URL_VARIABLE = "ASSAY_JUDGE_URL"
+
+
+@dataclass
+class Endpoint:
+    """Where to ask, and how hard. `key` is the secret itself: it has no representation."""
+
+    url: str
+    model: str
+    key: str = field(default="", repr=False)
+    timeout: float = 120.0
+    at_once: int = 4
+    per_minute: int = 0  # requests; 0: no limit
+    max_tokens: int = 1024
+
+
+def key_from(variable: str, url: str) -> str:
+    """The key that `variable` holds; "" without one. Raises RecipeFailure for one that may hold another secret."""
+    if not variable:
+        return ""
+    if not variable.startswith(KEY_VARIABLE):
+        raise RecipeFailure(
+            "judge_key",
+            f"judge_key_variable {variable!r} does not begin with {KEY_VARIABLE}: it might hold another secret.",
+            f"Have whoever runs the worker set {KEY_VARIABLE} or {KEY_VARIABLE}_<NAME>, and name that.",
+        )
+    if not os.environ.get(variable):
+        raise RecipeFailure(
+            "judge_key", f"The environment variable {variable} is not set where this run works.",
+            "Have whoever runs the worker set it and start the worker again.",
+        )  # fmt: skip
+    bound = os.environ.get(URL_VARIABLE + variable.removeprefix(KEY_VARIABLE), "")
+    if bound and bound.rstrip("/") != url.rstrip("/"):
+        raise RecipeFailure(
+            "judge_key", f"The key in {variable} is for another address than {url}.", "Use the address that it is for."
+        )
+    return os.environ[variable]
+
+
+def checked_url(url: str) -> str:
+    """Raises RecipeFailure for what is no address, and for one that carries a password, which a config would keep."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RecipeFailure(
+            "judge_url", f"judge_url {url!r} is no address.", "Write it as http://localhost:8100/v1 is written."
+        )
+    if parts.username or parts.password:
+        raise RecipeFailure(
+            "judge_url", "judge_url carries a name or a password, which everybody who reads this run would see.",
+            "Put the key into an environment variable and name it as judge_key_variable.",
+        )  # fmt: skip
+    return url.rstrip("/")
