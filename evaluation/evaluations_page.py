@@ -193,8 +193,9 @@ def _table(task: str, found: list[Evaluation]) -> Table:
     scales = {column: figures_shown.scale_over(figures) for column, figures in columns.items()}
     letters = _letters(found)
     rows = [_row(cells, list(columns), scales, letters) for _, cells in sorted(placed.items())]
-    opponents = {(e.metric, e.opponent_id): e.opponent for e in found}
-    heads = [(_head(metric, opponents[metric, pk]), figures[0]) for (metric, pk), figures in columns.items()]
+    opponents = {e.opponent_id: e.opponent for e in found}
+    named = opponents if len(opponents) > 1 else {}
+    heads = [(_head(metric, named.get(pk)), figures[0]) for (metric, pk), figures in columns.items()]
     return Table(task, task or OF_ITS_RUN, heads, rows, len(set(letters.values())) > 1)
 
 

@@ -47,6 +47,11 @@ class Index:
         return bool((self.right != UNKNOWN).any())
 
     @property
+    def words(self) -> tuple[str, str, str]:
+        """What YES, NO and UNKNOWN are called: an answer is right or wrong, a comparison won or lost."""
+        return ("won", "lost", "tied") if "win rate" in self.metrics else ("right", "wrong", "neither")
+
+    @property
     def higher_is_better(self) -> bool:
         return families.find(self.metric).higher_is_better if self.metric else True
 

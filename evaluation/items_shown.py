@@ -51,15 +51,18 @@ def shown(row: items.Row, place: int, index: Index, texts: bool) -> Item:
     )
 
 
+_OF_ONE = ("accuracy", "win rate")  # of a single item it is a mark rather than a share
+
+
 def _values(counts: dict[str, list[float]], right: int) -> list[tuple[str, str]]:
     """Each metric for this item alone, where it has such a value. What is right or wrong has a mark of its own; other
     ways of counting the same are told where they say otherwise."""
     found = []
     for name, sums in counts.items():
         value = items.value_of(name, sums)
-        if value is None or (name.startswith("accuracy") and value == right):
+        if value is None or (name.startswith(_OF_ONE) and value == right):
             continue
-        if name.startswith("accuracy") and value in (0, 1):
+        if name.startswith(_OF_ONE) and value in (0, 1):
             found.append((name, "right" if value else "wrong"))
         else:
             found.append((name, figures_shown.shown(name, value, None, None, n=1, higher_is_better=None).text))

@@ -107,3 +107,42 @@ def test_the_runs_page_leads_to_its_items_and_shows_groups_and_clean_figures(cli
     assert reverse("run-items", args=[run.pk]) in text and "?group=grammar" in text
     assert "70.0 %" in text and "65.0 to 75.0 %" in text and "66.0 %" in text
     assert "4 of 40 items were seen in training" in text and "Guessing would be right" in text
+
+
+def test_a_comparison_is_won_lost_or_tied(client, project, base, child):
+    shown = {
+        "prompt": [{"role": "user", "content": "Why?"}],
+        "answer": "So.",
+        "other": "Thus.",
+        "verdict": "its answer",
+    }
+    rows = [{**item(n, **shown), "counts": {"win rate": [points, 1.0]}} for n, points in enumerate((1.0, 0.0, 0.5))]
+    run = make_evaluated(
+        project, child, items=rows, metrics={"win rate": figure(0.5)},
+        config={"measure": "win_rate", "opponent": base.name},
+    )  # fmt: skip
+    client.force_login(make_user(project, role="reviewer"))
+    text = page(client, run)
+    assert "Won or lost" in text and ">won</span>" in text and ">lost</span>" in text and ">right</span>" not in text
+    assert "The opponent’s answer" in text and "Thus." in text and "win rate 50.0 %" in text
+
+
+def test_pairs_and_ratings_of_a_prompt_show_the_reward_models_scores(client, project):
+    from tests.factories import make_model
+
+    pair = {"chosen": "Yes.", "rejected": "No.", "score": 1.5, "other score": -0.25, "verdict": "right"}
+    rated = {"answer": "Maybe.", "thumbs": True, "stars": 4, "score": 0.5}
+    prompt = [{"role": "user", "content": "Is it?"}]
+    rows = [
+        {**item(0, prompt=prompt, pairs=[pair, pair], rated=[rated]), "counts": {"pair accuracy": [1.0, 2.0]}},
+        {**item(1, prompt=prompt, **pair), "counts": {"pair accuracy": [1.0, 1.0]}},
+        {**item(2, prompt=prompt, rated=[rated]), "counts": {"pair accuracy": [0.0, 0.0]}},
+    ]
+    judge = make_model(kind="reward")
+    run = make_evaluated(
+        project, judge, items=rows, metrics={"pair accuracy": figure(0.7)}, config={"measure": "reward_accuracy"}
+    )
+    client.force_login(make_user(project, role="reviewer"))
+    text = page(client, run)
+    assert "The judges’ choice, score 1.5: right" in text and "The other answer, score −0.25" in text
+    assert "Thumb up, 4 of 5 stars, score 0.5" in text and "Maybe." in text
