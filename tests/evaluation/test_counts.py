@@ -28,6 +28,7 @@ on_postgres = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQ
 def _no_patience(monkeypatch) -> None:
     """Sequences of a test's database do not begin at 1; what counts is whether a transaction still runs."""
     monkeypatch.setattr(ledger, "PATIENCE", -1.0)
+    monkeypatch.setattr(counts, "LOOK_AGAIN", 0.0)
 
 
 def change_status(comparison: Comparison, status: str) -> None:
@@ -245,6 +246,22 @@ class InItsOwnConnection(threading.Thread):
 def new_vote(project, a, b) -> Comparison:
     prompt = Prompt.objects.filter(project=project).first() or make_prompt(project, side="eval")
     return make_comparison(make_completion(prompt, model=a), make_completion(prompt, model=b), "model_a", make_user())
+
+
+def test_missing_numbers_are_looked_for_twice_a_second_and_not_by_every_page(project, base, child, vote, monkeypatch):
+    vote(child, base)
+    catch_up()
+    VoteCursor.objects.update(late={"votes": [[10**9, 10**9, time.time(), 0]], "changes": []})
+    folds: list[bool] = []
+    monkeypatch.setattr(counts, "_fold_some", lambda: bool(folds.append(True)))
+    monkeypatch.setattr(counts, "LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr(counts, "_looked_at", float("-inf"))
+    for _ in range(5):
+        catch_up()
+    assert len(folds) == 1
+    vote(child, base)
+    catch_up()
+    assert len(folds) == 2, "what is new does not wait"
 
 
 @on_postgres
