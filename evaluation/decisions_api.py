@@ -16,8 +16,7 @@ from annotate.api.fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.errors import Refused
 from annotate.models import Judge, Project, Side, User
-from annotate.permissions import can, require
-from annotate.serving import address_of
+from annotate.permissions import require
 from evaluation import actions, ask_next, notices, promotion, sampling
 from evaluation.api import PromotionOut
 from evaluation.cost import Cost, costs
@@ -94,17 +93,6 @@ class DecisionOut(serializers.ModelSerializer):
         return decision.by_id is None
 
 
-class DefaultModelOut(serializers.Serializer):
-    model = serializers.IntegerField(source="model.pk")
-    name = serializers.CharField(source="model.name")
-    endpoint = serializers.CharField(help_text="The base_url for an OpenAI client; told to researchers.")
-    served_name = serializers.CharField(source="model.server_name", help_text="The `model` of its requests; likewise.")
-    since = serializers.DateTimeField(source="created_at")
-    why = serializers.CharField(source="reason")
-    is_automatic = serializers.BooleanField()
-    retired = serializers.BooleanField()
-
-
 class RateOut(serializers.Serializer):
     model_a = serializers.CharField(source="a.name")
     model_b = serializers.CharField(source="b.name")
@@ -130,7 +118,7 @@ class AskAgain(Input):
     more = serializers.IntegerField(required=False, default=ask_next.MORE_JUDGES, min_value=1, max_value=100)
 
 
-class AskedOut(serializers.Serializer):
+class AskedAgainOut(serializers.Serializer):
     asked = serializers.IntegerField()
     waiting = serializers.IntegerField(help_text="Items asked again that still wait for a judge.")
 
@@ -234,23 +222,6 @@ def roll_back(request: Request, slug: str) -> Response:
     return Response(PromotionOut(made).data, status=201)
 
 
-@extend_schema(tags=TAGS, responses={200: DefaultModelOut} | refusals(404))
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
-def default_model(request: Request, slug: str) -> Response:
-    """What the project serves by default: where it is, since when and why. 404 while nothing has been promoted."""
-    project = find_project(request.user, slug)
-    in_force = actions.promoted(project)
-    if in_force is None:
-        raise Refused(404, project=f"{project} serves nothing by default yet; a manager promotes a model.")
-    in_force.endpoint = address_of(in_force.model)  # type: ignore[attr-defined]
-    in_force.retired = in_force.model.retired_at is not None  # type: ignore[attr-defined]
-    body = DefaultModelOut(in_force).data
-    if not can(request.user, "research", project):  # where things lie on the server is nobody else's business
-        body |= {"endpoint": "", "served_name": ""}
-    return Response(body)
-
-
 @extend_schema(tags=TAGS, responses={200: RateOut(many=True)} | refusals(404))
 @api_view(["GET"])
 @permission_classes([IsAuthenticatedOrReadOnly])
@@ -264,7 +235,7 @@ def sampling_rates(request: Request, slug: str) -> Response:
     parameters=[OpenApiParameter("side", enum=Side.values), OpenApiParameter("judge", enum=Judge.values)],
 )  # fmt: skip
 @extend_schema(
-    methods=["POST"], tags=TAGS, request=AskAgain, responses={201: AskedOut} | refusals(400, 403, 404, 409),
+    methods=["POST"], tags=TAGS, request=AskAgain, responses={201: AskedAgainOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
 @api_view(["GET", "POST"])

@@ -4,6 +4,7 @@ from django.urls import path
 
 from evaluation import decisions_api as api
 from evaluation import decisions_page as pages
+from evaluation import default_model_api as served
 
 urlpatterns = [
     path("p/<slug:slug>/decisions/", pages.decisions, name="decisions"),
@@ -20,7 +21,8 @@ api_urlpatterns = [
     path("projects/<slug:slug>/candidacies/", api.candidacies),
     path("projects/<slug:slug>/decisions/", api.decisions),
     path("projects/<slug:slug>/roll-back/", api.roll_back),
-    path("projects/<slug:slug>/default-model/", api.default_model),
+    path("projects/<slug:slug>/default-model/", served.default_model),
+    path("projects/<slug:slug>/default-model/v1/chat/completions", served.chat_completions),
     path("projects/<slug:slug>/sampling-rates/", api.sampling_rates),
     path("projects/<slug:slug>/ask-next/", api.ask_next_items),
     path("projects/<slug:slug>/costs/", api.cost_list),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 from django.urls import reverse
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
 
 from annotate.models import Judge
 from annotate.served import default_model
 from evaluation import actions
 from evaluation.models import AskedAgain, Candidacy, PromotionRule
+from tests.annotate.openai_server import openai_server
 from tests.api_client import Program
 from tests.evaluation.chains import make_run
 from tests.factories import (
@@ -227,6 +230,58 @@ class TestWhatIsServed:
         actions.promote(project=project, model=base, reason="the first", by=manager)
         body = Program(make_user(project)).get(f"projects/{project.slug}/default-model/").json()
         assert (body["name"], body["endpoint"], body["served_name"]) == ("tide-base", "", "")
+
+
+class TestAskingWhatIsServed:
+    """An address for OpenAI's clients that stays the same whatever is promoted."""
+
+    @pytest.fixture
+    def fake(self, settings):
+        with openai_server() as server:
+            settings.MODEL_SERVER_URL = server.url
+            yield server
+
+    def ask(self, user, project, **fields):
+        client = APIClient()
+        if user is not None:
+            client.credentials(HTTP_AUTHORIZATION=f"Bearer {Token.objects.get_or_create(user=user)[0].key}")
+        body = {"model": "default", "messages": [{"role": "user", "content": "Why?"}], **fields}
+        return client.post(f"/api/v1/projects/{project.slug}/default-model/v1/chat/completions", body, format="json")
+
+    def test_it_answers_with_what_is_served_before_and_after_a_promotion(self, project, base, child, manager, fake):
+        for model in (base, child):
+            actions.promote(project=project, model=model, reason="better", by=manager)
+            answer = self.ask(manager, project, max_tokens=9)
+            assert answer.status_code == 200 and answer.json()["model"] == model.name
+            assert answer.json()["choices"][0]["message"] == {"role": "assistant", "content": "Hello there."}
+            assert (fake.requests[-1]["model"], fake.requests[-1]["max_tokens"]) == (model.server_name, 9)
+
+    def test_nothing_served_is_said(self, project, manager, fake):
+        assert self.ask(manager, project).status_code == 404 and fake.requests == []
+
+    @pytest.mark.parametrize("who", ["annotator", "nobody"])
+    def test_who_judges_blind_may_not(self, project, base, manager, fake, who):
+        actions.promote(project=project, model=base, reason="good", by=manager)
+        answer = self.ask(make_user(project) if who == "annotator" else None, project)
+        assert answer.status_code in (401, 403) and fake.requests == []
+
+    @pytest.mark.parametrize("fields", [{"messages": []}, {"stream": True}, {"n": 3}, {"temperature": 9}, {"logit": 1}])
+    def test_what_cannot_be_done_names_its_field(self, project, base, manager, fake, fields):
+        actions.promote(project=project, model=base, reason="good", by=manager)
+        answer = self.ask(manager, project, **fields)
+        assert answer.status_code == 400 and next(iter(fields)) in str(answer.json()["errors"])
+
+    def test_a_retired_model_answers_nobody(self, project, base, manager, fake):
+        actions.promote(project=project, model=base, reason="good", by=manager)
+        base.retire(reason="old")
+        assert self.ask(manager, project).status_code == 409
+        assert default_model(project) is None
+
+    def test_a_server_that_is_broken_is_said_as_such(self, project, base, manager, fake):
+        actions.promote(project=project, model=base, reason="good", by=manager)
+        fake.status = 500
+        answer = self.ask(manager, project)
+        assert answer.status_code == 502 and "server" in answer.json()["errors"]
 
 
 class TestForPrograms:
