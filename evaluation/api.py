@@ -19,8 +19,9 @@ from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Judge
 from annotate.permissions import models_seen, projects_where
+from evaluation import board_page
 from evaluation.actions import promote
-from evaluation.leaderboard import current, default_judge, left_out
+from evaluation.leaderboard import default_judge, left_out
 from evaluation.models import Promotion
 from evaluation.standings import Standing, standings
 
@@ -54,7 +55,7 @@ class LeaderboardOut(serializers.Serializer):
     project = serializers.CharField()
     judge = serializers.ChoiceField(Judge.choices)
     votes = serializers.IntegerField()
-    judges = serializers.IntegerField(help_text="How many different ones voted.")
+    judges = serializers.IntegerField(allow_null=True, help_text="How many voted; null before voters were first read.")
     left_out = serializers.DictField(child=serializers.IntegerField(), help_text="Votes that do not count, by status.")
     signature = serializers.CharField()
     created_at = serializers.DateTimeField(allow_null=True)
@@ -66,6 +67,9 @@ class LeaderboardOut(serializers.Serializer):
     parameters=[
         OpenApiParameter("project", str, required=True),
         OpenApiParameter("judge", enum=Judge.values, description="Whose votes; people's as soon as there are any."),
+        OpenApiParameter("category", description="Votes on prompts of this category alone."),
+        OpenApiParameter("language", description="Votes on prompts in this language alone, by its ISO 639 code."),
+        OpenApiParameter("at", description="As the votes stood at this moment, such as 2026-03-31T18:00 (UTC)."),
     ],
     tags=["leaderboard"],
 )
@@ -79,14 +83,17 @@ def leaderboard(request: Request) -> Response:
     judge = request.query_params.get("judge") or default_judge(project)
     if judge not in Judge.values:
         raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
-    board = current(project=project, judge=judge)
+    asked = board_page.asked(project, request.query_params.dict() | {"judge": judge})
+    if asked.problem:
+        raise Refused(400, **{asked.problem_in: asked.problem})
+    board = board_page.board_of(asked)
     rows: list[Standing] = standings(board)
     body: dict[str, Any] = {
         "project": project.slug,
         "judge": judge,
         "votes": board.votes,
         "judges": board.ratings["judges"],
-        "left_out": left_out(project, judge),
+        "left_out": {} if asked.at or asked.part else left_out(project, judge),
         "signature": board.signature,
         "created_at": board.created_at,
         "rows": rows,

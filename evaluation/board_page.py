@@ -43,6 +43,7 @@ class Asked:
     language: str = ""
     at: datetime | None = None
     problem: str = ""
+    problem_in: str = "at"
 
     @property
     def query(self) -> str:
@@ -66,16 +67,20 @@ def asked(project: Project, query: Mapping[str, str]) -> Asked:
         raise ValueError(f"judge is one of {', '.join(Judge.values)}, not {judge!r}.")
     category, language = query.get("category", ""), query.get("language", "")
     problem = "Choose a category or a language, not both; this is the category." if category and language else ""
-    found = Asked(project, judge, category, "" if category else language, problem=problem)
+    found = Asked(
+        project, judge, category, "" if category else language, None, problem, "category" if problem else "at"
+    )
     if not query.get("at"):
         return found
     at = moment_in(query["at"])
     if at is None:
-        return replace(found, problem=f"{query['at'][:40]!r} is no moment; write one like 2026-03-31T18:00 (UTC).")
+        wrong = f"{query['at'][:40]!r} is no moment; write one like 2026-03-31T18:00 (UTC)."
+        return replace(found, problem=wrong, problem_in="at")
     if at > timezone.now():
         if at.date() == timezone.now().date() and len(query["at"]) == 10:
             return found  # today has not ended: that is now
-        return replace(found, problem=f"{at:%Y-%m-%d %H:%M} UTC is still to come; this is the leaderboard as of now.")
+        wrong = f"{at:%Y-%m-%d %H:%M} UTC is still to come; this is the leaderboard as of now."
+        return replace(found, problem=wrong, problem_in="at")
     return replace(found, at=at)
 
 

@@ -108,6 +108,31 @@ class TestParts:
         assert "not both" in page_of(client, german, category="places", language="de")
 
 
+class TestApi:
+    def get(self, client, project, **query):
+        return client.get("/api/v1/leaderboard/", {"project": project.slug, **query})
+
+    def test_a_program_asks_for_a_part_or_a_moment_as_a_page_does(self, client, project, base, child, vote):
+        vote(child, base, n=2)
+        prompt = make_prompt(project, side="eval", category="places")
+        make_comparison(make_completion(prompt, model=base), make_completion(prompt, model=child))
+        Comparison.objects.update(created_at=timezone.now() - timedelta(days=3))
+        vote(child, base)
+        assert self.get(client, project).json()["votes"] == 4
+        assert self.get(client, project, category="places").json()["votes"] == 1
+        at = (timezone.now() - timedelta(days=1)).isoformat()
+        assert self.get(client, project, at=at).json()["votes"] == 3
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [({"at": "soon"}, "at"), ({"at": "2199-01-01"}, "at"), ({"category": "a", "language": "b"}, "category")],
+    )
+    def test_what_is_not_understood_is_refused_by_its_field(self, client, project, query, field):
+        response = self.get(client, project, **query)
+        assert response.status_code == 400
+        assert field in response.json()["errors"]
+
+
 def test_few_voters_are_said_in_words(client, project, base, child, vote):
     vote(child, base, "model_a", 40)
     page = page_of(client, project)
