@@ -77,8 +77,11 @@ def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: 
     difference = fitted.difference(i, j)
     if difference is None:
         return None
+    cast = sum(_all_votes(board, model.pk, other.pk))
+    if board.ratings.get("intervals", {}).get("by") == "few":  # what is published says nothing of other voters
+        return Duel(difference.value, -math.inf, math.inf, cast, None)
     more = _more_votes(fitted, difference.value, difference.upper, rule.margin)
-    return Duel(difference.value, difference.lower, difference.upper, sum(_all_votes(board, model.pk, other.pk)), more)
+    return Duel(difference.value, difference.lower, difference.upper, cast, more)
 
 
 def _more_votes(fitted: Fit, value: float, upper: float, margin: float) -> int | None:

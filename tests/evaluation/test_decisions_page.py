@@ -129,6 +129,15 @@ class TestTheDecisionsPage:
         shown = page(client, "decisions", project)
         assert "✓ met" in shown and '<button type="submit">Promote' not in shown and "Change it" not in shown
 
+    def test_who_decided_is_named_to_researchers_alone(self, client, project, base, manager):
+        manager.username = "miranda"
+        manager.save()
+        actions.promote(project=project, model=base, reason="first", by=manager)
+        shown = page(client, "decisions", project)
+        assert "by a manager" in shown and "miranda" not in shown
+        assert client.login(username=make_user(project, role="researcher").username, password=PASSWORD)
+        assert "miranda" in page(client, "decisions", project)
+
     @pytest.mark.parametrize("name", ["promote-candidate", "roll-back"])
     def test_others_are_refused(self, client, project, ready, name):
         assert client.login(username=make_user(project, role="researcher").username, password=PASSWORD)

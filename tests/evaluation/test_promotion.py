@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from annotate.errors import Refused
@@ -10,6 +12,7 @@ from evaluation import actions, checks, promotion
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_contestant, make_model, make_project, make_user
+from tests.training.runs import in_a_thread
 
 
 @pytest.fixture
@@ -118,10 +121,20 @@ class TestChecks:
         third = make_contestant(project).model
         rule(always_valid=False)
         for winner, n in (("model_a", 60), ("model_b", 20)):
-            vote(child, third, winner, n)
-            vote(third, base, winner, n)
+            for _ in range(n):
+                vote(child, third, winner)
+                vote(third, base, winner)
         check = check_named(looked_at(candidacy), "parent")
         assert check.state == "met" and check.numbers["votes"] == 0
+
+    def test_the_fixed_interval_takes_one_persons_votes_for_no_more_than_theirs(
+        self, rule, candidacy, child, base, vote, project
+    ):
+        rule(always_valid=False)
+        vote(child, base, "model_a", 200, author=make_user(project))
+        check = check_named(looked_at(candidacy), "parent")
+        assert (check.state, check.numbers["lower"]) == ("not yet", None)
+        assert check.more.startswith("Votes of other voters")
 
     def test_a_model_with_neither_parent_nor_champion_is_not_decided_by_the_rule(self, rule, project):
         alone = make_contestant(project, make_model(parent=make_model(kind="tokenizer"))).model
@@ -280,6 +293,25 @@ class TestPromotion:
             with pytest.raises(Refused) as refused:
                 act()
             assert refused.value.status == 403
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_look_at_once_find_one_change(rule, candidacy, child, base, vote, project):
+    rule(is_automatic=True)
+    vote(child, base, "model_a", 60)
+    start = threading.Barrier(4)
+
+    def look() -> None:
+        start.wait()
+        promotion.look(project)
+
+    threads = [threading.Thread(target=in_a_thread(look)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(project.decisions.values_list("what", flat=True)) == ["promoted", "ready", "rule_changed"]
+    assert project.promotions.count() == 1
 
 
 class TestRollingBack:
