@@ -4,7 +4,8 @@ The rule is GPT-3's (Brown 2020, 2005.14165), as for the wall between training a
 item was seen when 13 words in a row of it, case and punctuation aside, stand in a training text; a shorter one when all
 its words do, from eight words on. Fewer than eight cannot be told from a common phrase: such an item is marked only
 when some training text is exactly it, and otherwise counts as too short to tell. Characters of Chinese and Japanese are
-words of their own, for nothing parts them.
+words of their own, for nothing parts them. A passage that more than ten items hold is the wording of the task, such as
+its instruction, and tells of no item (GPT-3 passed over passages of more than ten documents).
 
 The items' passages are hashed once and the training data streams past them: memory grows with the items alone.
 """
@@ -24,6 +25,7 @@ import numpy as np
 from annotate.passages import FEWEST_WORDS, LENGTH, hashes_of, plain_words
 from training.run_directory import RecipeFailure, RunDirectory
 
+MOST_SHARING = 10  # items that may hold a passage for it to tell of them
 RULE = f"{LENGTH} words in a row, or the whole from {FEWEST_WORDS} words on"
 _UNSPACED = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 _BASE = np.uint64(0x9E3779B97F4A7C15)
@@ -31,7 +33,7 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass
 class Marks:
-    """`seen_in[i]`: names of the training files that hold item i. `too_short[i]`: not found, and could not be."""
+    """`seen_in[i]`: names of the training files that hold item i. `too_short[i]`: not found, and could not be told."""
 
     seen_in: list[list[str]]
     too_short: list[bool]
@@ -53,7 +55,6 @@ class Index:
                 if len(words) < FEWEST_WORDS:
                     self.whole[" ".join(words)].add(number)
                     continue
-                self.too_short[number] = False
                 length = min(LENGTH, len(words))
                 found = hashes_by_length(hashes_of(words, 1), [length])[length]
                 hashes[length].append(found)
@@ -61,9 +62,10 @@ class Index:
         self.hashes: dict[int, np.ndarray] = {}
         self.owners: dict[int, np.ndarray] = {}
         for length in sorted(hashes):
-            joined = np.concatenate(hashes[length])
-            order = np.argsort(joined, kind="stable")
-            self.hashes[length], self.owners[length] = joined[order], np.concatenate(owners[length])[order]
+            known, whose = _each_once(np.concatenate(hashes[length]), np.concatenate(owners[length]))
+            self.hashes[length], self.owners[length] = known, whose
+            for number in np.unique(whose).tolist():
+                self.too_short[number] = False
 
     def items_in(self, text: str) -> set[int]:
         """The items that a training text holds a passage of."""
@@ -73,12 +75,26 @@ class Index:
         found: set[int] = set()
         for length, hashes in hashes_by_length(hashes_of(words, 1), list(self.hashes)).items():
             known = self.hashes[length]
+            if not len(known):
+                continue
             places = np.searchsorted(known, hashes)
             hits = known[np.minimum(places, len(known) - 1)] == hashes
             for place, value in zip(places[hits].tolist(), hashes[hits], strict=True):
                 end = np.searchsorted(known, value, side="right")
                 found.update(self.owners[length][place:end].tolist())
         return found
+
+
+def _each_once(hashes: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted by hash, each with each of its items once, without those that too many items hold."""
+    order = np.lexsort((owners, hashes))
+    hashes, owners = hashes[order], owners[order]
+    new = np.ones(len(hashes), dtype=bool)
+    new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
+    hashes, owners = hashes[new], owners[new]
+    _, place, holders = np.unique(hashes, return_inverse=True, return_counts=True)
+    kept = holders[place] <= MOST_SHARING
+    return hashes[kept], owners[kept]
 
 
 def words_of(text: str) -> list[str]:

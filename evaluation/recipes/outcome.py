@@ -204,9 +204,10 @@ def _said(marks: contamination.Marks | None, seen: np.ndarray) -> list[str]:
     if marks is None:
         return ["Nothing is known of what this model was trained on here, so no item could be looked for in it."]
     n, found, short = len(seen), int(seen.sum()), sum(marks.too_short)
-    notes = [f"{found} of {n} items stand in the training data ({contamination.RULE})."]
+    notes = [f"{found} of {n} items {'stands' if found == 1 else 'stand'} in the training data ({contamination.RULE})."]
     if short:
-        notes.append(f"{short} items have fewer than {contamination.FEWEST_WORDS} words: too short to tell.")
+        few = f"fewer than {contamination.FEWEST_WORDS} words of their own"
+        notes.append(f"{short} item{' has' if short == 1 else 's have'} {few}: too short to tell.")
     if found == n:
         notes.append("Every item was seen in training, so there is no figure without seen ones.")
     return notes

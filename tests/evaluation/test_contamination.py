@@ -93,6 +93,19 @@ def test_any_text_of_an_item_is_enough(run, trained):
     assert mark(run, [("a prompt that nobody has seen in any training text", LONG)], [folder]).seen_in[0]
 
 
+def test_the_wording_that_all_items_share_tells_of_none(run, trained):
+    instruction = "Read the following text with care and then say in one word whether it is glad or sad:"
+    items = [(f"{instruction} " + " ".join(f"w{i}x{k}" for k in range(13)),) for i in range(12)]
+    folder = trained("d", {"text": f"{instruction} another text"}, {"text": items[3][0]})
+    marks = mark(run, items, [folder])
+    assert [i for i, names in enumerate(marks.seen_in) if names] == [3]
+    assert not any(marks.too_short)
+    few = mark(run, items[:5], [folder])
+    assert all(few.seen_in), "what five items share may be their source"
+    only_the_wording = mark(run, [(instruction,)] * 12, [folder])
+    assert all(only_the_wording.too_short), "nothing of their own is left to look for"
+
+
 def test_two_items_of_the_same_words_are_both_found():
     assert Index([(LONG,), (SHORT,), (LONG,)]).items_in(LONG) == {0, 2}
 
