@@ -114,6 +114,19 @@ def test_intervals_hold_the_truth_and_tests_err_at_their_rate():
     assert 0.02 <= alarms / 500 <= 0.08
 
 
+def test_intervals_of_right_and_wrong_hold_the_truth():
+    """1,000 pairs of models that are right on 70 and 75 % of all items, mostly the same ones; 60 items each."""
+    random = np.random.default_rng(8)
+    held = 0
+    for _ in range(1000):
+        luck, other = random.random(60), random.random(60)
+        first = luck < 0.7
+        second = np.where(random.random(60) < 0.7, luck < 0.75, other < 0.75)  # 30 % of its luck is its own
+        lower, upper = ends(paired.difference(ACCURACY, scores(first), scores(second)))
+        held += lower <= 0.05 <= upper
+    assert 0.93 <= held / 1000 <= 0.98
+
+
 def test_other_items_are_refused_by_name():
     first = {"a": "1", "b": "2", "c": "3"}
     with pytest.raises(paired.NotTheSameItems, match=r"1 were asked in other words \(b\).*1 stand in the first alone"):
