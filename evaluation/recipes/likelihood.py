@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from training.recipes import loading, steps
@@ -31,7 +30,8 @@ from training.run_directory import RecipeFailure, RunDirectory, read_lines
 
 LEAST_SHARED = 2  # tokens that two sequences must have in common to share a tree
 LARGEST_TREE = 2048  # positions; attention within a tree grows with their square
-ROWS = 128  # of logits at once
+WORTH_A_CALL = 256  # tokens; fewer at once leave the processor waiting
+ROWS = (128, 2048)  # of logits at once, on a processor (25 MB: within its last cache) and on a GPU
 PROCESSOR_TOKENS = 2048  # at once on a processor: more is no faster, and takes memory
 
 
@@ -189,13 +189,18 @@ def _alone(number: int, pair: Pair) -> Tree:
 
 
 def batches(trees: list[Tree], tokens: int) -> Iterator[list[Tree]]:
-    """Longest first, so that want of memory shows at once; each batch is padded to its longest."""
+    """Longest first, so that want of memory shows at once. Each batch is padded to its longest, and closed before the
+    padding is more than a quarter of what has to be read, once there is enough for a product to be worth its call."""
     batch: list[Tree] = []
+    held = 0
     for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
-        if batch and (len(batch) + 1) * len(batch[0].tokens) > tokens:
+        size = (len(batch) + 1) * len((batch or [tree])[0].tokens)
+        is_loose = held >= WORTH_A_CALL and size - held - len(tree.tokens) > held // 4
+        if batch and (size > tokens or is_loose):
             yield batch
-            batch = []
+            batch, held = [], 0
         batch.append(tree)
+        held += len(tree.tokens)
     if batch:
         yield batch
 
@@ -243,32 +248,40 @@ def _sight(batch: list[Tree], places: np.ndarray, dtype: torch.dtype) -> dict[st
 def _of_states(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """states (N, H), weight (V, H), targets (N,) -> (N,) float32 log-probabilities, (N,) whether no token is likelier.
 
-    A few rows at a time: 128 x 49,152 float32 probabilities stay within a processor's last-level cache.
+    A few rows at a time, all in one place: new memory for each would cost as much as what is reckoned in it.
     """
+    rows = min(ROWS[states.device.type == "cuda"], len(states))
+    logits = states.new_empty(rows, len(weight))
+    chances = logits.new_empty(logits.shape, dtype=torch.float32)
     logprobs, greedy = [], []
-    for start in range(0, len(states), ROWS):
-        part, wanted = states[start : start + ROWS], targets[start : start + ROWS]
-        logits = F.linear(part, weight)
+    for start in range(0, len(states), rows):
+        part, wanted = states[start : start + rows], targets[start : start + rows]
+        found = torch.mm(part, weight.T, out=logits[: len(part)])
         # The wanted logit in float32: in bfloat16 one near 20 is rounded to eighths.
         exact = (part.float() * weight[wanted].float()).sum(-1)
-        logprobs.append(exact - _normaliser(logits))
-        greedy.append(_is_top(logits, wanted))
+        logprobs.append(exact - _normaliser(found, chances[: len(part)]))
+        greedy.append(_is_top(found, wanted))
     return torch.cat(logprobs), torch.cat(greedy)
 
 
 def _of_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The same from logits (N, V) that stand already."""
+    rows = min(ROWS[logits.device.type == "cuda"], len(logits))
+    chances = logits.new_empty(rows, logits.shape[1], dtype=torch.float32)
     logprobs, greedy = [], []
-    for start in range(0, len(logits), ROWS):
-        part, wanted = logits[start : start + ROWS], targets[start : start + ROWS]
-        logprobs.append(part.gather(1, wanted[:, None])[:, 0].float() - _normaliser(part))
+    for start in range(0, len(logits), rows):
+        part, wanted = logits[start : start + rows], targets[start : start + rows]
+        found = part.gather(1, wanted[:, None])[:, 0].float()
+        logprobs.append(found - _normaliser(part, chances[: len(part)]))
         greedy.append(_is_top(part, wanted))
     return torch.cat(logprobs), torch.cat(greedy)
 
 
-def _normaliser(logits: Tensor) -> Tensor:
-    """log sum exp, (n,) float32, by the likeliest token: softmax is the one pass over them that is quick everywhere."""
-    return logits.amax(-1).float() - logits.softmax(-1, dtype=torch.float32).amax(-1).log()
+def _normaliser(logits: Tensor, chances: Tensor) -> Tensor:
+    """log sum exp of logits (n, V), (n,) float32, by the likeliest token's chance: softmax is the one pass over them
+    that is quick everywhere. `chances` (n, V) is room for it."""
+    torch.softmax(logits, -1, dtype=torch.float32, out=chances)
+    return logits.amax(-1).float() - chances.amax(-1).log()
 
 
 def _is_top(logits: Tensor, targets: Tensor) -> Tensor:
