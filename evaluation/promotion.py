@@ -104,7 +104,9 @@ def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -
     if found.state == Candidacy.State.READY and rule.is_automatic:
         _promote_by_rule(candidacy, rule)
     elif found.state == Candidacy.State.READY:
-        tell(candidacy.project, f"{sentence} Promote it with one click.")
+        first = found.checks[0]
+        said = f"{candidacy.model} meets the rule. {first.title}: {first.found}. Promote it with one click."
+        tell(candidacy.project, said)
     else:
         tell(candidacy.project, sentence)
 
