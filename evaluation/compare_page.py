@@ -24,6 +24,7 @@ from evaluation.metrics.paired import Difference
 from training.models import Run
 
 MOST_MODELS = 12
+MOST_UNASKED = 4  # that are shown before anybody chose
 PER_PAGE = 20
 COLUMNS = (
     *("task", "measure", "items", "metric", "model", "run", "value", "lower", "upper", "n", "against", "difference"),
@@ -164,6 +165,8 @@ def read(sent: QueryDict, project: Project) -> Asked:
         chosen = compare.one_each(compare.of_task(every, asked.task, models))
         first = _numbers([sent.get("first", "")])
         asked.runs = sorted(chosen, key=lambda run: run.parent_id not in first)[:MOST_MODELS]
+    elif not sent.get("models") and not sent.get("runs") and len(asked.candidates) <= MOST_UNASKED:
+        asked.runs = asked.candidates
     return asked
 
 

@@ -163,6 +163,10 @@ def test_runs_can_be_named_and_the_first_chosen(client, project, runs, base, chi
     assert [run.parent for run in turned["found"].runs] == [child, base]
 
 
+def test_a_few_models_are_set_apart_before_anybody_chose(client, project, runs, url):
+    assert [run.pk for run in client.get(url).context["found"].runs] == [run.pk for run in runs]
+
+
 def test_one_model_alone_says_what_to_do(client, project, base, url):
     measured(project, base, "riddles", items(BASE))
     assert "Only one model was measured" in client.get(url).content.decode()
@@ -186,7 +190,8 @@ def test_downloads_hold_what_the_page_says(client, project, runs, base, child):
     text = client.get(reverse("compare-download", args=[project.slug, "csv"]), query).content.decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["difference"] for row in rows] == ["", "0.5"]
-    assert client.get(reverse("compare-download", args=[project.slug, "csv"])).status_code == 404
+    nobody = {"models": "999"}
+    assert client.get(reverse("compare-download", args=[project.slug, "csv"]), nobody).status_code == 404
 
 
 def test_items_that_move_the_difference_most_come_first(client, project, runs):
