@@ -56,6 +56,8 @@ def ours(votes: dict[str, np.ndarray], repeats: int, _: str) -> dict[str, Any]:
 
 def fastchat(votes: dict[str, np.ndarray], repeats: int, path: str) -> dict[str, Any]:
     """lm-sys/FastChat, fastchat/serve/monitor/rating_systems.py: compute_bt and compute_bootstrap_bt."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(path)
     specification = importlib.util.spec_from_file_location("rating_systems", path)
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)

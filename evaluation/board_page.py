@@ -29,6 +29,7 @@ from evaluation.standings import Standing, position_share, standings, win_matrix
 
 SMALL = 12  # models whose win matrix stands on this page; that of more is on the page of pairs
 FEW_VOTES = 10  # per model, below which the order is mostly luck
+MOST_CHOICES = 200  # of categories; those with the most votes
 PARTS = ("board", "matrix", "how")
 _recent = Recent(32)
 
@@ -157,7 +158,7 @@ def choices(asked: Asked) -> dict[str, list[tuple[str, str, int, bool]]]:
         name = row.name if is_category else language_name(row.name)
         chosen = row.name == (asked.category if is_category else asked.language)
         found["Categories" if is_category else "Languages"].append((f"{row.part}:{row.name}", name, row.votes, chosen))
-    return {title: options for title, options in found.items() if options}
+    return {title: options[:MOST_CHOICES] for title, options in found.items() if options}
 
 
 def rendered(asked: Asked, board: Leaderboard) -> str:

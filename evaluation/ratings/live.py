@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .fit import Fit, NotConverged, curvature, fitted_at, half_wins, sigmoid, solve_groups
+from .fit import Fit, curvature, fitted_at, half_wins, sigmoid, solve_groups
 from .graph import groups
 from .tally import LABELS, Tally
 
@@ -42,7 +42,10 @@ class Live:
 
 
 def begin(tally: Tally, start: np.ndarray | None = None) -> Live:
-    """From the counts alone. `start` (M,) are log-odds to begin at. Raises ValueError without models."""
+    """From the counts alone. `start` (M,) are log-odds to begin at.
+
+    Raises ValueError without models, NotConverged when Newton's method fails.
+    """
     if not tally.models:
         raise ValueError("there is nothing to rate: tally at least one vote.")
     scores = tally.wins + tally.ties / 2
@@ -50,9 +53,7 @@ def begin(tally: Tally, start: np.ndarray | None = None) -> Live:
     log_odds, group = solve_groups(scores + added, np.zeros(len(scores)) if start is None else start)
     inverse = _inverse(scores + added, log_odds, group)
     settled = _settle(scores + added, log_odds, inverse)
-    if settled is None:
-        raise NotConverged(f"the ratings of {len(scores)} models do not settle.")
-    return Live(tally, scores, added, group, settled, inverse)
+    return Live(tally, scores, added, group, log_odds if settled is None else settled, inverse)
 
 
 def vote(live: Live, a: int, b: int, said: int, count: int = 1) -> Live:
@@ -103,15 +104,11 @@ def _inverse(scores: np.ndarray, log_odds: np.ndarray, group: np.ndarray) -> np.
 def _settle(scores: np.ndarray, log_odds: np.ndarray, inverse: np.ndarray) -> np.ndarray | None:
     """The log-odds at the maximum near by; None when a few steps with this inverse do not reach it."""
     played, won = scores + scores.T, scores.sum(axis=1)
-    before = np.inf
+    rounding = np.finfo(float).eps * played.sum(axis=1).max(initial=0) * np.abs(inverse).sum(axis=1).max(initial=0)
     for _ in range(FEW_STEPS):
         chance = sigmoid(log_odds[:, None] - log_odds[None, :])
         step = inverse @ (won - np.einsum("ij,ij->i", played, chance))
         log_odds = log_odds + step
-        length = float(np.abs(step).max(initial=0))
-        if length <= SMALL_STEP:
+        if np.abs(step).max(initial=0) <= max(SMALL_STEP, rounding):
             return log_odds
-        if length > before / 2 and before < 1e-9:  # as near as the rounding of such large counts allows
-            return log_odds
-        before = length
     return None
