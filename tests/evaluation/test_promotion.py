@@ -219,6 +219,16 @@ class TestStates:
         assert promotion.look(candidacy.project) == []
         assert (Decision.objects.count(), Notice.objects.count()) == before
 
+    def test_a_sweep_that_finds_nothing_new_costs_few_queries(
+        self, rule, candidacy, child, base, vote, django_assert_max_num_queries
+    ):
+        rule()
+        vote(child, base, "model_a", 60)
+        looked_at(candidacy)
+        promotion.sweep()
+        with django_assert_max_num_queries(12):
+            promotion.sweep()
+
     def test_what_the_sequence_has_decided_stays_so_while_no_vote_is_taken_away(
         self, rule, candidacy, child, base, vote
     ):
