@@ -1,6 +1,7 @@
 """The win rate that answers of equal length would have: AlpacaEval 2's length control (Dubois et al., 2024).
 
-The paper is 2404.04475. A logistic regression tells the points of each vote by who answered and by how much longer the answer was:
+The paper is 2404.04475. A logistic regression tells the points of each vote by who answered and by how much longer the
+answer was:
 
     P(win) = σ(θ + φ · tanh(d / s)),   d the answer's characters less the opponent's, s the standard deviation of d
 
