@@ -6,7 +6,7 @@ that its parent does not rest on already. Sampling answers for people to judge, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.db.models import Sum
@@ -17,6 +17,8 @@ from evaluation.checks import parent_of
 from evaluation.leaderboard import fit_of
 from evaluation.models import Leaderboard
 from training.models import Attempt, Run
+
+MOST = 50
 
 
 @dataclass(frozen=True)
@@ -69,25 +71,47 @@ class Cost:
         return Interval(spent / self.gain.value, spent / self.gain.upper, spent / self.gain.lower)
 
 
-def cost_of(model: LanguageModel, board: Leaderboard) -> Cost | None:
+@dataclass
+class _Known:
+    """What was looked up for one model and serves its siblings: most share their parent and their judgements."""
+
+    lines: dict[int, set[int]] = field(default_factory=dict)
+    votes: dict[frozenset[int], int] = field(default_factory=dict)
+
+    def ancestors(self, parent: LanguageModel | None) -> set[int]:
+        if parent is None:
+            return set()
+        if parent.pk not in self.lines:
+            self.lines[parent.pk] = {made.model.pk for made in ancestry(parent, Project.objects.all())}
+        return self.lines[parent.pk]
+
+    def judgements(self, datasets: list[Dataset]) -> int:
+        key = frozenset(dataset.pk for dataset in datasets)
+        if key not in self.votes:
+            self.votes[key] = sum(one.total for one in judgements_in(datasets))
+        return self.votes[key]
+
+
+def cost_of(model: LanguageModel, board: Leaderboard, known_of: _Known | None = None) -> Cost | None:
     """None for a model that no run has made."""
-    everywhere = Project.objects.all()
-    line = ancestry(model, everywhere)
+    looked_up = known_of or _Known()
+    line = ancestry(model, Project.objects.all())
     if line[-1].run is None:
         return None
     parent = parent_of(model)
-    known = {made.model.pk for made in ancestry(parent, everywhere)} if parent else set()
+    known = looked_up.ancestors(parent)
     since = [made for made in line if made.model.pk not in known and made.run is not None]
     runs = tuple(made.run for made in since if made.run is not None)
     datasets = [dataset for made in since for dataset in made.datasets]
     cpu, wall = _seconds(runs)
-    return Cost(model, parent, runs, cpu, wall, _votes(datasets), _gain(model, parent, board))
+    return Cost(model, parent, runs, cpu, wall, looked_up.judgements(datasets), _gain(model, parent, board))
 
 
-def costs(project: Project, board: Leaderboard) -> list[Cost]:
-    """Of every policy that a run of this project has made, the latest first."""
+def costs(project: Project, board: Leaderboard, most: int = MOST) -> list[Cost]:
+    """Of the policies that runs of this project have made, the latest first."""
     made = LanguageModel.objects.policies().filter(made_by__project=project).select_related("parent").order_by("-id")
-    found = [cost_of(model, board) for model in made[:50]]
+    known = _Known()
+    found = [cost_of(model, board, known) for model in made[:most]]
     return [cost for cost in found if cost is not None]
 
 
@@ -100,10 +124,6 @@ def _seconds(runs: tuple[Run, ...]) -> tuple[float, float]:
         timedelta(),
     )
     return float(cpu), max(0.0, wall.total_seconds())
-
-
-def _votes(datasets: list[Dataset]) -> int:
-    return sum(one.total for one in judgements_in(datasets))
 
 
 def _gain(model: LanguageModel, parent: LanguageModel | None, board: Leaderboard) -> Interval | None:

@@ -27,6 +27,8 @@ from evaluation.variants import variants
 
 PER_PAGE = 50
 MOST_RATES = 200
+MOST_CANDIDATES = 20
+MOST_COSTS = 10
 FREE_ROWS = 2
 STATES_SHOWN = (Candidacy.State.READY, Candidacy.State.OPEN, Candidacy.State.REFUSED)
 
@@ -50,6 +52,7 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
     promotion.look(project)
     rule, in_force = rule_of(project), actions.promoted(project)
     board = current(project=project, judge=rule.judge if rule else default_judge(project))
+    standing = candidates(project)
     history = project.decisions.select_related("candidacy__model", "by", "rule")
     context = {
         "project": project,
@@ -58,11 +61,12 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
         "rule_in_words": actions.in_words(rule) if rule else "",
         "promotion": in_force,
         "before": actions.served_before(project),
-        "candidates": candidates(project),
+        "candidates": standing[:MOST_CANDIDATES],
+        "further": standing[MOST_CANDIDATES:],
         "rates": sampling.rates(project)[:MOST_RATES],
         "floor": sampling.FLOOR,
         "families": variants(project, board),
-        "costs": costs(project, board),
+        "costs": costs(project, board, MOST_COSTS),
         "board": board,
         "history": Paginator(history, PER_PAGE).get_page(request.GET.get("page")),
         "can_manage": can(request.user, "manage", project),
