@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import numpy as np
 from django.core.cache import cache
-from django.db.models import Count, Min, OuterRef, Subquery
+from django.db.models import Count, Exists, Min, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -52,6 +52,15 @@ class History:
 
 
 _Snapshot = tuple[int, dict[int, tuple[float, float]]]  # votes, and of each model rating and error by votes
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The counts at a moment; those of nobody before the first."""
+
+    at: datetime | None = None
+    models: tuple[int, ...] = ()
+    cells: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, len(LABELS))))
 
 
 class _Stream:
@@ -102,13 +111,27 @@ def history(project: Project, judge: str, points: int = 60) -> History | None:
     if not board.votes:
         return None
     moments = _grid(project, judge, points)
-    key = f"rating-history:{project.pk}:{judge}:{points}"
-    kept = cache.get(key)
-    if kept is None or kept[0] != moments:
-        kept = (moments, [_snapshot(fit) for fit in _fits(project, judge, moments)])
-        cache.set(key, kept, timeout=86400)
+    known = _read_on(project, judge, moments)
     now = begin(tally_of(board)).fit
-    return _laid_out([*moments, timezone.now()], [*kept[1], _snapshot(now)], board.ratings.spread)
+    snapshots = [*(known[moment] for moment in moments), _snapshot(now)]
+    return _laid_out([*moments, timezone.now()], snapshots, board.ratings.spread)
+
+
+def _read_on(project: Project, judge: str, moments: list[datetime]) -> dict[datetime, _Snapshot | None]:
+    """Snapshots of at least these moments. The ledger is read from the last moment that is known."""
+    key = f"rating-history:{project.pk}:{judge}"
+    known: dict[datetime, _Snapshot | None]
+    known, last = cache.get(key) or ({}, _Counted())
+    new = [moment for moment in moments if moment not in known]
+    if not new:
+        return known
+    if last.at is not None and new[0] < last.at:  # finer or other moments than before: from the beginning
+        known, last, new = {}, _Counted(), moments
+    fits = _fits(project, judge, new, last)
+    for moment, (counted_then, fitted) in zip(new, fits, strict=True):
+        known[moment], last = _snapshot(fitted), counted_then
+    cache.set(key, (known, last), timeout=86400)
+    return known
 
 
 def _board_at(project: Project, judge: str, at: datetime, category: str | None, language: str | None) -> Leaderboard:
@@ -146,16 +169,17 @@ def _grid(project: Project, judge: str, points: int) -> list[datetime]:
     ]
 
 
-def _fits(project: Project, judge: str, moments: Sequence[datetime]) -> Iterator[Fit | None]:
-    """The fit at each moment, from the one before."""
-    models: list[int] = []
-    cells, live = np.zeros((0, 0, len(LABELS))), None
-    streams = [_Stream(_votes(project, judge)), _Stream(_changes(project, judge))]
+def _fits(
+    project: Project, judge: str, moments: Sequence[datetime], begun: _Counted
+) -> Iterator[tuple[_Counted, Fit | None]]:
+    """The counts and their fit at each moment, each from the one before."""
+    models, cells, live = list(begun.models), begun.cells, None
+    streams = [_Stream(_votes(project, judge, begun.at)), _Stream(_changes(project, judge, begun.at))]
     for moment in moments:
         for rows in (rows for stream in streams for rows in stream.until(moment.timestamp())):
             models, cells = _added(models, cells, rows)
         live = _fitted(models, cells, live)
-        yield live.fit if live else None
+        yield _Counted(moment, tuple(models), cells.copy()), live.fit if live else None
 
 
 def _added(models: list[int], cells: np.ndarray, rows: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -178,18 +202,23 @@ def _fitted(models: list[int], cells: np.ndarray, before: Live | None) -> Live |
     return move(before, tally.cells) if before and before.tally.models == tally.models else begin(tally)
 
 
-def _votes(project: Project, judge: str) -> Iterator[np.ndarray]:
+def _votes(project: Project, judge: str, since: datetime | None) -> Iterator[np.ndarray]:
     """Those that counted when they were given."""
     changes = StatusChange.objects.filter(kind=ledger.COMPARISON, feedback_id=OuterRef("pk")).order_by("id")
     rows = comparisons(project, judge).annotate(first=Coalesce(Subquery(changes.values("before")[:1]), "status"))
     columns = ("created_at", "completion_a__model", "completion_b__model", "winner")
-    given = rows.filter(first=Status.COUNTED).order_by("created_at", "id").values_list(*columns).iterator(SIZE)
+    rows = (
+        rows.filter(first=Status.COUNTED) if since is None else rows.filter(first=Status.COUNTED, created_at__gt=since)
+    )
+    given = rows.order_by("created_at", "id").values_list(*columns).iterator(SIZE)
     while some := list(islice(given, SIZE)):
         yield np.array([(at.timestamp(), a, b, _CODE[winner], 1) for at, a, b, winner in some])
 
 
-def _changes(project: Project, judge: str) -> Iterator[np.ndarray]:
-    rows = StatusChange.objects.filter(kind=ledger.COMPARISON, feedback_id__in=comparisons(project, judge).values("id"))
+def _changes(project: Project, judge: str, since: datetime | None) -> Iterator[np.ndarray]:
+    ours = Exists(comparisons(project, judge).filter(pk=OuterRef("feedback_id")))
+    rows = StatusChange.objects.filter(ours, kind=ledger.COMPARISON)
+    rows = rows if since is None else rows.filter(created_at__gt=since)
     columns = rows.order_by("created_at", "id").values_list("created_at", "feedback_id", "before", "after")
     changes = columns.iterator(SIZE)
     while some := list(islice(changes, SIZE)):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from django.core.cache import cache
 from django.utils import timezone
 
 from annotate.models import Comparison, Status, StatusChange
@@ -100,13 +101,28 @@ def test_history_agrees_with_the_boards_of_its_moments(project, base, child, vot
     assert last == pytest.approx({model: today[model] for model in found.models}, abs=1.0)
 
 
-def test_history_is_read_again_only_when_a_moment_has_passed(project, days, base, child, vote, monkeypatch):
+def test_history_is_read_on_from_the_last_moment_that_is_known(project, days, base, child, vote, monkeypatch):
+    """A day later the ledger is read from there alone, and says what a reading from the beginning says."""
     first = history(project, PERSON)
     monkeypatch.setattr(moments, "_fits", lambda *_: pytest.fail("the ledger was read again"))
     vote(child, base)
     again = history(project, PERSON)
     assert again.votes[-1] == first.votes[-1] + 1, "the last point is now"
     assert again.votes[:-1].tolist() == first.votes[:-1].tolist()
+    monkeypatch.undo()
+    since: list[datetime | None] = []
+    reading = moments._votes
+    monkeypatch.setattr(moments, "_votes", lambda *given: [since.append(given[2]), reading(*given)][1])
+    vote(base, child, "model_a", 2)
+    step = first.moments[1] - first.moments[0]
+    monkeypatch.setattr(moments, "_SETTLED", moments._SETTLED - 2 * step)
+    later = history(project, PERSON)
+    assert since == [first.moments[-2]]
+    cache.clear()
+    anew = history(project, PERSON)
+    assert since[1:] == [None]
+    np.testing.assert_array_equal(later.votes, anew.votes)
+    np.testing.assert_allclose(later.rating, anew.rating, atol=1e-6)
 
 
 def test_there_is_no_history_without_votes(project):
