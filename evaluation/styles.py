@@ -27,7 +27,7 @@ def count_missing(project: Project, judge: str, most: int | None = None) -> int:
     """Count the style of judged answers that have none yet, up to `most`; how many were counted."""
     done = 0
     while most is None or done < most:
-        some = list(uncounted(project, judge)[: min(AT_ONCE, (most or AT_ONCE) - done or AT_ONCE)])
+        some = list(uncounted(project, judge)[: AT_ONCE if most is None else min(AT_ONCE, most - done)])
         if not some:
             break
         rows = [Style(completion=answer, **vars(style_of(answer.text))) for answer in some]

@@ -12,6 +12,7 @@ from django.utils import timezone
 from PIL import Image
 
 from annotate.models import Comparison, Status, StatusChange
+from evaluation import styles
 from evaluation.leaderboard import current
 from evaluation.models import Style
 from evaluation.other_ways import other_ways
@@ -148,6 +149,14 @@ def test_the_style_of_an_answer_is_counted_once(project, board_of_three):
     assert sum(len(block.a) for block in votes) == board_of_three.votes
     voters = [int(v) for block in votes for v in block.voter]
     assert voters == sorted(voters) and len(set(voters)) == 6
+
+
+@pytest.mark.parametrize(("most", "counted"), [(None, 8), (5, 5)])
+def test_styles_are_counted_some_at_a_time_until_all_are(project, base, child, vote, monkeypatch, most, counted):
+    monkeypatch.setattr(styles, "AT_ONCE", 2)
+    for _ in range(4):
+        vote(child, base)
+    assert count_missing(project, "person", most) == counted == Style.objects.count()
 
 
 def test_the_page_of_other_ways_says_what_style_is_worth_and_that_elo_is_a_ticker(client, project, board_of_three):
