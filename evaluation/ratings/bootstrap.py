@@ -20,7 +20,7 @@ AT_ONCE = 500_000  # numbers in one array of draws × models × models: memory s
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % percentile intervals of draws; NaN where fewer than half of the draws could say anything.
+    """95 % percentile intervals of draws; NaN where fewer than half of the draws could say anything, or too few voters.
 
     `lower`, `upper` (M,) of ratings; `difference_lower`, `difference_upper` (M, M) of the row's less the column's;
     `missing` (M,) how many of the `draws` could not rate the model because its group fell apart.
@@ -74,11 +74,14 @@ def intervals(draws: np.ndarray, effective: float = math.inf) -> Intervals:
 
     Percentiles of few units' draws are too narrow, as Student's quantile is wider than the normal one and as draws
     vary by (V−1)/V of what they should: for `effective` voters both are made good (Hesterberg, 2015,
-    10.1080/00031305.2015.1089789, "expanded percentile interval").
+    10.1080/00031305.2015.1089789, "expanded percentile interval"). Below two, draws repeat one voter's taste and vary
+    little or not at all: no interval.
     """
     size = draws.shape[1]
-    below = _tail(effective)
     ends = np.full((2, size, size), np.nan)
+    if effective < 2:
+        return Intervals(ends[0, 0], ends[1, 0], ends[0], ends[1], np.isnan(draws).sum(axis=0), len(draws))
+    below = _tail(effective)
     for model in range(size):
         ends[:, model] = _ends(draws[:, [model]] - draws, below)
     lower, upper = _ends(draws, below)
@@ -89,7 +92,6 @@ def _tail(effective: float) -> float:
     """The share of draws below an interval: 2.5 %, and less for few voters."""
     if math.isinf(effective):
         return 0.025
-    effective = max(effective, 2.0)
     reach = student95(effective - 1) * math.sqrt(effective / (effective - 1))
     return 0.5 * math.erfc(reach / math.sqrt(2))
 

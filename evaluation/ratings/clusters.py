@@ -79,10 +79,15 @@ class Rows(NamedTuple):
 
 
 def by_voters(fitted: Fit, blocks: Iterable[Block]) -> tuple[Fit, Voters]:
-    """The fit with intervals by voters when somebody voted twice, else as it was; and how votes are spread."""
+    """The fit with intervals by voters when somebody voted twice, else as it was; and how votes are spread.
+
+    Of one voter's votes alone the intervals have no end: nothing says how others would vote.
+    """
     voters = score_voters(fitted, blocks)
     if not voters.repeat:
         return fitted, voters
+    if voters.voters < 2:
+        return replace(fitted, critical=voters.critical), voters
     return clustered(fitted, voters), voters
 
 

@@ -85,7 +85,7 @@ def fit_style(models: Sequence[object], blocks: Iterable[StyledVotes], features:
         if runaway is None:
             break
         left_out[int(used[runaway])] = "decides every vote in which it differs"
-    joint = covariance(problem, point, voters if voters and voters.repeat else None)
+    joint = covariance(problem, point, voters if voters and voters.repeat and voters.voters > 1 else None)
     size, same = problem.size, plain.group[:, None] == plain.group[None, :]
     rated = SCALE**2 * np.where(same, joint[:size, :size], math.nan)
     value, error = np.full((2, len(features)), math.nan)

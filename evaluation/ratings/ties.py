@@ -105,7 +105,9 @@ def fit_ties(
     plain = Fit(tally, CENTRE + SCALE * point[:size], np.zeros((size, size)), group, np.asarray(added.any(axis=1)))
     squared, critical = _squared(counts, terms, first), Z95
     if blocks is not None and (voters := score_voters(plain, blocks)).repeat:
-        squared, critical = _squared_by_voters(blocks, terms, first, voters.voters), voters.critical
+        critical = voters.critical
+        if voters.voters > 1:  # of one voter alone the intervals have no end, whatever their errors
+            squared = _squared_by_voters(blocks, terms, first, voters.voters)
     inverse = np.linalg.inv(_information(counts + prior, group, terms, first))
     covariance = inverse @ (squared + _squared(prior, terms, first)) @ inverse
     rated = SCALE**2 * np.where(group[:, None] == group[None, :], covariance[:size, :size], math.nan)

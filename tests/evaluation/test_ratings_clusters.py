@@ -208,6 +208,12 @@ class TestFewVoters:
         with pytest.raises(ValueError, match="two voters"):
             cluster_covariance(fit_block(block), [block])
 
+    def test_of_one_voters_many_votes_the_intervals_have_no_end(self):
+        block = arena(np.random.default_rng(9), voters=1)
+        found, voters = by_voters(fit_block(block), [block])
+        assert voters.voters == 1 and np.isinf([found.lower, found.upper]).all()
+        assert found.difference(0, 1).verdict == "undecided"
+
 
 class TestRefusals:
     def test_voters_that_do_not_ascend(self):
@@ -313,6 +319,17 @@ class TestBootstrap:
         found = intervals(draws, effective=12)
         assert found.upper[0] - CENTRE == pytest.approx(student95(11) * math.sqrt(12 / 11) * 50, rel=0.05)
         assert found.lower[0] - CENTRE == pytest.approx(CENTRE - found.upper[0], rel=0.05)
+
+    @pytest.mark.parametrize("voters", [1, 2])
+    def test_one_voter_drawn_anew_is_no_interval(self, voters):
+        """All draws of one voter's votes are the same: [1035, 1035] would look beyond doubt."""
+        block = arena(np.random.default_rng(9), voters=1)
+        if voters == 2:  # the other one gave a single vote
+            block = tuple(np.append(column, column[-1] + (k == 0)) for k, column in enumerate(block))
+        fitted = fit_block(block)
+        found = intervals(bootstrap_voters(fitted, [block], 200), score_voters(fitted, [block]).effective)
+        ends = (found.lower, found.upper, found.difference_lower.ravel(), found.difference_upper.ravel())
+        assert np.isnan(np.concatenate(ends)).all() and found.draws == 200
 
     def test_a_further_draw_lies_outside_as_often_as_is_said(self):
         """Of 39 draws, the 2.5 % point is the lowest one."""

@@ -153,6 +153,12 @@ class TestControl:
         assert (by_voters.standard_error > 1.3 * by_votes.standard_error).all()
         assert by_voters.critical > by_votes.critical
 
+    def test_of_one_voters_votes_alone_nothing_is_beyond_doubt(self):
+        found = fit_style(range(4), [arena(np.random.default_rng(7), voters=1)])
+        assert np.isinf([found.controlled.lower, found.controlled.upper]).all()
+        value, *ends = found.coefficients[0].chance(1 / 3)
+        assert 0.5 < value < 1 and ends == [0, 1]
+
     def test_in_plain_terms(self):
         """How often an answer twice as long is chosen over one just as good."""
         length = fit_style(range(4), [arena(np.random.default_rng(8), votes=40_000)]).coefficients[0]

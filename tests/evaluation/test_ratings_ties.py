@@ -140,6 +140,15 @@ class TestIntervals:
         assert 0.915 <= ties / 300 <= 0.98
         assert 0.915 <= firsts / 300 <= 0.98
 
+    @BOTH
+    def test_of_one_voters_votes_alone_intervals_have_no_end(self, model):
+        a, b, said = np.array([0, 0, 1, 1, 0]), np.array([1, 1, 0, 0, 1]), np.array([0, 1, 2, 0, 3])
+        tally = Tally((0, 1), tally_indices(a, b, said, 2))
+        found = fit_ties(tally, model, blocks=[(np.full(5, 7), a, b, said, np.ones(5))])
+        assert found.ratings.rating == pytest.approx(fit_ties(tally, model).ratings.rating)
+        assert np.isinf([found.ratings.lower, found.ratings.upper]).all()
+        assert found.level_ties.lower == 0 and found.level_ties.upper == 1
+
 
 class TestWhereVotesGiveNoAnswer:
     @BOTH
