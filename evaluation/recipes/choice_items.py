@@ -70,11 +70,16 @@ def read_items(rows: Iterable[tuple[Place, Row]], limit: int) -> Items:
 
 
 def _named(items: list[ChoiceItem]) -> list[ChoiceItem]:
-    """Each with an id that no other has: its own, else its number; the second `7` is `7 (2)`."""
+    """Each with an id that no other has: its own, else its number."""
+    names = told_apart([item.id or str(number) for number, item in enumerate(items, start=1)])
+    return [replace(item, id=name) for item, name in zip(items, names, strict=True)]
+
+
+def told_apart(names: list[str]) -> list[str]:
+    """The second `7` is `7 (2)`."""
     seen: Counter[str] = Counter()
     found = []
-    for number, item in enumerate(items, start=1):
-        name = item.id or str(number)
+    for name in names:
         seen[name] += 1
-        found.append(replace(item, id=name if seen[name] == 1 else f"{name} ({seen[name]})"))
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return found

@@ -2,7 +2,7 @@
 
 Candidates of one item begin alike, and often so do the items of a file. Sequences that share their beginning are put
 into one tree, whose trunk is read once: a position sees its own ancestors alone, at the places that these have in
-their sequence (SpecInfer's tree attention; Miao 2023, 2305.09781). Of BLiMP's pairs 60 % of the tokens are read, of
+their sequence (SpecInfer's tree attention; Miao 2023, 2305.09781). Of the tokens of BLiMP's pairs 65 % are read, of
 four endings to one context about a third. The last token of a sequence is never read, for nothing follows it.
 
 Logits stand for a few rows at a time, in float32 from there on: in bfloat16, where lm-evaluation-harness sums them by

@@ -22,11 +22,12 @@ import heapq
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evaluation.recipes import likelihood
+from evaluation.recipes.choice_items import told_apart
 from evaluation.recipes.likelihood import Pair
 from evaluation.recipes.outcome import Item, Measured
 from training.recipes import loading
@@ -92,7 +93,9 @@ def texts_of(run: RunDirectory, limit: int) -> tuple[list[Text], str]:
     rows.sort(key=lambda row: row.get("place", 0))
     sources = {str(row.get("group") or row.get("source") or "") for row in rows}
     grouped = 1 < len(sources) <= MOST_SOURCES
-    return [_text(row, number, grouped) for number, row in enumerate(rows, 1)], str(rows[0].get("judge") or "")
+    texts = [_text(row, number, grouped) for number, row in enumerate(rows, 1)]
+    names = told_apart([text.id for text in texts])
+    return [replace(t, id=name) for t, name in zip(texts, names, strict=True)], str(rows[0].get("judge") or "")
 
 
 def _of_dataset(folder: Path) -> Iterator[Row]:
@@ -179,7 +182,8 @@ def words(text: str) -> int:
 def _task(run: RunDirectory, judge: str, chosen: str) -> str:
     if not run.rows("texts"):
         return "texts of a dataset"
-    return f"{chosen} answers" + (f" by {judge}" if judge else "")
+    named = "answers of the first ancestor" if chosen == "first" else "preferred answers"
+    return f"{named} by {judge}" if judge else named
 
 
 def _notes(cut: list[int], length: int) -> list[str]:

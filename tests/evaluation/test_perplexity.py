@@ -147,9 +147,10 @@ def test_the_same_few_texts_are_drawn_whatever_their_order(model_folder, tmp_pat
 
 
 def test_demonstrations_are_scored_as_answers(model_folder, tmp_path):
-    rows = [{"prompt": PROMPT, "completion": "because"}, {"prompt": PROMPT, "completion": "so"}]
+    rows = [{"id": 0, "prompt": PROMPT, "completion": text} for text in ("because", "so")]  # `id` names the prompt
     run, _ = run_on(tmp_path / "run", model_folder, other=rows)
     assert [item["shown"]["prompt"] for item in items_of(run)] == [PROMPT, PROMPT]
+    assert [item["id"] for item in items_of(run)] == ["0", "0 (2)"]
 
 
 def test_it_repeats_itself_and_says_of_what_it_is(model_folder, tmp_path):
