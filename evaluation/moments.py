@@ -13,7 +13,7 @@ from itertools import islice
 
 import numpy as np
 from django.core.cache import cache
-from django.db.models import Count, Exists, Min, OuterRef, Subquery
+from django.db.models import Count, Exists, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -161,7 +161,7 @@ def _sorted(tally: Tally) -> Tally:
 
 def _grid(project: Project, judge: str, points: int) -> list[datetime]:
     """Round moments after the first vote, the last of them so long ago that nothing more is written about it."""
-    first = comparisons(project, judge).aggregate(first=Min("created_at"))["first"]
+    first = comparisons(project, judge).order_by("id").values_list("created_at", flat=True)[0]
     begun, ended = first.timestamp(), (timezone.now() - _SETTLED).timestamp()
     step = next((step for step in _STEPS if (ended - begun) / step <= points), _STEPS[-1])
     return [
