@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Subquery
 from django.utils import timezone
 
@@ -62,10 +62,17 @@ class Sums:
 
 
 def catch_up() -> None:
-    """Fold what the ledger has that the counts have not. One look when there is nothing."""
+    """Fold what the ledger has that the counts have not. One look when there is nothing.
+
+    When the database is too busy to fold now, the counts stay what they were: a page a moment late, and not an error.
+    """
     try:
         while _is_behind() and _fold_some():
             pass
+    except OperationalError as error:
+        if connection.in_atomic_block or not VoteCursor.objects.exists():  # a broken transaction, or no counts to show
+            raise
+        log.warning("Votes could not be counted now: %s", error)
     except CountsDiffer as error:
         log.error("%s They are made anew from the ledger.", error)
         rebuild()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 from annotate.models import Comparison, Prompt, Status, StatusChange
 from evaluation import counts, languages, ledger
@@ -107,6 +107,23 @@ def test_nothing_new_costs_two_queries_and_writes_nothing(project, base, child, 
     state = counts_of(project, PERSON).state
     with django_assert_num_queries(2):
         assert counts_of(project, PERSON).state == state
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_too_busy_leaves_the_counts_as_they_were(monkeypatch, caplog):
+    project, a, b = make_project(), make_model(), make_model()
+    new_vote(project, a, b)
+    catch_up()
+    new_vote(project, a, b)
+
+    def busy() -> bool:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(counts, "_fold_some", busy)
+    assert counts_of(project, PERSON).votes == 1
+    assert "database is locked" in caplog.text
+    monkeypatch.undo()
+    assert counts_of(project, PERSON).votes == 2
 
 
 def test_another_projects_votes_leave_the_state_alone(project, base, child, vote):
