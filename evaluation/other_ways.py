@@ -7,30 +7,34 @@ the page says what that means.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from django.core.cache import cache
 
 from annotate.models import Project
 from evaluation import styles
-from evaluation.leaderboard import tally_of
+from evaluation.intervals import spread_of
 from evaluation.models import Leaderboard
-from evaluation.ratings import Fit, NotConverged, fit
+from evaluation.ratings import LABELS, Fit, NotConverged, Tally, fit, tally_indices
 from evaluation.ratings.bootstrap import intervals
-from evaluation.ratings.clusters import bootstrap_voters, by_voters, score_voters
+from evaluation.ratings.clusters import bootstrap_voters
 from evaluation.ratings.elo import OrderSpread, online, order_spread
 from evaluation.ratings.fit import CENTRE
 from evaluation.ratings.reliability import Reliability, fit_reliability
 from evaluation.ratings.style import StyleFit, fit_style
 from evaluation.ratings.ties import TieFit, better_tie_model
-from evaluation.vote_blocks import blocks
+from evaluation.vote_blocks import Block, blocks
 
 KEPT_SECONDS = 3600
 DRAWS = 200
 ORDERS = 10
 LARGE = 20_000  # votes
 EASED = 0.01  # of the votes: as long as fewer are new, what was computed stands, and says as of which vote
+NO_WIDTH = 1e-6  # rating points
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Ways:
-    """`missing` says which ways were not open, and why. `votes` is how many votes all of this is from."""
+    """`missing` says which ways were not open, and why. `votes` is how many votes all of this is from.
+
+    `state` tells the board that it was computed for. `is_of_few`: nearly all votes are one voter's, so that the
+    ranking's intervals take each by itself and the other ways have none.
+    """
 
     models: tuple[int, ...]
     order: tuple[int, ...]  # places, best first by the ranking's own rating
+    apart: frozenset[int]  # places that no votes join to the largest group: their ratings stand beside nobody's
     votes: int
+    state: tuple[int, int, int]
+    is_of_few: bool
     columns: tuple[Column, ...]
     ties: tuple[TieFit, TieFit] | None
     style: StyleFit | None
@@ -64,7 +75,7 @@ def other_ways(project: Project, board: Leaderboard) -> Ways | None:
     """None of an empty board."""
     if not board.votes:
         return None
-    key = f"other-ways:{project.pk}:{board.judge}"
+    key = f"counted-otherwise:{project.pk}:{board.judge}"
     kept: Ways | None = cache.get(key)
     if kept is not None and _still_good(kept, board):
         return kept
@@ -75,67 +86,106 @@ def other_ways(project: Project, board: Leaderboard) -> Ways | None:
 
 def _still_good(kept: Ways, board: Leaderboard) -> bool:
     """Few votes are counted again at once; of many, only when a hundredth of them is new."""
-    apart = abs(kept.votes - board.votes)
-    return not kept.unread_styles and (apart == 0 or (board.votes > LARGE and apart <= EASED * board.votes))
+    is_near = board.votes > LARGE and abs(kept.votes - board.votes) <= EASED * board.votes
+    return not kept.unread_styles and (kept.state == _state(board) or is_near)
 
 
-def _count(project: Project, board: Leaderboard) -> Ways:
-    tally, missing = tally_of(board), {}
+def _state(board: Leaderboard) -> tuple[int, int, int]:
+    """Another one after every vote, undo and ban, also when as many votes stand as before."""
+    return board.votes, board.last_comparison_id, board.ratings.get("last_status_change", 0)
+
+
+def _count(project: Project, board: Leaderboard) -> Ways | None:
+    tally, votes = _read(project, board.judge)
+    if not tally.models:
+        return None
+    missing: dict[str, str] = {}
     fitted = fit(tally)
-    votes = list(blocks(project, board.judge, models=tally.models))
-    plain, _ = by_voters(fitted, votes)
-    columns = [_of_fit("plain", "the ranking's", plain)]
-    ties = style = reliability = None
-    try:
-        ties = better_tie_model(tally, blocks=votes)
-        columns += [_of_fit(way.model, way.model.title(), way.ratings) for way in ties]
-    except (ValueError, NotConverged) as error:
-        missing["Ties"] = str(error)
-    unread, style = _style(project, board, tally.models, missing)
-    if style is not None:
-        columns.append(_of_fit("style", "without style", style.controlled))
-    try:
-        reliability = fit_reliability(fitted, votes)
-        columns.append(_of_fit("reliability", "by reliability", reliability.weighted))
-    except (ValueError, NotConverged) as error:
-        missing["Reliability"] = str(error)
-    columns.append(_drawn(fitted, votes))
-    elo, column = _elo(project, board, tally.models)
-    columns.append(column)
-    order = sorted(range(len(tally.models)), key=lambda i: (fitted.group[i], -fitted.rating[i]))
-    return Ways(
-        tuple(tally.models), tuple(order), board.votes, tuple(columns), ties, style, reliability, elo, unread, missing
+    plain, spread = spread_of(fitted, votes, tally.votes, board.last_comparison_id)
+    ties = _if_open("Ties", missing, lambda: better_tie_model(tally, blocks=votes))
+    unread = _unread_styles(project, board.judge)
+    style = _if_open(
+        "Style", missing, lambda: fit_style(tally.models, styles.styled_votes(project, board.judge, tally.models))
     )
+    reliability = _if_open("Reliability", missing, lambda: fit_reliability(fitted, votes))
+    elo, ticker = _elo(project, board, tally.models)
+    columns = [
+        _of_fit("plain", "the ranking's", plain),
+        *(_of_fit(way.model, way.model.title(), way.ratings) for way in ties or ()),
+        *([_of_fit("style", "without style", style.controlled)] if style else ()),
+        *([_of_fit("reliability", "by reliability", reliability.weighted)] if reliability else ()),
+        _drawn(fitted, votes, spread.effective),
+        ticker,
+    ]
+    return Ways(
+        models=tally.models,
+        order=tuple(sorted(range(len(tally.models)), key=lambda i: (fitted.group[i], -fitted.rating[i]))),
+        apart=frozenset(np.flatnonzero(fitted.group).tolist()),
+        votes=tally.votes,
+        state=_state(board),
+        is_of_few=spread.by == "few",
+        columns=tuple(columns),
+        ties=ties,
+        style=style,
+        reliability=reliability,
+        elo=elo,
+        unread_styles=unread,
+        missing=missing,
+    )
+
+
+def _read(project: Project, judge: str) -> tuple[Tally, list[Block]]:
+    """The votes as they stand now, with places in the models, and their counts: a vote may have come since the board
+    was read, and counts and votes must be the same."""
+    read = list(blocks(project, judge))
+    models = sorted({int(model) for block in read for model in np.union1d(block.a, block.b)})
+    cells = np.zeros((len(models), len(models), len(LABELS)))
+    votes = []
+    for block in read:
+        a, b = np.searchsorted(models, block.a), np.searchsorted(models, block.b)
+        cells += tally_indices(a, b, block.said, len(models), block.times)
+        votes.append(block._replace(a=a, b=b))
+    return Tally(tuple(models), cells), votes
 
 
 def _of_fit(key: str, title: str, fitted: Fit) -> Column:
     return Column(key, title, fitted.rating, fitted.lower, fitted.upper)
 
 
-def _style(
-    project: Project, board: Leaderboard, models: tuple[int, ...], missing: dict[str, str]
-) -> tuple[int, StyleFit | None]:
-    styles.count_missing(project, board.judge, styles.MOST_AT_A_LOOK)
-    unread = styles.uncounted(project, board.judge).count()
+def _if_open(name: str, missing: dict[str, str], way: Callable[[], Found]) -> Found | None:
+    """What the way finds; None, and the reason in `missing`, when these votes do not allow it."""
     try:
-        return unread, fit_style(models, styles.styled_votes(project, board.judge, models))
+        return way()
     except (ValueError, NotConverged) as error:
-        missing["Style"] = str(error)
-        return unread, None
+        missing[name] = str(error)
+        return None
 
 
-def _drawn(fitted: Fit, votes: list) -> Column:
-    """Percentiles of ratings from voters drawn anew: an interval that assumes nothing of the fit's covariance."""
-    ends = intervals(bootstrap_voters(fitted, votes, DRAWS), score_voters(fitted, votes).effective)
-    return Column("drawn", "voters drawn anew", fitted.rating, ends.lower, ends.upper)
+def _unread_styles(project: Project, judge: str) -> int:
+    """Of how many answers the style is still to be counted, after as many as a page can wait for."""
+    styles.count_missing(project, judge, styles.MOST_AT_A_LOOK)
+    return styles.uncounted(project, judge).count()
+
+
+def _drawn(fitted: Fit, votes: list[Block], effective: float) -> Column:
+    """Percentiles of ratings from voters drawn anew: an interval that assumes nothing of the fit's covariance.
+
+    Where all draws are alike, as of votes that are all ties, there is none: other voters could still say otherwise.
+    """
+    ends = intervals(bootstrap_voters(fitted, votes, DRAWS), effective)
+    has_width = ends.upper - ends.lower > NO_WIDTH
+    lower, upper = (np.where(has_width, end, math.nan) for end in (ends.lower, ends.upper))
+    return Column("drawn", "voters drawn anew", fitted.rating, lower, upper)
 
 
 def _elo(project: Project, board: Leaderboard, models: tuple[int, ...]) -> tuple[OrderSpread | None, Column]:
     """The ticker as it stands, and how far the same votes in other orders would have put it."""
     rating, seen = np.full(len(models), CENTRE), []
-    for block in blocks(project, board.judge, order="time", models=models):
-        rating = online(block.a, block.b, block.said, rating)
-        seen.append((block.a, block.b, block.said))
+    for block in blocks(project, board.judge, order="time"):
+        known = np.isin(block.a, models) & np.isin(block.b, models)  # a newer model's first votes come next time
+        a, b, said = np.searchsorted(models, block.a[known]), np.searchsorted(models, block.b[known]), block.said[known]
+        rating = online(a, b, said, rating)
+        seen.append((a, b, said))
     if not seen:
         nothing = np.full(len(models), math.nan)
         return None, Column("elo", "Elo ticker", nothing, nothing, nothing)

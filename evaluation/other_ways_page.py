@@ -19,6 +19,7 @@ from evaluation.leaderboard import current
 from evaluation.other_ways import Column, Ways, other_ways
 from evaluation.scene import Scene, png, svg
 
+COLUMNS = ("model", "connected", "way", "rating", "lower", "upper")
 WORTH = {"length": ("twice as long", 1 / 3), "headers": ("with headers, against none", 1.0),
          "lists": ("with lists, against none", 1.0), "bold": ("with bold words, against none", 1.0)}  # fmt: skip
 
@@ -43,6 +44,7 @@ class Cell:
 class Row:
     model: LanguageModel
     cells: list[Cell]
+    is_apart: bool  # no votes join it to the largest group
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         context |= {
             "ways": ways,
             "board": board,
-            "rows": _rows(ways, models),
+            "rows": [row for row in _rows(ways, models) if not row.is_apart],
+            "apart": [row.model for row in _rows(ways, models) if row.is_apart],
             "picture": svg(_picture(ways, models)),
             "styles": _styles(ways),
             "left_styles": [c for c in ways.style.coefficients if c.why] if ways.style else [],
@@ -96,12 +99,15 @@ def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     rows = flat_ways(ways, models) if ways else []
     if form == "json":
         return JsonResponse({"project": project.slug, "judge": judge, "votes": ways.votes if ways else 0, "rows": rows})
-    return csv_file(f"{project.slug}-counted-otherwise-{judge}.csv", ("model", "way", "rating", "lower", "upper"), rows)
+    return csv_file(f"{project.slug}-counted-otherwise-{judge}.csv", COLUMNS, rows)
 
 
 def _rows(ways: Ways, models: dict[int, LanguageModel]) -> list[Row]:
     plain = ways.columns[0].rating
-    return [Row(models[ways.models[i]], [_cell(column, i, plain[i]) for column in ways.columns]) for i in ways.order]
+    return [
+        Row(models[ways.models[i]], [_cell(column, i, plain[i]) for column in ways.columns], i in ways.apart)
+        for i in ways.order
+    ]
 
 
 def _cell(column: Column, place: int, plain: float) -> Cell:
@@ -113,6 +119,7 @@ def flat_ways(ways: Ways, models: dict[int, LanguageModel]) -> list[dict[str, An
     return [
         {
             "model": models[ways.models[i]].name,
+            "connected": i not in ways.apart,
             "way": column.key,
             **{name: _number(getattr(column, name)[i]) for name in ("rating", "lower", "upper")},
         }
@@ -130,7 +137,7 @@ def _picture(ways: Ways, models: dict[int, LanguageModel]) -> Scene:
     shown = [ways.columns[0], *[c for c in ways.columns if c.key in ("style", "reliability")]]
     rows = [
         Interval(f"{models[ways.models[i]].name}: {column.title}", *(float(x[i]) for x in _three(column)))
-        for i in ways.order[:10]
+        for i in [i for i in ways.order if i not in ways.apart][:10]
         for column in shown
         if math.isfinite(column.rating[i])
     ]
@@ -156,5 +163,5 @@ def _careless(ways: Ways) -> dict[str, Any] | None:
     return {
         "voters": len(voters.voter),
         "share": ways.reliability.careless,
-        "low": int((voters.upper < 1).sum() and (voters.lower > 0.5).sum()),
+        "low": int((voters.lower > 0.5).sum()),
     }

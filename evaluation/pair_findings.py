@@ -151,11 +151,10 @@ def _ahead(fitted: Fit, played: np.ndarray) -> list[tuple[int, int]]:
 def _voters(project: Project, board: Leaderboard, fitted: Fit) -> VoterFragility | None:
     if board.votes > VOTERS_UP_TO:
         return None
-    votes = [tuple(block) for block in blocks(project, board.judge, models=fitted.models)]
-    # A vote that came since the board was read would make these the voters of another board.
-    if sum(int(count.sum()) for *_, count in votes) != board.votes:
+    try:
+        return fewest_voters(fitted, list(blocks(project, board.judge, models=fitted.models)))
+    except ValueError:  # a vote came since the board was read: these are the voters of another one
         return None
-    return fewest_voters(fitted, votes)  # type: ignore[arg-type]
 
 
 def _number(value: Any) -> float | None:

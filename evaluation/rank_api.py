@@ -88,6 +88,7 @@ def pairs(request: Request) -> Response:
 
 class WayOut(serializers.Serializer):
     model = serializers.CharField()
+    connected = serializers.BooleanField(help_text="Joined by votes to the largest group; else beside nobody's rating.")
     way = serializers.CharField(help_text="plain, davidson, rao-kupper, style, reliability, drawn or elo.")
     rating = serializers.FloatField(allow_null=True)
     lower = serializers.FloatField(allow_null=True)

@@ -6,6 +6,7 @@ import csv
 import io
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from django.urls import reverse
 from django.utils import timezone
@@ -201,3 +202,72 @@ def test_a_private_projects_pages_are_for_its_members(client, project, board_of_
     project.save()
     for name in PAGES:
         assert client.get(reverse(name, args=[project.slug])).status_code in (302, 403, 404)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_votes_of_one_person_alone_are_shown_and_said_to_be_that(client, project, base, child, vote, name):
+    one = make_user()
+    for winner, n in (("model_a", 5), ("model_b", 2), ("tie", 3)):
+        vote(child, base, winner, n, author=one)
+    page = client.get(reverse(name, args=[project.slug]))
+    assert page.status_code == 200
+    for form in ("csv", "json", "png"):
+        assert client.get(reverse(f"{name}-file", args=[project.slug, form])).status_code == 200
+    if name == "leaderboard-other-ways":
+        assert "Nearly all of them are one person’s" in page.content.decode()
+
+
+def test_of_one_persons_votes_only_the_rankings_own_intervals_have_ends(project, base, child, vote):
+    one = make_user()
+    for winner, n in (("model_a", 5), ("model_b", 2), ("tie", 3)):
+        vote(child, base, winner, n, author=one)
+    board = current(project=project, judge="person")
+    columns = {column.key: column for column in other_ways(project, board).columns}
+    ranked = {row["model"]: row["lower"] for row in board.ratings["rows"]}
+    assert columns["plain"].lower == pytest.approx([ranked[base.pk], ranked[child.pk]])
+    for key in ("davidson", "drawn"):
+        assert not np.isfinite([columns[key].lower, columns[key].upper]).any()
+
+
+def test_ties_alone_drawn_anew_are_no_interval(project, base, child, vote):
+    for _ in range(4):
+        vote(child, base, "tie")
+    ways = other_ways(project, current(project=project, judge="person"))
+    drawn = next(column for column in ways.columns if column.key == "drawn")
+    assert drawn.rating == pytest.approx([1000, 1000]) and np.isnan([drawn.lower, drawn.upper]).all()
+
+
+def test_other_ways_follow_a_vote_that_was_exchanged_for_another(project, base, child, vote):
+    cast = [vote(child, base)[0] for _ in range(6)]
+    before = other_ways(project, current(project=project, judge="person"))
+    cast[0].status = Status.EXCLUDED
+    cast[0].save()
+    StatusChange.objects.create(
+        kind="comparison", feedback_id=cast[0].pk, before="counted", after="excluded", reason="bot"
+    )
+    vote(base, child)
+    after = other_ways(project, current(project=project, judge="person"))
+    assert after.votes == before.votes == 6
+    assert before.columns[0].rating[1] - after.columns[0].rating[1] > 50
+
+
+def test_votes_that_come_while_a_page_is_made_do_not_break_it(project, base, child, vote):
+    vote(child, base, "model_a", 3)
+    board = current(project=project, judge="person")
+    vote(child, base, "model_b", 2)
+    vote(make_model(name="newcomer"), base)
+    assert other_ways(project, board).votes == 6
+    found = findings(project, board)
+    assert found.pairs[0].votes == 3 and found.voters is None
+
+
+def test_models_that_no_votes_join_are_not_set_beside_the_others(client, project, base, child, third, vote):
+    lonely = [make_model(name=f"lonely-{k}") for k in range(2)]
+    for _ in range(3):
+        vote(child, base), vote(base, third), vote(third, child), vote(*lonely)
+    page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
+    table = page[page.index("<tbody>") : page.index("</tbody>")]
+    assert "tide-sft" in table and "lonely" not in table
+    assert "No votes join lonely-0, lonely-1 to these models" in page
+    rows = client.get("/api/v1/leaderboard/counted-otherwise/", {"project": project.slug}).json()["rows"]
+    assert {row["model"] for row in rows if not row["connected"]} == {"lonely-0", "lonely-1"}
