@@ -25,6 +25,7 @@ import numpy as np
 from annotate.passages import FEWEST_WORDS, LENGTH, hashes_of, plain_words
 from training.run_directory import RecipeFailure, RunDirectory
 
+HELD_OUT = "validation.jsonl"  # of a corpus: measured on while a model is trained, and never learnt from
 MOST_SHARING = 10  # items that may hold a passage for it to tell of them
 RULE = f"{LENGTH} words in a row, or the whole from {FEWEST_WORDS} words on"
 _UNSPACED = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
@@ -115,11 +116,14 @@ def hashes_by_length(words: np.ndarray, lengths: Sequence[int]) -> dict[int, np.
 
 
 def mark(run: RunDirectory, items: Sequence[Sequence[str]], folders: Iterable[str]) -> Marks:
-    """Look for the items' texts in every `*.jsonl` of the folders. Raises RecipeFailure for a line that is no JSON."""
+    """Look for the items' texts in every `*.jsonl` of the folders, but in what a corpus holds out.
+
+    Raises RecipeFailure for a line that is no JSON.
+    """
     index = Index(items)
     seen: list[dict[str, None]] = [{} for _ in items]
     marks = Marks([], [], [])
-    paths = [path for folder in folders for path in sorted(Path(folder).glob("*.jsonl"))]
+    paths = [path for folder in folders for path in sorted(Path(folder).glob("*.jsonl")) if path.name != HELD_OUT]
     total = sum(path.stat().st_size for path in paths) or 1
     done = 0
     for path in paths:

@@ -77,6 +77,14 @@ def test_fewer_words_are_only_found_when_a_text_is_exactly_them(run, trained):
     assert marks.too_short == [True, False], "not found does not mean not there"
 
 
+def test_what_a_corpus_holds_out_was_not_trained_on(run, trained):
+    corpus = trained("corpus", {"text": "Nothing of that kind.", "source": "a"}, file="train-00000.jsonl")
+    trained("corpus", {"text": LONG, "source": "a"}, file="validation.jsonl")
+    assert mark(run, [(LONG,)], [corpus]).seen_in == [[]]
+    trained("corpus", {"text": LONG, "source": "a"}, file="train-00000.jsonl")
+    assert mark(run, [(LONG,)], [corpus]).seen_in == [["corpus/train-00000.jsonl"]]
+
+
 def test_every_dataset_that_holds_an_item_is_named(run, trained):
     folders = [
         trained("one", {"text": LONG}),
