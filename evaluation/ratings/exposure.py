@@ -6,12 +6,13 @@ A rating is as good as its battles: sides that favour the first, models sampled 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .chance import Z95, wilson
-from .fit import SCALE, Fit, sigmoid
+from .fit import HALF_WIN, SCALE, Fit, sigmoid
 from .graph import groups
 from .pairs import expected_scores
 from .tally import Tally
@@ -23,7 +24,7 @@ class Position:
 
     `share` of decisive votes for the first, with Wilson's interval; `points` in rating points, allowing for who was
     shown first; both None without decisive votes. Per model (M,): its mean score when first less when second, both
-    less what was expected, with 95 % interval; NaN unless it was shown twice on each side.
+    less what was expected, with 95 % interval; NaN unless it was shown twice on each side and its votes vary.
     """
 
     share: float | None
@@ -94,8 +95,9 @@ def position(fitted: Fit) -> Position:
     mirrored = np.stack([cells[:, :, 1].T, cells[:, :, 0].T, cells[:, :, 2].T, cells[:, :, 3].T], axis=2)
     second, second_square, n_second = _surplus(mirrored, expected, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        effect = np.where(np.minimum(n_first, n_second) >= 2, first / n_first - second / n_second, np.nan)
         reach = Z95 * np.sqrt(first_square / n_first**2 + second_square / n_second**2)
+        is_told = (np.minimum(n_first, n_second) >= 2) & (reach > 0)
+        effect = np.where(is_told, first / n_first - second / n_second, np.nan)
     value, error = _points(cells, expected) if a + b else (None, None)
     around = (value - Z95 * error, value + Z95 * error) if value is not None and error is not None else None
     return Position(
@@ -139,19 +141,21 @@ def _surplus(cells: np.ndarray, expected: np.ndarray, axis: int) -> tuple[np.nda
 def _points(cells: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     """Rating points that the first position adds, and its standard error: Newton on one number, ratings held.
 
-    Which side is shown first is drawn, so the ratings do not lean on it and may be held.
+    Which side is shown first is drawn, so the ratings do not lean on it and may be held. Where every vote went to the
+    same side, no finite number would do: half a win each way between equals is added, as in `fit`.
     """
     played, scores = cells.sum(axis=2), cells[:, :, 0] + (cells[:, :, 2] + cells[:, :, 3]) / 2
+    added = 0.0 if 0 < scores.sum() < played.sum() else HALF_WIN
     odds, shift = np.log(expected / (1 - expected)), 0.0
     for _ in range(50):
-        chance = sigmoid(odds + shift)
-        information = float((played * chance * (1 - chance)).sum())
-        step = float(np.clip((scores - played * chance).sum() / information, -1, 1))
+        chance, even = sigmoid(odds + shift), float(sigmoid(np.array(shift)))
+        information = float((played * chance * (1 - chance)).sum()) + 2 * added * even * (1 - even)
+        step = float(np.clip(((scores - played * chance).sum() + added - 2 * added * even) / information, -1, 1))
         shift += step
-        if abs(step) < 1e-10 or abs(shift) > 12:
+        if abs(step) < 1e-10:
             break
-    _, square, _ = _surplus(cells, chance, axis=1)
-    return SCALE * shift, SCALE * float(np.sqrt(square.sum())) / information
+    square = float(_surplus(cells, chance, axis=1)[1].sum()) + added * ((1 - even) ** 2 + even**2)
+    return SCALE * shift, SCALE * math.sqrt(square) / information
 
 
 def _bridges(linked: np.ndarray) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from scipy.stats import binom, chi2
 from evaluation.ratings import Tally, fit, tally_indices, tally_totals
 from evaluation.ratings.chance import chi_square_tail, wilson
 from evaluation.ratings.exposure import connectivity, position, sampling
+from evaluation.ratings.fit import SCALE
 from evaluation.ratings.pairs import cycles, majority_chances, residuals
 
 
@@ -166,6 +167,19 @@ class TestPosition:
         assert found.effect_lower[0] > 0
         assert found.effect_lower[2] < 0 < found.effect_upper[2]
         assert found.shown_first.tolist() == [100, 200, 100]
+
+    @pytest.mark.parametrize(("label", "sign"), [("model_a", 1), ("model_b", -1)])
+    def test_a_side_that_always_won_is_worth_a_finite_number_that_grows_with_the_votes(self, label, sign):
+        """Ten votes between equals, all for one side: ln((10 + ½)/½) log-odds, and an interval as wide as that."""
+        few, more = (position(board(("x", "y", label, n), ("y", "x", label, n))) for n in (5, 50))
+        assert few.points == pytest.approx(sign * SCALE * math.log(10.5 / 0.5), abs=1e-6)
+        assert abs(few.points) < abs(more.points) < 1000
+        low, high = few.points_interval
+        assert low < few.points < high and high - low > 500
+
+    def test_votes_without_spread_tell_no_effect_of_a_side(self):
+        found = position(board(("x", "y", "tie", 9), ("y", "x", "tie", 9)))
+        assert np.isnan([found.effect, found.effect_lower, found.effect_upper]).all()
 
     def test_ties_alone_say_nothing_of_sides(self):
         found = position(board(("x", "y", "tie", 9)))
