@@ -12,9 +12,7 @@ from annotate.models import Completion, Project
 from evaluation.models import Style
 from evaluation.ratings.style import StyledVotes, differences
 from evaluation.ratings.style_counts import style_of
-from evaluation.vote_blocks import _SAID as SAID
-from evaluation.vote_blocks import SIZE, counted
-from evaluation.vote_blocks import _places as places
+from evaluation.vote_blocks import SAID, SIZE, counted, places
 
 AT_ONCE = 2000
 MOST_AT_A_LOOK = 20_000  # answers counted while a page waits; `manage.py count_styles` counts all

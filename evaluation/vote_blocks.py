@@ -24,7 +24,7 @@ SIZE = 65_536
 ORDERS = ("voter", "time")
 FIRST_VISITOR = 1 << 60  # accounts are numbered below, visitors from here on
 _KEPT = 100_000  # visitors whose numbers are remembered
-_SAID = Case(*(When(winner=label, then=Value(code)) for code, label in enumerate(LABELS)), output_field=IntegerField())
+SAID = Case(*(When(winner=label, then=Value(code)) for code, label in enumerate(LABELS)), output_field=IntegerField())
 
 
 class Block(NamedTuple):
@@ -107,7 +107,7 @@ def blocks(
 
     Raises ValueError on an order that there is not, and on a vote about a model that is not among `models`.
     """
-    rows = counted(project, judge, category=category, language=language, until=until).annotate(said=_SAID)
+    rows = counted(project, judge, category=category, language=language, until=until).annotate(said=SAID)
     columns = ("author_id", "visitor", "completion_a__model", "completion_b__model", "said")
     if order == "voter":
         yield from _by_voter(rows.values_list(*columns).annotate(n=Count("id")), models, size)
@@ -123,7 +123,7 @@ def details(
     project: Project, judge: str, *, models: Sequence[int] | None = None, size: int = SIZE
 ) -> Iterator[Details]:
     """The votes that count one by one, in the order they were given, with prompts, answers and times."""
-    rows = counted(project, judge).annotate(said=_SAID, n=Value(1)).order_by("id")
+    rows = counted(project, judge).annotate(said=SAID, n=Value(1)).order_by("id")
     columns = ("author_id", "visitor", "completion_a__model", "completion_b__model", "said", "n")
     more = ("id", "prompt_id", "completion_a_id", "completion_b_id", "created_at")
     known = _Hashes()
@@ -180,11 +180,11 @@ def _block(rows: list[tuple], models: Sequence[int] | None, visitors: dict[str, 
     voter = [pk if pk is not None else visitors[name] for pk, name in zip(author, visitor, strict=True)]
     a, b, said, count = (np.array(column, dtype=np.int64) for column in rest)
     if models is not None:
-        a, b = _places(a, models), _places(b, models)
+        a, b = places(a, models), places(b, models)
     return Block(np.array(voter, dtype=np.int64), a, b, said, count)
 
 
-def _places(ids: np.ndarray, models: Sequence[int]) -> np.ndarray:
+def places(ids: np.ndarray, models: Sequence[int]) -> np.ndarray:
     known = np.array(models, dtype=np.int64)
     order = np.argsort(known)
     place = np.searchsorted(known, ids, sorter=order)

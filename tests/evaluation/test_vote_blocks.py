@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import numpy as np
@@ -15,7 +16,8 @@ from evaluation.models import VoteCounts
 from evaluation.ratings import fit
 from evaluation.ratings.clusters import by_voters
 from evaluation.vote_blocks import FIRST_VISITOR, blocks, details
-from tests.factories import make_comparison, make_completion, make_prompt, make_user
+from tests.factories import make_comparison, make_completion, make_model, make_project, make_prompt, make_user
+from tests.processes import until
 
 PERSON = "person"
 
@@ -157,6 +159,28 @@ class TestIntervals:
         fresh = fit(tally_of_counts(counts_of(repeaters, PERSON)))
         ratio = fit_of(board).standard_error / fresh.standard_error
         np.testing.assert_allclose(ratio, exact.standard_error / fit_of_votes(exact).standard_error, rtol=1e-9)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_voters_of_many_votes_are_read_in_the_background_and_the_page_moves(monkeypatch):
+    """The page answers at once; a thread reads the voters, and gives the counts another state."""
+    monkeypatch.setattr(intervals, "EXACT", 10)
+    project, a, b = make_project(), make_model(), make_model()
+    prompt = make_prompt(project, side="eval")
+    answers = make_completion(prompt, model=a), make_completion(prompt, model=b)
+    for number in range(6):
+        author = make_user()
+        for _ in range(4):
+            make_comparison(*answers, "model_b" if number < 2 else "model_a", author)
+    first = current(project=project, judge=PERSON)
+    assert "voters not read yet" in first.signature
+    until(lambda: current(project=project, judge=PERSON).state != first.state, 10, "the voters are read")
+    board = current(project=project, judge=PERSON)
+    assert "by voters, Student (6 voters" in board.signature
+    assert fit_of(board).standard_error[0] > 1.5 * fit_of(first).standard_error[0]
+    for thread in threading.enumerate():
+        if thread.name.startswith("voters-"):
+            thread.join(10)
 
 
 def fit_of_votes(fitted):
