@@ -64,10 +64,8 @@ def report(arguments: argparse.Namespace, data: Path) -> None:
     print("|---|---|---|---|---|---|---|")
     for name, figures in runs.items():
         whole, work, busy, peak = (statistics.median(f[k] for f in figures) for k in ("whole", "work", "busy", "peak"))
-        shares = ", ".join(f"{100 * share:.1f}" for share in figures[0]["accuracy"].values())
-        print(
-            f"| {name} | {whole:.1f} s | {work:.1f} s | {busy:.1f} s | {peak:.2f} GB | {shares} | {figures[0]['ties']} |"
-        )
+        shares, ties = ", ".join(f"{100 * share:.1f}" for share in figures[0]["accuracy"].values()), figures[0]["ties"]
+        print(f"| {name} | {whole:.1f} s | {work:.1f} s | {busy:.1f} s | {peak:.2f} GB | {shares} | {ties} |")
     print(json.dumps(runs, indent=1))
 
 
