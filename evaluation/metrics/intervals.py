@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.metrics import families, resampling
+from evaluation.metrics.classes import f1
 from evaluation.metrics.families import Metric
 
 Z95 = 1.959963984540054
@@ -22,7 +23,7 @@ _T95 = (
 
 @dataclass(frozen=True)
 class Figure:
-    """`standard_error`, `lower` and `upper` are None where there are too few items, and `note` then says so."""
+    """`standard_error`, `lower` and `upper` are None where there are too few items or all are alike; `note` says so."""
 
     metric: str
     value: float
@@ -42,14 +43,27 @@ def figure(metric: Metric, counts: np.ndarray, draws: int = 1000, seed: int = 0)
     if n < fewest:
         note = f"{metric.name}: {n} item{'' if n == 1 else 's'} are too few for an interval; {fewest} are needed."
         return Figure(metric.name, value, None, None, None, n, metric.higher_is_better, note)
-    error, lower, upper = _interval(metric, counts, value, draws, seed)
-    if error <= 1e-12 * abs(value):  # nothing varied, which does not prove that nothing will
-        if metric.bounds != (0.0, 1.0) or value not in (0.0, 1.0):
+    error, lower, upper = (0.0, value, value)
+    if not _says_one_thing(metric, counts, value):
+        error, lower, upper = _interval(metric, counts, value, draws, seed)
+    if error <= 1e-12 * abs(value) or lower >= upper:  # nothing varied, which does not prove that nothing will
+        telling = int(counts.any(axis=1).sum())  # a text that neither bears a label nor got it says nothing of its F1
+        if metric.bounds != (0.0, 1.0) or value not in (0.0, 1.0) or not telling:
             note = f"{metric.name}: its {n} items are all alike, and show no interval."
-            return Figure(metric.name, value, error, None, None, n, metric.higher_is_better, note)
-        lower, upper = wilson(value, n)
+            return Figure(metric.name, value, None, None, None, n, metric.higher_is_better, note)
+        lower, upper = wilson(value, telling)
+        if metric.value is f1:  # from the share of right ones among them
+            lower, upper = 2 * lower / (1 + lower), 2 * upper / (1 + upper)
     low, high = metric.bounds
     return Figure(metric.name, value, error, max(low, lower), min(high, upper), n, metric.higher_is_better)
+
+
+def _says_one_thing(metric: Metric, counts: np.ndarray, value: float) -> bool:
+    """Whether each item that counted anything has the value of all: samples would differ by how many they hold."""
+    if metric.interval != families.BOOTSTRAP:
+        return False
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return bool((metric.value(counts[counts.any(axis=1)]) == value).all())
 
 
 def value_of(metric: Metric, counts: np.ndarray) -> float:

@@ -143,6 +143,25 @@ def test_items_that_are_all_alike_prove_nothing():
     assert "all alike" in same.note
 
 
+@pytest.mark.parametrize("bearing", [2, 5, 20])
+def test_a_label_found_each_time_is_as_sure_as_the_few_texts_that_bear_it(bearing):
+    """Of a thousand texts; the others say nothing of it."""
+    counts = np.array([[1.0, 0, 0]] * bearing + [[0.0, 0, 0]] * (1000 - bearing))
+    lower = intervals.wilson(1, bearing)[0]
+    assert ends(figure(families.find("F1 of rare"), counts)) == (pytest.approx(2 * lower / (1 + lower)), 1)
+
+
+def test_a_label_never_found_may_still_be_found():
+    counts = np.array([[0.0, 0, 1]] * 2 + [[0.0, 1, 0]] + [[0.0, 0, 0]] * 997)
+    upper = intervals.wilson(0, 3)[1]
+    assert ends(figure(families.find("F1 of rare"), counts)) == (0, pytest.approx(2 * upper / (1 + upper)))
+
+
+def test_no_interval_is_without_width():
+    found = figure(METRICS["MCC"], np.array([classes.counts(t, t, 2) for t in (0, 1) * 6]))
+    assert (found.value, found.standard_error, found.lower, found.upper) == (1, None, None, None)
+
+
 def test_an_interval_stays_within_what_the_metric_can_be():
     assert ends(figure(METRICS["ROUGE-L"], scores([0.99, 1.0, 1.0, 0.4])))[1] == 1
     low = figure(METRICS["perplexity"], np.array([[0.001, 5.0], [2.0, 5.0], [0.0, 5.0]]))
