@@ -121,12 +121,13 @@ def _solve(
     size, point = problem.size, np.concatenate([start, np.zeros(len(features))])
     loss, gradient, information = newton(problem, point)
     for _ in range(60):
-        if np.abs(gradient).max() <= 1e-10 * problem.tally.votes:
-            return point, None
         if np.linalg.cond(information) > 1e10:
             names = ", ".join(features)
             raise ValueError(f"these go together without exception, or with the models: {names}; drop one.")
-        point, (loss, gradient, information) = _descend(problem, point, loss, np.linalg.solve(information, gradient))
+        step = np.linalg.solve(information, gradient)
+        if np.abs(gradient).max() <= 1e-10 * problem.tally.votes:  # small beside all votes, not beside a model's few
+            return point + step, None
+        point, (loss, gradient, information) = _descend(problem, point, loss, step)
         reach = np.abs(point[size:]) * largest / problem.deviation
         if reach.max(initial=0) > MOST:
             return point, int(reach.argmax())

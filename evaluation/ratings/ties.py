@@ -159,12 +159,12 @@ def _solve(votes: np.ndarray, group: np.ndarray, model: Callable[..., Terms], fi
     for _ in range(100):
         terms = model(_delta(point, first), point[-1])
         gradient = _gradient(votes, terms, first)
-        if np.abs(gradient).max() <= 1e-10 * votes.sum():
-            return point
         information = _information(votes, group, terms, first)
         if first and np.linalg.cond(information) > 1e12:
             raise ValueError("each pair was shown in one order only: place and strength cannot be told apart.")
         step = np.linalg.solve(information, gradient)
+        if np.abs(gradient).max() <= 1e-10 * votes.sum():  # small beside all votes, not beside a model's few
+            return point + step
         point, loss = _descend(votes, group, point, loss, step, model, first)
     raise NotConverged(f"the tie model of {size} models did not converge in 100 Newton steps.")
 

@@ -140,6 +140,17 @@ class TestIntervals:
         assert 0.915 <= ties / 300 <= 0.98
         assert 0.915 <= firsts / 300 <= 0.98
 
+    def test_seven_votes_between_two_crowds_of_millions_are_met_exactly(self):
+        """Only they join the two pairs: one win and five losses must be what the fit expects of them."""
+        cells = np.zeros((4, 4, 4))
+        cells[0, 1, :3], cells[1, 2, :3], cells[2, 3, :3] = (
+            (1_110_829, 937_747, 147_610),
+            (1, 5, 1),
+            (695_456, 987_624, 513_106),
+        )
+        chances = fit_ties(Tally((0, 1, 2, 3), cells)).outcome(1, 2)
+        assert 7 * (chances.win - chances.loss) == pytest.approx(-4, abs=1e-8)
+
     @BOTH
     def test_of_one_voters_votes_alone_intervals_have_no_end(self, model):
         a, b, said = np.array([0, 0, 1, 1, 0]), np.array([1, 1, 0, 0, 1]), np.array([0, 1, 2, 0, 3])
