@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from annotate.models import LanguageModel
 from evaluation.leaderboard import tally_of
 from evaluation.models import Leaderboard
+from evaluation.ratings.chance import wilson
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,5 @@ def position_share(board: Leaderboard) -> PositionShare | None:
     share = tally.a_wins_share
     if share is None:
         return None
-    n, z = int(tally.cells[:, :, :2].sum()), 1.96
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return PositionShare(n, share, centre - half, centre + half)
+    n = int(tally.cells[:, :, :2].sum())
+    return PositionShare(n, share, *wilson(share * n, n))

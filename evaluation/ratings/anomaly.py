@@ -27,16 +27,14 @@ from typing import Any
 
 import numpy as np
 
+from .clusters import SCORE, Block
 from .exposure import position
 from .fit import SCALE, Fit, fit, half_wins, laplacian, sigmoid
 from .sequence import log_e_above
 from .tally import LABELS, Tally
 
-Block = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # voter, a, b, said, count
-
 ALPHA = 0.01
 TILTS = np.geomspace(0.1, 8.0, 7)
-SCORE = np.array([1.0, 0.0, 0.5, 0.5])  # of the model shown as A, by LABELS
 ERRORS = 1.0  # standard errors of the others' opinion that are the voter's too
 LARGE = 0.02  # share of all votes from which a voter's influence is refitted, not taken to first order
 ALONE = 0.5  # share of a model's battles from which nobody else says enough about it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-Z95 = 1.959963984540054
+from .student import Z95
 
 
 def chi_square_tail(value: float, degrees: float) -> float:

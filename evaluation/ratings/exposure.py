@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .chance import Z95, wilson
+from .chance import wilson
 from .fit import HALF_WIN, SCALE, Fit, sigmoid
 from .graph import groups
 from .pairs import expected_scores
+from .student import Z95
 from .tally import Tally
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from .graph import groups, strong_groups
+from .student import Z95
 from .tally import Tally
 
 CENTRE, SCALE = 1000.0, 400.0 / math.log(10.0)
-Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 HALF_WIN = 0.5
 LONGEST_STEP = 3.0  # of Newton's method, in log-odds
 
@@ -129,8 +129,7 @@ class Fit:
         return np.multiply(self.critical, error, out=np.zeros_like(error), where=error != 0)  # 0 · ∞ is 0 here
 
     def _difference_error(self) -> np.ndarray:
-        variance = np.diagonal(self.covariance)
-        squared = variance[:, None] + variance[None, :] - 2 * self.covariance
+        squared = of_differences(self.covariance)
         return np.sqrt(np.maximum(squared, 0))  # NaN across groups: compares as neither better nor worse
 
 
@@ -218,6 +217,12 @@ def curvature(played: np.ndarray, chance: np.ndarray) -> np.ndarray:
 
 def laplacian(weights: np.ndarray) -> np.ndarray:
     return np.diag(weights.sum(axis=1)) - weights
+
+
+def of_differences(form: np.ndarray) -> np.ndarray:
+    """(M, M) of xᵀ·form·x for x = eᵢ − eⱼ."""
+    own = np.diagonal(form)
+    return own[:, None] + own[None, :] - 2 * form
 
 
 def sandwiched(log_odds: np.ndarray, group: np.ndarray, scores: np.ndarray, squared: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .clusters import SCORE, Block
 from .fit import Fit, curvature, half_wins, sigmoid, solve_groups
 from .graph import groups
 from .tally import LABELS, Tally
@@ -26,7 +27,6 @@ from .tally import LABELS, Tally
 AHEAD = 1e-9  # of log-odds: less is a tie for the first place
 ROUNDS = 6
 RIVALS = 8  # with an exact search; the others need more votes by the first-order count
-Block = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # voter, a, b, said, count
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _vote_influence(log_odds: np.ndarray, played: np.ndarray, first: int, rival:
     """(M, M, 4) the same by A, B and label."""
     u = _leverage(log_odds, played, first, rival)
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
-    return (u[:, None] - u[None, :])[:, :, None] * (np.array([1.0, 0.0, 0.5, 0.5]) - chance[:, :, None])
+    return (u[:, None] - u[None, :])[:, :, None] * (SCORE - chance[:, :, None])
 
 
 def _most_first(influence: np.ndarray) -> np.ndarray:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .chance import chi_square_tail
-from .fit import Fit, laplacian, sigmoid
+from .fit import Fit, laplacian, of_differences, sigmoid
+from .student import Z95
 from .tally import Tally
 
-SURE = 1.959963984540054  # of a direct majority, in standard deviations
+SURE = Z95  # of a direct majority, in standard deviations
 FEW = 32  # votes of a pair up to which who leads is counted out
 
 
@@ -123,13 +124,7 @@ def _own_spread(played: np.ndarray, expected: np.ndarray, spread: np.ndarray, gr
     same = group[:, None] == group[None, :]
     inverse = np.linalg.inv(laplacian(weight) + same / same.sum(axis=1))
     sandwich = inverse @ laplacian(noise) @ inverse
-    return noise * (1 - 2 * weight * _of_differences(inverse)) + weight**2 * _of_differences(sandwich)
-
-
-def _of_differences(form: np.ndarray) -> np.ndarray:
-    """(M, M) of xᵀ·form·x for x = e_i − e_j."""
-    own = np.diagonal(form)
-    return own[:, None] + own[None, :] - 2 * form
+    return noise * (1 - 2 * weight * of_differences(inverse)) + weight**2 * of_differences(sandwich)
 
 
 def _leads(wins: np.ndarray) -> np.ndarray:

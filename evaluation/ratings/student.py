@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-Z95 = 1.959963984540054  # of the normal distribution
+Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 
 def student95(freedom: float) -> float:

@@ -20,7 +20,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from .fit import SCALE, Fit, laplacian, sigmoid
+from .fit import SCALE, Fit, laplacian, of_differences, sigmoid
 
 PRIOR = 350.0 / SCALE  # standard deviation of a model nobody has judged: Glicko's 350 points (Glickman, 1999)
 JOINS = 0.05  # weight of differences between parts that no vote joins, so that they get joined
@@ -83,7 +83,7 @@ def weigh_top(fitted: Fit | None, models: Sequence[Hashable], top: int, weight: 
     by_rating = np.argsort(-fitted.rating, kind="stable")
     best = np.array([k for k in by_rating if fitted.group[k] == 0 and fitted.models[k] in place], dtype=int)
     at = np.array([place[fitted.models[k]] for k in best], dtype=int)
-    variance = _of_differences(fitted.covariance[np.ix_(best, best)]) + np.eye(len(best))
+    variance = of_differences(fitted.covariance[np.ix_(best, best)]) + np.eye(len(best))
     gap = fitted.rating[best][:, None] - fitted.rating[best][None, :]
     counts = np.triu(weight / (1 + gap**2 / variance), 1)[:top]
     weights[np.ix_(at[:top], at)] = counts
@@ -132,13 +132,8 @@ def _gains(covariance: np.ndarray, log_odds: np.ndarray, weights: np.ndarray, ti
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
     h = chance * (1 - chance)
     noise = np.maximum(h - ties / 4, h / 4) / h**2  # 1/u
-    gain = _of_differences(form) / (noise + _of_differences(covariance))
+    gain = of_differences(form) / (noise + of_differences(covariance))
     return np.where(np.eye(len(gain), dtype=bool), 0, np.maximum(gain, 0))
-
-
-def _of_differences(form: np.ndarray) -> np.ndarray:
-    own = np.diagonal(form)
-    return own[:, None] + own[None, :] - 2 * form
 
 
 def _ties(fitted: Fit | None) -> float:
