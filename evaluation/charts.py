@@ -110,7 +110,7 @@ def line_chart(
     xs = [p[0] for line in series for p in line.points]
     ys = [v for line in series for p in line.points for v in p[1:] if math.isfinite(v)]
     if not xs or not ys:
-        return Scene(width, 60, title, [Text((left, 34), "Nothing to draw yet.")])
+        return nothing("Nothing to draw yet.", title)
     if zero is not None:
         ys.append(zero)
     pad = 0.05 * (max(ys) - min(ys)) or 1.0
@@ -129,6 +129,11 @@ def line_chart(
         marks += _line(line, index, x, y)
     marks += _names(series, y, width - right + 10, top, height - bottom)
     return Scene(width, height, title, marks)
+
+
+def nothing(text: str, title: str = "") -> Scene:
+    """A picture that says why there is none: a file that is blank says nothing."""
+    return Scene(300, 60, title or text, [Text((20, 34), text)])
 
 
 def _line(line: Series, index: int, x: Scale, y: Scale) -> list[Mark]:

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
 from evaluation import judges
-from evaluation.charts import Interval, interval_chart
+from evaluation.charts import Interval, interval_chart, nothing
 from evaluation.exports import csv_file
 from evaluation.leaderboard import current
 from evaluation.other_ways import Column, Ways, other_ways
@@ -94,7 +94,7 @@ def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     ways = other_ways(project, current(project=project, judge=judge))
     models = LanguageModel.objects.in_bulk(ways.models) if ways else {}
     if form == "png":
-        scene = _picture(ways, models) if ways else Scene(300, 60, "No votes yet.")
+        scene = _picture(ways, models) if ways else nothing("No votes yet.")
         return HttpResponse(png(scene), content_type="image/png")
     rows = flat_ways(ways, models) if ways else []
     if form == "json":

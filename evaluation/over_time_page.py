@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
 from evaluation import judges
-from evaluation.charts import Series, day_ticks, line_chart
+from evaluation.charts import Series, day_ticks, line_chart, nothing
 from evaluation.exports import csv_file
 from evaluation.moments import History, history
 from evaluation.scene import Scene, png, svg
@@ -47,7 +47,7 @@ def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     found = history(project, judge)
     models = LanguageModel.objects.in_bulk(found.models) if found else {}
     if form == "png":
-        scene = _picture(found, models, _best(found)) if found else Scene(300, 60, "No votes yet.")
+        scene = _picture(found, models, _best(found)) if found else nothing("No votes yet.")
         return HttpResponse(png(scene), content_type="image/png")
     rows = flat_history(found, models) if found else []
     if form == "json":

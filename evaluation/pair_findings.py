@@ -15,7 +15,7 @@ from evaluation.ratings import Fit, fit
 from evaluation.ratings.exposure import Connectivity, Position, Sampling, connectivity, position, sampling
 from evaluation.ratings.fragility import Fragility, VoterFragility, fewest_voters, fewest_votes
 from evaluation.ratings.pairs import Cycles, Residuals, cycles, residuals
-from evaluation.ratings.sequence import pair_sequences, points
+from evaluation.ratings.sequence import pair_sequences
 from evaluation.vote_blocks import blocks
 
 VOTERS_UP_TO = 200_000  # votes; above, whole voters are not tried one by one
@@ -45,12 +45,6 @@ class Pair:
     @property
     def votes(self) -> int:
         return self.wins + self.ties + self.losses
-
-    @property
-    def point_bounds(self) -> tuple[float, float]:
-        """The interval in rating points; an end may be infinite."""
-        low, high = points(np.array([self.lower, self.upper]))
-        return float(low), float(high)
 
     @property
     def is_odd(self) -> bool:

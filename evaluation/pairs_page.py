@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
 from evaluation import judges
-from evaluation.charts import heat_map
+from evaluation.charts import heat_map, nothing
 from evaluation.exports import csv_file
 from evaluation.leaderboard import current
 from evaluation.pair_findings import Findings, Pair, findings, named
@@ -78,7 +78,7 @@ def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpRespons
     found = findings(project, current(project=project, judge=judge))
     models = named(found) if found else {}
     if form == "png":
-        scene = _picture(found, models) if found else Scene(300, 60, "No votes yet.")
+        scene = _picture(found, models) if found else nothing("No votes yet.")
         return HttpResponse(png(scene), content_type="image/png")
     rows = [flat_pair(pair, models) for pair in found.pairs] if found else []
     if form == "json":

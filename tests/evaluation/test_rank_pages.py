@@ -48,6 +48,8 @@ def test_a_board_without_votes_is_said_to_be_empty(client, project, name):
     assert "No vote of a person ranks a model here yet" in page.replace("\n", " ")
     for form in ("csv", "json", "png"):
         assert client.get(reverse(f"{name}-file", args=[project.slug, form])).status_code == 200
+    picture = Image.open(io.BytesIO(client.get(reverse(f"{name}-file", args=[project.slug, "png"])).content))
+    assert len(picture.getcolors(10_000)) > 1, "a picture of nothing says so"
 
 
 def test_a_pair_shows_its_own_votes_from_the_side_of_the_higher_rated(project, base, child, board_of_three):
