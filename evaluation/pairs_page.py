@@ -47,7 +47,8 @@ class Exposure:
 @in_project()
 def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     judge = judges.asked(request, project)
-    found = findings(project, current(project=project, judge=judge))
+    board = current(project=project, judge=judge)
+    found = findings(project, board)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "pairs", "judge": judge}
     if found is None:
         return render(request, "evaluation/pairs.html", context)
@@ -56,6 +57,8 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     listed = found.of_model(chosen.pk) if chosen else list(found.pairs)
     context |= {
         "found": found,
+        "board": board,
+        "intervals": board.ratings["intervals"],
         "models": sorted(models.values(), key=lambda model: model.name),
         "chosen": chosen,
         "rows": [Row(pair, models[pair.a], models[pair.b]) for pair in listed[: None if chosen else SHOWN]],

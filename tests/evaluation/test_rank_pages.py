@@ -59,6 +59,17 @@ def test_a_pair_shows_its_own_votes_from_the_side_of_the_higher_rated(project, b
     assert pair.verdict == "better" and pair.more == 0 and pair.lower > 0.5
 
 
+def test_that_judges_voted_again_is_said_beside_what_looks_decided(client, project, base, child, vote):
+    url = reverse("leaderboard-pairs", args=[project.slug])
+    for _ in range(3):
+        vote(child, base)
+    assert "by what a few people like" not in client.get(url).content.decode()
+    one = make_user()
+    vote(child, base, "model_a", 9, author=one)
+    vote(child, base, "model_b", 4, author=make_user())
+    assert "<b>here 16 votes are of 5 judges</b>, as good as 3 who" in client.get(url).content.decode()
+
+
 def test_an_undecided_pair_says_about_how_many_more_votes(project, base, child, vote):
     vote(child, base, "model_a", 6)
     vote(base, child, "model_a", 4)
