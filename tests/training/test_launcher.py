@@ -60,6 +60,14 @@ def test_a_recipe_runs_in_a_session_of_its_own_and_yields_to_pages(directory):
     assert local.poll(handle) is None
 
 
+def test_a_recipe_has_threads_of_its_own_whatever_the_worker_has(directory, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    local.submit(directory, SLEEPER)
+    environment = psutil.Process(started(directory)[0]).environ()
+    assert environment["OPENBLAS_NUM_THREADS"] == environment["OMP_NUM_THREADS"] == "7"
+
+
 def test_stopping_kills_what_ignores_sigterm(directory):
     handle = local.submit(directory, SLEEPER)
     pids = started(directory)

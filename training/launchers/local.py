@@ -143,6 +143,8 @@ def _environment(directory: Path, read_end: int, leased: gpus.Lease, processes: 
     if processes > 1:  # they share the cores, whatever one alone was given
         environment["OMP_NUM_THREADS"] = str(several.threads_each(processes))
     environment.setdefault("OMP_NUM_THREADS", str(several.threads_each(1)))
+    # The worker's own one thread is for the small systems of ratings; a recipe's matrices are large.
+    environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
     return environment
 
 
