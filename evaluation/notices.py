@@ -60,7 +60,7 @@ def _members(project: Project) -> QuerySet[Membership]:
 def _send(project: Project, text: str, url: str, addresses: list[str]) -> None:
     """One message each, so that nobody reads the others' addresses. A mail server that is away stops nothing."""
     body = f"{text}\n\n{settings.SITE_URL}{url}\n"
-    subject = f"{project.name}: {text.splitlines()[0]}"[:120]
+    subject = " ".join(f"{project.name}: {text}".split())[:120]  # a header is one line
     messages = [(subject, body, settings.EMAIL_NOTICES_FROM, [address]) for address in addresses]
     try:
         send_mass_mail(messages)

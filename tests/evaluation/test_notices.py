@@ -122,3 +122,12 @@ class TestByEmail:
         with django_capture_on_commit_callbacks(execute=True):
             told(project)
         assert Notice.objects.count() == 1 and "nobody there" in caplog.text
+
+    def test_a_project_whose_name_has_two_lines_is_named_in_one(
+        self, project, manager, settings, django_capture_on_commit_callbacks
+    ):
+        settings.EMAIL_NOTICES_FROM = "assay@example.org"
+        project.name = "Everyday\nquestions"
+        with django_capture_on_commit_callbacks(execute=True):
+            told(project)
+        assert mail.outbox[0].subject.startswith("Everyday questions: ")
