@@ -11,12 +11,14 @@ from annotate.errors import Refused
 from annotate.models import Judge, LanguageModel, Project, User
 from annotate.permissions import require
 from evaluation import checks, promotion
-from evaluation.enrolment import rule_of
-from evaluation.leaderboard import current, default_judge, stored
+from evaluation.enrolment import judge_of, rule_of
+from evaluation.leaderboard import current, stored
 from evaluation.models import Candidacy, Decision, Leaderboard, Promotion, PromotionRule
 
 MOST_TOLERANCES = 20
 MOST_POINTS = 4000
+LONGEST_REASON = 500
+LONGEST_NAMES = {"task": 200, "metric": 60}
 
 
 @transaction.atomic
@@ -53,18 +55,19 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
     """
     require(by, "manage", project)
     _may_be_served(project, model)
-    if not reason.strip():
-        raise Refused(400, reason="Say in a few words why this model is to be served, for those who come after.")
+    reason = _told(reason, "Say in a few words why this model is to be served, for those who come after.")
     with transaction.atomic():
-        Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
+        # First the candidacy and then the project, as the rule's own promotions take them.
+        candidacies = project.candidacies.filter(model=model).select_for_update(of=("self",))
+        candidacy = candidacies.select_related("model__parent", "project").first()
+        _hold(project)
         in_force = promoted(project)
         if in_force is not None and in_force.model_id == model.pk:
             raise Refused(409, model=f"{project} serves {model} by default already.")
-        candidacy = project.candidacies.filter(model=model).select_related("model", "project").first()
         if candidacy is not None:
-            return _promote_candidate(candidacy, reason.strip(), by)
+            return _promote_candidate(candidacy, reason, by)
         made = Promotion.objects.create(
-            project=project, model=model, leaderboard=_board(project), reason=reason.strip(), promoted_by=by
+            project=project, model=model, leaderboard=_board(project), reason=reason, promoted_by=by
         )
         sentence = f"{model} is served by default. {made.reason}"
         Decision.objects.create(project=project, what=Decision.What.PROMOTED, sentence=sentence, by=by)
@@ -74,10 +77,9 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
 def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
     """Serve again what was served before the promotion in force. Whatever is rolled back is not promoted by itself."""
     require(by, "manage", project)
-    if not reason.strip():
-        raise Refused(400, reason="Say in a few words what is wrong with what is served now.")
+    reason = _told(reason, "Say in a few words what is wrong with what is served now.")
     with transaction.atomic():
-        Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
+        _hold(project)
         now, before = promoted(project), served_before(project)
         if now is None or before is None:
             raise Refused(409, project=f"Nothing was served by default in {project} before; promote another model.")
@@ -86,7 +88,7 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
             project=project,
             model=before.model,
             leaderboard=_board(project),
-            reason=reason.strip(),
+            reason=reason,
             candidacy=before.candidacy,
             rolls_back=now,
             promoted_by=by,
@@ -122,8 +124,10 @@ def _promote_candidate(candidacy: Candidacy, reason: str, by: User) -> Promotion
     if rule is not None:  # the checks of this very moment
         found = promotion.take_in(candidacy, rule, promotion.glance(candidacy.project, rule))
         unmet = [each.title for each in found.checks if each.state != checks.MET]
-    against = f" Not met of the rule: {'; '.join(unmet)}." if unmet else ""
-    made = promotion.promote_candidate(candidacy, rule, reason=f"{reason}{against}", by=by)
+    if unmet:
+        end = "" if reason.endswith((".", "!", "?", "…")) else "."
+        reason = f"{reason}{end} Not met of the rule: {'; '.join(unmet)}."
+    made = promotion.promote_candidate(candidacy, rule, reason=reason, by=by)
     promotion.tell(candidacy.project, f"{by} serves {candidacy.model} by default: {made.reason}", but=by)
     return made
 
@@ -143,6 +147,9 @@ def _record_roll_back(now: Promotion, made: Promotion, by: User) -> None:
     if candidacy is not None:  # else an automatic rule would serve it again at its next look
         candidacy.state = Candidacy.State.WITHDRAWN
         candidacy.save(update_fields=["state", "changed_at"])
+    if made.candidacy is not None:  # it may have been rolled back itself, and promoted again since
+        made.candidacy.state = Candidacy.State.PROMOTED
+        made.candidacy.save(update_fields=["state", "changed_at"])
     promotion.tell(made.project, f"{by} rolled back: {sentence}", but=by)
 
 
@@ -155,9 +162,23 @@ def _may_be_served(project: Project, model: LanguageModel) -> None:
         raise Refused(400, model=f"{model} is not in the arena of {project}; enter it there first.")
 
 
+def _told(reason: str, wanted: str) -> str:
+    """A reason as it is kept. Refused when it says nothing, or more than a line of the history can hold."""
+    reason = reason.strip()
+    if not reason:
+        raise Refused(400, reason=wanted)
+    if len(reason) > LONGEST_REASON or "\x00" in reason:
+        raise Refused(400, reason=f"Give at most {LONGEST_REASON} characters of plain text.")
+    return reason
+
+
+def _hold(project: Project) -> None:
+    """Until the transaction ends nobody else changes what the project serves."""
+    Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
+
+
 def _board(project: Project) -> Leaderboard | None:
-    rule = rule_of(project)
-    return stored(current(project=project, judge=rule.judge if rule else default_judge(project)))
+    return stored(current(project=project, judge=judge_of(project)))
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
@@ -199,11 +220,15 @@ def _wrong_tolerances(rows: Any) -> str:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or set(row) != {"task", "metric", "worst"}:
             return f"Entry {number} needs exactly task, metric and worst."
-        if not all(isinstance(row[name], str) and row[name].strip() for name in ("task", "metric")):
+        if not all(_is_name(row[name], longest) for name, longest in LONGEST_NAMES.items()):
             return f"Entry {number} needs the name of a task and of a metric."
         if not _is_number(row["worst"]) or row["worst"] < 0:
             return f"Entry {number}: worst says how much worse at most, in the metric's own unit, 0 or more."
     return ""
+
+
+def _is_name(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and 0 < len(value.strip()) <= longest and "\x00" not in value
 
 
 def _is_number(value: Any) -> bool:

@@ -66,6 +66,9 @@ def check(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | N
 
 def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | None) -> Iterator[Check]:
     model, parent = candidacy.model, parent_of(candidacy.model)
+    if candidacy.state != Candidacy.State.PROMOTED and _is_out(candidacy):
+        out = f"{model} is not in the arena."
+        yield Check("arena", "In the arena", NOT_YET, out, "Enter it there again: nobody meets it meanwhile.")
     if parent is None and champion is None:
         yield Check(
             "parent",
@@ -82,9 +85,14 @@ def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel |
         if first and rule.fewest_votes:
             yield _enough(rule, other, found)
         first = False
-    if parent is not None:
+    earlier = parent or champion  # without a parent what is served stands for it
+    if earlier is not None and earlier != model:
         for tolerance in rule.tolerances:
-            yield _tolerated(tolerance, parent, change_of(candidacy.project, model, parent, tolerance))
+            yield _tolerated(tolerance, earlier, change_of(candidacy.project, model, earlier, tolerance))
+
+
+def _is_out(candidacy: Candidacy) -> bool:
+    return not candidacy.model.contests.filter(project=candidacy.project, left_at=None).exists()
 
 
 def parent_of(model: LanguageModel) -> LanguageModel | None:
@@ -127,7 +135,7 @@ def _enough(rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Ch
     return Check("votes", "Votes enough", NOT_YET, said, f"{more}.", numbers)
 
 
-def _tolerated(tolerance: dict[str, Any], parent: LanguageModel, change: Change) -> Check:
+def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change) -> Check:
     """`gain` is the change with its sign so that more is better, whatever the metric."""
     name = f"tolerance:{tolerance['task']}:{tolerance['metric']}"
     title = f"At most {_plain(tolerance['worst'])} worse in {change.label}"
@@ -136,7 +144,7 @@ def _tolerated(tolerance: dict[str, Any], parent: LanguageModel, change: Change)
     worst = -abs(float(tolerance["worst"]))
     numbers = {"gain": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": -worst}
     said = (
-        f"{_word(change)} {_plain(abs(change.gain))} than {parent}, between {_signed(change.lower)} and "
+        f"{_word(change)} {_plain(abs(change.gain))} than {earlier}, between {_signed(change.lower)} and "
         f"{_signed(change.upper)} (more is better), on {change.n:,} items"
     )
     if change.lower >= worst:

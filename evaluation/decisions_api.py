@@ -21,7 +21,7 @@ from evaluation import actions, ask_next, notices, promotion, sampling
 from evaluation.api import PromotionOut
 from evaluation.cost import Cost, costs
 from evaluation.decisions_page import candidates
-from evaluation.enrolment import rule_of
+from evaluation.enrolment import judge_of
 from evaluation.leaderboard import current, default_judge
 from evaluation.models import Decision, Notice, PromotionRule
 
@@ -147,7 +147,7 @@ class CostOut(serializers.Serializer):
 
 
 class Reason(Input):
-    reason = serializers.CharField(max_length=500)
+    reason = serializers.CharField(max_length=actions.LONGEST_REASON)
 
 
 class NoticeOut(serializers.ModelSerializer):
@@ -263,7 +263,7 @@ def _ask_again(request: Request, project: Project) -> Response:
 def cost_list(request: Request, slug: str) -> Response:
     """What each model has cost since its parent, and a rating point with it."""
     project = find_project(request.user, slug)
-    board = current(project=project, judge=_judge(project))
+    board = current(project=project, judge=judge_of(project))
     return Response(CostOut(costs(project, board), many=True).data)
 
 
@@ -293,11 +293,6 @@ def _given(form: type[Input], request: Request) -> dict[str, Any]:
 def _user(request: Request) -> User:
     assert isinstance(request.user, User), "these addresses are for who is signed in"
     return request.user
-
-
-def _judge(project: Project) -> str:
-    rule = rule_of(project)
-    return rule.judge if rule else default_judge(project)
 
 
 def _one_of(request: Request, name: str, values: list[str], default: str) -> str:

@@ -19,7 +19,7 @@ from annotate.views.access import MemberRequest, in_project, refused_page
 from evaluation import actions, ask_next, notices, promotion, sampling
 from evaluation.checks import Check, from_json
 from evaluation.cost import costs
-from evaluation.enrolment import FEW_PROMPTS, rule_of
+from evaluation.enrolment import FEW_PROMPTS, judge_of, rule_of
 from evaluation.leaderboard import current, default_judge
 from evaluation.models import Candidacy, PromotionRule
 from evaluation.tolerances import measures
@@ -51,7 +51,7 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
     """Opening it looks at the evidence: what stands here is of this moment, whether a worker runs or not."""
     promotion.look(project)
     rule, in_force = rule_of(project), actions.promoted(project)
-    board = current(project=project, judge=rule.judge if rule else default_judge(project))
+    board = current(project=project, judge=judge_of(project))
     standing = candidates(project)
     history = project.decisions.select_related("candidacy__model", "by", "rule")
     context = {
@@ -147,7 +147,7 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
 @require_safe
 @in_project()
 def cost(request: HttpRequest, project: Project) -> HttpResponse:
-    board = current(project=project, judge=default_judge(project))
+    board = current(project=project, judge=judge_of(project))
     context = {"project": project, "section": "leaderboard", "board": board, "costs": costs(project, board)}
     return render(request, "evaluation/cost.html", context)
 
@@ -206,7 +206,8 @@ def _tolerance_rows(project: Project, tolerances: list[dict[str, Any]]) -> list[
 
 
 def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
-    numbers = sorted(int(name[5:]) for name in posted if name.startswith("task.") and name[5:].isdecimal())
+    given = (name.removeprefix("task.") for name in posted if name.startswith("task."))
+    numbers = sorted(int(number) for number in given if number.isascii() and number.isdigit() and len(number) < 6)
     return [
         {
             "task": posted.get(f"task.{n}", ""),

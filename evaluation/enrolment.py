@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
@@ -18,6 +18,7 @@ from annotate.actions.pairing import ARENA
 from annotate.errors import Refused
 from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Side
 from evaluation.checks import parent_of
+from evaluation.leaderboard import default_judge
 from evaluation.models import Candidacy, Decision, Promotion, PromotionRule
 from training.actions import queue_run
 from training.models import Run
@@ -36,7 +37,7 @@ def enrol(run: Run) -> Candidacy | None:
         return None
     with transaction.atomic():
         candidacy, is_new = Candidacy.objects.get_or_create(
-            project=run.project, model=model, defaults={"run": run, "champion": champion_of(run.project)}
+            project=run.project, model=model, defaults={"run": run, **_begins(run.project, model)}
         )
         if is_new:
             said = [_enter(candidacy), _have_sampled(candidacy)]
@@ -50,21 +51,41 @@ def enrol(run: Run) -> Candidacy | None:
     return candidacy
 
 
+def _begins(project: Project, model: LanguageModel) -> dict[str, object]:
+    """What is served already, by a promotion from before it was enrolled, stands for nothing more."""
+    champion = champion_of(project)
+    state = Candidacy.State.PROMOTED if champion == model else Candidacy.State.OPEN
+    return {"champion": champion, "state": state}
+
+
 def enrol_missing() -> int:
-    """What no signal reached; how many there were."""
+    """What no signal reached; how many there were. One that cannot be enrolled holds up no other."""
     standing = Candidacy.objects.filter(project=OuterRef("project"), model=OuterRef("output_model"))
     runs = Run.objects.filter(
         state=Run.State.SUCCEEDED,
         output_model__kind=LanguageModel.Kind.POLICY,
         output_model__retired_at=None,
     ).exclude(Exists(standing))
-    found = [enrol(run) for run in runs.select_related("project", "output_model__parent", "created_by").order_by("id")]
+    found = list(runs.select_related("project", "output_model__parent", "created_by").order_by("id"))
+    for run in found:
+        try:
+            enrol(run)
+        except (OperationalError, InterfaceError):  # the database is away
+            raise
+        except Exception:
+            log.exception("The model of run %d could not be enrolled; trying again.", run.pk)
     return len(found)
 
 
 def rule_of(project: Project) -> PromotionRule | None:
     """The rule in force."""
     return PromotionRule.objects.filter(project=project).first()
+
+
+def judge_of(project: Project) -> str:
+    """Whose votes decide: as the rule says, else people's as soon as there are any."""
+    rule = rule_of(project)
+    return rule.judge if rule else default_judge(project)
 
 
 def champion_of(project: Project) -> LanguageModel | None:
@@ -117,7 +138,9 @@ def _have_sampled(candidacy: Candidacy) -> str:
 
 
 def _can_sample(model: LanguageModel, project: Project) -> bool:
-    """With weights of its own, and without answers of that sort yet."""
+    """With weights of its own, and without answers of that sort yet, or a run that is giving them."""
+    if project.runs.unfinished().filter(kind="sample", parent=model, dataset__side=Side.EVAL).exists():
+        return False
     answers = Completion.objects.filter(model=model, prompt__project=project, prompt__side=Side.EVAL)
     return bool(model.folder) and model.retired_at is None and not answers.exclude(source=ARENA).exists()
 

@@ -7,27 +7,37 @@ has come is a few look-ups of newest rows.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Q
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Exists, OuterRef
 from django.urls import reverse
 
 from annotate.models import Contestant, Project
 from evaluation import checks, notices
-from evaluation.enrolment import champion_of, enrol_missing, rule_of
-from evaluation.leaderboard import current, default_judge, stored
+from evaluation.enrolment import champion_of, enrol_missing, judge_of, rule_of
+from evaluation.leaderboard import current, stored
 from evaluation.models import Candidacy, Decision, Evaluation, Promotion, PromotionRule
 
+log = logging.getLogger("assay.decisions")
 LIVE = (Candidacy.State.OPEN, Candidacy.State.READY, Candidacy.State.REFUSED)
 
 
 def sweep() -> None:
     """For the worker: enrol what no signal reached, and look at every project that has candidates."""
     enrol_missing()
-    waiting = Q(candidacies__state__in=LIVE) | Q(promotions__candidacy__isnull=False)
-    for project in Project.objects.filter(waiting, promotion_rules__isnull=False).distinct():
-        look(project)
+    of_project = {"project": OuterRef("pk")}
+    waiting = Exists(Candidacy.objects.filter(state__in=LIVE, **of_project))
+    served = Exists(Promotion.objects.filter(candidacy__isnull=False, **of_project))
+    has_rule = Exists(PromotionRule.objects.filter(**of_project))
+    for project in Project.objects.filter(waiting | served, has_rule):
+        try:
+            look(project)
+        except (OperationalError, InterfaceError):  # the database is away
+            raise
+        except Exception:
+            log.exception("The candidates of %s could not be looked at; trying again.", project)
 
 
 def look(project: Project) -> list[Candidacy]:
@@ -36,8 +46,8 @@ def look(project: Project) -> list[Candidacy]:
     if rule is None:
         return []
     seen = glance(project, rule)
-    live = project.candidacies.filter(state__in=LIVE).order_by("id")
-    behind = [one.pk for one in live if one.evidence.get("seen") != seen]
+    live = project.candidacies.filter(state__in=LIVE).select_related("model").order_by("id")
+    behind = [one.pk for one in live if one.evidence.get("seen") != seen or one.model.retired_at is not None]
     served = project.promotions.first()
     if served is not None and served.candidacy is not None and served.candidacy.evidence.get("seen") != seen:
         behind.append(served.candidacy.pk)
@@ -67,14 +77,16 @@ def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
     """The candidacy, when its state has changed. Locked: two processes that look at once find one change."""
     candidacy = Candidacy.objects.select_for_update(of=("self",)).select_related("model__parent", "project").get(pk=pk)
     seen = glance(candidacy.project, rule)  # again, under the lock
-    if candidacy.evidence.get("seen") == seen:
-        return None
     if candidacy.model.retired_at is not None and candidacy.state in LIVE:
         return _withdraw(candidacy, seen)
+    if candidacy.evidence.get("seen") == seen:
+        return None
     found = take_in(candidacy, rule, seen)
     if candidacy.state == Candidacy.State.PROMOTED:
         _look_back(candidacy, rule, found)
         return None
+    if found.state == Candidacy.State.READY and rule.is_automatic and _is_overtaken(candidacy.project, rule, seen):
+        return None  # not a line is written: the next look sees what has come
     changed = found.state != candidacy.state
     candidacy.state = found.state
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
@@ -82,6 +94,12 @@ def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
         return None
     _decide(candidacy, rule, found)
     return candidacy
+
+
+def _is_overtaken(project: Project, rule: PromotionRule, seen: list[int | str]) -> bool:
+    """Whether another promotion or rule has come while the checks were made. From here on nobody else promotes."""
+    Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
+    return rule_of(project) != rule or _newest(Promotion.objects.filter(project=project)) != seen[4]
 
 
 def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) -> checks.Standing:
@@ -138,12 +156,12 @@ def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule) -> None:
 
 def promote_candidate(candidacy: Candidacy, rule: PromotionRule | None, *, reason: str, by: Any = None) -> Promotion:
     """Serve it from now on. The evidence is the leaderboard of this moment and the checks as they stand."""
-    judge = rule.judge if rule else default_judge(candidacy.project)
+    board = current(project=candidacy.project, judge=judge_of(candidacy.project))
     made = Promotion.objects.create(
         project=candidacy.project,
         model=candidacy.model,
         candidacy=candidacy,
-        leaderboard=stored(current(project=candidacy.project, judge=judge)),
+        leaderboard=stored(board),
         reason=reason,
         promoted_by=by,
         is_automatic=by is None,
@@ -159,7 +177,8 @@ def promote_candidate(candidacy: Candidacy, rule: PromotionRule | None, *, reaso
 def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -> None:
     """What is served is never silently unserved: when the evidence for it goes, people are told, once."""
     stood = candidacy.evidence["stands"]
-    stands = not any(each.state != checks.MET for each in found.checks)
+    # Without a parent nothing is left to be set against, now that it is served itself: then it stands as it stood.
+    stands = all(each.state == checks.MET for each in found.checks) if found.checks else stood
     candidacy.evidence["stands"] = stands
     candidacy.save(update_fields=["evidence", "changed_at"])
     if stood and not stands:

@@ -17,8 +17,8 @@ from django.core.cache import cache
 from annotate.actions.pairing import contestants
 from annotate.models import LanguageModel, Project
 from evaluation.checks import parent_of
-from evaluation.enrolment import champion_of, rule_of
-from evaluation.leaderboard import current, default_judge, fit_of
+from evaluation.enrolment import champion_of, judge_of
+from evaluation.leaderboard import current, fit_of
 from evaluation.models import Candidacy
 from evaluation.ratings.teach import FLOOR, pair_probabilities, weigh_pairs, weigh_top
 
@@ -78,8 +78,7 @@ def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]
 
 
 def _drawn(project: Project, ids: list[int]) -> dict[frozenset[int], float]:
-    rule = rule_of(project)
-    fitted = fit_of(current(project=project, judge=rule.judge if rule else default_judge(project)))
+    fitted = fit_of(current(project=project, judge=judge_of(project)))
     asked = [(min(pair), max(pair), QUESTION) for pair in questions(project, ids)]
     matters = weigh_pairs(ids, asked) + weigh_top(fitted, ids, TOP)
     shares = pair_probabilities(fitted, ids, matters if matters.any() else None, FLOOR)

@@ -60,6 +60,24 @@ def test_the_sweep_finds_what_no_signal_reached(run):
     assert Candidacy.objects.get().model == run.output_model
 
 
+def test_one_that_cannot_be_enrolled_holds_up_no_other(project, base, run, researcher, monkeypatch):
+    other = make_weights(name="tide-other", parent=base, stage="SFT")
+    Run.objects.create(
+        kind="sft", name="tide-other", project=project, parent=base, output_model=other, state="succeeded",
+        created_by=researcher, finished_at=timezone.now(),
+    )  # fmt: skip
+    enter = enrolment._enter
+    monkeypatch.setattr(enrolment, "_enter", lambda c: 1 / 0 if c.model == run.output_model else enter(c))
+    promotion.sweep()
+    assert [c.model for c in Candidacy.objects.all()] == [other]
+
+
+def test_what_is_served_already_stands_as_promoted(project, run):
+    make_contestant(project, run.output_model)
+    actions.promote(project=project, model=run.output_model, reason="first", by=make_user(project, role="manager"))
+    assert enrolment.enrol(run).state == "promoted"
+
+
 def test_a_failure_in_the_middle_leaves_nothing_behind(run, monkeypatch):
     monkeypatch.setattr(Decision.objects, "create", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -130,6 +148,16 @@ class TestSampling:
         enrolment.enrol(run)
         assert not Run.objects.filter(kind="sample").exists()
         assert "3 eval prompts, more than 2" in Decision.objects.first().sentence
+
+    def test_a_sibling_waits_for_answers_that_are_being_given(self, project, run, researcher):
+        make_prompt(project, side="eval")
+        parent = run.parent = run.output_model.parent = make_weights(name="tide-parent")
+        run.output_model.save()
+        enrolment.enrol(run)
+        run.output_model = make_weights(name="tide-sibling", parent=parent, stage="SFT")
+        sentence = enrolment.enrol(run).decisions.get().sentence
+        assert "are being answered by tide-sibling." in sentence
+        assert Run.objects.filter(kind="sample", parent=parent).count() == 1
 
     @pytest.mark.parametrize(("sampling", "runs"), [("never", 0), ("always", 1)])
     def test_the_rule_may_say_never_or_always(self, project, base, run, monkeypatch, sampling, runs):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
 
+from annotate.actions.language_models import enter_arena, leave_arena
 from annotate.errors import Refused
 from annotate.models import StatusChange
 from evaluation import actions, checks, promotion
@@ -143,6 +145,15 @@ class TestChecks:
         assert looked_at(stands).state == "open"
         assert "by hand" in check_named(stands, "parent").more
 
+    def test_whoever_was_taken_out_of_the_arena_is_not_ready(self, rule, candidacy, child, base, vote, project):
+        rule(is_automatic=True)
+        leave_arena(project=project, model=child)
+        vote(child, base, "model_a", 60)
+        assert looked_at(candidacy).state == "open" and not project.promotions.exists()
+        assert "not in the arena" in check_named(candidacy, "arena").sentence
+        enter_arena(project=project, model=child)
+        assert looked_at(candidacy).state == "promoted"
+
 
 class TestTolerances:
     """What a model may lose: the paired change on the same items, its whole interval within the tolerance."""
@@ -189,6 +200,18 @@ class TestTolerances:
         check = self.check(by_votes)
         assert (check.state, by_votes.state) == ("not yet", "open")
         assert check.more.startswith("About ") and "more items" in check.more
+
+    def test_without_a_parent_what_is_served_is_the_measure(self, rule, project, manager, vote):
+        champion = make_contestant(project, make_model(name="tide-champion")).model
+        alone = make_contestant(project, make_model(name="tide-alone")).model
+        stands = Candidacy.objects.create(project=project, model=alone)
+        actions.promote(project=project, model=champion, reason="the first", by=manager)
+        rule(tolerances=[{"task": "small suite", "metric": "accuracy", "worst": 0.05}])
+        vote(alone, champion, "model_a", 60)
+        assert (self.check(stands).state, stands.state) == ("not yet", "open")
+        for model in (alone, champion):
+            measured(project, model, "small suite", items(right([1, 1, 1, 0] * 50)))
+        assert (self.check(stands).state, stands.state) == ("met", "ready")
 
     def test_where_less_is_better_a_rise_is_a_loss(self, rule, candidacy, project, child, base):
         rule(tolerances=[{"task": "texts", "metric": "perplexity", "worst": 0.5}])
@@ -254,6 +277,28 @@ class TestStates:
         assert looked_at(candidacy).state == "withdrawn"
         assert "broken tokens" in Decision.objects.first().sentence
 
+    def test_also_one_that_had_left_the_arena_before(self, rule, candidacy, child, project):
+        rule()
+        leave_arena(project=project, model=child)
+        looked_at(candidacy)
+        child.retire(reason="broken tokens")
+        assert looked_at(candidacy).state == "withdrawn"
+        assert promotion.look(project) == []
+
+    def test_one_project_that_cannot_be_looked_at_holds_up_no_other(
+        self, rule, candidacy, child, base, vote, project, monkeypatch
+    ):
+        broken = make_project()
+        Candidacy.objects.create(project=broken, model=child)
+        actions.set_rule(project=broken, by=make_user(broken, role="manager"))
+        rule()
+        vote(child, base, "model_a", 60)
+        looked = promotion.look
+        monkeypatch.setattr(promotion, "look", lambda which: 1 / 0 if which == broken else looked(which))
+        promotion.sweep()
+        candidacy.refresh_from_db()
+        assert candidacy.state == "ready"
+
 
 class TestPromotion:
     def test_by_itself_with_the_evidence_of_the_moment(self, rule, candidacy, child, base, vote, project):
@@ -283,9 +328,47 @@ class TestPromotion:
     def test_by_hand_against_the_rule_names_what_is_not_met(self, rule, candidacy, child, project, manager):
         rule()
         made = actions.promote(project=project, model=child, reason="we need it", by=manager)
-        assert made.reason == "we need it Not met of the rule: Better than its parent."
+        assert made.reason == "we need it. Not met of the rule: Better than its parent."
         candidacy.refresh_from_db()
         assert candidacy.state == "promoted"
+
+    @pytest.mark.parametrize("what", ["promotion", "rule"])
+    def test_what_came_while_the_checks_were_made_comes_before_them(
+        self, rule, candidacy, child, base, vote, project, manager, monkeypatch, what
+    ):
+        rule(is_automatic=True)
+        vote(child, base, "model_a", 60)
+        third = make_contestant(project).model
+        check = checks.check
+
+        def slowly(*args, **named):
+            found = check(*args, **named)
+            monkeypatch.undo()
+            if what == "promotion":
+                actions.promote(project=project, model=third, reason="meanwhile", by=manager)
+            else:
+                PromotionRule.objects.create(project=project, first_votes_only=False)
+            return found
+
+        monkeypatch.setattr(checks, "check", slowly)
+        looked_at(candidacy)
+        assert candidacy.state == "open" and not project.promotions.filter(model=child).exists()
+        assert looked_at(candidacy).state == ("open" if what == "promotion" else "ready")
+
+    def test_served_without_a_parent_it_stands_as_it_stood(self, rule, project, manager, vote):
+        alone, other = (make_contestant(project, make_model(name=f"tide-{name}")).model for name in ("alone", "other"))
+        stands = Candidacy.objects.create(project=project, model=alone)
+        rule()
+        actions.promote(project=project, model=alone, reason="the first.", by=manager)
+        vote(alone, other, "model_a", 6)
+        looked_at(stands)
+        assert project.decisions.first().what == "promoted"
+
+    @pytest.mark.parametrize("reason", ["", " ", "x" * 501, "no\x00thing"])
+    def test_a_reason_is_a_line_of_text(self, project, child, manager, reason):
+        with pytest.raises(Refused) as refused:
+            actions.promote(project=project, model=child, reason=reason, by=manager)
+        assert list(refused.value.errors) == ["reason"]
 
     def test_the_same_model_twice_is_refused(self, project, child, manager):
         actions.promote(project=project, model=child, reason="good", by=manager)
@@ -324,6 +407,29 @@ def test_many_who_look_at_once_find_one_change(rule, candidacy, child, base, vot
     assert project.promotions.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_click_and_the_rule_at_once_are_one_promotion(rule, candidacy, child, base, vote, project, manager):
+    rule(is_automatic=True)
+    vote(child, base, "model_a", 60)
+    start = threading.Barrier(4)
+
+    def click() -> None:
+        start.wait()
+        with contextlib.suppress(Refused):
+            actions.promote(project=project, model=child, reason="now", by=manager)
+
+    def look() -> None:
+        start.wait()
+        promotion.look(project)
+
+    threads = [threading.Thread(target=in_a_thread(act)) for act in (click, look, click, look)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert project.promotions.count() == 1
+
+
 class TestRollingBack:
     def test_serves_again_what_was_served_before_and_says_why(self, project, base, child, manager):
         actions.promote(project=project, model=base, reason="the first", by=manager)
@@ -357,6 +463,22 @@ class TestRollingBack:
         assert looked_at(candidacy).state == "withdrawn"
         assert actions.promoted(project).model == base
 
+    def test_what_is_served_again_is_promoted_and_not_once_more_by_itself(
+        self, rule, candidacy, child, base, vote, project, manager
+    ):
+        rule(is_automatic=True)
+        vote(child, base, "model_a", 60)
+        looked_at(candidacy)
+        third = make_contestant(project).model
+        actions.promote(project=project, model=third, reason="newer", by=manager)
+        actions.promote(project=project, model=child, reason="better after all", by=manager)
+        for _ in range(2):  # back to the third, and to the child's first promotion
+            actions.roll_back(project=project, reason="bad", by=manager)
+        before = project.promotions.count()
+        vote(child, base, "model_a", 3)
+        assert looked_at(candidacy).state == "promoted"
+        assert (actions.promoted(project).model, project.promotions.count()) == (child, before)
+
     def test_to_a_model_that_is_retired_is_refused(self, project, base, child, manager):
         actions.promote(project=project, model=base, reason="the first", by=manager)
         actions.promote(project=project, model=child, reason="better", by=manager)
@@ -385,6 +507,8 @@ class TestTheRule:
             ("tolerances", [{"task": "t", "metric": "m"}]),
             ("tolerances", [{"task": "t", "metric": " ", "worst": 1}]),
             ("tolerances", [{"task": "t", "metric": "m", "worst": -1}]),
+            ("tolerances", [{"task": "t\x00", "metric": "m", "worst": 1}]),
+            ("tolerances", [{"task": "t" * 201, "metric": "m", "worst": 1}]),
         ],
     )
     def test_a_wrong_field_is_named_and_nothing_is_written(self, project, manager, field, value):
