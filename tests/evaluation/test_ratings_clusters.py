@@ -331,6 +331,11 @@ class TestBootstrap:
         ends = (found.lower, found.upper, found.difference_lower.ravel(), found.difference_upper.ravel())
         assert np.isnan(np.concatenate(ends)).all() and found.draws == 200
 
+    @pytest.mark.parametrize(("voters", "is_told"), [(5, False), (6, True)])
+    def test_a_handful_of_voters_drawn_anew_is_no_interval(self, voters, is_told):
+        found = intervals(np.random.default_rng(24).normal(CENTRE, 50, (200, 2)), effective=voters)
+        assert np.isfinite([found.lower, found.upper]).all() == is_told
+
     def test_a_further_draw_lies_outside_as_often_as_is_said(self):
         """Of 39 draws, the 2.5 % point is the lowest one."""
         draws = np.random.default_rng(23).normal(CENTRE, 50, (39, 2))
