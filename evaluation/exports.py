@@ -10,7 +10,9 @@ from typing import Any
 from django.http import HttpResponse
 
 from annotate.models import LanguageModel
+from evaluation.charts import Interval, interval_chart
 from evaluation.models import Leaderboard
+from evaluation.scene import Scene, Text
 from evaluation.standings import Standing, standings
 
 COLUMNS = (
@@ -82,3 +84,11 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
             for a, b, winner, n in board.ratings["totals"]
         ],
     }
+
+
+def as_scene(board: Leaderboard) -> Scene:
+    """Ratings with their intervals, best first; models that no votes join to the largest group are not among them."""
+    rows = [Interval(row.model.name, row.rating, row.lower, row.upper) for row in standings(board) if row.is_connected]
+    if not rows:
+        return Scene(300, 60, "No votes yet.", [Text((20, 34), "No votes yet.")])
+    return interval_chart(rows, f"Ratings of {len(rows)} models with their 95 % intervals")

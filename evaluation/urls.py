@@ -18,6 +18,7 @@ urlpatterns = [
     path("p/<slug:slug>/leaderboard/", views.leaderboard, name="leaderboard"),
     path("p/<slug:slug>/leaderboard/leaderboard.csv", views.leaderboard_csv, name="leaderboard-csv"),
     path("p/<slug:slug>/leaderboard/leaderboard.json", views.leaderboard_json, name="leaderboard-json"),
+    path("p/<slug:slug>/leaderboard/leaderboard.png", views.leaderboard_png, name="leaderboard-png"),
     path("p/<slug:slug>/leaderboard/promote/", views.promote, name="promote"),
     path("p/<slug:slug>/models/", model_pages.models, name="models"),
     path("models/<int:pk>/", model_pages.model, name="model"),

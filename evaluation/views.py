@@ -17,6 +17,7 @@ from annotate.permissions import can
 from annotate.views.access import in_project
 from evaluation import actions, board_page, exports, lineage_graph
 from evaluation.lineage import descent, offspring, readable_projects
+from evaluation.scene import png
 
 
 class Request(HttpRequest):
@@ -69,6 +70,14 @@ def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project()
 def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
     return JsonResponse(exports.as_json(board_page.board_of(_asked(request, project))))
+
+
+@require_safe
+@in_project()
+def leaderboard_png(request: HttpRequest, project: Project) -> HttpResponse:
+    """The interval plot, for a paper or a slide."""
+    board = board_page.board_of(_asked(request, project))
+    return HttpResponse(png(exports.as_scene(board)), content_type="image/png")
 
 
 @require_POST
