@@ -73,9 +73,7 @@ def of_task(name: str, task: Any, row: Row) -> Item:
     candidates = tuple(task.doc_to_choice(doc))
     partial = bool(task.multiple_input)
     gold = task.doc_to_text(doc) if partial else task.doc_to_target(doc)
-    right = {
-        candidates.index(g) if isinstance(g, str) else int(g) for g in (gold if isinstance(gold, list) else [gold])
-    }
+    right = _places(gold if isinstance(gold, list) else [gold], candidates)
     values = [value for value, _ in row["filtered_resps"]][: len(candidates)]
     context, suffix = ("", str(row["arguments"][0][1]).strip()) if partial else (str(row["arguments"][0][0]), "")
     text = "\n".join([context, *candidates, suffix])

@@ -283,6 +283,22 @@ def test_a_task_by_name_is_counted_by_the_harness_s_own_words(model_folder, load
     ]
 
 
+@pytest.mark.parametrize("gold", [-1, 7, "sings", [-1, 9]])
+def test_a_right_answer_that_is_no_candidate_is_never_found(gold):
+    """Hidden labels of a test split are −1: the last candidate is not meant."""
+    from types import SimpleNamespace
+
+    from evaluation.recipes.choices import of_task
+
+    task = SimpleNamespace(
+        doc_to_choice=lambda doc: ["melts", "burns"], doc_to_target=lambda doc: gold, multiple_input=0
+    )
+    row = {"doc": {}, "doc_id": 0, "filtered_resps": [(-3.0, False), (-2.0, True)], "arguments": [("Ice", " melts")]}
+    item = of_task("ice", task, row)
+    assert item.counts["accuracy"] == [0, 1]
+    assert item.shown["right"] == ""
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # samples with one label alone
 def test_a_task_tells_its_other_figures_too(tmp_path, monkeypatch):
     """CoLA's Matthews' correlation and MRPC's F1, as scikit-learn gives them of the same answers."""
