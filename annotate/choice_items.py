@@ -227,7 +227,7 @@ def _answer(row: Row, name: str, candidates: tuple[str, ...]) -> int:
         value = value.strip()
         if value in candidates:
             return candidates.index(value)
-        letters = string.ascii_uppercase[: len(candidates)]
+        letters = list(string.ascii_uppercase[: len(candidates)])
         value = letters.index(value) if value in letters else int(value) if re.fullmatch(r"\d{1,3}", value) else value
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -248,8 +248,9 @@ def _keep(row: Row, keeps_out: KeepsOut, spool: IO[str], done: Uploaded) -> None
         return
     done.rows += 1
     for name, counter in (("label", done.labels), ("group", done.groups)):
-        if name in row and (row[name] in counter or len(counter) < _MOST_LABELS):
-            counter[row[name]] += 1
+        value = row.get(name)  # a task of choices may keep a column of that name that holds anything
+        if isinstance(value, str) and (value in counter or len(counter) < _MOST_LABELS):
+            counter[value] += 1
     spool.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

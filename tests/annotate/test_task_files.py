@@ -276,3 +276,8 @@ def test_labels_that_are_numbers_in_the_file_get_their_names(project):
     rows = [{"text": "Warm.", "label": 1}, {"text": "Dull.", "label": 0}]
     dataset = upload(project, rows, labels={"0": "negative", "1": "positive"}).dataset
     assert [item["label"] for item in items_of(dataset)] == ["positive", "negative"]
+
+
+def test_a_column_of_no_use_may_hold_anything(project):
+    done = upload(project, [{**row, "label": ["tidal", 1]} for row in CHOICES])
+    assert done.dataset.counts["items"] == 2 and "labels" not in done.dataset.counts

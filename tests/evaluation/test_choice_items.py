@@ -18,6 +18,12 @@ def test_an_answer_is_an_index_a_letter_or_a_text(answer):
     assert item == ChoiceItem("The bird is in the", ("mat", "sky"), 1, group="g")
 
 
+@pytest.mark.parametrize("answer", ["BC", "ABC"])
+def test_several_letters_are_no_answer(answer):
+    with pytest.raises(ValueError, match="where an index"):
+        read_choice({"context": "It is", "choices": ["red", "green", "blue"], "answer": answer})
+
+
 def test_a_text_that_is_a_candidate_comes_before_an_index():
     assert read_choice({"context": "1 + 1 =", "choices": ["3", "2", "1"], "answer": "1"}).answer == 2
 
