@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Count, F, Q
+from django.db.models.functions import Greatest, Least
 
 from annotate.actions.choosing import COMPARE, RATE, Item, UrgentPair
 from annotate.errors import Refused
@@ -110,6 +111,7 @@ def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int | st
     An item is named as in the queue: compare:<id>:<id> or rate:<id>, smaller id first. Refused on the eval side.
     """
     require(by, "research", project)
+    Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()  # one row an item
     items = [_item(project, key) for key in dict.fromkeys(keys)]
     if not 1 <= len(items) <= MOST_AT_ONCE:
         raise Refused(400, chosen=f"Choose 1 to {MOST_AT_ONCE} items.")
@@ -199,22 +201,29 @@ def _is_id(text: str) -> bool:
 
 
 def _between_judges(project: Project, side: str, judge: str) -> Iterator[Found]:
-    for (prompt, pair), points in _pairs(project, side, judge).items():
-        if (width := width_of(points)) > 0:
-            first, ties, second = points.count(1.0), points.count(0.5), points.count(0.0)
+    for prompt, low, high, n, first, ties in _pairs(project, side, judge):
+        second = n - first - ties
+        if (width := width_of([1.0] * first + [0.5] * ties + [0.0] * second)) > 0:
             reason = f"{first} for one answer, {second} for the other, {ties} for neither"
-            yield Found(prompt, pair, PEOPLE, width, len(points), reason)
+            yield Found(prompt, (low, high), PEOPLE, width, n, reason)
 
 
-def _pairs(project: Project, side: str, judge: str) -> dict[tuple[int, tuple[int, ...]], list[float]]:
-    """{(prompt, pair): points for the answer with the smaller id}, of pairs with two votes or more."""
+def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """(prompt, smaller id, larger id, votes, for the smaller, ties) of pairs with two votes or more.
+
+    Added up by the database: most pairs of a large arena have one vote, and none of those leaves it.
+    """
     votes = Comparison.objects.counted().by(judge).on_side(side).filter(project=project)  # type: ignore[attr-defined]
-    found: dict[tuple[int, tuple[int, ...]], list[float]] = defaultdict(list)
-    rows = votes.order_by("id").values_list("prompt", "completion_a", "completion_b", "winner")
-    for prompt, a, b, winner in rows.iterator(chunk_size=5000):
-        points = POINTS[Winner(winner)]
-        found[prompt, (min(a, b), max(a, b))].append(points if a < b else 1 - points)
-    return {pair: points for pair, points in found.items() if len(points) > 1}
+    pairs = votes.order_by().annotate(
+        low=Least("completion_a", "completion_b"), high=Greatest("completion_a", "completion_b")
+    )
+    for_low = Q(winner=Winner.MODEL_A, completion_a=F("low")) | Q(winner=Winner.MODEL_B, completion_b=F("low"))
+    ties = Q(winner__in=[winner for winner, points in POINTS.items() if points == 0.5])
+    counted = pairs.values("prompt", "low", "high").annotate(
+        n=Count("pk"), first=Count("pk", filter=for_low), ties=Count("pk", filter=ties)
+    )
+    rows = counted.filter(n__gt=1).order_by("low", "high")
+    yield from rows.values_list("prompt", "low", "high", "n", "first", "ties").iterator(chunk_size=5000)
 
 
 def _over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
@@ -236,8 +245,11 @@ def _with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[
     asked = Review.objects.filter(run__project=project, not_asked="").values_list(
         "prompt", "policy_answer", "parent_answer", "predicted", "run__reward_model__name"
     )
-    for prompt, policy, parent, predicted, name in asked:
-        yield from _parted(project, judge, prompt, (policy, parent), predicted, name or "The reward model")
+    foreseen = [
+        Foreseen(prompt, (policy, parent), predicted, name or "The reward model")
+        for prompt, policy, parent, predicted, name in asked
+    ]
+    yield from _parted(project, judge, foreseen)
 
 
 def _with_reward_models(project: Project, side: str, judge: str) -> Iterator[Found]:
@@ -248,13 +260,14 @@ def _with_reward_models(project: Project, side: str, judge: str) -> Iterator[Fou
         here = set(project.prompts.filter(pk__in=prompts, side=side).values_list("pk", flat=True))
         rows = Completion.objects.filter(prompt__in=here).values_list("prompt", "text", "pk")
         answers = {(prompt, text): pk for prompt, text, pk in rows}
-        told: set[tuple[int, int]] = set()
+        name = run.parent.name if run.parent else "The reward model"
+        found: dict[frozenset[int], Foreseen] = {}
         for pair in pairs:
             first, second = (answers.get((pair.prompt, text)) for text in (pair.first, pair.second))
-            if first and second and (min(first, second), max(first, second)) not in told:
-                told.add((min(first, second), max(first, second)))
-                name = run.parent.name if run.parent else "The reward model"
-                yield from _parted(project, judge, pair.prompt, (first, second), pair.probability, name)
+            if first and second:
+                foreseen = Foreseen(pair.prompt, (first, second), pair.probability, name)
+                found.setdefault(frozenset((first, second)), foreseen)
+        yield from _parted(project, judge, list(found.values()))
 
 
 def _latest_accuracies(project: Project) -> list[Run]:
@@ -293,24 +306,34 @@ def _scored(item: Row) -> Iterator[Scored]:
             yield Scored(int(prompt), first, second, 1 / (1 + math.exp(-gap)))
 
 
-def _parted(
-    project: Project, judge: str, prompt: int, pair: tuple[int, int], predicted: float, name: str
-) -> Iterator[Found]:
-    points = _points_for(project, judge, pair)
-    if not points:
-        return
-    share, n = sum(points) / len(points), len(points)
-    reason = f"{name} expected {predicted:.0%} of votes for one answer, and it got {share:.0%}"
-    width = (predicted - share) ** 2 * n / (n + 1)
-    yield Found(prompt, (min(pair), max(pair)), REWARD_MODEL, width, n, reason)
+@dataclass(frozen=True)
+class Foreseen:
+    """What `name` expected beforehand: the probability that the first of the pair is the better one."""
+
+    prompt: int
+    pair: tuple[int, int]
+    probability: float
+    name: str
 
 
-def _points_for(project: Project, judge: str, pair: tuple[int, int]) -> list[float]:
-    """For the first of the pair."""
-    first, second = pair
-    as_shown = Q(completion_a=first, completion_b=second) | Q(completion_a=second, completion_b=first)
-    rows = Comparison.objects.counted().by(judge).filter(as_shown, project=project)  # type: ignore[attr-defined]
-    return [
-        POINTS[Winner(winner)] if a == first else 1 - POINTS[Winner(winner)]
-        for a, winner in rows.values_list("completion_a", "winner")
-    ]
+def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Iterator[Found]:
+    given = _points_for(project, judge, {one.prompt for one in foreseen})
+    for one in foreseen:
+        first, second = one.pair
+        if not (points := given.get((min(one.pair), max(one.pair)))):
+            continue
+        share, n = sum(points) / len(points), len(points)
+        share = share if first < second else 1 - share
+        reason = f"{one.name} expected {one.probability:.0%} of votes for one answer, and it got {share:.0%}"
+        width = (one.probability - share) ** 2 * n / (n + 1)
+        yield Found(one.prompt, (min(one.pair), max(one.pair)), REWARD_MODEL, width, n, reason)
+
+
+def _points_for(project: Project, judge: str, prompts: set[int]) -> dict[tuple[int, int], list[float]]:
+    """{pair: points for the answer with the smaller id}, of all pairs on these prompts."""
+    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    votes = Comparison.objects.counted().by(judge).filter(project=project, prompt__in=prompts)  # type: ignore[attr-defined]
+    for a, b, winner in votes.order_by().values_list("completion_a", "completion_b", "winner"):
+        points = POINTS[Winner(winner)]
+        found[min(a, b), max(a, b)].append(points if a < b else 1 - points)
+    return found

@@ -161,6 +161,19 @@ class TestWithTheRewardModel:
         assert {(pair.prompt, pair.first, pair.second) for pair in pairs} == {(prompt.pk, first.text, second.text)}
         assert [pair.probability for pair in pairs] == pytest.approx([1 / (1 + math.exp(2))] * 2)
 
+    def test_many_scored_pairs_take_no_more_queries_than_one(
+        self, project, child, base, vote, scored, tmp_path, django_assert_max_num_queries
+    ):
+        path, lines = None, ""
+        for _ in range(8):
+            [cast] = vote(child, base, "model_a")
+            scored(cast.completion_a, cast.completion_b)
+            path = Run.objects.get(kind="evaluate").path / "items.jsonl"
+            lines += path.read_text()
+        path.write_text(lines)
+        with django_assert_max_num_queries(10):
+            assert len(ask_next.disputes(project, "eval", "person")) == 8
+
     def test_a_run_whose_files_are_gone_says_nothing(self, project, child, base, vote, scored):
         vote(child, base, "model_a")
         assert ask_next.disputes(project, "eval", "person") == []
