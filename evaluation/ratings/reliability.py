@@ -17,6 +17,7 @@ differs from most people's looks like a coin here, and is none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ from .tally import LABELS, Tally
 
 CAREFUL, CARELESS = (2.0, 18.0), (8.0, 2.0)  # Beta priors of eᵥ
 GRID = (np.arange(40) + 0.5) / 40  # of eᵥ
+STILL = 0.01  # rating points, and percent of voters
+LONGEST = 64.0  # passes that may be leapt at once
 
 
 @dataclass(frozen=True)
@@ -88,20 +91,38 @@ class _Weighted:
 
 
 def _solve(fitted: Fit, blocks: Iterable[Block]) -> tuple[np.ndarray, float]:
-    """(M,) log-odds of sincere votes, to a tenth of a rating point, and the share of careless voters, to 0.001."""
-    added = half_wins(fitted.tally.wins + fitted.tally.ties / 2)
-    log_odds, careless = fitted.log_odds, 0.1
-    for _ in range(100):
-        sincere, expected, voters = _expectation(blocks, log_odds, careless)
-        if voters < 2:
-            raise ValueError(f"how reliable voters are takes two voters at least, and there is {voters}.")
-        moved, _ = solve_groups(sincere + added, log_odds)
-        share = (expected + 1) / (voters + 10)  # as if one of nine had been seen: so few voters cannot all be careless
-        change = max(SCALE * np.abs(moved - log_odds).max() / 100, abs(share - careless))
-        log_odds, careless = moved, share
-        if change < 1e-3:
-            return log_odds, careless
-    raise NotConverged("the fit of voters' reliability did not converge in 100 passes.")
+    """(M,) log-odds of sincere votes, and the share of careless voters: where a pass moves neither any more.
+
+    Of three passes the third begins as far along the way of the first two as they promise (SQUAREM; Varadhan and
+    Roland, 2008, 10.1111/j.1467-9469.2007.00585.x). Alone they creep, and end too early, where voters gave few votes.
+    """
+    point = np.append(fitted.log_odds, math.log(0.1 / 0.9))
+    for _ in range(40):
+        once = _passed(fitted, blocks, point)
+        if _moved(point, once) < STILL:
+            return once[:-1], float(sigmoid(once[-1]))
+        twice = _passed(fitted, blocks, once)
+        step, turn = once - point, twice - 2 * once + point
+        length, bend = float(np.linalg.norm(step)), float(np.linalg.norm(turn))
+        stride = max(1.0, length / bend) if length < LONGEST * bend else LONGEST
+        point = point + 2 * stride * step + stride**2 * turn
+    raise NotConverged("the fit of voters' reliability did not converge in 80 passes.")
+
+
+def _moved(point: np.ndarray, after: np.ndarray) -> float:
+    """The largest change of a rating in points, or of the share of careless voters in percent."""
+    ratings = float(SCALE * np.abs(after[:-1] - point[:-1]).max(initial=0))
+    return max(ratings, 100 * abs(float(sigmoid(after[-1]) - sigmoid(point[-1]))))
+
+
+def _passed(fitted: Fit, blocks: Iterable[Block], point: np.ndarray) -> np.ndarray:
+    """(M + 1,) one pass of expectation and maximisation: log-odds, then the logit of the share of careless voters."""
+    sincere, expected, voters = _expectation(blocks, point[:-1], float(sigmoid(point[-1])))
+    if voters < 2:
+        raise ValueError(f"how reliable voters are takes two voters at least, and there is {voters}.")
+    log_odds, _ = solve_groups(sincere + half_wins(fitted.tally.wins + fitted.tally.ties / 2), point[:-1])
+    share = (expected + 1) / (voters + 10)  # as if one of nine had been seen: so few voters cannot all be careless
+    return np.append(log_odds, math.log(share / (1 - share)))
 
 
 def _expectation(blocks: Iterable[Block], log_odds: np.ndarray, careless: float) -> tuple[np.ndarray, float, int]:

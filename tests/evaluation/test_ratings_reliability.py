@@ -1,12 +1,14 @@
 """Voters weighted by reliability: coin tossers found and made little of, honest voters left alone."""
 
+import math
+
 import numpy as np
 import pytest
 
 from evaluation.ratings import Tally, fit, tally_indices
 from evaluation.ratings.clusters import by_voters
 from evaluation.ratings.fit import SCALE
-from evaluation.ratings.reliability import GRID, _solve, fit_reliability
+from evaluation.ratings.reliability import GRID, _passed, _solve, fit_reliability
 
 STRENGTHS = np.linspace(-1, 1, 6)
 
@@ -73,6 +75,17 @@ class TestVoters:
             assert likelihood(log_odds) > max(likelihood(log_odds + step), likelihood(log_odds - step))
         posterior = np.exp(joint(log_odds))
         assert found.voters.coin == pytest.approx(posterior @ GRID / posterior.sum(axis=1), abs=1e-6)
+
+    def test_it_ends_where_it_would_end_after_any_number_of_passes(self):
+        """Five hundred voters of three votes: single passes creep so slowly that they look still two points away."""
+        block = arena(np.random.default_rng(0), np.zeros(500), votes_each=3)
+        fitted = fit_block(block)
+        log_odds, careless = _solve(fitted, [block])
+        further = np.append(log_odds, math.log(careless / (1 - careless)))
+        for _ in range(60):
+            further = _passed(fitted, [block], further)
+        assert SCALE * further[:-1] == pytest.approx(SCALE * log_odds, abs=0.1)
+        assert 1 / (1 + math.exp(-further[-1])) == pytest.approx(careless, abs=0.001)
 
     def test_few_votes_say_little_of_a_voter(self):
         random = np.random.default_rng(4)
