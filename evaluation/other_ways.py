@@ -18,6 +18,7 @@ from annotate.models import Project
 from evaluation import styles
 from evaluation.intervals import spread_of
 from evaluation.models import Leaderboard
+from evaluation.published import state_of
 from evaluation.ratings import LABELS, Fit, NotConverged, Tally, fit, tally_indices
 from evaluation.ratings.bootstrap import intervals
 from evaluation.ratings.clusters import bootstrap_voters
@@ -87,12 +88,7 @@ def other_ways(project: Project, board: Leaderboard) -> Ways | None:
 def _still_good(kept: Ways, board: Leaderboard) -> bool:
     """Few votes are counted again at once; of many, only when a hundredth of them is new."""
     is_near = board.votes > LARGE and abs(kept.votes - board.votes) <= EASED * board.votes
-    return not kept.unread_styles and (kept.state == _state(board) or is_near)
-
-
-def _state(board: Leaderboard) -> tuple[int, int, int]:
-    """Another one after every vote, undo and ban, also when as many votes stand as before."""
-    return board.votes, board.last_comparison_id, board.ratings.get("last_status_change", 0)
+    return not kept.unread_styles and (kept.state == state_of(board) or is_near)
 
 
 def _count(project: Project, board: Leaderboard) -> Ways | None:
@@ -122,7 +118,7 @@ def _count(project: Project, board: Leaderboard) -> Ways | None:
         order=tuple(sorted(range(len(tally.models)), key=lambda i: (fitted.group[i], -fitted.rating[i]))),
         apart=frozenset(np.flatnonzero(fitted.group).tolist()),
         votes=tally.votes,
-        state=_state(board),
+        state=state_of(board),
         is_of_few=spread.by == "few",
         columns=tuple(columns),
         ties=ties,

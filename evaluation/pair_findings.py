@@ -11,6 +11,7 @@ from django.core.cache import cache
 from annotate.models import LanguageModel, Project
 from evaluation.leaderboard import tally_of
 from evaluation.models import Leaderboard
+from evaluation.published import state_of
 from evaluation.ratings import Fit, fit
 from evaluation.ratings.exposure import Connectivity, Position, Sampling, connectivity, position, sampling
 from evaluation.ratings.fragility import Fragility, VoterFragility, fewest_voters, fewest_votes
@@ -80,12 +81,13 @@ def findings(project: Project, board: Leaderboard) -> Findings | None:
     """None of an empty board. Computed once for each state of the votes."""
     if not board.votes:
         return None
-    changed = board.ratings.get("last_status_change", 0)
-    key = f"pairs:{project.pk}:{board.judge}:{board.votes}:{board.last_comparison_id}:{changed}"
-    found = cache.get(key)
-    if found is None:
-        found = _find(project, board)
-        cache.set(key, found, KEPT_SECONDS)
+    # One key, whatever the state: a megabyte for every vote would fill a process's memory.
+    key, state = f"pair-findings:{project.pk}:{board.judge}", state_of(board)
+    kept: tuple[tuple[int, int, int], Findings] | None = cache.get(key)
+    if kept is not None and kept[0] == state:
+        return kept[1]
+    found = _find(project, board)
+    cache.set(key, (state, found), KEPT_SECONDS)
     return found
 
 

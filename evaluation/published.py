@@ -36,6 +36,11 @@ def tally_of(board: Leaderboard) -> Tally:
     return tally_totals([tuple(total) for total in board.ratings["totals"]])
 
 
+def state_of(board: Leaderboard) -> tuple[int, int, int]:
+    """Another one after every vote, undo and ban, also when as many votes stand as before."""
+    return board.votes, board.last_comparison_id, board.ratings.get("last_status_change", 0)
+
+
 def listed(tally: Tally) -> list[list[Any]]:
     """(model A, model B, winner, how many votes) of all cells that are not empty."""
     places = np.argwhere(tally.cells)

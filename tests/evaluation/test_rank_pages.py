@@ -13,7 +13,7 @@ from django.utils import timezone
 from PIL import Image
 
 from annotate.models import Comparison, Status, StatusChange, User
-from evaluation import styles
+from evaluation import pair_findings, styles
 from evaluation.exports import as_scene
 from evaluation.leaderboard import current
 from evaluation.models import Style
@@ -106,6 +106,18 @@ def test_a_ban_moves_the_pairs_too(project, base, child, vote):
     )
     after = findings(project, current(project=project, judge="person")).pairs[0]
     assert before.observed == 0.5 and after.observed == 1.0 and after.votes == 5
+
+
+def test_what_was_found_is_kept_until_the_next_vote_and_once_for_a_board(project, base, child, vote, monkeypatch):
+    kept: dict[str, object] = {}
+    monkeypatch.setattr(pair_findings.cache, "set", lambda key, value, seconds: kept.update({key: value}))
+    monkeypatch.setattr(pair_findings.cache, "get", kept.get)
+    for n in (1, 2, 3):
+        vote(child, base)
+        board = current(project=project, judge="person")
+        assert findings(project, board).pairs[0].votes == n
+        assert findings(project, board) is findings(project, board)
+    assert len(kept) == 1
 
 
 def test_models_of_a_public_project_are_filtered_by_name_and_a_bad_one_shows_all(client, project, base, board_of_three):
