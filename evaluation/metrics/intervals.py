@@ -12,6 +12,7 @@ from evaluation.metrics.classes import f1
 from evaluation.metrics.families import Metric
 
 Z95 = 1.959963984540054
+_LARGEST = 709.0  # whose exponential is a number still
 FEWEST = 2  # items for an interval with a formula
 FEWEST_TO_RESAMPLE = 10  # items drawn again from fewer than these hardly vary as new ones would
 _T95 = (
@@ -19,6 +20,10 @@ _T95 = (
     2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484,
     2.0452, 2.0423,
 )  # fmt: skip
+
+
+class TooLarge(ValueError):
+    """A value that no number can hold, such as the perplexity by words of texts that are not parted into words."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ def figure(metric: Metric, counts: np.ndarray, draws: int = 1000, seed: int = 0)
     value, n = value_of(metric, counts), len(counts)
     fewest = FEWEST_TO_RESAMPLE if metric.interval == families.BOOTSTRAP else FEWEST
     if n < fewest:
-        note = f"{metric.name}: {n} item{'' if n == 1 else 's'} are too few for an interval; {fewest} are needed."
+        are = "item is" if n == 1 else "items are"
+        note = f"{metric.name}: {n} {are} too few for an interval; {fewest} are needed."
         return Figure(metric.name, value, None, None, None, n, metric.higher_is_better, note)
     error, lower, upper = (0.0, value, value)
     if not _says_one_thing(metric, counts, value):
@@ -67,9 +73,13 @@ def _says_one_thing(metric: Metric, counts: np.ndarray, value: float) -> bool:
 
 
 def value_of(metric: Metric, counts: np.ndarray) -> float:
-    """The value of all items together. Raises ValueError where it is not a number, such as a ratio over nothing."""
+    """The value of all items together. Raises TooLarge for one without end, and ValueError where it is not a number,
+    such as a ratio over nothing."""
+    totals = counts.sum(0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        value = float(metric.value(counts.sum(0)))
+        value = float(metric.value(totals))
+    if metric.interval == families.LOG_RATIO and math.isinf(value) and totals[1]:
+        raise TooLarge(f"{metric.name} of these {len(counts)} items is too large for a number to hold.")
     if not math.isfinite(value):
         raise ValueError(f"{metric.name} of these {len(counts)} items is not a number: {metric.name} has no units.")
     return value
@@ -98,8 +108,8 @@ def _interval(metric: Metric, counts: np.ndarray, value: float, draws: int, seed
         return error, *wilson(value, len(counts))
     t = student(len(counts) - 1)
     if metric.interval == families.LOG_RATIO:  # taken before the exponential, and so never below 0
-        relative = error / value
-        return error, value * math.exp(-t * relative), value * math.exp(t * relative)
+        reach = min(t * error / value, _LARGEST - math.log(value))
+        return error, value * math.exp(-reach), value * math.exp(reach)
     return error, value - t * error, value + t * error
 
 
@@ -115,8 +125,8 @@ def influence(metric: Metric, counts: np.ndarray) -> np.ndarray:
 
 
 def standard_error(influences: np.ndarray) -> float:
-    n = len(influences)
-    return math.sqrt(n / (n - 1) * float((influences**2).sum()))
+    n, largest = len(influences), float(np.abs(influences).max())  # of huge ones the squares would have no end
+    return largest * math.sqrt(n / (n - 1) * float(((influences / largest) ** 2).sum())) if largest else 0.0
 
 
 def is_zero_or_one(counts: np.ndarray) -> bool:

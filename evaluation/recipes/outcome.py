@@ -129,19 +129,22 @@ class Figures:
             clean = self.fitted(unseen) if unseen else {}
         return {name: row and {**row, "clean": clean.get(name)} for name, row in found.items()}
 
-    def _figure(self, name: str, chosen: np.ndarray, group: str) -> Row:
+    def _figure(self, name: str, chosen: np.ndarray, group: str) -> Row | None:
         rows = [item.counts[name] for item, is_chosen in zip(self.items, chosen, strict=True) if is_chosen]
         found = self._of(name, rows, group)
-        if self.seen is None:
-            return {**found, "clean": None}
+        if found is None or self.seen is None:
+            return found and {**found, "clean": None}
         clean = [row for row, was_seen in zip(rows, self.seen[chosen], strict=True) if not was_seen]
         if len(clean) == len(rows):
             return {**found, "clean": dict(found)}
         return {**found, "clean": self._of(name, clean, f"{group} without seen items".strip()) if clean else None}
 
-    def _of(self, name: str, rows: list[list[float]], where: str) -> Row:
+    def _of(self, name: str, rows: list[list[float]], where: str) -> Row | None:
         try:
             figure = intervals.figure(families.find(name), _matrix(name, rows), self.draws, self.seed)
+        except intervals.TooLarge as error:  # which takes nothing from the other figures
+            self.notes.append(f"{where}: {error}" if where else str(error))
+            return None
         except ValueError as error:
             raise RecipeFailure(
                 "not_a_number", f"No figure can be given: {error}", "Look at the items, and leave out what is empty."

@@ -157,6 +157,12 @@ def test_a_label_never_found_may_still_be_found():
     assert ends(figure(families.find("F1 of rare"), counts)) == (0, pytest.approx(2 * upper / (1 + upper)))
 
 
+def test_an_interval_of_a_large_perplexity_ends_at_a_number():
+    found = figure(METRICS["word perplexity"], np.array([[900.0, 1], [300.0, 1]]))
+    assert ends(found)[0] == 1 and 1e300 < ends(found)[1] < math.inf
+    assert found.standard_error == pytest.approx(300 * found.value)
+
+
 def test_no_interval_is_without_width():
     found = figure(METRICS["MCC"], np.array([classes.counts(t, t, 2) for t in (0, 1) * 6]))
     assert (found.value, found.standard_error, found.lower, found.upper) == (1, None, None, None)

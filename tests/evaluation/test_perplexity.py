@@ -222,3 +222,11 @@ def test_a_real_model_on_wikitext_is_what_the_harness_says_by_itself(tmp_path):
     assert losses(run) == [pytest.approx(-value, rel=1e-5) for value in golden["log_likelihoods"]]
     for name in ("word perplexity", "byte perplexity", "bits per byte"):
         assert result["metrics"][name]["value"] == pytest.approx(golden[name], rel=1e-5)
+
+
+def test_texts_without_spaces_have_no_perplexity_by_words_and_all_the_others(model_folder, tmp_path):
+    """A text of Chinese is one word to a split at white space, and no number holds that word's perplexity."""
+    rows = [{"text": "我爱北京天安门今天天气很好" * n} for n in (30, 40)]
+    found = ended(laid(tmp_path / "run", model_folder, {"measure": "perplexity"}, other=rows))
+    assert set(found["metrics"]) == {"perplexity", "byte perplexity", "bits per byte"}
+    assert "word perplexity of these 2 items is too large for a number to hold." in found["notes"]
