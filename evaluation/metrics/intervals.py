@@ -108,8 +108,8 @@ def _interval(metric: Metric, counts: np.ndarray, value: float, draws: int, seed
         return error, *wilson(value, len(counts))
     t = student(len(counts) - 1)
     if metric.interval == families.LOG_RATIO:  # taken before the exponential, and so never below 0
-        reach = min(t * error / value, _LARGEST - math.log(value))
-        return error, value * math.exp(-reach), value * math.exp(reach)
+        reach = t * error / value
+        return error, value * math.exp(-reach), value * math.exp(min(reach, _LARGEST - math.log(value)))
     return error, value - t * error, value + t * error
 
 
