@@ -17,8 +17,10 @@ from evaluation.charts import Interval, interval_chart, nothing
 from evaluation.exports import csv_file
 from evaluation.leaderboard import current
 from evaluation.other_ways import Column, Ways, other_ways
+from evaluation.ratings.tie_chances import MODELS
 from evaluation.scene import Scene, png, svg
 
+OTHER_POINTS = ("plain", *MODELS)  # the ranking's itself, and those whose points mean something else
 COLUMNS = ("model", "connected", "way", "rating", "lower", "upper")
 WORTH = {"length": ("twice as long", 1 / 3), "headers": ("with headers, against none", 1.0),
          "lists": ("with lists, against none", 1.0), "bold": ("with bold words, against none", 1.0)}  # fmt: skip
@@ -29,7 +31,7 @@ class Cell:
     rating: float
     lower: float
     upper: float
-    moved: float  # less the ranking's own rating
+    moved: float | None  # less the ranking's own rating; None where a point means something else
 
     @property
     def is_known(self) -> bool:
@@ -112,7 +114,8 @@ def _rows(ways: Ways, models: dict[int, LanguageModel]) -> list[Row]:
 
 def _cell(column: Column, place: int, plain: float) -> Cell:
     rating = float(column.rating[place])
-    return Cell(rating, float(column.lower[place]), float(column.upper[place]), rating - float(plain))
+    moved = None if column.key in OTHER_POINTS else rating - float(plain)
+    return Cell(rating, float(column.lower[place]), float(column.upper[place]), moved)
 
 
 def flat_ways(ways: Ways, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:

@@ -200,6 +200,7 @@ def test_styles_are_counted_some_at_a_time_until_all_are(project, base, child, v
 def test_the_page_of_other_ways_says_what_style_is_worth_and_that_elo_is_a_ticker(client, project, board_of_three):
     page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
     assert "A ticker, never the ranking" in page and "two equal models tie in" in page
+    assert page.count('<small class="soft">') == 4 * 3, "points of Davidson's and Rao and Kupper's mean something else"
     rows = client.get(reverse("leaderboard-other-ways-file", args=[project.slug, "json"])).json()["rows"]
     assert {row["way"] for row in rows} >= {"plain", "elo", "davidson"}
 
