@@ -9,12 +9,12 @@ class EvaluationConfig(AppConfig):
         from annotate.actions.choosing import URGENT
         from annotate.actions.pairing import register_weights
         from annotate.served import register_default
-        from evaluation import ask_next, kinds, promotion, receivers, sampling  # noqa: F401 - importing it connects them
+        from evaluation import ask_next, kinds, promotion, receivers, sampling
         from evaluation.actions import serves
         from training.sweeps import SWEEPS
 
         kinds.register()
         register_default(serves)
         register_weights(sampling.weights)
-        SWEEPS.extend([promotion.sweep, ask_next.close_answered])
+        SWEEPS.extend([receivers.figures_that_no_signal_reached, promotion.sweep, ask_next.close_answered])
         URGENT.append(ask_next.pairs_first)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
+
 from annotate.models import LanguageModel
 from evaluation import (
     evaluate_page,
@@ -133,10 +135,8 @@ def task_of(run: Run) -> str:
 
 def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
     """One Evaluation for each figure of the result; none a second time for the same run and model."""
-    if Evaluation.objects.filter(run=run, model=model).exists():
-        return []
     signature = signature_of(run)
-    return Evaluation.objects.bulk_create(
+    rows = [
         Evaluation(
             project=run.project,
             model=model,
@@ -150,7 +150,14 @@ def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
             signature=signature,
         )
         for name, figure in _figures(run.result)
-    )
+    ]
+    if not rows:
+        return []
+    with transaction.atomic():
+        Run.objects.select_for_update().filter(pk=run.pk).values_list("pk").first()  # a signal and a sweep at once
+        if Evaluation.objects.filter(run=run, model=model).exists():
+            return []
+        return Evaluation.objects.bulk_create(rows)
 
 
 def signature_of(run: Run) -> str:

@@ -1,7 +1,9 @@
 """Which texts an evaluation is made on, and the figures that are written when a run has ended."""
 
 import pytest
+from django.utils import timezone
 
+from evaluation import receivers
 from evaluation.item_rows import texts
 from evaluation.kinds import write_metrics
 from evaluation.models import Evaluation
@@ -131,6 +133,18 @@ def test_a_reward_runs_held_out_figures_belong_to_the_model_it_made_once(project
         "held-out pair accuracy": (0.7, 0.66, 0.74, 400),
         "held-out pair accuracy of the longer answer": (0.52, 0.48, 0.56, 400),
     }
+
+
+def test_figures_that_no_signal_reached_are_found_once(project, base, monkeypatch, django_assert_num_queries):
+    monkeypatch.setattr(receivers, "_without_figures", set())
+    result = {"held_out": {"pair_accuracy": {"value": 0.7, "n": 400}}}
+    for kind, told in (("reward", result), ("sft", {})):
+        made = {"output_model": make_model(kind="reward"), "result": told, "finished_at": timezone.now()}
+        make_run(project, kind=kind, name=kind, parent=base, state="succeeded", **made)
+    assert receivers.figures_that_no_signal_reached() == 1
+    assert [e.metric for e in Evaluation.objects.all()] == ["held-out pair accuracy"]
+    with django_assert_num_queries(1):
+        assert receivers.figures_that_no_signal_reached() == 0
 
 
 def test_a_failed_run_leaves_no_figures(project, base):
