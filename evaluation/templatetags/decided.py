@@ -31,12 +31,6 @@ def checks_then(decision: Decision) -> list[Check]:
 
 
 @register.filter
-def share(value: float) -> str:
-    """0.0042 -> 0.42 %, 0.31 -> 31 %: two figures."""
-    return f"{100 * value:.2g} %"
-
-
-@register.filter
 def figure(value: float) -> str:
     """0.0523 -> 0.052, 1234.5 -> 1,200: two figures are all that a price can mean."""
     rounded = float(f"{value:.2g}")

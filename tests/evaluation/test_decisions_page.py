@@ -109,6 +109,9 @@ class TestTheDecisionsPage:
         answer = signed_in.post(reverse("roll-back", args=[project.slug]), {"reason": "x"}, follow=True)
         assert "Nothing was served by default" in answer.content.decode()
 
+    def test_the_only_pair_meets_always(self, signed_in, project, base, child):
+        assert ">100 %<" in page(signed_in, "decisions", project)
+
     def test_rates_variants_and_costs_are_on_it(self, signed_in, project, base, child, vote):
         twin = make_contestant(project, make_model(name="tide-twin", parent=base)).model
         make_run("sft", child, project)
@@ -117,7 +120,7 @@ class TestTheDecisionsPage:
         vote(twin, base, "model_b", 4)
         shown = page(signed_in, "decisions", project)
         assert "is the best of 2 rated variants from the same parent" in shown
-        assert "Next battle" in shown or "next battle" in shown
+        assert f"{base} and {child}" in shown and "candidate and parent" not in shown
         assert ">600<" in shown  # processor seconds of its run
 
     @pytest.mark.parametrize("role", ["researcher", "annotator", None])
