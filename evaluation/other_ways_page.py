@@ -136,19 +136,18 @@ def _number(value: float) -> float | None:
 
 
 def _picture(ways: Ways, models: dict[int, LanguageModel]) -> Scene:
-    """The ranking's own ratings beside those without style, or by the first other way there is, for the first ten."""
+    """The ranking's own ratings of the first ten models, each with those without style and by reliability under it."""
     shown = [ways.columns[0], *[c for c in ways.columns if c.key in ("style", "reliability")]]
     rows = [
-        Interval(f"{models[ways.models[i]].name}: {column.title}", *(float(x[i]) for x in _three(column)))
+        Interval(
+            models[ways.models[i]].name if column.key == "plain" else f"– {column.title}",
+            *(float(x[i]) for x in (column.rating, column.lower, column.upper)),
+        )
         for i in [i for i in ways.order if i not in ways.apart][:10]
         for column in shown
         if math.isfinite(column.rating[i])
     ]
     return interval_chart(rows, "Ratings by several ways of counting, with their 95 % intervals")
-
-
-def _three(column: Column) -> tuple[Any, Any, Any]:
-    return column.rating, column.lower, column.upper
 
 
 def _styles(ways: Ways) -> list[StyleWorth]:

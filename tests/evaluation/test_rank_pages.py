@@ -320,3 +320,13 @@ def test_models_that_no_votes_join_are_not_set_beside_the_others(client, project
     assert "No votes join lonely-0, lonely-1 to these models" in page
     rows = client.get("/api/v1/leaderboard/counted-otherwise/", {"project": project.slug}).json()["rows"]
     assert {row["model"] for row in rows if not row["connected"]} == {"lonely-0", "lonely-1"}
+
+
+def test_long_names_hide_no_way_of_counting_in_the_picture(client, project, child, third, vote):
+    for model in (child, third):
+        model.name = f"{model.name} of a family with a very long name"
+        model.save()
+    for winner, loser in ((child, third), (child, third), (third, child)):
+        vote(winner, loser)
+    page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
+    assert page.count("tide-sft of a family with a…") == 1 and page.count(">– by reliability<") == 2
