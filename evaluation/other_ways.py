@@ -71,6 +71,10 @@ class Ways:
     unread_styles: int = 0
     missing: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_large(self) -> bool:
+        return self.votes > LARGE
+
 
 def other_ways(project: Project, board: Leaderboard) -> Ways | None:
     """None of an empty board."""
@@ -86,9 +90,11 @@ def other_ways(project: Project, board: Leaderboard) -> Ways | None:
 
 
 def _still_good(kept: Ways, board: Leaderboard) -> bool:
-    """Few votes are counted again at once; of many, only when a hundredth of them is new."""
-    is_near = board.votes > LARGE and abs(kept.votes - board.votes) <= EASED * board.votes
-    return not kept.unread_styles and (kept.state == state_of(board) or is_near)
+    """Few votes are counted again at once, with the styles that were left to count; of many, whose counting takes a
+    minute, only when a hundredth of them is new."""
+    if kept.is_large:
+        return abs(kept.votes - board.votes) <= EASED * board.votes
+    return not kept.unread_styles and kept.state == state_of(board)
 
 
 def _count(project: Project, board: Leaderboard) -> Ways | None:

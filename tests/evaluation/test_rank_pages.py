@@ -13,6 +13,7 @@ from django.utils import timezone
 from PIL import Image
 
 from annotate.models import Comparison, Status, StatusChange, User
+from evaluation import other_ways as other_ways_module
 from evaluation import pair_findings, styles
 from evaluation.exports import as_scene
 from evaluation.leaderboard import current
@@ -298,6 +299,20 @@ def test_other_ways_follow_a_vote_that_was_exchanged_for_another(project, base, 
     after = other_ways(project, current(project=project, judge="person"))
     assert after.votes == before.votes == 6
     assert before.columns[0].rating[1] - after.columns[0].rating[1] > 50
+
+
+@pytest.mark.parametrize(("large", "times"), [(100, 2), (3, 1)])
+def test_many_votes_are_not_counted_again_for_every_style_left(project, base, child, vote, monkeypatch, large, times):
+    monkeypatch.setattr(other_ways_module, "LARGE", large)
+    monkeypatch.setattr(styles, "MOST_AT_A_LOOK", 2)
+    for _ in range(4):
+        vote(child, base)
+    board, made = current(project=project, judge="person"), []
+    count = other_ways_module._count
+    monkeypatch.setattr(other_ways_module, "_count", lambda *given: made.append(1) or count(*given))
+    assert other_ways(project, board).unread_styles == 6
+    other_ways(project, board)
+    assert len(made) == times
 
 
 def test_votes_that_come_while_a_page_is_made_do_not_break_it(project, base, child, vote):
