@@ -145,17 +145,19 @@ def key_of(run: Run) -> str:
 
 
 def one_each(runs: Iterable[Run]) -> list[Run]:
-    """For each model the newest run on the items that most of the models share; ancestors before descendants.
+    """For each model the newest run on the items, and by the settings, that most of the models share; ancestors before
+    descendants.
 
     `runs` are of one task, newest first.
     """
     by_model: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
         by_model[run.parent_id or 0].append(run)
-    shared = Counter(h for own in by_model.values() for h in {run.result["items_hash"] for run in own})
-    newest = {h: max(r.pk for own in by_model.values() for r in own if r.result["items_hash"] == h) for h in shared}
-    best = max(shared, key=lambda h: (shared[h], newest[h]), default="")
-    chosen = [next((r for r in own if r.result["items_hash"] == best), own[0]) for own in by_model.values()]
+    ways = {run.pk: (str(run.result["items_hash"]), *way_of(run)) for own in by_model.values() for run in own}
+    shared = Counter(way for own in by_model.values() for way in {ways[run.pk] for run in own})
+    newest = {way: max(pk for pk, other in ways.items() if other == way) for way in shared}
+    best = max(shared, key=lambda way: (shared[way], newest[way]), default=None)
+    chosen = [next((r for r in own if ways[r.pk] == best), own[0]) for own in by_model.values()]
     return sorted(chosen, key=lambda run: (_depth(run), run.parent_id))
 
 
@@ -362,21 +364,36 @@ def settings_that_differ(runs: Sequence[Run]) -> list[str]:
     """A sentence for each option, library or version that was not the same: then the difference is not of the models
     alone."""
     said = []
-    for option in fields(EvaluateConfig):
-        only = option.metadata["only"]
-        if option.name in _SILENT or (only and runs and runs[0].config.get("measure") not in only):
-            continue
-        values = [json.dumps(run.config.get(option.name), ensure_ascii=False) for run in runs]
+    options = [_options(run) for run in runs]
+    for name in options[0] if options else ():
+        values = [json.dumps(each.get(name), ensure_ascii=False) for each in options]
         if len(set(values)) > 1:
             told = ", ".join(f"{value} for {run.parent}" for value, run in zip(values, runs, strict=True))
-            said.append(f"They were not run alike: {option.name} was {told}. The differences hold that, too.")
+            said.append(f"They were not run alike: {name} was {told}. The differences hold that, too.")
     ways: dict[str, list[str]] = defaultdict(list)
     for run in runs:
-        ways[str(run.result.get("signature", "")).partition("; ")[2]].append(str(run.parent))
+        ways[_made_by(run)].append(str(run.parent))
     if len(ways) > 1:
         told = "; ".join(f"{' and '.join(names)} by “{way}”" for way, names in ways.items())
         said.append(f"They were not measured alike: {told}. Differences may come from that.")
     return said
+
+
+def way_of(run: Run) -> tuple[str, str]:
+    """How it was measured: the same for runs of which only the models differ."""
+    return json.dumps(_options(run), sort_keys=True), _made_by(run)
+
+
+def _options(run: Run) -> dict[str, Any]:
+    """Those that mean something for its measure, and change a figure."""
+    measure = run.config.get("measure")
+    meant = (o for o in fields(EvaluateConfig) if not o.metadata["only"] or measure in o.metadata["only"])
+    return {option.name: run.config.get(option.name) for option in meant if option.name not in _SILENT}
+
+
+def _made_by(run: Run) -> str:
+    """Libraries, versions and settings, without the hashes of items and model that come first."""
+    return str(run.result.get("signature", "")).partition("; ")[2]
 
 
 # Item by item

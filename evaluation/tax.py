@@ -85,13 +85,15 @@ class Change:
 def change(
     model: LanguageModel, parent: LanguageModel, task: str, metric: str, project: Project | None = None
 ) -> Change | None:
-    """None where the two were not both measured on the same items of that task by that metric."""
+    """None where the two were not both measured alike, on the same items of that task by that metric."""
     projects = [project] if project is not None else Project.objects.filter(evaluations__model=model).distinct()
     for each in projects:
         every = compare.measured(each)
         for known in (t for t in compare.tasks(every) if t.name == task):
             runs = _by_model(every, known, [model, parent])
-            if len(runs) == 2 and (found := compare.pair(runs[parent.pk], runs[model.pk]).all.get(metric)):
+            if len(runs) < 2 or compare.settings_that_differ(list(runs.values())):
+                continue
+            if found := compare.pair(runs[parent.pk], runs[model.pk]).all.get(metric):
                 better = families.find(metric).higher_is_better
                 return Change(found.value, found.lower, found.upper, found.n, better, found.p)
     return None
@@ -164,6 +166,9 @@ def _cell(name: str, runs: dict[int, Run], models: list[LanguageModel], place: i
     why, found = "", {}
     for other in dict.fromkeys((place - 1, 0)):
         if 0 <= other < place and (earlier := runs.get(models[other].pk)) is not None:
+            if unlike := " ".join(compare.settings_that_differ([earlier, run])):
+                why = why or unlike
+                continue
             pair = compare.pair(earlier, run)
             found[other] = pair.all.get(name)
             why = why or pair.refused
@@ -184,7 +189,7 @@ def _tested_row(draft: _Draft, tested: Iterator[Tested]) -> Row:
 
 
 def _missing(project: Project, every: list[Run], tasks: list[Task], models: list[LanguageModel]) -> list[Missing]:
-    """Stages without a run on the items that the newest run of the task met.
+    """Stages without a run on the items that the newest run of the task met, measured as it was.
 
     The newest, and not those that most stages met: where no dataset is behind it, items change as answers come, and a
     new run can only meet the new ones.
@@ -194,12 +199,16 @@ def _missing(project: Project, every: list[Run], tasks: list[Task], models: list
     for task in tasks:
         runs = compare.of_task(every, task)
         newest = runs[0]
-        there = {run.parent_id for run in runs if run.result["items_hash"] == newest.result["items_hash"]}
+        there = {run.parent_id for run in runs if _is_as(run, newest)}
         for model in models:
             if model.pk not in there:
                 under_way = any(_is_like(run, newest) and run.parent_id == model.pk for run in waiting)
                 found.append(Missing(model, task, newest, under_way))
     return found
+
+
+def _is_as(run: Run, other: Run) -> bool:
+    return run.result["items_hash"] == other.result["items_hash"] and compare.way_of(run) == compare.way_of(other)
 
 
 def _is_like(run: Run, other: Run) -> bool:

@@ -58,8 +58,8 @@ def _unknown(
         return Change(label, problem=f"{label} has not been measured of {names}.", remedy=f"An evaluation of {names}.")
     return Change(
         label,
-        problem=f"{label} was measured of both, and not on the same items.",
-        remedy="An evaluation of both on the same items: queue what is missing from the tax panel.",
+        problem=f"{label} was measured of both, and not on the same items with the same settings.",
+        remedy="An evaluation of both on the same items with the same settings: queue what is missing from the tax panel.",
     )
 
 

@@ -97,6 +97,27 @@ def test_other_items_are_not_subtracted(client, project, base, child):
     assert "not compared: measured on other items" in client.get(reverse("tax", args=[child.pk])).content.decode()
 
 
+def test_runs_with_other_settings_are_passed_over_where_there_are_like_ones(project, base, child):
+    for model in (base, child):
+        measured(project, model, "riddles", items(right([1, 1, 0, 0] * 10)), max_length=1024)
+    measured(project, child, "riddles", items(right([0] * 40)), max_length=64)
+    found = tax.change(child, base, "riddles", "accuracy", project)
+    assert found is not None
+    assert found.value == 0
+    assert [missing.model for missing in tax.panel(child, project).missing] == [base], "as the newest was measured"
+
+
+def test_what_was_measured_with_other_settings_is_not_subtracted(client, project, base, child):
+    measured(project, base, "riddles", items(right([1, 1, 0, 0] * 10)), max_length=1024)
+    measured(project, child, "riddles", items(right([0] * 40)), max_length=64)
+    assert tax.change(child, base, "riddles", "accuracy", project) is None
+    (_, cell) = row_of(tax.panel(child, project), "accuracy").cells
+    assert cell.to_parent is None
+    assert "max_length was 1024 for tide-base, 64 for tide-sft" in cell.why
+    page = client.get(reverse("tax", args=[child.pk]), {"project": project.slug}).content.decode()
+    assert "not compared: measured on other items or with other settings" in page
+
+
 def test_the_page_says_the_price_in_words_and_in_pictures(client, project, lineage, vote):
     base, child, ppo = lineage
     vote(base, child, "model_b", 8)
