@@ -170,8 +170,8 @@ def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
 
 
 def _more(found: Duel, other: LanguageModel) -> str:
-    if found.more is None and not math.isfinite(found.lower) and not math.isfinite(found.upper):
-        return "Votes of other voters: nearly all are of one, and say nothing of how others would vote."
+    if found.unbounded:
+        return found.unbounded
     if found.more is None:
         return f"As the votes fall now, no number of them would show it to be better than {other}."
     votes = "vote" if found.more <= 1 else "votes"

@@ -33,6 +33,7 @@ class Duel:
     upper: float
     votes: int  # between the two
     more: int | None  # about so many more between the two until the lower bound is above the margin
+    unbounded: str = ""  # why the votes set no bounds, and what would
 
     def finite(self) -> dict[str, float | int | None]:
         """For JSON, which knows no infinity."""
@@ -78,10 +79,20 @@ def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: 
     if difference is None:
         return None
     cast = sum(_all_votes(board, model.pk, other.pk))
-    if board.ratings.get("intervals", {}).get("by") == "few":  # what is published says nothing of other voters
-        return Duel(difference.value, -math.inf, math.inf, cast, None)
+    if why := _why_unbounded(board):
+        return Duel(difference.value, -math.inf, math.inf, cast, None, why)
     more = _more_votes(fitted, difference.value, difference.upper, rule.margin)
     return Duel(difference.value, difference.lower, difference.upper, cast, more)
+
+
+def _why_unbounded(board: Leaderboard) -> str:
+    """What is published by votes alone says nothing of how other voters would vote."""
+    found = board.ratings.get("intervals", {})
+    if found.get("by") == "few":
+        return "Votes of other voters: nearly all are of one, and say nothing of how others would vote."
+    if not found.get("is_read", True):
+        return "Nothing but a little time: whose votes they are is being read."
+    return ""
 
 
 def _more_votes(fitted: Fit, value: float, upper: float, margin: float) -> int | None:

@@ -10,8 +10,8 @@ import pytest
 from annotate.actions.language_models import enter_arena, leave_arena
 from annotate.errors import Refused
 from annotate.models import StatusChange
-from evaluation import actions, checks, promotion
-from evaluation.models import Candidacy, Decision, Notice, PromotionRule
+from evaluation import actions, checks, intervals, promotion
+from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_contestant, make_model, make_project, make_user
 from tests.training.runs import in_a_thread
@@ -137,6 +137,18 @@ class TestChecks:
         check = check_named(looked_at(candidacy), "parent")
         assert (check.state, check.numbers["lower"]) == ("not yet", None)
         assert check.more.startswith("Votes of other voters")
+
+    def test_the_fixed_interval_decides_nothing_before_voters_were_read(
+        self, rule, candidacy, child, base, vote, project, monkeypatch
+    ):
+        monkeypatch.setattr(intervals, "EXACT", 100)
+        monkeypatch.setattr(intervals, "_refresh_in_background", lambda pk: None)
+        rule(always_valid=False, is_automatic=True)
+        vote(child, base, "model_a", 120, author=make_user(project))
+        check = check_named(looked_at(candidacy), "parent")
+        assert (check.state, candidacy.state) == ("not yet", "open") and "being read" in check.more
+        intervals.refresh(VoteCounts.objects.get(project=project, judge="person", part="").pk)
+        assert check_named(looked_at(candidacy), "parent").more.startswith("Votes of other voters")
 
     def test_a_model_with_neither_parent_nor_champion_is_not_decided_by_the_rule(self, rule, project):
         alone = make_contestant(project, make_model(parent=make_model(kind="tokenizer"))).model
