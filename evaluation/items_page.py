@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 from annotate.permissions import Person, can
 from annotate.streaming import json_lines
 from evaluation import items
+from evaluation.exports import inert
 from evaluation.items import NO, UNKNOWN, YES, Choice, Index
 from evaluation.items_shown import Item, shown
 from training.models import Run
@@ -126,5 +127,5 @@ def _csv(run: Run, index: Index, texts: bool) -> Iterator[str]:
 
 
 def cell(text: Any) -> str:
-    """A spreadsheet takes a text that begins like a formula for one."""
-    return f"'{text}" if str(text).startswith(tuple("=+-@\t\r")) else str(text)
+    """As text that no spreadsheet takes for a formula."""
+    return str(inert(str(text)))

@@ -1,4 +1,4 @@
-"""Wilson's interval of a share, which every page and recipe that shows one takes from here. Pure."""
+"""Wilson's interval of a share, which training's pages and recipes take from here. Pure."""
 
 from __future__ import annotations
 
