@@ -23,11 +23,13 @@ _COLUMNS = tuple(f"completion_{side}__style__{name}" for side in "ab" for name i
 
 def count_missing(project: Project, judge: str, most: int | None = None) -> int:
     """Count the style of judged answers that have none yet, up to `most`; how many were counted."""
-    done = 0
+    done = last = 0
     while most is None or done < most:
-        some = list(uncounted(project, judge)[: AT_ONCE if most is None else min(AT_ONCE, most - done)])
+        rest = uncounted(project, judge).filter(pk__gt=last)  # those counted by now are not passed over each time
+        some = list(rest[: AT_ONCE if most is None else min(AT_ONCE, most - done)])
         if not some:
             break
+        last = some[-1].pk
         rows = [Style(completion=answer, **vars(style_of(answer.text))) for answer in some]
         Style.objects.bulk_create(rows, ignore_conflicts=True)  # another process may count the same ones
         done += len(some)
