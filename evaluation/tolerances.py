@@ -59,7 +59,8 @@ def _unknown(
     return Change(
         label,
         problem=f"{label} was measured of both, and not on the same items with the same settings.",
-        remedy="An evaluation of both on the same items with the same settings: queue what is missing from the tax panel.",
+        remedy="An evaluation of both on the same items, with the same settings: queue what is missing from the tax "
+        "panel.",
     )
 
 
