@@ -26,6 +26,7 @@ from annotate.actions.choosing import COMPARE, RATE, Item, UrgentPair
 from annotate.errors import Refused
 from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Side, User, Winner
 from annotate.permissions import require
+from evaluation.duels import POINTS
 from evaluation.models import AskedAgain
 from training.models import Review, Run
 from training.run_directory import Row
@@ -33,7 +34,6 @@ from training.run_directory import Row
 MOST = 50
 MOST_AT_ONCE = 200
 MORE_JUDGES = 3
-POINTS = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
 PEOPLE, REWARD_MODEL = "between judges", "judges and the reward model"
 
 

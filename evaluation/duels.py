@@ -8,11 +8,11 @@ the rule takes each voter's first vote on a pair alone, from the votes themselve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from django.db.models import Q
+from django.db.models import Case, Count, Min, Q, Value, When
 
 from annotate.models import LanguageModel, Project, Winner
 from evaluation.leaderboard import current, fit_of, tally_of, votes
@@ -21,6 +21,7 @@ from evaluation.ratings import Fit
 from evaluation.ratings.fit import SCALE
 from evaluation.ratings.sequence import lower_bound, more_votes_until_better, points
 
+POINTS = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
 ONE_SIDED = 0.025  # each end of an interval that holds with 95 %
 
 
@@ -120,27 +121,18 @@ def _all_votes(board: Leaderboard, model: int, other: int) -> tuple[int, int, in
 
 
 def _first_votes(project: Project, judge: str, model: int, other: int) -> tuple[int, int, int]:
-    wins = ties = losses = 0
-    for score in _scores_of_first_votes(project, judge, model, other):
-        wins, ties, losses = wins + (score == 1), ties + (score == 0.5), losses + (score == 0)
-    return wins, ties, losses
-
-
-def _scores_of_first_votes(project: Project, judge: str, model: int, other: int) -> Iterator[float]:
-    """What each voter said first of the pair, for the model."""
+    """What each voter said first of the pair, added up by the database."""
     as_a = Q(completion_a__model=model, completion_b__model=other)
     as_b = Q(completion_a__model=other, completion_b__model=model)
-    rows = votes(project, judge).filter(as_a | as_b).order_by("id")
-    seen: set[tuple[int | None, str]] = set()
-    for author, visitor, a, winner in rows.values_list("author", "visitor", "completion_a__model", "winner"):
-        voter = (author, visitor if author is None else "")
-        if voter in seen:
-            continue
-        seen.add(voter)
-        if winner in (Winner.MODEL_A, Winner.MODEL_B):
-            yield float((winner == Winner.MODEL_A) == (a == model))
-        else:
-            yield 0.5
+    of_pair = votes(project, judge).filter(as_a | as_b).order_by()
+    visitor = Case(When(author=None, then="visitor"), default=Value(""))  # who has an account is told by that alone
+    firsts = of_pair.annotate(unknown=visitor).values("author", "unknown").annotate(first=Min("pk")).values("first")
+    said = of_pair.filter(pk__in=firsts).values_list("completion_a__model", "winner").annotate(n=Count("pk"))
+    found: Counter[float] = Counter()
+    for a, winner, n in said:
+        points = POINTS[Winner(winner)]
+        found[points if a == model else 1 - points] += n
+    return found[1.0], found[0.5], found[0.0]
 
 
 def _finite(value: float) -> float | None:

@@ -10,7 +10,7 @@ import pytest
 from annotate.actions.language_models import enter_arena, leave_arena
 from annotate.errors import Refused
 from annotate.models import StatusChange
-from evaluation import actions, checks, intervals, promotion
+from evaluation import actions, checks, duels, intervals, promotion
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_contestant, make_model, make_project, make_user
@@ -108,6 +108,21 @@ class TestChecks:
             vote(base, child, "model_b", 1)  # shown the other way: still for the child
         assert check_named(looked_at(candidacy), "parent").numbers["votes"] == 10
         assert check_named(candidacy, "parent").state == "met" or check_named(candidacy, "parent").numbers["lower"] > 0
+
+    def test_of_first_votes_wins_ties_and_losses_are_told_apart_and_visitors_are_known_by_their_own_name(
+        self, rule, candidacy, child, base, vote, project
+    ):
+        one, made = make_user(project), rule(first_votes_only=True)
+        vote(child, base, "model_a", 1, author=one)
+        vote(child, base, "model_b", 3, author=one)
+        vote(base, child, "model_a")
+        vote(base, child, "both_bad")
+        vote(child, base, "tie", 2)
+        for visitor in ("here", "here", "there"):
+            [cast] = vote(child, base, "model_a")
+            type(cast).objects.filter(pk=cast.pk).update(author=None, visitor=visitor)
+        assert duels.counts(project, made, child, base) == (3, 2, 1)
+        assert duels.counts(project, made, base, child) == (1, 2, 3)
 
     def test_it_must_also_beat_what_is_served(self, rule, candidacy, child, base, vote, project, manager):
         champion = make_contestant(project, make_model(name="tide-champion")).model
