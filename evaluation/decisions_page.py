@@ -123,7 +123,8 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
         try:
             keys, more = request.POST.getlist("item"), _whole(request.POST.get("more", ""))
             asked = ask_next.ask_again(project=project, keys=keys, by=request.user, more=more)
-            messages.success(request, f"{len(asked)} items come first in the queue now.")
+            come = "1 item comes" if len(asked) == 1 else f"{len(asked)} items come"
+            messages.success(request, f"{come} first in the queue now.")
         except Refused as refused:
             return refused_page(request, refused, project=project)
         return redirect(f"{request.path}?judge={request.POST.get('judge', '')}")
@@ -152,7 +153,7 @@ def cost(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/cost.html", context)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
+@require_safe
 @login_required
 def notice_list(request: MemberRequest) -> HttpResponse:
     """What one was told, the latest first. Opening the page is seeing it; the new ones are marked once more."""

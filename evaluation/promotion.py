@@ -11,7 +11,7 @@ import logging
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 
 from annotate.models import Contestant, Project
@@ -22,13 +22,15 @@ from evaluation.models import Candidacy, Decision, Evaluation, Promotion, Promot
 
 log = logging.getLogger("assay.decisions")
 LIVE = (Candidacy.State.OPEN, Candidacy.State.READY, Candidacy.State.REFUSED)
+# Those, and what was withdrawn because its model was retired, once that has been brought back.
+STANDING = Q(state__in=LIVE) | Q(state=Candidacy.State.WITHDRAWN, evidence__retired=True, model__retired_at=None)
 
 
 def sweep() -> None:
     """For the worker: enrol what no signal reached, and look at every project that has candidates."""
     enrol_missing()
     of_project = {"project": OuterRef("pk")}
-    waiting = Exists(Candidacy.objects.filter(state__in=LIVE, **of_project))
+    waiting = Exists(Candidacy.objects.filter(STANDING, **of_project))
     served = Exists(Promotion.objects.filter(candidacy__isnull=False, **of_project))
     has_rule = Exists(PromotionRule.objects.filter(**of_project))
     for project in Project.objects.filter(waiting | served, has_rule):
@@ -46,8 +48,8 @@ def look(project: Project) -> list[Candidacy]:
     if rule is None:
         return []
     seen = glance(project, rule)
-    live = project.candidacies.filter(state__in=LIVE).select_related("model").order_by("id")
-    behind = [one.pk for one in live if one.evidence.get("seen") != seen or one.model.retired_at is not None]
+    standing = project.candidacies.filter(STANDING).select_related("model").order_by("id")
+    behind = [one.pk for one in standing if one.evidence.get("seen") != seen or _came_or_went(one)]
     served = project.promotions.first()
     if served is not None and served.candidacy is not None and served.candidacy.evidence.get("seen") != seen:
         behind.append(served.candidacy.pk)
@@ -68,6 +70,11 @@ def glance(project: Project, rule: PromotionRule) -> list[int | str]:
     ]
 
 
+def _came_or_went(candidacy: Candidacy) -> bool:
+    """Whether its model was retired since the last look, or brought back."""
+    return (candidacy.model.retired_at is not None) != candidacy.evidence.get("retired", False)
+
+
 def _newest(rows: Any) -> int:
     return rows.order_by("-id").values_list("id", flat=True).first() or 0
 
@@ -79,7 +86,7 @@ def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
     seen = glance(candidacy.project, rule)  # again, under the lock
     if candidacy.model.retired_at is not None and candidacy.state in LIVE:
         return _withdraw(candidacy, seen)
-    if candidacy.evidence.get("seen") == seen:
+    if candidacy.evidence.get("seen") == seen and not _came_or_went(candidacy):
         return None
     found = take_in(candidacy, rule, seen)
     if candidacy.state == Candidacy.State.PROMOTED:
@@ -194,7 +201,8 @@ def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing
 
 
 def _withdraw(candidacy: Candidacy, seen: list[int | str]) -> Candidacy:
-    candidacy.state, candidacy.evidence = Candidacy.State.WITHDRAWN, {**candidacy.evidence, "seen": seen}
+    candidacy.state = Candidacy.State.WITHDRAWN
+    candidacy.evidence = {**candidacy.evidence, "seen": seen, "retired": True}
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
     why = candidacy.model.retired_reason or "no reason was given"
     record(candidacy, None, Decision.What.WITHDRAWN, f"{candidacy.model} was retired: {why}.")

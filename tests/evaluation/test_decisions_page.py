@@ -204,7 +204,8 @@ class TestWhatToAskNext:
         assert "Why is the sea salty?" in shown and f'value="{split}"' in shown
         client.post(reverse("ask-next", args=[project.slug]), {"item": [split], "more": "2", "judge": "person"})
         assert AskedAgain.objects.get().places == 2
-        assert "1 item asked again waits for judges" in page(client, "ask-next", project)
+        shown = page(client, "ask-next", project)
+        assert "1 item asked again waits for judges" in shown and "1 item comes first in the queue now" in shown
 
     def test_who_judges_blind_sees_nothing_of_what_others_said(self, client, project, split):
         assert client.login(username=make_user(project).username, password=PASSWORD)

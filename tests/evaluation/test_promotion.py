@@ -304,6 +304,16 @@ class TestStates:
         assert looked_at(candidacy).state == "withdrawn"
         assert "broken tokens" in Decision.objects.first().sentence
 
+    def test_a_model_that_was_brought_back_stands_again(self, rule, candidacy, child, base, vote):
+        rule()
+        vote(child, base, "model_a", 60)
+        child.retire(reason="broken tokens")
+        assert looked_at(candidacy).state == "withdrawn"
+        child.bring_back()
+        promotion.sweep()
+        candidacy.refresh_from_db()
+        assert candidacy.state == "ready" and promotion.look(candidacy.project) == []
+
     def test_also_one_that_had_left_the_arena_before(self, rule, candidacy, child, project):
         rule()
         leave_arena(project=project, model=child)
