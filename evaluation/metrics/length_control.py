@@ -25,6 +25,7 @@ from evaluation.metrics.win_rates import Array, Labels, clustered_variance, degr
 from evaluation.ratings.student import student95
 
 _STEPS = 100
+_NOTHING = 1e-9  # in log-odds
 _FARTHEST = 15.0  # in log-odds: beyond, a win rate is 1 to six digits and the data hold nothing against it
 
 
@@ -47,8 +48,9 @@ def length_controlled(
 ) -> LengthControl:
     """`points` (n,) in 0 to 1; `longer_by` (n,): characters of the answer less those of the opponent's.
 
-    Raises ValueError where no length control is possible: lengths do not differ, or the votes are told apart without
-    a doubt (all were won, or the longer answer always won), so that the fit has no finite answer.
+    Raises ValueError where no length control is possible: lengths do not differ, the votes are told apart without a
+    doubt (all were won, or the longer answer always won), so that the fit has no finite answer, or they vary neither
+    between voters nor between prompts (all are ties, or one voter judged one prompt).
     """
     y, d = np.asarray(points, dtype=float), np.asarray(longer_by, dtype=float)
     if len(y) != len(d):
@@ -62,6 +64,8 @@ def length_controlled(
     influence = (x * (y - rate)[:, None]) @ inverse  # (n, 2), what each vote moves θ and φ by
     voter, prompt = places(voters), places(prompts)
     error, slope_error = (math.sqrt(clustered_variance(influence[:, i], voter, prompt)) for i in (0, 1))
+    if error < _NOTHING:
+        raise ValueError("the votes vary neither between voters nor between prompts: how sure it is cannot be told.")
     reach = student95(max(degrees(voter, prompt), 1)) * error
     value = float(_sigmoid(theta[0]))
     return LengthControl(

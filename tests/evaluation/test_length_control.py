@@ -140,3 +140,12 @@ def test_on_pandalms_annotators_the_rates_are_alpaca_evals_and_statsmodels(pair)
     assert found.standard_error / (found.value * (1 - found.value)) * extra == pytest.approx(
         golden["theta error by prompt"], rel=1e-7
     )
+
+
+@pytest.mark.parametrize(
+    ("points", "prompts"), [([0.5] * 6, list(range(6))), ([1, 0, 1, 0, 0, 1, 1, 0], [1] * 8)], ids=["ties", "a prompt"]
+)
+def test_votes_that_do_not_vary_between_groups_have_no_interval_without_width(points, prompts):
+    longer_by = [1, -1, 2, -2, 3, -3, 4, -4][: len(points)]
+    with pytest.raises(ValueError, match="vary neither between voters nor between prompts"):
+        length_controlled(points, longer_by, [1] * len(points), prompts)
