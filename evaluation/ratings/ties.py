@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .clusters import Block, score_voters, summed_scores, voters_at_once, whole_voters
-from .fit import CENTRE, HALF_WIN, SCALE, Z95, Fit, NotConverged, laplacian
+from .fit import CENTRE, HALF_WIN, LONGEST_STEP, SCALE, Z95, Fit, NotConverged, laplacian
 from .graph import groups, strong_groups
 from .tally import Tally
 from .tie_chances import MODELS, Terms, davidson, rao_kupper
@@ -165,6 +165,7 @@ def _solve(votes: np.ndarray, group: np.ndarray, model: Callable[..., Terms], fi
         step = np.linalg.solve(information, gradient)
         if np.abs(gradient).max() <= 1e-10 * votes.sum():  # small beside all votes, not beside a model's few
             return point + step
+        step *= min(1.0, LONGEST_STEP / max(np.abs(step).max(), LONGEST_STEP))  # as in `fit`: a longer one can end flat
         point, loss = _descend(votes, group, point, loss, step, model, first)
     raise NotConverged(f"the tie model of {size} models did not converge in 100 Newton steps.")
 

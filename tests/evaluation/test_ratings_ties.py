@@ -152,6 +152,16 @@ class TestIntervals:
         assert 7 * (chances.win - chances.loss) == pytest.approx(-4, abs=1e-8)
 
     @BOTH
+    @pytest.mark.parametrize("level", [(340, 0), (136, 892)])
+    def test_few_wins_among_many_ties_are_fitted_too(self, model, level):
+        """Newton's full steps had led to where all is flat, or past what a float can hold."""
+        totals = [("x", "y", "model_a", 8), ("y", "z", "tie", level[0]), ("y", "w", "tie", level[1])]
+        found = fit_ties(tally_totals(row for row in totals if row[3]), model)
+        assert np.isfinite([found.ratings.rating, found.ratings.standard_error]).all()
+        assert found.outcome(0, 1).win > found.outcome(0, 1).loss
+        assert found.outcome(1, 2).tie == pytest.approx(1, abs=0.1)
+
+    @BOTH
     def test_of_one_voters_votes_alone_intervals_have_no_end(self, model):
         a, b, said = np.array([0, 0, 1, 1, 0]), np.array([1, 1, 0, 0, 1]), np.array([0, 1, 2, 0, 3])
         tally = Tally((0, 1), tally_indices(a, b, said, 2))
