@@ -120,7 +120,7 @@ def _passed(fitted: Fit, blocks: Iterable[Block], point: np.ndarray) -> np.ndarr
     sincere, expected, voters = _expectation(blocks, point[:-1], float(sigmoid(point[-1])))
     if voters < 2:
         raise ValueError(f"how reliable voters are takes two voters at least, and there is {voters}.")
-    log_odds, _ = solve_groups(sincere + half_wins(fitted.tally.wins + fitted.tally.ties / 2), point[:-1])
+    log_odds, _ = solve_groups(sincere + half_wins(fitted.tally.wins + fitted.tally.ties / 2), fitted.log_odds)
     share = (expected + 1) / (voters + 10)  # as if one of nine had been seen: so few voters cannot all be careless
     return np.append(log_odds, math.log(share / (1 - share)))
 
