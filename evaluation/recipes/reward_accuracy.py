@@ -77,6 +77,13 @@ def measured_of(judgements: Judgements, scores: np.ndarray, seed: int, draws: in
     lengths = np.array([len(text) for _, text in judgements.answers], dtype=float)
     pairs_of, rated_of = _by_item(judgements, judgements.pairs), _by_item(judgements, judgements.rated)
     won = [p for p in judgements.pairs if p.won]
+    if not won and judgements.rated and _all_alike(judgements.rated):
+        raise RecipeFailure(
+            "all_alike",
+            f"All {len(judgements.rated)} ratings say the same, and no comparison has a winner: there is nothing that "
+            "a reward model could get right.",
+            "Have more answers judged, good ones and bad ones.",
+        )
     if not won and not judgements.rated:
         raise RecipeFailure(
             "all_ties",
@@ -97,6 +104,11 @@ def measured_of(judgements: Judgements, scores: np.ndarray, seed: int, draws: in
     who = WHO.get(judgements.judge, "given judgements")
     signature = "assay reward accuracy 1; ties in no accuracy, equal scores half; intervals by prompts and voters"
     return Measured(f"agreement with {who}", items, signature, notes=_notes(judgements), fitted=fitted)
+
+
+def _all_alike(rated: list[Rated]) -> bool:
+    thumbs, stars = ({getattr(r, name) for r in rated} - {None} for name in ("thumbs", "stars"))
+    return len(thumbs) < 2 and len(stars) < 2
 
 
 def _notes(judgements: Judgements) -> list[str]:
@@ -254,4 +266,6 @@ def of_ratings(rated: list[Rated], scores: np.ndarray, again: Again) -> dict[str
 def _estimate(found: reward_measures.Estimate | None, higher: bool) -> Row | None:
     if found is None:
         return None
-    return figures.figure(found.value, None, found.lower, found.upper, found.n, higher)
+    has_width = found.lower < found.upper  # where no draw differed, nothing is known of how others would
+    ends = (found.lower, found.upper) if has_width else (None, None)
+    return figures.figure(found.value, None, *ends, found.n, higher)

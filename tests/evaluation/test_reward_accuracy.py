@@ -88,6 +88,17 @@ def test_confidence_that_is_not_borne_out_is_a_calibration_error():
     assert found["calibration error"]["value"] == pytest.approx(1 / (1 + np.exp(-1)) - 0.5, abs=1e-9)
 
 
+def test_a_calibration_error_that_no_draw_moves_has_no_interval():
+    found = figures(judged([(i, 0, 1, "a") for i in range(6)]), [1.0, 0.0])["calibration error"]
+    assert found["value"] == pytest.approx(1 - 1 / (1 + np.exp(-1)))
+    assert (found["lower"], found["upper"]) == (None, None)
+
+
+def test_ratings_that_all_say_the_same_are_refused():
+    with pytest.raises(RecipeFailure, match="All 5 ratings say the same"):
+        figures(judged([(0, 0, 1, "")], [(i, 0, True, 3) for i in range(5)]), [1.0, 0.0])
+
+
 def test_votes_on_one_prompt_widen_the_interval():
     apart = [(i, 0, 1, "a" if i % 4 else "b") for i in range(40)]
     together = [(i // 4 if i % 4 else 10 + i // 4, 0, 1, won, "arena", i + 1) for i, (_, _, _, won) in enumerate(apart)]
