@@ -25,6 +25,7 @@ from .fit import SCALE, Fit, laplacian, of_differences, sigmoid
 PRIOR = 350.0 / SCALE  # standard deviation of a model nobody has judged: Glicko's 350 points (Glickman, 1999)
 JOINS = 0.05  # weight of differences between parts that no vote joins, so that they get joined
 FLOOR = 0.1
+CERTAIN = 1e-12  # p(1 − p) of a battle whose winner is certain: it teaches next to nothing
 SHARPNESS = 2
 
 
@@ -130,7 +131,7 @@ def _gains(covariance: np.ndarray, log_odds: np.ndarray, weights: np.ndarray, ti
     """(M, M) the module's formula, 0 on the diagonal."""
     form = covariance @ laplacian(weights) @ covariance
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
-    h = chance * (1 - chance)
+    h = np.maximum(chance * (1 - chance), CERTAIN)
     noise = np.maximum(h - ties / 4, h / 4) / h**2  # 1/u
     gain = of_differences(form) / (noise + of_differences(covariance))
     return np.where(np.eye(len(gain), dtype=bool), 0, np.maximum(gain, 0))

@@ -1,11 +1,13 @@
 """What a vote would teach, against refits with that vote; and where the next battles go."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from evaluation.ratings import Tally, fit, tally_indices, tally_totals
 from evaluation.ratings.fit import SCALE
-from evaluation.ratings.teach import gains, pair_probabilities, weigh_pairs, weigh_top
+from evaluation.ratings.teach import FLOOR, gains, pair_probabilities, weigh_pairs, weigh_top
 
 
 def simulate(strengths: np.ndarray, votes: int, random: np.random.Generator, ties: float = 0.2) -> Tally:
@@ -91,6 +93,13 @@ class TestProbabilities:
         there = pair_probabilities(fitted, [0, 1, 2, 3, 4], weigh_pairs([0, 1, 2, 3, 4], [(0, 1, 1.0)]))
         back = pair_probabilities(fitted, [4, 3, 2, 1, 0], weigh_pairs([4, 3, 2, 1, 0], [(0, 1, 1.0)]))
         assert back[::-1, ::-1] == pytest.approx(there)
+
+    def test_certain_battles_are_drawn_seldom_and_are_no_trouble(self):
+        """Three links of ten million wins: a float takes the chance between the ends for 1."""
+        certain = board(*((x, y, "model_a", 10_000_000) for x, y in itertools.pairwise("abcd")))
+        drawn = pair_probabilities(certain, certain.models)
+        assert drawn.sum() == pytest.approx(1)
+        assert drawn[0, 3] == pytest.approx(FLOOR / 12, rel=1e-4)
 
     def test_nothing_that_matters_is_an_even_draw(self, fitted):
         assert pair_probabilities(fitted, fitted.models, np.zeros((5, 5)))[0, 1] == pytest.approx(1 / 20)
