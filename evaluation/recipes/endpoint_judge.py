@@ -215,7 +215,9 @@ def _row(ask: Ask, response: httpx.Response) -> Row:
             "What answers at judge_url does not speak OpenAI's protocol.",
             "Check the address: it usually ends with /v1.",
         ) from error
-    return {"key": ask.key, "verdict": verdict_of(reply), "reply": str(reply)[-_KEPT:]}
+    # A server that cut a reply off within a character sends half a surrogate pair, which no file takes.
+    whole = str(reply).encode("utf-8", "replace").decode("utf-8")
+    return {"key": ask.key, "verdict": verdict_of(whole), "reply": whole[-_KEPT:]}
 
 
 def _refused(ask: Ask, code: int, told: str) -> Row:

@@ -183,7 +183,7 @@ def _check(items: Sequence[Item]) -> None:
 
 def _write_items(path: Path, items: list[Item], marks: contamination.Marks | None) -> None:
     temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with temporary.open("w", encoding="utf-8", errors="replace") as file:  # half a surrogate pair is shown nowhere
         for number, item in enumerate(items):
             names = marks.seen_in[number] if marks else []
             told = None if marks is None or marks.too_short[number] else bool(names)

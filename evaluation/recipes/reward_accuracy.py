@@ -267,5 +267,5 @@ def _estimate(found: reward_measures.Estimate | None, higher: bool) -> Row | Non
     if found is None:
         return None
     has_width = found.lower < found.upper  # where no draw differed, nothing is known of how others would
-    ends = (found.lower, found.upper) if has_width else (None, None)
-    return figures.figure(found.value, None, *ends, found.n, higher)
+    lower, upper = (found.lower, found.upper) if has_width else (None, None)
+    return figures.figure(found.value, None, lower, upper, found.n, higher)

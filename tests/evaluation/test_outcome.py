@@ -131,3 +131,8 @@ def test_what_gives_no_number_fails_in_words(finish, broken, code):
         finish(Measured("task", broken, "assay 1"))
     assert failure.value.code == code
     assert failure.value.remedy
+
+
+def test_half_a_character_in_a_text_is_replaced_for_no_page_could_be_written_with_it(finish):
+    _, lines = finish(Measured("task", [replace(item, shown={"answer": "so \ud83d"}) for item in items()], "assay 1"))
+    assert lines[0]["shown"] == {"answer": "so ?"}
