@@ -57,7 +57,8 @@ class ChoiceItem:
 def read_choice(row: Row) -> ChoiceItem:
     item = _reader(row)(row)
     if not 2 <= len(item.candidates) <= MOST_CANDIDATES:
-        raise ValueError(f"has {len(item.candidates)} candidates; give between 2 and {MOST_CANDIDATES}.")
+        few = "1 candidate" if len(item.candidates) == 1 else f"{len(item.candidates)} candidates"
+        raise ValueError(f"has {few}; give between 2 and {MOST_CANDIDATES}.")
     for place, candidate in enumerate(item.candidates):
         if not candidate.strip():
             raise ValueError("has an empty candidate.")
@@ -187,7 +188,7 @@ def _checked(value: Any, name: str) -> str:
     if value is None:
         raise ValueError(f"has no {name}.")
     if not isinstance(value, str):
-        raise ValueError(f"has a {name} that is no text: {value!r:.60}.")
+        raise ValueError(f"has {'an' if name[0] in 'aeo' else 'a'} {name} that is no text: {value!r:.60}.")
     if not value.strip():
         raise ValueError(f"has an empty {name}.")
     if len(value) > LONGEST:

@@ -203,7 +203,8 @@ def _pairs(row: Row) -> Row:
         try:
             pair = transcripts.pair(text_of(row, "chosen", LONGEST_TEXT), text_of(row, "rejected", LONGEST_TEXT))
         except ValueError as error:
-            raise ValueError(f"has no prompt, and its answers are no transcripts that share one: {error}.") from error
+            told = str(error).rstrip(".")
+            raise ValueError(f"has no prompt, and its answers are no transcripts that share one: {told}.") from error
         return {"prompt": pair.messages, "chosen": pair.chosen, "rejected": pair.rejected}
     prompt = row_formats.prompt_of(row)
     if prompt[-1]["role"] != "user":

@@ -243,6 +243,7 @@ def test_a_pair_of_transcripts_is_taken_apart_at_what_they_share(project):
     ({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x"}], "chosen": "b",
       "rejected": "c"}, "does not end with the user's turn"),
     ({"chosen": "b", "rejected": "c"}, "no transcripts that share one"),
+    ({"chosen": 5, "rejected": "c"}, "a chosen that is no text: 5.'"),
 ])  # fmt: skip
 def test_a_pair_of_which_neither_can_be_better_is_refused(project, row, told):
     assert told in str(refusal(project, [PAIRS[0], row]))
