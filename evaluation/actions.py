@@ -28,7 +28,7 @@ def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
     rule = PromotionRule(project=project, created_by=by, **_checked(given))
     rule.save()
     Decision.objects.create(project=project, rule=rule, what=Decision.What.RULE_CHANGED, sentence=in_words(rule), by=by)
-    transaction.on_commit(lambda: promotion.look(project))
+    transaction.on_commit(lambda: promotion.look(project), robust=True)  # else the sweep does it
     return rule
 
 

@@ -144,7 +144,7 @@ def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change
     worst = -abs(float(tolerance["worst"]))
     numbers = {"gain": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": -worst}
     said = (
-        f"{_word(change)} {_plain(abs(change.gain))} than {earlier}, between {_signed(change.lower)} and "
+        f"{_compared(change.gain, earlier)}, between {_signed(change.lower)} and "
         f"{_signed(change.upper)} (more is better), on {change.n:,} items"
     )
     if change.lower >= worst:
@@ -200,9 +200,10 @@ def _distance(found: Duel, other: LanguageModel) -> str:
     return f"{whole(abs(found.difference))} points {'above' if found.difference >= 0 else 'below'} {other}"
 
 
-def _word(change: Change) -> str:
-    assert change.gain is not None
-    return "Better by" if change.gain > 0 else "Worse by"
+def _compared(gain: float, earlier: LanguageModel) -> str:
+    if gain == 0:
+        return f"As good as {earlier}"
+    return f"{'Better' if gain > 0 else 'Worse'} by {_plain(abs(gain))} than {earlier}"
 
 
 def _votes(n: int) -> str:

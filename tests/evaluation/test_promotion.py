@@ -213,6 +213,7 @@ class TestTolerances:
         check = self.check(by_votes)
         assert (check.state, by_votes.state) == ("met", "ready")
         assert check.numbers["gain"] == 0 and check.numbers["n"] == 200
+        assert check.sentence.startswith(f"As good as {base}, between ")
 
     def test_a_clear_loss_breaks_it_whatever_the_votes_say(self, by_votes, project, child, base):
         measured(project, base, "small suite", items(right([1, 1, 1, 0] * 50)))
