@@ -178,7 +178,8 @@ def pair(first: Run, second: Run) -> Pair:
     found: Pair | None = cache.get(key)
     if found is None:
         found = _pair(first, second)
-        cache.set(key, found, None)
+        if not _gone(first, second):  # what is gone may come back
+            cache.set(key, found, None)
     return found
 
 
@@ -208,12 +209,9 @@ def _stamp(run: Run) -> str:
 
 
 def _pair(first: Run, second: Run) -> Pair:
-    ours = [columns(run) for run in (first, second)]
-    for run, read in zip((first, second), ours, strict=True):
-        if read is None:
-            return Pair(refused=f"The items of run {run.pk} are gone from the disk; measure {run.parent} again.")
-    one, other = ours[0], ours[1]
-    assert one is not None and other is not None
+    one, other = columns(first), columns(second)
+    if one is None or other is None:
+        return Pair(refused=_gone(first, second))
     try:
         paired.check_same(one.hashes, other.hashes)
     except paired.NotTheSameItems as error:
@@ -227,6 +225,12 @@ def _pair(first: Run, second: Run) -> Pair:
         len(clean),
         int(clean.sum()),
     )
+
+
+def _gone(*runs: Run) -> str:
+    """Of the first run whose items are gone; "" where all are there."""
+    gone = (run for run in runs if not (run.path / items.FILE).exists())
+    return next((f"The items of run {run.pk} are gone from the disk; measure {run.parent} again." for run in gone), "")
 
 
 def _difference(

@@ -138,7 +138,7 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
         "page": shown,
         "query": query.urlencode(),
         "texts": texts,
-        "items": list(_item_pairs(first, second, metric, ids, pulls, shown.object_list, texts)),
+        "items": list(_item_pairs(first, second, metric, ids, pulls, shown.object_list, texts)) if ids else [],
     }
     return render(request, "evaluation/compare_items.html", context)
 

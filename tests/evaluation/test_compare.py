@@ -109,6 +109,16 @@ def test_the_newest_run_on_the_items_that_most_share_is_taken(project, base, chi
     assert compare.one_each(compare.measured(project)) == [runs[0], again]
 
 
+def test_items_that_are_gone_are_said_until_they_are_back(client, project, runs):
+    file = runs[1].path / "items.jsonl"
+    away = file.rename(file.with_name("away"))
+    address = reverse("compare-items", args=[project.slug])
+    page = client.get(address, {"first": runs[0].pk, "second": runs[1].pk})
+    assert f"The items of run {runs[1].pk} are gone from the disk" in page.content.decode()
+    away.rename(file)
+    assert compare.pair(*runs).refused == ""
+
+
 def test_settings_that_differ_are_said(project, base, child):
     runs = [
         measured(
