@@ -8,11 +8,13 @@ has come is a few look-ups of newest rows.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
+from django.utils import timezone
 
 from annotate.models import Contestant, Project
 from evaluation import checks, notices
@@ -21,6 +23,7 @@ from evaluation.leaderboard import current, stored
 from evaluation.models import Candidacy, Decision, Evaluation, Promotion, PromotionRule
 
 log = logging.getLogger("assay.decisions")
+TOLD_AGAIN_AFTER = timedelta(hours=1)  # each change is in the history; people are not told of the same one sooner
 LIVE = (Candidacy.State.OPEN, Candidacy.State.READY, Candidacy.State.REFUSED)
 # Those, and what was withdrawn because its model was retired, once that has been brought back.
 STANDING = Q(state__in=LIVE) | Q(state=Candidacy.State.WITHDRAWN, evidence__retired=True, model__retired_at=None)
@@ -124,10 +127,13 @@ def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) ->
 
 
 def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -> None:
-    sentence = _sentence(candidacy, found)
-    record(candidacy, rule, _WHAT[Candidacy.State(found.state)], sentence)
+    sentence, what = _sentence(candidacy, found), _WHAT[Candidacy.State(found.state)]
+    lately = candidacy.decisions.filter(what=what, created_at__gt=timezone.now() - TOLD_AGAIN_AFTER).exists()
+    record(candidacy, rule, what, sentence)
     if found.state == Candidacy.State.READY and rule.is_automatic:
         _promote_by_rule(candidacy, rule)
+    elif lately:  # the leaderboard's interval may go back and forth while votes stream in
+        return
     elif found.state == Candidacy.State.READY:
         first = found.checks[0]
         said = f"{candidacy.model} meets the rule. {first.title}: {first.found}. Promote it with one click."

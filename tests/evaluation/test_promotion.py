@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from annotate.actions.language_models import enter_arena, leave_arena
 from annotate.errors import Refused
@@ -304,6 +306,24 @@ class TestStates:
         child.retire(reason="broken tokens")
         assert looked_at(candidacy).state == "withdrawn"
         assert "broken tokens" in Decision.objects.first().sentence
+
+    def test_people_are_not_told_of_the_same_change_again_and_again(
+        self, rule, candidacy, child, base, vote, manager, project
+    ):
+        rule(always_valid=False)
+        states = []
+        for winner, n in (("model_a", 15), ("model_b", 10), ("model_a", 30), ("model_b", 30)):
+            for _ in range(n):
+                vote(child, base, winner)
+            states.append(looked_at(candidacy).state)
+        assert states == ["ready", "open", "ready", "open"]
+        assert Decision.objects.filter(what="ready").count() == 2
+        assert Notice.objects.filter(user=manager).count() == 2  # that it was ready, and that it is not
+        Decision.objects.update(created_at=timezone.now() - timedelta(hours=2))
+        for _ in range(40):
+            vote(child, base, "model_a")
+        assert looked_at(candidacy).state == "ready"
+        assert Notice.objects.filter(user=manager).count() == 3
 
     def test_a_model_that_was_brought_back_stands_again(self, rule, candidacy, child, base, vote):
         rule()
