@@ -6,13 +6,16 @@ the page says what that means.
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 from django.core.cache import cache
+from django.db import connections
 
 from annotate.models import Project
 from evaluation import styles
@@ -29,7 +32,9 @@ from evaluation.ratings.style import StyleFit, fit_style
 from evaluation.ratings.ties import TieFit, better_tie_model
 from evaluation.vote_blocks import Block, blocks
 
+log = logging.getLogger(__name__)
 KEPT_SECONDS = 3600
+BEGUN_SECONDS = 1800  # after which a count that nobody hears of is taken for dead
 DRAWS = 200
 ORDERS = 10
 LARGE = 20_000  # votes
@@ -76,17 +81,42 @@ class Ways:
         return self.votes > LARGE
 
 
+class BeingCounted(Exception):
+    """Votes are so many that counting takes a minute; it has begun, and what was asked for will be there after it."""
+
+
 def other_ways(project: Project, board: Leaderboard) -> Ways | None:
-    """None of an empty board."""
+    """None of an empty board. Many votes are counted beside the request: raises BeingCounted the first time, and
+    gives what was found before while they are counted again."""
     if not board.votes:
         return None
     key = f"counted-otherwise:{project.pk}:{board.judge}"
     kept: Ways | None = cache.get(key)
     if kept is not None and _still_good(kept, board):
         return kept
+    if board.votes <= LARGE:
+        return _counted(project, board, key)
+    if cache.add(f"{key}:begun", True, timeout=BEGUN_SECONDS):
+        threading.Thread(target=_count_quietly, args=(project, board, key), name=key, daemon=True).start()
+    if kept is None:
+        raise BeingCounted
+    return kept
+
+
+def _counted(project: Project, board: Leaderboard, key: str) -> Ways | None:
     found = _count(project, board)
     cache.set(key, found, KEPT_SECONDS)
     return found
+
+
+def _count_quietly(project: Project, board: Leaderboard, key: str) -> None:
+    try:
+        _counted(project, board, key)
+    except Exception:  # the edge of a thread: the next look tries again
+        log.exception("votes could not be counted otherwise")
+    finally:
+        cache.delete(f"{key}:begun")
+        connections.close_all()
 
 
 def _still_good(kept: Ways, board: Leaderboard) -> bool:

@@ -16,7 +16,7 @@ from evaluation import judges
 from evaluation.charts import Interval, interval_chart, nothing
 from evaluation.exports import csv_file
 from evaluation.leaderboard import current
-from evaluation.other_ways import Column, Ways, other_ways
+from evaluation.other_ways import BeingCounted, Column, Ways, other_ways
 from evaluation.ratings.tie_chances import MODELS
 from evaluation.scene import Scene, png, svg
 
@@ -71,8 +71,11 @@ class StyleWorth:
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     judge = judges.asked(request, project)
     board = current(project=project, judge=judge)
-    ways = other_ways(project, board)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "other-ways", "judge": judge}
+    try:
+        ways = other_ways(project, board)
+    except BeingCounted:
+        return render(request, "evaluation/other_ways.html", context | {"waits_for": board.votes}, status=202)
     if ways is not None:
         models = LanguageModel.objects.in_bulk(ways.models)
         context |= {
@@ -93,7 +96,10 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project()
 def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     judge = judges.asked(request, project)
-    ways = other_ways(project, current(project=project, judge=judge))
+    try:
+        ways = other_ways(project, current(project=project, judge=judge))
+    except BeingCounted:
+        return HttpResponse("These votes are being counted; ask again in a minute.\n", "text/plain", status=202)
     models = LanguageModel.objects.in_bulk(ways.models) if ways else {}
     if form == "png":
         scene = _picture(ways, models) if ways else nothing("No votes yet.")

@@ -17,7 +17,7 @@ from annotate.errors import Refused
 from annotate.models import Judge, LanguageModel, Project
 from evaluation.leaderboard import current, default_judge
 from evaluation.moments import history
-from evaluation.other_ways import other_ways
+from evaluation.other_ways import BeingCounted, other_ways
 from evaluation.other_ways_page import flat_ways
 from evaluation.over_time_page import flat_history
 from evaluation.pair_findings import findings, named
@@ -109,7 +109,10 @@ class WaysOut(serializers.Serializer):
 def counted_otherwise(request: Request) -> Response:
     """The same votes with ties of their own, without style, by reliability, voters drawn anew, and as an Elo ticker."""
     project, judge = _asked(request)
-    ways = other_ways(project, current(project=project, judge=judge))
+    try:
+        ways = other_ways(project, current(project=project, judge=judge))
+    except BeingCounted:
+        return Response({"detail": "These votes are being counted; ask again in a minute."}, status=202)
     models = LanguageModel.objects.in_bulk(ways.models) if ways else {}
     body = {
         "project": project.slug,
