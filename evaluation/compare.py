@@ -25,7 +25,7 @@ from evaluation.metrics.paired import Difference
 from training.configs.evaluate import EvaluateConfig
 from training.models import Run
 
-VERSION = 1  # of what is kept in the cache
+VERSION = 2  # of what is kept in the cache
 MOST_GROUPS = 100
 FIRST, PARENT = "first", "parent"  # what each model is set against
 # Options that change no figure, or whose difference the items' own hash tells.

@@ -29,7 +29,8 @@ class NotTheSameItems(ValueError):
 
 @dataclass(frozen=True)
 class Difference:
-    """The second model's value minus the first's. `lower`, `upper` and `standard_error` are None with too few items.
+    """The second model's value minus the first's. `lower`, `upper` and `standard_error` are None with too few items,
+    or where those that differ all moved by as much.
 
     `p` is two-sided: how often labels swapped at random part the two at least so far. `test` says how it was got.
     `differing` are the items on which the two counted different things.
@@ -78,6 +79,8 @@ def difference(metric: Metric, first: np.ndarray, second: np.ndarray, draws: int
     p, test = _test(metric, first, second, seed)
     error, lower, upper = _interval(metric, first, second, gap, draws, seed)
     differing = int((first != second).any(1).sum())
+    if differing and lower is not None and upper is not None and lower >= upper:
+        error = lower = upper = None  # each item moved by as much, which does not prove that all others would
     return Difference(
         metric.name, *values, gap, error, lower, upper, p, test, len(first), differing, metric.higher_is_better
     )  # fmt: skip

@@ -93,6 +93,12 @@ def test_two_models_that_answer_alike_differ_by_nothing_known_for_certain():
     assert ends(found)[0] < 0 < ends(found)[1], "forty equal answers do not prove that all are equal"
 
 
+def test_items_that_all_moved_by_as_much_give_no_interval_without_width():
+    found = paired.difference(ROUGE, scores([1.0] * 5), scores([0.5] * 5))
+    assert (found.value, found.p) == (-0.5, 2 / 32)
+    assert (found.standard_error, found.lower, found.upper) == (None, None, None)
+
+
 def test_ratios_are_swapped_with_their_units():
     """By hand: losses 1 and 3 on 1 token, then 2 and 2 on 2 tokens; of four swaps two reach the gap that was found."""
     first, second = np.array([[1.0, 1], [2, 2]]), np.array([[3.0, 1], [2, 2]])
