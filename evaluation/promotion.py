@@ -128,7 +128,7 @@ def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) ->
 
 def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -> None:
     sentence, what = _sentence(candidacy, found), _WHAT[Candidacy.State(found.state)]
-    lately = candidacy.decisions.filter(what=what, created_at__gt=timezone.now() - TOLD_AGAIN_AFTER).exists()
+    lately = _was_told_lately(candidacy, what)
     record(candidacy, rule, what, sentence)
     if found.state == Candidacy.State.READY and rule.is_automatic:
         _promote_by_rule(candidacy, rule)
@@ -140,6 +140,10 @@ def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -
         tell(candidacy.project, said)
     else:
         tell(candidacy.project, sentence)
+
+
+def _was_told_lately(candidacy: Candidacy, what: str) -> bool:
+    return candidacy.decisions.filter(what=what, created_at__gt=timezone.now() - TOLD_AGAIN_AFTER).exists()
 
 
 _WHAT = {
@@ -199,8 +203,10 @@ def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing
         sentence = (
             f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {why}"
         )
+        lately = _was_told_lately(candidacy, Decision.What.OPEN)
         record(candidacy, rule, Decision.What.OPEN, sentence)
-        tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")
+        if not lately:
+            tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")
     elif stands and not stood:
         sentence = f"{candidacy.model}, which is served by default, meets the rule again."
         record(candidacy, rule, Decision.What.READY, sentence)

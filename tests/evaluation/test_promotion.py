@@ -383,6 +383,17 @@ class TestPromotion:
         told = [n.text for n in Notice.objects.filter(user=manager) if "no longer meets the rule" in n.text]
         assert len(told) == 1
 
+    def test_nor_are_people_told_again_and_again_of_what_is_served(
+        self, rule, candidacy, child, base, vote, project, manager
+    ):
+        rule(always_valid=False, is_automatic=True)
+        for winner, n in (("model_a", 15), ("model_b", 10), ("model_a", 30), ("model_b", 30)):
+            for _ in range(n):
+                vote(child, base, winner)
+            looked_at(candidacy)
+        assert list(project.decisions.values_list("what", flat=True)[:4]) == ["open", "ready", "open", "promoted"]
+        assert Notice.objects.filter(user=manager, text__contains="no longer meets").count() == 1
+
     def test_by_hand_against_the_rule_names_what_is_not_met(self, rule, candidacy, child, project, manager):
         rule()
         made = actions.promote(project=project, model=child, reason="we need it", by=manager)
