@@ -27,7 +27,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Items:
-    """`chosen` to be measured; `others` may serve as solved examples. `places` are those of the chosen."""
+    """`chosen` to be measured; `others` are beyond the limit. `places` are those of the chosen."""
 
     chosen: list[ChoiceItem]
     places: list[Place]

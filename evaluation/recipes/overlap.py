@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +25,7 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
 from evaluation.recipes import meteor
+from evaluation.recipes.choice_items import told_apart
 from evaluation.recipes.outcome import Item, Measured
 from evaluation.recipes.words import is_unspaced, words
 from training.recipes import loading
@@ -87,7 +88,8 @@ def read(run: RunDirectory, limit: int) -> tuple[list[Asked], int]:
     rows = run.rows("references") or [
         row for path in sorted((run.path / "data" / "other").glob("*.jsonl")) for row in read_lines(path)
     ]
-    asked = [_asked(row, number) for number, row in enumerate(rows, 1)]
+    found = [_asked(row, number) for number, row in enumerate(rows, 1)]
+    asked = [replace(one, id=name) for one, name in zip(found, told_apart([one.id for one in found]), strict=True)]
     if len(asked) < FEWEST:
         raise RecipeFailure(
             "no_references",

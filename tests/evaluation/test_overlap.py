@@ -232,6 +232,15 @@ def test_an_item_that_cannot_be_measured_is_refused_by_its_line(model_folder, tm
     assert said in failure["message"]
 
 
+def test_an_id_that_is_another_row_s_number_is_told_apart(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.create(RunSpec("evaluate", {}))
+    (tmp_path / "data" / "other").mkdir()
+    rows = [{"prompt": "a", "references": ["x"]}, {"id": "1", "prompt": "b", "references": ["y"]}]
+    (tmp_path / "data" / "other" / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [one.id for one in overlap.read(run, 10)[0]] == ["1", "1 (2)"]
+
+
 def test_one_item_is_too_few(model_folder, tmp_path):
     assert failure_of(run_on(tmp_path / "run", rows(1), model_folder))["code"] == "no_references"
 
