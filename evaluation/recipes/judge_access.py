@@ -55,11 +55,17 @@ def key_from(variable: str, url: str) -> str:
 
 def checked_url(url: str) -> str:
     """Raises RecipeFailure for what is no address, and for one that carries a password, which a config would keep."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a bracket that is not closed, a port that is none
+        is_whole = False
+    if not is_whole:
         raise RecipeFailure(
-            "judge_url", f"judge_url {url!r} is no address.", "Write it as http://localhost:8100/v1 is written."
-        )
+            "judge_url", f"judge_url {url.rpartition('@')[2]!r} is no address.",
+            "Write it as http://localhost:8100/v1 is written.",
+        )  # fmt: skip
     if parts.username or parts.password:
         raise RecipeFailure(
             "judge_url", "judge_url carries a name or a password, which everybody who reads this run would see.",

@@ -289,8 +289,13 @@ def test_a_key_that_is_none_is_refused(monkeypatch, variable, told):
 
 @pytest.mark.parametrize("url, told", [
     ("localhost:8100", "is no address"), ("ftp://x/v1", "is no address"), ("http://me:pass@host/v1", "password"),
+    ("http://[::1", "is no address"), ("http://me:pass@host:99999/v1", "is no address"),
 ])  # fmt: skip
 def test_an_address_that_is_none_or_tells_a_password_is_refused(url, told):
     with pytest.raises(RecipeFailure, match=told) as caught:
         checked_url(url)
     assert "pass@" not in caught.value.message
+
+
+def test_blanks_around_an_address_are_not_part_of_it():
+    assert checked_url(" http://localhost:8100/v1/ ") == "http://localhost:8100/v1"
