@@ -17,13 +17,16 @@ from django.core.cache import cache
 from annotate.actions.pairing import contestants
 from annotate.models import LanguageModel, Project
 from evaluation.checks import parent_of
-from evaluation.enrolment import champion_of, judge_of
+from evaluation.enrolment import champion_of, judge_of, rule_of
 from evaluation.leaderboard import current, fit_of
 from evaluation.models import Candidacy
 from evaluation.ratings.teach import FLOOR, pair_probabilities, weigh_pairs, weigh_top
 
 TOP = 3  # whose order is worth knowing whatever else is asked
 QUESTION = 4.0  # how much more a difference counts on which a decision waits than the order at the top
+# Of all battles, evenly over the pairs asked about, where the rule reads a pair's own votes alone: then a vote on
+# another pair decides nothing, however much it teaches the ratings.
+DIRECT = 0.5
 KEPT_SECONDS = 5  # while votes stream in, a fit of a few seconds ago advises as well
 UNDECIDED = (Candidacy.State.OPEN, Candidacy.State.READY)
 Rates = Mapping[frozenset[int], float]
@@ -79,8 +82,10 @@ def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]
 
 def _drawn(project: Project, ids: list[int]) -> dict[frozenset[int], float]:
     fitted = fit_of(current(project=project, judge=judge_of(project)))
-    asked = [(min(pair), max(pair), QUESTION) for pair in questions(project, ids)]
-    matters = weigh_pairs(ids, asked) + weigh_top(fitted, ids, TOP)
-    shares = pair_probabilities(fitted, ids, matters if matters.any() else None, FLOOR)
-    shares = shares + shares.T  # whichever is shown first
-    return {frozenset((ids[i], ids[j])): float(shares[i, j]) for i, j in combinations(range(len(ids)), 2)}
+    asked, rule = questions(project, ids), rule_of(project)
+    direct = DIRECT if asked and (rule is None or rule.always_valid) else 0.0
+    matters = weigh_pairs(ids, [(min(pair), max(pair), QUESTION) for pair in asked]) + weigh_top(fitted, ids, TOP)
+    shares = pair_probabilities(fitted, ids, matters if matters.any() else None, FLOOR / (1 - direct))
+    shares = (1 - direct) * (shares + shares.T)  # whichever is shown first
+    found = {frozenset((ids[i], ids[j])): float(shares[i, j]) for i, j in combinations(range(len(ids)), 2)}
+    return found | {pair: found[pair] + direct / len(asked) for pair in asked}

@@ -13,7 +13,7 @@ from django.core.cache import cache
 from annotate.actions import pairing
 from annotate.models import Comparison
 from evaluation import sampling
-from evaluation.models import Candidacy
+from evaluation.models import Candidacy, PromotionRule
 from evaluation.ratings.teach import FLOOR
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user
 
@@ -45,6 +45,22 @@ def test_a_candidate_meets_its_parent_most_and_it_says_why(project, four, base, 
     Candidacy.objects.create(project=project, model=child)
     first = sampling.rates(project)[0]
     assert {first.a, first.b} == {base, child} and first.why == "candidate and parent"
+
+
+@pytest.mark.parametrize("always_valid", [True, False])
+def test_siblings_teach_each_other_and_leave_the_pairs_that_decide_their_half(project, base, child, vote, always_valid):
+    """Three siblings that have met their parent alone: votes between them would narrow the most intervals."""
+    siblings = [child, *(make_contestant(project, make_model(parent=base)).model for _ in range(2))]
+    for model in siblings:
+        Candidacy.objects.create(project=project, model=model)
+        vote(model, base, "model_a", 14)
+        vote(model, base, "model_b", 8)
+    PromotionRule.objects.create(project=project, always_valid=always_valid)
+    rates = sampling.rates(project)
+    with_parent = sum(rate.probability for rate in rates if base in (rate.a, rate.b))
+    assert (with_parent >= 0.5) == always_valid
+    assert sum(rate.probability for rate in rates) == pytest.approx(1)
+    assert min(rate.probability for rate in rates) >= FLOOR / len(rates) - 1e-12
 
 
 def test_every_pair_keeps_a_floor(project, four, child):
