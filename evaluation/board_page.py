@@ -66,7 +66,7 @@ def asked(project: Project, query: Mapping[str, str]) -> Asked:
     judge = query.get("judge") or default_judge(project)
     if judge not in Judge.values:
         raise ValueError(f"judge is one of {', '.join(Judge.values)}, not {judge!r}.")
-    category, language = query.get("category", ""), query.get("language", "")
+    category, language = (query.get(name, "").replace("\x00", "") for name in ("category", "language"))
     problem = "Choose a category or a language, not both; this is the category." if category and language else ""
     found = Asked(
         project, judge, category, "" if category else language, None, problem, "category" if problem else "at"
@@ -91,8 +91,8 @@ def moment_in(text: str) -> datetime | None:
         if len(text) == 10 and (day := parse_date(text)):
             return datetime(day.year, day.month, day.day, 23, 59, 59, 999999, UTC)
         at = parse_datetime(text)
-        return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
-    except ValueError:  # well written, and no day of any month
+        return at if at is None else at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # well written, and no day of any month; or before the first year in UTC
         return None
 
 

@@ -49,7 +49,7 @@ class TestMoments:
         vote(child, base)
         assert "No vote had been counted at that moment" in page_of(client, project, at="2020-01-01")
 
-    @pytest.mark.parametrize("text", ["soon", "2026-13-45", "2026-02-30T10:00", "12"])
+    @pytest.mark.parametrize("text", ["soon", "2026-13-45", "2026-02-30T10:00", "12", "0001-01-01T00:00+14:00"])
     def test_what_is_no_moment_is_said_beside_the_leaderboard_of_now(self, client, project, base, child, vote, text):
         vote(child, base)
         page = page_of(client, project, at=text)
@@ -103,6 +103,9 @@ class TestParts:
 
     def test_a_part_without_votes_says_so(self, client, german):
         assert "No vote on the category weather counts here yet" in page_of(client, german, category="weather")
+
+    def test_what_no_database_can_look_for_is_left_out_of_a_name(self, client, german):
+        assert board_page.asked(german, {"category": "wea\x00ther"}).category == "weather"
 
     def test_both_at_once_are_told_apart(self, client, german):
         assert "not both" in page_of(client, german, category="places", language="de")
