@@ -57,7 +57,7 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
     _may_be_served(project, model)
     reason = _told(reason, "Say in a few words why this model is to be served, for those who come after.")
     with transaction.atomic():
-        # First the candidacy and then the project, as the rule's own promotions take them.
+        # First the candidacy and then the project, as the rule's own promotions and a roll-back take them.
         candidacies = project.candidacies.filter(model=model).select_for_update(of=("self",))
         candidacy = candidacies.select_related("model__parent", "project").first()
         _hold(project)
@@ -79,6 +79,9 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
     require(by, "manage", project)
     reason = _told(reason, "Say in a few words what is wrong with what is served now.")
     with transaction.atomic():
+        # First the candidacies and then the project, as everybody does: else two who press at once block each other.
+        served = project.candidacies.filter(pk__in=project.promotions.values("candidacy"))
+        list(served.select_for_update().order_by("pk"))
         _hold(project)
         now, before = promoted(project), served_before(project)
         if now is None or before is None:

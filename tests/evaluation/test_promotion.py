@@ -499,6 +499,35 @@ def test_a_click_and_the_rule_at_once_are_one_promotion(rule, candidacy, child, 
     assert project.promotions.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_managers_who_press_at_once_wait_for_each_other(candidacy, child, base, project, manager):
+    """One goes back from the child, the other serves it once more: in either order, and never in each other's way."""
+    actions.promote(project=project, model=base, reason="the first", by=manager)
+    actions.promote(project=project, model=child, reason="better", by=manager)
+    start, faults = threading.Barrier(2), []
+
+    def press(act) -> None:
+        start.wait()
+        try:
+            act()
+        except Refused:
+            pass
+        except Exception as error:
+            faults.append(error)
+
+    for _ in range(5):
+        acts = (
+            lambda: actions.roll_back(project=project, reason="bad", by=manager),
+            lambda: actions.promote(project=project, model=child, reason="good", by=manager),
+        )
+        threads = [threading.Thread(target=in_a_thread(lambda act=act: press(act))) for act in acts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+
+
 class TestRollingBack:
     def test_serves_again_what_was_served_before_and_says_why(self, project, base, child, manager):
         actions.promote(project=project, model=base, reason="the first", by=manager)
