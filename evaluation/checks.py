@@ -144,8 +144,8 @@ def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change
     worst = -abs(float(tolerance["worst"]))
     numbers = {"gain": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": -worst}
     said = (
-        f"{_compared(change.gain, earlier)}, between {_signed(change.lower)} and "
-        f"{_signed(change.upper)} (more is better), on {change.n:,} items"
+        f"{_compared(change.gain, earlier)}, between {_worded(change.lower)} and {_worded(change.upper)}, "
+        f"on {change.n:,} items"
     )
     if change.lower >= worst:
         return Check(name, title, MET, f"{said}: within what is tolerated beyond doubt.", "", numbers)
@@ -154,6 +154,11 @@ def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change
     return Check(
         name, title, NOT_YET, f"{said}: it may be worse than what is tolerated.", _more_items(change, worst), numbers
     )
+
+
+def _worded(gain: float) -> str:
+    """−0.0269 -> 0.0269 worse: where less is better, a sign alone would mislead."""
+    return f"{_plain(abs(gain))} {'better' if gain > 0 else 'worse'}" if gain else "no change"
 
 
 def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
@@ -216,7 +221,3 @@ def _bound(value: float) -> str:
 
 def _plain(value: float) -> str:
     return f"{float(value):.3g}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3g}".replace("-", "−")
