@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from annotate.models import Dataset, LanguageModel
 from annotate.task_items import FORMS
 from annotate.tasks import TASKS
-from training.configs.evaluate import KEY_VARIABLE, MEASURES
+from training.configs.evaluate import KEY_VARIABLE, MEASURES, URL_VARIABLE
 from training.kinds import Order
 
 Errors = dict[str, str]
@@ -203,4 +203,6 @@ def _endpoint(url: str, variable: str) -> Errors:
         errors["config.judge_key_variable"] = (
             f"{variable} is not set where this site runs; set it for web and worker, and start them again."
         )
+    elif variable and (bound := URL_VARIABLE + variable.removeprefix(KEY_VARIABLE)) not in os.environ:
+        errors["config.judge_key_variable"] = f"goes nowhere until {bound} is set to the address that the key is for."
     return errors

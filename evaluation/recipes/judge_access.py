@@ -1,8 +1,8 @@
 """Where a judge model is asked, and with which key.
 
 The key comes from an environment variable of whoever runs the worker, whose name begins with ASSAY_JUDGE_KEY, and goes
-nowhere but into the request: not into files, logs or messages. Where ASSAY_JUDGE_URL with the same ending is set, the
-key goes to that address alone.
+nowhere but into the request: not into files, logs or messages. And only to the address that ASSAY_JUDGE_URL with the
+same ending holds: whoever writes a config must not be able to have it sent to a server of their own.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from training.configs.evaluate import KEY_VARIABLE
+from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
 from training.run_directory import RecipeFailure
-
-URL_VARIABLE = "ASSAY_JUDGE_URL"
 
 
 @dataclass
@@ -45,8 +43,14 @@ def key_from(variable: str, url: str) -> str:
             "judge_key", f"The environment variable {variable} is not set where this run works.",
             "Have whoever runs the worker set it and start the worker again.",
         )  # fmt: skip
-    bound = os.environ.get(URL_VARIABLE + variable.removeprefix(KEY_VARIABLE), "")
-    if bound and bound.rstrip("/") != url.rstrip("/"):
+    address_variable = URL_VARIABLE + variable.removeprefix(KEY_VARIABLE)
+    bound = os.environ.get(address_variable, "")
+    if not bound:
+        raise RecipeFailure(
+            "judge_key", f"{address_variable} does not say which address the key in {variable} is for.",
+            f"Have whoever runs the worker set {address_variable} and start the worker again.",
+        )  # fmt: skip
+    if bound.rstrip("/") != url.rstrip("/"):
         raise RecipeFailure(
             "judge_key", f"The key in {variable} is for another address than {url}.", "Use the address that it is for."
         )

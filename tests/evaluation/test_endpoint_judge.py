@@ -253,6 +253,7 @@ def test_the_key_opens_the_door_and_stands_nowhere(tmp_path, monkeypatch, caplog
     monkeypatch.setenv("ASSAY_JUDGE_KEY_LAB", "sk-secret-1")
     with caplog.at_level("DEBUG"), judge_server(likes_kind) as judge:
         judge.key = "sk-secret-1"
+        monkeypatch.setenv("ASSAY_JUDGE_URL_LAB", judge.url)
         key = key_from("ASSAY_JUDGE_KEY_LAB", judge.url)
         ask(judge, asks(2), tmp_path / "verdicts.jsonl", key=key)
         judge.trouble += [(500, {}, "you sent Bearer sk-secret-1")] * 9
@@ -275,10 +276,12 @@ def test_a_wrong_key_is_told_without_its_letters(tmp_path):
     ("DATABASE_URL", "might hold another secret"),
     ("ASSAY_JUDGE_KEY_NOBODY", "is not set"),
     ("ASSAY_JUDGE_KEY_BOUND", "for another address"),
+    ("ASSAY_JUDGE_KEY_FREE", "ASSAY_JUDGE_URL_FREE does not say which address"),
 ])  # fmt: skip
 def test_a_key_that_is_none_is_refused(monkeypatch, variable, told):
     monkeypatch.setenv("DATABASE_URL", "postgres://secret")
     monkeypatch.setenv("ASSAY_JUDGE_KEY_BOUND", "sk-1")
+    monkeypatch.setenv("ASSAY_JUDGE_KEY_FREE", "sk-1")
     monkeypatch.setenv("ASSAY_JUDGE_URL_BOUND", "https://judge.example/v1")
     with pytest.raises(RecipeFailure, match=told) as caught:
         key_from(variable, "http://localhost:1/v1")

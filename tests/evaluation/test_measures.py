@@ -132,6 +132,9 @@ def test_a_judges_key_is_named_and_set_and_never_written_down(queue, base, child
     told = refusal(queue, child, "win_rate", judge_key_variable="DATABASE_URL", **asked)
     assert "no other secret of this site" in told["config.judge_key_variable"]
     monkeypatch.setenv("ASSAY_JUDGE_KEY_LAB", "secret")
+    told = refusal(queue, child, "win_rate", judge_key_variable="ASSAY_JUDGE_KEY_LAB", **asked)
+    assert "until ASSAY_JUDGE_URL_LAB is set" in told["config.judge_key_variable"]
+    monkeypatch.setenv("ASSAY_JUDGE_URL_LAB", "http://judge/v1")
     assert queue(child, "win_rate", judge_key_variable="ASSAY_JUDGE_KEY_LAB", **asked).pk
 
 

@@ -14,6 +14,7 @@ MEASURES = {
     "win_rate": "how often its answers are preferred to an opponent's",
 }
 
+URL_VARIABLE = "ASSAY_JUDGE_URL"  # with the same ending as a key's: the one address that the key goes to
 KEY_VARIABLE = "ASSAY_JUDGE_KEY"  # a judge's key lies in a variable of such a name: no other secret is sent to a judge
 
 
