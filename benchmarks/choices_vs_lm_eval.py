@@ -2,7 +2,7 @@
 
 MODEL is a model folder; DATA holds blimp-*.jsonl (three files of 1,000 pairs), else $SHARED_DATA's. A run of `evaluate`
 against lm-evaluation-harness's `simple_evaluate` on the same files with tasks of its own blimp template: bfloat16,
-batches of 64, which were its quickest of 16, 32, 64, 128; with --exact its log-probabilities in float32 as well, as
+batches of 64 (`--batch` for others); with --exact its log-probabilities in float32 as well, as
 ours are. Contestants take turns, each in a process of its own on all cores. Printed: medians of wall seconds, of the
 whole process and of what comes after the model is loaded, processor seconds of all threads, which a busy machine
 changes less, peak memory, and accuracy by file; then JSON.

@@ -61,7 +61,9 @@ def _pages(page: Page, arguments: argparse.Namespace) -> dict[str, str]:
     root = f"/p/{arguments.project}"
     page.goto(f"{arguments.url}{root}/runs/?kind=ppo")
     run = page.locator("main table a[href^='/runs/'], main a[href^='/runs/']").first
-    pages = {name: f"{root}/{name}/" for name in ("leaderboard", "judge", "arena", "runs", "models", "data")}
+    names = ("leaderboard", "judge", "arena", "runs", "models", "data", "evaluations", "decisions")
+    pages = {name: f"{root}/{name}/" for name in names}
+    pages |= {name: f"{root}/leaderboard/{name}/" for name in ("pairs", "over-time", "counted-otherwise")}
     return pages | ({"ppo-run": str(run.get_attribute("href"))} if run.count() else {})
 
 
