@@ -17,13 +17,29 @@ from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.errors import Refused
-from annotate.models import Judge
+from annotate.models import Judge, Project
 from annotate.permissions import models_seen, projects_where
 from evaluation import board_page
 from evaluation.actions import promote
 from evaluation.leaderboard import default_judge, left_out
 from evaluation.models import Promotion
 from evaluation.standings import Standing, standings
+
+LEADERBOARD = [
+    OpenApiParameter("project", str, required=True),
+    OpenApiParameter("judge", enum=Judge.values, description="Whose votes; people's as soon as there are any."),
+]
+
+
+def asked_of(request: Request) -> tuple[Project, str]:
+    """Whose leaderboard, and whose votes. Refused with what to write instead."""
+    if "project" not in request.query_params:
+        raise Refused(400, project="Say whose leaderboard: ?project=<slug>; GET projects/ lists them.")
+    project = find_project(request.user, request.query_params["project"])
+    judge = request.query_params.get("judge") or default_judge(project)
+    if judge not in Judge.values:
+        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    return project, judge
 
 
 class AgainstOut(serializers.Serializer):
@@ -65,8 +81,7 @@ class LeaderboardOut(serializers.Serializer):
 @extend_schema(
     responses={200: LeaderboardOut} | refusals(400, 404),
     parameters=[
-        OpenApiParameter("project", str, required=True),
-        OpenApiParameter("judge", enum=Judge.values, description="Whose votes; people's as soon as there are any."),
+        *LEADERBOARD,
         OpenApiParameter("category", description="Votes on prompts of this category alone."),
         OpenApiParameter("language", description="Votes on prompts in this language alone, by its ISO 639 code."),
         OpenApiParameter("at", description="As the votes stood at this moment, such as 2026-03-31T18:00 (UTC)."),
@@ -77,12 +92,7 @@ class LeaderboardOut(serializers.Serializer):
 @permission_classes([IsAuthenticatedOrReadOnly])
 def leaderboard(request: Request) -> Response:
     """Bradley-Terry ratings from counted votes of one kind of judge on the eval side."""
-    if "project" not in request.query_params:
-        raise Refused(400, project="Say whose leaderboard: ?project=<slug>; GET projects/ lists them.")
-    project = find_project(request.user, request.query_params["project"])
-    judge = request.query_params.get("judge") or default_judge(project)
-    if judge not in Judge.values:
-        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    project, judge = asked_of(request)
     asked = board_page.asked(project, request.query_params.dict() | {"judge": judge})
     if asked.problem:
         raise Refused(400, **{asked.problem_in: asked.problem})

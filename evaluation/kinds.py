@@ -111,13 +111,8 @@ def record_measure(run: Run, directory: RunDirectory) -> None:
     Evaluation.objects.bulk_create(
         Evaluation(
             **common,
+            **_numbers(name, figure),
             group=group[:120],
-            metric=name[:60],
-            value=figure["value"],
-            standard_error=figure.get("standard_error"),
-            lower=figure.get("lower"),
-            upper=figure.get("upper"),
-            n=figure.get("n") or 0,
             higher_is_better=figure.get("higher_is_better"),
             clean=figure.get("clean") or {},
         )
@@ -126,6 +121,12 @@ def record_measure(run: Run, directory: RunDirectory) -> None:
         if isinstance(figure, dict) and figure.get("value") is not None
     )
     items.index_of(run.path)  # so that nobody waits for it on a page
+
+
+def _numbers(name: str, figure: dict[str, Any]) -> dict[str, Any]:
+    """The fields that every figure has, whatever measured it."""
+    found = {field: figure.get(field) for field in ("value", "standard_error", "lower", "upper")}
+    return {"metric": name[:60], "n": figure.get("n") or 0, **found}
 
 
 def task_of(run: Run) -> str:
@@ -141,13 +142,8 @@ def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
             project=run.project,
             model=model,
             run=run,
-            metric=name[:60],
-            value=figure["value"],
-            standard_error=figure.get("standard_error"),
-            lower=figure.get("lower"),
-            upper=figure.get("upper"),
-            n=figure.get("n") or 0,
             signature=signature,
+            **_numbers(name, figure),
         )
         for name, figure in _figures(run.result)
     ]

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.api.access import find_project
 from annotate.api.fields import refusals
-from annotate.errors import Refused
-from annotate.models import Judge, LanguageModel, Project
-from evaluation.leaderboard import current, default_judge
+from annotate.models import Judge, LanguageModel
+from evaluation.api import LEADERBOARD, asked_of
+from evaluation.leaderboard import current
 from evaluation.moments import history
 from evaluation.other_ways import BeingCounted, other_ways
 from evaluation.other_ways_page import flat_ways
 from evaluation.over_time_page import flat_history
 from evaluation.pair_findings import findings, named
 from evaluation.pairs_page import flat_pair
-
-PARAMETERS = [
-    OpenApiParameter("project", str, required=True),
-    OpenApiParameter("judge", enum=Judge.values, description="Whose votes; people's as soon as there are any."),
-]
 
 
 class PairOut(serializers.Serializer):
@@ -63,12 +57,12 @@ class PairsOut(serializers.Serializer):
     pairs = PairOut(many=True)
 
 
-@extend_schema(responses={200: PairsOut} | refusals(400, 404), parameters=PARAMETERS, tags=["leaderboard"])
+@extend_schema(responses={200: PairsOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
 @api_view(["GET"])
 @permission_classes([IsAuthenticatedOrReadOnly])
 def pairs(request: Request) -> Response:
     """Each two models' own votes with their always-valid interval, and what one number per model does not explain."""
-    project, judge = _asked(request)
+    project, judge = asked_of(request)
     found = findings(project, current(project=project, judge=judge))
     body: dict[str, Any] = {"project": project.slug, "judge": judge, "is_connected": False, "pairs": []}
     body |= dict.fromkeys(("chi_square", "degrees", "p_value", "first_place"))
@@ -103,12 +97,12 @@ class WaysOut(serializers.Serializer):
     rows = WayOut(many=True)
 
 
-@extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=PARAMETERS, tags=["leaderboard"])
+@extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
 @api_view(["GET"])
 @permission_classes([IsAuthenticatedOrReadOnly])
 def counted_otherwise(request: Request) -> Response:
     """The same votes with ties of their own, without style, by reliability, voters drawn anew, and as an Elo ticker."""
-    project, judge = _asked(request)
+    project, judge = asked_of(request)
     try:
         ways = other_ways(project, current(project=project, judge=judge))
     except BeingCounted:
@@ -139,23 +133,13 @@ class OverTimeOut(serializers.Serializer):
     rows = MomentOut(many=True)
 
 
-@extend_schema(responses={200: OverTimeOut} | refusals(400, 404), parameters=PARAMETERS, tags=["leaderboard"])
+@extend_schema(responses={200: OverTimeOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
 @api_view(["GET"])
 @permission_classes([IsAuthenticatedOrReadOnly])
 def over_time(request: Request) -> Response:
     """Ratings at up to sixty moments since the first vote, each as the ledger had it then."""
-    project, judge = _asked(request)
+    project, judge = asked_of(request)
     found = history(project, judge)
     models = LanguageModel.objects.in_bulk(found.models) if found else {}
     rows = flat_history(found, models) if found else []
     return Response({"project": project.slug, "judge": judge, "rows": rows})
-
-
-def _asked(request: Request) -> tuple[Project, str]:
-    if "project" not in request.query_params:
-        raise Refused(400, project="Say whose leaderboard: ?project=<slug>; GET projects/ lists them.")
-    project = find_project(request.user, request.query_params["project"])
-    judge = request.query_params.get("judge") or default_judge(project)
-    if judge not in Judge.values:
-        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
-    return project, judge
