@@ -229,8 +229,15 @@ def _pair(first: Run, second: Run) -> Pair:
 
 def _gone(*runs: Run) -> str:
     """Of the first run whose items are gone; "" where all are there."""
-    gone = (run for run in runs if not (run.path / items.FILE).exists())
-    return next((f"The items of run {run.pk} are gone from the disk; measure {run.parent} again." for run in gone), "")
+    gone = next((run for run in runs if not _has_items(run)), None)
+    return f"The items of run {gone.pk} are gone from the disk; measure {gone.parent} again." if gone else ""
+
+
+def _has_items(run: Run) -> bool:
+    try:
+        return items.index_of(run.path) is not None
+    except items.Damaged:
+        return False
 
 
 def _difference(
@@ -256,7 +263,7 @@ def is_known(name: str) -> bool:
 
 def columns(run: Run) -> Columns | None:
     """What the items of a run counted; None where they are gone."""
-    if not (run.path / items.FILE).exists():
+    if not _has_items(run):
         return None
     rows = sorted(items.read_all(run.path), key=lambda row: str(row["id"]))
     names = list(rows[0]["counts"]) if rows else []

@@ -219,7 +219,10 @@ def run_items(request: Request, pk: str) -> Response:
     """What an evaluation measured, item by item, in the order of the run or by how well the model did."""
     runs = Run.objects.filter(project__in=projects_where(request.user, "read")).select_related("project")
     run = find(runs, pk, "run")
-    index = items.index_of(run.path)
+    try:
+        index = items.index_of(run.path)
+    except items.Damaged as error:
+        raise Refused(409, run=str(error)) from error
     if index is None:
         raise Refused(404, run=f"Run {run.pk} has left no items: it evaluates nothing, or has not ended.")
     offset, limit = _number(request, "offset", 0, LARGEST_ID), _number(request, "limit", 100, MOST_ITEMS)

@@ -26,6 +26,10 @@ _RIGHT = ("accuracy", "pair accuracy", "win rate")
 Row = dict[str, Any]
 
 
+class Damaged(ValueError):
+    """The file is not what the run left: a disk was full or failed. What it held can only be measured again."""
+
+
 @dataclass(frozen=True)
 class Index:
     """Columns of the n items, in the order of the file."""
@@ -67,13 +71,16 @@ class Choice:
 
 
 def index_of(folder: Path) -> Index | None:
-    """The index of a run's items; None where the run left none."""
+    """The index of a run's items; None where the run left none. Raises Damaged where they cannot be read."""
     file = folder / FILE
     if not file.exists():
         return None
     state = file.stat()
     stamp = f"{_VERSION} {state.st_size} {state.st_mtime_ns}"
-    return _read(folder / INDEX, stamp) or _build(file, stamp)
+    try:
+        return _read(folder / INDEX, stamp) or _build(file, stamp)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{file.name} of this run is damaged, and the run must be made again.") from error
 
 
 def chosen(index: Index, choice: Choice) -> np.ndarray:

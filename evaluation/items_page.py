@@ -87,7 +87,10 @@ def told(row: items.Row, texts: bool) -> items.Row:
 
 
 def _index(run: Run) -> Index:
-    index = items.index_of(run.path)
+    try:
+        index = items.index_of(run.path)
+    except items.Damaged as error:
+        raise Http404(str(error)) from error
     if index is None:
         raise Http404("This run has left no items.")
     return index

@@ -242,3 +242,14 @@ def test_the_api_says_the_same(client, project, runs, base, child):
     refused = client.get("/api/v1/evaluations/compare/", {"project": project.slug, "task": "none"})
     assert refused.status_code == 400
     assert "riddles" in str(refused.json())
+
+
+def test_items_that_were_cut_off_by_a_full_disk_are_said_everywhere(client, project, runs):
+    file = runs[1].path / "items.jsonl"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert "measure" in compare.pair(*runs).refused
+    address = reverse("compare-items", args=[project.slug])
+    assert client.get(address, {"first": runs[0].pk, "second": runs[1].pk}).status_code == 200
+    assert client.get(reverse("run-items", args=[runs[1].pk])).status_code == 404
+    told = client.get(f"/api/v1/runs/{runs[1].pk}/items/")
+    assert told.status_code == 409 and "made again" in told.json()["errors"]["run"]
