@@ -2,7 +2,7 @@
 
 Which file each measure finds in `data/` of its run directory:
 
-    perplexity       texts.jsonl       {"id", "prompt": [messages], "text", "judge"}
+    perplexity       texts.jsonl       {"id", "prompt": [messages], "text", "judge", "by_family"}
     overlap          references.jsonl  {"id", "prompt": [messages], "references": [texts], "judge"}
     choices          none: a suite, named in the config
     classification   none: its dataset lies in data/other/
@@ -57,7 +57,12 @@ def texts(run: Run) -> Rows:
             "Have answers to eval prompts sampled and judged first (a sample run, then the arena), choose the other "
             "kind of texts, or measure on a dataset.",
         )
-    return {"texts": [{"id": c.pk, "prompt": c.prompt.messages, "text": c.text, "judge": judge} for c in chosen]}
+    family = family_of(evaluated(run))
+    return {"texts": [{**_text(c, judge), "by_family": c.model_id in family} for c in chosen]}
+
+
+def _text(completion: Completion, judge: str) -> Row:
+    return {"id": completion.pk, "prompt": completion.prompt.messages, "text": completion.text, "judge": judge}
 
 
 def references(run: Run) -> Rows:

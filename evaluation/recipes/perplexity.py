@@ -73,7 +73,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
         tokens[window.text] += len(pair.continuation)
     items = [item_of(*parts) for parts in zip(texts, losses, tokens, cut, strict=True)]
     signature = f"assay perplexity 1; rolling windows of {length} tokens; {loading.compute_dtype()}"
-    return Measured(_task(run, judge, config.texts), items, signature, notes=_notes(cut, length))
+    return Measured(_task(run, judge, config.texts), items, signature, notes=[*_of_its_own(run), *_notes(cut, length)])
 
 
 # Texts
@@ -184,6 +184,18 @@ def _task(run: RunDirectory, judge: str, chosen: str) -> str:
         return "texts of a dataset"
     named = "answers of the first ancestor" if chosen == "first" else "preferred answers"
     return f"{named} by {judge}" if judge else named
+
+
+def _of_its_own(run: RunDirectory) -> list[str]:
+    """A model foresees its own family's words better than a stranger's; whoever reads the figure must know how many."""
+    rows = run.rows("texts")
+    own = sum(bool(row.get("by_family")) for row in rows)
+    if not own:
+        return []
+    return [
+        f"{own} of {len(rows)} answers were given by this model or by others of its lineage, which foresee them better "
+        "than strangers do: set the figure against its own lineage, or measure on a dataset."
+    ]
 
 
 def _notes(cut: list[int], length: int) -> list[str]:

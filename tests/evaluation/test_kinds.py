@@ -66,6 +66,13 @@ def test_it_is_told_whose_preference_chose_the_texts(project, base, judged):
     assert {row["judge"] for row in texts(make_run(project, parent=base, config={"texts": "first"}))["texts"]} == {""}
 
 
+def test_answers_of_the_models_own_lineage_are_marked(project, base, child, judged):
+    """`judged` are the child's: its relatives foresee them better than a stranger does."""
+    stranger = make_model()
+    for model, by_family in ((child, True), (base, True), (stranger, False)):
+        assert {row["by_family"] for row in texts(make_run(project, parent=model))["texts"]} == {by_family}
+
+
 def test_answers_that_were_cut_off_are_left_out(project, base, judged):
     judged[0].finish_reason = "length"
     judged[0].save()

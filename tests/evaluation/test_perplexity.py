@@ -128,6 +128,12 @@ def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_said(model_folder
     assert any("2 of 3 prompts did not fit into 32 tokens" in note for note in result["notes"])
 
 
+def test_how_many_answers_are_the_lineages_own_is_told(model_folder, tmp_path):
+    rows = [{"id": n, "prompt": PROMPT, "text": f"answer {n}", "by_family": n < 2} for n in range(3)]
+    _, result = run_on(tmp_path / "run", model_folder, texts=rows)
+    assert any(note.startswith("2 of 3 answers were given by this model") for note in result["notes"])
+
+
 def test_a_corpus_gives_its_held_out_texts_and_figures_by_source(model_folder, tmp_path):
     run = laid(tmp_path / "run", model_folder, {"measure": "perplexity"}, other=[{"text": "not these"}])
     rows = [{"text": f"{source} {n}", "source": source} for n in range(3) for source in ("news", "tales")]
