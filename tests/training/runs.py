@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,12 +40,15 @@ def make_weights(**fields: Any) -> LanguageModel:
     return model
 
 
-def make_dataset(project: Project, *, kind: str = "prompts", side: str = "train", rows: int = 2) -> Dataset:
-    prompts = [make_prompt(project, side=side) for _ in range(rows)]
+def make_dataset(
+    project: Project, *, kind: str = "prompts", side: str = "train", rows: int = 2, texts: Sequence[str] = ()
+) -> Dataset:
+    """Prompts hold a number of the whole session; `texts`, where another number would have another answer."""
+    prompts = [make_prompt(project, text, side=side) for text in texts or [None] * rows]
     number = Dataset.objects.count() + 1
     dataset = Dataset.objects.create(
         project=project, name=f"dataset {number}", kind=kind, side=side, content_hash=f"{number:064x}",
-        counts={"prompts": rows},
+        counts={"prompts": len(prompts)},
     )  # fmt: skip
     dataset.path.mkdir(parents=True)
     lines = [json.dumps({"id": p.pk, "messages": p.messages}) for p in prompts]

@@ -17,6 +17,7 @@ from training.run_directory import RunDirectory
 from training.worker import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+PROMPTS = [f"Question {n}: why is the sky blue?" for n in range(5, 9)]
 CONFIG = {
     "reward_function": "tests.training.ppo_runs.share_of_vowels",
     "steps": 12, "batch_size": 8, "max_new_tokens": 12,
@@ -33,7 +34,7 @@ def test_a_run_waits_for_judges_pauses_at_its_bound_and_finishes_when_told(setti
     tiny_model.make_elsewhere(model.path)
     run = actions.queue_run(
         kind="ppo", project=project, name="tiny-ppo", by=researcher, parent=model,
-        dataset=make_dataset(project, rows=4), config=CONFIG,
+        dataset=make_dataset(project, texts=PROMPTS), config=CONFIG,
     )  # fmt: skip
     judged = 0
     for _ in range(30):
