@@ -39,6 +39,7 @@ FEWEST = 10
 SPAN = 8  # tokens of the span that is marked in a text
 TOLD = 3  # passages shown of each group, and one of each kind of copy
 BINS = 30
+KEPT = "losses-{}.jsonl"  # of one model, named by a hash of its folder
 
 
 @dataclass
@@ -60,11 +61,13 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     places = {text: i for i, text in enumerate(texts)}
     sizes = np.array([len(text.encode()) for text in texts], dtype=float)
 
-    losses = token_losses(run, spec.parent, texts, config, "Reading the passages")
+    run.truncate_logs(sum(len(list(read_lines(file))) for file in run.path.glob(KEPT.format("*"))))
+    losses, batches = token_losses(run, spec.parent, texts, config, "Reading the passages")
     scores = {"bits_per_byte": np.array([sum(row) for row in losses]) / sizes / math.log(2)}
     per_token = np.array([sum(row) / len(row) for row in losses])
     if config.compare and spec.ancestor:
-        earlier = token_losses(run, spec.ancestor, texts, config, "Reading them with the model it was made from")
+        phase = "Reading them with the model it was made from"
+        earlier, _ = token_losses(run, spec.ancestor, texts, config, phase, first=batches)
         ancestor = np.array([sum(row) for row in earlier]) / sizes / math.log(2)
         scores["difference"] = scores["bits_per_byte"] - ancestor
 
@@ -110,17 +113,21 @@ def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
     return groups
 
 
-def token_losses(run: RunDirectory, folder: str, texts: list[str], config: Any, phase: str) -> list[list[float]]:
-    """Of each text the negative log-likelihood of each token, in nats.
+def token_losses(
+    run: RunDirectory, folder: str, texts: list[str], config: Any, phase: str, first: int = 0
+) -> tuple[list[list[float]], int]:
+    """Of each text the negative log-likelihood of each token, in nats; and how many batches that took.
 
-    Each batch is kept as it is done, so that a run that was killed goes on with the next.
+    Each batch is kept as it is done, so that a run that was killed goes on with the next. Its figures, those of step
+    `first` + 1 and so on, are logged before: a kill between the two leaves a line too many, which is dropped, and none
+    too few.
     """
     model, tokenizer = loading.load_policy(folder)
     length = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
     windows = windows_of(tokenizer, texts, length)
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
     found: list[list[float]] = [[] for _ in windows]
-    kept = run.path / f"losses-{hashlib.sha256(folder.encode()).hexdigest()[:12]}.jsonl"
+    kept = run.path / KEPT.format(hashlib.sha256(folder.encode()).hexdigest()[:12])
     done = list(read_lines(kept))
     kept.write_text("".join(json.dumps(row) + "\n" for row in done), encoding="utf-8")  # without a torn last line
     pace, batches = steps.Pace(), math.ceil(len(order) / config.batch_size)
@@ -129,10 +136,10 @@ def token_losses(run: RunDirectory, folder: str, texts: list[str], config: Any, 
         batch = [windows[i] for i in places]
         if step == len(done):
             done.append({"losses": _batch_losses(model, batch)})
+            speed, peak = pace.tokens_per_second(sum(len(w.ids) for w in batch)), steps.peak_memory_gb(loading.device())
+            run.log_metrics(first + step + 1, tokens_per_second=speed, peak_memory_gb=peak)
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(done[-1]) + "\n")
-            speed = pace.tokens_per_second(sum(len(w.ids) for w in batch))
-            run.log_metrics(step + 1, tokens_per_second=speed, peak_memory_gb=steps.peak_memory_gb(loading.device()))
             run.progress(phase, step + 1, batches)
         for i, row in zip(places, done[step]["losses"], strict=True):
             found[i] = row
@@ -141,7 +148,7 @@ def token_losses(run: RunDirectory, folder: str, texts: list[str], config: Any, 
     joined: list[list[float]] = [[] for _ in texts]
     for window, row in zip(windows, found, strict=True):  # a text's windows stand in their order
         joined[window.text] += row
-    return joined
+    return joined, batches
 
 
 def windows_of(tokenizer: Any, texts: list[str], length: int) -> list[Window]:

@@ -178,6 +178,29 @@ def test_killed_in_mid_work_it_goes_on_with_the_next_batch(done, tuned, base, tm
     assert len(asked) - 1 == len(steps)  # no batch was read twice but the one in which it died
 
 
+@pytest.mark.parametrize("batches", [2, 6])
+def test_killed_between_a_batch_and_its_figures_none_is_missing_and_none_stands_twice(
+    done, tuned, base, tmp_path, monkeypatch, batches
+):
+    """In either pass: of the model, and of the one that it was made from."""
+    cut = make(tmp_path / "cut", tuned, ancestor=base)
+    original, logged = type(cut).log_metrics, []
+
+    def dying(run, step, **values):
+        original(run, step, **values)
+        logged.append(step)
+        if len(logged) == batches:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(cut), "log_metrics", dying)
+    with pytest.raises(KeyboardInterrupt):
+        entry.attempt(surprise.main, cut)
+    assert entry.attempt(surprise.main, cut) == 0, cut.failure()
+    steps = [json.loads(line)["step"] for line in (cut.path / "metrics.jsonl").open()]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) == len((done.path / "metrics.jsonl").read_text().splitlines())
+
+
 def test_histograms_count_every_passage(done):
     for histogram in done.result()["histograms"]:
         for name, counts in histogram["counts"].items():
