@@ -12,7 +12,7 @@ from django.utils import timezone
 from annotate.actions.language_models import enter_arena, leave_arena
 from annotate.errors import Refused
 from annotate.models import StatusChange
-from evaluation import actions, checks, duels, intervals, promotion
+from evaluation import actions, checks, duels, intervals, ledger, promotion
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_contestant, make_model, make_project, make_user
@@ -273,8 +273,9 @@ class TestStates:
         assert (Decision.objects.count(), Notice.objects.count()) == before
 
     def test_a_sweep_that_finds_nothing_new_costs_few_queries(
-        self, rule, candidacy, child, base, vote, django_assert_max_num_queries
+        self, rule, candidacy, child, base, vote, django_assert_max_num_queries, monkeypatch
     ):
+        monkeypatch.setattr(ledger, "PATIENCE", -1.0)  # a sequence that does not begin at 1 is waited for otherwise
         rule()
         vote(child, base, "model_a", 60)
         looked_at(candidacy)
