@@ -24,6 +24,7 @@ from evaluation import evaluations, items
 from evaluation.evaluations import Chosen
 from evaluation.items import NO, UNKNOWN, YES, Choice, Index
 from evaluation.items_page import ORDERS, may_read_texts, told
+from evaluation.judges import whole
 from evaluation.models import Evaluation
 from training.api import RunOut, queue, run_out
 from training.models import Run
@@ -113,7 +114,7 @@ class Evaluations(GenericViewSet):
         rows = of_project(self.get_queryset(), request)
         for name in ("model", "run"):
             if (pk := asked.get(name)) is not None:
-                rows = rows.filter(**{name: int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0})
+                rows = rows.filter(**{name: whole(pk)})
         for name in ("task", "metric", "group"):
             if (value := asked.get(name)) is not None:
                 rows = rows.filter(**{name: value.replace("\x00", "")})

@@ -25,6 +25,7 @@ from evaluation.evaluations import Chosen
 from evaluation.figures_shown import Shown
 from evaluation.groups_table import Groups, groups_of
 from evaluation.items_page import cell
+from evaluation.judges import whole
 from evaluation.models import Evaluation
 from training.models import Run
 
@@ -168,7 +169,7 @@ def _failed(project: Project) -> list[Run]:
 
 def _model(pk: str, project: Project) -> LanguageModel | None:
     measured = LanguageModel.objects.filter(evaluations__project=project).distinct()
-    return measured.filter(pk=pk).first() if pk.isascii() and pk.isdigit() and len(pk) < 19 else None
+    return measured.filter(pk=whole(pk)).first()
 
 
 def _models(every: Any) -> list[LanguageModel]:

@@ -10,16 +10,12 @@ import numpy as np
 from evaluation.metrics import families, resampling
 from evaluation.metrics.classes import f1
 from evaluation.metrics.families import Metric
+from evaluation.ratings import chance
+from evaluation.ratings.student import student95
 
-Z95 = 1.959963984540054
 _LARGEST = 709.0  # whose exponential is a number still
 FEWEST = 2  # items for an interval with a formula
 FEWEST_TO_RESAMPLE = 10  # items drawn again from fewer than these hardly vary as new ones would
-_T95 = (
-    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604, 2.1448,
-    2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484,
-    2.0452, 2.0423,
-)  # fmt: skip
 
 
 class TooLarge(ValueError):
@@ -106,7 +102,7 @@ def _interval(metric: Metric, counts: np.ndarray, value: float, draws: int, seed
     error = standard_error(influence(metric, counts))
     if metric.interval == families.MEAN and is_zero_or_one(counts):
         return error, *wilson(value, len(counts))
-    t = student(len(counts) - 1)
+    t = student95(len(counts) - 1)
     if metric.interval == families.LOG_RATIO:  # taken before the exponential, and so never below 0
         reach = t * error / value
         return error, value * math.exp(-reach), value * math.exp(min(reach, _LARGEST - math.log(value)))
@@ -133,17 +129,6 @@ def is_zero_or_one(counts: np.ndarray) -> bool:
     return bool(np.isin(counts[:, 0], (0.0, 1.0)).all() and (counts[:, 1] == 1).all())
 
 
-def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
-    """Of a share of right and wrong (Wilson 1927): never empty, also where all were right."""
-    spread = z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
-
-
-def student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t: few items know their own spread badly."""
-    if freedom <= len(_T95):
-        return _T95[freedom - 1]
-    z = Z95  # Hill's expansion (1970), right to four digits from here on
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Of a share of right and wrong: never empty, also where all were right."""
+    return chance.wilson(share * n, n)

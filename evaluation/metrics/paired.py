@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluation.metrics import families, intervals, resampling
 from evaluation.metrics.families import Metric
-from evaluation.metrics.intervals import Z95
+from evaluation.ratings.student import Z95, student95
 
 EXACT_UP_TO = 14  # items that differ: 2^14 ways of swapping them are tried one by one
 _POWER = 0.8416  # the normal's 80 % quantile
@@ -105,7 +105,7 @@ def _interval(
     error = intervals.standard_error(intervals.influence(metric, second) - intervals.influence(metric, first))
     if is_right_or_wrong(metric, first, second):
         return error, *_of_shares(first[:, 0], second[:, 0])
-    t = intervals.student(n - 1)
+    t = student95(n - 1)
     return error, gap - t * error, gap + t * error
 
 

@@ -52,4 +52,5 @@ def wilson(successes: float, trials: float) -> tuple[float, float]:
         return 0.0, 1.0
     share, z2 = successes / trials, Z95**2 / trials
     middle, reach = share + z2 / 2, Z95 * math.sqrt((share * (1 - share) + z2 / 4) / trials)
-    return max(0.0, (middle - reach) / (1 + z2)), min(1.0, (middle + reach) / (1 + z2))
+    lower, upper = (middle - reach) / (1 + z2), (middle + reach) / (1 + z2)
+    return (lower if share > 0 else 0.0), (upper if share < 1 else 1.0)

@@ -21,6 +21,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from evaluation.ratings.student import Z95
 from evaluation.recipes import likelihood
 from evaluation.recipes.choice_items import Items
 from evaluation.recipes.likelihood import Pair
@@ -29,7 +30,6 @@ from training.run_directory import RecipeFailure, Row, RunDirectory
 SEED = 1234  # of the solved examples, the harness's own: every model sees the same ones
 DRAWS = 1000  # samples with replacement behind an error of the harness that has no formula
 ACCURACIES = ("acc", "acc_norm", "acc_bytes")
-Z95 = 1.959963984540054
 os.environ.setdefault("DISABLE_MULTIPROC", "1")  # which the harness asks before it draws them in processes of its own
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 

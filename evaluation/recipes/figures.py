@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics import intervals
+from evaluation.ratings.student import student95
 from training.run_directory import Row
 
 FEWEST = 2
@@ -37,5 +38,5 @@ def mean(values: NDArray, higher: bool | None = None, low: float = -math.inf, hi
     if n < FEWEST or np.ptp(values) == 0:
         return None
     value, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(n)
-    reach = intervals.student(n - 1) * error
+    reach = student95(n - 1) * error
     return figure(value, error, max(low, value - reach), min(high, value + reach), n, higher)

@@ -12,6 +12,7 @@ import pytest
 from evaluation.metrics import classes, families, intervals, resampling
 from evaluation.metrics.families import METRICS
 from evaluation.metrics.intervals import figure
+from evaluation.ratings.student import student95
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "families.json").read_text())
 
@@ -77,7 +78,7 @@ def test_the_standard_error_of_accuracy_is_lm_evaluation_harnesss():
 
 @pytest.mark.parametrize("case", GOLDEN["student"])
 def test_few_items_widen_the_interval_as_student_says(case):
-    assert intervals.student(case["freedom"]) == pytest.approx(case["t"], rel=2e-4)
+    assert student95(case["freedom"]) == pytest.approx(case["t"], rel=2e-4)
 
 
 def test_a_resampled_interval_agrees_with_scipys():
