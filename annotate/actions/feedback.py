@@ -143,7 +143,7 @@ def _write(assignment: Assignment, judgement: Judgement, key: str | None) -> Row
     }
     rows: list[Row] = []
     if judgement.winner is not None:
-        assert assignment.completion_b is not None  # a constraint of comparing assignments
+        assert assignment.completion_a and assignment.completion_b  # a constraint of comparing assignments
         rows.append(
             Comparison.objects.create(
                 completion_a=assignment.completion_a,
@@ -154,9 +154,10 @@ def _write(assignment: Assignment, judgement: Judgement, key: str | None) -> Row
             )
         )
     if judgement.is_rating:
+        assert assignment.completion_a is not None  # a constraint, too
         rows.append(
             Rating.objects.create(
-                completion_id=assignment.completion_a_id,
+                completion=assignment.completion_a,
                 thumbs=judgement.thumbs,
                 stars=judgement.stars,
                 aspects=judgement.aspects,

@@ -107,7 +107,7 @@ def _rows(project: Project, side: str, judge: str, plural: str, options: Options
         _refuse_what_does_not_belong(rows, plural, ids, side, judge)
     elif any(getattr(options, other) is not None for other in FEEDBACK):
         return rows.none()  # rows were named, none of this table
-    return _narrowed(rows, options).counted().by(judge).on_side(side).order_by("id")
+    return _narrowed(rows, options).teaching().by(judge).on_side(side).order_by("id")
 
 
 def _narrowed(rows: FeedbackQuerySet, options: Options) -> FeedbackQuerySet:

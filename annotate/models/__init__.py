@@ -1,34 +1,58 @@
-from .arena import Battle
+from .arena import Battle, BattleTurn, TryCount
 from .assignments import Assignment
 from .datasets import Dataset
-from .feedback import Comparison, Demonstration, Flag, Judge, Rating, Status, StatusChange, Winner
+from .feedback import (
+    Comparison,
+    Demonstration,
+    Flag,
+    Judge,
+    Ranking,
+    Rating,
+    Span,
+    Status,
+    StatusChange,
+    Winner,
+)
 from .language_models import Contestant, LanguageModel
-from .people import Membership, Role, User
-from .projects import Guideline, Project
+from .outside import Delivery, Import, ImportProblem, Webhook
+from .people import AuditEntry, Invitation, Membership, Role, User
+from .projects import GoldItem, Guideline, Project, Scale
 from .prompts import Completion, Prompt, Side
 from .repeats import FirstAnswer
 
 __all__ = [
     "Assignment",
+    "AuditEntry",
     "Battle",
+    "BattleTurn",
     "Comparison",
     "Completion",
     "Contestant",
     "Dataset",
+    "Delivery",
     "Demonstration",
     "FirstAnswer",
     "Flag",
+    "GoldItem",
     "Guideline",
+    "Import",
+    "ImportProblem",
+    "Invitation",
     "Judge",
     "LanguageModel",
     "Membership",
     "Project",
     "Prompt",
+    "Ranking",
     "Rating",
     "Role",
+    "Scale",
     "Side",
+    "Span",
     "Status",
     "StatusChange",
+    "TryCount",
     "User",
+    "Webhook",
     "Winner",
 ]

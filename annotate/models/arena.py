@@ -18,6 +18,9 @@ class Battle(models.Model):
     user = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="battles")
     visitor = models.CharField(max_length=64, blank=True)
     is_drawn = models.BooleanField(default=False, help_text="The prompt was drawn from the project, not asked.")
+    hold_reason = models.CharField(max_length=200, blank=True, help_text="Known before the vote: a model named itself.")
+    spoilt_reason = models.CharField(max_length=200, blank=True, help_text="No vote can be cast: one side failed.")
+    vote_token_hash = models.CharField(max_length=64, blank=True, help_text="Of the token that one vote uses up.")
     claim = models.UUIDField(null=True, blank=True, editable=False, help_text="Who writes the answers just now.")
     claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -32,3 +35,27 @@ class Battle(models.Model):
     def is_ready(self) -> bool:
         """Both answers stand, so that a vote can be cast."""
         return self.completion_a_id is not None and self.completion_b_id is not None
+
+
+class BattleTurn(models.Model):
+    """A further question in a battle. Each side has a conversation of its own, and so a prompt of its own."""
+
+    battle = models.ForeignKey(Battle, models.CASCADE, related_name="turns")
+    number = models.PositiveSmallIntegerField(help_text="The first question is 1 and stands in the battle itself.")
+    prompt_a = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
+    prompt_b = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
+    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
+    completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["battle", "number"], name="a_turn_comes_once_in_a_battle")]
+
+
+class TryCount(models.Model):
+    """How often something was tried since `since`, for all web processes; see `annotate.counting`."""
+
+    key = models.CharField(max_length=160, unique=True)
+    since = models.DateTimeField()
+    tries = models.PositiveIntegerField(default=1)

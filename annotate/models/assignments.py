@@ -3,6 +3,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from .prompts import Completion
+
 
 class AssignmentQuerySet(models.QuerySet["Assignment"]):
     def live(self) -> AssignmentQuerySet:
@@ -11,11 +13,22 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
 
 
 class Assignment(models.Model):
-    """One item handed to one person for a while: a completion to rate, or two to compare in the order shown."""
+    """One item handed to one person for a while: what to judge, in the order shown, or what to answer or attack."""
 
     class Kind(models.TextChoices):
         RATE = "rate"
         COMPARE = "compare"
+        RANK = "rank"  # three to six completions, which `shown` lists
+        WRITE = "write"  # a prompt to answer
+
+    class Purpose(models.TextChoices):
+        """Why it was handed out. Nothing that its judge sees tells one from another, but for the last two."""
+
+        WORK = "work"
+        GOLD = "gold"  # the right answer is known: it measures the judge, and teaches no model
+        REPEAT = "repeat"  # the sides of an earlier item swapped: it measures consistency, and teaches no model
+        TUTORIAL = "tutorial"  # told what was right, after answering
+        ADJUDICATION = "adjudication"  # judges disagreed; what is said here stands in the place of what they said
 
     class State(models.TextChoices):
         OPEN = "open"
@@ -28,11 +41,18 @@ class Assignment(models.Model):
     user = models.ForeignKey("annotate.User", models.CASCADE, related_name="assignments")
     kind = models.CharField(max_length=8, choices=Kind.choices)
     prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
-    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="+")
+    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
     completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
+    shown = models.JSONField(default=list, blank=True, help_text="To rank: ids of completions in the order shown.")
     item = models.CharField(
-        max_length=60, help_text="rate:12 or compare:12:15, smaller id first, whatever the order shown."
+        max_length=140, help_text="rate:12, compare:12:15, rank:12:15:18 or write:7; smaller ids first, always."
     )
+    purpose = models.CharField(max_length=12, choices=Purpose.choices, default=Purpose.WORK)
+    gold = models.ForeignKey("annotate.GoldItem", models.PROTECT, null=True, blank=True, related_name="assignments")
+    gold_passed = models.BooleanField(null=True, blank=True)
+    repeats = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="repetitions")
+    sent_back_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    sent_back_comment = models.TextField(blank=True, help_text="What a reviewer wants changed.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
     skip_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -43,11 +63,24 @@ class Assignment(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["user", "item"], name="nobody_is_served_an_item_twice"),
+            models.UniqueConstraint(
+                fields=["user", "item"],
+                condition=~models.Q(purpose="repeat"),
+                name="nobody_is_served_an_item_twice",
+            ),
+            models.UniqueConstraint(
+                fields=["user", "item"], condition=models.Q(purpose="repeat"), name="nobody_is_served_a_repeat_twice"
+            ),
             models.CheckConstraint(
-                condition=models.Q(kind="rate", completion_b=None)
-                | models.Q(kind="compare", completion_b__isnull=False),
-                name="a_comparison_has_two_completions",
+                condition=models.Q(kind="rate", completion_a__isnull=False, completion_b=None)
+                | models.Q(kind="compare", completion_a__isnull=False, completion_b__isnull=False)
+                | models.Q(kind__in=["rank", "write"], completion_a=None, completion_b=None),
+                name="an_item_has_the_completions_of_its_kind",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(purpose="repeat", repeats__isnull=False)
+                | ~models.Q(purpose="repeat") & models.Q(repeats=None),
+                name="a_repeat_repeats_something",
             ),
         ]
         indexes = [
@@ -63,4 +96,7 @@ class Assignment(models.Model):
     @property
     def completions(self) -> list:
         """In the order shown."""
-        return [c for c in (self.completion_a, self.completion_b) if c is not None]
+        if self.kind != self.Kind.RANK:
+            return [c for c in (self.completion_a, self.completion_b) if c is not None]
+        found = Completion.objects.in_bulk(self.shown)
+        return [found[pk] for pk in self.shown]

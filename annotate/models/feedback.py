@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Exists, OuterRef, Q
+
+from .assignments import Assignment
 
 
 class Judge(models.TextChoices):
@@ -31,6 +34,19 @@ class FeedbackQuerySet(models.QuerySet):
     def by(self, judge: str) -> FeedbackQuerySet:
         """Of people, or of simulations; never both in one figure."""
         return self.filter(judge=judge)
+
+    def teaching(self) -> FeedbackQuerySet:
+        """What a model may learn from: counted, said of the work itself, and not overruled by an adjudication."""
+        purposes = Assignment.Purpose
+        measures = Q(assignment__purpose__in=[purposes.GOLD, purposes.REPEAT, purposes.TUTORIAL])
+        overruling = Assignment.objects.filter(
+            project=OuterRef("project"),
+            item=OuterRef("assignment__item"),
+            purpose=purposes.ADJUDICATION,
+            state=Assignment.State.SUBMITTED,
+        )
+        overruled = Q(assignment__purpose=purposes.WORK) & Exists(overruling)
+        return self.counted().exclude(measures).exclude(overruled)
 
     def on_side(self, side: str) -> FeedbackQuerySet:
         return self.filter(prompt__side=side)
@@ -95,6 +111,7 @@ class Comparison(Feedback):
         null=True, blank=True, help_text="1 slightly, 2 clearly, 3 much better."
     )
     battle = models.OneToOneField("annotate.Battle", models.PROTECT, null=True, blank=True, related_name="comparison")
+    ranking = models.ForeignKey("annotate.Ranking", models.PROTECT, null=True, blank=True, related_name="pairs")
 
     class Meta(Feedback.Meta):
         constraints = [
@@ -105,6 +122,31 @@ class Comparison(Feedback):
             models.CheckConstraint(
                 condition=models.Q(strength=None) | models.Q(strength__range=(1, 3)), name="strength_is_1_to_3"
             ),
+        ]
+
+
+class Ranking(Feedback):
+    """Three to six completions from best to worst: `order` is a list of groups of ids, equals together.
+
+    Stored as its pairs too, each a Comparison that points here. It is one judgement: its pairs change status with it,
+    and weigh as one where a model learns from them.
+    """
+
+    order = models.JSONField(help_text="[[best], [next, its equal], …]: ids of completions.")
+
+
+class Span(Feedback):
+    """A part of a completion that a judge has marked: characters `start` to `end` (code points), and its label."""
+
+    completion = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="spans")
+    start = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+    label = models.CharField(max_length=40, help_text="The name of a scale of the kind span.")
+    text = models.TextField(help_text="What was marked, as it stood.")
+
+    class Meta(Feedback.Meta):
+        constraints = [
+            models.CheckConstraint(condition=models.Q(start__lt=models.F("end")), name="a_span_marks_something")
         ]
 
 
@@ -125,7 +167,9 @@ class Flag(Feedback):
 class StatusChange(models.Model):
     """The ledger of statuses: which row went from what to what, by whom and why."""
 
-    kind = models.CharField(max_length=16, help_text="rating, comparison, demonstration or flag.")
+    kind = models.CharField(
+        max_length=16, help_text="rating, comparison, ranking, span, demonstration, flag or attack."
+    )
     feedback_id = models.BigIntegerField()
     before = models.CharField(max_length=10, choices=Status.choices)
     after = models.CharField(max_length=10, choices=Status.choices)

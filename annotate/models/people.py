@@ -8,6 +8,7 @@ class User(AbstractUser):
     """Whoever signs in. A simulated annotator says so here, and every row of theirs copies it."""
 
     is_simulated = models.BooleanField(default=False)
+    shortcuts = models.JSONField(default=dict, blank=True, help_text="Keys of one's own: {action: key}.")
 
 
 class Role(models.TextChoices):
@@ -23,6 +24,10 @@ class Membership(models.Model):
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="memberships")
     user = models.ForeignKey("annotate.User", models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.ANNOTATOR)
+    guideline_read = models.PositiveIntegerField(null=True, blank=True, help_text="The newest version they have read.")
+    tutorial_passed_at = models.DateTimeField(null=True, blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="Gets no new items until a manager lifts it.")
+    paused_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -30,3 +35,43 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} as {self.role} in {self.project}"
+
+
+class Invitation(models.Model):
+    """A link that makes whoever opens it a member, once and for a while. Only the hash of its token is kept."""
+
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="invitations")
+    token_hash = models.CharField(max_length=64, unique=True)
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.ANNOTATOR)
+    email = models.EmailField(blank=True, help_text="Whom it was sent to; empty for a link that was handed over.")
+    invited_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    accepted_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"invitation to {self.project} as {self.role}"
+
+
+class AuditEntry(models.Model):
+    """Who changed what, and when. Written in the transaction of the change itself; never edited."""
+
+    project = models.ForeignKey("annotate.Project", models.CASCADE, null=True, blank=True, related_name="audit")
+    actor = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    action = models.CharField(max_length=60, help_text="What was done, such as project.settings or member.role.")
+    about = models.CharField(max_length=200, help_text="To what, in words for people.")
+    changes = models.JSONField(default=dict, help_text="{field: [before, after]}.")
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["project", "created_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.action}: {self.about}"

@@ -14,10 +14,26 @@ class Project(models.Model):
     is_public = models.BooleanField(default=True, help_text="Visitors without an account may vote in its arena.")
     asks_ratings = models.BooleanField(default=True)
     asks_comparisons = models.BooleanField(default=True)
+    asks_rankings = models.BooleanField(default=False)
+    asks_answers = models.BooleanField(default=False, help_text="Written answers, from which a model can learn.")
+    asks_attacks = models.BooleanField(default=False, help_text="Red-teaming: conversations that try to do harm.")
     overlap = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1)], help_text="How many people judge the same item."
     )
     assignment_minutes = models.PositiveSmallIntegerField(default=30, validators=[MinValueValidator(1)])
+    edit_minutes = models.PositiveSmallIntegerField(default=30, help_text="How long a judgement may still be changed.")
+    must_read_guidelines = models.BooleanField(default=True, help_text="Each version, before the next item.")
+    gold_percent = models.PositiveSmallIntegerField(
+        default=0, validators=[MaxValueValidator(50)], help_text="Share of items whose right answer is known."
+    )
+    gold_pass_percent = models.PositiveSmallIntegerField(
+        default=70, validators=[MaxValueValidator(100)], help_text="Below this a judge is warned, then paused."
+    )
+    repeat_percent = models.PositiveSmallIntegerField(
+        default=0, validators=[MaxValueValidator(50)], help_text="Share of comparisons shown again with sides swapped."
+    )
+    open_sign_up = models.BooleanField(default=False, help_text="Whoever signs up may join as an annotator.")
+    proof_of_work = models.BooleanField(default=False, help_text="Votes without an account solve a small puzzle.")
     daily_goal = models.PositiveSmallIntegerField(default=60)
     eval_percent = models.PositiveSmallIntegerField(
         default=25,
@@ -49,3 +65,57 @@ class Guideline(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project} guidelines v{self.version}"
+
+
+class Scale(models.Model):
+    """What a project's judges answer by, with its definition. A project without any asks for thumbs and stars."""
+
+    class Kind(models.TextChoices):
+        THUMBS = "thumbs"
+        STARS = "stars"
+        ASPECT = "aspect", "aspect, 1 to 5"
+        COMPARISON = "comparison"
+        RANKING = "ranking"
+        SPAN = "span", "label for marked spans"
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="scales")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    name = models.SlugField(max_length=40, help_text="As data has it, such as helpful. Never changed once in use.")
+    title = models.CharField(max_length=80)
+    definition = models.TextField(blank=True, help_text="Markdown: when to give what. It stands beside the scale.")
+    low = models.CharField(max_length=80, blank=True, help_text="What the lowest step means.")
+    high = models.CharField(max_length=80, blank=True, help_text="What the highest step means.")
+    is_required = models.BooleanField(default=False)
+    position = models.PositiveSmallIntegerField(default=0)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["position", "id"]
+        constraints = [models.UniqueConstraint(fields=["project", "kind", "name"], name="a_scale_has_one_definition")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class GoldItem(models.Model):
+    """An item whose right answer is known. `expected` has the fields of a judgement, each a list of right values:
+    {"winner": ["model_a"], "stars": [4, 5]}; winners are by `completion_a` and `completion_b` as they stand here."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="gold_items")
+    kind = models.CharField(max_length=8, choices=[("rate", "rate"), ("compare", "compare")])
+    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
+    completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="+")
+    completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
+    expected = models.JSONField()
+    explanation = models.TextField(blank=True, help_text="Markdown: why. Shown after a tutorial item or a warning.")
+    is_tutorial = models.BooleanField(default=False, help_text="Comes before the first real item, with feedback.")
+    position = models.PositiveSmallIntegerField(default=0)
+    created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["position", "id"]
+
+    def __str__(self) -> str:
+        return f"gold item {self.pk} of {self.project}"

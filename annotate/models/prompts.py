@@ -17,6 +17,10 @@ class Prompt(models.Model):
     messages = models.JSONField()
     text_hash = models.CharField(max_length=64)
     category = models.CharField(max_length=60, blank=True)
+    harm = models.CharField(max_length=60, blank=True, help_text="The kind of harm in it, for those who opt out of it.")
+    root = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="later", help_text="First turn of a conversation."
+    )
     side = models.CharField(max_length=5, choices=Side.choices)
     source = models.CharField(max_length=200, blank=True, help_text="Where it came from: demo, arena, an import.")
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")

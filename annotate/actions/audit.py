@@ -1,0 +1,30 @@
+"""The audit trail: who changed what. Called inside the transaction of the change, so that neither stands alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotate.models import AuditEntry, Project, User
+
+
+def record(
+    *,
+    action: str,
+    about: object,
+    by: User | None,
+    project: Project | None = None,
+    changes: dict[str, list[Any]] | None = None,
+    reason: str = "",
+) -> AuditEntry:
+    """`action` is such as member.role; `changes` are {field: [before, after]}, in values that JSON has.
+
+    Judgements have a ledger of their own, StatusChange. `by` is None for what the software or a command does.
+    """
+    return AuditEntry.objects.create(
+        project=project, actor=by, action=action, about=str(about)[:200], changes=changes or {}, reason=reason[:200]
+    )
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
+    """What differs, as `record` wants it."""
+    return {name: [before.get(name), value] for name, value in after.items() if before.get(name) != value}

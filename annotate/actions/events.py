@@ -1,0 +1,35 @@
+"""What other tools are told of: an event is written with the change that it tells of, and delivered afterwards.
+
+The rows are the outbox: a process that dies between the change and the delivery loses nothing. See `deliveries`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from annotate.models import Delivery, Project
+
+# Types of events, as Standard Webhooks writes them, and when each is sent.
+EVENTS = {
+    "judgement.submitted": "A judgement was sent in the workbench.",
+    "judgement.status": "What counts has changed: a judgement was held, excluded, withdrawn or counted again.",
+    "battle.voted": "A vote was cast in the arena.",
+    "dataset.frozen": "A dataset was frozen.",
+    "import.finished": "An import has ended, well or not.",
+    "run.finished": "A run has ended, well or not.",
+    "model.promoted": "A model became the project's default.",
+    "arena.held_rate": "The share of held votes has jumped.",
+    "member.changed": "Somebody joined, left, or has another role.",
+}
+
+
+def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
+    """Call it inside the transaction of what happened. `data` names rows by id; it never tells a blind judge's pair."""
+    if event not in EVENTS:
+        raise ValueError(f"{event!r} is no event; there are {', '.join(EVENTS)}.")
+    hooks = [hook for hook in project.webhooks.filter(is_active=True) if not hook.events or event in hook.events]
+    now = timezone.now()
+    body = {"type": event, "timestamp": now.isoformat(), "data": {"project": project.slug, **data}}
+    Delivery.objects.bulk_create(Delivery(webhook=hook, event=event, body=body, next_try_at=now) for hook in hooks)

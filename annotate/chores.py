@@ -1,0 +1,22 @@
+"""Small work that must be done whether or not anybody looks: imports, deliveries, votes to be held.
+
+Each chore is a function that does a little and says whether there is more to do at once. The clerk
+(`manage.py run_clerk`) calls them in turn. Other apps add theirs, as this one knows none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Chore:
+    """`every` seconds at most, unless the last call said that more waits."""
+
+    name: str
+    do: Callable[[], bool]
+    every: float = 1.0
+
+
+CHORES: list[Chore] = []
