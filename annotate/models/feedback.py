@@ -168,7 +168,7 @@ class StatusChange(models.Model):
     """The ledger of statuses: which row went from what to what, by whom and why."""
 
     kind = models.CharField(
-        max_length=16, help_text="rating, comparison, ranking, span, demonstration, flag or attack."
+        max_length=16, help_text="rating, comparison, ranking, span, …: the name of its table."
     )
     feedback_id = models.BigIntegerField()
     before = models.CharField(max_length=10, choices=Status.choices)
