@@ -367,7 +367,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='statuschange',
             name='kind',
-            field=models.CharField(help_text='rating, comparison, ranking, span, demonstration, flag or attack.', max_length=16),
+            field=models.CharField(help_text="rating, comparison, ranking, span, …: the name of its table.", max_length=16),
         ),
         migrations.AddField(
             model_name='auditentry',
