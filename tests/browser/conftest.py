@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import missing
@@ -65,3 +66,38 @@ def sign_in(site: Site, visitor: Page) -> Callable[[str], Page]:
         return visitor
 
     return as_
+
+
+@pytest.fixture
+def axe() -> Callable[..., None]:
+    """`axe(page)` fails with what axe-core finds wrong, as the page stands now, in light and in dark.
+
+    `axe(page, within="#task")` reads only a part. Colours fade in by transitions elsewhere: judge what has settled.
+    """
+
+    def read(page: Page, *, within: str | None = None) -> None:
+        found = {}
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            results = Axe().run(page, context=within)
+            found |= {scheme: results.generate_report()} if results.violations_count else {}
+        page.emulate_media(color_scheme="light")
+        assert not found, "\n\n".join(f"{scheme}: {report}" for scheme, report in found.items())
+
+    return read
+
+
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[Page]:
+    """A page of somebody without an account, on a phone: 390 wide, touched, never hovered over."""
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert not errors
