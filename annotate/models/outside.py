@@ -31,6 +31,7 @@ class Import(models.Model):
     lines = models.BigIntegerField(default=0, help_text="Read and written so far.")
     position = models.BigIntegerField(default=0, help_text="Bytes of the file read so far, for the progress.")
     counts = models.JSONField(default=dict, help_text="What was added, by kind; what stood already; what was wrong.")
+    rate = models.FloatField(default=0, help_text="Rows a second, of late.")
     problem = models.TextField(blank=True)
     claim = models.UUIDField(null=True, blank=True, editable=False)
     claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
@@ -57,6 +58,20 @@ class ImportProblem(models.Model):
         ordering = ["line", "id"]
 
 
+class Origin(models.Model):
+    """What an imported judgement said that our rows have no place for (`annotate.formats.items.kept`), so that it can
+    be written out again as it came. Only where there is such."""
+
+    of = models.ForeignKey(Import, models.PROTECT, null=True, blank=True, related_name="origins")
+    kind = models.CharField(max_length=16, help_text="comparison, rating, …, prompt: the name of its table.")
+    row_id = models.BigIntegerField()
+    line = models.BigIntegerField(null=True, blank=True)
+    kept = models.JSONField(help_text="Fields of its item.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "row_id"], name="a_row_has_one_origin")]
+
+
 class Webhook(models.Model):
     """An address that is told of what happens in a project, signed as Standard Webhooks says."""
 
@@ -66,6 +81,9 @@ class Webhook(models.Model):
     events = models.JSONField(default=list, help_text="Types of events; empty for all.")
     is_active = models.BooleanField(default=True)
     switched_off_reason = models.CharField(max_length=200, blank=True)
+    old_secret = models.CharField(max_length=100, blank=True, help_text="Signs too, until its day is over.")
+    old_secret_until = models.DateTimeField(null=True, blank=True)
+    failing_since = models.DateTimeField(null=True, blank=True, help_text="The first failure after the last success.")
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
