@@ -14,7 +14,7 @@ from .feedback import (
     Winner,
 )
 from .language_models import Contestant, LanguageModel
-from .outside import Delivery, Import, ImportProblem, Origin, Webhook
+from .outside import Delivery, Import, ImportProblem, Webhook
 from .people import AuditEntry, Invitation, Membership, Role, User
 from .projects import GoldItem, Guideline, Project, Scale
 from .prompts import Completion, Prompt, Side
@@ -41,7 +41,6 @@ __all__ = [
     "Judge",
     "LanguageModel",
     "Membership",
-    "Origin",
     "Project",
     "Prompt",
     "Ranking",

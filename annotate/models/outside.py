@@ -58,20 +58,6 @@ class ImportProblem(models.Model):
         ordering = ["line", "id"]
 
 
-class Origin(models.Model):
-    """What an imported judgement said that our rows have no place for (`annotate.formats.items.kept`), so that it can
-    be written out again as it came. Only where there is such."""
-
-    of = models.ForeignKey(Import, models.PROTECT, null=True, blank=True, related_name="origins")
-    kind = models.CharField(max_length=16, help_text="comparison, rating, …, prompt: the name of its table.")
-    row_id = models.BigIntegerField()
-    line = models.BigIntegerField(null=True, blank=True)
-    kept = models.JSONField(help_text="Fields of its item.")
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["kind", "row_id"], name="a_row_has_one_origin")]
-
-
 class Webhook(models.Model):
     """An address that is told of what happens in a project, signed as Standard Webhooks says."""
 
