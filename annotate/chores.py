@@ -10,13 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+def _nothing() -> None:
+    """Most chores hold nothing between two calls."""
+
+
 @dataclass(frozen=True)
 class Chore:
-    """`every` seconds at most, unless the last call said that more waits."""
+    """`every` seconds at most, unless the last call said that more waits. `end` gives back what it holds."""
 
     name: str
     do: Callable[[], bool]
     every: float = 1.0
+    end: Callable[[], None] = _nothing
 
 
 CHORES: list[Chore] = []

@@ -48,7 +48,8 @@ class Completion(models.Model):
     `model` is empty for imported text whose author is unknown. The run that sampled it is in `sampled_by`.
     """
 
-    prompt = models.ForeignKey(Prompt, models.PROTECT, related_name="completions")
+    # The index below begins with it.
+    prompt = models.ForeignKey(Prompt, models.PROTECT, related_name="completions", db_index=False)
     model = models.ForeignKey(
         "annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="completions"
     )
@@ -58,10 +59,13 @@ class Completion(models.Model):
     tokens = models.PositiveIntegerField(null=True, blank=True)
     finish_reason = models.CharField(max_length=16, blank=True)
     source = models.CharField(max_length=200, blank=True)
+    text_hash = models.CharField(max_length=64, blank=True, help_text="Of imported text, so that it is found again.")
+    named_model = models.CharField(max_length=120, blank=True, help_text="Of an import: what its file calls the model.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["id"]
+        indexes = [models.Index(fields=["prompt", "text_hash"], name="completions_by_text")]
 
     def __str__(self) -> str:
         return self.text[:80]

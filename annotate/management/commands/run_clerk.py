@@ -1,0 +1,29 @@
+"""The clerk process: imports, deliveries and other small work in the database, until it is told to end."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from annotate.chores import CHORES
+from annotate.clerk import Clerk
+
+
+class Command(BaseCommand):
+    help = "Do what waits to be done: imports, deliveries to webhooks, votes to be held. Ctrl-C ends it between two steps."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="end when nothing more is to be done at the moment")
+        names = [chore.name for chore in CHORES]
+        parser.add_argument("--only", action="append", choices=names, help="only this chore; may be given several times")
+
+    def handle(self, *args: Any, once: bool, only: list[str] | None, **options: Any) -> None:
+        settings.DEBUG = False  # else Django keeps the text of every statement
+        clerk = Clerk([chore for chore in CHORES if not only or chore.name in only])
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: clerk.end())
+        self.stdout.write("The clerk is ready.")
+        clerk.work(once=once)
