@@ -10,6 +10,16 @@ class Refused(Exception):
     meanwhile, 410 expired, 413 too large.
     """
 
+    retry_after: int | None = None  # seconds
+
     def __init__(self, status: int = 400, /, **errors: str) -> None:
         super().__init__("; ".join(f"{field}: {text}" for field, text in errors.items()))
         self.status, self.errors = status, errors
+
+
+class TooMany(Refused):
+    """429, with the seconds after which it is worth trying again."""
+
+    def __init__(self, retry_after: int, /, **errors: str) -> None:
+        super().__init__(429, **errors)
+        self.retry_after = max(retry_after, 1)

@@ -1,14 +1,22 @@
-"""People without an account: told apart by a hash of their session, and kept from starting too many battles."""
+"""People without an account: told apart by a hash of their session, and kept from doing too much at once.
+
+An address is never stored: what is kept is a hash of it with a key made from SECRET_KEY, of an IPv6 address the /64
+that one household or server has. Whoever reads the database without the key cannot say who voted, and with another
+SECRET_KEY the hashes fit nobody any more.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from ipaddress import IPv6Address, ip_address, ip_network
 
+from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
 
-from annotate.counting import count
-from annotate.errors import Refused
+from annotate.counting import count, remaining
+from annotate.errors import TooMany
 
 WINDOW_SECONDS = 600
 BATTLES_PER_PERSON = 100  # one in six seconds: quicker than anybody reads
@@ -32,6 +40,44 @@ def remember(request: HttpRequest) -> str:
     return visitor_of(request)
 
 
+def network_of(request: HttpRequest) -> str:
+    """Whom the connection comes from: an IPv4 address, or the /64 of an IPv6 one; "" where nothing tells.
+
+    Behind proxies it is what the outermost of TRUSTED_PROXIES wrote down; anything to the left of that in
+    X-Forwarded-For is the sender's own invention.
+    """
+    given = request.META.get("REMOTE_ADDR", "")
+    if settings.TRUSTED_PROXIES:
+        hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+        given = hops[-min(settings.TRUSTED_PROXIES, len(hops))] if hops else given
+    return _network(given)
+
+
+def _network(given: str) -> str:
+    try:
+        address = ip_address(_without_port(given))
+    except ValueError:
+        return given[:64]  # a socket's name, or nothing at all
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return str(address.ipv4_mapped)
+        return str(ip_network((int(address), 64), strict=False))
+    return str(address)
+
+
+def _without_port(given: str) -> str:
+    """Some proxies write 203.0.113.7:4711 or [2001:db8::1]:4711."""
+    if given.startswith("["):
+        return given[1:].partition("]")[0]
+    return given.partition(":")[0] if given.count(":") == 1 else given.partition("%")[0]
+
+
+def address_of(request: HttpRequest) -> str:
+    """The keyed hash of where this comes from, 32 characters; "" where nothing tells."""
+    network = network_of(request)
+    return salted_hmac("annotate.visitors.address", network, algorithm="sha256").hexdigest()[:32] if network else ""
+
+
 def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> None:
     """Refuse with 429 when this person, or this address, has started too many battles within the window.
 
@@ -39,11 +85,19 @@ def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> Non
     """
     user = request.user
     person = f"user:{user.pk}" if user.is_authenticated else f"visitor:{visitor or visitor_of(request)}"
-    address = f"address:{request.META.get('REMOTE_ADDR', '')}"
-    for who, limit in ((person, BATTLES_PER_PERSON), (address, BATTLES_PER_ADDRESS)):
-        if count(f"battles:{who}", seconds=WINDOW_SECONDS) > limit:
-            raise Refused(
-                429,
-                arena=f"More than {limit} battles within {WINDOW_SECONDS // 60} minutes. "
-                "Nothing is lost: wait a few minutes, then ask again.",
-            )
+    bound(f"battles:{person}", BATTLES_PER_PERSON, "battles")
+    bound(f"battles:address:{address_of(request)}", BATTLES_PER_ADDRESS, "battles")
+
+
+def bound(key: str, limit: int, what: str) -> int:
+    """Count one more, and refuse it above the limit; how many by now."""
+    tries = count(key, seconds=WINDOW_SECONDS)
+    if tries > limit:
+        wait = remaining(key, seconds=WINDOW_SECONDS)
+        minutes = max(round(wait / 60), 1)
+        raise TooMany(
+            wait,
+            arena=f"More than {limit} {what} within {WINDOW_SECONDS // 60} minutes. "
+            f"Nothing is lost: try again in {minutes} minute{'s' if minutes > 1 else ''}.",
+        )
+    return tries

@@ -26,7 +26,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     set_rollback()
     headers: dict[str, str] = {}
     if isinstance(error, Refused):
-        return Response({"errors": error.errors}, status=error.status)
+        if error.retry_after:
+            headers["Retry-After"] = str(error.retry_after)
+        return Response({"errors": error.errors}, status=error.status, headers=headers)
     if isinstance(error, exceptions.APIException):
         if getattr(error, "auth_header", None):
             headers["WWW-Authenticate"] = error.auth_header

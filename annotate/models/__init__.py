@@ -1,6 +1,7 @@
 from .arena import Battle, BattleTurn, TryCount
 from .assignments import Assignment
 from .datasets import Dataset
+from .defence import HeldWatch, Hold, VoteTrace
 from .feedback import (
     Comparison,
     Demonstration,
@@ -35,6 +36,8 @@ __all__ = [
     "Flag",
     "GoldItem",
     "Guideline",
+    "HeldWatch",
+    "Hold",
     "Import",
     "ImportProblem",
     "Invitation",
@@ -53,6 +56,7 @@ __all__ = [
     "StatusChange",
     "TryCount",
     "User",
+    "VoteTrace",
     "Webhook",
     "Winner",
 ]

@@ -61,4 +61,7 @@ def _refusal(request: HttpRequest, project: Project, action: str) -> HttpRespons
 def refused_page(request: HttpRequest, refused: Refused, *, project: Project | None = None) -> HttpResponse:
     """A whole page that says no: what is wrong, and what to do."""
     context = {"errors": refused.errors, "project": project}
-    return render(request, "annotate/refused.html", context, status=refused.status)
+    response = render(request, "annotate/refused.html", context, status=refused.status)
+    if refused.retry_after:
+        response["Retry-After"] = str(refused.retry_after)
+    return response

@@ -1,0 +1,55 @@
+"""What the defence of the arena's votes remembers: where a vote came from, why it is held, and how usual holds are."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+
+class Hold(models.TextChoices):
+    """Why a vote waits for a look. `annotate.defence.holds` has the words for whoever cast it."""
+
+    NAMED = "named", "a model named itself"
+    UNSOLVED = "unsolved", "the puzzle was not solved"
+    PUZZLE_BROKEN = "puzzle_broken", "the puzzle could not be checked"
+    BUSY_VISITOR = "busy_visitor", "many votes of one visitor in a short time"
+    BUSY_ADDRESS = "busy_address", "many votes from one address in a short time"
+    REPEAT = "repeat", "the same question and models again"
+    SAME_ITEM = "same_item", "one pair of answers again and again from one address"
+    FLOOD = "flood", "more votes at once than nearly any before"
+    PATTERN = "pattern", "a voter unlike all others"
+    ADDRESS_PATTERN = "address_pattern", "an address unlike all others"
+    NEWCOMERS = "newcomers", "a day's newcomers unlike all others, on one model"
+
+
+class VoteTrace(models.Model):
+    """Where a vote came from. The address is a keyed hash, and is blanked after `defence.KEPT_DAYS`; no other row has it.
+
+    `held_for` is the last reason for which the software held the vote, and stays when the vote is released: whether it
+    is held now, its status says.
+    """
+
+    battle = models.OneToOneField("annotate.Battle", models.CASCADE, related_name="trace")
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="vote_traces")
+    address = models.CharField(max_length=32, blank=True)
+    held_for = models.CharField(max_length=16, choices=Hold.choices, blank=True)
+    held_at = models.DateTimeField(null=True, blank=True)
+    cast_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["project", "cast_at"], name="traces_by_time"),
+            models.Index(fields=["address", "cast_at"], name="traces_by_address"),
+        ]
+
+
+class HeldWatch(models.Model):
+    """How far the watch over held votes of a project has come, and the evidence that they have jumped."""
+
+    project = models.OneToOneField("annotate.Project", models.CASCADE, related_name="held_watch")
+    last_trace_id = models.BigIntegerField(default=0)
+    evidence = models.JSONField(default=list, help_text="One number for each alternative; see evaluation.jump.")
+    usual = models.FloatField(default=0.0, help_text="The share above which holds would be unusual.")
+    told_at = models.DateTimeField(null=True, blank=True, help_text="When managers were last warned of a jump.")
+    broken_told_at = models.DateTimeField(null=True, blank=True, help_text="And of a puzzle that cannot be given.")
+    looked_state = models.CharField(max_length=64, blank=True, help_text="Of the votes that were last looked at.")
