@@ -98,6 +98,6 @@ def bound(key: str, limit: int, what: str) -> int:
         raise TooMany(
             wait,
             arena=f"More than {limit} {what} within {WINDOW_SECONDS // 60} minutes. "
-            f"Nothing is lost: try again in {minutes} minute{'s' if minutes > 1 else ''}.",
+            f"Nothing is lost: wait {minutes} minute{'s' if minutes > 1 else ''}, then try again.",
         )
     return tries

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from annotate.actions import pairing
+from annotate.actions import defence, pairing
 from annotate.actions.judgement import check_key
 from annotate.actions.prompts import add_prompt
 from annotate.errors import Refused
@@ -78,6 +78,7 @@ def vote(
     seconds: float | None = None,
     comment: str = "",
     idempotency_key: str | None = None,
+    origin: defence.Origin = defence.NOWHERE,
 ) -> Comparison:
     """Once per battle; the same idempotency key gets the first answer again."""
     if not belongs_to(battle, visitor=visitor, user=user):
@@ -93,6 +94,9 @@ def vote(
     comparison = _comparison(battle, winner, visitor, user, seconds, comment, idempotency_key)
     try:
         with transaction.atomic():
+            comparison.status, comparison.status_reason = defence.judge_vote(
+                battle=battle, visitor=visitor, user=user, origin=origin
+            )
             comparison.save()
     except IntegrityError:  # another request came first: between the look and the write
         if cast := _already_cast(battle, idempotency_key):
