@@ -1,0 +1,90 @@
+"""The elements of a JSON list, one at a time, however long the list is. Pure: no Django.
+
+The standard decoder takes one element from a window of the text; where the window ends inside an element, it is
+doubled, so that no text is decoded more than twice on average, and never beyond `longest`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+_WINDOW = 1 << 18
+_BLANK = " \t\r\n"
+
+
+class Readable(Protocol):
+    def read(self, n: int, /) -> bytes: ...
+
+
+def rows(file: Readable, longest: int) -> Iterator[Any]:
+    """Raises ValueError, which names the character, for what is no list in UTF-8 or an element over `longest`."""
+    window = _Window(file, longest)
+    if window.next_character() != "[":
+        raise ValueError(f"no list begins at character {window.place}.")
+    window.skip()
+    if window.next_character() != "]":
+        yield window.element()
+        while window.next_character() == ",":
+            window.skip()
+            window.next_character()
+            yield window.element()
+    if window.next_character() != "]":
+        raise ValueError(f"neither a comma nor the end of the list stands at character {window.place}.")
+    window.skip()
+    if window.next_character():
+        raise ValueError(f"something follows the end of the list at character {window.place}.")
+
+
+class _Window:
+    def __init__(self, file: Readable, longest: int) -> None:
+        self.file, self.longest = file, longest
+        self.decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self.scan = json.JSONDecoder().raw_decode
+        self.text, self.at, self.passed, self.is_whole = "", 0, 0, False
+
+    @property
+    def place(self) -> int:
+        return self.passed + self.at
+
+    def skip(self) -> None:
+        self.at += 1
+
+    def next_character(self) -> str:
+        """The next that is not blank, which the window then stands at; "" at the end of the file."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in _BLANK:
+                self.at += 1
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self._more(_WINDOW):
+                return ""
+
+    def element(self) -> Any:
+        wanted = _WINDOW
+        while True:
+            try:
+                value, end = self.scan(self.text, self.at)
+            except json.JSONDecodeError as error:
+                if len(self.text) - self.at > self.longest:
+                    raise ValueError(f"no element that ends within {self.longest:,} characters.") from error
+                if not self._more(wanted):
+                    raise ValueError(f"{error.msg} at character {self.passed + error.pos}.") from error
+                wanted *= 2
+                continue
+            if end == len(self.text) and self._more(_WINDOW):
+                continue  # a number may go on behind the window
+            self.at = end
+            return value
+
+    def _more(self, n: int) -> bool:
+        """At least `n` further characters, if there are so many; False at the end."""
+        if self.is_whole:
+            return False
+        block = self.file.read(n)
+        self.is_whole = not block
+        self.passed += self.at
+        self.text, self.at = self.text[self.at :] + self.decode(block, self.is_whole), 0
+        return not self.is_whole
