@@ -21,6 +21,10 @@ class Battle(models.Model):
     hold_reason = models.CharField(max_length=200, blank=True, help_text="Known before the vote: a model named itself.")
     spoilt_reason = models.CharField(max_length=200, blank=True, help_text="No vote can be cast: one side failed.")
     vote_token_hash = models.CharField(max_length=64, blank=True, help_text="Of the token that one vote uses up.")
+    begun_at = models.DateTimeField(null=True, blank=True, help_text="Since when a vote could be cast.")
+    draft_a = models.TextField(blank=True, help_text="What is written of A's answer so far, for other processes.")
+    draft_b = models.TextField(blank=True)
+    stop_asked_at = models.DateTimeField(null=True, blank=True, help_text="The writer looks: both answers end here.")
     claim = models.UUIDField(null=True, blank=True, editable=False, help_text="Who writes the answers just now.")
     claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -33,8 +37,8 @@ class Battle(models.Model):
 
     @property
     def is_ready(self) -> bool:
-        """Both answers stand, so that a vote can be cast."""
-        return self.completion_a_id is not None and self.completion_b_id is not None
+        """Both answers to the first question stand, so that there is something to judge."""
+        return self.completion_a_id is not None and self.completion_b_id is not None and not self.spoilt_reason
 
 
 class BattleTurn(models.Model):
@@ -46,6 +50,7 @@ class BattleTurn(models.Model):
     prompt_b = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
     completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
     completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
+    spoilt_reason = models.CharField(max_length=200, blank=True, help_text="One side failed: the turn is left out.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
