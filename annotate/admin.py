@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import Model
 from django.http import HttpRequest
 
 from annotate import models
-from annotate.views.sign_in import StaffSignInForm
 
-admin.site.login_form = StaffSignInForm
+# By the site's own page, so that the second factor holds here, too.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -166,4 +167,4 @@ class DatasetAdmin(ReadOnlyAdmin):
     list_display = ("name", "project", "kind", "side", "judge", "content_hash", "created_by", "created_at")
     list_filter = ("project", "kind")
     # Thousands of rows each: the dataset's own page lists them.
-    exclude = ("ratings", "comparisons", "demonstrations", "prompts")
+    exclude = ("ratings", "comparisons", "demonstrations", "rankings", "spans", "prompts")

@@ -3,7 +3,19 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from annotate.api import accounts, battles, datasets, feedback, imports, judging, projects, prompts, registry, uploads
+from annotate.api import (
+    accounts,
+    battles,
+    datasets,
+    feedback,
+    imports,
+    judging,
+    people,
+    projects,
+    prompts,
+    registry,
+    uploads,
+)
 
 router = SimpleRouter()
 router.register("projects", projects.Projects)
@@ -18,6 +30,12 @@ router.register("datasets", datasets.Datasets)
 
 urlpatterns = [
     path("auth/token/", accounts.token),
+    path("auth/token/renew/", people.renew_token),
+    path("invitations/accept/", people.accept),
+    path("projects/<slug:slug>/invitations/", people.project_invitations),
+    path("projects/<slug:slug>/invitations/<str:pk>/revoke/", people.revoke),
+    path("projects/<slug:slug>/join/", people.join),
+    path("projects/<slug:slug>/audit/", people.audit_trail),
     path("projects/<slug:slug>/assignments/", judging.next_assignment),
     path("battles/", battles.start),
     path("battles/<str:token>/", battles.read),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotate.views import arena, data, home, judge, models, playground, projects, uploads, votes
+from annotate.views import arena, audit_page, data, home, judge, models, people, playground, projects, uploads, votes
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -10,11 +10,23 @@ urlpatterns = [
     path("p/<slug:slug>/", projects.project, name="project"),
     path("p/<slug:slug>/settings/", projects.settings, name="project-settings"),
     path("p/<slug:slug>/guidelines/", projects.guidelines, name="guidelines"),
-    path("p/<slug:slug>/members/", projects.members, name="members"),
+    path("p/<slug:slug>/people/", people.people, name="people"),
+    path("p/<slug:slug>/members/", people.members, name="members"),
+    path("p/<slug:slug>/invite/", people.invite, name="invite"),
+    path("p/<slug:slug>/invitations/<int:pk>/revoke/", people.revoke, name="revoke-invitation"),
+    path("p/<slug:slug>/join/", people.join, name="join"),
+    path("p/<slug:slug>/audit/", audit_page.audit_trail, name="audit"),
+    path("invitations/<str:token>/", people.invitation, name="invitation"),
+    path("account/", people.account, name="account"),
+    path("account/token/", people.renew_token, name="renew-token"),
     path("p/<slug:slug>/judge/", judge.judge, name="judge"),
     path("p/<slug:slug>/judge/skip/", judge.skip, name="judge-skip"),
     path("p/<slug:slug>/judge/undo/", judge.undo, name="judge-undo"),
     path("p/<slug:slug>/judge/again/", judge.again, name="judge-again"),
+    path("p/<slug:slug>/judge/flag/", judge.flag, name="judge-flag"),
+    path("p/<slug:slug>/judge/history/", history.history, name="judge-history"),
+    path("p/<slug:slug>/judge/<int:pk>/", judge.edit, name="judge-edit"),
+    path("p/<slug:slug>/scales/", scales.scales, name="scales"),
     path("p/<slug:slug>/arena/", arena.arena, name="arena"),
     path("p/<slug:slug>/arena/history/", arena.history, name="arena-history"),
     path("p/<slug:slug>/arena/<uuid:token>/", arena.battle, name="arena-battle"),

@@ -7,7 +7,9 @@ MODEL_SERVER_URL  an OpenAI-compatible server (default: the one that script/serv
 ASSAY_CORPUS_FOLDERS  more folders that corpora may be read from, written as in PATH (default: none)
 SECRET_KEY        required when DEBUG=0; otherwise made once and kept in ASSAY_DATA
 ALLOWED_HOSTS     comma-separated (default: this machine's own names)
+TRUSTED_PROXIES   how many proxies stand in front and write X-Forwarded-For (default: 0, the header is not believed)
 SITE_URL          how people reach this site, for links in e-mails (default: http://127.0.0.1:8000)
+ASSAY_SIGN_UP     1: anybody may make an account (default: only with an invitation, or to join an open project)
 EMAIL_NOTICES_FROM  the sender of notices by e-mail, with EMAIL_HOST and the rest of it below (default: no e-mail)
 """
 
@@ -41,6 +43,7 @@ if not SECRET_KEY:
     SECRET_KEY = _local_secret()
 
 ALLOWED_HOSTS = [h for h in os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver").split(",") if h]
+TRUSTED_PROXIES = int(os.environ.get("TRUSTED_PROXIES", "0"))
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
 
 INSTALLED_APPS = [
@@ -58,6 +61,9 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "annotate",
     "training",
     "evaluation",
@@ -72,6 +78,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 
@@ -118,9 +125,22 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
+SIGN_UP_IS_OPEN = os.environ.get("ASSAY_SIGN_UP") == "1"
+ACCOUNT_ADAPTER = "annotate.accounts.AccountAdapter"
+ACCOUNT_FORMS = {"login": "annotate.views.sign_in.SignInForm"}
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"  # an address is optional here: no mail server is needed to judge
+ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # `accounts.require_patience` counts, for all processes
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
+MFA_ADAPTER = "annotate.accounts.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Assay"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

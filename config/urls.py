@@ -1,22 +1,19 @@
 """The whole site: each app brings its pages and its part of the API."""
 
+from allauth.account.views import login
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from annotate.views.sign_in import SignInForm
 from config.api import no_such_address
 
 urlpatterns = [
     path("", include("annotate.urls")),
     path("", include("training.urls")),
     path("", include("evaluation.urls")),
-    path(
-        "sign-in/",
-        auth_views.LoginView.as_view(authentication_form=SignInForm, redirect_authenticated_user=True),
-        name="login",
-    ),
+    path("sign-in/", login, name="login"),
+    path("account/", include("allauth.urls")),
     path("sign-out/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/v1/", include("annotate.api_urls")),
     path("api/v1/", include("training.api_urls")),

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from annotate.actions import audit, events
 from annotate.errors import Refused
 from annotate.models import Guideline, Membership, Project, Role, User
 from annotate.permissions import require
@@ -17,11 +18,22 @@ SETTINGS = (
     "is_public",
     "asks_ratings",
     "asks_comparisons",
+    "asks_rankings",
+    "asks_answers",
+    "asks_attacks",
     "overlap",
     "assignment_minutes",
+    "edit_minutes",
+    "must_read_guidelines",
+    "gold_percent",
+    "gold_pass_percent",
+    "repeat_percent",
+    "open_sign_up",
+    "proof_of_work",
     "daily_goal",
     "eval_percent",
 )
+ASKS = ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks")
 MAX_GUIDELINE_CHARACTERS = 50_000
 
 
@@ -35,6 +47,7 @@ def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "
         project.save()
         if by is not None:
             Membership.objects.create(project=project, user=by, role=Role.MANAGER)
+        audit.record(action="project.made", about=project.name, by=by, project=project)
         if guidelines.strip():
             _add_guideline(project, guidelines, by)
     return project
@@ -43,11 +56,19 @@ def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "
 def change_settings(*, project: Project, by: User, name: str | None = None, **settings: Any) -> Project:
     """The sides of prompts that stand already do not change with `eval_percent`."""
     require(by, "manage", project)
+    before = _as_told(project)
     if name is not None:
         project.name = name.strip()
     _apply(project, settings)
-    project.save()
+    with transaction.atomic():
+        project.save()
+        if changes := audit.differences(before, _as_told(project)):
+            audit.record(action="project.settings", about=project.name, by=by, project=project, changes=changes)
     return project
+
+
+def _as_told(project: Project) -> dict[str, Any]:
+    return {name: getattr(project, name) for name in ("name", *SETTINGS)}
 
 
 def revise_guidelines(*, project: Project, text: str, by: User | None) -> Guideline:
@@ -66,7 +87,10 @@ def add_member(*, project: Project, user: User, role: str, by: User | None) -> M
         raise Refused(role=f"{role!r} is unknown; use one of {', '.join(Role.values)}.")
     if role != Role.MANAGER:
         _keep_a_manager(project, user)
-    membership, _ = Membership.objects.update_or_create(project=project, user=user, defaults={"role": role})
+    with transaction.atomic():
+        before = project.memberships.filter(user=user).values_list("role", flat=True).first()
+        membership, _ = Membership.objects.update_or_create(project=project, user=user, defaults={"role": role})
+        _tell_of_member(project, user, before, role, by)
     return membership
 
 
@@ -75,8 +99,18 @@ def remove_member(*, project: Project, user: User, by: User) -> None:
     require(by, "manage", project)
     _keep_a_manager(project, user)
     with transaction.atomic():
+        before = project.memberships.filter(user=user).values_list("role", flat=True).first()
         Membership.objects.filter(project=project, user=user).delete()
+        _tell_of_member(project, user, before, None, by)
         project.assignments.live().filter(user=user).update(state="expired", closed_at=timezone.now())
+
+
+def _tell_of_member(project: Project, user: User, before: str | None, after: str | None, by: User | None) -> None:
+    if before == after:
+        return
+    changes = {"role": [before, after]}
+    audit.record(action="member.role", about=user.username, by=by, project=project, changes=changes)
+    events.announce(project=project, event="member.changed", data={"user": user.username, "role": after})
 
 
 def _keep_a_manager(project: Project, user: User) -> None:
@@ -95,8 +129,8 @@ def _apply(project: Project, settings: dict[str, Any]) -> None:
         project.full_clean(exclude=["created_by"])  # empty for what a command on this machine makes
     except ValidationError as error:
         raise Refused(**{field: " ".join(messages) for field, messages in error.message_dict.items()}) from error
-    if not (project.asks_ratings or project.asks_comparisons):
-        raise Refused(asks_ratings="Ask for ratings, for comparisons, or for both; else there is nothing to judge.")
+    if not any(getattr(project, name) for name in ASKS):
+        raise Refused(asks_ratings="Ask for at least one thing, such as ratings; else there is nothing to judge.")
 
 
 def _add_guideline(project: Project, text: str, by: User | None) -> Guideline:
@@ -111,4 +145,6 @@ def _add_guideline(project: Project, text: str, by: User | None) -> Guideline:
     if latest is not None and latest.text == text:
         return latest
     version = latest.version + 1 if latest else 1
-    return Guideline.objects.create(project=project, version=version, text=text, created_by=by)
+    made = Guideline.objects.create(project=project, version=version, text=text, created_by=by)
+    audit.record(action="project.guidelines", about=f"version {version}", by=by, project=project)
+    return made

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-
+from allauth.mfa.utils import is_mfa_enabled
 from django.contrib.auth import authenticate
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.authtoken.models import Token
-from rest_framework.decorators import api_view, authentication_classes, permission_classes, throttle_classes
+from rest_framework.decorators import api_view, authentication_classes, permission_classes
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import SimpleRateThrottle
 
+from annotate.accounts import is_second_factor_right, require_patience
 from annotate.api.fields import Input, refusals
 from annotate.errors import Refused
-
-
-class SignInThrottle(SimpleRateThrottle):
-    """Against guessing: so many tries a minute for one name from one address."""
-
-    rate = "20/minute"
-    scope = "sign-in"
-
-    def get_cache_key(self, request: Request, view: object) -> str:
-        name = request.data.get("username", "") if isinstance(request.data, dict) else ""
-        return f"throttle:sign-in:{self.get_ident(request)}:{hashlib.sha256(str(name).encode()).hexdigest()}"
 
 
 class SignIn(Input):
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
+    code = serializers.CharField(
+        max_length=40, required=False, allow_blank=True, default="", help_text="Of the second factor, for who has one."
+    )
 
 
 class TokenOut(serializers.Serializer):
@@ -42,13 +33,16 @@ class TokenOut(serializers.Serializer):
 @api_view(["POST"])
 @authentication_classes([])
 @permission_classes([AllowAny])
-@throttle_classes([SignInThrottle])
 def token(request: Request) -> Response:
     """A token for a username and a password; the same one every time."""
     given = SignIn(data=request.data)
     given.is_valid(raise_exception=True)
+    code = given.validated_data.pop("code")
+    require_patience(name=given.validated_data["username"], address=request.META.get("REMOTE_ADDR", ""))
     user = authenticate(request._request, **given.validated_data)
     if user is None:
         raise Refused(400, password="This username and this password do not belong together; check both.")
+    if is_mfa_enabled(user) and not is_second_factor_right(user, code):
+        raise Refused(400, code="Give the code that the app shows just now, or a recovery code not used before.")
     made, _ = Token.objects.get_or_create(user=user)
     return Response({"token": made.key})

@@ -29,7 +29,17 @@ class Settings(Input):
     is_public = serializers.BooleanField(required=False)
     asks_ratings = serializers.BooleanField(required=False)
     asks_comparisons = serializers.BooleanField(required=False)
+    asks_rankings = serializers.BooleanField(required=False)
+    asks_answers = serializers.BooleanField(required=False)
+    asks_attacks = serializers.BooleanField(required=False)
     overlap = serializers.IntegerField(required=False, min_value=1, max_value=1000)
+    edit_minutes = serializers.IntegerField(required=False, min_value=0, max_value=10000)
+    must_read_guidelines = serializers.BooleanField(required=False)
+    gold_percent = serializers.IntegerField(required=False, min_value=0, max_value=50)
+    gold_pass_percent = serializers.IntegerField(required=False, min_value=0, max_value=100)
+    repeat_percent = serializers.IntegerField(required=False, min_value=0, max_value=50)
+    open_sign_up = serializers.BooleanField(required=False, help_text="Whoever signs up may join as an annotator.")
+    proof_of_work = serializers.BooleanField(required=False, help_text="Votes without an account solve a puzzle.")
     assignment_minutes = serializers.IntegerField(required=False, min_value=1, max_value=10000)
     daily_goal = serializers.IntegerField(required=False, min_value=0, max_value=30000)
     eval_percent = serializers.IntegerField(
@@ -64,8 +74,10 @@ class ProjectOut(serializers.ModelSerializer):
     class Meta:
         model = Project
         fields = (
-            *("slug", "name", "description", "is_public", "asks_ratings", "asks_comparisons", "overlap"),
-            *("assignment_minutes", "daily_goal", "eval_percent", "created_at", "guidelines", "guideline_version"),
+            *("slug", "name", "description", "is_public", "asks_ratings", "asks_comparisons", "asks_rankings"),
+            *("asks_answers", "asks_attacks", "overlap", "assignment_minutes", "edit_minutes", "must_read_guidelines"),
+            *("open_sign_up", "proof_of_work", "daily_goal", "eval_percent"),
+            *("created_at", "guidelines", "guideline_version"),
         )
 
     def to_representation(self, project: Project) -> dict[str, Any]:

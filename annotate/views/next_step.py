@@ -47,7 +47,7 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     if is_manager and project.guideline is None:
         yield _step(project, "Say what makes an answer good, before people judge.", "Write guidelines", "guidelines")
     if is_manager and project.memberships.count() < 2:
-        yield _step(project, "Nobody else is here. Add the people who will judge, under Members below.", "", "project")
+        yield _step(project, "Nobody else is here. Invite the people who will judge.", "People", "people")
     if not (project.ratings.exists() or project.comparisons.filter(prompt__side=Side.TRAIN).exists()):
         yield _step(project, "Nothing is judged yet.", "Judge some answers", "judge")
     if not project.datasets.exclude(kind="prompts").exists():

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from annotate.actions import projects as actions
 from annotate.errors import Refused
-from annotate.models import Completion, Guideline, Judge, Project, Role, Side, User
+from annotate.models import Completion, Guideline, Judge, Project, Side, User
 from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project, refused_page
 from annotate.views.next_step import next_step
@@ -21,13 +19,23 @@ from annotate.views.next_step import next_step
 NUMBERS = {
     "overlap": ("People per item", "How many people judge the same item."),
     "assignment_minutes": ("Minutes per item", "After this an item in somebody's hands may go to someone else."),
+    "edit_minutes": ("Minutes to change one's mind", "So long a judgement may be taken back or changed."),
     "daily_goal": ("Goal per day", "Shown to each judge beside what they have done today."),
     "eval_percent": ("Percent of prompts kept for ranking", "They train nothing, so that votes on them rank fairly."),
+    "gold_percent": ("Percent of items with a known answer", "They look like all others and measure the judge."),
+    "gold_pass_percent": ("Percent of those to get right", "Below it a judge is warned, and then paused."),
+    "repeat_percent": ("Percent of comparisons shown again", "With sides swapped: they measure consistency."),
 }
 SWITCHES = {
     "asks_ratings": "Ask for ratings of single answers",
     "asks_comparisons": "Ask for comparisons of two answers",
+    "asks_rankings": "Ask for rankings of three to six answers",
+    "asks_answers": "Ask for written answers",
+    "asks_attacks": "Ask for red-teaming: conversations that try to make a model do harm",
+    "must_read_guidelines": "Each version of the guidelines must be read before the next item",
     "is_public": "Open to visitors without an account: they read its pages and vote in its arena",
+    "open_sign_up": "Whoever signs up may join as an annotator (only where it is open to visitors)",
+    "proof_of_work": "Votes without an account solve a small puzzle first, unseen; where it fails, they are held",
 }
 
 
@@ -35,7 +43,6 @@ SWITCHES = {
 @require_safe
 def project(request: HttpRequest, project: Project) -> HttpResponse:
     manages = can(request.user, "manage", project)
-    members = project.memberships.select_related("user").order_by("role", "user__username") if manages else []
     context = {
         "project": project,
         "guideline": project.guideline,
@@ -43,9 +50,8 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
         "can_judge": can(request.user, "judge", project),
         "next": next_step(project, request.user),
         "manages": manages,
-        "members": members,
-        "roles": Role.choices,
-        **_form(_values(project)),
+        "reviews": can(request.user, "review", project),
+        "may_join": project.open_sign_up and project.is_public and not can(request.user, "judge", project),
     }
     return render(request, "annotate/project.html", context)
 
@@ -66,23 +72,26 @@ def new(request: HttpRequest) -> HttpResponse:
             **_settings(request),
         )
     except Refused as refused:
-        context = {**_form(request.POST.dict()), "errors": refused.errors}
+        context = {**_form(_entered(request)), "errors": refused.errors}
         return render(request, "annotate/new_project.html", context, status=refused.status)
     messages.success(request, f"{made.name} stands. Add prompts and answers next, then people to judge them.")
     return redirect("project", made.slug)
 
 
 @in_project("manage")
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def settings(request: MemberRequest, project: Project) -> HttpResponse:
-    return _act(
-        request,
-        project,
-        "The settings are saved.",
-        lambda: actions.change_settings(
-            project=project, by=request.user, name=request.POST.get("name", ""), **_settings(request)
-        ),
-    )
+    if request.method != "POST":
+        return render(request, "annotate/settings.html", {"project": project, **_form(_values(project))})
+    name = request.POST.get("name", "")
+    try:
+        actions.change_settings(project=project, by=request.user, name=name, **_settings(request))
+    except Refused as refused:
+        project.refresh_from_db()
+        context = {"project": project, **_form(_entered(request)), "errors": refused.errors}
+        return render(request, "annotate/settings.html", context, status=refused.status)
+    messages.success(request, "The settings are saved.")
+    return redirect("project-settings", project.slug)
 
 
 @in_project("read")
@@ -110,39 +119,6 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     return redirect("guidelines", project.slug)
 
 
-@in_project("manage")
-@require_POST
-def members(request: MemberRequest, project: Project) -> HttpResponse:
-    """Add a person, change their role, or remove them (role `remove`)."""
-    username, role = request.POST.get("username", "").strip(), request.POST.get("role", "")
-    user = User.objects.filter(username=username).first()
-    if user is None:
-        missing = f"Nobody here is called {username!r}; check the spelling, or have staff make the account first."
-        return refused_page(request, Refused(username=missing), project=project)
-    if role == "remove":
-        return _act(
-            request,
-            project,
-            f"{user} is no longer a member; what they said stays.",
-            lambda: actions.remove_member(project=project, user=user, by=request.user),
-        )
-    return _act(
-        request,
-        project,
-        f"{user} is {role} in {project.name}.",
-        lambda: actions.add_member(project=project, user=user, role=role, by=request.user),
-    )
-
-
-def _act(request: HttpRequest, project: Project, done: str, action: Callable[[], object]) -> HttpResponse:
-    try:
-        action()
-    except Refused as refused:
-        return refused_page(request, refused, project=project)
-    messages.success(request, done)
-    return redirect("project", project.slug)
-
-
 def _version(project: Project, wanted: str) -> Guideline | None:
     if wanted.isascii() and wanted.isdigit() and len(wanted) < 9:
         return project.guidelines.filter(version=int(wanted)).first() or project.guideline
@@ -153,9 +129,14 @@ def _settings(request: HttpRequest) -> dict:
     """Numbers as the text that was typed: the model's own validation says what is wrong with it."""
     return {
         "description": request.POST.get("description", "").strip(),
-        **{name: request.POST.get(name, "") for name in NUMBERS},
+        **{name: request.POST[name] for name in NUMBERS if name in request.POST},
         **{name: request.POST.get(name) == "on" for name in SWITCHES},
     }
+
+
+def _entered(request: HttpRequest) -> dict:
+    """As it was sent, for a form that is shown again."""
+    return {"slug": request.POST.get("slug", ""), "name": request.POST.get("name", ""), **_settings(request)}
 
 
 def _values(project: Project) -> dict:

@@ -1,0 +1,97 @@
+"""Accounts by django-allauth: who may sign up, and a second factor for those who want one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest
+from django.urls import reverse
+from rest_framework.authtoken.models import Token
+
+from annotate.actions import invitations
+from annotate.counting import count
+from annotate.errors import Refused
+from annotate.models import Project, User
+
+INVITED = "invitation"  # in the session: the token of an invitation that was opened before signing in
+JOINING = "joining"  # in the session: the slug of an open project
+TRIES, SECONDS = 20, 60
+
+
+def require_patience(*, name: str, address: str) -> None:
+    """So many tries a minute for one name from one address: against guessing, by page and by program alike."""
+    key = invitations.token_hash(name)
+    if count(f"sign-in:{address}:{key[:32]}", seconds=SECONDS) > TRIES:
+        raise Refused(429, password="Too many tries for this name. Wait a minute, then try again.")
+
+
+def is_second_factor_right(user: User, code: str) -> bool:
+    """By app or by recovery code; each code once."""
+    given = code.replace(" ", "").strip()
+    return any(one.wrap().validate_code(given) for one in Authenticator.objects.filter(user=user))
+
+
+def has_second_factor(user: User) -> bool:
+    return is_mfa_enabled(user)
+
+
+def token_of(user: User) -> str:
+    """For programs that act as this person."""
+    return Token.objects.get_or_create(user=user)[0].key
+
+
+def renew_token(user: User) -> str:
+    Token.objects.filter(user=user).delete()
+    return token_of(user)
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Sign-up is open to all where the installation says so, else to the invited and to those who join."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        if settings.SIGN_UP_IS_OPEN or invitations.standing(request.session.get(INVITED, "")):
+            return True
+        return Project.objects.filter(open_sign_up=True, is_public=True).exists()
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """An invitation that was opened before is taken up as soon as it is known who opened it."""
+        return _arrive(request) or super().get_login_redirect_url(request)
+
+    def get_signup_redirect_url(self, request: HttpRequest) -> str:
+        return _arrive(request) or super().get_signup_redirect_url(request)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        if settings.EMAIL_NOTICES_FROM:
+            super().send_mail(template_prefix, email, context)
+
+    def get_from_email(self) -> str:
+        return settings.EMAIL_NOTICES_FROM
+
+
+class SecondFactorAdapter(DefaultMFAAdapter):
+    def send_notification_mail(self, *args: Any, **kwargs: Any) -> None:
+        if settings.EMAIL_NOTICES_FROM:
+            super().send_notification_mail(*args, **kwargs)
+
+
+def _arrive(request: HttpRequest) -> str:
+    """Where an invitation or an open project has led this person, now that they are signed in."""
+    user = request.user
+    token, slug = request.session.pop(INVITED, ""), request.session.pop(JOINING, "")
+    if not isinstance(user, User) or not (token or slug):
+        return ""
+    try:
+        project = (
+            invitations.accept(token=token, by=user).project if token else invitations.join(slug=slug, by=user).project
+        )
+    except Refused as refused:
+        messages.error(request, " ".join(refused.errors.values()))
+        return ""
+    messages.success(request, f"Welcome to {project.name}.")
+    return reverse("project", args=[project.slug])

@@ -1,0 +1,230 @@
+"""Accounts: signing in and up, invitations, a second factor, and the trail of who changed what."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from django.urls import reverse
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from annotate.actions import invitations
+from annotate.actions import projects as actions
+from annotate.errors import Refused
+from annotate.models import AuditEntry, Invitation, Membership, User
+from tests.api_client import errors, program
+from tests.factories import PASSWORD, make_project, make_user
+
+pytestmark = pytest.mark.django_db
+SECRET = "JBSWY3DPEHPK3PXP"
+
+
+def code_now(secret: str = SECRET) -> str:
+    counters = list(yield_hotp_counters_from_time())
+    return format_hotp_value(hotp_value(secret, counters[len(counters) // 2]))
+
+
+def sign_up(client, username: str = "new-here"):
+    return client.post(
+        reverse("account_signup"), {"username": username, "password1": PASSWORD, "password2": PASSWORD}
+    )
+
+
+def sign_in(client, user: User, password: str = PASSWORD):
+    return client.post(reverse("login"), {"login": user.username, "password": password})
+
+
+def audited(project) -> list[tuple[str, dict]]:
+    return list(project.audit.order_by("id").values_list("action", "changes"))
+
+
+def test_guessing_passwords_is_slowed_down_on_the_page_and_for_programs_alike(client):
+    user, other = make_user(), make_user()
+    for _ in range(10):
+        assert "Too many tries" not in sign_in(client, user, "a guess").content.decode()
+        guess = {"username": user.username, "password": "a guess"}
+        assert "password" in errors(APIClient().post("/api/v1/auth/token/", guess, format="json"))
+    assert "Too many tries" in sign_in(client, user).content.decode()
+    right = {"username": user.username, "password": PASSWORD}
+    assert APIClient().post("/api/v1/auth/token/", right, format="json").status_code == 429
+    assert sign_in(client, other).status_code == 302
+
+
+def test_the_administration_signs_in_by_the_same_page(client):
+    assert client.get("/admin/login/").url.startswith(reverse("login"))
+    client.force_login(make_user())
+    assert client.get("/admin/login/").status_code == 403
+
+
+def test_accounts_are_by_invitation_unless_the_installation_or_a_project_is_open(client, settings):
+    assert "by invitation" in client.get(reverse("account_signup")).content.decode()
+    assert sign_up(client).status_code == 200 and not User.objects.filter(username="new-here").exists()
+    make_project(open_sign_up=True)
+    assert "by invitation" not in client.get(reverse("account_signup")).content.decode()
+    sign_up(client)
+    assert User.objects.filter(username="new-here").exists()
+
+
+def test_an_invitation_makes_an_account_and_a_member_in_one_go(client):
+    project = make_project(is_public=False)
+    manager = make_user(project, role="manager")
+    client.force_login(manager)
+    page = client.post(reverse("invite", args=[project.slug]), {"role": "reviewer", "email": ""})
+    link = page.context["link"]
+    assert link not in client.get(reverse("people", args=[project.slug])).content.decode()
+    client.logout()
+    path = "/" + link.split("/", 3)[3]
+    html = client.get(path).content.decode()
+    assert project.name in html and manager.username in html
+    assert sign_up(client).url == reverse("project", args=[project.slug])
+    assert Membership.objects.get(user__username="new-here").role == "reviewer"
+    assert client.get(path).status_code == 410
+
+
+def test_an_invitation_works_once_and_for_a_while(client):
+    project = make_project()
+    manager = make_user(project, role="manager")
+    _, token = invitations.invite(project=project, role="annotator", by=manager)
+    invitations.accept(token=token, by=make_user())
+    with pytest.raises(Refused) as refused:
+        invitations.accept(token=token, by=make_user())
+    assert refused.value.status == 410
+    made, token = invitations.invite(project=project, role="annotator", by=manager)
+    Invitation.objects.filter(pk=made.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert invitations.standing(token) is None
+    made, token = invitations.invite(project=project, role="annotator", by=manager)
+    invitations.revoke(invitation=made, by=manager)
+    assert invitations.standing(token) is None and project.memberships.count() == 2
+
+
+def test_an_invitation_takes_no_role_away(client):
+    project = make_project()
+    manager, reviewer = make_user(project, role="manager"), make_user(project, role="reviewer")
+    _, token = invitations.invite(project=project, role="annotator", by=manager)
+    assert invitations.accept(token=token, by=reviewer).role == "reviewer"
+
+
+@pytest.mark.parametrize("sent", [{"role": "king"}, {"role": "annotator", "email": "nobody"}])
+def test_a_wrong_invitation_is_refused(client, sent):
+    project = make_project()
+    client.force_login(make_user(project, role="manager"))
+    assert client.post(reverse("invite", args=[project.slug]), sent).status_code == 400
+    assert not Invitation.objects.exists()
+
+
+def test_an_invitation_is_sent_where_there_is_a_mail_server(client, settings, mailoutbox):
+    settings.EMAIL_NOTICES_FROM = "assay@example.org"
+    project = make_project()
+    client.force_login(make_user(project, role="manager"))
+    client.post(reverse("invite", args=[project.slug]), {"role": "annotator", "email": "ada@example.org"})
+    assert mailoutbox[0].to == ["ada@example.org"] and "/invitations/" in mailoutbox[0].body
+
+
+def test_whoever_signs_up_joins_an_open_project_and_no_other(client):
+    project, closed = make_project(open_sign_up=True), make_project()
+    client.post(reverse("join", args=[project.slug]))
+    assert sign_up(client).url == reverse("project", args=[project.slug])
+    user = User.objects.get(username="new-here")
+    assert Membership.objects.get(user=user).role == "annotator"
+    assert client.post(reverse("join", args=[closed.slug])).status_code == 403
+    hidden = make_project(open_sign_up=True, is_public=False)
+    assert client.post(reverse("join", args=[hidden.slug])).status_code == 404
+    assert Membership.objects.filter(user=user).count() == 1
+
+
+def test_a_second_factor_is_asked_for_on_the_page_and_for_a_token(client):
+    user = make_user()
+    TOTP.activate(user, SECRET)
+    assert sign_in(client, user).url == reverse("mfa_authenticate")
+    assert client.get(reverse("account")).url.startswith(reverse("login"))
+    assert client.post(reverse("mfa_authenticate"), {"code": "000000"}).status_code == 200
+    assert client.post(reverse("mfa_authenticate"), {"code": code_now()}).url == reverse("home")
+    assert client.get(reverse("account")).status_code == 200
+
+    other = make_user()
+    TOTP.activate(other, SECRET)
+    codes = RecoveryCodes.activate(other).get_unused_codes()
+    sent = {"username": other.username, "password": PASSWORD}
+    ask = APIClient().post
+    assert "code" in errors(ask("/api/v1/auth/token/", sent, format="json"))
+    assert ask("/api/v1/auth/token/", {**sent, "code": code_now()}, format="json").json()["token"]
+    assert ask("/api/v1/auth/token/", {**sent, "code": codes[0]}, format="json").status_code == 200
+    assert "code" in errors(ask("/api/v1/auth/token/", {**sent, "code": codes[0]}, format="json"))
+
+
+def test_a_wrong_password_does_not_tell_that_there_is_a_second_factor():
+    user = make_user()
+    TOTP.activate(user, SECRET)
+    sent = {"username": user.username, "password": "a guess", "code": code_now()}
+    assert set(errors(APIClient().post("/api/v1/auth/token/", sent, format="json"))) == {"password"}
+
+
+def test_a_second_factor_is_set_up_by_the_page(client):
+    user = make_user()
+    sign_in(client, user)
+    page = client.get(reverse("mfa_activate_totp"))
+    secret = client.session["mfa.totp.secret"]
+    assert secret in page.content.decode() and "<svg" in page.content.decode() or "data:image" in page.content.decode()
+    assert client.post(reverse("mfa_activate_totp"), {"code": code_now(secret)}).status_code == 302
+    assert "Recovery" in client.get(reverse("mfa_index")).content.decode()
+
+
+def test_a_renewed_token_ends_the_old_one(client):
+    researcher = program(make_project(), "researcher")
+    renewed = researcher.post("auth/token/renew/", {}).json()["token"]
+    assert researcher.post("auth/token/renew/", {}).status_code == 401
+    client.credentials = None
+    fresh = APIClient()
+    fresh.credentials(HTTP_AUTHORIZATION=f"Token {renewed}")
+    assert fresh.get("/api/v1/projects/").status_code == 200
+
+
+def test_every_change_of_a_project_is_on_its_trail_with_before_and_after(client):
+    project = make_project()
+    manager, user = make_user(project, role="manager"), make_user()
+    actions.change_settings(project=project, by=manager, overlap=3)
+    actions.add_member(project=project, user=user, role="annotator", by=manager)
+    actions.add_member(project=project, user=user, role="reviewer", by=manager)
+    actions.add_member(project=project, user=user, role="reviewer", by=manager)  # no change, no entry
+    actions.remove_member(project=project, user=user, by=manager)
+    actions.revise_guidelines(project=project, text="Be brief.", by=manager)
+    assert audited(project) == [
+        ("project.settings", {"overlap": [1, 3]}),
+        ("member.role", {"role": [None, "annotator"]}),
+        ("member.role", {"role": ["annotator", "reviewer"]}),
+        ("member.role", {"role": ["reviewer", None]}),
+        ("project.guidelines", {}),
+    ]
+    client.force_login(manager)
+    html = client.get(reverse("audit", args=[project.slug]) + "?action=member.role").content.decode()
+    assert "annotator → reviewer" in html and "project.guidelines</td>" not in html
+
+
+def test_a_refused_change_leaves_no_trace(client):
+    project = make_project()
+    manager = make_user(project, role="manager")
+    with pytest.raises(Refused):
+        actions.change_settings(project=project, by=manager, overlap=0)
+    assert not AuditEntry.objects.exists()
+
+
+def test_programs_invite_accept_and_read_the_trail():
+    project = make_project(is_public=False)
+    manager = program(project, "manager")
+    made = manager.post(f"projects/{project.slug}/invitations/", {"role": "annotator"})
+    assert made.status_code == 201
+    token = made.json()["link"].rstrip("/").rsplit("/", 1)[1]
+    guest = program(make_project(), "annotator")
+    assert guest.post("invitations/accept/", {"token": token}).json() == {"project": project.slug, "role": "annotator"}
+    assert errors(guest.post("invitations/accept/", {"token": token}), 410)
+    assert "link" not in manager.get(f"projects/{project.slug}/invitations/").json()[0]
+    trail = manager.get(f"projects/{project.slug}/audit/").json()["results"]
+    assert [entry["action"] for entry in trail] == ["member.role", "invitation.made"]
+    for path in ("invitations", "audit"):
+        assert errors(guest.get(f"projects/{project.slug}/{path}/"), 403)
+    second = manager.post(f"projects/{project.slug}/invitations/", {"role": "annotator"}).json()["id"]
+    assert manager.post(f"projects/{project.slug}/invitations/{second}/revoke/", {}).json()["revoked_at"]
+    assert errors(manager.post(f"projects/{project.slug}/invitations/{second}/revoke/", {}), 409)
