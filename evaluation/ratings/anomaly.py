@@ -121,9 +121,39 @@ def judge_voters(
     `pace` has (hasty votes, gaps) of voters, by `hasty_votes`; `name` tells a model of the fit in words. Raises
     ValueError when the votes are not those of the fit, or on a bad alpha.
     """
+    return _judged(fitted, *_among_others(fitted, blocks), pace, honest, alpha, name)
+
+
+def judge_outsiders(
+    fitted: Fit,
+    blocks: Sequence[Block],
+    *,
+    honest: Honest = HONEST,
+    alpha: float = ALPHA,
+    name: Callable[[Any], str] = str,
+) -> list[Voter]:
+    """The same of voters none of whose votes are in the fit, such as those held: are they still unlike all others?"""
+    voter, a, b, said, count = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    names, owner = np.unique(voter, return_inverse=True)
+    odds = fitted.log_odds[a] - fitted.log_odds[b]
+    kept = fitted.group[a] == fitted.group[b]
+    each = np.bincount(owner, weights=count, minlength=len(names))
+    columns = (owner, a, b, said, count, odds, _error(fitted, a, b))
+    return _judged(fitted, names, each, _Votes(*(x[kept] for x in columns)), None, honest, alpha, name)
+
+
+def _judged(
+    fitted: Fit,
+    names: np.ndarray,
+    each: np.ndarray,
+    votes: _Votes,
+    pace: Mapping[int, tuple[int, int]] | None,
+    honest: Honest,
+    alpha: float,
+    name: Callable[[Any], str],
+) -> list[Voter]:
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is the share of honest voters that may be flagged, between 0 and 1: got {alpha}.")
-    names, each, votes = _among_others(fitted, blocks)
     kinds = _suspicions(fitted, votes, len(names), honest)
     if pace is not None:
         kinds["pace"] = [_pace(*pace.get(int(voter), (0, 0))) for voter in names]
@@ -157,12 +187,16 @@ def _among_others(fitted: Fit, blocks: Sequence[Block]) -> tuple[np.ndarray, np.
     np.add.at(taken, (owner, b), count)
     share = taken / np.maximum(fitted.tally.battles, 1)
     most = np.maximum(share[owner, a], share[owner, b])
-    variance = np.diagonal(fitted.covariance)
-    error = np.sqrt(np.maximum(variance[a] + variance[b] - 2 * fitted.covariance[a, b], 0)) / SCALE
     kept = (most < ALONE) & np.isfinite(odds)
-    error = error / np.sqrt(np.maximum(1 - most, 1 - ALONE))
+    error = _error(fitted, a, b) / np.sqrt(np.maximum(1 - most, 1 - ALONE))
     each = np.bincount(owner, weights=count, minlength=voters)
     return names, each, _Votes(*(x[kept] for x in (owner, a, b, said, count, odds, error)))
+
+
+def _error(fitted: Fit, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Standard errors of differences, in log-odds."""
+    variance = np.diagonal(fitted.covariance)
+    return np.sqrt(np.maximum(variance[a] + variance[b] - 2 * fitted.covariance[a, b], 0)) / SCALE
 
 
 def _own_influence(
