@@ -2,7 +2,22 @@
 
 from django.urls import path
 
-from annotate.views import arena, audit_page, data, home, judge, models, people, playground, projects, uploads, votes
+from annotate.views import (
+    arena,
+    audit_page,
+    data,
+    history,
+    home,
+    judge,
+    models,
+    people,
+    playground,
+    projects,
+    scales,
+    shortcuts,
+    uploads,
+    votes,
+)
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -27,6 +42,7 @@ urlpatterns = [
     path("p/<slug:slug>/judge/history/", history.history, name="judge-history"),
     path("p/<slug:slug>/judge/<int:pk>/", judge.edit, name="judge-edit"),
     path("p/<slug:slug>/scales/", scales.scales, name="scales"),
+    path("shortcuts/", shortcuts.shortcuts, name="shortcuts"),
     path("p/<slug:slug>/arena/", arena.arena, name="arena"),
     path("p/<slug:slug>/arena/history/", arena.history, name="arena-history"),
     path("p/<slug:slug>/arena/<uuid:token>/", arena.battle, name="arena-battle"),

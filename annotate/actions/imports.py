@@ -19,7 +19,7 @@ from django.db import transaction
 
 from annotate import transcripts
 from annotate.actions.assignments import lock
-from annotate.actions.feedback import judge_of
+from annotate.actions.judgement_rows import judge_of
 from annotate.actions.prompts import NewCompletion, NewPrompt, add_completions, add_prompts, check_messages, check_text
 from annotate.errors import Refused
 from annotate.models import Comparison, Completion, Project, Prompt, User, Winner

@@ -3,46 +3,85 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
 
+from annotate import rankings
+from annotate.actions.marks import Mark, read_marks
 from annotate.errors import Refused
-from annotate.models import Assignment, Completion, Winner
+from annotate.models import Assignment, Completion, Scale, Winner
+from annotate.scales import Asked, asked_in, declares_rating
 
 MAX_COMMENT_CHARACTERS = 10_000
 MAX_KEY_CHARACTERS = 120
 MAX_SECONDS = 24 * 3600
 MAX_ASPECTS = 20
 
+Kind = Assignment.Kind
+FIELDS = {
+    Kind.RATE: ("thumbs", "stars", "aspects"),
+    Kind.COMPARE: ("winner", "strength"),
+    Kind.RANK: ("rank",),
+    Kind.WRITE: (),
+}
+INSTEAD = {
+    Kind.RATE: "This item is one answer to rate; send `thumbs` or `stars` instead.",
+    Kind.COMPARE: "This item compares two answers; send `winner` instead.",
+    Kind.RANK: "This item ranks several answers; send `rank` instead.",
+    Kind.WRITE: "This item asks for an answer; send `text` instead.",
+}
+
 
 @dataclass(frozen=True)
 class Judgement:
-    winner: str | None
-    strength: int | None
-    thumbs: bool | None
-    stars: int | None
-    aspects: dict[str, int]
-    text: str | None
-    edited_from: Completion | None
-    comment: str
-    seconds: float | None
+    """As it was sent. `rank` is groups of ids, the best first; `spans` are {completion, start, end, label}."""
+
+    winner: str | None = None
+    strength: int | None = None
+    thumbs: bool | None = None
+    stars: int | None = None
+    aspects: dict[str, int] = field(default_factory=dict)
+    rank: list[list[int]] | None = None
+    spans: list[dict[str, Any]] = field(default_factory=list)
+    text: str | None = None
+    edited_from: Completion | None = None
+    comment: str = ""
+    seconds: float | None = None
 
     @property
     def is_rating(self) -> bool:
         return self.thumbs is not None or self.stars is not None or bool(self.aspects)
 
 
-def check(judgement: Judgement, assignment: Assignment) -> None:
+@dataclass(frozen=True)
+class Checked:
+    """A judgement in which nothing is wrong, with its spans read."""
+
+    said: Judgement
+    marks: list[Mark]
+
+
+def check(judgement: Judgement, assignment: Assignment) -> Checked:
     """Raises Refused at the first thing that is wrong."""
-    if assignment.kind == Assignment.Kind.COMPARE:
+    asked = asked_in(assignment.project)
+    kind = Kind(assignment.kind)
+    _refuse_other_kinds(judgement, kind)
+    if kind == Kind.COMPARE:
         _check_comparison(judgement)
-    else:
-        _check_rating(judgement)
+    elif kind == Kind.RATE:
+        _check_rating(judgement, asked)
+    elif kind == Kind.RANK:
+        _check_ranking(judgement, assignment)
+    elif judgement.text is None:
+        raise Refused(text="The answer is empty; write one, or skip the item.")
     check_text("comment", judgement.comment, MAX_COMMENT_CHARACTERS)
     _check_demonstration(judgement, assignment)
     _check_seconds(judgement.seconds)
+    marks = read_marks(judgement.spans, assignment.completions, asked[Scale.Kind.SPAN])
+    _check_required(judgement, kind, asked)
+    return Checked(judgement, marks)
 
 
 def check_key(key: object) -> None:
@@ -71,10 +110,13 @@ def check_text(field: str, text: object, limit: int) -> None:
         raise Refused(**{field: "It contains a null character, which cannot be stored; remove it."})
 
 
+def _refuse_other_kinds(judgement: Judgement, kind: Kind) -> None:
+    for name in (name for names in FIELDS.values() for name in names):
+        if name not in FIELDS[kind] and getattr(judgement, name) not in (None, {}):
+            raise Refused(**{name: INSTEAD[kind]})
+
+
 def _check_comparison(judgement: Judgement) -> None:
-    for field in ("thumbs", "stars", "aspects"):
-        if getattr(judgement, field) not in (None, {}):
-            raise Refused(**{field: "This item compares two answers; send `winner` instead."})
     if judgement.winner is not None:
         check_winner(judgement.winner, judgement.strength)
     elif judgement.strength is not None:
@@ -83,17 +125,31 @@ def _check_comparison(judgement: Judgement) -> None:
         raise Refused(winner="Nothing was chosen; say which answer is better, or skip the item.")
 
 
-def _check_rating(judgement: Judgement) -> None:
-    for field in ("winner", "strength"):
-        if getattr(judgement, field) is not None:
-            raise Refused(**{field: "This item is one answer to rate; send `thumbs` or `stars` instead."})
+def _check_rating(judgement: Judgement, asked: Asked) -> None:
     if judgement.thumbs is not None and not isinstance(judgement.thumbs, bool):
         raise Refused(thumbs=f"{judgement.thumbs!r} is neither true (up) nor false (down).")
     if judgement.stars is not None and not _is_whole(judgement.stars, 1, 5):
         raise Refused(stars=f"{judgement.stars!r} is not a whole number from 1 to 5.")
     check_aspects(judgement.aspects)
-    if not judgement.is_rating and judgement.text is None:
+    if declares_rating(asked):
+        _refuse_what_is_not_asked(judgement, asked)
+    if not judgement.is_rating and judgement.text is None and not judgement.spans:
         raise Refused(stars="Nothing was rated; give thumbs or stars, or skip the item.")
+
+
+def _refuse_what_is_not_asked(judgement: Judgement, asked: Asked) -> None:
+    """A project that says what an answer is rated by gets nothing else: figures over few rows would mislead."""
+    for name in ("thumbs", "stars"):
+        if getattr(judgement, name) is not None and not asked[name]:
+            raise Refused(**{name: f"This project does not ask for {name}; it asks for {_names(asked)}."})
+    known = [scale.name for scale in asked[Scale.Kind.ASPECT]]
+    for name in judgement.aspects:
+        if name not in known:
+            raise Refused(aspects=f"{name!r} is no aspect of this project; it asks for {_names(asked)}.")
+
+
+def _names(asked: Asked) -> str:
+    return ", ".join(scale.name for kind in ("thumbs", "stars", "aspect") for scale in asked[kind])
 
 
 def check_aspects(aspects: object) -> None:
@@ -106,15 +162,36 @@ def check_aspects(aspects: object) -> None:
             raise Refused(aspects=f"{told} is not a name of 1 to 40 characters with a number from 1 to 5.")
 
 
+def _check_ranking(judgement: Judgement, assignment: Assignment) -> None:
+    if judgement.rank is None and judgement.text is None:
+        raise Refused(rank="Nothing was ranked; give each answer a place, or skip the item.")
+    if judgement.rank is not None and (problem := rankings.problem(judgement.rank, assignment.shown)):
+        raise Refused(rank=problem)
+
+
+def _check_required(judgement: Judgement, kind: Kind, asked: Asked) -> None:
+    for scale in (scale for kind_ in asked for scale in asked[kind_] if scale.is_required):
+        given = {
+            Scale.Kind.THUMBS: (Kind.RATE, "thumbs", judgement.thumbs),
+            Scale.Kind.STARS: (Kind.RATE, "stars", judgement.stars),
+            Scale.Kind.ASPECT: (Kind.RATE, "aspects", judgement.aspects.get(scale.name)),
+            Scale.Kind.COMPARISON: (Kind.COMPARE, "winner", judgement.winner),
+            Scale.Kind.RANKING: (Kind.RANK, "rank", judgement.rank),
+        }.get(Scale.Kind(scale.kind))
+        if given and given[0] == kind and given[2] is None:
+            raise Refused(**{given[1]: f"{scale.title} is needed for every item; give it, or skip the item."})
+
+
 def _check_demonstration(judgement: Judgement, assignment: Assignment) -> None:
-    if judgement.edited_from is not None and judgement.edited_from not in assignment.completions:
+    shown = assignment.completions
+    if judgement.edited_from is not None and judgement.edited_from not in shown:
         raise Refused(edited_from="That answer is not part of this item; name one of those shown, or none.")
     if judgement.text is None:
         return
     check_text("text", judgement.text, settings.MAX_COMPLETION_CHARACTERS)
     if not judgement.text.strip():
         raise Refused(text="The answer is empty; write one, or leave the field out.")
-    if any(judgement.text.strip() == completion.text.strip() for completion in assignment.completions):
+    if any(judgement.text.strip() == completion.text.strip() for completion in shown):
         raise Refused(text="This is an answer shown here, word for word; change it, or leave the field out.")
 
 

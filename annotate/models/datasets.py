@@ -30,6 +30,8 @@ class Dataset(models.Model):
     ratings = models.ManyToManyField("annotate.Rating", related_name="datasets")
     comparisons = models.ManyToManyField("annotate.Comparison", related_name="datasets")
     demonstrations = models.ManyToManyField("annotate.Demonstration", related_name="datasets")
+    rankings = models.ManyToManyField("annotate.Ranking", related_name="datasets", help_text="Their pairs are in it.")
+    spans = models.ManyToManyField("annotate.Span", related_name="datasets")
     prompts = models.ManyToManyField("annotate.Prompt", related_name="datasets")
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -143,7 +143,7 @@ def _totals(project: Project) -> list[dict[str, Any]]:
     """For each kind of feedback how much counts, by judge and side, and how much does not."""
     found = []
     for kind, table in votes.KINDS.items():
-        rows = table.objects.filter(project=project).order_by()
+        rows = votes.judgements(kind, table.objects.filter(project=project)).order_by()
         cells: Counter[tuple[str, str]] = Counter()
         uncounted = 0
         for judge, side, status, n in rows.values_list("judge", "prompt__side", "status").annotate(n=Count("id")):
@@ -172,8 +172,11 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
     if refusal:
         return refusal
     feedback = {
-        kind: getattr(found, f"{kind}s").order_by().values_list("status").annotate(n=Count("id"))
-        for kind in votes.KINDS
+        kind: votes.judgements(kind, getattr(found, f"{kind}s"))
+        .order_by()
+        .values_list("status")
+        .annotate(n=Count("id"))
+        for kind in votes.TEACHING
     }
     statuses = {kind: dict(rows) for kind, rows in feedback.items()}
     reviews = can(request.user, "review", found.project)

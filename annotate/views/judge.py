@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import time
 import uuid
-from datetime import timedelta
+from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRedirect
 
-from annotate.actions import assignments, feedback
+from annotate.actions import assignments, feedback, flags
 from annotate.errors import Refused
 from annotate.models import Assignment, Completion, Project, Side, User
+from annotate.scales import asked_in
+from annotate.shortcuts import merged
 from annotate.views import judge_form
 from annotate.views.access import MemberRequest, in_project, refused_page
 
-ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons"}
+ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_rankings", "write": "asks_answers"}
 
 
 @in_project("judge")
@@ -76,25 +80,89 @@ def undo(request: MemberRequest, project: Project) -> HttpResponse:
     )
 
 
-def _submit(request: MemberRequest, project: Project, assignment: Assignment) -> HttpResponse:
+@in_project("judge")
+@require_http_methods(["GET", "HEAD", "POST"])
+def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """What was said of an item, in its form, to be changed while the project lets it."""
+    assignment = _assignment(project, pk)
+    if request.method != "POST":
+        if (problem := _why_not_editable(assignment, request.user)) is not None:
+            return refused_page(request, problem, project=project)
+        return _show(request, project, assignment, editing=True)
     try:
-        feedback.submit(
+        feedback.revise(assignment=assignment, by=request.user, **_said(request, assignment))
+    except Refused as refused:
+        return _show(request, project, assignment, judge_form.entered(request, refused), editing=True)
+    messages.success(request, "What you said is changed; the earlier words stand in your history as withdrawn.")
+    address = reverse("judge-history", args=[project.slug])
+    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+
+
+@in_project("judge")
+@require_POST
+def flag(request: MemberRequest, project: Project) -> HttpResponse:
+    """Tell the reviewers that something is wrong; the item stays, with what was entered."""
+    assignment = _posted_assignment(request, project)
+    reason = request.POST.get("other", "").strip() or request.POST.get("reason", "")
+    try:
+        flags.flag(
             assignment=assignment,
             by=request.user,
-            **judge_form.judgement(request, assignment),
-            seconds=judge_form.seconds(request),
-            idempotency_key=request.POST.get("idempotency_key") or None,
+            completion=_flagged(assignment, request.POST.get("completion", "")),
+            reason=reason,
+            comment=request.POST.get("comment", "").replace("\r\n", "\n"),
         )
+    except Refused as refused:
+        return _show(request, project, assignment, judge_form.entered(request, refused))
+    if request.htmx:
+        return render(request, "annotate/judge_flagged.html", {"reason": reason})
+    messages.success(request, "The reviewers will see it. The item is still yours to judge.")
+    return _redirect(request, project)
+
+
+def _submit(request: MemberRequest, project: Project, assignment: Assignment) -> HttpResponse:
+    try:
+        feedback.submit(assignment=assignment, by=request.user, **_said(request, assignment))
     except Refused as refused:
         return _show(request, project, assignment, judge_form.entered(request, refused))
     return _go_on(request, project)
 
 
+def _said(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
+    return {
+        **judge_form.judgement(request, assignment),
+        "seconds": judge_form.seconds(request),
+        "idempotency_key": request.POST.get("idempotency_key") or None,
+    }
+
+
+def _flagged(assignment: Assignment, pk: str) -> Completion | None:
+    """The completion that was pointed at; none is the prompt."""
+    if not pk:
+        return None
+    for completion in assignment.completions:
+        if str(completion.pk) == pk:
+            return completion
+    raise Refused(completion="That answer is not part of this item; flag one of those shown, or the prompt.")
+
+
+def _why_not_editable(assignment: Assignment, user: User) -> Refused | None:
+    try:
+        feedback.require_changeable(assignment=assignment, by=user)
+    except Refused as refused:
+        return refused
+    return None
+
+
 def _posted_assignment(request: MemberRequest, project: Project) -> Assignment:
     """Of this project; whose it is, the action decides."""
     pk = request.POST.get("assignment", "")
+    return _assignment(project, int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
+
+
+def _assignment(project: Project, pk: int) -> Assignment:
     mine = project.assignments.select_related("project", "user", "prompt", "completion_a", "completion_b")
-    return get_object_or_404(mine, pk=int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
+    return get_object_or_404(mine, pk=pk)
 
 
 def _next(request: MemberRequest, project: Project) -> Assignment | None:
@@ -118,7 +186,12 @@ def _query(request: MemberRequest) -> str:
 
 
 def _show(
-    request: MemberRequest, project: Project, assignment: Assignment | None, entered: judge_form.Entered | None = None
+    request: MemberRequest,
+    project: Project,
+    assignment: Assignment | None,
+    entered: judge_form.Entered | None = None,
+    *,
+    editing: bool = False,
 ) -> HttpResponse:
     if assignment is not None and assignment.user_id != request.user.pk:
         refused = Refused(403, assignment="This item was handed to someone else; go on with your own next one.")
@@ -127,7 +200,6 @@ def _show(
     closed = project.assignments.filter(user=request.user, state__in=["submitted", "skipped"])
     last = closed.order_by("closed_at").last()
     closed_at = last.closed_at if last else None
-    fresh_since = timezone.now() - timedelta(minutes=feedback.UNDO_MINUTES)
     guideline = project.guideline
     context = {
         "project": project,
@@ -135,14 +207,20 @@ def _show(
         "query": _query(request),
         "assignment": assignment,
         "entered": entered,
-        "answers": list(zip("AB", assignment.completions, strict=False)) if assignment else [],
+        "editing": editing,  # an earlier judgement is changed: the form goes back to where it came from
+        "send_to": _send_to(request, project, assignment, editing),
+        "answers": list(zip("ABCDEF", assignment.completions, strict=False)) if assignment else [],
+        "scales": asked_in(project),
+        "shortcuts": merged(request.user.shortcuts),
+        "flag_reasons": flags.REASONS,
+        "history_url": reverse("judge-history", args=[project.slug]),
         "verdicts": judge_form.VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
         "skip_reasons": judge_form.SKIP_REASONS,
         "idempotency_key": request.POST.get("idempotency_key") if entered.errors else uuid.uuid4(),
         "shown_at": f"{time.time():.2f}",
         "done_today": _done_today(project, request.user),
-        "undoable": last if closed_at and closed_at > fresh_since else None,
+        "undoable": last if last and not editing and feedback.may_change(last) else None,
         "guideline": guideline,
         "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),
         "waiting": None if assignment else _waiting(project, request.user),
@@ -150,6 +228,12 @@ def _show(
     }
     template = "annotate/judge.html#reply" if request.htmx else "annotate/judge.html"
     return render(request, template, context, status=entered.status)
+
+
+def _send_to(request: MemberRequest, project: Project, assignment: Assignment | None, editing: bool) -> str:
+    if assignment is not None and editing:
+        return reverse("judge-edit", args=[project.slug, assignment.pk])
+    return reverse("judge", args=[project.slug]) + _query(request)
 
 
 def _done_today(project: Project, user: User) -> int:

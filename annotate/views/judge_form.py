@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
 
+from annotate import rankings
+from annotate.actions.judgement_rows import STANDING, rows_of
 from annotate.errors import Refused
-from annotate.models import Assignment
+from annotate.models import Assignment, Comparison, Demonstration, Ranking, Rating, Span
 
 SKIP_REASONS = (
     "I cannot judge this",
@@ -18,6 +22,8 @@ SKIP_REASONS = (
     "Offensive or unsafe",
     "No difference that matters",
 )
+LETTERS = "abcdef"
+ONE_SUBMISSION = timedelta(seconds=1)  # its rows are written within this
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ class Entered:
     choice: str = ""
     thumbs: str = ""
     stars: str = ""
+    aspects: dict[str, str] = field(default_factory=dict)
+    ranks: dict[int, str] = field(default_factory=dict)
+    spans: str = ""
     text: str = ""
     edited_from: str = ""
     comment: str = ""
@@ -59,16 +68,51 @@ def judgement(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
     post = request.POST
     winner, _, strength = post.get("choice", "").partition(":")
     text = post.get("text", "").replace("\r\n", "\n")
-    letters = dict(zip("ab", assignment.completions, strict=False))
+    letters = dict(zip(LETTERS, assignment.completions, strict=False))
     return {
         "winner": winner or None,
         "strength": _whole(strength),
         "thumbs": {"up": True, "down": False, "": None}.get(post.get("thumbs", ""), post.get("thumbs")),
         "stars": _whole(post.get("stars", "")),
+        "aspects": {name: _whole(value) for name, value in _aspects(request).items()},
+        "rank": _order(_ranks(request), assignment),
+        "spans": _spans(post.get("spans", "")),
         "text": text if text.strip() else None,
         "edited_from": letters.get(post.get("edited_from", "")) if text.strip() else None,
         "comment": post.get("comment", "").replace("\r\n", "\n").strip(),
     }
+
+
+def _aspects(request: HttpRequest) -> dict[str, str]:
+    """`aspect-helpful` and its like; those left empty are left out."""
+    fields = {name.removeprefix("aspect-"): v for name, v in request.POST.items() if name.startswith("aspect-")}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _ranks(request: HttpRequest) -> dict[int, str]:
+    """`rank-12` and its like: the place given to each completion, as it was sent."""
+    fields = {name.removeprefix("rank-"): v for name, v in request.POST.items() if name.startswith("rank-") and v}
+    return {int(pk): v for pk, v in fields.items() if pk.isascii() and pk.isdigit() and len(pk) < 19}
+
+
+def _order(ranks: dict[int, str], assignment: Assignment) -> list[list[int]] | None:
+    """Places as groups of equals, in the order shown. Refused for a place that is no number of this item's places."""
+    if not ranks:
+        return None
+    most = len(assignment.shown)
+    for place in ranks.values():
+        if _whole(place) not in range(1, most + 1):
+            raise Refused(rank=f"{place!r} is no place; give each answer a number from 1 (the best) to {most}.")
+    shown = [*(pk for pk in assignment.shown if pk in ranks), *(pk for pk in ranks if pk not in assignment.shown)]
+    return rankings.groups({pk: int(ranks[pk]) for pk in shown})
+
+
+def _spans(text: str) -> Any:
+    """The list that the page's script wrote; what is no JSON is passed on, for the action to refuse."""
+    try:
+        return json.loads(text) if text.strip() else []
+    except (ValueError, RecursionError):
+        return text
 
 
 def _whole(text: str) -> int | str | None:
@@ -89,24 +133,48 @@ def seconds(request: HttpRequest) -> float | None:
 
 
 def entered(request: HttpRequest, refused: Refused) -> Entered:
-    names = ("choice", "thumbs", "stars", "text", "edited_from", "comment")
-    return Entered(**{name: request.POST.get(name, "") for name in names}, errors=refused.errors, status=refused.status)
+    names = ("choice", "thumbs", "stars", "spans", "text", "edited_from", "comment")
+    return Entered(
+        **{name: request.POST.get(name, "") for name in names},
+        aspects=_aspects(request),
+        ranks=_ranks(request),
+        errors=refused.errors,
+        status=refused.status,
+    )
 
 
 def taken_back(assignment: Assignment) -> Entered:
-    """What was said before the undo, so that it need only be corrected."""
-    comparison = assignment.comparisons.last()
-    rating = assignment.ratings.last()
-    answer = assignment.demonstrations.last()
-    said = comparison or rating or answer
-    if said is None:
+    """What was said last, so that it need only be corrected: after undo, and to be changed."""
+    said = _last_said(assignment)
+    if not said:
         return Entered()
-    start = answer.edited_from_id if answer else None
+    comparison = next((row for row in said if isinstance(row, Comparison)), None)
+    rating = next((row for row in said if isinstance(row, Rating)), None)
+    ranking = next((row for row in said if isinstance(row, Ranking)), None)
+    answer = next((row for row in said if isinstance(row, Demonstration)), None)
+    spans = [row for row in said if isinstance(row, Span)]
+    letters = {completion.pk: letter for letter, completion in zip(LETTERS, assignment.completions, strict=False)}
     return Entered(
         choice=":".join(str(v) for v in (comparison.winner, comparison.strength) if v) if comparison else "",
         thumbs={True: "up", False: "down", None: ""}[rating.thumbs] if rating else "",
         stars=str(rating.stars or "") if rating else "",
+        aspects={name: str(value) for name, value in rating.aspects.items()} if rating else {},
+        ranks={pk: str(place) for pk, place in rankings.places(ranking.order).items()} if ranking else {},
+        spans=json.dumps([_as_sent(span) for span in spans]) if spans else "",
         text=answer.text if answer else "",
-        edited_from={assignment.completion_a_id: "a", assignment.completion_b_id: "b"}.get(start, "") if start else "",
-        comment=said.comment,
+        edited_from=letters.get(answer.edited_from_id, "") if answer else "",
+        comment=said[0].comment,
     )
+
+
+def _last_said(assignment: Assignment) -> list[Any]:
+    """The rows that stand, else those of the last submission, which was taken back; pairs of a ranking aside."""
+    rows = [row for row in rows_of(assignment) if not (isinstance(row, Comparison) and row.ranking_id)]
+    if standing := [row for row in rows if row.status in STANDING]:
+        return standing
+    newest = max((row.created_at for row in rows), default=None)
+    return [row for row in rows if newest - row.created_at < ONE_SUBMISSION] if newest else []
+
+
+def _as_sent(span: Span) -> dict[str, Any]:
+    return {"completion": span.completion_id, "start": span.start, "end": span.end, "label": span.label}

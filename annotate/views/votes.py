@@ -11,13 +11,14 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from annotate import votes
+from annotate import rankings, votes
 from annotate.actions.feedback import set_status
 from annotate.actions.pairing import ARENA
 from annotate.errors import Refused
-from annotate.models import Comparison, Demonstration, Judge, LanguageModel, Project, Rating, Side, Status
+from annotate.models import Comparison, Completion, Demonstration, Judge, LanguageModel, Project, Ranking, Side, Status
 from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project, refused_page
+from annotate.words import letters_of, said_in_words
 
 VOTES_PER_PAGE = 25
 
@@ -40,13 +41,14 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     page = Paginator(votes.with_lineage(rows[kind], kind).order_by("-id"), VOTES_PER_PAGE).get_page(
         request.GET.get("page")
     )
+    ranked = votes.ranked_completions(page) if kind == "ranking" else {}
     context = {
         "project": project,
         "section": "data",
         "kind": kind,
         "kinds": [(k, votes.TITLES[k], numbers[k]) for k in rows],
         "page": page,
-        "cards": [_card(row, reviews, request.user) for row in page],
+        "cards": [_card(row, reviews, request.user, ranked) for row in page],
         "reviews": reviews,
         "manages": can(request.user, "manage", project),
         "asked": asked,
@@ -96,7 +98,8 @@ def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
 def _filtered(rows: Any, kind: str, asked: dict[str, Any], reviews: bool) -> Any:
     for name, path in (("judge", "judge"), ("status", "status"), ("side", "prompt__side"), ("dataset", "datasets")):
         if name in asked:
-            rows = rows.filter(**{path: asked[name]})
+            in_none = kind == "flag" and name == "dataset"  # a flag teaches nothing
+            rows = rows.none() if in_none else rows.filter(**{path: asked[name]})
     if "model" not in asked:
         return rows
     # The filter must not tell what the cards keep to themselves.
@@ -112,7 +115,7 @@ def _query(sent: QueryDict) -> str:
     return kept.urlencode()
 
 
-def _card(row: Rating | Comparison | Demonstration, reviews: bool, user: Any) -> dict[str, Any]:
+def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion]) -> dict[str, Any]:
     """A vote as the page shows it: what was said of which answers, by whom, and what it went into.
 
     Who wrote an answer is told where the vote revealed it, in the arena; elsewhere annotators may still meet the same
@@ -123,29 +126,30 @@ def _card(row: Rating | Comparison | Demonstration, reviews: bool, user: Any) ->
     reason = row.status_reason if reviews or is_own else ""  # it may name people
     return {
         "row": row,
+        "said": said_in_words(row),
         "who": who,
         "reason": reason,
         "names": reviews or row.source == ARENA,
-        "answers": _answers(row),
-        "went": _went_into(row),
+        "answers": _answers(row, ranked),
+        "went": votes.went_into(row),
     }
 
 
-def _answers(row: Rating | Comparison | Demonstration) -> list[dict[str, Any]]:
+def _answers(row: Any, ranked: dict[int, Completion]) -> list[dict[str, Any]]:
     if isinstance(row, Comparison):
         return [
             {"letter": "A", "completion": row.completion_a, "won": row.winner == "model_a"},
             {"letter": "B", "completion": row.completion_b, "won": row.winner == "model_b"},
         ]
-    if isinstance(row, Rating):
-        return [{"letter": "", "completion": row.completion, "won": False}]
-    return [{"letter": "", "text": row.text, "completion": row.edited_from, "won": False}]
-
-
-def _went_into(row: Rating | Comparison | Demonstration) -> list[tuple[Any, Any, Any]]:
-    """One path for each run: dataset, run, the model that it made; a dataset that no run used has the first alone."""
-    paths: list[tuple[Any, Any, Any]] = []
-    for dataset in row.datasets.all():  # type: ignore[attr-defined]
-        runs = sorted(dataset.runs.all(), key=lambda run: run.pk)
-        paths += [(dataset, run, run.output_model) for run in runs] or [(dataset, None, None)]
-    return paths
+    if isinstance(row, Ranking):
+        letters = letters_of(row)
+        return [
+            {"letter": letters.get(pk, ""), "place": place, "completion": ranked[pk], "won": place == 1}
+            for pk, place in rankings.places(row.order).items()
+            if pk in ranked
+        ]
+    if isinstance(row, Demonstration):
+        return [{"letter": "", "text": row.text, "completion": row.edited_from, "won": False}]
+    if row.completion is None:
+        return []  # a flag on the prompt
+    return [{"letter": "", "completion": row.completion, "won": False}]

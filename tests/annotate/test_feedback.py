@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from annotate.actions import assignments, feedback
 from annotate.errors import Refused
-from annotate.models import Assignment, Comparison, Dataset, Demonstration, Rating, StatusChange
+from annotate.models import Assignment, Comparison, Dataset, Demonstration, Guideline, Rating, StatusChange
 from tests.factories import (
     make_assignment,
     make_completion,
@@ -55,6 +55,14 @@ def refusal(assignment, by, **said) -> Refused:
     return refused.value
 
 
+def looked_at(assignment, minutes: float = 5) -> None:
+    """Handed out so long ago; its guidelines too."""
+    ago = timezone.now() - timedelta(minutes=minutes)
+    Assignment.objects.filter(pk=assignment.pk).update(created_at=ago)
+    Guideline.objects.filter(version__lt=3).update(created_at=ago - timedelta(minutes=1))
+    assignment.refresh_from_db()
+
+
 def close_at(assignment, **ago) -> None:
     Assignment.objects.filter(pk=assignment.pk).update(closed_at=timezone.now() - timedelta(**ago))
 
@@ -64,6 +72,7 @@ def test_a_rating_carries_who_what_and_under_which_guidelines(project, user):
     make_guideline(project)
     assignment = make_assignment(user, make_completion(make_prompt(project)))
     make_guideline(project)  # revised while the item was in hand: its judge had read version 2
+    looked_at(assignment)
     row = feedback.submit(
         assignment=assignment, by=user, thumbs=False, stars=2, aspects={"helpful": 1}, comment="Too short.", seconds=3.5
     )
@@ -276,7 +285,7 @@ def test_nobody_undoes_for_someone_else(rate, user, project):
 
 def test_undo_is_refused_when_it_is_no_longer_fresh(rate, user):
     feedback.submit(assignment=rate, by=user, stars=3)
-    close_at(rate, minutes=feedback.UNDO_MINUTES + 1)
+    close_at(rate, minutes=rate.project.edit_minutes + 1)
     with pytest.raises(Refused):
         feedback.undo(assignment=rate, by=user)
     assert Rating.objects.get().status == "counted"
