@@ -38,6 +38,16 @@ SWITCHES = {
     "proof_of_work": "Votes without an account solve a small puzzle first, unseen; where it fails, they are held",
 }
 
+GROUPS = (
+    (
+        "What judges are asked",
+        ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks"),
+        ("overlap", "assignment_minutes", "edit_minutes", "daily_goal"),
+    ),
+    ("How good judgement is kept", ("must_read_guidelines",), ("gold_percent", "gold_pass_percent", "repeat_percent")),
+    ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
+)
+
 
 @in_project("read")
 @require_safe
@@ -145,11 +155,12 @@ def _values(project: Project) -> dict:
 
 
 def _form(values: dict) -> dict:
-    return {
-        "values": values,
-        "numbers": [(name, label, note, values.get(name, "")) for name, (label, note) in NUMBERS.items()],
-        "switches": [(name, label, values.get(name)) for name, label in SWITCHES.items()],
-    }
+    groups = []
+    for title, switches, numbers in GROUPS:
+        chosen = [(name, SWITCHES[name], values.get(name)) for name in switches]
+        entered = [(name, *NUMBERS[name], values.get(name, "")) for name in numbers]
+        groups.append((title, chosen, entered))
+    return {"values": values, "groups": groups}
 
 
 def _counts(project: Project) -> dict:
