@@ -10,10 +10,13 @@ from annotate.api import (
     feedback,
     imports,
     judging,
+    mine,
     people,
     projects,
     prompts,
     registry,
+    scales,
+    shortcuts,
     uploads,
 )
 
@@ -26,6 +29,9 @@ router.register("assignments", judging.Assignments)
 router.register("ratings", feedback.Ratings)
 router.register("comparisons", feedback.Comparisons)
 router.register("demonstrations", feedback.Demonstrations)
+router.register("rankings", feedback.Rankings)
+router.register("spans", feedback.Spans)
+router.register("flags", feedback.Flags)
 router.register("datasets", datasets.Datasets)
 
 urlpatterns = [
@@ -37,10 +43,14 @@ urlpatterns = [
     path("projects/<slug:slug>/join/", people.join),
     path("projects/<slug:slug>/audit/", people.audit_trail),
     path("projects/<slug:slug>/assignments/", judging.next_assignment),
+    path("projects/<slug:slug>/judgements/mine/", mine.my_judgements),
+    path("projects/<slug:slug>/scales/", scales.scales),
+    path("projects/<slug:slug>/scales/<str:pk>/", scales.scale),
     path("battles/", battles.start),
     path("battles/<str:token>/", battles.read),
     path("battles/<str:token>/vote/", battles.vote),
     path("comparisons/import/", imports.import_comparisons),
     path("datasets/upload/", uploads.upload_rows),
+    path("shortcuts/", shortcuts.shortcuts),
     path("", include(router.urls)),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from annotate.models import Project, Scale
+from annotate.models import Assignment, Project, Scale
 
 RATED = (Scale.Kind.THUMBS, Scale.Kind.STARS, Scale.Kind.ASPECT)
 DEFAULTS = (
@@ -11,6 +11,14 @@ DEFAULTS = (
     Scale(kind=Scale.Kind.COMPARISON, name="better", title="Which answer is better?"),
     Scale(kind=Scale.Kind.RANKING, name="ranking", title="Rank the answers, the best first"),
 )
+
+# What a judge of each kind of item may answer by.
+OF_ITEM = {
+    Assignment.Kind.RATE: (*RATED, Scale.Kind.SPAN),
+    Assignment.Kind.COMPARE: (Scale.Kind.COMPARISON, Scale.Kind.SPAN),
+    Assignment.Kind.RANK: (Scale.Kind.RANKING, Scale.Kind.SPAN),
+    Assignment.Kind.WRITE: (),
+}
 
 Asked = dict[str, list[Scale]]
 
@@ -31,3 +39,8 @@ def asked_in(project: Project) -> Asked:
 def declares_rating(asked: Asked) -> bool:
     """Whether the project itself says what an answer is rated by; else names of aspects are free."""
     return any(scale.pk is not None for kind in RATED for scale in asked[kind])
+
+
+def asked_of(assignment: Assignment) -> list[Scale]:
+    asked = asked_in(assignment.project)
+    return [scale for kind in OF_ITEM[Assignment.Kind(assignment.kind)] for scale in asked[kind]]

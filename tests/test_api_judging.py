@@ -44,7 +44,9 @@ def test_the_next_task_shows_texts_and_names_no_model(project, annotator):
     response = annotator.post(f"projects/{project.slug}/assignments/", {"kind": "compare"})
     assert response.status_code == 200
     task = response.json()
-    assert set(task) == {"id", "project", "kind", "state", "prompt", "completions", "expires_at"}
+    assert set(task) == {
+        *("id", "project", "kind", "state", "prompt", "completions", "scales", "sent_back_comment", "expires_at")
+    }
     assert task["kind"] == "compare" and task["prompt"]["messages"] == a.prompt.messages
     assert {c["text"] for c in task["completions"]} == {a.text, b.text}
     assert all(set(c) == {"id", "text"} for c in task["completions"])
@@ -58,6 +60,7 @@ def test_without_anything_to_judge_the_answer_is_204(project, annotator):
 
 def test_a_comparison_is_stored_and_receipted(project, annotator):
     task = to_compare(project, annotator)
+    Assignment.objects.update(created_at=timezone.now() - timedelta(minutes=1))
     response = annotator.post(f"assignments/{task.pk}/submit/", {"winner": "tie", "seconds": 4.5})
     assert response.status_code == 201
     row = Comparison.objects.get()

@@ -20,7 +20,7 @@ from annotate.api.idempotency import idempotent
 from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
-from annotate.models import Comparison, Demonstration, Judge, Rating, Status
+from annotate.models import Comparison, Demonstration, Flag, Judge, Ranking, Rating, Span, Status
 from annotate.permissions import can, projects_where
 
 FILTERS = [
@@ -37,11 +37,10 @@ class NewStatus(Input):
     reason = serializers.CharField()
 
 
-class _Feedback(GenericViewSet):
+class _Read(GenericViewSet):
     """My own rows, and everybody's in the projects where I may review."""
 
-    table: ClassVar[type[Rating] | type[Comparison] | type[Demonstration]]
-    form: ClassVar[type[Input]]
+    table: ClassVar[type[Any]]
     pagination_class = Oldest
 
     def get_queryset(self) -> QuerySet:
@@ -65,22 +64,13 @@ class _Feedback(GenericViewSet):
                 found = found.filter(**{name: value})
         for name, path in (("dataset", "datasets"), ("prompt", "prompt")):
             if (value := request.query_params.get(name)) is not None:
-                found = found.filter(**{path: _number(value, name)})
+                number = _number(value, name)
+                in_none = path == "datasets" and self.table is Flag  # a flag teaches nothing
+                found = found.none() if in_none else found.filter(**{path: number})
         return self.get_paginated_response(self.out(list(self.paginate_queryset(found))))
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.out(find(self.get_queryset(), pk, self.table.__name__.lower())))
-
-    def create(self, request: Request) -> Response:
-        given, is_list = read_one_or_many(self.form, request.data)
-        slugs = {row["project"] for row in given}
-        if len(slugs) > 1:
-            raise Refused(400, project="One request may add to one project; send one for each.")
-        project = find_project(request.user, slugs.pop())
-        with written(is_list):
-            made = rows.add(self.table, project=project, given=given, by=request.user)
-        out = self.out(made)
-        return Response(out if is_list else out[0], status=201)
 
     @extend_schema(request=NewStatus, description="A manager holds, excludes or counts a row; it is never edited.")
     @action(detail=True, methods=["post"], url_path="status")
@@ -93,6 +83,21 @@ class _Feedback(GenericViewSet):
         set_status(rows=[row], by=request.user, **given.validated_data)
         row.refresh_from_db()
         return Response(self.out(row))
+
+
+class _Feedback(_Read):
+    form: ClassVar[type[Input]]
+
+    def create(self, request: Request) -> Response:
+        given, is_list = read_one_or_many(self.form, request.data)
+        slugs = {row["project"] for row in given}
+        if len(slugs) > 1:
+            raise Refused(400, project="One request may add to one project; send one for each.")
+        project = find_project(request.user, slugs.pop())
+        with written(is_list):
+            made = rows.add(self.table, project=project, given=given, by=request.user)
+        out = self.out(made)
+        return Response(out if is_list else out[0], status=201)
 
 
 def _number(value: str, name: str) -> int:
@@ -141,3 +146,23 @@ class Demonstrations(_Feedback):
     @idempotent()
     def create(self, request: Request) -> Response:
         return super().create(request)
+
+
+@extend_schema(tags=["feedback"])
+class Rankings(_Read):
+    queryset = Ranking.objects.none()
+    table, serializer_class = Ranking, rows.RankingOut
+
+
+@extend_schema(tags=["feedback"])
+class Spans(_Read):
+    queryset = Span.objects.none()
+    table, serializer_class = Span, rows.SpanOut
+
+
+@extend_schema(tags=["feedback"])
+class Flags(_Read):
+    """What is wrong with prompts and answers, as their judges say."""
+
+    queryset = Flag.objects.none()
+    table, serializer_class = Flag, rows.FlagOut

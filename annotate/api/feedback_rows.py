@@ -14,7 +14,7 @@ from annotate.actions.prompts import check_text
 from annotate.api.access import find_all
 from annotate.api.fields import Id, Input, Turn
 from annotate.errors import Refused
-from annotate.models import Comparison, Completion, Demonstration, Project, Prompt, Rating, User
+from annotate.models import Comparison, Completion, Demonstration, Flag, Project, Prompt, Ranking, Rating, Span, User
 
 Given = dict[str, Any]
 
@@ -83,7 +83,7 @@ class ComparisonOut(FeedbackOut):
     class Meta:
         model = Comparison
         fields = (
-            *("id", "project", "prompt", "completion_a", "completion_b", "winner", "strength"),
+            *("id", "project", "prompt", "completion_a", "completion_b", "winner", "strength", "ranking"),
             *(*_COMMON, "created_at"),
         )
 
@@ -92,6 +92,30 @@ class DemonstrationOut(FeedbackOut):
     class Meta:
         model = Demonstration
         fields = ("id", "project", "prompt", "text", "edited_from", *_COMMON, "created_at")
+
+
+class RankingOut(FeedbackOut):
+    """Its pairs stand among the comparisons, and name it."""
+
+    order = serializers.ListField(
+        child=serializers.ListField(child=serializers.IntegerField()), help_text="The best first, equals together."
+    )
+
+    class Meta:
+        model = Ranking
+        fields = ("id", "project", "prompt", "order", *_COMMON, "created_at")
+
+
+class SpanOut(FeedbackOut):
+    class Meta:
+        model = Span
+        fields = ("id", "project", "prompt", "completion", "start", "end", "label", "text", *_COMMON, "created_at")
+
+
+class FlagOut(FeedbackOut):
+    class Meta:
+        model = Flag
+        fields = ("id", "project", "prompt", "completion", "reason", *_COMMON, "created_at")
 
 
 def add(table: type[Any], *, project: Project, given: Sequence[Given], by: User) -> list[Any]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.decorators import action, api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.actions import assignments, feedback
+from annotate.actions import assignments, feedback, flags
 from annotate.api.access import find, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, Choice, Id, Input, Turn, refusals
 from annotate.api.idempotency import feedback_key, idempotent
 from annotate.errors import Refused
-from annotate.models import Assignment, Completion
+from annotate.models import Assignment, Completion, Scale
+from annotate.models.feedback import Feedback
+from annotate.scales import asked_of
 
 
 class Ask(Input):
@@ -35,14 +39,41 @@ class CompletionSeen(serializers.Serializer):
     text = serializers.CharField()
 
 
+class ScaleSeen(serializers.Serializer):
+    """What to answer by. Fields of the submission are called as its kind is; aspects and labels as its name."""
+
+    kind = serializers.ChoiceField(Scale.Kind.choices)
+    name = serializers.CharField()
+    title = serializers.CharField()
+    definition = serializers.CharField(help_text="Markdown.")
+    low = serializers.CharField()
+    high = serializers.CharField()
+    is_required = serializers.BooleanField()
+
+
 class AssignmentOut(serializers.Serializer):
     id = serializers.IntegerField()
     project = serializers.CharField(source="project.slug")
     kind = serializers.ChoiceField(Assignment.Kind.choices)
     state = serializers.ChoiceField(Assignment.State.choices)
     prompt = PromptSeen()
-    completions = CompletionSeen(many=True, help_text="In the order shown: the first is A.")
+    completions = CompletionSeen(
+        many=True, help_text="In the order shown: the first is A. Two to compare, 3-6 to rank."
+    )
+    scales = serializers.SerializerMethodField()
+    sent_back_comment = serializers.CharField(help_text="What a reviewer wants changed; empty for most.")
     expires_at = serializers.DateTimeField()
+
+    @extend_schema_field(ScaleSeen(many=True))
+    def get_scales(self, assignment: Assignment) -> Any:
+        return ScaleSeen(asked_of(assignment), many=True).data
+
+
+class SpanIn(Input):
+    completion = Id()
+    start = serializers.IntegerField(help_text="In code points, from 0.")
+    end = serializers.IntegerField(help_text="The first code point after it.")
+    label = serializers.CharField(help_text="The name of a scale of the kind span.")
 
 
 class Submission(Input):
@@ -55,23 +86,55 @@ class Submission(Input):
     thumbs = serializers.BooleanField(required=False, allow_null=True, help_text="True is up: for a rating.")
     stars = serializers.IntegerField(required=False, allow_null=True, help_text="1 to 5: for a rating.")
     aspects = serializers.DictField(required=False, allow_null=True, help_text="Names with 1 to 5: for a rating.")
+    rank = serializers.ListField(
+        child=serializers.ListField(child=Id()),
+        required=False,
+        allow_null=True,
+        help_text="[[best], [next, its equal], …]: every completion of the task once.",
+    )
+    spans = SpanIn(many=True, required=False, allow_null=True, help_text="Marked parts of the completions.")
     text = serializers.CharField(
         required=False, allow_null=True, allow_blank=True, trim_whitespace=False, help_text="A better answer."
     )
     edited_from = Id(required=False, allow_null=True, help_text="The completion that `text` was made out of.")
     comment = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
-    seconds = serializers.FloatField(required=False, allow_null=True, help_text="From being shown to being sent.")
+    seconds = serializers.FloatField(
+        required=False,
+        allow_null=True,
+        help_text="Spent on it, idle time aside; never more than since it was handed out.",
+    )
 
 
 class Receipt(serializers.Serializer):
     """What was stored, and whether it counts."""
 
-    kind = serializers.CharField(help_text="comparison, rating or demonstration")
+    kind = serializers.CharField(help_text="comparison, rating, ranking, demonstration or span")
     id = serializers.IntegerField()
     assignment = serializers.IntegerField()
     status = serializers.CharField()
     status_reason = serializers.CharField()
     counted = serializers.BooleanField()
+
+
+class ReceiptAndNext(Receipt):
+    next = AssignmentOut(required=False, allow_null=True, help_text="With ?next=1: the next task for me, or null.")
+    next_errors = serializers.DictField(required=False, help_text="Why no next task is given out to me just now.")
+
+
+class FlagIn(Input):
+    reason = serializers.CharField(allow_blank=True, max_length=1000, help_text="; ".join(flags.REASONS))
+    completion = Id(required=False, allow_null=True, default=None, help_text="Left out: the prompt.")
+    comment = serializers.CharField(required=False, default="", allow_blank=True)
+
+
+class FlagSeen(serializers.Serializer):
+    id = serializers.IntegerField()
+    assignment = serializers.IntegerField(source="assignment_id")
+    prompt = serializers.IntegerField(source="prompt_id")
+    completion = serializers.IntegerField(source="completion_id", allow_null=True)
+    reason = serializers.CharField()
+    comment = serializers.CharField()
+    status = serializers.CharField()
 
 
 class Skip(Input):
@@ -114,30 +177,32 @@ class Assignments(GenericViewSet):
 
     @extend_schema(
         request=Submission,
-        responses={201: Receipt} | refusals(400, 403, 404, 409, 410, 413),
-        parameters=[IDEMPOTENCY_KEY],
+        responses={201: ReceiptAndNext} | refusals(400, 403, 404, 409, 410, 413),
+        parameters=[
+            IDEMPOTENCY_KEY,
+            OpenApiParameter("next", bool, description="1: answer with the next task, too, in one round trip."),
+        ],
     )
     @action(detail=True, methods=["post"])
     @idempotent()
     def submit(self, request: Request, pk: str) -> Response:
         """Send the judgement. Sent again with the same Idempotency-Key, it is stored once."""
         assignment = find(self.get_queryset(), pk, "assignment")
-        assignments.require_owner(assignment, request.user)
-        given = Submission(data=request.data)
-        given.is_valid(raise_exception=True)
-        fields = {name: value for name, value in given.validated_data.items() if value is not None}
-        if "edited_from" in fields:
-            fields["edited_from"] = _shown(assignment, fields["edited_from"])
-        row = feedback.submit(assignment=assignment, by=request.user, idempotency_key=feedback_key(request), **fields)
-        receipt = {
-            "kind": row._meta.model_name,
-            "id": row.pk,
-            "assignment": assignment.pk,
-            "status": row.status,
-            "status_reason": row.status_reason,
-            "counted": row.status == "counted",
-        }
-        return Response(receipt, status=201)
+        row = feedback.submit(assignment=assignment, by=request.user, **_said(request, assignment))
+        return Response(_receipt(row) | _next(request, assignment), status=201)
+
+    @extend_schema(
+        request=Submission,
+        responses={200: Receipt} | refusals(400, 403, 404, 409, 413),
+        parameters=[IDEMPOTENCY_KEY],
+    )
+    @submit.mapping.put
+    @idempotent()
+    def revise(self, request: Request, pk: str) -> Response:
+        """Say something else, while the project lets it be changed: what was said before is withdrawn."""
+        assignment = find(self.get_queryset(), pk, "assignment")
+        row = feedback.revise(assignment=assignment, by=request.user, **_said(request, assignment))
+        return Response(_receipt(row))
 
     @extend_schema(responses={200: AssignmentOut} | refusals(403, 404, 409))
     @submit.mapping.delete
@@ -156,6 +221,20 @@ class Assignments(GenericViewSet):
         assignments.skip(assignment=assignment, by=request.user, reason=given.validated_data["reason"])
         return Response(AssignmentOut(assignment).data)
 
+    @extend_schema(request=FlagIn, responses={201: FlagSeen} | refusals(400, 403, 404, 413))
+    @action(detail=True, methods=["post"])
+    def flag(self, request: Request, pk: str) -> Response:
+        """Tell the reviewers that something is wrong with it. The task stays mine."""
+        given = FlagIn(data=request.data)
+        given.is_valid(raise_exception=True)
+        assignment = find(self.get_queryset(), pk, "assignment")
+        assignments.require_owner(assignment, request.user)
+        fields = dict(given.validated_data)
+        if fields["completion"] is not None:
+            fields["completion"] = _shown(assignment, fields["completion"], "completion")
+        raised = flags.flag(assignment=assignment, by=request.user, **fields)
+        return Response(FlagSeen(raised).data, status=201)
+
     @extend_schema(request=None, responses={200: AssignmentOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"])
     def again(self, request: Request, pk: str) -> Response:
@@ -164,8 +243,43 @@ class Assignments(GenericViewSet):
         return Response(AssignmentOut(assignments.again(assignment=assignment, by=request.user)).data)
 
 
-def _shown(assignment: Assignment, pk: int) -> Completion:
+def _said(request: Request, assignment: Assignment) -> dict[str, Any]:
+    """The body in the action's words. Whose the task is comes first: others learn nothing of it from a refusal."""
+    assignments.require_owner(assignment, request.user)
+    given = Submission(data=request.data)
+    given.is_valid(raise_exception=True)
+    fields = {name: value for name, value in given.validated_data.items() if value is not None}
+    if "edited_from" in fields:
+        fields["edited_from"] = _shown(assignment, fields["edited_from"], "edited_from")
+    if "spans" in fields:
+        fields["spans"] = [dict(span) for span in fields["spans"]]
+    return {**fields, "idempotency_key": feedback_key(request)}
+
+
+def _receipt(row: Feedback) -> dict[str, Any]:
+    return {
+        "kind": row._meta.model_name,
+        "id": row.pk,
+        "assignment": row.assignment_id,
+        "status": row.status,
+        "status_reason": row.status_reason,
+        "counted": row.status == "counted",
+    }
+
+
+def _next(request: Request, assignment: Assignment) -> dict[str, Any]:
+    """What was sent stands, also where no next task is given out: a pause, or new guidelines to read."""
+    if request.query_params.get("next") not in ("1", "true"):
+        return {}
+    try:
+        found = assignments.next_for(project=assignment.project, user=request.user)
+    except Refused as refused:
+        return {"next": None, "next_errors": refused.errors}
+    return {"next": AssignmentOut(found).data if found else None}
+
+
+def _shown(assignment: Assignment, pk: int, field: str) -> Completion:
     for completion in assignment.completions:
         if completion.pk == pk:
             return completion
-    raise Refused(400, edited_from="That answer is not part of this task; name one of those shown, or none.")
+    raise Refused(400, **{field: "That answer is not part of this task; name one of those shown, or none."})
