@@ -1,0 +1,77 @@
+"""What the judge page's templates ask: keys, how much history to open, values of fields with a composed name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django import template
+from django.utils.html import escape, json_script
+from django.utils.safestring import SafeString, mark_safe
+
+from annotate.shortcuts import CHOICES, GROUPS, Group, merged
+
+register = template.Library()
+OPEN_CHARACTERS = 1_500  # of earlier turns: about a screen's half
+
+
+@register.simple_tag
+def keys_of(user: Any) -> dict[str, str]:
+    """Every action's key for this person."""
+    return merged(getattr(user, "shortcuts", None) or {})
+
+
+@register.simple_tag
+def all_key_groups() -> tuple[Group, ...]:
+    return GROUPS
+
+
+@register.simple_tag
+def keymap_json(user: Any) -> SafeString:
+    """{group: {key: action}} for the page's script."""
+    keys = keys_of(user)
+    return json_script({g.name: {keys[a.name]: a.name for a in g.actions} for g in GROUPS}, "keymap")
+
+
+@register.filter
+def at(mapping: Any, name: object) -> Any:
+    """`{{ mapping|at:name }}`; nothing where it is not there."""
+    found = mapping.get(name) if isinstance(mapping, Mapping) else None
+    if found is None and isinstance(mapping, Mapping):
+        found = mapping.get(str(name))
+    return "" if found is None else found
+
+
+@register.filter
+def choice_action(value: str) -> str:
+    return CHOICES.get(value, "")
+
+
+@register.simple_tag
+def action_name(*parts: object) -> str:
+    """`{% action_name "step" 4 as name %}` is step_4."""
+    return "_".join(str(part).lower() for part in parts)
+
+
+@register.filter
+def key_name(key: object) -> SafeString:
+    """As it is engraved: capital letters."""
+    text = str(key)
+    return mark_safe(f"<kbd>{escape(text if text == 'Enter' else text.upper())}</kbd>") if text else SafeString()
+
+
+@register.filter
+def earlier(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    return list(messages[:-1])
+
+
+@register.filter
+def is_short(messages: Sequence[Mapping[str, str]]) -> bool:
+    """Whether the turns are few words together, so that they may stand open."""
+    return sum(len(message["content"]) for message in messages) <= OPEN_CHARACTERS
+
+
+@register.filter
+def spans_json(spans: object) -> str:
+    return spans if isinstance(spans, str) else json.dumps(spans or [])

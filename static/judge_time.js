@@ -1,0 +1,27 @@
+// How long a judgement took, without the time when nobody was there.
+//
+// Time counts while the page is in view and there was a sign of life (pointer, key, scroll, touch) not long ago. Who
+// reads gives none: a screen of text is read in half a minute or so before it is scrolled, which is the pause that
+// counts in full. After a longer silence those 30 seconds count and no more: the rest was lunch.
+(() => {
+  "use strict";
+  const Judge = window.Judge, READING_PAUSE_MS = 30000;
+  let counted = 0, last = null; // last: the last moment up to which time is counted; null while the page is not in view
+
+  function count() {
+    if (last === null) return;
+    const now = performance.now();
+    counted += Math.min(now - last, READING_PAUSE_MS);
+    last = now;
+  }
+  const soFar = () => counted + (last === null ? 0 : Math.min(performance.now() - last, READING_PAUSE_MS));
+  Judge.seconds = () => Math.round(soFar() / 10) / 100;
+  Judge.addSeconds = (seconds) => { counted += seconds * 1000; };
+  for (const sign of ["pointermove", "pointerdown", "keydown", "wheel", "scroll", "touchmove", "selectionchange"]) {
+    document.addEventListener(sign, count, { passive: true, capture: true });
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { count(); last = null; } else last = performance.now();
+  });
+  document.addEventListener("judge:begin", () => { counted = 0; last = document.hidden ? null : performance.now(); });
+})();
