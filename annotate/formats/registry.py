@@ -1,12 +1,22 @@
-"""Every format by its name; how to tell which one a file has."""
+"""Every format by its name; how to tell which one a file has. Pure: no Django."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from annotate.formats import hh_rlhf
-from annotate.formats.items import Item, NewComparison, Row
+from annotate.formats import alpaca_eval, hh_rlhf, lmarena, lossless, openai_summaries, own, pandalm, trl
+from annotate.formats.items import (
+    KINDS,
+    Item,
+    NewAttack,
+    NewComparison,
+    NewDemonstration,
+    NewPrompt,
+    NewRating,
+    Row,
+)
+from annotate.formats.mapping import mapped
 
 Reader = Callable[[Row, int], list[Item]]
 Writer = Callable[[Sequence[Item]], list[Row]]
@@ -22,11 +32,74 @@ class Format:
     writes: Writer
     fits: Callable[[Row], bool]
     holds: tuple[type[Item], ...]
+    by_prompt: bool = False  # a row holds what was said by several people
 
 
-_ALL = (
-    Format("hh-rlhf", "hh-rlhf pairs", hh_rlhf.read_pair, hh_rlhf.write_pairs, hh_rlhf.fits_pair, (NewComparison,)),
-)
+def _by_row(
+    name: str, title: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None],
+    fits: Callable[[Row], bool], *holds: type[Item],
+) -> Format:  # fmt: skip
+    return Format(name, title, lossless.reader(name, read, write), lossless.writer(name, write), fits, holds)
+
+
+def _trl() -> list[Format]:
+    found = []
+    for suffix, words, chat in (("", "conversations", True), ("-text", "texts", False)):
+        found += [
+            _by_row(
+                f"trl-preference{suffix}", f"TRL preference, {words}", trl.read_preference,
+                trl.preference(conversational=chat, implicit=False),
+                trl.fits("prompt", "chosen", "rejected", conversational=chat), NewComparison,
+            ),
+            _by_row(
+                f"trl-preference-implicit{suffix}", f"TRL preference without a prompt, {words}", trl.read_preference,
+                trl.preference(conversational=chat, implicit=True),
+                trl.fits("chosen", "rejected", without=("prompt",), conversational=chat), NewComparison,
+            ),
+            _by_row(
+                f"trl-unpaired{suffix}", f"TRL unpaired preference, {words}", trl.read_unpaired,
+                trl.unpaired(conversational=chat),
+                trl.fits("prompt", "completion", "label", conversational=chat), NewRating,
+            ),
+            _by_row(
+                f"trl-prompt-completion{suffix}", f"TRL prompt and completion, {words}", trl.read_prompt_completion,
+                trl.prompt_completion(conversational=chat),
+                trl.fits("prompt", "completion", conversational=chat), NewDemonstration,
+            ),
+            _by_row(
+                f"trl-prompt-only{suffix}", f"TRL prompts, {words}", trl.read_prompt_only,
+                trl.prompt_only(conversational=chat),
+                trl.fits("prompt", without=("completion", "chosen"), conversational=chat), NewPrompt,
+            ),
+            _by_row(
+                f"trl-language-modeling{suffix}", f"TRL language modeling, {words}", trl.read_language_modeling,
+                trl.language_modeling(conversational=chat),
+                trl.fits("messages" if chat else "text", conversational=chat), NewDemonstration, NewPrompt,
+            ),
+        ]  # fmt: skip
+    return found
+
+
+# In the order in which they are tried on a file: the more particular first.
+_ALL = [
+    Format("assay", "Assay's own rows", own.read, own.write, own.fits, tuple(KINDS.values())),
+    _by_row("hh-rlhf", "hh-rlhf pairs", hh_rlhf.read_pair, hh_rlhf.write_pair, hh_rlhf.fits_pair, NewComparison),
+    _by_row(
+        "hh-rlhf-red-team", "hh-rlhf red-team attempts", hh_rlhf.read_attack, hh_rlhf.write_attack,
+        hh_rlhf.fits_attack, NewAttack,
+    ),
+    _by_row("lmarena", "LMArena conversations", lmarena.read, lmarena.write, lmarena.fits, NewComparison),
+    _by_row("lmarena-55k", "LMArena 55k", lmarena.read_55k, lmarena.write_55k, lmarena.fits_55k, NewComparison),
+    _by_row(
+        "alpaca-eval", "alpaca_eval annotations", alpaca_eval.read, alpaca_eval.write, alpaca_eval.fits, NewComparison
+    ),
+    _by_row(
+        "openai-summaries", "OpenAI comparisons of summaries", openai_summaries.read, openai_summaries.write,
+        openai_summaries.fits, NewComparison,
+    ),
+    Format("pandalm", "PandaLM test set", pandalm.read, pandalm.write, pandalm.fits, (NewComparison,), by_prompt=True),
+    *_trl(),
+]  # fmt: skip
 FORMATS: dict[str, Format] = {each.name: each for each in _ALL}
 READERS: dict[str, Reader] = {name: each.reads for name, each in FORMATS.items()}
 WRITERS: dict[str, Writer] = {name: each.writes for name, each in FORMATS.items()}
@@ -37,10 +110,13 @@ def detect(rows: Sequence[Row], name: str = "") -> str:
     for format_, each in FORMATS.items():
         if rows and all(each.fits(row) for row in rows):
             return format_
-    columns = ", ".join(sorted({column for row in rows for column in row})[:12]) or "nothing"
-    raise ValueError(f"{name or 'The file'} has {columns}, which is no format that is known here; say which it is.")
+    if not rows:
+        raise ValueError(f"{name or 'The file'} has no rows.")
+    columns = ", ".join(sorted({column for row in rows for column in row})[:12])
+    raise ValueError(
+        f"{name or 'The file'} has the fields {columns}: no format that is known here. Name its format, or say which "
+        "of its columns is which."
+    )
 
 
-def mapped(columns: Mapping[str, str]) -> Reader:
-    """Reads rows whose columns are named otherwise: {ours: theirs}."""
-    raise NotImplementedError(f"to come within the hour: {columns}")
+__all__ = ["FORMATS", "READERS", "WRITERS", "Format", "detect", "mapped"]

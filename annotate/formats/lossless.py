@@ -1,0 +1,50 @@
+"""Readers and writers of formats whose row is one item, so that a row that was read is written again as it was.
+
+A format says what an item is (`read`) and what its row is (`write`). Whatever the row written differs in from the row
+read goes into the item's `extra`, and comes back out of it. Pure: no Django.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from annotate.formats.items import Item, Row
+
+ABSENT = "_absent"  # in `extra`: fields that the row did not have
+
+
+def reader(name: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None]) -> Callable:
+    def read_row(row: Row, line: int) -> list[Item]:
+        item = dataclasses.replace(read(row), format=name)
+        return [dataclasses.replace(item, extra=_rest(row, write(item) or {}))]
+
+    return read_row
+
+
+def writer(name: str, write: Callable[[Item], Row | None]) -> Callable:
+    """None from `write` says that the format has no row for it: a tie is no chosen and rejected."""
+
+    def write_rows(items: Sequence[Item]) -> list[Row]:
+        rows = ((item, write(item)) for item in items)
+        return [with_extra(row, item, name) for item, row in rows if row is not None]
+
+    return write_rows
+
+
+def with_extra(row: Row, item: Item, name: str) -> Row:
+    if item.format != name or not item.extra:
+        return row
+    absent = item.extra.get(ABSENT, ())
+    extra = {field: value for field, value in item.extra.items() if field != ABSENT}
+    return {field: value for field, value in row.items() if field not in absent} | extra
+
+
+def _rest(row: Row, written: Row) -> Row:
+    rest = {field: value for field, value in row.items() if field not in written or not _same(written[field], value)}
+    absent = [field for field in written if field not in row]
+    return rest | ({ABSENT: absent} if absent else {})
+
+
+def _same(one: object, other: object) -> bool:
+    return type(one) is type(other) and one == other
