@@ -1,6 +1,9 @@
 """What a row of a file says, whatever its format: a comparison, a rating, a ranking, a written answer, a prompt, a
 marked span, a flag, an attack. Pure: no Django.
 
+An answer may be empty: a model that said nothing was judged, too, and 54 of PandaLM's 999 pairs and 4 of hh-rlhf's are
+such. An import takes them; a question may not be empty. Readers check shapes, not lengths, NULs or surrogates.
+
 `extra` holds what we have no place for, in the fields of the format named by `format`, so that a writer of that format
 gives the row back as it was; no other writer looks at it. `kept` is what a database must remember beside its own rows
 for the same purpose.
