@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class AnnotateConfig(AppConfig):
     name = "annotate"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from annotate.chores import CHORES
+        from annotate.housekeeping import chores
+
+        CHORES.extend(chores())

@@ -11,6 +11,7 @@ TRUSTED_PROXIES   how many proxies stand in front and write X-Forwarded-For (def
 SITE_URL          how people reach this site, for links in e-mails (default: http://127.0.0.1:8000)
 ASSAY_SIGN_UP     1: anybody may make an account (default: only with an invitation, or to join an open project)
 EMAIL_NOTICES_FROM  the sender of notices by e-mail, with EMAIL_HOST and the rest of it below (default: no e-mail)
+WEBHOOK_ALLOW_PRIVATE  1: events may be sent to addresses that only this network reaches (default: no)
 """
 
 import os
@@ -212,6 +213,8 @@ EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_USER", ""), os.environ.get("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS") == "1"
 EMAIL_TIMEOUT = 10
+
+WEBHOOK_ALLOW_PRIVATE = os.environ.get("WEBHOOK_ALLOW_PRIVATE") == "1"
 
 RUNS_DIR = DATA_DIR / "runs"
 MODELS_DIR = DATA_DIR / "models"

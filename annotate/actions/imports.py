@@ -1,47 +1,167 @@
-"""Feedback from elsewhere: preference pairs with their prompts, and judgements of completions that stand here.
+"""Feedback from elsewhere: files of other tools, preference pairs, and judgements of completions that stand here.
 
-Importing the same pairs twice adds nothing twice. What is imported counts as its importer's feedback, and its source
-names the import.
+Importing the same again adds nothing twice. What is imported counts as its importer's feedback, its source names the
+import, and the judge whom a file names stays beside it. A file is taken in by the clerk (`annotate.importing.engine`).
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import itertools
-import json
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.db import transaction
 
-from annotate import transcripts
+from annotate import formats, row_files, transcripts
 from annotate.actions.assignments import lock
 from annotate.actions.judgement_rows import judge_of
-from annotate.actions.prompts import NewCompletion, NewPrompt, add_completions, add_prompts, check_messages, check_text
+from annotate.actions.prompts import check_messages, check_text
 from annotate.errors import Refused
-from annotate.models import Comparison, Completion, Project, Prompt, User, Winner
+from annotate.formats.items import Item, NewComparison
+from annotate.importing import engine, files, options, reading
+from annotate.importing.judgements import Into
+from annotate.importing.preparing import Ready, prepare
+from annotate.importing.reading import HowToRead
+from annotate.importing.sinks import Database
+from annotate.importing.writing import write
+from annotate.models import Comparison, Import, Judge, Project, User
 from annotate.permissions import require
 
 _CHUNK = 500
-_LONGEST_LINE = 4_000_000
-_LARGEST_FILE = 2_000_000_000
-_GZIP = b"\x1f\x8b"
 _OUR_OWN = ("annotation", "arena")
+TABLE = "table"  # a plain table whose columns are named in the order
+FORMATS = ("auto", *formats.FORMATS)
+ENDED = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a file is to be imported. `judge` is "" for what the importer is; `link` needs a manager."""
+
+    source: str = ""
+    format: str = "auto"
+    container: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    judge: str = ""
+    link: bool = False
+    dry_run: bool = False
+
+
+def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Order, by: User) -> Import:
+    """Keep the file and queue it for the clerk. Refused when it cannot be read, or when no line at its beginning can be
+    used; then nothing is kept of it."""
+    require(by, "research", project)
+    source = order.source.strip() or file_name[:60]
+    _check_source(source)
+    _check_order(order, project, by)
+    kept = files.keep(file, file_name)
+    how = HowToRead(order.format, order.container, order.columns)
+    try:
+        found = _checked_beginning(files.path_of(kept.hash), kept.name, how)
+    except Refused:
+        _let_go(kept)
+        raise
+    chosen = {"container": order.container, "columns": dict(order.columns), "judge": order.judge}
+    return Import.objects.create(
+        project=project,
+        created_by=by,
+        format=found,
+        source=source,
+        file_name=kept.name,
+        file_hash=kept.hash,
+        bytes=kept.bytes,
+        options=chosen | {"link": order.link, "dry_run": order.dry_run},
+    )
+
+
+def go_on(of: Import, *, by: User) -> Import:
+    """After a dry run, import in earnest; after a failure or a cancellation, go on behind the last line taken."""
+    require(by, "research", of.project)
+    if of.state not in (*ENDED, Import.State.CHECKED) or of.state == Import.State.DONE:
+        raise Refused(409, import_="It is under way or done; nothing is left to go on with.")
+    if not files.path_of(of.file_hash).exists():
+        raise Refused(410, file=f"The file was kept for {files.KEPT_DAYS} days and is gone; upload it again.")
+    fields: dict[str, Any] = {"state": Import.State.QUEUED, "problem": "", "finished_at": None}
+    with transaction.atomic():
+        if options.is_dry_run(of):
+            fields |= {"options": of.options | {"dry_run": False}, "lines": 0, "position": 0, "counts": {}}
+            fields |= {"started_at": None, "rate": 0}
+            of.problems.all().delete()
+        if not Import.objects.filter(pk=of.pk, state=of.state).update(**fields):
+            raise Refused(409, import_="Somebody else has just set it going.")
+    of.refresh_from_db()
+    return of
+
+
+def cancel_import(of: Import, *, by: User) -> Import:
+    """At the end of the portion under way. What was taken until then stays."""
+    require(by, "research", of.project)
+    waiting = Import.objects.filter(pk=of.pk, state=Import.State.QUEUED)
+    if not engine.end(of, waiting, Import.State.CANCELLED):
+        running = Import.objects.filter(pk=of.pk, state=Import.State.RUNNING)
+        if not running.update(cancel_asked=True):
+            raise Refused(409, import_="It has ended already.")
+    of.refresh_from_db()
+    return of
+
+
+def preview(of: Import, n: int = 10) -> list[tuple[int, Item]]:
+    """The first items of its file, each with its line, as they would be taken; none once the file is gone."""
+    path = files.path_of(of.file_hash)
+    if not path.exists():
+        return []
+    try:
+        return reading.first_items(path, of.file_name, options.how_to_read(of), n)[0]
+    except (ValueError, OSError):  # damaged further on: what was wrong stands in the import itself
+        return []
+
+
+def _check_order(order: Order, project: Project, by: User) -> None:
+    if order.format not in FORMATS:
+        raise Refused(400, format=f"{order.format!r} is no format; use one of {', '.join(FORMATS)}.")
+    if order.container not in row_files.FORMATS:
+        raise Refused(400, container=f"{order.container!r} is unknown; use one of {', '.join(row_files.FORMATS)}.")
+    if order.judge and order.judge not in Judge.values:
+        raise Refused(400, judge=f"{order.judge!r} is unknown; use one of {', '.join(Judge.values)}.")
+    if order.columns and order.format != "auto":
+        raise Refused(
+            400, columns="A format names its columns itself; give columns for a plain table, without a format."
+        )
+    if order.link:
+        require(by, "manage", project)  # votes for models that compete here move their rank
+    try:
+        if order.columns:
+            formats.mapped(order.columns)
+    except ValueError as error:
+        raise Refused(400, columns=str(error)) from error
+
+
+def _checked_beginning(path: Path, name: str, how: HowToRead) -> str:
+    """The format. The first portion tells whether anything can be used at all."""
+    try:
+        found = reading.found_out(path, name, how)
+        items, bad = reading.first_items(path, name, HowToRead(found, how.container, how.columns), 3)
+    except row_files.TooLarge as error:
+        raise Refused(413, file=str(error)) from error
+    except ValueError as error:
+        raise Refused(400, file=str(error)) from error
+    if not items:
+        told = "; ".join(f"line {one.line} {one.reason}" for one in bad[:3]) or "it holds no row"
+        raise Refused(400, file=f"No line of it can be used as {found}: {told}")
+    return found
+
+
+def _let_go(kept: files.KeptFile) -> None:
+    if not Import.objects.filter(file_hash=kept.hash).exists():
+        files.path_of(kept.hash).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Skipped:
     line: int
     reason: str
-
-
-@dataclass(frozen=True)
-class NumberedPair:
-    line: int
-    pair: transcripts.Pair
 
 
 @dataclass
@@ -55,16 +175,28 @@ class Report:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-@transaction.atomic
 def import_hh_rlhf(*, project: Project, file: BinaryIO, source: str, by: User) -> Report:
-    """Lines of `{"chosen": transcript, "rejected": transcript}`, gzipped or not. Odd lines are skipped and told."""
+    """Lines of `{"chosen": transcript, "rejected": transcript}`, gzipped or not, all at once while the caller waits.
+    Odd lines are skipped and told."""
     require(by, "research", project)
     _check_source(source)
-    lock(project)  # two imports of one file at once would not see what the other adds
-    report = Report()
-    pairs = _readable(_lines(file), report)
-    while batch := list(itertools.islice(pairs, _CHUNK)):
-        _add_pairs(project, batch, source, by, report)
+    report, counts = Report(), Counter[str]()
+    into, how = _into(project, source, by), HowToRead("hh-rlhf")
+    kept = files.keep(file, "upload")
+    try:
+        with transaction.atomic():
+            lock(project)  # two imports of one file at once would not see what the other adds
+            for portion in reading.portions(files.path_of(kept.hash), "", how, eval_percent=project.eval_percent):
+                counts += write(portion.ready, into, Database())
+                report.skipped += [Skipped(one.line, one.reason) for one in portion.bad]
+    except row_files.TooLarge as error:
+        raise Refused(413, file=str(error)) from error
+    except row_files.UnreadableFile as error:
+        raise Refused(400, file=str(error)) from error
+    finally:
+        _let_go(kept)
+    report.prompts, report.completions = counts["prompts"], counts["completions"]
+    report.comparisons, report.already = counts["comparisons"], counts["already"]
     if not report.comparisons and not report.already:
         told = "; ".join(f"line {s.line}: {s.reason}" for s in report.skipped[:3]) or "the file is empty"
         raise Refused(400, file=f'No line is a pair {{"chosen": "…", "rejected": "…"}} of transcripts: {told}.')
@@ -75,64 +207,35 @@ def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source:
     """The comparisons of these pairs, in order; Refused with the place of each bad one, and then nothing is added."""
     require(by, "research", project)
     _check_source(source)
-    numbered = [NumberedPair(index, pair) for index, pair in enumerate(pairs)]
-    if wrong := {f"{n.line}.chosen": reason for n in numbered if (reason := _unusable(n.pair))}:
+    if wrong := {f"{index}.chosen": reason for index, pair in enumerate(pairs) if (reason := _unusable(pair))}:
         raise Refused(400, **wrong)
+    into, names = _into(project, source, by), list[str]()
+    ready = [_ready(index, pair, project) for index, pair in enumerate(pairs)]
     with transaction.atomic():
         lock(project)
-        return list(
-            itertools.chain.from_iterable(
-                _add_pairs(project, numbered[start : start + _CHUNK], source, by, Report())
-                for start in range(0, len(numbered), _CHUNK)
-            )
-        )
+        for start in range(0, len(ready), _CHUNK):
+            write(ready[start : start + _CHUNK], into, Database(), names)
+    found: dict[str | None, Comparison] = {}
+    for start in range(0, len(names), _CHUNK):
+        rows = Comparison.objects.filter(idempotency_key__in=names[start : start + _CHUNK])
+        found |= {row.idempotency_key: row for row in rows.select_related("project", "prompt")}
+    return [found[name] for name in names]
+
+
+def _ready(index: int, pair: transcripts.Pair, project: Project) -> Ready:
+    item = NewComparison(messages=pair.messages, a=pair.chosen, b=pair.rejected, winner="model_a", is_ordered=False)
+    return prepare(item, line=index, eval_percent=project.eval_percent)
+
+
+def _into(project: Project, source: str, by: User) -> Into:
+    return Into(project.pk, source, by.pk, judge_of(by))
 
 
 def _check_source(source: str) -> None:
-    if not source.strip() or len(source) > 60:
+    if not source.strip() or len(source) > 60 or not source.isprintable():
         raise Refused(400, source="Name where it comes from in 1 to 60 characters, such as hh-rlhf harmless-base.")
     if source.strip().lower() in _OUR_OWN:
         raise Refused(400, source=f"{source!r} is what was judged here itself; name the import otherwise.")
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Bounded, so that no file can fill the memory; Refused for what is not gzip although it begins so."""
-    start = file.read(2)
-    file.seek(0)
-    stream = gzip.GzipFile(fileobj=file) if start == _GZIP else file
-    total = 0
-    try:
-        while line := stream.readline(_LONGEST_LINE):
-            total += len(line)
-            if total > _LARGEST_FILE:
-                raise Refused(413, file=f"At most {_LARGEST_FILE:,} bytes in one import; split the file.")
-            yield line
-    except (OSError, EOFError, zlib.error) as error:
-        raise Refused(400, file=f"The gzip file is damaged ({error}); send it again.") from error
-
-
-def _readable(lines: Iterable[bytes], report: Report) -> Iterator[NumberedPair]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            pair = _read_pair(line)
-            if reason := _unusable(pair):
-                raise ValueError(reason)
-        except ValueError as error:
-            report.skipped.append(Skipped(number, str(error)))
-        else:
-            yield NumberedPair(number, pair)
-
-
-def _read_pair(line: bytes) -> transcripts.Pair:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ValueError("is not JSON in UTF-8") from None
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("chosen", "rejected")):
-        raise ValueError("has no texts chosen and rejected")
-    return transcripts.pair(row["chosen"], row["rejected"])
 
 
 def _unusable(pair: transcripts.Pair) -> str:
@@ -144,61 +247,6 @@ def _unusable(pair: transcripts.Pair) -> str:
     except Refused as refused:
         return " ".join(refused.errors.values())
     return "The two answers are the same." if pair.chosen.strip() == pair.rejected.strip() else ""
-
-
-def _add_pairs(project: Project, batch: list[NumberedPair], source: str, by: User, report: Report) -> list[Comparison]:
-    standing = Prompt.objects.filter(project=project).count()
-    prompts = add_prompts(project=project, rows=[NewPrompt(n.pair.messages, source=source) for n in batch], by=by)
-    report.prompts += Prompt.objects.filter(project=project).count() - standing
-    wanted = [
-        (prompt, text) for prompt, n in zip(prompts, batch, strict=True) for text in (n.pair.chosen, n.pair.rejected)
-    ]
-    completions = _completions(wanted, source, report)
-    rows = {}
-    for prompt, n in zip(prompts, batch, strict=True):
-        chosen, rejected = completions[prompt.pk, n.pair.chosen], completions[prompt.pk, n.pair.rejected]
-        row = _comparison(prompt, chosen, rejected, source, by)
-        rows[row.idempotency_key] = row
-    return _add_new(list(rows.values()), len(batch), report)
-
-
-def _completions(wanted: list[tuple[Prompt, str]], source: str, report: Report) -> dict[tuple[int, str], Completion]:
-    """A completion for each text: the one that an earlier import brought, or a new one."""
-    prompts = {prompt.pk: prompt for prompt, _ in wanted}
-    earlier = Completion.objects.filter(prompt__in=list(prompts), model=None, source=source)
-    found = {(c.prompt_id, c.text): c for c in earlier}
-    new = dict.fromkeys((prompt.pk, text) for prompt, text in wanted if (prompt.pk, text) not in found)
-    made = add_completions(rows=[NewCompletion(prompts[pk], None, text, source=source) for pk, text in new])
-    report.completions += len(made)
-    return found | {(c.prompt_id, c.text): c for c in made}
-
-
-def _comparison(prompt: Prompt, chosen: Completion, rejected: Completion, source: str, by: User) -> Comparison:
-    digest = hashlib.sha256(f"{source}\n{prompt.pk}\n{chosen.pk}\n{rejected.pk}".encode())
-    # Nobody knows any more which was shown first: by lot, so that the winner does not always stand on one side, and by
-    # hash, so that the next import finds the same row.
-    swapped = digest.digest()[0] % 2 == 1
-    a, b = (rejected, chosen) if swapped else (chosen, rejected)
-    return Comparison(
-        project=prompt.project,
-        prompt=prompt,
-        completion_a=a,
-        completion_b=b,
-        winner=Winner.MODEL_B if swapped else Winner.MODEL_A,
-        author=by,
-        judge=judge_of(by),
-        source=source,
-        idempotency_key=f"import:{digest.hexdigest()}",
-    )
-
-
-def _add_new(rows: list[Comparison], asked: int, report: Report) -> list[Comparison]:
-    keys = [row.idempotency_key for row in rows]
-    found = {c.idempotency_key: c for c in Comparison.objects.filter(idempotency_key__in=keys)}
-    Comparison.objects.bulk_create([row for row in rows if row.idempotency_key not in found], batch_size=_CHUNK)
-    report.comparisons += len(rows) - len(found)
-    report.already += asked - (len(rows) - len(found))
-    return [found.get(row.idempotency_key, row) for row in rows]
 
 
 def import_feedback(

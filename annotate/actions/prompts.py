@@ -25,6 +25,7 @@ class NewPrompt:
     messages: Messages
     category: str = ""
     source: str = ""
+    root: Prompt | None = None  # the beginning of a conversation: its later turns stay on its side
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,20 @@ class NewCompletion:
 
 
 def add_prompt(
-    *, project: Project, messages: Messages, category: str = "", source: str = "", by: User | None = None
+    *,
+    project: Project,
+    messages: Messages,
+    category: str = "",
+    source: str = "",
+    by: User | None = None,
+    root: Prompt | None = None,
 ) -> Prompt:
     """The prompt with that text: the existing one if it stands already. Refused when it is not a conversation."""
     check_messages(messages)
-    return add_prompts(project=project, rows=[NewPrompt(messages, category, source)], by=by)[0]
+    prompt = add_prompts(project=project, rows=[NewPrompt(messages, category, source, root)], by=by)[0]
+    if root is not None and prompt.side != root.side:
+        raise Refused(409, messages="This very conversation is kept on the other side already; ask in other words.")
+    return prompt
 
 
 @transaction.atomic
@@ -72,7 +82,8 @@ def _new_prompt(project: Project, row: NewPrompt, messages: Messages, text_hash:
         messages=messages,
         text_hash=text_hash,
         category=row.category[:60],
-        side=sides.side_of(messages, project.eval_percent),
+        root=row.root and (row.root.root or row.root),
+        side=row.root.side if row.root else sides.side_of(messages, project.eval_percent),
         source=row.source[:200],
         created_by=by,
     )
@@ -154,7 +165,11 @@ def _check_completion(row: NewCompletion) -> None:
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _check_all(rows: Iterable[Any], check: Any) -> None:

@@ -60,15 +60,13 @@ _NOW = object()
 
 
 @cache
-def _defaults(
-    model: type[models.Model], columns: tuple[str, ...], constants: tuple[str, ...]
-) -> list[tuple[str, Any]]:
+def _defaults(model: type[models.Model], columns: tuple[str, ...], constants: tuple[str, ...]) -> list[tuple[str, Any]]:
     given = {*columns, *constants}
     known = {field.column for field in model._meta.concrete_fields}
     if unknown := given - known:
         raise ValueError(f"{model.__name__} has no columns {', '.join(sorted(unknown))}.")
     return [
-        (field.column, _default(field))
+        (str(field.column), _default(field))
         for field in model._meta.concrete_fields
         if field.column not in given and not field.primary_key
     ]

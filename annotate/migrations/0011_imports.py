@@ -2,7 +2,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 FEEDBACK = ("comparison", "demonstration", "flag", "ranking", "rating", "span")
-JUDGE = "Of an import: what its file calls the judge."
+JUDGE = "Of an import: the judge's name in its file."
 EXTRA = "Of an import: what its file says beside it."
 
 

@@ -1,0 +1,127 @@
+"""Addresses that are told of events: made, changed, tried and switched off by a project's managers."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.actions import audit
+from annotate.actions.events import EVENTS
+from annotate.errors import Refused
+from annotate.models import Delivery, Project, User, Webhook
+from annotate.permissions import require
+from annotate.webhooks.addresses import place, reachable
+
+MOST = 20
+OLD_SECRET_LASTS = timedelta(days=1)
+TEST = "webhook.test"
+
+
+@transaction.atomic
+def add_webhook(*, project: Project, url: str, by: User, events: Sequence[str] = ()) -> Webhook:
+    """Its secret is made here. Refused for an address that only this network reaches."""
+    require(by, "manage", project)
+    url, chosen = _checked(url), _checked_events(events)
+    if project.webhooks.count() >= MOST:
+        raise Refused(409, url=f"A project has at most {MOST} webhooks; remove one.")
+    if project.webhooks.filter(url=url).exists():
+        raise Refused(409, url="This address stands already; change its events instead.")
+    made = Webhook.objects.create(project=project, url=url, secret=_new_secret(), events=chosen, created_by=by)
+    audit.record(action="webhook.added", about=url, by=by, project=project, changes={"events": [None, chosen]})
+    return made
+
+
+@transaction.atomic
+def change_webhook(
+    webhook: Webhook,
+    *,
+    by: User,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    is_active: bool | None = None,
+) -> Webhook:
+    """What is None stays. Switched on again, it gets what has waited meanwhile."""
+    require(by, "manage", webhook.project)
+    before = _state(webhook)
+    if url is not None:
+        webhook.url = _checked(url)
+    if events is not None:
+        webhook.events = _checked_events(events)
+    if is_active is not None and is_active != webhook.is_active:
+        webhook.is_active, webhook.failing_since = is_active, None
+        webhook.switched_off_reason = "" if is_active else f"{by} switched it off."
+    webhook.save(update_fields=["url", "events", "is_active", "failing_since", "switched_off_reason"])
+    if changes := audit.differences(before, _state(webhook)):
+        audit.record(action="webhook.changed", about=webhook.url, by=by, project=webhook.project, changes=changes)
+    return webhook
+
+
+@transaction.atomic
+def rotate_secret(webhook: Webhook, *, by: User) -> Webhook:
+    """A new secret. For a day the old one signs too, so that the receiver can change over without losing an event."""
+    require(by, "manage", webhook.project)
+    webhook.old_secret, webhook.secret = webhook.secret, _new_secret()
+    webhook.old_secret_until = timezone.now() + OLD_SECRET_LASTS
+    webhook.save(update_fields=["secret", "old_secret", "old_secret_until"])
+    audit.record(action="webhook.secret", about=webhook.url, by=by, project=webhook.project)
+    return webhook
+
+
+@transaction.atomic
+def remove_webhook(webhook: Webhook, *, by: User) -> None:
+    """With its deliveries; the audit trail keeps that it was there."""
+    require(by, "manage", webhook.project)
+    audit.record(action="webhook.removed", about=webhook.url, by=by, project=webhook.project)
+    webhook.delete()
+
+
+def send_test(webhook: Webhook, *, by: User) -> Delivery:
+    """An event that tells of nothing, signed and logged as any other."""
+    require(by, "manage", webhook.project)
+    now = timezone.now()
+    body = {"type": TEST, "timestamp": now.isoformat(), "data": {"project": webhook.project.slug, "by": by.username}}
+    return Delivery.objects.create(webhook=webhook, event=TEST, body=body, next_try_at=now)
+
+
+def send_again(delivery: Delivery, *, by: User) -> Delivery:
+    """The same event under the same id, at once; its tries are counted anew."""
+    require(by, "manage", delivery.webhook.project)
+    if not delivery.webhook.is_active:
+        raise Refused(409, webhook="It is switched off; switch it on first.")
+    again = Delivery.objects.filter(pk=delivery.pk).exclude(claimed_until__gt=timezone.now())
+    if not again.update(state=Delivery.State.WAITING, tries=0, next_try_at=timezone.now(), claimed_until=None):
+        raise Refused(409, delivery="It is on its way just now.")
+    delivery.refresh_from_db()
+    return delivery
+
+
+def _checked(url: str) -> str:
+    url = url.strip() if isinstance(url, str) else ""
+    try:
+        to = place(url)
+        reachable(to.host, to.port, allow_private=settings.WEBHOOK_ALLOW_PRIVATE)
+    except ValueError as error:
+        raise Refused(400, url=str(error)) from error
+    except OSError as error:
+        raise Refused(400, url=f"The name cannot be looked up ({error}); check its spelling.") from error
+    return url
+
+
+def _checked_events(events: Sequence[str]) -> list[str]:
+    if unknown := [event for event in events if event not in EVENTS]:
+        raise Refused(400, events=f"{unknown[0]!r} is no event; there are {', '.join(EVENTS)}.")
+    return [event for event in EVENTS if event in events]
+
+
+def _new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _state(webhook: Webhook) -> dict[str, object]:
+    return {"url": webhook.url, "events": webhook.events, "is_active": webhook.is_active}

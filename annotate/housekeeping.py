@@ -1,0 +1,41 @@
+"""The clerk's chores of this app."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from annotate.chores import Chore
+from annotate.importing import files
+from annotate.importing.engine import Importer
+from annotate.models import Delivery, TryCount
+from annotate.webhooks.deliveries import Deliverer
+
+_HOUR = 3600.0
+_COUNTS_LAST = timedelta(days=2)  # longer than any while in which tries are counted
+_DELIVERIES_LAST = timedelta(days=30)
+_AT_ONCE = 5_000
+
+
+def chores() -> list[Chore]:
+    importer, deliverer = Importer(), Deliverer()
+    return [
+        Chore("imports", importer.do, every=1.0, end=importer.end),
+        Chore("deliveries", deliverer.do, every=0.5, end=deliverer.end),
+        Chore("sweep", sweep, every=_HOUR),
+    ]
+
+
+def sweep() -> bool:
+    """Take away what nobody needs any more: counts of tries, files of imports, deliveries of long ago."""
+    now = timezone.now()
+    files.sweep()
+    tries = TryCount.objects.filter(since__lt=now - _COUNTS_LAST)
+    ended = Delivery.objects.exclude(state=Delivery.State.WAITING).filter(created_at__lt=now - _DELIVERIES_LAST)
+    gone = 0
+    for rows in (tries, ended):
+        some = list(rows.order_by("id").values_list("pk", flat=True)[:_AT_ONCE])
+        gone = max(gone, len(some))
+        rows.model._default_manager.filter(pk__in=some).delete()
+    return gone == _AT_ONCE

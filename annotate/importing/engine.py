@@ -1,0 +1,241 @@
+"""Carries out imports: claims one, reads a portion, writes it together with the place reached, and so on to the end.
+
+Rows and place are one transaction, so that a kill at any moment leaves a place from which whoever comes next goes on:
+no row twice, none left out. A claim is a lease: who was cut off for too long finds that it has gone, and stops writing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+
+from django.db import DataError, IntegrityError, models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from annotate.actions.assignments import lock
+from annotate.actions.events import announce
+from annotate.importing import files
+from annotate.importing.judgements import Into
+from annotate.importing.options import how_to_read, is_dry_run, rows_go_into
+from annotate.importing.reading import Bad, Portion, portions
+from annotate.importing.sinks import Database, Nowhere, Sink
+from annotate.importing.writing import write
+from annotate.models import Import, ImportProblem
+from annotate.row_files import UnreadableFile
+
+LEASE = timedelta(seconds=30)
+MOST_NAMED = 1_000  # bad lines that are named; the rest are counted
+AT_ONCE = 3  # imports that one clerk has in hand: a small one need not wait for a large one
+_WRONG = (DataError, IntegrityError)
+log = logging.getLogger("assay.imports")
+
+
+class Lost(Exception):
+    """Somebody else has it, or it was cancelled."""
+
+
+class Work:
+    """One claimed import under way."""
+
+    def __init__(self, claimed: Import) -> None:
+        self.claimed = claimed
+        self.is_dry = is_dry_run(claimed)
+        self.sink: Sink = Nowhere() if self.is_dry else Database()
+        self.into: Into = rows_go_into(claimed)
+        self._portions: Iterator[Portion] = portions(
+            files.path_of(claimed.file_hash),
+            claimed.file_name,
+            how_to_read(claimed),
+            eval_percent=claimed.project.eval_percent,
+            after=claimed.lines,
+            position=claimed.position,
+        )
+
+    def step(self) -> bool:
+        """One portion; whether there may be more."""
+        began = time.monotonic()
+        try:
+            portion = next(self._portions, None)
+        except UnreadableFile as error:
+            self._end(Import.State.FAILED, f"{error} What was taken until then stays.")
+            return False
+        if portion is None:
+            self._finish()
+            return False
+        self._write(portion, began)
+        return True
+
+    def give_back(self) -> None:
+        """Whoever comes next goes on at once."""
+        self._portions = iter(())
+        _mine(self.claimed).update(claim=None, claimed_until=None)
+
+    def _write(self, portion: Portion, began: float) -> None:
+        counts = Counter(self.claimed.counts)
+        if self.is_dry:  # nothing is written: nobody need wait
+            counts += _each_alone(portion, lambda ready: write(ready, self.into, self.sink))
+            counts["bad"] += len(portion.bad)
+        with transaction.atomic():
+            self._hold()
+            if not self.is_dry:
+                lock(self.claimed.project)  # two imports at once would not see what the other adds
+                counts += _each_alone(portion, self._write_all)
+                counts["bad"] += len(portion.bad)
+            self._tell(portion.bad)
+            self._note(portion, counts, portion.rows / max(1e-6, time.monotonic() - began))
+
+    def _write_all(self, ready: Sequence) -> Counter[str]:
+        with transaction.atomic():
+            return write(ready, self.into, self.sink)
+
+    def _hold(self) -> None:
+        """Lock our row, and make sure that it is ours."""
+        if not _mine(self.claimed).select_for_update().values_list("pk").first():
+            raise Lost
+
+    def _note(self, portion: Portion, counts: Counter[str], rate: float) -> None:
+        now = self.claimed
+        now.lines, now.position, now.counts = portion.line, portion.position, dict(counts)
+        now.counts["rows"] = now.counts.get("rows", 0) + portion.rows
+        now.rate = rate if not now.rate else 0.8 * now.rate + 0.2 * rate
+        held = _mine(now).update(
+            lines=now.lines,
+            position=now.position,
+            counts=now.counts,
+            rate=now.rate,
+            claimed_until=timezone.now() + LEASE,
+        )
+        if not held:
+            raise Lost
+
+    def _tell(self, bad: Sequence[Bad]) -> None:
+        room = MOST_NAMED - self.claimed.problems.count() if bad else 0
+        ImportProblem.objects.bulk_create(
+            ImportProblem(of=self.claimed, line=one.line, reason=one.reason) for one in bad[: max(0, room)]
+        )
+
+    def _finish(self) -> None:
+        counts = self.claimed.counts
+        if any(counts.get(kind) for kind in _GOOD):
+            self._end(Import.State.CHECKED if self.is_dry else Import.State.DONE)
+            return
+        told = "; ".join(f"line {one.line} {one.reason}" for one in self.claimed.problems.all()[:3])
+        self._end(Import.State.FAILED, f"No line can be used: {told}" if told else "The file holds no row.")
+
+    def _end(self, state: str, problem: str = "") -> None:
+        end(self.claimed, _mine(self.claimed), state, problem)
+
+
+_GOOD = ("already", "prompts", "comparisons", "ratings", "rankings", "demonstrations", "spans", "flags")
+
+
+class Importer:
+    """The clerk's chore: a portion of each import in hand."""
+
+    def __init__(self) -> None:
+        self._works: list[Work] = []
+        self._dropped: list[Import] = []
+
+    def do(self) -> bool:
+        while self._dropped:  # where the database was away in the midst of a portion
+            _mine(self._dropped[-1]).update(claim=None, claimed_until=None)
+            self._dropped.pop()
+        if len(self._works) < AT_ONCE and (claimed := claim([work.claimed.pk for work in self._works])):
+            self._begin(claimed)
+        for work in list(self._works):
+            self._step(work)
+        return bool(self._works)
+
+    def end(self) -> None:
+        for work in self._works:
+            work.give_back()
+        self._works = []
+
+    def _begin(self, claimed: Import) -> None:
+        try:
+            self._works.append(Work(claimed))
+        except Exception as error:
+            log.exception("import %s could not begin", claimed.pk)
+            end(claimed, _mine(claimed), Import.State.FAILED, f"It could not begin: {error}")
+
+    def _step(self, work: Work) -> None:
+        """Whatever happens, it is taken up anew from where it stood, but for an error that would only come again."""
+        try:
+            if work.step():
+                return
+        except Lost:
+            cancelled = Import.objects.filter(pk=work.claimed.pk, claim=work.claimed.claim, cancel_asked=True)
+            end(work.claimed, cancelled, Import.State.CANCELLED)
+        except (models.ObjectDoesNotExist, ValueError, TypeError, KeyError, OSError, *_WRONG) as error:
+            log.exception("import %s failed", work.claimed.pk)
+            work._end(
+                Import.State.FAILED,
+                f"It stopped behind line {work.claimed.lines:,} on an error, {type(error).__name__}: {error}. "
+                "What was taken until then stays; going on begins behind it.",
+            )
+        except Exception:  # the database is away: begin again from what it holds
+            self._works.remove(work)
+            self._dropped.append(work.claimed)
+            raise
+        self._works.remove(work)
+
+
+def claim(besides: Sequence[int] = ()) -> Import | None:
+    """The oldest that nobody has in hand, for us alone."""
+    now = timezone.now()
+    free = Q(claimed_until=None) | Q(claimed_until__lt=now)
+    waiting = Import.objects.filter(free, state__in=[Import.State.QUEUED, Import.State.RUNNING])
+    for pk in waiting.exclude(pk__in=besides).order_by("id").values_list("pk", flat=True)[:10]:
+        mine = uuid.uuid4()
+        if waiting.filter(pk=pk).update(claim=mine, claimed_until=now + LEASE, state=Import.State.RUNNING):
+            return _begun(Import.objects.select_related("project", "created_by").get(pk=pk, claim=mine))
+    return None
+
+
+def _begun(claimed: Import) -> Import:
+    if claimed.started_at is None or is_dry_run(claimed):
+        # What a dry run remembers of the file is gone with whoever began it: it begins anew.
+        claimed.started_at, claimed.lines, claimed.position, claimed.counts = timezone.now(), 0, 0, {}
+        claimed.save(update_fields=["started_at", "lines", "position", "counts"])
+        claimed.problems.all().delete()
+    claimed.rate = 0
+    return claimed
+
+
+def end(of: Import, where: models.QuerySet[Import], state: str, problem: str = "") -> bool:
+    """From `where` to an end, once; who waits for it is told."""
+    with transaction.atomic():
+        ended = where.update(
+            state=state, problem=problem, finished_at=timezone.now(), claim=None, claimed_until=None, cancel_asked=False
+        )
+        if ended and not is_dry_run(of):
+            of.refresh_from_db(fields=["counts"])
+            announce(
+                project=of.project,
+                event="import.finished",
+                data={"import": of.pk, "state": state, "file": of.file_name, "counts": of.counts, "problem": problem},
+            )
+    return bool(ended)
+
+
+def _mine(claimed: Import) -> models.QuerySet[Import]:
+    return Import.objects.filter(pk=claimed.pk, claim=claimed.claim, state=Import.State.RUNNING, cancel_asked=False)
+
+
+def _each_alone(portion: Portion, write_all: Callable[[Sequence], Counter[str]]) -> Counter[str]:
+    """All at once; where the database will not have one of them, one after the other, so that it alone is told."""
+    try:
+        return write_all(portion.ready)
+    except _WRONG:
+        counts: Counter[str] = Counter()
+        for one in portion.ready:
+            try:
+                counts += write_all([one])
+            except _WRONG as error:
+                portion.bad.append(Bad(one.line, f"The database cannot keep it: {error}"[:400]))
+        return counts

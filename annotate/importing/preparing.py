@@ -1,0 +1,132 @@
+"""An item of a file made ready to be written: checked as whatever enters here is, its hashes and its side worked out.
+
+Done outside of any transaction, so that others write meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from annotate import sides
+from annotate.actions.prompts import check_messages, check_text
+from annotate.errors import Refused
+from annotate.formats.items import (
+    Item,
+    Messages,
+    NewAttack,
+    NewComparison,
+    NewDemonstration,
+    NewFlag,
+    NewRanking,
+    NewRating,
+    NewSpan,
+)
+
+MOST_RANKED = 10  # their pairs grow with the square
+LONGEST_EXTRA = 200_000
+_LONGEST_COMMENT = 10_000
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A completion that an item speaks of: its text, the text's hash, and the model that the file names, or ""."""
+
+    text: str
+    hash: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """`answers` in the item's own order; `messages` as they are stored."""
+
+    line: int
+    item: Item
+    messages: Messages
+    text_hash: str
+    side: str
+    answers: tuple[Answer, ...]
+
+
+def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
+    """Raises ValueError in words for what cannot be stored."""
+    try:
+        check_messages(item.messages)
+        _check_said(item)
+        answers = tuple(_answer(*given) for given in _answers(item))
+    except Refused as refused:
+        raise ValueError(" ".join(refused.errors.values())) from None
+    messages = [{"role": turn["role"], "content": turn["content"]} for turn in item.messages]
+    side = sides.side_of(messages, eval_percent)
+    return Ready(line, item, messages, sides.text_hash(messages), side, answers)
+
+
+def _answers(item: Item) -> list[tuple[str, str]]:
+    """(text, model) of each answer in it."""
+    match item:
+        case NewComparison():
+            if item.a.strip() == item.b.strip() and item.model_a == item.model_b:
+                raise ValueError("The two answers are the same.")
+            return [(item.a, item.model_a), (item.b, item.model_b)]
+        case NewRanking():
+            return _ranked(item)
+        case NewRating() | NewSpan():
+            return [(item.text, item.model)]
+        case NewDemonstration():
+            check_text(item.text, "text", "An answer")
+            return [] if item.edited_from is None else [(item.edited_from, "")]
+        case NewFlag():
+            return [] if item.text is None else [(item.text, item.model)]
+        case NewAttack():
+            raise ValueError("Attacks are imported on the page of red-teaming, not as judgements of an answer.")
+    return []
+
+
+def _ranked(item: NewRanking) -> list[tuple[str, str]]:
+    if not 2 <= len(item.texts) <= MOST_RANKED:
+        raise ValueError(f"A ranking has 2 to {MOST_RANKED} answers; this one has {len(item.texts)}.")
+    if sorted(place for group in item.order for place in group) != list(range(len(item.texts))):
+        raise ValueError("Each answer of a ranking needs one place.")
+    models = item.models or ("",) * len(item.texts)
+    named = list(zip(item.texts, models, strict=True))
+    if len(set(named)) != len(named):
+        raise ValueError("Two of the ranked answers are the same.")
+    return named
+
+
+def _answer(text: str, model: str) -> Answer:
+    check_text(text)
+    return Answer(text, hashlib.sha256(text.encode()).hexdigest(), _name(model, "model"))
+
+
+def _name(value: str, what: str) -> str:
+    if not value:
+        return ""
+    check_text(value, what, f"The name of a {what}", _LONGEST_NAME)
+    return value
+
+
+def _check_said(item: Item) -> None:
+    _name(item.judge, "judge")
+    if item.comment:
+        check_text(item.comment, "comment", "A comment", _LONGEST_COMMENT)
+    if item.extra:
+        text = json.dumps(item.extra, ensure_ascii=False)
+        if "\\u0000" in text:
+            raise ValueError("It holds a NUL, which no database keeps.")
+        check_text(text, "extra", "What the row says beside it", LONGEST_EXTRA)
+    if isinstance(item, NewRating):
+        _check_rating(item)
+    if isinstance(item, NewSpan) and not 0 <= item.start < item.end <= len(item.text):
+        raise ValueError(f"The span {item.start} to {item.end} is not within its text of {len(item.text)} characters.")
+
+
+def _check_rating(item: NewRating) -> None:
+    if item.thumbs is None and item.stars is None and not item.aspects:
+        raise ValueError("A rating needs thumbs, stars or aspects.")
+    steps = [item.stars, *item.aspects.values()]
+    if any(step is not None and (not isinstance(step, int) or not 1 <= step <= 5) for step in steps):
+        raise ValueError("Stars and aspects go from 1 to 5.")

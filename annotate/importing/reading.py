@@ -1,0 +1,109 @@
+"""A kept file as portions of items that are ready to be written, with the places reached in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from annotate import formats
+from annotate.formats.items import Item
+from annotate.importing.preparing import Ready, prepare
+from annotate.row_files import LARGEST_IMPORT, FileRow, read_rows
+
+ROWS, CHARACTERS = 1_000, 4_000_000  # of a portion: a fraction of a second to write, some megabytes to hold
+_LOOKED_AT = 50  # rows by which the format is found out
+
+
+@dataclass(frozen=True)
+class Bad:
+    line: int
+    reason: str
+
+
+@dataclass
+class Portion:
+    """`line` and `position` are where it ends."""
+
+    ready: list[Ready] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+    rows: int = 0
+    line: int = 0
+    position: int = 0
+    characters: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.rows >= ROWS or self.characters >= CHARACTERS
+
+
+@dataclass(frozen=True)
+class HowToRead:
+    """`format` is one of `formats.FORMATS`, "auto" or "table" with `columns`, {ours: the file's}. `container` is one of
+    `row_files.FORMATS`."""
+
+    format: str = "auto"
+    container: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def found_out(path: Path, name: str, how: HowToRead) -> str:
+    """The format's name. Raises ValueError in words where the rows are of none."""
+    if how.columns:
+        return "table"
+    if how.format != "auto":
+        return how.format
+    with path.open("rb") as file, closing(read_rows(file, name, how.container, largest=LARGEST_IMPORT)) as rows:
+        first = [row for row in islice(rows, _LOOKED_AT)]
+    good = [row.row for row in first if not row.problem]
+    if not good:
+        told = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
+        raise ValueError(f"The file cannot be read: {told}")
+    return formats.detect(good, name)
+
+
+def portions(
+    path: Path, name: str, how: HowToRead, *, eval_percent: int, after: int = 0, position: int = 0
+) -> Iterator[Portion]:
+    """From behind line `after`, whose portion ended at `position`. `how.format` is no longer "auto".
+
+    Raises row_files.UnreadableFile where the file itself is damaged.
+    """
+    read = formats.mapped(how.columns) if how.columns else formats.READERS[how.format]
+    with path.open("rb") as file:
+        rows = read_rows(file, name, how.container, largest=LARGEST_IMPORT, after=after, position=position)
+        portion = Portion(line=after, position=position)
+        for row in rows:
+            _take(portion, row, read, eval_percent)
+            if portion.is_full:
+                yield portion
+                portion = Portion(line=portion.line, position=portion.position)
+        if portion.rows:
+            yield portion
+
+
+def first_items(path: Path, name: str, how: HowToRead, n: int = 10) -> tuple[list[tuple[int, Item]], list[Bad]]:
+    """The first items as they would be taken, each with its line, and what is wrong with lines before them."""
+    items: list[tuple[int, Item]] = []
+    with closing(portions(path, name, how, eval_percent=0)) as parts:
+        portion = next(parts, None) or Portion()
+        items = [(one.line, one.item) for one in portion.ready[:n]]
+    return items, portion.bad[:n]
+
+
+def _take(portion: Portion, row: FileRow, read: Any, eval_percent: int) -> None:
+    """A row is taken whole or not at all: half of a tree would be another tree."""
+    portion.rows += 1
+    portion.line, portion.position = row.line, row.position
+    try:
+        if row.problem:
+            raise ValueError(row.problem)
+        ready = [prepare(item, line=row.line, eval_percent=eval_percent) for item in read(row.row, row.line)]
+    except ValueError as error:
+        portion.bad.append(Bad(row.line, str(error)[:400]))
+        return
+    portion.ready += ready
+    portion.characters += sum(len(answer.text) for one in ready for answer in one.answers)

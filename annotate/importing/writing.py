@@ -1,0 +1,166 @@
+"""Items become rows: prompts and completions that stand already are found, judgements that stand already stay alone.
+
+A few queries for hundreds of items, whatever their number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection
+
+from annotate.formats.items import NewPrompt
+from annotate.importing import judgements
+from annotate.importing.bulk import as_json
+from annotate.importing.judgements import Asked, Into, Table
+from annotate.importing.preparing import Answer, Ready
+from annotate.importing.sinks import Sink
+from annotate.models import Comparison, Completion, Prompt, Ranking, Side
+
+_AT_ONCE = 900  # values in one query: SQLite bounds its variables
+_Prompts = dict[str, Asked]  # by the hash of its text
+_Completions = dict[tuple[int, str, str], int]  # by prompt, model's name and hash of the text
+
+
+def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | None = None) -> Counter[str]:
+    """How many rows were new, by kind, and how many judgements stood `already`. With a database, in a transaction.
+
+    `names` gets the idempotency key of each judgement, kind by kind, in the order of the items.
+    """
+    counts: Counter[str] = Counter()
+    prompts = _prompts(ready, into, sink, counts)
+    completions = _completions(ready, prompts, into, sink, counts)
+    if counts["prompts"] or counts["completions"]:
+        sink.tell_queue(into.project, [prompts[one.text_hash].key for one in ready if one.side == Side.TRAIN])
+    tables = judgements.new_tables()
+    for one in ready:
+        prompt = prompts[one.text_hash]
+        answers = [completions[prompt.key, answer.model, answer.hash] for answer in one.answers]
+        if not isinstance(one.item, NewPrompt):
+            judgements.add(tables, one.item, prompt, answers, into)
+    for kind, table in tables.items():
+        _add(kind, table, into, sink, counts)
+        if names is not None:
+            names += table.asked
+    return counts
+
+
+def _prompts(ready: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str]) -> _Prompts:
+    wanted: dict[str, Ready] = {}
+    for one in ready:
+        wanted.setdefault(one.text_hash, one)
+    found = {name: _asked(pk, wanted[name]) for name, pk in sink.known(Prompt, list(wanted)).items()}
+    for some in _portions(wanted):
+        rows = Prompt.objects.filter(project=into.project, text_hash__in=some).order_by()
+        standing = rows.values_list("text_hash", "id", "messages", "category")
+        found |= {name: Asked(*asked) for name, *asked in standing}
+    new = [one for text_hash, one in wanted.items() if text_hash not in found]
+    fresh = [
+        (as_json(one.messages), one.text_hash, one.item.category[:60], one.side, into.source, into.author)
+        for one in new
+    ]
+    columns = ("messages", "text_hash", "category", "side", "source", "created_by_id")
+    ids = sink.add(Prompt, [one.text_hash for one in new], columns, fresh, project_id=into.project)
+    counts["prompts"] += len(new)
+    counts["already"] += _questions(ready) - _questions(new)
+    return found | {one.text_hash: _asked(pk, one) for one, pk in zip(new, ids, strict=True)}
+
+
+def _asked(pk: int, one: Ready) -> Asked:
+    return Asked(pk, one.messages, one.item.category[:60])
+
+
+def _questions(ready: Sequence[Ready]) -> int:
+    return sum(isinstance(one.item, NewPrompt) for one in ready)
+
+
+def _completions(
+    ready: Sequence[Ready], prompts: _Prompts, into: Into, sink: Sink, counts: Counter[str]
+) -> _Completions:
+    wanted: dict[tuple[int, str, str], Answer] = {}
+    for one in ready:
+        for answer in one.answers:
+            wanted.setdefault((prompts[one.text_hash].key, answer.model, answer.hash), answer)
+    by_name = {f"{prompt} {hash} {model}": (prompt, model, hash) for prompt, model, hash in wanted}
+    found = {by_name[name]: pk for name, pk in sink.known(Completion, list(by_name)).items()}
+    found |= _standing([key for key in wanted if key not in found and key[0] > 0], into)
+    new = {name: key for name, key in by_name.items() if key not in found}
+    rows = [
+        (prompt, into.linked.get(model), wanted[prompt, model, hash].text, hash, model)
+        for prompt, model, hash in new.values()
+    ]
+    columns = ("prompt_id", "model_id", "text", "text_hash", "named_model")
+    ids = sink.add(Completion, list(new), columns, rows, source=into.source)
+    counts["completions"] += len(new)
+    return found | dict(zip(new.values(), ids, strict=True))
+
+
+def _standing(wanted: Sequence[tuple[int, str, str]], into: Into) -> _Completions:
+    """Those that an earlier import from the same source brought."""
+    pairs = list(dict.fromkeys((prompt, hash) for prompt, _, hash in wanted))
+    found: _Completions = {}
+    with connection.cursor() as cursor:
+        for some in _portions(pairs, _AT_ONCE // 2):
+            values = ", ".join(["(%s, %s)"] * len(some))
+            cursor.execute(
+                "SELECT id, prompt_id, named_model, model_id, text_hash FROM annotate_completion "
+                f"WHERE (prompt_id, text_hash) IN (VALUES {values}) AND source = %s ORDER BY id",
+                [*(value for pair in some for value in pair), into.source],
+            )
+            for pk, prompt, model, model_id, hash in cursor.fetchall():
+                if model_id == into.linked.get(model):
+                    found.setdefault((prompt, model, hash), pk)
+    return found
+
+
+def _add(kind: str, table: Table, into: Into, sink: Sink, counts: Counter[str]) -> None:
+    """The rows whose names are not taken yet; a ranking's pairs with it."""
+    if not table.rows:
+        return
+    taken = set(sink.known(table.model, list(table.rows)))
+    for some in _portions(table.rows):
+        rows = table.model._default_manager.filter(idempotency_key__in=some).order_by()
+        taken.update(rows.values_list("idempotency_key", flat=True))
+    new = {name: row for name, row in table.rows.items() if name not in taken}
+    constants = _constants(into)
+    if table.model is Comparison:
+        constants["ranking_id"] = None
+    fresh = [(*row, name) for name, row in new.items()]
+    ids = sink.add(table.model, list(new), (*table.columns, "idempotency_key"), fresh, **constants)
+    counts[kind] += len(new)
+    counts["already"] += len(table.asked) - len(new)
+    if table.model is Ranking:
+        _add_pairs(list(zip(new, ids, new.values(), strict=True)), into, sink)
+
+
+def _add_pairs(rankings: Sequence[tuple[str, int, tuple[Any, ...]]], into: Into, sink: Sink) -> None:
+    """The pairs that rankings say: they are not counted, as a ranking is one judgement."""
+    pairs: dict[str, tuple[Any, ...]] = {}
+    for name, pk, (order, *shared) in rankings:
+        level = {completion: depth for depth, group in enumerate(json.loads(order)) for completion in group}
+        shown = sorted(level)
+        for i, a in enumerate(shown):
+            for b in shown[i + 1 :]:
+                winner = "tie" if level[a] == level[b] else "model_a" if level[a] < level[b] else "model_b"
+                prompt, judge, _, seconds, _ = shared
+                pairs[f"{name}:{a}:{b}"] = (a, b, winner, None, prompt, judge, "", seconds, "{}", pk, f"{name}:{a}:{b}")
+    columns = (*judgements.COMPARISON, "ranking_id", "idempotency_key")
+    sink.add(Comparison, list(pairs), columns, list(pairs.values()), **_constants(into))
+
+
+def _constants(into: Into) -> dict[str, Any]:
+    return {
+        "project_id": into.project,
+        "author_id": into.author,
+        "judge": into.judge,
+        "source": into.source,
+        "guideline_version": into.guideline,
+    }
+
+
+def _portions(values: Iterable[Any], size: int = _AT_ONCE) -> Iterable[list[Any]]:
+    listed = list(values)
+    return (listed[start : start + size] for start in range(0, len(listed), size))

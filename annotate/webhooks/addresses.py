@@ -1,0 +1,70 @@
+"""Where an event may be sent. Pure: no Django.
+
+Whoever may name an address could otherwise have this server ask what only it can reach: a database's port, a cloud's
+metadata. So a name is looked up once, every address that it has is judged, and the connection goes to one of those.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Place:
+    """`target` is what a request asks for: path and query."""
+
+    is_secure: bool
+    host: str
+    port: int
+    target: str
+
+
+def place(url: str) -> Place:
+    """Raises ValueError in words for what is no address to send to."""
+    if len(url) > LONGEST or not url.isascii() or any(character.isspace() or character < " " for character in url):
+        raise ValueError(f"Give an address of at most {LONGEST} plain characters, such as https://example.org/assay.")
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("The port is no number from 1 to 65535.") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("Give a whole address that begins with https:// or http://.")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("Leave name and password out of the address: each event is signed instead.")
+    is_secure = parts.scheme == "https"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Place(is_secure, parts.hostname, port or (443 if is_secure else 80), target)
+
+
+def reachable(host: str, port: int, *, allow_private: bool) -> list[str]:
+    """Its addresses, in the order to be tried. Raises ValueError where one of them is not for the public, and OSError
+    where the name is not known."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if not allow_private:
+        for address in addresses:
+            if not is_public(address):
+                raise ValueError(
+                    f"{host} is at {address}, which only this network reaches. Whoever runs this server can allow such "
+                    "addresses: WEBHOOK_ALLOW_PRIVATE=1."
+                )
+    return addresses
+
+
+def is_public(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        if ip.sixtofour is not None:
+            return is_public(str(ip.sixtofour))
+        if ip in _NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
