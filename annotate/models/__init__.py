@@ -19,10 +19,13 @@ from .outside import Delivery, Import, ImportProblem, Webhook
 from .people import AuditEntry, Invitation, Membership, Role, User
 from .projects import GoldItem, Guideline, Project, Scale
 from .prompts import Completion, Prompt, Side
+from .queue import ItemPriority, QueueChange, QueueEntry, SideCount
+from .red_team import Attack, HarmBudget, Question, Talk
 from .repeats import FirstAnswer
 
 __all__ = [
     "Assignment",
+    "Attack",
     "AuditEntry",
     "Battle",
     "BattleTurn",
@@ -36,24 +39,31 @@ __all__ = [
     "Flag",
     "GoldItem",
     "Guideline",
+    "HarmBudget",
     "HeldWatch",
     "Hold",
     "Import",
     "ImportProblem",
     "Invitation",
+    "ItemPriority",
     "Judge",
     "LanguageModel",
     "Membership",
     "Project",
     "Prompt",
+    "Question",
+    "QueueChange",
+    "QueueEntry",
     "Ranking",
     "Rating",
     "Role",
     "Scale",
     "Side",
+    "SideCount",
     "Span",
     "Status",
     "StatusChange",
+    "Talk",
     "TryCount",
     "User",
     "VoteTrace",

@@ -1,0 +1,104 @@
+"""What a person can bear: consent before anything harmful, kinds opted out of, a cap a day, breaks.
+
+Every harmful item handed out and every question of a red-team talk is an exposure. What is withheld is so for now and for
+this person: it stays in the queue of the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from annotate.errors import Refused
+from annotate.harms import HARMS
+from annotate.models import Assignment, HarmBudget, Question, User
+
+MOST_A_DAY, MOST_IN_A_ROW, LONGEST_BREAK = 500, 100, 240
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How much a person has seen today, and what may be shown to them now. `why` is empty when something may."""
+
+    accepted: frozenset[str]
+    seen_today: int
+    cap: int
+    why: str = ""
+    until: datetime | None = None
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        return frozenset() if self.why else self.accepted
+
+
+def budget_of(user: User) -> HarmBudget | None:
+    return HarmBudget.objects.filter(user=user).first()
+
+
+def agree(
+    *, user: User, accepted: list[str], blur: bool, daily_cap: int, break_after: int, break_minutes: int
+) -> HarmBudget:
+    """Set one's own budget, for all projects. Accepting nothing is an answer, too."""
+    if unknown := [name for name in accepted if name not in HARMS]:
+        raise Refused(accepted=f"{unknown[0]!r} is no kind of harm; there are {', '.join(HARMS)}.")
+    bounds = (("daily_cap", daily_cap, 0, MOST_A_DAY), ("break_after", break_after, 1, MOST_IN_A_ROW))
+    for name, value, low, high in (*bounds, ("break_minutes", break_minutes, 1, LONGEST_BREAK)):
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise Refused(**{name: f"{value!r} is not a whole number from {low} to {high}."})
+    fields = {
+        "opted_out": [name for name in HARMS if name not in accepted],
+        "blur": blur,
+        "daily_cap": daily_cap,
+        "break_after": break_after,
+        "break_minutes": break_minutes,
+    }
+    budget, _ = HarmBudget.objects.update_or_create(user=user, defaults=fields)
+    return budget
+
+
+def standing(user: User) -> Standing:
+    """A simulation bears everything; a person what they have agreed to, so far as today's budget goes."""
+    if user.is_simulated:
+        return Standing(frozenset(HARMS), 0, 0)
+    budget = budget_of(user)
+    if budget is None:
+        return Standing(frozenset(), 0, 0, "You have not said yet what you are ready to see.")
+    moments = exposures(user)
+    today = _midnight()
+    seen = sum(moment >= today for moment in moments)
+    accepted = frozenset(budget.accepted)
+    if not accepted:
+        return Standing(accepted, seen, budget.daily_cap, "You have opted out of every kind of harm.")
+    if seen >= budget.daily_cap:
+        tomorrow = today + timedelta(days=1)
+        return Standing(accepted, seen, budget.daily_cap, f"You have seen {seen} today, which is your cap.", tomorrow)
+    until = _break_until(moments, budget)
+    why = "Time for a break: you have seen many in a row." if until else ""
+    return Standing(accepted, seen, budget.daily_cap, why, until)
+
+
+def exposures(user: User) -> list[datetime]:
+    """When they were shown something harmful, since yesterday's midnight, oldest first."""
+    since = _midnight() - timedelta(days=1)
+    items = Assignment.objects.filter(user=user, created_at__gte=since).exclude(prompt__harm="")
+    asked = Question.objects.filter(talk__user=user, asked_at__gte=since)
+    return sorted([*items.values_list("created_at", flat=True), *asked.values_list("asked_at", flat=True)])
+
+
+def _break_until(moments: list[datetime], budget: HarmBudget) -> datetime | None:
+    """The end of the break that is due. A pause as long as a break begins a new row."""
+    pause = timedelta(minutes=budget.break_minutes)
+    if not moments or timezone.now() - moments[-1] >= pause:
+        return None
+    row = 1
+    for earlier, later in zip(reversed(moments[:-1]), reversed(moments), strict=False):
+        if later - earlier >= pause:
+            break
+        row += 1
+    return moments[-1] + pause if row >= budget.break_after else None
+
+
+def _midnight() -> datetime:
+    return timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)

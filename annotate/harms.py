@@ -1,0 +1,36 @@
+"""Kinds of harm, as the red-team data of hh-rlhf tags them (Ganguli 2022, section 3.2). Pure: no Django."""
+
+from __future__ import annotations
+
+HARMS = {
+    "discrimination": "Discrimination & injustice",
+    "hate": "Hate speech & offensive language",
+    "violence": "Violence & incitement",
+    "unethical": "Non-violent unethical behavior",
+    "bullying": "Bullying & harassment",
+    "other": "Other",
+    "theft": "Theft",
+    "private-data": "Soliciting personally identifiable information",
+    "misinformation": "Conspiracy theories & misinformation",
+    "substances": "Substance abuse & banned substances",
+    "fraud": "Fraud & deception",
+    "weapons": "Weapons",
+    "adult": "Adult content",
+    "property-crime": "Property crime & vandalism",
+    "animal-abuse": "Animal abuse",
+    "organised-crime": "Terrorism & organized crime",
+    "sexual-exploitation": "Sexual exploitation & human trafficking",
+    "self-harm": "Self harm",
+    "child-abuse": "Child abuse",
+}
+_BY_TITLE = {title.casefold(): name for name, title in HARMS.items()}
+
+
+def named(tag: str) -> str:
+    """Our name of a tag as a file has it; what is unknown keeps its own words, as a name."""
+    known = tag.strip().casefold()
+    return known if known in HARMS else _BY_TITLE.get(known, "other")
+
+
+def title(name: str) -> str:
+    return HARMS.get(name, name)
