@@ -2,57 +2,166 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import random
+from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import Count, Exists, IntegerField, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.actions.choosing import COMPARE, RATE, Item, choose, choose_urgent, places_of, taken, urgent_pairs
+from annotate.actions import gates, gold, priorities, queue, repeats, set_aside
+from annotate.actions.choosing import (
+    Choice,
+    UrgentPair,
+    choose,
+    choose_urgent,
+    level_column,
+    places_of,
+    reserved_in,
+    taken,
+    urgent_pairs,
+)
+from annotate.actions.items import COMPARE, RANK, RATE, WRITE, Item
+from annotate.actions.order_shown import count_swapped, in_order, shuffled
 from annotate.errors import Refused
-from annotate.models import Assignment, Project, User
+from annotate.models import (
+    Assignment,
+    Completion,
+    GoldItem,
+    ItemPriority,
+    Project,
+    Prompt,
+    QueueChange,
+    QueueEntry,
+    User,
+)
 from annotate.permissions import require
 
-# Kinds come in short runs when a project asks for both: changing the question each time is tiring.
+# Kinds come in short runs when a project asks for several: changing the question each time is tiring.
 RUN_OF_ONE_KIND = 5
 MAX_REASON_CHARACTERS = 200
+ASKED = {RATE: "asks_ratings", COMPARE: "asks_comparisons", RANK: "asks_rankings", WRITE: "asks_answers"}
+_lot = random.SystemRandom()
+_Purpose = Assignment.Purpose
 
 
 def next_for(*, project: Project, user: User, kind: str | None = None) -> Assignment | None:
     """The item that `user` should judge now: the one in their hands, else a new one, else None.
 
-    Raises Refused when the user may not judge here or the project does not ask for `kind`.
+    Raises Refused when the user may not judge here or the project does not ask for `kind`, and `gates.NotYet` when
+    something comes before the next item.
     """
-    require(user, "judge", project)
-    kinds = _kinds(project, user, kind)
-    if held := _held(project, user, kinds):
-        return held
+    member = gates.member_of(project, user)
+    asked = _asked(project, kind)
     with transaction.atomic():
-        lock(project)
-        if held := _held(project, user, kinds):
+        look = _lock_and_look(project, user)
+        if held := _held(project, user, asked):
             return held
-        expire_stale(project)
+        gates.check(project, member)
         pairs = urgent_pairs(project)
-        for each in sorted(kinds, key=lambda kind: kind != COMPARE):
-            if item := choose_urgent(pairs=pairs, project=project, user=user, kind=each):
-                return _hand_out(project, user, each, item)
-        for each in kinds:
-            if item := choose(project=project, user=user, kind=each, pairs=pairs):
-                return _hand_out(project, user, each, item)
+        if look.has_stale:
+            expire_stale(project)
+        if look.has_stale or look.has_changes:
+            queue.take_in(project, reserved_in(pairs))
+        kinds = asked if kind else _in_turn(asked, look.handed_out)
+        made = _next(project, user, kinds, pairs, look)
+        # Nothing: perhaps because the queue has not heard of something yet.
+        while made is None and queue.take_in(project, reserved_in(pairs)):
+            made = _next(project, user, kinds, pairs, look)
+        return made
+
+
+def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair], look: _Look) -> Assignment | None:
+    for each in sorted(kinds, key=lambda kind: kind != COMPARE):
+        if item := choose_urgent(pairs=pairs, project=project, user=user, kind=each):
+            return _hand_out_aside(project, user, each, item)
+    reserved = reserved_in(pairs)
+    for each in kinds:
+        if choice := choose(project=project, user=user, kind=each, reserved=reserved):
+            if measure := _measure(project, user, each):
+                return measure
+            if look.has_priorities and (item := priorities.choose_uncertain(project, user, each)):
+                return _hand_out_aside(project, user, each, item)
+            return _hand_out_chosen(project, user, each, choice)
     return None
 
 
-def _hand_out(project: Project, user: User, kind: str, item: Item) -> Assignment:
-    shown = item.shown_to(user)
+def _measure(project: Project, user: User, kind: str) -> Assignment | None:
+    """Now and then, in the place of a real item, one that measures the judge. Only while there are real ones."""
+    draw = _lot.random() * 100
+    if draw < project.gold_percent and (known := gold.draw(project, user, kind)):
+        return hand_out_gold(project, user, known, _Purpose.GOLD)
+    draw -= project.gold_percent
+    if kind == COMPARE and 0 <= draw < project.repeat_percent and (earlier := repeats.draw(project, user)):
+        return _hand_out_mirrored(project, user, earlier)
+    return None
+
+
+def _hand_out_chosen(project: Project, user: User, kind: str, choice: Choice) -> Assignment:
+    """The queue's entry moves on with it, in one statement: what is judged of its prompt is known here."""
+    column = level_column(user)
+    QueueEntry.objects.filter(pk=choice.entry.pk).update(**{column: choice.level, "lot": random.random()})
+    answers = [choice.answers[pk] for pk in choice.item.completion_ids]
+    return _create(project, user, kind, choice.item, choice.entry.prompt, answers)
+
+
+def _hand_out_aside(project: Project, user: User, kind: str, item: Item) -> Assignment:
+    """Of an item that the queue did not choose."""
+    queue.changed(project.pk, [item.prompt_id])
+    return hand_out(project, user, kind, item)
+
+
+def _hand_out_mirrored(project: Project, user: User, earlier: Assignment) -> Assignment:
+    assert earlier.completion_a and earlier.completion_b  # a constraint of comparing assignments
+    count_swapped(project, user, earlier.completion_b, earlier.completion_a)
     return Assignment.objects.create(
-        project=project,
-        user=user,
-        kind=kind,
-        prompt_id=item.prompt_id,
-        completion_a_id=shown[0],
-        completion_b_id=shown[1] if len(shown) == 2 else None,
-        item=item.key,
-        expires_at=_deadline(project),
+        **_common(project, user, COMPARE, earlier.prompt, earlier.item),
+        completion_a=earlier.completion_b,
+        completion_b=earlier.completion_a,
+        purpose=_Purpose.REPEAT,
+        repeats=earlier,
     )
+
+
+def hand_out_gold(project: Project, user: User, known: GoldItem, purpose: str) -> Assignment:
+    """An item whose right answer is known, with its sides drawn like any other's. Hold the project's lock."""
+    ids = tuple(sorted(pk for pk in (known.completion_a_id, known.completion_b_id) if pk))
+    return hand_out(project, user, known.kind, Item(known.prompt_id, ids), purpose=purpose, gold=known)
+
+
+def hand_out(project: Project, user: User, kind: str, item: Item, **fields: object) -> Assignment:
+    """Hold the project's lock. `fields` say what it is for, where it is not work."""
+    answers = Completion.objects.in_bulk(item.completion_ids)
+    prompt = Prompt.objects.get(pk=item.prompt_id)
+    return _create(project, user, kind, item, prompt, [answers[pk] for pk in item.completion_ids], **fields)
+
+
+def _create(
+    project: Project, user: User, kind: str, item: Item, prompt: Prompt, answers: list[Completion], **fields: object
+) -> Assignment:
+    """`answers` of the item are at hand; the assignment keeps them, so that whoever shows it need not ask again."""
+    shown = list(in_order(project, user, *answers)) if kind == COMPARE else answers
+    a, b = (*shown, None, None)[:2] if kind in (RATE, COMPARE) else (None, None)
+    return Assignment.objects.create(
+        **_common(project, user, kind, prompt, item.key),
+        completion_a=a,
+        completion_b=b,
+        shown=shuffled(item.completion_ids) if kind == RANK else [],
+        **fields,
+    )
+
+
+def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -> dict:
+    return {
+        "project": project,
+        "user": user,
+        "kind": kind,
+        "prompt": prompt,
+        "item": key,
+        "expires_at": timezone.now() + timedelta(minutes=project.assignment_minutes),
+    }
 
 
 def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:
@@ -67,6 +176,8 @@ def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:
         raise Refused(reason="It contains a null character, which cannot be stored; remove it.")
     with transaction.atomic():
         close(assignment, Assignment.State.SKIPPED, skip_reason=reason)
+        queue.changed(assignment.project_id, [assignment.prompt_id])
+        set_aside.after_skip(assignment)
     return assignment
 
 
@@ -98,8 +209,11 @@ def lock(project: Project) -> None:
 
 
 def expire_stale(project: Project) -> None:
-    stale = project.assignments.filter(state=Assignment.State.OPEN, expires_at__lte=timezone.now())
-    stale.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
+    now = timezone.now()
+    stale = project.assignments.filter(state=Assignment.State.OPEN, expires_at__lte=now)
+    if prompts := dict(stale.values_list("pk", "prompt_id")):
+        Assignment.objects.filter(pk__in=prompts).update(state=Assignment.State.EXPIRED, closed_at=now)
+        queue.changed(project.pk, prompts.values())
 
 
 def require_owner(assignment: Assignment, by: User) -> None:
@@ -113,7 +227,8 @@ def close(assignment: Assignment, state: str, **fields: str) -> None:
     live = Assignment.objects.filter(pk=assignment.pk).live()  # type: ignore[attr-defined]
     if not live.update(state=state, closed_at=now, **fields):
         refuse_closed(assignment)
-    assignment.refresh_from_db()
+    for name, value in {"state": state, "closed_at": now, **fields}.items():
+        setattr(assignment, name, value)
 
 
 def refuse_closed(assignment: Assignment) -> None:
@@ -125,40 +240,80 @@ def refuse_closed(assignment: Assignment) -> None:
             assignment=f"Its {minutes} minutes ran out, so it may have gone to someone else. "
             "Take it up again, or ask for the next one.",
         )
+    if assignment.state == Assignment.State.TAKEN_OUT:
+        raise Refused(
+            409,
+            assignment=f"Its prompt was taken out of the work meanwhile ({assignment.skip_reason}), so that nobody "
+            "need judge it; go on with the next one.",
+        )
     if assignment.state == Assignment.State.EXCLUDED:
         raise Refused(409, assignment="A manager has excluded what you said of it; go on with the next one.")
     raise Refused(409, assignment=f"You have {assignment.state} it already; undo that to change it, or go on.")
 
 
-def reopen(assignment: Assignment) -> None:
+def reopen(assignment: Assignment, minutes: int | None = None) -> None:
     """Back into its owner's hands for a full term, if a place is free. Hold the project's lock."""
     project = assignment.project
-    others = taken(project, is_simulated=assignment.user.is_simulated).filter(item=assignment.item)
-    if others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item):
-        raise Refused(409, assignment="Someone else has been given this item meanwhile; go on with the next one.")
+    if assignment.purpose == _Purpose.WORK:
+        if assignment.prompt.out_since:
+            raise Refused(409, assignment="Its prompt was taken out of the work; go on with the next one.")
+        others = taken(project, is_simulated=assignment.user.is_simulated).filter(item=assignment.item)
+        if others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item):
+            raise Refused(409, assignment="Someone else has been given this item meanwhile; go on with the next one.")
     assignment.state, assignment.closed_at, assignment.skip_reason = Assignment.State.OPEN, None, ""
-    assignment.expires_at = _deadline(project)
-    assignment.save(update_fields=["state", "closed_at", "skip_reason", "expires_at"])
-
-
-def _deadline(project: Project) -> datetime:
-    return timezone.now() + timedelta(minutes=project.assignment_minutes)
+    assignment.gold_passed = None
+    assignment.expires_at = timezone.now() + timedelta(minutes=minutes or project.assignment_minutes)
+    assignment.save(update_fields=["state", "closed_at", "skip_reason", "gold_passed", "expires_at"])
+    queue.changed(project.pk, [assignment.prompt_id])
 
 
 def _held(project: Project, user: User, kinds: list[str]) -> Assignment | None:
-    """The oldest first: an undone one comes before the one that had been handed out after it."""
+    """The oldest first: what was undone or sent back comes before what was handed out after it."""
     mine = project.assignments.live().filter(user=user, kind__in=kinds)
+    mine = mine.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])  # they have pages of their own
     return mine.select_related("project", "prompt", "completion_a", "completion_b").order_by("id").first()
 
 
-def _kinds(project: Project, user: User, kind: str | None) -> list[str]:
-    """The kinds to try, in order."""
-    asked = [k for k, wanted in ((RATE, project.asks_ratings), (COMPARE, project.asks_comparisons)) if wanted]
+@dataclass(frozen=True)
+class _Look:
+    has_stale: bool
+    has_changes: bool
+    has_priorities: bool
+    handed_out: int
+
+
+def _lock_and_look(project: Project, user: User) -> _Look:
+    """The lock, and in the same statement what decides which of the next ones are needed at all."""
+    mine = Assignment.objects.filter(project=project, user=user).order_by().values("user")
+    stale = Assignment.objects.filter(project=project, state=Assignment.State.OPEN, expires_at__lte=timezone.now())
+    handed_out = Subquery(mine.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
+    row = (
+        Project.objects.select_for_update(no_key=True)
+        .filter(pk=project.pk)
+        .values_list(
+            Exists(stale),
+            Exists(QueueChange.objects.filter(project=OuterRef("pk"))),
+            Exists(ItemPriority.objects.filter(project=OuterRef("pk"), is_open=True)),
+            Coalesce(handed_out, 0),
+        )
+        .get()
+    )
+    return _Look(*row)
+
+
+def _asked(project: Project, kind: str | None) -> list[str]:
+    """The kinds to try."""
+    asked = [each for each, switch in ASKED.items() if getattr(project, switch)]
     if kind is None:
-        turn = project.assignments.filter(user=user).count() // RUN_OF_ONE_KIND % 2
-        return asked[turn:] + asked[:turn] if len(asked) == 2 else asked
+        return asked
     if kind not in asked:
         raise Refused(
             kind=f"{kind!r} is not asked for in {project.name}; use {' or '.join(asked) or 'another project'}."
         )
     return [kind]
+
+
+def _in_turn(asked: list[str], handed_out: int) -> list[str]:
+    """In short runs of one kind."""
+    turn = handed_out // RUN_OF_ONE_KIND % max(1, len(asked))
+    return asked[turn:] + asked[:turn]

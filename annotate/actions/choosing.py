@@ -1,44 +1,34 @@
-"""Which item a judge is asked about next. Reads only; `assignments` calls it while it holds the project's lock.
+"""Which item a judge is asked about next. `assignments` calls it while it holds the project's lock.
 
 The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
 project before anything is judged in depth. Ties are broken at random, else all judges would walk in one order.
-Before all of these come the items that another app waits for, such as the pairs of a run that people are to brake.
+Before all of these come the items that another app waits for, such as the pairs of a run that people are to brake; and
+most of the time those about which a reward model is unsure, see `priorities`.
+
+The queue says where to look; the assignments of that prompt say whether there is room. So a queue that is behind costs
+time and never a place.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import combinations
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.models import Assignment, Completion, Project, Prompt, Side, User
+from annotate.actions import queue
+from annotate.actions.items import COMPARE, RATE, WRITE, Item, items_of, level_of
+from annotate.models import Assignment, Completion, Project, QueueEntry, User
+from annotate.models.queue import Levels
 
-RATE, COMPARE = Assignment.Kind.RATE.value, Assignment.Kind.COMPARE.value
-FIRST_BATCH = 4  # prompts looked into at a time; doubled while they turn out to have nothing left
+__all__ = ["COMPARE", "RATE", "URGENT", "Item", "UrgentPair", "choose", "choose_urgent", "places_of", "taken"]
 
-
-@dataclass(frozen=True)
-class Item:
-    """A completion to rate, or two of one prompt to compare; ids in ascending order."""
-
-    prompt_id: int
-    completion_ids: tuple[int, ...]
-
-    @property
-    def key(self) -> str:
-        kind = RATE if len(self.completion_ids) == 1 else COMPARE
-        return ":".join([kind, *map(str, self.completion_ids)])
-
-    def shown_to(self, user: User) -> tuple[int, ...]:
-        """In a random order that belongs to this assignment: the same however often it is asked for."""
-        order = list(self.completion_ids)
-        random.Random(f"{user.pk}:{self.key}").shuffle(order)
-        return tuple(order)
+LARGEST_BATCH = 64  # prompts looked into at a time, from 1 on, four times as many while they have nothing left
+_FILLS = (Assignment.State.OPEN, Assignment.State.SUBMITTED)
 
 
 @dataclass(frozen=True)
@@ -71,20 +61,26 @@ def urgent_pairs(project: Project) -> list[UrgentPair]:
     return [pair for pairs in URGENT for pair in pairs(project)]
 
 
+def reserved_in(pairs: Iterable[UrgentPair]) -> set[int]:
+    """Answers that are left out of the queue: they are asked about in their own way."""
+    return {pk for pair in pairs if pair.is_reserved for pk in pair.completion_ids}
+
+
 def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
     """Assignments that fill a place of their item: done, or in somebody's hands.
 
-    People and simulations each have places of their own: a simulation never uses up what a person could judge.
+    People and simulations each have places of their own: a simulation never uses up what a person could judge. What
+    only measures the judge, or decides between judges, fills none.
     """
-    in_hand = Q(state=Assignment.State.OPEN, expires_at__gt=timezone.now())
-    return project.assignments.filter(
-        in_hand | Q(state=Assignment.State.SUBMITTED), user__is_simulated=is_simulated
-    ).order_by()
+    work = project.assignments.filter(
+        state__in=_FILLS, purpose=Assignment.Purpose.WORK, user__is_simulated=is_simulated
+    )
+    return work.exclude(state=Assignment.State.OPEN, expires_at__lte=timezone.now()).order_by()
 
 
 def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE) -> Item | None:
     """The first open item of that kind that this user may have."""
-    size = 1 if kind == RATE else 2
+    size = {RATE: 1, COMPARE: 2}.get(kind)
     wanted = [
         (pair.item, pair.places_in(project)) for pair in pairs if pair.is_open and len(pair.completion_ids) == size
     ]
@@ -103,71 +99,97 @@ def places_of(project: Project, key: str) -> int:
     return max([project.overlap, *asked])
 
 
-def choose(*, project: Project, user: User, kind: str, pairs: Iterable[UrgentPair] = ()) -> Item | None:
-    """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before.
+@dataclass(frozen=True)
+class Choice:
+    """An item, and what its prompt's place in the queue becomes when it is handed out."""
 
-    The reserved answers of urgent `pairs` are left out: they are asked about in their own way.
-    """
-    reserved = {pk: pair.prompt_id for pair in pairs if pair.is_reserved for pk in pair.completion_ids}
-    prompts = _prompts_with_room(project, user, kind, reserved)
-    start, size = 0, FIRST_BATCH
-    while batch := prompts[start : start + size]:
-        for candidates in _free_items(project, user, kind, batch, reserved):
-            if candidates:
-                return candidates[0]
-        start, size = start + size, size * 2
+    item: Item
+    entry: QueueEntry
+    level: float
+    answers: dict[int, Completion]
+
+
+def choose(*, project: Project, user: User, kind: str, reserved: Iterable[int] = ()) -> Choice | None:
+    """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before."""
+    left_out = set(reserved)
+    seen: list[int] = []
+    size = 1
+    while entries := list(_with_room(project, user, kind).exclude(prompt__in=seen)[:size]):
+        answers = _answers([entry.prompt_id for entry in entries], left_out) if kind != WRITE else {}
+        places = _places([entry.prompt_id for entry in entries], kind, user)
+        for entry in entries:
+            here = answers.get(entry.prompt_id, {})
+            items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in here.items()])
+            if best := _best(entry, items, places, project, user):
+                level = level_of(items, places.judged + Counter([best.key]))
+                return Choice(best, entry, level, here)
+        seen += [entry.prompt_id for entry in entries]
+        size = min(size * 4, LARGEST_BATCH)
     return None
 
 
-def _prompts_with_room(project: Project, user: User, kind: str, reserved: dict[int, int]) -> list[int]:
-    """Ids of train-side prompts, least judged first. Eval-side votes rank models and come from the arena."""
-    prompts = Prompt.objects.filter(project=project, side=Side.TRAIN).order_by()
-    sizes = dict(prompts.annotate(n=Count("completions")).values_list("id", "n"))
-    for prompt, count in Counter(reserved.values()).items():
-        sizes[prompt] -= count
-    of_kind = taken(project, is_simulated=user.is_simulated).filter(kind=kind)
-    mine: QuerySet[Assignment] = project.assignments.filter(user=user, kind=kind).order_by()
-    if reserved:  # what was said of those fills no place of the others
-        of_kind, mine = (rows.exclude(completion_a__in=reserved) for rows in (of_kind, mine))
-    judged = dict(of_kind.values_list("prompt").annotate(n=Count("id")))
-    served = dict(mine.values_list("prompt").annotate(n=Count("id")))
-
-    order: list[tuple[float, float, int]] = []
-    for prompt, size in sizes.items():
-        items = size if kind == RATE else size * (size - 1) // 2
-        if judged.get(prompt, 0) < items * project.overlap and served.get(prompt, 0) < items:
-            order.append((judged.get(prompt, 0) / items, random.random(), prompt))
-    return [prompt for _, _, prompt in sorted(order)]
+def _answers(prompts: list[int], left_out: set[int]) -> dict[int, dict[int, Completion]]:
+    """By prompt and id, in ascending order of ids."""
+    found: dict[int, dict[int, Completion]] = {}
+    for answer in Completion.objects.filter(prompt__in=prompts).order_by("id"):
+        if answer.pk not in left_out:
+            found.setdefault(answer.prompt_id, {})[answer.pk] = answer
+    return found
 
 
-def _free_items(
-    project: Project, user: User, kind: str, prompts: list[int], reserved: dict[int, int]
-) -> Iterator[list[Item]]:
-    """For each prompt in turn, the items that this user may have, best first."""
-    completions: dict[int, list[tuple[int, str]]] = {prompt: [] for prompt in prompts}
-    rows = Completion.objects.filter(prompt__in=prompts).order_by("id")
-    for pk, prompt, text in rows.values_list("id", "prompt_id", "text"):
-        if pk not in reserved:
-            completions[prompt].append((pk, text))
-    in_batch = Q(prompt__in=prompts, kind=kind)
-    places = taken(project, is_simulated=user.is_simulated).filter(in_batch)
-    judged = Counter(places.values_list("item", flat=True))
-    served = set(project.assignments.filter(in_batch, user=user).values_list("item", flat=True))
-
-    for prompt in prompts:
-        items = _items(prompt, completions[prompt], kind)
-        free = [item for item in items if judged[item.key] < project.overlap and item.key not in served]
-        seen = Counter(pk for item in items for pk in item.completion_ids for _ in range(judged[item.key]))
-        free.sort(key=lambda item: (judged[item.key], sum(seen[pk] for pk in item.completion_ids), random.random()))
-        yield free
+@dataclass(frozen=True)
+class _Places:
+    judged: Counter[str]
+    served: set[str]
 
 
-def _items(prompt: int, completions: list[tuple[int, str]], kind: str) -> list[Item]:
-    if kind == RATE:
-        return [Item(prompt, (pk,)) for pk, _ in completions]
-    # Two answers in the same words are not a pair: nobody could tell which is better.
-    return [
-        Item(prompt, (a, b))
-        for (a, text_a), (b, text_b) in combinations(completions, 2)
-        if text_a.strip() != text_b.strip()
-    ]
+def level_column(user: User) -> str:
+    return Levels.SIMULATED if user.is_simulated else Levels.PEOPLE
+
+
+def _with_room(project: Project, user: User, kind: str) -> QuerySet[QueueEntry]:
+    """Prompts of which this person has not been served everything, least judged first, from the index alone."""
+    level = level_column(user)
+    mine = Assignment.objects.filter(user=user, kind=kind, prompt=OuterRef("prompt"))
+    mine = mine.exclude(purpose=Assignment.Purpose.REPEAT).order_by().values("prompt")
+    served = Subquery(mine.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
+    entries = QueueEntry.objects.select_related("prompt").filter(
+        project=project, kind=kind, **{f"{level}__lt": project.overlap}
+    )
+    return entries.annotate(served=Coalesce(served, 0)).filter(served__lt=F("items")).order_by(level, "lot")
+
+
+def _places(prompts: list[int], kind: str, user: User) -> _Places:
+    """What is judged of these prompts, and what this person was served of them, in one query."""
+    places = _Places(Counter(), set())
+    rows = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by()
+    columns = ("item", "user_id", "state", "purpose", "user__is_simulated")
+    for item, owner, state, purpose, is_simulated in rows.values_list(*columns):
+        if owner == user.pk and purpose != Assignment.Purpose.REPEAT:
+            places.served.add(item)
+        if purpose == Assignment.Purpose.WORK and state in _FILLS and is_simulated == user.is_simulated:
+            places.judged[item] += 1
+    if kind == WRITE:
+        places.judged.update(queue.written_elsewhere(prompts, is_simulated=user.is_simulated))
+    return places
+
+
+def _best(entry: QueueEntry, items: list[Item], places: _Places, project: Project, user: User) -> Item | None:
+    """The least judged of those that this person may have, and whose answers were seen least."""
+    judged = places.judged
+    free = [item for item in items if judged[item.key] < project.overlap and item.key not in places.served]
+    if not free:
+        _correct(entry, items, places, user)
+        return None
+    seen = Counter(pk for item in items for pk in item.completion_ids for _ in range(judged[item.key]))
+    return min(free, key=lambda i: (judged[i.key], sum(seen[pk] for pk in i.completion_ids), random.random()))
+
+
+def _correct(entry: QueueEntry, items: list[Item], places: _Places, user: User) -> None:
+    """The queue was behind: the next to look need not look here again."""
+    if not items:
+        entry.delete()
+        return
+    level = level_of(items, places.judged)
+    if (entry.items, getattr(entry, level_column(user))) != (len(items), level):
+        QueueEntry.objects.filter(pk=entry.pk).update(items=len(items), **{level_column(user): level})

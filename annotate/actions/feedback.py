@@ -13,6 +13,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from annotate.actions import gold, queue
 from annotate.actions.assignments import close, lock, refuse_closed, reopen, require_owner
 from annotate.actions.events import announce
 from annotate.actions.judgement import Checked, Judgement, check, check_key
@@ -27,7 +28,7 @@ MOST_CHANGES_TOLD = 100
 
 # Called with each submission, inside its transaction and before it is announced. Not called for what is revised:
 # the first answer measures its judge.
-ON_SUBMIT: list[Callable[[Assignment, Checked], None]] = []
+ON_SUBMIT: list[Callable[[Assignment, Checked], None]] = [gold.check_answer]
 
 
 def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any) -> Feedback:
@@ -180,7 +181,13 @@ def _settle_places(assignments: set[int]) -> None:
         before, after = Assignment.State.SUBMITTED, Assignment.State.EXCLUDED
         if stands:
             before, after = after, before
-        Assignment.objects.filter(pk=pk, state=before).update(state=after)
+        if Assignment.objects.filter(pk=pk, state=before).update(state=after):
+            queue.changed(*_where(pk))
+
+
+def _where(assignment: int) -> tuple[int, list[int]]:
+    project, prompt = Assignment.objects.values_list("project_id", "prompt_id").get(pk=assignment)
+    return project, [prompt]
 
 
 def _sent_before(assignment: Assignment, key: str | None) -> Feedback | None:

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.actions import audit, events
+from annotate.actions import audit, events, queue
 from annotate.errors import Refused
 from annotate.models import Guideline, Membership, Project, Role, User
 from annotate.permissions import require
@@ -102,7 +102,9 @@ def remove_member(*, project: Project, user: User, by: User) -> None:
         before = project.memberships.filter(user=user).values_list("role", flat=True).first()
         Membership.objects.filter(project=project, user=user).delete()
         _tell_of_member(project, user, before, None, by)
-        project.assignments.live().filter(user=user).update(state="expired", closed_at=timezone.now())
+        held = project.assignments.live().filter(user=user)
+        queue.changed(project.pk, held.values_list("prompt_id", flat=True))
+        held.update(state="expired", closed_at=timezone.now())
 
 
 def _tell_of_member(project: Project, user: User, before: str | None, after: str | None, by: User | None) -> None:

@@ -36,6 +36,7 @@ class Assignment(models.Model):
         SKIPPED = "skipped"
         EXPIRED = "expired"
         EXCLUDED = "excluded"  # what was said no longer counts, so that the place is free again
+        TAKEN_OUT = "taken out"  # its prompt left the queue meanwhile; `skip_reason` says why
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="assignments")
     user = models.ForeignKey("annotate.User", models.CASCADE, related_name="assignments")
@@ -86,8 +87,11 @@ class Assignment(models.Model):
         indexes = [
             models.Index(fields=["project", "item", "state"]),
             models.Index(fields=["user", "state"]),
-            # What has been judged of each prompt is counted each time an item is handed out: from the index alone.
             models.Index(fields=["project", "kind", "state", "prompt", "user"]),
+            # What this person was served of a prompt, each time one is handed out to them.
+            models.Index(fields=["user", "kind", "prompt"], name="served_to_a_person"),
+            models.Index(fields=["prompt", "kind"], name="places_of_a_prompt"),
+            models.Index(fields=["project", "expires_at"], condition=models.Q(state="open"), name="what_runs_out"),
         ]
 
     def __str__(self) -> str:

@@ -1,13 +1,29 @@
 from __future__ import annotations
 
-from django.db import models
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import models, transaction
 
 from annotate import sides
+
+from .queue import QueueChange
 
 
 class Side(models.TextChoices):
     TRAIN = sides.TRAIN
     EVAL = sides.EVAL
+
+
+class Queued(models.QuerySet):
+    """Whatever is made also tells the queue, in the same transaction; see `annotate.actions.queue`."""
+
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
+        with transaction.atomic():
+            made = super().bulk_create(objs, *args, **options)
+            self.model.tell_queue(made)
+        return made
 
 
 class Prompt(models.Model):
@@ -25,6 +41,12 @@ class Prompt(models.Model):
     source = models.CharField(max_length=200, blank=True, help_text="Where it came from: demo, arena, an import.")
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    out_since = models.DateTimeField(null=True, blank=True, help_text="Nobody is asked about it any more.")
+    out_reason = models.CharField(max_length=200, blank=True)
+    reviewed_at = models.DateTimeField(null=True, blank=True, help_text="When a reviewer last took it out or kept it.")
+    reviewed_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
+
+    objects = Queued.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -36,10 +58,27 @@ class Prompt(models.Model):
     def __str__(self) -> str:
         return self.text[:80]
 
+    def save(self, *args: Any, **options: Any) -> None:
+        is_new = self._state.adding
+        super().save(*args, **options)
+        if is_new:
+            self.tell_queue([self])
+
     @property
     def text(self) -> str:
         """The last turn: what the completion answers."""
         return self.messages[-1]["content"]
+
+    @classmethod
+    def tell_queue(cls, made: Iterable[Prompt]) -> None:
+        # Rows that stood already have no id after an insert that passes over conflicts.
+        by_hash: dict[int, list[str]] = defaultdict(list)
+        for prompt in made:
+            if prompt.side == Side.TRAIN:
+                by_hash[prompt.project_id].append(prompt.text_hash)
+        for project, hashes in by_hash.items():
+            found = cls.objects.filter(project=project, text_hash__in=hashes)
+            QueueChange.note(project, found.values_list("pk", flat=True))
 
 
 class Completion(models.Model):
@@ -63,9 +102,26 @@ class Completion(models.Model):
     named_model = models.CharField(max_length=120, blank=True, help_text="Of an import: what its file calls the model.")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = Queued.as_manager()
+
     class Meta:
         ordering = ["id"]
         indexes = [models.Index(fields=["prompt", "text_hash"], name="completions_by_text")]
 
     def __str__(self) -> str:
         return self.text[:80]
+
+    def save(self, *args: Any, **options: Any) -> None:
+        is_new = self._state.adding
+        super().save(*args, **options)
+        if is_new:
+            self.tell_queue([self])
+
+    @classmethod
+    def tell_queue(cls, made: Iterable[Completion]) -> None:
+        prompts = Prompt.objects.filter(pk__in={c.prompt_id for c in made}, side=Side.TRAIN).order_by()
+        by_project: dict[int, list[int]] = defaultdict(list)
+        for project, prompt in prompts.values_list("project_id", "pk"):
+            by_project[project].append(prompt)
+        for project, pks in by_project.items():
+            QueueChange.note(project, pks)

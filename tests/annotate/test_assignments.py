@@ -244,8 +244,9 @@ def test_a_large_project_is_answered_with_few_queries(django_assert_max_num_quer
     Completion.objects.bulk_create(
         Completion(prompt=prompt, model=model, text=f"{prompt.pk} {i}") for prompt in prompts for i in range(6)
     )
+    assignments.next_for(project=project, user=make_user(project))  # who comes first brings the queue up to date
     user = make_user(project)
-    with django_assert_max_num_queries(17):
+    with django_assert_max_num_queries(15):
         assert assignments.next_for(project=project, user=user)
 
 

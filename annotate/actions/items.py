@@ -1,0 +1,72 @@
+"""What one assignment asks about: an answer to rate, two to compare, some to rank, or a prompt to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from annotate.models import Assignment
+
+RATE, COMPARE = Assignment.Kind.RATE.value, Assignment.Kind.COMPARE.value
+RANK, WRITE = Assignment.Kind.RANK.value, Assignment.Kind.WRITE.value
+KINDS = (RATE, COMPARE, RANK, WRITE)
+FEWEST_TO_RANK, MOST_TO_RANK = 3, 6
+MOST_TO_PAIR = 64  # answers to one prompt whose pairs are asked about: 2,016 pairs
+
+
+@dataclass(frozen=True)
+class Item:
+    """Completions of one prompt, ids in ascending order; none where an answer is to be written."""
+
+    prompt_id: int
+    completion_ids: tuple[int, ...] = ()
+    kind: str = ""  # from the number of completions, where it is not said
+
+    @property
+    def key(self) -> str:
+        """Both judges of a pair have the same key, whichever answer they saw first."""
+        ids = self.completion_ids
+        kind = self.kind or {0: WRITE, 1: RATE, 2: COMPARE}.get(len(ids), RANK)
+        return ":".join([kind, *map(str, ids or [self.prompt_id])])
+
+
+def items_of(prompt: int, kind: str, answers: Sequence[tuple[int, str]]) -> list[Item]:
+    """All items of `kind` of a prompt with these answers, (id, text) in ascending order of ids.
+
+    Two answers in the same words are never set against each other: nobody could tell which is better.
+    """
+    if kind == WRITE:
+        return [Item(prompt)]
+    if kind == RATE:
+        return [Item(prompt, (pk,)) for pk, _ in answers]
+    if kind == RANK:
+        return [Item(prompt, ids, RANK) for ids in _to_rank(_different(answers))]
+    some = answers[:MOST_TO_PAIR]
+    return [Item(prompt, (a, b)) for (a, text), (b, other) in combinations(some, 2) if text.strip() != other.strip()]
+
+
+def level_of(items: Sequence[Item], judged: Mapping[str, int]) -> float:
+    """How often the least judged is judged, and as a fraction the share of items that are judged more often."""
+    counts = [judged.get(item.key, 0) for item in items]
+    least = min(counts)
+    return least + sum(count > least for count in counts) / len(counts)
+
+
+def _different(answers: Sequence[tuple[int, str]]) -> list[int]:
+    first: dict[str, int] = {}
+    for pk, text in answers:
+        first.setdefault(text.strip(), pk)
+    return sorted(first.values())
+
+
+def _to_rank(ids: Sequence[int]) -> list[tuple[int, ...]]:
+    """Six at a time as they came, so that a later answer does not change what is being judged; a remainder of less than
+    three takes some of those before it along."""
+    if len(ids) < FEWEST_TO_RANK:
+        return []
+    starts = range(0, len(ids), MOST_TO_RANK)
+    groups = [tuple(ids[at : at + MOST_TO_RANK]) for at in starts]
+    if len(groups[-1]) < FEWEST_TO_RANK:
+        groups[-1] = tuple(ids[-FEWEST_TO_RANK:])
+    return groups
