@@ -27,16 +27,16 @@ class Answer:
 
 def judged(comparisons: Iterable[Comparison], ratings: Iterable[Rating]) -> dict[int, Answer]:
     """Every completion that anybody judged, by its id."""
-    worth: dict[int, list[float]] = defaultdict(list)
+    worth: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for rating in ratings:
         if rating.thumbs is not None:
-            worth[rating.completion].append(1.0 if rating.thumbs else 0.0)
+            worth[rating.completion].append((1.0 if rating.thumbs else 0.0, 1.0))
         if rating.stars is not None:
-            worth[rating.completion].append((rating.stars - 1) / 4)
+            worth[rating.completion].append(((rating.stars - 1) / 4, 1.0))
     for pair in comparisons:
         a, b = {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0), "tie": (0.5, 0.5), "both_bad": (0.0, 0.0)}[pair.winner]
-        worth[pair.completion_a].append(a)
-        worth[pair.completion_b].append(b)
+        worth[pair.completion_a].append((a, pair.weight))
+        worth[pair.completion_b].append((b, pair.weight))
     return {completion: _answer(completion, values) for completion, values in worth.items()}
 
 
@@ -56,9 +56,11 @@ def best(answers: Iterable[tuple[Answer, int, str]], *, per_prompt: int, minimum
     return chosen
 
 
-def _answer(completion: int, values: list[float]) -> Answer:
-    score = (sum(values) + 0.5) / (len(values) + 1)
-    return Answer(completion, score, len(values), sum(v >= POSITIVE for v in values))
+def _answer(completion: int, values: list[tuple[float, float]]) -> Answer:
+    """Of (worth, weight): the pairs that a ranking says of an answer weigh one together."""
+    weight = sum(w for _, w in values)
+    score = (sum(v * w for v, w in values) + 0.5) / (weight + 1)
+    return Answer(completion, score, round(weight), sum(v >= POSITIVE for v, _ in values))
 
 
 def _best_first(answer: Answer) -> tuple[float, int, int]:

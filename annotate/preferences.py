@@ -35,6 +35,7 @@ class Comparison:
     winner: str
     strength: int | None = None
     author: int = 0
+    weight: float = 1.0  # the pairs of a ranking share what one judgement weighs (Ouyang 2022, 2203.02155, eq. 1)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Pair:
     chosen: int
     rejected: int
     strength: int | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Tie:
     completion_a: int
     completion_b: int
     both_bad: bool = False
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -147,11 +150,11 @@ def comparisons_from(rows: Iterable[Mapping[str, Any]]) -> list[Comparison]:
             raise ValueError(f"comparison {number}: strength must be 1, 2, 3 or empty, not {strength!r}.")
         if row["completion_a"] == row["completion_b"]:
             raise ValueError(f"comparison {number}: completion_a and completion_b are the same, {row['completion_a']}.")
-        found.append(
-            Comparison(
-                row["prompt_id"], row["completion_a"], row["completion_b"], winner, strength, row.get("author") or 0
-            )
-        )
+        weight = row.get("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1:
+            raise ValueError(f"comparison {number}: weight must be above 0 and at most 1, not {weight!r}.")
+        ends = row["completion_a"], row["completion_b"]
+        found.append(Comparison(row["prompt_id"], *ends, winner, strength, row.get("author") or 0, weight))
     return found
 
 
@@ -173,9 +176,9 @@ def pairs(comparisons: Iterable[Comparison]) -> list[Pair]:
     found = []
     for c in comparisons:
         if c.winner == "model_a":
-            found.append(Pair(c.prompt_id, c.completion_a, c.completion_b, c.strength))
+            found.append(Pair(c.prompt_id, c.completion_a, c.completion_b, c.strength, c.weight))
         elif c.winner == "model_b":
-            found.append(Pair(c.prompt_id, c.completion_b, c.completion_a, c.strength))
+            found.append(Pair(c.prompt_id, c.completion_b, c.completion_a, c.strength, c.weight))
         elif c.winner not in WINNERS:
             raise ValueError(f"winner {c.winner!r} is none of {', '.join(WINNERS)}.")
     return found
@@ -184,14 +187,14 @@ def pairs(comparisons: Iterable[Comparison]) -> list[Pair]:
 def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
     """The comparisons that ended level."""
     return [
-        Tie(c.prompt_id, c.completion_a, c.completion_b, both_bad=c.winner == "both_bad")
+        Tie(c.prompt_id, c.completion_a, c.completion_b, both_bad=c.winner == "both_bad", weight=c.weight)
         for c in comparisons
         if c.winner in ("tie", "both_bad")
     ]
 
 
 def tells(comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_of: Mapping[int, int]) -> Tells:
-    """How much these judgements tell. `prompt_of` gives the prompt of each rated completion."""
+    """How much these judgements tell. `prompt_of` gives the prompt of each rated completion; a ranking is one."""
     comparisons, ratings = list(comparisons), list(ratings)
     level = ties(comparisons)
     won = pairs(comparisons)
@@ -200,9 +203,9 @@ def tells(comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_o
     starred = [r for r in ratings if r.stars is not None]
     judged = {c.prompt_id for c in comparisons} | {prompt_of[r.completion] for r in ratings if r.says_something}
     return Tells(
-        judgements=len(comparisons) + len(thumbs) + len(starred),
-        pairs=len(won),
-        ties=len(level),
+        judgements=weighed(comparisons) + len(thumbs) + len(starred),
+        pairs=weighed(won),
+        ties=weighed(level),
         both_bad=sum(t.both_bad for t in level),
         thumbs_up=sum(thumbs),
         thumbs_down=len(thumbs) - sum(thumbs),
@@ -211,6 +214,11 @@ def tells(comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_o
         prompts=len(judged),
         prompts_telling=len({p.prompt_id for p in won} | _prompts_that_differ(ratings, prompt_of)),
     )
+
+
+def weighed(judgements: Iterable[Comparison | Pair | Tie]) -> int:
+    """How many they are when the pairs of a ranking are one."""
+    return round(sum(judgement.weight for judgement in judgements))
 
 
 def _usual_stars(ratings: list[Rating]) -> dict[int, int]:

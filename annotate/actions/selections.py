@@ -6,7 +6,7 @@ Only counted feedback, of one kind of judge, on the side asked for; what was lef
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +16,27 @@ from django.db.models import QuerySet
 from annotate import best_answers, preferences, sides
 from annotate.errors import Refused
 from annotate.frozen_rows import Row
-from annotate.models import Comparison, Completion, Dataset, Demonstration, Judge, Project, Prompt, Rating, Status
+from annotate.models import (
+    Comparison,
+    Completion,
+    Dataset,
+    Demonstration,
+    Judge,
+    Project,
+    Prompt,
+    Ranking,
+    Rating,
+    Span,
+    Status,
+)
 from annotate.models.feedback import FeedbackQuerySet
 
-FEEDBACK: dict[str, type[Any]] = {"ratings": Rating, "comparisons": Comparison, "demonstrations": Demonstration}
+FEEDBACK: dict[str, type[Any]] = {
+    "ratings": Rating,
+    "comparisons": Comparison,
+    "demonstrations": Demonstration,
+    "spans": Span,
+}
 _CHUNK = 500
 
 
@@ -32,6 +49,8 @@ class Options:
     ratings: list[int] | None = None
     comparisons: list[int] | None = None
     demonstrations: list[int] | None = None
+    spans: list[int] | None = None
+    edits: bool = True  # an answer that somebody made better is preferred to what it was made out of
     per_prompt: int = 1
     minimum: float = 0.6
     whole_answers: bool = True
@@ -87,8 +106,9 @@ def _checked(options: dict[str, Any]) -> Options:
         raise Refused(400, per_prompt="must be a whole number from 0 (demonstrations alone) to 64.")
     if not isinstance(chosen.minimum, int | float) or not 0 <= chosen.minimum <= 1:
         raise Refused(400, minimum="must be a score between 0 and 1.")
-    if not isinstance(chosen.whole_answers, bool):
-        raise Refused(400, whole_answers="must be true or false.")
+    for name in ("whole_answers", "edits"):
+        if not isinstance(getattr(chosen, name), bool):
+            raise Refused(400, **{name: "must be true or false."})
     if chosen.limit is not None and (not isinstance(chosen.limit, int) or chosen.limit < 1):
         raise Refused(400, limit="must be a whole number of prompts, at least 1, or left out.")
     return chosen
@@ -143,30 +163,36 @@ def _some(ids: list[int]) -> str:
 def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
     comparisons = list(
         feedback["comparisons"].values(
-            "id", "prompt_id", "completion_a", "completion_b", "winner", "strength", "author"
+            "id", "prompt_id", "completion_a", "completion_b", "winner", "strength", "author", "ranking"
         )
     )
     ratings = list(feedback["ratings"].values("id", "completion", "prompt_id", "thumbs", "stars", "aspects", "author"))
     speaking = [r for r in ratings if r["thumbs"] is not None or r["stars"] is not None]
-    ids = {c[end] for c in comparisons for end in ("completion_a", "completion_b")} | {
-        r["completion"] for r in speaking
-    }
+    spans = list(feedback["spans"].values("id", "completion", "start", "end", "label", "text", "author"))
+    edits = _edits(feedback["demonstrations"]) if options.edits else []
+    pairs = [*_weighed(comparisons), *(edit.pair for edit in edits)]
+    ids = {c[end] for c in comparisons for end in ("completion_a", "completion_b")}
+    ids |= {row["completion"] for row in [*speaking, *spans]} | {edit.original for edit in edits}
     prompt_of = {r["completion"]: r["prompt_id"] for r in speaking}
     tells = preferences.tells(
-        preferences.comparisons_from(comparisons), preferences.ratings_from(speaking), prompt_of=prompt_of
+        preferences.comparisons_from(pairs), preferences.ratings_from(speaking), prompt_of=prompt_of
     )
+    rankings = sorted({c["ranking"] for c in comparisons if c["ranking"]})
+    judges = [feedback["comparisons"], feedback["ratings"], feedback["spans"]]
     return Selection(
         files={
-            "completions": _completion_rows(ids),
-            "comparisons": [_without(row, "id") for row in comparisons],
+            "completions": [*_completion_rows(ids), *(edit.completion for edit in edits)],
+            "comparisons": pairs,
             "ratings": [_rating_row(row) for row in speaking],
+            **({"spans": [_without(row, "id") for row in spans]} if spans else {}),
         },
         counts={
-            "comparisons": len(comparisons),
+            "comparisons": sum(c["ranking"] is None for c in comparisons),
             "ratings": len(speaking),
+            **_counted({"rankings": len(rankings), "edits": len(edits), "spans": len(spans)}),
             "completions": len(ids),
-            "prompts": len({c["prompt_id"] for c in comparisons} | set(prompt_of.values())),
-            "judges": _judges(feedback["comparisons"], feedback["ratings"]),
+            "prompts": len({c["prompt_id"] for c in pairs} | set(prompt_of.values())),
+            "judges": _judges(*judges, *([feedback["demonstrations"].exclude(edited_from=None)] if edits else [])),
             "winners": dict(Counter(c["winner"] for c in comparisons)),
             "telling": tells.telling,
             "enough": tells.enough,
@@ -174,14 +200,53 @@ def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
             "reason": tells.reason,
             "left_out": {"ratings of aspects alone": len(ratings) - len(speaking)},
         },
-        sources={"comparisons": [c["id"] for c in comparisons], "ratings": [r["id"] for r in speaking]},
+        sources={
+            "comparisons": [c["id"] for c in comparisons],
+            "ratings": [r["id"] for r in speaking],
+            "rankings": rankings,
+            "spans": [row["id"] for row in spans],
+            "demonstrations": [edit.demonstration for edit in edits],
+        },
     )
+
+
+def _weighed(comparisons: list[Row]) -> list[Row]:
+    """As they are frozen. `weight` stands where a ranking says them, so that other rows keep their hash: all pairs of
+    a ranking are one judgement (Ouyang 2022, 2203.02155, section 3.5)."""
+    sizes = Counter(row["ranking"] for row in comparisons)
+    return [
+        _without(row, "id", "ranking") | ({"weight": 1 / sizes[row["ranking"]]} if row["ranking"] else {})
+        for row in comparisons
+    ]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edited answer as a preference: the edit, with an id below zero as no completion has, over what it was."""
+
+    demonstration: int
+    original: int
+    completion: Row
+    pair: Row
+
+
+def _edits(demonstrations: QuerySet) -> list[Edit]:
+    found = []
+    for d in demonstrations.exclude(edited_from=None).select_related("prompt"):
+        answer = {"id": -d.pk, "prompt_id": d.prompt_id, "prompt": d.prompt.messages, "text": d.text}
+        ends = {"prompt_id": d.prompt_id, "completion_a": d.edited_from_id, "completion_b": -d.pk}
+        pair = {**ends, "winner": "model_b", "strength": None, "author": d.author_id, "edit": True}
+        found.append(Edit(d.pk, d.edited_from_id, answer, pair))
+    return found
+
+
+def _counted(numbers: dict[str, int]) -> dict[str, int]:
+    """What most datasets have none of is told where there is some."""
+    return {name: n for name, n in numbers.items() if n}
 
 
 def _examples(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
-    comparisons = preferences.comparisons_from(
-        feedback["comparisons"].values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
-    )
+    comparisons = preferences.comparisons_from(_told_of_each_answer(feedback["comparisons"]))
     ratings = preferences.ratings_from(feedback["ratings"].values("completion", "thumbs", "stars", "author"))
     judged = best_answers.judged(comparisons, ratings)
     answers = _completions(set(judged))
@@ -215,6 +280,17 @@ def _examples(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
         },
         sources={plural: list(rows.values_list("id", flat=True)) for plural, rows in informing.items()} if rows else {},
     )
+
+
+def _told_of_each_answer(comparisons: QuerySet) -> list[Row]:
+    """A ranking of K says something of each answer K - 1 times: together these weigh as one judgement of it."""
+    rows = list(
+        comparisons.values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author", "ranking")
+    )
+    ends: dict[int, set[int]] = defaultdict(set)
+    for row in rows:
+        ends[row["ranking"] or 0] |= {row["completion_a"], row["completion_b"]}
+    return [row | ({"weight": 1 / (len(ends[row["ranking"]]) - 1)} if row["ranking"] else {}) for row in rows]
 
 
 def _example(answer: Completion) -> Row:
@@ -277,11 +353,15 @@ def _without(row: Row, *names: str) -> Row:
 
 
 def _left_out(project: Project, side: str, judge: str, kind: str, options: Options) -> dict[str, int]:
-    """Feedback that was asked for and may not go in, by the reason."""
-    tables = ("comparisons", "ratings") if kind == Dataset.Kind.PREFERENCES else tuple(FEEDBACK)
+    """Feedback that was asked for and may not go in, by the reason; a ranking is one."""
+    tables = [Comparison.objects.filter(ranking=None), Rating.objects.all(), Ranking.objects.all()]
+    if kind != Dataset.Kind.PREFERENCES:
+        tables.append(Demonstration.objects.all())
+    elif options.edits:
+        tables.append(Demonstration.objects.exclude(edited_from=None))
     found: Counter[str] = Counter()
-    for plural in tables:
-        rows = _narrowed(FEEDBACK[plural].objects.filter(project=project), options)
+    for table in tables:
+        rows = _narrowed(table.filter(project=project), options)
         found["by another kind of judge"] += rows.exclude(judge=judge).count()
         found[f"not on the {side} side"] += rows.by(judge).exclude(prompt__side=side).count()
         for status in (Status.HELD, Status.EXCLUDED, Status.WITHDRAWN):

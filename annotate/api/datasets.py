@@ -40,6 +40,10 @@ class SelectionIn(Input):
     ratings = Ids(required=False, help_text="These alone.")
     comparisons = Ids(required=False, help_text="These alone.")
     demonstrations = Ids(required=False, help_text="These alone.")
+    spans = Ids(required=False, help_text="These alone.")
+    edits = serializers.BooleanField(
+        required=False, help_text="preferences: edited answers, over what they were before."
+    )
     per_prompt = serializers.IntegerField(required=False, help_text="sft: best-rated answers of each prompt; 0: none.")
     minimum = serializers.FloatField(required=False, help_text="sft: the lowest score of an answer, 0 to 1.")
     whole_answers = serializers.BooleanField(required=False, help_text="sft: leave out those cut off by length.")

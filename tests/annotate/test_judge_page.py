@@ -80,7 +80,8 @@ def test_comparing_by_plain_forms(client, project, user):
 
 
 def test_rating_by_plain_forms(client, project, user):
-    make_assignment(user, make_completion(make_prompt(project)))
+    assignment = make_assignment(user, make_completion(make_prompt(project)))
+    Assignment.objects.update(created_at=assignment.created_at - timedelta(minutes=1))
     client.post(address(project), opened(client, project, thumbs="down", stars="2", seconds="7.25"))
     row = Rating.objects.get()
     assert (row.thumbs, row.stars, row.seconds) == (False, 2, 7.25)

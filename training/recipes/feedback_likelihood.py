@@ -66,6 +66,8 @@ class Observations:
     stars_author: Tensor
     star_values: tuple[int, ...]
     author_ids: tuple[int, ...]
+    pair_weight: Tensor | None = None  # float: where pairs of a ranking share one judgement's weight; None: all 1
+    tie_weight: Tensor | None = None
 
     @property
     def authors(self) -> int:
@@ -94,6 +96,8 @@ class Observations:
             self.thumbed[thumbed], self.thumbs[thumbed], self.thumbs_author[thumbed],
             self.starred[starred], self.stars[starred], self.stars_author[starred],
             self.star_values, self.author_ids,
+            None if self.pair_weight is None else self.pair_weight[won],
+            None if self.tie_weight is None else self.tie_weight[level],
         )  # fmt: skip
 
     @property
@@ -148,6 +152,10 @@ def observe(
     def numbers(values: list[int], dtype: torch.dtype = torch.long) -> Tensor:
         return torch.tensor(values, dtype=dtype)
 
+    def weights(judged: Sequence[preferences.Pair] | Sequence[preferences.Tie]) -> Tensor | None:
+        given = [judgement.weight for judgement in judged]
+        return torch.tensor(given, dtype=torch.float64) if any(w != 1 for w in given) else None
+
     return Observations(
         chosen=rows([p.chosen for p in pairs]),
         rejected=rows([p.rejected for p in pairs]),
@@ -165,6 +173,8 @@ def observe(
         stars_author=numbers([authors[r.author] for r in stars]),
         star_values=star_values,
         author_ids=ids,
+        pair_weight=weights(pairs),
+        tie_weight=weights(ties),
     )
 
 
@@ -190,8 +200,11 @@ def joint_nll(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:
 
 
 def log_likelihoods(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:
-    """(J,) of each judgement: pairs, ties, thumbs, stars."""
-    return torch.cat([part(scores, observed, cuts) for part in (_pairs, _ties, _thumbs, _stars)])
+    """(J,) of each judgement: pairs, ties, thumbs, stars. The pairs of a ranking are weighed down to one judgement."""
+    pairs, ties = _pairs(scores, observed, cuts), _ties(scores, observed, cuts)
+    pairs = pairs if observed.pair_weight is None else pairs * observed.pair_weight
+    ties = ties if observed.tie_weight is None else ties * observed.tie_weight
+    return torch.cat([pairs, ties, _thumbs(scores, observed, cuts), _stars(scores, observed, cuts)])
 
 
 def prior(flat: Tensor, observed: Observations, priors: Priors = TODAY) -> Tensor:

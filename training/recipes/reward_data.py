@@ -26,7 +26,7 @@ class Feedback:
     observed: Observations
     aspects: dict[str, Observations]  # by name: every aspect is judged like stars
     tells: preferences.Tells
-    given: int  # comparisons and ratings as people gave them: thumbs and stars for one answer are one
+    given: int  # comparisons and ratings as people gave them: thumbs and stars for one answer are one, a ranking, too
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def read_feedback(run: RunDirectory) -> Feedback:
         likelihood.observe(comparisons, ratings, index_of),
         {name: likelihood.observe([], given, index_of) for name, given in sorted(aspects.items())},
         tells,
-        len(comparisons) + len(ratings),
+        preferences.weighed(comparisons) + len(ratings),
     )
 
 
