@@ -27,6 +27,7 @@ from annotate.models import (
     Project,
     Prompt,
     Rating,
+    Scale,
     User,
 )
 
@@ -108,6 +109,28 @@ def make_assignment(user: User, completion: Completion, other: Completion | None
             **fields,
         }
     )
+
+
+def make_rank_assignment(user: User, *completions: Completion, **fields: Any) -> Assignment:
+    """A live one: to rank these, shown in this order."""
+    item = ":".join(["rank", *map(str, sorted(c.pk for c in completions))])
+    return _live(user, completions[0].prompt, "rank", item, shown=[c.pk for c in completions], **fields)
+
+
+def make_write_assignment(user: User, prompt: Prompt, **fields: Any) -> Assignment:
+    return _live(user, prompt, "write", f"write:{prompt.pk}", **fields)
+
+
+def _live(user: User, prompt: Prompt, kind: str, item: str, **fields: Any) -> Assignment:
+    expires_at = timezone.now() + timedelta(minutes=30)
+    return Assignment.objects.create(
+        **{"project": prompt.project, "user": user, "kind": kind, "prompt": prompt, "item": item},
+        **{"expires_at": expires_at, **fields},
+    )
+
+
+def make_scale(project: Project, kind: str, name: str, **fields: Any) -> Scale:
+    return Scale.objects.create(**{"project": project, "kind": kind, "name": name, "title": name.title(), **fields})
 
 
 def make_rating(completion: Completion, author: User | None = None, **fields: Any) -> Rating:

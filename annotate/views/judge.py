@@ -16,7 +16,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, reswap
 
 from annotate.actions import assignments, feedback, flags
 from annotate.errors import Refused
@@ -33,7 +33,7 @@ ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_ra
 @require_http_methods(["GET", "HEAD", "POST"])
 def judge(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
-        return _show(request, project, _next(request, project))
+        return _show_next(request, project)
     assignment = _posted_assignment(request, project)
     return _submit(request, project, assignment)
 
@@ -70,7 +70,7 @@ def undo(request: MemberRequest, project: Project) -> HttpResponse:
         feedback.undo(assignment=assignment, by=request.user)
     except Refused as refused:
         if request.htmx:
-            current = assignments.next_for(project=project, user=request.user)
+            current = project.assignments.live().filter(user=request.user).order_by("id").first()
             return _show(request, project, current, judge_form.Entered(errors=refused.errors, status=refused.status))
         return refused_page(request, refused, project=project)
     return (
@@ -113,6 +113,9 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
             comment=request.POST.get("comment", "").replace("\r\n", "\n"),
         )
     except Refused as refused:
+        if request.htmx:  # before what stands in the flag's own form
+            told = {"errors": refused.errors}
+            return reswap(render(request, "annotate/judge_flagged.html", told, status=refused.status), "afterbegin")
         return _show(request, project, assignment, judge_form.entered(request, refused))
     if request.htmx:
         return render(request, "annotate/judge_flagged.html", {"reason": reason})
@@ -171,8 +174,19 @@ def _next(request: MemberRequest, project: Project) -> Assignment | None:
     return assignments.next_for(project=project, user=request.user, kind=wanted)
 
 
+def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
+    """The next item, or what comes before it: a page of its own, so that a fragment sends the browser there."""
+    try:
+        assignment = _next(request, project)
+    except Refused as refused:
+        if request.htmx:
+            return HttpResponseClientRedirect(reverse("judge", args=[project.slug]) + _query(request))
+        return refused_page(request, refused, project=project)
+    return _show(request, project, assignment)
+
+
 def _go_on(request: MemberRequest, project: Project) -> HttpResponse:
-    return _show(request, project, _next(request, project)) if request.htmx else _redirect(request, project)
+    return _show_next(request, project) if request.htmx else _redirect(request, project)
 
 
 def _redirect(request: MemberRequest, project: Project) -> HttpResponse:
