@@ -14,10 +14,12 @@ from annotate.api import (
     people,
     projects,
     prompts,
+    red_team,
     registry,
     scales,
     shortcuts,
     uploads,
+    webhooks,
 )
 
 router = SimpleRouter()
@@ -33,11 +35,20 @@ router.register("rankings", feedback.Rankings)
 router.register("spans", feedback.Spans)
 router.register("flags", feedback.Flags)
 router.register("datasets", datasets.Datasets)
+router.register("imports", imports.Imports)
+router.register("webhooks", webhooks.Webhooks)
 
 urlpatterns = [
     path("auth/token/", accounts.token),
     path("auth/token/renew/", people.renew_token),
     path("invitations/accept/", people.accept),
+    path("harm-budget/", red_team.budget),
+    path("projects/<slug:slug>/talks/", red_team.begin),
+    path("projects/<slug:slug>/attacks/", red_team.attacks),
+    path("projects/<slug:slug>/attacks/<str:pk>/withdraw/", red_team.withdraw),
+    path("talks/<str:token>/", red_team.talk),
+    path("talks/<str:token>/say/", red_team.say),
+    path("talks/<str:token>/rate/", red_team.rate),
     path("projects/<slug:slug>/invitations/", people.project_invitations),
     path("projects/<slug:slug>/invitations/<str:pk>/revoke/", people.revoke),
     path("projects/<slug:slug>/join/", people.join),
@@ -49,6 +60,8 @@ urlpatterns = [
     path("battles/", battles.start),
     path("battles/<str:token>/", battles.read),
     path("battles/<str:token>/vote/", battles.vote),
+    path("battles/<str:token>/stop/", battles.stop),
+    path("battles/<str:token>/turns/", battles.ask_on),
     path("comparisons/import/", imports.import_comparisons),
     path("datasets/upload/", uploads.upload_rows),
     path("shortcuts/", shortcuts.shortcuts),

@@ -137,7 +137,8 @@ _GOOD = ("already", "prompts", "comparisons", "ratings", "rankings", "demonstrat
 class Importer:
     """The clerk's chore: a portion of each import in hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, only: int | None = None) -> None:
+        self._only = only  # a command's own import
         self._works: list[Work] = []
         self._dropped: list[Import] = []
 
@@ -145,7 +146,7 @@ class Importer:
         while self._dropped:  # where the database was away in the midst of a portion
             _mine(self._dropped[-1]).update(claim=None, claimed_until=None)
             self._dropped.pop()
-        if len(self._works) < AT_ONCE and (claimed := claim([work.claimed.pk for work in self._works])):
+        if len(self._works) < AT_ONCE and (claimed := claim([work.claimed.pk for work in self._works], self._only)):
             self._begin(claimed)
         for work in list(self._works):
             self._step(work)
@@ -185,11 +186,13 @@ class Importer:
         self._works.remove(work)
 
 
-def claim(besides: Sequence[int] = ()) -> Import | None:
+def claim(besides: Sequence[int] = (), only: int | None = None) -> Import | None:
     """The oldest that nobody has in hand, for us alone."""
     now = timezone.now()
     free = Q(claimed_until=None) | Q(claimed_until__lt=now)
     waiting = Import.objects.filter(free, state__in=[Import.State.QUEUED, Import.State.RUNNING])
+    if only is not None:
+        waiting = waiting.filter(pk=only)
     for pk in waiting.exclude(pk__in=besides).order_by("id").values_list("pk", flat=True)[:10]:
         mine = uuid.uuid4()
         if waiting.filter(pk=pk).update(claim=mine, claimed_until=now + LEASE, state=Import.State.RUNNING):

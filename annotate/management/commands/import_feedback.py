@@ -1,0 +1,120 @@
+"""Import a file of other tools' prompts, answers and judgements into a project.
+
+    manage.py import_feedback harmless-base.jsonl.gz --project everyday --source hh-rlhf
+    manage.py import_feedback votes.parquet --project everyday --dry-run
+    manage.py import_feedback table.csv --project everyday --columns prompt=question,chosen=good,rejected=bad
+
+The file is queued, and taken in here; a clerk that runs beside does it, if it is first. Ended by Ctrl-C or killed, it
+is gone on with by any clerk, or by the same command with --go-on and the number that was told.
+"""
+
+from __future__ import annotations
+
+import getpass
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from annotate import row_files
+from annotate.actions.imports import FORMATS, Order, go_on, start_import
+from annotate.errors import Refused
+from annotate.importing.engine import Importer
+from annotate.models import Import, Judge, Project, User
+from annotate.named_values import named_values
+
+_WAITING = (Import.State.QUEUED, Import.State.RUNNING)
+_TOLD = 20  # bad lines that are printed
+
+
+class Command(BaseCommand):
+    help = "Import a file of prompts, answers and judgements: hh-rlhf, TRL, LMArena, our own rows, plain tables, …"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", nargs="?", help="JSON lines, a JSON list, CSV, TSV or Parquet; gzipped or not")
+        parser.add_argument("--project", default="", help="the project's slug")
+        parser.add_argument("--source", default="", help="names the import (default: the file's name)")
+        parser.add_argument("--format", default="auto", choices=FORMATS)
+        parser.add_argument("--container", default="auto", choices=row_files.FORMATS)
+        parser.add_argument("--columns", default="", help="of a plain table: prompt=question,chosen=good,rejected=bad")
+        parser.add_argument("--judge", default="", choices=["", *Judge.values], help="who judged")
+        parser.add_argument("--link-models", action="store_true", help="to the project's models of the file's names")
+        parser.add_argument("--dry-run", action="store_true", help="only tell what it would do")
+        parser.add_argument("--queue", action="store_true", help="leave the work to a clerk that runs")
+        parser.add_argument("--go-on", type=int, default=0, metavar="ID", help="go on with that import")
+        parser.add_argument("--by", default="", help="username of a researcher (default: the first superuser)")
+
+    def handle(self, *, file: str | None, by: str, queue: bool, go_on: int, **options: Any) -> None:
+        settings.DEBUG = False  # else Django keeps the text of every statement
+        try:
+            found = _again(go_on, _person(by)) if go_on else _new(file, _person(by), options)
+        except Refused as refused:
+            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
+        self.stdout.write(f"Import {found.pk} of {found.file_name} as {found.format}, source {found.source}.")
+        if queue:
+            return
+        self._work(found)
+        self._tell(found)
+
+    def _work(self, found: Import) -> None:
+        """Until it has ended, here or with a clerk beside us."""
+        importer, told = Importer(only=found.pk), time.monotonic()
+        try:
+            while found.state in _WAITING:
+                if not importer.do():
+                    time.sleep(0.5)
+                found.refresh_from_db()
+                if time.monotonic() - told > 5:
+                    told = time.monotonic()
+                    self.stdout.write(f"{found.position / found.bytes:4.0%}  {found.rate:,.0f} rows a second")
+        finally:
+            importer.end()
+
+    def _tell(self, found: Import) -> None:
+        counts = ", ".join(f"{n:,} {name}" for name, n in found.counts.items())
+        self.stdout.write(f"{found.get_state_display()}: {counts or 'nothing'}")
+        for problem in found.problems.all()[:_TOLD]:
+            self.stdout.write(f"line {problem.line}: {problem.reason}")
+        if found.counts.get("bad", 0) > _TOLD:
+            self.stdout.write("… the others are on the import's page.")
+        if found.state == Import.State.FAILED:
+            raise CommandError(found.problem)
+
+
+def _new(name: str | None, by: User, options: dict[str, Any]) -> Import:
+    path = Path(name or "")
+    if not name or not path.is_file():
+        raise CommandError(f"There is no file {name}." if name else "Name a file.")
+    project = Project.objects.filter(slug=options["project"]).first()
+    if project is None:
+        raise CommandError(f"There is no project {options['project']!r}: name one with --project.")
+    order = Order(
+        source=options["source"],
+        format=options["format"],
+        container=options["container"],
+        columns=named_values(options["columns"], "columns"),
+        judge=options["judge"],
+        link=options["link_models"],
+        dry_run=options["dry_run"],
+    )
+    with path.open("rb") as file:
+        return start_import(project=project, file=file, file_name=path.name, order=order, by=by)
+
+
+def _again(pk: int, by: User) -> Import:
+    found = Import.objects.filter(pk=pk).select_related("project", "created_by").first()
+    if found is None:
+        raise CommandError(f"There is no import {pk}.")
+    return found if found.state in _WAITING else go_on(found, by=by)
+
+
+def _person(username: str) -> User:
+    people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
+    found = people.order_by("id").first()
+    if found is None:
+        who = f"no person {username!r}" if username else f"no superuser, {getpass.getuser()}"
+        raise CommandError(f"There is {who}: name a researcher of the project with --by.")
+    return found
