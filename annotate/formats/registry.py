@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from annotate.formats import alpaca_eval, hh_rlhf, lmarena, lossless, openai_summaries, own, pandalm, trl
+from annotate.formats import (
+    alpaca_eval,
+    argilla,
+    hh_rlhf,
+    label_studio,
+    lmarena,
+    lossless,
+    open_assistant,
+    openai_summaries,
+    own,
+    pandalm,
+    trl,
+)
 from annotate.formats.items import (
     KINDS,
     Item,
     NewAttack,
     NewComparison,
     NewDemonstration,
+    NewFlag,
     NewPrompt,
+    NewRanking,
     NewRating,
+    NewSpan,
     Row,
 )
 from annotate.formats.mapping import mapped
@@ -80,6 +95,7 @@ def _trl() -> list[Format]:
     return found
 
 
+_ALL_BUT_ATTACKS = (NewComparison, NewRating, NewRanking, NewDemonstration, NewPrompt, NewSpan, NewFlag)
 # In the order in which they are tried on a file: the more particular first.
 _ALL = [
     Format("assay", "Assay's own rows", own.read, own.write, own.fits, tuple(KINDS.values())),
@@ -98,6 +114,17 @@ _ALL = [
         openai_summaries.fits, NewComparison,
     ),
     Format("pandalm", "PandaLM test set", pandalm.read, pandalm.write, pandalm.fits, (NewComparison,), by_prompt=True),
+    Format(
+        "open-assistant", "Open-Assistant trees", open_assistant.read, open_assistant.write, open_assistant.fits,
+        (NewRanking, NewRating, NewFlag, NewDemonstration, NewPrompt), by_prompt=True,
+    ),
+    Format(
+        "label-studio", "Label Studio tasks", label_studio.read, label_studio.write, label_studio.fits,
+        _ALL_BUT_ATTACKS, by_prompt=True,
+    ),
+    Format(
+        "argilla", "Argilla records", argilla.read, argilla.write, argilla.fits, _ALL_BUT_ATTACKS, by_prompt=True
+    ),
     *_trl(),
 ]  # fmt: skip
 FORMATS: dict[str, Format] = {each.name: each for each in _ALL}

@@ -69,7 +69,8 @@ def read_preference(row: Row) -> Item:
 def _shared(row: Row) -> parting.Parted:
     names = ("chosen", "rejected")
     if fields.turns(row.get("chosen")) is not None:
-        return parting.parted(*(fields.conversation(row.get(name), name) for name in names), names)  # type: ignore[arg-type]
+        one, other = (fields.conversation(row.get(name), name) for name in names)
+        return parting.parted(one, other, names)
     chosen, rejected = (fields.text(row, name) for name in names)
     alike = next((i for i, (c, r) in enumerate(zip(chosen, rejected, strict=False)) if c != r), None)
     alike = min(len(chosen), len(rejected)) if alike is None else alike
