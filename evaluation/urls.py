@@ -10,6 +10,7 @@ from evaluation import (
     items_page,
     model_pages,
     overoptimisation_page,
+    quality_urls,
     rank_urls,
     views,
 )
@@ -34,4 +35,5 @@ urlpatterns = [
     *compare_urls.urlpatterns,
     *rank_urls.urlpatterns,
     *decisions_urls.urlpatterns,
+    *quality_urls.urlpatterns,
 ]

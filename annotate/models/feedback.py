@@ -46,7 +46,11 @@ class FeedbackQuerySet(models.QuerySet):
             state=Assignment.State.SUBMITTED,
         )
         overruled = Q(assignment__purpose=purposes.WORK) & Exists(overruling)
-        return self.counted().exclude(measures).exclude(overruled)
+        rows = self.counted().exclude(measures).exclude(overruled)
+        if self.model is not Comparison:
+            return rows
+        # A vote on a whole conversation in the arena, whose answers have different turns before them, makes no pair.
+        return rows.filter(completion_a__prompt=models.F("completion_b__prompt"))
 
     def on_side(self, side: str) -> FeedbackQuerySet:
         return self.filter(prompt__side=side)
