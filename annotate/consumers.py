@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing
-from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.template.loader import render_to_string
 
 from annotate import live_battles
 from annotate.actions import arena
+from annotate.battle_frames import Frames
 from annotate.models import Battle
 from annotate.visitors import visitor_of_session
 
-PAGE = "annotate/arena_battle.html"
 GONE = 4404  # a code of our own: htmx reconnects only after accidents
 ACCIDENT = 1011
 log = logging.getLogger(__name__)
@@ -33,7 +31,7 @@ class BattleConsumer(AsyncWebsocketConsumer):
         if battle is None:
             await self.close(GONE)
             return
-        self.sending = asyncio.create_task(self._send_frames(battle.pk))
+        self.sending = asyncio.create_task(self._send_frames(battle))
 
     async def disconnect(self, code: int) -> None:
         if self.sending is not None:
@@ -46,26 +44,19 @@ class BattleConsumer(AsyncWebsocketConsumer):
         visitor = visitor_of_session(self.scope["session"])
         return battle if battle and arena.belongs_to(battle, visitor=visitor, user=user) else None
 
-    async def _send_frames(self, battle_id: int) -> None:
+    async def _send_frames(self, battle: Battle) -> None:
         try:
-            await self._follow(battle_id)
+            await self._follow(battle)
         except Exception:  # the edge: a page whose socket stays open and silent would wait for ever
             log.exception("a battle's live page failed")
             await self.close(ACCIDENT)
 
-    async def _follow(self, battle_id: int) -> None:
-        shown: dict[str, live_battles.Side] = {}
-        async with aclosing(live_battles.follow(battle_id)) as frames:
-            async for sides in frames:
-                changed = [side for side in sides if shown.get(side.letter) != side]
-                shown |= {side.letter: side for side in changed}
-                if changed:
-                    await self.send("".join(_render("answer", side=side) for side in changed))
-        await self.send(_render("choices", sides=sides) + _render("progress", sides=sides))
+    async def _follow(self, battle: Battle) -> None:
+        frames, vote_token = Frames(), ""
+        async with aclosing(live_battles.follow(battle.pk)) as scenes:
+            async for scene in scenes:
+                if scene.can_vote and not vote_token:
+                    vote_token = await database_sync_to_async(arena.issue_token)(battle)
+                if frame := frames.of(scene, vote_token):
+                    await self.send(frame)
         await self.close()
-
-
-def _render(partial: str, **context: Any) -> str:
-    if sides := context.get("sides"):
-        context |= live_battles.outlook(sides)
-    return render_to_string(f"{PAGE}#{partial}", {"live": True, **context})

@@ -2,14 +2,44 @@
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form) {
-    event.target.form.requestSubmit(event.target.form.querySelector("[data-submit]"));
+    const send = event.target.form.querySelector("[data-submit]");
+    if (send) event.target.form.requestSubmit(send);
     return;
   }
+  if (typing && event.key === "Escape") event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  const control = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+  const key = CSS.escape(event.key.toLowerCase());
+  const field = key === "c" ? document.getElementById("comment") : document.querySelector(`[data-key-focus="${key}"]`);
+  if (field && !field.matches(":disabled")) {
+    event.preventDefault();
+    field.closest("details")?.setAttribute("open", "");
+    field.focus();
+    return;
+  }
+  const control = document.querySelector(`[data-key~="${key}"]`);
   if (control && !control.matches(":disabled")) {
     event.preventDefault();
     control.click();
+  }
+});
+
+// A button that goes away while it has the focus (Stop, at the end) leaves it to the battle, not to the top of the page.
+let leaving = false;
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  leaving = event.detail.target.contains(document.activeElement);
+});
+document.addEventListener("htmx:oobAfterSwap", () => {
+  if (leaving && document.activeElement === document.body) document.getElementById("battle")?.focus({ preventScroll: true });
+  leaving = false;
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target.id !== "battle") return;
+  const battle = document.getElementById("battle");
+  const next = battle.querySelector("[autofocus]");
+  if (next) next.focus({ preventScroll: true });
+  else {
+    battle.focus({ preventScroll: true });
+    battle.querySelector(".pair:last-of-type")?.scrollIntoView({ block: "nearest" });
   }
 });
 

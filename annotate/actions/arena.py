@@ -1,21 +1,25 @@
-"""Battles in the arena: start one, vote in it, and say what the vote counts for."""
+"""Battles in the arena: start one, ask on, vote in it, and say what the vote counts for."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare, salted_hmac
 
-from annotate.actions import defence, pairing
-from annotate.actions.judgement import check_key
+from annotate import battle_scene, masking
+from annotate.actions import defence, events, pairing
+from annotate.actions.judgement import MAX_COMMENT_CHARACTERS, check_key, check_text
 from annotate.actions.prompts import add_prompt
 from annotate.errors import Refused
-from annotate.models import Battle, Comparison, Judge, Project, Prompt, Side, Status, User, Winner
+from annotate.models import Battle, Comparison, Completion, Judge, Project, Prompt, Side, Status, User, Winner
 
 LONGEST_SECONDS = 24 * 3600.0
+NAMED_ITSELF = "a model named itself in its answer"
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ def start_battle(
     if drawn == (text is not None):
         raise Refused(400, text="Either ask something or draw a prompt, and not both.")
     if text is not None:
-        _check_question(text)
+        check_question(text)
     with transaction.atomic():
         pair = pairing.choose_pair(project)
         if drawn:
@@ -43,7 +47,7 @@ def start_battle(
         else:
             draw = pairing.Draw(_ask(project, str(text), user), None)
         completion_a, completion_b = draw.completions or (None, None)
-        return Battle.objects.create(
+        battle = Battle(
             project=project,
             prompt=draw.prompt,
             model_a=pair[0],
@@ -54,6 +58,11 @@ def start_battle(
             visitor=visitor,
             is_drawn=drawn,
         )
+        told = battle_scene.told_of(battle, battle)
+        if any(masking.names_itself(answer.text, told) for answer in draw.completions or ()):
+            battle.hold_reason = NAMED_ITSELF
+        battle.save()
+        return battle
 
 
 def battles_of(*, project: Project, visitor: str, user: User | None) -> QuerySet[Battle]:
@@ -69,10 +78,50 @@ def belongs_to(battle: Battle, *, visitor: str, user: User | None) -> bool:
     return bool(visitor) and battle.visitor == visitor
 
 
+def issue_token(battle: Battle) -> str:
+    """The token that one vote uses up: to be given out once both answers have begun. "" when it is used up.
+
+    It is the same in every tab of whoever the battle belongs to, and nobody else can make it.
+    """
+    owner = f"{battle.token} {battle.user_id or ''} {battle.visitor}"
+    token = salted_hmac("annotate.arena.vote", owner, algorithm="sha256").hexdigest()
+    if Comparison.objects.filter(battle=battle).exists() or battle.spoilt_reason:
+        return ""
+    Battle.objects.filter(pk=battle.pk).exclude(vote_token_hash=_hash(token)).update(vote_token_hash=_hash(token))
+    Battle.objects.filter(pk=battle.pk, begun_at=None).update(begun_at=timezone.now())
+    return token
+
+
+def check_vote(
+    *,
+    battle: Battle,
+    winner: str,
+    token: str,
+    visitor: str,
+    user: User | None = None,
+    comment: str = "",
+    idempotency_key: str | None = None,
+    **rest: object,
+) -> None:
+    """What can be wrong with a vote before the answers stand: a bad one must not stop them."""
+    if not belongs_to(battle, visitor=visitor, user=user):
+        raise Refused(403, battle="Somebody else started this battle; start one of your own.")
+    if winner not in Winner.values:
+        raise Refused(400, winner=f"{winner!r} is not one of {', '.join(Winner.values)}.")
+    check_key(idempotency_key)
+    check_text("comment", comment, MAX_COMMENT_CHARACTERS)
+    battle.refresh_from_db()
+    if battle.spoilt_reason:
+        raise Refused(409, battle=f"{battle.spoilt_reason} Start another battle.")
+    if not _already_cast(battle, idempotency_key):
+        _check_token(battle, token)
+
+
 def vote(
     *,
     battle: Battle,
     winner: str,
+    token: str,
     visitor: str,
     user: User | None = None,
     seconds: float | None = None,
@@ -80,25 +129,29 @@ def vote(
     idempotency_key: str | None = None,
     origin: defence.Origin = defence.NOWHERE,
 ) -> Comparison:
-    """Once per battle; the same idempotency key gets the first answer again."""
-    if not belongs_to(battle, visitor=visitor, user=user):
-        raise Refused(403, battle="Somebody else started this battle; start one of your own.")
-    if winner not in Winner.values:
-        raise Refused(400, winner=f"{winner!r} is not one of {', '.join(Winner.values)}.")
-    check_key(idempotency_key)
-    battle.refresh_from_db()
-    if not battle.is_ready:
-        raise Refused(409, battle="Both answers must stand before a vote; wait for them, or try them again.")
+    """Once per battle; the same idempotency key gets the first answer again. `token` is of `issue_token`."""
+    check_vote(
+        battle=battle,
+        winner=winner,
+        token=token,
+        visitor=visitor,
+        user=user,
+        comment=comment,
+        idempotency_key=idempotency_key,
+    )
     if cast := _already_cast(battle, idempotency_key):
         return cast
     comparison = _comparison(battle, winner, visitor, user, seconds, comment, idempotency_key)
     try:
         with transaction.atomic():
+            _use_up(battle, token)
             comparison.status, comparison.status_reason = defence.judge_vote(
                 battle=battle, visitor=visitor, user=user, origin=origin
             )
             comparison.save()
-    except IntegrityError:  # another request came first: between the look and the write
+            told = {"comparison": comparison.pk, "winner": winner, "status": comparison.status}
+            events.announce(project=battle.project, event="battle.voted", data=told)
+    except (IntegrityError, Refused):  # another request came first: between the look and the write
         if cast := _already_cast(battle, idempotency_key):
             return cast
         raise
@@ -110,6 +163,12 @@ def counting(comparison: Comparison) -> Counting:
     if comparison.status != Status.COUNTED:
         why = f": {comparison.status_reason}" if comparison.status_reason else ""
         return Counting(False, f"Not counted: this vote is {comparison.status}{why}.")
+    if comparison.prompt.side == Side.TRAIN and comparison.completion_a.prompt_id != comparison.completion_b.prompt_id:
+        return Counting(
+            False,
+            "Kept, but it neither ranks nor teaches: this question is on the training side, and after the first "
+            "answers the two conversations had gone apart, so that they are no pair to learn from.",
+        )
     if comparison.prompt.side == Side.TRAIN:
         return Counting(
             False,
@@ -121,7 +180,7 @@ def counting(comparison: Comparison) -> Counting:
     return Counting(True, "Counted for the ranking.")
 
 
-def _check_question(text: str) -> None:
+def check_question(text: str) -> None:
     if not text.strip():
         raise Refused(400, text="Ask something: the question is empty.")
     if len(text) > settings.MAX_PROMPT_CHARACTERS:
@@ -140,6 +199,25 @@ def _ask(project: Project, text: str, user: User | None) -> Prompt:
         raise Refused(refused.status, text=" ".join(refused.errors.values())) from refused
 
 
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _check_token(battle: Battle, token: str) -> None:
+    if not token:
+        raise Refused(400, token="Send the token that came with this battle once both answers had begun.")
+    if not battle.vote_token_hash or not constant_time_compare(battle.vote_token_hash, _hash(token)):
+        raise Refused(
+            403, token="This token is not, or no longer, that of this battle. Open the battle again, and vote there."
+        )
+
+
+def _use_up(battle: Battle, token: str) -> None:
+    """One vote per token, whichever process it reaches."""
+    if not Battle.objects.filter(pk=battle.pk, vote_token_hash=_hash(token)).update(vote_token_hash=""):
+        raise Refused(409, token="This token has been used: you have voted in this battle already.")
+
+
 def _already_cast(battle: Battle, key: str | None) -> Comparison | None:
     """The vote that this very request has cast before. 409 when another one stands in its way."""
     if key and (cast := Comparison.objects.filter(idempotency_key=key).first()):
@@ -151,6 +229,24 @@ def _already_cast(battle: Battle, key: str | None) -> Comparison | None:
     return None
 
 
+def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
+    """What a vote is about: the newest answers that stand, on the prompt that begins the conversation.
+
+    Later turns differ where the answers before them differ; then the two answers share no prompt, and no model learns
+    from them (docs/adr/0015-a-vote-on-a-conversation.md).
+    """
+    turns = battle.turns.select_related("prompt_a", "completion_a", "completion_b").order_by("number")
+    whole = [turn for turn in turns if turn.completion_a and turn.completion_b and not turn.spoilt_reason]
+    if len([turn for turn in turns if not turn.spoilt_reason]) > len(whole) or not battle.is_ready:
+        raise Refused(409, battle="Both answers must stand before a vote; wait for them, or try them again.")
+    if whole and (last := whole[-1]):
+        assert last.completion_a and last.completion_b
+        shared = last.prompt_a if last.prompt_a_id == last.prompt_b_id else battle.prompt
+        return shared, last.completion_a, last.completion_b
+    assert battle.completion_a and battle.completion_b
+    return battle.prompt, battle.completion_a, battle.completion_b
+
+
 def _comparison(
     battle: Battle,
     winner: str,
@@ -160,16 +256,16 @@ def _comparison(
     comment: str,
     idempotency_key: str | None,
 ) -> Comparison:
-    assert battle.completion_a and battle.completion_b
+    prompt, completion_a, completion_b = _judged(battle)
     guideline = battle.project.guideline
-    shown_at = max(battle.created_at, battle.completion_a.created_at, battle.completion_b.created_at)
+    shown_at = battle.begun_at or battle.created_at
     taken = (timezone.now() - shown_at).total_seconds() if seconds is None else seconds
     return Comparison(
         project=battle.project,
-        prompt=battle.prompt,
+        prompt=prompt,
         battle=battle,
-        completion_a=battle.completion_a,
-        completion_b=battle.completion_b,
+        completion_a=completion_a,
+        completion_b=completion_b,
         winner=winner,
         author=user,
         visitor=visitor,

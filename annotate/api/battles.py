@@ -1,4 +1,4 @@
-"""The arena for programs: a battle, its two nameless answers, and a vote that reveals the names.
+"""The arena for programs: a battle, its two nameless answers, further questions, and a vote that reveals the names.
 
 No account is needed. A client without cookies gets a visitor token with its first battle and sends it again in the
 `Visitor` header; nothing else tells it from other visitors.
@@ -16,8 +16,8 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate import live_battles, visitors
-from annotate.actions import arena
+from annotate import battle_scene, live_battles, visitors
+from annotate.actions import arena, asking_on, defence
 from annotate.api import access
 from annotate.api.fields import IDEMPOTENCY_KEY, Input, Turn, refusals
 from annotate.api.idempotency import feedback_key, idempotent
@@ -26,6 +26,7 @@ from annotate.models import Battle, Comparison, LanguageModel, Project
 from annotate.permissions import can
 
 WAIT_SECONDS = 100.0
+LEAST_WAIT_SECONDS = 0.5  # so that the writing has begun
 VISITOR = OpenApiParameter(
     access.VISITOR_HEADER, str, OpenApiParameter.HEADER, description="The token that POST battles/ gave."
 )
@@ -35,11 +36,26 @@ class NewBattle(Input):
     project = serializers.SlugField(max_length=50)
     text = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, help_text="Ask something.")
     drawn = serializers.BooleanField(required=False, default=False, help_text="Or draw a prompt of the project.")
+    wait = serializers.FloatField(required=False, default=WAIT_SECONDS, min_value=0, max_value=WAIT_SECONDS)
+
+
+class NewTurn(Input):
+    text = serializers.CharField(allow_blank=True, trim_whitespace=False)
+    number = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=2, max_value=99, help_text="Of the turn this is to be."
+    )
+    wait = serializers.FloatField(required=False, default=WAIT_SECONDS, min_value=0, max_value=WAIT_SECONDS)
 
 
 class Vote(Input):
     winner = serializers.CharField(help_text="model_a, model_b, tie or both_bad")
+    token = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=100, help_text="The battle's `vote_token`; used once."
+    )
     seconds = serializers.FloatField(required=False, allow_null=True, min_value=0, max_value=86400)
+    proof = serializers.CharField(
+        required=False, default="", allow_blank=True, help_text="The solved puzzle, where the battle asks for one."
+    )
     comment = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
 
 
@@ -49,7 +65,14 @@ class AskedOut(serializers.Serializer):
 
 class AnswerOut(serializers.Serializer):
     text = serializers.CharField()
-    state = serializers.CharField(help_text="stands, waiting, writing or failed")
+    state = serializers.CharField(help_text="waiting, writing, stands, stopped or failed")
+    problem = serializers.CharField(help_text="Why the question does not count; the same for both.")
+
+
+class TurnOut(serializers.Serializer):
+    number = serializers.IntegerField()
+    question = serializers.CharField()
+    completions = AnswerOut(many=True)
     problem = serializers.CharField()
 
 
@@ -57,8 +80,11 @@ class BattleOut(serializers.Serializer):
     id = serializers.UUIDField()
     project = serializers.CharField()
     prompt = AskedOut()
-    completions = AnswerOut(many=True, help_text="A, then B. Without names or anything that tells one model.")
-    ready = serializers.BooleanField(help_text="Both stand, so a vote can be cast; else GET the battle again.")
+    completions = AnswerOut(many=True, help_text="To the first question: A, then B. Nothing tells one model.")
+    turns = TurnOut(many=True, help_text="All questions with their answers, the first one included.")
+    ready = serializers.BooleanField(help_text="Both have begun, so a vote can be cast; it ends them where they are.")
+    done = serializers.BooleanField(help_text="Nothing is being written; else GET the battle again.")
+    vote_token = serializers.CharField(help_text="Send it with the vote; empty until there is something to vote on.")
     voted = serializers.BooleanField()
     visitor = serializers.CharField(help_text="Send it in the `Visitor` header with the vote; empty for accounts.")
 
@@ -117,9 +143,9 @@ def start(request: Request) -> Response:
         text=given.validated_data.get("text"),
         drawn=given.validated_data["drawn"],
     )
-    stands = live_battles.stored(battle.pk)
-    sides = stands if battle.is_ready else live_battles.write_now(battle, seconds=WAIT_SECONDS)
-    return Response(_shown(battle, sides, token), status=201)
+    if not battle.is_ready:
+        live_battles.write_now(battle, seconds=max(given.validated_data["wait"], LEAST_WAIT_SECONDS))
+    return Response(_shown(battle, token), status=201)
 
 
 @extend_schema(responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
@@ -128,7 +154,45 @@ def start(request: Request) -> Response:
 def read(request: Request, token: str) -> Response:
     """A battle of mine, as it stands."""
     battle = _mine(request, token)
-    return Response(_shown(battle, live_battles.stored(battle.pk), access.visitor_token(request)))
+    return Response(_shown(battle, access.visitor_token(request)))
+
+
+@extend_schema(request=None, responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
+@api_view(["POST"])
+@permission_classes([AllowAny])
+def stop(request: Request, token: str) -> Response:
+    """End both answers where they are. They can be voted on, or asked on; with no word of one of them they cannot."""
+    battle = _mine(request, token)
+    live_battles.stop(battle)
+    battle.refresh_from_db()
+    return Response(_shown(battle, access.visitor_token(request)))
+
+
+@extend_schema(
+    request=NewTurn,
+    responses={201: BattleOut} | refusals(400, 403, 404, 409, 413, 429),
+    parameters=[IDEMPOTENCY_KEY, VISITOR],
+    tags=["battles"],
+)
+@api_view(["POST"])
+@permission_classes([AllowAny])
+@idempotent(atomic=False, who=_sender)
+def ask_on(request: Request, token: str) -> Response:
+    """A further question to both: each goes on from its own answers. The vote is then on the conversation."""
+    battle = _mine(request, token)
+    given = NewTurn(data=request.data)
+    given.is_valid(raise_exception=True)
+    visitor = access.visitor(request)
+    _throttle(request, battle.project, visitor)
+    asking_on.ask_on(
+        battle=battle,
+        text=given.validated_data["text"],
+        visitor=visitor,
+        user=request.user if request.user.is_authenticated else None,
+        number=given.validated_data["number"],
+    )
+    live_battles.write_now(battle, seconds=max(given.validated_data["wait"], LEAST_WAIT_SECONDS))
+    return Response(_shown(battle, access.visitor_token(request)), status=201)
 
 
 @extend_schema(
@@ -139,20 +203,26 @@ def read(request: Request, token: str) -> Response:
 )
 @api_view(["POST"])
 @permission_classes([AllowAny])
-@idempotent(who=_sender)
+@idempotent(atomic=False, who=_sender)
 def vote(request: Request, token: str) -> Response:
-    """Say who won: the answer gives the names, and whether the vote counted and why."""
+    """Say who won: the answer gives the names, and whether the vote counted and why.
+
+    While both are still being written it ends them where they are, and is about what stands then.
+    """
     battle = _mine(request, token)
     given = Vote(data=request.data)
     given.is_valid(raise_exception=True)
     visitor = access.visitor(request)
     key = feedback_key(request)
-    comparison = arena.vote(
+    ballot = dict(given.validated_data)
+    proof = ballot.pop("proof")
+    comparison = live_battles.vote(
         battle=battle,
         visitor=visitor,
         user=request.user if request.user.is_authenticated else None,
         idempotency_key=f"{visitor[:16]}:{key}" if key and not request.user.is_authenticated else key,
-        **given.validated_data,
+        origin=defence.Origin(visitors.address_of(request._request), proof),
+        **ballot,
     )
     return Response(_revealed(battle, comparison), status=201)
 
@@ -188,15 +258,34 @@ def _mine(request: Request, token: str) -> Battle:
     return battle
 
 
-def _shown(battle: Battle, sides: live_battles.Sides, visitor_token: str) -> dict[str, Any]:
+def _shown(battle: Battle, visitor_token: str) -> dict[str, Any]:
+    is_voted = Comparison.objects.filter(battle=battle).exists()
+    scenes = battle_scene.scenes(battle, named=is_voted)
+    if not is_voted:
+        scenes[-1] = live_battles.look(battle)
+    turns = [_turn(scene) for scene in scenes]
+    can_vote = scenes[-1].can_vote and not is_voted
     return {
         "id": str(battle.token),
         "project": battle.project.slug,
         "prompt": {"messages": battle.prompt.messages},
-        "completions": [{"text": side.text, "state": side.state, "problem": side.problem} for side in sides],
-        "ready": live_battles.outlook(sides)["ready"],
-        "voted": Comparison.objects.filter(battle=battle).exists(),
+        "completions": turns[0]["completions"],
+        "turns": turns,
+        "ready": can_vote,
+        "done": scenes[-1].is_over,
+        "vote_token": arena.issue_token(battle) if can_vote else "",
+        "voted": is_voted,
         "visitor": visitor_token,
+    }
+
+
+def _turn(scene: battle_scene.Scene) -> dict[str, Any]:
+    answers = [{"text": side.text, "state": side.state, "problem": scene.problem} for side in scene.sides]
+    return {
+        "number": scene.number,
+        "question": scene.question,
+        "completions": answers,
+        "problem": scene.problem,
     }
 
 

@@ -139,7 +139,8 @@ def _battle(client: Client, project: str, annotator: Annotator) -> str | None:
     judgement = annotator.compare(_prompt_text(battle), *texts, with_strength=False)
     if judgement.skip_reason:
         return "skipped"
-    receipt = client.post(f"battles/{battle['id']}/vote/", judgement.fields, key=f"simulation-battle-{battle['id']}")
+    ballot = judgement.fields | {"token": battle["vote_token"]}
+    receipt = client.post(f"battles/{battle['id']}/vote/", ballot, key=f"simulation-battle-{battle['id']}")
     assert receipt is not None
     return "counted" if receipt["ranks"] else "held"
 

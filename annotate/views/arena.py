@@ -11,9 +11,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from annotate import live_battles, visitors
+from annotate import battle_scene, live_battles, visitors
 from annotate.actions import arena as actions
-from annotate.actions import pairing
+from annotate.actions import asking_on, defence, pairing
+from annotate.battle_frames import Frames, outlook
 from annotate.errors import Refused
 from annotate.models import Battle, Comparison, Project, User
 from annotate.permissions import can
@@ -53,32 +54,72 @@ def arena(request: HttpRequest, project: Project) -> HttpResponse:
 def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Both answers as they are written; after the vote, the names."""
     battle = _mine(request, project, token)
-    sides = live_battles.stored(battle.pk)
     waits = "wait" in request.GET  # without JavaScript the page comes back until both stand
     if waits:
-        sides = live_battles.write_now(battle, seconds=PATIENCE_SECONDS)
-    return render(request, "annotate/arena_battle.html", _battle_context(battle, sides) | {"waits": waits})
+        live_battles.write_now(battle, seconds=PATIENCE_SECONDS)
+    return render(request, "annotate/arena_battle.html", _battle_context(battle) | {"waits": waits})
 
 
 @never_cache
 @require_POST
 @in_project()
 def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
+    """Also in mid-stream: both answers end where they are, and are kept."""
     battle = _mine(request, project, token)
     try:
-        actions.vote(
+        live_battles.vote(
             battle=battle,
             winner=request.POST.get("winner", ""),
+            token=request.POST.get("token", ""),
             visitor=visitors.visitor_of(request),
             user=_user(request),
+            comment=request.POST.get("comment", ""),
+            origin=defence.Origin(visitors.address_of(request), request.POST.get("proof", "")),
             idempotency_key=request.POST.get("key") or None,
         )
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    if request.headers.get("HX-Request"):
-        context = _battle_context(battle, live_battles.stored(battle.pk))
-        return render(request, "annotate/arena_battle.html#battle", context)
-    return redirect("arena-battle", project.slug, battle.token)
+    return _shown(request, battle)
+
+
+@never_cache
+@require_POST
+@in_project()
+def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
+    """Both answers end where they are; then they can be voted on, or asked on."""
+    battle = _mine(request, project, token)
+    scene = live_battles.stop(battle)
+    if not request.headers.get("HX-Request"):
+        return redirect("arena-battle", project.slug, battle.token)
+    vote_token = actions.issue_token(battle) if scene.can_vote else ""
+    return HttpResponse(Frames().of(scene, vote_token))
+
+
+@never_cache
+@require_POST
+@in_project()
+def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
+    """A further question to both."""
+    battle = _mine(request, project, token)
+    number = request.POST.get("number", "")
+    try:
+        _throttle(request, project)
+        asking_on.ask_on(
+            battle=battle,
+            text=request.POST.get("text", ""),
+            visitor=visitors.visitor_of(request),
+            user=_user(request),
+            number=int(number) if number.isascii() and number.isdigit() and len(number) < 4 else None,
+        )
+    except Refused as refused:
+        if "text" not in refused.errors:
+            return refused_page(request, refused, project=project)
+        context = _battle_context(battle) | {"errors": refused.errors, "text": request.POST.get("text", "")}
+        is_htmx = bool(request.headers.get("HX-Request"))  # which swaps nothing in when the status says no
+        page = "annotate/arena_battle.html#battle" if is_htmx else "annotate/arena_battle.html"
+        return render(request, page, context, status=200 if is_htmx else refused.status)
+    battle.refresh_from_db()
+    return _shown(request, battle)
 
 
 @never_cache
@@ -95,13 +136,24 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "annotate/arena_history.html", context)
 
 
+def _shown(request: HttpRequest, battle: Battle) -> HttpResponse:
+    """The battle as it stands after something was done with it."""
+    if request.headers.get("HX-Request"):
+        return render(request, "annotate/arena_battle.html#battle", _battle_context(battle))
+    return redirect("arena-battle", battle.project.slug, battle.token)
+
+
 def _start(request: HttpRequest, project: Project) -> Battle:
     visitor = visitors.remember(request)
-    if not can(request.user, "judge", project):  # members answer for what they do
-        visitors.throttle_battles(request)
+    _throttle(request, project)
     drawn = "draw" in request.POST
     text = None if drawn else request.POST.get("text", "")
     return actions.start_battle(project=project, visitor=visitor, user=_user(request), text=text, drawn=drawn)
+
+
+def _throttle(request: HttpRequest, project: Project) -> None:
+    if not can(request.user, "judge", project):  # members answer for what they do
+        visitors.throttle_battles(request)
 
 
 def _mine(request: HttpRequest, project: Project, token: uuid.UUID) -> Battle:
@@ -113,22 +165,27 @@ def _mine(request: HttpRequest, project: Project, token: uuid.UUID) -> Battle:
     return battle
 
 
-def _battle_context(battle: Battle, sides: live_battles.Sides) -> dict[str, object]:
-    """Before the vote nothing here but the prompt and the texts: a template cannot leak what it is not given."""
+def _battle_context(battle: Battle) -> dict[str, object]:
+    """Before the vote nothing here but questions and texts: a template cannot leak what it is not given."""
+    cast = _cast(battle)
+    scenes = battle_scene.scenes(battle, named=cast is not None)
+    scene = scenes[-1] if cast else live_battles.look(battle)
     context: dict[str, object] = {
         "project": battle.project,
         "section": "arena",
         "token": battle.token,
-        "prompt": battle.prompt.messages,
+        "before": battle.prompt.messages[:-1],
         "is_drawn": battle.is_drawn,
-        "sides": sides,
-        **live_battles.outlook(sides),
+        "earlier": scenes[:-1],
+        "first_question": battle.prompt.text,
         "key": uuid.uuid4(),
+        **outlook(scene),
     }
-    if cast := _cast(battle):
-        models = {"A": battle.model_a, "B": battle.model_b}
-        context |= {"cast": cast, "counting": actions.counting(cast), "models": models}
-    return context
+    if cast is None:
+        return context | {"vote_token": actions.issue_token(battle) if scene.can_vote else ""}
+    models = {"A": battle.model_a, "B": battle.model_b}
+    is_masked = battle.hold_reason == actions.NAMED_ITSELF
+    return context | {"cast": cast, "counting": actions.counting(cast), "models": models, "is_masked": is_masked}
 
 
 def _cast(battle: Battle) -> Comparison | None:

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate import live_battles
+from annotate import writing
 from annotate.actions import arena, language_models, pairing
 from annotate.errors import Refused
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
@@ -57,6 +57,12 @@ def eval_prompt(project: Project, models: list[LanguageModel], **fields) -> Prom
 def ready_battle(project: Project, models: list[LanguageModel], **who) -> Battle:
     eval_prompt(project, models)
     return arena.start_battle(project=project, drawn=True, **(who or {"visitor": ME}))
+
+
+def cast(battle: Battle, winner: str = "tie", **who) -> Comparison:
+    """A vote with the battle's own token."""
+    who = who or {"visitor": ME}
+    return arena.vote(battle=battle, winner=winner, token=arena.issue_token(battle), **who)
 
 
 def refusal(call, **arguments) -> Refused:
@@ -129,7 +135,7 @@ def test_a_visitor_draws_what_they_have_not_had_before(project, pair):
 
 def test_what_was_voted_on_least_is_drawn_first(project, pair):
     seen = ready_battle(project, pair)
-    arena.vote(battle=seen, winner="tie", visitor=ME)
+    cast(seen)
     fresh = eval_prompt(project, pair)
     assert arena.start_battle(project=project, visitor="somebody else", drawn=True).prompt == fresh
 
@@ -175,55 +181,56 @@ def test_a_battle_belongs_to_somebody(project, pair):
 def test_a_vote_keeps_what_was_shown_where(project, pair, winner):
     factories.make_guideline(project)
     battle = ready_battle(project, pair)
-    vote = arena.vote(battle=battle, winner=winner, visitor=ME)
+    vote = cast(battle, winner)
     assert (vote.completion_a, vote.completion_b, vote.winner) == (battle.completion_a, battle.completion_b, winner)
     assert (vote.judge, vote.source, vote.status, vote.visitor) == ("person", "arena", "counted", ME)
     assert vote.guideline_version == 1 and vote.seconds >= 0
 
 
 def test_an_unknown_winner_is_refused(project, pair):
-    refused = refusal(arena.vote, battle=ready_battle(project, pair), winner="c", visitor=ME)
+    refused = refusal(cast, battle=ready_battle(project, pair), winner="c", visitor=ME)
     assert refused.status == 400 and "both_bad" in refused.errors["winner"]
 
 
 def test_a_second_vote_is_refused_and_the_same_key_gets_the_first_again(project, pair):
     battle = ready_battle(project, pair)
-    vote = arena.vote(battle=battle, winner="tie", visitor=ME, idempotency_key="k")
-    assert arena.vote(battle=battle, winner="model_a", visitor=ME, idempotency_key="k") == vote
-    assert refusal(arena.vote, battle=battle, winner="model_a", visitor=ME).status == 409
-    assert refusal(arena.vote, battle=battle, winner="tie", visitor=ME, idempotency_key="other").status == 409
+    token = arena.issue_token(battle)
+    vote = cast(battle, visitor=ME, idempotency_key="k")
+    assert arena.vote(battle=battle, winner="model_a", token=token, visitor=ME, idempotency_key="k") == vote
+    assert refusal(arena.vote, battle=battle, winner="model_a", token=token, visitor=ME).status == 409
+    assert refusal(arena.vote, battle=battle, winner="tie", token=token, visitor=ME, idempotency_key="o").status == 409
     assert list(Comparison.objects.values_list("winner", flat=True)) == ["tie"]
 
 
 def test_a_key_of_another_vote_is_refused(project, pair):
-    arena.vote(battle=ready_battle(project, pair), winner="tie", visitor=ME, idempotency_key="k")
+    cast(ready_battle(project, pair), visitor=ME, idempotency_key="k")
     other = ready_battle(project, pair)
-    refused = refusal(arena.vote, battle=other, winner="tie", visitor=ME, idempotency_key="k")
+    refused = refusal(cast, battle=other, visitor=ME, idempotency_key="k")
     assert refused.status == 409 and "idempotency_key" in refused.errors
 
 
 def test_only_whoever_started_a_battle_votes_in_it(project, pair):
     user, other = factories.make_user(), factories.make_user()
     of_visitor, of_user = ready_battle(project, pair), ready_battle(project, pair, visitor=ME, user=user)
-    assert refusal(arena.vote, battle=of_visitor, winner="tie", visitor="x").status == 403
-    assert refusal(arena.vote, battle=of_visitor, winner="tie", visitor="").status == 403
-    assert refusal(arena.vote, battle=of_user, winner="tie", visitor=ME).status == 403
-    assert refusal(arena.vote, battle=of_user, winner="tie", visitor=ME, user=other).status == 403
-    assert arena.vote(battle=of_user, winner="tie", visitor="", user=user).author == user
+    assert refusal(cast, battle=of_visitor, visitor="x").status == 403
+    assert refusal(cast, battle=of_visitor, visitor="").status == 403
+    assert refusal(cast, battle=of_user, visitor=ME).status == 403
+    assert refusal(cast, battle=of_user, visitor=ME, user=other).status == 403
+    assert cast(of_user, visitor="", user=user).author == user
 
 
 def test_nobody_votes_before_both_answers_stand(project, pair):
     battle = arena.start_battle(project=project, visitor=ME, text="Why?")
     battle.completion_a = factories.make_completion(battle.prompt, model=battle.model_a)
     battle.save()
-    assert refusal(arena.vote, battle=battle, winner="model_a", visitor=ME).status == 409
+    assert refusal(cast, battle=battle, winner="model_a").status == 409
     assert not Comparison.objects.exists()
 
 
 def test_a_simulated_judge_is_marked_as_one(project, pair):
     robot = factories.make_user(is_simulated=True)
     battle = ready_battle(project, pair, visitor="", user=robot)
-    vote = arena.vote(battle=battle, winner="tie", visitor="", user=robot)
+    vote = cast(battle, visitor="", user=robot)
     assert vote.judge == "simulation"
     assert arena.counting(vote).ranks and "simulated" in arena.counting(vote).words
 
@@ -232,14 +239,14 @@ def test_a_simulated_judge_is_marked_as_one(project, pair):
 def test_only_votes_on_the_eval_side_rank(project, pair, side, ranks):
     battle = ready_battle(project, pair)
     Prompt.objects.update(side=side)
-    vote = arena.vote(battle=battle, winner="tie", visitor=ME)
+    vote = cast(battle)
     said = arena.counting(vote)
     assert said.ranks is ranks and vote.status == "counted"
     assert ("training side" in said.words) is not ranks
 
 
 def test_a_vote_that_is_held_says_why(project, pair):
-    vote = arena.vote(battle=ready_battle(project, pair), winner="tie", visitor=ME)
+    vote = cast(ready_battle(project, pair))
     vote.status, vote.status_reason = "held", "cast within a second"
     assert arena.counting(vote) == arena.Counting(False, "Not counted: this vote is held: cast within a second.")
 
@@ -251,6 +258,16 @@ def start(client: Client, project: Project, **data) -> str:
     response = client.post(reverse("arena", args=[project.slug]), data or {"draw": "1"})
     assert response.status_code == 302, response.content.decode()
     return response["Location"]
+
+
+def token_on(page: str) -> str:
+    """The vote's token, as the page's form would send it."""
+    return page.partition('name="token" value="')[2].partition('"')[0]
+
+
+def vote_on(client: Client, url: str, winner: str = "tie", **more):
+    token = token_on(client.get(url).content.decode())
+    return client.post(f"{url}vote/", {"winner": winner, "token": token, **more.pop("data", {})}, **more)
 
 
 def everything(response) -> str:
@@ -270,7 +287,7 @@ def test_a_visitor_draws_votes_and_sees_the_names(client, project, pair):
     assert_nameless(everything(before), pair)
     battle = Battle.objects.get()
     assert battle.completion_a.text in before.content.decode() and OPEN_CHOICES in before.content.decode()
-    after = client.post(f"{url}vote/", {"winner": "model_a"}, follow=True).content.decode()
+    after = vote_on(client, url, "model_a", follow=True).content.decode()
     assert all(name in after for name in NAMES)
     assert "You said: A is better" in after and "Counted for the ranking." in after
     assert after.index(battle.model_a.name) < after.index(battle.model_b.name)
@@ -285,7 +302,7 @@ def test_nothing_names_a_model_from_the_first_page_to_the_last_before_the_vote(c
     responses = [page, started, client.get(url), client.get(url, {"wait": "1"})]
     responses += [client.get(reverse("arena-history", args=[project.slug]))]
     responses += [client.post(f"{url}vote/", {"winner": "model_a"}), client.post(f"{url}vote/", {"winner": "c"})]
-    assert "failed" in responses[3].content.decode()
+    assert "does not count" in responses[3].content.decode() or "The model server failed" in responses[3].content.decode()
     for response in responses:
         assert_nameless(everything(response), pair)
 
@@ -306,23 +323,24 @@ def test_an_answer_keeps_its_true_sampling_settings(client, project, pair, fake)
     client.get(start(client, project, text="Why?"), {"wait": "1"})
     completion = Battle.objects.get().completion_a
     sent = next(r for r in fake.requests if r["model"] == completion.model.server_name)
-    assert completion.seed == sent["seed"] and completion.sampling == live_battles.SAMPLING
+    assert completion.seed == sent["seed"] and completion.sampling == writing.SAMPLING
     assert completion.sampling["max_new_tokens"] == sent["max_tokens"]
     assert (completion.tokens, completion.finish_reason, completion.source) == (2, "stop", "arena")
 
 
 @writes_answers
-def test_a_failed_side_is_said_and_can_be_tried_again_and_the_other_is_kept(client, project, pair, fake):
-    bad = pair[0].server_name
-    fake.answer = lambda body: ["  "] if body["model"] == bad else ["Fine."]
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_battle_with_a_side_that_failed_takes_no_vote_and_does_not_say_which(client, project, pair, fake, bad):
+    name = pair[bad].server_name
+    fake.answer = lambda body: ["  "] if body["model"] == name else ["Fine."]
     url = start(client, project, text="Why?")
     page = client.get(url, {"wait": "1"}).content.decode()
-    assert "empty answer" in page and "Fine." in page and "Try again" in page
-    assert client.post(f"{url}vote/", {"winner": "tie"}).status_code == 409
-    fake.answer = lambda body: ["Better."]
-    page = client.get(url, {"wait": "1"}).content.decode()
-    assert "Better." in page and "Fine." in page
-    assert len(fake.requests) == 3
+    assert "One of the two models gave an empty answer" in page and "No vote is taken" in page
+    assert CLOSED_CHOICES in page and "Try again with another two" in page and not token_on(page)
+    assert client.post(f"{url}vote/", {"winner": "tie", "token": "x"}).status_code == 409
+    assert not Comparison.objects.exists()
+    again = client.post(reverse("arena", args=[project.slug]), {"text": "Why?"})
+    assert again.status_code == 302 and again["Location"] != url
 
 
 def test_a_stranger_finds_no_battle(project, pair):
@@ -339,15 +357,16 @@ def test_a_second_vote_on_the_page_is_a_conflict_but_a_double_click_is_not(clien
     eval_prompt(project, pair)
     url = start(client, project)
     key = str(uuid.uuid4())
-    assert client.post(f"{url}vote/", {"winner": "tie", "key": key}).status_code == 302
-    assert client.post(f"{url}vote/", {"winner": "tie", "key": key}).status_code == 302
-    assert client.post(f"{url}vote/", {"winner": "tie", "key": "other"}).status_code == 409
+    ballot = {"winner": "tie", "key": key, "token": token_on(client.get(url).content.decode())}
+    assert client.post(f"{url}vote/", ballot).status_code == 302
+    assert client.post(f"{url}vote/", ballot).status_code == 302
+    assert client.post(f"{url}vote/", ballot | {"key": "other"}).status_code == 409
 
 
 def test_a_vote_by_htmx_is_answered_with_the_reveal_alone(client, project, pair):
     eval_prompt(project, pair)
     url = start(client, project)
-    reply = client.post(f"{url}vote/", {"winner": "tie"}, headers={"HX-Request": "true"}).content.decode()
+    reply = vote_on(client, url, headers={"HX-Request": "true"}).content.decode()
     assert reply.strip().startswith('<section id="battle"') and all(name in reply for name in NAMES)
 
 
@@ -380,7 +399,7 @@ def test_a_private_arena_asks_a_visitor_to_sign_in(client, pair):
 def test_the_history_shows_ones_own_votes_and_what_became_of_them(client, project, pair):
     eval_prompt(project, pair)
     url = start(client, project)
-    client.post(f"{url}vote/", {"winner": "model_b"})
+    vote_on(client, url, "model_b")
     Comparison.objects.update(status="excluded", status_reason="the same answer every time")
     page = client.get(reverse("arena-history", args=[project.slug])).content.decode()
     assert "excluded" in page and "the same answer every time" in page and NAMES[0] in page
@@ -393,10 +412,10 @@ def test_the_history_shows_ones_own_votes_and_what_became_of_them(client, projec
 
 def test_a_battle_is_taken_up_by_one_at_a_time_and_again_when_its_lease_has_run_out(project, pair):
     battle = arena.start_battle(project=project, visitor=ME, text="Why?")
-    assert live_battles._claim(battle.pk, uuid.uuid4())
-    assert live_battles._claim(battle.pk, uuid.uuid4()) is None
+    assert writing._claim(battle.pk, uuid.uuid4())
+    assert writing._claim(battle.pk, uuid.uuid4()) is None
     Battle.objects.update(claimed_until=timezone.now() - timezone.timedelta(seconds=1))
-    assert live_battles._claim(battle.pk, uuid.uuid4())
+    assert writing._claim(battle.pk, uuid.uuid4())
 
 
 # Models

@@ -18,7 +18,7 @@ from django.db import OperationalError
 from django.test import AsyncClient
 from django.utils import timezone
 
-from annotate import live_battles
+from annotate import live_battles, writing
 from annotate.models import Battle, Completion, LanguageModel
 from config.asgi import application
 from tests import factories, tiny_model
@@ -99,7 +99,7 @@ async def visit(models, fake) -> AsyncIterator[Visit]:
     response = await client.post(await sync_to_async(arena)(), {"text": "Why?"})
     assert response.status_code == 302
     yield Visit(client, await Battle.objects.aget())
-    for writing in list(live_battles._here.values()):
+    for writing in list(writing._here.values()):
         await writing.task
 
 
@@ -194,7 +194,7 @@ async def test_who_has_lost_the_lease_writes_nothing(visit, fake):
     socket = await visit.open()
     await asyncio.sleep(0.15)
     await Battle.objects.aupdate(claim=uuid.uuid4(), claimed_until=timezone.now() + timedelta(seconds=60))
-    for writing in list(live_battles._here.values()):
+    for writing in list(writing._here.values()):
         await writing.task
     await socket.leave()
     battle = await visit.fresh()
@@ -267,8 +267,8 @@ async def test_transformers_serve_streams_a_battle_and_keeps_to_the_sampling_set
     frames = await visit.watch()
     assert "Both answers stand" in frames[-1] and len(frames) > 2
     for completion in await visit.completions():
-        assert completion.text.strip() and completion.sampling == live_battles.SAMPLING
+        assert completion.text.strip() and completion.sampling == writing.SAMPLING
         assert completion.finish_reason in ("stop", "length")
-        assert 0 < completion.tokens <= live_battles.SAMPLING["max_new_tokens"]
+        assert 0 < completion.tokens <= writing.SAMPLING["max_new_tokens"]
     battle = await visit.fresh()
     assert battle.completion_a.text != battle.completion_b.text

@@ -1,0 +1,302 @@
+"""A model that names itself in the arena: which characters of its answer tell who it is, and what is shown instead.
+
+An answer that is still being written holds its last characters back, so that a name that is split over pieces, or
+whose telling words come after it, never shows. What has been shown stays: more text changes no decision about it.
+Pure: no Django. The patterns are in `annotate.self_naming`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from annotate import self_naming as words
+
+HIDDEN = "(name hidden)"
+HELD_BACK = 72  # characters: a family's name with its version, and the words after it that tell
+LOOK_BACK = 140  # characters of a sentence before a name
+LOOK_ON = 24
+_FLAGS = re.DOTALL
+# Letters of other alphabets that look like Latin ones.
+_LOOK_ALIKES = str.maketrans(
+    {
+        **dict(zip("аеёорсухіїјѕһԁԛԝкмнтвгьбз", "aeeopcyxiijshdqwkmhtbrbb3", strict=True)),
+        **dict(zip("αβεικνορτυχγηωɡıɑꮯ", "abeiknoptuxynwgiac", strict=True)),
+    }
+)
+_LEET = {"a": "[a4@]", "e": "[e3]", "i": "[i1l!|]", "l": "[l1i|]", "o": "[o0]", "s": "[s5$]", "t": "[t7]"}
+_NOTHING = frozenset("*`~\\\u00ad\u034f\u061c\u115f\u180e\ufeff") | frozenset(
+    chr(c) for start, end in ((0x300, 0x370), (0x200B, 0x2010), (0x202A, 0x202F), (0x2060, 0x2070), (0xFE00, 0xFE10))
+    for c in range(start, end)
+)  # fmt: skip
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,12});", re.IGNORECASE)
+_GENERIC = frozenset(
+    [
+        "base",
+        "sft",
+        "ppo",
+        "dpo",
+        "rlhf",
+        "chat",
+        "instruct",
+        "model",
+        "test",
+        "main",
+        "final",
+        "small",
+        "large",
+        "mini",
+    ]
+    + ["tiny", "best", "new", "old", "the", "and", "for", "assistant", "reward", "policy", "candidate", "baseline"]
+    + ["reference", "latest", "default"]
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What must not be read in an answer (`names`, as the models are registered), and what the visitor has said."""
+
+    names: tuple[str, ...] = ()
+    asked: str = ""
+
+
+def names_itself(text: str, told: Told) -> bool:
+    return bool(spans(text, told))
+
+
+def shown(text: str, told: Told, *, is_whole: bool) -> str:
+    """`text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
+    found = spans(text, told)
+    end = len(text) if is_whole else _safe_end(text, told, found)
+    parts, at = [], 0
+    for start, stop in found:
+        if stop > end:
+            break
+        parts += [text[at:start], HIDDEN]
+        at = stop
+    return "".join([*parts, text[at:end]])
+
+
+def spans(text: str, told: Told) -> list[tuple[int, int]]:
+    """Where the names stand, from first to last, apart from each other."""
+    folded = _fold(text)
+    matches = [(rule, match) for rule in _rules(told) for match in rule.names.finditer(folded.latin)]
+    telling = [match.span() for rule, match in matches if rule.tells(folded, match)]
+    # Whoever has named itself goes on to its version and its maker: after that no name at all is shown.
+    since = min((start for start, _ in telling), default=len(folded.latin))
+    telling += [match.span() for rule, match in matches if match.start() > since and rule.kind != "ambiguous"]
+    return _joined((folded.starts[start], folded.ends[end - 1]) for start, end in telling)
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """A text as names are looked for in it; `starts` and `ends` lead back to the characters it came from."""
+
+    plain: str
+    latin: str
+    starts: list[int]
+    ends: list[int]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Names of one kind, and where they tell. `kind`: anywhere, family, wordlike, ambiguous or maker."""
+
+    kind: str
+    names: re.Pattern[str]
+    asks_who: bool
+
+    def tells(self, folded: _Folded, match: re.Match[str]) -> bool:
+        if self.kind == "anywhere" or (self.asks_who and self.kind != "ambiguous"):
+            return True
+        start, end = match.span()
+        low = max(0, start - LOOK_BACK)
+        before, before_plain = folded.latin[low:start], folded.plain[low:start]
+        after, after_plain = folded.latin[end : end + LOOK_ON], folded.plain[end : end + LOOK_ON]
+        if self.kind == "maker":
+            return _is_maker(before, before_plain, after, after_plain)
+        at_end = end + LOOK_ON >= len(folded.latin)
+        if not _is_self(before, before_plain, after, after_plain, at_start=low == 0, at_end=at_end):
+            return False
+        if self.kind == "wordlike" and re.search(r"\b(?:an?|the)\s*$", before):
+            is_model = re.match(rf"[\s-]*(?:{words.MODEL_WORDS}|\d)", after)
+            return bool(is_model) or any(c.isdigit() for c in match[0])
+        if self.kind == "ambiguous":
+            about = _sentence(before)[-80:] + " " + after
+            return bool(_model_words().search(about)) or any(c.isdigit() for c in match[0])
+        return True
+
+
+def _is_self(before: str, before_plain: str, after: str, after_plain: str, *, at_start: bool, at_end: bool) -> bool:
+    sentence = _sentence(before)
+    if any(p.search(sentence) for p in _compiled(words.BEFORE_LATIN + words.MADE_BY)):
+        return True
+    if _is_self_elsewhere(_sentence(before_plain), after_plain):
+        return True
+    if any(p.match(after) for p in _compiled(words.AFTER)):
+        return True
+    if _one(words.AS_BEFORE).search(sentence) and _one(words.AS_AFTER).match(after):
+        return True
+    if at_start and not before.strip(" \n\t[<(\"'#-") and re.match(r"[\s\])>]*[:：>]", after):
+        return True
+    return at_end and not re.search(r"\w", after) and bool(_one(words.SIGNED).search(before))
+
+
+def _is_self_elsewhere(sentence: str, after: str) -> bool:
+    """In a script of its own."""
+    return any(_one(b).search(sentence) and _one(a).match(after) for b, a in words.BEFORE_OTHER)
+
+
+def _is_maker(before: str, before_plain: str, after: str, after_plain: str) -> bool:
+    sentence = _sentence(before)
+    if any(p.search(sentence) for p in _compiled(words.MADE_BY)):
+        return True
+    if _is_self_elsewhere(_sentence(before_plain), after_plain):
+        return True
+    if any(p.search(sentence) for p in _compiled(words.BEFORE_LATIN)):
+        return bool(re.search(r"\b(?:by|from|at|of|von|par|por|de|da|di|pel[oa])(?:\s\w+){0,2}\s*$", sentence)) or (
+            after.startswith(("'s", "’s"))
+        )
+    return bool(re.match(r"\s*(?:is|are)\s+my\s+(?:creator|developer|maker|parent)", after))
+
+
+def _sentence(before: str) -> str:
+    """What of it belongs to the same sentence; a point within a number ends none."""
+    cut = 0
+    for match in re.finditer(r"[.!?。！？](?=\s|$)|\n\s*\n", before):
+        cut = match.end()
+    return before[cut:]
+
+
+def _safe_end(text: str, told: Told, found: list[tuple[int, int]]) -> int:
+    longest = max(map(len, told.names), default=0)
+    end = max(0, len(text) - HELD_BACK - longest)
+    for start, stop in found:
+        if start < end < stop:
+            end = start
+    space = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))
+    return space if space > end - 40 and space > 0 else end
+
+
+def _joined(found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+@lru_cache(maxsize=256)
+def _rules(told: Told) -> tuple[_Rule, ...]:
+    asked = _fold(told.asked)
+    asks_who = bool(_one(words.ASKS_WHO_LATIN).search(asked.latin) or _one(words.ASKS_WHO_OTHER).search(asked.plain))
+    distinctive, plain = _own(told.names)
+    kinds = {
+        "anywhere": distinctive,
+        "family": words.FAMILIES,
+        "wordlike": (*words.WORDLIKE, *plain),
+        "ambiguous": words.AMBIGUOUS,
+        "maker": words.MAKERS,
+    }
+    rules = []
+    for kind, names in kinds.items():
+        if not asks_who:  # who names a model or its maker may read about it
+            names = tuple(name for name in names if not _pattern(name).search(asked.latin))
+        if names:
+            rules.append(_Rule(kind, _any_of(tuple(names), kind != "maker" and kind != "anywhere"), asks_who))
+    return tuple(rules)
+
+
+def _own(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those that are nothing but a name, and those that may be a word."""
+    distinctive: dict[str, None] = {}
+    plain: dict[str, None] = {}
+    for name in names:
+        parts = [part for part in re.split(r"[\s/_.-]+", name) if part]
+        for candidate in (name, parts[0] if parts else ""):
+            letters = re.sub(r"[\W_]", "", candidate)
+            if len(letters) < 3 or letters.isdigit() or letters.casefold() in _GENERIC:
+                continue
+            is_camel = bool(re.search(r"[a-z][A-Z]", candidate))
+            has_number = any(c.isdigit() for c in letters) and len(letters) >= 4
+            (distinctive if is_camel or has_number else plain)[candidate] = None
+    return tuple(distinctive), tuple(plain)
+
+
+@cache
+def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(p, _FLAGS) for p in patterns)
+
+
+def _one(pattern: str) -> re.Pattern[str]:
+    return _compiled((pattern,))[0]
+
+
+def _model_words() -> re.Pattern[str]:
+    return _one(words.MODEL_WORDS)
+
+
+@lru_cache(maxsize=512)
+def _any_of(names: tuple[str, ...], with_version: bool) -> re.Pattern[str]:
+    ordered = sorted(names, key=len, reverse=True)
+    spaced = "|".join(_source(name) for name in ordered if not _is_cjk(name))
+    unspaced = "|".join(_source(name) for name in ordered if _is_cjk(name))
+    version = words.VERSION if with_version else ""
+    bounded = rf"(?<![a-z0-9])(?:{spaced}){version}(?![a-z])(?!-[a-z]{{3}})" if spaced else ""
+    return re.compile("|".join(filter(None, (bounded, unspaced))), _FLAGS)
+
+
+def _is_cjk(name: str) -> bool:
+    return any("\u3040" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7af" for c in name)
+
+
+@lru_cache(maxsize=1024)
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(_source(name) if _is_cjk(name) else rf"(?<![a-z0-9])(?:{_source(name)})(?![a-z])", _FLAGS)
+
+
+@lru_cache(maxsize=2048)
+def _source(name: str) -> str:
+    """The name with its own gaps in any spelling, letters that digits stand for, or all its letters spaced out."""
+    folded = _fold(name).latin
+    parts = [part for part in re.split(r"[\W_]+", folded) if part]
+    if _is_cjk(name):
+        return r"\s?".join(map(re.escape, folded))
+    tight = r"[\W_]{0,3}".join("".join(_LEET.get(c, re.escape(c)) for c in part) for part in parts)
+    letters = [_LEET.get(c, re.escape(c)) for part in parts for c in part]
+    spaced = r"[\s._·|/-]{1,3}".join(letters)
+    return f"{tight}|{spaced}" if len(letters) > 2 else tight
+
+
+@lru_cache(maxsize=64)
+def _fold(text: str) -> _Folded:
+    plain: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    entities = {match.start(): match for match in _ENTITY.finditer(text)}
+    at = 0
+    while at < len(text):
+        entity = entities.get(at)
+        source, stop = (html.unescape(entity[0]), entity.end()) if entity else (text[at], at + 1)
+        for char in unicodedata.normalize("NFKC", source).casefold():
+            if char not in _NOTHING:
+                plain.append({"_": " ", "’": "'", "‘": "'", "ʼ": "'"}.get(char, char))
+                starts.append(at)
+                ends.append(stop)
+        at = stop
+    joined = "".join(plain)
+    return _Folded(joined, "".join(map(_to_latin, joined)), starts, ends)
+
+
+@lru_cache(maxsize=4096)
+def _to_latin(char: str) -> str:
+    if char.isascii():
+        return char
+    base = unicodedata.normalize("NFD", char)[0] if unicodedata.category(char).startswith("L") else char
+    return base.translate(_LOOK_ALIKES)[0]
