@@ -11,9 +11,11 @@ from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels, uneven
 from evaluation.ratings import fit
 from evaluation.ratings.anomaly import HONEST, Honest, judge_voters
 from evaluation.ratings.fit import sigmoid
+from evaluation.ratings.suspects import NOBODY, PATTERNS, Votes, bands, changes
 
 LOOKS = 20
 VOTERS, EACH, TIES = 200, 60, 0.35
+CLASS_SHARE, CLASS_SIZE = 0.15, 25
 STRICT = Honest(discernment=1.0, taste=0.0, lean=0.0)
 CROWDS = (
     ("all of one mind", 12, 0.0, STRICT),
@@ -60,6 +62,31 @@ def honest_rows(arenas: int, seed: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def held_rows(arenas: int, seed: int) -> Iterator[dict[str, Any]]:
+    """One row for each crowd: the share of honest voters ever held by the whole defence while votes come in.
+
+    At each look everybody is judged, as persons, by address and with those who came alike; what is held stays out of
+    the fit of the next look and may be released by it. A part of the voters sits in classes that share an address.
+    """
+    for number, (name, models, taste, honest) in enumerate(CROWDS):
+        if honest == STRICT:
+            continue
+        random, ever, last, by = np.random.default_rng((seed, 5, number)), 0, 0, np.zeros(len(PATTERNS), int)
+        for _ in range(arenas):
+            kinds, at_end = _held(_crowd(models, taste, random)[0], random)
+            ever, last, by = ever + int((kinds > 0).any(axis=0).sum()), last + at_end, by + (kinds > 0).sum(axis=1)
+        total = arenas * VOTERS
+        shares = {f"as {kind}": 100 * count / total for kind, count in zip(PATTERNS, by.tolist(), strict=True)}
+        yield {
+            "honest voters": name,
+            "models": models,
+            "voters": total,
+            "ever held": 100 * ever / total,
+            "at the end": 100 * last / total,
+            **shares,
+        }
+
+
 def bot_rows(arenas: int, seed: int, votes: tuple[int, ...] = (30, 100, 300, 1000)) -> Iterator[dict[str, Any]]:
     """One row for each kind of bot and room: the share flagged after so many votes, among people with tastes."""
     for number, (name, say) in enumerate(BOTS.items()):
@@ -87,6 +114,28 @@ def _looks(arena: Arena, honest: Honest, random: np.random.Generator) -> np.ndar
         for one in judge_voters(fit(part.tally), [part.block], honest=honest):
             flags[look, one.voter] = one.is_flagged
     return flags
+
+
+def _held(arena: Arena, random: np.random.Generator) -> tuple[np.ndarray, int]:
+    """(kinds, V) how many of each voter's votes were ever held for each, and how many voters have some held at last."""
+    order, count = random.permutation(len(arena.a)), len(arena.a)
+    in_class = random.random(VOTERS) < CLASS_SHARE
+    address = np.where(in_class, VOTERS + np.arange(VOTERS) // CLASS_SIZE, np.arange(VOTERS))
+    held, ever, free = np.zeros(count, int), np.zeros((len(PATTERNS), VOTERS), int), np.ones(count, dtype=bool)
+    day = np.empty(count, int)
+    day[order] = np.arange(count) * LOOKS // count
+    for look in range(LOOKS):
+        seen = np.sort(order[: count * (look + 1) // LOOKS])
+        person = arena.voter[seen]
+        band = bands(person, np.ones(len(seen), dtype=bool))
+        columns = (seen, person, address[person], band, np.where(band == 0, day[seen], NOBODY))
+        said = (arena.a[seen], arena.b[seen], arena.said[seen])
+        new, released = changes(Votes(*columns, *said, held[seen], free[seen], tuple(range(arena.size))))
+        held[released] = 0
+        for place, kind in enumerate(PATTERNS, 1):
+            held[new[kind]] = place
+            np.add.at(ever[place - 1], arena.voter[new[kind]], 1)
+    return ever, len(np.unique(arena.voter[held > 0]))
 
 
 def _caught(say: Say, votes: int, honest: Honest, random: np.random.Generator, bots: int = 5) -> float:

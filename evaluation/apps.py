@@ -8,8 +8,9 @@ class EvaluationConfig(AppConfig):
     def ready(self) -> None:
         from annotate.actions.choosing import URGENT
         from annotate.actions.pairing import register_weights
+        from annotate.chores import CHORES, Chore
         from annotate.served import register_default
-        from evaluation import ask_next, kinds, promotion, receivers, sampling
+        from evaluation import ask_next, kinds, promotion, receivers, sampling, vote_defence
         from evaluation.actions import serves
         from training.sweeps import SWEEPS
 
@@ -18,3 +19,7 @@ class EvaluationConfig(AppConfig):
         register_weights(sampling.weights)
         SWEEPS.extend([receivers.figures_that_no_signal_reached, promotion.sweep, ask_next.close_answered])
         URGENT.append(ask_next.pairs_first)
+        CHORES += [
+            Chore("votes that are unlike all others", vote_defence.chore, every=60.0),
+            Chore("addresses and counts that are forgotten", vote_defence.forget, every=3600.0),
+        ]

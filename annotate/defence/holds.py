@@ -10,11 +10,11 @@ WORDS = {
     Hold.BUSY_VISITOR: "Held for a look: many votes came from you in a short time.",
     Hold.BUSY_ADDRESS: "Held for a look: many votes came from one address in a short time; others may share it.",
     Hold.REPEAT: "Held: you have voted on this question and these two models before, and the first vote counts.",
-    Hold.SAME_ITEM: "Held for a look: this pair of answers came up unusually often at one address; others may share it.",
+    Hold.SAME_ITEM: "Held for a look: this pair of answers came up very often at one address, which others may share.",
     Hold.FLOOD: "Held for a look: more votes came at once, from one place, than nearly ever before.",
     Hold.PATTERN: "Held for a look: these votes differ from everybody else's by more than taste explains.",
-    Hold.ADDRESS_PATTERN: "Held for a look: votes from one address, which others may share, differ from everybody else's.",
-    Hold.NEWCOMERS: "Held for a look: on this day many new voters judged one model unlike everybody else.",
+    Hold.ADDRESS_PATTERN: "Held for a look: votes from one address, which others may share, differ from all others.",
+    Hold.ALIKE: "Held for a look: many visitors of one day, or as busy as you, judged one model unlike all others.",
 }
 RELEASED = "Counted again: with what is known by now there is no reason left to hold it."
 

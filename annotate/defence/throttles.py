@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from annotate.models import Hold, User
-from annotate.visitors import BATTLES_PER_ADDRESS, BATTLES_PER_PERSON, WINDOW_SECONDS, bound
+from annotate.visitors import BATTLES_PER_ADDRESS, BATTLES_PER_PERSON, bound
 
-HELD_ABOVE_PER_PERSON = 50  # in WINDOW_SECONDS: one in twelve seconds, all the time
+HELD_ABOVE_PER_PERSON = 50  # in visitors.WINDOW_SECONDS: one in twelve seconds, all the time
 HELD_ABOVE_PER_ADDRESS = 250
 MOST_PER_PERSON, MOST_PER_ADDRESS = BATTLES_PER_PERSON, BATTLES_PER_ADDRESS
 WITHOUT_END = 10**9
@@ -24,6 +24,3 @@ def busy(*, visitor: str, user: User | None, address: str, is_member: bool) -> s
     if of_person > HELD_ABOVE_PER_PERSON:
         return Hold.BUSY_VISITOR
     return Hold.BUSY_ADDRESS if of_address > HELD_ABOVE_PER_ADDRESS else ""
-
-
-__all__ = ["HELD_ABOVE_PER_ADDRESS", "HELD_ABOVE_PER_PERSON", "MOST_PER_ADDRESS", "MOST_PER_PERSON", "WINDOW_SECONDS", "busy"]

@@ -19,7 +19,7 @@ class Hold(models.TextChoices):
     FLOOD = "flood", "more votes at once than nearly any before"
     PATTERN = "pattern", "a voter unlike all others"
     ADDRESS_PATTERN = "address_pattern", "an address unlike all others"
-    NEWCOMERS = "newcomers", "a day's newcomers unlike all others, on one model"
+    ALIKE = "alike", "visitors of one day, or as busy as each other, unlike all others on one model"
 
 
 class VoteTrace(models.Model):
