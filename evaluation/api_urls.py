@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from evaluation import compare_urls, decisions_urls, models_api, quality_urls, rank_urls
+from evaluation import compare_urls, decisions_urls, held_urls, models_api, quality_urls, rank_urls
 from evaluation.api import Promotions, leaderboard
 from evaluation.evaluations_api import Evaluations, run_items
 
@@ -20,5 +20,6 @@ urlpatterns = [
     path("runs/<str:pk>/export/<str:name>", models_api.export_file),
     *decisions_urls.api_urlpatterns,
     *quality_urls.api_urlpatterns,
+    *held_urls.api_urlpatterns,
     *router.urls,
 ]

@@ -7,6 +7,7 @@ from evaluation import (
     decisions_urls,
     evaluations_page,
     export_page,
+    held_urls,
     items_page,
     model_pages,
     overoptimisation_page,
@@ -36,4 +37,5 @@ urlpatterns = [
     *rank_urls.urlpatterns,
     *decisions_urls.urlpatterns,
     *quality_urls.urlpatterns,
+    *held_urls.urlpatterns,
 ]
