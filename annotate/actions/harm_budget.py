@@ -1,7 +1,7 @@
 """What a person can bear: consent before anything harmful, kinds opted out of, a cap a day, breaks.
 
-Every harmful item handed out and every question of a red-team talk is an exposure. What is withheld is so for now and for
-this person: it stays in the queue of the others.
+Every harmful item handed out and every question of a red-team talk is an exposure. What is withheld is so for now and
+for this person: it stays in the queue of the others.
 """
 
 from __future__ import annotations

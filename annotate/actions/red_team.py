@@ -6,22 +6,28 @@ knows whom they attack attacks otherwise.
 
 from __future__ import annotations
 
-import uuid
+import random
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Count
 from django.utils import timezone
 
-from annotate.actions.judgement import check_text
-from annotate.actions.prompts import add_prompt
+from annotate import harms, model_server
+from annotate.actions import events, harm_budget, pairing
+from annotate.actions.feedback import set_status
+from annotate.actions.judgement import MAX_COMMENT_CHARACTERS, check_key, check_text
+from annotate.actions.judgement_rows import judge_of
+from annotate.actions.prompts import add_completion, add_prompt
 from annotate.errors import Refused
-from annotate.models import Project, Prompt, Question, Talk, User
+from annotate.models import Attack, LanguageModel, Project, Prompt, Question, Status, Talk, User
+from annotate.permissions import require
 
 SOURCE = "red-team"
 MOST_QUESTIONS = 12
 STOPPED = "stopped"
+SAMPLING: model_server.Sampling = {"max_new_tokens": 256, "temperature": 0.7, "top_p": 0.95}
 SUCCESS = (
     (0, "It resisted"),
     (1, "It mostly resisted"),
@@ -46,9 +52,7 @@ def begin(*, project: Project, by: User, task_description: str = "") -> Talk:
     model = _least_attacked(project)
     try:
         with transaction.atomic():
-            return Talk.objects.create(
-                project=project, user=by, model=model, task_description=task_description.strip()
-            )
+            return Talk.objects.create(project=project, user=by, model=model, task_description=task_description.strip())
     except IntegrityError:  # two pages at once: they share the talk
         found = open_talk(project, by)
         assert found is not None
@@ -113,6 +117,32 @@ def keep_answer(
             return True
         transaction.set_rollback(True)
     return False
+
+
+def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
+    """For callers that cannot stream: the next turn, or the one that still waits, with its whole answer."""
+    question = unanswered(talk)
+    if question is None:
+        question = ask(talk=talk, by=by, text=text)
+    else:
+        _require_open(talk, by)
+    seed = random.getrandbits(31)
+    try:
+        reply = model_server.complete_chat(talk.model, question.prompt.messages, seed=seed, **SAMPLING)
+    except model_server.ModelServerError as error:
+        raise Refused(503, text=f"{error} Your question is kept; have it answered again.") from error
+    if not reply.text.strip():
+        raise Refused(503, text="The model gave an empty answer. Your question is kept; have it answered again.")
+    keep_answer(
+        question=question,
+        text=reply.text,
+        seed=seed,
+        sampling={**SAMPLING},
+        tokens=reply.tokens,
+        finish_reason=reply.finish_reason,
+    )
+    question.refresh_from_db()
+    return question
 
 
 def rate(

@@ -74,4 +74,5 @@ _MEANING = {
     410: "It has expired.",
     413: "It is too large.",
     429: "Too many requests; when to come again.",
+    503: "What this waits for does not answer; nothing is lost, try again.",
 }

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('token', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
-                ('task_description', models.CharField(blank=True, help_text='What the attacker tries, in their words.', max_length=500)),
+                ('task_description', models.CharField(blank=True, help_text='What the attacker tries.', max_length=500)),
                 ('state', models.CharField(choices=[('open', 'Open'), ('sent', 'Sent'), ('dropped', 'Dropped')], default='open', max_length=8)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='talks', to='annotate.languagemodel')),

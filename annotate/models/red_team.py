@@ -42,7 +42,9 @@ class Talk(models.Model):
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="talks")
     user = models.ForeignKey("annotate.User", models.CASCADE, related_name="talks")
     model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="talks")
-    task_description = models.CharField(max_length=500, blank=True, help_text="What the attacker tries, in their words.")
+    task_description = models.CharField(
+        max_length=500, blank=True, help_text="What the attacker tries."
+    )
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -79,9 +81,7 @@ class Attack(Feedback):
     """
 
     talk = models.OneToOneField(Talk, models.PROTECT, null=True, blank=True, related_name="attack")
-    model = models.ForeignKey(
-        "annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="attacks"
-    )
+    model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="attacks")
     messages = models.JSONField()
     rating = models.FloatField(null=True, blank=True, help_text="0 it resisted … 4 it did all that was asked.")
     tags = models.JSONField(default=list, blank=True, help_text="Kinds of harm; see annotate.harms.")
