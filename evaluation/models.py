@@ -237,3 +237,41 @@ class AskedAgain(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [models.Index(fields=["project", "is_open"])]
+
+
+class Exclusion(models.Model):
+    """One act: all that a person had said in a project was excluded by a manager, or withdrawn by themselves.
+
+    `changes` are the lines of the ledger that the act wrote, so that undoing it brings back these rows and no others.
+    """
+
+    class Status(models.TextChoices):
+        EXCLUDED = "excluded"
+        WITHDRAWN = "withdrawn"
+
+    project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="exclusions")
+    person = models.ForeignKey("annotate.User", models.PROTECT, related_name="exclusions")
+    status = models.CharField(max_length=10, choices=Status.choices, help_text="What their judgements became.")
+    reason = models.CharField(max_length=160)
+    pauses = models.BooleanField(default=False, help_text="It also paused them, so that they get no new items.")
+    touched = models.JSONField(default=dict, help_text="What it touched, as it was shown before: ids and numbers.")
+    changes = models.ManyToManyField("annotate.StatusChange", related_name="exclusions")
+    by = models.ForeignKey("annotate.User", models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    undone_by = models.ForeignKey("annotate.User", models.PROTECT, null=True, blank=True, related_name="+")
+    undone_at = models.DateTimeField(null=True, blank=True)
+    undone_reason = models.CharField(max_length=160, blank=True)
+    brought_back = models.JSONField(default=dict, blank=True, help_text="By kind, how many judgements the undoing did.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "person"],
+                condition=models.Q(undone_at=None),
+                name="a_person_is_excluded_once_at_a_time",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.person} {self.status} in {self.project}"

@@ -54,3 +54,9 @@ def p_value(value: float) -> str:
 def likeliest(probabilities: dict[str, float]) -> list[tuple[str, float]]:
     """The likeliest first: a database may keep a JSON object's keys in an order of its own."""
     return sorted(probabilities.items(), key=lambda pair: -pair[1])
+
+
+@register.filter
+def tenths(share: float) -> int:
+    """0.62 -> 6: the class of colour of a share, which never stands without the number."""
+    return round(10 * share)

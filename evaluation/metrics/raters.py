@@ -1,0 +1,235 @@
+"""What each judge does, beside what the others say of the same items: numbers with their intervals, and no verdict.
+
+Judges are numbered 0 to J - 1 and every function takes columns (n,), a row for each judgement. `suspicion` says which
+of these numbers an honest judge would hardly show.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.ratings.chance import wilson
+from evaluation.ratings.student import student95
+
+FIRST, SECOND, LEVEL = 0, 1, 2  # what was said of two answers; a tie and "both are bad" are both level
+HASTY_SECONDS, HASTY_CHARACTERS = 1.0, 100.0  # nobody reads a hundred characters in a second
+WORD = 6  # characters of a word with its blank: a text in any language has characters
+FEWEST = 2
+PASSES = 20  # of severities: each is set against the others' stars, less their own severity
+
+
+@dataclass(frozen=True)
+class Shares:
+    """`hits` of `n` for each judge (J,), and the share that chance or the others would give."""
+
+    hits: np.ndarray
+    n: np.ndarray
+    expected: np.ndarray
+
+    def interval(self, judge: int) -> tuple[float, float]:
+        return wilson(float(self.hits[judge]), float(self.n[judge]))
+
+
+@dataclass(frozen=True)
+class Means:
+    """A mean for each judge (J,) with its standard error, and of how many items; NaN where there are too few."""
+
+    mean: np.ndarray
+    error: np.ndarray
+    n: np.ndarray
+
+    def interval(self, judge: int) -> tuple[float, float] | None:
+        """95 %, by Student's t; None where there is none."""
+        if not np.isfinite(self.error[judge]):
+            return None
+        reach = student95(float(self.n[judge] - 1)) * float(self.error[judge])
+        return float(self.mean[judge]) - reach, float(self.mean[judge]) + reach
+
+
+@dataclass(frozen=True)
+class Severity:
+    """By how many steps each judge's stars lie below (negative) or above the others' on the same items. `shrunk` is
+    drawn towards 0 by as much as few items, and judges who are alike, make a difference mere chance."""
+
+    raw: Means
+    shrunk: np.ndarray
+    shrunk_error: np.ndarray
+
+
+def shares(judge: np.ndarray, hit: np.ndarray, judges: int, expected: float | np.ndarray = 0.5) -> Shares:
+    hits, n = (np.bincount(judge, weights=w, minlength=judges) for w in (hit.astype(float), np.ones(len(judge))))
+    return Shares(hits, n, np.broadcast_to(np.asarray(expected, dtype=float), (judges,)))
+
+
+def first_chosen(judge: np.ndarray, said: np.ndarray, judges: int) -> Shares:
+    """How often the answer shown first was chosen, of judgements that chose one: sides are drawn, so chance is ½."""
+    decided = said != LEVEL
+    return shares(judge[decided], said[decided] == FIRST, judges)
+
+
+def among_others(unit: np.ndarray, code: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each row what most of the others said of its unit, -1 without a most frequent answer; how many they are."""
+    _, place = np.unique(unit, return_inverse=True)
+    counts = np.bincount(place * size + code, minlength=(place.max(initial=-1) + 1) * size).reshape(-1, size)
+    others = counts[place]
+    others[np.arange(len(code)), code] -= 1
+    order = np.sort(others, axis=1)
+    is_clear = order[:, -1] > (order[:, -2] if size > 1 else 0)
+    return np.where(is_clear, others.argmax(1), -1), others.sum(1)
+
+
+def with_others(judge: np.ndarray, unit: np.ndarray, code: np.ndarray, size: int, judges: int) -> Shares:
+    """How often each said what most others said of the same item; `expected` where answers were dealt out blindly:
+    the same answers by both, set beside each other at random."""
+    most, _ = among_others(unit, code, size)
+    clear = most >= 0
+    judge, code, most = judge[clear], code[clear], most[clear]
+    own, others = (
+        np.bincount(judge * size + column, minlength=judges * size).reshape(judges, size) for column in (code, most)
+    )
+    n = own.sum(1)
+    by_chance = np.divide((own * others).sum(1), n**2, out=np.full(judges, np.nan), where=n > 0)
+    return shares(judge, code == most, judges, by_chance)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Of comparisons that came again with the sides swapped. `same`: the same answer won, or neither did, both times;
+    `expected`, were each time said blindly. `first` and `second`: the same *side* won both times."""
+
+    same: Shares
+    first: np.ndarray
+    second: np.ndarray
+
+
+def repeats(judge: np.ndarray, before: np.ndarray, after: np.ndarray, judges: int) -> Repeats:
+    """`before` and `after` by the sides as they were shown: whoever means it says the other side the second time."""
+    swapped = np.where(after == LEVEL, LEVEL, 1 - np.minimum(after, SECOND))
+    one, other = (
+        np.bincount(judge * 3 + column, minlength=judges * 3).reshape(judges, 3) for column in (before, swapped)
+    )
+    n = one.sum(1)
+    # Which answer is the better one is a coin's fall to a blind judge: only how often they call it level is their own.
+    level = np.divide(one[:, LEVEL] + other[:, LEVEL], 2 * n, out=np.full(judges, np.nan), where=n > 0)
+    same = shares(judge, before == swapped, judges, level**2 + (1 - level) ** 2 / 2)
+    stuck = before == after
+    sides = [np.bincount(judge[stuck & (before == side)], minlength=judges) for side in (FIRST, SECOND)]
+    return Repeats(same, *sides)
+
+
+def longer_than_others(
+    judge: np.ndarray, unit: np.ndarray, longer: np.ndarray, judges: int
+) -> tuple[Shares, Means, Means]:
+    """`longer` (n,) 1 where the longer of two answers won, 0 where the shorter did; other rows are left out before.
+
+    Returns how often the longer one won; by how much more often than others would have it on the same items; and what
+    the others would have. A long answer may well be the better one: only the second number is the judge's own.
+    """
+    _, place = np.unique(unit, return_inverse=True)
+    total, number = (np.bincount(place, weights=w)[place] for w in (longer.astype(float), np.ones(len(longer))))
+    met = number > 1
+    others = (total[met] - longer[met]) / (number[met] - 1)
+    beyond = means(judge[met], longer[met] - others, judges)
+    return shares(judge, longer, judges), beyond, means(judge[met], others, judges)
+
+
+def means(judge: np.ndarray, value: np.ndarray, judges: int) -> Means:
+    n = np.bincount(judge, minlength=judges)
+    mean = np.divide(np.bincount(judge, weights=value, minlength=judges), n, out=np.full(judges, np.nan), where=n > 0)
+    left = np.bincount(judge, weights=(value - mean[judge]) ** 2, minlength=judges)
+    error = np.sqrt(np.divide(left, n * (n - 1.0), out=np.full(judges, np.nan), where=n >= FEWEST))
+    return Means(mean, error, n)
+
+
+def severity(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int) -> Severity:
+    """Stars (n,) of judges for units. The others' stars are first rid of their own severity, as far as it is known, so
+    that a mild judge among severe ones is not taken for milder still."""
+    _, place = np.unique(unit, return_inverse=True)
+    number = np.bincount(place)[place]
+    met = number > 1
+    judge, place, stars, number = judge[met], place[met], stars[met].astype(float), number[met]
+    shrunk = np.zeros(judges)
+    for _ in range(PASSES):
+        clean = stars - shrunk[judge]
+        others = (np.bincount(place, weights=clean)[place] - clean) / (number - 1) if len(place) else clean
+        raw = means(judge, stars - others, judges)
+        moved, error = _shrunk(raw)
+        if np.abs(moved - shrunk).max(initial=0) < 1e-6:
+            break
+        shrunk = moved
+    return Severity(raw, shrunk, error)
+
+
+def _shrunk(raw: Means) -> tuple[np.ndarray, np.ndarray]:
+    """Towards 0, by how far judges differ beyond chance (DerSimonian and Laird 1986)."""
+    known = np.isfinite(raw.error) & (raw.error > 0)
+    if known.sum() < FEWEST:
+        return np.zeros(len(raw.mean)), np.full(len(raw.mean), np.nan)
+    weight = raw.error[known] ** -2
+    centre = (weight * raw.mean[known]).sum() / weight.sum()
+    excess = (weight * (raw.mean[known] - centre) ** 2).sum() - (known.sum() - 1)
+    between = max(excess / (weight.sum() - (weight**2).sum() / weight.sum()), 0.0)
+    kept = np.zeros(len(raw.mean))
+    kept[known] = between / (between + raw.error[known] ** 2) if between > 0 else 0.0
+    return kept * np.where(known, raw.mean, 0.0), np.sqrt(kept) * np.where(known, raw.error, np.nan)
+
+
+def in_step(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int) -> tuple[np.ndarray, np.ndarray]:
+    """(J,) Pearson's correlation of each judge's stars with the others' mean of the same items, and of how many;
+    severity does not touch it. NaN where either never varied."""
+    _, place = np.unique(unit, return_inverse=True)
+    number = np.bincount(place)[place]
+    met = number > 1
+    judge, own, place, number = judge[met], stars[met].astype(float), place[met], number[met]
+    others = (np.bincount(place, weights=own)[place] - own) / (number - 1) if len(place) else own
+    n = np.bincount(judge, minlength=judges)
+
+    def centred(column: np.ndarray) -> np.ndarray:
+        total = np.bincount(judge, weights=column, minlength=judges)
+        return column - np.divide(total, n, out=np.zeros(judges), where=n > 0)[judge]
+
+    x, y = centred(own), centred(others)
+    both, xx, yy = (np.bincount(judge, weights=w, minlength=judges) for w in (x * y, x * x, y * y))
+    spread = np.sqrt(xx * yy)
+    return np.divide(both, spread, out=np.full(judges, np.nan), where=spread > 1e-9), n
+
+
+def commonest(judge: np.ndarray, code: np.ndarray, size: int, judges: int) -> tuple[Shares, np.ndarray]:
+    """How often each judge gave the answer that they give most, which it is, and how often all others give it."""
+    counts = np.bincount(judge * size + code, minlength=judges * size).reshape(judges, size).astype(float)
+    top = counts.argmax(1)
+    rows = np.arange(judges)
+    rest = counts.sum(0)[None, :] - counts
+    total = rest.sum(1)
+    by_others = np.divide(rest[rows, top], total, out=np.full(judges, np.nan), where=total > 0)
+    return Shares(counts[rows, top], counts.sum(1), by_others), top
+
+
+def hasty(seconds: np.ndarray, characters: np.ndarray) -> np.ndarray:
+    """(n,) True where nobody could have read the answers."""
+    return (seconds < HASTY_SECONDS) | (seconds * HASTY_CHARACTERS < characters)
+
+
+def median(values: np.ndarray) -> tuple[float, float | None, float | None]:
+    """With its 95 % interval from order statistics, which needs no shape; without one below six values."""
+    values = np.sort(values)
+    n = len(values)
+    reach = 0.98 * math.sqrt(n) + 0.5
+    low, high = math.floor(n / 2 - reach), math.ceil(n / 2 + reach) - 1
+    if n < 6 or low < 0 or high >= n:
+        return float(np.median(values)), None, None
+    return float(np.median(values)), float(values[low]), float(values[high])
+
+
+def two_sided(hits: int, n: int, share: float = 0.5) -> float:
+    """Exact p of a binomial count: twice the smaller tail, at most 1."""
+    if n == 0:
+        return 1.0
+    k = np.arange(n + 1)
+    steps = np.log(np.maximum(n - k[:-1], 1)) - np.log(k[1:])
+    log_choose = np.concatenate([[0.0], np.cumsum(steps)])
+    chance = np.exp(log_choose + k * math.log(share) + (n - k) * math.log1p(-share))
+    return float(min(1.0, 2 * min(chance[: hits + 1].sum(), chance[hits:].sum())))

@@ -1,0 +1,311 @@
+"""What there is to say of a project's judges: agreement on each scale, each judge's figures, who should be looked at.
+
+Computed from sums over the judgements of one kind of judge, people or simulations, and kept while the ledger stands.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from annotate.models import Project
+from evaluation.metrics import agreement, raters, suspicion
+from evaluation.metrics.agreement import Alpha, Pair, Said
+from evaluation.metrics.paired import holm
+from evaluation.metrics.raters import Means, Repeats, Severity, Shares
+from evaluation.metrics.suspicion import Evidence
+from evaluation.quality import columns
+from evaluation.quality.columns import ScaleSaid, Times
+from evaluation.quality.rows import Judge, Rows, names_of, rows_of
+from evaluation.recent import Recent
+
+_recent = Recent(32)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of one judge with its 95 % interval, None where there is none. `beside` is what chance or the others
+    give. `p` is two-sided against that, `p_among` the same after Holm's correction over all judges of the project."""
+
+    name: str
+    value: float
+    lower: float | None
+    upper: float | None
+    n: int
+    beside: float | None = None
+    p: float | None = None
+    p_among: float | None = None
+    hits: int | None = None
+
+
+@dataclass(frozen=True)
+class JudgeFound:
+    """`answer` is the one given most where `same` is measured."""
+
+    judge: Judge
+    name: str
+    judgements: dict[str, int]
+    measures: dict[str, Measure]
+    evidence: Evidence
+    answer: str = ""
+
+    @property
+    def total(self) -> int:
+        return sum(self.judgements.values())
+
+    @property
+    def is_flagged(self) -> bool:
+        return self.evidence.is_flagged
+
+
+@dataclass(frozen=True)
+class ScaleFound:
+    kind: str
+    name: str
+    alpha: Alpha
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`said` has the scales as columns, from which pairs of judges are computed when somebody asks."""
+
+    scales: list[ScaleFound]
+    judges: list[JudgeFound]
+    said: list[ScaleSaid]
+    state: str
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, Pair]]:
+        """Each two judges on each scale; numbers are places in `judges`."""
+        return [(scale.name, pair) for scale in self.said for pair in agreement.pairs(scale.said, scale.metric)]
+
+    def of(self, user: int) -> JudgeFound | None:
+        return next((found for found in self.judges if found.judge.user == user), None)
+
+
+def findings(project: Project, kind: str) -> Findings:
+    """As the ledger stands now."""
+    rows = rows_of(project, kind)
+    key = (project.pk, kind)
+    found = _recent.get(key, rows.state)
+    if found is None:
+        found = computed(rows)
+        _recent.put(key, rows.state, found)
+    return found
+
+
+def computed(rows: Rows) -> Findings:
+    judges = rows.judges
+    place, names = columns.numbered(judges), names_of(judges)
+    said = columns.scales(rows, place)
+    scales = [ScaleFound(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in said]
+    measured = _Measured(rows, place, said)
+    evidence = suspicion.weigh(measured.suspicions(), len(judges))
+    counts = _counted(rows, place)
+    every = _with_holm([measured.of(number) for number in range(len(judges))])
+    found = [
+        JudgeFound(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
+        for judge, number in place.items()
+    ]
+    return Findings(scales, found, said, rows.state)
+
+
+def _counted(rows: Rows, place: dict[Judge, int]) -> list[dict[str, int]]:
+    counts = [{"comparison": 0, "rating": 0, "ranking": 0} for _ in place]
+    for kind, table in (("comparison", rows.compared), ("rating", rows.rated), ("ranking", rows.ranked)):
+        for item in table:
+            counts[place[item.row.judge]][kind] += 1
+    return counts
+
+
+def _with_holm(every: list[dict[str, Measure]]) -> list[dict[str, Measure]]:
+    """Each test over all judges: so many judges, so many chances of a small p."""
+    for name in ("first", "stuck", "longer", "severity"):
+        tested = [(j, found[name]) for j, found in enumerate(every) if name in found and found[name].p is not None]
+        for (j, measure), p in zip(tested, holm([m.p for _, m in tested if m.p is not None]), strict=True):
+            every[j][name] = Measure(**{**vars(measure), "p_among": p})
+    return every
+
+
+class _Measured:
+    """All figures of all judges at once; `of` picks one judge's."""
+
+    def __init__(self, rows: Rows, place: dict[Judge, int], said: list[ScaleSaid]) -> None:
+        self.size = size = len(place)
+        by_kind = {scale.kind: scale.said for scale in said if scale.kind != columns.ASPECT}
+        self.gold = raters.shares(*columns.gold(rows, place), size)
+        chosen = columns.choices(rows, place)
+        self.first = raters.first_chosen(chosen.judge, chosen.side, size)
+        again = columns.repeated(rows, place)
+        self.repeats: Repeats = raters.repeats(again.judge, again.before, again.after, size)
+        self.others = _with_others(by_kind, size)
+        long = columns.lengths(rows, place)
+        self.longer, self.beyond, self.longer_by_others = raters.longer_than_others(
+            long.judge, long.unit, long.longer, size
+        )
+        stars = _steps(said)
+        self.severity: Severity = raters.severity(*stars, size)
+        self.in_step, self.in_step_n = raters.in_step(*stars, size)
+        self.times: Times = columns.times(rows, place)
+        self.hasty = raters.shares(self.times.judge, raters.hasty(self.times.seconds, self.times.characters), size)
+        self.same = [("answers shown", ("A", "B", "a tie", "both bad"), chosen.judge, chosen.shown)] + [
+            (kind, names, by_kind[kind].judge, by_kind[kind].code)
+            for kind, names in (("thumbs", ("down", "up")), ("stars", ("1", "2", "3", "4", "5")))
+            if kind in by_kind
+        ]
+        self.commonest = [raters.commonest(judge, code, len(names), size) for _, names, judge, code in self.same]
+
+    def suspicions(self) -> dict[str, np.ndarray]:
+        same = [
+            suspicion.always_the_same(most, len(names))
+            for (most, _), (_, names, _, _) in zip(self.commonest, self.same, strict=True)
+        ]
+        self.same_by_scale = np.array(same)
+        gold = self.gold.hits.sum() / max(self.gold.n.sum(), 1)
+        blind = Shares(self.gold.hits, self.gold.n, np.full(self.size, min(0.5, gold)))
+        return {
+            "gold": suspicion.too_blind(blind),
+            "others": suspicion.too_blind(self.others),
+            "ratings": suspicion.out_of_step(self.in_step, self.in_step_n),
+            "itself": suspicion.too_blind(self.repeats.same),
+            "side": suspicion.one_side(self.first),
+            "same": np.logaddexp.reduce(self.same_by_scale) - math.log(len(same)),
+            "hasty": suspicion.too_hasty(self.hasty),
+        }
+
+    def of(self, j: int) -> dict[str, Measure]:
+        found = [
+            _share("gold", self.gold, j, self._crowd(self.gold, j)),
+            _share("others", self.others, j),
+            _share("itself", self.repeats.same, j),
+            _share("first", self.first, j, 0.5, is_tested=True),
+            self._stuck(j),
+            self._longer(j),
+            _mean("severity", self.severity.raw, j),
+            _one("shrunk", self.severity.shrunk[j], self.severity.shrunk_error[j], int(self.severity.raw.n[j])),
+            self._in_step(j),
+            *self._speed(j),
+            _share("hasty", self.hasty, j, suspicion.HASTY_SHARE),
+            self._same(j),
+        ]
+        return {measure.name: measure for measure in found if measure is not None}
+
+    def answer(self, j: int) -> str:
+        return self._same_answer(j)[1]
+
+    def _crowd(self, shares: Shares, j: int) -> float | None:
+        n = shares.n.sum() - shares.n[j]
+        return float((shares.hits.sum() - shares.hits[j]) / n) if n else None
+
+    def _stuck(self, j: int) -> Measure | None:
+        """Of repeats in which the same side won twice, how often it was the first."""
+        first, second = int(self.repeats.first[j]), int(self.repeats.second[j])
+        if not first + second:
+            return None
+        ends = raters.wilson(first, first + second)
+        p = raters.two_sided(first, first + second)
+        return Measure("stuck", first / (first + second), *ends, first + second, 0.5, p, hits=first)
+
+    def _longer(self, j: int) -> Measure | None:
+        if not self.longer.n[j]:
+            return None
+        share = _share("longer", self.longer, j)
+        assert share is not None
+        beyond = self.beyond.interval(j)
+        if beyond is None:
+            return Measure(**{**vars(share), "beside": None})
+        others = float(self.longer_by_others.mean[j])
+        return Measure(**{**vars(share), "beside": others, "p": _normal_p(self.beyond, j)})
+
+    def _in_step(self, j: int) -> Measure | None:
+        value, n = float(self.in_step[j]), int(self.in_step_n[j])
+        if math.isnan(value):
+            return None
+        if n < 5 or abs(value) > 0.9999:
+            return Measure("in_step", value, None, None, n)
+        z, reach = math.atanh(value), 1.96 / math.sqrt(n - 3)
+        return Measure("in_step", value, math.tanh(z - reach), math.tanh(z + reach), n)
+
+    def _speed(self, j: int) -> list[Measure]:
+        mine = self.times.judge == j
+        seconds, characters = self.times.seconds[mine], self.times.characters[mine]
+        found = []
+        if len(seconds):
+            found.append(Measure("seconds", *raters.median(seconds), len(seconds), self._median_of_others(j)))
+        if (characters > 0).any():
+            per = seconds[characters > 0] / characters[characters > 0] * 100 * raters.WORD
+            found.append(Measure("pace", *raters.median(per), len(per)))
+        return found
+
+    def _median_of_others(self, j: int) -> float | None:
+        others = self.times.seconds[self.times.judge != j]
+        return float(np.median(others)) if len(others) else None
+
+    def _same(self, j: int) -> Measure | None:
+        scale, _ = self._same_answer(j)
+        return _share("same", self.commonest[scale][0], j)
+
+    def _same_answer(self, j: int) -> tuple[int, str]:
+        """On the scale where it is the most remarkable."""
+        scale = int(self.same_by_scale[:, j].argmax())
+        _, names, _, _ = self.same[scale]
+        return scale, names[int(self.commonest[scale][1][j])]
+
+
+def _with_others(by_kind: dict[str, Said], size: int) -> Shares:
+    """On comparisons, where a tie and "both are bad" are the same, and on thumbs."""
+    found = []
+    for kind, codes in ((columns.COMPARISON, 3), (columns.THUMBS, 2)):
+        if kind in by_kind:
+            said = by_kind[kind]
+            code = np.minimum(said.code, codes - 1)
+            found.append(raters.with_others(said.judge, said.unit, code, codes, size))
+    nothing = np.zeros(size)
+    hits, n = (sum((getattr(shares, name) for shares in found), nothing) for name in ("hits", "n"))
+    by_chance = sum((np.nan_to_num(shares.expected) * shares.n for shares in found), nothing)
+    return Shares(hits, n, np.divide(by_chance, n, out=np.full(size, np.nan), where=n > 0))
+
+
+def _steps(said: list[ScaleSaid]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(judge, unit, step 1 to 5) of stars, or of all aspects where nobody gave stars."""
+    stars = [scale.said for scale in said if scale.kind == columns.STARS]
+    chosen = stars or [scale.said for scale in said if scale.kind == columns.ASPECT]
+    if not chosen:
+        return (np.zeros(0, dtype=np.int64),) * 3
+    first = np.cumsum([0, *(s.unit.max() + 1 for s in chosen)])
+    unit = np.concatenate([s.unit + start for s, start in zip(chosen, first, strict=False)])
+    return np.concatenate([s.judge for s in chosen]), unit, np.concatenate([s.code + 1 for s in chosen])
+
+
+def _share(name: str, shares: Shares, j: int, beside: float | None = None, is_tested: bool = False) -> Measure | None:
+    n = int(shares.n[j])
+    if not n:
+        return None
+    hits = int(shares.hits[j])
+    if beside is None and np.isfinite(shares.expected[j]):
+        beside = float(shares.expected[j])
+    p = raters.two_sided(hits, n) if is_tested else None
+    return Measure(name, hits / n, *shares.interval(j), n, beside, p, hits=hits)
+
+
+def _mean(name: str, means: Means, j: int) -> Measure | None:
+    if not means.n[j]:
+        return None
+    lower, upper = means.interval(j) or (None, None)
+    return Measure(name, float(means.mean[j]), lower, upper, int(means.n[j]), 0.0, _normal_p(means, j))
+
+
+def _one(name: str, value: float, error: float, n: int) -> Measure | None:
+    if not math.isfinite(error):
+        return None
+    return Measure(name, float(value), float(value - 1.96 * error), float(value + 1.96 * error), n)
+
+
+def _normal_p(means: Means, j: int) -> float | None:
+    error = float(means.error[j])
+    if not math.isfinite(error) or error == 0:
+        return None
+    return math.erfc(abs(float(means.mean[j])) / error / math.sqrt(2))

@@ -1,0 +1,194 @@
+"""The findings as the pages and the API have them: rows that can be sorted, cells with their interval, flat files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.metrics.agreement import Pair
+from evaluation.quality import words
+from evaluation.quality.findings import Findings, JudgeFound, Measure, ScaleFound
+
+# As columns of the table: name, heading, scale and digits of its numbers.
+COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("gold", "known answers", "percent"),
+    ("others", "agrees", "percent"),
+    ("itself", "same again", "percent"),
+    ("first", "first answer", "percent"),
+    ("longer", "longer answer", "percent"),
+    ("severity", "severity", "signed"),
+    ("seconds", "seconds", "number"),
+    ("hasty", "too fast", "percent"),
+)
+MOST_IN_MATRIX = 24
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure and its interval in words; `is_far` when the interval does not hold what it is set beside."""
+
+    text: str
+    ends: str
+    n: int
+    is_far: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    found: JudgeFound
+    cells: list[Cell | None]
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """`link` is the query that sorts by it; the other way round when it is sorted by it already."""
+
+    name: str
+    title: str
+    link: str
+    sorted: str = ""
+
+
+def cell(measure: Measure | None, form: str) -> Cell | None:
+    if measure is None:
+        return None
+    if form == "percent":
+        text, ends = words.percent(measure.value), words.ends(measure, 100, 0)
+    elif form == "signed":
+        text, ends = f"{measure.value:+.2f}".replace("-", "−"), words.ends(measure)
+    else:
+        text, ends = f"{measure.value:.1f}", words.ends(measure, 1, 1)
+    return Cell(text, ends, measure.n, is_far(measure))
+
+
+def is_far(measure: Measure) -> bool:
+    """Only what is tested against an even share or nothing can be too far from it."""
+    return measure.p_among is not None and measure.p_among < 0.05
+
+
+def rows(found: Findings, order: str, is_reversed: bool) -> list[Row]:
+    """Flagged ones first, or by a column; whoever has no such figure comes last."""
+    judges = sorted(found.judges, key=lambda one: one.name.casefold())
+    key = _key(order)
+    known = [judge for judge in judges if key(judge) is not None]
+    known.sort(key=lambda judge: key(judge) or 0, reverse=is_reversed)
+    ordered = known + [judge for judge in judges if key(judge) is None]
+    if order == "name":
+        ordered = judges[::-1] if is_reversed else judges
+    return [
+        Row(judge, [cell(judge.measures.get(name), form) for name, _, form in COLUMNS], words.reasons(judge))
+        for judge in ordered
+    ]
+
+
+def _key(order: str) -> Callable[[JudgeFound], float | None]:
+    if order == "judgements":
+        return lambda judge: judge.total
+    if order in {name for name, _, _ in COLUMNS}:
+        return lambda judge: judge.measures[order].value if order in judge.measures else None
+    return lambda judge: -judge.evidence.log_e
+
+
+def headings(order: str, is_reversed: bool, kind: str) -> list[Heading]:
+    named = [("name", "judge"), ("judgements", "judgements"), *((name, title) for name, title, _ in COLUMNS)]
+    return [
+        Heading(
+            name,
+            title,
+            f"?judge={kind}&sort={'' if order == name and is_reversed else '-' if order == name else ''}{name}",
+            ("descending" if is_reversed else "ascending") if order == name else "",
+        )
+        for name, title in named
+    ]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Judges by judges on one scale; cells are None where two have nothing in common."""
+
+    scale: str
+    names: list[str]
+    rows: list[tuple[str, list[Pair | None]]]
+    is_whole: bool
+
+
+def matrix(found: Findings, scale: str) -> Matrix | None:
+    """Of those who judged most on the scale."""
+    pairs = [pair for name, pair in found.pairs if name == scale]
+    if not pairs:
+        return None
+    met: dict[int, int] = {}
+    for pair in pairs:
+        for judge in (pair.first, pair.second):
+            met[judge] = met.get(judge, 0) + pair.n
+    chosen = sorted(sorted(met, key=lambda judge: -met[judge])[:MOST_IN_MATRIX])
+    by_two = {(pair.first, pair.second): pair for pair in pairs}
+    names = [found.judges[judge].name for judge in chosen]
+    table = [(found.judges[a].name, [by_two.get((min(a, b), max(a, b))) for b in chosen]) for a in chosen]
+    return Matrix(scale, names, table, len(chosen) == len(met))
+
+
+def shade(pair: Pair) -> int:
+    return round(10 * pair.share)
+
+
+JUDGE_COLUMNS: Sequence[str] = (
+    *("judge", "source", "comparisons", "ratings", "rankings", "flagged", "reasons", "log_e"),
+    *(f"{name}_{part}" for name in words.TITLES for part in ("value", "lower", "upper", "n", "beside", "p", "p_among")),
+)
+PAIR_COLUMNS: Sequence[str] = (
+    *("scale", "judge", "other", "n", "agreed", "share", "lower", "upper"),
+    *("kappa", "kappa_lower", "kappa_upper"),
+)
+
+
+def flat_judge(found: JudgeFound) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "judge": found.name,
+        "source": found.judge.source,
+        "comparisons": found.judgements["comparison"],
+        "ratings": found.judgements["rating"],
+        "rankings": found.judgements["ranking"],
+        "flagged": found.is_flagged,
+        "reasons": "; ".join(words.reasons(found)),
+        "log_e": round(found.evidence.log_e, 3),
+    }
+    for name in words.TITLES:
+        measure = found.measures.get(name)
+        for part in ("value", "lower", "upper", "n", "beside", "p", "p_among"):
+            row[f"{name}_{part}"] = None if measure is None else _short(getattr(measure, part))
+    return row
+
+
+def flat_pair(found: Findings, scale: str, pair: Pair) -> dict[str, Any]:
+    return {
+        "scale": scale,
+        "judge": found.judges[pair.first].name,
+        "other": found.judges[pair.second].name,
+        "n": pair.n,
+        "agreed": pair.agreed,
+        **{name: _short(getattr(pair, name)) for name in PAIR_COLUMNS[5:]},
+    }
+
+
+def flat_scale(scale: ScaleFound) -> dict[str, Any]:
+    alpha = scale.alpha
+    return {
+        "scale": scale.name,
+        "kind": scale.kind,
+        "metric": alpha.metric,
+        "alpha": _short(alpha.value),
+        "lower": _short(alpha.lower),
+        "upper": _short(alpha.upper),
+        "units": alpha.units,
+        "judgements": alpha.judgements,
+        "judges": alpha.judges,
+        "raw": _short(alpha.raw),
+        "in_words": words.of_alpha(alpha),
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return round(value, 5) if isinstance(value, float) else value

@@ -1,0 +1,61 @@
+"""A judge's figures on the pages: sentences, small pictures of intervals, and numbers of judgements in words."""
+
+from __future__ import annotations
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from evaluation.quality import words
+from evaluation.quality.findings import JudgeFound, Measure
+
+register = template.Library()
+_WIDTH, _HEIGHT = 120, 14
+_SCALES = {"severity": (-2.0, 2.0), "in_step": (-1.0, 1.0)}
+_WITHOUT = {"seconds", "pace"}  # no end of the scale
+_NAMES = {
+    "comparison": "comparison",
+    "rating": "rating",
+    "ranking": "ranking",
+    "demonstration": "written answer",
+    "span": "marked span",
+    "flag": "flag",
+}
+
+
+@register.filter
+def sentences(found: JudgeFound, is_own: object) -> list[words.Sentence]:
+    return words.sentences(found, is_own=bool(is_own))
+
+
+@register.filter
+def kinds(kind: str, n: int) -> str:
+    name = _NAMES.get(kind, kind)
+    return name if n == 1 else f"{name}s"
+
+
+@register.filter
+def judgements(numbers: dict[str, int]) -> str:
+    """{"comparison": 2, "rating": 1} -> 2 comparisons, 1 rating"""
+    found = [f"{n:,} {kinds(kind, n)}" for kind, n in numbers.items() if n]
+    return ", ".join(found) or "no judgements"
+
+
+@register.filter
+def interval_picture(measure: Measure) -> SafeString | str:
+    """The interval on its scale, with a stroke for what it is set beside; the words beside it say the same."""
+    if measure.name in _WITHOUT or measure.lower is None or measure.upper is None:
+        return ""
+    low, high = _SCALES.get(measure.name, (0.0, 1.0))
+
+    def at(value: float) -> float:
+        return round(4 + (_WIDTH - 8) * (min(max(value, low), high) - low) / (high - low), 1)
+
+    mark = ""
+    if measure.beside is not None:
+        mark = format_html('<line class="beside" x1="{0}" x2="{0}" y1="1" y2="13"/>', at(measure.beside))
+    return format_html(
+        '<svg class="judge-interval" viewBox="0 0 {} {}" aria-hidden="true">'
+        '<line class="floor" x1="4" x2="{}" y1="7" y2="7"/>{}<line class="bar" x1="{}" x2="{}" y1="7" y2="7"/><circle cx="{}" cy="7" r="3.5"/></svg>',
+        *(_WIDTH, _HEIGHT, _WIDTH - 4, mark, at(measure.lower), at(measure.upper), at(measure.value)),
+    )
