@@ -14,7 +14,7 @@ from annotate.formats.items import Item, NewComparison, Row
 from annotate.formats.parting import text_of
 
 _NAMES = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": "ARTICLE: "}
-_END = "TL;DR:"
+_END, _ASIS = "TL;DR:", "prompt"  # what we write of a prompt that asks for no such summary
 _ASKED = re.compile(
     r"(?:SUBREDDIT: r/(?P<subreddit>[^\n]*)\n\n)?(?:TITLE: (?P<title>[^\n]*)\n\n)?"
     r"(?:POST: (?P<post>.*)|ARTICLE: (?P<article>.*))\n\nTL;DR:",
@@ -28,7 +28,7 @@ def fits(row: Row) -> bool:
 
 def read(row: Row) -> Item:
     info, summaries = fields.parsed(row.get("info")), fields.parsed(row.get("summaries"))
-    if not isinstance(info, dict) or not any(fields.optional(info, name) for name in ("post", "article")):
+    if not isinstance(info, dict) or not any(fields.optional(info, n) for n in ("post", "article", _ASIS)):
         raise ValueError("has no info with a post or an article to sum up.")
     if not isinstance(summaries, list) or len(summaries) != 2 or not all(isinstance(s, dict) for s in summaries):
         raise ValueError("has no two summaries.")
@@ -61,10 +61,12 @@ def write(item: Item) -> Row | None:
 
 
 def _asked(info: dict[str, Any]) -> str:
+    if fields.optional(info, _ASIS):
+        return fields.text(info, _ASIS)
     parts = [f"{begin}{fields.optional(info, name)}" for name, begin in _NAMES.items() if fields.optional(info, name)]
     return "\n\n".join([*parts, _END])
 
 
 def _info(asked: str) -> dict[str, str]:
     found = _ASKED.fullmatch(asked)
-    return {name: part for name, part in found.groupdict().items() if part is not None} if found else {"post": asked}
+    return {name: part for name, part in found.groupdict().items() if part is not None} if found else {_ASIS: asked}
