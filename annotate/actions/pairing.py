@@ -73,7 +73,7 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle]) -> Draw:
     this pair, then the ones voted on least, then by lot.
     """
     # What a visitor has asked is not put before other visitors: it may be private, or worse.
-    prompts = Prompt.objects.filter(project=project, side=Side.EVAL).exclude(source=ARENA)
+    prompts = Prompt.objects.filter(project=project, side=Side.EVAL, harm="").exclude(source=ARENA)
     answered = prompts.filter(*(Exists(_in_bulk(model).filter(prompt=OuterRef("pk"))) for model in pair))
     of_pair = Q(battles__model_a__in=pair, battles__model_b__in=pair)
     best = (
