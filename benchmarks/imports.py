@@ -1,0 +1,183 @@
+"""A file of preference rows is imported by the clerk, killed half-way with -9, gone on with, and counted.
+
+    python -m benchmarks.imports                       a million rows, on SQLite
+    python -m tests.servers python -m benchmarks.imports     the same on Postgres (DATABASE_URL decides)
+    python -m benchmarks.imports --rows 100000 --again  a tenth, and a second import of the same file
+
+The rows are TRL's preference format: a question of about 15 made-up words, two answers of about 45. One line in a
+thousand is no row, one in five hundred repeats the row before it. Told are rows a second (of the whole time in which a
+clerk worked, reading and writing), the clerk's largest resident memory, the size of the database, and whether every
+row is there exactly once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+BAD_EVERY, REPEATED_EVERY = 1_000, 500
+_SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "is", "ol")]
+
+
+@dataclass
+class Watched:
+    """What one clerk did: seconds of work, its peak of memory, and the lines that stood when it ended."""
+
+    seconds: float = 0.0
+    peak: int = 0
+    lines: int = 0
+
+
+def write_rows(path: Path, rows: int, seed: int = 0) -> tuple[int, int]:
+    """How many rows can be used, and how many of those are repeats."""
+    lot = random.Random(seed)
+    words = ["".join(lot.choices(_SYLLABLES, k=lot.choice((1, 2, 2, 3)))) for _ in range(20_000)]
+    good = repeated = 0
+    line = ""
+    with path.open("w", encoding="utf-8") as file:
+        for n in range(1, rows + 1):
+            if n % BAD_EVERY == 0:
+                file.write('{"prompt": "no answers"}\n')
+                continue
+            if n % REPEATED_EVERY == 1 and line:
+                repeated += 1
+            else:
+                line = _row(lot, words, n)
+            good += 1
+            file.write(line)
+    return good, repeated
+
+
+def _row(lot: random.Random, words: list[str], n: int) -> str:
+    question = f"{n} {' '.join(lot.choices(words, k=lot.randint(8, 22)))}?"
+    chosen, rejected = (" ".join(lot.choices(words, k=lot.randint(20, 70))) for _ in range(2))
+    return json.dumps({"prompt": question, "chosen": chosen, "rejected": rejected}) + "\n"
+
+
+def manage(*words: str) -> str:
+    done = subprocess.run([sys.executable, "manage.py", *words], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return done.stdout
+
+
+def prepare() -> None:
+    manage("migrate", "-v0")
+    code = (
+        "from annotate.models import *; "
+        "by, _ = User.objects.get_or_create(username='importer', is_superuser=True); "
+        "Project.objects.get_or_create(slug='imported', defaults={'name': 'Imported', 'created_by': by})"
+    )
+    manage("shell", "-v0", "-c", code)
+
+
+def state(number: int) -> dict[str, object]:
+    from annotate.models import Import
+
+    return Import.objects.filter(pk=number).values("state", "lines", "counts", "problem").get()
+
+
+def watch(number: int, *, until_line: int | None = None) -> Watched:
+    """A clerk at work, killed once it has passed a line, or until the import has ended."""
+    clerk = subprocess.Popen([sys.executable, "manage.py", "run_clerk", "--only", "imports"], cwd=ROOT)
+    process, seen, begun = psutil.Process(clerk.pid), Watched(), None
+    first = state(number)["lines"]
+    try:
+        while True:
+            time.sleep(0.2)
+            seen.peak = max(seen.peak, process.memory_info().rss)
+            now = state(number)
+            seen.lines = int(str(now["lines"]))
+            if begun is None and seen.lines > int(str(first)):
+                begun = time.monotonic()
+            if now["state"] in ("done", "failed") or clerk.poll() is not None:
+                break
+            if until_line is not None and seen.lines >= until_line:
+                clerk.send_signal(signal.SIGKILL)
+                break
+    finally:
+        seen.seconds = time.monotonic() - (begun or time.monotonic())
+        if clerk.poll() is None and until_line is None:
+            clerk.terminate()
+        clerk.wait(30)
+    seen.lines = int(str(state(number)["lines"]))
+    return seen
+
+
+def queue(path: Path) -> int:
+    told = manage(
+        "import_feedback", str(path), "--project", "imported", "--source", "made up", "--by", "importer", "--queue"
+    )
+    return int(told.split()[1])
+
+
+def check(number: int, good: int, repeated: int, bad: int) -> dict[str, int]:
+    from annotate.models import Comparison, Completion, Prompt
+
+    stand = {
+        "prompts": Prompt.objects.count(),
+        "completions": Completion.objects.count(),
+        "comparisons": Comparison.objects.count(),
+    }
+    expected = {"prompts": good - repeated, "completions": 2 * (good - repeated), "comparisons": good - repeated}
+    counts = dict(state(number)["counts"])  # type: ignore[call-overload]
+    assert stand == expected, (stand, expected)
+    assert (counts["comparisons"], counts["already"], counts["bad"]) == (good - repeated, repeated, bad), counts
+    return stand
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--again", action="store_true", help="import the same file once more")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update({"ASSAY_DATA": folder, "DJANGO_SETTINGS_MODULE": "config.settings", "DEBUG": "0"})
+        os.environ.setdefault("SECRET_KEY", "for a benchmark alone")
+        measure(Path(folder), asked)
+
+
+def measure(folder: Path, asked: argparse.Namespace) -> None:
+    import django
+
+    django.setup()
+    from django.db import connection
+
+    path = folder / "rows.jsonl"
+    good, repeated = write_rows(path, asked.rows, asked.seed)
+    prepare()
+    print(
+        f"{asked.rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB, {connection.vendor}, load {os.getloadavg()[0]:.1f}"
+    )
+    number = queue(path)
+    first = watch(number, until_line=asked.rows // 2)
+    print(f"killed with -9 behind line {first.lines:,}")
+    second = watch(number)
+    rows = check(number, good, repeated, asked.rows - good)
+    seconds = first.seconds + second.seconds
+    print(f"{asked.rows / seconds:,.0f} rows a second ({seconds:,.0f} s of work), exactly: {rows}")
+    print(f"largest resident memory {max(first.peak, second.peak) / 1e6:,.0f} MB")
+    if connection.vendor == "sqlite":
+        print(f"database {(folder / 'assay.sqlite3').stat().st_size / 1e6:,.0f} MB")
+    if asked.again:
+        again = watch(queue(path))
+        check(number, good, repeated, asked.rows - good)
+        speed = asked.rows / again.seconds
+        print(f"the same file again: {speed:,.0f} rows a second, {again.peak / 1e6:,.0f} MB, nothing added")
+
+
+if __name__ == "__main__":
+    main()
