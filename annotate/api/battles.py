@@ -227,6 +227,25 @@ def vote(request: Request, token: str) -> Response:
     return Response(_revealed(battle, comparison), status=201)
 
 
+class PuzzleOut(serializers.Serializer):
+    challenge = serializers.CharField(
+        allow_null=True,
+        help_text="1.bits.expires.salt.signature. Find a number n so that SHA-256 of `challenge.n` begins with so many "
+        "zero bits, and send `challenge.n` as `proof`. null: none is asked for, or none can be given; vote without.",
+    )
+
+
+@extend_schema(responses={200: PuzzleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
+@api_view(["GET"])
+@permission_classes([AllowAny])
+def puzzle(request: Request, token: str) -> Response:
+    """What a vote without an account solves, where the project asks for it. A vote without it is held, not lost."""
+    battle = _mine(request, token)
+    user = request.user if request.user.is_authenticated else None
+    address = visitors.address_of(request._request)
+    return Response({"challenge": defence.puzzle(battle, user=user, address=address)})
+
+
 def _identity(request: Request) -> tuple[str, str]:
     """The token to give to a client that cannot keep a cookie, and who the visitor is."""
     if request.user.is_authenticated:

@@ -29,7 +29,7 @@ def _earlier(battle: Battle, visitor: str, user: User | None) -> QuerySet[Compar
     mine = Q(author=user) if user else Q(author=None, visitor=visitor)
     a, b = battle.model_a_id, battle.model_b_id
     pair = Q(battle__model_a=a, battle__model_b=b) | Q(battle__model_a=b, battle__model_b=a)
-    return Comparison.objects.filter(mine, pair, project=battle.project_id, prompt=battle.prompt_id)
+    return Comparison.objects.filter(mine, pair, project=battle.project_id, battle__prompt=battle.prompt_id)
 
 
 def _is_crowded(battle: Battle, address: str) -> bool:
