@@ -14,6 +14,7 @@ from evaluation import checks, promotion
 from evaluation.enrolment import judge_of, rule_of
 from evaluation.leaderboard import current, stored
 from evaluation.models import Candidacy, Decision, Leaderboard, Promotion, PromotionRule
+from evaluation.outside import announce_promotion
 
 MOST_TOLERANCES = 20
 MOST_POINTS = 4000
@@ -71,6 +72,7 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
         )
         sentence = f"{model} is served by default. {made.reason}"
         Decision.objects.create(project=project, what=Decision.What.PROMOTED, sentence=sentence, by=by)
+        announce_promotion(made)
     return made
 
 
@@ -97,6 +99,7 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
             promoted_by=by,
         )
         _record_roll_back(now, made, by)
+        announce_promotion(made)
     return made
 
 

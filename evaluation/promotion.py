@@ -21,6 +21,7 @@ from evaluation import checks, notices
 from evaluation.enrolment import champion_of, enrol_missing, judge_of, rule_of
 from evaluation.leaderboard import current, stored
 from evaluation.models import Candidacy, Decision, Evaluation, Promotion, PromotionRule
+from evaluation.outside import announce_promotion
 
 log = logging.getLogger("assay.decisions")
 TOLD_AGAIN_AFTER = timedelta(hours=1)  # each change is in the history; people are not told of the same one sooner
@@ -188,6 +189,7 @@ def promote_candidate(candidacy: Candidacy, rule: PromotionRule | None, *, reaso
     candidacy.evidence = {**candidacy.evidence, "stands": states == {checks.MET}}
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
     record(candidacy, rule, Decision.What.PROMOTED, f"{candidacy.model} is served by default. {reason}", by=by)
+    announce_promotion(made)
     return made
 
 

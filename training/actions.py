@@ -14,6 +14,7 @@ from annotate.permissions import require
 from training import pruning
 from training.code_version import code_version
 from training.models import Run
+from training.outside import announce_end
 from training.queue_checks import check_in_use, check_name, check_order
 from training.signals import run_finished
 
@@ -115,6 +116,7 @@ def cancel(*, run: Run, by: User) -> Run:
             run.state, run.finished_at, run.pause = Run.State.CANCELLED, now, {}
             run.reason_code, run.reason = "cancelled", "Cancelled before it went on."
             run.remedy = "Resume it to queue it again."
+            announce_end(run)
             transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
         run.save()
     return run

@@ -17,6 +17,7 @@ from django.utils import timezone
 from training import remedies
 from training.endings import OUT_OF_MEMORY, Ending
 from training.models import Attempt, Run
+from training.outside import announce_end
 from training.signals import run_finished
 
 
@@ -116,6 +117,7 @@ def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
         run.reason_code, run.reason, run.remedy = ending.code, ending.reason, ending.remedy
         run.remedy_changes = ending.remedy_changes or remedies.changes_for(ending.code, run.kind, run.config)
         if not is_paused:
+            announce_end(run)
             transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
     # By name: a cancel that was asked for meanwhile must not be overwritten.
     run.save(

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from annotate import frozen_rows, sides
+from annotate.actions.events import announce_dataset
 from annotate.actions.selections import Selection, select
 from annotate.errors import Refused
 from annotate.models import Dataset, Judge, Project, User
@@ -73,4 +74,5 @@ def _record(
     )
     for plural, ids in selection.sources.items():
         getattr(dataset, plural).add(*ids)
+    announce_dataset(dataset)
     return dataset

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from annotate.models import Delivery, Project
+from annotate.models import Dataset, Delivery, Project
 
 # Types of events, as Standard Webhooks writes them, and when each is sent.
 EVENTS = {
@@ -33,3 +33,10 @@ def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
     now = timezone.now()
     body = {"type": event, "timestamp": now.isoformat(), "data": {"project": project.slug, **data}}
     Delivery.objects.bulk_create(Delivery(webhook=hook, event=event, body=body, next_try_at=now) for hook in hooks)
+
+
+def announce_dataset(dataset: Dataset) -> None:
+    """Whatever froze it."""
+    data = {"dataset": dataset.pk, "name": dataset.name, "kind": dataset.kind, "side": dataset.side}
+    data |= {"content_hash": dataset.content_hash, "counts": dataset.counts}
+    announce(project=dataset.project, event="dataset.frozen", data=data)

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO
 
 from django.conf import settings
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 
 from annotate import frozen_rows, row_formats, sides, task_items
 from annotate.actions.eval_wall import EvalPrompts
+from annotate.actions.events import announce_dataset
 from annotate.errors import Refused
 from annotate.models import Dataset, Project, User
 from annotate.permissions import require
@@ -320,15 +321,17 @@ def _record(
     if Dataset.objects.filter(project=project, name=name).exists():
         raise Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
     try:
-        done.dataset = Dataset.objects.create(
-            project=project,
-            kind=kind,
-            name=name,
-            side=_side(kind),
-            content_hash=content_hash,
-            counts=counts,
-            created_by=by,
-        )
+        with transaction.atomic():
+            done.dataset = Dataset.objects.create(
+                project=project,
+                kind=kind,
+                name=name,
+                side=_side(kind),
+                content_hash=content_hash,
+                counts=counts,
+                created_by=by,
+            )
+            announce_dataset(done.dataset)
     except IntegrityError as error:  # its twin, sent at the same moment, took the name
         raise Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.") from error
     return done
