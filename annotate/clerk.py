@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db import InterfaceError, OperationalError, close_old_connections, connection, reset_queries
+from django.db import InterfaceError, OperationalError, connection, reset_queries
 
 from annotate.chores import Chore
 
@@ -60,14 +60,12 @@ class Clerk:
         return is_more
 
     def _take(self, turn: _Turn) -> bool:
-        close_old_connections()
         reset_queries()
         try:
             is_more = turn.chore.do()
         except Exception as error:  # the edge: one chore's fault must not stop the others
             _say(turn, error)
-            if isinstance(error, _AWAY):
-                connection.close()
+            connection.close()  # whatever was wrong with it: the next turn begins with another
             turn.due, turn.pause = time.monotonic() + turn.pause, min(turn.pause * 2, LONGEST_PAUSE)
             return False
         turn.pause = SHORTEST_PAUSE

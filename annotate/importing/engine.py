@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from annotate.actions.assignments import lock
 from annotate.actions.events import announce
-from annotate.importing import files
+from annotate.importing import bulk, files
 from annotate.importing.judgements import Into
 from annotate.importing.options import how_to_read, is_dry_run, rows_go_into
 from annotate.importing.reading import Bad, Portion, portions
@@ -43,6 +43,7 @@ class Work:
     """One claimed import under way."""
 
     def __init__(self, claimed: Import) -> None:
+        bulk.make_room()
         self.claimed = claimed
         self.is_dry = is_dry_run(claimed)
         self.sink: Sink = Nowhere() if self.is_dry else Database()
