@@ -28,6 +28,13 @@ class Program:
         headers |= {"HTTP_IDEMPOTENCY_KEY": key} if key else {}
         return self.http.post(ROOT + path, body if body is not None else {}, format="json", **headers)
 
+    def put(self, path: str, body: Any, *, key: str = ""):
+        headers = {"HTTP_IDEMPOTENCY_KEY": key} if key else {}
+        return self.http.put(ROOT + path, body, format="json", **headers)
+
+    def patch(self, path: str, body: Any):
+        return self.http.patch(ROOT + path, body, format="json")
+
     def delete(self, path: str):
         return self.http.delete(ROOT + path)
 

@@ -77,8 +77,8 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
             require_changeable(assignment=assignment, by=by)
             earlier_rows = standing_rows(assignment)
             held = next((row for row in earlier_rows if row.status == Status.HELD), None)
-            _change(earlier_rows, Status.WITHDRAWN, REVISED_REASON, by)
             status, reason = (Status.HELD, held.status_reason) if held else (Status.COUNTED, "")
+            _change(earlier_rows, Status.WITHDRAWN, REVISED_REASON, by)
             rows = write(assignment, checked, idempotency_key, status=status, reason=reason)
             _announce_submission(assignment, rows)
             return rows[0]
@@ -95,6 +95,8 @@ def undo(*, assignment: Assignment, by: User) -> Assignment:
         lock(assignment.project)
         assignment.refresh_from_db()
         _require_fresh(assignment, (Assignment.State.SUBMITTED, Assignment.State.SKIPPED))
+        if any(row.status == Status.HELD for row in standing_rows(assignment)):
+            raise Refused(409, assignment="What you said is held to be looked at; change it instead, or leave it.")
         withdraw(assignment=assignment, reason=UNDO_REASON, by=by)
         reopen(assignment)
     return assignment

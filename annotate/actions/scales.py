@@ -24,6 +24,8 @@ def add(*, project: Project, by: User | None, kind: str, name: str, title: str =
     _require(by, project)
     if kind not in Kind.values:
         raise Refused(kind=f"{kind!r} is no kind of scale; use one of {', '.join(Kind.values)}.")
+    if not name:
+        raise Refused(name="Give it a name, such as helpful: letters, digits, hyphens and underscores.")
     if standing := project.scales.filter(kind=kind, name=name).first():
         remedy = "bring it back" if standing.retired_at else "change that one"
         raise Refused(409, name=f"There is a {kind} scale called {name!r}; {remedy}, or take another name.")
