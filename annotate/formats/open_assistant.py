@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 from annotate.formats import fields
@@ -166,7 +167,8 @@ def _share(name: str, given: Row) -> float:
 
 
 def write(items: Sequence[Item]) -> list[Row]:
-    """A tree for each first question. A pair is a ranking of two; what has no place in a tree is left out."""
+    """A tree for each first question. A pair is a ranking of two. What several people ranked has one order, as it has
+    there: by the share of the others that an answer was put above. What has no place in a tree is left out."""
     trees: dict[tuple, _Tree] = {}
     for item in items:
         system = tuple(turn["content"] for turn in item.messages if turn["role"] == "system")
@@ -196,6 +198,7 @@ class _Tree:
     def __init__(self, kept: Row) -> None:
         self.kept = kept
         self.root: Row = {"replies": []}
+        self.ranked: dict[int, list[_Ranked]] = defaultdict(list)
 
     def add(self, item: Any) -> None:
         question = self._message(item.messages, item)
@@ -211,6 +214,9 @@ class _Tree:
                 question |= _by(item)
 
     def row(self) -> Row:
+        for rankings in self.ranked.values():
+            for answer, rank in _one_order(rankings):
+                answer["rank"] = rank
         (prompt,) = self.root["replies"]
         made = {"message_tree_id": prompt.get("message_id") or prompt["text"][:40], "tree_state": "ready_for_export"}
         return (self.kept or made) | {"prompt": prompt}
@@ -229,13 +235,12 @@ class _Tree:
         return _update(node, _kept(item, "question"))
 
     def _ranked(self, question: Row, item: Item, texts: Sequence[str], models: Sequence[str], order: Any) -> None:
-        ranks = {place: rank for rank, group in enumerate(order) for place in group}
         kept = _kept(item, "answers") or [{}] * len(texts)
         taken: list[Row] = []
         for place, (text, model) in enumerate(zip(texts, models, strict=True)):
             answer = _reply(question, text, "assistant", model, not_in=taken)
-            taken.append(answer)
-            _update(answer, {"rank": ranks[place]} | kept[place])
+            taken.append(_update(answer, kept[place]))
+        self.ranked[id(question)].append(_Ranked(taken, order))
 
     def _judged(self, question: Row, item: Any) -> None:
         answer = _reply(question, item.text, "assistant", item.model)
@@ -247,6 +252,26 @@ class _Tree:
             answer["labels"] = told | (answer.get("labels") or {})
         if isinstance(item, NewFlag):
             answer["labels"] = {item.reason: {"value": 1.0, "count": 1}} | (answer.get("labels") or {})
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    answers: list[Row]
+    order: Sequence[Sequence[int]]
+
+
+def _one_order(rankings: Sequence[_Ranked]) -> Iterator[tuple[Row, int]]:
+    """Each answer with its rank, 0 for the best."""
+    answers = {id(answer): answer for ranked in rankings for answer in ranked.answers}
+    above: dict[int, list[float]] = defaultdict(list)
+    for ranked in rankings:
+        level = {place: depth for depth, group in enumerate(ranked.order) for place in group}
+        for one, other in permutations(level, 2):
+            share = 0.5 if level[one] == level[other] else float(level[one] < level[other])
+            above[id(ranked.answers[one])].append(share)
+    shares = {key: sum(told) / len(told) for key, told in above.items()}
+    ranks = {share: rank for rank, share in enumerate(sorted(set(shares.values()), reverse=True))}
+    yield from ((answers[key], ranks[share]) for key, share in shares.items())
 
 
 def _by(item: Item) -> Row:

@@ -47,14 +47,29 @@ class Format:
     writes: Writer
     fits: Callable[[Row], bool]
     holds: tuple[type[Item], ...]
-    by_prompt: bool = False  # a row holds what was said by several people
+    grouped: str = ""  # where a row holds what several people said: of one "prompt", or in one "conversation"
+    container: str = "jsonl"  # the file that its own tools read
 
 
 def _by_row(
     name: str, title: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None],
-    fits: Callable[[Row], bool], *holds: type[Item],
+    fits: Callable[[Row], bool], *holds: type[Item], container: str = "jsonl", turns: bool = False,
 ) -> Format:  # fmt: skip
-    return Format(name, title, lossless.reader(name, read, write), lossless.writer(name, write), fits, holds)
+    """With `turns` it has a place for what followed the answers, where two conversations went on apart."""
+    writes = lossless.writer(name, write)
+    return Format(
+        name, title, lossless.reader(name, read, write), writes if turns else _of_one_turn(writes), fits, holds,
+        container=container,
+    )  # fmt: skip
+
+
+def _of_one_turn(writes: Writer) -> Writer:
+    """Without votes on what followed: the first answers alone would get the credit for it."""
+
+    def write(items: Sequence[Item]) -> list[Row]:
+        return writes([item for item in items if not getattr(item, "later_a", ()) and not getattr(item, "later_b", ())])
+
+    return write
 
 
 def _trl() -> list[Format]:
@@ -64,12 +79,12 @@ def _trl() -> list[Format]:
             _by_row(
                 f"trl-preference{suffix}", f"TRL preference, {words}", trl.read_preference,
                 trl.preference(conversational=chat, implicit=False),
-                trl.fits("prompt", "chosen", "rejected", conversational=chat), NewComparison,
+                trl.fits("prompt", "chosen", "rejected", conversational=chat), NewComparison, turns=chat,
             ),
             _by_row(
                 f"trl-preference-implicit{suffix}", f"TRL preference without a prompt, {words}", trl.read_preference,
                 trl.preference(conversational=chat, implicit=True),
-                trl.fits("chosen", "rejected", without=("prompt",), conversational=chat), NewComparison,
+                trl.fits("chosen", "rejected", without=("prompt",), conversational=chat), NewComparison, turns=chat,
             ),
             _by_row(
                 f"trl-unpaired{suffix}", f"TRL unpaired preference, {words}", trl.read_unpaired,
@@ -99,31 +114,43 @@ _ALL_BUT_ATTACKS = (NewComparison, NewRating, NewRanking, NewDemonstration, NewP
 # In the order in which they are tried on a file: the more particular first.
 _ALL = [
     Format("assay", "Assay's own rows", own.read, own.write, own.fits, tuple(KINDS.values())),
-    _by_row("hh-rlhf", "hh-rlhf pairs", hh_rlhf.read_pair, hh_rlhf.write_pair, hh_rlhf.fits_pair, NewComparison),
+    _by_row(
+        "hh-rlhf", "hh-rlhf pairs", hh_rlhf.read_pair, hh_rlhf.write_pair, hh_rlhf.fits_pair, NewComparison, turns=True,
+    ),
     _by_row(
         "hh-rlhf-red-team", "hh-rlhf red-team attempts", hh_rlhf.read_attack, hh_rlhf.write_attack,
         hh_rlhf.fits_attack, NewAttack,
     ),
-    _by_row("lmarena", "LMArena conversations", lmarena.read, lmarena.write, lmarena.fits, NewComparison),
-    _by_row("lmarena-55k", "LMArena 55k", lmarena.read_55k, lmarena.write_55k, lmarena.fits_55k, NewComparison),
     _by_row(
-        "alpaca-eval", "alpaca_eval annotations", alpaca_eval.read, alpaca_eval.write, alpaca_eval.fits, NewComparison
+        "lmarena", "LMArena conversations", lmarena.read, lmarena.write, lmarena.fits, NewComparison, turns=True,
+    ),
+    _by_row(
+        "lmarena-55k", "LMArena 55k", lmarena.read_55k, lmarena.write_55k, lmarena.fits_55k, NewComparison,
+        container="csv", turns=True,
+    ),
+    _by_row(
+        "alpaca-eval", "alpaca_eval annotations", alpaca_eval.read, alpaca_eval.write, alpaca_eval.fits, NewComparison,
+        container="json",
     ),
     _by_row(
         "openai-summaries", "OpenAI comparisons of summaries", openai_summaries.read, openai_summaries.write,
         openai_summaries.fits, NewComparison,
     ),
-    Format("pandalm", "PandaLM test set", pandalm.read, pandalm.write, pandalm.fits, (NewComparison,), by_prompt=True),
+    Format(
+        "pandalm", "PandaLM test set", pandalm.read, _of_one_turn(pandalm.write), pandalm.fits, (NewComparison,),
+        grouped="prompt", container="json",
+    ),
     Format(
         "open-assistant", "Open-Assistant trees", open_assistant.read, open_assistant.write, open_assistant.fits,
-        (NewRanking, NewRating, NewFlag, NewDemonstration, NewPrompt), by_prompt=True,
+        (NewRanking, NewRating, NewFlag, NewDemonstration, NewPrompt, NewComparison), grouped="conversation",
     ),
     Format(
-        "label-studio", "Label Studio tasks", label_studio.read, label_studio.write, label_studio.fits,
-        _ALL_BUT_ATTACKS, by_prompt=True,
+        "label-studio", "Label Studio tasks", label_studio.read, _of_one_turn(label_studio.write), label_studio.fits,
+        _ALL_BUT_ATTACKS, grouped="prompt", container="json",
     ),
     Format(
-        "argilla", "Argilla records", argilla.read, argilla.write, argilla.fits, _ALL_BUT_ATTACKS, by_prompt=True
+        "argilla", "Argilla records", argilla.read, _of_one_turn(argilla.write), argilla.fits, _ALL_BUT_ATTACKS,
+        grouped="prompt",
     ),
     *_trl(),
 ]  # fmt: skip
