@@ -7,53 +7,27 @@ Pure: no Django. The patterns are in `annotate.self_naming`.
 
 from __future__ import annotations
 
-import html
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from annotate import self_naming as words
+from annotate.look_alikes import Folded, fold
 
 HIDDEN = "(name hidden)"
-HELD_BACK = 72  # characters: a family's name with its version, and the words after it that tell
 LOOK_BACK = 140  # characters of a sentence before a name
-LOOK_ON = 24
+LOOK_ON = 24  # and after it: the words that tell
+LONGEST = 120  # characters of a name with its letters spaced out
 _FLAGS = re.DOTALL
-# Letters of other alphabets that look like Latin ones.
-_LOOK_ALIKES = str.maketrans(
-    {
-        **dict(zip("аеёорсухіїјѕһԁԛԝкмнтвгьбз", "aeeopcyxiijshdqwkmhtbrbb3", strict=True)),
-        **dict(zip("αβεικνορτυχγηωɡıɑꮯ", "abeiknoptuxynwgiac", strict=True)),
-    }
-)
 _LEET = {"a": "[a4@]", "e": "[e3]", "i": "[i1l!|]", "l": "[l1i|]", "o": "[o0]", "s": "[s5$]", "t": "[t7]"}
-_NOTHING = frozenset("*`~\\\u00ad\u034f\u061c\u115f\u180e\ufeff") | frozenset(
-    chr(c) for start, end in ((0x300, 0x370), (0x200B, 0x2010), (0x202A, 0x202F), (0x2060, 0x2070), (0xFE00, 0xFE10))
-    for c in range(start, end)
-)  # fmt: skip
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,12});", re.IGNORECASE)
-_GENERIC = frozenset(
-    [
-        "base",
-        "sft",
-        "ppo",
-        "dpo",
-        "rlhf",
-        "chat",
-        "instruct",
-        "model",
-        "test",
-        "main",
-        "final",
-        "small",
-        "large",
-        "mini",
-    ]
-    + ["tiny", "best", "new", "old", "the", "and", "for", "assistant", "reward", "policy", "candidate", "baseline"]
-    + ["reference", "latest", "default"]
-)
+# Letters alone, those that digits stand for included: what "C-1-a" and "Cl4" have in common with "Claude".
+_SKELETON = {
+    **{c: None for c in map(ord, " \t\n._·|/-,;:'\"()[]{}<>#+=&%^?")},
+    **str.maketrans("4@3105$7!i", "aaelosstll"),
+}
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_OPEN_ENTITY = re.compile(r"&[#\w]{0,12}$")
 
 
 @dataclass(frozen=True)
@@ -70,10 +44,11 @@ def names_itself(text: str, told: Told) -> bool:
 
 def shown(text: str, told: Told, *, is_whole: bool) -> str:
     """`text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
-    found = spans(text, told)
-    end = len(text) if is_whole else _safe_end(text, told, found)
+    folded, rules = fold(text), _rules(told)
+    matches = _matches(folded, rules)
+    end = len(text) if is_whole else _safe_end(text, folded, rules, matches)
     parts, at = [], 0
-    for start, stop in found:
+    for start, stop in _telling(folded, matches):
         if stop > end:
             break
         parts += [text[at:start], HIDDEN]
@@ -83,23 +58,8 @@ def shown(text: str, told: Told, *, is_whole: bool) -> str:
 
 def spans(text: str, told: Told) -> list[tuple[int, int]]:
     """Where the names stand, from first to last, apart from each other."""
-    folded = _fold(text)
-    matches = [(rule, match) for rule in _rules(told) for match in rule.names.finditer(folded.latin)]
-    telling = [match.span() for rule, match in matches if rule.tells(folded, match)]
-    # Whoever has named itself goes on to its version and its maker: after that no name at all is shown.
-    since = min((start for start, _ in telling), default=len(folded.latin))
-    telling += [match.span() for rule, match in matches if match.start() > since and rule.kind != "ambiguous"]
-    return _joined((folded.starts[start], folded.ends[end - 1]) for start, end in telling)
-
-
-@dataclass(frozen=True)
-class _Folded:
-    """A text as names are looked for in it; `starts` and `ends` lead back to the characters it came from."""
-
-    plain: str
-    latin: str
-    starts: list[int]
-    ends: list[int]
+    folded = fold(text)
+    return _telling(folded, _matches(folded, _rules(told)))
 
 
 @dataclass(frozen=True)
@@ -110,7 +70,7 @@ class _Rule:
     names: re.Pattern[str]
     asks_who: bool
 
-    def tells(self, folded: _Folded, match: re.Match[str]) -> bool:
+    def tells(self, folded: Folded, match: re.Match[str]) -> bool:
         if self.kind == "anywhere" or (self.asks_who and self.kind != "ambiguous"):
             return True
         start, end = match.span()
@@ -129,6 +89,14 @@ class _Rule:
             about = _sentence(before)[-80:] + " " + after
             return bool(_model_words().search(about)) or any(c.isdigit() for c in match[0])
         return True
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What is looked for in one battle; `beginnings` are those of all its names, letters alone."""
+
+    rules: tuple[_Rule, ...]
+    beginnings: frozenset[str]
 
 
 def _is_self(before: str, before_plain: str, after: str, after_plain: str, *, at_start: bool, at_end: bool) -> bool:
@@ -172,14 +140,31 @@ def _sentence(before: str) -> str:
     return before[cut:]
 
 
-def _safe_end(text: str, told: Told, found: list[tuple[int, int]]) -> int:
-    longest = max(map(len, told.names), default=0)
-    end = max(0, len(text) - HELD_BACK - longest)
-    for start, stop in found:
-        if start < end < stop:
-            end = start
-    space = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))
-    return space if space > end - 40 and space > 0 else end
+def _matches(folded: Folded, rules: _Rules) -> list[tuple[_Rule, re.Match[str]]]:
+    """Every name, whether it tells or not."""
+    return [(rule, match) for rule in rules.rules for match in rule.names.finditer(folded.latin)]
+
+
+def _telling(folded: Folded, matches: list[tuple[_Rule, re.Match[str]]]) -> list[tuple[int, int]]:
+    telling = [match.span() for rule, match in matches if rule.tells(folded, match)]
+    # Whoever has named itself goes on to its version and its maker: after that no name at all is shown.
+    since = min((start for start, _ in telling), default=len(folded.latin))
+    telling += [match.span() for rule, match in matches if match.start() > since and rule.kind != "ambiguous"]
+    return _joined((folded.starts[start], folded.ends[end - 1]) for start, end in telling)
+
+
+def _safe_end(text: str, folded: Folded, rules: _Rules, matches: list[tuple[_Rule, re.Match[str]]]) -> int:
+    """Before any name that what follows may make telling, and before anything that may become a name."""
+    whole = len(folded.latin)
+    ends = [match.start() for _, match in matches if match.end() > whole - LOOK_ON]
+    for start in range(max(0, whole - LONGEST), whole):
+        begins = start == 0 or folded.latin[start - 1] not in _WORD or folded.latin[start] not in _WORD
+        if begins and folded.latin[start:].translate(_SKELETON) in rules.beginnings:
+            ends.append(start)
+            break
+    end = folded.starts[min(ends)] if ends and min(ends) < whole else len(text)
+    entity = _OPEN_ENTITY.search(text)
+    return min(end, entity.start()) if entity else end
 
 
 def _joined(found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -193,8 +178,8 @@ def _joined(found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=256)
-def _rules(told: Told) -> tuple[_Rule, ...]:
-    asked = _fold(told.asked)
+def _rules(told: Told) -> _Rules:
+    asked = fold(told.asked)
     asks_who = bool(_one(words.ASKS_WHO_LATIN).search(asked.latin) or _one(words.ASKS_WHO_OTHER).search(asked.plain))
     distinctive, plain = _own(told.names)
     kinds = {
@@ -204,13 +189,17 @@ def _rules(told: Told) -> tuple[_Rule, ...]:
         "ambiguous": words.AMBIGUOUS,
         "maker": words.MAKERS,
     }
-    rules = []
+    rules: list[_Rule] = []
+    beginnings: set[str] = set()
     for kind, names in kinds.items():
         if not asks_who:  # who names a model or its maker may read about it
             names = tuple(name for name in names if not _pattern(name).search(asked.latin))
         if names:
             rules.append(_Rule(kind, _any_of(tuple(names), kind != "maker" and kind != "anywhere"), asks_who))
-    return tuple(rules)
+        for name in names:
+            skeleton = fold(name).latin.translate(_SKELETON)
+            beginnings |= {skeleton[:n] for n in range(1, len(skeleton) + 1)}
+    return _Rules(tuple(rules), frozenset(beginnings))
 
 
 def _own(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -221,7 +210,7 @@ def _own(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         parts = [part for part in re.split(r"[\s/_.-]+", name) if part]
         for candidate in (name, parts[0] if parts else ""):
             letters = re.sub(r"[\W_]", "", candidate)
-            if len(letters) < 3 or letters.isdigit() or letters.casefold() in _GENERIC:
+            if len(letters) < 3 or letters.isdigit() or letters.casefold() in words.GENERIC:
                 continue
             is_camel = bool(re.search(r"[a-z][A-Z]", candidate))
             has_number = any(c.isdigit() for c in letters) and len(letters) >= 4
@@ -264,7 +253,7 @@ def _pattern(name: str) -> re.Pattern[str]:
 @lru_cache(maxsize=2048)
 def _source(name: str) -> str:
     """The name with its own gaps in any spelling, letters that digits stand for, or all its letters spaced out."""
-    folded = _fold(name).latin
+    folded = fold(name).latin
     parts = [part for part in re.split(r"[\W_]+", folded) if part]
     if _is_cjk(name):
         return r"\s?".join(map(re.escape, folded))
@@ -272,31 +261,3 @@ def _source(name: str) -> str:
     letters = [_LEET.get(c, re.escape(c)) for part in parts for c in part]
     spaced = r"[\s._·|/-]{1,3}".join(letters)
     return f"{tight}|{spaced}" if len(letters) > 2 else tight
-
-
-@lru_cache(maxsize=64)
-def _fold(text: str) -> _Folded:
-    plain: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    entities = {match.start(): match for match in _ENTITY.finditer(text)}
-    at = 0
-    while at < len(text):
-        entity = entities.get(at)
-        source, stop = (html.unescape(entity[0]), entity.end()) if entity else (text[at], at + 1)
-        for char in unicodedata.normalize("NFKC", source).casefold():
-            if char not in _NOTHING:
-                plain.append({"_": " ", "’": "'", "‘": "'", "ʼ": "'"}.get(char, char))
-                starts.append(at)
-                ends.append(stop)
-        at = stop
-    joined = "".join(plain)
-    return _Folded(joined, "".join(map(_to_latin, joined)), starts, ends)
-
-
-@lru_cache(maxsize=4096)
-def _to_latin(char: str) -> str:
-    if char.isascii():
-        return char
-    base = unicodedata.normalize("NFD", char)[0] if unicodedata.category(char).startswith("L") else char
-    return base.translate(_LOOK_ALIKES)[0]

@@ -1,120 +1,51 @@
 """How a language model gives itself away: the names it may give, and the words around them, in several languages.
 
-Patterns are read on text as `annotate.masking` folds it: lower case, accents and look-alikes gone where `LATIN` says so.
+Patterns are read on text as `annotate.masking` folds it: in lower case; for languages in Latin letters without accents
+and look-alikes, too.
 """
 
 from __future__ import annotations
 
+
+def _names(told: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in told.replace("\n", ",").split(",") if name.strip())
+
+
 # Names of models that are hardly ever anything else.
-FAMILIES = (
-    *(
-        "gpt",
-        "chatgpt",
-        "chat gpt",
-        "instructgpt",
-        "codex gpt",
-        "claude",
-        "qwen",
-        "tongyi qianwen",
-        "mixtral",
-        "ministral",
-    ),
-    *("codestral", "magistral", "smollm", "deepseek", "lamda", "chatglm", "glm", "internlm", "baichuan", "ernie bot"),
-    *(
-        "kimi",
-        "hunyuan",
-        "doubao",
-        "minicpm",
-        "nemotron",
-        "olmo",
-        "tulu",
-        "vicuna",
-        "wizardlm",
-        "openchat",
-        "starcoder",
-    ),
-    *(
-        "codellama",
-        "stablelm",
-        "gpt neox",
-        "gpt neo",
-        "gpt j",
-        "pythia",
-        "bloomz",
-        "jamba",
-        "gemma",
-        "eurollm",
-        "apertus",
-    ),
-    *("openassistant", "open assistant", "guanaco", "koala llm", "dbrx", "command r", "grok"),
-    *("通义千问", "千问", "文心一言", "豆包", "智谱清言", "深度求索", "混元", "讯飞星火", "百川", "书生浦语"),
-)
+FAMILIES = _names("""
+    gpt, chatgpt, chat gpt, instructgpt, gpt neox, gpt neo, gpt j, claude, qwen, tongyi qianwen, mixtral, ministral,
+    codestral, magistral, smollm, deepseek, lamda, chatglm, glm, internlm, baichuan, ernie bot, kimi, hunyuan, doubao,
+    minicpm, nemotron, olmo, tulu, vicuna, wizardlm, openchat, starcoder, codellama, stablelm, pythia, bloomz, jamba,
+    gemma, eurollm, apertus, openassistant, open assistant, guanaco, koala llm, dbrx, command r, grok,
+    通义千问, 千问, 文心一言, 豆包, 智谱清言, 深度求索, 混元, 讯飞星火, 百川, 书生浦语
+""")
 # Words and names of people, too: a model only where an article does not make an animal or a star sign of them.
-WORDLIKE = (
-    "llama",
-    "gemini",
-    "mistral",
-    "bard",
-    "alpaca",
-    "copilot",
-    "palm",
-    "phi",
-    "ernie",
-    "granite",
-    "siri",
-    "alexa",
-)
+WORDLIKE = _names("llama, gemini, mistral, bard, alpaca, copilot, palm, phi, ernie, granite, siri, alexa")
 # Common words: a model only where the sentence speaks of one.
-AMBIGUOUS = (
-    "falcon",
-    "bloom",
-    "titan",
-    "nova",
-    "orca",
-    "hermes",
-    "dolphin",
-    "zephyr",
-    "starling",
-    "solar",
-    "yi",
-    "pi",
-    "opt",
-    "le chat",
-)
-AMBIGUOUS += ("luminous", "inflection", "perplexity")
-MAKERS = (
-    *("openai", "open ai", "anthropic", "meta", "meta ai", "facebook", "google", "google deepmind", "deepmind"),
-    *(
-        "microsoft",
-        "mistral ai",
-        "mistralai",
-        "alibaba",
-        "alibaba cloud",
-        "hugging face",
-        "huggingface",
-        "cohere",
-        "xai",
-    ),
-    *("x.ai", "nvidia", "ibm", "amazon", "apple", "baidu", "tencent", "bytedance", "zhipu", "zhipu ai", "moonshot ai"),
-    *("stability ai", "allen institute", "ai2", "eleutherai", "eleuther ai", "databricks", "01.ai", "tii", "upstage"),
-    *(
-        "aleph alpha",
-        "inflection",
-        "inflection ai",
-        "perplexity",
-        "ai21",
-        "ai21 labs",
-        "nous research",
-        "huawei",
-        "deepseek",
-    ),
-    *("阿里云", "阿里巴巴", "百度", "腾讯", "字节跳动", "智谱", "月之暗面", "华为", "谷歌", "微软", "达摩院"),
+AMBIGUOUS = _names("""
+    falcon, bloom, titan, nova, orca, hermes, dolphin, zephyr, starling, solar, yi, pi, opt, le chat, luminous,
+    inflection, perplexity
+""")
+MAKERS = _names("""
+    openai, open ai, anthropic, meta, meta ai, facebook, google, google deepmind, deepmind, microsoft, mistral ai,
+    mistralai, alibaba, alibaba cloud, hugging face, huggingface, cohere, x.ai, xai, nvidia, ibm, amazon, apple, baidu,
+    tencent, bytedance, zhipu, zhipu ai, moonshot ai, stability ai, allen institute, ai2, eleutherai, eleuther ai,
+    databricks, 01.ai, tii, upstage, aleph alpha, inflection, inflection ai, perplexity, ai21, ai21 labs, nous research,
+    huawei, deepseek, 阿里云, 阿里巴巴, 百度, 腾讯, 字节跳动, 智谱, 月之暗面, 华为, 谷歌, 微软, 达摩院
+""")
+# Parts of a registered name that name nobody.
+GENERIC = frozenset(
+    _names("""
+    base, sft, ppo, dpo, rlhf, chat, instruct, model, test, main, final, small, large, mini, tiny, best, new, old, the,
+    and, for, assistant, reward, policy, candidate, baseline, reference, latest, default
+""")
 )
 MODEL_WORDS = r"\b(?:model|modell\w*|modele|modelo|modello|llm|ai|ki|ia|assistant|asistente|assistente|chatbot|bot)\b"
 _VERBS = (
     r"(?:created|made|developed|trained|built|designed|powered|provided|released|engineered|programmed|fine-?tuned"
     r"|introduced|hosted|owned|maintained|produced|published)"
 )
+_TEAM = r"(?:\s(?:the|a|an|team|at|of|researchers|engineers|company|scientists|people|folks))*\s*"
 # Between "I am" and a name, or between a verb and a maker: words that leave the sentence about the speaker.
 _FILLER = (
     r"(?:an?|the|large|small|tiny|language|model|models|ai|llm|assistant|chatbot|bot|called|named|known|as|version|member"
@@ -137,7 +68,8 @@ _I = (
     r"|ich bin|ich heisse|ich wurde|mein name ist|mein name lautet|man nennt mich|je suis|je m'appelle|mon nom est"
     r"|on m'appelle|j'ai ete|soy|yo soy|me llamo|mi nombre es|fui|he sido|sou|eu sou|chamo-me|me chamo|meu nome e"
     r"|io sono|mi chiamo|il mio nome e|sono stat[oa]|jestem|nazywam sie|mam na imie|ik ben|mijn naam is|ik heet"
-    r"|jag ar|jag heter|mitt namn ar|jeg er|jeg heter|jeg hedder|ma olen|olen|nimeni on|eu sunt|ma numesc|jsem|jmenuji se"
+    r"|jag ar|jag heter|mitt namn ar|jeg er|jeg heter|jeg hedder|ma olen|olen|nimeni on|eu sunt|ma numesc|jsem"
+    r"|jmenuji se"
     r"|benim adim|toi la|ten toi la|saya adalah|nama saya(?: adalah)?|aku adalah|ako si)"
 )
 # What stands before a name that the speaker gives as its own.
@@ -149,10 +81,15 @@ BEFORE_LATIN = (
 )
 # Of these the speaker's own words need not be near: but a verb of making and "I" in the sentence must.
 MADE_BY = (
-    rf"\bi(?:'m| am| was|'ve been| have been)\b[^.!?\n]{{0,80}}\b{_VERBS}\b(?:\s\w+){{0,2}}?\s(?:by|at|from)"
-    r"(?:\s(?:the|a|an|team|at|of|researchers|engineers|company|scientists|people|folks))*\s*$",
-    rf"\bas an?\b[^.!?\n]{{0,60}}\b{_VERBS}\s(?:by|at|from)(?:\s(?:the|team|at|of|researchers|company))*\s*$",
-    r"\bmy (?:creators?|developers?|makers?|parent company|owners?)(?:,?\s(?:is|are|at|from|was|were|the|team|company))*,?\s*$",
+    rf"\bi(?:'m| am| was|'ve been| have been)(?:\s(?:also|actually|originally|first|\w+ly))?\s{_VERBS}"
+    rf"(?:,?\s(?:and|on|in|with|using|to|be|as|the|a|an|of|large|data\w*|text\w*|assistant|ai|model|{_VERBS}))*\s(?:by|at){_TEAM}$",
+    rf"\bi(?:'m| am)\s(?:just |only |actually )?(?:an?|the)\s[^.!?:;\n]{{0,50}}?{MODEL_WORDS}"
+    rf"[^.!?:;\n]{{0,30}}?\b{_VERBS}"
+    rf"(?:\sand\s{_VERBS})?\s(?:by|at|from){_TEAM}$",
+    rf"\bas an?\b[^.!?:;\n]{{0,40}}{MODEL_WORDS}[^.!?:;\n]{{0,30}}\b{_VERBS}\s(?:by|at|from)"
+    rf"{_TEAM}$",
+    r"\bmy (?:creators?|developers?|makers?|parent company|owners?)"
+    r"(?:,?\s(?:is|are|at|from|was|were|the|team|company))*,?\s*$",
     r"\bich wurde von(?:\s(?:der|dem|den|firma|team))*\s*$",
     r"\b(?:j'ai ete \w+ par|fui \w+ por|fui \w+ pel[oa]|sono stat[oa] \w+ da(?:lla)?)\s*$",
 )
@@ -170,7 +107,8 @@ BEFORE_OTHER = (
     ),
     (r"(?:저는|나는|제 이름은|내 이름은)[^.!?\n]{0,24}$", r"(?:입니다|이라고|라고|예요|이에요|이며|에서|이 |가 |의)"),
     (
-        r"(?:меня зовут|мо[её] имя|мен[яе] (?:создал[аи]?|разработал[аи]?|обучил[аи]?)|мене звати|(?<!\w)я(?:\s*[—–-]|\s+это)?)"
+        r"(?:меня зовут|мо[её] имя|мен[яе] (?:создал[аи]?|разработал[аи]?|обучил[аи]?)|мене звати"
+        r"|(?<!\w)я(?:\s*[—–-]|\s+это)?)"
         r"(?:\s+(?:большая|языковая|модель|ии|чат-бот|помощник|ассистент|нейросеть|компания|компанией|от|из|команда|по|имени|не"
         r"|разработанная|созданная|обученная))*[\s«\"—–-]*$",
         r"",
@@ -196,8 +134,10 @@ SIGNED = (
 # A visitor who asks who the model is: then no name at all is shown in the answer.
 ASKS_WHO_LATIN = (
     r"\bwho (?:are|r) (?:you|u)\b|\bwhat(?:'s| is) your (?:\w+ )?(?:name|model|version)\b|\byour (?:real |own )?name\b"
-    r"|\bwhat are you\b|\b(?:what|which) (?:\w+ ){0,3}(?:model|llm|ai|version|chatbot|company|lab)\b[^.?!\n]{0,30}\byou\b"
-    r"|\bare you (?:\w+ ){0,4}(?:model|ai|bot|chatgpt|gpt\S*|claude|gemini|llama|qwen|mistral|bard|copilot|grok|deepseek"
+    r"|\bwhat are you\b"
+    r"|\b(?:what|which) (?:\w+ ){0,3}(?:model|llm|ai|version|chatbot|company|lab)\b[^.?!\n]{0,30}\byou\b"
+    r"|\bare you (?:\w+ ){0,4}(?:model|ai|bot|chatgpt|gpt\S*|claude|gemini|llama|qwen|mistral|bard|copilot|grok"
+    r"|deepseek"
     r"|human)\b|\bwho (?:\w+ )?(?:made|created|built|trained|developed|owns|designed|programmed) you\b"
     r"|\byour (?:creators?|developers?|makers?|identity|model name|knowledge cut-?off)\b"
     r"|\b(?:introduce|identify|describe) yourself\b|\babout yourself\b"
@@ -211,7 +151,8 @@ ASKS_WHO_LATIN = (
 ASKS_WHO_OTHER = (
     r"你是谁|您是谁|你是誰|你叫什么|你叫什麼|你的名字|谁(?:开发|创造|训练|制造|研发)了?(?:你|您)|你是(?:什么|哪个|哪款|哪家)"
     r"|你是由|кто ты|кто вы|как тебя зовут|как вас зовут|какая ты модель|кто тебя (?:создал|сделал)|хто ти"
-    r"|あなたは(?:誰|だれ|何)|あなたの名前|お名前|누구(?:세요|야|니|입니까)|이름이 (?:뭐|무엇)|من أنت|ما اسمك|तुम कौन|आप कौन|ποιος είσαι|מי אתה"
+    r"|あなたは(?:誰|だれ|何)|あなたの名前|お名前|누구(?:세요|야|니|입니까)|이름이 (?:뭐|무엇)|من أنت|ما اسمك"
+    r"|तुम कौन|आप कौन|ποιος είσαι|מי אתה"
 )
 # What is added to a family's name: GPT-4o mini, Claude 3.5 Sonnet, Llama-3.1-8B-Instruct.
 VERSION = (

@@ -188,11 +188,13 @@ class Writing:
         """The other side ends with it: a question that one of them did not answer counts for neither."""
         self.problems[index] = problem
         other = 1 - index
-        if self.sides[other].state == "waiting" and other not in self.problems:
-            await asyncio.sleep(GRACE_SECONDS)
+        stream = self.streams.get(other)
+        if stream and self.sides[other].state == "waiting" and other not in self.problems:
+            await asyncio.wait({stream}, timeout=GRACE_SECONDS)
+            await asyncio.sleep(0)  # whoever waits for it comes first
         if other not in self.problems and not self.sides[other].is_over:
             self.cut.add(other)
-            if stream := self.streams.get(other):
+            if stream:
                 stream.cancel()
 
     async def _spoil(self) -> None:
