@@ -15,7 +15,17 @@ class ApiError(Exception):
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
+        self.errors = _errors(response)
         super().__init__(f"{response.request.method} {response.request.url.path}: {self.status} {response.text[:500]}")
+
+
+def _errors(response: httpx.Response) -> dict[str, str]:
+    """{field: what is wrong}, where the server said so."""
+    try:
+        errors = response.json()["errors"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return errors if isinstance(errors, dict) else {}
 
 
 class Unreachable(Exception):

@@ -118,7 +118,7 @@ def _sit(url: str, project: str, account: Account, annotator: Annotator, quota: 
 
 def _task(client: Client, project: str, kind: str, annotator: Annotator) -> str | None:
     """One assignment: "counted", "skipped", or None when there is none for this person."""
-    task = client.post(f"projects/{project}/assignments/", {"kind": kind})
+    task = _next_task(client, project, kind, annotator)
     if task is None:
         return None
     judgement = _judge(annotator, task)
@@ -128,6 +128,29 @@ def _task(client: Client, project: str, kind: str, annotator: Annotator) -> str 
         return "skipped"
     client.post(f"{path}/submit/", judgement.fields, key=f"simulation-assignment-{task['id']}")
     return "counted"
+
+
+def _next_task(client: Client, project: str, kind: str, annotator: Annotator) -> Json | None:
+    """What comes before the next task is done first: guidelines and messages are read, the tutorial is taken."""
+    while True:
+        try:
+            return client.post(f"projects/{project}/assignments/", {"kind": kind})
+        except ApiError as error:
+            if "guidelines" in error.errors:
+                client.post(f"projects/{project}/guidelines/read/")
+            elif "warning" in error.errors:
+                client.post(f"projects/{project}/message/")
+            elif "tutorial" in error.errors:
+                _take_tutorial(client, project, annotator)
+            else:
+                raise
+
+
+def _take_tutorial(client: Client, project: str, annotator: Annotator) -> None:
+    while (task := client.post(f"projects/{project}/tutorial/")) is not None:
+        judgement = _judge(annotator, task)
+        fields = judgement.fields or ({"stars": 3} if task["kind"] == RATE else {"winner": "tie"})
+        client.post(f"assignments/{task['id']}/submit/", fields)
 
 
 def _battle(client: Client, project: str, annotator: Annotator) -> str | None:

@@ -25,12 +25,14 @@ from annotate.scales import asked_in
 from annotate.shortcuts import merged
 from annotate.views import judge_form
 from annotate.views.access import MemberRequest, in_project, refused_page
+from annotate.views.reading import to_what_comes_first
 
 ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_rankings", "write": "asks_answers"}
 
 
 @in_project("judge")
 @require_http_methods(["GET", "HEAD", "POST"])
+@to_what_comes_first
 def judge(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show_next(request, project)
@@ -40,30 +42,33 @@ def judge(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project("judge")
 @require_POST
+@to_what_comes_first
 def again(request: MemberRequest, project: Project) -> HttpResponse:
     """Take up an item whose time ran out, and send what had been entered."""
     assignment = _posted_assignment(request, project)
     try:
         assignments.again(assignment=assignment, by=request.user)
     except Refused as refused:
-        return _show(request, project, assignment, judge_form.entered(request, refused))
+        return show(request, project, assignment, judge_form.entered(request, refused))
     return _submit(request, project, assignment)
 
 
 @in_project("judge")
 @require_POST
+@to_what_comes_first
 def skip(request: MemberRequest, project: Project) -> HttpResponse:
     assignment = _posted_assignment(request, project)
     reason = request.POST.get("other", "").strip() or request.POST.get("reason", "")
     try:
         assignments.skip(assignment=assignment, by=request.user, reason=reason)
     except Refused as refused:
-        return _show(request, project, assignment, judge_form.entered(request, refused))
+        return show(request, project, assignment, judge_form.entered(request, refused))
     return _go_on(request, project)
 
 
 @in_project("judge")
 @require_POST
+@to_what_comes_first
 def undo(request: MemberRequest, project: Project) -> HttpResponse:
     assignment = _posted_assignment(request, project)
     try:
@@ -71,10 +76,10 @@ def undo(request: MemberRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         if request.htmx:
             current = project.assignments.live().filter(user=request.user).order_by("id").first()
-            return _show(request, project, current, judge_form.Entered(errors=refused.errors, status=refused.status))
+            return show(request, project, current, judge_form.Entered(errors=refused.errors, status=refused.status))
         return refused_page(request, refused, project=project)
     return (
-        _show(request, project, assignment, judge_form.taken_back(assignment))
+        show(request, project, assignment, judge_form.taken_back(assignment))
         if request.htmx
         else _redirect(request, project)
     )
@@ -88,11 +93,11 @@ def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     if request.method != "POST":
         if (problem := _why_not_editable(assignment, request.user)) is not None:
             return refused_page(request, problem, project=project)
-        return _show(request, project, assignment, editing=True)
+        return show(request, project, assignment, editing=True)
     try:
         feedback.revise(assignment=assignment, by=request.user, **_said(request, assignment))
     except Refused as refused:
-        return _show(request, project, assignment, judge_form.entered(request, refused), editing=True)
+        return show(request, project, assignment, judge_form.entered(request, refused), editing=True)
     messages.success(request, "What you said is changed; the earlier words stand in your history as withdrawn.")
     address = reverse("judge-history", args=[project.slug])
     return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
@@ -116,7 +121,7 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
         if request.htmx:  # before what stands in the flag's own form
             told = {"errors": refused.errors}
             return reswap(render(request, "annotate/judge_flagged.html", told, status=refused.status), "afterbegin")
-        return _show(request, project, assignment, judge_form.entered(request, refused))
+        return show(request, project, assignment, judge_form.entered(request, refused))
     if request.htmx:
         return render(request, "annotate/judge_flagged.html", {"reason": reason})
     messages.success(request, "The reviewers will see it. The item is still yours to judge.")
@@ -127,7 +132,7 @@ def _submit(request: MemberRequest, project: Project, assignment: Assignment) ->
     try:
         feedback.submit(assignment=assignment, by=request.user, **_said(request, assignment))
     except Refused as refused:
-        return _show(request, project, assignment, judge_form.entered(request, refused))
+        return show(request, project, assignment, judge_form.entered(request, refused))
     return _go_on(request, project)
 
 
@@ -182,7 +187,7 @@ def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
         if request.htmx:
             return HttpResponseClientRedirect(reverse("judge", args=[project.slug]) + _query(request))
         return refused_page(request, refused, project=project)
-    return _show(request, project, assignment)
+    return show(request, project, assignment)
 
 
 def _go_on(request: MemberRequest, project: Project) -> HttpResponse:
@@ -199,14 +204,16 @@ def _query(request: MemberRequest) -> str:
     return f"?kind={kind}" if kind in Assignment.Kind.values else ""
 
 
-def _show(
+def show(
     request: MemberRequest,
     project: Project,
     assignment: Assignment | None,
     entered: judge_form.Entered | None = None,
     *,
     editing: bool = False,
+    send_to: str = "",
 ) -> HttpResponse:
+    """The page of an item, or of what there is instead. `send_to`: where its form goes, when not to the next item."""
     if assignment is not None and assignment.user_id != request.user.pk:
         refused = Refused(403, assignment="This item was handed to someone else; go on with your own next one.")
         return refused_page(request, refused, project=project)
@@ -222,7 +229,7 @@ def _show(
         "assignment": assignment,
         "entered": entered,
         "editing": editing,  # an earlier judgement is changed: the form goes back to where it came from
-        "send_to": _send_to(request, project, assignment, editing),
+        "send_to": send_to or _send_to(request, project, assignment, editing),
         "answers": list(zip("ABCDEF", assignment.completions, strict=False)) if assignment else [],
         "scales": asked_in(project),
         "shortcuts": merged(request.user.shortcuts),

@@ -1,0 +1,209 @@
+"""Known answers, the tutorial, guidelines to be read, messages and pauses: what comes before the next task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.actions import gates, gold, gold_items, tutorial
+from annotate.api.access import find, find_project
+from annotate.api.fields import Id, Input, refusals
+from annotate.api.judging import AssignmentOut
+from annotate.errors import Refused
+from annotate.models import Assignment, Completion, GoldItem, Membership, Project, User
+from annotate.permissions import require
+
+
+class GoldOut(serializers.ModelSerializer):
+    """Winners in `expected` are by `completions`: the first is model_a."""
+
+    prompt = serializers.IntegerField(source="prompt_id")
+    completions = serializers.SerializerMethodField()
+    expected = serializers.DictField(child=serializers.ListField())
+
+    class Meta:
+        model = GoldItem
+        fields = (
+            *("id", "kind", "prompt", "completions", "expected", "explanation", "is_tutorial", "position"),
+            *("created_at", "retired_at"),
+        )
+
+    def get_completions(self, item: GoldItem) -> list[int]:
+        return [pk for pk in (item.completion_a_id, item.completion_b_id) if pk]
+
+
+class NewGold(Input):
+    item = serializers.CharField(required=False, max_length=140, help_text="compare:12:15 or rate:12; or completions.")
+    completions = serializers.ListField(child=Id(), required=False, help_text="One to rate or two to compare.")
+    expected = serializers.DictField(
+        required=False, help_text='{"winner": ["model_a"]}; left out with an item: what people agree on.'
+    )
+    explanation = serializers.CharField(required=False, allow_blank=True, help_text="Markdown: why.")
+    is_tutorial = serializers.BooleanField(required=False)
+    position = serializers.IntegerField(required=False, min_value=0, max_value=30000)
+
+
+class GoldChange(Input):
+    expected = serializers.DictField(required=False)
+    explanation = serializers.CharField(required=False, allow_blank=True)
+    is_tutorial = serializers.BooleanField(required=False)
+    position = serializers.IntegerField(required=False, min_value=0, max_value=30000)
+    retired = serializers.BooleanField(required=False, help_text="true: nobody is asked it any more.")
+
+
+class Version(Input):
+    version = serializers.IntegerField(required=False, min_value=1, help_text="Which was read; left out: the newest.")
+
+
+class Read(serializers.Serializer):
+    version = serializers.IntegerField(allow_null=True)
+    text = serializers.CharField(help_text="Markdown.")
+
+
+class LessonOut(serializers.Serializer):
+    assignment = serializers.IntegerField(source="assignment.pk")
+    is_right = serializers.BooleanField()
+    expected = serializers.DictField(child=serializers.ListField())
+    explanation = serializers.CharField()
+    number = serializers.IntegerField()
+    total = serializers.IntegerField()
+
+
+class Message(serializers.Serializer):
+    text = serializers.CharField(help_text="Markdown; empty when there is none.")
+
+
+class Pause(Input):
+    username = serializers.CharField(max_length=150)
+    note = serializers.CharField(required=False, allow_blank=True, default="", help_text="Why, or a note to them.")
+    paused = serializers.BooleanField()
+
+
+class Paused(serializers.Serializer):
+    username = serializers.CharField(source="user.username")
+    paused_at = serializers.DateTimeField(allow_null=True)
+    paused_reason = serializers.CharField()
+    warned_at = serializers.DateTimeField(allow_null=True)
+
+
+@extend_schema(methods=["GET"], responses={200: GoldOut(many=True)} | refusals(403, 404), tags=["fair work"])
+@extend_schema(
+    methods=["POST"], request=NewGold, responses={201: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"]
+)
+@api_view(["GET", "POST"])
+def project_gold(request: Request, slug: str) -> Response:
+    """Items whose right answer is known, for managers."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    if request.method == "GET":
+        return Response(GoldOut(project.gold_items.all(), many=True).data)
+    given = NewGold(data=request.data)
+    given.is_valid(raise_exception=True)
+    return Response(GoldOut(_make(project, request, dict(given.validated_data))).data, status=201)
+
+
+@extend_schema(request=GoldChange, responses={200: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"])
+@api_view(["PATCH"])
+def gold_item(request: Request, slug: str, pk: str) -> Response:
+    """Change what is right, why, its place; retire it. What was answered stays as it was judged."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    item = find(project.gold_items.select_related("project", "prompt"), pk, "gold_item")
+    given = GoldChange(data=request.data)
+    given.is_valid(raise_exception=True)
+    fields = dict(given.validated_data)
+    retired = fields.pop("retired", None)
+    if fields:
+        gold_items.change(item=item, by=request.user, **fields)
+    if retired is not None:
+        gold_items.retire(item=item, by=request.user, back=not retired)
+    return Response(GoldOut(item).data)
+
+
+@extend_schema(request=Version, responses={200: Read} | refusals(400, 403, 404, 409), tags=["fair work"])
+@api_view(["POST"])
+def guidelines_read(request: Request, slug: str) -> Response:
+    """I have read the guidelines; answers with them."""
+    project = find_project(request.user, slug)
+    given = Version(data=request.data)
+    given.is_valid(raise_exception=True)
+    read = gates.guidelines_read(project=project, user=request.user, version=given.validated_data.get("version"))
+    return Response({"version": read.version if read else None, "text": read.text if read else ""})
+
+
+@extend_schema(methods=["GET"], responses={200: Message} | refusals(403, 404), tags=["fair work"])
+@extend_schema(methods=["POST"], request=None, responses={200: Message} | refusals(403, 404), tags=["fair work"])
+@api_view(["GET", "POST"])
+def message(request: Request, slug: str) -> Response:
+    """The message that stands before my next task; POST says that I have read it."""
+    project = find_project(request.user, slug)
+    require(request.user, "judge", project)
+    member = Membership.objects.filter(project=project, user=request.user).first()
+    if request.method == "POST" and member is not None:
+        gates.notice_read(project=project, user=request.user)
+    return Response({"text": member.notice if member else ""})
+
+
+@extend_schema(
+    request=None,
+    responses={200: AssignmentOut, 204: OpenApiResponse(description="All of it is answered.")} | refusals(403, 404),
+    tags=["fair work"],
+)
+@api_view(["POST"])
+def next_lesson(request: Request, slug: str) -> Response:
+    """The next task of the tutorial. Submit it like any other, then read its lesson."""
+    project = find_project(request.user, slug)
+    assignment = tutorial.next_lesson(project=project, user=request.user)
+    return Response(status=204) if assignment is None else Response(AssignmentOut(assignment).data)
+
+
+@extend_schema(responses={200: LessonOut} | refusals(403, 404, 409), tags=["fair work"])
+@api_view(["GET"])
+def lesson(request: Request, pk: str) -> Response:
+    """What was right in a task of the tutorial that I have answered, and why."""
+    rows = Assignment.objects.select_related("project", "gold").filter(user=request.user)
+    return Response(LessonOut(tutorial.lesson_of(find(rows, pk, "assignment"), request.user)).data)
+
+
+@extend_schema(methods=["GET"], responses={200: Paused(many=True)} | refusals(403, 404), tags=["fair work"])
+@extend_schema(
+    methods=["POST"], request=Pause, responses={200: Paused} | refusals(400, 403, 404, 409), tags=["fair work"]
+)
+@api_view(["GET", "POST"])
+def pauses(request: Request, slug: str) -> Response:
+    """Who is warned or paused, for managers; POST pauses somebody, or lets them go on with a note."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    if request.method == "GET":
+        members = project.memberships.select_related("user").order_by("pk")
+        return Response(Paused([m for m in members if m.paused_at or m.warned_at], many=True).data)
+    given = Pause(data=request.data)
+    given.is_valid(raise_exception=True)
+    username, note = given.validated_data["username"], given.validated_data["note"]
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        raise Refused(400, username=f"Nobody here is called {username!r}.")
+    if given.validated_data["paused"]:
+        member = gold.pause(project=project, user=user, by=request.user, reason=note)
+    else:
+        member = gold.lift(project=project, user=user, by=request.user, note=note)
+    return Response(Paused(member).data)
+
+
+def _make(project: Project, request: Request, fields: dict[str, Any]) -> GoldItem:
+    key, ids = fields.pop("item", None), fields.pop("completions", None)
+    if bool(key) == bool(ids):
+        raise Refused(400, item="Name an item such as compare:12:15, or its completions, and not both.")
+    if key:
+        return gold_items.make_from_consensus(project=project, by=request.user, key=key, **fields)
+    if "expected" not in fields:
+        raise Refused(400, expected="Say what is right; only with `item` can it be left to what people agree on.")
+    rows = Completion.objects.filter(prompt__project=project).select_related("prompt").in_bulk(ids)
+    if missing := [pk for pk in ids if pk not in rows]:
+        raise Refused(400, completions=f"There is no completion {missing[0]} in {project}.")
+    return gold_items.make(project=project, by=request.user, completions=[rows[pk] for pk in ids], **fields)

@@ -1,0 +1,37 @@
+"""The clerk's part in the queue: changes that nobody has taken in yet, and what models are unsure of."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from annotate.actions import assignments, priorities, queue
+from annotate.actions.choosing import reserved_in, urgent_pairs
+from annotate.chores import Chore
+from annotate.models import Project, QueueChange
+
+_MINUTES = 60.0
+
+
+def chores() -> list[Chore]:
+    return [
+        Chore("queue", take_in_changes, every=2.0),
+        Chore("priorities", renew_priorities, every=5 * _MINUTES),
+    ]
+
+
+def take_in_changes() -> bool:
+    """A few hundred prompts of one project, so that whoever judges meanwhile waits a moment at most."""
+    first = QueueChange.objects.order_by("pk").select_related("project").first()
+    if first is None:
+        return False
+    project = first.project
+    with transaction.atomic():
+        assignments.lock(project)
+        queue.take_in(project, reserved_in(urgent_pairs(project)))
+    return QueueChange.objects.exists()
+
+
+def renew_priorities() -> bool:
+    for project in Project.objects.all():
+        priorities.renew(project)
+    return False
