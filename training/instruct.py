@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 
 from annotate import frozen_rows, sides
 from annotate.actions.eval_wall import EvalPrompts
+from annotate.actions.events import announce_dataset
 from annotate.errors import Refused
 from annotate.models import Dataset, Project, User
 from annotate.permissions import require
@@ -108,15 +109,18 @@ def _record(project: Project, name: str, by: User, content_hash: str, counts: di
     if project.datasets.filter(name=name).exists():
         raise taken
     try:
-        return Dataset.objects.create(
-            project=project,
-            kind=Dataset.Kind.SFT,
-            name=name,
-            side=sides.TRAIN,
-            content_hash=content_hash,
-            counts=counts,
-            created_by=by,
-        )
+        with transaction.atomic():
+            made = Dataset.objects.create(
+                project=project,
+                kind=Dataset.Kind.SFT,
+                name=name,
+                side=sides.TRAIN,
+                content_hash=content_hash,
+                counts=counts,
+                created_by=by,
+            )
+            announce_dataset(made)
+            return made
     except IntegrityError as error:  # a double click: its twin came first
         raise taken from error
 

@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from annotate import sides
+from annotate.actions.events import announce_dataset
 from annotate.actions.language_models import enter_arena, register_model
 from annotate.actions.prompts import NewCompletion, add_completions
 from annotate.models import Dataset, LanguageModel, Prompt
@@ -132,7 +133,7 @@ def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
 def _freeze(run: Run, outputs: Outputs) -> Dataset:
     """`result.counts` becomes the dataset's: rows by kind, and what was left out and why."""
     taken = Dataset.objects.filter(project=run.project, name=run.name).exists()
-    return Dataset.objects.create(
+    made = Dataset.objects.create(
         project=run.project,
         name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
         kind=KINDS[run.kind].makes_dataset_kind,
@@ -141,6 +142,8 @@ def _freeze(run: Run, outputs: Outputs) -> Dataset:
         counts=outputs.result.get("counts", {}),
         created_by=run.created_by,
     )
+    announce_dataset(made)
+    return made
 
 
 def _register(run: Run, outputs: Outputs) -> LanguageModel:

@@ -1,0 +1,398 @@
+"""Imports of files: what is added, what is told, and what a kill, a twin or a cancellation leaves behind."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, OperationalError
+from django.utils import timezone
+
+from annotate.actions.imports import Order, cancel_import, go_on, import_pairs, preview, start_import
+from annotate.errors import Refused
+from annotate.formats.items import NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
+from annotate.importing import engine, files, judgements, reading
+from annotate.importing.engine import Importer
+from annotate.importing.preparing import prepare
+from annotate.importing.sinks import Database, Nowhere
+from annotate.importing.writing import write
+from annotate.models import (
+    Comparison,
+    Completion,
+    Delivery,
+    Demonstration,
+    Flag,
+    Import,
+    Prompt,
+    Ranking,
+    Rating,
+    Span,
+    Webhook,
+)
+from annotate.transcripts import Pair
+from tests.factories import make_contestant, make_model, make_project, make_prompt, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+@pytest.fixture
+def researcher(project):
+    return make_user(project, role="researcher")
+
+
+@pytest.fixture(autouse=True)
+def small_portions(monkeypatch):
+    monkeypatch.setattr(reading, "ROWS", 10)
+
+
+def row(n: int, **fields) -> dict:
+    return {"prompt": f"Question {n}?", "chosen": f"Good {n}.", "rejected": f"Bad {n}.", **fields}
+
+
+def lines(rows) -> bytes:
+    return "".join(json.dumps(each) + "\n" if isinstance(each, dict) else f"{each}\n" for each in rows).encode()
+
+
+def start(project, by, content: bytes, name="rows.jsonl", **order) -> Import:
+    return start_import(project=project, file=io.BytesIO(content), file_name=name, order=Order(**order), by=by)
+
+
+def carry_out(of: Import, importer: Importer | None = None) -> Import:
+    importer = importer or Importer()
+    while importer.do():
+        pass
+    of.refresh_from_db()
+    return of
+
+
+def stored() -> tuple[int, int, int]:
+    return Prompt.objects.count(), Completion.objects.count(), Comparison.objects.count()
+
+
+def test_rows_are_added_and_counted(project, researcher):
+    done = carry_out(start(project, researcher, lines(row(n) for n in range(25)), source="mine"))
+    assert done.state == "done" and done.problem == ""
+    assert done.counts == {"prompts": 25, "completions": 50, "comparisons": 25, "bad": 0, "rows": 25}
+    assert stored() == (25, 50, 25) and done.lines == 25 and done.position == done.bytes
+    one = Comparison.objects.order_by("id").first()
+    assert (one.author, one.judge, one.source, one.status) == (researcher, "person", "mine", "counted")
+    better = one.completion_a if one.winner == "model_a" else one.completion_b
+    assert better.text.startswith("Good") and one.created_at is not None and one.prompt.side in ("train", "eval")
+
+
+def test_the_same_file_again_adds_nothing_and_another_source_is_another_judgement(project, researcher):
+    content = lines(row(n) for n in range(12))
+    for _ in range(2):
+        again = carry_out(start(project, researcher, content, source="one"))
+    assert again.counts["already"] == 12 and "comparisons" not in {k for k, n in again.counts.items() if n}
+    assert stored() == (12, 24, 12)
+    carry_out(start(project, researcher, content, source="two"))
+    assert Prompt.objects.count() == 12 and Comparison.objects.count() == 24
+
+
+def test_what_was_sent_as_pairs_is_found_again_in_a_file(project, researcher):
+    pair = Pair([{"role": "user", "content": "Question 1?"}], "Good 1.", "Bad 1.")
+    import_pairs(project=project, pairs=[pair], source="s", by=researcher)
+    assert carry_out(start(project, researcher, lines([row(1)]), source="s")).counts["already"] == 1
+
+
+def test_bad_lines_are_told_by_line_and_the_others_are_taken(project, researcher):
+    rows = [row(1), "{no json", row(2, chosen="Bad 2."), row(3, prompt=" "), row(4, chosen="x\x00"), row(5)]
+    done = carry_out(start(project, researcher, lines(rows)))
+    assert done.counts["comparisons"] == 2 and done.counts["bad"] == 4
+    told = dict(done.problems.values_list("line", "reason"))
+    assert set(told) == {2, 3, 4, 5} and "JSON" in told[2] and "same" in told[3] and "NUL" in told[5]
+
+
+def test_of_many_bad_lines_a_bounded_number_is_named(project, researcher, monkeypatch):
+    monkeypatch.setattr(engine, "MOST_NAMED", 15)
+    done = carry_out(start(project, researcher, lines([row(1)] + ["no"] * 40)))
+    assert done.counts["bad"] == 40 and done.problems.count() == 15
+
+
+def test_a_file_of_which_no_line_can_be_used_is_refused_and_not_kept(project, researcher):
+    with pytest.raises(Refused) as refused:
+        start(
+            project, researcher, lines([row(n, chosen="", rejected="") for n in range(3)]), format="trl-preference-text"
+        )
+    assert "line 1" in refused.value.errors["file"]
+    with pytest.raises(Refused):
+        start(project, researcher, b"{}\nno\n")
+    with pytest.raises(Refused):
+        start(project, researcher, b"")
+    assert not Import.objects.exists() and not list(files.folder().iterdir())
+
+
+@pytest.mark.parametrize("order", [{"source": "arena"}, {"format": "nonsense"}, {"judge": "dog"}, {"source": "x" * 61}])
+def test_a_wrong_order_names_its_field(project, researcher, order):
+    with pytest.raises(Refused) as refused:
+        start(project, researcher, lines([row(1)]), **order)
+    assert set(refused.value.errors) == set(order)
+
+
+def test_a_reviewer_may_not_import(project):
+    with pytest.raises(Refused) as refused:
+        start(project, make_user(project, role="reviewer"), lines([row(1)]))
+    assert refused.value.status == 403
+
+
+def test_a_dry_run_tells_exactly_what_an_import_would_do_and_writes_nothing(project, researcher):
+    rows = [*(row(n) for n in range(15)), row(3), "bad", *(row(n) for n in range(15, 30)), row(16)]
+    carry_out(start(project, researcher, lines(row(n) for n in range(5)), source="s"))
+    before = stored()
+    checked = carry_out(start(project, researcher, lines(rows), source="s", dry_run=True))
+    assert checked.state == "checked" and stored() == before
+    done = carry_out(go_on(checked, by=researcher))
+    assert done.state == "done" and done.problems.count() == 1
+    told, happened = Counter(checked.counts), Counter(done.counts)
+    assert told == happened and happened["comparisons"] == 25 and happened["already"] == 7
+
+
+def fail_once(monkeypatch, name: str, error: Exception) -> None:
+    """The next call of that method of Work does its work and then dies."""
+    original = getattr(engine.Work, name)
+    failed = []
+
+    def dying(self, *args):
+        original(self, *args)
+        if not failed:
+            failed.append(True)
+            raise error
+
+    monkeypatch.setattr(engine.Work, name, dying)
+
+
+def expire(of: Import) -> None:
+    Import.objects.filter(pk=of.pk).update(claimed_until=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_death_between_rows_and_place_loses_neither(project, researcher, monkeypatch):
+    of = start(project, researcher, lines(row(n) for n in range(35)))
+    importer = Importer()
+    importer.do()
+    fail_once(monkeypatch, "_note", SystemExit())  # as a kill: nothing is tidied up
+    with pytest.raises(SystemExit):
+        importer.do()
+    of.refresh_from_db()
+    assert of.lines == 10 and Comparison.objects.count() == 10
+    assert not Importer().do()  # its lease has not run out
+    expire(of)
+    done = carry_out(of)
+    assert done.state == "done" and done.counts["comparisons"] == 35 and stored() == (35, 70, 35)
+
+
+def test_the_database_going_away_begins_the_portion_anew(project, researcher, monkeypatch):
+    of = start(project, researcher, lines(row(n) for n in range(35)))
+    importer = Importer()
+    fail_once(monkeypatch, "_note", OperationalError("away"))
+    with pytest.raises(OperationalError):
+        importer.do()
+    done = carry_out(of, importer)
+    assert done.state == "done" and done.counts["comparisons"] == 35 and stored() == (35, 70, 35)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.json", "rows.csv"])
+def test_any_kind_of_file_is_gone_on_with(project, researcher, name):
+    rows = [row(n) for n in range(30)]
+    columns = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+    csv = "prompt,chosen,rejected\n" + "".join(f"{r['prompt']},{r['chosen']},{r['rejected']}\n" for r in rows)
+    content = {
+        "rows.jsonl.gz": gzip.compress(lines(rows)),
+        "rows.json": json.dumps(rows).encode(),
+        "rows.csv": csv.encode(),
+    }[name]
+    of = start(project, researcher, content, name, columns=columns if name == "rows.csv" else {})
+    Importer().do()
+    expire(of)
+    done = carry_out(of)
+    assert done.state == "done" and done.counts["comparisons"] == 30 and stored() == (30, 60, 30)
+
+
+def test_two_clerks_share_no_import(project, researcher):
+    imports = [start(project, researcher, lines(row(n) for n in range(k, k + 25)), source=f"{k}") for k in (0, 10, 20)]
+    clerks = [Importer(), Importer()]
+    while any([clerk.do() for clerk in clerks]):
+        pass
+    assert [carry_out(of).counts["comparisons"] for of in imports] == [25, 25, 25]
+    assert Prompt.objects.count() == 45 and Comparison.objects.count() == 75
+
+
+def test_who_was_cut_off_writes_nothing_more(project, researcher):
+    of = start(project, researcher, lines(row(n) for n in range(35)))
+    slow, quick = Importer(), Importer()
+    slow.do()
+    expire(of)
+    quick.do()
+    assert not slow.do()
+    assert carry_out(of, quick).counts["comparisons"] == 35 and stored() == (35, 70, 35)
+
+
+def test_a_clerk_that_ends_gives_back_what_it_has(project, researcher):
+    of = start(project, researcher, lines(row(n) for n in range(35)))
+    importer = Importer()
+    importer.do()
+    importer.end()
+    assert carry_out(of).counts["comparisons"] == 35
+
+
+def test_cancelled_while_it_waits_and_while_it_runs(project, researcher):
+    waiting = start(project, researcher, lines([row(1)]))
+    assert cancel_import(waiting, by=researcher).state == "cancelled"
+    with pytest.raises(Refused):
+        cancel_import(waiting, by=researcher)
+    running = start(project, researcher, lines(row(n) for n in range(35)))
+    importer = Importer()
+    importer.do()
+    cancel_import(running, by=researcher)
+    stopped = carry_out(running, importer)
+    assert stopped.state == "cancelled" and stopped.counts["comparisons"] == 10
+    done = carry_out(go_on(stopped, by=researcher))
+    assert done.state == "done" and done.counts["comparisons"] == 35 and stored() == (35, 70, 35)
+
+
+def test_a_row_that_the_database_refuses_is_told_and_the_others_are_taken(project, researcher, monkeypatch):
+    original = judgements._comparison
+
+    def refusing(tables, item, *args):
+        if item.a == "Good 3.":
+            raise IntegrityError("no")
+        original(tables, item, *args)
+
+    monkeypatch.setitem(judgements._ROWS, engine.write.__globals__["judgements"].NewComparison, refusing)
+    done = carry_out(start(project, researcher, lines(row(n) for n in range(12))))
+    assert done.counts["comparisons"] == 11 and done.problems.get().line == 4
+
+
+def test_a_damaged_file_ends_with_what_was_taken_until_then(project, researcher):
+    whole = gzip.compress(lines(row(n) for n in range(3000)), 1)
+    done = carry_out(start(project, researcher, whole[: len(whole) // 2], "rows.jsonl.gz"))
+    assert done.state == "failed" and "damaged" in done.problem and 0 < done.counts["comparisons"] < 3000
+
+
+def test_names_of_models_stay_names_unless_a_manager_links_them(project, researcher):
+    ours = make_contestant(project, make_model(name="ours")).model
+    make_model(name="elsewhere")
+    fields = {
+        "prompt": "prompt",
+        "completion_a": "a",
+        "completion_b": "b",
+        "winner": "w",
+        "model_a": "m",
+        "model_b": "n",
+    }
+    content = b"prompt,a,b,w,m,n\nQ?,one,two,model_a,ours,elsewhere\n"
+    carry_out(start(project, researcher, content, "t.csv", columns=fields, source="names"))
+    assert not Completion.objects.exclude(model=None).exists()
+    assert set(Completion.objects.values_list("named_model", flat=True)) == {"ours", "elsewhere"}
+    with pytest.raises(Refused) as refused:
+        start(project, researcher, content, "t.csv", columns=fields, source="linked", link=True)
+    assert refused.value.status == 403
+    manager = make_user(project, role="manager")
+    carry_out(start(project, manager, content, "t.csv", columns=fields, source="linked", link=True))
+    assert list(Completion.objects.exclude(model=None).values_list("model", "named_model")) == [(ours.pk, "ours")]
+
+
+def test_what_a_file_calls_its_judge_tells_judgements_apart(project, researcher):
+    fields = {"prompt": "p", "completion": "c", "stars": "s", "author": "who"}
+    content = b"p,c,s,who\nQ?,A,4,ann\nQ?,A,4,bob\nQ?,A,4,ann\n"
+    done = carry_out(start(project, researcher, content, "t.csv", columns=fields))
+    assert done.counts["ratings"] == 2 and done.counts["already"] == 1
+    assert set(Rating.objects.values_list("source_judge", flat=True)) == {"ann", "bob"}
+    assert set(Rating.objects.values_list("author", flat=True)) == {researcher.pk}
+
+
+def test_a_program_judged(project, researcher):
+    carry_out(start(project, researcher, lines([row(1)]), judge="simulation"))
+    assert Comparison.objects.get().judge == "simulation"
+
+
+def asked(text="Q?") -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def written(project, by, *items) -> Counter:
+    ready = [prepare(item, line=n, eval_percent=25) for n, item in enumerate(items)]
+    into = judgements.Into(project.pk, "s", by.pk, "person")
+    told = write(ready, into, Nowhere())
+    done = write(ready, into, Database())
+    assert told == done
+    assert write(ready, into, Database())["already"] == len(items)
+    return done
+
+
+def test_every_kind_of_judgement_becomes_its_row(project, researcher):
+    make_prompt(project, "Q?")
+    done = written(
+        project,
+        researcher,
+        NewRating(messages=asked(), text="A", thumbs=True, aspects={"helpful": 4}, judge="ann", comment="fine"),
+        NewRanking(messages=asked(), texts=("A", "B", "C"), order=((2,), (0, 1)), judge="ann"),
+        NewDemonstration(messages=asked(), text="Better", edited_from="A", seconds=2.5),
+        NewSpan(messages=asked(), text="A wrong word", start=2, end=7, label="error"),
+        NewFlag(messages=asked(), reason="odd"),
+        NewPrompt(messages=asked("Another?"), category="poems"),
+    )
+    kinds = ("ratings", "rankings", "demonstrations", "spans", "flags", "prompts")
+    assert [done[kind] for kind in kinds] == [1, 1, 1, 1, 1, 1] and done["completions"] == 4
+    rating = Rating.objects.get()
+    assert (rating.thumbs, rating.aspects, rating.comment) == (True, {"helpful": 4}, "fine")
+    ranking, of = Ranking.objects.get(), dict(Completion.objects.values_list("text", "pk"))
+    assert ranking.order == [[of["C"]], [of["A"], of["B"]]]
+    pairs = {(p.completion_a.text, p.completion_b.text): p.winner for p in ranking.pairs.all()}
+    assert pairs == {("A", "B"): "tie", ("A", "C"): "model_b", ("B", "C"): "model_b"}
+    assert Demonstration.objects.get().edited_from_id == of["A"] and Demonstration.objects.get().seconds == 2.5
+    assert Span.objects.get().text == "wrong" and Flag.objects.get().completion is None
+    assert Prompt.objects.get(category="poems").messages == asked("Another?")
+
+
+def test_what_has_no_place_of_its_own_is_kept_beside_the_judgement(project, researcher):
+    make_prompt(project, "q?  ")
+    item = NewRating(messages=asked("Q?"), text="A", stars=3, language="de", source_id="7", extra={"x": [1, "ü"]})
+    written(project, researcher, item)
+    extra = Rating.objects.get().extra
+    assert extra == {"messages": asked("Q?"), "language": "de", "source_id": "7", "extra": {"x": [1, "ü"]}}
+
+
+def test_a_project_is_told_when_an_import_has_ended(project, researcher):
+    Webhook.objects.create(project=project, url="https://example.org/", secret="whsec_x")
+    carry_out(start(project, researcher, lines([row(1)]), dry_run=True))
+    assert not Delivery.objects.exists()
+    done = carry_out(start(project, researcher, lines([row(1)])))
+    told = Delivery.objects.get().body
+    assert told["type"] == "import.finished" and told["data"]["import"] == done.pk
+    assert told["data"]["counts"]["comparisons"] == 1
+
+
+def test_a_preview_shows_the_first_items(project, researcher):
+    of = start(project, researcher, lines(["bad", *(row(n) for n in range(30))]))
+    shown = preview(of, 3)
+    assert [line for line, _ in shown] == [2, 3, 4] and shown[0][1].a == "Good 0."
+
+
+def test_files_are_swept_when_their_import_has_long_ended(project, researcher, settings):
+    import os
+
+    done = carry_out(start(project, researcher, lines([row(1)])))
+    waiting = start(project, researcher, lines([row(2)]))
+    for path in files.folder().iterdir():
+        os.utime(path, (0, 0))
+    assert files.sweep() == 0
+    Import.objects.filter(pk=done.pk).update(finished_at=timezone.now() - timedelta(days=30))
+    assert files.sweep() == 1 and files.path_of(waiting.file_hash).exists()
+    with pytest.raises(Refused) as refused:
+        go_on(Import.objects.create(**_like(done, state="failed")), by=researcher)
+    assert refused.value.status == 410
+
+
+def _like(of: Import, **fields):
+    copied = ("project", "created_by", "format", "source", "file_name", "file_hash", "bytes")
+    return {name: getattr(of, name) for name in copied} | fields
