@@ -6,11 +6,12 @@
   const places = () => [...document.querySelectorAll(".place")];
   const current = (list) => list.find((one) => "current" in one.dataset);
 
-  function mark(list, one) {
+  function mark(list, one, { still = false } = {}) {
     for (const each of list) delete each.dataset.current;
     if (!one) return;
     one.dataset.current = "";
-    if (list.length > 1) one.scrollIntoView({ block: "nearest" });
+    // Never while a finger is down: what it points at must not move away.
+    if (list.length > 1 && !still) one.scrollIntoView({ block: "nearest" });
   }
   const isAnswered = (scale) => Boolean(scale.querySelector(":checked"));
   const place = (one) => Number(one.querySelector("select").value) || null;
@@ -63,7 +64,7 @@
     else if (how === "better") others.splice(alone ? Math.max(at - 1, 0) : at, 0, [one]);
     else others.splice(alone ? at + 2 : at + 1, 0, [one]);
     setOrder(others);
-    mark(places(), one);
+    Judge.goTo(letterOf(one), { quietly: true, still: true });
   };
   function ranked() {
     describe();
@@ -78,12 +79,12 @@
   }
 
   // --- an answer by its letter ---
-  Judge.goTo = (letter, { quietly = false } = {}) => {
+  Judge.goTo = (letter, { quietly = false, still = false } = {}) => {
     const answer = document.getElementById(`answer-${letter}`);
     if (!answer) return;
     for (const each of document.querySelectorAll(".answer")) delete each.dataset.current;
     if (document.querySelectorAll(".answer").length > 1) answer.dataset.current = "";
-    mark(places(), document.querySelector(`.place[data-letter="${letter}"]`));
+    mark(places(), document.querySelector(`.place[data-letter="${letter}"]`), { still });
     if (quietly) return;
     const text = answer.querySelector(".raw[tabindex]:not([hidden])");
     (text || answer).focus({ preventScroll: true });
@@ -97,9 +98,9 @@
   document.addEventListener("change", (event) => { if (event.target.closest(".place")) ranked(); });
   document.addEventListener("focusin", (event) => {
     const scale = event.target.closest("[data-steps]"), one = event.target.closest(".place"), answer = event.target.closest(".task.rank .answer");
-    if (scale) mark(scales(), scale);
-    if (one) Judge.goTo(letterOf(one), { quietly: true });
-    if (answer) Judge.goTo(answer.id.slice(-1), { quietly: true });
+    if (scale) mark(scales(), scale, { still: true });
+    if (one) Judge.goTo(letterOf(one), { quietly: true, still: true });
+    if (answer) Judge.goTo(answer.id.slice(-1), { quietly: true, still: true });
   });
   // A second click on what is chosen takes it back: a radio group by itself has no way to say nothing.
   let was = null;

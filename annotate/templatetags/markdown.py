@@ -25,7 +25,7 @@ LARGEST_LAID_OUT = 100_000
 _TAGS = {"p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a", "div"} | {
     "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"
 }  # fmt: skip
-_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "pre": {"tabindex"}, "div": {"tabindex", "role", "aria-label"}}
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "pre": {"tabindex"}, "div": {"tabindex"}}
 _CLASSES = {"p": {"heading", *(f"h{n}" for n in range(1, 7))}, "div": {"wide"}}
 # Whatever links leave the page open in a tab of their own, which is told nothing of where the reader came from.
 _LINKS = {"link_rel": "noopener noreferrer nofollow", "set_tag_attribute_values": {"a": {"target": "_blank"}}}
@@ -94,7 +94,7 @@ def _code(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsD
 
 
 def _table_open(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
-    return '<div class="wide" tabindex="0" role="group" aria-label="Table"><table>\n'
+    return '<div class="wide" tabindex="0"><table>\n'
 
 
 def _table_close(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:

@@ -27,7 +27,13 @@ def shortcuts(request: HttpRequest) -> HttpResponse:
         (group.title, [(action, keys[action.name], errors.get(action.name, "")) for action in group.actions])
         for group in GROUPS
     ]
-    context = {"groups": groups, "errors": errors, "fixed": FIXED, "own": request.user.shortcuts, "back": _back(request)}
+    context = {
+        "groups": groups,
+        "errors": errors,
+        "fixed": FIXED,
+        "own": request.user.shortcuts,
+        "back": _back(request),
+    }
     return render(request, "annotate/shortcuts.html", context, status=status)
 
 
