@@ -8,15 +8,17 @@ class EvaluationConfig(AppConfig):
     def ready(self) -> None:
         from annotate.actions.choosing import URGENT
         from annotate.actions.pairing import register_weights
+        from annotate.actions.priorities import register_uncertainty
         from annotate.chores import CHORES, Chore
         from annotate.served import register_default
-        from evaluation import ask_next, kinds, promotion, receivers, sampling, vote_defence
+        from evaluation import ask_next, kinds, promotion, receivers, sampling, uncertainty, vote_defence
         from evaluation.actions import serves
         from training.sweeps import SWEEPS
 
         kinds.register()
         register_default(serves)
         register_weights(sampling.weights)
+        register_uncertainty(uncertainty.of_reward_models)
         SWEEPS.extend([receivers.figures_that_no_signal_reached, promotion.sweep, ask_next.close_answered])
         URGENT.append(ask_next.pairs_first)
         CHORES += [

@@ -254,7 +254,7 @@ def _with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[
 
 def _with_reward_models(project: Project, side: str, judge: str) -> Iterator[Found]:
     """Pairs that the latest accuracy run of each reward model has scored, as its items keep them."""
-    for run in _latest_accuracies(project):
+    for run in latest_accuracies(project):
         pairs = scored_pairs(run.path / "items.jsonl")
         prompts = {pair.prompt for pair in pairs}
         here = set(project.prompts.filter(pk__in=prompts, side=side).values_list("pk", flat=True))
@@ -270,7 +270,7 @@ def _with_reward_models(project: Project, side: str, judge: str) -> Iterator[Fou
         yield from _parted(project, judge, list(found.values()))
 
 
-def _latest_accuracies(project: Project) -> list[Run]:
+def latest_accuracies(project: Project) -> list[Run]:
     runs = Run.objects.filter(project=project, kind="evaluate", state=Run.State.SUCCEEDED).select_related("parent")
     found = (run for run in runs.order_by("id") if run.config.get("measure") == "reward_accuracy")
     return list({(run.parent_id, run.other_dataset_id): run for run in found}.values())
