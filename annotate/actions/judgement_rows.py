@@ -48,6 +48,7 @@ def write(
         rows.append(Comparison.objects.create(winner=said.winner, strength=said.strength, **ends, **about, **told))
     if said.is_rating:
         marks = {"thumbs": said.thumbs, "stars": said.stars, "aspects": said.aspects}
+        assert assignment.completion_a_id is not None  # a constraint of rating assignments
         rows.append(Rating.objects.create(completion_id=assignment.completion_a_id, **marks, **about, **told))
     if said.rank is not None:
         rows.append(_write_ranking(assignment, said.rank, about, told))

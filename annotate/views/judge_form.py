@@ -85,14 +85,18 @@ def judgement(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
 
 def _aspects(request: HttpRequest) -> dict[str, str]:
     """`aspect-helpful` and its like; those left empty are left out."""
-    fields = {name.removeprefix("aspect-"): v for name, v in request.POST.items() if name.startswith("aspect-")}
-    return {name: value for name, value in fields.items() if value}
+    return _prefixed(request, "aspect-")
 
 
 def _ranks(request: HttpRequest) -> dict[int, str]:
     """`rank-12` and its like: the place given to each completion, as it was sent."""
-    fields = {name.removeprefix("rank-"): v for name, v in request.POST.items() if name.startswith("rank-") and v}
-    return {int(pk): v for pk, v in fields.items() if pk.isascii() and pk.isdigit() and len(pk) < 19}
+    fields = _prefixed(request, "rank-")
+    return {int(pk): place for pk, place in fields.items() if pk.isascii() and pk.isdigit() and len(pk) < 19}
+
+
+def _prefixed(request: HttpRequest, prefix: str) -> dict[str, str]:
+    fields = {name: request.POST.get(name, "") for name in request.POST if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in fields.items() if value}
 
 
 def _order(ranks: dict[int, str], assignment: Assignment) -> list[list[int]] | None:

@@ -8,6 +8,7 @@ import pytest
 
 from annotate import frozen_rows
 from annotate.actions.datasets import freeze
+from annotate.actions.exports import export
 from annotate.actions.selections import select
 from annotate.errors import Refused
 from annotate.models import Dataset, Demonstration, Status
@@ -298,3 +299,85 @@ def test_a_double_click_on_freeze_is_refused_by_name(project, monkeypatch):
     with pytest.raises(Refused) as refused:
         freeze(project=project, kind="prompts", name="x", by=None)
     assert refused.value.status == 409 and "name" in refused.value.errors
+
+
+def edited(completion, text: str, **fields) -> Demonstration:
+    return Demonstration.objects.create(
+        **{
+            "project": completion.prompt.project,
+            "prompt": completion.prompt,
+            "author": make_user(),
+            "judge": "person",
+            "text": text,
+            "edited_from": completion,
+            **fields,
+        }
+    )
+
+
+def test_an_edit_is_preferred_to_what_it_was_made_out_of(project, researcher):
+    a, b = make_pair(project)
+    make_comparison(a, b)
+    edit = edited(a, "Better words.")
+    dataset = freeze(project=project, kind="preferences", name="d", by=researcher)
+    assert rows(dataset, "comparisons")[1] == {
+        "prompt_id": a.prompt_id,
+        "completion_a": a.pk,
+        "completion_b": -edit.pk,
+        "winner": "model_b",
+        "strength": None,
+        "author": edit.author_id,
+        "edit": True,
+    }
+    assert rows(dataset, "completions")[-1] == {
+        "id": -edit.pk,
+        "prompt_id": a.prompt_id,
+        "prompt": a.prompt.messages,
+        "text": "Better words.",
+    }
+    assert list(dataset.demonstrations.all()) == [edit]
+    assert (dataset.counts["comparisons"], dataset.counts["edits"], dataset.counts["judges"]) == (1, 1, 2)
+
+
+def test_the_pairs_of_edits_are_exported_like_all_others(project, researcher):
+    a, _ = make_pair(project)
+    edited(a, "Better words.")
+    dataset = freeze(project=project, kind="preferences", name="d", by=researcher)
+    (line,) = export(dataset, "trl-preference")
+    row = json.loads(line)
+    assert row["chosen"][0]["content"] == "Better words." and row["rejected"][0]["content"] == a.text
+    assert set(row) == {"prompt", "chosen", "rejected"}
+
+
+def test_edits_may_be_left_out_and_then_change_nothing(project, researcher):
+    a, b = make_pair(project)
+    make_comparison(a, b)
+    before = freeze(project=project, kind="preferences", name="before", by=researcher)
+    edited(a, "Better words.")
+    without = freeze(project=project, kind="preferences", name="without", by=researcher, edits=False)
+    with_them = freeze(project=project, kind="preferences", name="with", by=researcher)
+    assert before.content_hash == without.content_hash != with_them.content_hash
+    assert not without.demonstrations.exists()
+
+
+def test_answers_written_by_hand_are_no_preferences(project, researcher):
+    a, b = make_pair(project)
+    make_comparison(a, b)
+    edited(a, "From nothing.", edited_from=None)
+    dataset = freeze(project=project, kind="preferences", name="d", by=researcher)
+    assert len(rows(dataset, "comparisons")) == 1 and "edits" not in dataset.counts
+
+
+@pytest.mark.parametrize("status", [Status.HELD, Status.EXCLUDED, Status.WITHDRAWN])
+def test_an_edit_that_does_not_count_is_left_out(project, researcher, status):
+    a, b = make_pair(project)
+    make_comparison(a, b)
+    edited(a, "Better words.", status=status)
+    dataset = freeze(project=project, kind="preferences", name="d", by=researcher)
+    assert len(rows(dataset, "comparisons")) == 1 and dataset.counts["left_out"] == {str(status): 1}
+
+
+def test_edits_must_be_yes_or_no(project, researcher):
+    with pytest.raises(Refused) as refused:
+        freeze(project=project, kind="preferences", name="d", by=researcher, edits="yes")
+    assert list(refused.value.errors) == ["edits"]

@@ -89,3 +89,16 @@ def test_a_bad_comparison_names_its_field(row, named):
 def test_a_bad_rating_names_its_field(row, named):
     with pytest.raises(ValueError, match=named):
         preferences.ratings_from([{"completion": 1, **row}])
+
+
+def test_the_pairs_of_a_ranking_tell_as_much_as_one_judgement():
+    pairs = [Comparison(1, a, b, "model_a", weight=1 / 3) for a, b in ((1, 2), (1, 3), (2, 3))]
+    counted = preferences.tells([*pairs, Comparison(2, 4, 5, "tie")], [], {})
+    assert (counted.judgements, counted.pairs, counted.ties, counted.telling) == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1.5, "1", True, None, float("nan")])
+def test_a_weight_is_above_0_and_at_most_1(weight):
+    row = {"prompt_id": 1, "completion_a": 1, "completion_b": 2, "winner": "tie", "weight": weight}
+    with pytest.raises(ValueError, match="comparison 1: weight"):
+        preferences.comparisons_from([row])

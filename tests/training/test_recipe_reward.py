@@ -116,6 +116,29 @@ def test_ties_give_rao_and_kuppers_estimates():
     assert cuts.pair_cuts[0].item() == pytest.approx(-(win + loss) / 2, abs=0.01)
 
 
+@pytest.mark.parametrize("winner", ["model_a", "model_b", "tie", "both_bad"])
+def test_three_pairs_that_share_one_judgements_weight_weigh_as_one(winner):
+    one, *three = (Comparison(1, 0, 1, winner, weight=weight) for weight in (1.0, 1 / 3, 1 / 3, 1 / 3))
+    scores = torch.tensor([0.7, -0.2], dtype=torch.float64)
+    flat = torch.tensor([0.4, 0.3, 0.9, 0.1, -0.5, 0.0, 0.0, 0.0, 0.2], dtype=torch.float64)
+
+    def nll(*said: Comparison) -> float:
+        observed = likelihood.observe(said, [], {0: 0, 1: 1})
+        return likelihood.joint_nll(scores, observed, likelihood.split_cuts(flat, observed)).item()
+
+    assert nll(*three) == pytest.approx(nll(one))
+    assert nll(one, *three) == pytest.approx(2 * nll(one))
+
+
+def test_weights_stay_with_their_pairs():
+    said = [Comparison(1, 0, 1, "model_a", weight=0.5), Comparison(2, 2, 3, "model_b"), Comparison(1, 0, 1, "tie")]
+    observed = likelihood.observe(said, [], {i: i for i in range(4)})
+    kept = observed.among(torch.tensor([False, False, True, True]))
+    assert observed.pair_weight.tolist() == [0.5, 1.0] and kept.pair_weight.tolist() == [1.0]
+    assert observed.tie_weight is None
+    assert observed.only(pairs=True).pair_weight.tolist() == [0.5, 1.0]
+
+
 def test_the_outcomes_of_a_comparison_have_probabilities_that_sum_to_one():
     scores = torch.tensor([0.7, -0.2], dtype=torch.float64)
     outcomes = [Comparison(1, 0, 1, winner, strength) for winner in ("model_a", "model_b") for strength in (1, 2, 3)]
