@@ -25,6 +25,19 @@ def json_lines(request: HttpRequest, lines: Iterator[str], *, name: str) -> Stre
     return response
 
 
+def download(request: HttpRequest, parts: Iterator[bytes], *, name: str, content_type: str) -> StreamingHttpResponse:
+    """A file called `name`, made while it is sent."""
+    content = _parts_asynchronously(parts) if isinstance(request, ASGIRequest) else parts
+    response = StreamingHttpResponse(content, content_type=content_type)
+    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    return response
+
+
+async def _parts_asynchronously(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (part := await sync_to_async(lambda: next(parts, None))()) is not None:
+        yield part
+
+
 def _joined(lines: Iterator[str]) -> Iterator[str]:
     while part := "".join(itertools.islice(lines, _LINES)):
         yield part

@@ -103,9 +103,11 @@ def _arrow(pa: Any, kind: str) -> Any:
 
 
 def _value(value: Any, kind: str) -> Any:
-    if value is None or kind != "json":
-        return float(value) if kind == "number" and value is not None else value
-    return value if isinstance(value, str) else _line(value)
+    if value is None or (kind == "text" and value == []):  # a column of nothing but empty lists
+        return None
+    if kind == "json":
+        return value if isinstance(value, str) else _line(value)
+    return float(value) if kind == "number" else value
 
 
 class _Spool:

@@ -21,6 +21,7 @@ from annotate.models import Dataset, Judge, Project, Side, Status, User
 from annotate.permissions import can
 from annotate.streaming import json_lines
 from annotate.views.access import in_project, refused_page
+from annotate.views.exports import export_choices
 
 MAKES = {
     "preferences": ("Preferences", "Comparisons and ratings, from which a reward model learns what people like."),
@@ -48,7 +49,7 @@ def data(request: HttpRequest, project: Project) -> HttpResponse:
     form = _form(request.GET, project)
     if request.htmx.target == "counts" and may_freeze:  # type: ignore[attr-defined]
         return render(request, "annotate/data.html#counts", _preview(form, project))
-    return render(request, "annotate/data.html", _page(project, form, may_freeze))
+    return render(request, "annotate/data.html", _page(project, form, may_freeze, can(request.user, "review", project)))
 
 
 def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
@@ -58,13 +59,13 @@ def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
     except Refused as refused:
         if not can(by, "research", project):
             return refused_page(request, refused, project=project)
-        context = _page(project, form, True) | {"errors": refused.errors}
+        context = _page(project, form, True, True) | {"errors": refused.errors}
         return render(request, "annotate/data.html", context, status=refused.status)
     messages.success(request, f"{dataset.name} is frozen: nothing changes it any more.")
     return redirect("dataset", dataset.pk)
 
 
-def _page(project: Project, form: dict[str, Any], may_freeze: bool) -> dict[str, Any]:
+def _page(project: Project, form: dict[str, Any], may_freeze: bool, may_review: bool) -> dict[str, Any]:
     return {
         "project": project,
         "section": "data",
@@ -75,6 +76,7 @@ def _page(project: Project, form: dict[str, Any], may_freeze: bool) -> dict[str,
         "makes": MAKES,
         "categories": _categories(project),
         "errors": {},
+        "exports": export_choices(project) if may_review else None,
         **(_preview(form, project) if may_freeze else {"form": form}),
     }
 

@@ -1,0 +1,94 @@
+"""Write a project's feedback into a file that other tools read.
+
+    manage.py export_feedback everyday votes.jsonl --format lmarena
+    manage.py export_feedback everyday pairs.parquet --format trl-preference --side train
+    manage.py export_feedback everyday - --format hh-rlhf --status counted --status held > pairs.jsonl
+
+The file's name says of which kind it is: .jsonl, .json, .csv or .parquet, the first three also .gz.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from annotate.actions.project_exports import FILES, OWN, export_feedback
+from annotate.errors import Refused
+from annotate.formats import FORMATS
+from annotate.models import Judge, Project, Side, Status, User
+
+
+class Command(BaseCommand):
+    help = "Write a project's feedback into a file: hh-rlhf, TRL, LMArena, Label Studio, Argilla, our own rows, …"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("project", help="its slug")
+        parser.add_argument("output", help="a file that is not there yet, or - for the standard output")
+        parser.add_argument("--format", default=OWN, choices=list(FORMATS))
+        parser.add_argument("--file", default="", choices=["", *FILES], help="default: as the output is called")
+        parser.add_argument("--judge", default=Judge.PERSON, choices=Judge.values)
+        parser.add_argument(
+            "--status", action="append", choices=Status.values, help="again for more (default: counted)"
+        )
+        parser.add_argument("--side", default="", choices=["", *Side.values])
+        parser.add_argument("--source", action="append", default=[], help="annotation, arena or an import's name")
+        parser.add_argument("--measures", action="store_true", help="with gold items, repeats and the tutorial")
+        parser.add_argument("--by", default="", help="username of a reviewer (default: the first superuser)")
+
+    def handle(self, *, project: str, output: str, by: str, file: str, **options: Any) -> None:
+        settings.DEBUG = False  # else Django keeps the text of every statement
+        how = {name: options[name] for name in ("format", "judge", "side", "measures")}
+        how |= {"statuses": tuple(options["status"] or [Status.COUNTED]), "sources": tuple(options["source"])}
+        try:
+            found = export_feedback(project=_project(project), by=_person(by), file=file or _kind(output), **how)
+        except Refused as refused:
+            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
+        if output == "-":
+            sys.stdout.buffer.writelines(found.parts)
+            return
+        path = Path(output)
+        written = _write(path, found.parts)
+        self.stdout.write(f"{path}: {written:,} bytes")
+
+
+def _write(path: Path, parts: Any) -> int:
+    """Under another name until it is whole."""
+    if path.exists():
+        raise CommandError(f"{path} is there already; name another file.")
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as opened:
+            opened.writelines(parts)
+        size = partial.stat().st_size
+        partial.rename(path)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return size
+
+
+def _kind(output: str) -> str:
+    name = output.lower()
+    return next((kind for kind in FILES if name.endswith(f".{kind}")), "")
+
+
+def _project(slug: str) -> Project:
+    found = Project.objects.filter(slug=slug).first()
+    if found is None:
+        raise CommandError(f"There is no project {slug!r}.")
+    return found
+
+
+def _person(username: str) -> User:
+    people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
+    found = people.order_by("id").first()
+    if found is None:
+        who = f"no person {username!r}" if username else "no superuser"
+        raise CommandError(f"There is {who}: name a reviewer of the project with --by.")
+    return found
