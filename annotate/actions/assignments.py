@@ -37,7 +37,6 @@ from annotate.models import (
     QueueEntry,
     User,
 )
-from annotate.permissions import require
 
 # Kinds come in short runs when a project asks for several: changing the question each time is tiring.
 RUN_OF_ONE_KIND = 5
@@ -184,7 +183,7 @@ def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:
 def again(*, assignment: Assignment, by: User) -> Assignment:
     """Take up an item whose time ran out, if nobody else has been given its place meanwhile."""
     require_owner(assignment, by)
-    require(by, "judge", assignment.project)
+    gates.check_pause(assignment.project, gates.member_of(assignment.project, by))
     with transaction.atomic():
         lock(assignment.project)
         expire_stale(assignment.project)

@@ -38,10 +38,9 @@ def member_of(project: Project, user: User) -> Membership | None:
 
 def check(project: Project, member: Membership | None) -> None:
     """Raises NotYet for the first thing that comes before the next item."""
+    check_pause(project, member)
     if member is None:
         return
-    if member.paused_at:
-        raise NotYet(PAUSED, f"You are paused in {project}: {member.paused_reason} A manager of it can lift this.")
     if member.notice:
         raise NotYet(WARNING, "There is a message about your work; read it first, then go on.")
     newest = getattr(member, "newest_guideline", None)
@@ -49,6 +48,11 @@ def check(project: Project, member: Membership | None) -> None:
         raise NotYet(GUIDELINES, f"Version {newest} of the guidelines is in force; read it first, then go on.")
     if getattr(member, "has_tutorial", False) and member.tutorial_passed_at is None:
         raise NotYet(TUTORIAL, "A short tutorial comes before the first item.")
+
+
+def check_pause(project: Project, member: Membership | None) -> None:
+    if member is not None and member.paused_at:
+        raise NotYet(PAUSED, f"You are paused in {project}: {member.paused_reason} A manager of it can lift this.")
 
 
 def guidelines_read(*, project: Project, user: User, version: int | None = None) -> Guideline | None:

@@ -12,7 +12,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.actions import audit, events, queue
@@ -30,11 +30,16 @@ _lot = random.SystemRandom()
 
 def draw(project: Project, user: User, kind: str) -> GoldItem | None:
     """One that this person has not been served, by lot; None when there is none left."""
-    served = Assignment.objects.filter(user=user, prompt=OuterRef("prompt"), kind=OuterRef("kind"))
-    about = served.filter(completion_a__in=[OuterRef("completion_a"), OuterRef("completion_b")])
-    fresh = project.gold_items.filter(~Exists(about), kind=kind, is_tutorial=False, retired_at=None)
-    ids = list(fresh.filter(prompt__out_since=None).order_by().values_list("pk", flat=True))
-    return GoldItem.objects.get(pk=_lot.choice(ids)) if ids else None
+    here = project.gold_items.filter(kind=kind, is_tutorial=False, retired_at=None, prompt__out_since=None)
+    keys = {key_of(kind, a, b): pk for pk, a, b in here.values_list("pk", "completion_a", "completion_b")}
+    served = set(Assignment.objects.filter(user=user, item__in=keys).values_list("item", flat=True))
+    fresh = [pk for key, pk in keys.items() if key not in served]
+    return GoldItem.objects.get(pk=_lot.choice(fresh)) if fresh else None
+
+
+def key_of(kind: str, a: int, b: int | None) -> str:
+    """As assignments name the item."""
+    return ":".join([kind, *map(str, sorted(pk for pk in (a, b) if pk is not None))])
 
 
 def check_answer(assignment: Assignment, checked: Checked) -> None:

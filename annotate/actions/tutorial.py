@@ -32,8 +32,7 @@ def next_lesson(*, project: Project, user: User) -> Assignment | None:
     member = gates.member_of(project, user)
     if member is None or member.tutorial_passed_at:
         return None
-    if member.paused_at:
-        gates.check(project, member)
+    gates.check_pause(project, member)
     with transaction.atomic():
         assignments.lock(project)
         mine = _mine(project, user).exclude(state=Assignment.State.SUBMITTED).exclude(state=Assignment.State.TAKEN_OUT)
@@ -85,12 +84,11 @@ def _mine(project: Project, user: User) -> QuerySet[Assignment]:
 def _unanswered(project: Project, user: User) -> list[GoldItem]:
     """Without those that they were served as an item before: these they know."""
     served = set(project.assignments.filter(user=user).values_list("item", flat=True))
-    return [known for known in _all(project) if _key(known) not in served]
-
-
-def _key(known: GoldItem) -> str:
-    ids = sorted(pk for pk in (known.completion_a_id, known.completion_b_id) if pk)
-    return ":".join([known.kind, *map(str, ids)])
+    return [
+        known
+        for known in _all(project)
+        if gold.key_of(known.kind, known.completion_a_id, known.completion_b_id) not in served
+    ]
 
 
 def _for_longer(begun: Assignment) -> Assignment:
