@@ -108,7 +108,7 @@ def _all_responses(row: Row) -> Iterator[tuple[str, Any, str, Any]]:
             values, users, statuses = (_list(row.get(f"{name}{end}")) for end in ("", ".users", ".status"))
             for place, value in enumerate(values):
                 user = users[place] if place < len(users) else ""
-                yield name.removesuffix(_RESPONSES), value, user or "", (statuses[place : place + 1] or [None])[0]
+                yield name.removesuffix(_RESPONSES), value, str(user or ""), (statuses[place : place + 1] or [None])[0]
     for question in _questions_of_1(row):
         for given in fields.parsed(row[question]):
             yield question, given["value"], str(given.get("user_id") or ""), given.get("status")

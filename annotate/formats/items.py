@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 Row = dict[str, Any]
@@ -164,10 +165,10 @@ def kept(item: Item, **standing: Any) -> Row:
     winner=…)`. Every other field that has more than its default is kept, and every one that differs.
     """
     found = {}
-    for each in dataclasses.fields(item):
-        value = getattr(item, each.name)
-        if value != standing.get(each.name, _default(each)):
-            found[each.name] = value.isoformat() if isinstance(value, datetime) else value
+    for name, default in _defaults(type(item)):
+        value = getattr(item, name)
+        if value != standing.get(name, default):
+            found[name] = value.isoformat() if isinstance(value, datetime) else value
     return found
 
 
@@ -182,6 +183,11 @@ def restored(item: Item, remembered: Row) -> Item:
     if "order" in values:
         values["order"] = tuple(tuple(group) for group in values["order"])
     return dataclasses.replace(item, **values)
+
+
+@cache
+def _defaults(kind: type[Item]) -> tuple[tuple[str, Any], ...]:
+    return tuple((each.name, _default(each)) for each in dataclasses.fields(kind))
 
 
 def _default(each: dataclasses.Field[Any]) -> Any:

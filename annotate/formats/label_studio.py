@@ -42,11 +42,12 @@ _KEPT_OF_ANNOTATION = ("id", "ground_truth", "unique_id")
 
 
 def fits(row: Row) -> bool:
-    return isinstance(row.get("data"), dict) and ("annotations" in row or "completions" in row)
+    return isinstance(fields.parsed(row.get("data")), dict) and ("annotations" in row or "completions" in row)
 
 
 def read(row: Row, line: int) -> list[Item]:
-    data = row.get("data")
+    row = row | {name: fields.parsed(row.get(name)) for name in ("data", "annotations", "completions")}
+    data = row["data"]
     if not isinstance(data, dict):
         raise ValueError("has no data, as a task of Label Studio has.")
     data, items = _listed(data)
@@ -55,7 +56,9 @@ def read(row: Row, line: int) -> list[Item]:
     common |= {"category": fields.optional(data, "category"), "language": fields.optional(data, "language")}
     extra = _rest_of_task(row, task, items)
     models = {name: data[name] for name in _MODELS if data.get(name)}
-    annotations = row.get("annotations") or row.get("completions") or []
+    annotations = row["annotations"] or row["completions"] or []
+    if not isinstance(annotations, list) or not all(isinstance(each, dict) for each in annotations):
+        raise ValueError(f"has annotations that are no list of objects: {annotations!r:.60}.")
     said: list[Item] = []
     for annotation in annotations:
         if annotation.get("was_cancelled") or annotation.get("skipped"):
@@ -97,7 +100,7 @@ def _annotation(annotation: Row, task: guessing.Task, common: Row, extra: Row) -
         "seconds": fields.number(annotation, "lead_time"),
     }
     kept = {name: annotation[name] for name in _KEPT_OF_ANNOTATION if annotation.get(name) not in (None, False)}
-    results = [result for result in annotation.get("result") or [] if isinstance(result, dict)]
+    results = _results_of(annotation)
     by |= {"extra": extra | ({"annotation": kept} if kept else {}), "comment": "\n".join(_comments(results))}
     found: list[Item] = []
     for result in results:
@@ -107,8 +110,15 @@ def _annotation(annotation: Row, task: guessing.Task, common: Row, extra: Row) -
     return [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in said]
 
 
+def _results_of(annotation: Row) -> list[Row]:
+    """Those that have the shape of one; each value an object."""
+    given = annotation.get("result")
+    found = [result for result in given if isinstance(result, dict)] if isinstance(given, list) else []
+    return [result for result in found if isinstance(result.get("value"), dict)]
+
+
 def _strength(result: Row) -> int | None:
-    value = result.get("value") or {}
+    value = result["value"]
     steps = {_STRENGTH: value.get("rating", value.get("number"))}
     return fields.whole(steps, _STRENGTH, 1, 3) if _name(result) == _STRENGTH else None
 
@@ -136,6 +146,10 @@ def _comments(results: Iterable[Row]) -> list[str]:
     return [text for result in results if _is_comment(result) for text in _texts(result)]
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 def _is_comment(result: Row) -> bool:
     return result.get("type") == "textarea" and guessing.is_comment(_name(result))
 
@@ -145,17 +159,17 @@ def _name(result: Row) -> str:
 
 
 def _texts(result: Row) -> list[str]:
-    value = result.get("value", {}).get("text")
+    value = result["value"].get("text")
     return [str(text) for text in value] if isinstance(value, list) else [str(value)] if value else []
 
 
 def _result(result: Row, task: guessing.Task, by: Row) -> list[Item]:
-    value = result.get("value") or {}
+    value = result["value"]
     kind = result.get("type")
     if kind == "pairwise" and value.get("selected"):
         return [_comparison(value["selected"], task, by)]
     if kind == "choices":
-        return [item for choice in value.get("choices", []) for item in _choice(result, choice, task, by)]
+        return [item for choice in _list(value.get("choices")) for item in _choice(result, choice, task, by)]
     if kind == "textarea" and not _is_comment(result):
         edited = task.texts[0] if len(task.texts) == 1 else None
         return [NewDemonstration(**by, text=text, edited_from=edited) for text in _texts(result)]
@@ -211,18 +225,19 @@ def _place(result: Row, task: guessing.Task) -> int:
 
 
 def _rates(result: Row, task: guessing.Task) -> Row:
-    value, name = result.get("value") or {}, _name(result)
+    value, name = result["value"], _name(result)
     if result.get("type") in ("rating", "number") and name != _STRENGTH:
         return guessing.step(name, value.get("rating", value.get("number")))
     if result.get("type") == "choices" and len(task.texts) < 2 and not guessing.is_flag(name):
-        found = [thumbs for choice in value.get("choices") or [] if (thumbs := guessing.thumbs(choice)) is not None]
+        found = [thumbs for choice in _list(value.get("choices")) if (thumbs := guessing.thumbs(choice)) is not None]
         return {"thumbs": found[0]} if found else {}
     return {}
 
 
 def _ranking(value: Any, task: guessing.Task, by: Row) -> Item:
     """A list of ids, best first; or buckets, in which those of one are equal, in their order."""
-    groups = [[one] for one in value] if isinstance(value, list) else list(value.values()) if value else []
+    buckets = [_list(group) for group in value.values()] if isinstance(value, dict) else []
+    groups = [[one] for one in value] if isinstance(value, list) else buckets
     order = []
     for group in groups:
         places = [task.answers.index(str(one)) if str(one) in task.answers else task.place(one) for one in group]
@@ -239,12 +254,12 @@ def _ranking(value: Any, task: guessing.Task, by: Row) -> Item:
 
 
 def _spans(result: Row, task: guessing.Task, by: Row) -> list[Item]:
-    value = result.get("value") or {}
+    value = result["value"]
     place = task.place(result.get("to_name")) or 0
     start, end = value.get("start"), value.get("end")
     if place >= len(task.texts) or not isinstance(start, int) or not isinstance(end, int):
         return []
-    labels = value.get("labels") or value.get("hypertextlabels") or []
+    labels = _list(value.get("labels") or value.get("hypertextlabels"))
     return [NewSpan(**by, text=task.texts[place], start=start, end=end, label=str(label)) for label in labels]
 
 

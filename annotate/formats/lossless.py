@@ -16,8 +16,8 @@ ABSENT = "_absent"  # in `extra`: fields that the row did not have
 
 def reader(name: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None]) -> Callable:
     def read_row(row: Row, line: int) -> list[Item]:
-        item = dataclasses.replace(read(row), format=name)
-        return [dataclasses.replace(item, extra=_rest(row, write(item) or {}))]
+        item = read(row)
+        return [dataclasses.replace(item, format=name, extra=_rest(row, write(item) or {}))]
 
     return read_row
 

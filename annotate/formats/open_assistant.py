@@ -58,12 +58,12 @@ class _Node:
 
 
 def fits(row: Row) -> bool:
-    prompt = row.get("prompt")
+    prompt = fields.parsed(row.get("prompt"))
     return "message_tree_id" in row and isinstance(prompt, dict) and "text" in prompt
 
 
 def read(row: Row, line: int) -> list[Item]:
-    prompt = row.get("prompt")
+    prompt = fields.parsed(row.get("prompt"))
     if not isinstance(prompt, dict):
         raise ValueError("has no prompt, as a tree of Open-Assistant has.")
     system = [{"role": "system", "content": prompt["system"]}] if isinstance(prompt.get("system"), str) else []
@@ -92,7 +92,7 @@ def _questions(root: _Node) -> Iterator[_Node]:
 
 
 def _replies(message: Row) -> list[Row]:
-    found = message.get("replies") or []
+    found = fields.parsed(message.get("replies")) or []
     if not isinstance(found, list) or not all(isinstance(reply, dict) for reply in found):
         raise ValueError(f"has replies that are no messages: {found!r:.60}.")
     return found
@@ -105,7 +105,7 @@ def _question(node: _Node, tree: Row) -> Iterator[Item]:
     }  # fmt: skip
     about = {"tree": tree, "question": _rest(node.message)}
     answers = [r for r in _replies(node.message) if not r.get("deleted") and r.get("role") == "assistant"]
-    ranked = [reply for reply in answers if reply.get("rank") is not None]
+    ranked = [reply for reply in answers if reply.get("rank") not in (None, "")]
     if len(ranked) > 1:
         yield _ranking(ranked, common, about)
     for answer in answers:
@@ -135,9 +135,7 @@ def _rest(message: Row) -> Row:
 def _ranking(ranked: Sequence[Row], common: Row, about: Row) -> Item:
     groups: dict[int, list[int]] = defaultdict(list)
     for place, reply in enumerate(ranked):
-        rank = fields.whole(reply, "rank", 0, 10**6)
-        assert rank is not None
-        groups[rank].append(place)
+        groups[fields.whole(reply, "rank", 0, 10**6) or 0].append(place)
     models = tuple(fields.optional(reply, "model_name") for reply in ranked)
     return NewRanking(
         **common, texts=tuple(fields.text(reply, "text") for reply in ranked),
@@ -148,7 +146,7 @@ def _ranking(ranked: Sequence[Row], common: Row, about: Row) -> Item:
 
 def _labels(answer: Row, one: Row, about: Row) -> Iterator[Item]:
     labels = {
-        name: given for name, given in (answer.get("labels") or {}).items()
+        name: given for name, given in _object(answer.get("labels")).items()
         if isinstance(given, dict) and given.get("value") is not None
     }  # fmt: skip
     aspects = {name: 1 + round(4 * _share(name, given)) for name, given in labels.items() if name in _DEGREES}
@@ -157,6 +155,11 @@ def _labels(answer: Row, one: Row, about: Row) -> Iterator[Item]:
     for name, given in labels.items():
         if name in _FLAGS and _share(name, given) >= 0.5:
             yield NewFlag(**one, reason=name, extra=about)
+
+
+def _object(value: Any) -> Row:
+    found = fields.parsed(value)
+    return found if isinstance(found, dict) else {}
 
 
 def _share(name: str, given: Row) -> float:

@@ -27,7 +27,7 @@ _TRUTHS = ("thumbs", "is_ordered")
 
 
 def fits(row: Row) -> bool:
-    return row.get("type") in KINDS and "prompt" in row
+    return isinstance(row.get("type"), str) and row["type"] in KINDS and "prompt" in row
 
 
 def read(row: Row, line: int) -> list[Item]:
@@ -89,10 +89,18 @@ def _structured(name: str, value: Any) -> Any:
     if not isinstance(value, wanted):
         raise ValueError(f"has {_COLUMN.get(name, name)} that cannot be read: {value!r:.60}.")
     if name == "aspects":  # a table has a column for each aspect that any row has
-        return {aspect: int(n) for aspect, n in value.items() if n is not None}
+        return {aspect: fields.whole(value, aspect, 1, 5) for aspect, n in value.items() if n is not None}
     if name in ("texts", "models", "tags"):
         return tuple(str(each) for each in value)
-    return tuple(tuple(group) for group in value) if name == "order" else value
+    if name in ("later_a", "later_b"):
+        return fields.conversation(value, name) if value else []
+    return _order(value) if name == "order" else value
+
+
+def _order(value: list[Any]) -> tuple[tuple[int, ...], ...]:
+    if not all(isinstance(group, list) and group and all(type(place) is int for place in group) for group in value):
+        raise ValueError(f"has an order that is no list of groups of places, as [[1], [0, 2]]: {value!r:.60}.")
+    return tuple(tuple(group) for group in value)
 
 
 def write(items: Sequence[Item]) -> list[Row]:
