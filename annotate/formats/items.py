@@ -165,7 +165,7 @@ def kept(item: Item, **standing: Any) -> Row:
     winner=…)`. Every other field that has more than its default is kept, and every one that differs.
     """
     found = {}
-    for name, default in _defaults(type(item)):
+    for name, default in _defaults(type(item)):  # type: ignore[arg-type]  # a class is hashable, whatever its objects are
         value = getattr(item, name)
         if value != standing.get(name, default):
             found[name] = value.isoformat() if isinstance(value, datetime) else value
