@@ -146,6 +146,7 @@ def message(request: Request, slug: str) -> Response:
     member = Membership.objects.filter(project=project, user=request.user).first()
     if request.method == "POST" and member is not None:
         gates.notice_read(project=project, user=request.user)
+        member.notice = ""
     return Response({"text": member.notice if member else ""})
 
 

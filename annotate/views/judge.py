@@ -19,6 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect, reswap
 
 from annotate.actions import assignments, feedback, flags
+from annotate.actions.gates import NotYet
 from annotate.errors import Refused
 from annotate.models import Assignment, Completion, Project, Side, User
 from annotate.scales import asked_in
@@ -183,6 +184,8 @@ def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
     """The next item, or what comes before it: a page of its own, so that a fragment sends the browser there."""
     try:
         assignment = _next(request, project)
+    except NotYet:
+        raise  # `to_what_comes_first` knows the way
     except Refused as refused:
         if request.htmx:
             return HttpResponseClientRedirect(reverse("judge", args=[project.slug]) + _query(request))
