@@ -13,8 +13,8 @@ from typing import Any
 from django.db.models import CharField, QuerySet, Value
 
 from annotate import votes
-from annotate.models import Project, User
-from annotate.words import said_in_words
+from annotate.models import Comparison, Completion, Demonstration, Project, Ranking, User
+from annotate.words import letters_of, said_in_words
 
 # Without the pairs of rankings, which are not judgements of their own, and without votes in the arena, which has a
 # history itself.
@@ -27,6 +27,7 @@ class Receipt:
     row: Any
     said: str
     counted: bool
+    answers: list[tuple[str, str]]  # what was judged: the letter shown, empty for one alone, and the text
     went: list[tuple[Any, Any, Any]]  # dataset, the run that used it, the model that this run made
 
     @property
@@ -54,14 +55,25 @@ def places(*, project: Project, user: User, kind: str = "", status: str = "") ->
 
 
 def receipts(found: Sequence[tuple[str, int, datetime]]) -> list[Receipt]:
-    """Those at these places, in that order: two queries and what `with_lineage` takes for each kind among them."""
+    """Those at these places, in that order: what `with_lineage` takes for each kind among them."""
     rows: dict[tuple[str, int], Any] = {}
     for kind in {kind for kind, _, _ in found}:
         ids = [pk for name, pk, _ in found if name == kind]
         wanted = votes.with_lineage(votes.KINDS[kind].objects.filter(pk__in=ids), kind)
         rows |= {(kind, row.pk): row for row in wanted.select_related("prompt", "assignment", "assignment__project")}
-    return [_receipt(kind, rows[kind, pk]) for kind, pk, _ in found]
+    ranked = votes.ranked_completions(row for (kind, _), row in rows.items() if kind == "ranking")
+    return [_receipt(kind, rows[kind, pk], ranked) for kind, pk, _ in found]
 
 
-def _receipt(kind: str, row: Any) -> Receipt:
-    return Receipt(kind, row, said_in_words(row), row.status == "counted", votes.went_into(row))
+def _receipt(kind: str, row: Any, ranked: dict[int, Completion]) -> Receipt:
+    answers = _answers(row, ranked)
+    return Receipt(kind, row, said_in_words(row), row.status == "counted", answers, votes.went_into(row))
+
+
+def _answers(row: Any, ranked: dict[int, Completion]) -> list[tuple[str, str]]:
+    if isinstance(row, Comparison):
+        return [("A", row.completion_a.text), ("B", row.completion_b.text)]
+    if isinstance(row, Ranking):
+        return [(letter, ranked[pk].text) for pk, letter in letters_of(row).items() if pk in ranked]
+    about = row.edited_from if isinstance(row, Demonstration) else row.completion
+    return [("", about.text)] if about else []

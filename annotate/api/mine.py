@@ -97,7 +97,7 @@ def _out(receipt: receipts.Receipt, project: Project) -> dict[str, Any]:
             "prompt": row.prompt_id,
             "said": receipt.said,
             "counted": receipt.counted,
-            "may_change": receipt.kind != "flag" and is_open and may_change(row.assignment),
+            "may_change": receipt.kind != "flag" and is_open and not receipt.went and may_change(row.assignment),
             "went_into": [
                 {"dataset": dataset.pk, "run": run and run.pk, "model": model and model.pk}
                 for dataset, run, model in receipt.went
