@@ -16,6 +16,7 @@ django.setup()
 
 from annotate.models import Membership, Project, Scale, User  # noqa: E402
 from tests import factories  # noqa: E402
+from tests.judging_texts import ANSWERS, GUIDELINES, LARGE, PROMPT, TURNS  # noqa: E402
 
 ITEMS = 40
 ASKS = {
@@ -26,6 +27,7 @@ ASKS = {
     "turns": "asks_comparisons",
     "spans": "asks_ratings",
     "write": "asks_answers",
+    "large": "asks_ratings",
 }
 SCALES: dict[str, list[dict]] = {
     "aspects": [
@@ -58,36 +60,6 @@ SCALES: dict[str, list[dict]] = {
         {"kind": "span", "name": "rude", "title": "Rude", "definition": "Somebody would take offence."},
     ],
 }
-GUIDELINES = """Prefer the answer that **you** would rather have got.
-
-- True before pleasing
-- Short before long, where both say it all
-- A refusal is right only where an answer would do harm
-"""
-PROMPT = "How do I keep bread from going stale, without a freezer?"
-ANSWERS = [
-    "Keep it **cut side down** on a board under a cloth for the first day, and in a paper bag inside a bread box after "
-    "that. The crust keeps moisture in; plastic softens it and brings mould sooner.\n\n1. Never in the fridge: starch "
-    "sets fastest at about 4 °C\n2. A slice that has gone stale comes back in the toaster\n",
-    "Put the bread in the fridge. Cold keeps all food fresh for longer, so it will last a week or more.",
-    "There are several ways:\n\n| where | days |\n|---|---|\n| bread box | 3 |\n| paper bag | 2 |\n| plastic | 4, soft "
-    "crust |\n\nBuy smaller loaves if it still goes stale.",
-    "Stale bread can be *revived*: sprinkle it with water and bake it for 5 minutes at 180 °C 🍞. 新鲜的面包最好吃。",
-    "I am sorry, but I cannot help with that.",
-    "```python\ndef keep(bread):\n    return wrap(bread, cloth='linen', days=2)  # a long line that has to scroll "
-    "inside its own box and must not widen the page at all\n```\nUse a linen cloth.",
-]
-TURNS = [
-    {"role": "system", "content": "Answer as a patient cook would, in a few sentences."},
-    {"role": "user", "content": "My bread goes stale within two days. What am I doing wrong?"},
-    {"role": "assistant", "content": "Nothing much! Where do you keep it, and is it **sliced** already?"},
-    {"role": "user", "content": "In the fridge, and yes, it is sliced."},
-    {
-        "role": "assistant",
-        "content": "There is the trouble: starch sets fastest at the temperature of a fridge. Keep it at room "
-        "temperature, in paper:\n\n- whole rather than sliced\n- cut side down\n- away from the stove",
-    },
-]
 
 
 def main(names: list[str]) -> None:
@@ -107,10 +79,10 @@ def _project(form: str, asks: str) -> Project:
         slug=f"judge-{form}", name="Kitchen questions", overlap=50, **{**kinds, asks: True}
     )
     factories.make_guideline(project, GUIDELINES)
-    for position, scale in enumerate(SCALES.get(form, [])):
+    for position, scale in enumerate(SCALES.get(form, SCALES["spans"] if form == "large" else [])):
         Scale.objects.create(project=project, position=position, **scale)
     model = factories.make_model(name=f"A cook for {form}")
-    for n in range(ITEMS):
+    for n in range(3 if form == "large" else ITEMS):
         question = PROMPT if n == 0 else f"{PROMPT} ({n})"
         messages = [*(TURNS if form == "turns" else []), {"role": "user", "content": question}]
         prompt = factories.make_prompt(project, messages=messages)
@@ -120,7 +92,14 @@ def _project(form: str, asks: str) -> Project:
 
 
 def _answers(form: str, n: int) -> list[str]:
-    many = {"rank": ANSWERS, "write": [], "compare": ANSWERS[:2], "turns": ANSWERS[:2], "spans": ANSWERS[3:4]}
+    many = {
+        "rank": ANSWERS,
+        "write": [],
+        "compare": ANSWERS[:2],
+        "turns": ANSWERS[:2],
+        "spans": ANSWERS[3:4],
+        "large": [LARGE],
+    }
     return many.get(form, ANSWERS[:1] if n % 2 == 0 else ANSWERS[2:3])
 
 

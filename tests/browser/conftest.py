@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import missing
 from tests.factories import PASSWORD
+from tests.processes import ROOT
 from tests.site import Site, filled_site
 
 PATIENCE_MS = 15_000  # two cores shared with a model server that loads
@@ -22,6 +25,14 @@ PATIENCE_MS = 15_000  # two cores shared with a model server that loads
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with filled_site(tmp_path_factory.mktemp("site")) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def forms(site: Site) -> None:
+    """A project for each judging form, with people for the tests of each kind: see tests/fill_judging.py."""
+    people = ("kay", "toni", "axel", "dora", "uma", "rita:manager")
+    command = [sys.executable, "-m", "tests.fill_judging", *people]
+    subprocess.run(command, cwd=ROOT, env=site.environment, check=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,62 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.factories import PASSWORD
-from tests.processes import ROOT
+from tests.browser.judging import open_form, press, sent
 
 pytestmark = pytest.mark.slow
 
 FORMS = ["rate", "aspects", "compare", "rank", "turns", "spans", "write"]
-PEOPLE = ["kay", "toni", "axel"]  # by keys, by touch, read by axe-core
-
-
-@pytest.fixture(scope="module")
-def forms(site) -> None:
-    """A project for each form, of which these people are annotators."""
-    command = [sys.executable, "-m", "tests.fill_judging", *PEOPLE, "rita:manager"]
-    subprocess.run(command, cwd=ROOT, env=site.environment, check=True)
-
-
-def open_form(page: Page, site, form: str, username: str) -> None:
-    page.goto(f"{site.url}/sign-in/")
-    page.locator("main input[autocomplete=username]").fill(username)
-    page.locator("main input[type=password]").fill(PASSWORD)
-    page.locator("main button[type=submit]").first.click()
-    expect(page.locator(".who")).to_have_text(username)
-    page.goto(f"{site.url}/p/judge-{form}/judge/")
-    expect(page.locator("#task[data-assignment]")).to_be_visible()
-
-
-def sent(site, page: Page, send: Callable[[], None]) -> dict[str, list[dict]]:
-    """Send, wait for the next item, and give what is stored of the one sent: rows by table."""
-    assignment = page.locator("#task").get_attribute("data-assignment")
-    send()
-    expect(page.locator(f"#task[data-assignment='{assignment}']")).to_have_count(0)
-    columns = {
-        "rating": "thumbs, stars, aspects, seconds, comment",
-        "comparison": "winner, strength, ranking_id, seconds",
-        "ranking": '"order", seconds',
-        "span": "start, end, label, text",
-        "demonstration": "text, edited_from_id",
-    }
-    found = {}
-    for table, names in columns.items():
-        sql = f"select {names} from annotate_{table} where assignment_id = ? and status = 'counted' order by id"
-        keys = [name.strip('" ') for name in names.split(",")]
-        found[table] = [dict(zip(keys, row, strict=True)) for row in site.query(sql, int(assignment))]
-    return found
-
-
-def press(page: Page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
+# kay judges by keys, toni by touch, and axe-core reads what axel sees
 
 
 def bar_is_in_view(page: Page) -> None:
@@ -192,13 +146,12 @@ def test_an_edit_starts_from_an_answer_as_it_was_written(site, forms, visitor):
 
 
 def test_flagging_by_keys_keeps_the_item_and_what_was_entered(site, forms, visitor):
-    open_form(visitor, site, "rate", "kay")
-    assignment = visitor.locator("#task").get_attribute("data-assignment")
+    assignment = open_form(visitor, site, "rate", "kay")
     press(visitor, "3", "x", "2")
     expect(visitor.get_by_text("The reviewers will see it")).to_be_visible()
     expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
     expect(visitor.locator("input[name=stars][value='3']")).to_be_checked()
-    assert site.query("select count(*) from annotate_flag where assignment_id = ?", int(assignment)) == [(1,)]
+    assert site.query("select count(*) from annotate_flag where assignment_id = ?", assignment) == [(1,)]
 
 
 def test_the_list_of_keys_opens_with_a_question_mark_and_lists_what_this_form_has(site, forms, visitor, axe):
