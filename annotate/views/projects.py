@@ -173,7 +173,8 @@ def _counts(project: Project) -> dict:
     feedback = []
     for label, rows in (
         ("Ratings", project.ratings),
-        ("Comparisons", project.comparisons),
+        ("Comparisons", project.comparisons.filter(ranking=None)),
+        ("Rankings", project.rankings),
         ("Written answers", project.demonstrations),
     ):
         by = dict(rows.counted().values_list("judge").annotate(n=Count("id")).order_by())
