@@ -127,6 +127,7 @@ def _of_one(project: Project, person: User) -> dict[str, Any]:
         "section": "data",
         "judge": kind,
         "person": person,
+        "is_own": False,
         "mine": mine,
         "others": len(found.judges) - (mine is not None),
         "promised": words.PROMISED,

@@ -12,16 +12,22 @@ Taste = Callable[[str, str], float]
 
 @dataclass(frozen=True)
 class Habits:
-    """How a judge departs from the taste. All are probabilities."""
+    """How a judge departs from the taste. All are probabilities but for `severity`, which is in stars."""
 
     noise: float = 0.1  # judges as if by a coin
     ties: float = 0.95  # says so when two answers are equally good, instead of picking one
     laziness: float = 0.02  # skips, or sends a hurried answer without reading
     positional_bias: float = 0.0  # takes the first of two whatever they say
+    length_bias: float = 0.0  # takes the longer of two whatever they say
+    haste: float = 0.0  # answers within a second, read or not
+    severity: float = 0.0  # stars less than others would give; negative for a mild judge
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 <= value <= 1:
+            if name == "severity":
+                if not -4 <= value <= 4:
+                    raise ValueError(f"severity is in stars: it must be between -4 and 4, not {value}.")
+            elif not 0 <= value <= 1:
                 raise ValueError(f"{name} is a probability: it must be between 0 and 1, not {value}.")
 
 
@@ -55,7 +61,8 @@ class Annotator:
         fields: dict[str, object] = {"thumbs": quality >= 0.5, "seconds": seconds}
         # Not everybody gives stars as well as a thumb.
         if draw() < 0.7:
-            fields["stars"] = min(5, max(1, 1 + round(4 * quality + self._random.gauss(0, 0.4))))
+            stars = 1 + 4 * quality + self._random.gauss(0, 0.4) - self.habits.severity
+            fields["stars"] = min(5, max(1, round(stars)))
         return Judgement(fields)
 
     def compare(self, prompt: str, completion_a: str, completion_b: str, *, with_strength: bool = True) -> Judgement:
@@ -65,6 +72,9 @@ class Annotator:
         seconds = self._reading_time(completion_a + completion_b)
         if draw() < self.habits.positional_bias:
             return Judgement({"winner": "model_a", "seconds": seconds})
+        if self.habits.length_bias and draw() < self.habits.length_bias and len(completion_a) != len(completion_b):
+            longer = "model_a" if len(completion_a) > len(completion_b) else "model_b"
+            return Judgement({"winner": longer, "seconds": seconds})
         a, b = self.taste(prompt, completion_a), self.taste(prompt, completion_b)
         if draw() < self.habits.noise:
             a, b = draw(), draw()
@@ -82,7 +92,9 @@ class Annotator:
         return Judgement({**hurried, "seconds": round(self._random.uniform(0.3, 0.9), 1)})
 
     def _reading_time(self, text: str) -> float:
-        """Seconds at some 250 words a minute, give or take: what a person would have taken."""
+        """Seconds at some 250 words a minute, give or take: what a person would have taken, unless in haste."""
+        if self.habits.haste and self._random.random() < self.habits.haste:
+            return round(self._random.uniform(0.2, 0.9), 1)
         return round(1.0 + len(text.split()) * 0.24 * self._random.uniform(0.7, 1.4), 1)
 
 

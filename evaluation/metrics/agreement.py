@@ -3,7 +3,7 @@
     alpha = 1 - D_o / D_e
 
 is the disagreement seen over the one that chance would give, both weighted by how far apart two values lie
-(Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability"). Any number of judges, any of them missing on any unit.
+(Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability"); any judge may be missing on any unit.
 Each unit adds one matrix of coincidences and alpha is a function of their sum, so that drawing units again is a matrix
 product; units that were judged alike are of one sort, and the sorts are drawn instead of them.
 

@@ -256,13 +256,11 @@ class _Measured:
 
 
 def _with_others(by_kind: dict[str, Said], size: int) -> Shares:
-    """On comparisons, where a tie and "both are bad" are the same, and on thumbs."""
+    """On comparisons and thumbs, where one of two was chosen: how often people call it level is their own."""
     found = []
-    for kind, codes in ((columns.COMPARISON, 3), (columns.THUMBS, 2)):
-        if kind in by_kind:
-            said = by_kind[kind]
-            code = np.minimum(said.code, codes - 1)
-            found.append(raters.with_others(said.judge, said.unit, code, codes, size))
+    for said in (by_kind[kind] for kind in (columns.COMPARISON, columns.THUMBS) if kind in by_kind):
+        chose = said.code < 2
+        found.append(raters.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size))
     nothing = np.zeros(size)
     hits, n = (sum((getattr(shares, name) for shares in found), nothing) for name in ("hits", "n"))
     by_chance = sum((np.nan_to_num(shares.expected) * shares.n for shares in found), nothing)

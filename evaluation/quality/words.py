@@ -119,8 +119,9 @@ def _gold(voice: Voice, m: Measure, found: JudgeFound) -> str:
 
 
 def _others(voice: Voice, m: Measure, found: JudgeFound) -> str:
-    blind = "" if m.beside is None else f" The same answers given blindly would in {percent(m.beside)}."
-    return f"{voice.does('say', 'says')} what most others say of the same item in {share(m)} ({_of(m)}).{blind}"
+    blind = "" if m.beside is None else f" Choosing blindly would in {percent(m.beside)}."
+    chooses = voice.does("choose").replace("You", "you")
+    return f"Where {chooses} at all, it is what most others chose in {share(m)} ({_of(m)}).{blind}"
 
 
 def _in_step(voice: Voice, m: Measure, found: JudgeFound) -> str:

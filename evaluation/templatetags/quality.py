@@ -56,6 +56,7 @@ def interval_picture(measure: Measure) -> SafeString | str:
         mark = format_html('<line class="beside" x1="{0}" x2="{0}" y1="1" y2="13"/>', at(measure.beside))
     return format_html(
         '<svg class="judge-interval" viewBox="0 0 {} {}" aria-hidden="true">'
-        '<line class="floor" x1="4" x2="{}" y1="7" y2="7"/>{}<line class="bar" x1="{}" x2="{}" y1="7" y2="7"/><circle cx="{}" cy="7" r="3.5"/></svg>',
+        '<line class="floor" x1="4" x2="{}" y1="7" y2="7"/>{}'
+        '<line class="bar" x1="{}" x2="{}" y1="7" y2="7"/><circle cx="{}" cy="7" r="3.5"/></svg>',
         *(_WIDTH, _HEIGHT, _WIDTH - 4, mark, at(measure.lower), at(measure.upper), at(measure.value)),
     )

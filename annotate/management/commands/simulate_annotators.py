@@ -17,6 +17,10 @@ from annotate.simulation.annotator import Annotator, Habits, taste_named
 from annotate.simulation.client import ApiError, Unreachable
 
 
+def _meaning(name: str) -> str:
+    return "stars less than others would give" if name == "severity" else "a probability"
+
+
 class Command(BaseCommand):
     help = "Let simulated annotators judge completions and vote in the arena, through the HTTP API."
 
@@ -34,7 +38,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--seed", type=int, default=0)
         for name, value in vars(Habits()).items():
-            parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help="a probability")
+            parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=_meaning(name))
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

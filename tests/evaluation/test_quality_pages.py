@@ -1,0 +1,259 @@
+"""The quality page, a judge's page and one's own, their files and their API: what they say, and to whom."""
+
+import csv
+import io
+
+import pytest
+from django.urls import reverse
+
+from annotate.models import Comparison
+from evaluation import persons
+from tests.api_client import Program, errors
+from tests.evaluation.judging import compare, judge_all, make_items, make_judges, rate
+from tests.factories import make_comparison, make_user
+
+HONEST = ("anna", "bob", "cem", "dora", "emil", "finn")
+
+
+@pytest.fixture
+def manager(project):
+    return make_user(project, role="manager", username="mia")
+
+
+@pytest.fixture
+def items(project):
+    return make_items(project, 60)
+
+
+@pytest.fixture
+def honest(project, items):
+    judges = make_judges(project, *HONEST)
+    judge_all(project, judges, items)
+    return judges
+
+
+@pytest.fixture
+def zoe(project, items):
+    """She always takes the first answer, at once."""
+    zoe = make_user(project, username="zoe")
+    for number, pair in enumerate(items):
+        compare(zoe, pair, "better" if number % 2 else "worse", swapped=bool(number % 2), seconds=0.4)
+    return zoe
+
+
+def page(client, project, name="quality", *args, **query) -> str:
+    response = client.get(reverse(name, args=[project.slug, *args]), query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_agreement_of_each_scale_stands_on_the_page(client, project, honest, items, manager):
+    for judge in honest[:3]:
+        for number, (completion, _) in enumerate(items[:25]):
+            rate(judge, completion, 1 + number % 5, thumbs=number % 2 == 0, aspects={"helpful": 1 + number % 3})
+    client.force_login(manager)
+    text = page(client, project)
+    for scale in ("comparison", "thumbs", "stars", "helpful"):
+        assert f'<th scope="row">{scale} ' in text
+    assert text.count('<span class="tag">ordinal</span>') == 2
+
+
+def test_who_takes_one_side_and_does_not_read_is_named_and_nobody_else(client, project, honest, zoe, manager):
+    client.force_login(manager)
+    text = page(client, project)
+    look = text[text.index("Worth a look") : text.index("Agreement")]
+    assert "zoe" in look and "takes one side" in look and "too fast to have read" in look
+    assert not any(name in look for name in HONEST)
+
+
+def test_nobody_is_named_among_honest_judges(client, project, honest, manager):
+    client.force_login(manager)
+    text = page(client, project)
+    assert "Worth a look" not in text and "Nobody’s judgements differ" in text
+
+
+def test_swapped_sides_agree(project, manager, client):
+    anna, bob = make_judges(project, "anna", "bob")
+    for pair in make_items(project, 20):
+        compare(anna, pair, "better")
+        compare(bob, pair, "better", swapped=True)
+    data = Program(manager).get(f"projects/{project.slug}/quality/").json()
+    assert data["scales"][0]["raw"] == 1
+
+
+def test_known_answers_repeats_imports_and_the_arena_are_no_part_of_agreement(project, manager):
+    anna, bob = make_judges(project, "anna", "bob")
+    pair, other, third, fourth = make_items(project, 4)
+    first = compare(anna, pair, "better")
+    compare(bob, pair, "better")
+    compare(anna, pair, "worse", purpose="repeat", repeats=first, swapped=True)
+    for judge in (anna, bob):
+        compare(judge, other, "better", purpose="gold")
+        make_comparison(*third, "model_a", judge, source="an import")
+        make_comparison(*fourth, "model_a", judge, source="arena")
+    scale = Program(manager).get(f"projects/{project.slug}/quality/").json()["scales"][0]
+    assert (scale["units"], scale["judgements"]) == (1, 2)
+
+
+def test_judges_whom_an_import_names_are_judges(project, manager):
+    for pair in make_items(project, 12):
+        for name in ("annotator1", "annotator2"):
+            make_comparison(*pair, "model_a", manager, source="old tool", source_judge=name)
+    data = Program(manager).get(f"projects/{project.slug}/quality/").json()
+    assert [(j["name"], j["source"], j["user"]) for j in data["judges"]] == [
+        ("annotator1", "old tool", None),
+        ("annotator2", "old tool", None),
+    ]
+    assert "first" not in {m["name"] for m in data["judges"][0]["measures"]}, "nobody drew the sides of an import"
+
+
+def test_what_does_not_count_is_left_out(project, honest, manager):
+    Comparison.objects.filter(author=honest[0]).update(status="excluded")
+    data = Program(manager).get(f"projects/{project.slug}/quality/").json()
+    assert "anna" not in {judge["name"] for judge in data["judges"]}
+
+
+def test_people_and_simulations_are_never_mixed(client, project, honest, items, manager):
+    robots = make_judges(project, "robot-1", "robot-2", is_simulated=True)
+    judge_all(project, robots, items)
+    client.force_login(manager)
+    people, simulated = page(client, project), page(client, project, judge="simulation")
+    assert "robot-1" not in people and "anna" in people
+    assert "anna" not in simulated and "robot-1" in simulated
+    assert client.get(reverse("quality", args=[project.slug]), {"judge": "ghost"}).status_code == 404
+
+
+def test_the_table_sorts_by_any_column(client, project, honest, zoe, manager):
+    client.force_login(manager)
+
+    def order(sort: str) -> list[str]:
+        text = page(client, project, sort=sort)
+        table = text[text.index('<table class="judges">') :]
+        return sorted([*HONEST, "zoe"], key=lambda name: table.index(f">{name}<"))
+
+    assert order("name") == [*HONEST, "zoe"]
+    assert order("-name") == ["zoe", *HONEST[::-1]]
+    assert order("-first")[0] == "zoe" and order("seconds")[0] == "zoe"
+    assert order("nonsense")[0] == "zoe", "whoever is worth a look comes first"
+
+
+def test_the_matrix_has_every_two_judges(client, project, honest, manager):
+    client.force_login(manager)
+    text = page(client, project)
+    matrix = text[text.index('<table class="matrix">') :]
+    assert matrix.count("n 60") == 30
+
+
+def test_files_have_what_the_page_has(client, project, honest, zoe, manager):
+    client.force_login(manager)
+    judges = list(csv.DictReader(io.StringIO(page(client, project, "quality-judges-file", "csv"))))
+    zoe_row = next(row for row in judges if row["judge"] == "zoe")
+    assert zoe_row["flagged"] == "True" and float(zoe_row["first_value"]) == 1
+    pairs = list(csv.DictReader(io.StringIO(page(client, project, "quality-pairs-file", "csv"))))
+    assert len(pairs) == 21 and float(pairs[0]["lower"]) < float(pairs[0]["share"])
+    assert client.get(reverse("quality-judges-file", args=[project.slug, "json"])).json()["judges"]
+
+
+def test_a_judges_page_says_it_in_words(client, project, honest, zoe, manager):
+    client.force_login(manager)
+    text = page(client, project, "quality-judge", zoe.pk)
+    assert "zoe takes the first answer in 100 % [94, 100] of the comparisons that chose one (60 of 60)" in text
+    assert "more than chance explains (p below 0.001" in text
+    assert "Exclude zoe" in text
+
+
+def test_a_page_of_ones_own_names_nobody_else(client, project, honest, zoe):
+    client.force_login(zoe)
+    text = page(client, project, "quality-mine")
+    assert "You take the first answer in 100 %" in text and "6 other judges" in text
+    assert not any(name in text for name in HONEST)
+    assert "worth a look" not in text.lower() and "Exclude" not in text
+
+
+def test_gold_answers_and_consistency_are_told(client, project, manager):
+    anna, bob = make_judges(project, "anna", "bob")
+    for number, pair in enumerate(make_items(project, 10)):
+        for judge, right in ((anna, True), (bob, number < 5)):
+            compare(judge, pair, "better" if right else "worse", purpose="gold", gold_passed=right)
+    for number, pair in enumerate(make_items(project, 10)):
+        first = compare(anna, pair, "better")
+        compare(anna, pair, "better" if number else "worse", purpose="repeat", repeats=first, swapped=True)
+    client.force_login(manager)
+    text = page(client, project, "quality-judge", anna.pk)
+    assert "anna gives the known answer in 100 %" in text and "the others in 50 %" in text
+    assert "the same in 90 %" in text and "(9 of 10)" in text
+
+
+def test_severity_is_told_in_steps(client, project, manager):
+    anna, bob, cem = make_judges(project, "anna", "bob", "cem")
+    for number, (completion, _) in enumerate(make_items(project, 30)):
+        for judge, shift in ((anna, -1), (bob, 0), (cem, 0)):
+            rate(judge, completion, 2 + number % 4 + shift)
+    client.force_login(manager)
+    assert "anna gives 1.00 steps of five less than the others" in page(client, project, "quality-judge", anna.pk)
+
+
+def test_nobody_has_judged_yet(client, project, manager):
+    client.force_login(manager)
+    assert "Nobody has judged here yet" in page(client, project)
+    assert "Nothing that you judged counts" in page(client, project, "quality-mine")
+    assert page(client, project, "quality-judges-file", "csv").count("\n") == 1
+    assert Program(manager).get(f"projects/{project.slug}/quality/").json()["judges"] == []
+
+
+def test_who_is_excluded_is_said_and_not_counted(client, project, honest, zoe, manager):
+    persons.exclude(project=project, person=zoe, reason="does not read", by=manager)
+    client.force_login(manager)
+    text = page(client, project)
+    assert "Worth a look" not in text and "nothing they said counts" in text
+    assert "does not read" in page(client, project, "quality-judge", zoe.pk)
+
+
+def test_pages_of_others_are_for_reviewers(client, project, honest):
+    addresses = [
+        reverse("quality", args=[project.slug]),
+        reverse("quality-judge", args=[project.slug, honest[1].pk]),
+        reverse("quality-judges-file", args=[project.slug, "csv"]),
+        reverse("quality-pairs-file", args=[project.slug, "json"]),
+    ]
+    assert {client.get(address).status_code for address in addresses} == {302}, "a visitor signs in first"
+    client.force_login(honest[0])
+    assert {client.get(address).status_code for address in addresses} == {403}
+    client.force_login(make_user(project, role="reviewer"))
+    assert {client.get(address).status_code for address in addresses} == {200}
+
+
+def test_a_reviewer_is_offered_no_exclusion(client, project, honest):
+    client.force_login(make_user(project, role="reviewer"))
+    assert "Exclude" not in page(client, project, "quality-judge", honest[0].pk)
+
+
+def test_somebody_who_never_judged_here_has_no_page(client, project, manager):
+    client.force_login(manager)
+    assert client.get(reverse("quality-judge", args=[project.slug, make_user().pk])).status_code == 404
+
+
+def test_the_api_says_what_the_page_says_and_to_the_same_people(project, honest, zoe, manager):
+    address = f"projects/{project.slug}/quality/"
+    data = Program(manager).get(address).json()
+    assert [judge["name"] for judge in data["judges"] if judge["flagged"]] == ["zoe"]
+    one = Program(manager).get(f"{address}judges/{zoe.pk}/").json()
+    assert next(m for m in one["measures"] if m["name"] == "first")["in_words"].startswith("zoe takes the first answer")
+    own = Program(zoe).get(f"{address}mine/").json()
+    assert own["flagged"] is False and "Where you choose" in own["measures"][0]["in_words"]
+    assert len(Program(manager).get(f"{address}pairs/").json()["pairs"]) == 21
+    for path in (address, f"{address}pairs/", f"{address}judges/{zoe.pk}/"):
+        errors(Program(zoe).get(path), 403)
+    errors(Program(manager).get(address, judge="ghost"), 400)
+    errors(Program(manager).get(f"{address}judges/nobody/"), 404)
+    errors(Program(make_user(project)).get(f"{address}mine/"), 404)
+
+
+def test_nothing_is_read_twice_while_nothing_changes(client, project, honest, manager, django_assert_max_num_queries):
+    client.force_login(manager)
+    page(client, project)
+    with django_assert_max_num_queries(20):
+        page(client, project)
+    compare(honest[0], make_items(project, 1)[0], "better")
+    judges = page(client, project, "quality-judges-file", "csv")
+    assert next(row for row in csv.DictReader(io.StringIO(judges)) if row["judge"] == "anna")["comparisons"] == "61"
