@@ -14,7 +14,7 @@ from annotate.formats.items import Item
 from annotate.importing.preparing import Ready, prepare
 from annotate.row_files import LARGEST_IMPORT, FileRow, read_rows
 
-ROWS, CHARACTERS = 1_000, 4_000_000  # of a portion: a fraction of a second to write, some megabytes to hold
+ROWS, CHARACTERS = 2_000, 4_000_000  # of a portion: a fraction of a second to write, some megabytes to hold
 _LOOKED_AT = 50  # rows by which the format is found out
 
 
