@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 _WINDOW = 1 << 18
+_LONGEST_EXPONENT = len("e+") + 1
 _BLANK = " \t\r\n"
 
 
@@ -68,14 +69,15 @@ class _Window:
             try:
                 value, end = self.scan(self.text, self.at)
             except json.JSONDecodeError as error:
+                place = self.passed + error.pos
                 if len(self.text) - self.at > self.longest:
                     raise ValueError(f"no element that ends within {self.longest:,} characters.") from error
                 if not self._more(wanted):
-                    raise ValueError(f"{error.msg} at character {self.passed + error.pos}.") from error
+                    raise ValueError(f"{error.msg} at character {place}.") from error
                 wanted *= 2
                 continue
-            if end == len(self.text) and self._more(_WINDOW):
-                continue  # a number may go on behind the window
+            if len(self.text) - end < _LONGEST_EXPONENT and self._more(_WINDOW):
+                continue  # a number may go on behind the window: 1 as 1e+5
             self.at = end
             return value
 
@@ -84,7 +86,10 @@ class _Window:
         if self.is_whole:
             return False
         block = self.file.read(n)
-        self.is_whole = not block
+        if not block:
+            self.decode(b"", True)  # it raises where the last character is cut off
+            self.is_whole = True
+            return False
         self.passed += self.at
-        self.text, self.at = self.text[self.at :] + self.decode(block, self.is_whole), 0
-        return not self.is_whole
+        self.text, self.at = self.text[self.at :] + self.decode(block), 0
+        return True

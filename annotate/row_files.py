@@ -165,6 +165,8 @@ def _array(source: _Source) -> Iterator[FileRow]:
     try:
         for number, row in enumerate(json_arrays.rows(source, LONGEST_LINE), start=1):
             yield _checked(number, row, source.position)
+    except UnreadableFile:
+        raise
     except UnicodeDecodeError as error:
         raise UnreadableFile(f"The list is not JSON in UTF-8: behind row {number}, {error.reason}.") from error
     except (ValueError, RecursionError) as error:

@@ -1,8 +1,12 @@
-"""A dataset in the forms that other tools read, line by line: what a file holds never has to fit in memory at once.
+"""A dataset in the forms that other tools read, row by row: what a file holds never has to fit in memory at once.
 
 - `jsonl`: our own, each judgement with its texts
 - `hh-rlhf`: chosen and rejected transcripts
-- `trl-preference`, `trl-prompt-completion`, `trl-unpaired`, `trl-prompt-only`: TRL's conversational formats
+- `trl-preference`, `trl-prompt-completion`, `trl-unpaired`, `trl-prompt-only`: TRL's conversational formats, and with
+  `-text` or `-implicit` behind them its other ones
+- `alpaca-eval`
+
+Each as JSON lines, or in any other file that `annotate.formats.containers` writes.
 """
 
 from __future__ import annotations
@@ -12,7 +16,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from annotate import frozen_rows, transcripts
+from annotate.actions.project_exports import FILES, Export
 from annotate.errors import Refused
+from annotate.formats import WRITERS
+from annotate.formats.containers import content_type, written
+from annotate.formats.items import Item, NewComparison, NewDemonstration, NewPrompt, NewRating
 from annotate.frozen_rows import Row
 from annotate.models import Dataset
 
@@ -21,13 +29,25 @@ POSITIVE_STARS, NEGATIVE_STARS = 4, 2
 
 def export(dataset: Dataset, format: str) -> Iterator[str]:
     """Lines of JSON. Refused at once for a format that this kind does not have, or when the files are gone."""
+    return (json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(dataset, format))
+
+
+def export_file(dataset: Dataset, format: str, file: str = "jsonl") -> Export:
+    """The same in a file of another kind."""
+    if file not in FILES:
+        raise Refused(400, file=f"{file!r} is no kind of file that is written here; use one of {', '.join(FILES)}.")
+    name = f"dataset-{dataset.pk}-{format}.{file}"
+    return Export(name, content_type(file), written(_rows(dataset, format), file))
+
+
+def _rows(dataset: Dataset, format: str) -> Iterator[Row]:
     formats = formats_of(dataset)
     if format not in formats:
         names = ", ".join(formats)
         raise Refused(400, format=f"{format!r} is no format of a dataset of {dataset.kind}; use one of {names}.")
     if not dataset.path.is_dir():
         raise Refused(410, dataset=f"The files of {dataset.name} are gone from this machine; freeze it again.")
-    return (json.dumps(row, ensure_ascii=False) + "\n" for row in formats[format](dataset))
+    return formats[format](dataset)
 
 
 def formats_of(dataset: Dataset) -> dict[str, Callable[[Dataset], Iterator[Row]]]:
@@ -143,15 +163,63 @@ def _answer(text: str) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": text}]
 
 
+def _pair_items(dataset: Dataset) -> Iterator[Item]:
+    for row, a, b in _comparisons(dataset):
+        told = {"winner": row["winner"], "strength": row["strength"], "judge": str(row["author"] or "")}
+        yield NewComparison(messages=a["prompt"], a=a["text"], b=b["text"], **told)
+
+
+def _rating_items(dataset: Dataset) -> Iterator[Item]:
+    completions = _completions(dataset)
+    for row in frozen_rows.read(dataset.path, "ratings"):
+        completion = completions[row["completion"]]
+        told = {"thumbs": row["thumbs"], "stars": row["stars"]}
+        yield NewRating(messages=completion["prompt"], text=completion["text"], **told)
+
+
+def _example_items(dataset: Dataset) -> Iterator[Item]:
+    for row in frozen_rows.read(dataset.path, "examples"):
+        yield NewDemonstration(messages=row["prompt"], text=row["completion"])
+
+
+def _prompt_items(dataset: Dataset) -> Iterator[Item]:
+    for row in frozen_rows.read(dataset.path, "prompts"):
+        yield NewPrompt(messages=row["messages"])
+
+
+def _as(name: str, items: Callable[[Dataset], Iterator[Item]]) -> dict[str, Callable[[Dataset], Iterator[Row]]]:
+    """Items in the format `name`. Margins are left to `trl-preference`, which knows whether all rows have one."""
+
+    def rows(dataset: Dataset) -> Iterator[Row]:
+        for item in items(dataset):
+            for row in WRITERS[name]([item]):
+                yield {field: value for field, value in row.items() if field != "margin"}
+
+    return {name: rows}
+
+
 _FORMATS: dict[str, dict[str, Callable[[Dataset], Iterator[Row]]]] = {
     "preferences": {
         "jsonl": _own_preferences,
         "hh-rlhf": _hh_rlhf,
         "trl-preference": _trl_preference,
         "trl-unpaired": _trl_unpaired,
+        **_as("trl-preference-text", _pair_items),
+        **_as("trl-preference-implicit", _pair_items),
+        **_as("trl-unpaired-text", _rating_items),
+        **_as("alpaca-eval", _pair_items),
     },
-    "sft": {"jsonl": _own_examples, "trl-prompt-completion": _trl_prompt_completion},
-    "prompts": {"jsonl": _own_prompts, "trl-prompt-only": _trl_prompt_only},
+    "sft": {
+        "jsonl": _own_examples,
+        "trl-prompt-completion": _trl_prompt_completion,
+        **_as("trl-prompt-completion-text", _example_items),
+        **_as("trl-language-modeling", _example_items),
+    },
+    "prompts": {
+        "jsonl": _own_prompts,
+        "trl-prompt-only": _trl_prompt_only,
+        **_as("trl-prompt-only-text", _prompt_items),
+    },
     "labelled": {"jsonl": _own_labelled},
     "corpus": {"jsonl": _own_corpus},
     "task": {"jsonl": _own_items},

@@ -15,7 +15,8 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from annotate.actions.datasets import freeze
-from annotate.actions.exports import FORMATS, export
+from annotate.actions.exports import FORMATS, export_file
+from annotate.actions.project_exports import FILES
 from annotate.actions.selections import select
 from annotate.api.access import find, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
@@ -23,7 +24,7 @@ from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.models import Dataset, Judge, Side
 from annotate.permissions import projects_where, require
-from annotate.streaming import json_lines
+from annotate.streaming import download
 
 
 class Ids(serializers.ListField):
@@ -118,15 +119,19 @@ class Datasets(GenericViewSet):
 
     @extend_schema(
         responses={(200, "application/x-ndjson"): OpenApiTypes.STR} | refusals(400, 403, 404, 410),
-        parameters=[OpenApiParameter("format", enum=FORMATS, description="jsonl, unless said otherwise.")],
+        parameters=[
+            OpenApiParameter("format", enum=FORMATS, description="jsonl, unless said otherwise."),
+            OpenApiParameter("file", enum=[*FILES], description="jsonl, unless said otherwise."),
+        ],
     )
     @action(detail=True, methods=["get"])
     def export(self, request: Request, pk: str) -> HttpResponseBase:
-        """The rows as JSON lines, streamed."""
+        """The rows, streamed: as JSON lines unless `file` says otherwise."""
         dataset = find(self.get_queryset(), pk, "dataset")
         require(request.user, "review", dataset.project)
         format_ = request.query_params.get("format", "jsonl")
-        return json_lines(request._request, export(dataset, format_), name=f"dataset-{dataset.pk}-{format_}.jsonl")
+        made = export_file(dataset, format_, request.query_params.get("file", "jsonl"))
+        return download(request._request, made.parts, name=made.name, content_type=made.content_type)
 
 
 def _read(form: type[Input], request: Request) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from annotate import frozen_rows, votes
 from annotate.actions.datasets import freeze
-from annotate.actions.exports import export, formats_of
+from annotate.actions.exports import export_file, formats_of
 from annotate.actions.selections import Selection, select
 from annotate.errors import Refused
 from annotate.models import Dataset, Judge, Project, Side, Status, User
 from annotate.permissions import can
-from annotate.streaming import json_lines
+from annotate.streaming import download as to_disk
 from annotate.views.access import in_project, refused_page
 from annotate.views.exports import export_choices
 
@@ -214,10 +214,10 @@ def download(request: HttpRequest, pk: int, format: str) -> HttpResponseBase:
     if refusal:
         return refusal
     try:
-        lines = export(found, format)
+        made = export_file(found, format, request.GET.get("file", "jsonl"))
     except Refused as refused:
         return refused_page(request, refused, project=found.project)
-    return json_lines(request, lines, name=f"dataset-{found.pk}-{format}.jsonl")
+    return to_disk(request, made.parts, name=made.name, content_type=made.content_type)
 
 
 def _dataset(request: HttpRequest, pk: int, action: str = "read") -> tuple[Dataset, HttpResponse | None]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 
 from annotate import transcripts
 from annotate.actions.datasets import freeze
-from annotate.actions.exports import export
+from annotate.actions.exports import export, export_file, formats_of
 from annotate.errors import Refused
 from annotate.models import Demonstration
+from annotate.row_files import read_rows
 from tests.factories import (
     make_comparison,
     make_completion,
@@ -127,3 +129,24 @@ def test_trl_takes_the_lines_for_conversations(project):
     for format_ in ("trl-preference", "trl-unpaired"):
         (row,) = rows(dataset, format_)
         assert data_utils.is_conversational(row)
+
+
+@pytest.mark.parametrize("file", ["csv", "parquet", "jsonl.gz"])
+def test_a_dataset_may_be_had_in_another_kind_of_file(project, file):
+    make_comparison(*make_pair(project), "model_b")
+    dataset = frozen(project)
+    (wanted,) = rows(dataset, "trl-preference-text")
+    made = export_file(dataset, "trl-preference-text", file)
+    (found,) = read_rows(io.BytesIO(b"".join(made.parts)), made.name)
+    assert found.row == wanted and made.name.endswith(file)
+    with pytest.raises(Refused, match="parquet"):
+        export_file(dataset, "hh-rlhf", "xlsx")
+
+
+def test_every_format_of_a_dataset_gives_rows(project):
+    make_comparison(*make_pair(project), strength=2)
+    make_rating(make_completion(make_prompt(project)), stars=5)
+    for kind in ("preferences", "sft", "prompts"):
+        dataset = freeze(project=project, kind=kind, name=kind, by=None)
+        for format_ in formats_of(dataset):
+            assert rows(dataset, format_), (kind, format_)

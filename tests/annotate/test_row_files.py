@@ -1,0 +1,169 @@
+"""Files of rows: read as a stream, told where they are, and gone on with behind a row."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tracemalloc
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from annotate import json_arrays, row_files
+from annotate.row_files import TooLarge, UnreadableFile, read_rows
+
+ROWS = [{"n": n, "text": f'row {n} "é日本" \\ [,] {{}}'} for n in range(1000)]
+
+
+def as_lines(rows=ROWS) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def as_list(rows=ROWS, **how) -> bytes:
+    return json.dumps(rows, **how).encode()
+
+
+def as_csv(rows=ROWS) -> bytes:
+    def cell(value) -> str:
+        return '"' + str(value).replace('"', '""') + '"'
+
+    return ("n,text\r\n" + "".join(f"{row['n']},{cell(row['text'])}\r\n" for row in rows)).encode()
+
+
+def as_parquet(rows=ROWS) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out, row_group_size=100)
+    return out.getvalue()
+
+
+FILES = {
+    "rows.jsonl": as_lines(),
+    "rows.json": as_list(),
+    "indented.json": as_list(indent=2, ensure_ascii=False),
+    "rows.csv": as_csv(),
+    "rows.parquet": as_parquet(),
+}
+FILES |= {f"{name}.gz": gzip.compress(content) for name, content in FILES.items()}
+
+
+def read(name: str, **how) -> list:
+    return list(read_rows(io.BytesIO(FILES[name]), name, **how))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_gives_the_same_rows(name):
+    wanted = ROWS if "csv" not in name else [{"n": str(row["n"]), "text": row["text"]} for row in ROWS]
+    assert [row.row for row in read(name)] == wanted
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_how_far_it_is_read_grows_to_the_size_of_the_file(name):
+    positions = [row.position for row in read(name)]
+    assert all(earlier <= later for earlier, later in pairwise(positions)) and positions[0] > 0
+    assert len(FILES[name]) * 0.98 <= positions[-1] <= len(FILES[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("place", [0, 1, 499, 998, 999])
+def test_it_is_gone_on_with_behind_a_row(name, place):
+    whole = read(name)
+    rest = read(name, after=whole[place].line, position=whole[place].position)
+    assert [(row.line, row.row) for row in rest] == [(row.line, row.row) for row in whole[place + 1 :]]
+
+
+def test_plain_lines_begin_at_once_where_they_were_left():
+    class Counting(io.BytesIO):
+        got = 0
+
+        def readline(self, *arguments):
+            line = super().readline(*arguments)
+            self.got += len(line)
+            return line
+
+    whole = read("rows.jsonl")
+    file = Counting(FILES["rows.jsonl"])
+    assert [row.line for row in read_rows(file, "x.jsonl", after=990, position=whole[989].position)] == [
+        *range(991, 1001)
+    ]
+    assert file.got < len(FILES["rows.jsonl"]) / 50
+
+
+def test_lines_that_are_no_rows_are_told_and_counted():
+    content = b'\xef\xbb\xbf{"a": 1}\n\n[1]\n{"a": \n"x"\n\xff\n{"a": 2}'
+    rows = list(read_rows(io.BytesIO(content)))
+    assert [(row.line, row.row, bool(row.problem)) for row in rows] == [
+        (1, {"a": 1}, False), (3, {}, True), (4, {}, True), (5, {}, True), (6, {}, True), (7, {"a": 2}, False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1 2]", "neither a comma nor the end of the list stands at character 3"),
+        ("[1,]", "Expecting value at character 3"),
+        ('[{"a": 1}', "neither a comma nor the end"),
+        ('[{"a": 1}, {"b"', "at character"),
+        ('[{"a": 1}] more', "something follows the end of the list at character 11"),
+        ('["' + "x" * 300 + '"]', "no element that ends within 200 characters"),
+    ],
+)
+def test_what_is_no_list_is_said_with_its_place(text, words, monkeypatch):
+    monkeypatch.setattr(json_arrays, "_WINDOW", 7)
+    with pytest.raises(ValueError, match=words):
+        list(json_arrays.rows(io.BytesIO(text.encode()), 200))
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 5, 16, 1000])
+def test_a_list_is_read_through_a_window_of_any_size(window, monkeypatch):
+    monkeypatch.setattr(json_arrays, "_WINDOW", window)
+    values = [1234567, -1.5e10, '日本\u2028é\\"', {"a": [{}, [], None, True]}, [[["deep"]]], 0, "", 17]
+    for how in ({}, {"indent": 3}, {"ensure_ascii": False}):
+        content = b"\xef\xbb\xbf  " + json.dumps(values, **how).encode() + b"\n\n"
+        assert list(json_arrays.rows(io.BytesIO(content), 10_000)) == values
+    assert list(json_arrays.rows(io.BytesIO(b"[ ]"), 10)) == []
+
+
+def test_rows_before_damage_in_a_list_are_had():
+    rows = read_rows(io.BytesIO(b'[{"a": 1}, {"a": 2}, oops]'))
+    assert [next(rows).row["a"], next(rows).row["a"]] == [1, 2]
+    with pytest.raises(UnreadableFile, match="behind row 2"):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    "name", ["rows.json", "rows.jsonl", "rows.csv", "rows.parquet", "rows.jsonl.gz", "rows.parquet.gz"]
+)
+def test_a_file_that_unpacks_beyond_the_bound_is_refused(name):
+    with pytest.raises(TooLarge, match="split the file"):
+        read(name, largest=20_000)
+
+
+def test_a_packed_file_that_breaks_off_is_told():
+    with pytest.raises(UnreadableFile, match="damaged"):
+        list(read_rows(io.BytesIO(FILES["rows.jsonl.gz"][:-200]), "x.jsonl.gz"))
+
+
+def test_a_long_list_takes_no_memory():
+    one = json.dumps({"text": "x" * 2000}).encode()
+
+    class Endless:
+        """A list of 20,000 rows, 40 MB, made as it is read."""
+
+        def __init__(self) -> None:
+            self.left, self.rest = 20_000, b"["
+
+        def read(self, n: int = -1) -> bytes:
+            while len(self.rest) < n and self.left:
+                self.left -= 1
+                self.rest += one + (b"," if self.left else b"]")
+            part, self.rest = self.rest[:n], self.rest[n:]
+            return part
+
+    tracemalloc.start()
+    assert sum(1 for _ in json_arrays.rows(Endless(), row_files.LONGEST_LINE)) == 20_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8_000_000
