@@ -188,6 +188,7 @@ SPECTACULAR_SETTINGS = {
         "ModelKind": "annotate.models.LanguageModel.Kind",
         "AssignmentKind": "annotate.models.Assignment.Kind",
         "AssignmentState": "annotate.models.Assignment.State",
+        "ScaleKind": "annotate.models.Scale.Kind",
         "RunState": "training.models.Run.State",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -37,7 +37,7 @@ class ScaleChange(ScaleFields):
     retired = serializers.BooleanField(required=False, help_text="Asked for no more; false brings it back.")
 
 
-class ScaleOut(serializers.ModelSerializer):
+class DeclaredScaleOut(serializers.ModelSerializer):
     in_use = serializers.SerializerMethodField(help_text="Judgements have its name: it is retired, never deleted.")
 
     class Meta:
@@ -51,11 +51,11 @@ class ScaleOut(serializers.ModelSerializer):
         return actions.in_use(scale)
 
 
-@extend_schema(methods=["GET"], responses={200: ScaleOut(many=True)} | refusals(404), tags=["projects"])
+@extend_schema(methods=["GET"], responses={200: DeclaredScaleOut(many=True)} | refusals(404), tags=["projects"])
 @extend_schema(
     methods=["POST"],
     request=NewScale,
-    responses={201: ScaleOut} | refusals(400, 403, 404, 409, 413),
+    responses={201: DeclaredScaleOut} | refusals(400, 403, 404, 409, 413),
     parameters=[IDEMPOTENCY_KEY],
     tags=["projects"],
 )
@@ -65,7 +65,7 @@ def scales(request: Request, slug: str) -> Response:
     """What judges answer by. A project without any of thumbs, stars and aspects asks for thumbs and stars."""
     project = find_project(request.user, slug)
     if request.method == "GET":
-        return Response(ScaleOut(project.scales.all(), many=True).data)
+        return Response(DeclaredScaleOut(project.scales.all(), many=True).data)
     return _add(request, project)
 
 
@@ -74,14 +74,16 @@ def _add(request: Request, project: Project) -> Response:
     require(request.user, "manage", project)
     given = NewScale(data=request.data)
     given.is_valid(raise_exception=True)
-    return Response(ScaleOut(actions.add(project=project, by=request.user, **given.validated_data)).data, status=201)
+    return Response(
+        DeclaredScaleOut(actions.add(project=project, by=request.user, **given.validated_data)).data, status=201
+    )
 
 
-@extend_schema(methods=["GET"], responses={200: ScaleOut} | refusals(404), tags=["projects"])
+@extend_schema(methods=["GET"], responses={200: DeclaredScaleOut} | refusals(404), tags=["projects"])
 @extend_schema(
     methods=["PATCH"],
     request=ScaleChange,
-    responses={200: ScaleOut} | refusals(400, 403, 404, 409, 413),
+    responses={200: DeclaredScaleOut} | refusals(400, 403, 404, 409, 413),
     tags=["projects"],
 )
 @extend_schema(
@@ -95,12 +97,12 @@ def scale(request: Request, slug: str, pk: str) -> Response:
     project = find_project(request.user, slug)
     found = find(project.scales.all(), pk, "scale")
     if request.method == "GET":
-        return Response(ScaleOut(found).data)
+        return Response(DeclaredScaleOut(found).data)
     require(request.user, "manage", project)
     if request.method == "DELETE":
         actions.delete(scale=found, by=request.user)
         return Response(status=204)
-    return Response(ScaleOut(_changed(project, found, request)).data)
+    return Response(DeclaredScaleOut(_changed(project, found, request)).data)
 
 
 def _changed(project: Project, found: Scale, request: Request) -> Scale:
