@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import InterfaceError, OperationalError, connection, reset_queries
 
@@ -25,7 +25,7 @@ log = logging.getLogger("assay.clerk")
 class _Turn:
     chore: Chore
     due: float = 0.0
-    pause: float = SHORTEST_PAUSE
+    pause: float = field(default_factory=lambda: SHORTEST_PAUSE)
 
 
 class Clerk:
