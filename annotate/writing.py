@@ -250,7 +250,8 @@ async def take(battle_id: int) -> Writing | None:
     begun = await database_sync_to_async(_claim)(battle_id, claim)
     if begun is None:
         return None
-    _here[battle_id] = Writing(*begun, claim)
+    battle, place = begun
+    _here[battle_id] = Writing(battle, place, claim)
     return _here[battle_id]
 
 
