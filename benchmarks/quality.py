@@ -5,8 +5,8 @@
 In each project most judges are honest and differ: in skill, in severity, in a lean to one side up to what the page
 allows, in how often they call it level and how fast they are. Four are dishonest: one who takes the first answer in
 most cases, one who does not read, and two bots, one that clicks at random and one that presses one button. Known
-answers and mirrored repeats are 10 % each. Every project is looked at five times while it grows, and whoever is named at
-any look is named. Also run without anybody dishonest: then whoever is named is honest.
+answers and mirrored repeats are 10 % each. Every project is looked at five times while it grows, and whoever is named
+at any look is named. Also run without anybody dishonest: then whoever is named is honest.
 """
 
 from __future__ import annotations

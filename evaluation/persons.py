@@ -48,17 +48,15 @@ class TouchedModel:
 
 @dataclass(frozen=True)
 class Place:
-    """A model's place now and without their votes; None where no vote is left. Both are fitted vote by vote."""
+    """A model's place now and without their votes; None where no vote is left. Both are fitted vote by vote. A rank is
+    the best that the intervals allow."""
 
     model: LanguageModel
     rating: float
     rank: int
     rating_without: float | None
     rank_without: int | None
-
-    @property
-    def moves(self) -> bool:
-        return self.rank != self.rank_without
+    moves: bool = False  # another rank, or another place in the order of the ratings
 
 
 @dataclass(frozen=True)
@@ -166,8 +164,21 @@ def _places(project: Project, person: User) -> tuple[int, list[Place]]:
     now, without = _ranked(tally), _ranked(Tally(tally.models, cells.clip(0)))
     models = LanguageModel.objects.in_bulk(tally.models)
     nothing = (None, None)
-    found = [Place(models[pk], *now[pk], *without.get(pk, nothing)) for pk in now]
-    return sum(n for *_, n in votes), sorted(found, key=lambda each: each.rank)
+    order, after = _order(now), _order(without)
+    found = [
+        Place(
+            models[pk],
+            *now[pk],
+            *without.get(pk, nothing),
+            moves=order[pk] != after.get(pk) or now[pk][1] != without.get(pk, nothing)[1],
+        )
+        for pk in now
+    ]
+    return sum(n for *_, n in votes), sorted(found, key=lambda each: order[each.model.pk])
+
+
+def _order(ranked: dict[int, tuple[float, int]]) -> dict[int, int]:
+    return {pk: place for place, pk in enumerate(sorted(ranked, key=lambda pk: -ranked[pk][0]))}
 
 
 def _ranked(tally: Tally) -> dict[int, tuple[float, int]]:

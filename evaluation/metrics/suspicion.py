@@ -7,14 +7,14 @@ wealth of a gambler who bets on more of them,
 
 gains nothing on average and reaches 1/α with probability at most α, however often one looks (Ville 1939; averaged over
 several θ). Known answers, agreement with others, ratings and repeats are different judgements, and who judges blindly
-fails at all of them: these wealths are multiplied. With what speaks of other things they are averaged. Of J judges those
-are flagged whose e-value is the k-th largest and at least J / (q k), for the largest such k (Wang and Ramdas 2022): of
-all that are flagged, the honest are a share q at most, on average, whatever hangs together with what.
+fails at all of them: these wealths are multiplied. With what speaks of other things they are averaged. Of J judges
+those are flagged whose e-value is the k-th largest and at least J / (q k), for the largest such k (Wang and Ramdas
+2022): of all that are flagged, the honest are a share q at most, on average, whatever hangs together with what.
 
 Honest people differ, and m leaves room for it: where others give a mark, gold or their own answers, an honest judge
-keeps two thirds at least of the crowd's lead over blind answers. One who likes the first answer may take it LEAN more often
-than a coin would. An answer that is often right may be given half way from the crowd's share of it to always. A tenth
-of the judgements may be hasty. The crowd's own figures are of all others, less a standard error.
+keeps two thirds at least of the crowd's lead over blind answers. One who likes the first answer may take it LEAN more
+often than a coin would. An answer that is often right may be given half way from the crowd's share of it to always. A
+tenth of the judgements may be hasty. The crowd's own figures are of all others, less a standard error.
 `benchmarks/quality.py` counts what becomes of the promise, and whom it finds.
 
 A flag is a reason to look. It excludes nothing by itself.

@@ -141,7 +141,7 @@ class _Measured:
         self.first = raters.first_chosen(chosen.judge, chosen.side, size)
         again = columns.repeated(rows, place)
         self.repeats: Repeats = raters.repeats(again.judge, again.before, again.after, size)
-        self.others = _with_others(by_kind, size)
+        self.others = _with_others(by_kind, np.array([judge.user is not None for judge in place]))
         long = columns.lengths(rows, place)
         self.longer, self.beyond, self.longer_by_others = raters.longer_than_others(
             long.judge, long.unit, long.longer, size
@@ -150,6 +150,7 @@ class _Measured:
         self.severity: Severity = raters.severity(*stars, size)
         self.in_step, self.in_step_n = raters.in_step(*stars, size)
         self.times: Times = columns.times(rows, place)
+        self.median = float(np.median(self.times.seconds)) if len(self.times.seconds) else None
         self.hasty = raters.shares(self.times.judge, raters.hasty(self.times.seconds, self.times.characters), size)
         self.same = [("answers shown", ("A", "B", "a tie", "both bad"), chosen.judge, chosen.shown)] + [
             (kind, names, by_kind[kind].judge, by_kind[kind].code)
@@ -234,15 +235,11 @@ class _Measured:
         seconds, characters = self.times.seconds[mine], self.times.characters[mine]
         found = []
         if len(seconds):
-            found.append(Measure("seconds", *raters.median(seconds), len(seconds), self._median_of_others(j)))
+            found.append(Measure("seconds", *raters.median(seconds), len(seconds), self.median))
         if (characters > 0).any():
             per = seconds[characters > 0] / characters[characters > 0] * 100 * raters.WORD
             found.append(Measure("pace", *raters.median(per), len(per)))
         return found
-
-    def _median_of_others(self, j: int) -> float | None:
-        others = self.times.seconds[self.times.judge != j]
-        return float(np.median(others)) if len(others) else None
 
     def _same(self, j: int) -> Measure | None:
         scale, _ = self._same_answer(j)
@@ -255,15 +252,23 @@ class _Measured:
         return scale, names[int(self.commonest[scale][1][j])]
 
 
-def _with_others(by_kind: dict[str, Said], size: int) -> Shares:
-    """On comparisons and thumbs, where one of two was chosen: how often people call it level is their own."""
-    found = []
-    for said in (by_kind[kind] for kind in (columns.COMPARISON, columns.THUMBS) if kind in by_kind):
+def _with_others(by_kind: dict[str, Said], drew: np.ndarray) -> Shares:
+    """On comparisons and thumbs, where one of two was chosen: how often people call it level is their own.
+
+    Where the sides were drawn (`drew`, of judges), whoever chooses blindly is right about half of them, however often
+    one model's answers are the better ones.
+    """
+    size = len(drew)
+    hits, n, by_chance = np.zeros(size), np.zeros(size), np.zeros(size)
+    for kind in (columns.COMPARISON, columns.THUMBS):
+        if kind not in by_kind:
+            continue
+        said = by_kind[kind]
         chose = said.code < 2
-        found.append(raters.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size))
-    nothing = np.zeros(size)
-    hits, n = (sum((getattr(shares, name) for shares in found), nothing) for name in ("hits", "n"))
-    by_chance = sum((np.nan_to_num(shares.expected) * shares.n for shares in found), nothing)
+        found = raters.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size)
+        is_half = drew if kind == columns.COMPARISON else np.zeros(size, dtype=bool)
+        hits, n = hits + found.hits, n + found.n
+        by_chance += np.where(is_half, 0.5, np.nan_to_num(found.expected)) * found.n
     return Shares(hits, n, np.divide(by_chance, n, out=np.full(size, np.nan), where=n > 0))
 
 

@@ -51,7 +51,7 @@ def test_longer_is_compared_on_the_same_items():
 
 
 def test_severity_is_told_from_the_others_severity():
-    """Judge 0 is one step severer than the two others, who are alike: their own difference to the mean is no mildness."""
+    """Judge 0 is one step severer than the two others, who are alike: that makes neither of them mild."""
     random = np.random.default_rng(3)
     units, judges = 400, 3
     true = random.normal(3, 1, units)
