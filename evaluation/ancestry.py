@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet
 
-from annotate.models import Comparison, Dataset, Demonstration, Judge, LanguageModel, Project, Rating
+from annotate.models import Comparison, Dataset, Demonstration, Judge, LanguageModel, Project, Ranking, Rating
+from annotate.votes import judgements as one_each
 from training.models import Run
 
 _RELATED = ("parent", "made_by__dataset", "made_by__other_dataset", "made_by__reward_model", "made_by__project")
-_FEEDBACK = ((Comparison, "comparisons"), (Rating, "ratings"), (Demonstration, "demonstrations"))
+_FEEDBACK = (
+    *((Comparison, "comparisons"), (Ranking, "rankings")),
+    *((Rating, "ratings"), (Demonstration, "demonstrations")),
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Judgements:
 
     @property
     def in_words(self) -> str:
-        one = {"comparisons": "comparison", "ratings": "rating", "demonstrations": "demonstration"}[self.kind]
+        one = self.kind.removesuffix("s")
         judge = ("person", "people") if self.judge == Judge.PERSON else ("simulated judge", "simulated judges")
         back = f" ({self.withdrawn:,} no longer count{'s' * (self.withdrawn == 1)})" if self.withdrawn else ""
         return f"{_counted(self.total, one, self.kind)} by {_counted(self.judges, *judge)}{back}"
@@ -89,7 +93,8 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
     ids = {dataset.pk for dataset in datasets}
     for table, kind in _FEEDBACK:
         # By id first: counted through the join, a judgement in two datasets would count twice.
-        held = table.objects.filter(pk__in=table.objects.filter(datasets__in=ids).values("pk"))
+        here = one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
+        held = table.objects.filter(pk__in=here.values("pk"))
         for judge in Judge.values:
             rows = held.filter(judge=judge).order_by()
             total = rows.count()
@@ -102,10 +107,15 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
 
 
 def totals(datasets: Iterable[Dataset]) -> Counter[int]:
-    """How many judgements each of them holds, by its id: three queries, however many there are."""
+    """How many judgements each of them holds, by its id: four queries, however many there are."""
     ids = {dataset.pk for dataset in datasets}
     found: Counter[int] = Counter()
-    for table, _ in _FEEDBACK:
-        held = table.objects.filter(datasets__in=ids).order_by().values_list("datasets").annotate(n=Count("pk"))
+    for table, kind in _FEEDBACK:
+        held = (
+            one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
+            .order_by()
+            .values_list("datasets")
+            .annotate(n=Count("pk"))
+        )
         found.update({pk: n for pk, n in held if pk in ids})
     return found

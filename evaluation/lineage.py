@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import Count, Q, QuerySet
 
+from annotate import votes
 from annotate.models import Dataset, LanguageModel, Project, Status
 from annotate.permissions import Person, can, models_seen, projects_where
 from evaluation.leaderboard import current, default_judge
@@ -14,7 +15,7 @@ from evaluation.models import Leaderboard
 from evaluation.standings import Standing, standings
 from training.models import Run
 
-FEEDBACK = ("comparisons", "ratings", "demonstrations")
+FEEDBACK = ("comparisons", "rankings", "ratings", "demonstrations")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def votes_in(dataset: Dataset) -> list[Votes]:
     """What the dataset was frozen from, as it stands today: a vote that was taken back since is still in the model."""
     found = []
     for kind in FEEDBACK:
-        counts = getattr(dataset, kind).aggregate(
+        counts = votes.judgements(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(
             total=Count("id"),
             authors=Count("author", distinct=True),
             visitors=Count("visitor", distinct=True, filter=Q(author=None)),

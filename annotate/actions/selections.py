@@ -278,8 +278,15 @@ def _examples(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
                 "answers cut off at the length limit": len(cut_off),
             },
         },
-        sources={plural: list(rows.values_list("id", flat=True)) for plural, rows in informing.items()} if rows else {},
+        sources=_informed_by(informing) if rows else {},
     )
+
+
+def _informed_by(informing: Mapping[str, QuerySet]) -> dict[str, list[int]]:
+    """Ids by kind; with pairs of a ranking the ranking itself."""
+    sources = {plural: list(rows.values_list("id", flat=True)) for plural, rows in informing.items()}
+    said = informing["comparisons"].exclude(ranking=None).order_by("ranking")
+    return sources | {"rankings": list(said.values_list("ranking", flat=True).distinct())}
 
 
 def _told_of_each_answer(comparisons: QuerySet) -> list[Row]:

@@ -174,6 +174,25 @@ def test_in_a_dataset_the_pairs_weigh_as_one_judgement(project, user):
     assert sum(row["weight"] for row in frozen) == pytest.approx(1)
 
 
+def test_instruction_data_lead_back_to_the_ranking(project, user):
+    ranking = ranked(project, user, 4)
+    researcher = make_user(project, role="researcher")
+    dataset = freeze(project=project, kind="sft", name="best", by=researcher, minimum=0.7)
+    assert dataset.counts["examples"] == 1
+    assert list(dataset.rankings.all()) == [ranking] and dataset.comparisons.count() == 3
+
+
+def test_a_lineage_counts_a_ranking_once(project, user):
+    from evaluation.ancestry import judgements_in, totals
+    from evaluation.lineage import votes_in
+
+    ranked(project, user, 4)
+    dataset = freeze(project=project, kind="preferences", name="d", by=make_user(project, role="researcher"))
+    assert [(held.kind, held.total, held.judges) for held in votes_in(dataset)] == [("rankings", 1, 1)]
+    assert [held.in_words for held in judgements_in([dataset])] == ["1 ranking by 1 person"]
+    assert totals([dataset])[dataset.pk] == 1
+
+
 def test_what_is_in_a_frozen_dataset_is_not_undone(project, user):
     ranking = ranked(project, user)
     freeze(project=project, kind="preferences", name="d", by=make_user(project, role="researcher"))
