@@ -29,6 +29,7 @@ from annotate.api.access import find, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
+from annotate.api.parsing import BoundedJSONParser
 from annotate.models import Import, Judge
 from annotate.named_values import named_values
 from annotate.permissions import projects_where
@@ -123,6 +124,7 @@ class Imports(GenericViewSet):
     queryset = Import.objects.none()
     serializer_class = FileImportOut
     pagination_class = Newest
+    parser_classes = [MultiPartParser, BoundedJSONParser]
 
     def get_queryset(self) -> QuerySet[Import]:
         return Import.objects.filter(project__in=projects_where(self.request.user, "research")).select_related(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -56,18 +57,32 @@ def found_out(path: Path, name: str, how: HowToRead) -> str:
         return "table"
     if how.format != "auto":
         return how.format
-    with path.open("rb") as file, closing(read_rows(file, name, how.container, largest=LARGEST_IMPORT)) as rows:
-        first = [row for row in islice(rows, _LOOKED_AT)]
+    with path.open("rb") as file:
+        first = list(islice(read_rows(file, name, how.container, largest=LARGEST_IMPORT), _LOOKED_AT))
     good = [row.row for row in first if not row.problem]
     if not good:
         told = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
         raise ValueError(f"The file cannot be read: {told}")
-    return formats.detect(good, name)
+    try:
+        return formats.detect(good, name)
+    except ValueError:
+        # One odd line must not hide what the others are: it is told by its number like any other.
+        found = Counter(format_ for row in good if (format_ := _format_of(row)))
+        if not found or found.most_common(1)[0][1] * 2 <= len(good):
+            raise
+        return found.most_common(1)[0][0]
+
+
+def _format_of(row: dict[str, Any]) -> str:
+    try:
+        return formats.detect([row])
+    except ValueError:
+        return ""
 
 
 def portions(
     path: Path, name: str, how: HowToRead, *, eval_percent: int, after: int = 0, position: int = 0
-) -> Iterator[Portion]:
+) -> Generator[Portion, None, None]:
     """From behind line `after`, whose portion ended at `position`. `how.format` is no longer "auto".
 
     Raises row_files.UnreadableFile where the file itself is damaged.
