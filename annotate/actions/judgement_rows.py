@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Value
 from django.utils import timezone
 
 from annotate import rankings
@@ -30,9 +31,13 @@ def standing_rows(assignment: Assignment) -> list[Any]:
 
 
 def sent_with(key: str) -> Any | None:
-    """The row that this key stored: the judgement before an answer that came with it."""
-    found = (table.objects.filter(idempotency_key=key).first() for table in TABLES)
-    return next((row for row in found if row is not None), None)
+    """The row that this key stored: the judgement before an answer that came with it. One query over all the tables."""
+    parts = [
+        table.objects.filter(idempotency_key=key).order_by().annotate(of=Value(i)).values_list("of", "pk")
+        for i, table in enumerate(TABLES)
+    ]
+    found = sorted(parts[0].union(*parts[1:], all=True))
+    return TABLES[found[0][0]].objects.get(pk=found[0][1]) if found else None
 
 
 def write(

@@ -181,6 +181,7 @@ class Assignments(GenericViewSet):
         parameters=[
             IDEMPOTENCY_KEY,
             OpenApiParameter("next", bool, description="1: answer with the next task, too, in one round trip."),
+            OpenApiParameter("kind", enum=Assignment.Kind.values, description="With next: of this kind alone."),
         ],
     )
     @action(detail=True, methods=["post"])
@@ -272,7 +273,8 @@ def _next(request: Request, assignment: Assignment) -> dict[str, Any]:
     if request.query_params.get("next") not in ("1", "true"):
         return {}
     try:
-        found = assignments.next_for(project=assignment.project, user=request.user)
+        kind = request.query_params.get("kind")
+        found = assignments.next_for(project=assignment.project, user=request.user, kind=kind)
     except Refused as refused:
         return {"next": None, "next_errors": refused.errors}
     return {"next": AssignmentOut(found).data if found else None}
