@@ -132,7 +132,7 @@ class Work:
         end(self.claimed, _mine(self.claimed), state, problem)
 
 
-_GOOD = ("already", "prompts", "comparisons", "ratings", "rankings", "demonstrations", "spans", "flags")
+_GOOD = ("already", "prompts", "comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "attacks")
 
 
 class Importer:

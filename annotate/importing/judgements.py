@@ -16,6 +16,7 @@ from django.db import models
 from annotate.formats.items import (
     Item,
     Messages,
+    NewAttack,
     NewComparison,
     NewDemonstration,
     NewFlag,
@@ -25,7 +26,7 @@ from annotate.formats.items import (
     kept,
 )
 from annotate.importing.bulk import as_json
-from annotate.models import Comparison, Demonstration, Flag, Ranking, Rating, Span
+from annotate.models import Attack, Comparison, Demonstration, Flag, Ranking, Rating, Span
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Asked(NamedTuple):
 
 
 _SHARED = ("prompt_id", "source_judge", "comment", "seconds", "extra")
+_SCORES = ("min_harmlessness_score", "task_description_harmlessness_score")
 COMPARISON = ("completion_a_id", "completion_b_id", "winner", "strength", *_SHARED)
 
 
@@ -77,6 +79,7 @@ def new_tables() -> Tables:
         "demonstrations": Table(Demonstration, ("text", "edited_from_id", *_SHARED)),
         "spans": Table(Span, ("completion_id", "start", "end", "label", "text", *_SHARED)),
         "flags": Table(Flag, ("completion_id", "reason", *_SHARED)),
+        "attacks": Table(Attack, (*("messages", "rating", "tags", "task_description", *_SCORES), *_SHARED)),
     }
 
 
@@ -155,7 +158,18 @@ def _flag(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into
     tables["flags"].want(_name(digest), row)
 
 
+def _attack(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    whole, tags = as_json(item.messages), as_json(list(item.tags))
+    told = (item.rating, item.task_description, tags, *(getattr(item, name) for name in _SCORES))
+    digest = _digest(into, prompt.key, "attack", hashlib.sha256(whole.encode()).hexdigest(), *told, *_more(item))
+    fields = ("messages", "rating", "tags", "task_description", *_SCORES)
+    found = kept(item, **{name: getattr(item, name) for name in (*fields, "judge", "comment", "seconds")})
+    row = (whole, item.rating, tags, item.task_description, *(getattr(item, name) for name in _SCORES))
+    tables["attacks"].want(_name(digest), (*row, *_columns(item, prompt, found)))
+
+
 _ROWS = {
+    NewAttack: _attack,
     NewComparison: _comparison,
     NewRating: _rating,
     NewRanking: _ranking,
@@ -183,6 +197,10 @@ def _shared(item: Item, prompt: Asked, **said: Any) -> tuple[Any, ...]:
     """`said` is what the row's own columns have, by the item's fields; what they have no place for goes to `extra`."""
     said |= {name: getattr(item, name) for name in ("judge", "comment", "seconds")}
     found = kept(item, **said, messages=prompt.messages, category=prompt.category)
+    return _columns(item, prompt, found)
+
+
+def _columns(item: Item, prompt: Asked, found: dict[str, Any]) -> tuple[Any, ...]:
     # That alone is worth no place: any format can be written without it.
     extra = "{}" if found.keys() <= {"format"} else as_json(found)
     return (prompt.key, item.judge, item.comment, item.seconds, extra)

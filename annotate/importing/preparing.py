@@ -53,13 +53,14 @@ class Ready:
 
 def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
     """Raises ValueError in words for what cannot be stored."""
+    given = _question(item)
     try:
-        check_messages(item.messages)
+        check_messages(given)
         _check_said(item)
         answers = tuple(_answer(*given) for given in _answers(item))
     except Refused as refused:
         raise ValueError(" ".join(refused.errors.values())) from None
-    messages = [{"role": turn["role"], "content": turn["content"]} for turn in item.messages]
+    messages = [{"role": turn["role"], "content": turn["content"]} for turn in given]
     side = sides.side_of(messages, eval_percent)
     return Ready(line, item, messages, sides.text_hash(messages), side, answers)
 
@@ -80,9 +81,15 @@ def _answers(item: Item) -> list[tuple[str, str]]:
             return [] if item.edited_from is None else [(item.edited_from, "")]
         case NewFlag():
             return [] if item.text is None else [(item.text, item.model)]
-        case NewAttack():
-            raise ValueError("Attacks are imported on the page of red-teaming, not as judgements of an answer.")
     return []
+
+
+def _question(item: Item) -> Messages:
+    """What its answers answer; of an attack, which is a whole conversation, all up to the last question."""
+    if not isinstance(item, NewAttack):
+        return item.messages
+    last = max((n for n, turn in enumerate(item.messages) if turn.get("role") == "user"), default=-1)
+    return item.messages[: last + 1]
 
 
 def _ranked(item: NewRanking) -> list[tuple[str, str]]:
@@ -121,8 +128,19 @@ def _check_said(item: Item) -> None:
         check_text(text, "extra", "What the row says beside it", LONGEST_EXTRA)
     if isinstance(item, NewRating):
         _check_rating(item)
+    if isinstance(item, NewAttack):
+        _check_attack(item)
     if isinstance(item, NewSpan) and not 0 <= item.start < item.end <= len(item.text):
         raise ValueError(f"The span {item.start} to {item.end} is not within its text of {len(item.text)} characters.")
+
+
+def _check_attack(item: NewAttack) -> None:
+    if item.rating is not None and not 0 <= item.rating <= 4:
+        raise ValueError(f"The success of an attack goes from 0 to 4; this one has {item.rating:g}.")
+    for turn in item.messages[len(_question(item)) :]:
+        check_text(turn["content"] or "-", "messages", "A turn")
+    for text in (item.task_description, *item.tags):
+        check_text(text or "-", "task_description", "What a row says", 500)
 
 
 def _check_rating(item: NewRating) -> None:

@@ -28,7 +28,7 @@ from annotate.views.access import MemberRequest, in_project, refused_page
 _SHOWN = 50
 UNDER_WAY = (Import.State.QUEUED, Import.State.RUNNING)
 # What was added, in the order in which it is told.
-_KINDS = ("comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "prompts", "completions")
+_KINDS = ("comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "attacks", "prompts", "completions")
 _FIELDS = ("source", "format", "container", "columns", "judge")
 
 

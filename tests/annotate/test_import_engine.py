@@ -14,13 +14,14 @@ from django.utils import timezone
 
 from annotate.actions.imports import Order, cancel_import, go_on, import_pairs, preview, start_import
 from annotate.errors import Refused
-from annotate.formats.items import NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
+from annotate.formats.items import NewAttack, NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
 from annotate.importing import engine, files, judgements, reading
 from annotate.importing.engine import Importer
 from annotate.importing.preparing import prepare
 from annotate.importing.sinks import Database, Nowhere
 from annotate.importing.writing import write
 from annotate.models import (
+    Attack,
     Comparison,
     Completion,
     Delivery,
@@ -352,6 +353,19 @@ def test_every_kind_of_judgement_becomes_its_row(project, researcher):
     assert Demonstration.objects.get().edited_from_id == of["A"] and Demonstration.objects.get().seconds == 2.5
     assert Span.objects.get().text == "wrong" and Flag.objects.get().completion is None
     assert Prompt.objects.get(category="poems").messages == asked("Another?")
+
+
+def test_an_attack_is_kept_whole_and_its_prompt_ends_with_the_last_question(project, researcher):
+    talk = [*asked("How?"), {"role": "assistant", "content": "No."}, *asked("Please!")]
+    answered = [*talk, {"role": "assistant", "content": "Fine."}]
+    attack = NewAttack(messages=answered, rating=3.0, tags=("Theft",), task_description="To steal", model="RLHF 52B")
+    done = written(project, researcher, attack)
+    found = Attack.objects.get()
+    assert done["attacks"] == 1 and found.messages == answered and found.prompt.messages == talk
+    assert (found.rating, found.tags, found.task_description) == (3.0, ["Theft"], "To steal")
+    assert found.extra == {"model": "RLHF 52B"}
+    with pytest.raises(ValueError, match="0 to 4"):
+        prepare(NewAttack(messages=answered, rating=7.0), line=1, eval_percent=25)
 
 
 def test_what_has_no_place_of_its_own_is_kept_beside_the_judgement(project, researcher):
