@@ -84,12 +84,17 @@ def _own_preferences(dataset: Dataset) -> Iterator[Row]:
             "winner": row["winner"],
             "strength": row["strength"],
             "author": row["author"],
+            **{name: row[name] for name in ("weight", "edit") if name in row},  # of rankings, and of edited answers
         }
     completions = _completions(dataset)
     for row in frozen_rows.read(dataset.path, "ratings"):
         completion = completions[row["completion"]]
-        told = {name: row[name] for name in ("thumbs", "stars", "author")}
+        told = {name: row[name] for name in ("thumbs", "stars", "aspects", "author") if name in row}
         yield {"type": "rating", "prompt": completion["prompt"], "completion": completion["text"], **told}
+    for row in frozen_rows.read(dataset.path, "spans"):
+        completion = completions[row["completion"]]
+        told = {name: row[name] for name in ("start", "end", "label", "author")}
+        yield {"type": "span", "prompt": completion["prompt"], "completion": completion["text"], **told}
 
 
 def _hh_rlhf(dataset: Dataset) -> Iterator[Row]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.urls import reverse
 
 from annotate import frozen_rows
 from annotate.actions import feedback, flags
 from annotate.actions.datasets import freeze
+from annotate.actions.exports import export
 from annotate.errors import Refused
 from annotate.models import Flag, Rating, Span
 from tests.api_client import errors, program
@@ -124,6 +127,13 @@ def test_spans_are_frozen_where_there_are_any(project, task, user):
         }
     ]
     assert dataset.spans.count() == 1 and dataset.counts["spans"] == 1
+    exported = [json.loads(line) for line in export(dataset, "jsonl")]
+    assert exported[-1] == {
+        "type": "span",
+        "prompt": task.prompt.messages,
+        "completion": TEXT,
+        **{"start": 8, "end": 9, "label": "false-claim", "author": user.pk},
+    }
 
 
 def test_a_flag_goes_to_the_reviewers_and_the_item_stays(task, user):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from annotate import rankings
+from annotate import best_answers, frozen_rows, preferences, rankings
 from annotate.actions import feedback
 from annotate.actions.datasets import freeze
+from annotate.actions.selections import _told_of_each_answer
 from annotate.errors import Refused
 from annotate.models import Comparison, Ranking, StatusChange
+from evaluation.ancestry import judgements_in, totals
+from evaluation.lineage import votes_in
 from tests.factories import (
     make_completion,
     make_model,
@@ -167,8 +170,6 @@ def test_in_a_dataset_the_pairs_weigh_as_one_judgement(project, user):
     dataset = freeze(project=project, kind="preferences", name="d", by=make_user(project, role="researcher"))
     assert dataset.counts["rankings"] == 1 and dataset.counts["comparisons"] == 0
     assert list(dataset.rankings.all()) == [ranking] and dataset.comparisons.count() == 6
-    from annotate import frozen_rows
-
     frozen = list(frozen_rows.read(dataset.path, "comparisons"))
     assert [row["weight"] for row in frozen] == pytest.approx([1 / 6] * 6)
     assert sum(row["weight"] for row in frozen) == pytest.approx(1)
@@ -183,9 +184,6 @@ def test_instruction_data_lead_back_to_the_ranking(project, user):
 
 
 def test_a_lineage_counts_a_ranking_once(project, user):
-    from evaluation.ancestry import judgements_in, totals
-    from evaluation.lineage import votes_in
-
     ranked(project, user, 4)
     dataset = freeze(project=project, kind="preferences", name="d", by=make_user(project, role="researcher"))
     assert [(held.kind, held.total, held.judges) for held in votes_in(dataset)] == [("rankings", 1, 1)]
@@ -203,9 +201,6 @@ def test_what_is_in_a_frozen_dataset_is_not_undone(project, user):
 
 def test_a_ranking_says_of_each_answer_what_one_judgement_says(project, user):
     """For instruction data: the best of four has won three pairs, and was judged once."""
-    from annotate import best_answers, preferences
-    from annotate.actions.selections import _told_of_each_answer
-
     ranking = ranked(project, user, 4)
     rows = _told_of_each_answer(Comparison.objects.all())
     judged = best_answers.judged(preferences.comparisons_from(rows), [])
