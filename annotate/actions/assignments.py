@@ -6,9 +6,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import transaction
-from django.db.models import Count, Exists, IntegerField, OuterRef, Subquery
-from django.db.models.functions import Coalesce
+from django.db import connection, transaction
 from django.utils import timezone
 
 from annotate.actions import gates, gold, priorities, queue, repeats, set_aside
@@ -30,10 +28,8 @@ from annotate.models import (
     Assignment,
     Completion,
     GoldItem,
-    ItemPriority,
     Project,
     Prompt,
-    QueueChange,
     QueueEntry,
     User,
 )
@@ -56,7 +52,7 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
     asked = _asked(project, kind)
     with transaction.atomic():
         look = _lock_and_look(project, user)
-        if held := _held(project, user, asked):
+        if look.holds_something and (held := _held(project, user, asked)):
             return held
         gates.check(project, member)
         pairs = urgent_pairs(project)
@@ -275,29 +271,35 @@ def _held(project: Project, user: User, kinds: list[str]) -> Assignment | None:
 
 @dataclass(frozen=True)
 class _Look:
+    holds_something: bool  # in any project: with the project asked for, SQLite would read all of it
     has_stale: bool
     has_changes: bool
     has_priorities: bool
-    handed_out: int
+    handed_out: int  # in all projects: turns need no more than a number that grows
+
+
+# The lock, and in the same statement what decides which of the next ones are needed at all. Written out: it runs each
+# time an item is handed out, and most of an item's cost is Django putting its statements together.
+_LOOK = """
+SELECT
+  EXISTS (SELECT 1 FROM annotate_assignment WHERE user_id = %(user)s AND state = 'open'),
+  EXISTS (SELECT 1 FROM annotate_assignment
+          WHERE project_id = %(project)s AND state = 'open' AND expires_at <= %(now)s),
+  EXISTS (SELECT 1 FROM annotate_queuechange WHERE project_id = %(project)s),
+  EXISTS (SELECT 1 FROM annotate_itempriority WHERE project_id = %(project)s AND is_open),
+  (SELECT COUNT(*) FROM annotate_assignment WHERE user_id = %(user)s)
+FROM annotate_project WHERE id = %(project)s"""
 
 
 def _lock_and_look(project: Project, user: User) -> _Look:
-    """The lock, and in the same statement what decides which of the next ones are needed at all."""
-    mine = Assignment.objects.filter(project=project, user=user).order_by().values("user")
-    stale = Assignment.objects.filter(project=project, state=Assignment.State.OPEN, expires_at__lte=timezone.now())
-    handed_out = Subquery(mine.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
-    row = (
-        Project.objects.select_for_update(no_key=True)
-        .filter(pk=project.pk)
-        .values_list(
-            Exists(stale),
-            Exists(QueueChange.objects.filter(project=OuterRef("pk"))),
-            Exists(ItemPriority.objects.filter(project=OuterRef("pk"), is_open=True)),
-            Coalesce(handed_out, 0),
-        )
-        .get()
-    )
-    return _Look(*row)
+    lock_it = " FOR NO KEY UPDATE" if connection.features.has_select_for_no_key_update else ""
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK + lock_it, {"project": project.pk, "user": user.pk, "now": now})
+        row = cursor.fetchone()
+    if row is None:
+        raise Refused(404, project="This project is gone.")
+    return _Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), row[4])
 
 
 def _asked(project: Project, kind: str | None) -> list[str]:
