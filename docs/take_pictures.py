@@ -2,6 +2,12 @@
 
     .venv/bin/python docs/take_pictures.py --url http://127.0.0.1:8000 --project demo --user demo --password …
 
+The judging forms are taken with --forms, from projects of their own that are made beforehand, for a site of which you
+know the data folder; the password is that of the people made for tests:
+
+    ASSAY_DATA=… .venv/bin/python -m tests.fill_judging ada
+    .venv/bin/python docs/take_pictures.py --forms --user ada --password "a long enough passphrase"
+
 Chromium is found as script/test finds it: $CHROMIUM, or a browser of the system, or Playwright's own.
 """
 
@@ -16,7 +22,18 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 FOLDER = Path(__file__).parent / "pictures"
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-SCREENS = {"": (1280, 800, "light"), "-dark": (1280, 800, "dark"), "-phone": (390, 844, "light")}
+SCREENS = {"light": (1280, 800, "light"), "dark": (1280, 800, "dark"), "phone": (390, 844, "light")}
+AS_IT_STANDS = ("judge", "arena")  # their controls are at the foot of the screen, wherever the page is
+# What is pressed in each judging form before its picture is taken.
+FORMS: dict[str, tuple[str, ...]] = {
+    "rate": ("y", "4"),
+    "aspects": ("5", "4", "3"),
+    "compare": (),
+    "rank": ("2", "3", "1", "3"),
+    "turns": (),
+    "spans": ("a", "ArrowRight", "Shift+ArrowRight", "2", "ArrowRight", "ArrowRight", "ArrowRight", "Shift+ArrowRight"),
+    "write": (),
+}
 
 
 def main() -> None:
@@ -26,18 +43,22 @@ def main() -> None:
     parser.add_argument("--user", default="demo")
     parser.add_argument("--password", required=True)
     parser.add_argument("--only", nargs="*", default=[], help="names of pages, for some of the pictures")
-    parser.add_argument("--screens", nargs="*", default=list(SCREENS), help='"" (light), "-dark", "-phone"')
+    parser.add_argument("--forms", action="store_true", help="each judging form instead")
+    parser.add_argument("--screens", nargs="*", choices=list(SCREENS), default=list(SCREENS))
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=ARGUMENTS)
-        for suffix in arguments.screens:
-            page = _signed_in(browser, arguments, *SCREENS[suffix])
-            for name, path in _pages(page, arguments).items():
+        for screen in arguments.screens:
+            suffix = "" if screen == "light" else f"-{screen}"
+            page = _signed_in(browser, arguments, *SCREENS[screen])
+            pages = {f"judge-{form}": f"/p/judge-{form}/judge/" for form in FORMS}
+            for name, path in (pages if arguments.forms else _pages(page, arguments)).items():
                 if not arguments.only or name in arguments.only:
                     page.goto(arguments.url + path)
+                    _enter(page, FORMS[name.removeprefix("judge-")] if arguments.forms else ())
                     page.wait_for_timeout(1500)  # charts draw themselves after the page has come
-                    page.screenshot(path=FOLDER / f"{name}{suffix}.png", full_page=name not in ("judge", "arena"))
+                    page.screenshot(path=FOLDER / f"{name}{suffix}.png", full_page=not name.startswith(AS_IT_STANDS))
         browser.close()
 
 
@@ -50,10 +71,16 @@ def _signed_in(browser: Browser, arguments: argparse.Namespace, width: int, heig
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
     page.goto(f"{arguments.url}/sign-in/")
-    page.fill("[name=username]", arguments.user)
-    page.fill("[name=password]", arguments.password)
-    page.click("main button[type=submit]")
+    page.fill("main input[autocomplete=username]", arguments.user)
+    page.fill("main input[type=password]", arguments.password)
+    page.locator("main button[type=submit]").first.click()
+    page.wait_for_load_state()
     return page
+
+
+def _enter(page: Page, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        page.keyboard.press(key)
 
 
 def _pages(page: Page, arguments: argparse.Namespace) -> dict[str, str]:

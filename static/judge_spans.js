@@ -116,7 +116,7 @@
     const content = text.textContent;
     if (words.get(text)?.content !== content) {
       const found = window.Intl && Intl.Segmenter
-        ? [...new Intl.Segmenter(undefined, { granularity: "word" }).segment(content)].filter((s) => s.segment.trim()).map((s) => [s.index, s.index + s.segment.length])
+        ? [...new Intl.Segmenter(undefined, { granularity: "word" }).segment(content)].filter((s) => s.isWordLike || /\p{Extended_Pictographic}/u.test(s.segment)).map((s) => [s.index, s.index + s.segment.length])
         : [...content.matchAll(/\S+/gu)].map((m) => [m.index, m.index + m[0].length]);
       words.set(text, { content, found });
     }

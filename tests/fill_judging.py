@@ -27,6 +27,7 @@ ASKS = {
     "turns": "asks_comparisons",
     "spans": "asks_ratings",
     "write": "asks_answers",
+    "scripts": "asks_ratings",
     "large": "asks_ratings",
 }
 SCALES: dict[str, list[dict]] = {
@@ -79,7 +80,7 @@ def _project(form: str, asks: str) -> Project:
         slug=f"judge-{form}", name="Kitchen questions", overlap=50, **{**kinds, asks: True}
     )
     factories.make_guideline(project, GUIDELINES)
-    for position, scale in enumerate(SCALES.get(form, SCALES["spans"] if form == "large" else [])):
+    for position, scale in enumerate(SCALES.get(form, SCALES["spans"] if form in ("large", "scripts") else [])):
         Scale.objects.create(project=project, position=position, **scale)
     model = factories.make_model(name=f"A cook for {form}")
     for n in range(3 if form == "large" else ITEMS):
@@ -97,7 +98,8 @@ def _answers(form: str, n: int) -> list[str]:
         "write": [],
         "compare": ANSWERS[:2],
         "turns": ANSWERS[:2],
-        "spans": ANSWERS[3:4],
+        "spans": ANSWERS[1:2],
+        "scripts": ANSWERS[3:4],
         "large": [LARGE],
     }
     return many.get(form, ANSWERS[:1] if n % 2 == 0 else ANSWERS[2:3])

@@ -30,7 +30,7 @@ def test_places_and_marks_survive_a_reload(site, forms, visitor):
     press(visitor, "2", "1")
     visitor.reload()
     expect(visitor.locator(".order")).to_contain_text("B › A")
-    visitor.goto(f"{site.url}/p/judge-spans/judge/")
+    visitor.goto(f"{site.url}/p/judge-scripts/judge/")
     press(visitor, "a", "ArrowRight", "2")
     visitor.reload()
     expect(visitor.locator(".marks li")).to_contain_text("Unclear")
