@@ -25,6 +25,7 @@ def main() -> dict[str, object]:
     factories.make_guideline(project, "Prefer the **plain** answer.")
     for username, role in (("anna", "annotator"), ("ben", "annotator"), ("rita", "manager")):
         factories.make_user(project, role=role, username=username)
+    project.memberships.update(guideline_read=1)
     models = [_model(project, name, seed) for seed, name in enumerate(("Heron", "Kestrel"))]
     for n in range(12):
         prompt = factories.make_prompt(project, f"Everyday question {n}?")
