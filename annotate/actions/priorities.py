@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
+from annotate.actions import choosing, queue
 from annotate.actions.items import COMPARE, RATE, Item
 from annotate.models import Assignment, ItemPriority, Project, QueueEntry, User
 
@@ -108,6 +109,9 @@ class Coming:
 
 def coming_next(project: Project, most: int = 10) -> list[Coming]:
     """For managers: what people will be asked first, and why. By lot among equals, so the order may differ."""
+    with transaction.atomic():  # what nobody has asked for yet is not in the queue
+        Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
+        queue.take_in(project, choosing.reserved_in(choosing.urgent_pairs(project)))
     rows = _in_queue(ItemPriority.objects.filter(project=project, is_open=True)).order_by("-uncertainty")[:most]
     found = [Coming(row.kind, row.prompt_id, row.item, row.why) for row in rows]
     asked = {RATE: project.asks_ratings, COMPARE: project.asks_comparisons}
