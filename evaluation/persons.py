@@ -7,6 +7,7 @@ stays learnt: their lineage says how many of the judgements in them no longer co
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,15 +138,19 @@ def _models(project: Project, runs: list[Run]) -> list[TouchedModel]:
     """What the runs made, and what was made out of that or rewarded by it."""
     newest = Promotion.objects.filter(project=project).order_by("-id").first()
     served = newest.model_id if newest else None
-    made = {run.output_model_id: run for run in runs if run.output_model_id}
+    made = _by_model(runs)
     direct, fresh = set(made), set(made)
     while fresh:
-        later = Run.objects.filter(Q(parent__in=fresh) | Q(reward_model__in=fresh), output_model__isnull=False)
-        found = {run.output_model_id: run for run in later.order_by("pk") if run.output_model_id not in made}
+        later = Run.objects.filter(Q(parent__in=fresh) | Q(reward_model__in=fresh)).order_by("pk")
+        found = {pk: run for pk, run in _by_model(later).items() if pk not in made}
         made |= found
         fresh = set(found)
-    models = LanguageModel.objects.in_bulk([pk for pk in made if pk is not None])
+    models = LanguageModel.objects.in_bulk(list(made))
     return [TouchedModel(models[pk], made[pk], pk in direct, pk == served) for pk in sorted(models)]
+
+
+def _by_model(runs: Iterable[Run]) -> dict[int, Run]:
+    return {run.output_model_id: run for run in runs if run.output_model_id is not None}
 
 
 def _places(project: Project, person: User) -> tuple[int, list[Place]]:
@@ -163,17 +168,12 @@ def _places(project: Project, person: User) -> tuple[int, list[Place]]:
         cells[place[a], place[b], LABELS.index(winner)] -= n
     now, without = _ranked(tally), _ranked(Tally(tally.models, cells.clip(0)))
     models = LanguageModel.objects.in_bulk(tally.models)
-    nothing = (None, None)
     order, after = _order(now), _order(without)
-    found = [
-        Place(
-            models[pk],
-            *now[pk],
-            *without.get(pk, nothing),
-            moves=order[pk] != after.get(pk) or now[pk][1] != without.get(pk, nothing)[1],
-        )
-        for pk in now
-    ]
+    found = []
+    for pk, (rating, rank) in now.items():
+        left, lower = without.get(pk, (None, None))
+        moves = order[pk] != after.get(pk) or rank != lower
+        found.append(Place(models[pk], rating, rank, left, lower, moves))
     return sum(n for *_, n in votes), sorted(found, key=lambda each: order[each.model.pk])
 
 

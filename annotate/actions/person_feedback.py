@@ -16,7 +16,8 @@ from annotate.actions.judgement_rows import STANDING, TABLES
 from annotate.models import Assignment, Flag, Project, QueueChange, Status, StatusChange, User
 from annotate.models.feedback import FeedbackQuerySet
 
-KINDS: dict[str, type[Any]] = {table._meta.model_name: table for table in (*TABLES, Flag)}
+_ALL: tuple[type[Any], ...] = (*TABLES, Flag)
+KINDS: dict[str, type[Any]] = {table._meta.model_name: table for table in _ALL}
 JUDGED_HERE = ("annotation", "arena")  # what came with an import is not its importer's own judgement
 AT_ONCE = 400
 MOST_TOLD = 100

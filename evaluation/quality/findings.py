@@ -19,7 +19,7 @@ from evaluation.metrics.raters import Means, Repeats, Severity, Shares
 from evaluation.metrics.suspicion import Evidence
 from evaluation.quality import columns
 from evaluation.quality.columns import ScaleSaid, Times
-from evaluation.quality.rows import Judge, Rows, names_of, rows_of
+from evaluation.quality.rows import Judge, Rows, key_of, names_of, rows_of
 from evaluation.recent import Recent
 
 _recent = Recent(32)
@@ -75,7 +75,6 @@ class Findings:
     scales: list[ScaleFound]
     judges: list[JudgeFound]
     said: list[ScaleSaid]
-    state: str
 
     @cached_property
     def pairs(self) -> list[tuple[str, Pair]]:
@@ -89,11 +88,11 @@ class Findings:
 def findings(project: Project, kind: str) -> Findings:
     """As the ledger stands now."""
     rows = rows_of(project, kind)
-    key = (project.pk, kind)
-    found = _recent.get(key, rows.state)
+    key = key_of(project, kind)
+    found = _recent.get(key, repr(rows.position))
     if found is None:
         found = computed(rows)
-        _recent.put(key, rows.state, found)
+        _recent.put(key, repr(rows.position), found)
     return found
 
 
@@ -110,7 +109,7 @@ def computed(rows: Rows) -> Findings:
         JudgeFound(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
         for judge, number in place.items()
     ]
-    return Findings(scales, found, said, rows.state)
+    return Findings(scales, found, said)
 
 
 def _counted(rows: Rows, place: dict[Judge, int]) -> list[dict[str, int]]:

@@ -7,7 +7,7 @@ elsewhere (`evaluation.ratings.anomaly`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -75,46 +75,75 @@ class GoldGiven(NamedTuple):
     passed: bool
 
 
+class Position(NamedTuple):
+    """How far the ledger had come: how many rows of each table count and the newest; known answers; changes."""
+
+    tables: tuple[tuple[int, int], ...]
+    gold: tuple[int, str]
+    changes: int
+
+
+_BEGINNING = Position(((0, 0), (0, 0), (0, 0)), (0, ""), 0)
+
+
 @dataclass
 class Rows:
-    """All that counts of one kind of judge in a project, and how far the ledger had come."""
+    """All that counts of one kind of judge in a project, in the order in which it was said."""
 
     compared: list[Compared] = field(default_factory=list)
     rated: list[Rated] = field(default_factory=list)
     ranked: list[Ranked] = field(default_factory=list)
     gold: list[GoldGiven] = field(default_factory=list)
     characters: dict[int, int] = field(default_factory=dict)
-    state: str = ""
+    position: Position = _BEGINNING
+
+    @property
+    def tables(self) -> tuple[list[Any], ...]:
+        return self.compared, self.rated, self.ranked
 
     @property
     def judges(self) -> list[Judge]:
         """Accounts first, each kind in order."""
-        found = {item.row.judge for table in (self.compared, self.rated, self.ranked) for item in table}
+        found = {item.row.judge for table in self.tables for item in table}
         found |= {gold.judge for gold in self.gold}
         return sorted(found, key=lambda judge: (judge.user is None, judge.user or 0, judge.source, judge.name))
 
 
+_TABLES: tuple[tuple[type[Feedback], Callable[..., Any], tuple[str, ...]], ...] = (
+    (Comparison, Compared, ("completion_a_id", "completion_b_id", "winner")),
+    (Rating, Rated, ("completion_id", "thumbs", "stars", "aspects")),
+    (Ranking, Ranked, ("order",)),
+)
+
+
 def rows_of(project: Project, kind: str) -> Rows:
     """As the ledger stands now. Kept while nothing changes, and shared: nobody may change it."""
-    key, state = (project.pk, kind), _state(project, kind)
-    found = _recent.get(key, state)
+    key, position = key_of(project, kind), _position(project, kind)
+    found = _recent.get(key, repr(position))
     if found is None:
-        known = _recent.last(key)
-        found = _read(project, kind, known.characters if known else {})
-        found.state = state
-        _recent.put(key, state, found)
+        known = _recent.last(key) or Rows()
+        found = _grown(project, kind, known, position) or _grown(project, kind, Rows(), position)
+        if found is None:  # something came while it was read: the next look takes it in
+            found = _grown(project, kind, Rows(), position, is_exact=False)
+            assert found is not None
+        _recent.put(key, repr(position), found)
     return found
 
 
-def _state(project: Project, kind: str) -> str:
-    """Another one after each judgement, status and gold answer. Numbers beside the newest, as a row may come late."""
-    tables = [
-        _standing(table, project, kind).aggregate(n=Count("id"), last=Max("id"))
-        for table in (Comparison, Rating, Ranking)
-    ]
+def key_of(project: Project, kind: str) -> tuple[Any, ...]:
+    """Of what is kept in memory; with the moment, as a database that was rolled back numbers its projects again."""
+    return project.pk, project.created_at, kind
+
+
+def _position(project: Project, kind: str) -> Position:
+    """Another one after each judgement, status and known answer. Numbers beside the newest, as a row may come late."""
+    tables = []
+    for table, _, _ in _TABLES:
+        seen = _standing(table, project, kind).aggregate(n=Count("id"), last=Max("id"))
+        tables.append((seen["n"], seen["last"] or 0))
     gold = _gold(project, kind).aggregate(n=Count("id"), last=Max("closed_at"))
-    changes = StatusChange.objects.aggregate(last=Max("id"))
-    return repr((tables, gold, changes))
+    changes = StatusChange.objects.aggregate(last=Max("id"))["last"] or 0
+    return Position(tuple(tables), (gold["n"], str(gold["last"])), changes)
 
 
 def _standing(table: type[Feedback], project: Project, kind: str) -> FeedbackQuerySet:
@@ -127,27 +156,27 @@ def _gold(project: Project, kind: str) -> QuerySet[Assignment]:
     return given.filter(user__is_simulated=kind == "simulation").order_by()
 
 
-def _read(project: Project, kind: str, characters: dict[int, int]) -> Rows:
-    found = Rows(characters=characters)
+def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: bool = True) -> Rows | None:
+    """What was known, and what came since; None where that is not all: a status changed, or a row came late."""
+    if known.position.changes != to.changes and any(known.tables):
+        return None
+    found = Rows([*known.compared], [*known.rated], [*known.ranked], position=to)
     people = _Judges()
-    for values in _values(Comparison, project, kind, "completion_a_id", "completion_b_id", "winner"):
-        if row := people.row(values):
-            found.compared.append(Compared(row, *values[len(_COMMON) :]))
-    for values in _values(Rating, project, kind, "completion_id", "thumbs", "stars", "aspects"):
-        if row := people.row(values):
-            found.rated.append(Rated(row, *values[len(_COMMON) :]))
-    for values in _values(Ranking, project, kind, "order"):
-        if row := people.row(values):
-            found.ranked.append(Ranked(row, values[len(_COMMON)]))
+    for (table, make, fields), rows, before, after in zip(
+        _TABLES, found.tables, known.position.tables, to.tables, strict=True
+    ):
+        new = _standing(table, project, kind).filter(pk__gt=before[1], pk__lte=after[1]).order_by("id")
+        n = before[0]
+        for values in new.values_list(*_COMMON, *fields).iterator(chunk_size=5000):
+            n += 1
+            if row := people.row(values):
+                rows.append(make(row, *values[len(_COMMON) :]))
+        if is_exact and n != after[0]:
+            return None
     for user, passed in _gold(project, kind).values_list("user_id", "gold_passed"):
-        found.gold.append(GoldGiven(Judge(user), passed))
-    found.characters = characters | _lengths(project, characters)
+        found.gold.append(GoldGiven(Judge(user), bool(passed)))
+    found.characters = known.characters | _lengths(project, known.characters)
     return found
-
-
-def _values(table: type[Feedback], project: Project, kind: str, *fields: str) -> Iterator[tuple[Any, ...]]:
-    """In the order given: a judge's last word on an item comes last."""
-    return _standing(table, project, kind).order_by("id").values_list(*_COMMON, *fields).iterator(chunk_size=5000)
 
 
 class _Judges:

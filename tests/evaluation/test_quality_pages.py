@@ -6,8 +6,10 @@ import io
 import pytest
 from django.urls import reverse
 
+from annotate.actions.feedback import set_status
 from annotate.models import Comparison
 from evaluation import persons
+from evaluation.quality.rows import rows_of
 from tests.api_client import Program, errors
 from tests.evaluation.judging import compare, judge_all, make_items, make_judges, rate
 from tests.factories import make_comparison, make_user
@@ -257,3 +259,21 @@ def test_nothing_is_read_twice_while_nothing_changes(client, project, honest, ma
     compare(honest[0], make_items(project, 1)[0], "better")
     judges = page(client, project, "quality-judges-file", "csv")
     assert next(row for row in csv.DictReader(io.StringIO(judges)) if row["judge"] == "anna")["comparisons"] == "61"
+
+
+def test_what_is_new_is_taken_in_without_reading_the_rest_again(project, honest, items):
+    before = rows_of(project, "person")
+    compare(honest[0], make_items(project, 1)[0], "better")
+    after = rows_of(project, "person")
+    assert after.compared[:-1] == before.compared and after.compared[0] is before.compared[0]
+    assert len(before.compared) == len(after.compared) - 1, "what was given out before is not changed"
+
+
+def test_a_row_that_comes_late_or_changes_its_status_is_not_missed(project, honest, manager):
+    first = rows_of(project, "person").compared[0]
+    row = Comparison.objects.get(pk=first.row.id)
+    set_status(rows=[row], status="held", reason="too fast", by=manager)
+    assert first not in rows_of(project, "person").compared
+    Comparison.objects.filter(pk=row.pk).update(status="counted")  # as if it had been committed only now
+    found = rows_of(project, "person").compared
+    assert found[0] == first and len(found) == 360
