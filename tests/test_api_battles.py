@@ -154,3 +154,43 @@ def test_two_strangers_who_choose_the_same_key_get_battles_of_their_own(project)
     one = start(Program(), project, key="1").json()
     other = start(Program(), project, key="1", REMOTE_ADDR="203.0.113.9").json()
     assert one["id"] != other["id"] and one["visitor"] != other["visitor"]
+
+
+def test_a_vote_needs_the_token_of_its_battle(project):
+    client = Program()
+    battle, other = start(client, project).json(), start(client, project).json()
+    path, who = f"battles/{battle['id']}/vote/", {"HTTP_VISITOR": battle["visitor"]}
+    assert "token" in errors(client.post(path, {"winner": "tie"}, **who), 400)
+    assert "token" in errors(client.post(path, ballot(other), **who), 403)
+    assert client.post(path, ballot(battle), **who).status_code == 201
+    read = client.http.get(f"/api/v1/battles/{battle['id']}/", **who).json()
+    assert (read["voted"], read["ready"], read["vote_token"]) == (True, False, "")
+    assert errors(client.post(path, ballot(battle), **who), 409)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_program_asks_on_stops_and_votes_on_the_conversation(project, settings):
+    with openai_server() as server:
+        settings.MODEL_SERVER_URL = server.url
+        server.answer = lambda body: [f"Answer {len(body['messages'])} of {body['model'][-4:]}."]
+        client = Program()
+        battle = client.post("battles/", {"project": project.slug, "text": "Why is the sea salty?"}).json()
+        path, who = f"battles/{battle['id']}", {"HTTP_VISITOR": battle["visitor"]}
+        asked = client.post(f"{path}/turns/", {"text": "And the lakes?", "number": 2}, **who)
+        assert asked.status_code == 201
+        turns = asked.json()["turns"]
+        assert [turn["question"] for turn in turns] == ["Why is the sea salty?", "And the lakes?"]
+        assert all(answer["text"].startswith("Answer 3") for answer in turns[1]["completions"])
+        stopped = client.post(f"{path}/stop/", **who).json()
+        assert stopped["done"] and stopped["ready"] and stopped["turns"] == turns
+        assert "text" in errors(client.post(f"{path}/turns/", {"text": " "}, **who), 400)
+        assert "number" in errors(client.post(f"{path}/turns/", {"text": "And?", "number": 9}, **who), 409)
+    assert client.post(f"{path}/vote/", ballot(stopped), **who).status_code == 201
+    told = errors(client.post(f"{path}/turns/", {"text": "And?"}, **who), 409)
+    assert "voted" in told["battle"]
+
+
+def test_a_stranger_stops_and_asks_nothing(project):
+    battle = start(Program(), project).json()
+    for what, body in (("stop", {}), ("turns", {"text": "And?"})):
+        assert "battle" in errors(Program().post(f"battles/{battle['id']}/{what}/", body), 404)
