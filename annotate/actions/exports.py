@@ -89,7 +89,7 @@ def _own_preferences(dataset: Dataset) -> Iterator[Row]:
     completions = _completions(dataset)
     for row in frozen_rows.read(dataset.path, "ratings"):
         completion = completions[row["completion"]]
-        told = {name: row[name] for name in ("thumbs", "stars", "aspects", "author") if name in row}
+        told: Row = {name: row[name] for name in ("thumbs", "stars", "aspects", "author") if name in row}
         yield {"type": "rating", "prompt": completion["prompt"], "completion": completion["text"], **told}
     for row in frozen_rows.read(dataset.path, "spans"):
         completion = completions[row["completion"]]
