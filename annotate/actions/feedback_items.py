@@ -43,7 +43,7 @@ TABLES: dict[type[Item], Any] = {
     formats.NewAttack: Attack,
 }
 _RELATED = {
-    Comparison: ("completion_a__model", "completion_b__model", "completion_a__prompt", "completion_b__prompt"),
+    Comparison: ("completion_a__model", "completion_b__model"),
     Rating: ("completion__model",),
     Ranking: (),
     Demonstration: ("edited_from",),
@@ -184,9 +184,9 @@ def _comparison(row: Comparison) -> Item:
     a, b = row.completion_a, row.completion_b
     common = _common(row) | {"winner": row.winner, "strength": row.strength}
     common |= {"model_a": _named(a), "model_b": _named(b)}
-    if a.prompt_id == b.prompt_id:
-        return formats.NewComparison(**common | {"messages": a.prompt.messages}, a=a.text, b=b.text)
-    # A battle of several turns, in which each side went its own way.
+    if a.prompt_id == b.prompt_id == row.prompt_id:
+        return formats.NewComparison(**common, a=a.text, b=b.text)
+    # A battle of several turns, in which each side went its own way. Few are, so that their prompts are asked for here.
     whole = [_whole(completion) for completion in (a, b)]
     return formats.NewComparison(**common | vars(parted(whole[0], whole[1], ("A", "B"))))
 
