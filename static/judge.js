@@ -28,6 +28,7 @@
     pending = false;
     clearInterval(retry);
   }
+  const isSaid = (elt) => elt === form() || Boolean(elt.closest(".skip-item"));
   const ours = (event) => event.detail.elt && event.detail.elt.closest("#task");
   document.addEventListener("htmx:configRequest", (event) => {
     if (ours(event) && form() && event.detail.elt.id !== "flag-form") event.detail.parameters.seconds = Judge.seconds();
@@ -35,7 +36,8 @@
   document.addEventListener("htmx:beforeRequest", (event) => { if (ours(event)) task().classList.add("sending"); });
   document.addEventListener("htmx:afterRequest", (event) => {
     if (task()) task().classList.remove("sending");
-    if (task() && event.detail.xhr.getResponseHeader("HX-Redirect")) tell("sent"); // an earlier judgement is changed
+    // What comes next is another page: the guidelines, or one's history after an earlier judgement was changed.
+    if (task() && isSaid(event.detail.elt) && event.detail.xhr.getResponseHeader("HX-Redirect")) tell("sent");
   });
   for (const lost of ["htmx:sendError", "htmx:timeout"]) {
     document.addEventListener(lost, (event) => { if (ours(event) && event.detail.elt === form()) waitForConnection(); });
@@ -43,10 +45,12 @@
   window.addEventListener("online", () => { if (pending) send(); });
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, requestConfig, target } = event.detail;
-    const flagged = requestConfig.elt.id === "flag-form";
-    if (flagged && xhr.status < 400 && !xhr.responseText.includes("<html")) return; // it is thanked where it was sent from
-    if (flagged) event.detail.target = task();
-    else if (target.id !== "task") return;
+    if (requestConfig.elt.id === "flag-form" && !xhr.responseText.includes("<html")) { // it is answered where it was sent from
+      event.detail.shouldSwap = xhr.status < 500;
+      event.detail.isError = false;
+      return;
+    }
+    if (target.id !== "task" && requestConfig.elt.id !== "flag-form") return;
     if (xhr.status >= 500) { if (requestConfig.elt === form()) waitForConnection(); return; }
     // A sign-in page or another whole page instead of our fragment: go there, the draft stays.
     if (!xhr.responseText.includes('id="task"')) {
@@ -55,7 +59,7 @@
       location.assign(location.href);
       return;
     }
-    if (xhr.status < 400 && task()) tell("sent");
+    if (xhr.status < 400 && task() && requestConfig.elt.closest("#task")) tell("sent"); // not when an earlier one is undone
     arrived();
     event.detail.shouldSwap = true;
     event.detail.isError = false;

@@ -154,6 +154,15 @@ def test_flagging_by_keys_keeps_the_item_and_what_was_entered(site, forms, visit
     assert site.query("select count(*) from annotate_flag where assignment_id = ?", assignment) == [(1,)]
 
 
+def test_a_flag_without_a_reason_is_told_what_is_missing(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "kay")
+    press(visitor, "4", "x")
+    visitor.locator("#flag-form").get_by_role("button", name="Flag").click()
+    expect(visitor.get_by_text("Say in a few words what is wrong")).to_be_visible()
+    expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
+    expect(visitor.locator("input[name=stars][value='4']")).to_be_checked()
+
+
 def test_the_list_of_keys_opens_with_a_question_mark_and_lists_what_this_form_has(site, forms, visitor, axe):
     open_form(visitor, site, "rank", "kay")
     press(visitor, "?")

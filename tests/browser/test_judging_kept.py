@@ -101,6 +101,17 @@ def test_undo_brings_places_back(site, forms, visitor):
     expect(visitor.locator(".order")).to_have_text("A › B › C › D › E › F")
 
 
+def test_undo_leaves_what_was_entered_for_the_item_after_it(site, forms, visitor):
+    first = open_form(visitor, site, "rate", "uma")
+    sent(site, visitor, lambda: press(visitor, "1", "Enter"))
+    second = shown(visitor)
+    press(visitor, "4", "u")
+    expect(visitor.locator(f"#task[data-assignment='{first}']")).to_be_visible()
+    sent(site, visitor, lambda: press(visitor, "2", "Enter"))
+    assert shown(visitor) == second
+    expect(visitor.locator("input[name=stars][value='4']")).to_be_checked()
+
+
 def test_an_earlier_judgement_is_changed_from_ones_history(site, forms, visitor):
     assignment = open_form(visitor, site, "compare", "uma")
     sent(site, visitor, lambda: press(visitor, "1"))
