@@ -28,7 +28,7 @@ _TAGS = {"p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul"
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "pre": {"tabindex"}, "div": {"tabindex"}}
 _CLASSES = {"p": {"heading", *(f"h{n}" for n in range(1, 7))}, "div": {"wide"}}
 # Whatever links leave the page open in a tab of their own, which is told nothing of where the reader came from.
-_LINKS = {"link_rel": "noopener noreferrer nofollow", "set_tag_attribute_values": {"a": {"target": "_blank"}}}
+_LINK_REL, _LINK_TARGET = "noopener noreferrer nofollow", {"a": {"target": "_blank"}}
 
 _parser = MarkdownIt("commonmark", {"html": False}).enable("table")
 _answers = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
@@ -69,7 +69,8 @@ def _clean(html: str) -> SafeString:
             attributes=_ATTRIBUTES,
             allowed_classes=_CLASSES,
             url_schemes={"http", "https", "mailto"},
-            **_LINKS,
+            link_rel=_LINK_REL,
+            set_tag_attribute_values=_LINK_TARGET,
         )
     )
 

@@ -12,11 +12,12 @@ from django.views.decorators.http import require_http_methods
 from annotate.actions import shortcuts as actions
 from annotate.errors import Refused
 from annotate.shortcuts import DEFAULTS, FIXED, GROUPS, merged
+from annotate.views.access import MemberRequest
 
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def shortcuts(request: HttpRequest) -> HttpResponse:
+def shortcuts(request: MemberRequest) -> HttpResponse:
     keys, errors, status = merged(request.user.shortcuts), {}, 200
     if request.method == "POST":
         try:
@@ -37,7 +38,7 @@ def shortcuts(request: HttpRequest) -> HttpResponse:
     return render(request, "annotate/shortcuts.html", context, status=status)
 
 
-def _changed(request: HttpRequest) -> HttpResponse:
+def _changed(request: MemberRequest) -> HttpResponse:
     if "reset" in request.POST:
         actions.reset(user=request.user)
         messages.success(request, "All keys are what they were at first.")
