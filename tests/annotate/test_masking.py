@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+from pathlib import Path
 
 import pytest
 
 from annotate.masking import HIDDEN, Told, names_itself, shown
 
 TOLD = Told(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), asked="Tell me something.")
+
+SHARED = Path(os.environ.get("ASSAY_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 # What is said, and the parts that nobody may read.
 TELLING = [
@@ -193,3 +198,16 @@ def test_to_whoever_asks_who_it_is_no_name_at_all_is_shown(asked, answer):
 def test_a_text_made_to_be_slow_is_read_quickly():
     for text in ("I am " + "a large language model " * 4000, "C " * 20_000, "&" * 20_000, "我是" * 20_000):
         shown(text, TOLD, is_whole=False)
+
+
+def test_answers_of_real_models_to_real_questions_are_left_whole():
+    """PandaLM's test set: 1,998 answers of LLaMA, BLOOM, OPT, Pythia and others, none of which names itself."""
+    path = SHARED / "pandalm-testset-v1.json"
+    if not path.exists():
+        pytest.skip(f"no {path}: set ASSAY_SHARED_DATA to the folder that has it")
+    rows = json.loads(path.read_text())
+    answers = [
+        (f"{row['instruction']} {row['input']}", str(row[k])) for row in rows for k in ("response1", "response2")
+    ]
+    assert len(answers) == 1998
+    assert sum(names_itself(text, Told(TOLD.names, asked)) for asked, text in answers) <= 2
