@@ -72,9 +72,8 @@ def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair
     for each in sorted(kinds, key=lambda kind: kind != COMPARE):
         if item := choose_urgent(pairs=pairs, project=project, user=user, kind=each):
             return _hand_out_aside(project, user, each, item)
-    reserved = reserved_in(pairs)
     for each in kinds:
-        if choice := choose(project=project, user=user, kind=each, reserved=reserved):
+        if choice := choose(project=project, user=user, kind=each, pairs=pairs):
             if measure := _measure(project, user, each):
                 return measure
             if look.has_priorities and (item := priorities.choose_uncertain(project, user, each)):

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -109,12 +109,14 @@ class Choice:
     answers: dict[int, Completion]
 
 
-def choose(*, project: Project, user: User, kind: str, reserved: Iterable[int] = ()) -> Choice | None:
+def choose(*, project: Project, user: User, kind: str, pairs: Sequence[UrgentPair] = ()) -> Choice | None:
     """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before."""
-    left_out = set(reserved)
+    left_out = reserved_in(pairs)
+    # What they were served of reserved answers says nothing of the others to the same prompt.
+    apart = {pair.prompt_id for pair in pairs if pair.is_reserved}
     seen: list[int] = []
     size = 1
-    while entries := list(_with_room(project, user, kind).exclude(prompt__in=seen)[:size]):
+    while entries := list(_with_room(project, user, kind, apart).exclude(prompt__in=seen)[:size]):
         answers = _answers([entry.prompt_id for entry in entries], left_out) if kind != WRITE else {}
         places = _places([entry.prompt_id for entry in entries], kind, user)
         for entry in entries:
@@ -147,16 +149,16 @@ def level_column(user: User) -> str:
     return Levels.SIMULATED if user.is_simulated else Levels.PEOPLE
 
 
-def _with_room(project: Project, user: User, kind: str) -> QuerySet[QueueEntry]:
+def _with_room(project: Project, user: User, kind: str, apart: set[int]) -> QuerySet[QueueEntry]:
     """Prompts of which this person has not been served everything, least judged first, from the index alone."""
     level = level_column(user)
     mine = Assignment.objects.filter(user=user, kind=kind, prompt=OuterRef("prompt"))
-    mine = mine.exclude(purpose=Assignment.Purpose.REPEAT).order_by().values("prompt")
-    served = Subquery(mine.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
-    entries = QueueEntry.objects.select_related("prompt").filter(
-        project=project, kind=kind, **{f"{level}__lt": project.overlap}
-    )
-    return entries.annotate(served=Coalesce(served, 0)).filter(served__lt=F("items")).order_by(level, "lot")
+    counted = mine.exclude(purpose=Assignment.Purpose.REPEAT).order_by().values("prompt").annotate(n=Count("pk"))
+    served = Subquery(counted.values("n"), output_field=IntegerField())
+    entries = QueueEntry.objects.filter(project=project, kind=kind, **{f"{level}__lt": project.overlap})
+    entries = entries.select_related("prompt").annotate(served=Coalesce(served, 0))
+    not_all = Q(served__lt=F("items"))
+    return entries.filter(not_all | Q(prompt__in=apart) if apart else not_all).order_by(level, "lot")
 
 
 def _places(prompts: list[int], kind: str, user: User) -> _Places:

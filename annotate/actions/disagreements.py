@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet
 from django.db.models.functions import Greatest, Least
@@ -65,20 +66,20 @@ def said_of(project: Project, key: str, letters: dict[int, str]) -> list[Said]:
     return found
 
 
-def words_of(row: object, letters: dict[int, str]) -> str:
+def words_of(row: Any, letters: dict[int, str]) -> str:
     """A judgement in a few words."""
-    name = row._meta.model_name  # type: ignore[attr-defined]
+    name = row._meta.model_name
     if name == "comparison":
         return _winner_words(row, letters)
     if name == "rating":
-        thumb = {True: "thumbs up", False: "thumbs down", None: ""}[row.thumbs]  # type: ignore[attr-defined]
-        stars = f"{row.stars} of 5 stars" if row.stars else ""  # type: ignore[attr-defined]
-        aspects = [f"{k} {v}" for k, v in row.aspects.items()]  # type: ignore[attr-defined]
+        thumb = {True: "thumbs up", False: "thumbs down", None: ""}[row.thumbs]
+        stars = f"{row.stars} of 5 stars" if row.stars else ""
+        aspects = [f"{k} {v}" for k, v in row.aspects.items()]
         return ", ".join(filter(None, [thumb, stars, *aspects]))
     if name == "ranking":
-        return " > ".join(" = ".join(letters.get(pk, "?") for pk in equals) for equals in row.order)  # type: ignore[attr-defined]
+        return " > ".join(" = ".join(letters.get(pk, "?") for pk in equals) for equals in row.order)
     if name == "span":
-        return f"marked “{row.text[:60]}” as {row.label}"  # type: ignore[attr-defined]
+        return f"marked “{row.text[:60]}” as {row.label}"
     return "wrote an answer" if name == "demonstration" else ""
 
 
@@ -97,7 +98,7 @@ def _winner_words(row: Comparison, letters: dict[int, str]) -> str:
     return f"{letters.get(ends[Winner(row.winner)], '?')} is {much}better"
 
 
-def _work(rows: QuerySet, project: Project, judge: str) -> QuerySet:
+def _work(rows: Any, project: Project, judge: str) -> QuerySet:
     """Counted judgements of the work itself, of items that nobody has decided and whose prompts are not out."""
     decided = Assignment.objects.filter(
         project=OuterRef("project"),
@@ -108,9 +109,7 @@ def _work(rows: QuerySet, project: Project, judge: str) -> QuerySet:
     rows = (
         rows.counted()
         .by(judge)
-        .filter(  # type: ignore[attr-defined]
-            project=project, assignment__purpose=Assignment.Purpose.WORK, prompt__out_since=None
-        )
+        .filter(project=project, assignment__purpose=Assignment.Purpose.WORK, prompt__out_since=None)
     )
     return rows.filter(~Exists(decided)).order_by()
 

@@ -84,7 +84,7 @@ class Line:
 
 def what_changed(before: str, after: str) -> list[Line]:
     """Line by line, with two lines around each change; empty when nothing changed."""
-    found = []
+    found: list[Line] = []
     for line in difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2):
         if line.startswith(("---", "+++")) and not found:
             continue

@@ -93,7 +93,7 @@ def standing(member: Membership) -> Standing:
     ever = list(rows.values_list("gold_passed", flat=True))
     lately = rows.filter(closed_at__gt=member.gold_since) if member.gold_since else rows
     now = list(lately.values_list("gold_passed", flat=True)[:LOOKED_AT])
-    return Standing(sum(now), len(now), sum(ever), len(ever))
+    return Standing(sum(map(bool, now)), len(now), sum(map(bool, ever)), len(ever))
 
 
 def lift(*, project: Project, user: User, by: User, note: str = "") -> Membership:

@@ -135,7 +135,7 @@ def checked_expectation(kind: str, expected: Any) -> dict[str, list]:
         raise Refused(expected=f"Say what is right, such as {_example(kind)}.")
     for name, values in expected.items():
         is_aspect = kind == RATE and str(name).startswith("aspects.") and len(str(name)) <= 48
-        right = set(range(1, 6)) if is_aspect else allowed.get(name)
+        right: set | None = set(range(1, 6)) if is_aspect else allowed.get(name)
         if right is None:
             known = ", ".join([*allowed, *(["aspects.<name>"] if kind == RATE else [])])
             raise Refused(expected=f"{str(name)[:40]!r} is no field of this kind; there are {known}.")

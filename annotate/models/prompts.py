@@ -22,7 +22,7 @@ class Queued(models.QuerySet):
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         with transaction.atomic():
             made = super().bulk_create(objs, *args, **options)
-            self.model.tell_queue(made)
+            self.model.tell_queue(made)  # type: ignore[attr-defined]
         return made
 
 

@@ -51,7 +51,7 @@ class QueueChange(models.Model):
     def note(cls, project_id: int, prompts: Iterable[int]) -> None:
         ordered = sorted(set(prompts))
         parts = [ordered[at : at + cls.MOST_PROMPTS] for at in range(0, len(ordered), cls.MOST_PROMPTS)]
-        cls.objects.bulk_create(cls(project_id=project_id, prompts=part) for part in parts)
+        QueueChange.objects.bulk_create(QueueChange(project_id=project_id, prompts=part) for part in parts)
 
 
 class ItemPriority(models.Model):
