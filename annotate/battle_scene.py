@@ -75,7 +75,7 @@ def stored(battle_id: int) -> Scene:
 
 
 def places_of(battle: Battle) -> list[Place]:
-    related = ("prompt_a", "completion_a", "completion_b")
+    related = ("prompt_a", "prompt_b", "completion_a", "completion_b")
     return [battle, *battle.turns.select_related(*related).order_by("number")]
 
 
