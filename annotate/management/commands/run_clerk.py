@@ -13,12 +13,12 @@ from annotate.clerk import Clerk
 
 
 class Command(BaseCommand):
-    help = "Do what waits to be done: imports, deliveries to webhooks, votes to be held. Ctrl-C ends it between two steps."
+    help = "Do what waits to be done: imports, deliveries to webhooks, votes to be held. Ctrl-C ends it in good order."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="end when nothing more is to be done at the moment")
         names = [chore.name for chore in CHORES]
-        parser.add_argument("--only", action="append", choices=names, help="only this chore; may be given several times")
+        parser.add_argument("--only", action="append", choices=names, help="only this chore; several times for several")
 
     def handle(self, *args: Any, once: bool, only: list[str] | None, **options: Any) -> None:
         settings.DEBUG = False  # else Django keeps the text of every statement
