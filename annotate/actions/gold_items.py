@@ -128,7 +128,7 @@ def retire(*, item: GoldItem, by: User, back: bool = False) -> GoldItem:
 
 def checked_expectation(kind: str, expected: Any) -> dict[str, list]:
     """{field: [right values]}: winner of two; stars, thumbs and aspects.<name> of one."""
-    allowed = (
+    allowed: dict[str, set] = (
         {"winner": set(Winner.values)} if kind == COMPARE else {"stars": set(range(1, 6)), "thumbs": {True, False}}
     )
     if not isinstance(expected, dict) or not expected:
