@@ -6,11 +6,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from annotate.actions import assignments, feedback
-from annotate.models import Assignment, Project
+from annotate.errors import Refused
+from annotate.models import Assignment, Comparison, Project
 from annotate.simulation.crowd import BIASED, BOT, HONEST, LAZY, Member, crowd
+from evaluation import persons
 from evaluation.quality.findings import Findings, findings
 from tests.factories import make_completion, make_project, make_prompt, make_user
 
@@ -70,9 +73,11 @@ def judge(member: Member, user, assignment: Assignment) -> None:
 
 
 def check_overlap(project: Project, kind: str) -> None:
+    """Each item was judged by exactly as many as asked for, and nobody was served one twice."""
     done = project.assignments.filter(kind=kind, purpose="work", state=Assignment.State.SUBMITTED)
     each = Counter(done.values_list("item", flat=True))
-    assert set(each.values()) == {project.overlap} and len(each) == project.prompts.count()
+    prompts = project.prompts.count()
+    assert set(each.values()) == {project.overlap} and len(each) == prompts * (2 if kind == "rate" else 1)
     served = Counter(project.assignments.exclude(purpose="repeat").values_list("user", "item"))
     assert set(served.values()) == {1}, "nobody is served an item twice"
 
@@ -95,6 +100,24 @@ def test_a_small_crowd_meets_the_overlap_and_its_bots_are_found():
     assert found.scales[0].alpha.units == 60
 
 
+@pytest.mark.django_db
+def test_the_places_of_an_excluded_bot_are_filled_by_others():
+    project = filled(12, overlap=2)
+    judges = people(project, crowd(taste, 6, lazy=0, biased=0))
+    manager = make_user(project, role="manager")
+    work(project, judges, "compare")
+    bot = judges[0][1]
+    assert bot.comparisons.filter(status="counted").exists()
+    act = persons.exclude(project=project, person=bot, reason="a bot", by=manager)
+    with pytest.raises(Refused, match="paused"):
+        assignments.next_for(project=project, user=bot, kind="compare")
+    work(project, judges[1:], "compare")
+    check_overlap(project, "compare")
+    counted = Counter(Comparison.objects.counted().values_list("author", flat=True))
+    assert bot.pk not in counted and sum(counted.values()) == 24
+    assert act.touched["changing"]["comparison"] == bot.comparisons.count()
+
+
 @pytest.mark.slow
 @pytest.mark.django_db
 def test_fifty_annotators_and_whom_the_page_finds():
@@ -108,3 +131,16 @@ def test_fifty_annotators_and_whom_the_page_finds():
     assert kinds[LAZY] == [True, True, True]
     assert kinds[BIASED] == [True, True, True]
     assert sum(kinds[HONEST]) <= 1, "at most a tenth of the nine who are named"
+
+
+@pytest.mark.slow
+@pytest.mark.django_db
+def test_known_severity_is_found():
+    project = filled(170, overlap=4)
+    members = crowd(taste, 30, lazy=0, biased=0)
+    work(project, people(project, members), "rate")
+    check_overlap(project, "rate")
+    found = {one.name: one.measures for one in findings(project, "simulation").judges}
+    known = [(m.habits.severity, found[f"{HONEST}-{n}"]["severity"]) for n, m in enumerate(members) if m.kind == HONEST]
+    assert len(known) == 28
+    assert np.corrcoef([severity for severity, _ in known], [-seen.value for _, seen in known])[0, 1] > 0.8, "stars end at 1 and 5"
