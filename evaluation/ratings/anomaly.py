@@ -35,7 +35,6 @@ from .tally import LABELS, Tally
 
 ALPHA = 0.01
 TILTS = np.geomspace(0.1, 8.0, 7)
-ERRORS = 1.0  # standard errors of the others' opinion that are the voter's too
 LARGE = 0.02  # share of all votes from which a voter's influence is refitted, not taken to first order
 ALONE = 0.5  # share of a model's battles from which nobody else says enough about it
 HASTY_SECONDS, HASTY_SHARE = 3.0, 0.1  # so fast, an honest voter votes at most this often
@@ -49,6 +48,7 @@ class Honest:
     discernment: float = 0.75  # of the crowd's log-odds
     taste: float = 0.8
     lean: float = 0.5
+    errors: float = 1.0  # standard errors of the others' opinion that are the voter's too
 
 
 HONEST = Honest()
@@ -233,7 +233,7 @@ def _without(fitted: Fit, a: np.ndarray, b: np.ndarray, said: np.ndarray, count:
 
 def _suspicions(fitted: Fit, votes: _Votes, voters: int, honest: Honest) -> dict[str, list[Suspicion]]:
     """By kind, one for each voter."""
-    score, slack, worth = SCORE[votes.said], ERRORS * votes.error, (position(fitted).points or 0.0) / SCALE
+    score, slack, worth = SCORE[votes.said], honest.errors * votes.error, (position(fitted).points or 0.0) / SCALE
     first = sigmoid(votes.odds + worth)
     favourite = np.abs(votes.odds)
     sure = np.minimum(honest.discernment * (favourite - slack), favourite - slack)

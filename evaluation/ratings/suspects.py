@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .anomaly import Voter, judge_outsiders, judge_voters
-from .clusters import Block
+from .anomaly import HONEST, Honest, Voter, judge_outsiders, judge_voters
+from .clusters import Block, by_voters
 from .fit import fit
 from .tally import Tally, tally_indices
 
@@ -27,7 +27,11 @@ PERSON, ADDRESS, ALIKE = 1, 2, 3  # places in it, plus one
 SHARES = {PERSON: 0.005, ADDRESS: 0.0015, ALIKE: 0.0015}  # of honest voters that may ever be held for each
 BANDS = np.array([5, 20, 80])  # votes of visitors who came alike: a newcomer has as many as the first, at most
 NOBODY = -1
+# What is allowed to many who came alike: single people's tastes average out, so less of these; but so many votes would
+# tell any error in what others say, so more of that.
+MANY = Honest(taste=0.4, lean=0.25, errors=3.0)
 FEWEST = 100  # votes, before which nobody knows what everybody says
+MINORITY = 0.25  # of the votes on a model: so many at most are held for being against it
 ROUNDS = 8  # what one round holds no longer blurs what all others say in the next
 DOUBT = math.log(2)  # a held voter is released when the evidence is half of what held them
 
@@ -86,6 +90,8 @@ class _Level:
     place: int
     key: np.ndarray
     alpha: float
+    honest: Honest = HONEST
+    peers: np.ndarray | None = None  # (N,) whom alone to compare with; then they must be more people
 
     def outside(self, held: np.ndarray) -> np.ndarray:
         """(N,) votes of those of whom something is held for this."""
@@ -94,14 +100,21 @@ class _Level:
 
 def _levels(votes: Votes) -> list[_Level]:
     """From one person to many. Riggers who take their time are few on each day, and so newcomers are taken all
-    together, too; riggers who hide among votes like the crowd's are as busy as each other."""
-    part = SHARES[ALIKE] / 3
+    together, too; riggers who hide among votes like the crowd's are as busy as each other.
+
+    Newcomers cost nothing to make, so nobody is judged by them: they are compared with those who came more often, and
+    these with one another, the few with the many.
+    """
+    part, regular = SHARES[ALIKE] / 3, votes.band != 0
     return [
         _Level(PERSON, votes.person, SHARES[PERSON]),
         _Level(ADDRESS, _shared(votes), SHARES[ADDRESS]),
-        _Level(ALIKE, votes.day, part),
-        _Level(ALIKE, np.where(votes.band > 0, votes.band, NOBODY), part),
-        _Level(ALIKE, np.where(votes.band == 0, 0, NOBODY), part),
+        _Level(ALIKE, votes.day, part, MANY),
+        *(
+            _Level(ALIKE, np.where(votes.band == band, band, NOBODY), part / len(BANDS), MANY, peers=regular)
+            for band in range(1, len(BANDS) + 1)
+        ),
+        _Level(ALIKE, np.where(votes.band == 0, 0, NOBODY), part, MANY),
     ]
 
 
@@ -118,6 +131,10 @@ def _wanted(votes: Votes) -> np.ndarray:
     for level in levels:
         left = wanted == 0  # what a narrower level explains needs no wider one
         others = base & left & (level.key == NOBODY)
+        if level.peers is not None:
+            others &= level.peers
+            if _people(votes, others) <= _people(votes, level.key != NOBODY) or others.sum() < FEWEST:
+                continue
         # Riggers together move what "all others" say: where the rest is enough, nobody of their kind is among these.
         base_here = others if others.sum() >= FEWEST else base & left
         inner, known = _of_known_models(votes, base_here)
@@ -132,17 +149,19 @@ def _wanted(votes: Votes) -> np.ndarray:
 
 def _suspects(votes: Votes, base: np.ndarray, left: np.ndarray, level: _Level) -> list[Voter]:
     """Those of the base against the rest of it; others, by what is left of their votes, against the whole of it."""
-    inside, fitted = votes.only(base), fit(votes.only(base).tally)
-    key, found = level.key, list[Voter]()
+    inside, key, found = votes.only(base), level.key, list[Voter]()
+    ascending = inside.only(np.argsort(inside.person, kind="stable"))
+    fitted, _ = by_voters(fit(inside.tally), [ascending.block(ascending.person)])  # their tastes blur what they all say
     if (key[base] != NOBODY).any():
         among = np.where(key[base] == NOBODY, key.max() + 1, key[base])
-        found = [one for one in judge_voters(fitted, [inside.block(among)], alpha=level.alpha) if one.is_flagged]
+        judged = judge_voters(fitted, [inside.block(among)], honest=level.honest, alpha=level.alpha)
+        found = [one for one in judged if one.is_flagged]
     apart = left & ~base & (key != NOBODY) & ((votes.held == 0) | (votes.held == level.place))
     apart &= ~np.isin(key, key[base])
     if not apart.any():
         return found
     held, limit = set(key[level.outside(votes.held)].tolist()), math.log(1 / level.alpha)
-    again = judge_outsiders(fitted, [votes.only(apart).block(key[apart])], alpha=level.alpha)
+    again = judge_outsiders(fitted, [votes.only(apart).block(key[apart])], honest=level.honest, alpha=level.alpha)
     return found + [one for one in again if one.log_e >= limit - (DOUBT if one.voter in held else 0)]
 
 
@@ -154,7 +173,10 @@ def _of_suspects(votes: Votes, key: np.ndarray, suspects: Iterable[Voter], place
         if place == ALIKE:
             if one.strongest.kind != "model" or one.strongest.model is None:
                 continue
-            mine &= (votes.a == one.strongest.model) | (votes.b == one.strongest.model)
+            about = (votes.a == one.strongest.model) | (votes.b == one.strongest.model)
+            mine &= about
+            if not one.strongest.favours and mine.sum() >= MINORITY * about.sum():
+                continue  # then it may be the others who are for it
         found |= mine & (key != NOBODY)
     return found
 
@@ -164,6 +186,10 @@ def _shared(votes: Votes) -> np.ndarray:
     pairs = np.unique(np.stack([votes.address, votes.person]), axis=1)
     people = np.bincount(pairs[0][pairs[0] >= 0], minlength=int(votes.address.max(initial=0)) + 1)
     return np.where((votes.address >= 0) & (people[votes.address] > 1), votes.address, NOBODY)
+
+
+def _people(votes: Votes, chosen: np.ndarray) -> int:
+    return len(np.unique(votes.person[chosen]))
 
 
 def _of_known_models(votes: Votes, base: np.ndarray) -> tuple[Votes, np.ndarray]:
