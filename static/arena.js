@@ -26,6 +26,10 @@ document.addEventListener("keydown", (event) => {
 // A button that goes away while it has the focus (Stop, at the end) leaves it to the battle, not to the top of the page.
 let leaving = false;
 document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  // The answer to a stop and the live page both bring the fields in: the second must not wipe what is being typed.
+  const { target, fragment } = event.detail;
+  const again = target.matches("fieldset") && fragment?.querySelector?.(`#${target.id}`);
+  if (again && again.disabled === target.disabled) event.detail.shouldSwap = false;
   leaving = event.detail.target.contains(document.activeElement);
 });
 document.addEventListener("htmx:oobAfterSwap", () => {
