@@ -53,7 +53,8 @@ def read(project: Project) -> Votes:
 
 def _none() -> Votes:
     nothing = np.zeros(0, dtype=np.int64)
-    return Votes(*([nothing] * 9), nothing.astype(bool), ())
+    a, b, said, held = (nothing,) * 4
+    return Votes(nothing, nothing, nothing, nothing, nothing, a, b, said, held, nothing.astype(bool), ())
 
 
 def _numbered(names: list[str]) -> np.ndarray:

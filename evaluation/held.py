@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Count, QuerySet
@@ -79,7 +79,9 @@ def chart(periods: Sequence[Period], by: str) -> Scene:
     ordered = list(reversed(periods))
     points = [(p.start.timestamp(), 100 * p.share, 100 * p.interval[0], 100 * p.interval[1]) for p in ordered]
     title = f"Share of arena votes that were held, by {by}, with 95 % intervals"
-    return line_chart([Series("held", points)] if points else [], title, "%", day_ticks([p.start for p in ordered]))
+    form = "%H:%M" if by == "hour" else "%-d %b"
+    labels = [(at, f"{datetime.fromtimestamp(at, UTC):{form}}") for at, _ in day_ticks([p.start for p in ordered])]
+    return line_chart([Series("held", points)] if points else [], title, "%", labels)
 
 
 def held_votes(project: Project, reason: str = "") -> QuerySet[Comparison]:

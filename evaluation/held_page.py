@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.errors import Refused
-from annotate.models import Comparison, Project
+from annotate.models import Comparison, Project, Status
 from annotate.views.access import MemberRequest, in_project, refused_page
 from evaluation import held, held_watch
 from evaluation.ratings.jump import EVERY
@@ -60,7 +60,7 @@ def decide(request: MemberRequest, project: Project) -> HttpResponse:
         )
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    done = held.DECISIONS[request.POST["status"]]
+    done = held.DECISIONS[Status(request.POST["status"])]
     messages.success(request, f"{changed} vote{'s' if changed != 1 else ''} {done}; the ledger keeps who and why.")
     query = f"?{urlencode({'reason': reason_held})}" if reason_held else ""
     return redirect(reverse("held-votes", args=[project.slug]) + query)

@@ -131,11 +131,11 @@ def settled(ids: Collection[int]) -> set[int]:
 
 
 def _trace(rows: Collection[Comparison], kind: str) -> None:
-    now, battles = timezone.now(), [row.battle_id for row in rows]
+    now, battles = timezone.now(), [row.battle_id for row in rows if row.battle_id]
     known = set(VoteTrace.objects.filter(battle__in=battles).values_list("battle_id", flat=True))
     VoteTrace.objects.filter(battle__in=known).update(held_for=kind, held_at=now)
     VoteTrace.objects.bulk_create(  # of votes that are older than traces
         VoteTrace(battle_id=row.battle_id, project_id=row.project_id, held_for=kind, held_at=now)
         for row in rows
-        if row.battle_id not in known
+        if row.battle_id and row.battle_id not in known
     )
