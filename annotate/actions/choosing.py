@@ -20,7 +20,7 @@ from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subq
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.actions import queue
+from annotate.actions import harm_budget, queue
 from annotate.actions.items import COMPARE, RATE, WRITE, Item, items_of, level_of
 from annotate.models import Assignment, Completion, Project, QueueEntry, User
 from annotate.models.queue import Levels
@@ -90,7 +90,9 @@ def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, 
     places = taken(project, is_simulated=user.is_simulated).filter(kind=kind, item__in=keys)
     judged = Counter(places.values_list("item", flat=True))
     served = set(project.assignments.filter(user=user, item__in=keys).values_list("item", flat=True))
-    return next((item for item, limit in wanted if judged[item.key] < limit and item.key not in served), None)
+    free = [item for item, limit in wanted if judged[item.key] < limit and item.key not in served]
+    seen = harm_budget.may_see({item.prompt_id for item in free}, user)
+    return next((item for item in free if item.prompt_id in seen), None)
 
 
 def places_of(project: Project, key: str) -> int:
@@ -157,6 +159,7 @@ def _with_room(project: Project, user: User, kind: str, apart: set[int]) -> Quer
     served = Subquery(counted.values("n"), output_field=IntegerField())
     entries = QueueEntry.objects.filter(project=project, kind=kind, **{f"{level}__lt": project.overlap})
     entries = entries.select_related("prompt").annotate(served=Coalesce(served, 0))
+    entries = harm_budget.within(entries, project, user)
     not_all = Q(served__lt=F("items"))
     return entries.filter(not_all | Q(prompt__in=apart) if apart else not_all).order_by(level, "lot")
 

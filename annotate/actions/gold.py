@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from annotate.actions import audit, events, queue
+from annotate.actions import audit, events, harm_budget, queue
 from annotate.actions.judgement import Checked, Judgement
 from annotate.errors import Refused
 from annotate.models import Assignment, GoldItem, Membership, Project, User, Winner
@@ -31,6 +31,7 @@ _lot = random.SystemRandom()
 def draw(project: Project, user: User, kind: str) -> GoldItem | None:
     """One that this person has not been served, by lot; None when there is none left."""
     here = project.gold_items.filter(kind=kind, is_tutorial=False, retired_at=None, prompt__out_since=None)
+    here = harm_budget.within(here, project, user)
     keys = {key_of(kind, a, b): pk for pk, a, b in here.values_list("pk", "completion_a", "completion_b")}
     served = set(Assignment.objects.filter(user=user, item__in=keys).values_list("item", flat=True))
     fresh = [pk for key, pk in keys.items() if key not in served]

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+from django.db import transaction
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 
+from annotate import harms
 from annotate.errors import Refused
 from annotate.harms import HARMS
-from annotate.models import Assignment, HarmBudget, Question, User
+from annotate.models import Assignment, HarmBudget, Project, Prompt, Question, QueueChange, QueueEntry, User
 
 MOST_A_DAY, MOST_IN_A_ROW, LONGEST_BREAK = 500, 100, 240
+M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,56 @@ def agree(
         "break_after": break_after,
         "break_minutes": break_minutes,
     }
-    budget, _ = HarmBudget.objects.update_or_create(user=user, defaults=fields)
+    with transaction.atomic():
+        budget, _ = HarmBudget.objects.update_or_create(user=user, defaults=fields)
+        _give_back(user, budget)
     return budget
+
+
+def _give_back(user: User, budget: HarmBudget) -> None:
+    """What they hold of a kind that they now opt out of goes to others: nobody must skip it with a reason."""
+    mine = Assignment.objects.filter(user=user, state=Assignment.State.OPEN, prompt__harm__in=budget.opted_out)
+    held = list(mine.values_list("pk", "project_id", "prompt_id"))
+    Assignment.objects.filter(pk__in=[pk for pk, _, _ in held]).update(
+        state=Assignment.State.EXPIRED, closed_at=timezone.now()
+    )
+    for project in {project for _, project, _ in held}:
+        QueueChange.note(project, [prompt for _, where, prompt in held if where == project])
+
+
+def within(rows: QuerySet[M], project: Project, user: User) -> QuerySet[M]:
+    """Those rows whose prompt this person may be shown now. One look at an index where a project has none of harm."""
+    if user.is_simulated or not Prompt.objects.filter(project=project, harm__gt="").exists():
+        return rows
+    return rows.filter(Q(prompt__harm="") | Q(prompt__harm__in=standing(user).allowed))
+
+
+def may_see(prompts: set[int], user: User) -> set[int]:
+    """Those of the prompts that this person may be shown now."""
+    harmful = dict(Prompt.objects.filter(pk__in=prompts, harm__gt="").values_list("pk", "harm"))
+    allowed = standing(user).allowed if harmful else frozenset()
+    return {pk for pk in prompts if pk not in harmful or harmful[pk] in allowed}
+
+
+def why_withheld(project: Project, user: User) -> str:
+    """In words, why items that wait for judges are not for this person just now; empty when none are."""
+    waiting = QueueEntry.objects.filter(project=project, level__lt=project.overlap, prompt__harm__gt="")
+    if user.is_simulated or not waiting.exists():
+        return ""
+    now = standing(user)
+    if now.why:
+        return f"{now.why} Until {timezone.localtime(now.until):%H:%M}." if now.until else now.why
+    withheld = waiting.exclude(prompt__harm__in=now.allowed)
+    return "What is left is about kinds of harm that you have opted out of." if withheld.exists() else ""
+
+
+def veil(prompt: Prompt, user: User) -> str:
+    """The kind of harm, in words, of a prompt that this person sees only when asking for it; else empty."""
+    if not prompt.harm or user.is_simulated:
+        return ""
+    budget = budget_of(user)
+    is_bare = budget is not None and not budget.blur and prompt.harm in budget.accepted
+    return "" if is_bare else harms.title(prompt.harm)
 
 
 def standing(user: User) -> Standing:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
-from annotate.actions import choosing, queue
+from annotate.actions import choosing, harm_budget, queue
 from annotate.actions.items import COMPARE, RATE, Item
 from annotate.models import Assignment, ItemPriority, Project, QueueEntry, User
 
@@ -131,7 +131,7 @@ def _in_queue(rows: QuerySet[ItemPriority]) -> QuerySet[ItemPriority]:
 def _open_to(project: Project, user: User, kind: str) -> QuerySet[ItemPriority]:
     served = Assignment.objects.filter(user=user, item=OuterRef("item"))
     rows = ItemPriority.objects.filter(project=project, kind=kind, is_open=True).filter(~Exists(served))
-    return _in_queue(rows).order_by("-uncertainty")
+    return harm_budget.within(_in_queue(rows), project, user).order_by("-uncertainty")
 
 
 def _judged(project: Project, items: list[str], user: User) -> Counter[str]:

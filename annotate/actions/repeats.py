@@ -12,6 +12,7 @@ from datetime import timedelta
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from annotate.actions import harm_budget
 from annotate.actions.items import COMPARE
 from annotate.models import Assignment, Comparison, Project, Status, User
 
@@ -37,6 +38,7 @@ def draw(project: Project, user: User) -> Assignment | None:
         prompt__out_since=None,
         repetitions=None,
     )
+    earlier = harm_budget.within(earlier, project, user)
     rows = earlier.select_related("prompt", "completion_a", "completion_b").order_by("id")
     found = list(rows.values_list("pk", flat=True)[:_DRAWN_FROM])
     return rows.get(pk=_lot.choice(found)) if found else None

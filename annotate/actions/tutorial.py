@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from annotate.actions import assignments, gates, gold
+from annotate.actions import assignments, gates, gold, harm_budget
 from annotate.errors import Refused
 from annotate.models import Assignment, GoldItem, Membership, Project, User
 
@@ -86,7 +86,7 @@ def _unanswered(project: Project, user: User) -> list[GoldItem]:
     served = set(project.assignments.filter(user=user).values_list("item", flat=True))
     return [
         known
-        for known in _all(project)
+        for known in harm_budget.within(_all(project), project, user)
         if gold.key_of(known.kind, known.completion_a_id, known.completion_b_id) not in served
     ]
 

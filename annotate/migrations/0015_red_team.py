@@ -99,4 +99,8 @@ class Migration(migrations.Migration):
             model_name='attack',
             constraint=models.CheckConstraint(condition=models.Q(('rating', None), ('rating__range', (0, 4)), _connector='OR'), name='success_is_0_to_4'),
         ),
+        migrations.AddIndex(
+            model_name='prompt',
+            index=models.Index(condition=models.Q(('harm__gt', '')), fields=['project'], name='prompts_of_harm'),
+        ),
     ]

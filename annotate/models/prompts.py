@@ -53,7 +53,11 @@ class Prompt(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["project", "text_hash"], name="a_prompt_stands_once_in_a_project")
         ]
-        indexes = [models.Index(fields=["project", "side"])]
+        indexes = [
+            models.Index(fields=["project", "side"]),
+            # Most projects have none: who hands out asks that each time.
+            models.Index(fields=["project"], condition=models.Q(harm__gt=""), name="prompts_of_harm"),
+        ]
 
     def __str__(self) -> str:
         return self.text[:80]

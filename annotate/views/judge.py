@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect, reswap
 
-from annotate.actions import assignments, feedback, flags
+from annotate.actions import assignments, feedback, flags, harm_budget
 from annotate.actions.gates import NotYet
 from annotate.errors import Refused
 from annotate.models import Assignment, Completion, Project, Side, User
@@ -248,6 +248,8 @@ def show(
         "guideline": guideline,
         "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),
         "waiting": None if assignment else _waiting(project, request.user),
+        "withheld": "" if assignment else harm_budget.why_withheld(project, request.user),
+        "veil": harm_budget.veil(assignment.prompt, request.user) if assignment else "",
         "oob": request.htmx,
     }
     template = "annotate/judge.html#reply" if request.htmx else "annotate/judge.html"
