@@ -11,6 +11,14 @@ import json
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+
+def constant(name: str) -> str | None:
+    """What programs write that JSON has no word for: NaN says that there is nothing, and an infinite number is kept as
+    the word it is."""
+    return None if name.lower() == "nan" else name
+
+
+DECODER = json.JSONDecoder(parse_constant=constant)
 _WINDOW = 1 << 18
 _LONGEST_EXPONENT = len("e+") + 1
 _BLANK = " \t\r\n"
@@ -43,7 +51,7 @@ class _Window:
     def __init__(self, file: Readable, longest: int) -> None:
         self.file, self.longest = file, longest
         self.decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-        self.scan = json.JSONDecoder().raw_decode
+        self.scan = DECODER.raw_decode
         self.text, self.at, self.passed, self.is_whole = "", 0, 0, False
 
     @property

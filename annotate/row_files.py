@@ -9,12 +9,14 @@ import contextlib
 import csv
 import gzip
 import io
-import json
+import math
+import re
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, time
 from typing import Any, BinaryIO, cast
 
 from annotate import json_arrays
@@ -24,6 +26,7 @@ LONGEST_LINE = 4_000_000
 LARGEST_FILE = 2_000_000_000  # unpacked
 LARGEST_IMPORT = 100_000_000_000  # unpacked, where rows go to the database one by one
 _BATCH = 256
+_QUOTED = re.compile(r'"[^"]*"')  # a column's name may hold what separates others
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 
 
@@ -95,6 +98,11 @@ class _Source:
     def read(self, n: int) -> bytes:
         return self._counted(self.plain.read(n))
 
+    def pass_line(self) -> None:
+        """The rest of a line that nobody can use, without holding it."""
+        while (part := self.readline()) and not part.endswith(b"\n"):
+            pass
+
     def seek(self, position: int) -> None:
         self.plain.seek(position)
         self.read_so_far = position
@@ -128,8 +136,8 @@ def _guess(begins: bytes, name: str) -> str:
     return "jsonl"
 
 
-def _lines(source: _Source, after: int = 0) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(iter(source.readline, b""), start=after + 1):
+def _lines(source: _Source) -> Iterator[tuple[int, bytes]]:
+    for number, line in enumerate(iter(source.readline, b""), start=1):
         if len(line) > LONGEST_LINE:
             raise TooLarge(f"Line {number} has more than {LONGEST_LINE:,} bytes; cut its text.")
         yield number, line
@@ -139,14 +147,19 @@ def _json_lines(source: _Source, after: int, position: int) -> Iterator[FileRow]
     can_jump = bool(position) and not source.is_packed
     if can_jump:
         source.seek(position)
-    for number, line in _lines(source, after if can_jump else 0):
+    for number, line in enumerate(iter(source.readline, b""), start=(after if can_jump else 0) + 1):
+        if is_long := len(line) > LONGEST_LINE:
+            source.pass_line()
         if number <= after:
+            continue
+        if is_long:
+            yield FileRow(number, {}, f"has more than {LONGEST_LINE:,} bytes; cut its text.", source.position)
             continue
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json_arrays.DECODER.decode(line.decode())
         except (ValueError, RecursionError):
             yield FileRow(number, {}, "is not JSON in UTF-8.", source.position)
             continue
@@ -177,8 +190,11 @@ def _csv(source: _Source) -> Iterator[FileRow]:
     """The first line names the columns. Tabs or semicolons separate where the first line has those and no comma."""
     lines = (_decoded(number, line) for number, line in _lines(source))
     first = next(lines, "")
-    separator = next((s for s in ("\t", ",", ";") if s in first), ",") if not source.name.endswith(".tsv") else "\t"
+    bare = _QUOTED.sub("", first)
+    separator = next((s for s in ("\t", ",", ";") if s in bare), ",") if not source.name.endswith(".tsv") else "\t"
     csv.field_size_limit(LONGEST_LINE)
+    if "\r" in bare.rstrip("\r\n"):
+        raise UnreadableFile("Its lines end as on old Macs, by carriage returns alone; save it with line feeds.")
     names = next(csv.reader([first], delimiter=separator), [])
     if not names or len(set(names)) != len(names):
         raise UnreadableFile("The first line of a CSV file must name its columns, each once.")
@@ -212,6 +228,7 @@ def _parquet(source: _Source, after: int) -> Iterator[FileRow]:
     with _seekable(source) as whole:
         try:
             table = pq.ParquetFile(whole)
+            odd = [column.name for column in table.schema_arrow if not _is_as_json(pa, column.type)]
             bytes_each = _size(source.given) / max(1, table.metadata.num_rows)
             number, groups = _groups_behind(table.metadata, after)
             size = 0
@@ -221,9 +238,40 @@ def _parquet(source: _Source, after: int) -> Iterator[FileRow]:
                     raise TooLarge(f"At most {source.largest:,} bytes, unpacked, in one upload; split the file.")
                 for row in batch.to_pylist():
                     number += 1
+                    row |= {name: _as_json(row[name]) for name in odd}
                     yield FileRow(number, row, "", round(number * bytes_each))
         except pa.ArrowException as error:
             raise UnreadableFile(f"The Parquet file cannot be read: {error}") from error
+
+
+def _is_as_json(pa: Any, type: Any) -> bool:
+    """Whether whatever such a column holds can stand in JSON."""
+    kinds = pa.types
+    if kinds.is_dictionary(type) or kinds.is_list(type) or kinds.is_large_list(type):
+        return _is_as_json(pa, type.value_type)
+    if kinds.is_struct(type):
+        return all(_is_as_json(pa, type.field(place).type) for place in range(type.num_fields))
+    return any(
+        fits(type)
+        for fits in (kinds.is_string, kinds.is_large_string, kinds.is_integer, kinds.is_boolean, kinds.is_null)
+    )
+
+
+def _as_json(value: Any) -> Any:
+    """A moment and a decimal as texts; bytes as the text they are, or nothing; what is no number is nothing."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else json_arrays.constant(str(value))
+    if isinstance(value, bytes):
+        with contextlib.suppress(UnicodeDecodeError):
+            return value.decode()
+        return None
+    if isinstance(value, dict):
+        return {str(name): _as_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _groups_behind(metadata: Any, after: int) -> tuple[int, list[int]]:

@@ -54,6 +54,8 @@ def number(row: Mapping[str, Any], name: str) -> float | None:
         found = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"has the {name} {value!r:.60}, which is no number.") from None
+    if math.isinf(found):
+        raise ValueError(f"has the {name} {value!r:.60}, which is no finite number.")
     return None if math.isnan(found) else found
 
 

@@ -7,13 +7,14 @@ Lists and objects may stand as JSON in a cell, so that CSV holds them. Pure: no 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from annotate.formats import fields
-from annotate.formats.items import KIND_OF, KINDS, Item, NewComparison, NewRanking, Row
+from annotate.formats.items import KIND_OF, KINDS, Item, NewComparison, NewFlag, NewRanking, Row
 
 # Theirs in a file, where it is not the item's own name.
 _COLUMN = {
@@ -41,6 +42,8 @@ def read(row: Row, line: int) -> list[Item]:
             values[name] = _read(name, row, column)
         elif name in ("a", "b", "text") and row.get(column) == "":
             values[name] = ""
+    if kind is NewFlag and values.get("text") == "" and all(isinstance(value, str) for value in row.values()):
+        del values["text"]  # in a table, nothing and an empty text look alike: it is the prompt that is flagged
     return [_made(kind, values)]
 
 
@@ -55,16 +58,14 @@ def _made(kind: type[Item], values: Row) -> Item:
         raise ValueError(f"has no {' and no '.join(_COLUMN.get(name, name) for name in needed)}.")
     item = kind(**values)
     if isinstance(item, NewComparison):
-        fields.winner(item.winner)
+        item = dataclasses.replace(item, winner=fields.winner(item.winner, "winner", item.model_a, item.model_b))
     if isinstance(item, NewRanking) and sorted(p for group in item.order for p in group) != [*range(len(item.texts))]:
         raise ValueError("has an order that does not hold the place of each completion once.")
     return item
 
 
 def _is_required(each: Any) -> bool:
-    from dataclasses import MISSING
-
-    return each.default is MISSING and each.default_factory is MISSING
+    return each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
 
 
 def _read(name: str, row: Row, column: str) -> Any:

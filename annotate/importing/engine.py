@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from itertools import groupby
 
 from django.db import DataError, IntegrityError, models, transaction
 from django.db.models import Q
@@ -232,14 +233,14 @@ def _mine(claimed: Import) -> models.QuerySet[Import]:
 
 
 def _each_alone(portion: Portion, write_all: Callable[[Sequence], Counter[str]]) -> Counter[str]:
-    """All at once; where the database will not have one of them, one after the other, so that it alone is told."""
+    """All at once; where the database will not have one of them, row by row, so that it alone is told."""
     try:
         return write_all(portion.ready)
     except _WRONG:
         counts: Counter[str] = Counter()
-        for one in portion.ready:
+        for line, of_row in groupby(portion.ready, key=lambda one: one.line):  # whole or not at all
             try:
-                counts += write_all([one])
+                counts += write_all(list(of_row))
             except _WRONG as error:
-                portion.bad.append(Bad(one.line, f"The database cannot keep it: {error}"[:400]))
+                portion.bad.append(Bad(line, f"The database cannot keep it: {error}"[:400]))
         return counts

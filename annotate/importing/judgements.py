@@ -90,13 +90,15 @@ def add(tables: Tables, item: Item, prompt: Asked, answers: Sequence[int], into:
 
 def _comparison(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
     a, b = answers
+    if not item.is_ordered and (item.winner == "model_b" or (item.winner != "model_a" and a > b)):
+        item, a, b = item.swapped(), b, a  # as the file may say it that came out of here: the sides mean nothing
     how = ("ordered", item.winner) if item.is_ordered else () if item.winner == "model_a" else (item.winner,)
     digest = _digest(into, prompt.key, a, b, *how, *_more(item, item.strength))
     # Where nobody knows any more which was shown first: by lot, so that the winner does not always stand on one side,
     # and by hash, so that the next import finds the same row.
     if not item.is_ordered and digest[0] % 2 == 1:
         item, a, b = item.swapped(), b, a
-    said = {name: getattr(item, name) for name in ("a", "b", "winner", "strength", "model_a", "model_b", "is_ordered")}
+    said = {name: getattr(item, name) for name in ("a", "b", "winner", "strength", "model_a", "model_b")}
     row = (a, b, item.winner, item.strength, *_shared(item, prompt, **said))
     tables["comparisons"].want(_name(digest), row)
 

@@ -22,12 +22,14 @@ from annotate.formats.items import (
     NewRanking,
     NewRating,
     NewSpan,
+    Row,
 )
 
 MOST_RANKED = 10  # their pairs grow with the square
 LONGEST_EXTRA = 200_000
 _LONGEST_COMMENT = 10_000
 _LONGEST_NAME = 120
+_LONGEST = 1e9  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,10 @@ def _check_said(item: Item) -> None:
     _name(item.judge, "judge")
     if item.comment:
         check_text(item.comment, "comment", "A comment", _LONGEST_COMMENT)
+    if item.seconds is not None and not 0 <= item.seconds < _LONGEST:
+        raise ValueError(f"A judgement takes 0 seconds or more; this one has {item.seconds:g}.")
     if item.extra:
-        text = json.dumps(item.extra, ensure_ascii=False)
+        text = _as_json(item.extra)
         if "\\u0000" in text:
             raise ValueError("It holds a NUL, which no database keeps.")
         check_text(text, "extra", "What the row says beside it", LONGEST_EXTRA)
@@ -132,6 +136,13 @@ def _check_said(item: Item) -> None:
         _check_attack(item)
     if isinstance(item, NewSpan) and not 0 <= item.start < item.end <= len(item.text):
         raise ValueError(f"The span {item.start} to {item.end} is not within its text of {len(item.text)} characters.")
+
+
+def _as_json(extra: Row) -> str:
+    try:
+        return json.dumps(extra, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise ValueError("It holds an infinite number, which JSON has no word for.") from None
 
 
 def _check_attack(item: NewAttack) -> None:

@@ -62,7 +62,10 @@ def found_out(path: Path, name: str, how: HowToRead) -> str:
     good = [row.row for row in first if not row.problem]
     if not good:
         told = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
-        raise ValueError(f"The file cannot be read: {told}")
+        hint = ""
+        if first and how.container == "auto" and not name.lower().endswith((".jsonl", ".csv", ".tsv")):
+            hint = " A table needs a name that ends in .csv or .tsv, or say that it is one."
+        raise ValueError(f"The file cannot be read: {told}{hint}")
     try:
         return formats.detect(good, name)
     except ValueError:

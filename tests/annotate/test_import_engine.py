@@ -410,3 +410,32 @@ def test_files_are_swept_when_their_import_has_long_ended(project, researcher, s
 def _like(of: Import, **fields):
     copied = ("project", "created_by", "format", "source", "file_name", "file_hash", "bytes")
     return {name: getattr(of, name) for name in copied} | fields
+
+
+def test_numbers_that_are_none_cost_no_row(project, researcher):
+    content = b'{"prompt": "q", "chosen": "a", "rejected": "b", "score": NaN}\n'
+    content += b'{"prompt": "r", "chosen": "a", "rejected": "b", "score": 1e999}\n'
+    done = carry_out(start(project, researcher, content))
+    assert done.counts["comparisons"] == 1 and Comparison.objects.get().extra["extra"] == {"score": None}
+    assert "infinite" in done.problems.get(line=2).reason
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(-5, "0 seconds or more"), ("Infinity", "finite")])
+def test_impossible_seconds_are_told(project, researcher, seconds, told):
+    good = {"type": "rating", "prompt": "q", "completion": "a", "stars": 3, "seconds": 2.5}
+    done = carry_out(start(project, researcher, lines([good, good | {"stars": 4, "seconds": seconds}])))
+    assert Rating.objects.get().seconds == 2.5 and told in done.problems.get(line=2).reason
+
+
+def test_a_row_that_the_database_refuses_in_part_is_left_out_whole(project, researcher, monkeypatch):
+    def refusing(ready, *rest):
+        if any(one.item.judge == "annotator2" and one.line == 2 for one in ready):
+            raise IntegrityError("no")
+        return write(ready, *rest)
+
+    monkeypatch.setattr(engine, "write", refusing)
+    rows = [
+        {"instruction": f"q{n}", "response1": "a", "response2": "b", "annotator1": 1, "annotator2": 2} for n in range(3)
+    ]
+    done = carry_out(start(project, researcher, lines(rows)))
+    assert done.counts["comparisons"] == 4 and [bad.line for bad in done.problems.all()] == [2]

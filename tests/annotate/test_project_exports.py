@@ -20,7 +20,7 @@ from annotate.errors import Refused
 from annotate.formats import FORMATS, READERS, WRITERS
 from annotate.formats.items import Item, NewAttack
 from annotate.importing.engine import Importer
-from annotate.models import Attack, Comparison, Demonstration, Ranking, Status
+from annotate.models import Attack, Comparison, Completion, Demonstration, Ranking, Status
 from annotate.row_files import read_rows
 from tests import factories
 from tests.annotate.odd_items import Odd
@@ -77,14 +77,11 @@ def test_hh_rlhf_comes_out_byte_for_byte(project, manager):
     given = rows_of(path.read_bytes(), "jsonl.gz")
     taken = taken_in(project, manager, path.read_bytes(), path.name)
     found = rows_of(exported(project, manager, "hh-rlhf"))
-    bad = {problem.line for problem in taken.problems.all()}
-    wanted = [row for line, row in enumerate(given, 1) if line not in bad]
 
     def content(rows):
         return Counter((row["chosen"], row["rejected"]) for row in rows)
 
-    assert content(found) == content(wanted)
-    assert len(bad) <= 4  # those whose answer is empty, which nobody could judge here
+    assert content(found) == content(given) and len(found) == 2312 and not taken.problems.exists()
 
 
 FORMATS_WITH_ROOM = ("assay", "label-studio", "argilla")
@@ -277,3 +274,28 @@ def test_what_cannot_be_is_refused_with_what_can(project, manager):
         export_feedback(project=project, by=manager, statuses=("lost",))
     with pytest.raises(Refused, match="reviewer"):
         export_feedback(project=project, by=factories.make_user(project), format="hh-rlhf")
+
+
+@pytest.mark.parametrize("file", ["jsonl", "csv", "parquet"])
+def test_our_own_rows_are_found_again_whichever_side_the_better_answer_was_put_on(project, manager, file):
+    pairs = [
+        {"chosen": f"\n\nHuman: q{n}\n\nAssistant: a", "rejected": f"\n\nHuman: q{n}\n\nAssistant: b"}
+        for n in range(12)
+    ]
+    taken_in(project, manager, as_lines(pairs), source="hh")
+    assert {row.winner for row in Comparison.objects.all()} == {"model_a", "model_b"}
+    again = taken_in(project, manager, exported(project, manager, "assay", file=file), f"x.{file}", source="hh")
+    assert again.counts["already"] == 12 and Comparison.objects.count() == 12
+
+
+def test_a_flag_of_the_prompt_stays_one_in_a_table(project, manager):
+    taken_in(project, manager, as_lines([{"type": "flag", "prompt": "q", "reason": "rude"}]), source="s")
+    again = taken_in(project, manager, exported(project, manager, "assay", file="csv"), "x.csv", source="other")
+    assert again.counts["flags"] == 1 and not Completion.objects.exists()
+
+
+def test_our_own_rows_take_every_spelling_of_a_winner(project, manager):
+    row = {"type": "comparison", "prompt": "q", "completion_a": "a", "completion_b": "b"}
+    rows = [row | {"prompt": f"q{n}", "winner": said} for n, said in enumerate(["A", "tie (bothbad)", "right"])]
+    taken_in(project, manager, as_lines(rows))
+    assert [row.winner for row in Comparison.objects.order_by("id")] == ["model_a", "both_bad", "model_b"]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import tracemalloc
+from datetime import date, datetime
+from decimal import Decimal
 from itertools import pairwise
 
 import pyarrow as pa
@@ -167,3 +170,47 @@ def test_a_long_list_takes_no_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8_000_000
+
+
+def parquet(**columns) -> io.BytesIO:
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return io.BytesIO(out.getvalue())
+
+
+def test_what_parquet_holds_beside_texts_and_numbers_can_stand_in_json():
+    day, moment = date(2026, 11, 25), datetime(2026, 11, 25, 8, 30)
+    mixed = pa.array([{"when": moment, "score": math.nan}], pa.struct([("when", pa.timestamp("us")), ("score", "f8")]))
+    columns = {"day": [day], "moment": [moment], "score": [math.nan], "ratio": [math.inf], "price": [Decimal("1.50")]}
+    columns |= {"name": [b"r\xc3\xa9mi"], "picture": [b"\xff\xd8\x00"], "mixed": mixed}
+    (found,) = read_rows(parquet(**columns), "x.parquet")
+    assert found.row == {
+        "day": "2026-11-25", "moment": "2026-11-25T08:30:00", "score": None, "ratio": "inf", "price": "1.50",
+        "name": "rémi", "picture": None, "mixed": {"when": "2026-11-25T08:30:00", "score": None},
+    }  # fmt: skip
+    json.dumps(found.row, allow_nan=False)
+
+
+@pytest.mark.parametrize("content", [b'{"a": NaN, "b": Infinity}\n', b'[{"a": NaN, "b": Infinity}]'])
+def test_what_json_has_no_number_for_is_nothing_or_a_word(content):
+    (found,) = read_rows(io.BytesIO(content), "x.json")
+    assert found.row == {"a": None, "b": "Infinity"}
+
+
+def test_a_line_that_is_too_long_is_told_and_the_next_is_read(monkeypatch):
+    monkeypatch.setattr(row_files, "LONGEST_LINE", 50)
+    content = b'{"n": 1}\n{"n": "' + b"x" * 500 + b'"}\n{"n": 3}\n'
+    one, long, three = read_rows(io.BytesIO(content), "x.jsonl")
+    assert (one.row, three.row, three.line) == ({"n": 1}, {"n": 3}, 3) and "50 bytes" in long.problem
+    assert [row.line for row in read_rows(io.BytesIO(content), "x.jsonl", after=2, position=long.position)] == [3]
+    assert [row.line for row in read_rows(io.BytesIO(content), "x.jsonl", after=1, position=one.position)] == [2, 3]
+
+
+def test_a_column_name_may_hold_what_separates_others():
+    (found,) = read_rows(io.BytesIO(b'prompt;"chosen, really"\nq;"a ""b""\nc"\n'), "x.csv")
+    assert found.row == {"prompt": "q", "chosen, really": 'a "b"\nc'}
+
+
+def test_lines_of_old_macs_are_refused_in_words():
+    with pytest.raises(UnreadableFile, match="line feeds"):
+        list(read_rows(io.BytesIO(b"a,b\r1,2\r3,4\r"), "x.csv"))
