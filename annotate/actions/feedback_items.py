@@ -55,7 +55,7 @@ _RELATED = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which feedback. With no more said than that it counts: what datasets may take, on both sides of the wall."""
+    """Which feedback. With no more said than that it counts: what stands, on both sides of the wall."""
 
     project: Project
     judge: str = Judge.PERSON
@@ -69,7 +69,7 @@ class Wanted:
         table = TABLES[kind]
         rows = table.objects.filter(project=self.project).by(self.judge)
         is_default = self.statuses == (Status.COUNTED,) and not self.measures
-        rows = rows.teaching() if is_default else rows.filter(status__in=self.statuses)
+        rows = rows.standing() if is_default else rows.filter(status__in=self.statuses)
         if self.side:
             rows = rows.on_side(self.side)
         if self.sources:

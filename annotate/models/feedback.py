@@ -35,8 +35,8 @@ class FeedbackQuerySet(models.QuerySet):
         """Of people, or of simulations; never both in one figure."""
         return self.filter(judge=judge)
 
-    def teaching(self) -> FeedbackQuerySet:
-        """What a model may learn from: counted, said of the work itself, and not overruled by an adjudication."""
+    def standing(self) -> FeedbackQuerySet:
+        """What a file may take: counted, said of the work itself, and not overruled by an adjudication."""
         purposes = Assignment.Purpose
         measures = Q(assignment__purpose__in=[purposes.GOLD, purposes.REPEAT, purposes.TUTORIAL])
         overruling = Assignment.objects.filter(
@@ -51,6 +51,12 @@ class FeedbackQuerySet(models.QuerySet):
             return rows
         # A vote on a whole conversation in the arena, whose answers have different turns before them, makes no pair.
         return rows.filter(completion_a__prompt=models.F("completion_b__prompt"))
+
+    def teaching(self) -> FeedbackQuerySet:
+        """What a model may learn from: what stands, but for imported votes on what followed two first answers, which
+        alone are stored (`later_a` and `later_b` in `extra`): they would get the credit for all of it."""
+        rows = self.standing()
+        return rows.exclude(extra__has_any_keys=["later_a", "later_b"]) if self.model is Comparison else rows
 
     def on_side(self, side: str) -> FeedbackQuerySet:
         return self.filter(prompt__side=side)
@@ -173,9 +179,7 @@ class Flag(Feedback):
 class StatusChange(models.Model):
     """The ledger of statuses: which row went from what to what, by whom and why."""
 
-    kind = models.CharField(
-        max_length=16, help_text="rating, comparison, ranking, span, …: the name of its table."
-    )
+    kind = models.CharField(max_length=16, help_text="rating, comparison, ranking, span, …: the name of its table.")
     feedback_id = models.BigIntegerField()
     before = models.CharField(max_length=10, choices=Status.choices)
     after = models.CharField(max_length=10, choices=Status.choices)
