@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -15,8 +16,8 @@ from django.urls import reverse
 from rest_framework.authtoken.models import Token
 
 from annotate.actions import invitations
-from annotate.counting import count
-from annotate.errors import Refused
+from annotate.counting import count, remaining
+from annotate.errors import Refused, TooMany
 from annotate.models import Project, User
 
 INVITED = "invitation"  # in the session: the token of an invitation that was opened before signing in
@@ -26,9 +27,12 @@ TRIES, SECONDS = 20, 60
 
 def require_patience(*, name: str, address: str) -> None:
     """So many tries a minute for one name from one address: against guessing, by page and by program alike."""
-    key = invitations.token_hash(name)
-    if count(f"sign-in:{address}:{key[:32]}", seconds=SECONDS) > TRIES:
-        raise Refused(429, password="Too many tries for this name. Wait a minute, then try again.")
+    # As names are compared: else a space or a capital letter would begin a new count.
+    plain = unicodedata.normalize("NFKC", name).strip().casefold()
+    key = f"sign-in:{address}:{invitations.token_hash(plain)[:32]}"
+    if count(key, seconds=SECONDS) > TRIES:
+        wait = remaining(key, seconds=SECONDS)
+        raise TooMany(wait, password="Too many tries for this name. Wait a minute, then try again.")
 
 
 def is_second_factor_right(user: User, code: str) -> bool:

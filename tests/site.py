@@ -19,8 +19,11 @@ import psutil
 from tests.factories import PASSWORD
 from tests.processes import ROOT, free_ports, until
 
-# Of whoever runs the tests: it would lead the site's processes elsewhere.
-_FOREIGN = ("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_PORT", "HOST", "RUN_LAUNCHER")
+# Of whoever runs the tests: it would lead the site's processes elsewhere, or hide what the event loop forbids them.
+_FOREIGN = (
+    *("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_PORT", "HOST", "RUN_LAUNCHER"),
+    "DJANGO_ALLOW_ASYNC_UNSAFE",
+)
 
 
 @dataclass

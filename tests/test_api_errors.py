@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from django.core.cache import cache
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
@@ -12,11 +11,6 @@ from tests.api_client import Program, errors, program
 from tests.factories import PASSWORD, make_pair, make_project, make_user
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _no_throttle_yet():
-    cache.clear()
 
 
 def test_a_name_and_a_password_give_a_token_that_signs_in():
@@ -184,6 +178,14 @@ def _checked(response) -> int:
         assert response.status_code < 500
         errors(response, response.status_code)
     return 1
+
+
+@pytest.mark.parametrize("name", ["Anna", "ANNA ", "\uff41nna"])
+def test_a_name_in_other_letters_is_the_same_name_for_guessers(name, client):
+    for _ in range(20):
+        Program().post("auth/token/", {"username": "anna", "password": "?"})
+    assert Program().post("auth/token/", {"username": name, "password": "?"}).status_code == 429
+    assert "Too many tries" in client.post("/sign-in/", {"login": f" {name}", "password": "?"}).content.decode()
 
 
 def test_guessing_passwords_is_slowed_down_whatever_address_the_guesser_invents():

@@ -26,7 +26,8 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {**os.environ, "ASSAY_DATA": str(folder), "DJANGO_SETTINGS_MODULE": "config.settings"}
-        self.environment.pop("DATABASE_URL", None)
+        for ours in ("DATABASE_URL", "DJANGO_ALLOW_ASYNC_UNSAFE"):
+            self.environment.pop(ours, None)
         self.clerks: list[subprocess.Popen] = []
 
     def manage(self, *words: str) -> str:

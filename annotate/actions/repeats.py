@@ -38,7 +38,7 @@ def draw(project: Project, user: User) -> Assignment | None:
         prompt__out_since=None,
         repetitions=None,
     )
-    earlier = harm_budget.within(earlier, project, user)
-    rows = earlier.select_related("prompt", "completion_a", "completion_b").order_by("id")
+    bearable = harm_budget.within(earlier, project, user)
+    rows = bearable.select_related("prompt", "completion_a", "completion_b").order_by("id")
     found = list(rows.values_list("pk", flat=True)[:_DRAWN_FROM])
     return rows.get(pk=_lot.choice(found)) if found else None

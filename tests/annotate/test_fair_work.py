@@ -17,6 +17,7 @@ from annotate.actions import assignments, feedback, order_shown, priorities, que
 from annotate.actions.items import items_of
 from annotate.errors import Refused
 from annotate.models import Assignment, Comparison, Flag, ItemPriority, QueueChange, QueueEntry
+from tests.annotate.test_red_team import ready
 from tests.factories import make_completion, make_model, make_pair, make_project, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
@@ -387,7 +388,7 @@ def test_an_offensive_text_is_no_complaint_where_the_work_is_about_harm():
     prompt = make_prompt(project, harm="violence")
     make_completion(prompt)
     for _ in range(2):
-        skip_as(project, make_user(project), set_aside.OFFENSIVE)
+        skip_as(project, ready(make_user(project)), set_aside.OFFENSIVE)
     prompt.refresh_from_db()
     assert prompt.out_since is None
 
