@@ -23,6 +23,7 @@ from annotate.models import Project, User
 INVITED = "invitation"  # in the session: the token of an invitation that was opened before signing in
 JOINING = "joining"  # in the session: the slug of an open project
 TRIES, SECONDS = 20, 60
+CODES, CODE_SECONDS = 10, 300
 
 
 def require_patience(*, name: str, address: str) -> None:
@@ -35,8 +36,17 @@ def require_patience(*, name: str, address: str) -> None:
         raise TooMany(wait, password="Too many tries for this name. Wait a minute, then try again.")
 
 
+def require_patience_with_codes(user: User) -> None:
+    """So many codes for one person, from wherever: six digits are soon tried by whoever has the password."""
+    key = f"code:{user.pk}"
+    if count(key, seconds=CODE_SECONDS) > CODES:
+        wait = remaining(key, seconds=CODE_SECONDS)
+        raise TooMany(wait, code=f"Too many codes. Wait {wait // 60 + 1} minutes, then give the newest one.")
+
+
 def is_second_factor_right(user: User, code: str) -> bool:
     """By app or by recovery code; each code once."""
+    require_patience_with_codes(user)
     given = code.replace(" ", "").strip()
     return any(one.wrap().validate_code(given) for one in Authenticator.objects.filter(user=user))
 

@@ -147,6 +147,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"  # an address is optional here: no mail serv
 ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # `accounts.require_patience` counts, for all processes
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
+MFA_FORMS = {"authenticate": "annotate.views.sign_in.CodeForm"}
 MFA_ADAPTER = "annotate.accounts.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Assay"

@@ -116,7 +116,8 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_object_or_404(Project, slug=slug, is_public=True)
     if not isinstance(request.user, User):
         request.session[accounts.JOINING] = slug
-        return redirect(f"{reverse('account_signup')}?next={reverse('project', args=[slug])}")
+        # Without ?next=: where they go from there, `accounts.AccountAdapter` says, and lets them in on the way.
+        return redirect("account_signup")
     if request.method != "POST":
         return redirect("project", slug)
     try:

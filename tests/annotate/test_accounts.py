@@ -27,10 +27,9 @@ def code_now(secret: str = SECRET) -> str:
     return format_hotp_value(hotp_value(secret, counters[len(counters) // 2]))
 
 
-def sign_up(client, username: str = "new-here"):
-    return client.post(
-        reverse("account_signup"), {"username": username, "password1": PASSWORD, "password2": PASSWORD}
-    )
+def sign_up(client, address: str = "", username: str = "new-here"):
+    sent = {"username": username, "password1": PASSWORD, "password2": PASSWORD}
+    return client.post(address or reverse("account_signup"), sent)
 
 
 def sign_in(client, user: User, password: str = PASSWORD):
@@ -125,8 +124,8 @@ def test_an_invitation_is_sent_where_there_is_a_mail_server(client, settings, ma
 
 def test_whoever_signs_up_joins_an_open_project_and_no_other(client):
     project, closed = make_project(open_sign_up=True), make_project()
-    client.post(reverse("join", args=[project.slug]))
-    assert sign_up(client).url == reverse("project", args=[project.slug])
+    door = client.post(reverse("join", args=[project.slug])).url
+    assert sign_up(client, door).url == reverse("project", args=[project.slug])
     user = User.objects.get(username="new-here")
     assert Membership.objects.get(user=user).role == "annotator"
     assert client.post(reverse("join", args=[closed.slug])).status_code == 403
@@ -153,6 +152,21 @@ def test_a_second_factor_is_asked_for_on_the_page_and_for_a_token(client):
     assert ask("/api/v1/auth/token/", {**sent, "code": code_now()}, format="json").json()["token"]
     assert ask("/api/v1/auth/token/", {**sent, "code": codes[0]}, format="json").status_code == 200
     assert "code" in errors(ask("/api/v1/auth/token/", {**sent, "code": codes[0]}, format="json"))
+
+
+def test_guessing_codes_is_slowed_down_on_the_page_and_for_programs_together(client):
+    user = make_user()
+    TOTP.activate(user, SECRET)
+    sign_in(client, user)
+    for _ in range(5):
+        client.post(reverse("mfa_authenticate"), {"code": "000000"})
+    sent = {"username": user.username, "password": PASSWORD, "code": "000000"}
+    for n in range(5):
+        APIClient().post("/api/v1/auth/token/", sent, format="json", REMOTE_ADDR=f"10.0.0.{n}")
+    refused = APIClient().post("/api/v1/auth/token/", {**sent, "code": code_now()}, format="json")
+    assert refused.status_code == 429 and "Wait" in refused.json()["errors"]["code"]
+    page = client.post(reverse("mfa_authenticate"), {"code": code_now()})
+    assert page.status_code == 200 and "Too many codes" in page.content.decode()
 
 
 def test_a_wrong_password_does_not_tell_that_there_is_a_second_factor():
