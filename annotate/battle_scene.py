@@ -127,10 +127,19 @@ def _together(a: Side, b: Side) -> Sides:
     return replace(a, text="", state="waiting"), replace(b, text="", state="waiting")
 
 
+def scene_of(place: Place, sides: Sides, problem: str) -> Scene:
+    """In a later turn that failed nothing is shown of either answer: it can be voted still, and whoever knows which
+    model takes no long questions would know which of the two it is."""
+    number = number_of(place)
+    if problem and number > 1:
+        sides = (Side("A", state="failed"), Side("B", state="failed"))
+    return Scene(number, question_of(place), sides, problem)
+
+
 def _scene(battle: Battle, place: Place, *, named: bool, is_last: bool) -> Scene:
     sides = raw_sides(battle, place, is_last=is_last)
     shown = sides if named else masked(sides, told_of(battle, place))
-    return Scene(number_of(place), question_of(place), shown, place.spoilt_reason)
+    return scene_of(place, shown, place.spoilt_reason)
 
 
 def _side(letter: str, completion: Completion | None, draft: str, is_spoilt: bool) -> Side:

@@ -28,8 +28,8 @@ from annotate.battle_scene import (
     masked,
     number_of,
     places_of,
-    question_of,
     raw_sides,
+    scene_of,
     told_of,
 )
 from annotate.errors import Refused
@@ -84,7 +84,7 @@ class Writing:
             await asyncio.wait({self.task}, timeout=FRAME_SECONDS)
 
     def visible(self) -> Scene:
-        return Scene(self.number, question_of(self.place), masked(self.sides, self.told), self.problem)
+        return scene_of(self.place, masked(self.sides, self.told), self.problem)
 
     def stop(self) -> None:
         """Both sides keep what they have."""

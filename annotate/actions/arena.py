@@ -141,10 +141,10 @@ def vote(
     )
     if cast := _already_cast(battle, idempotency_key):
         return cast
-    comparison = _comparison(battle, winner, visitor, user, seconds, comment, idempotency_key)
     try:
         with transaction.atomic():
-            _use_up(battle, token)
+            _use_up(battle, token)  # from here on no further question comes: `ask_on` waits for the battle's row
+            comparison = _comparison(battle, winner, visitor, user, seconds, comment, idempotency_key)
             comparison.status, comparison.status_reason = defence.judge_vote(
                 battle=battle, visitor=visitor, user=user, origin=origin
             )

@@ -231,6 +231,21 @@ async def test_a_turn_that_fails_is_left_out_and_the_vote_stands_on_what_came_be
     assert vote.prompt_id == first.prompt_id
 
 
+async def test_a_later_turn_that_fails_does_not_show_which_of_the_two_has_failed(visit, fake, models):
+    """Else whoever knows which model takes no long questions would know which of the two it is, and vote on it."""
+    await visit.watch()
+    short = models[0].server_name
+    fake.answer = lambda body: (
+        ["A few ", b'data: {"error": "too long"}\n\n'] if body["model"] == short else ["So very ", 0.3, "long."]
+    )
+    await post(visit, "turn", text="Much text.", number="2")
+    frames = await visit.watch()
+    assert "You can vote on what stands" in frames[-1]
+    page, scene = await page_of(visit), await sync_to_async(live_battles.look)(visit.battle)
+    assert [(side.text, side.state) for side in scene.sides] == [("", "failed")] * 2
+    assert not [text for text in ("A few", "So very") if text in page or text in frames[-1]]
+
+
 async def test_a_vote_in_a_turn_that_has_not_begun_is_on_what_came_before(visit, fake):
     await visit.watch()
     fake.answer = lambda body: [2.0, "Late."]
