@@ -13,6 +13,7 @@ from annotate import live_battles
 from annotate.actions import arena
 from annotate.battle_frames import Frames
 from annotate.models import Battle
+from annotate.permissions import can
 from annotate.visitors import visitor_of_session
 
 GONE = 4404  # a code of our own: htmx reconnects only after accidents
@@ -39,10 +40,14 @@ class BattleConsumer(AsyncWebsocketConsumer):
 
     def _battle(self) -> Battle | None:
         """The battle of this address, if it is theirs; a stranger learns nothing, not even that there is one."""
-        battle = Battle.objects.filter(token=self.scope["url_route"]["kwargs"]["token"]).first()
+        battle = (
+            Battle.objects.select_related("project").filter(token=self.scope["url_route"]["kwargs"]["token"]).first()
+        )
         user = self.scope["user"] if self.scope["user"].is_authenticated else None
         visitor = visitor_of_session(self.scope["session"])
-        return battle if battle and arena.belongs_to(battle, visitor=visitor, user=user) else None
+        if battle is None or not arena.belongs_to(battle, visitor=visitor, user=user):
+            return None
+        return battle if can(self.scope["user"], "read", battle.project) else None
 
     async def _send_frames(self, battle: Battle) -> None:
         try:

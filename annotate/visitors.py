@@ -86,7 +86,8 @@ def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> Non
     user = request.user
     person = f"user:{user.pk}" if user.is_authenticated else f"visitor:{visitor or visitor_of(request)}"
     bound(f"battles:{person}", BATTLES_PER_PERSON, "battles")
-    bound(f"battles:address:{address_of(request)}", BATTLES_PER_ADDRESS, "battles")
+    if address := address_of(request):  # else all whose address nothing tells would share one count
+        bound(f"battles:address:{address}", BATTLES_PER_ADDRESS, "battles")
 
 
 def bound(key: str, limit: int, what: str) -> int:

@@ -38,8 +38,9 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
 
     Leaves the vote's trace. Simulations are kept apart and are held for nothing but what the battle brought along.
     """
-    hold = Hold.NAMED if battle.hold_reason else ""
+    hold, address = Hold.NAMED if battle.hold_reason else "", ""
     if not (user and user.is_simulated):
+        address = origin.address
         is_member = user is not None and can(user, "judge", battle.project)
         busy = throttles.busy(visitor=visitor, user=user, address=origin.address, is_member=is_member)
         hold = (
@@ -50,7 +51,7 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
         )
     now = timezone.now()
     VoteTrace.objects.create(
-        battle=battle, project=battle.project, address=origin.address, held_for=hold, held_at=now if hold else None
+        battle=battle, project=battle.project, address=address, held_for=hold, held_at=now if hold else None
     )
     return (Status.HELD, holds.words(hold, battle.hold_reason)) if hold else (Status.COUNTED, "")
 

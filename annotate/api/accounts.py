@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from annotate.accounts import is_second_factor_right, require_patience
 from annotate.api.fields import Input, refusals
 from annotate.errors import Refused
+from annotate.visitors import address_of
 
 
 class SignIn(Input):
@@ -38,7 +39,7 @@ def token(request: Request) -> Response:
     given = SignIn(data=request.data)
     given.is_valid(raise_exception=True)
     code = given.validated_data.pop("code")
-    require_patience(name=given.validated_data["username"], address=request.META.get("REMOTE_ADDR", ""))
+    require_patience(name=given.validated_data["username"], address=address_of(request._request))
     user = authenticate(request._request, **given.validated_data)
     if user is None:
         raise Refused(400, password="This username and this password do not belong together; check both.")

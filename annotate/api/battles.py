@@ -116,12 +116,12 @@ def _visitor(request: Request) -> str:
     """
     known = access.visitor(request)
     key = request.headers.get("Idempotency-Key", "")
-    return known or (access.visitor_of_token(f"key {key} {request.META.get('REMOTE_ADDR', '')}") if key else "")
+    return known or (access.visitor_of_token(f"key {key} {visitors.address_of(request._request)}") if key else "")
 
 
 @extend_schema(
     request=NewBattle,
-    responses={201: BattleOut} | refusals(400, 403, 404, 409, 429),
+    responses={201: BattleOut} | refusals(400, 403, 404, 409, 413, 429),
     parameters=[IDEMPOTENCY_KEY, VISITOR],
     tags=["battles"],
 )
@@ -197,7 +197,7 @@ def ask_on(request: Request, token: str) -> Response:
 
 @extend_schema(
     request=Vote,
-    responses={201: VoteOut} | refusals(400, 403, 404, 409),
+    responses={201: VoteOut} | refusals(400, 403, 404, 409, 429),
     parameters=[IDEMPOTENCY_KEY, VISITOR],
     tags=["battles"],
 )
@@ -270,7 +270,8 @@ def _mine(request: Request, token: str) -> Battle:
     except ValidationError:
         battle = None
     user = request.user if request.user.is_authenticated else None
-    if battle is None or not arena.belongs_to(battle, visitor=access.visitor(request), user=user):
+    is_mine = battle is not None and arena.belongs_to(battle, visitor=access.visitor(request), user=user)
+    if battle is None or not (is_mine and can(request.user, "read", battle.project)):
         raise Refused(
             404, battle="You have started no such battle. A visitor without cookies sends its token in `Visitor`."
         )

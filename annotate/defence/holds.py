@@ -12,7 +12,7 @@ WORDS = {
     Hold.PUZZLE_BROKEN: "our small puzzle could not be checked, which is our fault; the vote is kept",
     Hold.BUSY_VISITOR: "many votes came from you in a short time",
     Hold.BUSY_ADDRESS: "many votes came from one address in a short time; others may share it",
-    Hold.REPEAT: "you have voted on this question and these two models before, and the first vote counts",
+    Hold.REPEAT: "you have voted on this question and these two models before",
     Hold.SAME_ITEM: "this pair of answers came up very often at one address, which others may share",
     Hold.FLOOD: "more votes came at once, from one place, than nearly ever before",
     Hold.PATTERN: "these votes differ from everybody else's by more than taste explains",

@@ -13,7 +13,7 @@ import time
 
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from annotate.counting import count
+from annotate.counting import count, counted
 
 FEWEST_BITS, MOST_BITS = 14, 20  # 16,000 tries, a tenth of a second in a browser; a million, some seconds
 USUAL_A_MINUTE = 120  # puzzles of a whole site; each doubling beyond adds a bit
@@ -26,14 +26,14 @@ LONGEST = 300
 def issue(battle_token: str, *, address: str = "", now: float | None = None) -> str:
     """version.bits.expires.salt.signature"""
     expires = int((time.time() if now is None else now) + VALID_SECONDS)
-    head = f"1.{_bits(address)}.{expires}.{secrets.token_hex(8)}"
+    head = f"1.{_bits(battle_token, address)}.{expires}.{secrets.token_hex(8)}"
     return f"{head}.{_signature(head, battle_token)}"
 
 
 def is_solved(proof: str, battle_token: str, *, now: float | None = None) -> bool:
     """Is this "challenge.number" for that battle, still valid, and right? Any text is answered, none raises."""
     parts = proof.split(".")
-    if len(proof) > LONGEST or len(parts) != 6:
+    if len(proof) > LONGEST or len(parts) != 6 or not proof.isascii():
         return False
     version, bits, expires, _, signature, number = parts
     if version != "1" or not all(part.isascii() and part.isdigit() for part in (bits, expires, number)):
@@ -61,11 +61,14 @@ def zero_bits(digest: bytes) -> int:
     return len(digest) * 8 - int.from_bytes(digest, "big").bit_length()
 
 
-def _bits(address: str) -> int:
-    """Harder while many are asked for, here or by one address."""
-    busy = count("puzzles", seconds=60) / USUAL_A_MINUTE
+def _bits(battle_token: str, address: str) -> int:
+    """Harder while many battles ask for one, here or from one address. A battle counts once, and battles are bounded:
+    else one visitor who asks again and again would make it hard for all."""
+    is_first = count(f"puzzle:{battle_token}", seconds=VALID_SECONDS) == 1
+    how = count if is_first else counted
+    busy = how("puzzles", seconds=60) / USUAL_A_MINUTE
     if address:
-        busy = max(busy, count(f"puzzles:{address}", seconds=ADDRESS_SECONDS) / USUAL_PER_ADDRESS)
+        busy = max(busy, how(f"puzzles:{address}", seconds=ADDRESS_SECONDS) / USUAL_PER_ADDRESS)
     return min(FEWEST_BITS + max(int(busy).bit_length() - 1, 0), MOST_BITS)
 
 

@@ -43,8 +43,8 @@ def arena(request: HttpRequest, project: Project) -> HttpResponse:
         "most": settings.MAX_PROMPT_CHARACTERS,
     }
     response = render(request, "annotate/arena.html", context, status=refused.status if refused else 200)
-    if refused and refused.status == 429:
-        response["Retry-After"] = str(visitors.WINDOW_SECONDS)
+    if refused and refused.retry_after:
+        response["Retry-After"] = str(refused.retry_after)
     return response
 
 

@@ -99,12 +99,12 @@ def test_people_with_an_account_and_projects_without_it_solve_nothing(project, p
 
 def test_it_gets_harder_while_many_are_asked_for(project, pair, monkeypatch):
     monkeypatch.setattr(proof_of_work, "USUAL_PER_ADDRESS", 2)
-    bits = [int(proof_of_work.issue("b", address=HERE).split(".")[1]) for _ in range(16)]
+    bits = [int(proof_of_work.issue(f"battle {n}", address=HERE).split(".")[1]) for n in range(16)]
     assert bits == sorted(bits) and bits[0] == 6 and bits[-1] == 9
-    assert int(proof_of_work.issue("b", address="other").split(".")[1]) == 6
+    assert int(proof_of_work.issue("another", address="other").split(".")[1]) == 6
     monkeypatch.setattr(proof_of_work, "USUAL_A_MINUTE", 2)
     monkeypatch.setattr(proof_of_work, "MOST_BITS", 8)
-    assert int(proof_of_work.issue("b", address="third").split(".")[1]) == 8
+    assert int(proof_of_work.issue("a third", address="third").split(".")[1]) == 8
 
 
 def test_a_puzzle_that_cannot_be_given_stops_no_vote_and_is_noted(project, pair, monkeypatch):
@@ -134,3 +134,33 @@ def test_page_and_api_give_the_puzzle_to_whoever_has_the_battle(client, project,
         f"/api/v1/battles/{mine.token}/vote/", sent, content_type="application/json", headers={"Visitor": token}
     )
     assert answer.status_code == 201 and answer.json()["counted"] is True
+
+
+def test_whoever_asks_for_one_puzzle_again_and_again_makes_it_harder_for_nobody(project, pair, monkeypatch):
+    monkeypatch.setattr(proof_of_work, "USUAL_A_MINUTE", 2)
+    monkeypatch.setattr(proof_of_work, "USUAL_PER_ADDRESS", 2)
+    mine, other = make_battle(project, pair), make_battle(project, pair)
+    for _ in range(40):
+        challenge(mine)
+    assert challenge(other).split(".")[1] == "6"
+    for _ in range(40):
+        last = challenge(make_battle(project, pair))
+    assert int(last.split(".")[1]) > 8
+
+
+def test_odd_letters_in_a_proof_are_no_fault_of_ours(project, pair):
+    battle = str(make_battle(project, pair).token)
+    given = proof_of_work.issue(battle)
+    for odd in ("\ud800", "٣", "é"):
+        assert not proof_of_work.is_solved(f"{given}{odd}.1", battle)
+
+
+def test_the_page_carries_one_puzzle(client, project, pair):
+    from annotate import visitors
+
+    session = client.session
+    session.create()
+    client.cookies["sessionid"] = session.session_key
+    battle = make_battle(project, pair, visitor=visitors.visitor_of_session(session))
+    page = client.get(f"/p/{project.slug}/arena/{battle.token}/").content.decode()
+    assert page.count('name="proof"') == 1
