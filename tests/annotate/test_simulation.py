@@ -127,6 +127,8 @@ class FakeApi:
         if path == "auth/token/":
             return httpx.Response(200, json={"token": body["username"]})
         if path.endswith("/submit/") or path.endswith("/vote/"):
+            if path.endswith("/vote/"):
+                assert body["token"] == f"token-{path.split('/')[1]}"
             self.sent[request.headers["Idempotency-Key"]] = body
             if self.failures:  # written down, and then the server died: the answer never arrived
                 self.failures -= 1
@@ -141,9 +143,10 @@ class FakeApi:
         texts = [{"id": n, "text": "x" * n} for n in (90, 10)]
         prompt = {"messages": [{"role": "user", "content": "?"}]}
         kind = body.get("kind", "compare")
-        return httpx.Response(
-            201, json={"id": self.number, "kind": kind, "prompt": prompt, "completions": texts[: 1 + (kind != "rate")]}
-        )
+        task = {"id": self.number, "kind": kind, "prompt": prompt, "completions": texts[: 1 + (kind != "rate")]}
+        if path == "battles/":
+            task |= {"vote_token": f"token-{self.number}", "ready": True}
+        return httpx.Response(201, json=task)
 
 
 @pytest.fixture
