@@ -25,8 +25,8 @@ from annotate.views.access import MemberRequest, in_project, refused_page
 
 MAY = {
     Role.ANNOTATOR: "judges",
-    Role.REVIEWER: "also reads what others have said, decides where they disagree, and sees how well they judge",
-    Role.RESEARCHER: "also imports and exports, freezes datasets, starts runs",
+    Role.REVIEWER: "also reads and exports what others have said, decides where they disagree, and sees how they judge",
+    Role.RESEARCHER: "also imports, freezes datasets, starts runs",
     Role.MANAGER: "also changes settings, scales and guidelines, lets people in, and decides what counts",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -117,8 +118,10 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
         "guideline": guideline,
         "text": guideline.text if guideline else "",
     }
-    if request.method != "POST" or not isinstance(request.user, User):
+    if request.method != "POST":
         return render(request, "annotate/guidelines.html", context)
+    if not isinstance(request.user, User):  # signed out meanwhile
+        return redirect_to_login(request.get_full_path())
     text = request.POST.get("text", "").replace("\r\n", "\n")
     try:
         made = actions.revise_guidelines(project=project, text=text, by=request.user)
