@@ -7,6 +7,7 @@ from django.db.models import Q, QuerySet
 
 from .errors import Refused
 from .models import LanguageModel, Membership, Project, Role, User
+from .prepared import Prepared, Slot
 
 Person = User | AnonymousUser
 
@@ -20,6 +21,8 @@ ROLES_FOR = {
     "manage": {Role.MANAGER},  # settings, members, statuses
 }
 
+_role = Prepared(lambda: Membership.objects.filter(project=Slot("project"), user=Slot("user")).values_list("role"))
+
 
 def can(user: Person, action: str, project: Project) -> bool:
     """`action` is one of ROLES_FOR, or "read": public projects are read by anyone, others by their members."""
@@ -27,8 +30,8 @@ def can(user: Person, action: str, project: Project) -> bool:
         return True
     if not user.is_authenticated:
         return False
-    memberships = Membership.objects.filter(project=project, user=user)
-    return memberships.exists() if action == "read" else memberships.filter(role__in=ROLES_FOR[action]).exists()
+    found = _role.first(project=project.pk, user=user.pk)
+    return found is not None and (action == "read" or found[0] in ROLES_FOR[action])
 
 
 def require(user: Person, action: str, project: Project) -> None:
@@ -37,6 +40,11 @@ def require(user: Person, action: str, project: Project) -> None:
         raise Refused(
             403, project=f"This needs the role of {wanted} in {project.name}; ask one of its managers for it."
         )
+
+
+def is_vouched_for(user: Person, project: Project) -> bool:
+    """A member whom somebody has let in, who answers for what they do. Where all may sign up, only who reviews."""
+    return can(user, "review" if project.open_sign_up else "judge", project)
 
 
 def projects_where(user: Person, action: str) -> QuerySet[Project]:

@@ -63,8 +63,9 @@ def look_if_changed(project: Project) -> Found | None:
 
 def look(project: Project) -> Found:
     """Judge everybody anew, hold what is to be held and release what is not."""
-    held, released = changes(read(project))
-    flooded, ebbed = floods.changes(project)
+    votes = read(project)
+    held, released = changes(votes)
+    flooded, ebbed = floods.changes(project, votes)
     known = {pk for some in held.values() for pk in some}
     held |= {Hold.FLOOD: [pk for pk in flooded if pk not in known]}
     for kind, ids in held.items():

@@ -14,7 +14,7 @@ from annotate.actions.feedback import set_status
 from annotate.counting import count
 from annotate.defence import duplicates, holds, proof_of_work, throttles
 from annotate.models import Battle, Comparison, Hold, Project, Status, StatusChange, User, VoteTrace
-from annotate.permissions import can
+from annotate.permissions import is_vouched_for
 
 log = logging.getLogger("assay.defence")
 KEPT_DAYS = 90  # that the hash of an address is kept
@@ -40,13 +40,13 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
     """
     hold, address = Hold.NAMED if battle.hold_reason else "", ""
     if not (user and user.is_simulated):
-        address = origin.address
-        is_member = user is not None and can(user, "judge", battle.project)
-        busy = throttles.busy(visitor=visitor, user=user, address=origin.address, is_member=is_member)
+        is_member = user is not None and is_vouched_for(user, battle.project)
+        address = "" if is_member else origin.address  # members share an office, and answer for what they do
+        busy = throttles.busy(visitor=visitor, user=user, address=address, is_member=is_member)
         hold = (
             hold
             or _puzzle(battle, user, origin.proof)
-            or duplicates.repeated(battle, visitor=visitor, user=user, address="" if is_member else origin.address)
+            or duplicates.repeated(battle, visitor=visitor, user=user, address=address)
             or busy
         )
     now = timezone.now()

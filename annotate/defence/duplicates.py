@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from annotate.models import Battle, Comparison, Hold, User
+from annotate.models import Battle, Comparison, Contestant, Hold, User
 
 DAYS = 7
 FEWEST = 4  # votes from one address on one pair of answers, below which nothing is asked
@@ -36,9 +36,10 @@ def _is_crowded(battle: Battle, address: str) -> bool:
     """Does one address vote on this pair of answers more often than the draw would bring it there?
 
     Of the votes in drawn battles of the last DAYS, the share on this pair among all *other* addresses is what chance
-    gives each vote of this one; a binomial tail, divided among as many pairs as the address has votes.
+    gives each vote of this one; a binomial tail, divided among as many pairs as the address has votes. Since the pair
+    could be drawn at all: else a class that comes after a new model would be compared with days that had none.
     """
-    since = timezone.now() - timedelta(days=DAYS)
+    since = max(timezone.now() - timedelta(days=DAYS), *_drawn_since(battle))
     drawn = Comparison.objects.filter(
         project=battle.project_id, battle__is_drawn=True, battle__trace__cast_at__gt=since
     ).exclude(battle__trace=None)
@@ -51,6 +52,12 @@ def _is_crowded(battle: Battle, address: str) -> bool:
     votes, others = here.count() + 1, drawn.exclude(battle__trace__address=address)
     share = (others.filter(on_this).count() + 1) / (others.count() + 1)
     return votes * tail(seen, votes, share) <= ALPHA
+
+
+def _drawn_since(battle: Battle) -> list[datetime]:
+    """When the question was there, and when its models had entered."""
+    entered = Contestant.objects.filter(project=battle.project_id, model__in=[battle.model_a_id, battle.model_b_id])
+    return [battle.prompt.created_at, *entered.values_list("entered_at", flat=True)]
 
 
 def tail(seen: int, votes: int, share: float) -> float:

@@ -6,7 +6,7 @@ from annotate.models import Hold, User
 from annotate.visitors import BATTLES_PER_ADDRESS, BATTLES_PER_PERSON, bound
 
 HELD_ABOVE_PER_PERSON = 50  # in visitors.WINDOW_SECONDS: one in twelve seconds, all the time
-HELD_ABOVE_PER_ADDRESS = 250
+HELD_ABOVE_PER_ADDRESS = 450  # a class of thirty that votes every twenty seconds
 MOST_PER_PERSON, MOST_PER_ADDRESS = BATTLES_PER_PERSON, BATTLES_PER_ADDRESS
 WITHOUT_END = 10**9
 

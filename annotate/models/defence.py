@@ -23,7 +23,8 @@ class Hold(models.TextChoices):
 
 
 class VoteTrace(models.Model):
-    """Where a vote came from. The address is a keyed hash, and is blanked after `defence.KEPT_DAYS`; no other row has it.
+    """Where a vote came from. The address is a keyed hash, and is blanked after `defence.KEPT_DAYS`;
+    beside it only counts of tries have it, for two days. Empty for members and simulations.
 
     `held_for` is the last reason for which the software held the vote, and stays when the vote is released: whether it
     is held now, its status says.

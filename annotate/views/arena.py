@@ -17,7 +17,7 @@ from annotate.actions import asking_on, defence, pairing
 from annotate.battle_frames import Frames, outlook
 from annotate.errors import Refused
 from annotate.models import Battle, Comparison, Project, User
-from annotate.permissions import can
+from annotate.permissions import is_vouched_for
 from annotate.views.access import in_project, refused_page
 
 PATIENCE_SECONDS = 20.0  # of a page without JavaScript, before it shows how far the answers are
@@ -152,7 +152,7 @@ def _start(request: HttpRequest, project: Project) -> Battle:
 
 
 def _throttle(request: HttpRequest, project: Project) -> None:
-    if not can(request.user, "judge", project):  # members answer for what they do
+    if not is_vouched_for(request.user, project):  # members answer for what they do
         visitors.throttle_battles(request)
 
 

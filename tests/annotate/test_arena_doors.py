@@ -1,4 +1,4 @@
-"""Who gets into a battle, and what is kept of whoever tries: strangers behind one proxy, members who left, raw addresses."""
+"""Who gets into a battle, and what is kept of whoever tries: strangers behind a proxy, members who left, addresses."""
 
 from __future__ import annotations
 

@@ -340,3 +340,33 @@ def test_battles_are_bounded_by_the_hashed_address(project, monkeypatch):
     request.META["REMOTE_ADDR"] = "2001:db8::2"  # the same /64
     with pytest.raises(Refused):
         visitors.throttle_battles(request, visitor="two")
+
+
+# Who is judged by the address
+
+
+def test_a_class_that_meets_a_new_model_is_not_compared_with_days_that_had_none(project, pair):
+    prompts = [factories.make_prompt(project, side="eval") for _ in range(4)]
+    for n in range(60):
+        cast(make_battle(project, pair, prompt=prompts[n % 4], visitor=f"other {n}"), address=f"{n}")
+    VoteTrace.objects.update(cast_at=timezone.now() - timedelta(days=1))
+    for prompt in prompts:
+        prompt.created_at = timezone.now() - timedelta(days=9)
+        prompt.save()
+    new = [pair[0], factories.make_contestant(project).model]
+    votes = [cast(make_battle(project, new, prompt=prompts[n % 4], visitor=f"pupil {n}")) for n in range(40)]
+    assert {vote.status for vote in votes} == {"counted"}
+
+
+def test_simulations_and_members_leave_no_address_and_so_are_no_flood(project, pair):
+    for user in (factories.make_user(is_simulated=True), factories.make_user(project)):
+        assert cast(make_battle(project, pair, user=user)).battle.trace.address == ""
+
+
+def test_whoever_has_signed_up_alone_is_bounded_like_a_visitor(project, pair, monkeypatch):
+    monkeypatch.setattr(throttles, "HELD_ABOVE_PER_ADDRESS", 0)
+    project.open_sign_up = True
+    project.save()
+    newcomer, reviewer = factories.make_user(project), factories.make_user(project, role="reviewer")
+    assert cast(make_battle(project, pair, user=newcomer)).status == "held"
+    assert cast(make_battle(project, pair, user=reviewer)).status == "counted"
