@@ -171,7 +171,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.TokenAuthentication",
+        "annotate.api.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -199,6 +199,10 @@ SPECTACULAR_SETTINGS = {
         "AssignmentState": "annotate.models.Assignment.State",
         "ScaleKind": "annotate.models.Scale.Kind",
         "RunState": "training.models.Run.State",
+        "Role": "annotate.models.Role",
+        "TurnRole": ["system", "user", "assistant"],
+        "FileFormat": ["auto", "jsonl", "csv", "parquet"],
+        "PairsFormat": ["hh-rlhf"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.actions import adjudication, disagreements, priorities, set_aside
+from annotate.actions.items import WRITE
 from annotate.api.access import find, find_project
 from annotate.api.fields import Choice, Input, refusals
 from annotate.api.judging import AssignmentOut
@@ -33,7 +34,7 @@ class DisagreementOut(serializers.Serializer):
     reason = serializers.CharField()
 
 
-class ItemOut(serializers.Serializer):
+class JudgedItemOut(serializers.Serializer):
     item = serializers.CharField()
     completions = serializers.ListField(child=serializers.IntegerField(), help_text="The first is A.")
     said = SaidOut(many=True)
@@ -83,18 +84,19 @@ def project_disagreements(request: Request, slug: str) -> Response:
     return Response(DisagreementOut(disagreements.waiting(project, judge=judge), many=True).data)
 
 
-@extend_schema(responses={200: ItemOut} | refusals(403, 404), tags=["fair work"])
+@extend_schema(responses={200: JudgedItemOut} | refusals(403, 404), tags=["fair work"])
 @api_view(["GET"])
 def judged_item(request: Request, slug: str, item: str) -> Response:
     """What each judge said of an item, for reviewers."""
     project = find_project(request.user, slug)
     require(request.user, "review", project)
-    if not adjudication.judged_by(project, item).exists():
+    # What was written has no answers to set side by side: its key names a prompt.
+    if item.startswith(f"{WRITE}:") or "\x00" in item or not adjudication.judged_by(project, item).exists():
         raise Refused(404, item=f"Nobody has judged {item[:60]!r} here; disagreements/ lists what there is.")
     answers = disagreements.answers_of(item)
     letters = {answer.pk: "ABCDEF"[place] for place, answer in enumerate(answers[:6])}
     said = disagreements.said_of(project, item, letters)
-    return Response(ItemOut({"item": item, "completions": list(letters), "said": said}).data)
+    return Response(JudgedItemOut({"item": item, "completions": list(letters), "said": said}).data)
 
 
 @extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -14,18 +13,20 @@ from annotate.api.fields import refusals
 from annotate.errors import Refused
 from annotate.shortcuts import merged
 
-KEYS = serializers.DictField(child=serializers.CharField(), help_text="{action: key}; GET lists all actions.")
+# {action: key}; GET lists all actions.
+KEYS = {"type": "object", "additionalProperties": {"type": "string"}}
+_TOLD = {(200, "application/json"): KEYS}
 
 
-@extend_schema(methods=["GET"], responses={200: KEYS}, tags=["account"], operation_id="shortcuts_read")
+@extend_schema(methods=["GET"], responses=_TOLD, tags=["account"], operation_id="shortcuts_read")
 @extend_schema(
     methods=["PATCH"],
-    request=KEYS,
-    responses={200: KEYS} | refusals(400),
+    request={"application/json": KEYS},
+    responses=_TOLD | refusals(400),
     tags=["account"],
     operation_id="shortcuts_change",
 )
-@extend_schema(methods=["DELETE"], responses={200: KEYS}, tags=["account"], operation_id="shortcuts_reset")
+@extend_schema(methods=["DELETE"], responses=_TOLD, tags=["account"], operation_id="shortcuts_reset")
 @api_view(["GET", "PATCH", "DELETE"])
 @permission_classes([IsAuthenticated])
 def shortcuts(request: Request) -> Response:

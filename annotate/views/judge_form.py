@@ -32,17 +32,18 @@ class Verdict:
 
     value: str
     label: str
-    key: str
     side: str = ""
 
 
 VERDICTS = (
-    Verdict("model_a:3", "A is much better", "1", "toa"),
-    Verdict("model_a:2", "A is better", "2", "toa"),
-    Verdict("tie", "About the same", "3"),
-    Verdict("model_b:2", "B is better", "4", "tob"),
-    Verdict("model_b:3", "B is much better", "5", "tob"),
-    Verdict("both_bad", "Both are bad", "0"),
+    Verdict("model_a:3", "A is much better", "toa"),
+    Verdict("model_a:2", "A is better", "toa"),
+    Verdict("model_a:1", "A is slightly better", "toa"),
+    Verdict("tie", "About the same"),
+    Verdict("model_b:1", "B is slightly better", "tob"),
+    Verdict("model_b:2", "B is better", "tob"),
+    Verdict("model_b:3", "B is much better", "tob"),
+    Verdict("both_bad", "Both are bad"),
 )
 
 
