@@ -1,20 +1,27 @@
 """The work of load.py on Label Studio and on Potato, each as its PyPI package ships it.
 
 Measured with Label Studio 1.23.2 and Potato 2.12.1 (the figures name the versions found). Both run on this machine
-beside the client, with analytics, error reports and version checks off. 4,000 comparisons (a prompt, answer A,
-answer B; texts as long as load.py's), three judgements wanted for each, everybody on one project, each with an account.
+beside the client, with analytics, error reports and version checks off. Comparisons (a prompt, answer A, answer B;
+texts as long as load.py's), three judgements wanted for each, everybody on one project, each with an account.
 Accounts, import and sign-in are not timed. Everybody takes the next item and judges it, without a pause, until the time
 is over; what was acknowledged is looked up afterwards where the product keeps it, once it has stopped.
 
-- **Label Studio** (`label-studio start`): Django's threaded development server, one process; SQLite by default,
-  Postgres as `label-studio-postgres`, on the same settings as ours except that 400 connections are allowed, for it
-  opens one in each of 200 threads. An item is `GET /api/projects/1/next`, a judgement
-  `POST /api/tasks/…/annotations/`, with legacy tokens. Its `Pairwise` control knows left and right, so no ties. Overlap
-  is a setting of its API alone (`maximum_annotations`), and races break it: see `above_overlap`.
-- **Potato** (`potato start`): Flask's threaded development server, one process that holds everything in memory; each
-  judgement rewrites that person's JSON file, with fsync. A judgement is `POST /updateinstance`, the next item
-  `POST /annotate` (as its page does it) and `GET /api/current_instance` for the texts: its page, a larger answer, is
-  spared it. Session cookies. Ties are allowed, both-bad does not exist. No database, so no second process can help.
+Label Studio, 4,000 comparisons. An item is `GET /api/projects/1/next`, a judgement `POST /api/tasks/…/annotations/`,
+with legacy tokens. Its `Pairwise` control knows left and right, so no ties. Overlap is a setting of its API
+(`maximum_annotations`); on SQLite races break it, see `above_overlap`.
+- `label-studio`: `label-studio start`, as installed: Django's threaded development server, one process, SQLite.
+- `label-studio-postgres`: the same on a Postgres as durable as ours. It may open 400 connections, for each of 200
+  threads takes one; its trigram indices are left out, for the Postgres from the wheel has no pg_trgm: less work for it.
+- `label-studio-uwsgi`: Postgres, and the server of its Docker image (`label-studio[uwsgi]`), without nginx.
+
+Potato, `potato start`: Flask's threaded development server, one process that holds everything in memory and rewrites
+that person's JSON file at each judgement, with fsync; so no second process can help, nor is there a database to choose.
+A judgement is `POST /updateinstance`, the next item `POST /annotate` (as its page does it) and
+`GET /api/current_instance` for the texts: its page, a larger answer, is spared it. Ties, but no both-bad.
+- `potato`: 8,000 comparisons, the next one chosen when it is asked for (`least_annotated`; `random` is slower).
+- `potato-lists`: 24,000 comparisons, each person's list made at sign-in (`fixed_order` and a quota). That is faster,
+  but an item on the list of somebody who never comes back waits for him. Its default, without a quota, lists everything
+  for everybody and keeps no overlap.
 
 To compare: a judgement in Assay brings the next item in the same answer; with the peers it is submit and next.
 A judgement that is not acknowledged within 60 s counts as an error.
@@ -37,6 +44,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -50,18 +58,19 @@ from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
 from tests.processes import free_port  # noqa: E402
 from tests.servers import postgres  # noqa: E402
 
-PAIRS, OVERLAP, PATIENCE = 4000, 3, 60.0
+OVERLAP, PATIENCE = 3, 60.0
+LABEL_STUDIO_PAIRS, POTATO_PAIRS, POTATO_LIST_PAIRS = 4000, 8000, 24000  # the faster, the more, that nobody runs out
 WORDS = ["river", "stone", "lamp", "winter", "market", "bridge", "letter", "garden", "window", "music"]
 Headers = list[dict[str, str]]
 
 
-def pairs() -> list[dict[str, str]]:
+def pairs(count: int) -> list[dict[str, str]]:
     draw = random.Random(0)
 
     def text(words: int) -> str:
         return " ".join(draw.choice(WORDS) for _ in range(words))
 
-    return [{"prompt": f"{i} {text(30)}", "answer_a": text(120), "answer_b": text(120)} for i in range(PAIRS)]
+    return [{"prompt": f"{i} {text(30)}", "answer_a": text(120), "answer_b": text(120)} for i in range(count)]
 
 
 async def asked(
@@ -116,12 +125,12 @@ def answers(url: str) -> bool:
         return False
 
 
-def finished(command: Sequence[str], folder: Path, environment: dict[str, str], given: bytes | None = None) -> Any:
-    """The JSON in the last line that it printed."""
+def printed(command: Sequence[str], folder: Path, environment: dict[str, str], given: bytes | None = None) -> bytes:
+    """The last line."""
     done = subprocess.run(command, cwd=folder, env=environment, input=given, capture_output=True)
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed:\n{done.stderr.decode(errors='replace')[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout.splitlines()[-1]
 
 
 def version(python: str, package: str) -> str:
@@ -190,7 +199,7 @@ async def label_studio_person(connection: Connection, tally: Tally, until: float
         tally.handed.append(time.monotonic() - began)
         if task is None:
             continue
-        chosen = {"from_name": "preference", "to_name": "a,b", "type": "pairwise"}
+        chosen: dict[str, Any] = {"from_name": "preference", "to_name": "a,b", "type": "pairwise"}
         chosen["value"] = {"selected": draw.choice(("left", "right"))}
         began = time.monotonic()
         path = f"/api/tasks/{task['id']}/annotations/"
@@ -209,6 +218,7 @@ def label_studio_environment(folder: Path, database_url: str) -> dict[str, str]:
         url = urllib.parse.urlsplit(database_url)
         host = url.hostname or urllib.parse.parse_qs(url.query)["host"][0]
         environment |= {"DJANGO_DB": "default", "POSTGRE_HOST": host, "POSTGRE_PORT": str(url.port or 5432)}
+        environment |= {"SKIP_TRIGRAM_EXTENSION": "full", "SKIP_BTREE_GIN_EXTENSION": "full"}  # the wheel has neither
         environment |= {"POSTGRE_NAME": url.path.strip("/"), "POSTGRE_USER": url.username or "postgres"}
     return environment
 
@@ -221,24 +231,39 @@ def label_studio_project(port: int, token: str) -> None:
             return json.load(answer)
 
     project = post("/api/projects/", {"title": "Load", "label_config": LABELS, "maximum_annotations": OVERLAP})
-    imported = post(f"/api/projects/{project['id']}/import", pairs())
-    assert (project["id"], imported["task_count"]) == (1, PAIRS), imported
+    imported = post(f"/api/projects/{project['id']}/import", pairs(LABEL_STUDIO_PAIRS))
+    assert (project["id"], imported["task_count"]) == (1, LABEL_STUDIO_PAIRS), imported
 
 
-def label_studio_on(python: str, people: int, seconds: float, folder: Path, database_url: str) -> dict[str, Any]:
+def label_studio_on(python: str, people: int, seconds: float, folder: Path, database_url: str, uwsgi: bool) -> Any:
     command, port = str(Path(python).with_name("label-studio")), free_port()
     environment = label_studio_environment(folder, database_url)
     account = ["--username", OWNER, "--password", "a long password", "--enable-legacy-api-token"]
-    subprocess.run([command, "init", "--quiet", *account], cwd=folder, env=environment, check=True, capture_output=True)
-    owner, *tokens = finished([python, "-c", LABEL_STUDIO_PEOPLE, str(people), OWNER], folder, environment)
+    printed([command, "init", "--quiet", *account], folder, environment)
+    made = printed([python, "-c", LABEL_STUDIO_PEOPLE, str(people), OWNER], folder, environment)
+    owner, *tokens = json.loads(made)
     start = [command, "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
+    if uwsgi:
+        environment |= {"APP_WEBSERVER": "uwsgi", "DJANGO_SETTINGS_MODULE": "core.settings.label_studio"}
+        start = label_studio_uwsgi_command(python, port)
     with served(start, environment, folder, port, "/health"):
         label_studio_project(port, owner)
         headers = [{"Authorization": f"Token {token}"} for token in tokens]
         tally, took, acknowledged = both_crowds(port, headers, label_studio_person, seconds)
     seen = json.dumps(acknowledged).encode()
-    counted = finished([python, "-c", LABEL_STUDIO_COUNT, str(OVERLAP)], folder, environment, seen)
-    return figures(version(python, "label-studio"), tally, took, counted)
+    counted = printed([python, "-c", LABEL_STUDIO_COUNT, str(OVERLAP)], folder, environment, seen)
+    return figures(version(python, "label-studio"), tally, took, json.loads(counted))
+
+
+def label_studio_uwsgi_command(python: str, port: int) -> list[str]:
+    """As its Docker image runs it, without nginx: two processes to a core, one thread each."""
+    code = "import label_studio; print(label_studio.__path__[0])"
+    package = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    options = f"--http 127.0.0.1:{port} --http-keepalive --listen 1024 --module core.wsgi:application --master"
+    options += f" --processes {2 * (os.cpu_count() or 1)} --threads 1 --single-interpreter --enable-threads --lazy-apps"
+    options += " --thunder-lock --need-app --die-on-term --buffer-size 65535 --harakiri 120 --disable-logging"
+    options += " --post-buffering 4096 --http-timeout 300"
+    return [str(Path(python).with_name("uwsgi")), "--chdir", package, *options.split()]
 
 
 @contextmanager
@@ -252,29 +277,31 @@ def roomy_postgres(folder: Path) -> Iterator[str]:
         yield url
 
 
-def label_studio(python: str, people: int, seconds: float, on_postgres: bool = False) -> dict[str, Any]:
+def label_studio(
+    python: str, people: int, seconds: float, on_postgres: bool = False, uwsgi: bool = False
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="load-peer-") as name:
         folder = Path(name)
         (folder / "data").mkdir()
         with roomy_postgres(folder / "postgres") if on_postgres else nullcontext("") as url:
-            return label_studio_on(python, people, seconds, folder / "data", url)
-
-
-def label_studio_postgres(python: str, people: int, seconds: float) -> dict[str, Any]:
-    return label_studio(python, people, seconds, on_postgres=True)
+            return label_studio_on(python, people, seconds, folder / "data", url, uwsgi)
 
 
 # Potato
 
 
-def potato_config(folder: Path, port: int) -> Path:
+def potato_config(folder: Path, port: int, people: int, lists: bool) -> Path:
     """Its configuration is YAML, of which JSON is a part."""
-    items = []
-    for i, pair in enumerate(pairs()):
+    items, count = [], POTATO_LIST_PAIRS if lists else POTATO_PAIRS
+    for i, pair in enumerate(pairs(count)):
         answers = [pair["answer_a"], pair["answer_b"]]
         items.append({"id": f"pair-{i}", "text": pair["prompt"], "answers": answers})
     (folder / "pairs.json").write_text("\n".join(json.dumps(item) for item in items))
-    scheme = {"annotation_type": "pairwise", "name": "preference", "description": "Which answer is better?"}
+    scheme: dict[str, Any] = {
+        "annotation_type": "pairwise",
+        "name": "preference",
+        "description": "Which answer is better?",
+    }
     scheme |= {"mode": "binary", "items_key": "answers", "allow_tie": True}
     config = {
         "annotation_task_name": "Load",
@@ -284,13 +311,15 @@ def potato_config(folder: Path, port: int) -> Path:
         "item_properties": {"id_key": "id", "text_key": "text"},
         "annotation_schemes": [scheme],
         "num_annotators_per_item": OVERLAP,
-        "assignment_strategy": "random",
+        "assignment_strategy": "fixed_order" if lists else "least_annotated",
         "require_password": False,
         "user_config": {"allow_all_users": True, "users": []},
         "host": "127.0.0.1",
         "port": port,
         "secret_key": "load-load-load-load-load-load-load",
     }
+    if lists:
+        config["max_annotations_per_user"] = count * OVERLAP // people
     path = folder / "config.yaml"
     path.write_text(json.dumps(config))
     return path
@@ -340,10 +369,10 @@ def potato_count(output: Path, acknowledged: list[tuple[str, str]]) -> dict[str,
     return {"missing": len(ids - rows), "unacknowledged": len(rows - ids), "above_overlap": over}
 
 
-def potato(python: str, people: int, seconds: float) -> dict[str, Any]:
+def potato(python: str, people: int, seconds: float, lists: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="load-peer-") as name:
         folder, port = Path(name), free_port()
-        config = potato_config(folder, port)
+        config = potato_config(folder, port, people, lists)
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OPENBLAS_NUM_THREADS": "1"}
         start = [str(Path(python).with_name("potato")), "start", str(config), "--port", str(port)]
         with served(start, environment, folder, port, "/health"):
@@ -355,4 +384,10 @@ def potato(python: str, people: int, seconds: float) -> dict[str, Any]:
     return figures(version(python, "potato-annotation"), tally, took, counted)
 
 
-PEERS = {"label-studio": label_studio, "label-studio-postgres": label_studio_postgres, "potato": potato}
+PEERS = {
+    "label-studio": label_studio,
+    "label-studio-postgres": partial(label_studio, on_postgres=True),
+    "label-studio-uwsgi": partial(label_studio, on_postgres=True, uwsgi=True),
+    "potato": potato,
+    "potato-lists": partial(potato, lists=True),
+}
