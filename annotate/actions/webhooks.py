@@ -23,21 +23,24 @@ OLD_SECRET_LASTS = timedelta(days=1)
 TEST = "webhook.test"
 
 
-@transaction.atomic
 def add_webhook(*, project: Project, url: str, by: User, events: Sequence[str] = ()) -> Webhook:
     """Its secret is made here. Refused for an address that only this network reaches."""
     require(by, "manage", project)
-    url, chosen = _checked(url), _checked_events(events)
+    chosen = _checked_events(events)
+    url = _checked(url)  # asks for the name, which may take long: outside the transaction, or SQLite waits for it
+    return _add(project, url, chosen, by)
+
+
+@transaction.atomic
+def _add(project: Project, url: str, chosen: list[str], by: User) -> Webhook:
     if project.webhooks.count() >= MOST:
         raise Refused(409, url=f"A project has at most {MOST} webhooks; remove one.")
-    if project.webhooks.filter(url=url).exists():
-        raise Refused(409, url="This address stands already; change its events instead.")
+    _refuse_twin(project, url)
     made = Webhook.objects.create(project=project, url=url, secret=_new_secret(), events=chosen, created_by=by)
     audit.record(action="webhook.added", about=url, by=by, project=project, changes={"events": [None, chosen]})
     return made
 
 
-@transaction.atomic
 def change_webhook(
     webhook: Webhook,
     *,
@@ -49,17 +52,24 @@ def change_webhook(
     """What is None stays. Switched on again, it gets what has waited meanwhile."""
     require(by, "manage", webhook.project)
     before = _state(webhook)
-    if url is not None:
-        webhook.url = _checked(url)
+    if url is not None and (url := _checked(url)) != webhook.url:
+        _refuse_twin(webhook.project, url)
+        webhook.url, webhook.failing_since = url, None  # another address has failed nobody yet
     if events is not None:
         webhook.events = _checked_events(events)
     if is_active is not None and is_active != webhook.is_active:
         webhook.is_active, webhook.failing_since = is_active, None
         webhook.switched_off_reason = "" if is_active else f"{by} switched it off."
-    webhook.save(update_fields=["url", "events", "is_active", "failing_since", "switched_off_reason"])
-    if changes := audit.differences(before, _state(webhook)):
-        audit.record(action="webhook.changed", about=webhook.url, by=by, project=webhook.project, changes=changes)
+    with transaction.atomic():
+        webhook.save(update_fields=["url", "events", "is_active", "failing_since", "switched_off_reason"])
+        if changes := audit.differences(before, _state(webhook)):
+            audit.record(action="webhook.changed", about=webhook.url, by=by, project=webhook.project, changes=changes)
     return webhook
+
+
+def _refuse_twin(project: Project, url: str) -> None:
+    if project.webhooks.filter(url=url).exists():
+        raise Refused(409, url="This address stands already; change its events instead.")
 
 
 @transaction.atomic
@@ -84,6 +94,8 @@ def remove_webhook(webhook: Webhook, *, by: User) -> None:
 def send_test(webhook: Webhook, *, by: User) -> Delivery:
     """An event that tells of nothing, signed and logged as any other."""
     require(by, "manage", webhook.project)
+    if not webhook.is_active:
+        raise Refused(409, webhook="It is switched off; switch it on first.")
     now = timezone.now()
     body = {"type": TEST, "timestamp": now.isoformat(), "data": {"project": webhook.project.slug, "by": by.username}}
     return Delivery.objects.create(webhook=webhook, event=TEST, body=body, next_try_at=now)

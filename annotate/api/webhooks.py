@@ -80,7 +80,7 @@ class Webhooks(GenericViewSet):
     @extend_schema(
         request=NewWebhook, responses={201: WebhookOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
     )
-    @idempotent()
+    @idempotent(atomic=False)
     def create(self, request: Request) -> Response:
         """Tell an address of events. `secret` signs them (Standard Webhooks)."""
         fields = _read(NewWebhook, request)
@@ -91,7 +91,7 @@ class Webhooks(GenericViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(WebhookOut(self._one(pk)).data)
 
-    @extend_schema(request=WebhookChange, responses={200: WebhookOut} | refusals(400, 403, 404))
+    @extend_schema(request=WebhookChange, responses={200: WebhookOut} | refusals(400, 403, 404, 409))
     def partial_update(self, request: Request, pk: str) -> Response:
         """What is left out stays. Switched on again, it gets what has waited meanwhile."""
         fields = _read(WebhookChange, request)
@@ -108,7 +108,7 @@ class Webhooks(GenericViewSet):
         """A new secret; for a day the old one signs too."""
         return Response(WebhookOut(webhooks.rotate_secret(self._one(pk), by=request.user)).data)
 
-    @extend_schema(request=None, responses={201: DeliveryOut} | refusals(403, 404))
+    @extend_schema(request=None, responses={201: DeliveryOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:
         """Send an event of the type webhook.test."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Set apart, though the standard library of today's Python takes them for public.
+_SET_APART = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20")))
 LONGEST = 500
 
 
@@ -67,4 +69,6 @@ def is_public(address: str) -> bool:
             return is_public(str(ip.sixtofour))
         if ip in _NAT64:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+    if any(ip in network for network in _SET_APART):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved

@@ -9,6 +9,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
@@ -280,6 +281,7 @@ def test_sent_again_by_hand_and_a_test_event(project, hook, receiver, manager):
 PRIVATE = (
     *("127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "::1", "fd00::1", "fe80::1"),
     *("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "::"),
+    *("::7f00:1", "fec0::1", "192.0.0.8", "3fff::1", "2001:0:7f00:1::"),
 )
 NO_ADDRESSES = (
     *("ftp://example.org/", "example.org", "https://", "https://a:b@example.org/", "http://x:99999/", "http://a b/"),
@@ -328,3 +330,49 @@ def test_every_change_is_in_the_audit_trail(project, hook, manager):
     found = list(AuditEntry.objects.order_by("id").values_list("action", flat=True))
     assert found == ["webhook.added", "webhook.changed", "webhook.secret", "webhook.removed"]
     assert not any(hook.secret in json.dumps(entry.changes) for entry in AuditEntry.objects.all())
+
+
+def test_a_name_is_looked_up_outside_the_transaction(project, manager, monkeypatch, client, transactional_db):
+    """On SQLite a transaction that may write keeps everybody else from writing, and a lookup may take long."""
+    looked = []
+
+    def slow(host, port, *, allow_private):
+        looked.append(transaction.get_connection().in_atomic_block)
+        return ["93.184.216.34"]
+
+    monkeypatch.setattr(webhooks, "reachable", slow)
+    client.force_login(manager)
+    sent = {"project": project.slug, "url": "https://example.org/api"}
+    headers = {"Idempotency-Key": "k"}
+    replies = [
+        client.post("/api/v1/webhooks/", sent, content_type="application/json", headers=headers) for _ in range(2)
+    ]
+    assert [reply.status_code for reply in replies] == [201, 201] and Webhook.objects.count() == 1
+    client.post(f"/p/{project.slug}/webhooks/", {"url": "https://example.org/page"})
+    webhooks.change_webhook(Webhook.objects.first(), url="https://example.org/other", by=manager)
+    assert len(looked) == 3 and not any(looked)
+
+
+def test_a_test_event_to_an_address_that_is_switched_off_is_refused(hook, manager):
+    webhooks.change_webhook(hook, is_active=False, by=manager)
+    with pytest.raises(Refused, match="switch it on first"):
+        webhooks.send_test(hook, by=manager)
+    assert not Delivery.objects.exists()
+
+
+def test_another_address_starts_without_the_failures_of_the_old_one(project, hook, receiver, manager):
+    Webhook.objects.update(failing_since=timezone.now() - timedelta(days=6))
+    hook.refresh_from_db()
+    webhooks.change_webhook(hook, url=f"{receiver.url}&new=1", by=manager)
+    receiver.answers = [(500, {}, "not yet")]
+    tell(project)
+    deliver()
+    hook.refresh_from_db()
+    assert hook.is_active
+
+
+def test_an_address_is_not_changed_into_one_that_stands_already(project, hook, receiver, manager):
+    other = webhooks.add_webhook(project=project, url=f"{receiver.url}&two=2", by=manager)
+    with pytest.raises(Refused, match="stands already"):
+        webhooks.change_webhook(other, url=hook.url, by=manager)
+    assert webhooks.change_webhook(hook, url=hook.url, by=manager).url == hook.url
