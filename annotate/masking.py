@@ -39,12 +39,14 @@ class Told:
 
 
 def names_itself(text: str, told: Told) -> bool:
-    return bool(spans(text, told))
+    """Also by a name that the visitor has typed: it stays in sight, and a vote on it is to be looked at."""
+    folded = fold(text)
+    return bool(_telling(folded, _matches(folded, _rules(told, True))))
 
 
 def shown(text: str, told: Told, *, is_whole: bool) -> str:
     """`text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
-    folded, rules = fold(text), _rules(told)
+    folded, rules = fold(text), _rules(told, False)
     matches = _matches(folded, rules)
     end = len(text) if is_whole else _safe_end(text, folded, rules, matches)
     parts, at = [], 0
@@ -59,7 +61,7 @@ def shown(text: str, told: Told, *, is_whole: bool) -> str:
 def spans(text: str, told: Told) -> list[tuple[int, int]]:
     """Where the names stand, from first to last, apart from each other."""
     folded = fold(text)
-    return _telling(folded, _matches(folded, _rules(told)))
+    return _telling(folded, _matches(folded, _rules(told, False)))
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class _Rule:
     kind: str
     names: re.Pattern[str]
     asks_who: bool
+    is_typed: bool = False  # by the visitor: such a name tells only of whoever gives it as its own
 
     def tells(self, folded: Folded, match: re.Match[str]) -> bool:
         if self.kind == "anywhere" or (self.asks_who and self.kind != "ambiguous"):
@@ -149,7 +152,8 @@ def _telling(folded: Folded, matches: list[tuple[_Rule, re.Match[str]]]) -> list
     telling = [match.span() for rule, match in matches if rule.tells(folded, match)]
     # Whoever has named itself goes on to its version and its maker: after that no name at all is shown.
     since = min((start for start, _ in telling), default=len(folded.latin))
-    telling += [match.span() for rule, match in matches if match.start() > since and rule.kind != "ambiguous"]
+    further = [match.span() for rule, match in matches if rule.kind != "ambiguous" and not rule.is_typed]
+    telling += [span for span in further if span[0] > since]
     return _joined((folded.starts[start], folded.ends[end - 1]) for start, end in telling)
 
 
@@ -178,7 +182,9 @@ def _joined(found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=256)
-def _rules(told: Told) -> _Rules:
+def _rules(told: Told, strict: bool) -> _Rules:
+    """Whoever names a model or its maker may read about it. Whoever names several models may be asking which of them
+    this is, so that none of them may be given by a model as its own; `strict`: neither may one."""
     asked = fold(told.asked)
     asks_who = bool(_one(words.ASKS_WHO_LATIN).search(asked.latin) or _one(words.ASKS_WHO_OTHER).search(asked.plain))
     distinctive, plain = _own(told.names)
@@ -189,17 +195,28 @@ def _rules(told: Told) -> _Rules:
         "ambiguous": words.AMBIGUOUS,
         "maker": words.MAKERS,
     }
+    typed = set() if asks_who else {n for some in kinds.values() for n in some if _pattern(n).search(asked.latin)}
+    is_choice = strict or len(_apart(typed - set(words.MAKERS))) > 1
     rules: list[_Rule] = []
     beginnings: set[str] = set()
     for kind, names in kinds.items():
-        if not asks_who:  # who names a model or its maker may read about it
-            names = tuple(name for name in names if not _pattern(name).search(asked.latin))
-        if names:
-            rules.append(_Rule(kind, _any_of(tuple(names), kind != "maker" and kind != "anywhere"), asks_who))
-        for name in names:
+        free = tuple(name for name in names if name not in typed)
+        if free:
+            rules.append(_Rule(kind, _any_of(free, kind != "maker" and kind != "anywhere"), asks_who))
+        theirs = tuple(name for name in names if name in typed) if is_choice else ()
+        if theirs:
+            as_own = "family" if kind == "anywhere" else kind
+            rules.append(_Rule(as_own, _any_of(theirs, kind != "maker"), asks_who, is_typed=True))
+        for name in free + theirs:
             skeleton = fold(name).latin.translate(_SKELETON)
             beginnings |= {skeleton[:n] for n in range(1, len(skeleton) + 1)}
     return _Rules(tuple(rules), frozenset(beginnings))
+
+
+def _apart(names: set[str]) -> set[str]:
+    """Without those that are part of another one: SmolLM2 and SmolLM2-135M-instruct are one model."""
+    plain = {fold(name).latin.translate(_SKELETON) for name in names}
+    return {one for one in plain if not any(one != other and one in other for other in plain)}
 
 
 def _own(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -175,6 +175,29 @@ def test_what_the_visitor_has_named_tells_nothing(asked, answer):
 
 
 @pytest.mark.parametrize(
+    ("asked", "answer", "hidden"),
+    [
+        ("Claude, Qwen, ChatGPT: greet me and sign.", "Hello!\n\nBest regards,\nQwen", "Qwen"),
+        ("Llama or Gemini? Greet me.", "I am Gemini, and I greet you.", "Gemini"),
+        ("heron, Aardvark, whoever you may be", "I am Aardvark.", "Aardvark"),
+    ],
+)
+def test_a_list_of_names_to_choose_from_gets_no_answer(asked, answer, hidden):
+    told = Told(TOLD.names, asked)
+    assert hidden not in shown(answer, told, is_whole=True) and names_itself(answer, told)
+    assert not [n for n in range(len(answer)) if hidden in shown(answer[:n], told, is_whole=False)]
+    prose = "Qwen, Claude, ChatGPT, Llama and Gemini are models; a heron is a bird, an aardvark is none."
+    assert shown(prose, told, is_whole=True) == prose
+
+
+def test_a_vote_on_a_name_that_the_visitor_has_typed_is_looked_at():
+    """Whoever wants one model to win need only greet it by its name, and see who answers to that."""
+    told = Told(TOLD.names, "Claude! Greet me, please.")
+    assert shown("I am Claude, hello.", told, is_whole=True) == "I am Claude, hello."
+    assert names_itself("I am Claude, hello.", told) and not names_itself("Claude is a name in French.", told)
+
+
+@pytest.mark.parametrize(
     ("asked", "answer"),
     [
         ("Who are you?", "ChatGPT."),
