@@ -47,10 +47,18 @@ document.addEventListener("htmx:afterSwap", (event) => {
   }
 });
 
-// A vote that was refused, or never arrived, must not look like one that nobody took. Reloading shows how the battle
-// stands: the reveal when another tab has voted, else why it is not to be had.
+// A vote that was refused, or never arrived, must not look like one that nobody took. Where the battle has changed, a
+// reload shows how it stands: the reveal when another tab has voted, else why it is not to be had. Elsewhere (too many
+// for now, a server that failed) the page stays, with what was typed, and says what the server says.
 document.addEventListener("htmx:responseError", (event) => {
-  if (event.detail.elt.closest("#battle")) location.reload();
+  const battle = event.detail.elt.closest("#battle"), { status, responseText } = event.detail.xhr;
+  if (!battle) return;
+  if ([403, 404, 409].includes(status)) return location.reload();
+  const said = new DOMParser().parseFromString(responseText, "text/html").querySelector(".error p");
+  said?.querySelector("strong")?.remove();
+  const words = said?.textContent.replace(/^\s*:\s*/, "").trim();
+  const progress = battle.querySelector("#progress");
+  if (progress) progress.textContent = words || `The server could not do it (${status}). Nothing is lost; try again.`;
 });
 document.addEventListener("htmx:sendError", (event) => {
   const progress = event.detail.elt.closest("#battle")?.querySelector("#progress");

@@ -64,3 +64,24 @@ def test_a_vote_that_another_tab_has_cast_is_shown_and_not_swallowed(site, visit
     expect(other.locator(".outcome")).to_contain_text("You said: Both are bad.")
     visitor.get_by_role("button", name="A is better").click()
     expect(visitor.locator(".outcome")).to_contain_text("You said: Both are bad.")
+
+
+def test_what_is_refused_for_a_while_says_so_and_keeps_what_was_typed(site, visitor):
+    """Not a silent reload: the vote was not taken, and the visitor must know."""
+    words = "More than 100 votes within 10 minutes. Nothing is lost: wait 3 minutes, then try again."
+    body = f'<h1>No</h1><div class="error" role="alert"><p><strong>arena</strong>: {words}</p></div>'
+    visitor.goto(site.page("arena/"))
+    visitor.get_by_role("button", name="Draw a question").click()
+    expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
+    visitor.route("**/vote/", lambda route: route.fulfill(status=429, body=body, content_type="text/html"))
+    visitor.route("**/turn/", lambda route: route.fulfill(status=429, body=body, content_type="text/html"))
+    visitor.get_by_label("Ask both of them on").fill("And in winter?")
+    visitor.keyboard.press("Control+Enter")
+    expect(visitor.locator("#progress")).to_have_text(words)
+    expect(visitor.get_by_label("Ask both of them on")).to_have_value("And in winter?")
+    visitor.get_by_role("button", name="A is better").click()
+    expect(visitor.locator("#progress")).to_have_text(words)
+    expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
+    visitor.unroute("**/vote/")
+    visitor.get_by_role("button", name="A is better").click()
+    expect(visitor.locator(".outcome")).to_contain_text("You said: A is better.")
