@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from annotate.models import Assignment, Project, Scale
+from annotate.prepared import Prepared, Slot
 
 RATED = (Scale.Kind.THUMBS, Scale.Kind.STARS, Scale.Kind.ASPECT)
 DEFAULTS = (
@@ -21,13 +22,14 @@ OF_ITEM = {
 }
 
 Asked = dict[str, list[Scale]]
+_in_force = Prepared(lambda: Scale.objects.filter(project=Slot("project"), retired_at=None))
 
 
 def asked_in(project: Project) -> Asked:
     """For each kind the scales in force, in their order. What rates one answer stands by default only where the
     project declares none of thumbs, stars and aspects; labels for spans have no default."""
     found: Asked = {str(kind): [] for kind in Scale.Kind.values}
-    for scale in project.scales.filter(retired_at=None):
+    for scale in _in_force.rows(project=project.pk):
         found[scale.kind].append(scale)
     declares_rating = any(found[kind] for kind in RATED)
     for scale in DEFAULTS:

@@ -26,6 +26,7 @@ from annotate.actions.choosing import COMPARE, RATE, Item, UrgentPair
 from annotate.errors import Refused
 from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Side, User, Winner
 from annotate.permissions import require
+from annotate.prepared import Prepared, Slot
 from evaluation.duels import POINTS
 from evaluation.models import AskedAgain
 from training.models import Review, Run
@@ -120,11 +121,14 @@ def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int | st
     return [_ask(project, item, by, more) for item in items]
 
 
+_open = Prepared(lambda: AskedAgain.objects.filter(project=Slot("project"), is_open=True))
+
+
 def pairs_first(project: Project) -> list[UrgentPair]:
     """For the queue: what was asked again and has not enough judges yet, the latest first."""
     return [
         UrgentPair(asked.prompt_id, item_of(asked).completion_ids, is_open=True, is_reserved=False, places=asked.places)
-        for asked in AskedAgain.objects.filter(project=project, is_open=True)
+        for asked in _open.rows(project=project.pk)
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.authentication import SessionAuthentication, TokenAuthentication
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import api_view, authentication_classes, permission_classes
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
@@ -22,6 +22,7 @@ from rest_framework.response import Response
 from annotate import model_server
 from annotate.api.access import find_project
 from annotate.api.fields import Input, Turn, refusals
+from annotate.api.tokens import TokenAuthentication
 from annotate.errors import Refused
 from annotate.model_access import require_talk
 from annotate.models import Project

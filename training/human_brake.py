@@ -16,13 +16,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, Q, When
+from django.db.models import Case, Q, QuerySet, When
 
 from annotate import sides
 from annotate.actions import choosing
 from annotate.actions.choosing import UrgentPair
 from annotate.actions.prompts import NewCompletion, add_completions
 from annotate.models import Comparison, Completion, Judge, Project, Prompt, Winner
+from annotate.prepared import Prepared, Slot
 from training import pauses
 from training.ingest import storable
 from training.models import Attempt, Review, Run
@@ -122,16 +123,21 @@ def is_judged(run: Run) -> bool:
 
 def pairs_first(project: Project) -> list[UrgentPair]:
     """The pairs of all runs; open are those of runs under way, the latest review first."""
-    asked = Review.objects.filter(run__project=project, not_asked="")
-    under_way = Q(run__in=Run.objects.unfinished())
-    rows = asked.annotate(is_open=Case(When(under_way, then=True), default=False)).order_by("-step", "sequence")
     return [
         UrgentPair(prompt, (policy, parent), is_open)
-        for prompt, policy, parent, is_open in rows.values_list(
-            "prompt_id", "policy_answer_id", "parent_answer_id", "is_open"
-        )
+        for prompt, policy, parent, is_open in _asked.rows(project=project.pk)
         if prompt and policy and parent
     ]
+
+
+def _all_asked() -> QuerySet:
+    rows = Review.objects.filter(run__project=Slot("project"), not_asked="")
+    under_way = Q(run__in=Run.objects.unfinished())
+    rows = rows.annotate(is_open=Case(When(under_way, then=True), default=False)).order_by("-step", "sequence")
+    return rows.values_list("prompt_id", "policy_answer_id", "parent_answer_id", "is_open")
+
+
+_asked = Prepared(_all_asked)
 
 
 def _votes(run: Run) -> dict[int, dict[str, list[float]]]:

@@ -15,6 +15,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -24,10 +26,12 @@ from annotate.actions import harm_budget, queue
 from annotate.actions.items import COMPARE, RATE, WRITE, Item, items_of, level_of
 from annotate.models import Assignment, Completion, Project, QueueEntry, User
 from annotate.models.queue import Levels
+from annotate.prepared import Prepared, Slot
 
 __all__ = ["COMPARE", "RATE", "URGENT", "Item", "UrgentPair", "choose", "choose_urgent", "places_of", "taken"]
 
 LARGEST_BATCH = 64  # prompts looked into at a time, from 1 on, four times as many while they have nothing left
+_PLACE = ("item", "user_id", "state", "purpose", "user__is_simulated")
 _FILLS = (Assignment.State.OPEN, Assignment.State.SUBMITTED)
 
 
@@ -118,7 +122,7 @@ def choose(*, project: Project, user: User, kind: str, pairs: Sequence[UrgentPai
     apart = {pair.prompt_id for pair in pairs if pair.is_reserved}
     seen: list[int] = []
     size = 1
-    while entries := list(_with_room(project, user, kind, apart).exclude(prompt__in=seen)[:size]):
+    while entries := _with_room(project, user, kind, apart, seen, size):
         answers = _answers([entry.prompt_id for entry in entries], left_out) if kind != WRITE else {}
         places = _places([entry.prompt_id for entry in entries], kind, user)
         for entry in entries:
@@ -135,7 +139,9 @@ def choose(*, project: Project, user: User, kind: str, pairs: Sequence[UrgentPai
 def _answers(prompts: list[int], left_out: set[int]) -> dict[int, dict[int, Completion]]:
     """By prompt and id, in ascending order of ids."""
     found: dict[int, dict[int, Completion]] = {}
-    for answer in Completion.objects.filter(prompt__in=prompts).order_by("id"):
+    one = len(prompts) == 1
+    rows = _answers_to.rows(prompt=prompts[0]) if one else Completion.objects.filter(prompt__in=prompts).order_by("id")
+    for answer in rows:
         if answer.pk not in left_out:
             found.setdefault(answer.prompt_id, {})[answer.pk] = answer
     return found
@@ -151,25 +157,50 @@ def level_column(user: User) -> str:
     return Levels.SIMULATED if user.is_simulated else Levels.PEOPLE
 
 
-def _with_room(project: Project, user: User, kind: str, apart: set[int]) -> QuerySet[QueueEntry]:
+def _with_room(
+    project: Project, user: User, kind: str, apart: set[int], seen: list[int], size: int
+) -> list[QueueEntry]:
     """Prompts of which this person has not been served everything, least judged first, from the index alone."""
     level = level_column(user)
+    if not apart and not seen and not harm_budget.concerns(project, user):
+        return _least_judged[level].rows(project=project.pk, user=user.pk, kind=kind, overlap=project.overlap)
+    entries = _queue(level, project=project, user=user, kind=kind, overlap=project.overlap)
+    entries = harm_budget.within(entries, project, user).exclude(prompt__in=seen)
+    return list(entries.filter(_NOT_ALL | Q(prompt__in=apart) if apart else _NOT_ALL)[:size])
+
+
+_NOT_ALL = Q(served__lt=F("items"))
+
+
+def _queue(level: str, *, project: Any, user: Any, kind: Any, overlap: Any) -> QuerySet[QueueEntry]:
     mine = Assignment.objects.filter(user=user, kind=kind, prompt=OuterRef("prompt"))
     counted = mine.exclude(purpose=Assignment.Purpose.REPEAT).order_by().values("prompt").annotate(n=Count("pk"))
     served = Subquery(counted.values("n"), output_field=IntegerField())
-    entries = QueueEntry.objects.filter(project=project, kind=kind, **{f"{level}__lt": project.overlap})
-    entries = entries.select_related("prompt").annotate(served=Coalesce(served, 0))
-    entries = harm_budget.within(entries, project, user)
-    not_all = Q(served__lt=F("items"))
-    return entries.filter(not_all | Q(prompt__in=apart) if apart else not_all).order_by(level, "lot")
+    entries = QueueEntry.objects.filter(project=project, kind=kind, **{f"{level}__lt": overlap})
+    return entries.select_related("prompt").annotate(served=Coalesce(served, 0)).order_by(level, "lot")
+
+
+def _first_in(level: str) -> QuerySet[QueueEntry]:
+    slots = {name: Slot(name) for name in ("project", "user", "kind", "overlap")}
+    return _queue(level, **slots).filter(_NOT_ALL)[:1]
+
+
+# Most of the time the first prompt in the queue has an item for this person: what is asked of it, put together once.
+_least_judged = {level: Prepared(partial(_first_in, level)) for level in Levels.ALL}
+_answers_to = Prepared(lambda: Completion.objects.filter(prompt=Slot("prompt")).order_by("id"))
+_of_prompt = Prepared(
+    lambda: Assignment.objects.filter(prompt=Slot("prompt"), kind=Slot("kind")).order_by().values_list(*_PLACE)
+)
 
 
 def _places(prompts: list[int], kind: str, user: User) -> _Places:
     """What is judged of these prompts, and what this person was served of them, in one query."""
     places = _Places(Counter(), set())
-    rows = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by()
-    columns = ("item", "user_id", "state", "purpose", "user__is_simulated")
-    for item, owner, state, purpose, is_simulated in rows.values_list(*columns):
+    if len(prompts) == 1:
+        rows = _of_prompt.rows(prompt=prompts[0], kind=kind)
+    else:
+        rows = list(Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE))
+    for item, owner, state, purpose, is_simulated in rows:
         if owner == user.pk and purpose != Assignment.Purpose.REPEAT:
             places.served.add(item)
         if purpose == Assignment.Purpose.WORK and state in _FILLS and is_simulated == user.is_simulated:

@@ -9,7 +9,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from annotate.models import Dataset, Delivery, Project
+from annotate.models import Dataset, Delivery, Project, Webhook
+from annotate.prepared import Prepared, Slot
 
 # Types of events, as Standard Webhooks writes them, and when each is sent.
 EVENTS = {
@@ -24,12 +25,16 @@ EVENTS = {
     "member.changed": "Somebody joined, left, or has another role.",
 }
 
+_hooks = Prepared(lambda: Webhook.objects.filter(project=Slot("project"), is_active=True))
+
 
 def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
     """Call it inside the transaction of what happened. `data` names rows by id; it never tells a blind judge's pair."""
     if event not in EVENTS:
         raise ValueError(f"{event!r} is no event; there are {', '.join(EVENTS)}.")
-    hooks = [hook for hook in project.webhooks.filter(is_active=True) if not hook.events or event in hook.events]
+    hooks = [hook for hook in _hooks.rows(project=project.pk) if not hook.events or event in hook.events]
+    if not hooks:
+        return
     now = timezone.now()
     body = {"type": event, "timestamp": now.isoformat(), "data": {"project": project.slug, **data}}
     Delivery.objects.bulk_create(Delivery(webhook=hook, event=event, body=body, next_try_at=now) for hook in hooks)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from annotate.errors import Refused
 from annotate.models import GoldItem, Guideline, Membership, Project, User
 from annotate.permissions import require
+from annotate.prepared import Prepared, Slot
 
 GUIDELINES, TUTORIAL, WARNING, PAUSED = "guidelines", "tutorial", "warning", "paused"
 
@@ -25,12 +26,19 @@ class NotYet(Refused):
         self.gate = gate
 
 
-def member_of(project: Project, user: User) -> Membership | None:
-    """With what the gates need; None for a superuser who is no member. Refused to those who may not judge here."""
+def _member() -> QuerySet[Membership]:
     newest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version").values("version")[:1]
     lessons = GoldItem.objects.filter(project=OuterRef("project"), is_tutorial=True, retired_at=None)
-    found = Membership.objects.filter(project=project, user=user)
-    member = found.annotate(newest_guideline=Subquery(newest), has_tutorial=Exists(lessons)).first()
+    found = Membership.objects.filter(project=Slot("project"), user=Slot("user"))
+    return found.annotate(newest_guideline=Subquery(newest), has_tutorial=Exists(lessons))
+
+
+_members = Prepared(_member)
+
+
+def member_of(project: Project, user: User) -> Membership | None:
+    """With what the gates need; None for a superuser who is no member. Refused to those who may not judge here."""
+    member = _members.first(project=project.pk, user=user.pk)
     if member is None:
         require(user, "judge", project)
     return member

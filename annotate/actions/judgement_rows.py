@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from annotate import rankings
 from annotate.actions.judgement import Checked
-from annotate.models import Assignment, Comparison, Demonstration, Judge, Ranking, Rating, Span, Status, User
+from annotate.models import Assignment, Comparison, Demonstration, Guideline, Judge, Ranking, Rating, Span, Status, User
 from annotate.models.feedback import Feedback
+from annotate.prepared import Prepared, Slot
 
 # What fills an item's place, in the order in which one of them is the receipt. A flag is none: the item stays open.
 TABLES: tuple[type[Any], ...] = (Ranking, Comparison, Rating, Demonstration, Span)
@@ -30,13 +31,27 @@ def standing_rows(assignment: Assignment) -> list[Any]:
     return [row for row in rows_of(assignment) if row.status in STANDING]
 
 
-def sent_with(key: str) -> Any | None:
-    """The row that this key stored: the judgement before an answer that came with it. One query over all the tables."""
+def _with_key() -> Any:
     parts = [
-        table.objects.filter(idempotency_key=key).order_by().annotate(of=Value(i)).values_list("of", "pk")
+        table.objects.filter(idempotency_key=Slot("key")).order_by().annotate(of=Value(i)).values_list("of", "pk")
         for i, table in enumerate(TABLES)
     ]
-    found = sorted(parts[0].union(*parts[1:], all=True))
+    return parts[0].union(*parts[1:], all=True)
+
+
+_sent = Prepared(_with_key)
+_versions = Prepared(
+    lambda: (
+        Guideline.objects.filter(project=Slot("project"), created_at__lte=Slot("at"))
+        .order_by("-version")
+        .values_list("version")[:1]
+    )
+)
+
+
+def sent_with(key: str) -> Any | None:
+    """The row that this key stored: the judgement before an answer that came with it. One query over all the tables."""
+    found = sorted(_sent.rows(key=key))
     return TABLES[found[0][0]].objects.get(pk=found[0][1]) if found else None
 
 
@@ -101,5 +116,5 @@ def _seconds(assignment: Assignment, claimed: float | None) -> float | None:
 
 def _guideline_version(assignment: Assignment) -> int | None:
     """The version in force when the item was handed out: what its judge can have read."""
-    versions = assignment.project.guidelines.filter(created_at__lte=assignment.created_at)
-    return versions.order_by("-version").values_list("version", flat=True).first()
+    found = _versions.first(project=assignment.project_id, at=assignment.created_at)
+    return found[0] if found else None

@@ -11,10 +11,16 @@ from __future__ import annotations
 import random
 
 from annotate.models import Completion, Project, SideCount, User
+from annotate.prepared import Prepared, Slot
 
 TOWARDS_BALANCE = 0.75
 FARTHEST_LEAD = 2
 _lot = random.SystemRandom()
+_leads = Prepared(
+    lambda: SideCount.objects.filter(
+        project=Slot("project"), user=Slot("user"), first=Slot("first"), second=Slot("second")
+    ).values_list("lead")
+)
 
 
 def chance_on_the_left(lead: int) -> float:
@@ -50,8 +56,8 @@ def _models(first: Completion, second: Completion) -> dict[str, int]:
 
 
 def _lead(project: Project, user: User, first: Completion, second: Completion) -> int:
-    row = SideCount.objects.filter(project=project, user=user, **_models(first, second))
-    return row.values_list("lead", flat=True).first() or 0
+    found = _leads.first(project=project.pk, user=user.pk, **_models(first, second))
+    return found[0] if found else 0
 
 
 def _keep(project: Project, user: User, first: Completion, second: Completion, lead: int) -> None:

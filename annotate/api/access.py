@@ -13,6 +13,7 @@ from annotate.api.fields import LARGEST_ID
 from annotate.errors import Refused
 from annotate.models import Project
 from annotate.permissions import Person, can
+from annotate.prepared import Prepared
 from annotate.visitors import visitor_of
 
 VISITOR_HEADER = "Visitor"
@@ -27,10 +28,12 @@ def find_project(user: Person, slug: Any) -> Project:
     return project
 
 
-def find(rows: QuerySet[M], pk: Any, field: str) -> M:
-    """The row with that id among those that the asker may see."""
+def find(rows: QuerySet[M] | Prepared, pk: Any, field: str) -> Any:
+    """The row with that id among those that the asker may see; what is prepared has a slot for it."""
     number = int(pk) if str(pk).isascii() and str(pk).isdigit() else 0
-    row = rows.filter(pk=number).first() if 0 < number <= LARGEST_ID else None
+    row = None
+    if 0 < number <= LARGEST_ID:
+        row = rows.first(pk=number) if isinstance(rows, Prepared) else rows.filter(pk=number).first()
     if row is None:
         raise Refused(404, **{field: f"There is no {field.replace('_', ' ')} {pk} that you may see."})
     return row

@@ -13,8 +13,10 @@ from rest_framework.response import Response
 
 from annotate.errors import Refused
 from annotate.models import FirstAnswer
+from annotate.prepared import Prepared, Slot
 
 LONGEST_KEY = 100
+_firsts = Prepared(lambda: FirstAnswer.objects.filter(who=Slot("who"), key=Slot("key")))
 
 
 def idempotent(
@@ -39,7 +41,7 @@ def idempotent(
                     return view(*args, **kwargs)
             sender = who(request) if who else f"user:{request.user.pk}"
             asked = _hash(request, whole_body)
-            if first := FirstAnswer.objects.filter(who=sender, key=key).first():
+            if first := _firsts.first(who=sender, key=key):
                 return _again(first, asked)
             if not atomic:
                 response = view(*args, **kwargs)
@@ -68,14 +70,14 @@ def feedback_key(request: Request) -> str | None:
 def _work_and_keep(who: str, key: str, asked: str, work: Callable[[], Response]) -> Response:
     try:
         with transaction.atomic():
-            # First the key: on Postgres a twin waits here until this transaction has ended.
-            first = FirstAnswer.objects.create(who=who, key=key, request_hash=asked)
             response = work()
-            first.status, first.body = response.status_code, response.data
-            first.save(update_fields=["status", "body"])
+            done = {"status": response.status_code, "body": response.data}
+            FirstAnswer.objects.create(who=who, key=key, request_hash=asked, **done)
             return response
-    except IntegrityError:
-        if twin := FirstAnswer.objects.filter(who=who, key=key).first():
+    except (Refused, IntegrityError):
+        # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of
+        # the two has waited here, or at a row that both change, until the other's transaction had ended.
+        if twin := _firsts.first(who=who, key=key):
             return _again(twin, asked)
         raise
 

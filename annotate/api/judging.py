@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.decorators import action, api_view
@@ -19,6 +18,7 @@ from annotate.api.idempotency import feedback_key, idempotent
 from annotate.errors import Refused
 from annotate.models import Assignment, Completion, Scale
 from annotate.models.feedback import Feedback
+from annotate.prepared import Prepared, Slot
 from annotate.scales import asked_of
 
 
@@ -166,12 +166,9 @@ class Assignments(GenericViewSet):
     queryset = Assignment.objects.none()
     serializer_class = AssignmentOut
 
-    def get_queryset(self) -> QuerySet[Assignment]:
-        return Assignment.objects.select_related("project", "prompt", "completion_a", "completion_b", "user")
-
     @extend_schema(responses={200: AssignmentOut} | refusals(403, 404))
     def retrieve(self, request: Request, pk: str) -> Response:
-        assignment = find(self.get_queryset(), pk, "assignment")
+        assignment = _find(request, pk)
         assignments.require_owner(assignment, request.user)
         return Response(AssignmentOut(assignment).data)
 
@@ -188,7 +185,7 @@ class Assignments(GenericViewSet):
     @idempotent()
     def submit(self, request: Request, pk: str) -> Response:
         """Send the judgement. Sent again with the same Idempotency-Key, it is stored once."""
-        assignment = find(self.get_queryset(), pk, "assignment")
+        assignment = _find(request, pk)
         row = feedback.submit(assignment=assignment, by=request.user, **_said(request, assignment))
         return Response(_receipt(row) | _next(request, assignment), status=201)
 
@@ -201,7 +198,7 @@ class Assignments(GenericViewSet):
     @idempotent()
     def revise(self, request: Request, pk: str) -> Response:
         """Say something else, while the project lets it be changed: what was said before is withdrawn."""
-        assignment = find(self.get_queryset(), pk, "assignment")
+        assignment = _find(request, pk)
         row = feedback.revise(assignment=assignment, by=request.user, **_said(request, assignment))
         return Response(_receipt(row))
 
@@ -209,7 +206,7 @@ class Assignments(GenericViewSet):
     @submit.mapping.delete
     def undo(self, request: Request, pk: str) -> Response:
         """Take back what was said while it is fresh; the task is mine again."""
-        assignment = feedback.undo(assignment=find(self.get_queryset(), pk, "assignment"), by=request.user)
+        assignment = feedback.undo(assignment=_find(request, pk), by=request.user)
         return Response(AssignmentOut(assignment).data)
 
     @extend_schema(request=Skip, responses={200: AssignmentOut} | refusals(400, 403, 404, 409, 410))
@@ -218,7 +215,7 @@ class Assignments(GenericViewSet):
         """Put the task aside, with a reason."""
         given = Skip(data=request.data)
         given.is_valid(raise_exception=True)
-        assignment = find(self.get_queryset(), pk, "assignment")
+        assignment = _find(request, pk)
         assignments.skip(assignment=assignment, by=request.user, reason=given.validated_data["reason"])
         return Response(AssignmentOut(assignment).data)
 
@@ -228,7 +225,7 @@ class Assignments(GenericViewSet):
         """Tell the reviewers that something is wrong with it. The task stays mine."""
         given = FlagIn(data=request.data)
         given.is_valid(raise_exception=True)
-        assignment = find(self.get_queryset(), pk, "assignment")
+        assignment = _find(request, pk)
         assignments.require_owner(assignment, request.user)
         fields = dict(given.validated_data)
         if fields["completion"] is not None:
@@ -240,8 +237,19 @@ class Assignments(GenericViewSet):
     @action(detail=True, methods=["post"])
     def again(self, request: Request, pk: str) -> Response:
         """Take up a task whose time ran out, if nobody else has been given its place."""
-        assignment = find(self.get_queryset(), pk, "assignment")
+        assignment = _find(request, pk)
         return Response(AssignmentOut(assignments.again(assignment=assignment, by=request.user)).data)
+
+
+_related = ("project", "prompt", "completion_a", "completion_b")
+_assignments = Prepared(lambda: Assignment.objects.select_related(*_related).filter(pk=Slot("pk")))
+
+
+def _find(request: Request, pk: str) -> Assignment:
+    assignment = find(_assignments, pk, "assignment")
+    if assignment.user_id == request.user.pk:
+        assignment.user = request.user  # at hand already
+    return assignment
 
 
 def _said(request: Request, assignment: Assignment) -> dict[str, Any]:

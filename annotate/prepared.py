@@ -1,0 +1,71 @@
+"""Queries that run each time somebody judges, put together once.
+
+Django writes a query's SQL anew whenever it runs, and for a small query that takes longer than the query itself. One
+that differs from call to call in its values alone can keep what was written:
+
+    _newest = Prepared(lambda: Guideline.objects.filter(project=Slot("project")).order_by("-version")[:1])
+    _newest.rows(project=7)
+
+Values are compared as the database stores them: ids, texts, booleans and moments, not None and no lists.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from django.db import DEFAULT_DB_ALIAS, connection
+from django.db.models import Expression, QuerySet
+
+
+class Slot(Expression):
+    """Stands in a query for a value that each call gives."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        return "%s", (self,)
+
+
+class _Written(NamedTuple):
+    compiler: Any
+    sql: str
+    parameters: tuple[Any, ...]
+    rows: Callable[..., Any]  # Django's own way from the rows of this query to what the caller is to get
+
+
+class Prepared:
+    """`build` makes the query, with slots in it; it is called once, when it is first needed."""
+
+    def __init__(self, build: Callable[[], QuerySet]) -> None:
+        self._build = build
+        self._written: _Written | None = None
+
+    def rows(self, **values: Any) -> list[Any]:
+        """What the query's own iteration gives: instances, or tuples after `values_list`."""
+        written = self._written = self._written or self._write()
+        given = [_stored(values[p.name]) if isinstance(p, Slot) else p for p in written.parameters]
+        compiler = copy.copy(written.compiler)
+        compiler.connection = connection
+        compiler.as_sql = lambda *_, **__: (written.sql, given)
+        query = SimpleNamespace(get_compiler=lambda *_, **__: compiler)
+        return list(written.rows(SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})))
+
+    def first(self, **values: Any) -> Any | None:
+        rows = self.rows(**values)
+        return rows[0] if rows else None
+
+    def _write(self) -> _Written:
+        queryset = self._build()
+        compiler = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
+        sql, parameters = compiler.as_sql()
+        return _Written(compiler, sql, tuple(parameters), queryset._iterable_class)
+
+
+def _stored(value: Any) -> Any:
+    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
