@@ -112,12 +112,15 @@ def decide(*, project: Project, rows: QuerySet[Comparison], status: str, reason:
         raise Refused(400, status=f"{status!r} is not one of {', '.join(DECISIONS)}: a held vote counts or does not.")
     if not reason.strip():
         raise Refused(400, reason="Say why: whoever cast the votes, and whoever reads the ledger, will want to know.")
-    chosen = list(rows[: MOST_AT_ONCE + 1])
-    if not chosen:
-        raise Refused(409, votes="No held vote was chosen, or somebody has decided about them already.")
-    if len(chosen) > MOST_AT_ONCE:
-        raise Refused(413, votes=f"At most {MOST_AT_ONCE:,} votes at once; narrow the choice to one reason or page.")
     with transaction.atomic():
+        # Locked, so that two managers at once do not overrule each other unseen.
+        chosen = list(rows.select_for_update(of=("self",))[: MOST_AT_ONCE + 1])
+        if not chosen:
+            raise Refused(409, votes="No held vote was chosen, or somebody has decided about them already.")
+        if len(chosen) > MOST_AT_ONCE:
+            raise Refused(
+                413, votes=f"At most {MOST_AT_ONCE:,} votes at once; narrow the choice to one reason or page."
+            )
         return sum(
             set_status(rows=chosen[first : first + _BATCH], status=status, reason=reason, by=by)
             for first in range(0, len(chosen), _BATCH)

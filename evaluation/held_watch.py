@@ -11,7 +11,7 @@ from django.utils import timezone
 from annotate.actions.defence import OUTAGE_SECONDS, outage_key
 from annotate.actions.events import announce
 from annotate.counting import counted
-from annotate.models import HeldWatch, Hold, Project, VoteTrace
+from annotate.models import HeldWatch, Hold, Project, Role, VoteTrace
 from evaluation import notices
 from evaluation.ratings.jump import usual_share, watch
 
@@ -80,7 +80,7 @@ def _tell_of_jump(project: Project, usual: float, last: int) -> None:
 
 
 def _tell(project: Project, text: str) -> None:
-    notices.tell(project=project, text=text, url=reverse("held-votes", args=[project.slug]))
+    notices.tell(project=project, text=text, url=reverse("held-votes", args=[project.slug]), roles=[Role.MANAGER])
 
 
 def _is_due(told: datetime | None) -> bool:

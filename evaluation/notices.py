@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any
 
@@ -22,9 +22,15 @@ LONGEST = 300
 log = logging.getLogger("assay.notices")
 
 
-def tell(*, project: Project, text: str, url: str, but: User | None = None) -> list[Notice]:
-    """Managers and researchers of the project, except whoever did it. An e-mail goes out after the commit."""
-    people = [member.user for member in _members(project) if but is None or member.user_id != but.pk]
+def tell(
+    *, project: Project, text: str, url: str, but: User | None = None, roles: Collection[str] = TOLD
+) -> list[Notice]:
+    """Those of these roles in the project, except whoever did it. An e-mail goes out after the commit."""
+    people = [
+        member.user
+        for member in _members(project)
+        if member.role in roles and (but is None or member.user_id != but.pk)
+    ]
     short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     made = Notice.objects.bulk_create(Notice(user=user, project=project, text=short, url=url) for user in people)
     if settings.EMAIL_NOTICES_FROM:

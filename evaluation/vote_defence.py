@@ -68,8 +68,8 @@ def look(project: Project) -> Found:
     flooded, ebbed = floods.changes(project, votes)
     known = {pk for some in held.values() for pk in some}
     held |= {Hold.FLOOD: [pk for pk in flooded if pk not in known]}
-    for kind, ids in held.items():
-        defence.hold(rows=_rows(ids), kind=kind)
+    # Another clerk may have come first: what it holds it tells.
+    held = {kind: ids for kind, ids in held.items() if defence.hold(rows=_rows(ids), kind=kind)}
     released = [*released, *ebbed]
     defence.release(rows=_rows(released))
     found = Found({kind: ids for kind, ids in held.items() if ids}, released)

@@ -116,7 +116,8 @@ def _in_batches(rows: Collection[Comparison], status: str, reason: str, kind: st
     for first in range(0, len(rows), _AT_ONCE):
         some = rows[first : first + _AT_ONCE]
         with transaction.atomic():
-            free = [row for row in some if row.pk not in settled([row.pk for row in some])]
+            decided = settled([row.pk for row in some])
+            free = [row for row in some if row.pk not in decided]
             changed += set_status(rows=free, status=status, reason=reason, by=None)
             if kind:
                 _trace(free, kind)

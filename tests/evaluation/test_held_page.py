@@ -271,3 +271,25 @@ def test_a_flood_of_one_address_is_held_and_ebbs(project, pair):
     assert Comparison.objects.filter(pk__in=[vote.pk for vote in flood], status="held").count() == 11
     VoteTrace.objects.filter(battle__in=past).update(cast_at=now - timedelta(days=2), address="a class")
     assert len(vote_defence.look(project).released) == 11, "a class of the day before was as large"
+
+
+def test_only_managers_are_told_of_what_only_they_may_see(project, manager):
+    factories.make_user(project, role="researcher")
+    held_watch.tell_of_holds(project, {Hold.PATTERN: list(range(30))})
+    assert [notice.user for notice in Notice.objects.all()] == [manager]
+
+
+def test_two_clerks_hold_once_and_tell_once(project, pair, manager, monkeypatch):
+    ids = [vote.pk for vote in votes(project, pair, 30)]
+    monkeypatch.setattr(vote_defence, "changes", lambda votes: ({Hold.PATTERN: ids}, []))
+    for _ in range(2):  # the second one had read the votes before the first one wrote
+        vote_defence.look(project)
+    assert Notice.objects.count() == 1 and StatusChange.objects.count() == 30
+
+
+def test_what_is_decided_by_people_is_asked_for_once_and_not_for_each_vote(
+    project, pair, django_assert_max_num_queries
+):
+    rows = votes(project, pair, 40)
+    with django_assert_max_num_queries(40 * 3 + 20):
+        defence.hold(rows=rows, kind=Hold.PATTERN)
