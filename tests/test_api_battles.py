@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from django.core.cache import cache
+from django.test import Client
 
 from annotate import visitors
-from annotate.models import Battle, Comparison
+from annotate.actions import defence
+from annotate.models import Battle, Comparison, Hold
 from tests.annotate.openai_server import openai_server
 from tests.api_client import Program, errors, program
-from tests.factories import make_completion, make_contestant, make_project, make_prompt
+from tests.factories import make_completion, make_contestant, make_model, make_project, make_prompt
 
 pytestmark = pytest.mark.django_db
 
@@ -194,3 +196,30 @@ def test_a_stranger_stops_and_asks_nothing(project):
     battle = start(Program(), project).json()
     for what, body in (("stop", {}), ("turns", {"text": "And?"})):
         assert "battle" in errors(Program().post(f"battles/{battle['id']}/{what}/", body), 404)
+
+
+def test_a_visitor_reads_what_became_of_each_vote_and_no_name_before_it():
+    project = make_project()
+    prompt = make_prompt(project, side="eval")
+    models = [make_model(name=name) for name in ("Aardvark", "Zebra")]
+    for model in models:
+        make_contestant(project, model)
+        make_completion(prompt, model=model)
+    client = Client()
+    body = {"project": project.slug, "drawn": True}
+    first, second = (client.post("/api/v1/battles/", body, content_type="application/json").json() for _ in range(2))
+    address, headers = f"/api/v1/projects/{project.slug}/battles/mine/", {"Visitor": first["visitor"]}
+    assert first["visitor"] != second["visitor"]
+    (mine,) = client.get(address, headers=headers).json()
+    assert (mine["id"], mine["vote"]) == (first["id"], None)
+    assert not [model for model in models if model.name in str(mine)]
+    sent = {"winner": "tie", "token": first["vote_token"]}
+    client.post(f"/api/v1/battles/{first['id']}/vote/", sent, content_type="application/json", headers=headers)
+    vote = Comparison.objects.get()
+    defence.hold(rows=[vote], kind=Hold.PATTERN)
+    (mine,) = client.get(address, headers=headers).json()
+    assert (mine["vote"]["status"], mine["vote"]["counted"]) == ("held", False)
+    assert "more than taste explains" in mine["vote"]["why"] and mine["vote"]["comparison"] == vote.pk
+    assert client.get(f"{address}?before={mine['number']}", headers=headers).json() == []
+    assert client.get(f"{address}?before=x", headers=headers).status_code == 400
+    assert client.get(address).json() == []

@@ -313,8 +313,8 @@ def _revealed(battle: Battle, comparison: Comparison) -> dict[str, Any]:
     counting = arena.counting(comparison)
     return {
         "winner": comparison.winner,
-        "model_a": _name(battle.model_a),
-        "model_b": _name(battle.model_b),
+        "model_a": name_out(battle.model_a),
+        "model_b": name_out(battle.model_b),
         "counted": comparison.status == "counted",
         "ranks": counting.ranks,
         "why": counting.words,
@@ -322,5 +322,5 @@ def _revealed(battle: Battle, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _name(model: LanguageModel) -> dict[str, Any]:
+def name_out(model: LanguageModel) -> dict[str, Any]:
     return {"id": model.pk, "name": model.name, "stage": model.stage}

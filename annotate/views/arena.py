@@ -20,6 +20,7 @@ from annotate.models import Battle, Comparison, Project, User
 from annotate.permissions import is_vouched_for
 from annotate.views.access import in_project, refused_page
 
+_CAST = ("comparison__prompt", "comparison__completion_a", "comparison__completion_b")
 PATIENCE_SECONDS = 20.0  # of a page without JavaScript, before it shows how far the answers are
 
 
@@ -128,7 +129,7 @@ def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 def history(request: HttpRequest, project: Project) -> HttpResponse:
     """What this person has voted, and what became of it."""
     mine = actions.battles_of(project=project, visitor=visitors.visitor_of(request), user=_user(request))
-    mine = mine.select_related("prompt", "model_a", "model_b", "comparison__prompt").order_by("-pk")
+    mine = mine.select_related("prompt", "model_a", "model_b", *_CAST).order_by("-pk")
     page = Paginator(mine, 50).get_page(request.GET.get("page"))
     votes = [(battle, _cast(battle)) for battle in page]
     rows = [(battle, cast, actions.counting(cast) if cast else None) for battle, cast in votes]
