@@ -11,11 +11,10 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.actions import assignments, audit, feedback, queue
-from annotate.actions.events import announce
 from annotate.actions.items import COMPARE, RANK, RATE, Item
 from annotate.actions.judgement_rows import standing_rows
 from annotate.errors import Refused
-from annotate.models import Assignment, Project, Prompt, User
+from annotate.models import Assignment, Membership, Project, Prompt, User
 from annotate.permissions import can, require
 
 SENT_BACK = "sent back"
@@ -42,6 +41,8 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
         earlier = mine.select_related("project", "user", "prompt", "completion_a", "completion_b").first()
         if earlier is None:
             return _new(project, key, by)
+        if earlier.purpose != _Purpose.ADJUDICATION and earlier.state == _State.SUBMITTED:
+            raise Refused(409, item="You have judged this item yourself; another reviewer must decide.")
         if earlier.state == _State.SUBMITTED:
             raise Refused(409, item="You have decided it already; undo that to change it.")
         return _taken_up(earlier)
@@ -69,12 +70,6 @@ def send_back(*, assignment: Assignment, by: User, comment: str) -> Assignment:
             project=project,
             changes={"judgements": [[f"{row._meta.model_name} {row.pk}" for row in rows], withdrawn]},
             reason=comment,
-        )
-        told = [{"kind": row._meta.model_name, "id": row.pk} for row in rows]
-        announce(
-            project=project,
-            event="judgement.status",
-            data={"judgements": told, "status": "withdrawn", "reason": SENT_BACK},
         )
     return assignment
 
@@ -117,6 +112,8 @@ def _check_returnable(assignment: Assignment, by: User) -> list:
         raise Refused(409, assignment="Only a judgement that stands, of the work itself, can be sent back.")
     if not can(assignment.user, "judge", assignment.project):
         raise Refused(409, assignment=f"{assignment.user} judges here no more; decide it yourself.")
+    if Membership.objects.filter(project=assignment.project, user=assignment.user).exclude(paused_at=None).exists():
+        raise Refused(409, assignment=f"{assignment.user} is paused and takes nothing up; decide it yourself.")
     if Prompt.objects.filter(pk=assignment.prompt_id).exclude(out_since=None).exists():
         raise Refused(409, assignment="Its prompt is out of the work; nobody need judge it.")
     rows = standing_rows(assignment)

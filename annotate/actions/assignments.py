@@ -248,6 +248,8 @@ def refuse_closed(assignment: Assignment) -> None:
 def reopen(assignment: Assignment, minutes: int | None = None) -> None:
     """Back into its owner's hands for a full term, if a place is free. Hold the project's lock."""
     project = assignment.project
+    if assignment.purpose == _Purpose.ADJUDICATION:
+        _refuse_second_decision(assignment)
     if assignment.purpose == _Purpose.WORK:
         if assignment.prompt.out_since:
             raise Refused(409, assignment="Its prompt was taken out of the work; go on with the next one.")
@@ -259,6 +261,12 @@ def reopen(assignment: Assignment, minutes: int | None = None) -> None:
     assignment.expires_at = timezone.now() + timedelta(minutes=minutes or project.assignment_minutes)
     assignment.save(update_fields=["state", "closed_at", "skip_reason", "gold_passed", "expires_at"])
     queue.changed(project.pk, [assignment.prompt_id])
+
+
+def _refuse_second_decision(assignment: Assignment) -> None:
+    others = assignment.project.assignments.filter(item=assignment.item, purpose=_Purpose.ADJUDICATION)
+    if others.filter(state__in=["open", "submitted"]).exclude(pk=assignment.pk).exists():
+        raise Refused(409, assignment="Another reviewer has taken this decision meanwhile; go on with another one.")
 
 
 def _held(project: Project, user: User, kinds: list[str]) -> Assignment | None:

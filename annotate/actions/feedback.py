@@ -13,7 +13,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from annotate.actions import gold, queue
+from annotate.actions import gates, gold, queue
 from annotate.actions.assignments import close, lock, refuse_closed, reopen, require_owner
 from annotate.actions.events import announce
 from annotate.actions.judgement import Checked, Judgement, check, check_key
@@ -91,6 +91,8 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
 def undo(*, assignment: Assignment, by: User) -> Assignment:
     """Withdraw what was said, or the skip, and put the item back into the judge's hands."""
     require_owner(assignment, by)
+    gates.check_pause(assignment.project, gates.member_of(assignment.project, by))
+    _refuse_lesson(assignment)
     with transaction.atomic():
         lock(assignment.project)
         assignment.refresh_from_db()
@@ -112,6 +114,10 @@ def require_changeable(*, assignment: Assignment, by: User) -> None:
     require_owner(assignment, by)
     assignment.refresh_from_db()
     _require_fresh(assignment, (Assignment.State.SUBMITTED,))
+    _refuse_lesson(assignment)
+
+
+def _refuse_lesson(assignment: Assignment) -> None:
     if assignment.purpose == Assignment.Purpose.TUTORIAL:
         raise Refused(409, assignment="You have been told what is right here; go on with the next one.")
 

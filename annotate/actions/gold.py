@@ -92,7 +92,8 @@ class Standing:
 def standing(member: Membership) -> Standing:
     rows = _answered(member).order_by("-closed_at", "-pk")
     ever = list(rows.values_list("gold_passed", flat=True))
-    lately = rows.filter(closed_at__gt=member.gold_since) if member.gold_since else rows
+    # Handed out since the last decision: whoever takes back what the warning spoke of has it counted no second time.
+    lately = rows.filter(created_at__gt=member.gold_since) if member.gold_since else rows
     now = list(lately.values_list("gold_passed", flat=True)[:LOOKED_AT])
     return Standing(sum(map(bool, now)), len(now), sum(map(bool, ever)), len(ever))
 

@@ -29,6 +29,8 @@ from annotate.views.access import MemberRequest, in_project, refused_page
 from annotate.views.reading import to_what_comes_first
 
 ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_rankings", "write": "asks_answers"}
+# A lesson has told what is right, and a decision has a page of its own.
+NOT_UNDONE_HERE = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
 
 
 @in_project("judge")
@@ -221,7 +223,9 @@ def show(
         refused = Refused(403, assignment="This item was handed to someone else; go on with your own next one.")
         return refused_page(request, refused, project=project)
     entered = entered or (judge_form.taken_back(assignment) if assignment else judge_form.Entered())
-    closed = project.assignments.filter(user=request.user, state__in=["submitted", "skipped"])
+    closed = project.assignments.filter(user=request.user, state__in=["submitted", "skipped"]).exclude(
+        purpose__in=NOT_UNDONE_HERE
+    )
     last = closed.order_by("closed_at").last()
     closed_at = last.closed_at if last else None
     guideline = project.guideline
@@ -264,7 +268,8 @@ def _send_to(request: MemberRequest, project: Project, assignment: Assignment | 
 
 def _done_today(project: Project, user: User) -> int:
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    return project.assignments.filter(user=user, state="submitted", closed_at__gte=midnight).count()
+    done = project.assignments.filter(user=user, state="submitted", closed_at__gte=midnight)
+    return done.exclude(purpose=Assignment.Purpose.TUTORIAL).count()
 
 
 def _waiting(project: Project, user: User) -> str:

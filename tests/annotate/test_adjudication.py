@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 
 from annotate.actions import adjudication, assignments, disagreements, feedback
 from annotate.errors import Refused
-from annotate.models import Comparison, Rating, StatusChange
-from tests.factories import make_completion, make_pair, make_project, make_prompt, make_user
+from annotate.models import Assignment, Comparison, Delivery, GoldItem, Rating, StatusChange, Webhook
+from tests.factories import make_assignment, make_completion, make_pair, make_project, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -181,3 +186,63 @@ def test_a_place_that_was_sent_back_is_filled_exactly_once():
     judge(project, one, stars=4)
     assert Rating.objects.counted().count() == 2
     assert assignments.next_for(project=project, user=third) is None
+
+
+def test_a_reviewer_who_judged_it_as_a_known_item_does_not_decide_it(disputed):
+    project, (a, b), _, reviewer = disputed
+    known = {"project": project, "kind": "compare", "prompt": a.prompt, "completion_a": a, "completion_b": b}
+    gold = GoldItem.objects.create(**known, expected={"winner": ["tie"]})
+    make_assignment(reviewer, a, b, purpose="gold", gold=gold, state="submitted")
+    with pytest.raises(Refused) as refused:
+        adjudication.take(project=project, key=f"compare:{a.pk}:{b.pk}", by=reviewer)
+    assert "yourself" in refused.value.errors["item"]
+
+
+def test_a_decision_that_ran_out_is_not_taken_up_beside_anothers(disputed):
+    project, (a, b), _, reviewer = disputed
+    key = f"compare:{a.pk}:{b.pk}"
+    slow = adjudication.take(project=project, key=key, by=reviewer)
+    Assignment.objects.filter(pk=slow.pk).update(expires_at=timezone.now() - timedelta(minutes=1))
+    assignments.expire_stale(project)
+    quick = make_user(project, role="reviewer")
+    feedback.submit(assignment=adjudication.take(project=project, key=key, by=quick), by=quick, winner="tie")
+    slow.refresh_from_db()
+    with pytest.raises(Refused) as refused:
+        assignments.again(assignment=slow, by=reviewer)
+    assert refused.value.status == 409
+
+
+def test_nothing_is_sent_back_to_somebody_who_is_paused(disputed):
+    project, _, said, reviewer = disputed
+    said[0].user.memberships.update(paused_at=timezone.now(), paused_reason="away")
+    with pytest.raises(Refused) as refused:
+        adjudication.send_back(assignment=said[0], by=reviewer, comment="Look again.")
+    assert "paused" in refused.value.errors["assignment"]
+
+
+def test_what_is_sent_back_is_told_to_programs_once(disputed):
+    project, _, said, reviewer = disputed
+    Webhook.objects.create(project=project, url="https://example.org/", events=["judgement.status"], secret="whsec_x")
+    adjudication.send_back(assignment=said[0], by=reviewer, comment="Look again.")
+    [told] = Delivery.objects.filter(event="judgement.status")
+    assert [change["after"] for change in told.body["data"]["changes"]] == ["withdrawn"]
+
+
+def test_a_decision_is_not_undone_by_the_way_on_the_judge_page(disputed):
+    project, (a, b), _, reviewer = disputed
+    taken = adjudication.take(project=project, key=f"compare:{a.pk}:{b.pk}", by=reviewer)
+    feedback.submit(assignment=taken, by=reviewer, winner="tie")
+    client = Client()
+    client.force_login(reviewer)
+    assert "undo-form" not in client.get(reverse("judge", args=[project.slug])).content.decode()
+
+
+def test_answers_that_were_written_are_no_answers_of_another_prompt(disputed):
+    """The key of a written answer names its prompt, which is no completion."""
+    project, (a, _), _, reviewer = disputed
+    written = make_assignment(make_user(project), a, state="submitted")
+    Assignment.objects.filter(pk=written.pk).update(kind="write", completion_a=None, item=f"write:{a.pk}")
+    client = Client()
+    client.force_login(reviewer)
+    address = f"/api/v1/projects/{project.slug}/disagreements/write:{a.pk}/"
+    assert client.get(address).status_code == 404

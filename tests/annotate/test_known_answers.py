@@ -242,6 +242,43 @@ def test_undo_forgets_whether_it_was_right():
     assert a.gold_passed is True
 
 
+def test_what_a_warning_was_about_is_not_answered_again_to_count_as_new():
+    project = make_project(asks_ratings=False, gold_pass_percent=70)
+    make_gold(project, 6)
+    user = make_user(project)
+    answer_gold(project, user, [False] * 5)
+    assert member(project, user).warned_at
+    last = Assignment.objects.filter(user=user, purpose="gold").order_by("pk").last()
+    feedback.undo(assignment=last, by=user)
+    answer(last, user, right=True)
+    assert gold.standing(member(project, user)).answered == 0
+
+
+def test_a_paused_person_takes_nothing_back_into_their_hands():
+    project = make_project(asks_ratings=False, overlap=1)
+    make_pair(project)
+    user, manager = make_user(project), make_user(project, role="manager")
+    done = assignments.next_for(project=project, user=user)
+    feedback.submit(assignment=done, by=user, winner="tie")
+    gold.pause(project=project, user=user, by=manager, reason="Sends the same answer to everything.")
+    with pytest.raises(Refused) as refused:
+        feedback.undo(assignment=done, by=user)
+    assert "paused" in refused.value.errors
+    assert Comparison.objects.get().status == "counted"
+
+
+def test_whoever_left_the_project_takes_nothing_back():
+    project = make_project(asks_ratings=False)
+    make_pair(project)
+    user, manager = make_user(project), make_user(project, role="manager")
+    done = assignments.next_for(project=project, user=user)
+    feedback.submit(assignment=done, by=user, winner="tie")
+    projects.remove_member(project=project, user=user, by=manager)
+    with pytest.raises(Refused) as refused:
+        feedback.undo(assignment=done, by=user)
+    assert refused.value.status == 403
+
+
 # --- making them ---
 
 
@@ -344,6 +381,21 @@ def test_the_tutorial_comes_first_in_its_order_and_explains_each():
     assert tutorial.next_lesson(project=project, user=user) is None
     assert tutorial.score(project, user) == 1
     assert assignments.next_for(project=project, user=user).purpose == "work"
+
+
+def test_a_lesson_is_answered_once_and_the_judge_page_offers_no_way_back(client):
+    project = make_project(asks_ratings=False)
+    make_gold(project, is_tutorial=True)
+    make_pair(project)
+    user = make_user(project)
+    lesson = answer(tutorial.next_lesson(project=project, user=user), user, right=False)
+    with pytest.raises(Refused) as refused:
+        feedback.undo(assignment=lesson, by=user)
+    assert refused.value.status == 409 and "told what is right" in refused.value.errors["assignment"]
+    assert tutorial.next_lesson(project=project, user=user) is None
+    client.force_login(user)
+    html = client.get(f"/p/{project.slug}/judge/").content.decode()
+    assert "undo-form" not in html and "0 of" in html  # a lesson is no day's work
 
 
 def test_a_lesson_that_was_skipped_or_ran_out_comes_again():
