@@ -293,3 +293,17 @@ def test_what_is_decided_by_people_is_asked_for_once_and_not_for_each_vote(
     rows = votes(project, pair, 40)
     with django_assert_max_num_queries(40 * 3 + 20):
         defence.hold(rows=rows, kind=Hold.PATTERN)
+
+
+def test_the_leaderboards_counts_say_what_the_ledger_says_through_holds_and_releases(project, pair, manager):
+    from evaluation.recount import differences
+
+    kept = votes(project, pair, 6)
+    at_the_door = votes(project, pair, 3, hold_reason="a model named itself in its answer")
+    assert not differences()
+    defence.hold(rows=kept[:4], kind=Hold.PATTERN)
+    assert not differences()
+    defence.release(rows=Comparison.objects.filter(pk__in=[vote.pk for vote in kept[:2]]))
+    held.decide(project=project, rows=held.held_votes(project), status="counted", reason="I asked them.", by=manager)
+    assert not differences() and {vote.battle.trace.held_for for vote in at_the_door} == {Hold.NAMED}
+    assert Comparison.objects.filter(status="counted").count() == 9
