@@ -104,7 +104,8 @@ TEMPLATES = [
 
 DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{DATA_DIR / 'assay.sqlite3'}", conn_max_age=60)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Several processes write: take the write lock at BEGIN, wait for it, and let readers go on meanwhile.
+    # Several processes write: take the write lock at BEGIN, wait for it in turn, and let readers go on meanwhile.
+    DATABASES["default"]["ENGINE"] = "config.sqlite"
     DATABASES["default"]["CONN_MAX_AGE"] = 0
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",

@@ -1,0 +1,1 @@
+"""Django's SQLite, with an orderly queue of those who write."""
