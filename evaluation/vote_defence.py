@@ -16,7 +16,7 @@ from annotate import counting
 from annotate.actions import defence
 from annotate.defence import duplicates
 from annotate.models import Comparison, HeldWatch, Hold, Project, StatusChange, VoteTrace
-from evaluation import floods, held_watch
+from evaluation import floods, held_watch, same_hands
 from evaluation.arena_votes import read
 from evaluation.ratings.suspects import SHARES, changes
 
@@ -68,14 +68,21 @@ def look(project: Project) -> Found:
     flooded, ebbed = floods.changes(project, votes)
     known = {pk for some in held.values() for pk in some}
     held |= {Hold.FLOOD: [pk for pk in flooded if pk not in known]}
-    # Another clerk may have come first: what it holds it tells.
-    held = {kind: ids for kind, ids in held.items() if defence.hold(rows=_rows(ids), kind=kind)}
-    released = [*released, *ebbed]
-    defence.release(rows=_rows(released))
-    found = Found({kind: ids for kind, ids in held.items() if ids}, released)
+    found = _done(held, [*released, *ebbed])
+    followed = _done(*same_hands.changes(project))
+    every = found.held.keys() | followed.held.keys()
+    held = {kind: [*found.held.get(kind, ()), *followed.held.get(kind, ())] for kind in every}
+    found = Found(held, found.released + followed.released)
     if found.held:
         held_watch.tell_of_holds(project, found.held)
     return found
+
+
+def _done(held: dict[str, list[int]], released: list[int]) -> Found:
+    """Another clerk may have come first: what it holds it tells."""
+    held = {kind: ids for kind, ids in held.items() if defence.hold(rows=_rows(ids), kind=kind)}
+    defence.release(rows=_rows(released))
+    return Found(held, released)
 
 
 def _rows(ids: Iterable[int]) -> list[Comparison]:

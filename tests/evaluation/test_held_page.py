@@ -307,3 +307,25 @@ def test_the_leaderboards_counts_say_what_the_ledger_says_through_holds_and_rele
     held.decide(project=project, rows=held.held_votes(project), status="counted", reason="I asked them.", by=manager)
     assert not differences() and {vote.battle.trace.held_for for vote in at_the_door} == {Hold.NAMED}
     assert Comparison.objects.filter(status="counted").count() == 9
+
+
+@pytest.mark.parametrize("kind", [Hold.PATTERN, Hold.ADDRESS_PATTERN])
+def test_whoever_is_held_for_how_they_rank_teaches_nothing_meanwhile(project, pair, manager, monkeypatch, kind):
+    def both(visitor: str, address: str) -> list[Comparison]:
+        prompts = [factories.make_prompt(project, side=side) for side in ("eval", "train")]
+        return [cast(make_battle(project, pair, prompt=p, visitor=visitor), address=address) for p in prompts]
+
+    def teaching() -> set[int]:
+        return set(Comparison.objects.teaching().filter(prompt__side="train").values_list("pk", flat=True))
+
+    ranks, teaches = both("r" * 64, "r" * 32)
+    other = both("o" * 64, "o" * 32)[1]
+    monkeypatch.setattr(vote_defence, "changes", lambda votes: ({kind: [ranks.pk]}, []))
+    assert vote_defence.look(project).held == {kind: [ranks.pk, teaches.pk]} and teaching() == {other.pk}
+    monkeypatch.setattr(vote_defence, "changes", lambda votes: ({}, []))
+    assert not vote_defence.look(project).released
+    rows = held.held_votes(project).filter(pk=ranks.pk)
+    held.decide(project=project, rows=rows, status="excluded", reason="No.", by=manager)
+    assert not vote_defence.look(project).released and teaching() == {other.pk}
+    defence.set_status(rows=[ranks], status="counted", reason="After all.", by=manager)
+    assert vote_defence.look(project).released == [teaches.pk] and teaching() == {other.pk, teaches.pk}
