@@ -25,7 +25,7 @@ A judgement is `POST /updateinstance`, the next item `POST /annotate` (as its pa
 
 To compare: a judgement in Assay brings the next item in the same answer; with the peers it is submit and next.
 An answer that takes more than 60 s counts as an error. Where a connection broke before the answer, the client asks once
-more, as browsers do: what that writes twice stands under `unacknowledged`.
+more: what that writes twice stands under `unacknowledged`.
 """
 
 from __future__ import annotations
