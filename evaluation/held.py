@@ -60,7 +60,7 @@ def held_rate(project: Project, by: str) -> list[Period]:
     if by not in PERIODS:
         raise ValueError(f"{by!r} is no period: use one of {', '.join(PERIODS)}.")
     cut, back = PERIODS[by]
-    traces = VoteTrace.objects.filter(project=project, cast_at__gt=timezone.now() - back).order_by()
+    traces = VoteTrace.objects.of_people().filter(project=project, cast_at__gt=timezone.now() - back).order_by()
     rows = traces.annotate(start=cut("cast_at")).values_list("start", "held_for", "battle__comparison__status")
     votes, reasons, waiting = Counter[datetime](), defaultdict[datetime, Counter[str]](Counter), Counter[datetime]()
     for start, reason, status, count in rows.annotate(count=Count("pk")):

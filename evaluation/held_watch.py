@@ -28,7 +28,7 @@ def look(project: Project) -> bool:
     with transaction.atomic():
         HeldWatch.objects.get_or_create(project=project)
         row = HeldWatch.objects.select_for_update().get(project=project)
-        traces = VoteTrace.objects.filter(project=project, pk__gt=row.last_trace_id).order_by("pk")
+        traces = VoteTrace.objects.of_people().filter(project=project, pk__gt=row.last_trace_id).order_by("pk")
         new = list(traces.values_list("pk", "held_for", "cast_at")[:_BLOCK])
         evidence, alarm = watch((bool(held) for _, held, _ in new), usual, row.evidence)
         row.evidence, row.usual = evidence, usual
@@ -50,7 +50,7 @@ def look(project: Project) -> bool:
 def usual_now(project: Project) -> float:
     """The share that the fortnight before yesterday allows."""
     now = timezone.now()
-    past = VoteTrace.objects.filter(project=project, cast_at__gt=now - BASELINE, cast_at__lte=now - RECENT)
+    past = VoteTrace.objects.of_people().filter(project=project, cast_at__gt=now - BASELINE, cast_at__lte=now - RECENT)
     return usual_share(past.exclude(held_for="").count(), past.count())
 
 
@@ -64,7 +64,7 @@ def tell_of_holds(project: Project, held: dict[str, list[int]]) -> None:
 
 
 def _tell_of_jump(project: Project, usual: float, last: int) -> None:
-    recent = VoteTrace.objects.filter(project=project, cast_at__gt=timezone.now() - RECENT)
+    recent = VoteTrace.objects.of_people().filter(project=project, cast_at__gt=timezone.now() - RECENT)
     votes, held = recent.count(), recent.exclude(held_for="").count()
     share = 100 * held / max(votes, 1)
     _tell(

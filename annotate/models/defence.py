@@ -22,6 +22,12 @@ class Hold(models.TextChoices):
     ALIKE = "alike", "visitors of one day, or as busy as each other, unlike all others on one model"
 
 
+class VoteTraceQuerySet(models.QuerySet["VoteTrace"]):
+    def of_people(self) -> VoteTraceQuerySet:
+        """Simulations are kept apart: thousands of theirs would hide a jump."""
+        return self.exclude(battle__user__is_simulated=True)
+
+
 class VoteTrace(models.Model):
     """Where a vote came from. The address is a keyed hash, and is blanked after `defence.KEPT_DAYS`;
     beside it only counts of tries have it, for two days. Empty for members and simulations.
@@ -36,6 +42,8 @@ class VoteTrace(models.Model):
     held_for = models.CharField(max_length=16, choices=Hold.choices, blank=True)
     held_at = models.DateTimeField(null=True, blank=True)
     cast_at = models.DateTimeField(default=timezone.now)
+
+    objects = VoteTraceQuerySet.as_manager()
 
     class Meta:
         indexes = [

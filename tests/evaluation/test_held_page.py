@@ -329,3 +329,12 @@ def test_whoever_is_held_for_how_they_rank_teaches_nothing_meanwhile(project, pa
     assert not vote_defence.look(project).released and teaching() == {other.pk}
     defence.set_status(rows=[ranks], status="counted", reason="After all.", by=manager)
     assert vote_defence.look(project).released == [teaches.pk] and teaching() == {other.pk, teaches.pk}
+
+
+def test_simulated_votes_are_no_part_of_the_held_rate(project, pair):
+    robot = factories.make_user(project, is_simulated=True)
+    for battle in (make_battle(project, pair, user=robot), make_battle(project, pair)):
+        cast(battle)
+    assert [period.votes for period in held.held_rate(project, "day")] == [1]
+    held_watch.look(project)
+    assert HeldWatch.objects.get().last_trace_id == VoteTrace.objects.of_people().get().pk
