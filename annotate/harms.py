@@ -23,6 +23,7 @@ HARMS = {
     "self-harm": "Self harm",
     "child-abuse": "Child abuse",
 }
+UNRATED_TALK = "a red-team talk that was not rated"  # why its prompts are asked of nobody
 _BY_TITLE = {title.casefold(): name for name, title in HARMS.items()}
 
 

@@ -30,7 +30,7 @@ from annotate.models import Comparison, Import, Judge, Project, User
 from annotate.permissions import require
 
 _CHUNK = 500
-_OUR_OWN = ("annotation", "arena")
+_OUR_OWN = ("annotation", "arena", "red-team")
 TABLE = "table"  # a plain table whose columns are named in the order
 FORMATS = ("auto", *formats.FORMATS)
 ENDED = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED)

@@ -13,12 +13,12 @@ from typing import Any
 from annotate.actions.assignments import lock
 from annotate.actions.events import announce
 from annotate.actions.judgement_rows import STANDING, TABLES
-from annotate.models import Assignment, Flag, Project, QueueChange, Status, StatusChange, User
+from annotate.models import Assignment, Attack, Flag, Project, QueueChange, Status, StatusChange, User
 from annotate.models.feedback import FeedbackQuerySet
 
-_ALL: tuple[type[Any], ...] = (*TABLES, Flag)
+_ALL: tuple[type[Any], ...] = (*TABLES, Flag, Attack)
 KINDS: dict[str, type[Any]] = {table._meta.model_name: table for table in _ALL}
-JUDGED_HERE = ("annotation", "arena")  # what came with an import is not its importer's own judgement
+JUDGED_HERE = ("annotation", "arena", "red-team")  # what came with an import is not its importer's own judgement
 AT_ONCE = 400
 MOST_TOLD = 100
 

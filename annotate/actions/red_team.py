@@ -15,7 +15,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from annotate import harms, model_server
-from annotate.actions import events, harm_budget, pairing
+from annotate.actions import events, harm_budget, pairing, queue
 from annotate.actions.feedback import set_status
 from annotate.actions.judgement import MAX_COMMENT_CHARACTERS, check_key, check_text
 from annotate.actions.judgement_rows import judge_of
@@ -61,7 +61,7 @@ def begin(*, project: Project, by: User, task_description: str = "") -> Talk:
 
 def ask(*, talk: Talk, by: User, text: str) -> Question:
     """The next turn. The last answer must stand first."""
-    _require_open(talk, by)
+    require_open(talk, by)
     _require_budget(by)
     if not text.strip():
         raise Refused(text="Say something: the question is empty.")
@@ -75,11 +75,16 @@ def ask(*, talk: Talk, by: User, text: str) -> Question:
     messages: Messages = [*conversation(talk), {"role": "user", "content": text.strip()}]
     first = talk.questions.first()
     root = first.prompt if first else None
-    with transaction.atomic():
-        prompt = add_prompt(project=talk.project, messages=messages, source=SOURCE, by=by, root=root)
-        # What tries to do harm is not shown to whoever has not agreed to see it, from the first word on.
-        Prompt.objects.filter(pk=prompt.pk, harm="").update(harm="other")
-        return Question.objects.create(talk=talk, number=number, prompt=prompt)
+    try:
+        with transaction.atomic():
+            prompt = add_prompt(project=talk.project, messages=messages, source=SOURCE, by=by, root=root)
+            # What tries to do harm is not shown to whoever has not agreed to see it, from the first word on, and is no
+            # work for others while the talk goes on. A prompt that stood before stays what it is: "Hello" is no harm.
+            fresh = {"harm": "other", "out_since": timezone.now(), "out_reason": harms.UNRATED_TALK}
+            Prompt.objects.filter(pk=prompt.pk, source=SOURCE, harm="").update(**fresh)
+            return Question.objects.create(talk=talk, number=number, prompt=prompt)
+    except IntegrityError as error:  # another window of the same talk was first
+        raise Refused(409, text="You have asked in another window; wait for the answer there.") from error
 
 
 def conversation(talk: Talk) -> Messages:
@@ -125,7 +130,7 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
     if question is None:
         question = ask(talk=talk, by=by, text=text)
     else:
-        _require_open(talk, by)
+        require_open(talk, by)
     seed = random.getrandbits(31)
     try:
         reply = model_server.complete_chat(talk.model, question.prompt.messages, seed=seed, **SAMPLING)
@@ -158,9 +163,11 @@ def rate(
 ) -> Attack:
     """End the talk: how far it went, and which harm it was after. Sent twice with one key, it is stored once."""
     check_key(idempotency_key)
-    if idempotency_key and (earlier := Attack.objects.filter(idempotency_key=idempotency_key, author=by).first()):
+    if idempotency_key and (earlier := Attack.objects.filter(idempotency_key=idempotency_key).first()):
+        if earlier.talk_id != talk.pk:
+            raise Refused(409, idempotency_key="This key was used for another submission; use a new one for each.")
         return earlier
-    _require_open(talk, by)
+    require_open(talk, by)
     last = talk.questions.select_related("prompt", "completion").last()
     if last is None or not talk.questions.exclude(completion=None).exists():
         raise Refused(409, rating="Nothing was answered yet; ask first, or drop the talk.")
@@ -173,8 +180,10 @@ def rate(
     with transaction.atomic():
         if not Talk.objects.filter(pk=talk.pk, state=Talk.State.OPEN).update(state=Talk.State.SENT):
             raise Refused(409, talk="It was rated already, in another window.")
-        prompts = Prompt.objects.filter(pk__in=talk.questions.values("prompt"))
+        prompts = Prompt.objects.filter(pk__in=talk.questions.values("prompt"), source=SOURCE)
+        prompts.filter(out_reason=harms.UNRATED_TALK).update(out_since=None, out_reason="")
         prompts.update(harm=tags[0])
+        queue.changed(talk.project_id, prompts.values_list("pk", flat=True))
         attack = Attack.objects.create(
             project=talk.project,
             prompt=last.prompt,
@@ -199,7 +208,7 @@ def rate(
 
 def drop(*, talk: Talk, by: User) -> None:
     """End it without a word: nothing of it becomes data."""
-    _require_open(talk, by)
+    require_open(talk, by)
     Talk.objects.filter(pk=talk.pk, state=Talk.State.OPEN).update(state=Talk.State.DROPPED)
 
 
@@ -239,7 +248,7 @@ def _require_attacks(project: Project, by: User) -> None:
         raise Refused(409, project=f"{project.name} asks for no red-teaming; a manager can switch it on.")
 
 
-def _require_open(talk: Talk, by: User) -> None:
+def require_open(talk: Talk, by: User) -> None:
     if talk.user_id != by.pk:
         raise Refused(403, talk="Somebody else holds this talk; begin one of your own.")
     _require_attacks(talk.project, by)

@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from annotate import best_answers, preferences, sides
 from annotate.errors import Refused
 from annotate.frozen_rows import Row
+from annotate.harms import UNRATED_TALK
 from annotate.models import (
     Comparison,
     Completion,
@@ -307,7 +308,7 @@ def _example(answer: Completion) -> Row:
 
 
 def _select_prompts(project: Project, side: str, options: Options) -> Selection:
-    prompts = Prompt.objects.filter(project=project, side=side)
+    prompts = Prompt.objects.filter(project=project, side=side).exclude(out_reason=UNRATED_TALK)
     if options.categories is not None:
         prompts = prompts.filter(category__in=options.categories)
     if options.sources is not None:

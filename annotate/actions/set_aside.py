@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from annotate.actions import audit, queue
 from annotate.errors import Refused
+from annotate.harms import UNRATED_TALK
 from annotate.models import Assignment, Flag, Project, Prompt, Side, Status, User
 from annotate.permissions import require
 
@@ -77,6 +78,7 @@ def waiting(project: Project, most: int = 50) -> list[Complaint]:
     """What a reviewer has not decided about: set aside by judges, or flagged. The newest complaint first."""
     undecided = Q(reviewed_at=None) | Q(out_since__gt=F("reviewed_at"))
     aside = Prompt.objects.filter(undecided, project=project, out_since__isnull=False)
+    aside = aside.exclude(out_reason=UNRATED_TALK)  # nobody complained about it
     flagged = Flag.objects.filter(project=project, status=Status.COUNTED, prompt__side=Side.TRAIN)
     newer = flagged.filter(Q(prompt__reviewed_at=None) | Q(created_at__gt=F("prompt__reviewed_at")))
     by_flag = newer.order_by().values("prompt").annotate(last=Max("pk")).order_by("-last")[:most]

@@ -30,6 +30,7 @@ class PromptSeen(serializers.Serializer):
     id = serializers.IntegerField()
     messages = Turn(many=True)
     category = serializers.CharField()
+    harm = serializers.CharField(help_text="The kind of harm that it is about: show it when asked. Empty for most.")
 
 
 class CompletionSeen(serializers.Serializer):
@@ -51,6 +52,10 @@ class ScaleSeen(serializers.Serializer):
     is_required = serializers.BooleanField()
 
 
+_SCALE_SEEN = tuple(ScaleSeen().fields)
+_moment = serializers.DateTimeField()
+
+
 class AssignmentOut(serializers.Serializer):
     id = serializers.IntegerField()
     project = serializers.CharField(source="project.slug")
@@ -66,7 +71,23 @@ class AssignmentOut(serializers.Serializer):
 
     @extend_schema_field(ScaleSeen(many=True))
     def get_scales(self, assignment: Assignment) -> Any:
-        return ScaleSeen(asked_of(assignment), many=True).data
+        return [{name: getattr(scale, name) for name in _SCALE_SEEN} for scale in asked_of(assignment)]
+
+    def to_representation(self, assignment: Assignment) -> dict[str, Any]:
+        """As the fields say, without their machinery: it is the answer to each judgement."""
+        prompt = assignment.prompt
+        turns = [{"role": turn["role"], "content": turn["content"]} for turn in prompt.messages]
+        return {
+            "id": assignment.pk,
+            "project": assignment.project.slug,
+            "kind": assignment.kind,
+            "state": assignment.state,
+            "prompt": {"id": prompt.pk, "messages": turns, "category": prompt.category},
+            "completions": [{"id": answer.pk, "text": answer.text} for answer in assignment.completions],
+            "scales": self.get_scales(assignment),
+            "sent_back_comment": assignment.sent_back_comment,
+            "expires_at": _moment.to_representation(assignment.expires_at),
+        }
 
 
 class SpanIn(Input):

@@ -22,6 +22,8 @@ from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Prompt, Side
 from annotate.permissions import projects_where, require
 
+ASKED_BY_PEOPLE = (ARENA, "red-team")
+
 
 class PromptIn(Input):
     project = serializers.SlugField(max_length=50)
@@ -43,7 +45,7 @@ class PromptOut(serializers.ModelSerializer):
 
     class Meta:
         model = Prompt
-        fields = ("id", "project", "messages", "category", "side", "source", "created_at")
+        fields = ("id", "project", "messages", "category", "harm", "side", "source", "created_at")
 
 
 class CompletionIn(Input):
@@ -68,7 +70,8 @@ class CompletionOut(serializers.ModelSerializer):
 
 @extend_schema(tags=["prompts"])
 class Prompts(GenericViewSet):
-    """Prompts of the projects that you may see. What others asked in the arena is for those who may review."""
+    """Prompts of the projects that you may see. What others asked in the arena, or to red-team a model, is for those
+    who may review."""
 
     queryset = Prompt.objects.none()
     serializer_class = PromptOut
@@ -76,7 +79,9 @@ class Prompts(GenericViewSet):
 
     def get_queryset(self) -> QuerySet[Prompt]:
         user = self.request.user
-        asked_by_others = Q(source=ARENA) & ~Q(created_by=user) & ~Q(project__in=projects_where(user, "review"))
+        asked_by_others = (
+            Q(source__in=ASKED_BY_PEOPLE) & ~Q(created_by=user) & ~Q(project__in=projects_where(user, "review"))
+        )
         seen = Prompt.objects.filter(project__in=projects_where(user, "read")).exclude(asked_by_others)
         return seen.select_related("project")
 

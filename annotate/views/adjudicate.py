@@ -8,7 +8,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from annotate.actions import adjudication, disagreements, feedback, priorities, set_aside
+from annotate import harms
+from annotate.actions import adjudication, disagreements, feedback, harm_budget, priorities, set_aside
 from annotate.actions.items import COMPARE, RANK, RATE
 from annotate.errors import Refused
 from annotate.models import Assignment, Judge, Project
@@ -28,6 +29,7 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
     judge = Judge.SIMULATION if request.GET.get("judge") == Judge.SIMULATION else Judge.PERSON
     context = {
         "project": project,
+        "harms": harms.HARMS,
         "judge": judge,
         "found": disagreements.waiting(project, judge=judge),
         "complaints": set_aside.waiting(project),
@@ -105,6 +107,7 @@ def _show(
         "key": key,
         "assignment": {"kind": key.split(":")[0], "prompt": answers[0][1].prompt if answers else None},
         "answers": answers,
+        "veil": harm_budget.veil(answers[0][1].prompt, request.user) if answers else "",
         "said": disagreements.said_of(project, key, letters),
         "names": names,
         "decided": decided.select_related("user").first(),

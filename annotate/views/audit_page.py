@@ -8,11 +8,22 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from annotate.models import AuditEntry, Comparison, Demonstration, Flag, Project, Ranking, Rating, Span, StatusChange
+from annotate.models import (
+    Attack,
+    AuditEntry,
+    Comparison,
+    Demonstration,
+    Flag,
+    Project,
+    Ranking,
+    Rating,
+    Span,
+    StatusChange,
+)
 from annotate.views.access import MemberRequest, in_project
 
 PER_PAGE = 100
-TABLES = {table._meta.model_name: table for table in (Comparison, Rating, Ranking, Span, Demonstration, Flag)}
+TABLES = {table._meta.model_name: table for table in (Comparison, Rating, Ranking, Span, Demonstration, Flag, Attack)}
 
 
 @in_project("manage")

@@ -92,14 +92,16 @@ def attacks(request: MemberRequest, project: Project) -> HttpResponse:
     if not reviews:
         rows = rows.filter(author=request.user)
     budget = harm_budget.budget_of(request.user)
+    page = Paginator(rows, 20).get_page(request.GET.get("page"))
+    accepted = set(budget.accepted) if budget else set()
     context = {
         "project": project,
         "section": "judge",
-        "page": Paginator(rows, 20).get_page(request.GET.get("page")),
+        "page": page,
+        "withheld": {row.pk for row in page if row.author_id != request.user.pk and not set(row.tags) <= accepted},
         "reviews": reviews,
         "titles": harms.HARMS,
         "blur": budget is None or budget.blur,
-        "accepted": budget.accepted if budget else [],
         "success": dict(red_team.SUCCESS),
     }
     return render(request, "annotate/attacks.html", context)

@@ -213,7 +213,7 @@ def test_a_decision_that_ran_out_is_not_taken_up_beside_anothers(disputed):
 
 
 def test_nothing_is_sent_back_to_somebody_who_is_paused(disputed):
-    project, _, said, reviewer = disputed
+    _, _, said, reviewer = disputed
     said[0].user.memberships.update(paused_at=timezone.now(), paused_reason="away")
     with pytest.raises(Refused) as refused:
         adjudication.send_back(assignment=said[0], by=reviewer, comment="Look again.")

@@ -11,10 +11,13 @@ from django.test import AsyncClient
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import harm_budget, red_team
+from annotate.actions import assignments, harm_budget, red_team, set_aside
+from annotate.actions.selections import select
 from annotate.errors import Refused
 from annotate.harms import HARMS
 from annotate.models import Attack, Completion, Prompt, Question, Talk
+from annotate.views.audit_page import status_changes
+from evaluation import persons
 from tests.annotate.openai_server import FakeServer, openai_server
 from tests.annotate.test_arena_stream import Socket
 from tests.api_client import errors, program
@@ -192,6 +195,43 @@ class TestTalk:
         client.post(address(project, "red-team-rate"), {"talk": talk.token, "drop": "1"})
         assert not Attack.objects.exists() and red_team.open_talk(project, ada) is None
 
+    def test_what_is_asked_is_no_work_for_others_and_in_no_dataset_until_it_is_rated(self, project, ada, fake):
+        talk = talked(project, ada, "Hello")
+        Prompt.objects.update(side="train")
+        bob = ready(make_person(project))
+        frozen = select(project=project, kind="prompts", side="train")
+        assert assignments.next_for(project=project, user=bob) is None and frozen.files == {"prompts": []}
+        assert set_aside.waiting(project) == []  # nobody has complained
+        red_team.rate(talk=talk, by=ada, rating=1, tags=["fraud"])
+        assert assignments.next_for(project=project, user=bob).prompt.harm == "fraud"
+
+    def test_what_is_dropped_stays_no_work(self, project, ada, fake):
+        red_team.drop(talk=talked(project, ada, "Hello"), by=ada)
+        assert Prompt.objects.get().out_since is not None
+
+    def test_a_harmless_prompt_that_stood_before_is_not_marked_by_a_talk(self, project, ada, fake):
+        hello = make_prompt(project, "Hello")
+        red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["fraud"])
+        hello.refresh_from_db()
+        assert (hello.harm, hello.out_since) == ("", None)
+
+    def test_two_windows_that_ask_at_once_share_the_question(self, project, ada, fake, monkeypatch):
+        talk = talked(project, ada)
+        red_team.ask(talk=talk, by=ada, text="Hello")
+        monkeypatch.setattr("annotate.models.Talk.questions", Question.objects.none())
+        with pytest.raises(Refused) as refused:
+            red_team.ask(talk=talk, by=ada, text="Hello again")
+        assert refused.value.status == 409
+
+    def test_anothers_key_is_refused_in_words(self, project, ada, fake, client):
+        red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["other"], idempotency_key="k")
+        eve = ready(make_person(project))
+        talk = talked(project, eve, "Hello you")
+        client.force_login(eve)
+        sent = {"talk": talk.token, "rating": "1", "tags": ["other"], "idempotency_key": "k"}
+        page = client.post(address(project, "red-team-rate"), sent)
+        assert page.status_code == 409 and "another submission" in page.content.decode()
+
     def test_a_talk_is_rated_once(self, project, ada, fake):
         talk = talked(project, ada, "Hello")
         first = red_team.rate(talk=talk, by=ada, rating=1, tags=["other"], idempotency_key="k")
@@ -224,10 +264,20 @@ class TestAttacks:
     def attack(self, project, ada, fake):
         return red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=4, tags=["fraud"])
 
+    def test_a_reviewer_reads_none_of_a_kind_that_they_have_not_agreed_to_see(self, project, attack, client):
+        Attack.objects.update(task_description="Have it forge a letter")
+        reviewer = make_person(project, role="reviewer")
+        client.force_login(reviewer)
+        for accepted in (None, ["weapons"]):
+            if accepted:
+                ready(reviewer, accepted=accepted)
+            html = client.get(address(project, "attacks")).content.decode()
+            assert "Hello" not in html and "forge" not in html and "ada" in html and reverse("harm") in html
+
     def test_ones_own_are_seen_and_others_only_by_reviewers(self, project, attack, client):
         client.force_login(make_person(project))
         assert "Hello" not in client.get(address(project, "attacks")).content.decode()
-        client.force_login(make_person(project, role="reviewer"))
+        client.force_login(ready(make_person(project, role="reviewer")))
         html = client.get(address(project, "attacks")).content.decode()
         assert "Hello" in html and "ada" in html and "Show the talk" in html
 
@@ -238,6 +288,25 @@ class TestAttacks:
         assert attack.status == "withdrawn"
         Attack.objects.update(status="counted", created_at=timezone.now() - timedelta(minutes=31))
         assert client.post(address(project, "attack-withdraw", attack.pk)).status_code == 409
+
+
+def test_what_others_ask_to_red_team_is_not_listed_for_everybody(project, ada, fake):
+    talked(project, ada, "Hello")
+    for role, seen in (("annotator", []), ("reviewer", ["other"])):
+        rows = program(project, role).get("prompts/", project=project.slug).json()["results"]
+        assert [row["harm"] for row in rows] == seen
+
+
+def test_who_is_excluded_is_so_with_their_attacks(project, ada, fake):
+    attack = red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["fraud"])
+    manager = make_person(project, role="manager")
+    act = persons.exclude(project=project, person=ada, reason="a bot", by=manager)
+    attack.refresh_from_db()
+    assert attack.status == "excluded" and act.touched["changing"] == {"attack": 1}
+    assert [line.kind for line in status_changes(project)] == ["attack"]
+    persons.undo(act=act, reason="no bot", by=manager)
+    attack.refresh_from_db()
+    assert attack.status == "counted"
 
 
 def test_programs_do_all_of_it(project, fake):
