@@ -56,7 +56,7 @@ def export_feedback(
 
 
 def rows(wanted: Wanted, found: Format) -> Iterator[Row]:
-    keeps_margin = found.name.startswith(_MARGIN) and _all_have_margins(wanted)
+    keeps_margin = found.name.startswith(_MARGIN) and _all_have_margins(wanted, found.name)
     for some in _GROUPED[found.grouped](wanted):
         for row in found.writes([item for item, _ in some]):
             if found.name.startswith(_MARGIN) and not keeps_margin:
@@ -78,10 +78,11 @@ def _of_ours(row: Any) -> Row:
     return told | {"side": prompt.side, "by_simulation": getattr(row, "judge", "") == Judge.SIMULATION}
 
 
-def _all_have_margins(wanted: Wanted) -> bool:
-    """TRL reads a margin from every row or from none."""
+def _all_have_margins(wanted: Wanted, format: str) -> bool:
+    """TRL reads a margin from every row or from none. (Postgres takes "not there" for unknown: it is asked who has.)"""
     pairs = wanted.rows(NewComparison).filter(winner__in=("model_a", "model_b"))
-    return not pairs.filter(Q(strength=None) & ~Q(extra__extra__has_key="margin")).exists()
+    has_one = Q(strength__isnull=False) | Q(extra__format=format, extra__extra__has_key="margin")
+    return not pairs.exclude(pk__in=pairs.filter(has_one).order_by().values("pk")).exists()
 
 
 def _has_any(wanted: Wanted) -> bool:

@@ -29,10 +29,13 @@ def new_ids(model: type[models.Model], n: int) -> list[int]:
     table = model._meta.db_table
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
+            # In one text: thousands of rows of one number each take longer to come over than to be drawn.
             cursor.execute(
-                "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", [f'"{table}"', n]
+                "WITH from_ AS MATERIALIZED (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS it) "
+                "SELECT string_agg(nextval(it)::text, ',') FROM from_, generate_series(1, %s)",
+                [f'"{table}"', n],
             )
-            return [row[0] for row in cursor.fetchall()]
+            return list(map(int, cursor.fetchone()[0].split(",")))
         cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
         last = (cursor.fetchone() or (0,))[0]
     return list(range(last + 1, last + 1 + n))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from annotate.formats.items import NewPrompt
 from annotate.importing import judgements
@@ -31,8 +32,8 @@ def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     `names` gets the idempotency key of each judgement, kind by kind, in the order of the items.
     """
     counts: Counter[str] = Counter()
-    prompts = _prompts(ready, into, sink, counts)
-    completions = _completions(ready, prompts, into, sink, counts)
+    prompts, fresh = _prompts(ready, into, sink, counts)
+    completions = _completions(ready, prompts, fresh, into, sink, counts)
     if counts["prompts"] or counts["completions"]:
         sink.tell_queue(into.project, [prompts[one.text_hash].key for one in ready if one.side == Side.TRAIN])
     tables = judgements.new_tables()
@@ -42,20 +43,20 @@ def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
         if not isinstance(one.item, NewPrompt):
             judgements.add(tables, one.item, prompt, answers, into)
     for kind, table in tables.items():
-        _add(kind, table, into, sink, counts)
+        _add(kind, table, fresh, into, sink, counts)
         if names is not None:
             names += table.asked
     return counts
 
 
-def _prompts(ready: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str]) -> _Prompts:
+def _prompts(ready: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str]) -> tuple[_Prompts, frozenset[int]]:
+    """All of them, and the keys of those that are new: of these nothing can stand yet, so that nothing is looked up."""
     wanted: dict[str, Ready] = {}
     for one in ready:
         wanted.setdefault(one.text_hash, one)
     found = {name: _asked(pk, wanted[name]) for name, pk in sink.known(Prompt, list(wanted)).items()}
     for some in _portions(wanted):
-        rows = Prompt.objects.filter(project=into.project, text_hash__in=some).order_by()
-        standing = rows.values_list("text_hash", "id", "messages", "category")
+        standing = _prompts_of(into.project, some).order_by().values_list("text_hash", "id", "messages", "category")
         found |= {name: Asked(*asked) for name, *asked in standing}
     new = [one for text_hash, one in wanted.items() if text_hash not in found]
     fresh = [
@@ -66,7 +67,21 @@ def _prompts(ready: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
     ids = sink.add(Prompt, [one.text_hash for one in new], columns, fresh, project_id=into.project)
     counts["prompts"] += len(new)
     counts["already"] += _questions(ready) - _questions(new)
-    return found | {one.text_hash: _asked(pk, one) for one, pk in zip(new, ids, strict=True)}
+    return found | {one.text_hash: _asked(pk, one) for one, pk in zip(new, ids, strict=True)}, frozenset(ids)
+
+
+def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
+    """Postgres knows nothing of rows that came a moment ago, takes a project for small and would look through all of
+    it: it is told to look each up by itself."""
+    if connection.vendor != "postgresql":
+        return Prompt.objects.filter(project=project, text_hash__in=hashes)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT found.id FROM unnest(%s::text[]) AS wanted(hash), LATERAL (SELECT id FROM annotate_prompt "
+            "WHERE project_id = %s AND text_hash = wanted.hash OFFSET 0) AS found",
+            [hashes, project],
+        )
+        return Prompt.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
 
 
 def _asked(pk: int, one: Ready) -> Asked:
@@ -78,7 +93,7 @@ def _questions(ready: Sequence[Ready]) -> int:
 
 
 def _completions(
-    ready: Sequence[Ready], prompts: _Prompts, into: Into, sink: Sink, counts: Counter[str]
+    ready: Sequence[Ready], prompts: _Prompts, fresh: frozenset[int], into: Into, sink: Sink, counts: Counter[str]
 ) -> _Completions:
     wanted: dict[tuple[int, str, str], Answer] = {}
     for one in ready:
@@ -86,7 +101,7 @@ def _completions(
             wanted.setdefault((prompts[one.text_hash].key, answer.model, answer.hash), answer)
     by_name = {f"{prompt} {hash} {model}": (prompt, model, hash) for prompt, model, hash in wanted}
     found = {by_name[name]: pk for name, pk in sink.known(Completion, list(by_name)).items()}
-    found |= _standing([key for key in wanted if key not in found and key[0] > 0], into)
+    found |= _standing([key for key in wanted if key not in found and key[0] > 0 and key[0] not in fresh], into)
     new = {name: key for name, key in by_name.items() if key not in found}
     rows = [
         (prompt, into.linked.get(model), wanted[prompt, model, hash].text, hash, model)
@@ -104,32 +119,44 @@ def _standing(wanted: Sequence[tuple[int, str, str]], into: Into) -> _Completion
     found: _Completions = {}
     with connection.cursor() as cursor:
         for some in _portions(pairs, _AT_ONCE // 2):
-            values = ", ".join(["(%s, %s)"] * len(some))
-            cursor.execute(
-                "SELECT id, prompt_id, named_model, model_id, text_hash FROM annotate_completion "
-                f"WHERE (prompt_id, text_hash) IN (VALUES {values}) AND source = %s ORDER BY id",
-                [*(value for pair in some for value in pair), into.source],
-            )
+            cursor.execute(*_by_text(some, into.source))
             for pk, prompt, model, model_id, hash in cursor.fetchall():
                 if model_id == into.linked.get(model):
                     found.setdefault((prompt, model, hash), pk)
     return found
 
 
-def _add(kind: str, table: Table, into: Into, sink: Sink, counts: Counter[str]) -> None:
+def _by_text(pairs: Sequence[tuple[int, str]], source: str) -> tuple[str, list[Any]]:
+    """The statement that finds completions of these prompts with texts of these hashes; see `_prompts_of`."""
+    columns = "id, prompt_id, named_model, model_id, text_hash"
+    if connection.vendor == "postgresql":
+        return (
+            "SELECT found.* FROM unnest(%s::bigint[], %s::text[]) AS wanted(prompt, hash), "
+            f"LATERAL (SELECT {columns} FROM annotate_completion "
+            "WHERE prompt_id = prompt AND text_hash = hash AND source = %s OFFSET 0) AS found ORDER BY id",
+            [*map(list, zip(*pairs, strict=True)), source],
+        )
+    values = ", ".join(["(%s, %s)"] * len(pairs))
+    where = f"(prompt_id, text_hash) IN (VALUES {values}) AND source = %s"
+    told = [*(value for pair in pairs for value in pair), source]
+    return f"SELECT {columns} FROM annotate_completion WHERE {where} ORDER BY id", told
+
+
+def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink, counts: Counter[str]) -> None:
     """The rows whose names are not taken yet; a ranking's pairs with it."""
     if not table.rows:
         return
     taken = set(sink.known(table.model, list(table.rows)))
-    for some in _portions(table.rows):
+    asked = table.columns.index("prompt_id")
+    for some in _portions(name for name, row in table.rows.items() if row[asked] not in fresh):
         rows = table.model._default_manager.filter(idempotency_key__in=some).order_by()
         taken.update(rows.values_list("idempotency_key", flat=True))
     new = {name: row for name, row in table.rows.items() if name not in taken}
     constants = _constants(into)
     if table.model is Comparison:
         constants["ranking_id"] = None
-    fresh = [(*row, name) for name, row in new.items()]
-    ids = sink.add(table.model, list(new), (*table.columns, "idempotency_key"), fresh, **constants)
+    named = [(*row, name) for name, row in new.items()]
+    ids = sink.add(table.model, list(new), (*table.columns, "idempotency_key"), named, **constants)
     counts[kind] += len(new)
     counts["already"] += len(table.asked) - len(new)
     if table.model is Ranking:
