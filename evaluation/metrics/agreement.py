@@ -95,6 +95,8 @@ def alpha(said: Said, metric: str = NOMINAL, draws: int = 2000, seed: int = 0) -
         return _told(*told, note="All said the same of everything: agreement cannot be told from habit.")
     if units < FEWEST_UNITS:
         return _told(*told, value=value, note=f"{FEWEST_UNITS} units with two judges are needed for an interval.")
+    if raw == 1:  # drawing units again shows no disagreement either, and would call the least of proofs a proof
+        return _told(*told, value=value, lower=_lower_of_one(total, units), upper=1.0)
     lower, upper = _interval(each, times, value, metric, said.values, draws, seed)
     return _told(*told, value=value, lower=lower, upper=upper)
 
@@ -160,6 +162,14 @@ def _interval(
     without = alpha_of(np.tensordot(times, each, 1) - each, metric, values)
     left_out = np.repeat(np.where(np.isnan(without), value, without), times.astype(int))
     return corrected_interval(value, samples, left_out)
+
+
+def _lower_of_one(total: np.ndarray, units: int) -> float:
+    """Where no unit was disagreed about: alpha with as many as may have escaped us (Clopper and Pearson, 97.5 %), each
+    as far apart as two values that differ by chance."""
+    given = total.sum(-1)
+    differ = 1 - (given * (given - 1)).sum() / (given.sum() * (given.sum() - 1))
+    return float(max(-1.0, 1 - (1 - 0.025 ** (1 / units)) / differ))
 
 
 def pairs(said: Said, metric: str = NOMINAL) -> list[Pair]:

@@ -81,8 +81,17 @@ def scales(rows: Rows, place: dict[Judge, int]) -> list[ScaleSaid]:
 
 
 def comparisons(rows: Rows, place: dict[Judge, int]) -> Said:
-    """Winners by the answers and not by the sides, so that two judges who saw them swapped agree."""
-    found = ((c.row.judge, _pair(c), _by_answers(c)) for c in rows.compared if c.row.is_work)
+    """Winners by the answers and not by the sides, so that two judges who saw them swapped agree.
+
+    The first one is that which stood first when the two were first judged, as it does in a file that others look at.
+    """
+    work = [c for c in rows.compared if c.row.is_work]
+    first: dict[tuple[int, int], int] = {}
+    for c in work:
+        first.setdefault(_pair(c), c.a)
+    found = (
+        (c.row.judge, _pair(c), WINNERS.index(c.winner) if c.a == first[_pair(c)] else _SWAPPED[c.winner]) for c in work
+    )
     return _said(found, place, (0, 1, 2, 3))
 
 
@@ -117,10 +126,6 @@ def _said(found: Iterable[tuple[Judge, Hashable, int]], place: dict[Judge, int],
 
 def _pair(compared: Compared) -> tuple[int, int]:
     return (compared.a, compared.b) if compared.a < compared.b else (compared.b, compared.a)
-
-
-def _by_answers(compared: Compared) -> int:
-    return WINNERS.index(compared.winner) if compared.a < compared.b else _SWAPPED[compared.winner]
 
 
 def choices(rows: Rows, place: dict[Judge, int]) -> Choices:

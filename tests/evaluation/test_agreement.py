@@ -131,3 +131,18 @@ def test_a_code_without_a_value_is_refused(code):
 def test_an_unknown_metric_is_refused():
     with pytest.raises(ValueError, match="ratio"):
         alpha(said([[1], [1]]), "ratio")
+
+
+@pytest.mark.parametrize(("odd", "least", "most"), [(15, 0.7, 0.85), (1, -1.0, 0.0)])
+def test_full_agreement_on_few_units_is_no_proof_of_more(odd, least, most):
+    found = alpha(said([[int(u < odd) for u in range(30)]] * 2, size=2))
+    assert (found.value, found.upper) == (1.0, 1.0) and least <= found.lower <= most
+    more = alpha(said([[int(u % 2) for u in range(3000)]] * 2, size=2))
+    assert 0.995 < more.lower < 1
+
+
+@pytest.mark.parametrize("metric", [NOMINAL, ORDINAL, INTERVAL])
+def test_where_only_one_value_was_given_there_is_no_alpha(metric):
+    found = alpha(said([[1] * 40] * 3, size=3), metric)
+    assert found.value is None and found.lower is None and "cannot be told" in found.note
+    assert pairs(said([[1] * 40] * 2, size=3), metric)[0].kappa is None

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from annotate.actions.imports import Order, start_import
+from annotate.importing.engine import Importer
 from annotate.models import Comparison, Completion, Prompt
 from annotate.sides import text_hash
 from evaluation.quality.findings import findings
@@ -78,3 +80,20 @@ def test_agreement_of_each_two_is_that_of_the_reference(found):
 
 def test_three_careful_people_are_not_worth_a_look(found):
     assert not any(judge.is_flagged for judge in found.judges)
+
+
+def test_the_same_through_an_import_of_the_file(db):
+    project = make_project()
+    by = make_user(project, role="researcher")
+    with PANDALM.open("rb") as file:
+        made = start_import(project=project, file=file, file_name=PANDALM.name, order=Order(source="pandalm"), by=by)
+    importer = Importer(only=made.pk)
+    while importer.do():
+        pass
+    made.refresh_from_db()
+    assert made.format == "pandalm" and made.counts["comparisons"] == 2997 and made.counts["bad"] == 0
+    found = findings(project, "person")
+    (scale,) = found.scales
+    assert scale.alpha.value == pytest.approx(GOLDEN["nominal"], abs=1e-12)
+    assert [pair.agreed for _, pair in found.pairs] == [pair["agreed"] for pair in GOLDEN["pairs"]]
+    assert [pair.kappa for _, pair in found.pairs] == pytest.approx([pair["kappa"][0] for pair in GOLDEN["pairs"]])
