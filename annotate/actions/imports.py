@@ -81,6 +81,8 @@ def go_on(of: Import, *, by: User) -> Import:
     require(by, "research", of.project)
     if of.state not in (*ENDED, Import.State.CHECKED) or of.state == Import.State.DONE:
         raise Refused(409, import_="It is under way or done; nothing is left to go on with.")
+    if of.options.get("link"):
+        require(by, "manage", of.project)  # as when it was ordered: its votes move a rank
     if not files.path_of(of.file_hash).exists():
         raise Refused(410, file=f"The file was kept for {files.KEPT_DAYS} days and is gone; upload it again.")
     fields: dict[str, Any] = {"state": Import.State.QUEUED, "problem": "", "finished_at": None}

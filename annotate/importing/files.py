@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -56,6 +57,10 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
         if not size:
             raise Refused(400, file="The file is empty.")
         Path(temporary).replace(path_of(digest.hexdigest()))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Refused(507, file="There is no room left for it on this server's disk; nothing is kept of it.") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return KeptFile(name[:200] or "upload", digest.hexdigest(), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -439,3 +440,23 @@ def test_a_row_that_the_database_refuses_in_part_is_left_out_whole(project, rese
     ]
     done = carry_out(start(project, researcher, lines(rows)))
     assert done.counts["comparisons"] == 4 and [bad.line for bad in done.problems.all()] == [2]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(project, researcher, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(Refused) as refused:
+        start(project, researcher, lines([row(1)]))
+    assert refused.value.status == 507 and "room" in refused.value.errors["file"]
+    assert not Import.objects.exists() and not list(files.folder().iterdir())
+
+
+def test_what_moves_a_rank_is_set_going_by_managers_alone(project, researcher):
+    manager = make_user(project, role="manager")
+    checked = carry_out(start(project, manager, lines([row(1)]), link=True, dry_run=True))
+    with pytest.raises(Refused) as refused:
+        go_on(checked, by=researcher)
+    assert refused.value.status == 403
+    assert go_on(checked, by=manager).state == "queued"
