@@ -79,9 +79,7 @@ class TalkConsumer(AsyncWebsocketConsumer):
     def _question(self, text: str) -> tuple[Question, bool]:
         """The one that still waits for its answer, else a new one."""
         assert self.talk is not None
-        red_team.require_open(
-            self.talk, self.talk.user
-        )  # dropped or rated in another window: nothing is written for it
+        red_team.require_open(self.talk, self.talk.user)  # else a model would write for a talk that is over
         if waiting := red_team.unanswered(self.talk):
             return waiting, False
         return red_team.ask(talk=self.talk, by=self.talk.user, text=text), True
