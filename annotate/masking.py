@@ -114,6 +114,8 @@ def _is_self(before: str, before_plain: str, after: str, after_plain: str, *, at
         return True
     if at_start and not before.strip(" \n\t[<(\"'#-") and re.match(r"[\s\])>]*[:：>]", after):
         return True
+    if at_start and before.strip() in ("[", "(") and re.match(r"\s*[\])]", after):
+        return True
     return at_end and not re.search(r"\w", after) and bool(_one(words.SIGNED).search(before))
 
 
@@ -132,6 +134,8 @@ def _is_maker(before: str, before_plain: str, after: str, after_plain: str) -> b
         return bool(re.search(r"\b(?:by|from|at|of|von|par|por|de|da|di|pel[oa])(?:\s\w+){0,2}\s*$", sentence)) or (
             after.startswith(("'s", "’s"))
         )
+    if _one(words.MADE_ME).match(after):
+        return True
     return bool(re.match(r"\s*(?:is|are)\s+my\s+(?:creator|developer|maker|parent)", after))
 
 

@@ -78,6 +78,8 @@ BEFORE_LATIN = (
     r"\b(?:entwickelt|erstellt|trainiert|developpe|cree|entraine|concu|creado|desarrollado|entrenado|criado|desenvolvido"
     r"|treinado|sviluppato|creato|addestrato)\s+(?:von|par|por|pel[oa]|da|dalla)\s*$",
     r"\bas an? (?:large |small )?(?:ai|language|virtual|digital|chat|conversational)\b" + FILLED,
+    r"\b(?:it's me|it is me|i,|me:)[\s,]*$",
+    r"\bthis is (?:your|the)(?:\s(?:ai|language|large|virtual))*\s(?:assistant|model|chatbot|bot)[\s,:\"']*$",
 )
 # Of these the speaker's own words need not be near: but a verb of making and "I" in the sentence must.
 MADE_BY = (
@@ -90,6 +92,8 @@ MADE_BY = (
     rf"{_TEAM}$",
     r"\bmy (?:creators?|developers?|makers?|parent company|owners?)"
     r"(?:,?\s(?:is|are|at|from|was|were|the|team|company))*,?\s*$",
+    rf"\bas an?\s(?:product|creation|invention)\s(?:of|by|from){_TEAM}$",
+    rf"\bmy training\s(?:by|at){_TEAM}$",
     r"\bich wurde von(?:\s(?:der|dem|den|firma|team))*\s*$",
     r"\b(?:j'ai ete \w+ par|fui \w+ por|fui \w+ pel[oa]|sono stat[oa] \w+ da(?:lla)?)\s*$",
 )
@@ -124,9 +128,16 @@ BEFORE_OTHER = (
 AFTER = (
     r"(?:\s*[,–—-])?\s*(?:here\b|speaking\b|at your service\b|reporting\b)",
     r"\s*(?:is|are)\s+my\s+(?:name|creator|developer|maker|model)\b",
+    r"\s+is what (?:people|they|you|users) (?:can |may |all )?call\b",
     r"\s*(?:と申します|と言います|이라고 합니다)",
 )
-AS_BEFORE = r"\b(?:as|als|en tant que|como|come|jako)(?:\s+(?:the|a|an|der|das|il|la|el|le|assistant|model|ai))*\s*$"
+MADE_ME = (
+    r"\s+(?:has |have )?(?:(?:created|developed|trained|built|designed|programmed|engineered|fine-?tuned)\s+me\b"
+    r"|made\s+me(?:\s*[.,;!?]|\s+(?:to be|an?|as|helpful|in)\b))"
+)
+AS_BEFORE = (
+    r"\b(?:as|being|als|en tant que|como|come|jako)(?:\s+(?:the|a|an|der|das|il|la|el|le|assistant|model|ai))*\s*$"
+)
 AS_AFTER = r"[\s,]*(?:(?:i|i'm|i've|my|kann ich|bin ich|habe ich|je|mi|yo|eu|io)\b|j')"
 SIGNED = (
     r"\b(?:regards|sincerely|yours|yours truly|cheers|best wishes|best|love|signed)\s*,?\s*\n[\s—–-]*$|\n\s*[—–]\s*$"
