@@ -20,6 +20,7 @@ from django.utils import timezone
 from annotate import writing
 from annotate.actions import arena
 from annotate.battle_scene import Scene, stored
+from annotate.connections import give_back
 from annotate.errors import Refused
 from annotate.models import Battle, Comparison
 
@@ -64,6 +65,7 @@ def write_now(battle: Battle, *, seconds: float) -> Scene:
 
     scene = stored(battle.pk)
     if not scene.is_over:
+        give_back()
         scene = async_to_sync(wait)(scene)
     battle.refresh_from_db()
     return scene

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 from django.conf import settings
 
+from annotate.connections import give_back
 from annotate.models import LanguageModel
 
 Messages = list[dict[str, str]]
@@ -96,6 +97,7 @@ def complete_chat(
 ) -> Reply:
     """The whole answer at once, for callers that do not stream."""
     body = _body(model, messages, max_new_tokens, temperature, top_p, seed)
+    give_back()
     answer = _request(model.server_url, "POST", "chat/completions", json=body)
     try:
         choice = answer["choices"][0]

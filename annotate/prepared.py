@@ -36,6 +36,7 @@ class _Written(NamedTuple):
     compiler: Any
     sql: str
     parameters: tuple[Any, ...]
+    converters: dict[int, Any]  # from what the database gives to what Python is to see
     rows: Callable[..., Any]  # Django's own way from the rows of this query to what the caller is to get
 
 
@@ -53,6 +54,7 @@ class Prepared:
         compiler = copy.copy(written.compiler)
         compiler.connection = connection
         compiler.as_sql = lambda *_, **__: (written.sql, given)
+        compiler.get_converters = lambda _: written.converters
         query = SimpleNamespace(get_compiler=lambda *_, **__: compiler)
         return list(written.rows(SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})))
 
@@ -64,7 +66,8 @@ class Prepared:
         queryset = self._build()
         compiler = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()
-        return _Written(compiler, sql, tuple(parameters), queryset._iterable_class)
+        converters = compiler.get_converters([column for column, *_ in compiler.select[: compiler.col_count]])
+        return _Written(compiler, sql, tuple(parameters), converters, queryset._iterable_class)
 
 
 def _stored(value: Any) -> Any:

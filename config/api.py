@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.signals import got_request_exception
+from django.db import OperationalError
 from django.db.models import ProtectedError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -43,6 +44,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         return Response({"errors": {"body": "The request is too large; send it in several parts."}}, status=413)
     if isinstance(error, ProtectedError):
         return Response({"errors": {"body": "Other rows depend on this one, so it stays."}}, status=409)
+    if isinstance(error, OperationalError):
+        return _database_is_busy(error, context["request"])
     return _unexpected(error, context["request"])
 
 
@@ -89,6 +92,16 @@ def _joined(path: str, name: str) -> str:
     if name == "non_field_errors":
         return path or "body"
     return f"{path}.{name}" if path else name
+
+
+def _database_is_busy(error: OperationalError, request: Any) -> Response:
+    """No connection, or no turn to write, within the time for it; or the database has gone away in the middle."""
+    log.error("The database was not there for %s %s: %s", request.method, request.path, error)
+    text = (
+        "The database did not answer in time. Send the same again a little later, with the same Idempotency-Key "
+        "where you use one: what was stored after all is not stored twice."
+    )
+    return Response({"errors": {"server": text}}, status=503, headers={"Retry-After": "5"})
 
 
 def _unexpected(error: Exception, request: Any) -> Response:

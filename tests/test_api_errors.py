@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.db import OperationalError
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
 from tests.api_client import Program, errors, program
-from tests.factories import PASSWORD, make_pair, make_project, make_user
+from tests.factories import PASSWORD, make_assignment, make_pair, make_project, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -195,3 +196,20 @@ def test_guessing_passwords_is_slowed_down_whatever_address_the_guesser_invents(
         for n in range(21)
     ]
     assert tries[-1].status_code == 429 and "Retry-After" in tries[-1]
+
+
+def test_a_database_that_does_not_answer_is_told_as_such_and_nothing_is_lost(monkeypatch):
+    project = make_project()
+    client = program(project)
+    assignment = make_assignment(client.user, *make_pair(project))
+
+    def no_connection(**_: object) -> None:
+        raise OperationalError("couldn't get a connection after 30.00 sec")
+
+    address = f"assignments/{assignment.pk}/submit/"
+    with monkeypatch.context() as patched:
+        patched.setattr("annotate.actions.feedback.submit", no_connection)
+        refused = client.post(address, {"winner": "model_a"}, key="k")
+    assert "Send the same again" in errors(refused, 503)["server"]
+    assert refused.headers["Retry-After"] == "5"
+    assert client.post(address, {"winner": "model_a"}, key="k").status_code == 201

@@ -6,10 +6,21 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from rest_framework import serializers
 
+from annotate.api.judging import AssignmentOut
 from annotate.models import Assignment, Comparison, Demonstration, Rating
 from tests.api_client import errors, program
-from tests.factories import make_assignment, make_comparison, make_completion, make_pair, make_project, make_prompt
+from tests.factories import (
+    make_assignment,
+    make_comparison,
+    make_completion,
+    make_pair,
+    make_project,
+    make_prompt,
+    make_rank_assignment,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -262,3 +273,13 @@ def test_annotators_cannot_look_up_the_model_of_a_completion(project, annotator)
     assert "completion" in errors(annotator.get(f"completions/{completion.pk}/"), 404)
     reviewer = program(project, "reviewer")
     assert reviewer.get(f"completions/{completion.pk}/").json()["model"] == completion.model_id
+
+
+def test_a_task_looks_as_the_schema_says():
+    """It is written out by hand for speed: field by field it is what its declared fields give."""
+    project = make_project()
+    pair = make_pair(project)
+    assignment = make_assignment(make_user(project), *pair, sent_back_comment="Look again.")
+    for task in (assignment, make_rank_assignment(make_user(project), *pair, make_completion(pair[0].prompt))):
+        out = AssignmentOut(task)
+        assert out.data == serializers.Serializer.to_representation(out, task)

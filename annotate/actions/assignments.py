@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -50,7 +51,8 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
     """
     member = gates.member_of(project, user)
     asked = _asked(project, kind)
-    with transaction.atomic():
+    # Whatever is refused below is so before anything was written: within a caller's transaction no savepoint is needed.
+    with nullcontext() if connection.in_atomic_block else transaction.atomic():
         look = _lock_and_look(project, user)
         if look.holds_something and (held := _held(project, user, asked)):
             return held

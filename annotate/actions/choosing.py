@@ -162,8 +162,10 @@ def _with_room(
 ) -> list[QueueEntry]:
     """Prompts of which this person has not been served everything, least judged first, from the index alone."""
     level = level_column(user)
-    if not apart and not seen and not harm_budget.concerns(project, user):
-        return _least_judged[level].rows(project=project.pk, user=user.pk, kind=kind, overlap=project.overlap)
+    if not apart and not seen:
+        first = _least_judged[level].rows(project=project.pk, user=user.pk, kind=kind, overlap=project.overlap)
+        if not any(entry.prompt.harm for entry in first):
+            return first
     entries = _queue(level, project=project, user=user, kind=kind, overlap=project.overlap)
     entries = harm_budget.within(entries, project, user).exclude(prompt__in=seen)
     return list(entries.filter(_NOT_ALL | Q(prompt__in=apart) if apart else _NOT_ALL)[:size])

@@ -82,7 +82,7 @@ class AssignmentOut(serializers.Serializer):
             "project": assignment.project.slug,
             "kind": assignment.kind,
             "state": assignment.state,
-            "prompt": {"id": prompt.pk, "messages": turns, "category": prompt.category},
+            "prompt": {"id": prompt.pk, "messages": turns, "category": prompt.category, "harm": prompt.harm},
             "completions": [{"id": answer.pk, "text": answer.text} for answer in assignment.completions],
             "scales": self.get_scales(assignment),
             "sent_back_comment": assignment.sent_back_comment,
