@@ -260,7 +260,9 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
         act.undone_at, act.undone_by, act.undone_reason, act.brought_back = timezone.now(), by, reason, dict(back)
         act.save(update_fields=["undone_at", "undone_by", "undone_reason", "brought_back"])
         if act.pauses:
-            _membership(act.project, act.person).update(paused_at=None, paused_reason="")
+            # Paused again since, for another reason, they stay so.
+            ours = _membership(act.project, act.person).filter(paused_reason=_paused_reason(act.reason))
+            ours.update(paused_at=None, paused_reason="")
         _record(act, f"person.{act.status}.undone", dict(back), by, reason)
     return act
 
@@ -287,7 +289,11 @@ def _membership(project: Project, person: User) -> Any:
 def _pause(project: Project, person: User, reason: str) -> bool:
     """Whether this act paused them; who is paused already stays so whatever becomes of the act."""
     free = _membership(project, person).filter(paused_at=None)
-    return bool(free.update(paused_at=timezone.now(), paused_reason=f"Excluded: {reason}"[:200]))
+    return bool(free.update(paused_at=timezone.now(), paused_reason=_paused_reason(reason)))
+
+
+def _paused_reason(reason: str) -> str:
+    return f"Excluded: {reason}"[:200]
 
 
 def _free_hands(project: Project, person: User) -> None:

@@ -95,6 +95,11 @@ def _number(value: float, digits: int) -> str:
     return "0" if not float(text) and not digits else text.replace("-", "−")
 
 
+def _figure(measure: Measure, digits: int = 2, form: Callable[[float, int], str] | None = None) -> str:
+    """The number with its interval, where it has one."""
+    return f"{(form or _number)(measure.value, digits)} {ends(measure, 1, digits)}".strip()
+
+
 def _of(measure: Measure) -> str:
     return f"{measure.hits:,} of {measure.n:,}"
 
@@ -127,7 +132,7 @@ def _others(voice: Voice, m: Measure, found: JudgeFound) -> str:
 def _in_step(voice: Voice, m: Measure, found: JudgeFound) -> str:
     whose = "Your" if voice.is_own else f"{voice.name}’s"
     return (
-        f"{whose} ratings rise and fall with the others’ by a correlation of {_number(m.value, 2)} {ends(m)}, "
+        f"{whose} ratings rise and fall with the others’ by a correlation of {_figure(m)}, "
         f"over {m.n:,} answers; 0 would be blind, and severity does not matter."
     )
 
@@ -163,25 +168,25 @@ def _severity(voice: Voice, m: Measure, found: JudgeFound) -> str:
     size = abs(m.value)
     way = "less" if m.value < 0 else "more"
     shrunk = found.measures.get("shrunk")
-    likely = "" if shrunk is None else f" Allowing for chance: {_signed(shrunk.value)} {ends(shrunk)}."
+    likely = "" if shrunk is None else f" Allowing for chance: {_figure(shrunk, form=_signed)}."
     return (
         f"{voice.does('give')} {size:.2f} steps of five {way} than the others to the same answers "
-        f"({_signed(m.value)} {ends(m)}, over {m.n:,}).{_chance(m)}{likely}"
+        f"({_figure(m, form=_signed)}, over {m.n:,}).{_chance(m)}{likely}"
     )
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+def _signed(value: float, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _seconds(voice: Voice, m: Measure, found: JudgeFound) -> str:
     others = "" if m.beside is None else f"; of all here it is {_number(m.beside, 1)}"
-    needs = f"{voice.does('need')} {_number(m.value, 1)} seconds {ends(m, 1, 1)} for an item"
+    needs = f"{voice.does('need')} {_figure(m, 1)} seconds for an item"
     return f"{needs} (the median of {m.n:,}){others}."
 
 
 def _pace(voice: Voice, m: Measure, found: JudgeFound) -> str:
-    return f"For 100 words that is {_number(m.value, 1)} seconds {ends(m, 1, 1)} (a word counted as six characters)."
+    return f"For 100 words that is {_figure(m, 1)} seconds (a word counted as six characters)."
 
 
 def _hasty(voice: Voice, m: Measure, found: JudgeFound) -> str:

@@ -120,6 +120,14 @@ def test_who_was_paused_before_stays_paused(project, said, manager, anna):
     assert Membership.objects.get(user=anna).paused_reason == "gold"
 
 
+def test_who_was_paused_for_something_else_since_stays_paused(project, said, manager, anna):
+    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    Membership.objects.filter(user=anna).update(paused_reason="missed known answers")
+    persons.undo(act=act, reason="it was a mistake", by=manager)
+    found = Membership.objects.get(user=anna)
+    assert found.paused_at is not None and found.paused_reason == "missed known answers"
+
+
 def test_one_may_withdraw_ones_own_and_bring_it_back(project, said, manager, anna):
     act = persons.exclude(project=project, person=anna, reason="I changed my mind", by=anna)
     assert statuses(anna) == {"withdrawn"} and act.status == "withdrawn"

@@ -9,6 +9,8 @@ from django.urls import reverse
 from annotate.actions.feedback import set_status
 from annotate.models import Comparison
 from evaluation import persons
+from evaluation.quality import words
+from evaluation.quality.findings import findings
 from evaluation.quality.rows import rows_of
 from tests.api_client import Program, errors
 from tests.evaluation.judging import compare, judge_all, make_items, make_judges, rate
@@ -277,3 +279,12 @@ def test_a_row_that_comes_late_or_changes_its_status_is_not_missed(project, hone
     Comparison.objects.filter(pk=row.pk).update(status="counted")  # as if it had been committed only now
     found = rows_of(project, "person").compared
     assert found[0] == first and len(found) == 360
+
+
+def test_a_figure_without_an_interval_leaves_no_gap(project, items):
+    judge = make_user(project, username="nia")
+    for pair in items[:2]:
+        compare(judge, pair, "better", seconds=20.0)
+    (found,) = findings(project, "person").judges
+    said = [sentence.text for sentence in words.sentences(found)]
+    assert said and not any("  " in text or " ," in text for text in said)
