@@ -1,4 +1,4 @@
-"""Items whose judges are not of one mind: opposite winners, stars two apart, rankings that turn a pair around.
+"""Items whose judges are not of one mind: opposite winners or thumbs, stars two apart, turned pairs of rankings.
 
 Added up by the database: of a project with a hundred thousand judgements only what is shown leaves it.
 """
@@ -33,7 +33,11 @@ class Disagreement:
 
 def waiting(project: Project, *, judge: str = "person", most: int = MOST) -> list[Disagreement]:
     """What nobody has decided yet, the newest judgement first; people are never set against simulations."""
-    found = [*_opposite(project, judge, most), *_stars_apart(project, judge, most)]
+    found = [
+        *_opposite(project, judge, most),
+        *_stars_apart(project, judge, most),
+        *_opposite_thumbs(project, judge, most),
+    ]
     found.sort(key=lambda row: -row["last"])
     prompts = Prompt.objects.in_bulk({row["prompt"] for row in found[:most]})
     once: dict[str, Disagreement] = {}
@@ -138,7 +142,20 @@ def _stars_apart(project: Project, judge: str, most: int) -> Iterable[dict]:
     return grouped.filter(highest__gte=F("lowest") + STARS_APART).order_by("-last")[: most * 2]
 
 
+def _opposite_thumbs(project: Project, judge: str, most: int) -> Iterable[dict]:
+    rows = _work(Rating.objects.exclude(thumbs=None), project, judge)
+    grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
+        up=Count("pk", filter=Q(thumbs=True)),
+        down=Count("pk", filter=Q(thumbs=False)),
+        judges=Count("author", distinct=True),
+        last=Max("assignment"),
+    )
+    return grouped.filter(up__gt=0, down__gt=0).order_by("-last")[: most * 2]
+
+
 def _reason(row: dict) -> str:
+    if "up" in row:
+        return f"thumbs: {row['up']} up, {row['down']} down"
     if "lowest" in row:
         return f"stars from {row['lowest']} to {row['highest']}"
     one, other = sorted((row["first"], row["second"]))

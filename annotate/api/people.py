@@ -125,7 +125,7 @@ def audit_trail(request: Request, slug: str) -> Response:
     entries = AuditEntry.objects.filter(project=project).select_related("actor")
     for name, path in (("action", "action"), ("who", "actor__username")):
         if value := request.query_params.get(name):
-            entries = entries.filter(**{path: value})
+            entries = entries.filter(**{path: value.replace("\x00", "")})
     pages = Newest()
     return pages.get_paginated_response(AuditOut(pages.paginate_queryset(entries, request), many=True).data)
 

@@ -89,6 +89,8 @@ def decide_prompt(request: MemberRequest, project: Project, pk: int) -> HttpResp
 
 
 def _known(project: Project, key: str) -> None:
+    if "\x00" in key:
+        raise Http404("No item has such a name.")
     known = key.split(":")[0] in (RATE, COMPARE, RANK) and adjudication.judged_by(project, key).exists()
     if not known and not project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION).exists():
         raise Http404("Nobody has judged such an item here.")

@@ -29,7 +29,7 @@ TABLES = {table._meta.model_name: table for table in (Comparison, Rating, Rankin
 @in_project("manage")
 @require_safe
 def audit_trail(request: MemberRequest, project: Project) -> HttpResponse:
-    action, who = request.GET.get("action", ""), request.GET.get("who", "")
+    action, who = (request.GET.get(name, "").replace("\x00", "") for name in ("action", "who"))
     entries = entries_of(project, action=action, who=who)
     context = {
         "project": project,

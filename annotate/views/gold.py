@@ -67,7 +67,7 @@ def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 @require_POST
 def lift(request: MemberRequest, project: Project) -> HttpResponse:
     """Let a paused person go on, or pause one by hand."""
-    user = get_object_or_404(User, username=request.POST.get("username", ""))
+    user = get_object_or_404(User, username=request.POST.get("username", "").replace("\x00", ""))
     try:
         if request.POST.get("do") == "pause":
             gold.pause(project=project, user=user, by=request.user, reason=request.POST.get("note", ""))

@@ -43,7 +43,7 @@ def people(request: MemberRequest, project: Project) -> HttpResponse:
 def members(request: MemberRequest, project: Project) -> HttpResponse:
     """Add a person, change their role, or remove them (role `remove`)."""
     username, role = request.POST.get("username", "").strip(), request.POST.get("role", "")
-    user = User.objects.filter(username=username).first()
+    user = User.objects.filter(username=username.replace("\x00", "")).first()
     if user is None:
         missing = f"Nobody here is called {username!r}; check the spelling, or send an invitation instead."
         return refused_page(request, Refused(username=missing), project=project)

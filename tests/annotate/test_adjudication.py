@@ -66,6 +66,15 @@ def test_stars_two_apart_are_a_disagreement(stars, found):
     assert len(disagreements.waiting(project)) == found
 
 
+@pytest.mark.parametrize("thumbs, reasons", [((True, True), []), ((True, False, True), ["thumbs: 2 up, 1 down"])])
+def test_opposite_thumbs_are_a_disagreement(thumbs, reasons):
+    project = make_project(asks_comparisons=False, overlap=3)
+    make_completion(make_prompt(project))
+    for up in thumbs:
+        judge(project, make_user(project), thumbs=up)
+    assert [found.reason for found in disagreements.waiting(project)] == reasons
+
+
 def test_a_ranking_that_turns_a_pair_around_is_a_disagreement():
     project = make_project(asks_ratings=False, asks_comparisons=False, asks_rankings=True, overlap=2)
     prompt = make_prompt(project)

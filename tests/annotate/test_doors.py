@@ -69,6 +69,7 @@ PROGRAMS = {
     ("post", "complaints/1/"): ("review", {"decision": "keep"}),
     ("get", "queue/"): ("manage", {}),
     ("get", "judgements/mine/"): ("judge", {}),
+    ("get", "battles/mine/"): ("read", {}),
     ("get", "scales/"): ("read", {}),
     ("post", "scales/"): ("manage", {"kind": "aspect", "name": "kind", "title": "Kind"}),
     ("patch", "scales/1/"): ("manage", {"title": "Kind"}),
@@ -174,3 +175,21 @@ def test_whoever_joins_a_closed_project_is_refused(who):
         program.http.force_authenticate(user)
     response = program.http.post(f"/api/v1/projects/{project.slug}/join/", {}, format="json")
     assert response.status_code == (401 if who == "visitor" else 403)
+
+
+def test_a_null_character_is_wrong_and_no_failure_of_ours():
+    """Postgres refuses it in any text, so that it must not come so far."""
+    project = make_project()
+    manager = make_user(project, role="manager")
+    client, program = Client(), Program(manager)
+    client.force_login(manager)
+    where = {"slug": project.slug}
+    tried = [
+        client.get(reverse("audit", kwargs=where), {"who": "\x00", "action": "\x00"}),
+        client.post(reverse("members", kwargs=where), {"username": "a\x00", "role": "annotator"}),
+        client.post(reverse("gold-lift", kwargs=where), {"username": "a\x00", "note": "why"}),
+        client.get(f"/p/{project.slug}/adjudicate/compare:1%00/"),
+        program.get(f"projects/{project.slug}/audit/", who="\x00"),
+        program.get(f"projects/{project.slug}/disagreements/compare:1%00/"),
+    ]
+    assert [response.status_code for response in tried] == [200, 400, 404, 404, 200, 404]
