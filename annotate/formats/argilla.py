@@ -198,6 +198,8 @@ def _ranking(value: list[Any], task: guessing.Task, by: Row) -> list[Item]:
     places = {name: task.place(name) for name in ranks}
     if None in places.values() or len(places) < 2 or None in ranks.values():
         return []
+    if not all(type(rank) in (int, float) for rank in ranks.values()):
+        raise ValueError(f"has a ranking whose ranks are no numbers: {list(ranks.values())!r:.60}.")
     groups: dict[Any, list[int]] = defaultdict(list)
     shown = sorted(p for p in places.values() if p is not None)
     for name, rank in ranks.items():

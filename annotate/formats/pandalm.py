@@ -24,7 +24,7 @@ def fits(row: Row) -> bool:
 
 
 def read(row: Row, line: int) -> list[Item]:
-    people = [name for name in _people(row) if row[name] not in (None, "")]
+    people = [name for name in _people(row) if fields.number(row, name) is not None]
     if not people:
         raise ValueError("has nobody's judgement: annotator1, annotator2, …")
     instruction, given = fields.as_text(row, "instruction"), fields.optional(row, "input")

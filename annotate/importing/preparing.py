@@ -134,6 +134,8 @@ def _check_said(item: Item) -> None:
         _check_rating(item)
     if isinstance(item, NewAttack):
         _check_attack(item)
+    if isinstance(item, NewSpan) and not (type(item.start) is type(item.end) is int):
+        raise ValueError("A span needs the place of its first character and of that behind its last, as whole numbers.")
     if isinstance(item, NewSpan) and not 0 <= item.start < item.end <= len(item.text):
         raise ValueError(f"The span {item.start} to {item.end} is not within its text of {len(item.text)} characters.")
 

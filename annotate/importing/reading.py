@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -16,6 +17,8 @@ from annotate.importing.preparing import Ready, prepare
 from annotate.row_files import LARGEST_IMPORT, FileRow, read_rows
 
 ROWS, CHARACTERS = 2_000, 4_000_000  # of a portion: a fraction of a second to write, some megabytes to hold
+_ODD = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
+log = logging.getLogger("assay.imports")
 _LOOKED_AT = 50  # rows by which the format is found out
 
 
@@ -122,6 +125,10 @@ def _take(portion: Portion, row: FileRow, read: Any, eval_percent: int) -> None:
         ready = [prepare(item, line=row.line, eval_percent=eval_percent) for item in read(row.row, row.line)]
     except ValueError as error:
         portion.bad.append(Bad(row.line, str(error)[:400]))
+        return
+    except _ODD as error:  # built as nobody thought of: no reason to lose the other rows
+        log.warning("line %s could not be read", row.line, exc_info=True)
+        portion.bad.append(Bad(row.line, f"is built otherwise than its format: {error}"[:400]))
         return
     portion.ready += ready
     portion.characters += sum(len(answer.text) for one in ready for answer in one.answers)

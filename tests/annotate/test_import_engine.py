@@ -6,6 +6,7 @@ import errno
 import gzip
 import io
 import json
+import math
 from collections import Counter
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ import pytest
 from django.db import IntegrityError, OperationalError
 from django.utils import timezone
 
+from annotate import formats, row_files
 from annotate.actions.imports import Order, cancel_import, go_on, import_pairs, preview, start_import
 from annotate.errors import Refused
 from annotate.formats.items import NewAttack, NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
@@ -460,3 +462,32 @@ def test_what_moves_a_rank_is_set_going_by_managers_alone(project, researcher):
         go_on(checked, by=researcher)
     assert refused.value.status == 403
     assert go_on(checked, by=manager).state == "queued"
+
+
+ODD_ROWS = [
+    ("assay", {"type": "span", "prompt": "q", "completion": "abc", "start": math.nan, "end": 2, "label": "x"}),
+    ("pandalm", {"instruction": "q", "response1": "a", "response2": "b", "annotator1": math.nan}),
+    ("argilla", {"prompt": "q", "response_1": "a", "response_2": "b", "ranking.responses.users": ["u"],
+                 "ranking.responses.status": ["submitted"],
+                 "ranking.responses": [[{"value": "response_1", "rank": []}, {"value": "response_2", "rank": 1}]]}),
+    ("argilla", {"prompt": "q", "response": "abc", "span.responses.users": ["u"],
+                 "span.responses.status": ["submitted"],
+                 "span.responses": [[{"start": None, "end": 2, "label": "x"}]]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "odd"), ODD_ROWS)
+def test_a_row_built_as_nobody_thought_of_costs_no_other(name, odd):
+    for make in (lambda row: row, lambda row: json.loads(json.dumps(row))):
+        portion = reading.Portion()
+        reading._take(portion, row_files.FileRow(7, make(odd)), formats.READERS[name], 10)
+        assert [bad.line for bad in portion.bad] == [7] and not portion.ready
+
+
+def test_what_a_reader_stumbles_over_is_told_by_its_line():
+    def stumbling(row, line):
+        return row["missing"][0].text
+
+    portion = reading.Portion()
+    reading._take(portion, row_files.FileRow(3, {"missing": None}), stumbling, 10)
+    assert portion.bad[0].line == 3 and "otherwise" in portion.bad[0].reason
