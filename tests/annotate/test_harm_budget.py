@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import assignments, choosing, gold, harm_budget, priorities, repeats, tutorial
+from annotate.actions import assignments, choosing, feedback, gold, harm_budget, priorities, repeats, tutorial
 from annotate.actions.choosing import UrgentPair
 from annotate.models import Assignment, GoldItem, ItemPriority
 from tests.annotate.test_red_team import ready
@@ -71,6 +71,23 @@ def test_only_kinds_that_one_accepts(project, eve):
     assert given.prompt == fraud.prompt
     assignments.skip(assignment=given, by=eve, reason="no")
     assert next_of(project, eve) is None and "opted out" in page(project, eve)
+
+
+def test_who_is_withheld_something_is_not_told_that_others_hold_it(project, eve):
+    for _ in range(2):
+        pair(project, "fraud")
+    assert next_of(project, ready(make_user(project))) is not None
+    assert "Nothing else for you" in page(project, eve)
+
+
+def test_ones_history_shows_no_harm_before_it_is_asked_for(project, eve):
+    a, _ = pair(project, "fraud")
+    given = next_of(project, ready(eve))
+    feedback.submit(assignment=given, by=eve, winner="tie")
+    client = Client()
+    client.force_login(eve)
+    html = client.get(reverse("judge-history", args=[project.slug])).content.decode()
+    assert html.index("<details") < html.index(a.prompt.text) and "fraud" in html.lower()
 
 
 def test_the_cap_ends_it_for_today_and_not_the_harmless(project, eve):
