@@ -42,9 +42,7 @@ class Talk(models.Model):
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="talks")
     user = models.ForeignKey("annotate.User", models.CASCADE, related_name="talks")
     model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="talks")
-    task_description = models.CharField(
-        max_length=500, blank=True, help_text="What the attacker tries."
-    )
+    task_description = models.CharField(max_length=500, blank=True, help_text="What the attacker tries.")
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -10,7 +10,6 @@ from annotate.actions import projects
 from annotate.errors import Refused
 from annotate.models import Dataset, Guideline, Membership, Project, User
 from tests.factories import (
-    PASSWORD,
     make_assignment,
     make_comparison,
     make_completion,
