@@ -35,9 +35,12 @@ def forms(site: Site) -> None:
     subprocess.run(command, cwd=ROOT, env=site.environment, check=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """CHROMIUM names the binary; else an installed one, else Playwright's own."""
+    """CHROMIUM names the binary; else an installed one, else Playwright's own.
+
+    Ended with its module: while Playwright's event loop is open, no other test in this process can run one.
+    """
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:

@@ -32,7 +32,8 @@ def test_ask_watch_vote_and_see_who_they_were(site, visitor):
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
     a, b = visitor.locator("#text-a").inner_text(), visitor.locator("#text-b").inner_text()
     assert a.strip() and b.strip() and a != b
-    assert len(lengths) > 3, "the answers arrived whole, not piece by piece"
+    # How many pieces is told by test_arena_live, with a model server that takes its time: this one may be done at once.
+    assert len(lengths) > 1, "the answers did not come over the live page"
     received += [r.text() for r in responses if r.ok and r.url == visitor.url] + [visitor.content()]
     assert all(names_nowhere(text) for text in received)
 
