@@ -37,7 +37,8 @@ def kinds(kind: str, n: int) -> str:
 @register.filter
 def judgements(numbers: dict[str, int]) -> str:
     """{"comparison": 2, "rating": 1} -> 2 comparisons, 1 rating"""
-    found = [f"{n:,} {kinds(kind, n)}" for kind, n in numbers.items() if n]
+    ordered = [*_NAMES, *(kind for kind in numbers if kind not in _NAMES)]  # Postgres keeps JSON in an order of its own
+    found = [f"{numbers[kind]:,} {kinds(kind, numbers[kind])}" for kind in ordered if numbers.get(kind)]
     return ", ".join(found) or "no judgements"
 
 
