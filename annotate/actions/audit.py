@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
+
 from annotate.models import AuditEntry, Project, User
 
 
@@ -28,3 +30,12 @@ def record(
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
     """What differs, as `record` wants it."""
     return {name: [before.get(name), value] for name, value in after.items() if before.get(name) != value}
+
+
+def entries_of(project: Project, *, action: str = "", who: str = "") -> QuerySet[AuditEntry]:
+    """Newest first; of one action, or by one person, where they are named."""
+    action, who = action.replace("\x00", ""), who.replace("\x00", "")
+    entries = AuditEntry.objects.filter(project=project).select_related("actor")
+    if action:
+        entries = entries.filter(action=action)
+    return entries.filter(actor__username=who) if who else entries

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate import accounts
-from annotate.actions import invitations
+from annotate.actions import audit, invitations
 from annotate.api.access import find, find_project
 from annotate.api.fields import Choice, Input, refusals
 from annotate.api.pages import Newest
@@ -122,10 +122,8 @@ def audit_trail(request: Request, slug: str) -> Response:
     """Who changed what, newest first, for managers."""
     project = find_project(request.user, slug)
     require(request.user, "manage", project)
-    entries = AuditEntry.objects.filter(project=project).select_related("actor")
-    for name, path in (("action", "action"), ("who", "actor__username")):
-        if value := request.query_params.get(name):
-            entries = entries.filter(**{path: value.replace("\x00", "")})
+    asked = request.query_params
+    entries = audit.entries_of(project, action=asked.get("action", ""), who=asked.get("who", ""))
     pages = Newest()
     return pages.get_paginated_response(AuditOut(pages.paginate_queryset(entries, request), many=True).data)
 

@@ -8,28 +8,18 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from annotate.models import (
-    Attack,
-    AuditEntry,
-    Comparison,
-    Demonstration,
-    Flag,
-    Project,
-    Ranking,
-    Rating,
-    Span,
-    StatusChange,
-)
+from annotate.actions.audit import entries_of
+from annotate.actions.person_feedback import KINDS
+from annotate.models import Project, StatusChange
 from annotate.views.access import MemberRequest, in_project
 
 PER_PAGE = 100
-TABLES = {table._meta.model_name: table for table in (Comparison, Rating, Ranking, Span, Demonstration, Flag, Attack)}
 
 
 @in_project("manage")
 @require_safe
 def audit_trail(request: MemberRequest, project: Project) -> HttpResponse:
-    action, who = (request.GET.get(name, "").replace("\x00", "") for name in ("action", "who"))
+    action, who = request.GET.get("action", ""), request.GET.get("who", "")
     entries = entries_of(project, action=action, who=who)
     context = {
         "project": project,
@@ -43,16 +33,9 @@ def audit_trail(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "annotate/audit.html", context)
 
 
-def entries_of(project: Project, *, action: str = "", who: str = "") -> QuerySet[AuditEntry]:
-    entries = AuditEntry.objects.filter(project=project).select_related("actor")
-    if action:
-        entries = entries.filter(action=action)
-    return entries.filter(actor__username=who) if who else entries
-
-
 def status_changes(project: Project) -> QuerySet[StatusChange]:
     """The ledger of judgements' statuses, as far as it is of this project."""
     of_project = Q()
-    for kind, table in TABLES.items():
+    for kind, table in KINDS.items():
         of_project |= Q(kind=kind, feedback_id__in=table.objects.filter(project=project).order_by().values("pk"))
     return StatusChange.objects.filter(of_project).select_related("by").order_by("-id")
