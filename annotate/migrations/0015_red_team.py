@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotate', '0014_accounts'),
+        ('annotate', '0013_defence'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotate', '0016_quality'),
+        ('annotate', '0015_red_team'),
         ('evaluation', '0004_decisions'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
