@@ -6,41 +6,71 @@ same hands as held ones are no better.
 
 from __future__ import annotations
 
-from django.db.models import Q, QuerySet
+from dataclasses import dataclass, field
+
+from django.db.models import QuerySet
 
 from annotate.models import Comparison, Hold, Judge, Project, Side, Status
 
 Ids = list[int]
+Names = tuple[int | None, str, str]  # whose vote and from where: account, visitor, address
 _OUT = [Status.HELD, Status.EXCLUDED]  # by the software, and when a manager has agreed with it
+_NAMES = ("author_id", "visitor", "battle__trace__address")
+_AT_ONCE = 500
+
+
+@dataclass
+class _Hands:
+    """Who is held for how they vote on the eval side."""
+
+    accounts: set[int] = field(default_factory=set)
+    visitors: set[str] = field(default_factory=set)
+    addresses: set[str] = field(default_factory=set)
+
+    def kind_of(self, names: Names) -> Hold | None:
+        account, visitor, address = names
+        if account in self.accounts or (account is None and visitor in self.visitors):
+            return Hold.PATTERN
+        return Hold.ADDRESS_PATTERN if address in self.addresses else None
 
 
 def changes(project: Project) -> tuple[dict[str, Ids], Ids]:
     """(ids of votes of the training side to hold, by kind; ids to release), as those of the eval side stand."""
     cast = Comparison.objects.filter(project=project, battle__isnull=False, judge=Judge.PERSON)
-    teaching, ranking = cast.filter(prompt__side=Side.TRAIN), cast.filter(prompt__side=Side.EVAL)
-    theirs = {Hold.PATTERN: _of_people(ranking), Hold.ADDRESS_PATTERN: _of_addresses(ranking)}
+    teaching = cast.filter(prompt__side=Side.TRAIN)
+    hands = _held_hands(cast.filter(prompt__side=Side.EVAL, status__in=_OUT))
     held: dict[str, Ids] = {}
-    for kind, mine in theirs.items():
-        known = [pk for ids in held.values() for pk in ids]
-        held[kind] = _ids(teaching.filter(mine, status=Status.COUNTED).exclude(pk__in=known))
-    waiting = teaching.filter(status=Status.HELD, battle__trace__held_for__in=list(theirs))
-    for mine in theirs.values():
-        waiting = waiting.exclude(mine)
-    return {kind: ids for kind, ids in held.items() if ids}, _ids(waiting)
+    for pk, *names in sorted(_of_hands(teaching.filter(status=Status.COUNTED), hands)):
+        if kind := hands.kind_of(tuple(names)):
+            held.setdefault(kind, []).append(pk)
+    waiting = teaching.filter(status=Status.HELD, battle__trace__held_for__in=[Hold.PATTERN, Hold.ADDRESS_PATTERN])
+    rows = waiting.order_by("pk").values_list("pk", *_NAMES)
+    return held, [pk for pk, *names in rows if not hands.kind_of(tuple(names))]
 
 
-def _of_people(ranking: QuerySet[Comparison]) -> Q:
-    held = ranking.filter(status__in=_OUT, battle__trace__held_for=Hold.PATTERN)
-    accounts = held.filter(author__isnull=False).values("author")
-    visitors = held.filter(author=None).exclude(visitor="").values("visitor")
-    return Q(author__in=accounts) | Q(author=None, visitor__in=visitors)
+def _held_hands(ranking: QuerySet[Comparison]) -> _Hands:
+    hands = _Hands()
+    of_people = ranking.filter(battle__trace__held_for=Hold.PATTERN)
+    for account, visitor in of_people.values_list("author_id", "visitor").distinct():
+        if account is not None:
+            hands.accounts.add(account)
+        elif visitor:
+            hands.visitors.add(visitor)
+    of_addresses = ranking.filter(battle__trace__held_for=Hold.ADDRESS_PATTERN)
+    hands.addresses = set(of_addresses.values_list("battle__trace__address", flat=True).distinct()) - {"", None}
+    return hands
 
 
-def _of_addresses(ranking: QuerySet[Comparison]) -> Q:
-    held = ranking.filter(status__in=_OUT, battle__trace__held_for=Hold.ADDRESS_PATTERN)
-    addresses = held.exclude(battle__trace__address="").values("battle__trace__address")
-    return Q(battle__trace__address__in=addresses)
-
-
-def _ids(rows: QuerySet[Comparison]) -> Ids:
-    return list(rows.order_by("pk").values_list("pk", flat=True))
+def _of_hands(rows: QuerySet[Comparison], hands: _Hands) -> set[tuple]:
+    """Found by name, some hundred at a time: a join of votes with votes is planned badly while a table is filling."""
+    named: tuple[tuple[str, set], ...] = (
+        ("author__in", hands.accounts),
+        ("visitor__in", hands.visitors),
+        ("battle__trace__address__in", hands.addresses),
+    )
+    found: set[tuple] = set()
+    for lookup, names in named:
+        every = sorted(names)
+        for first in range(0, len(every), _AT_ONCE):
+            found.update(rows.filter(**{lookup: every[first : first + _AT_ONCE]}).values_list("pk", *_NAMES))
+    return found
