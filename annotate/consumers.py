@@ -9,9 +9,9 @@ from contextlib import aclosing
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from annotate import live_battles
 from annotate.actions import arena
-from annotate.battle_frames import Frames
+from annotate.live import live_battles
+from annotate.live.battle_frames import Frames
 from annotate.models import Battle
 from annotate.permissions import can
 from annotate.visitors import visitor_of_session

@@ -63,7 +63,7 @@ def load(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 def fold(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
     from annotate.models import Project
-    from evaluation.counts import counts_of
+    from evaluation.arena.counts import counts_of
 
     project = Project.objects.get(slug=SLUG)
     begun = time.perf_counter()
@@ -73,7 +73,7 @@ def fold(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def voters(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
-    from evaluation.intervals import refresh
+    from evaluation.arena.intervals import refresh
     from evaluation.models import VoteCounts
 
     begun = time.perf_counter()
@@ -87,8 +87,8 @@ def page(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
     from django.test import Client
 
     from annotate.models import Comparison, Project
-    from evaluation import intervals
-    from evaluation.leaderboard import current
+    from evaluation.arena import intervals
+    from evaluation.arena.leaderboard import current
 
     intervals._refresh_in_background = lambda pk: None  # timed as a step of its own
     project, client = Project.objects.get(slug=SLUG), Client()

@@ -3,9 +3,10 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from evaluation import compare_urls, decisions_urls, held_urls, models_api, quality_urls, rank_urls
-from evaluation.api import Promotions, leaderboard
-from evaluation.evaluations_api import Evaluations, run_items
+from evaluation.api import models_api
+from evaluation.api.evaluations_api import Evaluations, run_items
+from evaluation.api.leaderboard_api import Promotions, leaderboard
+from evaluation.routes import compare_urls, decisions_urls, held_urls, quality_urls, rank_urls
 
 router = SimpleRouter()
 router.register("evaluations", Evaluations)

@@ -11,8 +11,12 @@ class EvaluationConfig(AppConfig):
         from annotate.actions.priorities import register_uncertainty
         from annotate.chores import CHORES, Chore
         from annotate.served import register_default
-        from evaluation import ask_next, kinds, promotion, receivers, sampling, uncertainty, vote_defence
-        from evaluation.actions import serves
+        from evaluation import kinds
+        from evaluation.arena import sampling
+        from evaluation.decisions import ask_next, promotion, receivers
+        from evaluation.decisions.actions import serves
+        from evaluation.defence import vote_defence
+        from evaluation.measuring import uncertainty
         from training.sweeps import SWEEPS
 
         kinds.register()

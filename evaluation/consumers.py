@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from annotate.models import Project
 from annotate.permissions import can
-from evaluation import board_page
+from evaluation.views import board_page
 from training.consumers import LivePage
 
 

@@ -7,22 +7,14 @@ from typing import Any
 from django.db import transaction
 
 from annotate.models import LanguageModel
-from evaluation import (
-    evaluate_page,
-    export_page,
-    item_rows,
-    items,
-    measures,
-    new_evaluation,
-    overoptimisation,
-    surprise_page,
-)
-from evaluation.item_rows import evaluated
+from evaluation.measuring import item_rows, items, measures, overoptimisation
+from evaluation.measuring.item_rows import evaluated
 from evaluation.models import Evaluation
-from training import kind_pages
+from evaluation.views import evaluate_page, export_page, new_evaluation, surprise_page
 from training.kinds import Kind, register_kind
 from training.models import Run
 from training.run_directory import RunDirectory
+from training.views import kind_pages
 
 _SIGNATURE = 500  # characters that an Evaluation keeps
 

@@ -2,19 +2,9 @@
 
 from django.urls import path
 
-from evaluation import (
-    compare_urls,
-    decisions_urls,
-    evaluations_page,
-    export_page,
-    held_urls,
-    items_page,
-    model_pages,
-    overoptimisation_page,
-    quality_urls,
-    rank_urls,
-    views,
-)
+from evaluation.routes import compare_urls, decisions_urls, held_urls, quality_urls, rank_urls
+from evaluation.views import evaluations_page, export_page, items_page, model_pages, overoptimisation_page
+from evaluation.views import leaderboard_pages as views
 
 urlpatterns = [
     path("p/<slug:slug>/leaderboard/", views.leaderboard, name="leaderboard"),

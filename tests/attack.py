@@ -20,11 +20,11 @@ from django.utils import timezone
 
 from annotate.models import Battle, Comparison, Completion, LanguageModel, Project, Prompt, Status, VoteTrace
 from benchmarks.simulated_arenas import draw_labels
-from evaluation import vote_defence
-from evaluation.leaderboard import current
+from evaluation.arena.leaderboard import current
+from evaluation.arena.standings import standings
+from evaluation.defence import vote_defence
 from evaluation.ratings import LABELS
 from evaluation.ratings.fit import sigmoid
-from evaluation.standings import standings
 from tests import factories
 
 MODELS, PROMPTS, DAYS = 10, 40, 10

@@ -3,8 +3,8 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from training import corpora_api, disk_api, instruct_api
-from training.api import Runs
+from training.api import corpora_api, disk_api, instruct_api
+from training.api.runs_api import Runs
 
 router = SimpleRouter()
 router.register("runs", Runs)

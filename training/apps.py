@@ -6,7 +6,8 @@ class TrainingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from training import corpora, human_brake, ppo_page
+        from training import corpora, human_brake
+        from training.views import ppo_page
 
         corpora.register()
         human_brake.register()

@@ -16,7 +16,7 @@ from training import charts, curves, differences
 from training.charts import Series
 from training.kinds import KINDS
 from training.models import Metric, Run
-from training.run_page import RELATED
+from training.views.run_page import RELATED
 
 MOST_RUNS = 12
 AXES = {"step": "Step", "tokens": "Tokens", "seconds": "Seconds of work"}

@@ -20,9 +20,9 @@ from django.conf import settings
 
 from annotate.models import Project
 from annotate.permissions import can
-from training import run_list, run_page
 from training.announcements import group_of
 from training.models import Run
+from training.views import run_list, run_page
 
 _TIMER_SECONDS = 1.0
 _SLOW_TIMER_SECONDS = 10.0  # with a channel layer: only the clock on the page needs it

@@ -21,13 +21,13 @@ from django.core.files.uploadedfile import UploadedFile
 from annotate.errors import Refused
 from annotate.models import Completion, Demonstration, Project, Side, User
 from annotate.permissions import require
-from training import kind_pages
 from training.configs import CorpusConfig
 from training.corpus.orders import SUFFIXES, BadSource, read_orders
 from training.corpus.places import files_of
 from training.kinds import KINDS
 from training.models import Run
 from training.run_directory import Row, RunDirectory
+from training.views import kind_pages
 
 LARGEST_UPLOAD = 500_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

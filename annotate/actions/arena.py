@@ -11,11 +11,11 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from annotate import battle_scene, masking
 from annotate.actions import defence, events, pairing
 from annotate.actions.judgement import MAX_COMMENT_CHARACTERS, check_key, check_text
 from annotate.actions.prompts import add_prompt
 from annotate.errors import Refused
+from annotate.live import battle_scene, masking
 from annotate.models import Battle, Comparison, Completion, Judge, Project, Prompt, Side, Status, User, Winner
 
 LONGEST_SECONDS = 24 * 3600.0

@@ -9,8 +9,8 @@ from django.db import transaction
 
 from annotate.actions import arena, pairing
 from annotate.actions.prompts import add_prompt
-from annotate.battle_scene import Place, places_of
 from annotate.errors import Refused
+from annotate.live.battle_scene import Place, places_of
 from annotate.models import Battle, BattleTurn, Comparison, Completion, Prompt, User
 
 MOST_TURNS = 8  # questions of one battle, the first one included

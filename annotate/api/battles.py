@@ -16,12 +16,13 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate import battle_scene, live_battles, visitors
+from annotate import visitors
 from annotate.actions import arena, asking_on, defence
 from annotate.api import access
 from annotate.api.fields import IDEMPOTENCY_KEY, Input, Turn, refusals
 from annotate.api.idempotency import feedback_key, idempotent
 from annotate.errors import Refused
+from annotate.live import battle_scene, live_battles
 from annotate.models import Battle, Comparison, LanguageModel, Project
 from annotate.permissions import can, is_vouched_for
 

@@ -22,9 +22,9 @@ from annotate.api.access import find, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
+from annotate.live.streaming import download
 from annotate.models import Dataset, Judge, Side
 from annotate.permissions import projects_where, require
-from annotate.streaming import download
 
 
 class Ids(serializers.ListField):

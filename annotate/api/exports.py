@@ -13,8 +13,8 @@ from annotate.api.access import find_project
 from annotate.api.fields import refusals
 from annotate.export_options import asked
 from annotate.formats import FORMATS
+from annotate.live.streaming import download
 from annotate.models import Judge, Side, Status
-from annotate.streaming import download
 
 _PARAMETERS = [
     OpenApiParameter("format", enum=list(FORMATS), description=f"{OWN}, our own rows, unless said otherwise."),

@@ -30,10 +30,10 @@ from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusal
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.api.parsing import BoundedJSONParser
+from annotate.live.streaming import json_lines
 from annotate.models import Import, Judge
 from annotate.named_values import named_values
 from annotate.permissions import projects_where
-from annotate.streaming import json_lines
 
 
 class Upload(Input):

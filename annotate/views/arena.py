@@ -11,11 +11,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from annotate import battle_scene, live_battles, visitors
+from annotate import visitors
 from annotate.actions import arena as actions
 from annotate.actions import asking_on, defence, pairing
-from annotate.battle_frames import Frames, outlook
 from annotate.errors import Refused
+from annotate.live import battle_scene, live_battles
+from annotate.live.battle_frames import Frames, outlook
 from annotate.models import Battle, Comparison, Project, User
 from annotate.permissions import is_vouched_for
 from annotate.views.access import in_project, refused_page

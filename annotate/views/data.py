@@ -17,9 +17,9 @@ from annotate.actions.datasets import freeze
 from annotate.actions.exports import export_file, formats_of
 from annotate.actions.selections import Selection, select
 from annotate.errors import Refused
+from annotate.live.streaming import download as to_disk
 from annotate.models import Dataset, Judge, Project, Side, Status, User
 from annotate.permissions import can
-from annotate.streaming import download as to_disk
 from annotate.views.access import in_project, refused_page
 from annotate.views.exports import export_choices
 

@@ -11,8 +11,8 @@ from annotate.actions.project_exports import FILES, export_feedback
 from annotate.errors import Refused
 from annotate.export_options import asked
 from annotate.formats import FORMATS
+from annotate.live.streaming import download
 from annotate.models import Comparison, Judge, Project, Status, User
-from annotate.streaming import download
 from annotate.views.access import in_project, refused_page
 
 _FILES = {

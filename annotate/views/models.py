@@ -1,6 +1,6 @@
 """What is done to a model of the registry: into an arena and out of it, retired and brought back, loaded to be served.
 
-Its page, and the registry, are in evaluation/model_pages.py: they show what is measured and who trained it.
+Its page, and the registry, are in evaluation/views/model_pages.py: they show what is measured and who trained it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from annotate.models import Project
+from evaluation.arena.recent import Recent
 from evaluation.metrics import agreement, raters, suspicion
 from evaluation.metrics.agreement import Alpha, Pair, Said
 from evaluation.metrics.paired import holm
@@ -20,7 +21,6 @@ from evaluation.metrics.suspicion import Evidence
 from evaluation.quality import columns
 from evaluation.quality.columns import ScaleSaid, Times
 from evaluation.quality.rows import Judge, Rows, key_of, names_of, rows_of
-from evaluation.recent import Recent
 
 _recent = Recent(32)
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Length
 
 from annotate.models import Assignment, Comparison, Completion, Project, Ranking, Rating, StatusChange, User
 from annotate.models.feedback import Feedback, FeedbackQuerySet
-from evaluation.recent import Recent
+from evaluation.arena.recent import Recent
 
 OWN = "annotation"  # the source of what was judged here
 WORK, GOLD, REPEAT = (Assignment.Purpose[name].value for name in ("WORK", "GOLD", "REPEAT"))

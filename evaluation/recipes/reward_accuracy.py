@@ -1,8 +1,9 @@
 """How well a reward model agrees with judges, on pairs, thumbs and stars that it did not learn from.
 
-In: `data/completions.jsonl`, `comparisons.jsonl`, `ratings.jsonl` of the eval side as `evaluation.preference_rows`
-writes them; or a dataset's in `data/other/`: those files as preferences are frozen, or rows {"prompt", "chosen",
-"rejected"}. The parent is a reward model's folder. Of people or of simulations, never both.
+In: `data/completions.jsonl`, `comparisons.jsonl`, `ratings.jsonl` of the eval side as
+`evaluation.measuring.preference_rows` writes them; or a dataset's in `data/other/`: those files as preferences are
+frozen, or rows {"prompt", "chosen", "rejected"}. The parent is a reward model's folder. Of people or of simulations,
+never both.
 
 pair accuracy        of the pairs with a winner, how often the preferred answer scores higher; equal scores are half.
                      Beside it the same of always taking the longer answer, and the difference on the same pairs

@@ -1,7 +1,7 @@
 """How often a model's answers are preferred to an opponent's: by people or simulations, a reward model, or a judge.
 
 In: `data/votes.jsonl` (people or simulations: nothing is run) or `data/answers.jsonl`, and `data/about.jsonl`, as
-`evaluation.preference_rows` writes them.
+`evaluation.measuring.preference_rows` writes them.
 
 people, simulation   each counted vote between the two: 1, 0, or a half for a tie, both bad included
 reward               each prompt that both answered with the same sampling settings: the share of pairs (one answer of

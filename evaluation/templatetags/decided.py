@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import template
 
-from evaluation.checks import Check, from_json
+from evaluation.decisions.checks import Check, from_json
 from evaluation.models import Decision
 
 register = template.Library()

@@ -13,8 +13,9 @@ from annotate.actions.language_models import enter_arena
 from annotate.models import Comparison, Judge, LanguageModel, Rating, Side
 from annotate.simulation import accounts, session
 from annotate.simulation.annotator import Annotator, taste_named
-from evaluation import actions, leaderboard, promotion
-from evaluation.enrolment import rule_of
+from evaluation.arena import leaderboard
+from evaluation.decisions import actions, promotion
+from evaluation.decisions.enrolment import rule_of
 from evaluation.models import PromotionRule
 from evaluation.recipes import suite
 from training.bundled_model import NAME as BUNDLED_NAME

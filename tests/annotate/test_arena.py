@@ -11,9 +11,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate import writing
 from annotate.actions import arena, language_models, pairing
 from annotate.errors import Refused
+from annotate.live import writing
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
 from tests import factories
 from tests.annotate.openai_server import FakeServer, openai_server

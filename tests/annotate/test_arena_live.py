@@ -14,9 +14,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from annotate import live_battles, writing
 from annotate.actions import arena, asking_on
 from annotate.errors import Refused
+from annotate.live import live_battles, writing
 from annotate.models import Battle, BattleTurn, Comparison, Completion
 from config.asgi import application
 from tests import factories

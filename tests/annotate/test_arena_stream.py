@@ -18,7 +18,7 @@ from django.db import OperationalError
 from django.test import AsyncClient
 from django.utils import timezone
 
-from annotate import live_battles, writing
+from annotate.live import live_battles, writing
 from annotate.models import Battle, Completion, LanguageModel
 from config.asgi import application
 from tests import factories, tiny_model

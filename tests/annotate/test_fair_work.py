@@ -430,7 +430,7 @@ def test_a_flag_waits_for_a_reviewer_who_takes_the_prompt_out_for_good():
 def uncertain():
     yield priorities.register_uncertainty
     priorities.register_uncertainty(None)
-    from evaluation import uncertainty
+    from evaluation.measuring import uncertainty
 
     priorities.register_uncertainty(uncertainty.of_reward_models)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from annotate.masking import HIDDEN, Told, names_itself, shown
+from annotate.live.masking import HIDDEN, Told, names_itself, shown
 
 TOLD = Told(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), asked="Tell me something.")
 

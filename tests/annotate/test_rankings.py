@@ -10,8 +10,8 @@ from annotate.actions.datasets import freeze
 from annotate.actions.selections import _told_of_each_answer
 from annotate.errors import Refused
 from annotate.models import Comparison, Ranking, StatusChange
-from evaluation.ancestry import judgements_in, totals
-from evaluation.lineage import votes_in
+from evaluation.lineage.ancestry import judgements_in, totals
+from evaluation.lineage.tracing import votes_in
 from tests.factories import (
     make_completion,
     make_model,

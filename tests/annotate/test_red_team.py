@@ -17,7 +17,7 @@ from annotate.errors import Refused
 from annotate.harms import HARMS
 from annotate.models import Attack, Completion, Prompt, Question, Talk
 from annotate.views.audit_page import status_changes
-from evaluation import persons
+from evaluation.quality import persons
 from tests.annotate.openai_server import FakeServer, openai_server
 from tests.annotate.test_arena_stream import Socket
 from tests.api_client import errors, program

@@ -11,7 +11,7 @@ import pytest
 from annotate.actions import assignments
 from annotate.errors import Refused
 from annotate.models import Assignment, Status
-from evaluation import ask_next
+from evaluation.decisions import ask_next
 from evaluation.models import AskedAgain
 from tests.factories import make_assignment, make_comparison, make_completion, make_prompt, make_rating, make_user
 from tests.training.runs import make_weights

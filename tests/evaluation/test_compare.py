@@ -11,7 +11,7 @@ import pytest
 from django.core.cache import cache
 from django.urls import reverse
 
-from evaluation import compare
+from evaluation.measuring import compare
 from evaluation.metrics import paired
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_model, make_user

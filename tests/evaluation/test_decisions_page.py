@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from annotate.models import Judge
 from annotate.served import default_model
-from evaluation import actions
+from evaluation.decisions import actions
 from evaluation.models import AskedAgain, Candidacy, PromotionRule
 from tests.annotate.openai_server import openai_server
 from tests.api_client import Program

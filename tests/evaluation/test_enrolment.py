@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from annotate.actions.language_models import leave_arena
 from annotate.models import Contestant, Dataset
-from evaluation import actions, enrolment, promotion
+from evaluation.decisions import actions, enrolment, promotion
 from evaluation.models import Candidacy, Decision
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_weights

@@ -7,7 +7,7 @@ import pytest
 from django.urls import reverse
 
 from annotate.actions.uploads import upload
-from evaluation.evaluations import queue_alike
+from evaluation.measuring.evaluations import queue_alike
 from evaluation.models import Evaluation
 from tests import tiny_model
 from tests.factories import make_comparison, make_completion, make_prompt, make_user

@@ -9,7 +9,7 @@ from django.test import AsyncClient
 from django.urls import reverse
 
 from annotate.errors import Refused
-from evaluation import export_page
+from evaluation.views import export_page
 from tests import factories
 from tests.evaluation.chains import Chain, make_chain
 from training.actions import queue_run

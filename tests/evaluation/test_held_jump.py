@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.floods import is_flooding, places
+from evaluation.defence.floods import is_flooding, places
 from evaluation.ratings import jump
 
 

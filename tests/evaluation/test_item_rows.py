@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from annotate.models import Demonstration
-from evaluation.item_rows import family_of, rows
+from evaluation.measuring.item_rows import family_of, rows
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_dataset
 from training import configs

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from evaluation import items
-from evaluation.items import NO, UNKNOWN, YES, Choice
+from evaluation.measuring import items
+from evaluation.measuring.items import NO, UNKNOWN, YES, Choice
 from tests.evaluation.evaluated import item
 
 ROWS = [

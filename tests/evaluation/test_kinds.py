@@ -3,9 +3,9 @@
 import pytest
 from django.utils import timezone
 
-from evaluation import receivers
-from evaluation.item_rows import texts
+from evaluation.decisions import receivers
 from evaluation.kinds import write_metrics
+from evaluation.measuring.item_rows import texts
 from evaluation.models import Evaluation
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
 from tests.training.runs import make_dataset

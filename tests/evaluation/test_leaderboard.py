@@ -9,10 +9,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotate.models import Status, StatusChange
-from evaluation import ledger
-from evaluation.leaderboard import current, default_judge, left_out, stored, tally_of
+from evaluation.arena import ledger
+from evaluation.arena.leaderboard import current, default_judge, left_out, stored, tally_of
+from evaluation.arena.standings import position_share, standings, win_matrix
 from evaluation.models import Leaderboard
-from evaluation.standings import position_share, standings, win_matrix
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
 
 PERSON, SIMULATION = "person", "simulation"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from annotate.errors import Refused
-from evaluation.measures import ALL
+from evaluation.measuring.measures import ALL
 from tests.factories import make_contestant, make_model, make_project, make_user
 from tests.training.runs import make_dataset, make_weights
 from training.actions import queue_run

@@ -8,7 +8,7 @@ import yaml
 from annotate.models import LanguageModel, Project
 from annotate.permissions import projects_where
 from annotate.templatetags.markdown import markdown as as_html
-from evaluation import model_card
+from evaluation.lineage import model_card
 from evaluation.models import Evaluation
 from tests import factories
 from tests.evaluation.chains import Chain, make_chain, make_run

@@ -11,10 +11,10 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from annotate.models import Comparison, Status, StatusChange
-from evaluation import ledger, moments
-from evaluation.leaderboard import current, stored, tally_of
-from evaluation.moments import board_at, history
-from evaluation.standings import standings
+from evaluation.arena import ledger, moments
+from evaluation.arena.leaderboard import current, stored, tally_of
+from evaluation.arena.moments import board_at, history
+from evaluation.arena.standings import standings
 from tests.factories import make_model
 
 PERSON = "person"

@@ -7,8 +7,8 @@ import re
 import pytest
 from django.urls import reverse
 
-from evaluation import evaluations
-from evaluation.measures import ALL
+from evaluation.measuring import evaluations
+from evaluation.measuring.measures import ALL
 from tests.factories import make_user
 from tests.training.runs import make_dataset, make_weights
 from training.actions import queue_run

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Status
-from evaluation import overoptimisation
+from evaluation.measuring import overoptimisation
 from evaluation.metrics import parting
 from evaluation.metrics.parting import Opinion
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user

@@ -17,8 +17,8 @@ from annotate.models import (
     StatusChange,
 )
 from annotate.models import Webhook as Hook
-from evaluation import persons
 from evaluation.models import Exclusion, Promotion
+from evaluation.quality import persons
 from tests.api_client import Program
 from tests.evaluation.judging import compare, make_items, rate
 from tests.factories import make_assignment, make_comparison, make_rating, make_user
@@ -234,8 +234,8 @@ def test_ranks_are_told_with_and_without_their_votes(project, base, child, vote,
     assert place[base].rating > place[child].rating
     assert place[base].rating_without < place[child].rating_without
     persons.exclude(project=project, person=anna, reason="paid to vote", by=manager)
-    from evaluation.leaderboard import current
-    from evaluation.standings import standings
+    from evaluation.arena.leaderboard import current
+    from evaluation.arena.standings import standings
 
     after = {row.model: row.rating for row in standings(current(project=project, judge="person"))}
     assert after[base] == pytest.approx(place[base].rating_without, abs=1e-6)

@@ -12,7 +12,8 @@ from django.utils import timezone
 from annotate.actions.language_models import enter_arena, leave_arena
 from annotate.errors import Refused
 from annotate.models import StatusChange
-from evaluation import actions, checks, duels, intervals, ledger, promotion
+from evaluation.arena import duels, intervals, ledger
+from evaluation.decisions import actions, checks, promotion
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_contestant, make_model, make_project, make_user

@@ -13,7 +13,7 @@ from annotate.actions import assignments, feedback
 from annotate.errors import Refused
 from annotate.models import Assignment, Comparison, Project
 from annotate.simulation.crowd import BIASED, BOT, HONEST, LAZY, Member, crowd
-from evaluation import persons
+from evaluation.quality import persons
 from evaluation.quality.findings import Findings, findings
 from tests.factories import make_completion, make_project, make_prompt, make_user
 

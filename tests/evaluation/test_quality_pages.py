@@ -8,8 +8,7 @@ from django.urls import reverse
 
 from annotate.actions.feedback import set_status
 from annotate.models import Comparison
-from evaluation import persons
-from evaluation.quality import words
+from evaluation.quality import persons, words
 from evaluation.quality.findings import findings
 from evaluation.quality.rows import rows_of
 from tests.api_client import Program, errors

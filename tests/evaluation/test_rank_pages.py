@@ -14,15 +14,15 @@ from django.utils import timezone
 from PIL import Image
 
 from annotate.models import Comparison, Status, StatusChange, User
-from evaluation import other_ways as other_ways_module
-from evaluation import pair_findings, styles
-from evaluation.exports import as_scene
-from evaluation.leaderboard import current
+from evaluation.arena import other_ways as other_ways_module
+from evaluation.arena import pair_findings, styles
+from evaluation.arena.exports import as_scene
+from evaluation.arena.leaderboard import current
+from evaluation.arena.other_ways import other_ways
+from evaluation.arena.pair_findings import findings
+from evaluation.arena.styles import count_missing, styled_votes, uncounted
 from evaluation.models import Style
-from evaluation.other_ways import other_ways
-from evaluation.pair_findings import findings
-from evaluation.scene import Text
-from evaluation.styles import count_missing, styled_votes, uncounted
+from evaluation.pictures.scene import Text
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 
 PAGES = ("leaderboard-pairs", "leaderboard-over-time", "leaderboard-other-ways")
@@ -200,7 +200,7 @@ def test_styles_are_counted_some_at_a_time_until_all_are(project, base, child, v
 
 
 def test_many_votes_are_counted_beside_the_request(client, project, base, child, vote, monkeypatch):
-    monkeypatch.setattr("evaluation.other_ways.LARGE", 5)
+    monkeypatch.setattr("evaluation.arena.other_ways.LARGE", 5)
     vote(child, base, "model_a", 8)
     began = []
     monkeypatch.setattr("threading.Thread.start", lambda thread: began.append(thread))

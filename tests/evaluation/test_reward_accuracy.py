@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from annotate.models import Status
-from evaluation import preference_rows
+from evaluation.measuring import preference_rows
 from evaluation.recipes import evaluate, reward_accuracy
 from evaluation.recipes.judged_answers import Judgements, Pair, Rated
 from evaluation.recipes.reward_accuracy import ABOVE, LONGER

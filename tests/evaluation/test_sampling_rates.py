@@ -12,7 +12,7 @@ from django.core.cache import cache
 
 from annotate.actions import pairing
 from annotate.models import Comparison
-from evaluation import sampling
+from evaluation.arena import sampling
 from evaluation.models import Candidacy, PromotionRule
 from evaluation.ratings.teach import FLOOR
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user

@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import Status
-from evaluation import preference_rows
+from evaluation.measuring import preference_rows
 from evaluation.models import Evaluation
 from evaluation.recipes import endpoint_judge, evaluate
 from evaluation.recipes.win_rate import LENGTH_CONTROLLED

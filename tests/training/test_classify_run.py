@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from annotate.errors import Refused
 from annotate.models import LanguageModel
+from evaluation.decisions.receivers import figures_of_a_new_model
 from evaluation.models import Evaluation
-from evaluation.receivers import figures_of_a_new_model
 from tests import tiny_model
 from tests.factories import make_model, make_project, make_user
 from tests.processes import until

@@ -20,11 +20,12 @@ from django.utils import timezone
 from annotate.models import LanguageModel
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import consumers, curves, health, kind_pages, machine, run_page, stages, words
+from training import consumers, curves, health, machine, stages, words
 from training.announcements import announce
 from training.kinds import KINDS
 from training.models import Attempt, Metric, Run, Sample
 from training.routing import websocket_urlpatterns
+from training.views import kind_pages, run_page
 
 pytestmark = pytest.mark.django_db
 

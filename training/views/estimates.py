@@ -9,9 +9,9 @@ from django.views.decorators.http import require_GET
 
 from annotate.models import Project
 from annotate.views.access import in_project
-from training.forms import RunForm
 from training.kinds import KINDS
-from training.pretrain_page import form_context
+from training.views.forms import RunForm
+from training.views.pretrain_page import form_context
 
 
 @never_cache

@@ -12,8 +12,8 @@ from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.views.access import in_project
 from training import actions, orders
-from training.forms import RunForm
 from training.kinds import KINDS
+from training.views.forms import RunForm
 from training.views.runs import find_run, form_page, suggested
 
 _MOST_BYTES = 1_000_000

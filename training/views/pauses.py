@@ -9,7 +9,8 @@ from django.views.decorators.http import require_POST
 
 from annotate.errors import Refused
 from annotate.views.access import refused_page
-from training import pauses, run_page
+from training import pauses
+from training.views import run_page
 from training.views.runs import find_run
 
 

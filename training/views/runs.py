@@ -17,11 +17,12 @@ from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project, refused_page
-from training import actions, differences, kind_pages, run_list, run_page
-from training.forms import RunForm
+from training import actions, differences
 from training.kinds import KINDS
 from training.models import Run
 from training.stages import stages
+from training.views import kind_pages, run_list, run_page
+from training.views.forms import RunForm
 
 ROWS = ("parent", "dataset", "other_dataset", "reward_model")
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.models import Judge, Project
-from evaluation.styles import count_missing
+from evaluation.arena.styles import count_missing
 
 
 class Command(BaseCommand):

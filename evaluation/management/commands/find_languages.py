@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.models import Project
-from evaluation.languages import find_all
+from evaluation.arena.languages import find_all
 
 
 class Command(BaseCommand):

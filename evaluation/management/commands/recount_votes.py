@@ -13,8 +13,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.models import Comparison
-from evaluation.counts import rebuild
-from evaluation.recount import differences
+from evaluation.arena.counts import rebuild
+from evaluation.arena.recount import differences
 
 
 class Command(BaseCommand):

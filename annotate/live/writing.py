@@ -1,0 +1,301 @@
+"""One battle's newest question being answered: two streams, kept when they end, stopped or spoilt together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import OperationalError, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from annotate import model_server
+from annotate.actions.arena import NAMED_ITSELF
+from annotate.actions.pairing import ARENA
+from annotate.actions.prompts import add_completion
+from annotate.errors import Refused
+from annotate.live import masking
+from annotate.live.battle_scene import (
+    STOPPED,
+    Place,
+    Scene,
+    masked,
+    number_of,
+    places_of,
+    raw_sides,
+    scene_of,
+    told_of,
+)
+from annotate.models import Battle, BattleTurn, Prompt
+
+log = logging.getLogger(__name__)
+
+SAMPLING: model_server.Sampling = {"max_new_tokens": 160, "temperature": 0.7, "top_p": 0.95}
+LEASE_SECONDS = 10.0
+BEAT_SECONDS = 1.0  # the lease is renewed, what is written so far is kept, and a wish to stop is noticed
+FRAME_SECONDS = 0.1  # a reader gets at most ten frames per second
+GRACE_SECONDS = 1.0  # a model server that is down fails both sides; then its words are said
+# Words for whoever voted blind: they must not tell which of the two it was.
+ONE_FAILED = "One of the two answers could not be written, so this question does not count."
+EMPTY = "One of the two models gave an empty answer, so this question does not count."
+TOO_EARLY = "It was stopped before both answers had begun, so this question does not count."
+
+
+class LeaseLost(Exception):
+    """Somebody else has taken the battle up; nothing of ours may be written any more."""
+
+
+class Problem(Exception):
+    """Why an answer is none, in words for the reader."""
+
+
+class Writing:
+    """A question that this process answers."""
+
+    def __init__(self, battle: Battle, place: Place, claim: uuid.UUID) -> None:
+        self.battle, self.place, self.claim = battle, place, claim
+        self.number, self.told = number_of(place), told_of(battle, place)
+        self.models = (battle.model_a, battle.model_b)
+        self.sides, self.version, self.problem = list(raw_sides(battle, place)), 0, ""
+        self.is_stopping = battle.stop_asked_at is not None
+        self.streams: dict[int, asyncio.Task[model_server.Piece]] = {}
+        self.problems: dict[int, str] = {}
+        self.cut: set[int] = set()  # ended because the other side failed
+        self.loop = asyncio.get_running_loop()
+        # A context of its own: the task outlives the request, and with it the request's thread for the database.
+        self.task = asyncio.create_task(self._run(), context=contextvars.Context())
+
+    async def watch(self) -> AsyncIterator[Scene]:
+        shown = -1
+        while True:
+            finished = self.task.done()  # before looking, so that the last look misses nothing
+            if self.version != shown or finished:
+                shown = self.version
+                yield self.visible()
+            if finished:
+                return
+            await asyncio.wait({self.task}, timeout=FRAME_SECONDS)
+
+    def visible(self) -> Scene:
+        return scene_of(self.place, masked(self.sides, self.told), self.problem)
+
+    def stop(self) -> None:
+        """Both sides keep what they have."""
+        self.is_stopping = True
+        for stream in self.streams.values():
+            stream.cancel()
+
+    def _show(self, index: int, **changes: str) -> None:
+        self.sides[index] = replace(self.sides[index], **changes)
+        self.version += 1
+
+    async def _run(self) -> None:
+        beating = asyncio.create_task(self._beat())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index, side in enumerate(self.sides):
+                    if not side.is_over:
+                        group.create_task(self._write(index))
+            if self.problems:
+                await self._spoil()
+        except* LeaseLost:
+            for index in (0, 1):
+                self._show(index, state="waiting", text="")
+        finally:
+            beating.cancel()
+            if _here.get(self.battle.pk) is self:
+                del _here[self.battle.pk]
+            await database_sync_to_async(_release)(self.battle.pk, self.claim)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                drafts = [side.text for side in self.sides]
+                is_stopping = await database_sync_to_async(_beat)(self.battle.pk, self.claim, *drafts)
+            except OperationalError as error:  # a database that is busy now; the lease lasts for several beats
+                log.warning("battle %s: its lease was not renewed: %s", self.battle.pk, error)
+                continue
+            if is_stopping and not self.is_stopping:
+                self.stop()
+
+    async def _write(self, index: int) -> None:
+        seed = random.getrandbits(31)
+        try:
+            last = await self._answer(index, seed)
+            if last is None:
+                return
+            await database_sync_to_async(self._keep)(index, seed, last)
+            self._show(index, state=STOPPED if last.finish_reason == STOPPED else "stands")
+        except LeaseLost:
+            raise
+        except Problem as problem:
+            await self._fail(index, str(problem))
+        except model_server.ModelServerError as error:
+            log.warning("battle %s: %s wrote none: %s (%s)", self.battle.pk, self.models[index], error, error.detail)
+            await self._fail(index, str(error))
+        except TimeoutError:
+            log.warning("battle %s: %s took too long", self.battle.pk, self.models[index])
+            await self._fail(index, ONE_FAILED)
+        except Refused as refused:
+            log.warning("battle %s: an answer of %s was not kept: %s", self.battle.pk, self.models[index], refused)
+            await self._fail(index, ONE_FAILED)
+        except Exception:  # the edge: a reader must not wait for ever because of a mistake of ours
+            log.exception("battle %s: writing an answer of %s failed", self.battle.pk, self.models[index])
+            await self._fail(index, ONE_FAILED)
+
+    async def _answer(self, index: int, seed: int) -> model_server.Piece | None:
+        """The last piece. A stopped answer keeps the text it has. None when the other side's failure ended it."""
+        last = model_server.Piece(finish_reason=STOPPED)
+        if not self.is_stopping:
+            self._show(index, text="", state="waiting")
+            self.streams[index] = asyncio.create_task(self._stream(index, seed))
+            try:
+                async with asyncio.timeout(3 * settings.MODEL_SERVER_TIMEOUT):
+                    last = await self.streams[index]
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # not the stream alone, but all of this
+                    raise
+        if index in self.cut:
+            return None
+        if not self.sides[index].text.strip():
+            raise Problem(TOO_EARLY if last.finish_reason == STOPPED else EMPTY)
+        return last
+
+    async def _stream(self, index: int, seed: int) -> model_server.Piece:
+        text, piece = "", model_server.Piece()
+        messages = self._prompt(index).messages
+        async for piece in model_server.stream_chat(self.models[index], messages, seed=seed, **SAMPLING):
+            if piece.text:
+                text += piece.text
+                self._show(index, text=text, state="writing")
+        return piece
+
+    def _prompt(self, index: int) -> Prompt:
+        """Each side goes on from its own answers."""
+        place = self.place
+        return place.prompt if isinstance(place, Battle) else (place.prompt_a, place.prompt_b)[index]
+
+    async def _fail(self, index: int, problem: str) -> None:
+        """The other side ends with it: a question that one of them did not answer counts for neither."""
+        self.problems[index] = problem
+        other = 1 - index
+        stream = self.streams.get(other)
+        if stream and self.sides[other].state == "waiting" and other not in self.problems:
+            await asyncio.wait({stream}, timeout=GRACE_SECONDS)
+            await asyncio.sleep(0)  # whoever waits for it comes first
+        if other not in self.problems and not self.sides[other].is_over:
+            self.cut.add(other)
+            if stream:
+                stream.cancel()
+
+    async def _spoil(self) -> None:
+        self.problem = _in_words(list(self.problems.values()))
+        drafts = [side.text for side in self.sides]
+        await database_sync_to_async(_spoil)(self.battle, self.place, self.claim, self.problem, *drafts)
+        for index in (0, 1):
+            self._show(index, state="failed")
+
+    @transaction.atomic
+    def _keep(self, index: int, seed: int, last: model_server.Piece) -> None:
+        """The completion and its place in the battle, or neither."""
+        text = self.sides[index].text
+        completion = add_completion(
+            prompt=self._prompt(index),
+            model=self.models[index],
+            text=text,
+            sampling={**SAMPLING},
+            seed=seed,
+            tokens=last.tokens,
+            finish_reason=last.finish_reason,
+            source=ARENA,
+        )
+        name = ("completion_a", "completion_b")[index]
+        if isinstance(self.place, Battle):
+            free = Battle.objects.filter(pk=self.battle.pk, claim=self.claim, **{name: None})
+            kept = free.update(**{name: completion})
+        else:
+            open_turn = BattleTurn.objects.filter(pk=self.place.pk, battle__claim=self.claim, **{name: None})
+            kept = open_turn.update(**{name: completion})
+        if not kept:
+            raise LeaseLost
+        if masking.names_itself(text, self.told):
+            Battle.objects.filter(pk=self.battle.pk).update(hold_reason=NAMED_ITSELF)
+
+
+_here: dict[int, Writing] = {}
+
+
+def here(battle_id: int) -> Writing | None:
+    return _here.get(battle_id)
+
+
+def nudge(battle_id: int) -> None:
+    """A stop that this very process can carry out at once; another finds it in the database with its next beat."""
+    if (writing := _here.get(battle_id)) is not None:
+        writing.loop.call_soon_threadsafe(writing.stop)
+
+
+async def take(battle_id: int) -> Writing | None:
+    """Take the battle up, when it is neither finished nor somebody's."""
+    claim = uuid.uuid4()
+    begun = await database_sync_to_async(_claim)(battle_id, claim)
+    if begun is None:
+        return None
+    battle, place = begun
+    _here[battle_id] = Writing(battle, place, claim)
+    return _here[battle_id]
+
+
+def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
+    now = timezone.now()
+    is_open = Q(completion_a=None) | Q(completion_b=None)
+    turns = BattleTurn.objects.filter(is_open, battle=OuterRef("pk"), spoilt_reason="")
+    unfinished = Battle.objects.filter(is_open | Exists(turns), pk=battle_id, spoilt_reason="")
+    free = unfinished.filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
+    if not free.update(claim=claim, claimed_until=now + timedelta(seconds=LEASE_SECONDS)):
+        return None
+    related = ("prompt", "model_a", "model_b", "completion_a", "completion_b")
+    battle = Battle.objects.select_related(*related).get(pk=battle_id)
+    return battle, places_of(battle)[-1]
+
+
+def _beat(battle_id: int, claim: uuid.UUID, draft_a: str, draft_b: str) -> bool:
+    """Whether somebody wants the answers to end here."""
+    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
+    ours = Battle.objects.filter(pk=battle_id, claim=claim)
+    ours.update(claimed_until=until, draft_a=_storable(draft_a), draft_b=_storable(draft_b))
+    return ours.filter(stop_asked_at__isnull=False).exists()
+
+
+@transaction.atomic
+def _spoil(battle: Battle, place: Place, claim: uuid.UUID, reason: str, draft_a: str, draft_b: str) -> None:
+    drafts = {"draft_a": _storable(draft_a), "draft_b": _storable(draft_b)}
+    if not Battle.objects.filter(pk=battle.pk, claim=claim).update(**drafts):
+        raise LeaseLost
+    type(place).objects.filter(pk=place.pk).update(spoilt_reason=reason[:200])
+
+
+def _release(battle_id: int, claim: uuid.UUID) -> None:
+    Battle.objects.filter(pk=battle_id, claim=claim).update(claim=None, claimed_until=None)
+
+
+def _storable(draft: str) -> str:
+    """What no database can keep is refused when the answer ends; the lease must not be lost over it before."""
+    return draft.encode("utf-8", "ignore").decode().replace("\x00", "")
+
+
+def _in_words(problems: list[str]) -> str:
+    """Both sides' own words where they are the same; else words that do not tell one side from the other."""
+    if len(problems) == 2 and problems[0] == problems[1]:
+        return problems[0]
+    return next((words for words in (TOO_EARLY, EMPTY) if words in problems), ONE_FAILED)

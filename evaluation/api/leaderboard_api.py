@@ -1,0 +1,155 @@
+"""The leaderboard as it stands, and what is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.api.access import find_named, find_project, of_project
+from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
+from annotate.api.idempotency import idempotent
+from annotate.api.pages import Newest
+from annotate.errors import Refused
+from annotate.models import Judge, Project
+from annotate.permissions import models_seen, projects_where
+from evaluation.arena.leaderboard import default_judge, left_out
+from evaluation.arena.standings import Standing, standings
+from evaluation.decisions.actions import promote
+from evaluation.models import Promotion
+from evaluation.views import board_page
+
+LEADERBOARD = [
+    OpenApiParameter("project", str, required=True),
+    OpenApiParameter("judge", enum=Judge.values, description="Whose votes; people's as soon as there are any."),
+]
+
+
+def asked_of(request: Request) -> tuple[Project, str]:
+    """Whose leaderboard, and whose votes. Refused with what to write instead."""
+    if "project" not in request.query_params:
+        raise Refused(400, project="Say whose leaderboard: ?project=<slug>; GET projects/ lists them.")
+    project = find_project(request.user, request.query_params["project"])
+    judge = request.query_params.get("judge") or default_judge(project)
+    if judge not in Judge.values:
+        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    return project, judge
+
+
+class AgainstOut(serializers.Serializer):
+    model = serializers.CharField(source="model.name")
+    difference = serializers.FloatField()
+    lower = serializers.FloatField()
+    upper = serializers.FloatField()
+    verdict = serializers.CharField()
+    more_votes = serializers.IntegerField(allow_null=True, help_text="About so many more would decide it.")
+
+
+class StandingOut(serializers.Serializer):
+    model = serializers.CharField(source="model.name")
+    model_id = serializers.IntegerField(source="model.pk")
+    stage = serializers.CharField(source="model.stage")
+    rating = serializers.FloatField()
+    lower = serializers.FloatField(help_text="Of the 95 % interval.")
+    upper = serializers.FloatField()
+    rank = serializers.IntegerField(help_text="The best rank that the intervals allow.")
+    worst_rank = serializers.IntegerField()
+    battles = serializers.IntegerField()
+    wins = serializers.IntegerField()
+    ties = serializers.IntegerField()
+    losses = serializers.IntegerField()
+    against = AgainstOut(allow_null=True, help_text="Its parent, or the nearest ancestor that has been in a battle.")
+
+
+class LeaderboardOut(serializers.Serializer):
+    project = serializers.CharField()
+    judge = serializers.ChoiceField(Judge.choices)
+    votes = serializers.IntegerField()
+    judges = serializers.IntegerField(allow_null=True, help_text="How many voted; null before voters were first read.")
+    left_out = serializers.DictField(child=serializers.IntegerField(), help_text="Votes that do not count, by status.")
+    signature = serializers.CharField()
+    created_at = serializers.DateTimeField(allow_null=True)
+    rows = StandingOut(many=True)
+
+
+@extend_schema(
+    responses={200: LeaderboardOut} | refusals(400, 404),
+    parameters=[
+        *LEADERBOARD,
+        OpenApiParameter("category", description="Votes on prompts of this category alone."),
+        OpenApiParameter("language", description="Votes on prompts in this language alone, by its ISO 639 code."),
+        OpenApiParameter("at", description="As the votes stood at this moment, such as 2026-03-31T18:00 (UTC)."),
+    ],
+    tags=["leaderboard"],
+)
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def leaderboard(request: Request) -> Response:
+    """Bradley-Terry ratings from counted votes of one kind of judge on the eval side."""
+    project, judge = asked_of(request)
+    asked = board_page.asked(project, request.query_params.dict() | {"judge": judge})
+    if asked.problem:
+        raise Refused(400, **{asked.problem_in: asked.problem})
+    board = board_page.board_of(asked)
+    rows: list[Standing] = standings(board)
+    body: dict[str, Any] = {
+        "project": project.slug,
+        "judge": judge,
+        "votes": board.votes,
+        "judges": board.ratings["judges"],
+        "left_out": {} if asked.at or asked.part else left_out(project, judge),
+        "signature": board.signature,
+        "created_at": board.created_at,
+        "rows": rows,
+    }
+    return Response(LeaderboardOut(body).data)
+
+
+class NewPromotion(Input):
+    project = serializers.SlugField(max_length=50)
+    model = Id()
+    reason = serializers.CharField()
+
+
+class PromotionOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+    model_name = serializers.CharField(source="model.name")
+
+    class Meta:
+        model = Promotion
+        fields = ("id", "project", "model", "model_name", "leaderboard", "reason", "created_at")
+
+
+@extend_schema(tags=["evaluations"])
+class Promotions(GenericViewSet):
+    """Which model a project serves by default, since when and why; the newest is in force."""
+
+    queryset = Promotion.objects.none()
+    serializer_class = PromotionOut
+    pagination_class = Newest
+
+    @extend_schema(responses=PromotionOut(many=True), parameters=[PROJECT])
+    def list(self, request: Request) -> Response:
+        seen = Promotion.objects.filter(project__in=projects_where(request.user, "read"))
+        rows = of_project(seen.select_related("project", "model"), request)
+        return self.get_paginated_response(PromotionOut(self.paginate_queryset(rows), many=True).data)
+
+    @extend_schema(
+        request=NewPromotion, responses={201: PromotionOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
+    @idempotent()
+    def create(self, request: Request) -> Response:
+        """Serve a model from now on, as a manager, with the leaderboard of this moment as the evidence."""
+        given = NewPromotion(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, given.validated_data["project"])
+        model = find_named(models_seen(request.user), given.validated_data["model"], "model")
+        reason = given.validated_data["reason"]
+        made = promote(project=project, model=model, reason=reason, by=request.user)
+        return Response(PromotionOut(made).data, status=201)

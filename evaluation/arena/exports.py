@@ -1,0 +1,94 @@
+"""The leaderboard as files: one row per model, and the totals from which anyone can fit the ratings again."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.http import HttpResponse
+
+from annotate.models import LanguageModel
+from evaluation.arena.standings import Standing, standings
+from evaluation.models import Leaderboard
+from evaluation.pictures.charts import Interval, interval_chart
+from evaluation.pictures.scene import Scene, Text
+
+COLUMNS = (
+    "rank", "worst_rank", "model", "stage", "rating", "lower", "upper", "battles", "wins", "ties", "losses",
+    "connected", "penalised", "against", "difference", "difference_lower", "difference_upper", "verdict", "more_votes",
+)  # fmt: skip
+
+
+def flat_row(row: Standing) -> dict[str, Any]:
+    """One row with plain values; the comparison with the nearest rated ancestor is None throughout without one."""
+    against = row.against
+    return {
+        "rank": row.rank if row.is_connected else None,
+        "worst_rank": row.worst_rank if row.is_connected else None,
+        "model": row.model.name,
+        "stage": row.model.stage,
+        "rating": round(row.rating, 2),
+        "lower": round(row.lower, 2),
+        "upper": round(row.upper, 2),
+        "battles": row.battles,
+        "wins": row.wins,
+        "ties": row.ties,
+        "losses": row.losses,
+        "connected": row.is_connected,
+        "penalised": row.is_penalised,
+        "against": against and against.model.name,
+        "difference": against and round(against.difference, 2),
+        "difference_lower": against and round(against.lower, 2),
+        "difference_upper": against and round(against.upper, 2),
+        "verdict": against and against.verdict,
+        "more_votes": against and against.more_votes,
+    }
+
+
+def as_csv(board: Leaderboard) -> str:
+    return csv_of(COLUMNS, (flat_row(row) for row in standings(board)))
+
+
+def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def csv_file(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> HttpResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(csv_of(columns, rows), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def inert(value: Any) -> Any:
+    """A name that begins like a formula would be run by a spreadsheet."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+
+
+def as_json(board: Leaderboard) -> dict[str, Any]:
+    names = dict(LanguageModel.objects.values_list("id", "name"))
+    return {
+        "project": board.project.slug,
+        "judge": board.judge,
+        "votes": board.votes,
+        "judges": board.ratings["judges"],
+        "signature": board.signature,
+        "created_at": board.created_at,
+        "rows": [flat_row(row) for row in standings(board)],
+        "totals": [
+            {"model_a": names[a], "model_b": names[b], "winner": winner, "votes": n}
+            for a, b, winner, n in board.ratings["totals"]
+        ],
+    }
+
+
+def as_scene(board: Leaderboard) -> Scene:
+    """Ratings with their intervals, best first; models that no votes join to the largest group are not among them."""
+    rows = [Interval(row.model.name, row.rating, row.lower, row.upper) for row in standings(board) if row.is_connected]
+    if not rows:
+        return Scene(300, 60, "No votes yet.", [Text((20, 34), "No votes yet.")])
+    return interval_chart(rows, f"Ratings of {len(rows)} models with their 95 % intervals")

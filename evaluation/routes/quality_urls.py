@@ -1,0 +1,39 @@
+"""Addresses of judging the judges: pages, and below /api/v1/ their twins for programs."""
+
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
+
+from evaluation.api import quality_api
+from evaluation.views import persons_pages, quality_pages
+
+
+class _Form(StringConverter):
+    regex = "csv|json"
+
+
+register_converter(_Form, "quality_form")
+_QUALITY = "p/<slug:slug>/quality/"
+
+urlpatterns = [
+    path(_QUALITY, quality_pages.page, name="quality"),
+    path(_QUALITY + "judges.<quality_form:form>", quality_pages.judges_file, name="quality-judges-file"),
+    path(_QUALITY + "pairs.<quality_form:form>", quality_pages.pairs_file, name="quality-pairs-file"),
+    path(_QUALITY + "mine/", quality_pages.mine, name="quality-mine"),
+    path(_QUALITY + "mine/withdraw/", persons_pages.withdraw, name="quality-withdraw"),
+    path(_QUALITY + "judges/<int:pk>/", quality_pages.judge, name="quality-judge"),
+    path(_QUALITY + "judges/<int:pk>/exclude/", persons_pages.exclude, name="quality-exclude"),
+    path(_QUALITY + "exclusions/", persons_pages.acts, name="quality-exclusions"),
+    path(_QUALITY + "exclusions/<int:pk>/undo/", persons_pages.undo, name="quality-undo"),
+]
+
+_API = "projects/<slug:slug>/"
+
+api_urlpatterns = [
+    path(_API + "quality/", quality_api.quality),
+    path(_API + "quality/pairs/", quality_api.pairs),
+    path(_API + "quality/mine/", quality_api.mine),
+    path(_API + "quality/judges/<str:pk>/", quality_api.judge),
+    path(_API + "quality/judges/<str:pk>/touched/", quality_api.touched),
+    path(_API + "exclusions/", quality_api.exclusions),
+    path(_API + "exclusions/<str:pk>/undo/", quality_api.undo),
+]

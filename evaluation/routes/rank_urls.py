@@ -1,0 +1,24 @@
+"""Pages beside the leaderboard: pairs, over time, counted otherwise; each with its files."""
+
+from django.urls import path, re_path
+
+from evaluation.api import rank_api
+from evaluation.views import other_ways_page, over_time_page, pairs_page
+
+_BOARD = r"^p/(?P<slug>[-\w]+)/leaderboard/"
+_FILE = r"\.(?P<form>csv|json|png)$"
+
+urlpatterns = [
+    re_path(_BOARD + r"pairs/$", pairs_page.pairs, name="leaderboard-pairs"),
+    re_path(_BOARD + "pairs" + _FILE, pairs_page.pairs_file, name="leaderboard-pairs-file"),
+    re_path(_BOARD + r"over-time/$", over_time_page.page, name="leaderboard-over-time"),
+    re_path(_BOARD + "over-time" + _FILE, over_time_page.file, name="leaderboard-over-time-file"),
+    re_path(_BOARD + r"counted-otherwise/$", other_ways_page.page, name="leaderboard-other-ways"),
+    re_path(_BOARD + "counted-otherwise" + _FILE, other_ways_page.file, name="leaderboard-other-ways-file"),
+]
+
+api_urlpatterns = [
+    path("leaderboard/pairs/", rank_api.pairs),
+    path("leaderboard/over-time/", rank_api.over_time),
+    path("leaderboard/counted-otherwise/", rank_api.counted_otherwise),
+]

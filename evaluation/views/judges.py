@@ -1,0 +1,21 @@
+"""What an address says of whose votes, which model, and so on; shared by the leaderboard's pages."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest
+
+from annotate.models import Judge, Project
+from evaluation.arena.leaderboard import default_judge
+
+
+def asked(request: HttpRequest, project: Project) -> str:
+    """Whose votes were asked for; 404 for a kind of judge that there is not."""
+    judge = request.GET.get("judge") or default_judge(project)
+    if judge not in Judge.values:
+        raise Http404(f"judge is one of {', '.join(Judge.values)}, not {judge!r}.")
+    return judge
+
+
+def whole(text: str) -> int:
+    """A whole number from an address; 0, which no row has, for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -1,0 +1,123 @@
+"""The leaderboard with its files, promotion, and the lineage of a model."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.text import slugify
+from django.views.decorators.http import require_POST, require_safe
+from django_htmx.middleware import HtmxDetails
+
+from annotate.errors import Refused
+from annotate.models import LanguageModel, Project, User
+from annotate.permissions import can
+from annotate.views.access import in_project
+from evaluation.arena import exports
+from evaluation.decisions import actions
+from evaluation.lineage import lineage_graph
+from evaluation.lineage.tracing import descent, offspring, readable_projects
+from evaluation.pictures.scene import png
+from evaluation.views import board_page
+
+
+class Request(HttpRequest):
+    htmx: HtmxDetails
+
+
+class SignedIn(HttpRequest):
+    user: User
+
+
+@require_safe
+@in_project()
+def leaderboard(request: Request, project: Project) -> HttpResponse:
+    if "of" in request.GET:  # the form's one choice, as an address that can be passed on
+        return redirect(f"{request.path}?{_canonical(request.GET)}")
+    asked = _asked(request, project)
+    board = board_page.board_of(asked)
+    if request.htmx and request.GET.get("seen") == board_page.stamp(asked, board):
+        return HttpResponse(status=204)  # nothing has changed: the page keeps what it shows
+    if request.htmx:
+        return HttpResponse(board_page.rendered(asked, board))
+    context = board_page.context(asked, board) | {"choices": board_page.choices(asked)}
+    if can(request.user, "manage", project):
+        context["promotable"] = LanguageModel.objects.available().filter(
+            contests__project=project, contests__left_at=None
+        )
+    return render(request, "evaluation/leaderboard.html", context)
+
+
+def _canonical(query: QueryDict) -> str:
+    part, _, name = str(query["of"]).partition(":")
+    given = {"judge": query.get("judge", ""), "at": query.get("at", "")}
+    if part in ("category", "language"):
+        given[part] = name
+    return urlencode({name: value for name, value in given.items() if value})
+
+
+@require_safe
+@in_project()
+def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
+    asked = _asked(request, project)
+    board = board_page.board_of(asked)
+    parts = [project.slug, "leaderboard", asked.judge, slugify(asked.category), slugify(asked.language)]
+    name = "-".join(part for part in parts if part) + ".csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(exports.as_csv(board), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+@require_safe
+@in_project()
+def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
+    return JsonResponse(exports.as_json(board_page.board_of(_asked(request, project))))
+
+
+@require_safe
+@in_project()
+def leaderboard_png(request: HttpRequest, project: Project) -> HttpResponse:
+    """The interval plot, for a paper or a slide."""
+    board = board_page.board_of(_asked(request, project))
+    return HttpResponse(png(exports.as_scene(board)), content_type="image/png")
+
+
+@require_POST
+@in_project("manage")
+def promote(request: SignedIn, project: Project) -> HttpResponse:
+    pk = request.POST.get("model", "")
+    model = get_object_or_404(LanguageModel, pk=pk if pk.isdecimal() else None)
+    try:
+        actions.promote(project=project, model=model, reason=request.POST.get("reason", ""), by=request.user)
+        messages.success(request, f"{project} now serves {model} by default.")
+    except Refused as refused:
+        messages.error(request, " ".join(refused.errors.values()))
+    return redirect("leaderboard", slug=project.slug)
+
+
+@require_safe
+def lineage(request: HttpRequest, pk: int) -> HttpResponse:
+    model = get_object_or_404(LanguageModel, pk=pk)
+    projects = readable_projects(request.user, model)
+    if not projects:
+        raise Http404("No such model.")
+    slug = request.GET.get("project", "")
+    project = next((p for p in projects if p.slug == slug), projects[0])
+    context = {
+        "project": project,
+        "section": "models",
+        "model": model,
+        "graph": lineage_graph.of_model(model, request.user),
+        "steps": descent(model, project, request.user),
+        "offspring": offspring(model, projects, request.user),
+    }
+    return render(request, "evaluation/lineage.html", context)
+
+
+def _asked(request: HttpRequest, project: Project) -> board_page.Asked:
+    """Which leaderboard was asked for; 404 for a kind of judge that there is not."""
+    try:
+        return board_page.asked(project, request.GET.dict())
+    except ValueError as error:
+        raise Http404(str(error)) from error

@@ -1,0 +1,157 @@
+"""Quality: how far judges agree, each judge's figures, and a page of one's own: "how I judge"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from annotate.models import Judge, Project, User
+from annotate.permissions import can
+from annotate.views.access import MemberRequest, in_project
+from evaluation.arena.exports import csv_file
+from evaluation.quality import persons, shown, words
+from evaluation.quality.findings import Findings, findings
+
+FLAGS = "flags"
+
+
+def asked_kind(project: Project, sent: str) -> str:
+    """People, as soon as one of them has judged here; raises ValueError for a kind of judge that there is not."""
+    if sent and sent not in Judge.values:
+        raise ValueError(f"{sent!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    return sent or default_kind(project)
+
+
+def default_kind(project: Project) -> str:
+    def anything(kind: str) -> bool:
+        tables = (project.comparisons, project.ratings, project.rankings)
+        return any(rows.filter(judge=kind).exists() for rows in tables)  # type: ignore[attr-defined]
+
+    return Judge.SIMULATION if not anything(Judge.PERSON) and anything(Judge.SIMULATION) else Judge.PERSON
+
+
+def _asked(request: HttpRequest, project: Project) -> str:
+    try:
+        return asked_kind(project, request.GET.get("judge", ""))
+    except ValueError as error:
+        raise Http404(str(error)) from None
+
+
+@never_cache
+@require_safe
+@in_project("review")
+def page(request: MemberRequest, project: Project) -> HttpResponse:
+    kind = _asked(request, project)
+    found = findings(project, kind)
+    order, is_reversed = _order(request.GET.get("sort", ""))
+    scale = _scale(found, request.GET.get("scale", ""))
+    context = {
+        "project": project,
+        "section": "data",
+        "tab": "judges",
+        "judge": kind,
+        "found": found,
+        "scales": [(each, words.of_alpha(each.alpha)) for each in found.scales],
+        "headings": shown.headings(order, is_reversed, kind),
+        "rows": shown.rows(found, order, is_reversed),
+        "flagged": [judge for judge in found.judges if judge.is_flagged],
+        "promised": words.PROMISED,
+        "matrix": shown.matrix(found, scale) if scale else None,
+        "sort": request.GET.get("sort", ""),
+        "excluded": persons.acts(project).filter(undone_at=None, person__is_simulated=kind == Judge.SIMULATION),
+    }
+    return render(request, "evaluation/quality.html", context)
+
+
+@never_cache
+@require_safe
+@in_project("review")
+def judges_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
+    kind = _asked(request, project)
+    found = findings(project, kind)
+    judges = [shown.flat_judge(judge) for judge in found.judges]
+    if form == "json":
+        scales = [shown.flat_scale(scale) for scale in found.scales]
+        return JsonResponse({"project": project.slug, "judge": kind, "scales": scales, "judges": judges})
+    return csv_file(f"{project.slug}-judges-{kind}.csv", shown.JUDGE_COLUMNS, judges)
+
+
+@never_cache
+@require_safe
+@in_project("review")
+def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
+    kind = _asked(request, project)
+    found = findings(project, kind)
+    pairs = [shown.flat_pair(found, scale, pair) for scale, pair in found.pairs]
+    if form == "json":
+        return JsonResponse({"project": project.slug, "judge": kind, "pairs": pairs})
+    return csv_file(f"{project.slug}-judge-pairs-{kind}.csv", shown.PAIR_COLUMNS, pairs)
+
+
+@never_cache
+@require_safe
+@in_project("review")
+def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """One judge, for those who may read what others said."""
+    person = get_object_or_404(_judges_of(project), pk=pk)
+    context = _of_one(project, person) | {
+        "manages": can(request.user, "manage", project),
+        "acts": persons.acts(project).filter(person=person),
+    }
+    return render(request, "evaluation/quality_judge.html", context)
+
+
+@never_cache
+@require_safe
+@in_project("judge")
+def mine(request: MemberRequest, project: Project) -> HttpResponse:
+    """One's own figures, beside what the others do; nobody else is named."""
+    context = _of_one(project, request.user) | {
+        "is_own": True,
+        "acts": persons.acts(project).filter(person=request.user),
+    }
+    return render(request, "evaluation/quality_judge.html", context)
+
+
+def _of_one(project: Project, person: User) -> dict[str, Any]:
+    kind = Judge.SIMULATION if person.is_simulated else Judge.PERSON
+    found = findings(project, kind)
+    mine = found.of(person.pk)
+    return {
+        "project": project,
+        "section": "data",
+        "judge": kind,
+        "person": person,
+        "is_own": False,
+        "mine": mine,
+        "others": len(found.judges) - (mine is not None),
+        "promised": words.PROMISED,
+        "reasons": words.reasons(mine) if mine else [],
+    }
+
+
+def _judges_of(project: Project) -> Any:
+    """Members, and whoever has judged here and has left."""
+    return User.objects.filter(pk__in=judge_ids(project))
+
+
+def judge_ids(project: Project) -> set[int]:
+    ids = set(project.memberships.values_list("user_id", flat=True))  # type: ignore[attr-defined]
+    for rows in (project.comparisons, project.ratings, project.rankings, project.demonstrations):  # type: ignore[attr-defined]
+        ids.update(rows.exclude(author=None).order_by().values_list("author_id", flat=True).distinct())
+    return ids
+
+
+def _order(sort: str) -> tuple[str, bool]:
+    name = sort.removeprefix("-")
+    known = {"name", "judgements", *(column for column, _, _ in shown.COLUMNS)}
+    return (name, sort.startswith("-")) if name in known else (FLAGS, False)
+
+
+def _scale(found: Findings, asked: str) -> str:
+    names = [scale.name for scale in found.scales if scale.alpha.units]
+    return asked if asked in names else (names[0] if names else "")
