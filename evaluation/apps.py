@@ -17,7 +17,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.decisions.actions import serves
         from evaluation.defence import vote_defence
         from evaluation.measuring import uncertainty
-        from training.sweeps import SWEEPS
+        from training.queue.sweeps import SWEEPS
 
         kinds.register()
         register_default(serves)

@@ -32,7 +32,7 @@ import django
 django.setup()
 import pkgutil, importlib, training, training.launchers
 importlib.import_module("training.management.commands.run_worker")
-importlib.import_module("training.worker")
+importlib.import_module("training.queue.worker")
 for module in pkgutil.iter_modules(training.launchers.__path__):
     importlib.import_module("training.launchers." + module.name)
 """

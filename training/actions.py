@@ -11,12 +11,12 @@ from django.utils import timezone
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project, User
 from annotate.permissions import require
-from training import pruning
 from training.code_version import code_version
 from training.models import Run
-from training.outside import announce_end
-from training.queue_checks import check_in_use, check_name, check_order
-from training.signals import run_finished
+from training.queue import pruning
+from training.queue.checks import check_in_use, check_name, check_order
+from training.queue.outside import announce_end
+from training.queue.signals import run_finished
 
 _KEY_LENGTH = 100
 

@@ -20,8 +20,8 @@ from django.conf import settings
 
 from annotate.models import Project
 from annotate.permissions import can
-from training.announcements import group_of
 from training.models import Run
+from training.queue.announcements import group_of
 from training.views import run_list, run_page
 
 _TIMER_SECONDS = 1.0

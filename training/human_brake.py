@@ -25,10 +25,10 @@ from annotate.actions.prompts import NewCompletion, add_completions
 from annotate.models import Comparison, Completion, Judge, Project, Prompt, Winner
 from annotate.prepared import Prepared, Slot
 from training import pauses
-from training.ingest import storable
 from training.models import Attempt, Review, Run
+from training.queue.ingest import storable
+from training.queue.supervision import holding
 from training.run_directory import Row, RunDirectory
-from training.supervision import holding
 
 WAITING = "waiting_for_people"
 NOBODY = "nobody"  # the judge of a pair that cannot be judged

@@ -17,7 +17,7 @@ from annotate.models import User
 from annotate.permissions import require
 from training import configs
 from training.models import Run
-from training.queue_checks import check_in_use
+from training.queue.checks import check_in_use
 
 Changes = dict[str, Any]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from training.curves import is_number, number
+from training.figures.curves import is_number, number
 from training.models import Attempt, Run
 
 _HEADLINES = (("loss", "loss"), ("score_mean", "score"), ("score", "score"), ("accuracy", "accuracy"))

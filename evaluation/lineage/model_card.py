@@ -23,7 +23,7 @@ from evaluation.lineage.ancestry import Made, ancestry, judgements_in
 from evaluation.lineage.registry import in_millions
 from evaluation.models import Evaluation
 from training import words
-from training.curves import is_number, number
+from training.figures.curves import is_number, number
 from training.kinds import KINDS
 from training.models import Run
 from training.views import run_page

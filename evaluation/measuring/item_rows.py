@@ -31,8 +31,10 @@ Rows = dict[str, list[Row]]
 
 
 def rows(run: Run) -> Rows:
-    """What `training.preparation` lays into data/, by file name. Raises RecipeFailure when there is nothing to measure
-    on."""
+    """What `training.queue.preparation` lays into data/, by file name.
+
+    Raises RecipeFailure when there is nothing to measure on.
+    """
     if run.other_dataset is not None:
         return {}
     return _ROWS[run.config["measure"]](run)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from training.curves import number
+from training.figures.curves import number
 
 if TYPE_CHECKING:
     from training.models import Run

@@ -13,7 +13,7 @@ from tests import tiny_model
 from tests.factories import make_comparison, make_completion, make_prompt, make_user
 from training.actions import queue_run
 from training.models import Run
-from training.worker import Worker
+from training.queue.worker import Worker
 
 
 @pytest.mark.slow

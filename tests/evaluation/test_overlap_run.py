@@ -14,7 +14,7 @@ from tests import tiny_model
 from tests.factories import make_user
 from training.actions import queue_run
 from training.models import Run
-from training.worker import Worker
+from training.queue.worker import Worker
 
 QUESTION = "which river flows past the old town hall before it meets the sea at the harbour, number {}?"
 

@@ -20,8 +20,8 @@ from tests.factories import make_model, make_project, make_user
 from tests.training.runs import make_run as queue
 from training.configs.surprise import SurpriseConfig
 from training.kinds import KINDS
-from training.outputs import gather, record
-from training.preparation import prepare
+from training.queue.outputs import gather, record
+from training.queue.preparation import prepare
 from training.recipes import entry, loading
 from training.run_directory import RunDirectory, RunSpec
 

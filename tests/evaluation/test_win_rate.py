@@ -21,10 +21,10 @@ from tests.training.runs import make_run
 from training.actions import queue_run
 from training.configs.evaluate import EvaluateConfig
 from training.models import Run
+from training.queue.worker import Worker
 from training.recipes import entry
 from training.recipes.reward_model import RewardModel
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
-from training.worker import Worker
 
 WARM, COLD = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 64}, {"temperature": 0.0, "max_new_tokens": 64}
 

@@ -25,7 +25,7 @@ from tests.training.runs import make_run as queue
 from tests.training.test_recipe_classify import make_run
 from training.actions import queue_run
 from training.configs import ClassifyConfig
-from training.outputs import gather, record
+from training.queue.outputs import gather, record
 from training.recipes import classify, entry
 from training.run_directory import RunDirectory
 

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import charts, compare, differences
-from training.charts import Series
+from training.figures import charts, compare, differences
+from training.figures.charts import Series
 from training.models import Attempt, Metric, Run
 
 pytestmark = pytest.mark.django_db

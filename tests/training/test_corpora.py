@@ -16,13 +16,14 @@ from annotate.errors import Refused
 from annotate.models import Demonstration, Flag
 from tests.api_client import Program
 from tests.factories import make_completion, make_model, make_project, make_prompt, make_user
-from training import configs, corpora, outputs, supervision
+from training import configs, corpora
 from training.actions import queue_run
 from training.catalogue import CATALOGUE
 from training.corpus.orders import read_orders
 from training.endings import explain
 from training.models import Attempt, Run
-from training.preparation import prepare
+from training.queue import outputs, supervision
+from training.queue.preparation import prepare
 from training.run_directory import RunDirectory, read_lines
 
 pytestmark = pytest.mark.django_db

@@ -15,13 +15,14 @@ from django.urls import reverse
 
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import configs, memory, remedies
-from training.memory import Watch
+from training import configs
 from training.models import Run
+from training.queue import memory, remedies
+from training.queue.memory import Watch
+from training.queue.worker import Worker
 from training.recipes import entry
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.views.failures import remedies_of
-from training.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

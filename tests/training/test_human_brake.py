@@ -12,8 +12,9 @@ from annotate.models import Assignment, Completion
 from tests.api_client import program
 from tests.factories import make_comparison, make_completion, make_project, make_prompt, make_user
 from tests.training.runs import make_run
-from training import configs, human_brake, supervision
+from training import configs, human_brake
 from training.models import Review, Run
+from training.queue import supervision
 from training.run_directory import RunDirectory
 
 pytestmark = pytest.mark.django_db

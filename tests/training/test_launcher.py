@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tests.processes import until
-from training import workers
 from training.launchers import Busy, gpus, local
+from training.queue import worker_names
 
 SLEEPER = "tests.training.sleeper"
 
@@ -140,12 +140,13 @@ def test_without_gpus_nothing_is_leased(tmp_path, monkeypatch):
 
 
 def test_a_worker_is_gone_only_when_its_process_here_is():
-    me = workers.identity("me")
-    assert not workers.is_gone(me)
+    me = worker_names.identity("me")
+    assert not worker_names.is_gone(me)
     place, pid, _ = me.rsplit(":", 2)
-    assert workers.is_gone(f"{place}:{pid}:12345"), "the number was given to another process"
+    assert worker_names.is_gone(f"{place}:{pid}:12345"), "the number was given to another process"
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    assert workers.is_gone(f"{place}:{dead.pid}:{time.time():.0f}")
-    assert not workers.is_gone(f"me@elsewhere:1:{dead.pid}:{time.time():.0f}"), "of another machine nothing is known"
-    assert not workers.is_gone("nonsense")
+    assert worker_names.is_gone(f"{place}:{dead.pid}:{time.time():.0f}")
+    elsewhere = f"me@elsewhere:1:{dead.pid}:{time.time():.0f}"
+    assert not worker_names.is_gone(elsewhere), "of another machine nothing is known"
+    assert not worker_names.is_gone("nonsense")

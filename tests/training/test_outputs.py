@@ -10,9 +10,9 @@ import pytest
 from annotate.models import Completion
 from tests.factories import make_project, make_prompt
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import outputs
 from training.kinds import Kind, register_kind
 from training.models import Run
+from training.queue import outputs
 from training.run_directory import RunDirectory
 
 pytestmark = pytest.mark.django_db

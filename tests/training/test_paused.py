@@ -12,10 +12,11 @@ from annotate.errors import Refused
 from tests.api_client import program
 from tests.factories import make_project, make_user
 from tests.training.runs import make_run
-from training import actions, configs, endings, pauses, preparation, supervision
+from training import actions, configs, endings, pauses
 from training.models import Attempt, Run
+from training.queue import preparation, supervision
+from training.queue.signals import run_finished
 from training.run_directory import RunDirectory
-from training.signals import run_finished
 
 PAUSE = {
     "code": "kl_limit", "step": 9, "kept_step": 8, "message": "The KL ran past its bound.",
@@ -198,7 +199,7 @@ def test_a_program_reads_the_choices_and_takes_one(project):
 
 
 def test_amendments_stand_on_the_card_of_the_model(project, researcher):
-    from training.outputs import _card
+    from training.queue.outputs import _card
 
     run = paused_run(project)
     run = pauses.choose(run=run, by=researcher, choice="finish")

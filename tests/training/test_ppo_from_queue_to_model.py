@@ -13,8 +13,8 @@ from tests.factories import make_model, make_project, make_user
 from tests.training.runs import make_dataset
 from training import actions, pauses
 from training.models import Review, Run
+from training.queue.worker import Worker
 from training.run_directory import RunDirectory
-from training.worker import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 PROMPTS = [f"Question {n}: why is the sky blue?" for n in range(5, 9)]

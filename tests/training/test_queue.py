@@ -14,13 +14,13 @@ from annotate.errors import Refused
 from annotate.models import LanguageModel
 from tests.factories import make_project, make_user
 from tests.training.runs import in_a_thread, make_dataset, make_run, make_weights, register_fake
-from training import supervision
 from training.actions import cancel, queue_run, resume
 from training.endings import Ending
-from training.ingest import Reader
 from training.models import Attempt, Run
+from training.queue import supervision
+from training.queue.ingest import Reader
+from training.queue.supervision import LeaseLost
 from training.run_directory import RunDirectory
-from training.supervision import LeaseLost
 
 pytestmark = pytest.mark.django_db
 

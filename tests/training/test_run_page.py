@@ -20,10 +20,11 @@ from django.utils import timezone
 from annotate.models import LanguageModel
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import consumers, curves, health, machine, stages, words
-from training.announcements import announce
+from training import consumers, machine, stages, words
+from training.figures import curves, health
 from training.kinds import KINDS
 from training.models import Attempt, Metric, Run, Sample
+from training.queue.announcements import announce
 from training.routing import websocket_urlpatterns
 from training.views import kind_pages, run_page
 

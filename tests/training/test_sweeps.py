@@ -7,7 +7,7 @@ import sys
 import pytest
 from django.db import OperationalError
 
-from training import sweeps
+from training.queue import sweeps
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from tests.processes import until
 from tests.training.runs import end_workers, in_a_thread, lines_of, make_run, start_worker
 from training.actions import cancel
 from training.models import Attempt, Run
-from training.signals import run_finished
-from training.worker import Worker
+from training.queue.signals import run_finished
+from training.queue.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -147,7 +147,7 @@ def test_a_directory_of_another_run_with_the_same_number_is_set_aside():
 
 def test_output_that_cannot_be_used_fails_the_run_and_leaves_nothing(monkeypatch):
     run = make_run()
-    monkeypatch.setattr("training.outputs.enter_arena", lambda **_: 1 / 0)
+    monkeypatch.setattr("training.queue.outputs.enter_arena", lambda **_: 1 / 0)
     work()
     run.refresh_from_db()
     assert (run.state, run.reason_code) == ("failed", "worker_error")

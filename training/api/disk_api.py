@@ -14,7 +14,8 @@ from annotate.api.access import find_named, find_project
 from annotate.api.fields import PROJECT, Id, Input, refusals
 from annotate.errors import Refused
 from annotate.permissions import require
-from training import disk, pruning
+from training import disk
+from training.queue import pruning
 
 
 class PruneIn(Input):

@@ -24,8 +24,9 @@ from annotate.models import Dataset, LanguageModel
 from annotate.permissions import can, projects_where, require
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import actions, human_brake, orders, outputs, pauses
+from training import actions, human_brake, orders, pauses
 from training.models import Metric, Run, Sample
+from training.queue import outputs
 
 AFTER = OpenApiParameter("after", int, description="Only what comes after this sequence number; 0 is everything.")
 _ROWS = 1000

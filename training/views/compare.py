@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET
 
 from annotate.models import Project
 from annotate.views.access import in_project
-from training import compare
+from training.figures import compare
 
 
 @never_cache

@@ -10,7 +10,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate.models import Project
 from annotate.views.access import in_project
-from training import disk, pruning
+from training import disk
+from training.queue import pruning
 
 
 @never_cache

@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from training import disk, pruning, remedies
+from training import disk
 from training.models import Run
+from training.queue import pruning, remedies
 
 _DISK_FULL = "disk_full"
 # Codes of recipes and of the preparation: something that the run starts from is not where it was.

@@ -13,8 +13,9 @@ from django.utils import timezone
 from annotate.models import Completion, Dataset, LanguageModel
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import charts, configs, curves, health, pauses, words
+from training import configs, pauses, words
 from training.endings import log_tail
+from training.figures import charts, curves, health
 from training.kinds import KINDS
 from training.models import Metric, Run, Sample
 from training.run_directory import RunDirectory

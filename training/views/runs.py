@@ -17,7 +17,8 @@ from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project, refused_page
-from training import actions, differences
+from training import actions
+from training.figures import differences
 from training.kinds import KINDS
 from training.models import Run
 from training.stages import stages

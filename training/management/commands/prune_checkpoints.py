@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from training import disk, pruning
+from training import disk
+from training.queue import pruning
 
 
 class Command(BaseCommand):

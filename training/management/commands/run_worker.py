@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from training import tether
-from training.worker import Worker
+from training.queue.worker import Worker
 
 
 class Command(BaseCommand):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from training.curves import is_number
+from training.figures.curves import is_number
 
 NEAR = 0.75  # share of a bound used up, from which on a person should look
 _LOW_ENTROPY = 0.4  # of the parent's: a plunge goes before sameness

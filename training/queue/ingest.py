@@ -17,8 +17,8 @@ from typing import Any
 from django.db import models
 
 from training.models import Attempt, Metric, Run, Sample
+from training.queue.supervision import holding
 from training.run_directory import Row, RunDirectory
-from training.supervision import holding
 
 _BATCH = 500
 

@@ -14,11 +14,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from training import remedies
 from training.endings import OUT_OF_MEMORY, Ending
 from training.models import Attempt, Run
-from training.outside import announce_end
-from training.signals import run_finished
+from training.queue import remedies
+from training.queue.outside import announce_end
+from training.queue.signals import run_finished
 
 
 class LeaseLost(Exception):

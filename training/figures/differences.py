@@ -9,7 +9,8 @@ from typing import Any
 from django.urls import reverse
 
 from annotate.models import Dataset
-from training import curves, words
+from training import words
+from training.figures import curves
 from training.models import Run
 
 _NOTHING = "–"

@@ -19,9 +19,9 @@ from annotate.actions.events import announce_dataset
 from annotate.actions.language_models import enter_arena, register_model
 from annotate.actions.prompts import NewCompletion, add_completions
 from annotate.models import Dataset, LanguageModel, Prompt
-from training.ingest import storable
 from training.kinds import KINDS
 from training.models import Run
+from training.queue.ingest import storable
 from training.run_directory import Row, RunDirectory, read_lines
 
 _CHUNK = 500  # SQLite bounds the variables of one statement

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from training.curves import number
+from training.figures.curves import number
 
 COLOURS = 8  # --line-1 to --line-8 in static/run.css; further lines are dashed
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 10, 26

@@ -19,15 +19,16 @@ from types import ModuleType
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
-from training import announcements, human_brake, outputs, preparation, pruning, supervision, sweeps, words, workers
+from training import human_brake, words
 from training.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
-from training.ingest import Reader
 from training.kinds import KINDS
 from training.launchers import Busy
-from training.memory import Watch
 from training.models import Attempt, Run
+from training.queue import announcements, outputs, preparation, pruning, supervision, sweeps, worker_names
+from training.queue.ingest import Reader
+from training.queue.memory import Watch
+from training.queue.supervision import LeaseLost
 from training.run_directory import RecipeFailure
-from training.supervision import LeaseLost
 
 log = logging.getLogger("assay.worker")
 
@@ -52,7 +53,7 @@ class Supervised:
 
 class Worker:
     def __init__(self, *, name: str = "", concurrency: int = 1, tick_seconds: float = 0.5) -> None:
-        self.identity = workers.identity(name)
+        self.identity = worker_names.identity(name)
         self.launcher: ModuleType = import_module(settings.RUN_LAUNCHER)
         self.concurrency, self.tick_seconds = concurrency, tick_seconds
         self.supervised: list[Supervised] = []
@@ -90,7 +91,7 @@ class Worker:
         taken = list(self.supervised)
         for one in taken:  # first, and without fail: a recipe whose lease is gone must end while the database is away
             self._follow_safely(one)
-        supervision.release_lost(is_gone=workers.is_gone)
+        supervision.release_lost(is_gone=worker_names.is_gone)
         pruning.prune_daily()
         human_brake.wake_waiting()
         sweeps.sweep()

@@ -12,8 +12,8 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 
 from annotate.models import Project
-from training import charts, curves, differences
-from training.charts import Series
+from training.figures import charts, curves, differences
+from training.figures.charts import Series
 from training.kinds import KINDS
 from training.models import Metric, Run
 from training.views.run_page import RELATED
