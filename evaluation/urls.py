@@ -2,16 +2,22 @@
 
 from django.urls import path
 
-from evaluation.routes import compare_urls, decisions_urls, held_urls, quality_urls, rank_urls
-from evaluation.views import evaluations_page, export_page, items_page, model_pages, overoptimisation_page
-from evaluation.views import leaderboard_pages as views
+from evaluation.routes import compare, decisions, held, quality, ranks
+from evaluation.views import (
+    evaluations_page,
+    export_page,
+    items_page,
+    leaderboard_pages,
+    model_pages,
+    overoptimisation_page,
+)
 
 urlpatterns = [
-    path("p/<slug:slug>/leaderboard/", views.leaderboard, name="leaderboard"),
-    path("p/<slug:slug>/leaderboard/leaderboard.csv", views.leaderboard_csv, name="leaderboard-csv"),
-    path("p/<slug:slug>/leaderboard/leaderboard.json", views.leaderboard_json, name="leaderboard-json"),
-    path("p/<slug:slug>/leaderboard/leaderboard.png", views.leaderboard_png, name="leaderboard-png"),
-    path("p/<slug:slug>/leaderboard/promote/", views.promote, name="promote"),
+    path("p/<slug:slug>/leaderboard/", leaderboard_pages.leaderboard, name="leaderboard"),
+    path("p/<slug:slug>/leaderboard/leaderboard.csv", leaderboard_pages.leaderboard_csv, name="leaderboard-csv"),
+    path("p/<slug:slug>/leaderboard/leaderboard.json", leaderboard_pages.leaderboard_json, name="leaderboard-json"),
+    path("p/<slug:slug>/leaderboard/leaderboard.png", leaderboard_pages.leaderboard_png, name="leaderboard-png"),
+    path("p/<slug:slug>/leaderboard/promote/", leaderboard_pages.promote, name="promote"),
     path("p/<slug:slug>/models/", model_pages.models, name="models"),
     path("models/<int:pk>/", model_pages.model, name="model"),
     path("models/<int:pk>/README.md", model_pages.card, name="model-card"),
@@ -22,10 +28,10 @@ urlpatterns = [
     path("runs/<int:run_id>/items.jsonl", items_page.download, {"format": "jsonl"}, name="run-items-jsonl"),
     path("runs/<int:run_id>/items.csv", items_page.download, {"format": "csv"}, name="run-items-csv"),
     path("runs/<int:run_id>/score-and-people.<str:format>", overoptimisation_page.download, name="score-and-people"),
-    path("models/<int:pk>/lineage/", views.lineage, name="lineage"),
-    *compare_urls.urlpatterns,
-    *rank_urls.urlpatterns,
-    *decisions_urls.urlpatterns,
-    *quality_urls.urlpatterns,
-    *held_urls.urlpatterns,
+    path("models/<int:pk>/lineage/", leaderboard_pages.lineage, name="lineage"),
+    *compare.urlpatterns,
+    *ranks.urlpatterns,
+    *decisions.urlpatterns,
+    *quality.urlpatterns,
+    *held.urlpatterns,
 ]

@@ -3,18 +3,18 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from training.api import corpora_api, disk_api, instruct_api
-from training.api.runs_api import Runs
+from training.api import corpora, disk, instruct
+from training.api.runs import Runs
 
 router = SimpleRouter()
 router.register("runs", Runs)
 
 urlpatterns = [
-    path("corpora/", corpora_api.corpora_sources),
-    path("disk/", disk_api.use),
-    path("disk/prune/", disk_api.prune),
-    path("instructions/", instruct_api.create),
-    path("instructions/preview/", instruct_api.look),
-    path("instructions/templates/", instruct_api.templates),
+    path("corpora/", corpora.corpora_sources),
+    path("disk/", disk.use),
+    path("disk/prune/", disk.prune),
+    path("instructions/", instruct.create),
+    path("instructions/preview/", instruct.look),
+    path("instructions/templates/", instruct.templates),
     *router.urls,
 ]

@@ -25,7 +25,7 @@ from evaluation.arena.recent import Recent
 from evaluation.arena.standings import Standing, position_share, standings, win_matrix
 from evaluation.decisions import actions
 from evaluation.models import Leaderboard, VoteCounts
-from evaluation.pictures.small import axis_over, axis_picture, interval_picture
+from evaluation.pictures.intervals import axis_over, axis_picture, interval_picture
 
 SMALL = 12  # models whose win matrix stands on this page; that of more is on the page of pairs
 FEW_VOTES = 10  # per model, below which the order is mostly luck

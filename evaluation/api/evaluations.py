@@ -26,7 +26,7 @@ from evaluation.measuring.items import NO, UNKNOWN, YES, Choice, Index
 from evaluation.models import Evaluation
 from evaluation.views.items_page import ORDERS, may_read_texts, told
 from evaluation.views.judges import whole
-from training.api.runs_api import RunOut, queue, run_out
+from training.api.runs import RunOut, queue, run_out
 from training.models import Run
 
 MOST_ITEMS = 1000

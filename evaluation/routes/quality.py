@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from evaluation.api import quality_api
+from evaluation.api import quality as api
 from evaluation.views import persons_pages, quality_pages
 
 
@@ -29,11 +29,11 @@ urlpatterns = [
 _API = "projects/<slug:slug>/"
 
 api_urlpatterns = [
-    path(_API + "quality/", quality_api.quality),
-    path(_API + "quality/pairs/", quality_api.pairs),
-    path(_API + "quality/mine/", quality_api.mine),
-    path(_API + "quality/judges/<str:pk>/", quality_api.judge),
-    path(_API + "quality/judges/<str:pk>/touched/", quality_api.touched),
-    path(_API + "exclusions/", quality_api.exclusions),
-    path(_API + "exclusions/<str:pk>/undo/", quality_api.undo),
+    path(_API + "quality/", api.quality),
+    path(_API + "quality/pairs/", api.pairs),
+    path(_API + "quality/mine/", api.mine),
+    path(_API + "quality/judges/<str:pk>/", api.judge),
+    path(_API + "quality/judges/<str:pk>/touched/", api.touched),
+    path(_API + "exclusions/", api.exclusions),
+    path(_API + "exclusions/<str:pk>/undo/", api.undo),
 ]

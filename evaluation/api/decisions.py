@@ -17,7 +17,7 @@ from annotate.api.idempotency import idempotent
 from annotate.errors import Refused
 from annotate.models import Judge, Project, Side, User
 from annotate.permissions import require
-from evaluation.api.leaderboard_api import PromotionOut
+from evaluation.api.leaderboard import PromotionOut
 from evaluation.arena import sampling
 from evaluation.arena.leaderboard import current, default_judge
 from evaluation.decisions import actions, ask_next, notices, promotion

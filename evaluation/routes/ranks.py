@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from evaluation.api import rank_api
+from evaluation.api import ranks as api
 from evaluation.views import other_ways_page, over_time_page, pairs_page
 
 _BOARD = r"^p/(?P<slug>[-\w]+)/leaderboard/"
@@ -18,7 +18,7 @@ urlpatterns = [
 ]
 
 api_urlpatterns = [
-    path("leaderboard/pairs/", rank_api.pairs),
-    path("leaderboard/over-time/", rank_api.over_time),
-    path("leaderboard/counted-otherwise/", rank_api.counted_otherwise),
+    path("leaderboard/pairs/", api.pairs),
+    path("leaderboard/over-time/", api.over_time),
+    path("leaderboard/counted-otherwise/", api.counted_otherwise),
 ]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from evaluation.api import held_api as api
+from evaluation.api import held as api
 from evaluation.views import held_page as pages
 
 urlpatterns = [

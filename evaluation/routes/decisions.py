@@ -2,8 +2,8 @@
 
 from django.urls import path
 
-from evaluation.api import decisions_api as api
-from evaluation.api import default_model_api as served
+from evaluation.api import decisions as api
+from evaluation.api import default_model as served
 from evaluation.views import decisions_page as pages
 
 urlpatterns = [

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from evaluation.api import compare_api
+from evaluation.api import compare as api
 from evaluation.views import compare_page, tax_page
 
 urlpatterns = [
@@ -15,6 +15,6 @@ urlpatterns = [
 ]
 
 api_urlpatterns = [
-    path("evaluations/compare/", compare_api.comparison),
-    path("models/<str:pk>/tax/", compare_api.alignment_tax),
+    path("evaluations/compare/", api.comparison),
+    path("models/<str:pk>/tax/", api.alignment_tax),
 ]

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from annotate.api.fields import refusals
 from annotate.models import Judge, LanguageModel
-from evaluation.api.leaderboard_api import LEADERBOARD, asked_of
+from evaluation.api.leaderboard import LEADERBOARD, asked_of
 from evaluation.arena.leaderboard import current
 from evaluation.arena.moments import history
 from evaluation.arena.other_ways import BeingCounted, other_ways
