@@ -1,0 +1,1 @@
+"""From votes to ranks: the ledger read once, votes in counts and in blocks, intervals, the published leaderboard."""

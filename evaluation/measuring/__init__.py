@@ -1,0 +1,1 @@
+"""Evaluations around their runs: what is measured on what, read item by item, compared model by model."""

@@ -1,4 +1,4 @@
-"""Small pictures as SVG, drawn on the server: they need no script, follow the theme, and say themselves in words."""
+"""A rating with its interval in a row of the leaderboard, as SVG that says itself in words, and the axis above."""
 
 from __future__ import annotations
 

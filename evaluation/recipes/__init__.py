@@ -1,0 +1,1 @@
+"""Recipes that measure one model: torch programs that know a run directory and nothing else."""

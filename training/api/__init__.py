@@ -1,0 +1,1 @@
+"""The API of this app: runs, corpora, instructions and disk space, for programs."""
