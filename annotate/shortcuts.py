@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from annotate.verdicts import VERDICTS
+
 FIXED = {"?": "this list of keys", "Escape": "closing what is open"}
 LETTERS = "abcdef"
 
@@ -62,14 +64,7 @@ GROUPS = (
     _group(
         "compare",
         "Comparing",
-        ("a_much_better", "A is much better", "1"),
-        ("a_better", "A is better", "2"),
-        ("same", "About the same", "3"),
-        ("b_better", "B is better", "4"),
-        ("b_much_better", "B is much better", "5"),
-        ("a_slightly_better", "A is slightly better", "7"),
-        ("b_slightly_better", "B is slightly better", "8"),
-        ("both_bad", "Both are bad", "0"),
+        *((verdict.action, verdict.label, verdict.key) for verdict in VERDICTS),
     ),
     _group(
         "rank",
@@ -87,17 +82,6 @@ GROUPS = (
 )
 DEFAULTS = {action.name: action.key for group in GROUPS for action in group.actions}
 LABELS = {action.name: action.label for group in GROUPS for action in group.actions}
-# What a comparison's value in the form is called here: winner and strength.
-CHOICES = {
-    "model_a:3": "a_much_better",
-    "model_a:2": "a_better",
-    "model_a:1": "a_slightly_better",
-    "tie": "same",
-    "model_b:1": "b_slightly_better",
-    "model_b:2": "b_better",
-    "model_b:3": "b_much_better",
-    "both_bad": "both_bad",
-}
 
 
 def merged(own: Mapping[str, object]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from django import template
 from django.utils.html import escape, json_script
 from django.utils.safestring import SafeString, mark_safe
 
-from annotate.shortcuts import CHOICES, GROUPS, Group, merged
+from annotate.shortcuts import GROUPS, Group, merged
 
 register = template.Library()
 OPEN_CHARACTERS = 1_500  # of earlier turns: about a screen's half
@@ -41,11 +41,6 @@ def at(mapping: Any, name: object) -> Any:
     if found is None and isinstance(mapping, Mapping):
         found = mapping.get(str(name))
     return "" if found is None else found
-
-
-@register.filter
-def choice_action(value: str) -> str:
-    return CHOICES.get(value, "")
 
 
 @register.simple_tag

@@ -8,13 +8,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from annotate import harms
 from annotate.actions import adjudication, disagreements, feedback, harm_budget, priorities, set_aside
 from annotate.actions.items import COMPARE, RANK, RATE
 from annotate.errors import Refused
 from annotate.models import Assignment, Judge, Project
 from annotate.permissions import can
 from annotate.scales import asked_in
+from annotate.verdicts import VERDICTS
 from annotate.views import judge_form
 from annotate.views.access import MemberRequest, in_project, refused_page
 
@@ -29,7 +29,6 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
     judge = Judge.SIMULATION if request.GET.get("judge") == Judge.SIMULATION else Judge.PERSON
     context = {
         "project": project,
-        "harms": harms.HARMS,
         "judge": judge,
         "found": disagreements.waiting(project, judge=judge),
         "complaints": set_aside.waiting(project),
@@ -116,7 +115,7 @@ def _show(
         "own": adjudication.judged_by(project, key).filter(user=request.user).exists(),
         "entered": entered,
         "scales": asked_in(project),
-        "verdicts": judge_form.VERDICTS,
+        "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
     }
     return render(request, "annotate/adjudicate_item.html", context, status=entered.status)

@@ -24,6 +24,7 @@ from annotate.errors import Refused
 from annotate.models import Assignment, Completion, Project, Side, User
 from annotate.scales import asked_in
 from annotate.shortcuts import merged
+from annotate.verdicts import VERDICTS
 from annotate.views import judge_form
 from annotate.views.access import MemberRequest, in_project, refused_page
 from annotate.views.reading import to_what_comes_first
@@ -242,7 +243,7 @@ def show(
         "shortcuts": merged(request.user.shortcuts),
         "flag_reasons": flags.REASONS,
         "history_url": reverse("judge-history", args=[project.slug]),
-        "verdicts": judge_form.VERDICTS,
+        "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
         "skip_reasons": judge_form.SKIP_REASONS,
         "idempotency_key": request.POST.get("idempotency_key") if entered.errors else uuid.uuid4(),

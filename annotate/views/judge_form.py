@@ -27,27 +27,6 @@ ONE_SUBMISSION = timedelta(seconds=1)  # its rows are written within this
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One choice when two answers are compared: `model_a:3` is winner model_a with strength 3."""
-
-    value: str
-    label: str
-    side: str = ""
-
-
-VERDICTS = (
-    Verdict("model_a:3", "A is much better", "toa"),
-    Verdict("model_a:2", "A is better", "toa"),
-    Verdict("model_a:1", "A is slightly better", "toa"),
-    Verdict("tie", "About the same"),
-    Verdict("model_b:1", "B is slightly better", "tob"),
-    Verdict("model_b:2", "B is better", "tob"),
-    Verdict("model_b:3", "B is much better", "tob"),
-    Verdict("both_bad", "Both are bad"),
-)
-
-
-@dataclass(frozen=True)
 class Entered:
     """What stands in the form: sent and refused, or taken back by undo."""
 

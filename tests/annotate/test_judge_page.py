@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Assignment, Comparison, Demonstration, Rating
-from annotate.shortcuts import CHOICES
+from annotate.verdicts import VERDICTS
 from tests.factories import (
     make_assignment,
     make_completion,
@@ -83,9 +83,9 @@ def test_comparing_by_plain_forms(client, project, user):
 def test_every_winner_and_strength_that_may_be_stored_is_offered_with_a_key(client, project, user):
     make_assignment(user, *make_pair(project))
     html = client.get(address(project)).content.decode()
-    for value, action in CHOICES.items():
-        assert f'value="{value}" data-action="{action}"' in html
-    assert len(CHOICES) == 2 * 3 + 2 and "A is slightly better" in html
+    for verdict in VERDICTS:
+        assert f'value="{verdict.value}" data-action="{verdict.action}"' in html
+    assert len(VERDICTS) == 2 * 3 + 2 and "A is slightly better" in html
     client.post(address(project), opened(client, project, choice="model_a:1"))
     row = Comparison.objects.get()
     assert (row.winner, row.strength) == ("model_a", 1)
