@@ -9,12 +9,13 @@ from django.utils import timezone
 from annotate.chores import Chore
 from annotate.importing import files
 from annotate.importing.engine import Importer
-from annotate.models import Delivery, TryCount
+from annotate.models import Delivery, FirstAnswer, TryCount
 from annotate.webhooks.deliveries import Deliverer
 
 _HOUR = 3600.0
 _COUNTS_LAST = timedelta(days=2)  # longer than any while in which tries are counted
 _DELIVERIES_LAST = timedelta(days=30)
+_FIRST_ANSWERS_LAST = timedelta(days=30)
 _AT_ONCE = 5_000
 
 
@@ -28,13 +29,14 @@ def chores() -> list[Chore]:
 
 
 def sweep() -> bool:
-    """Take away what nobody needs any more: counts of tries, files of imports, deliveries of long ago."""
+    """Take away what nobody needs any more: counts of tries, files of imports, deliveries and answers of long ago."""
     now = timezone.now()
     files.sweep()
     tries = TryCount.objects.filter(since__lt=now - _COUNTS_LAST)
     ended = Delivery.objects.exclude(state=Delivery.State.WAITING).filter(created_at__lt=now - _DELIVERIES_LAST)
+    answered = FirstAnswer.objects.filter(created_at__lt=now - _FIRST_ANSWERS_LAST)
     gone = 0
-    for rows in (tries, ended):
+    for rows in (tries, ended, answered):
         some = list(rows.order_by("id").values_list("pk", flat=True)[:_AT_ONCE])
         gone = max(gone, len(some))
         rows.model._default_manager.filter(pk__in=some).delete()

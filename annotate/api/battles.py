@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.utils.crypto import salted_hmac
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import api_view, permission_classes
@@ -120,6 +121,19 @@ def _visitor(request: Request) -> str:
     return known or (access.visitor_of_token(f"key {key} {visitors.address_of(request._request)}") if key else "")
 
 
+def _visitor_again(request: Request, kept: dict[str, Any]) -> str:
+    return access.visitor_token(request) or _token_of_key(request)
+
+
+def _vote_token_again(request: Request, kept: dict[str, Any]) -> str:
+    """Empty when it was used up meanwhile."""
+    battle = Battle.objects.filter(token=kept["id"]).first()
+    return arena.issue_token(battle) if battle else ""
+
+
+SECRETS = {"visitor": _visitor_again, "vote_token": _vote_token_again}
+
+
 @extend_schema(
     request=NewBattle,
     responses={201: BattleOut} | refusals(400, 403, 404, 409, 413, 429),
@@ -128,7 +142,7 @@ def _visitor(request: Request) -> str:
 )
 @api_view(["POST"])
 @permission_classes([AllowAny])
-@idempotent(atomic=False, who=_sender)
+@idempotent(atomic=False, who=_sender, secrets=SECRETS)
 def start(request: Request) -> Response:
     """An arena battle on a given text or a drawn prompt: two answers, no names."""
     given = NewBattle(data=request.data)
@@ -177,7 +191,7 @@ def stop(request: Request, token: str) -> Response:
 )
 @api_view(["POST"])
 @permission_classes([AllowAny])
-@idempotent(atomic=False, who=_sender)
+@idempotent(atomic=False, who=_sender, secrets=SECRETS)
 def ask_on(request: Request, token: str) -> Response:
     """A further question to both: each goes on from its own answers. The vote is then on the conversation."""
     battle = _mine(request, token)
@@ -254,8 +268,17 @@ def _identity(request: Request) -> tuple[str, str]:
     token = access.visitor_token(request)
     if not token and (visitor := access.visitor(request)):
         return "", visitor
-    token = token or access.new_visitor_token()
+    token = token or _token_of_key(request) or access.new_visitor_token()
     return token, access.visitor_of_token(token)
+
+
+def _token_of_key(request: Request) -> str:
+    """The visitor token for a client that has none yet but sends an Idempotency-Key: a repetition is given the same,
+    and it need not be kept. Nobody makes it without SECRET_KEY."""
+    if not (key := request.headers.get("Idempotency-Key", "")):
+        return ""
+    address = visitors.address_of(request._request)
+    return salted_hmac("annotate.api.battles.visitor", f"{key} {address}", algorithm="sha256").hexdigest()
 
 
 def _throttle(request: Request, project: Project, visitor: str) -> None:

@@ -1,9 +1,12 @@
-"""A repeated Idempotency-Key gets the first answer again, and nothing happens a second time."""
+"""A repeated Idempotency-Key gets the first answer again, and nothing happens a second time.
+
+What is a secret in the answer is not kept with it: it is asked for again where the answer is.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -19,15 +22,25 @@ LONGEST_KEY = 100
 _firsts = Prepared(lambda: FirstAnswer.objects.filter(who=Slot("who"), key=Slot("key")))
 
 
+Secrets = Mapping[str, Callable[[Request, dict[str, Any]], str]]
+
+
 def idempotent(
-    *, atomic: bool = True, whole_body: bool = True, who: Callable[[Request], str] | None = None
+    *,
+    atomic: bool = True,
+    whole_body: bool = True,
+    who: Callable[[Request], str] | None = None,
+    secrets: Secrets | None = None,
 ) -> Callable:
     """Decorates a view method or function whose POST creates something.
 
     `atomic` keeps the answer in the transaction of the work itself, so that there is never one without the other and
     a twin that arrives at the same moment waits; it is off where the work waits for a model server. `whole_body`
-    is off for uploads that are too large to hold. `who` tells senders without an account apart.
+    is off for uploads that are too large to hold. `who` tells senders without an account apart. `secrets` names the
+    fields of the answer that must not lie in the database, each with what gives it again from the request and from
+    what was kept of the answer.
     """
+    hidden = secrets or {}
 
     def decorate(view: Callable[..., Response]) -> Callable[..., Response]:
         @wraps(view)
@@ -42,11 +55,11 @@ def idempotent(
             sender = who(request) if who else f"user:{request.user.pk}"
             asked = _hash(request, whole_body)
             if first := _firsts.first(who=sender, key=key):
-                return _again(first, asked)
+                return _again(first, asked, request, hidden)
             if not atomic:
                 response = view(*args, **kwargs)
-                return _keep(sender, key, asked, response)
-            return _work_and_keep(sender, key, asked, lambda: view(*args, **kwargs))
+                return _keep(sender, key, asked, response, request, hidden)
+            return _work_and_keep(sender, key, asked, lambda: view(*args, **kwargs), request, hidden)
 
         return answered_once
 
@@ -67,34 +80,47 @@ def feedback_key(request: Request) -> str | None:
     return f"{request.user.pk}:{key}" if key and request.user.is_authenticated else key
 
 
-def _work_and_keep(who: str, key: str, asked: str, work: Callable[[], Response]) -> Response:
+def _work_and_keep(
+    who: str, key: str, asked: str, work: Callable[[], Response], request: Request, secrets: Secrets
+) -> Response:
     try:
         with transaction.atomic():
             response = work()
-            done = {"status": response.status_code, "body": response.data}
-            FirstAnswer.objects.create(who=who, key=key, request_hash=asked, **done)
+            FirstAnswer.objects.create(who=who, key=key, request_hash=asked, **_kept(response, secrets))
             return response
     except (Refused, IntegrityError):
         # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of
         # the two has waited here, or at a row that both change, until the other's transaction had ended.
         if twin := _firsts.first(who=who, key=key):
-            return _again(twin, asked)
+            return _again(twin, asked, request, secrets)
         raise
 
 
-def _keep(who: str, key: str, asked: str, response: Response) -> Response:
+def _keep(who: str, key: str, asked: str, response: Response, request: Request, secrets: Secrets) -> Response:
     first, made = FirstAnswer.objects.get_or_create(
-        who=who, key=key, defaults={"request_hash": asked, "status": response.status_code, "body": response.data}
+        who=who, key=key, defaults={"request_hash": asked, **_kept(response, secrets)}
     )
-    return response if made else _again(first, asked)
+    return response if made else _again(first, asked, request, secrets)
 
 
-def _again(first: FirstAnswer, asked: str) -> Response:
+def _kept(response: Response, secrets: Secrets) -> dict[str, Any]:
+    """None stands in the place of a secret; one that was empty tells nothing and stays."""
+    body = response.data
+    if secrets and isinstance(body, dict):
+        body = {name: None if name in secrets and value else value for name, value in body.items()}
+    return {"status": response.status_code, "body": body}
+
+
+def _again(first: FirstAnswer, asked: str, request: Request, secrets: Secrets) -> Response:
     if first.request_hash != asked:
         raise Refused(
             409, **{"Idempotency-Key": "This key was used for another request; use a new one for each new request."}
         )
-    return Response(first.body, status=first.status, headers={"Idempotency-Replayed": "true"})
+    body = first.body
+    if secrets and isinstance(body, dict):
+        missing = {name: again for name, again in secrets.items() if name in body and body[name] is None}
+        body = body | {name: again(request, body) for name, again in missing.items()}
+    return Response(body, status=first.status, headers={"Idempotency-Replayed": "true"})
 
 
 def _hash(request: Request, whole_body: bool) -> str:
