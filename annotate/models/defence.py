@@ -57,7 +57,7 @@ class HeldWatch(models.Model):
 
     project = models.OneToOneField("annotate.Project", models.CASCADE, related_name="held_watch")
     last_trace_id = models.BigIntegerField(default=0)
-    evidence = models.JSONField(default=list, help_text="One number for each alternative; see evaluation.jump.")
+    evidence = models.JSONField(default=list, help_text="One number for each alternative; see evaluation.ratings.jump.")
     usual = models.FloatField(default=0.0, help_text="The share above which holds would be unusual.")
     told_at = models.DateTimeField(null=True, blank=True, help_text="When managers were last warned of a jump.")
     broken_told_at = models.DateTimeField(null=True, blank=True, help_text="And of a puzzle that cannot be given.")

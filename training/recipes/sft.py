@@ -1,7 +1,7 @@
 """Supervised finetuning: `python -m training.recipes.sft RUN_DIR`.
 
 Learns the answers of `data/examples.jsonl` (demonstrations, best-rated answers, chats, instructions) with the loss on
-the answers only (`sft_examples`), in a loop of our own (docs/adr/0008):
+the answers only (`sft_examples`), in a loop of our own; docs/adr/0009-sft-in-a-loop-of-our-own.md has the reasons.
 
     0. hold out   some prompts' answers, to measure perplexity before and after (`sft_measures`)
     1. plan       how many tokens at once, activations kept or computed twice, by the memory there is (`fit`)
