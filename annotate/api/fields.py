@@ -14,7 +14,7 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
-    description="At most 100 characters, such as a UUID. A request repeated within 30 days gets the first answer again.",
+    description="At most 100 characters, such as a UUID. Repeated within 30 days, it gets the first answer again.",
 )
 PROJECT = OpenApiParameter("project", OpenApiTypes.STR, description="Only of the project with this slug.")
 
