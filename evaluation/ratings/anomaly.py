@@ -13,8 +13,8 @@ rare each answer was finds every tie a surprise, and honest voters with it.
 Honest people differ, and m leaves room for it: those three quarters as discerning as the crowd are honest; so are those
 who like one model `taste` more than others do or the first answer `lean` more; and a standard error of what others say
 is theirs too. Without that room most of the honest voters flagged are people with a taste;
-`benchmarks/calibration.py` counts both. The wealths are averaged, so that all suspicions together flag at most α of the honest. A flag is a reason
-to look, with its reason in words, and never by itself a reason to leave votes out.
+`benchmarks/calibration.py` counts both. The wealths are averaged, so that all suspicions together flag at most α of the
+honest. A flag is a reason to look, with its reason in words, and never by itself a reason to leave votes out.
 """
 
 from __future__ import annotations
