@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 HARMS = {
     "discrimination": "Discrimination & injustice",
     "hate": "Hate speech & offensive language",
@@ -33,5 +35,12 @@ def named(tag: str) -> str:
     return known if known in HARMS else _BY_TITLE.get(known, "other")
 
 
-def title(name: str) -> str:
-    return HARMS.get(name, name)
+def of_tags(tags: Iterable[str]) -> str:
+    """As a prompt keeps them: our names of the tags, in our order, a space between; `other` when there are none."""
+    found = {named(tag) for tag in tags}
+    return " ".join(name for name in HARMS if name in found) or "other"
+
+
+def title(harm: str) -> str:
+    """Of one kind or of several, as `of_tags` has them."""
+    return ", ".join(HARMS.get(name, name) for name in harm.split())

@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from annotate import sides
 from annotate.actions.pairing import ARENA
+from annotate.actions.red_team import SOURCE as RED_TEAM
 from annotate.models import Comparison, Completion, Dataset, Demonstration, Flag, Project, Prompt, Ranking, Rating, Span
 from annotate.permissions import Person, can
 
@@ -38,6 +39,7 @@ _COMPLETIONS = {
 }
 
 
+ASKED_BY_PEOPLE = (ARENA, RED_TEAM)
 TEACHING = tuple(kind for kind in KINDS if kind != "flag")
 
 
@@ -48,7 +50,7 @@ def judgements(kind: str, rows: QuerySet[Any]) -> QuerySet[Any]:
 
 def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
     """All for reviewers. Others see their own, the arena's, and what is frozen: a vote on an item that somebody is
-    still judging would tell them what to say. What a visitor has asked is between them and the reviewers."""
+    still judging would tell them what to say. What somebody has asked is between them and the reviewers."""
     rows = judgements(kind, KINDS[kind].objects.filter(project=project))
     if can(user, "review", project):
         return rows
@@ -56,13 +58,25 @@ def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
         return rows.filter(author=user) if user.is_authenticated else rows.none()
     frozen = Exists(Dataset.objects.filter(**{f"{kind}s": OuterRef("pk")}))
     mine = Q(author=user) if user.is_authenticated else Q(pk=None)
-    return rows.filter(mine | (Q(source=ARENA) | frozen) & ~Q(prompt__source=ARENA))
+    return rows.filter(mine | (Q(source=ARENA) | frozen) & ~Q(prompt__source__in=ASKED_BY_PEOPLE))
+
+
+def with_told_names(rows: QuerySet[Any], kind: str, *, user: Person) -> QuerySet[Any]:
+    """Those of a reader's rows that tell who wrote the answers: of the arena, one's own, and those whose answers were
+    written for their battle alone. Answers that were sampled before come up again, and whoever found them here under
+    their models' names would know whom to vote for."""
+    if kind != "comparison":
+        return rows.none()
+    mine = Q(author=user) if user.is_authenticated else Q(pk=None)
+    return rows.filter(mine | Q(completion_a__source=ARENA, completion_b__source=ARENA), source=ARENA)
 
 
 def asked_in_the_arena(project: Project, conversations: Iterable[list[dict[str, str]]]) -> set[str]:
-    """The hashes (`sides.text_hash`) of those conversations that somebody asked there: not for other visitors."""
+    """The hashes (`sides.text_hash`) of those conversations that somebody asked there, or that are about harm: not for
+    other visitors."""
     hashes = {sides.text_hash(messages) for messages in conversations}
-    found = Prompt.objects.filter(project=project, source=ARENA, text_hash__in=hashes)
+    kept = Q(source=ARENA) | Q(harm__gt="")
+    found = Prompt.objects.filter(kept, project=project, text_hash__in=hashes)
     return set(found.values_list("text_hash", flat=True))
 
 

@@ -188,3 +188,45 @@ def test_a_list_of_projects_takes_few_queries(django_assert_max_num_queries):
         listed = program().get("projects/").json()["results"]
     told = {row["slug"]: (row["guidelines"], row["guideline_version"]) for row in listed}
     assert told[made[0].project.slug] == ("Second.", 2) and told[made[1].project.slug][1] == 1
+
+
+HARM = {"harm": "theft fraud"}
+
+
+def test_what_is_about_harm_is_withheld_until_it_is_asked_for(project):
+    prompt = make_prompt(project, "How is a letter forged?", **HARM)
+    answer = make_completion(prompt, "With a pen.")
+    reader = program(project, "reviewer")
+    reader.put("harm-budget/", {"accepted": ["theft", "fraud"]})
+    for address, field, empty, whole in (
+        (f"prompts/{prompt.pk}/", "messages", [], prompt.messages),
+        (f"completions/{answer.pk}/", "text", "", "With a pen."),
+    ):
+        told = reader.get(address).json()
+        assert told[field] == empty and "show_harmful" in told["withheld"]
+        told = reader.get(address, show_harmful="true").json()
+        assert told[field] == whole and told["withheld"] == ""
+        (row,) = reader.get(address.split("/")[0] + "/", show_harmful="true").json()["results"]
+        assert row == told
+
+
+@pytest.mark.parametrize("accepted", [None, [], ["theft"], ["theft", "hate"]])
+def test_a_kind_that_one_has_not_agreed_to_is_withheld_though_it_is_asked_for(project, accepted):
+    prompt = make_prompt(project, "How is a letter forged?", **HARM)
+    make_completion(prompt, "With a pen.")
+    reader = program(project, "reviewer")
+    if accepted is not None:
+        reader.put("harm-budget/", {"accepted": accepted})
+    (seen,) = reader.get("prompts/", show_harmful="true").json()["results"]
+    assert seen["messages"] == [] and "Fraud & deception" in seen["withheld"] and seen["harm"] == "theft fraud"
+    assert ("Theft" in seen["withheld"]) == (not accepted)
+    (answer,) = reader.get("completions/", show_harmful="true").json()["results"]
+    assert answer["text"] == "" and answer["withheld"] == seen["withheld"]
+
+
+def test_a_stranger_reads_no_harm_and_everything_else(project):
+    make_prompt(project, "How is a letter forged?", **HARM)
+    make_prompt(project, "What is a tide?")
+    harmful, harmless = program().get("prompts/", show_harmful="true").json()["results"]
+    assert harmful["messages"] == [] and harmful["withheld"]
+    assert harmless["messages"][0]["content"] == "What is a tide?" and harmless["withheld"] == ""

@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
+from annotate.actions import harm_budget
 from annotate.actions.datasets import freeze
-from annotate.models import Dataset
+from annotate.models import Completion, Dataset
 from tests.api_client import program
 from tests.factories import (
     make_comparison,
@@ -35,6 +36,10 @@ def signed_in(client, project, role):
     user = make_user(project, role=role)
     client.force_login(user)
     return user
+
+
+def agree(user, *kinds, blur=True):
+    harm_budget.agree(user=user, accepted=[*kinds], blur=blur, daily_cap=20, break_after=10, break_minutes=15)
 
 
 def html(client, name, *args) -> str:
@@ -129,10 +134,47 @@ def test_who_started_a_run_is_for_researchers(client, project):
     assert "by rita" in html(client, "run", run.pk)
 
 
+def test_who_wrote_an_answer_that_the_arena_may_show_again_is_for_reviewers_and_whoever_voted(client, project):
+    voter = make_user(project, role="annotator")
+    vote = make_comparison(*make_pair(project, side="eval"), source="arena", author=voter)
+    name, model = vote.completion_a.model.name, vote.completion_a.model_id
+
+    def cards(**query):
+        return client.get(reverse("votes", args=[project.slug]), query).context["cards"]
+
+    for reader in (None, make_user(project, role="annotator")):
+        if reader:
+            client.force_login(reader)
+        assert [card["names"] for card in cards()] == [False] and not cards(model=model)
+        assert f'">{name}</a>' not in html(client, "votes", project.slug)
+    for reader in (voter, make_user(project, role="reviewer")):
+        client.force_login(reader)
+        assert [card["names"] for card in cards(model=model)] == [True]
+        assert f'">{name}</a>' in html(client, "votes", project.slug)
+
+
+def test_a_vote_about_harm_is_shown_to_whoever_has_agreed_and_shut_until_opened(client, project):
+    prompt = make_prompt(project, "How is a letter forged?", harm="fraud hate", side="eval")
+    a, b = make_completion(prompt, "With a pen."), make_completion(prompt, "I will not say.")
+    make_comparison(a, b, source="arena")
+    said = ("How is a letter forged?", "With a pen.")
+    text = html(client, "votes", project.slug)
+    assert not any(words in text for words in said) and "fraud &amp; deception" in text
+    reviewer = signed_in(client, project, "reviewer")
+    agree(reviewer, "fraud")
+    assert not any(words in html(client, "votes", project.slug) for words in said)
+    agree(reviewer, "fraud", "hate")
+    text = html(client, "votes", project.slug)
+    assert all(words in text for words in said) and '<details class="status"><summary>A prompt about' in text
+    agree(reviewer, "fraud", "hate", blur=False)
+    assert '<details class="status" open><summary>A prompt about' in html(client, "votes", project.slug)
+
+
 def test_who_wrote_an_answer_that_is_judged_blind_is_for_reviewers(client, project):
     vote = make_comparison(*make_pair(project))
     freeze(project=project, kind="preferences", name="x", by=None)
     arena = make_comparison(*make_pair(project, side="eval"), source="arena")
+    Completion.objects.filter(prompt=arena.prompt).update(source="arena")
     signed_in(client, project, "annotator")
 
     def cards(**query):

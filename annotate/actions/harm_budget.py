@@ -6,6 +6,7 @@ for this person: it stays in the queue of the others.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -18,6 +19,7 @@ from annotate import harms
 from annotate.errors import Refused
 from annotate.harms import HARMS
 from annotate.models import Assignment, HarmBudget, Project, Prompt, Question, QueueChange, QueueEntry, User
+from annotate.permissions import Person
 
 MOST_A_DAY, MOST_IN_A_ROW, LONGEST_BREAK = 500, 100, 240
 M = TypeVar("M", bound=Model)
@@ -67,7 +69,8 @@ def agree(
 
 def _give_back(user: User, budget: HarmBudget) -> None:
     """What they hold of a kind that they now opt out of goes to others: nobody must skip it with a reason."""
-    mine = Assignment.objects.filter(user=user, state=Assignment.State.OPEN, prompt__harm__in=budget.opted_out)
+    unwanted = ~_bearable(budget.accepted)
+    mine = Assignment.objects.filter(unwanted, user=user, state=Assignment.State.OPEN)
     held = list(mine.values_list("pk", "project_id", "prompt_id"))
     Assignment.objects.filter(pk__in=[pk for pk, _, _ in held]).update(
         state=Assignment.State.EXPIRED, closed_at=timezone.now()
@@ -80,14 +83,36 @@ def within(rows: QuerySet[M], project: Project, user: User) -> QuerySet[M]:
     """Those rows whose prompt this person may be shown now. One look at an index where a project has none of harm."""
     if user.is_simulated or not Prompt.objects.filter(project=project, harm__gt="").exists():
         return rows
-    return rows.filter(Q(prompt__harm="") | Q(prompt__harm__in=standing(user).allowed))
+    return rows.filter(_bearable(standing(user).allowed))
 
 
 def may_see(prompts: set[int], user: User) -> set[int]:
     """Those of the prompts that this person may be shown now."""
     harmful = dict(Prompt.objects.filter(pk__in=prompts, harm__gt="").values_list("pk", "harm"))
     allowed = standing(user).allowed if harmful else frozenset()
-    return {pk for pk in prompts if pk not in harmful or harmful[pk] in allowed}
+    return {pk for pk in prompts if allowed.issuperset(harmful.get(pk, "").split())}
+
+
+def readable(user: Person) -> frozenset[str]:
+    """Kinds of harm that a reader has agreed to see: to read is to ask for it, and uses up no budget."""
+    if not isinstance(user, User):
+        return frozenset()
+    budget = budget_of(user)
+    return frozenset(HARMS if user.is_simulated else budget.accepted if budget else ())
+
+
+def blurs(user: Person) -> bool:
+    """Does what is about harm stay shut until this reader opens it?"""
+    budget = budget_of(user) if isinstance(user, User) else None
+    return budget is None or budget.blur
+
+
+def _bearable(allowed: Collection[str]) -> Q:
+    """Of rows with a prompt: those about no harm, or about these kinds alone. No kind's name is part of another's."""
+    harmless, bearable = Q(prompt__harm=""), Q(prompt__harm__gt="")
+    for kind in HARMS:
+        bearable &= Q() if kind in allowed else ~Q(prompt__harm__contains=kind)
+    return harmless | bearable if allowed else harmless
 
 
 def why_withheld(project: Project, user: User) -> str:
@@ -98,16 +123,16 @@ def why_withheld(project: Project, user: User) -> str:
     now = standing(user)
     if now.why:
         return f"{now.why} Until {timezone.localtime(now.until):%H:%M}." if now.until else now.why
-    withheld = waiting.exclude(prompt__harm__in=now.allowed)
+    withheld = waiting.exclude(_bearable(now.allowed))
     return "What is left is about kinds of harm that you have opted out of." if withheld.exists() else ""
 
 
 def veil(prompt: Prompt, user: User) -> str:
-    """The kind of harm, in words, of a prompt that this person sees only when asking for it; else empty."""
+    """The kinds of harm, in words, of a prompt that this person sees only when asking for it; else empty."""
     if not prompt.harm or user.is_simulated:
         return ""
     budget = budget_of(user)
-    is_bare = budget is not None and not budget.blur and prompt.harm in budget.accepted
+    is_bare = budget is not None and not budget.blur and set(prompt.harm.split()) <= set(budget.accepted)
     return "" if is_bare else harms.title(prompt.harm)
 
 

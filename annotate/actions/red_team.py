@@ -182,7 +182,7 @@ def rate(
             raise Refused(409, talk="It was rated already, in another window.")
         prompts = Prompt.objects.filter(pk__in=talk.questions.values("prompt"), source=SOURCE)
         prompts.filter(out_reason=harms.UNRATED_TALK).update(out_since=None, out_reason="")
-        prompts.update(harm=tags[0])
+        prompts.update(harm=harms.of_tags(tags))
         queue.changed(talk.project_id, prompts.values_list("pk", flat=True))
         attack = Attack.objects.create(
             project=talk.project,

@@ -30,7 +30,9 @@ class PromptSeen(serializers.Serializer):
     id = serializers.IntegerField()
     messages = Turn(many=True)
     category = serializers.CharField()
-    harm = serializers.CharField(help_text="The kind of harm that it is about: show it when asked. Empty for most.")
+    harm = serializers.CharField(
+        help_text="Kinds of harm in it, by name, a space between: show it when asked. Empty for most."
+    )
 
 
 class CompletionSeen(serializers.Serializer):

@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Q, QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.actions.pairing import ARENA
 from annotate.actions.prompts import NewCompletion, NewPrompt, add_completions, add_prompts
 from annotate.api.access import find, find_all, find_project, of_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, Turn, refusals
+from annotate.api.harm_shown import SHOW_HARMFUL, WITHHELD, context_of
 from annotate.api.idempotency import idempotent
 from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Prompt, Side
 from annotate.permissions import projects_where, require
-
-ASKED_BY_PEOPLE = (ARENA, "red-team")
+from annotate.votes import ASKED_BY_PEOPLE
 
 
 class PromptIn(Input):
@@ -42,10 +41,19 @@ class PromptIn(Input):
 
 class PromptOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
+    messages = serializers.SerializerMethodField()
+    withheld = serializers.SerializerMethodField(help_text=WITHHELD)
 
     class Meta:
         model = Prompt
-        fields = ("id", "project", "messages", "category", "harm", "side", "source", "created_at")
+        fields = ("id", "project", "messages", "category", "harm", "withheld", "side", "source", "created_at")
+
+    @extend_schema_field(Turn(many=True))
+    def get_messages(self, prompt: Prompt) -> list[dict[str, str]]:
+        return [] if self.get_withheld(prompt) else prompt.messages
+
+    def get_withheld(self, prompt: Prompt) -> str:
+        return self.context["reader"].withholds(prompt)
 
 
 class CompletionIn(Input):
@@ -60,18 +68,27 @@ class CompletionIn(Input):
 
 
 class CompletionOut(serializers.ModelSerializer):
+    text = serializers.SerializerMethodField()
+    withheld = serializers.SerializerMethodField(help_text=WITHHELD)
+
     class Meta:
         model = Completion
         fields = (
-            *("id", "prompt", "model", "text", "sampling", "seed", "tokens", "finish_reason", "source"),
+            *("id", "prompt", "model", "text", "withheld", "sampling", "seed", "tokens", "finish_reason", "source"),
             "created_at",
         )
+
+    def get_text(self, completion: Completion) -> str:
+        return "" if self.get_withheld(completion) else completion.text
+
+    def get_withheld(self, completion: Completion) -> str:
+        return self.context["reader"].withholds(completion.prompt)
 
 
 @extend_schema(tags=["prompts"])
 class Prompts(GenericViewSet):
     """Prompts of the projects that you may see. What others asked in the arena, or to red-team a model, is for those
-    who may review."""
+    who may review; of what is about harm the messages are withheld unless asked for."""
 
     queryset = Prompt.objects.none()
     serializer_class = PromptOut
@@ -85,12 +102,16 @@ class Prompts(GenericViewSet):
         seen = Prompt.objects.filter(project__in=projects_where(user, "read")).exclude(asked_by_others)
         return seen.select_related("project")
 
+    def _out(self, rows: Any, *, many: bool = False) -> Any:
+        return PromptOut(rows, many=many, context=context_of(self.request)).data
+
     @extend_schema(
         responses=PromptOut(many=True),
         parameters=[
             PROJECT,
             OpenApiParameter("side", enum=Side.values),
             OpenApiParameter("category"),
+            SHOW_HARMFUL,
         ],
     )
     def list(self, request: Request) -> Response:
@@ -98,11 +119,11 @@ class Prompts(GenericViewSet):
         for name in ("side", "category"):
             if (value := request.query_params.get(name)) is not None:
                 rows = rows.filter(**{name: value.replace("\x00", "")})
-        return self.get_paginated_response(PromptOut(self.paginate_queryset(rows), many=True).data)
+        return self.get_paginated_response(self._out(self.paginate_queryset(rows), many=True))
 
-    @extend_schema(responses={200: PromptOut} | refusals(404))
+    @extend_schema(responses={200: PromptOut} | refusals(404), parameters=[SHOW_HARMFUL])
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(PromptOut(find(self.get_queryset(), pk, "prompt")).data)
+        return Response(self._out(find(self.get_queryset(), pk, "prompt")))
 
     @extend_schema(
         request=PromptIn(many=True),
@@ -121,24 +142,29 @@ class Prompts(GenericViewSet):
         new = [NewPrompt(row["messages"], row["category"], row["source"]) for row in rows]
         with written(is_list):
             made = add_prompts(project=project, rows=new, by=request.user)
-        out = PromptOut(made, many=True).data
+        out = self._out(made, many=True)
         return Response(out if is_list else out[0], status=201)
 
 
 @extend_schema(tags=["completions"])
 class Completions(GenericViewSet):
-    """Completions with their models, for those who may review: annotators judge blind."""
+    """Completions with their models, for those who may review: annotators judge blind. What answers a prompt about harm
+    has its text withheld unless asked for."""
 
     queryset = Completion.objects.none()
     serializer_class = CompletionOut
     pagination_class = Oldest
 
     def get_queryset(self) -> QuerySet[Completion]:
-        return Completion.objects.filter(prompt__project__in=projects_where(self.request.user, "review"))
+        reviewed = projects_where(self.request.user, "review")
+        return Completion.objects.filter(prompt__project__in=reviewed).select_related("prompt")
+
+    def _out(self, rows: Any, *, many: bool = False) -> Any:
+        return CompletionOut(rows, many=many, context=context_of(self.request)).data
 
     @extend_schema(
         responses=CompletionOut(many=True),
-        parameters=[PROJECT, OpenApiParameter("prompt", int), OpenApiParameter("model", int)],
+        parameters=[PROJECT, OpenApiParameter("prompt", int), OpenApiParameter("model", int), SHOW_HARMFUL],
     )
     def list(self, request: Request) -> Response:
         rows = of_project(self.get_queryset(), request, "prompt__project")
@@ -147,11 +173,11 @@ class Completions(GenericViewSet):
             rows = rows.filter(prompt=find(prompts, request.query_params["prompt"], "prompt"))
         if "model" in request.query_params:
             rows = rows.filter(model=find(LanguageModel.objects.all(), request.query_params["model"], "model"))
-        return self.get_paginated_response(CompletionOut(self.paginate_queryset(rows), many=True).data)
+        return self.get_paginated_response(self._out(self.paginate_queryset(rows), many=True))
 
-    @extend_schema(responses={200: CompletionOut} | refusals(404))
+    @extend_schema(responses={200: CompletionOut} | refusals(404), parameters=[SHOW_HARMFUL])
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(CompletionOut(find(self.get_queryset(), pk, "completion")).data)
+        return Response(self._out(find(self.get_queryset(), pk, "completion")))
 
     @extend_schema(
         request=CompletionIn(many=True),
@@ -168,7 +194,7 @@ class Completions(GenericViewSet):
         models = find_all(LanguageModel.objects.policies(), {row["model"] for row in rows if row["model"]})
         with written(is_list):
             made = add_completions(rows=[_new(row, i, prompts, models) for i, row in enumerate(rows)])
-        out = CompletionOut(made, many=True).data
+        out = self._out(made, many=True)
         return Response(out if is_list else out[0], status=201)
 
 

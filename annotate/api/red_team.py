@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
@@ -13,6 +15,7 @@ from annotate import harms
 from annotate.actions import harm_budget, red_team
 from annotate.api.access import find, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, Input, Turn, refusals
+from annotate.api.harm_shown import SHOW_HARMFUL, WITHHELD, context_of
 from annotate.api.idempotency import feedback_key, idempotent
 from annotate.api.pages import Newest
 from annotate.errors import Refused
@@ -56,12 +59,13 @@ class AttackOut(serializers.ModelSerializer):
     project = serializers.CharField(source="project.slug")
     author = serializers.SerializerMethodField(help_text="Empty but for reviewers and oneself.")
     model = serializers.CharField(source="model.name", default="")
+    withheld = serializers.SerializerMethodField(help_text=WITHHELD)
 
     class Meta:
         model = Attack
         fields = (
             *("id", "project", "author", "model", "messages", "rating", "tags", "task_description", "comment"),
-            *("min_harmlessness_score", "task_description_harmlessness_score"),
+            *("withheld", "min_harmlessness_score", "task_description_harmlessness_score"),
             *("status", "status_reason", "created_at"),
         )
 
@@ -69,6 +73,14 @@ class AttackOut(serializers.ModelSerializer):
         user = self.context["request"].user
         seen = attack.author and (attack.author_id == user.pk or can(user, "review", attack.project))
         return attack.author.username if seen and attack.author else ""
+
+    def get_withheld(self, attack: Attack) -> str:
+        reader = self.context["reader"]
+        return "" if attack.author_id == reader.user.pk else reader.withholds_kinds(attack.kinds)
+
+    def to_representation(self, attack: Attack) -> dict[str, Any]:
+        told = super().to_representation(attack)
+        return told | {"messages": [], "task_description": "", "comment": ""} if told["withheld"] else told
 
 
 class Budget(Input):
@@ -131,13 +143,13 @@ def rate(request: Request, token: str) -> Response:
     given.is_valid(raise_exception=True)
     found = _mine(request, token)
     attack = red_team.rate(talk=found, by=request.user, idempotency_key=feedback_key(request), **given.validated_data)
-    return Response(AttackOut(attack, context={"request": request}).data, status=201)
+    return Response(AttackOut(attack, context=context_of(request)).data, status=201)
 
 
-@extend_schema(responses={200: AttackOut(many=True)} | refusals(403, 404), tags=["red team"])
+@extend_schema(responses={200: AttackOut(many=True)} | refusals(403, 404), parameters=[SHOW_HARMFUL], tags=["red team"])
 @api_view(["GET"])
 def attacks(request: Request, slug: str) -> Response:
-    """My attacks; all of them for reviewers."""
+    """My attacks; all of them for reviewers, the texts of others' withheld unless asked for."""
     project = find_project(request.user, slug)
     require(request.user, "judge", project)
     rows = Attack.objects.filter(project=project).select_related("author", "model", "project")
@@ -145,7 +157,7 @@ def attacks(request: Request, slug: str) -> Response:
         rows = rows.filter(author=request.user)
     pages = Newest()
     page = pages.paginate_queryset(rows, request)
-    return pages.get_paginated_response(AttackOut(page, many=True, context={"request": request}).data)
+    return pages.get_paginated_response(AttackOut(page, many=True, context=context_of(request)).data)
 
 
 @extend_schema(request=None, responses={200: AttackOut} | refusals(403, 404, 409), tags=["red team"])
@@ -156,7 +168,7 @@ def withdraw(request: Request, slug: str, pk: str) -> Response:
     attack = find(Attack.objects.filter(project=project, author=request.user), pk, "attack")
     red_team.withdraw(attack=attack, by=request.user)
     attack.refresh_from_db()
-    return Response(AttackOut(attack, context={"request": request}).data)
+    return Response(AttackOut(attack, context=context_of(request)).data)
 
 
 @extend_schema(methods=["GET"], responses=BudgetOut, tags=["red team"])

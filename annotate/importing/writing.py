@@ -13,7 +13,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 
-from annotate.formats.items import NewPrompt
+from annotate import harms
+from annotate.formats.items import NewAttack, NewPrompt
 from annotate.importing import judgements
 from annotate.importing.bulk import as_json
 from annotate.importing.judgements import Asked, Into, Table
@@ -60,10 +61,10 @@ def _prompts(ready: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
         found |= {name: Asked(*asked) for name, *asked in standing}
     new = [one for text_hash, one in wanted.items() if text_hash not in found]
     fresh = [
-        (as_json(one.messages), one.text_hash, one.item.category[:60], one.side, into.source, into.author)
+        (as_json(one.messages), one.text_hash, one.item.category[:60], _harm(one), one.side, into.source, into.author)
         for one in new
     ]
-    columns = ("messages", "text_hash", "category", "side", "source", "created_by_id")
+    columns = ("messages", "text_hash", "category", "harm", "side", "source", "created_by_id")
     ids = sink.add(Prompt, [one.text_hash for one in new], columns, fresh, project_id=into.project)
     counts["prompts"] += len(new)
     counts["already"] += _questions(ready) - _questions(new)
@@ -86,6 +87,11 @@ def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
 
 def _asked(pk: int, one: Ready) -> Asked:
     return Asked(pk, one.messages, one.item.category[:60])
+
+
+def _harm(one: Ready) -> str:
+    """What was said to make a model do harm is kept from whoever has not agreed to see it."""
+    return harms.of_tags(one.item.tags) if isinstance(one.item, NewAttack) else ""
 
 
 def _questions(ready: Sequence[Ready]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models, transaction
 
-from annotate import sides
+from annotate import harms, sides
 
 from .queue import QueueChange
 
@@ -33,7 +33,7 @@ class Prompt(models.Model):
     messages = models.JSONField()
     text_hash = models.CharField(max_length=64)
     category = models.CharField(max_length=60, blank=True)
-    harm = models.CharField(max_length=60, blank=True, help_text="The kind of harm in it, for those who opt out of it.")
+    harm = models.CharField(max_length=250, blank=True, help_text="Kinds of harm in it, by name, a space between them.")
     root = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, related_name="later", help_text="First turn of a conversation."
     )
@@ -72,6 +72,10 @@ class Prompt(models.Model):
     def text(self) -> str:
         """The last turn: what the completion answers."""
         return self.messages[-1]["content"]
+
+    @property
+    def harm_title(self) -> str:
+        return harms.title(self.harm)
 
     @classmethod
     def tell_queue(cls, made: Iterable[Prompt]) -> None:

@@ -6,7 +6,7 @@ import uuid
 
 from django.db import models
 
-from annotate.harms import HARMS
+from annotate.harms import HARMS, of_tags
 
 from .feedback import Feedback
 
@@ -93,3 +93,8 @@ class Attack(Feedback):
                 condition=models.Q(rating=None) | models.Q(rating__range=(0, 4)), name="success_is_0_to_4"
             )
         ]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Its tags by our names; of an import they are as its file has them."""
+        return of_tags(self.tags).split()

@@ -91,17 +91,16 @@ def attacks(request: MemberRequest, project: Project) -> HttpResponse:
     reviews = can(request.user, "review", project)
     if not reviews:
         rows = rows.filter(author=request.user)
-    budget = harm_budget.budget_of(request.user)
     page = Paginator(rows, 20).get_page(request.GET.get("page"))
-    accepted = set(budget.accepted) if budget else set()
+    accepted = harm_budget.readable(request.user)
     context = {
         "project": project,
         "section": "judge",
         "page": page,
-        "withheld": {row.pk for row in page if row.author_id != request.user.pk and not set(row.tags) <= accepted},
+        "withheld": {row.pk for row in page if row.author_id != request.user.pk and not accepted.issuperset(row.kinds)},
         "reviews": reviews,
         "titles": harms.HARMS,
-        "blur": budget is None or budget.blur,
+        "blur": harm_budget.blurs(request.user),
         "success": dict(red_team.SUCCESS),
     }
     return render(request, "annotate/attacks.html", context)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.contrib import messages
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate import rankings, votes
+from annotate.actions import harm_budget
 from annotate.actions.feedback import set_status
-from annotate.actions.pairing import ARENA
 from annotate.errors import Refused
 from annotate.models import Comparison, Completion, Demonstration, Judge, LanguageModel, Project, Ranking, Side, Status
-from annotate.permissions import can
+from annotate.permissions import Person, can
 from annotate.views.access import MemberRequest, in_project, refused_page
 from annotate.words import letters_of, said_in_words
 
@@ -33,7 +34,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         return refused_page(request, refused, project=project)
     reviews = can(request.user, "review", project)
-    rows = {kind: _filtered(found, kind, asked, reviews) for kind, found in seen.items()}
+    rows = {kind: _filtered(found, kind, asked, None if reviews else request.user) for kind, found in seen.items()}
     numbers = {kind: found.count() for kind, found in rows.items()}
     kind = request.GET.get("kind", "")
     if kind not in rows:
@@ -42,13 +43,17 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         request.GET.get("page")
     )
     ranked = votes.ranked_completions(page) if kind == "ranking" else {}
+    told = {row.pk for row in page} if reviews else _told(page, kind, request.user)
+    is_harmful = any(row.prompt.harm for row in page)
+    agreed = harm_budget.readable(request.user) if is_harmful else ()
     context = {
         "project": project,
         "section": "data",
         "kind": kind,
         "kinds": [(k, votes.TITLES[k], numbers[k]) for k in rows],
         "page": page,
-        "cards": [_card(row, reviews, request.user, ranked) for row in page],
+        "cards": [_card(row, reviews, request.user, ranked, told) | _harm(row, agreed) for row in page],
+        "blur": is_harmful and harm_budget.blurs(request.user),
         "reviews": reviews,
         "manages": can(request.user, "manage", project),
         "asked": asked,
@@ -95,7 +100,13 @@ def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
     return asked
 
 
-def _filtered(rows: Any, kind: str, asked: dict[str, Any], reviews: bool) -> Any:
+def _told(page: Page, kind: str, user: Person) -> set[int]:
+    rows = votes.KINDS[kind].objects.filter(pk__in=[row.pk for row in page])
+    return set(votes.with_told_names(rows, kind, user=user).values_list("pk", flat=True))
+
+
+def _filtered(rows: Any, kind: str, asked: dict[str, Any], reader: Person | None) -> Any:
+    """`reader`: whoever may not review."""
     for name, path in (("judge", "judge"), ("status", "status"), ("side", "prompt__side"), ("dataset", "datasets")):
         if name in asked:
             in_none = kind == "flag" and name == "dataset"  # a flag teaches nothing
@@ -103,7 +114,8 @@ def _filtered(rows: Any, kind: str, asked: dict[str, Any], reviews: bool) -> Any
     if "model" not in asked:
         return rows
     # The filter must not tell what the cards keep to themselves.
-    return votes.of_model(rows if reviews else rows.filter(source=ARENA), kind, asked["model"].pk)
+    told = rows if reader is None else votes.with_told_names(rows, kind, user=reader)
+    return votes.of_model(told, kind, asked["model"].pk)
 
 
 def _query(sent: QueryDict) -> str:
@@ -115,11 +127,10 @@ def _query(sent: QueryDict) -> str:
     return kept.urlencode()
 
 
-def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion]) -> dict[str, Any]:
+def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], told: Collection[int]) -> dict[str, Any]:
     """A vote as the page shows it: what was said of which answers, by whom, and what it went into.
 
-    Who wrote an answer is told where the vote revealed it, in the arena; elsewhere annotators may still meet the same
-    answer, and judge blind.
+    `told`: whose answers may be named. Of the others somebody may still meet the same answer, and judge blind.
     """
     is_own = user.is_authenticated and row.author_id == user.pk
     who = row.author.username if row.author and (reviews or is_own) else ""
@@ -129,10 +140,14 @@ def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion]) -> 
         "said": said_in_words(row),
         "who": who,
         "reason": reason,
-        "names": reviews or row.source == ARENA,
+        "names": row.pk in told,
         "answers": _answers(row, ranked),
         "went": votes.went_into(row),
     }
+
+
+def _harm(row: Any, agreed: Collection[str]) -> dict[str, Any]:
+    return {"withheld": not set(row.prompt.harm.split()) <= set(agreed)}
 
 
 def _answers(row: Any, ranked: dict[int, Completion]) -> list[dict[str, Any]]:

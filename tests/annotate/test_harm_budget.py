@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from annotate.actions import assignments, choosing, feedback, gold, harm_budget, priorities, repeats, tutorial
 from annotate.actions.choosing import UrgentPair
+from annotate.harms import HARMS
 from annotate.models import Assignment, GoldItem, ItemPriority
 from tests.annotate.test_red_team import ready
 from tests.factories import (
@@ -71,6 +72,22 @@ def test_only_kinds_that_one_accepts(project, eve):
     assert given.prompt == fraud.prompt
     assignments.skip(assignment=given, by=eve, reason="no")
     assert next_of(project, eve) is None and "opted out" in page(project, eve)
+
+
+def test_of_several_kinds_one_accepts_all_or_gets_nothing(project, eve):
+    both, _ = pair(project, "theft fraud")
+    for accepted in (["fraud"], ["theft"], ["hate"]):
+        assert next_of(project, ready(eve, accepted=accepted)) is None
+    ready(eve, accepted=["theft", "fraud"])
+    given = next_of(project, eve)
+    assert given.prompt == both.prompt
+    ready(eve, accepted=["theft"])
+    given.refresh_from_db()
+    assert given.state == "expired"
+
+
+def test_no_kind_is_part_of_anothers_name_so_that_a_search_for_one_finds_no_other():
+    assert not [(a, b) for a in HARMS for b in HARMS if a != b and a in b]
 
 
 def test_who_is_withheld_something_is_not_told_that_others_hold_it(project, eve):

@@ -365,6 +365,7 @@ def test_an_attack_is_kept_whole_and_its_prompt_ends_with_the_last_question(proj
     done = written(project, researcher, attack)
     found = Attack.objects.get()
     assert done["attacks"] == 1 and found.messages == answered and found.prompt.messages == talk
+    assert found.prompt.harm == "theft" and found.kinds == ["theft"]  # else it is shown to people unasked
     assert (found.rating, found.tags, found.task_description) == (3.0, ["Theft"], "To steal")
     assert found.extra == {"model": "RLHF 52B"}
     with pytest.raises(ValueError, match="0 to 4"):

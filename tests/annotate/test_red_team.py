@@ -151,7 +151,7 @@ class TestTalk:
         assert (attack.rating, attack.tags, attack.task_description) == (3, ["fraud", "theft"], "Have it forge")
         assert attack.status == "counted" and attack.judge == "person"
         first, second = Prompt.objects.order_by("pk")
-        assert second.root == first and second.side == first.side and {first.harm, second.harm} == {"fraud"}
+        assert second.root == first and second.side == first.side and {first.harm, second.harm} == {"theft fraud"}
         assert set(Completion.objects.values_list("model__name", flat=True)) == {"Zebra"}
 
     def test_what_is_asked_is_harmful_from_the_first_word(self, project, ada, fake):
