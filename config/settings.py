@@ -10,6 +10,8 @@ SECRET_KEY        required when DEBUG=0; otherwise made once and kept in ASSAY_D
 ALLOWED_HOSTS     comma-separated (default: this machine's own names)
 TRUSTED_PROXIES   how many proxies stand in front and write X-Forwarded-For (default: 0, the header is not believed)
 SITE_URL          how people reach this site, for links in e-mails (default: http://127.0.0.1:8000)
+HTTPS             1: by https alone, with cookies that go no other way (default: 1 when SITE_URL begins with https://)
+CSRF_TRUSTED_ORIGINS  comma-separated, where a proxy changes the host (default: none)
 ASSAY_SIGN_UP     1: anybody may make an account (default: only with an invitation, or to join an open project)
 EMAIL_NOTICES_FROM  the sender of notices by e-mail, with EMAIL_HOST and the rest of it below (default: no e-mail)
 WEBHOOK_ALLOW_PRIVATE  1: events may be sent to addresses that only this network reaches (default: no)
@@ -73,6 +75,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "config.middleware.content_security_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -134,7 +137,7 @@ AUTH_USER_MODEL = "annotate.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
-]
+] + [{"NAME": "annotate.accounts.EndsTheToken"}]
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
@@ -212,16 +215,19 @@ SPECTACULAR_SETTINGS = {
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
-if os.environ.get("HTTPS") == "1":
+SITE_URL = os.environ.get("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
+if os.environ.get("HTTPS", "1" if SITE_URL.startswith("https://") else "0") == "1":
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    # What else stands below the same domain, and lists of browsers, are not for one site to decide.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 MODEL_SERVER_URL = os.environ.get("MODEL_SERVER_URL", "http://127.0.0.1:8001/v1")
 MODEL_SERVER_TIMEOUT = float(os.environ.get("MODEL_SERVER_TIMEOUT", "120"))
 MAX_COMPLETION_CHARACTERS = 100_000
 MAX_PROMPT_CHARACTERS = 20_000
 
-SITE_URL = os.environ.get("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
 EMAIL_NOTICES_FROM = os.environ.get("EMAIL_NOTICES_FROM", "")
 EMAIL_HOST = os.environ.get("EMAIL_HOST", "localhost")
 EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
