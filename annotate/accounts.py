@@ -19,10 +19,12 @@ from annotate.actions import invitations
 from annotate.counting import count, remaining
 from annotate.errors import Refused, TooMany
 from annotate.models import Project, User
+from annotate.visitors import network_of
 
 INVITED = "invitation"  # in the session: the token of an invitation that was opened before signing in
 JOINING = "joining"  # in the session: the slug of an open project
 TRIES, SECONDS = 20, 60
+TRIES_OF_ADDRESS = 200  # a minute, for all names together: a school signs in at nine, a list of names takes days
 CODES, CODE_SECONDS = 10, 300
 
 
@@ -34,6 +36,10 @@ def require_patience(*, name: str, address: str) -> None:
     if count(key, seconds=SECONDS) > TRIES:
         wait = remaining(key, seconds=SECONDS)
         raise TooMany(wait, password="Too many tries for this name. Wait a minute, then try again.")
+    everybody = f"sign-in:{address}"
+    if address and count(everybody, seconds=SECONDS) > TRIES_OF_ADDRESS:
+        wait = remaining(everybody, seconds=SECONDS)
+        raise TooMany(wait, password="Too many tries from where you are. Wait a minute, then try again.")
 
 
 def require_patience_with_codes(user: User) -> None:
@@ -65,6 +71,22 @@ def renew_token(user: User) -> str:
     return token_of(user)
 
 
+class EndsTheToken:
+    """In AUTH_PASSWORD_VALIDATORS, as whatever wants to know of a new password: by page, administration or command.
+
+    Who changes a password wants whoever knew the old one out. Other sessions end by Django itself.
+    """
+
+    def validate(self, password: str, user: User | None = None) -> None:
+        pass
+
+    def get_help_text(self) -> str:
+        return "A new one signs you out everywhere else, and programs need a new token."
+
+    def password_changed(self, password: str, user: User) -> None:
+        Token.objects.filter(user=user).delete()
+
+
 class AccountAdapter(DefaultAccountAdapter):
     """Sign-up is open to all where the installation says so, else to the invited and to those who join."""
 
@@ -86,6 +108,10 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_from_email(self) -> str:
         return settings.EMAIL_NOTICES_FROM
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """What its limits count by: behind proxies, whoever is in front of them."""
+        return network_of(request) or "unknown"
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):

@@ -7,8 +7,10 @@ from datetime import timedelta
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from annotate.actions import invitations
@@ -20,6 +22,7 @@ from tests.factories import PASSWORD, make_project, make_user
 
 pytestmark = pytest.mark.django_db
 SECRET = "JBSWY3DPEHPK3PXP"
+NEW_PASSWORD = "quite another passphrase"
 
 
 def code_now(secret: str = SECRET) -> str:
@@ -242,3 +245,90 @@ def test_programs_invite_accept_and_read_the_trail():
     second = manager.post(f"projects/{project.slug}/invitations/", {"role": "annotator"}).json()["id"]
     assert manager.post(f"projects/{project.slug}/invitations/{second}/revoke/", {}).json()["revoked_at"]
     assert errors(manager.post(f"projects/{project.slug}/invitations/{second}/revoke/", {}), 409)
+
+
+def by_page(client, user: User) -> None:
+    sent = {"oldpassword": PASSWORD, "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    assert client.post(reverse("account_change_password"), sent).status_code == 302
+
+
+def by_administration(client, user: User) -> None:
+    staff = Client()
+    staff.force_login(make_user(is_staff=True, is_superuser=True))
+    sent = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+    assert staff.post(f"/admin/annotate/user/{user.pk}/password/", sent).status_code == 302
+
+
+@pytest.mark.parametrize("change", [by_page, by_administration])
+def test_a_new_password_ends_every_other_session_and_the_token(client, change):
+    user = make_user()
+    sign_in(client, user)
+    elsewhere, holder = Client(), APIClient()
+    sign_in(elsewhere, user)
+    holder.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
+    assert holder.get("/api/v1/shortcuts/").status_code == elsewhere.get(reverse("account")).status_code == 200
+    change(client, user)
+    assert holder.get("/api/v1/shortcuts/").status_code == 401
+    assert elsewhere.get(reverse("account")).url.startswith(reverse("login"))
+    assert sign_in(elsewhere, user, NEW_PASSWORD).status_code == 302
+
+
+def test_signing_in_with_a_right_password_leaves_the_token_alone(client, settings):
+    """Though the password may be hashed anew on the way, in a stronger way than before."""
+    user = make_user()
+    token = Token.objects.create(user=user).key
+    hashed = "django.contrib.auth.hashers."
+    settings.PASSWORD_HASHERS = [hashed + "PBKDF2SHA1PasswordHasher", hashed + "MD5PasswordHasher"]
+    sign_in(client, user)
+    assert User.objects.get(pk=user.pk).password.startswith("pbkdf2_sha1")
+    assert Token.objects.get(user=user).key == token
+
+
+def test_trying_one_password_on_many_names_is_slowed_down(monkeypatch):
+    monkeypatch.setattr("annotate.accounts.TRIES_OF_ADDRESS", 3)
+    tries = [
+        APIClient().post("/api/v1/auth/token/", {"username": f"name-{n}", "password": "?"}, format="json")
+        for n in range(4)
+    ]
+    assert [one.status_code for one in tries] == [400, 400, 400, 429] and tries[3]["Retry-After"]
+    elsewhere = {"username": "name-9", "password": "?"}
+    from_elsewhere = APIClient().post("/api/v1/auth/token/", elsewhere, format="json", REMOTE_ADDR="10.0.0.9")
+    assert from_elsewhere.status_code == 400
+
+
+def test_sign_ups_are_counted_by_who_is_in_front_of_the_proxies(client, settings):
+    """Else everybody behind them would share one count, and a made-up header would begin a new one."""
+    settings.SIGN_UP_IS_OPEN, settings.TRUSTED_PROXIES = True, 1
+    settings.ACCOUNT_RATE_LIMITS = {"signup": "1/m/ip"}
+
+    def from_(forwarded: str) -> int:
+        sent = {"username": f"n{forwarded.count(',')}{forwarded[-1]}", "password1": "short", "password2": "short"}
+        return client.post(reverse("account_signup"), sent, HTTP_X_FORWARDED_FOR=forwarded).status_code
+
+    assert from_("203.0.113.1") == 200 and from_("203.0.113.2") == 200
+    assert from_("198.51.100.7, 203.0.113.1") == 429
+    page = client.post(reverse("account_signup"), {}, HTTP_X_FORWARDED_FOR="203.0.113.1").content.decode()
+    assert "Wait a minute" in page and "Assay" in page
+
+
+def test_a_link_of_somebody_else_leads_nowhere_after_signing_in(client):
+    user = make_user()
+    for address in ("https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"):
+        answer = client.post(f"{reverse('login')}?next={address}", {"login": user.username, "password": PASSWORD})
+        assert answer.url == reverse("home"), address
+        client.logout()
+
+
+def test_signing_in_changes_the_session(client):
+    """Whoever has put a session of theirs into somebody's browser is not in with them."""
+    project = make_project()
+    client.get(reverse("arena", args=[project.slug]))
+    session = client.session
+    session["planted"] = True
+    session.save()
+    client.cookies["sessionid"] = planted = session.session_key
+    sign_in(client, make_user())
+    assert client.session.session_key != planted
+    thief = Client()
+    thief.cookies["sessionid"] = planted
+    assert thief.get(reverse("account")).status_code == 302
