@@ -17,15 +17,16 @@ class EvaluationConfig(AppConfig):
         from evaluation.decisions.actions import serves
         from evaluation.defence import vote_defence
         from evaluation.measuring import uncertainty
-        from training.queue.sweeps import SWEEPS
 
         kinds.register()
         register_default(serves)
         register_weights(sampling.weights)
         register_uncertainty(uncertainty.of_reward_models)
-        SWEEPS.extend([receivers.figures_that_no_signal_reached, promotion.sweep, ask_next.close_answered])
         URGENT.append(ask_next.pairs_first)
         CHORES += [
+            Chore("figures that no signal reached", receivers.chore, every=3.0),
+            Chore("candidates and what is known of them", promotion.chore, every=3.0),
+            Chore("what was asked again and is answered", ask_next.chore, every=3.0),
             Chore("votes that are unlike all others", vote_defence.chore, every=60.0),
             Chore("addresses and counts that are forgotten", vote_defence.forget, every=3600.0),
         ]

@@ -142,10 +142,11 @@ def waiting(project: Project) -> int:
     return len(rows) - len(enough)
 
 
-def close_answered() -> None:
-    """For the worker's sweep: what has been judged often enough is no burden on the queue."""
+def chore() -> bool:
+    """For the clerk: what has been judged often enough is no burden on the queue."""
     for project in Project.objects.filter(asked_again__is_open=True).distinct():
         waiting(project)
+    return False
 
 
 def item_of(asked: AskedAgain) -> Item:

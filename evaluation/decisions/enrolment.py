@@ -1,6 +1,6 @@
 """A policy that a run has made enters the arena blind against its parent and against what is served now, by itself.
 
-A signal starts it; a sweep of the worker finds what a kill between the run's commit and the signal has left out.
+A signal starts it; the clerk finds what a kill between the run's commit and the signal has left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.actions import queue_run
 from training.models import Run
 
 FEW_PROMPTS = 100  # eval prompts that a small model answers in a few minutes of two cores
-FRESH = timedelta(days=2)  # older runs, found by the sweep of a site that was upgraded, are not answered for anew
+FRESH = timedelta(days=2)  # older runs, found by the clerk of a site that was upgraded, are not answered for anew
 log = logging.getLogger("assay.decisions")
 
 

@@ -27,8 +27,14 @@ def figures_of_a_new_model(sender: type, run: Run, **kwargs: Any) -> None:
         write_metrics(run, run.output_model)
 
 
+def chore() -> bool:
+    """For the clerk: a process that is killed between a run's commit and the signal leaves its figures unwritten."""
+    figures_that_no_signal_reached()
+    return False
+
+
 def figures_that_no_signal_reached() -> int:
-    """For the worker's sweep, of runs that have ended of late: how many were left out where a process was killed."""
+    """Of runs that have ended of late: how many were left out where a process was killed."""
     written = Exists(Evaluation.objects.filter(run=OuterRef("pk"), model=OuterRef("output_model")))
     since = timezone.now() - RECENT
     ended = Run.objects.filter(state=Run.State.SUCCEEDED, output_model__isnull=False, finished_at__gt=since)
@@ -51,6 +57,6 @@ def enrolment_of_a_new_model(sender: type, run: Run, **kwargs: Any) -> None:
 
 @receiver(run_finished, dispatch_uid="evaluation.evidence_has_come")
 def evidence_has_come(sender: type, run: Run, **kwargs: Any) -> None:
-    """An evaluation has ended: whoever waits for its figures is looked at now and not at the next sweep."""
+    """An evaluation has ended: whoever waits for its figures is looked at now and not at the next chore."""
     if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
         promotion.look(run.project)

@@ -8,8 +8,9 @@ import pytest
 from django.utils import timezone
 
 from annotate.actions.language_models import leave_arena
+from annotate.chores import CHORES
 from annotate.models import Contestant, Dataset
-from evaluation.decisions import actions, enrolment, promotion
+from evaluation.decisions import actions, ask_next, enrolment, promotion, receivers
 from evaluation.models import Candidacy, Decision
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_weights
@@ -51,12 +52,13 @@ def test_the_end_of_a_run_enrols_its_model_against_parent_and_champion(project, 
 def test_twice_is_once(run):
     for _ in range(2):
         run_finished.send_robust(sender=Run, run=run)
-    promotion.sweep()
+    promotion.chore()
     assert Candidacy.objects.count() == Decision.objects.count() == 1
 
 
-def test_the_sweep_finds_what_no_signal_reached(run):
-    promotion.sweep()
+def test_the_clerk_finds_what_no_signal_reached(run):
+    assert {promotion.chore, receivers.chore, ask_next.chore} <= {chore.do for chore in CHORES}
+    promotion.chore()
     assert Candidacy.objects.get().model == run.output_model
 
 
@@ -68,7 +70,7 @@ def test_one_that_cannot_be_enrolled_holds_up_no_other(project, base, run, resea
     )  # fmt: skip
     enter = enrolment._enter
     monkeypatch.setattr(enrolment, "_enter", lambda c: 1 / 0 if c.model == run.output_model else enter(c))
-    promotion.sweep()
+    promotion.chore()
     assert [c.model for c in Candidacy.objects.all()] == [other]
 
 
@@ -84,7 +86,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(run, monkeypatch):
         enrolment.enrol(run)
     assert not Candidacy.objects.exists() and not in_arena(run.project, run.output_model)
     monkeypatch.undo()
-    promotion.sweep()
+    promotion.chore()
     assert Candidacy.objects.count() == 1
 
 
@@ -101,7 +103,7 @@ def test_nothing_else_is_enrolled(run, why):
         run.output_model.retire(reason="bad")
     run.save()
     run_finished.send_robust(sender=Run, run=run)
-    promotion.sweep()
+    promotion.chore()
     assert not Candidacy.objects.exists()
 
 
@@ -172,6 +174,6 @@ class TestSampling:
         make_prompt(project, side="eval")
         run.finished_at = timezone.now() - timedelta(days=30)
         run.save()
-        promotion.sweep()
+        promotion.chore()
         assert Candidacy.objects.count() == 1
         assert not Run.objects.filter(kind="sample").exists()

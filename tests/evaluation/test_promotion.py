@@ -273,16 +273,16 @@ class TestStates:
         assert promotion.look(candidacy.project) == []
         assert (Decision.objects.count(), Notice.objects.count()) == before
 
-    def test_a_sweep_that_finds_nothing_new_costs_few_queries(
+    def test_a_look_that_finds_nothing_new_costs_few_queries(
         self, rule, candidacy, child, base, vote, django_assert_max_num_queries, monkeypatch
     ):
         monkeypatch.setattr(ledger, "PATIENCE", -1.0)  # a sequence that does not begin at 1 is waited for otherwise
         rule()
         vote(child, base, "model_a", 60)
         looked_at(candidacy)
-        promotion.sweep()
+        promotion.chore()
         with django_assert_max_num_queries(12):
-            promotion.sweep()
+            promotion.chore()
 
     def test_what_the_sequence_has_decided_stays_so_while_no_vote_is_taken_away(
         self, rule, candidacy, child, base, vote
@@ -333,7 +333,7 @@ class TestStates:
         child.retire(reason="broken tokens")
         assert looked_at(candidacy).state == "withdrawn"
         child.bring_back()
-        promotion.sweep()
+        promotion.chore()
         candidacy.refresh_from_db()
         assert candidacy.state == "ready" and promotion.look(candidacy.project) == []
 
@@ -355,7 +355,7 @@ class TestStates:
         vote(child, base, "model_a", 60)
         looked = promotion.look
         monkeypatch.setattr(promotion, "look", lambda which: 1 / 0 if which == broken else looked(which))
-        promotion.sweep()
+        promotion.chore()
         candidacy.refresh_from_db()
         assert candidacy.state == "ready"
 
@@ -622,6 +622,6 @@ class TestTheRule:
         other = Candidacy.objects.create(project=elsewhere, model=child)
         rule()
         vote(child, base, "model_a", 60)
-        promotion.sweep()
+        promotion.chore()
         other.refresh_from_db()
         assert other.state == "open" and other.evidence == {}

@@ -24,7 +24,7 @@ from training.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
 from training.kinds import KINDS
 from training.launchers import Busy
 from training.models import Attempt, Run
-from training.queue import announcements, outputs, preparation, pruning, supervision, sweeps, worker_names
+from training.queue import announcements, outputs, preparation, pruning, supervision, worker_names
 from training.queue.ingest import Reader
 from training.queue.memory import Watch
 from training.queue.supervision import LeaseLost
@@ -94,7 +94,6 @@ class Worker:
         supervision.release_lost(is_gone=worker_names.is_gone)
         pruning.prune_daily()
         human_brake.wake_waiting()
-        sweeps.sweep()
         while len(self.supervised) < self.concurrency:
             attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
             if attempt is None:
