@@ -127,7 +127,7 @@ def test_an_endpoint_that_is_not_there(unused_tcp_port):
         (["--name", "x"], "either a SOURCE or an --endpoint"),
         (["source", "--endpoint", "http://x/v1", "--name", "x"], "either a SOURCE or an --endpoint"),
         (["--endpoint", "http://x/v1", "--name", "x"], "--served-name"),
-        (["source", "--name", "x", "--project", "nowhere"], "no project nowhere"),
+        (["source", "--name", "x", "--project", "nowhere"], "no project 'nowhere'"),
     ],
 )
 def test_what_is_missing_is_named(arguments, words):

@@ -20,7 +20,8 @@ from django.core.management.base import BaseCommand, CommandError
 from annotate.actions.project_exports import FILES, OWN, export_feedback
 from annotate.errors import Refused
 from annotate.formats import FORMATS
-from annotate.models import Judge, Project, Side, Status, User
+from annotate.management.named import person_named, project_named
+from annotate.models import Judge, Side, Status
 
 
 class Command(BaseCommand):
@@ -45,7 +46,9 @@ class Command(BaseCommand):
         how = {name: options[name] for name in ("format", "judge", "side", "measures")}
         how |= {"statuses": tuple(options["status"] or [Status.COUNTED]), "sources": tuple(options["source"])}
         try:
-            found = export_feedback(project=_project(project), by=_person(by), file=file or _kind(output), **how)
+            found = export_feedback(
+                project=project_named(project), by=person_named(by, "reviewer"), file=file or _kind(output), **how
+            )
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         if output == "-":
@@ -76,19 +79,3 @@ def _write(path: Path, parts: Any) -> int:
 def _kind(output: str) -> str:
     name = output.lower()
     return next((kind for kind in FILES if name.endswith(f".{kind}")), "")
-
-
-def _project(slug: str) -> Project:
-    found = Project.objects.filter(slug=slug).first()
-    if found is None:
-        raise CommandError(f"There is no project {slug!r}.")
-    return found
-
-
-def _person(username: str) -> User:
-    people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
-    found = people.order_by("id").first()
-    if found is None:
-        who = f"no person {username!r}" if username else "no superuser"
-        raise CommandError(f"There is {who}: name a reviewer of the project with --by.")
-    return found

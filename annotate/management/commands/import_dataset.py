@@ -12,7 +12,6 @@ more than `--limit` rows are fetched. `example:` names one of the small datasets
 
 from __future__ import annotations
 
-import getpass
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from annotate.actions.uploads import KINDS, Uploaded, freeze_rows, upload
 from annotate.errors import Refused
 from annotate.example_tasks import EXAMPLES
 from annotate.hub_tasks import HubTask, hub_task
-from annotate.models import Project, User
+from annotate.management.named import person_named, project_named
 from annotate.named_values import named_values
 from annotate.row_files import FORMATS, FileRow
 from annotate.tasks import TASKS
@@ -52,8 +51,8 @@ class Command(BaseCommand):
     def handle(self, *, source: str, project: str, by: str, columns: str, labels: str, **options: Any) -> None:
         try:
             fields = {
-                "project": _project(project),
-                "by": _person(by),
+                "project": project_named(project),
+                "by": person_named(by, "researcher"),
                 "columns": named_values(columns, "columns"),
                 "labels": named_values(labels, "labels"),
                 **{name: options[name] for name in ("kind", "task", "skip_bad")},
@@ -117,19 +116,3 @@ def _hub_rows(known: HubTask, split: str, limit: int) -> Iterator[FileRow]:
             f"{known.path} cannot be read from the hub: {error}\n"
             "Check its name and the network (HF_HUB_OFFLINE must not be set), or download it and give the file."
         ) from error
-
-
-def _project(slug: str) -> Project:
-    found = Project.objects.filter(slug=slug).first()
-    if found is None:
-        raise CommandError(f"There is no project {slug!r}.")
-    return found
-
-
-def _person(username: str) -> User:
-    people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
-    found = people.order_by("id").first()
-    if found is None:
-        who = f"no person {username!r}" if username else f"no superuser, {getpass.getuser()}"
-        raise CommandError(f"There is {who}: name a researcher of the project with --by.")
-    return found

@@ -10,7 +10,6 @@ is gone on with by any clerk, or by the same command with --go-on and the number
 
 from __future__ import annotations
 
-import getpass
 import time
 from argparse import ArgumentParser
 from pathlib import Path
@@ -23,7 +22,8 @@ from annotate import row_files
 from annotate.actions.imports import FORMATS, Order, go_on, start_import
 from annotate.errors import Refused
 from annotate.importing.engine import Importer
-from annotate.models import Import, Judge, Project, User
+from annotate.management.named import person_named, project_named
+from annotate.models import Import, Judge, User
 from annotate.named_values import named_values
 
 _WAITING = (Import.State.QUEUED, Import.State.RUNNING)
@@ -50,7 +50,8 @@ class Command(BaseCommand):
     def handle(self, *, file: str | None, by: str, queue: bool, go_on: int, **options: Any) -> None:
         settings.DEBUG = False  # else Django keeps the text of every statement
         try:
-            found = _again(go_on, _person(by)) if go_on else _new(file, _person(by), options)
+            who = person_named(by, "researcher")
+            found = _again(go_on, who) if go_on else _new(file, who, options)
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self.stdout.write(f"Import {found.pk} of {found.file_name} as {found.format}, source {found.source}.")
@@ -88,9 +89,7 @@ def _new(name: str | None, by: User, options: dict[str, Any]) -> Import:
     path = Path(name or "")
     if not name or not path.is_file():
         raise CommandError(f"There is no file {name}." if name else "Name a file.")
-    project = Project.objects.filter(slug=options["project"]).first()
-    if project is None:
-        raise CommandError(f"There is no project {options['project']!r}: name one with --project.")
+    project = project_named(options["project"])
     order = Order(
         source=options["source"],
         format=options["format"],
@@ -109,12 +108,3 @@ def _again(pk: int, by: User) -> Import:
     if found is None:
         raise CommandError(f"There is no import {pk}.")
     return found if found.state in _WAITING else go_on(found, by=by)
-
-
-def _person(username: str) -> User:
-    people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
-    found = people.order_by("id").first()
-    if found is None:
-        who = f"no person {username!r}" if username else f"no superuser, {getpass.getuser()}"
-        raise CommandError(f"There is {who}: name a researcher of the project with --by.")
-    return found

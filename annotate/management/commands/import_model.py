@@ -27,7 +27,8 @@ from django.utils.text import slugify
 from annotate import model_server
 from annotate.actions.language_models import enter_arena, register_model
 from annotate.errors import Refused
-from annotate.models import LanguageModel, Project
+from annotate.management.named import project_named
+from annotate.models import LanguageModel
 
 BUNDLED = "bundled"
 
@@ -53,7 +54,7 @@ class Command(BaseCommand):
     def handle(self, *, source: str, name: str, project: str, endpoint: str, served_name: str, **options: Any) -> None:
         if bool(source) == bool(endpoint):
             raise CommandError("Name either a SOURCE or an --endpoint.")
-        arena = _project(project)
+        arena = project_named(project) if project else None
         facts = {field: options[field] for field in ("licence", "origin", "stage")}
         try:
             if endpoint:
@@ -117,16 +118,6 @@ class Command(BaseCommand):
             card={"architecture": found.get("architecture", ""), "source": source, "source_sha256": fingerprint},
         )
         return model, True
-
-
-def _project(slug: str) -> Project | None:
-    if not slug:
-        return None
-    project = Project.objects.filter(slug=slug).first()
-    if project is None:
-        there = ", ".join(Project.objects.values_list("slug", flat=True)) or "none yet"
-        raise CommandError(f"There is no project {slug}; there are: {there}.")
-    return project
 
 
 def _fingerprint(source: str) -> str:

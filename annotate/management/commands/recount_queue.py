@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
 from annotate.actions import priorities, queue
 from annotate.actions.choosing import reserved_in, urgent_pairs
-from annotate.models import Project
+from annotate.management.named import project_named
 
 
 class Command(BaseCommand):
@@ -20,10 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         for slug in options["projects"]:
-            project = Project.objects.filter(slug=slug).first()
-            if project is None:
-                known = ", ".join(Project.objects.values_list("slug", flat=True)[:20])
-                raise CommandError(f"There is no project {slug!r}; there are {known or 'none yet'}.")
+            project = project_named(slug)
             prompts = queue.recount(project, reserved_in(urgent_pairs(project)))
             waiting = priorities.renew(project)
             self.stdout.write(f"{slug}: {prompts:,} prompts counted, {waiting:,} items by uncertainty.")

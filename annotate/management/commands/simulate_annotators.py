@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.models import Project
+from annotate.management.named import project_named
 from annotate.simulation import accounts, session
 from annotate.simulation.annotator import Annotator, Habits, taste_named
 from annotate.simulation.client import ApiError, Unreachable
@@ -41,13 +41,7 @@ class Command(BaseCommand):
             parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=_meaning(name))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            project = Project.objects.get(slug=options["project"])
-        except Project.DoesNotExist:
-            known = ", ".join(Project.objects.values_list("slug", flat=True)) or "none yet"
-            raise CommandError(
-                f"--project {options['project']}: there is no such project; there are: {known}."
-            ) from None
+        project = project_named(options["project"])
         try:
             taste = taste_named(options["taste"])
             habits = Habits(**{name: options[name] for name in vars(Habits())})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from annotate.models import Judge, Project
+from annotate.management.named import project_named
+from annotate.models import Judge
 from evaluation.arena.styles import count_missing
 
 
@@ -17,9 +18,6 @@ class Command(BaseCommand):
         parser.add_argument("project", help="the project's slug")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        project = Project.objects.filter(slug=options["project"]).first()
-        if project is None:
-            slugs = ", ".join(Project.objects.values_list("slug", flat=True)) or "none"
-            raise CommandError(f"There is no project {options['project']!r}; the projects are: {slugs}.")
+        project = project_named(options["project"])
         counted = sum(count_missing(project, judge) for judge in Judge.values)
         self.stdout.write(f"{counted:,} answers counted.")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from annotate.models import Project
+from annotate.management.named import project_named
 from evaluation.arena.languages import find_all
 
 
@@ -20,11 +20,8 @@ class Command(BaseCommand):
         parser.add_argument("--project", help="of this one alone, by its slug")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        project = None
-        if slug := options["project"]:
-            project = Project.objects.filter(slug=slug).first()
-            if project is None:
-                raise CommandError(f"There is no project {slug!r}.")
+        slug = options["project"]
+        project = project_named(slug) if slug else None
         found = 0
         for n in find_all(project):
             found += n

@@ -14,7 +14,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from annotate.errors import Refused
-from annotate.models import Project, User
+from annotate.management.named import project_named
+from annotate.models import User
 from training import actions, orders
 
 
@@ -34,7 +35,7 @@ class Command(BaseCommand):
             config = order.get("config") or {}
             if changes := _changes(options["set"]):
                 order["config"] = {**(config if isinstance(config, dict) else {}), **changes}
-            found = _project(project or order.get("project") or "")
+            found = project_named(project or str(order.get("project") or ""))
             asked = orders.resolve(order | ({"name": name} if name else {}), found)
             run = actions.queue_run(project=found, by=_user(user), **asked.arguments)
         except Refused as refused:
@@ -63,14 +64,6 @@ def _changes(given: list[str]) -> dict[str, Any]:
             raise CommandError(f"--set takes OPTION=VALUE, such as learning_rate=1e-4, not {text!r}.")
         changes[option] = orders.value_of(value)
     return changes
-
-
-def _project(slug: object) -> Project:
-    found = Project.objects.filter(slug=str(slug)).first()
-    if found is None:
-        slugs = ", ".join(Project.objects.values_list("slug", flat=True)[:20]) or "none yet"
-        raise CommandError(f"There is no project {str(slug)!r}; name one with --project: {slugs}.")
-    return found
 
 
 def _user(name: str) -> User:

@@ -1,0 +1,28 @@
+"""What a command's words name: a project by its slug, a person by their name."""
+
+from __future__ import annotations
+
+from django.core.management.base import CommandError
+
+from annotate.models import Project, User
+
+_MOST_SLUGS = 20
+
+
+def project_named(slug: str) -> Project:
+    """Raises CommandError with the slugs that there are."""
+    found = Project.objects.filter(slug=slug).first()
+    if found is None:
+        slugs = ", ".join(Project.objects.order_by("slug").values_list("slug", flat=True)[:_MOST_SLUGS]) or "none yet"
+        raise CommandError(f"{f'There is no project {slug!r}' if slug else 'Name a project'}; there are: {slugs}.")
+    return found
+
+
+def person_named(username: str, role: str) -> User:
+    """The first superuser where nobody is named. Raises CommandError that asks for someone of that role."""
+    people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
+    found = people.order_by("id").first()
+    if found is None:
+        who = f"no person {username!r}" if username else "no superuser"
+        raise CommandError(f"There is {who}: name a {role} of the project with --by.")
+    return found
