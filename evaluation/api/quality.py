@@ -39,6 +39,24 @@ class ScaleOut(serializers.Serializer):
     in_words = serializers.CharField()
 
 
+class MarksOut(serializers.Serializer):
+    label = serializers.CharField(help_text="Or all labels, or whatever the label: the places alone.")
+    alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's, of characters marked or not.")
+    alpha_lower = serializers.FloatField(allow_null=True, help_text="95 %, for other answers before the same judges.")
+    alpha_upper = serializers.FloatField(allow_null=True)
+    exact = serializers.FloatField(allow_null=True, help_text="F1 of two judges' spans with the same two ends.")
+    exact_lower = serializers.FloatField(allow_null=True)
+    exact_upper = serializers.FloatField(allow_null=True)
+    overlapping = serializers.FloatField(allow_null=True, help_text="F1 of spans that have a character in common.")
+    overlapping_lower = serializers.FloatField(allow_null=True)
+    overlapping_upper = serializers.FloatField(allow_null=True)
+    answers = serializers.IntegerField(help_text="That two judges or more have read with the label at hand.")
+    answers_marked = serializers.IntegerField(help_text="In which one of them marked something.")
+    spans = serializers.IntegerField()
+    judges = serializers.IntegerField()
+    in_words = serializers.CharField()
+
+
 class MeasureOut(serializers.Serializer):
     name = serializers.CharField()
     value = serializers.FloatField()
@@ -66,6 +84,7 @@ class QualityOut(serializers.Serializer):
     judge = serializers.ChoiceField(Judge.choices)
     promise = serializers.FloatField()
     scales = ScaleOut(many=True)
+    marks = MarksOut(many=True)
     judges = OneJudgeOut(many=True)
 
 
@@ -83,20 +102,32 @@ class JudgePairOut(serializers.Serializer):
     kappa_upper = serializers.FloatField(allow_null=True)
 
 
+class MarkPairOut(serializers.Serializer):
+    judge = serializers.CharField()
+    other = serializers.CharField()
+    n = serializers.IntegerField(help_text="Answers that both have read and one of them has marked.")
+    spans = serializers.IntegerField()
+    spans_of_other = serializers.IntegerField()
+    exact = serializers.FloatField()
+    overlapping = serializers.FloatField()
+
+
 class JudgePairsOut(serializers.Serializer):
     project = serializers.CharField()
     judge = serializers.ChoiceField(Judge.choices)
     pairs = JudgePairOut(many=True)
+    mark_pairs = MarkPairOut(many=True)
 
 
 @extend_schema(tags=TAGS, responses={200: QualityOut} | refusals(400, 403, 404), parameters=[KIND])
 @api_view(["GET"])
 def quality(request: Request, slug: str) -> Response:
-    """Agreement on each scale and every judge's figures, for reviewers."""
+    """Agreement on each scale and on marked spans, and every judge's figures, for reviewers."""
     project, kind, found = _reviewed(request, slug)
     body: dict[str, Any] = {"project": project.slug, "judge": kind, "promise": words.PROMISE}
     body |= {
         "scales": [shown.flat_scale(scale) for scale in found.scales],
+        "marks": [shown.flat_marks(label, each) for label, each in found.marked],
         "judges": [_one(judge) for judge in found.judges],
     }
     return Response(QualityOut(body).data)
@@ -105,10 +136,12 @@ def quality(request: Request, slug: str) -> Response:
 @extend_schema(tags=TAGS, responses={200: JudgePairsOut} | refusals(400, 403, 404), parameters=[KIND])
 @api_view(["GET"])
 def pairs(request: Request, slug: str) -> Response:
-    """Each two judges on each scale, for reviewers."""
+    """Each two judges on each scale, and on what they marked, for reviewers."""
     project, kind, found = _reviewed(request, slug)
     rows = [shown.flat_pair(found, scale, pair) for scale, pair in found.pairs]
-    return Response(JudgePairsOut({"project": project.slug, "judge": kind, "pairs": rows}).data)
+    marks = [shown.flat_mark_pair(found, pair) for pair in found.mark_pairs]
+    body = {"project": project.slug, "judge": kind, "pairs": rows, "mark_pairs": marks}
+    return Response(JudgePairsOut(body).data)
 
 
 @extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from evaluation.metrics.agreement import NOMINAL, ORDINAL, Said
+from evaluation.metrics.marks import Reading, merged
 from evaluation.metrics.raters import FIRST, LEVEL, SECOND
-from evaluation.quality.rows import REPEAT, Compared, Judge, Rated, Rows
+from evaluation.quality.rows import REPEAT, Compared, Judge, Rated, Row, Rows
 
 WINNERS = ("model_a", "model_b", "tie", "both_bad")
 _SWAPPED = {"model_a": 1, "model_b": 0, "tie": 2, "both_bad": 3}
@@ -128,6 +132,71 @@ def _pair(compared: Compared) -> tuple[int, int]:
     return (compared.a, compared.b) if compared.a < compared.b else (compared.b, compared.a)
 
 
+def readings(rows: Rows, place: dict[Judge, int]) -> dict[str, list[Reading]]:
+    """By label, in alphabetical order: who read which answer with the label at hand, and what they marked in it.
+
+    Whoever judged an answer and marked nothing has read it, too. Of an answer that one judge met in several items, what
+    they marked last. An import knows the labels that its file has.
+    """
+    marked: dict[tuple[Judge, int], list[Any]] = {}
+    in_files: defaultdict[str, set[str]] = defaultdict(set)
+    for mark in rows.marked:
+        if not mark.row.is_work:
+            continue
+        own = marked.setdefault((mark.row.judge, mark.completion), [])
+        if own and own[-1].row.assignment != mark.row.assignment:
+            own.clear()
+        own.append(mark)
+        if mark.row.judge.user is None:
+            in_files[mark.row.judge.source].add(mark.label)
+    if not marked:
+        return {}
+    seen: defaultdict[tuple[Judge, int], list[int]] = defaultdict(list)
+    for row, completion in _read(rows):
+        seen[row.judge, completion].append(row.assignment or 0)
+    found: dict[str, list[Reading]] = {label: [] for label in sorted({mark.label for mark in rows.marked})}
+    for (judge, completion), assignments in seen.items():
+        spans: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for mark in marked.get((judge, completion), ()):
+            spans[mark.label].append((mark.start, mark.end))
+        length = rows.characters.get(completion, 0)
+        for label, given in found.items():
+            if judge.user is None:
+                at_hand = label in in_files[judge.source]
+            else:
+                since, until = rows.offered.get(label, (math.inf, math.inf))
+                at_hand = any(since <= assignment < until for assignment in assignments)
+            if at_hand or label in spans:
+                ends = tuple(dict.fromkeys(spans[label])) if label in spans else ()
+                given.append(Reading(completion, place[judge], length, ends))
+    return found
+
+
+def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
+    """Each answer that somebody has judged, or marked something in."""
+    for compared in rows.compared:
+        if compared.row.is_work:
+            yield compared.row, compared.a
+            yield compared.row, compared.b
+    yield from ((rated.row, rated.completion) for rated in rows.rated if rated.row.is_work)
+    yield from (
+        (ranked.row, pk) for ranked in rows.ranked if ranked.row.is_work for tied in ranked.order for pk in tied
+    )
+    yield from ((mark.row, mark.completion) for mark in rows.marked if mark.row.is_work)
+
+
+def whatever_the_label(by_label: dict[str, list[Reading]]) -> list[Reading]:
+    """What is marked at all, with touching and overlapping spans of one judge as one."""
+    found: dict[tuple[int, int], list[Reading]] = defaultdict(list)
+    for given in by_label.values():
+        for reading in given:
+            found[reading.text, reading.judge].append(reading)
+    return [
+        Reading(text, judge, same[0].length, tuple(merged(ends for reading in same for ends in reading.spans)))
+        for (text, judge), same in found.items()
+    ]
+
+
 def choices(rows: Rows, place: dict[Judge, int]) -> Choices:
     """Without imports: nobody drew their sides, so that a side chosen more often may have been the better one."""
     found = [c for c in rows.compared if c.row.assignment is not None]
@@ -167,6 +236,7 @@ def times(rows: Rows, place: dict[Judge, int]) -> Times:
         *((c.row, size.get(c.a, 0) + size.get(c.b, 0)) for c in rows.compared),
         *((r.row, size.get(r.completion, 0)) for r in rows.rated),
         *((r.row, sum(size.get(pk, 0) for equals in r.order for pk in equals)) for r in rows.ranked),
+        *((m.row, size.get(m.completion, 0)) for m in rows.marked),  # timed where nothing else was said of the item
     ]
     timed = [(row, characters) for row, characters in found if row.seconds is not None and row.assignment is not None]
     return Times(

@@ -13,8 +13,11 @@ import numpy as np
 
 from annotate.models import Project
 from evaluation.arena.recent import Recent
-from evaluation.metrics import agreement, raters, suspicion
+from evaluation.metrics import agreement, marks, raters, suspicion
 from evaluation.metrics.agreement import Alpha, Pair, Said
+from evaluation.metrics.families import RATIO, Metric, share
+from evaluation.metrics.intervals import figure
+from evaluation.metrics.marks import MarkAgreement, MarkPair, MarksFound
 from evaluation.metrics.paired import holm
 from evaluation.metrics.raters import Means, Repeats, Severity, Shares
 from evaluation.metrics.suspicion import Evidence
@@ -23,6 +26,8 @@ from evaluation.quality.columns import ScaleSaid, Times
 from evaluation.quality.rows import Judge, Rows, key_of, names_of, rows_of
 
 _recent = Recent(32)
+ANY_LABEL = "whatever the label"  # no name of a label: those have no blanks
+_MATCHED = Metric("F1", share, True, ("matched", "spans"), is_share=True, interval=RATIO, bounds=(0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class JudgeFound:
 
     @property
     def total(self) -> int:
-        return sum(self.judgements.values())
+        """Spans are part of another judgement, but for those who say nothing else."""
+        return sum(n for kind, n in self.judgements.items() if kind != "span") or self.judgements.get("span", 0)
 
     @property
     def is_flagged(self) -> bool:
@@ -75,6 +81,19 @@ class Findings:
     scales: list[ScaleFound]
     judges: list[JudgeFound]
     said: list[ScaleSaid]
+    marks: MarksFound
+
+    @property
+    def marked(self) -> list[tuple[str, MarkAgreement]]:
+        """Each label of spans; where there are several, all together, and the places alone."""
+        labels = [(found.label, found) for found in self.marks.labels if found.label != ANY_LABEL]
+        apart = [(found.label, found) for found in self.marks.labels if found.label == ANY_LABEL]
+        together = [("all labels", self.marks.together)] if self.marks.together and len(labels) > 1 else []
+        return [*labels, *together, *apart]
+
+    @property
+    def mark_pairs(self) -> list[MarkPair]:
+        return self.marks.pairs
 
     @cached_property
     def pairs(self) -> list[tuple[str, Pair]]:
@@ -101,7 +120,8 @@ def computed(rows: Rows) -> Findings:
     place, names = columns.numbered(judges), names_of(judges)
     said = columns.scales(rows, place)
     scales = [ScaleFound(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in said]
-    measured = _Measured(rows, place, said)
+    marked = _marks(rows, place)
+    measured = _Measured(rows, place, said, marked)
     evidence = suspicion.weigh(measured.suspicions(), len(judges))
     counts = _counted(rows, place)
     every = _with_holm([measured.of(number) for number in range(len(judges))])
@@ -109,12 +129,19 @@ def computed(rows: Rows) -> Findings:
         JudgeFound(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
         for judge, number in place.items()
     ]
-    return Findings(scales, found, said)
+    return Findings(scales, found, said, marked)
+
+
+def _marks(rows: Rows, place: dict[Judge, int]) -> MarksFound:
+    by_label = columns.readings(rows, place)
+    if len(by_label) > 1:
+        return marks.agreement(by_label | {ANY_LABEL: columns.whatever_the_label(by_label)}, apart=ANY_LABEL)
+    return marks.agreement(by_label)
 
 
 def _counted(rows: Rows, place: dict[Judge, int]) -> list[dict[str, int]]:
-    counts = [{"comparison": 0, "rating": 0, "ranking": 0} for _ in place]
-    for kind, table in (("comparison", rows.compared), ("rating", rows.rated), ("ranking", rows.ranked)):
+    counts = [{"comparison": 0, "rating": 0, "ranking": 0, "span": 0} for _ in place]
+    for kind, table in zip(counts[0] if counts else (), rows.tables, strict=False):
         for item in table:
             counts[place[item.row.judge]][kind] += 1
     return counts
@@ -132,7 +159,7 @@ def _with_holm(every: list[dict[str, Measure]]) -> list[dict[str, Measure]]:
 class _Measured:
     """All figures of all judges at once; `of` picks one judge's."""
 
-    def __init__(self, rows: Rows, place: dict[Judge, int], said: list[ScaleSaid]) -> None:
+    def __init__(self, rows: Rows, place: dict[Judge, int], said: list[ScaleSaid], marked: MarksFound) -> None:
         self.size = size = len(place)
         by_kind = {scale.kind: scale.said for scale in said if scale.kind != columns.ASPECT}
         self.gold = raters.shares(*columns.gold(rows, place), size)
@@ -149,6 +176,7 @@ class _Measured:
         self.severity: Severity = raters.severity(*stars, size)
         self.in_step, self.in_step_n = raters.in_step(*stars, size)
         self.times: Times = columns.times(rows, place)
+        self.marked = marked.beside
         self.median = float(np.median(self.times.seconds)) if len(self.times.seconds) else None
         self.hasty = raters.shares(self.times.judge, raters.hasty(self.times.seconds, self.times.characters), size)
         self.same = [("answers shown", ("A", "B", "a tie", "both bad"), chosen.judge, chosen.shown)] + [
@@ -187,6 +215,7 @@ class _Measured:
             _mean("severity", self.severity.raw, j),
             _one("shrunk", self.severity.shrunk[j], self.severity.shrunk_error[j], int(self.severity.raw.n[j])),
             self._in_step(j),
+            self._marks(j),
             *self._speed(j),
             _share("hasty", self.hasty, j, suspicion.HASTY_SHARE),
             self._same(j),
@@ -228,6 +257,13 @@ class _Measured:
             return Measure("in_step", value, None, None, n)
         z, reach = math.atanh(value), 1.96 / math.sqrt(n - 3)
         return Measure("in_step", value, math.tanh(z - reach), math.tanh(z + reach), n)
+
+    def _marks(self, j: int) -> Measure | None:
+        if j not in self.marked:
+            return None
+        beside = self.marked[j]
+        found = figure(_MATCHED, beside.counts)
+        return Measure("marks", found.value, found.lower, found.upper, len(beside.counts), beside.others)
 
     def _speed(self, j: int) -> list[Measure]:
         mine = self.times.judge == j

@@ -7,14 +7,28 @@ elsewhere (`evaluation.ratings.anomaly`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Count, Max, Min, QuerySet
 from django.db.models.functions import Length
 
-from annotate.models import Assignment, Comparison, Completion, Project, Ranking, Rating, StatusChange, User
+from annotate.models import (
+    Assignment,
+    AuditEntry,
+    Comparison,
+    Completion,
+    Project,
+    Ranking,
+    Rating,
+    Scale,
+    Span,
+    StatusChange,
+    User,
+)
 from annotate.models.feedback import Feedback, FeedbackQuerySet
 from evaluation.arena.recent import Recent
 
@@ -70,6 +84,14 @@ class Ranked(NamedTuple):
     order: list[list[int]]
 
 
+class Marked(NamedTuple):
+    row: Row
+    completion: int
+    start: int
+    end: int
+    label: str
+
+
 class GoldGiven(NamedTuple):
     judge: Judge
     passed: bool
@@ -83,23 +105,28 @@ class Position(NamedTuple):
     changes: int
 
 
-_BEGINNING = Position(((0, 0), (0, 0), (0, 0)), (0, ""), 0)
+_BEGINNING = Position(((0, 0),) * 4, (0, ""), 0)
 
 
 @dataclass
 class Rows:
-    """All that counts of one kind of judge in a project, in the order in which it was said."""
+    """All that counts of one kind of judge in a project, in the order in which it was said.
+
+    `offered` says for each label of spans between which assignments its judges could mark with it.
+    """
 
     compared: list[Compared] = field(default_factory=list)
     rated: list[Rated] = field(default_factory=list)
     ranked: list[Ranked] = field(default_factory=list)
+    marked: list[Marked] = field(default_factory=list)
     gold: list[GoldGiven] = field(default_factory=list)
     characters: dict[int, int] = field(default_factory=dict)
+    offered: dict[str, tuple[float, float]] = field(default_factory=dict)
     position: Position = _BEGINNING
 
     @property
     def tables(self) -> tuple[list[Any], ...]:
-        return self.compared, self.rated, self.ranked
+        return self.compared, self.rated, self.ranked, self.marked
 
     @property
     def judges(self) -> list[Judge]:
@@ -113,6 +140,7 @@ _TABLES: tuple[tuple[type[Feedback], Callable[..., Any], tuple[str, ...]], ...] 
     (Comparison, Compared, ("completion_a_id", "completion_b_id", "winner")),
     (Rating, Rated, ("completion_id", "thumbs", "stars", "aspects")),
     (Ranking, Ranked, ("order",)),
+    (Span, Marked, ("completion_id", "start", "end", "label")),
 )
 
 
@@ -160,7 +188,7 @@ def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: boo
     """What was known, and what came since; None where that is not all: a status changed, or a row came late."""
     if known.position.changes != to.changes and any(known.tables):
         return None
-    found = Rows([*known.compared], [*known.rated], [*known.ranked], position=to)
+    found = Rows([*known.compared], [*known.rated], [*known.ranked], [*known.marked], position=to)
     people = _Judges()
     for (table, make, fields), rows, before, after in zip(
         _TABLES, found.tables, known.position.tables, to.tables, strict=True
@@ -176,6 +204,7 @@ def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: boo
     for user, passed in _gold(project, kind).values_list("user_id", "gold_passed"):
         found.gold.append(GoldGiven(Judge(user), bool(passed)))
     found.characters = known.characters | _lengths(project, known.characters)
+    found.offered = _offered(project) if found.marked else {}
     return found
 
 
@@ -197,6 +226,22 @@ class _Judges:
         if author is not None:
             return Judge(author)
         return Judge(None, source, named) if named and source != OWN else None
+
+
+def _offered(project: Project) -> dict[str, tuple[float, float]]:
+    """The labels that the project has or had: who was handed an item before, or after, has not marked nothing."""
+    scales = {scale.name: scale for scale in project.scales.filter(kind=Scale.Kind.SPAN)}  # type: ignore[attr-defined]
+    told = [f"span {name}" for name in scales]
+    entries = AuditEntry.objects.filter(project=project, action="scale.added", about__in=told).order_by("pk")
+    added = {about.removeprefix("span "): at for about, at in entries.values_list("about", "created_at")}
+
+    def first(since: datetime | None, otherwise: float) -> float:
+        if since is None:
+            return otherwise
+        found = project.assignments.filter(created_at__gte=since).aggregate(first=Min("pk"))["first"]
+        return math.inf if found is None else found
+
+    return {name: (first(added.get(name), 0), first(scale.retired_at, math.inf)) for name, scale in scales.items()}
 
 
 def _lengths(project: Project, known: dict[int, int]) -> dict[int, int]:

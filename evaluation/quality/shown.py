@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.metrics.agreement import Pair
+from evaluation.metrics.marks import Estimate, MarkAgreement, MarkPair
 from evaluation.quality import words
 from evaluation.quality.findings import Findings, JudgeFound, Measure, ScaleFound
 
@@ -18,10 +19,12 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("first", "first answer", "percent"),
     ("longer", "longer answer", "percent"),
     ("severity", "severity", "signed"),
+    ("marks", "marks", "percent"),
     ("seconds", "seconds", "number"),
     ("hasty", "too fast", "percent"),
 )
 MOST_IN_MATRIX = 24
+MARKS = "marked spans"  # in the matrix; no scale has a name with a blank
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,14 @@ def rows(found: Findings, order: str, is_reversed: bool) -> list[Row]:
     if order == "name":
         ordered = judges[::-1] if is_reversed else judges
     return [
-        Row(judge, [cell(judge.measures.get(name), form) for name, _, form in COLUMNS], words.reasons(judge))
+        Row(judge, [cell(judge.measures.get(name), form) for name, _, form in columns_of(found)], words.reasons(judge))
         for judge in ordered
     ]
+
+
+def columns_of(found: Findings) -> list[tuple[str, str, str]]:
+    """Without what nobody has a figure of because nothing is marked here."""
+    return [column for column in COLUMNS if column[0] != "marks" or found.mark_pairs]
 
 
 def _key(order: str) -> Callable[[JudgeFound], float | None]:
@@ -91,8 +99,9 @@ def _key(order: str) -> Callable[[JudgeFound], float | None]:
     return lambda judge: -judge.evidence.log_e
 
 
-def headings(order: str, is_reversed: bool, kind: str) -> list[Heading]:
-    named = [("name", "judge"), ("judgements", "judgements"), *((name, title) for name, title, _ in COLUMNS)]
+def headings(found: Findings, order: str, is_reversed: bool, kind: str) -> list[Heading]:
+    named = [("name", "judge"), ("judgements", "judgements")]
+    named += [(name, title) for name, title, _ in columns_of(found)]
     return [
         Heading(
             name,
@@ -110,13 +119,15 @@ class Matrix:
 
     scale: str
     names: list[str]
-    rows: list[tuple[str, list[Pair | None]]]
+    rows: list[tuple[str, list[Pair | MarkPair | None]]]
     is_whole: bool
 
 
 def matrix(found: Findings, scale: str) -> Matrix | None:
-    """Of those who judged most on the scale."""
-    pairs = [pair for name, pair in found.pairs if name == scale]
+    """Of those who judged most on the scale, or marked most."""
+    pairs: Sequence[Pair | MarkPair] = [pair for name, pair in found.pairs if name == scale]
+    if scale == MARKS:
+        pairs = found.mark_pairs
     if not pairs:
         return None
     met: dict[int, int] = {}
@@ -130,12 +141,12 @@ def matrix(found: Findings, scale: str) -> Matrix | None:
     return Matrix(scale, names, table, len(chosen) == len(met))
 
 
-def shade(pair: Pair) -> int:
+def shade(pair: Pair | MarkPair) -> int:
     return round(10 * pair.share)
 
 
 JUDGE_COLUMNS: Sequence[str] = (
-    *("judge", "source", "comparisons", "ratings", "rankings", "flagged", "reasons", "log_e"),
+    *("judge", "source", "comparisons", "ratings", "rankings", "spans", "flagged", "reasons", "log_e"),
     *(f"{name}_{part}" for name in words.TITLES for part in ("value", "lower", "upper", "n", "beside", "p", "p_among")),
 )
 PAIR_COLUMNS: Sequence[str] = (
@@ -151,6 +162,7 @@ def flat_judge(found: JudgeFound) -> dict[str, Any]:
         "comparisons": found.judgements["comparison"],
         "ratings": found.judgements["rating"],
         "rankings": found.judgements["ranking"],
+        "spans": found.judgements["span"],
         "flagged": found.is_flagged,
         "reasons": "; ".join(words.reasons(found)),
         "log_e": round(found.evidence.log_e, 3),
@@ -187,6 +199,36 @@ def flat_scale(scale: ScaleFound) -> dict[str, Any]:
         "judges": alpha.judges,
         "raw": _short(alpha.raw),
         "in_words": words.of_alpha(alpha),
+    }
+
+
+def flat_marks(label: str, found: MarkAgreement) -> dict[str, Any]:
+    row: dict[str, Any] = {"label": label}
+    for name in ("alpha", "exact", "overlapping"):
+        estimate: Estimate = getattr(found, name)
+        row |= {
+            name: _short(estimate.value),
+            f"{name}_lower": _short(estimate.lower),
+            f"{name}_upper": _short(estimate.upper),
+        }
+    return row | {
+        "answers": found.texts,
+        "answers_marked": found.marked,
+        "spans": found.spans,
+        "judges": found.judges,
+        "in_words": words.of_marks(found),
+    }
+
+
+def flat_mark_pair(found: Findings, pair: MarkPair) -> dict[str, Any]:
+    return {
+        "judge": found.judges[pair.first].name,
+        "other": found.judges[pair.second].name,
+        "n": pair.n,
+        "spans": pair.spans_first,
+        "spans_of_other": pair.spans_second,
+        "exact": _short(pair.exact),
+        "overlapping": _short(pair.overlapping),
     }
 
 

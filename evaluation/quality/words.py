@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evaluation.metrics.agreement import Alpha
+from evaluation.metrics.marks import FEWEST_MARKED, MarkAgreement
 from evaluation.metrics.suspicion import PROMISE
 from evaluation.quality.findings import JudgeFound, Measure
 from evaluation.templatetags.figures import p_value, percent
@@ -14,6 +15,7 @@ TITLES = {
     "gold": "Known answers",
     "others": "Agrees with most others",
     "in_step": "Stars in step with others",
+    "marks": "Marks what others mark",
     "itself": "Says the same again",
     "first": "First answer chosen",
     "stuck": "Side that stuck",
@@ -137,6 +139,15 @@ def _in_step(voice: Voice, m: Measure, found: JudgeFound) -> str:
     )
 
 
+def _marks(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    others = "" if m.beside is None else f"; of the others’ marks among themselves, {percent(m.beside)}"
+    whose = "your" if voice.is_own else f"{voice.name}’s"
+    return (
+        f"Of {whose} marked spans and the others’ in the same answers, {share(m)} overlap one of the same label "
+        f"(F1, over {m.n:,} answer{'' if m.n == 1 else 's'} marked by either){others}."
+    )
+
+
 def _itself(voice: Voice, m: Measure, found: JudgeFound) -> str:
     blind = "" if m.beside is None else f"; saying it blindly would in {percent(m.beside)}"
     return (
@@ -205,6 +216,7 @@ _SAID: dict[str, Callable[[Voice, Measure, JudgeFound], str]] = {
     "gold": _gold,
     "others": _others,
     "in_step": _in_step,
+    "marks": _marks,
     "itself": _itself,
     "first": _first,
     "stuck": _stuck,
@@ -221,16 +233,41 @@ def of_alpha(alpha: Alpha) -> str:
     """What an alpha means, by Krippendorff's own marks (2004, p. 241), read from the interval's lower end."""
     if alpha.value is None:
         return alpha.note
-    if alpha.lower is None:
+    if alpha.lower is None or alpha.upper is None:
         return alpha.note
-    if alpha.lower >= 0.8:
-        return "Reliable: judges may stand for each other."
-    if alpha.lower >= 0.667:
-        return "Good enough for tentative conclusions."
-    if alpha.upper is not None and alpha.upper < 0:
+    if alpha.upper < 0:
         return "Judges disagree more than chance would: they may read the scale the other way round."
-    if alpha.lower <= 0:
+    return _verdict(alpha.lower, alpha.upper, "tastes differ, or the guidelines leave much open")
+
+
+def _verdict(lower: float, upper: float, why: str) -> str:
+    if lower >= 0.8:
+        return "Reliable: judges may stand for each other."
+    if lower >= 0.667:
+        return "Good enough for tentative conclusions."
+    if lower <= 0:
         return "Not told from chance yet."
-    if alpha.upper is not None and alpha.upper < 0.667:
-        return "Better than chance and no more: tastes differ, or the guidelines leave much open."
+    if upper < 0.667:
+        return f"Better than chance and no more: {why}."
     return "Better than chance; more judgements will tell how good."
+
+
+def of_marks(found: MarkAgreement) -> str:
+    """By the characters, as an alpha of any scale, and where the two F1 lie apart by that, too."""
+    alpha, exact, overlapping = found.alpha, found.exact, found.overlapping
+    if not found.texts:
+        return "No two judges have read the same answer with this label at hand yet."
+    if not found.marked:
+        return "In answers that two have read nobody marked anything."
+    if alpha.value is None:
+        return "All of it was marked by everybody: agreement cannot be told from habit."
+    if found.marked < FEWEST_MARKED:
+        return f"{FEWEST_MARKED} answers with a mark are needed for intervals."
+    if alpha.lower is None or alpha.upper is None:
+        return "All answers are alike, and show no interval."
+    if alpha.upper < 0:
+        return "Judges mark other places than chance would: the label may mean different things to them."
+    said = _verdict(alpha.lower, alpha.upper, "the definition may leave open what to mark")
+    if exact.upper is not None and overlapping.lower is not None and exact.upper < overlapping.lower - 0.2:
+        said += " They mark the same places and differ in where these begin and end."
+    return said

@@ -56,7 +56,9 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
         "judge": kind,
         "found": found,
         "scales": [(each, words.of_alpha(each.alpha)) for each in found.scales],
-        "headings": shown.headings(order, is_reversed, kind),
+        "marked": [(label, each, words.of_marks(each)) for label, each in found.marked],
+        "in_matrix": _in_matrix(found),
+        "headings": shown.headings(found, order, is_reversed, kind),
         "rows": shown.rows(found, order, is_reversed),
         "flagged": [judge for judge in found.judges if judge.is_flagged],
         "promised": words.PROMISED,
@@ -76,7 +78,9 @@ def judges_file(request: MemberRequest, project: Project, form: str) -> HttpResp
     judges = [shown.flat_judge(judge) for judge in found.judges]
     if form == "json":
         scales = [shown.flat_scale(scale) for scale in found.scales]
-        return JsonResponse({"project": project.slug, "judge": kind, "scales": scales, "judges": judges})
+        marks = [shown.flat_marks(label, each) for label, each in found.marked]
+        told = {"project": project.slug, "judge": kind, "scales": scales, "marks": marks, "judges": judges}
+        return JsonResponse(told)
     return csv_file(f"{project.slug}-judges-{kind}.csv", shown.JUDGE_COLUMNS, judges)
 
 
@@ -88,7 +92,8 @@ def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpRespo
     found = findings(project, kind)
     pairs = [shown.flat_pair(found, scale, pair) for scale, pair in found.pairs]
     if form == "json":
-        return JsonResponse({"project": project.slug, "judge": kind, "pairs": pairs})
+        marks = [shown.flat_mark_pair(found, pair) for pair in found.mark_pairs]
+        return JsonResponse({"project": project.slug, "judge": kind, "pairs": pairs, "mark_pairs": marks})
     return csv_file(f"{project.slug}-judge-pairs-{kind}.csv", shown.PAIR_COLUMNS, pairs)
 
 
@@ -152,6 +157,11 @@ def _order(sort: str) -> tuple[str, bool]:
     return (name, sort.startswith("-")) if name in known else (FLAGS, False)
 
 
-def _scale(found: Findings, asked: str) -> str:
+def _in_matrix(found: Findings) -> list[str]:
     names = [scale.name for scale in found.scales if scale.alpha.units]
+    return [*names, shown.MARKS] if found.mark_pairs else names
+
+
+def _scale(found: Findings, asked: str) -> str:
+    names = _in_matrix(found)
     return asked if asked in names else (names[0] if names else "")

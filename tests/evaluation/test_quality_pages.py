@@ -6,14 +6,15 @@ import io
 import pytest
 from django.urls import reverse
 
+from annotate.actions import scales
 from annotate.actions.feedback import set_status
-from annotate.models import Comparison
+from annotate.models import Comparison, Span
 from evaluation.quality import persons, words
 from evaluation.quality.findings import findings
 from evaluation.quality.rows import rows_of
 from tests.api_client import Program, errors
 from tests.evaluation.judging import compare, judge_all, make_items, make_judges, rate
-from tests.factories import make_comparison, make_user
+from tests.factories import make_comparison, make_scale, make_user
 
 HONEST = ("anna", "bob", "cem", "dora", "emil", "finn")
 
@@ -194,6 +195,103 @@ def test_severity_is_told_in_steps(client, project, manager):
             rate(judge, completion, 2 + number % 4 + shift)
     client.force_login(manager)
     assert "anna gives 1.00 steps of five less than the others" in page(client, project, "quality-judge", anna.pk)
+
+
+@pytest.fixture
+def marked(project, items):
+    """Anna and Bob mark the same words in 30 answers, and Cem, who has read them all, nothing but one."""
+    make_scale(project, "span", "untrue")
+    make_scale(project, "span", "rude")
+    anna, bob, cem = make_judges(project, "anna", "bob", "cem")
+    for number, (_, completion) in enumerate(items[:30]):
+        for judge, end in ((anna, 7), (bob, 7 if number % 2 else 9), (cem, 7 if not number else 0)):
+            assignment = rate(judge, completion, 3)
+            if end:
+                mark(assignment, 4, end, "untrue")
+    return anna, bob, cem
+
+
+def mark(assignment, start: int, end: int, label: str, **fields):
+    completion = assignment.completion_a
+    common = {"project": assignment.project, "prompt": assignment.prompt, "judge": "person", "author": assignment.user}
+    text = completion.text[start:end]
+    told = {"start": start, "end": end, "label": label, "text": text, "assignment": assignment, **fields}
+    return Span.objects.create(completion=completion, **common, **told)
+
+
+def test_agreement_on_marked_spans_stands_on_the_page_and_in_the_api(client, project, marked, manager):
+    client.force_login(manager)
+    text = page(client, project)
+    table = text[text.index("Agreement on marked spans") : text.index('<h2 id="judges">')]
+    assert '<th scope="row">untrue</th>' in table and "rude" not in table, "nobody used it"
+    data = Program(manager).get(f"projects/{project.slug}/quality/").json()
+    (label,) = data["marks"]
+    # Of each answer 3 + 3 characters, or 3 + 5, and Cem's in the first; two spans overlap, three pairs with 4 spans.
+    assert (label["answers"], label["answers_marked"], label["spans"], label["judges"]) == (30, 30, 61, 3)
+    assert label["overlapping"] == pytest.approx(2 * (30 + 2) / (2 * 61), abs=1e-5)
+    assert label["exact"] == pytest.approx(2 * (15 + 1) / (2 * 61), abs=1e-5)
+    assert label["exact_lower"] < label["exact"] < label["exact_upper"]
+    assert 0 < label["alpha_lower"] < label["alpha"] < label["alpha_upper"] < 1
+    pairs = Program(manager).get(f"projects/{project.slug}/quality/pairs/").json()["mark_pairs"]
+    assert [(p["judge"], p["other"], p["n"]) for p in pairs] == [
+        ("anna", "bob", 30),
+        ("anna", "cem", 30),
+        ("bob", "cem", 30),
+    ]
+    assert pairs[0]["overlapping"] == 1
+    assert "F1 of spans of the same label that overlap" in page(client, project, scale="marked spans")
+
+
+def test_a_judges_marks_are_set_beside_the_others(client, project, marked, manager):
+    anna, _, cem = marked
+    client.force_login(manager)
+    text = page(client, project, "quality-judge", cem.pk)
+    assert "Of cem’s marked spans and the others’ in the same answers, 6 %" in text
+    assert "(F1, over 30 answers marked by either); of the others’ marks among themselves, 100 %." in text
+    client.force_login(cem)
+    own = page(client, project, "quality-mine")
+    assert "Of your marked spans" in own and "anna" not in own and "bob" not in own
+    judged = {m["name"]: m for m in Program(anna).get(f"projects/{project.slug}/quality/mine/").json()["measures"]}
+    assert judged["marks"]["lower"] < judged["marks"]["value"] < judged["marks"]["upper"]
+
+
+def test_a_label_that_came_later_was_not_left_unmarked_before(project, items, manager):
+    anna, bob = make_judges(project, "anna", "bob")
+    for _, completion in items[:3]:
+        rate(anna, completion, 3)
+    scales.add(project=project, by=manager, kind="span", name="untrue")
+    for _, completion in items[:3]:
+        mark(rate(bob, completion, 3), 0, 2, "untrue")
+    mark(rate(anna, items[4][1], 3), 0, 2, "untrue")
+    rate(bob, items[4][1], 3)
+    (label,) = Program(manager).get(f"projects/{project.slug}/quality/").json()["marks"]
+    assert (label["answers"], label["answers_marked"]) == (1, 1)
+
+
+def test_what_was_marked_of_known_answers_and_what_does_not_count_is_left_out(project, marked, items, manager):
+    anna = marked[0]
+    before = Program(manager).get(f"projects/{project.slug}/quality/").json()["marks"]
+    known = rate(anna, items[40][1], 3)
+    known.purpose = "gold"
+    known.save()
+    mark(known, 0, 2, "untrue")
+    mark(rate(anna, items[41][1], 3), 0, 2, "untrue", status="excluded")
+    assert Program(manager).get(f"projects/{project.slug}/quality/").json()["marks"] == before
+
+
+def test_marks_of_an_import_count_by_the_judges_of_its_file(project, items, manager):
+    completion = items[0][1]
+    common = {"project": project, "prompt": completion.prompt, "judge": "person", "author": manager, "text": "No"}
+    for name, source in (("eva", "old tool"), ("leo", "old tool"), ("eva", "another tool")):
+        told = {"start": 0, "end": 2, "label": "untrue", "source": source, "source_judge": name}
+        Span.objects.create(completion=completion, **common, **told)
+    data = Program(manager).get(f"projects/{project.slug}/quality/").json()
+    assert {(j["name"], j["source"]) for j in data["judges"]} == {
+        ("eva", "old tool"),
+        ("leo", "old tool"),
+        ("eva", "another tool"),
+    }
+    assert (data["marks"][0]["judges"], data["marks"][0]["exact"]) == (3, 1)
 
 
 def test_nobody_has_judged_yet(client, project, manager):

@@ -1,0 +1,325 @@
+"""How far judges agree on what they marked: by characters, and by whole spans.
+
+By characters: Krippendorff's alpha of "marked or not", each character of a text a unit and each judge who read the text
+a coder of it; of two values `alpha = 1 - (n - 1) D / (2 n_0 n_1)`, D being the mass off the diagonal of the
+coincidences. Of several labels together each keeps its own chance: 1 less the sum of disagreements seen over the sum of
+those expected.
+
+By spans: F1 = 2 matched / (marked by one + marked by the other), over all two judges of one text. What nobody marked is
+not to be counted, so kappa has no table here and F1 is what it tends to (Hripcsak and Rothschild 2005). `exact`: both
+ends are the same. `overlapping`: they have a character in common, and each span is matched once, as many as can be.
+
+Texts are drawn again for the intervals, never characters or spans: those of one text hang together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.metrics.resampling import corrected_interval, left_out_values, resampled_totals
+
+FEWEST_MARKED = 20  # texts in which somebody marked something; of fewer, the interval would hold the truth too seldom
+DRAWS = 1000
+MOST_DRAWN = 2000  # of more texts, groups of them are drawn, put together by lot
+# What a text adds to the sums, for one label: characters that judges disagree on; characters not marked and marked,
+# over all judges; spans matched exactly and overlapping, counted on both sides; spans that were to be matched.
+DISAGREED, BARE, MARKED, EXACT, OVERLAPPING, SPANS = range(6)
+_SIZE = 6
+
+Ends = tuple[int, int]  # from the first character to that behind the last
+
+
+class Reading(NamedTuple):
+    """What one judge marked with one label in a text of `length` characters; `spans` is empty where they read it and
+    marked nothing."""
+
+    text: int
+    judge: int
+    length: int
+    spans: tuple[Ends, ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """None where there is nothing to tell it from; ends (95 %) where texts are too few or all alike."""
+
+    value: float | None
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True)
+class MarkAgreement:
+    """`texts` were read by two judges or more, in `marked` of these somebody marked something: `spans` in all."""
+
+    label: str
+    alpha: Estimate
+    exact: Estimate
+    overlapping: Estimate
+    texts: int
+    marked: int
+    spans: int
+    judges: int
+
+    @property
+    def f1(self) -> tuple[Estimate, Estimate]:
+        return self.exact, self.overlapping
+
+
+@dataclass(frozen=True)
+class MarkPair:
+    """Two judges over all labels. `n` texts that both read and one at least marked; spans of each, and matched."""
+
+    first: int
+    second: int
+    n: int
+    spans_first: int
+    spans_second: int
+    exact: float
+    overlapping: float
+
+    @property
+    def share(self) -> float:
+        return self.overlapping
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Of one judge (n, 2): for each text that they or another marked, spans matched with the others' and spans there
+    were, both counted on both sides; and F1 of the others among themselves."""
+
+    counts: np.ndarray
+    others: float | None
+
+
+@dataclass(frozen=True)
+class MarksFound:
+    """`labels` in the order given, `together` of all of them, both empty where nothing was marked."""
+
+    labels: list[MarkAgreement]
+    together: MarkAgreement | None
+    pairs: list[MarkPair]
+    beside: dict[int, Beside]
+
+
+def agreement(
+    readings: dict[str, Sequence[Reading]], draws: int = DRAWS, seed: int = 0, apart: str | None = None
+) -> MarksFound:
+    """`readings` by label. One under the name `apart` stands for itself: it is no part of `together` and of pairs."""
+    counted = {label: _by_text(given) for label, given in readings.items()}
+    texts = sorted({text for found in counted.values() for text in found})
+    place = {text: row for row, text in enumerate(texts)}
+    counts = np.zeros((len(texts), _SIZE * len(counted)))
+    for column, found in enumerate(counted.values()):
+        for text, of_text in found.items():
+            counts[place[text], column * _SIZE : (column + 1) * _SIZE] = counts_of(of_text)
+    drawn = _grouped(counts, seed)
+    samples = resampled_totals(drawn, draws, seed) if texts else np.zeros((0, counts.shape[1]))
+    labels = []
+    for column, (label, found) in enumerate(counted.items()):
+        cells = slice(column * _SIZE, (column + 1) * _SIZE)
+        labels.append(_agreement(label, counts[:, cells], drawn[:, cells], samples[:, cells], found.values()))
+    common = [column for column, label in enumerate(counted) if label != apart]
+    of_all = [column * _SIZE + k for column in common for k in range(_SIZE)]
+    every = [of_text for label, found in counted.items() if label != apart for of_text in found.values()]
+    together = _agreement("", counts[:, of_all], drawn[:, of_all], samples[:, of_all], every) if every else None
+    return MarksFound(labels, together, *_pairs([of for label, of in counted.items() if label != apart]))
+
+
+def _grouped(counts: np.ndarray, seed: int) -> np.ndarray:
+    if len(counts) <= MOST_DRAWN:
+        return counts
+    group = np.random.default_rng(seed).permutation(len(counts)) % MOST_DRAWN
+    return np.stack([np.bincount(group, weights=column) for column in counts.T], axis=1)
+
+
+def counts_of(readings: Sequence[Reading]) -> list[float]:
+    """Of two readings or more of one text."""
+    judges, length = len(readings), readings[0].length
+    marking = [reading.spans for reading in readings if reading.spans]
+    if not marking:
+        return [0.0, float(judges * length), 0.0, 0.0, 0.0, 0.0]
+    disagreed, marked = _characters([merged(spans) for spans in marking], judges)
+    exact = overlapping = 0
+    for one, other in combinations(marking, 2):
+        exact += len(set(one) & set(other))
+        overlapping += matched(one, other)
+    spans = sum(map(len, marking)) * (judges - 1)
+    return [disagreed, judges * length - marked, marked, 2.0 * exact, 2.0 * overlapping, float(spans)]
+
+
+def _characters(marking: list[list[Ends]], judges: int) -> tuple[float, float]:
+    """Mass of disagreement, and characters marked, over all judges."""
+    steps: defaultdict[int, int] = defaultdict(int)
+    for spans in marking:
+        for start, end in spans:
+            steps[start] += 1
+            steps[end] -= 1
+    disagreed, marked, by, last = 0.0, 0.0, 0, 0
+    for at in sorted(steps):
+        marked += by * (at - last)
+        disagreed += 2 * by * (judges - by) / (judges - 1) * (at - last)
+        by, last = by + steps[at], at
+    return disagreed, marked
+
+
+def merged(spans: Iterable[Ends]) -> list[Ends]:
+    """The same characters, in spans that do not touch each other."""
+    found: list[Ends] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
+
+
+def matched(one: Iterable[Ends], other: Iterable[Ends]) -> int:
+    """How many spans of the one can be matched with a span of the other that they overlap, each once.
+
+    The span that ends first takes the overlapping one that ends first: whatever else overlaps that one overlaps all
+    that it might have taken in its place, so that nothing is lost.
+    """
+    waiting = [sorted(one, key=_by_end), sorted(other, key=_by_end)]
+    found = 0
+    while waiting[0] and waiting[1]:
+        side = int(waiting[1][0][1] < waiting[0][0][1])
+        start, end = waiting[side].pop(0)
+        partners = waiting[1 - side]
+        for index, (begin, stop) in enumerate(partners):
+            if begin < end and start < stop:
+                del partners[index]
+                found += 1
+                break
+    return found
+
+
+def _by_end(span: Ends) -> tuple[int, int]:
+    return span[1], span[0]
+
+
+def alpha_of(totals: np.ndarray) -> np.ndarray:
+    """Sums (..., 6 L) of L labels -> (...); NaN where nothing, or everything, was marked."""
+    given = totals.reshape(*totals.shape[:-1], totals.shape[-1] // _SIZE, _SIZE)
+    bare, marked = given[..., BARE], given[..., MARKED]
+    n = bare + marked
+    expected = np.divide(2 * bare * marked, n - 1, out=np.zeros(n.shape), where=n > 1).sum(-1)
+    seen = given[..., DISAGREED].sum(-1)
+    return 1 - np.divide(seen, expected, out=np.full(seen.shape, np.nan), where=expected > 0)
+
+
+def f1_of(totals: np.ndarray, which: int) -> np.ndarray:
+    """Sums (..., 6 L) -> (...), for EXACT or OVERLAPPING; NaN where no span was marked."""
+    given = totals.reshape(*totals.shape[:-1], totals.shape[-1] // _SIZE, _SIZE).sum(-2)
+    spans = given[..., SPANS]
+    return np.divide(given[..., which], spans, out=np.full(spans.shape, np.nan), where=spans > 0)
+
+
+def _by_text(readings: Iterable[Reading]) -> dict[int, list[Reading]]:
+    """Texts that two judges or more have read. Raises ValueError where one judge read a text twice."""
+    found: defaultdict[int, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        found[reading.text].append(reading)
+    for text, of_text in found.items():
+        if len({reading.judge for reading in of_text}) < len(of_text):
+            raise ValueError(f"a judge read text {text} twice: give what they marked last.")
+    return {text: of_text for text, of_text in found.items() if len(of_text) > 1}
+
+
+def _agreement(
+    label: str, counts: np.ndarray, drawn: np.ndarray, samples: np.ndarray, by_text: Iterable[Sequence[Reading]]
+) -> MarkAgreement:
+    given = counts.reshape(len(counts), counts.shape[1] // _SIZE, _SIZE)
+    read = given[..., BARE] + given[..., MARKED] > 0
+    marked = int((given[..., MARKED] > 0).any(1).sum())
+    values: list[Callable[[np.ndarray], np.ndarray]] = [
+        alpha_of,
+        lambda totals: f1_of(totals, EXACT),
+        lambda totals: f1_of(totals, OVERLAPPING),
+    ]
+    alpha, exact, overlapping = (_estimate(value, drawn, samples, marked) for value in values)
+    readings = [reading for of_text in by_text for reading in of_text]
+    return MarkAgreement(
+        label,
+        alpha,
+        exact,
+        overlapping,
+        int(read.any(1).sum()),
+        marked,
+        sum(len(reading.spans) for reading in readings),
+        len({reading.judge for reading in readings}),
+    )
+
+
+def _estimate(
+    value_of: Callable[[np.ndarray], np.ndarray], drawn: np.ndarray, samples: np.ndarray, marked: int
+) -> Estimate:
+    value = float(value_of(drawn.sum(0)))
+    if math.isnan(value):
+        return Estimate(None)
+    if marked < FEWEST_MARKED:
+        return Estimate(value)
+    missed = 1 - 0.025 ** (1 / marked)  # the share of texts of another kind that so many may not have shown
+    if math.isclose(value, 1):
+        return Estimate(1.0, 1 - missed, 1.0)
+    if value == 0 and value_of is not alpha_of:
+        return Estimate(0.0, 0.0, missed)
+    left_out = left_out_values(drawn, value_of)
+    ends = corrected_interval(value, value_of(samples), np.where(np.isnan(left_out), value, left_out))
+    return Estimate(value, *ends) if ends[0] < ends[1] else Estimate(value)
+
+
+def _pairs(labels: list[dict[int, list[Reading]]]) -> tuple[list[MarkPair], dict[int, Beside]]:
+    """Each two judges, and each judge beside all others, over all labels."""
+    # By text first, so that a text counts once for two judges however many labels it bears.
+    by_text: defaultdict[int, defaultdict[tuple[int, int], list[int]]] = defaultdict(
+        lambda: defaultdict(lambda: [0, 0, 0, 0])
+    )
+    for found in labels:
+        for text, of_text in found.items():
+            if any(reading.spans for reading in of_text):
+                _match(by_text[text], of_text)
+    sums: defaultdict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(5, dtype=np.int64))
+    rows: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    for pairs in by_text.values():
+        mine: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+        for (first, second), (a, b, exact, overlapping) in pairs.items():
+            sums[first, second] += (1, a, b, exact, overlapping)
+            for judge in (first, second):
+                mine[judge][0] += 2 * overlapping
+                mine[judge][1] += a + b
+        for judge, (hits, spans) in mine.items():
+            rows[judge].append((hits, spans))
+    told = [
+        MarkPair(first, second, n, a, b, 2 * exact / (a + b), 2 * overlapping / (a + b))
+        for (first, second), (n, a, b, exact, overlapping) in (
+            (pair, map(int, found)) for pair, found in sorted(sums.items())
+        )
+    ]
+    hits, spans = (sum(2 * int(s[4]) for s in sums.values()), sum(int(s[1] + s[2]) for s in sums.values()))
+    beside = {}
+    for judge, given in rows.items():
+        counts = np.array(given, dtype=float)
+        own_hits, own_spans = counts.sum(0)
+        others = float((hits - own_hits) / (spans - own_spans)) if spans > own_spans else None
+        beside[judge] = Beside(counts, others)
+    return told, beside
+
+
+def _match(pairs: defaultdict[tuple[int, int], list[int]], of_text: Sequence[Reading]) -> None:
+    ordered = sorted(of_text, key=lambda reading: reading.judge)
+    for one, other in combinations(ordered, 2):
+        if one.spans or other.spans:
+            found = pairs[one.judge, other.judge]
+            found[0] += len(one.spans)
+            found[1] += len(other.spans)
+            if one.spans and other.spans:
+                found[2] += len(set(one.spans) & set(other.spans))
+                found[3] += matched(one.spans, other.spans)
