@@ -7,6 +7,7 @@ Pure: no Django. The patterns are in `annotate.live.self_naming`.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from annotate.live.look_alikes import Folded, fold
 HIDDEN = "(name hidden)"
 LOOK_BACK = 140  # characters of a sentence before a name
 LOOK_ON = 24  # and after it: the words that tell
+SHORTEST_CODE = 6
 LONGEST = 120  # characters of a name with its letters spaced out
 _FLAGS = re.DOTALL
 _LEET = {"a": "[a4@]", "e": "[e3]", "i": "[i1l!|]", "l": "[l1i|]", "o": "[o0]", "s": "[s5$]", "t": "[t7]"}
@@ -27,7 +29,9 @@ _SKELETON = {
     **str.maketrans("4@3105$7!i", "aaelosstll"),
 }
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
-_OPEN_ENTITY = re.compile(r"&[#\w]{0,12}$")
+_OPEN_ENTITY = re.compile(r"(?:&[#\w]{0,12}|</?\w{0,10})$")
+_CODE = re.compile(r"(?<![\w+/-])[A-Za-z0-9+/_-]+={0,2}(?![\w+/=-])")  # what may be base64
+_OPEN_CODE = re.compile(r"(?<![\w+/-])[A-Za-z0-9+/_-]+={0,2}$")
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,21 @@ class Told:
 def names_itself(text: str, told: Told) -> bool:
     """Also by a name that the visitor has typed: it stays in sight, and a vote on it is to be looked at."""
     folded = fold(text)
-    return bool(_telling(folded, _matches(folded, _rules(told, True))))
+    rules = _rules(told, True)
+    return bool(_telling(folded, _matches(folded, rules)) or _coded(text, rules))
 
 
 def shown(text: str, told: Told, *, is_whole: bool) -> str:
     """`text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
+    if not is_whole and (entity := _OPEN_ENTITY.search(text)):
+        text = text[: entity.start()]
     folded, rules = fold(text), _rules(told, False)
     matches = _matches(folded, rules)
     end = len(text) if is_whole else _safe_end(text, folded, rules, matches)
     parts, at = [], 0
-    for start, stop in _telling(folded, matches):
+    for start, stop in _joined([*_telling(folded, matches), *_coded(text, rules)]):
         if stop > end:
+            end = min(start, end)
             break
         parts += [text[at:start], HIDDEN]
         at = stop
@@ -60,8 +68,8 @@ def shown(text: str, told: Told, *, is_whole: bool) -> str:
 
 def spans(text: str, told: Told) -> list[tuple[int, int]]:
     """Where the names stand, from first to last, apart from each other."""
-    folded = fold(text)
-    return _telling(folded, _matches(folded, _rules(told, False)))
+    folded, rules = fold(text), _rules(told, False)
+    return _joined([*_telling(folded, _matches(folded, rules)), *_coded(text, rules)])
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,22 @@ def _safe_end(text: str, folded: Folded, rules: _Rules, matches: list[tuple[_Rul
             ends.append(start)
             break
     end = folded.starts[min(ends)] if ends and min(ends) < whole else len(text)
-    entity = _OPEN_ENTITY.search(text)
-    return min(end, entity.start()) if entity else end
+    code = _OPEN_CODE.search(text)
+    return min(end, code.start()) if code and _decoded(code[0]) is not None else end
+
+
+def _coded(text: str, rules: _Rules) -> list[tuple[int, int]]:
+    """Where a name stands in base64: nobody writes one so by chance."""
+    names = [rule.names for rule in rules.rules if rule.kind != "ambiguous" and not rule.is_typed]
+    found = ((match, _decoded(match[0])) for match in _CODE.finditer(text) if len(match[0]) >= SHORTEST_CODE)
+    return [match.span() for match, told in found if told and any(name.search(fold(told).latin) for name in names)]
+
+
+def _decoded(code: str) -> str | None:
+    """What it may be base64 of, as far as it goes; None when that is no text, as of nearly all words."""
+    code = code.rstrip("=").replace("-", "+").replace("_", "/")
+    plain = base64.b64decode(code + "A" * (-len(code) % 4))[: len(code) * 3 // 4]
+    return plain.decode() if plain.isascii() and plain.decode().isprintable() else None
 
 
 def _joined(found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

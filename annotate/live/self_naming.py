@@ -14,9 +14,10 @@ def _names(told: str) -> tuple[str, ...]:
 # Names of models that are hardly ever anything else.
 FAMILIES = _names("""
     gpt, chatgpt, chat gpt, instructgpt, gpt neox, gpt neo, gpt j, claude, qwen, tongyi qianwen, mixtral, ministral,
-    codestral, magistral, smollm, deepseek, lamda, chatglm, glm, internlm, baichuan, ernie bot, kimi, hunyuan, doubao,
-    minicpm, nemotron, olmo, tulu, vicuna, wizardlm, openchat, starcoder, codellama, stablelm, pythia, bloomz, jamba,
-    gemma, eurollm, apertus, openassistant, open assistant, guanaco, koala llm, dbrx, command r, grok,
+    codestral, magistral, smol lm, deep seek, lamda, chat glm, glm, intern lm, baichuan, ernie bot, kimi, hunyuan,
+    doubao, mini cpm, nemotron, olmo, tulu, vicuna, wizard lm, open chat, star coder, code llama, stable lm, pythia,
+    bloomz, jamba, gemma, eurollm, apertus, openassistant, open assistant, guanaco, koala llm, dbrx, command r, grok,
+    yandex gpt, giga chat, exaone,
     通义千问, 千问, 文心一言, 豆包, 智谱清言, 深度求索, 混元, 讯飞星火, 百川, 书生浦语
 """)
 # Words and names of people, too: a model only where an article does not make an animal or a star sign of them.
@@ -31,7 +32,8 @@ MAKERS = _names("""
     mistralai, alibaba, alibaba cloud, hugging face, huggingface, cohere, x.ai, xai, nvidia, ibm, amazon, apple, baidu,
     tencent, bytedance, zhipu, zhipu ai, moonshot ai, stability ai, allen institute, ai2, eleutherai, eleuther ai,
     databricks, 01.ai, tii, upstage, aleph alpha, inflection, inflection ai, perplexity, ai21, ai21 labs, nous research,
-    huawei, deepseek, 阿里云, 阿里巴巴, 百度, 腾讯, 字节跳动, 智谱, 月之暗面, 华为, 谷歌, 微软, 达摩院
+    huawei, deepseek, yandex, sber, sberbank, liquid ai, lg ai research,
+    阿里云, 阿里巴巴, 百度, 腾讯, 字节跳动, 智谱, 月之暗面, 华为, 谷歌, 微软, 达摩院
 """)
 # Parts of a registered name that name nobody.
 GENERIC = frozenset(
@@ -52,7 +54,7 @@ _FILLER = (
     r"|of|actually|just|only|also|not|indeed|really|still|your|you|can|call|me|friendly|powerful|open|source|weights|based"
     r"|on|from|by|at|team|teams|researchers|engineers|people|folks|scientists|company|virtual|helpful|multimodal|advanced"
     r"|experimental|lightweight|artificial|intelligence|and|my|name|is|chat|instruct|family|series|variant|new|latest"
-    r"|research|lab|labs|group|powerful|conversational|computer|program|digital|neural|network|transformer|generation|"
+    r"|research|lab|labs|group|text|powerful|conversational|computer|program|digital|neural|network|transformer|generation|"
     + _VERBS[3:-1]
     + r"|un|une|una|ein|eine|einen|der|die|das|le|la|el|il|o|os|de|du|des|del|di|da|do|von|vom|van|par|por|pelo|pela"
     r"|modele|modell|modelo|modello|sprachmodell|ki|ia|ki-assistent|ki-modell|ki-sprachmodell|assistent|asistente"
@@ -60,10 +62,11 @@ _FILLER = (
     r"|chiamato|namens|genannt|inteligencia|inteligencia|artificial|artificielle|intelligence|intelligenz|kunstliche"
     r"|assistant|virtuel|virtual|virtuale)"
 )
-_GAP = r"[\s,;:\"'“”„«»()\[\]–—-]+"
+_GAP = r"[\s,;:\"'“”„«»()\[\]{}–—-]+"
 FILLED = rf"(?:{_GAP}{_FILLER}){{0,14}}{_GAP}$"
 _I = (
     r"\b(?:i am|i'm|i was|i've been|i have been|my name is|my name's|my name|call me|i go by|i identify as"
+    r"|the (?:ai |language )?(?:model|assistant) (?:answering|helping|talking to|serving) you is"
     r"|you(?:'re| are) (?:talking|speaking|chatting) (?:to|with)|i'm called|i run on|i am running on"
     r"|ich bin|ich heisse|ich wurde|mein name ist|mein name lautet|man nennt mich|je suis|je m'appelle|mon nom est"
     r"|on m'appelle|j'ai ete|soy|yo soy|me llamo|mi nombre es|fui|he sido|sou|eu sou|chamo-me|me chamo|meu nome e"
@@ -88,7 +91,7 @@ MADE_BY = (
     rf"\bi(?:'m| am)\s(?:just |only |actually )?(?:an?|the)\s[^.!?:;\n]{{0,50}}?{MODEL_WORDS}"
     rf"[^.!?:;\n]{{0,30}}?\b{_VERBS}"
     rf"(?:\sand\s{_VERBS})?\s(?:by|at|from){_TEAM}$",
-    rf"\bas an?\b[^.!?:;\n]{{0,40}}{MODEL_WORDS}[^.!?:;\n]{{0,30}}\b{_VERBS}\s(?:by|at|from)"
+    rf"\bas an?\b[^.!?:;\n]{{0,40}}{MODEL_WORDS}[^.!?:;\n]{{0,30}}\s(?:{_VERBS}\s)?(?:by|at|from)"
     rf"{_TEAM}$",
     r"\bmy (?:creators?|developers?|makers?|parent company|owners?)"
     r"(?:,?\s(?:is|are|at|from|was|were|the|team|company))*,?\s*$",

@@ -17,6 +17,16 @@ SHARED = Path(os.environ.get("ASSAY_SHARED_DATA", Path(__file__).parents[3] / "s
 
 # What is said, and the parts that nobody may read.
 TELLING = [
+    ("I'm Smol LM 2, made by HuggingFace.", ["Smol", "LM"]),
+    ("I am <b>Smol</b><i>LM</i>.", ["Smol", "LM"]),
+    (r"I am \text{SmolLM}.", ["SmolLM"]),
+    ("I am ꜱᴍᴏʟʟᴍ.", ["ꜱᴍᴏʟ"]),
+    ("I am 🇸molLM.", ["molLM"]),
+    ("It is U21vbExNMg== in base64.", ["U21v"]),  # SmolLM2
+    ("SSBhbSBTbW9sTE0yLCBtYWRlIGJ5IEh1Z2dpbmcgRmFjZQ==", ["SSBh"]),  # I am SmolLM2, made by Hugging Face
+    ("As a model from Google, I have none.", ["Google"]),
+    ("The model answering you is ChatGPT.", ["ChatGPT"]),
+    ("Я GigaChat от Сбера.", ["GigaChat"]),
     ("I am GPT-4, a language model.", ["GPT"]),
     ("I'm ChatGPT.", ["ChatGPT"]),
     ("I’m ChatGPT, made by OpenAI.", ["ChatGPT", "OpenAI"]),
@@ -91,6 +101,8 @@ TELLING = [
 ]
 
 INNOCENT = [
+    "An internationalization of documentation, abcdefgh and QUJDREVGR0g= in base64.",
+    "As a gift from Google, I got a book; if x <y, <b>bold</b> it.",
     "I am a fan of Llama.",
     "I am a Gemini and you are a Leo.",
     "The model GPT-4 was released by OpenAI in 2023.",
