@@ -240,7 +240,9 @@ class AskedAgain(models.Model):
 
 
 class Exclusion(models.Model):
-    """One act: all that a person had said in a project was excluded by a manager, or withdrawn by themselves.
+    """One act: all that a judge had said in a project was excluded by a manager, or withdrawn by themselves.
+
+    The judge is `person`, or where only an import names them, `source_judge` of that `source`.
 
     `changes` are the lines of the ledger that the act wrote, so that undoing it brings back these rows and no others.
     """
@@ -250,7 +252,9 @@ class Exclusion(models.Model):
         WITHDRAWN = "withdrawn"
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="exclusions")
-    person = models.ForeignKey("annotate.User", models.PROTECT, related_name="exclusions")
+    person = models.ForeignKey("annotate.User", models.PROTECT, null=True, blank=True, related_name="exclusions")
+    source = models.CharField(max_length=60, blank=True, help_text="The import that names the judge.")
+    source_judge = models.CharField(max_length=120, blank=True, help_text="The judge's name in its file.")
     status = models.CharField(max_length=10, choices=Status.choices, help_text="What their judgements became.")
     reason = models.CharField(max_length=160)
     pauses = models.BooleanField(default=False, help_text="It also paused them, so that they get no new items.")
@@ -270,8 +274,22 @@ class Exclusion(models.Model):
                 fields=["project", "person"],
                 condition=models.Q(undone_at=None),
                 name="a_person_is_excluded_once_at_a_time",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["project", "source", "source_judge"],
+                condition=models.Q(undone_at=None, person=None),
+                name="an_imported_judge_is_excluded_once_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(person__isnull=False, source="", source_judge="")
+                | models.Q(person=None) & ~models.Q(source_judge=""),
+                name="an_exclusion_names_one_judge",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.person} {self.status} in {self.project}"
+        return f"{self.name} {self.status} in {self.project}"
+
+    @property
+    def name(self) -> str:
+        return self.person.username if self.person else self.source_judge

@@ -1,4 +1,6 @@
-"""All that one person said in a project, taken out or brought back at once: statuses change, in bulk, and no row does.
+"""All that one judge said in a project, taken out or brought back at once: statuses change, in bulk, and no row does.
+
+A judge is a person with an account, or one whom only the file of an import names.
 
 `actions.feedback.set_status` does the same to single rows; the ledger, the places and the events are alike. Who may
 ask for it is the caller's to check.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from annotate.actions.assignments import lock
@@ -23,17 +26,43 @@ AT_ONCE = 400
 MOST_TOLD = 100
 
 
-def said_by(project: Project, person: User) -> dict[str, FeedbackQuerySet]:
+@dataclass(frozen=True)
+class ImportedJudge:
+    """Named in the file of an import; who has the same name in another import is another judge."""
+
+    source: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Who = User | ImportedJudge
+
+
+def by_whom(who: Who, prefix: str = "") -> dict[str, Any]:
+    """As a filter of judgements, or of what points at them by `prefix`."""
+    if isinstance(who, ImportedJudge):
+        return {f"{prefix}source": who.source, f"{prefix}source_judge": who.name}
+    return {f"{prefix}author": who, f"{prefix}source__in": JUDGED_HERE}
+
+
+def find_imported(project: Project, source: str, name: str) -> ImportedJudge | None:
+    """None where no judgement of the project was imported from there under that name."""
+    if not name or source in JUDGED_HERE or "\x00" in source + name:
+        return None
+    who = ImportedJudge(source, name)
+    return who if any(rows.exists() for rows in said_by(project, who).values()) else None
+
+
+def said_by(project: Project, who: Who) -> dict[str, FeedbackQuerySet]:
     """By kind; the pairs of rankings are among the comparisons."""
-    return {
-        kind: table.objects.filter(project=project, author=person, source__in=JUDGED_HERE).order_by("pk")
-        for kind, table in KINDS.items()
-    }
+    return {kind: table.objects.filter(project=project, **by_whom(who)).order_by("pk") for kind, table in KINDS.items()}
 
 
-def standing(project: Project, person: User) -> dict[str, list[int]]:
+def standing(project: Project, who: Who) -> dict[str, list[int]]:
     """Ids of what counts or is held, by kind."""
-    rows = said_by(project, person).items()
+    rows = said_by(project, who).items()
     return {kind: list(found.filter(status__in=STANDING).values_list("pk", flat=True)) for kind, found in rows}
 
 

@@ -10,6 +10,7 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.actions.person_feedback import ImportedJudge, Who, find_imported
 from annotate.api.access import find, find_named, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, Id, Input, refusals
 from annotate.api.idempotency import idempotent
@@ -19,9 +20,13 @@ from annotate.permissions import can, require
 from evaluation.models import Exclusion
 from evaluation.quality import persons, shown, words
 from evaluation.quality.findings import Findings, JudgeFound, findings
-from evaluation.views.quality_pages import asked_kind, judge_ids
+from evaluation.views.quality_pages import asked_kind, figures_of, judge_ids
 
 TAGS = ["quality"]
+IMPORTED = [
+    OpenApiParameter("source", required=True, description="The import that names the judge."),
+    OpenApiParameter("name", required=True, description="The judge's name in its file."),
+]
 KIND = OpenApiParameter("judge", enum=Judge.values, description="Whose judgements; people's as soon as there are any.")
 
 
@@ -153,6 +158,23 @@ def judge(request: Request, slug: str, pk: str) -> Response:
     return Response(_of(project, find(_judges(project), pk, "judge"), is_own=False))
 
 
+@extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404), parameters=IMPORTED)
+@api_view(["GET"])
+def imported(request: Request, slug: str) -> Response:
+    """One judge whom only the file of an import names, for reviewers."""
+    project = find_project(request.user, slug)
+    require(request.user, "review", project)
+    return Response(_of(project, _asked_imported(request, project), is_own=False))
+
+
+def _asked_imported(request: Request, project: Project) -> ImportedJudge:
+    asked = request.query_params
+    who = find_imported(project, asked.get("source", ""), asked.get("name", ""))
+    if who is None:
+        raise Refused(404, name="No judgement was imported here under that name; quality/ lists those that were.")
+    return who
+
+
 @extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))
 @api_view(["GET"])
 def mine(request: Request, slug: str) -> Response:
@@ -176,10 +198,10 @@ def _judges(project: Project) -> Any:
     return User.objects.filter(pk__in=judge_ids(project))
 
 
-def _of(project: Project, person: User, *, is_own: bool) -> Any:
-    found = findings(project, Judge.SIMULATION if person.is_simulated else Judge.PERSON).of(person.pk)
+def _of(project: Project, who: Who, *, is_own: bool) -> Any:
+    _, _, found = figures_of(project, who)
     if found is None:
-        raise Refused(404, judge=f"Nothing that {person} judged counts in {project}.")
+        raise Refused(404, judge=f"Nothing that {who} judged counts in {project}.")
     return OneJudgeOut(_one(found, is_own=is_own)).data
 
 
@@ -227,19 +249,23 @@ class TouchedOut(serializers.Serializer):
 
 
 class ExclusionOut(serializers.ModelSerializer):
-    person_name = serializers.CharField(source="person.username")
+    person = serializers.IntegerField(source="person_id", allow_null=True, help_text="Null: only an import names them.")
+    person_name = serializers.CharField(source="name")
     touched = TouchedOut()
 
     class Meta:
         model = Exclusion
         fields = (
-            *("id", "person", "person_name", "status", "reason", "pauses", "touched", "by", "created_at"),
+            *("id", "person", "person_name", "source", "source_judge", "status", "reason", "pauses", "touched"),
+            *("by", "created_at"),
             *("undone_at", "undone_by", "undone_reason", "brought_back"),
         )
 
 
 class NewExclusion(Input):
-    person = Id()
+    person = Id(required=False)
+    source = serializers.CharField(required=False, help_text="In the place of person: the import that names a judge …")
+    source_judge = serializers.CharField(required=False, help_text="… and the judge's name in it.")
     reason = serializers.CharField(max_length=persons.LONGEST_REASON)
     pauses = serializers.BooleanField(required=False, default=True, help_text="And hand them no new items.")
 
@@ -259,6 +285,15 @@ def touched(request: Request, slug: str, pk: str) -> Response:
     return Response(TouchedOut(found.as_json()).data)
 
 
+@extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404), parameters=IMPORTED)
+@api_view(["GET"])
+def imported_touched(request: Request, slug: str) -> Response:
+    """What excluding a judge whom only an import names would touch, before it is done: for managers."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    return Response(TouchedOut(persons.touched_by(project, _asked_imported(request, project)).as_json()).data)
+
+
 @extend_schema(methods=["GET"], tags=TAGS, responses={200: ExclusionOut(many=True)} | refusals(403, 404))
 @extend_schema(
     methods=["POST"],
@@ -269,7 +304,8 @@ def touched(request: Request, slug: str, pk: str) -> Response:
 )
 @api_view(["GET", "POST"])
 def exclusions(request: Request, slug: str) -> Response:
-    """All acts, for managers. A new one excludes a person; with oneself as the person it withdraws what one said."""
+    """All acts, for managers. A new one excludes a person, or a judge whom only an import names; with oneself as the
+    person it withdraws what one said."""
     project = find_project(request.user, slug)
     if request.method == "POST":
         return _exclude(request, project)
@@ -282,13 +318,27 @@ def _exclude(request: Request, project: Project) -> Response:
     given = NewExclusion(data=request.data)
     given.is_valid(raise_exception=True)
     said = given.validated_data
-    if said["person"] != request.user.pk:
+    if said.get("person") != request.user.pk:
         require(request.user, "manage", project)
-    person = (
-        request.user if said["person"] == request.user.pk else find_named(_judges(project), said["person"], "person")
-    )
+    person = _named(request, project, said)
     act = persons.exclude(project=project, person=person, reason=said["reason"], by=request.user, pauses=said["pauses"])
     return Response(ExclusionOut(act).data, status=201)
+
+
+def _named(request: Request, project: Project, said: dict[str, Any]) -> Who:
+    """Whom a request for an exclusion names: an account, or a judge of an import."""
+    imported = said.keys() & {"source", "source_judge"}
+    if "person" in said and imported:
+        raise Refused(400, person="Name a person, or source and source_judge of an import, and not both.")
+    if "person" in said:
+        own = said["person"] == request.user.pk
+        return request.user if own else find_named(_judges(project), said["person"], "person")
+    if len(imported) < 2:
+        raise Refused(400, person="Name the person; or, where only an import names the judge, source and source_judge.")
+    who = find_imported(project, said["source"], said["source_judge"])
+    if who is None:
+        raise Refused(400, source_judge=f"No judgement in {project} was imported under that name; quality/ lists them.")
+    return who
 
 
 @extend_schema(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -110,7 +110,7 @@ class MarksFound:
 
 
 def agreement(
-    readings: dict[str, Sequence[Reading]], draws: int = DRAWS, seed: int = 0, apart: str | None = None
+    readings: Mapping[str, Sequence[Reading]], draws: int = DRAWS, seed: int = 0, apart: str | None = None
 ) -> MarksFound:
     """`readings` by label. One under the name `apart` stands for itself: it is no part of `together` and of pairs."""
     counted = {label: _by_text(given) for label, given in readings.items()}

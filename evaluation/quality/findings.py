@@ -101,7 +101,10 @@ class Findings:
         return [(scale.name, pair) for scale in self.said for pair in agreement.pairs(scale.said, scale.metric)]
 
     def of(self, user: int) -> JudgeFound | None:
-        return next((found for found in self.judges if found.judge.user == user), None)
+        return self.of_judge(Judge(user))
+
+    def of_judge(self, judge: Judge) -> JudgeFound | None:
+        return next((found for found in self.judges if found.judge == judge), None)
 
 
 def findings(project: Project, kind: str) -> Findings:

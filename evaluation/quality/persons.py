@@ -1,4 +1,4 @@
-"""Excluding a person, or withdrawing all that one has said oneself: what it touches, the act, and its undoing.
+"""Excluding a judge, or withdrawing all that one has said oneself: what it touches, the act, and its undoing.
 
 Only statuses change, in one act that is remembered with every line of the ledger it wrote. What models have learnt
 stays learnt: their lineage says how many of the judgements in them no longer count.
@@ -12,15 +12,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from annotate.actions import audit
 from annotate.actions.assignments import lock
-from annotate.actions.person_feedback import KINDS, change_all, last_changes, said_by, standing
+from annotate.actions.person_feedback import (
+    KINDS,
+    ImportedJudge,
+    Who,
+    by_whom,
+    change_all,
+    last_changes,
+    said_by,
+    standing,
+)
 from annotate.errors import Refused
-from annotate.models import Assignment, Comparison, Dataset, LanguageModel, Membership, Project, QueueChange, Side, User
-from annotate.permissions import can, require
+from annotate.models import (
+    Assignment,
+    Comparison,
+    Dataset,
+    Judge,
+    LanguageModel,
+    Membership,
+    Project,
+    QueueChange,
+    Side,
+    User,
+)
+from annotate.models.feedback import FeedbackQuerySet
+from annotate.permissions import require
 from evaluation.arena.leaderboard import current
 from evaluation.arena.published import tally_of
 from evaluation.models import Exclusion, Promotion
@@ -97,21 +118,20 @@ class Touched:
         }
 
 
-def touched_by(project: Project, person: User) -> Touched:
+def touched_by(project: Project, who: Who) -> Touched:
     """Reads only."""
-    said = said_by(project, person)
+    said = said_by(project, who)
     judgements = {
         kind: dict(rows.order_by().values_list("status").annotate(n=Count("id"))) for kind, rows in said.items()
     }
     changing = {
         kind: sum(n for status, n in by.items() if status in ("counted", "held")) for kind, by in judgements.items()
     }
-    datasets = _datasets(project, person)
+    datasets = _datasets(project, who)
     runs = list(
         Run.objects.filter(dataset__in=[t.dataset for t in datasets]).select_related("output_model").order_by("pk")
     )
-    votes, places = _places(project, person)
-    in_hand = project.assignments.filter(user=person, state=Assignment.State.OPEN, expires_at__gt=timezone.now())
+    votes, places = _places(project, who)
     return Touched(
         {kind: by for kind, by in judgements.items() if by},
         {kind: n for kind, n in changing.items() if n},
@@ -120,16 +140,20 @@ def touched_by(project: Project, person: User) -> Touched:
         _models(project, runs),
         votes,
         places,
-        in_hand.count(),
+        _in_hand(project, who).filter(expires_at__gt=timezone.now()).count(),
     )
 
 
-def _datasets(project: Project, person: User) -> list[TouchedDataset]:
+def _in_hand(project: Project, who: Who) -> QuerySet[Assignment]:
+    open_items = project.assignments.filter(state=Assignment.State.OPEN)
+    return open_items.none() if isinstance(who, ImportedJudge) else open_items.filter(user=who)
+
+
+def _datasets(project: Project, who: Who) -> list[TouchedDataset]:
     found: Counter[int] = Counter()
-    for field in ("comparisons", "ratings", "demonstrations"):
-        mine = Q(**{f"{field}__author": person, f"{field}__source__in": ("annotation", "arena")})
-        rows = project.datasets.filter(mine).order_by().annotate(n=Count(field)).values_list("pk", "n")
-        found.update(dict(rows))
+    for field in ("comparisons", "ratings", "demonstrations", "spans"):  # the pairs of rankings are comparisons
+        rows = project.datasets.filter(**by_whom(who, f"{field}__")).order_by().annotate(n=Count(field))
+        found.update(dict(rows.values_list("pk", "n")))
     datasets = project.datasets.in_bulk(list(found))
     return [TouchedDataset(datasets[pk], found[pk]) for pk in sorted(found)]
 
@@ -153,15 +177,17 @@ def _by_model(runs: Iterable[Run]) -> dict[int, Run]:
     return {run.output_model_id: run for run in runs if run.output_model_id is not None}
 
 
-def _places(project: Project, person: User) -> tuple[int, list[Place]]:
+def _places(project: Project, who: Who) -> tuple[int, list[Place]]:
     """How many of their votes rank models, and every model's place with and without them."""
-    mine = Comparison.objects.filter(project=project, author=person, prompt__side=Side.EVAL).counted().order_by()
+    mine = Comparison.objects.filter(project=project, prompt__side=Side.EVAL, **by_whom(who)).counted().order_by()
+    kind = _kind_of(who, mine)
+    mine = mine.by(kind)
     ranking = mine.filter(completion_a__model__isnull=False, completion_b__model__isnull=False)
     votes = list(ranking.values_list("completion_a__model", "completion_b__model", "winner").annotate(n=Count("id")))
     votes = [vote for vote in votes if vote[0] != vote[1]]
     if not votes:
         return 0, []
-    tally = tally_of(current(project=project, judge="simulation" if person.is_simulated else "person"))
+    tally = tally_of(current(project=project, judge=kind))
     place = {model: index for index, model in enumerate(tally.models)}
     cells = tally.cells.copy()
     for a, b, winner, n in votes:
@@ -175,6 +201,13 @@ def _places(project: Project, person: User) -> tuple[int, list[Place]]:
         moves = order[pk] != after.get(pk) or rank != lower
         found.append(Place(models[pk], rating, rank, left, lower, moves))
     return sum(n for *_, n in votes), sorted(found, key=lambda each: order[each.model.pk])
+
+
+def _kind_of(who: Who, mine: FeedbackQuerySet) -> str:
+    """An import's are all of one kind: its file says so, or nobody does."""
+    if isinstance(who, ImportedJudge):
+        return mine.values_list("judge", flat=True).first() or Judge.PERSON
+    return Judge.SIMULATION if who.is_simulated else Judge.PERSON
 
 
 def _order(ranked: dict[int, tuple[float, int]]) -> dict[int, int]:
@@ -195,18 +228,14 @@ def _ranked(tally: Tally) -> dict[int, tuple[float, int]]:
     }
 
 
-def may_exclude(by: User, project: Project, person: User) -> bool:
-    """Managers anybody; everybody themselves."""
-    return can(by, "manage", project) or (by.pk == person.pk and can(by, "judge", project))
-
-
-def exclude(*, project: Project, person: User, reason: str, by: User, pauses: bool = True) -> Exclusion:
+def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: bool = True) -> Exclusion:
     """Nothing that they said in the project counts any more. By a manager it is excluded, by themselves withdrawn.
 
     What did not count before stays what it was. Items in their hands go to others, and a manager may have them get no
     new ones until the act is undone.
     """
-    is_own = by.pk == person.pk
+    account = None if isinstance(person, ImportedJudge) else person
+    is_own = by == account
     require(by, "judge" if is_own else "manage", project)
     reason = _told(reason)
     status = WITHDRAWN if is_own else EXCLUDED
@@ -220,12 +249,13 @@ def exclude(*, project: Project, person: User, reason: str, by: User, pauses: bo
                 )
             act = Exclusion.objects.create(
                 project=project,
-                person=person,
+                person=account,
+                **({} if account else {"source": person.source, "source_judge": person.name}),  # type: ignore[union-attr]
                 status=status,
                 reason=reason,
                 touched=touched.as_json(),
                 by=by,
-                pauses=pauses and not is_own and _pause(project, person, reason),
+                pauses=pauses and not is_own and account is not None and _pause(project, account, reason),
             )
             changes = change_all(
                 project=project, rows=standing(project, person), status=status, reason=_noted(act, reason), by=by
@@ -244,12 +274,12 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
     Whoever did it may undo it, and every manager; a manager does not undo what a person withdrew.
     """
     if act.status == WITHDRAWN and by.pk != act.person_id:
-        raise Refused(403, act=f"{act.person} withdrew this themselves; only they may bring it back.")
+        raise Refused(403, act=f"{act.name} withdrew this themselves; only they may bring it back.")
     require(by, "judge" if act.status == WITHDRAWN else "manage", act.project)
     reason = _told(reason)
     with transaction.atomic():
         lock(act.project)
-        act = Exclusion.objects.select_for_update(of=("self",)).select_related("project", "person").get(pk=act.pk)
+        act = Exclusion.objects.select_for_update(of=("self",)).select_related("project").get(pk=act.pk)
         if act.undone_at is not None:
             raise Refused(409, act=f"It was undone on {act.undone_at:%d %B %Y} already.")
         back: Counter[str] = Counter()
@@ -259,7 +289,7 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
             back.update(change.kind for change in changes)
         act.undone_at, act.undone_by, act.undone_reason, act.brought_back = timezone.now(), by, reason, dict(back)
         act.save(update_fields=["undone_at", "undone_by", "undone_reason", "brought_back"])
-        if act.pauses:
+        if act.pauses and act.person:
             # Paused again since, for another reason, they stay so.
             ours = _membership(act.project, act.person).filter(paused_reason=_paused_reason(act.reason))
             ours.update(paused_at=None, paused_reason="")
@@ -269,6 +299,13 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
 
 def acts(project: Project) -> Any:
     return project.exclusions.select_related("person", "by", "undone_by")
+
+
+def standing_act(project: Project, who: Who) -> Exclusion | None:
+    """That which holds now, where there is one."""
+    named = {"source": who.source, "source_judge": who.name} if isinstance(who, ImportedJudge) else {}
+    account = None if isinstance(who, ImportedJudge) else who
+    return acts(project).filter(person=account, undone_at=None, **named).first()
 
 
 def _told(reason: object) -> str:
@@ -296,8 +333,8 @@ def _paused_reason(reason: str) -> str:
     return f"Excluded: {reason}"[:200]
 
 
-def _free_hands(project: Project, person: User) -> None:
-    held = project.assignments.filter(user=person, state=Assignment.State.OPEN)
+def _free_hands(project: Project, who: Who) -> None:
+    held = _in_hand(project, who)
     QueueChange.note(project.pk, held.values_list("prompt_id", flat=True))
     held.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
 
@@ -308,7 +345,8 @@ def _record(act: Exclusion, action: str, numbers: dict[str, int], by: User, reas
         changes = {kind: [0, n] for kind, n in numbers.items()}
     if act.pauses:
         changes["paused"] = [action.endswith("undone"), not action.endswith("undone")]
-    audit.record(action=action, about=act.person, by=by, project=act.project, changes=changes, reason=reason)
+    about = act.person or f"{act.source_judge} of {act.source}"
+    audit.record(action=action, about=about, by=by, project=act.project, changes=changes, reason=reason)
 
 
-__all__ = ["KINDS", "Touched", "acts", "exclude", "may_exclude", "touched_by", "undo"]
+__all__ = ["KINDS", "Touched", "acts", "exclude", "standing_act", "touched_by", "undo"]

@@ -22,6 +22,8 @@ urlpatterns = [
     path(_QUALITY + "mine/withdraw/", persons_pages.withdraw, name="quality-withdraw"),
     path(_QUALITY + "judges/<int:pk>/", quality_pages.judge, name="quality-judge"),
     path(_QUALITY + "judges/<int:pk>/exclude/", persons_pages.exclude, name="quality-exclude"),
+    path(_QUALITY + "imported/", quality_pages.imported_judge, name="quality-imported"),
+    path(_QUALITY + "imported/exclude/", persons_pages.exclude_imported, name="quality-exclude-imported"),
     path(_QUALITY + "exclusions/", persons_pages.acts, name="quality-exclusions"),
     path(_QUALITY + "exclusions/<int:pk>/undo/", persons_pages.undo, name="quality-undo"),
 ]
@@ -34,6 +36,8 @@ api_urlpatterns = [
     path(_API + "quality/mine/", api.mine),
     path(_API + "quality/judges/<str:pk>/", api.judge),
     path(_API + "quality/judges/<str:pk>/touched/", api.touched),
+    path(_API + "quality/imported/", api.imported),
+    path(_API + "quality/imported/touched/", api.imported_touched),
     path(_API + "exclusions/", api.exclusions),
     path(_API + "exclusions/<str:pk>/undo/", api.undo),
 ]

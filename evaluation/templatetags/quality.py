@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -21,6 +24,15 @@ _NAMES = {
     "span": "marked span",
     "flag": "flag",
 }
+
+
+@register.simple_tag
+def judge_url(slug: str, user: int | None, source: str = "", name: str = "", exclude: bool = False) -> str:
+    """Where a judge's page is, or that of excluding them: by account, or by the name in the file of an import."""
+    if user:
+        return reverse("quality-exclude" if exclude else "quality-judge", args=[slug, user])
+    address = reverse("quality-exclude-imported" if exclude else "quality-imported", args=[slug])
+    return f"{address}?{urlencode({'source': source, 'name': name})}"
 
 
 @register.filter

@@ -8,13 +8,14 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from annotate.actions.person_feedback import ImportedJudge, Who
 from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project, refused_page
 from evaluation.models import Exclusion
 from evaluation.quality import persons
-from evaluation.views.quality_pages import judge_ids
+from evaluation.views.quality_pages import asked_imported, judge_ids
 
 
 @never_cache
@@ -32,9 +33,18 @@ def withdraw(request: MemberRequest, project: Project) -> HttpResponse:
     return _page(request, project, request.user)
 
 
-def _page(request: MemberRequest, project: Project, person: User) -> HttpResponse:
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@in_project("manage")
+def exclude_imported(request: MemberRequest, project: Project) -> HttpResponse:
+    """One whom only the file of an import names."""
+    return _page(request, project, asked_imported(request, project))
+
+
+def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse:
     errors: dict[str, str] = {}
-    is_own = person.pk == request.user.pk
+    is_imported = isinstance(person, ImportedJudge)
+    is_own = person == request.user
     if request.method == "POST":
         reason, pauses = request.POST.get("reason", ""), "pauses" in request.POST
         try:
@@ -48,9 +58,10 @@ def _page(request: MemberRequest, project: Project, person: User) -> HttpRespons
         "project": project,
         "section": "data",
         "person": person,
+        "is_imported": is_imported,
         "is_own": is_own,
         "touched": persons.touched_by(project, person),
-        "standing": persons.acts(project).filter(person=person, undone_at=None).first(),
+        "standing": persons.standing_act(project, person),
         "reason": request.POST.get("reason", ""),
         "errors": errors,
     }
@@ -60,7 +71,7 @@ def _page(request: MemberRequest, project: Project, person: User) -> HttpRespons
 def _done(act: Exclusion) -> str:
     n = sum(act.touched["changing"].values())
     which = "1 judgement is" if n == 1 else f"{n:,} judgements are"
-    return f"Of {act.person} {which} {act.status} now; it can be undone as one."
+    return f"Of {act.name} {which} {act.status} now; it can be undone as one."
 
 
 @never_cache
@@ -85,7 +96,7 @@ def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     except Refused as refused:
         return refused_page(request, refused, project=project)
     n = sum(act.brought_back.values())
-    messages.success(request, f"{n:,} judgement{'' if n == 1 else 's'} of {act.person} stand as they stood before.")
+    messages.success(request, f"{n:,} judgement{'' if n == 1 else 's'} of {act.name} stand as they stood before.")
     return _back(request, project, act)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from annotate.actions.person_feedback import KINDS, ImportedJudge, Who, find_imported
 from annotate.models import Judge, Project, User
 from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project
 from evaluation.arena.exports import csv_file
 from evaluation.quality import persons, shown, words
-from evaluation.quality.findings import Findings, findings
+from evaluation.quality.findings import Findings, JudgeFound, findings
+from evaluation.quality.rows import Judge as Named
 
 FLAGS = "flags"
 
@@ -28,8 +31,8 @@ def asked_kind(project: Project, sent: str) -> str:
 
 def default_kind(project: Project) -> str:
     def anything(kind: str) -> bool:
-        tables = (project.comparisons, project.ratings, project.rankings)
-        return any(rows.filter(judge=kind).exists() for rows in tables)  # type: ignore[attr-defined]
+        tables = (project.comparisons, project.ratings, project.rankings, project.spans)  # type: ignore[attr-defined]
+        return any(rows.filter(judge=kind).exists() for rows in tables)
 
     return Judge.SIMULATION if not anything(Judge.PERSON) and anything(Judge.SIMULATION) else Judge.PERSON
 
@@ -64,7 +67,9 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
         "promised": words.PROMISED,
         "matrix": shown.matrix(found, scale) if scale else None,
         "sort": request.GET.get("sort", ""),
-        "excluded": persons.acts(project).filter(undone_at=None, person__is_simulated=kind == Judge.SIMULATION),
+        "excluded": persons.acts(project)
+        .filter(undone_at=None)
+        .filter(Q(person__is_simulated=kind == Judge.SIMULATION) | Q(person=None)),
     }
     return render(request, "evaluation/quality.html", context)
 
@@ -112,6 +117,26 @@ def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 
 @never_cache
 @require_safe
+@in_project("review")
+def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
+    """One whom only the file of an import names."""
+    who = asked_imported(request, project)
+    context = _of_one(project, who) | {
+        "manages": can(request.user, "manage", project),
+        "acts": persons.acts(project).filter(person=None, source=who.source, source_judge=who.name),
+    }
+    return render(request, "evaluation/quality_judge.html", context)
+
+
+def asked_imported(request: HttpRequest, project: Project) -> ImportedJudge:
+    who = find_imported(project, request.GET.get("source", ""), request.GET.get("name", ""))
+    if who is None:
+        raise Http404("No judgement was imported here under that name; the quality page lists those that were.")
+    return who
+
+
+@never_cache
+@require_safe
 @in_project("judge")
 def mine(request: MemberRequest, project: Project) -> HttpResponse:
     """One's own figures, beside what the others do; nobody else is named."""
@@ -122,15 +147,29 @@ def mine(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/quality_judge.html", context)
 
 
-def _of_one(project: Project, person: User) -> dict[str, Any]:
-    kind = Judge.SIMULATION if person.is_simulated else Judge.PERSON
-    found = findings(project, kind)
-    mine = found.of(person.pk)
+def figures_of(project: Project, who: Who) -> tuple[str, Findings, JudgeFound | None]:
+    """Which kind of judge they are, what was found of that kind, and theirs in it."""
+    if not isinstance(who, ImportedJudge):
+        kind = Judge.SIMULATION if who.is_simulated else Judge.PERSON
+        found = findings(project, kind)
+        return kind, found, found.of(who.pk)
+    named = Named(None, who.source, who.name)
+    for kind in Judge.values:
+        found = findings(project, kind)
+        if mine := found.of_judge(named):
+            return kind, found, mine
+    return Judge.PERSON, findings(project, Judge.PERSON), None
+
+
+def _of_one(project: Project, who: Who) -> dict[str, Any]:
+    kind, found, mine = figures_of(project, who)
+    is_imported = isinstance(who, ImportedJudge)
     return {
         "project": project,
         "section": "data",
         "judge": kind,
-        "person": person,
+        "person": who,
+        "is_imported": is_imported,
         "is_own": False,
         "mine": mine,
         "others": len(found.judges) - (mine is not None),
@@ -146,8 +185,9 @@ def _judges_of(project: Project) -> Any:
 
 def judge_ids(project: Project) -> set[int]:
     ids = set(project.memberships.values_list("user_id", flat=True))  # type: ignore[attr-defined]
-    for rows in (project.comparisons, project.ratings, project.rankings, project.demonstrations):  # type: ignore[attr-defined]
-        ids.update(rows.exclude(author=None).order_by().values_list("author_id", flat=True).distinct())
+    for table in KINDS.values():
+        rows = table.objects.filter(project=project).exclude(author=None)
+        ids.update(rows.order_by().values_list("author_id", flat=True).distinct())
     return ids
 
 

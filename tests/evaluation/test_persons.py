@@ -4,6 +4,7 @@ import pytest
 from django.urls import reverse
 
 from annotate.actions.feedback import set_status
+from annotate.actions.person_feedback import ImportedJudge
 from annotate.errors import Refused
 from annotate.models import (
     Assignment,
@@ -14,12 +15,13 @@ from annotate.models import (
     Flag,
     Membership,
     Rating,
+    Span,
     StatusChange,
 )
 from annotate.models import Webhook as Hook
 from evaluation.models import Exclusion, Promotion
 from evaluation.quality import persons
-from tests.api_client import Program
+from tests.api_client import Program, errors
 from tests.evaluation.judging import compare, make_items, rate
 from tests.factories import make_assignment, make_comparison, make_rating, make_user
 from training.models import Run
@@ -181,6 +183,120 @@ def test_a_ranking_takes_its_pairs_along_and_brings_them_back(project, manager, 
     assert {Ranking.objects.get().status, Comparison.objects.get().status} == {"excluded"}
     persons.undo(act=act, reason="no bot", by=manager)
     assert {Ranking.objects.get().status, Comparison.objects.get().status} == {"counted"}
+
+
+@pytest.fixture
+def imported(project, manager):
+    """Two judges of one file and a namesake in another, all brought in by the manager."""
+    pairs = make_items(project, 3)
+    for source, name in (("old tool", "eva/ö"), ("old tool", "leo"), ("another tool", "eva/ö")):
+        for pair in pairs:
+            make_comparison(*pair, "model_b", manager, source=source, source_judge=name)
+    return ImportedJudge("old tool", "eva/ö")
+
+
+def counted_by(who: ImportedJudge) -> int:
+    return Comparison.objects.counted().filter(source=who.source, source_judge=who.name).count()
+
+
+def test_a_judge_whom_only_an_import_names_is_excluded_alone_and_brought_back(project, said, imported, manager):
+    namesake, other = ImportedJudge("another tool", "eva/ö"), ImportedJudge("old tool", "leo")
+    act = persons.exclude(project=project, person=imported, reason="a bot", by=manager)
+    assert [counted_by(who) for who in (imported, namesake, other)] == [0, 3, 3]
+    assert act.touched["changing"] == {"comparison": 3} and not act.pauses and act.person is None
+    assert StatusChange.objects.filter(reason=f"a bot (act {act.pk})", by=manager).count() == 3
+    assert AuditEntry.objects.get(action="person.excluded").about == "eva/ö of old tool"
+    assert Membership.objects.get(user=manager).paused_at is None, "who imported is not who judged"
+    with pytest.raises(Refused, match="nothing to change"):
+        persons.exclude(project=project, person=imported, reason="again", by=manager)
+    persons.undo(act=act, reason="no bot", by=manager)
+    assert counted_by(imported) == 3
+
+
+def test_only_managers_exclude_an_imported_judge(project, imported):
+    for role in ("annotator", "reviewer", "researcher"):
+        with pytest.raises(Refused):
+            persons.exclude(project=project, person=imported, reason="a bot", by=make_user(project, role=role))
+    assert counted_by(imported) == 3
+
+
+def test_what_an_imported_judge_touches_is_shown(project, imported, base, child, vote, manager):
+    dataset = Dataset.objects.create(project=project, name="old", kind="preferences", side="train", content_hash="x")
+    dataset.comparisons.set(Comparison.objects.filter(source="old tool"))
+    common = {"project": project, "created_by": manager, "config": {}}
+    run = Run.objects.create(name="reward", kind="reward", dataset=dataset, output_model=child, **common)
+    vote(base, child, "model_a", 6, author=manager, source="old tool", source_judge="eva/ö")
+    for _ in range(4):
+        vote(child, base, "model_a")
+    touched = persons.touched_by(project, imported)
+    assert [(t.dataset, t.judgements) for t in touched.datasets] == [(dataset, 3)] and touched.runs == [run]
+    assert touched.votes == 6 and {t.model for t in touched.models} == {child}
+    assert persons.touched_by(project, manager).votes == 0, "what they imported is not their vote"
+
+
+def test_marked_spans_alone_make_a_dataset_one_that_is_touched(project, said, anna):
+    completion = said[0][0]
+    common = {"project": project, "prompt": completion.prompt, "author": anna, "judge": "person"}
+    span = Span.objects.create(completion=completion, start=0, end=2, label="untrue", text="No", **common)
+    dataset = Dataset.objects.create(project=project, name="marks", kind="judgements", side="train", content_hash="x")
+    dataset.spans.set([span])
+    assert [(t.dataset, t.judgements) for t in persons.touched_by(project, anna).datasets] == [(dataset, 1)]
+
+
+def test_pages_of_an_imported_judge(client, project, imported, manager):
+    client.force_login(manager)
+    quality = client.get(reverse("quality", args=[project.slug])).content.decode()
+    asked = "?source=old+tool&amp;name=eva%2F%C3%B6"
+    assert reverse("quality-imported", args=[project.slug]) + asked in quality
+    asked = asked.replace("&amp;", "&")
+    page = client.get(reverse("quality-imported", args=[project.slug]) + asked).content.decode()
+    assert "3 comparisons" in page and "Exclude eva/ö" in page and "has no account here" in page
+    address = reverse("quality-exclude-imported", args=[project.slug]) + asked
+    form = client.get(address).content.decode()
+    assert "3</b> comparisons" in form and "no new items" not in form and counted_by(imported) == 3
+    assert client.post(address, {"reason": ""}).status_code == 400
+    assert client.post(address, {"reason": "a bot"}).status_code == 302
+    assert counted_by(imported) == 0
+    acts = client.get(reverse("quality-exclusions", args=[project.slug])).content.decode()
+    assert "eva/ö" in acts and "old tool" in acts and "a bot" in acts
+    assert "eva/ö" in client.get(reverse("quality", args=[project.slug])).content.decode()
+    after = client.get(reverse("quality-imported", args=[project.slug]) + asked).content.decode()
+    assert "All they said here is excluded" in after
+    client.post(reverse("quality-undo", args=[project.slug, Exclusion.objects.get().pk]), {"reason": "no bot"})
+    assert counted_by(imported) == 3
+
+
+@pytest.mark.parametrize("asked", ["", "?source=old+tool&name=nobody", "?source=annotation&name=anna", "?name=eva%00"])
+def test_an_imported_judge_whom_no_file_names_has_no_page(client, project, imported, manager, asked):
+    client.force_login(manager)
+    for name in ("quality-imported", "quality-exclude-imported"):
+        assert client.get(reverse(name, args=[project.slug]) + asked).status_code == 404
+
+
+def test_pages_of_an_imported_judge_are_for_reviewers_and_their_exclusion_for_managers(client, project, imported):
+    asked = "?source=old+tool&name=eva%2F%C3%B6"
+    for role, sees in (("annotator", 403), ("reviewer", 200)):
+        client.force_login(make_user(project, role=role))
+        assert client.get(reverse("quality-imported", args=[project.slug]) + asked).status_code == sees
+        assert client.get(reverse("quality-exclude-imported", args=[project.slug]) + asked).status_code == 403
+
+
+def test_programs_exclude_an_imported_judge(project, imported, manager):
+    program, path = Program(manager), f"projects/{project.slug}"
+    named = {"source": "old tool", "name": "eva/ö"}
+    assert program.get(f"{path}/quality/imported/", **named).json()["judgements"]["comparison"] == 3
+    assert program.get(f"{path}/quality/imported/touched/", **named).json()["changing"] == {"comparison": 3}
+    told = {"source": "old tool", "source_judge": "eva/ö", "reason": "a bot"}
+    errors(Program(make_user(project)).post(f"{path}/exclusions/", told), 403)
+    errors(program.post(f"{path}/exclusions/", {"reason": "a bot"}), 400)
+    errors(program.post(f"{path}/exclusions/", {**told, "source_judge": "nobody"}), 400)
+    errors(program.post(f"{path}/exclusions/", {**told, "person": manager.pk}), 400)
+    act = program.post(f"{path}/exclusions/", told)
+    assert act.status_code == 201 and act.json()["person"] is None and act.json()["person_name"] == "eva/ö"
+    assert counted_by(imported) == 0
+    assert program.post(f"{path}/exclusions/{act.json()['id']}/undo/", {"reason": "no bot"}).status_code == 200
+    assert counted_by(imported) == 3
+    errors(program.get(f"{path}/quality/imported/", source="old tool", name="nobody"), 404)
 
 
 def test_flags_are_judgements_too(project, said, manager, anna):
