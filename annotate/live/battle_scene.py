@@ -14,6 +14,7 @@ from annotate.models import Battle, BattleTurn, Completion
 
 STOPPED = "stopped"  # the finish_reason of an answer that its visitor ended
 ENOUGH = 10  # characters of an answer that goes on, before it may be judged
+LONGEST_WORD = 24
 Place = Battle | BattleTurn  # where the two answers to one question stand
 
 
@@ -114,6 +115,27 @@ def raw_sides(battle: Battle, place: Place, *, is_last: bool = True) -> Sides:
     return a, b
 
 
+def in_step(sides: Sequence[Side]) -> Sides:
+    """As far as a voter may see them: neither further than the other has come, as long as that one is written. Which
+    model is quicker, hangs or ends first by its quickness is not for the voter to see; which answer is longer is."""
+    a, b = sides
+    return _no_further(a, b), _no_further(b, a)
+
+
+def _no_further(side: Side, other: Side) -> Side:
+    if other.is_over or side.state == "failed" or len(side.text) <= len(other.text):
+        return side
+    return replace(side, text=_to_a_word(side.text, len(other.text)), state="writing")
+
+
+def _to_a_word(text: str, length: int) -> str:
+    """No more than so many characters, and no part of a word where it is a short one."""
+    end = length
+    while end > max(length - LONGEST_WORD, 0) and text[end - 1].isalnum() and text[end].isalnum():
+        end -= 1
+    return text[: end if end > max(length - LONGEST_WORD, 0) else length]
+
+
 def masked(sides: Sequence[Side], told: masking.Told) -> Sides:
     """What may be seen of them; an answer that goes on holds its last words back, lest a name be half shown."""
     a, b = (replace(side, text=masking.shown(side.text, told, is_whole=side.is_over)) for side in sides)
@@ -138,7 +160,7 @@ def scene_of(place: Place, sides: Sides, problem: str) -> Scene:
 
 def _scene(battle: Battle, place: Place, *, named: bool, is_last: bool) -> Scene:
     sides = raw_sides(battle, place, is_last=is_last)
-    shown = sides if named else masked(sides, told_of(battle, place))
+    shown = sides if named else masked(in_step(sides), told_of(battle, place))
     return scene_of(place, shown, place.spoilt_reason)
 
 

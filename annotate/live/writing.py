@@ -27,6 +27,7 @@ from annotate.live.battle_scene import (
     STOPPED,
     Place,
     Scene,
+    in_step,
     masked,
     number_of,
     places_of,
@@ -69,6 +70,10 @@ class Writing:
         self.streams: dict[int, asyncio.Task[model_server.Piece]] = {}
         self.problems: dict[int, str] = {}
         self.cut: set[int] = set()  # ended because the other side failed
+        self.ended: set[int] = set()  # by themselves, which the reader may not see yet
+        self.shortened: set[int] = set()  # to what the reader had seen when it was stopped
+        if self.is_stopping:
+            self._shorten()
         self.loop = asyncio.get_running_loop()
         # A context of its own: the task outlives the request, and with it the request's thread for the database.
         self.task = asyncio.create_task(self._run(), context=contextvars.Context())
@@ -85,13 +90,22 @@ class Writing:
             await asyncio.wait({self.task}, timeout=FRAME_SECONDS)
 
     def visible(self) -> Scene:
-        return scene_of(self.place, masked(self.sides, self.told), self.problem)
+        return scene_of(self.place, masked(in_step(self.sides), self.told), self.problem)
 
     def stop(self) -> None:
-        """Both sides keep what they have."""
+        """Both sides keep what the reader has seen of them."""
         self.is_stopping = True
+        self._shorten()
         for stream in self.streams.values():
             stream.cancel()
+
+    def _shorten(self) -> None:
+        if not all(side.text.strip() for side in self.sides):  # it is too early: what there is is kept as a draft
+            return
+        for index, side in enumerate(in_step(self.sides)):
+            if side.text != self.sides[index].text:
+                self._show(index, text=side.text)
+                self.shortened.add(index)
 
     def _show(self, index: int, **changes: str) -> None:
         self.sides[index] = replace(self.sides[index], **changes)
@@ -133,6 +147,9 @@ class Writing:
             last = await self._answer(index, seed)
             if last is None:
                 return
+            await self._until_seen(index)
+            if index in self.shortened:
+                last = model_server.Piece(finish_reason=STOPPED)
             await database_sync_to_async(self._keep)(index, seed, last)
             self._show(index, state=STOPPED if last.finish_reason == STOPPED else "stands")
         except LeaseLost:
@@ -171,6 +188,15 @@ class Writing:
             raise Problem(TOO_EARLY if last.finish_reason == STOPPED else EMPTY)
         return last
 
+    async def _until_seen(self, index: int) -> None:
+        """An answer stands when the reader can see all of it: the other has come as far, or is over."""
+        other = 1 - index
+        self.ended.add(index)
+        while not (self.is_stopping or other in self.problems or self.sides[other].is_over):
+            if len(self.sides[other].text) >= len(self.sides[index].text):
+                return
+            await asyncio.sleep(FRAME_SECONDS)
+
     async def _stream(self, index: int, seed: int) -> model_server.Piece:
         text, piece = "", model_server.Piece()
         messages = self._prompt(index).messages
@@ -193,7 +219,7 @@ class Writing:
         if stream and self.sides[other].state == "waiting" and other not in self.problems:
             await asyncio.wait({stream}, timeout=GRACE_SECONDS)
             await asyncio.sleep(0)  # whoever waits for it comes first
-        if other not in self.problems and not self.sides[other].is_over:
+        if other not in {*self.problems, *self.ended} and not self.sides[other].is_over:
             self.cut.add(other)
             if stream:
                 stream.cancel()

@@ -148,6 +148,43 @@ async def test_nothing_is_shown_before_both_have_begun(visit, fake, models):
     assert "Slow." in first
 
 
+async def test_the_quicker_model_is_shown_no_further_than_the_slower_one(visit, fake, models):
+    """And ends no sooner: else whoever knows how fast a model is would know which of the two it is."""
+    slow = models[0].server_name
+    words = [f"word{n} " for n in range(40)]
+    fake.answer = lambda body: [p for w in words for p in (w, 0.03)] if body["model"] == slow else [*words, "and more."]
+    lengths, socket = [], await visit.open()
+    while (await socket.receive_output(timeout=10))["type"] != "websocket.close":
+        sides = (await sync_to_async(live_battles.look)(visit.battle)).sides
+        lengths.append([len(side.text) for side in sides])
+    half = [pair for pair in lengths if 0 < min(pair) < 200]
+    assert len(half) > 3 and all(abs(a - b) < 24 for a, b in half)  # of either some last words are held back
+    texts = {completion.text for completion in await visit.completions()}
+    assert texts == {"".join(words), "".join(words) + "and more."}
+
+
+async def test_a_stop_keeps_of_either_answer_what_its_reader_has_seen(visit, fake, models):
+    slow = models[0].server_name
+    fake.answer = lambda body: (
+        ["One by one ", 9.0, "late"] if body["model"] == slow else ["All at once, and to the end."]
+    )
+    socket = await visit.open()
+    while "a vote now stops them" not in (await socket.receive_output(timeout=10)).get("text", ""):
+        pass
+    assert await sync_to_async(Completion.objects.count)() == 0  # the quick one is over, and does not seem so
+    await sync_to_async(live_battles.stop)(visit.battle)
+    kept = {completion.text: completion.finish_reason for completion in await visit.completions()}
+    assert kept == {"One by one ": "stopped", "All at once": "stopped"}
+
+
+async def test_a_whole_answer_is_kept_though_the_other_breaks_off_later(visit, fake, models):
+    bad = models[0].server_name
+    broken = ["One ", 0.5, b'data: {"error": "boom"}\n\n']
+    fake.answer = lambda body: broken if body["model"] == bad else ["All at once, and to the end."]
+    assert "No vote is taken" in (await visit.watch())[-1]
+    assert [completion.text for completion in await visit.completions()] == ["All at once, and to the end."]
+
+
 async def test_two_readers_see_one_writing(visit, fake):
     fake.answer = lambda body: ["One ", 0.3, "two."]
     both = await asyncio.gather(visit.watch(), visit.watch())
