@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -18,10 +19,23 @@ def constant(name: str) -> str | None:
     return None if name.lower() == "nan" else name
 
 
-DECODER = json.JSONDecoder(parse_constant=constant)
+class NamedTwice(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NamedTwice(f"says {twice!r:.60} twice in one object; leave the one that is meant.")
+    return row
+
+
+DECODER = json.JSONDecoder(parse_constant=constant, object_pairs_hook=_object)
 _WINDOW = 1 << 18
 _LONGEST_EXPONENT = len("e+") + 1
-_BLANK = " \t\r\n"
+_BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 class Readable(Protocol):
@@ -63,11 +77,13 @@ class _Window:
 
     def next_character(self) -> str:
         """The next that is not blank, which the window then stands at; "" at the end of the file."""
+        began = self.place
         while True:
-            while self.at < len(self.text) and self.text[self.at] in _BLANK:
-                self.at += 1
+            self.at = _BLANKS.match(self.text, self.at).end()  # type: ignore[union-attr]  # it fits nothing, too
             if self.at < len(self.text):
                 return self.text[self.at]
+            if self.place - began > self.longest:
+                raise ValueError(f"nothing but white space for {self.longest:,} characters.")
             if not self._more(_WINDOW):
                 return ""
 

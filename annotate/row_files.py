@@ -9,6 +9,7 @@ import contextlib
 import csv
 import gzip
 import io
+import json
 import math
 import re
 import shutil
@@ -17,17 +18,26 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, time
+from itertools import chain
 from typing import Any, BinaryIO, cast
 
 from annotate import json_arrays
 
 FORMATS = ("auto", "jsonl", "csv", "parquet")
 LONGEST_LINE = 4_000_000
+LONGEST_VOID = 100_000_000  # bytes of one line: else a small packed file could keep its reader for hours
 LARGEST_FILE = 2_000_000_000  # unpacked
 LARGEST_IMPORT = 100_000_000_000  # unpacked, where rows go to the database one by one
 _BATCH = 256
 _QUOTED = re.compile(r'"[^"]*"')  # a column's name may hold what separates others
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_FOREIGN = {
+    "a zip archive, as an .xlsx is one": rb"PK\x03\x04",
+    "packed by bzip2": rb"BZh\d1AY&SY",
+    "packed by zstd": rb"\x28\xb5\x2f\xfd",
+    "packed by xz": rb"\xfd7zXZ\x00",
+    "packed by gzip more than once": rb"\x1f\x8b",
+}
 
 
 class UnreadableFile(ValueError):
@@ -62,6 +72,8 @@ def read_rows(
         raise UnreadableFile(f"{format!r} is no format; use one of {', '.join(FORMATS)}.")
     source = _Source(file, name, largest or LARGEST_FILE)
     begins = source.begins
+    if not begins.startswith(_PARQUET):
+        _refuse_foreign(begins)
     if format == "auto":
         format = _guess(begins, source.name)
     try:
@@ -76,6 +88,17 @@ def read_rows(
         yield from (row for row in rows if row.line > after)
     except (OSError, EOFError, zlib.error) as error:
         raise UnreadableFile(f"The file is damaged ({error}); send it again.") from error
+
+
+def printable(text: str, longest: int = 400) -> str:
+    """What was said about a file, which may quote it, as a page, an answer and a database can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:longest]
+
+
+def is_parquet(file: BinaryIO) -> bool:
+    begins = _Source(file, "", LARGEST_FILE).begins
+    file.seek(0)
+    return begins.startswith(_PARQUET)
 
 
 def is_array(begins: bytes) -> bool:
@@ -100,8 +123,13 @@ class _Source:
 
     def pass_line(self) -> None:
         """The rest of a line that nobody can use, without holding it."""
+        began = self.read_so_far
         while (part := self.readline()) and not part.endswith(b"\n"):
-            pass
+            self.check_void(began, LONGEST_VOID)
+
+    def check_void(self, since: int, most: int) -> None:
+        if self.read_so_far - since > most:
+            raise TooLarge(f"For {most:,} bytes no row comes; take out what is not one.")
 
     def seek(self, position: int) -> None:
         self.plain.seek(position)
@@ -128,6 +156,14 @@ def _peek(file: BinaryIO, n: int) -> bytes:
     return begins
 
 
+def _refuse_foreign(begins: bytes) -> None:
+    for told, sign in _FOREIGN.items():
+        if re.match(sign, begins):
+            raise UnreadableFile(f"The file is {told}; unpack it. A text file or Parquet is read, gzipped or not.")
+    if begins.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in begins[:2]:
+        raise UnreadableFile("The file is in UTF-16, or no text at all; save it as UTF-8.")
+
+
 def _guess(begins: bytes, name: str) -> str:
     if begins.startswith(_PARQUET):
         return "parquet"
@@ -136,34 +172,45 @@ def _guess(begins: bytes, name: str) -> str:
     return "jsonl"
 
 
-def _lines(source: _Source) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(iter(source.readline, b""), start=1):
-        if len(line) > LONGEST_LINE:
-            raise TooLarge(f"Line {number} has more than {LONGEST_LINE:,} bytes; cut its text.")
-        yield number, line
-
-
 def _json_lines(source: _Source, after: int, position: int) -> Iterator[FileRow]:
     can_jump = bool(position) and not source.is_packed
     if can_jump:
         source.seek(position)
+    row_ended = source.read_so_far
     for number, line in enumerate(iter(source.readline, b""), start=(after if can_jump else 0) + 1):
         if is_long := len(line) > LONGEST_LINE:
             source.pass_line()
+        if not line.strip():
+            source.check_void(row_ended, LONGEST_LINE)
+            continue
+        row_ended = source.read_so_far
         if number <= after:
             continue
         if is_long:
             yield FileRow(number, {}, f"has more than {LONGEST_LINE:,} bytes; cut its text.", source.position)
             continue
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        if not line.strip():
-            continue
+        if number == 1 and line.strip() == b"{":
+            raise UnreadableFile("The file is one JSON object over many lines; give a row on each line, or [a list].")
         try:
             row = json_arrays.DECODER.decode(line.decode())
-        except (ValueError, RecursionError):
-            yield FileRow(number, {}, "is not JSON in UTF-8.", source.position)
+        except (ValueError, RecursionError) as error:
+            yield FileRow(number, {}, _why_no_json(error), source.position)
             continue
         yield _checked(number, row, source.position)
+
+
+def _why_no_json(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return f"is not UTF-8 ({error.reason}, byte {error.start + 1}); save the file as UTF-8."
+        case json.JSONDecodeError():
+            return f"is not JSON: {error.msg} (character {error.pos + 1})."
+        case json_arrays.NamedTwice():
+            return f"{error}"
+        case RecursionError():
+            return "is nested too deeply to be read."
+    return "holds a whole number of thousands of digits, which is none that is read."
 
 
 def _checked(number: int, row: Any, position: int) -> FileRow:
@@ -186,37 +233,86 @@ def _array(source: _Source) -> Iterator[FileRow]:
         raise UnreadableFile(f"The list is not JSON in UTF-8: behind row {number}, {error}") from error
 
 
+class _TableLines:
+    """The lines of a table as texts. What was odd about them is told once a row is made of them."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source, self._number, self._size, self._problem = source, 0, 0, ""
+
+    def __iter__(self) -> Iterator[str]:
+        for line in iter(self._source.readline, b""):
+            self._number += 1
+            self._size += len(line)
+            if self._size > LONGEST_LINE:
+                told = f"Up to line {self._number} a row has more than {LONGEST_LINE:,} bytes"
+                raise TooLarge(f"{told}; cut its text, or look for a quotation mark that does not close.")
+            yield self._decoded(line)
+
+    def row_ends(self) -> str:
+        """What is wrong with the lines since the last row ended, or ""."""
+        problem, self._size, self._problem = self._problem, 0, ""
+        return problem
+
+    def _decoded(self, line: bytes) -> str:
+        try:
+            return line.decode("utf-8-sig" if self._number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            if self._number == 1:
+                raise UnreadableFile(f"Line 1 is not UTF-8 ({error.reason}); save the file as UTF-8.") from error
+            self._problem = f"is not UTF-8 ({error.reason}); save the file as UTF-8."
+            return line.decode("utf-8", "replace")
+
+
 def _csv(source: _Source) -> Iterator[FileRow]:
     """The first line names the columns. Tabs or semicolons separate where the first line has those and no comma."""
-    lines = (_decoded(number, line) for number, line in _lines(source))
-    first = next(lines, "")
+    lines = _TableLines(source)
+    texts = iter(lines)
+    first = next(texts, "")
     bare = _QUOTED.sub("", first)
     separator = next((s for s in ("\t", ",", ";") if s in bare), ",") if not source.name.endswith(".tsv") else "\t"
     csv.field_size_limit(LONGEST_LINE)
     if "\r" in bare.rstrip("\r\n"):
         raise UnreadableFile("Its lines end as on old Macs, by carriage returns alone; save it with line feeds.")
-    names = next(csv.reader([first], delimiter=separator), [])
-    if not names or len(set(names)) != len(names):
-        raise UnreadableFile("The first line of a CSV file must name its columns, each once.")
-    reader = csv.reader(lines, delimiter=separator)
-    number = 2
+    # Strict: a quotation mark that does not close would swallow the rows behind it, and nobody would know.
+    reader = csv.reader(chain([first], texts), delimiter=separator, strict=True)
+    names = _columns(reader)
+    lines.row_ends()
+    while True:
+        number = reader.line_num + 1
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            lines.row_ends()
+            said = str(error).partition(" - ")[0]
+            yield FileRow(
+                number, {}, f"is no CSV ({said}); quote the text, and double each mark in it.", source.position
+            )
+            continue
+        if values is None:
+            return
+        if values:
+            problem = lines.row_ends() or _odd_length(values, names, number, reader.line_num)
+            row = {} if problem else dict(zip(names, values, strict=True))
+            yield FileRow(number, row, problem, source.position)
+
+
+def _columns(reader: Any) -> list[str]:
     try:
-        for values in reader:
-            if len(values) == len(names):
-                yield FileRow(number, dict(zip(names, values, strict=True)), "", source.position)
-            elif values:
-                told = f"has {len(values)} columns where the first line names {len(names)}."
-                yield FileRow(number, {}, told, source.position)
-            number = reader.line_num + 2  # the first line was read apart, and a quoted text may span lines
+        names: list[str] = next(reader, [])
     except csv.Error as error:
-        raise UnreadableFile(f"Line {number} is no CSV: {error}.") from error
+        raise UnreadableFile(f"The first line names no columns: {error}.") from error
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if not names or twice is not None:
+        told = "" if twice is None else f"; {twice!r:.60} stands there {names.count(twice)} times"
+        raise UnreadableFile(f"The first line of a CSV file must name its columns, each once{told}.")
+    return names
 
 
-def _decoded(number: int, line: bytes) -> str:
-    try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(f"Line {number} is not UTF-8 ({error.reason}); save the file as UTF-8.") from error
+def _odd_length(values: list[str], names: list[str], begins: int, ends: int) -> str:
+    if len(values) == len(names):
+        return ""
+    told = f"has {len(values)} columns where the first line names {len(names)}."
+    return told if begins == ends else f"{told} It goes on to line {ends}: does a quotation mark not close?"
 
 
 def _parquet(source: _Source, after: int) -> Iterator[FileRow]:
@@ -236,12 +332,28 @@ def _parquet(source: _Source, after: int) -> Iterator[FileRow]:
                 size += batch.nbytes
                 if size > source.largest:  # a text that stands in every row is written once and unpacks to gigabytes
                     raise TooLarge(f"At most {source.largest:,} bytes, unpacked, in one upload; split the file.")
-                for row in batch.to_pylist():
+                for row in _listed(batch):
                     number += 1
+                    position = round(number * bytes_each)
+                    if row is None:
+                        yield FileRow(number, {}, "holds a value that is none, such as a moment after 9999.", position)
+                        continue
                     row |= {name: _as_json(row[name]) for name in odd}
-                    yield FileRow(number, row, "", round(number * bytes_each))
+                    yield FileRow(number, row, "", position)
         except pa.ArrowException as error:
             raise UnreadableFile(f"The Parquet file cannot be read: {error}") from error
+
+
+def _listed(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """None for a row of which something has no value in Python."""
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, OverflowError):
+        for place in range(batch.num_rows):
+            try:
+                yield batch.slice(place, 1).to_pylist()[0]
+            except (ValueError, OverflowError):
+                yield None
 
 
 def _is_as_json(pa: Any, type: Any) -> bool:

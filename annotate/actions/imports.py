@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from django.db import transaction
 
 from annotate import formats, row_files, transcripts
+from annotate.actions import audit
 from annotate.actions.assignments import lock
 from annotate.actions.judgement_rows import judge_of
 from annotate.actions.prompts import check_messages, check_text
@@ -64,16 +65,20 @@ def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Ord
         _let_go(kept)
         raise
     chosen = {"container": order.container, "columns": dict(order.columns), "judge": order.judge}
-    return Import.objects.create(
-        project=project,
-        created_by=by,
-        format=found,
-        source=source,
-        file_name=kept.name,
-        file_hash=kept.hash,
-        bytes=kept.bytes,
-        options=chosen | {"link": order.link, "dry_run": order.dry_run},
-    )
+    with transaction.atomic():
+        made = Import.objects.create(
+            project=project,
+            created_by=by,
+            format=found,
+            source=source,
+            file_name=kept.name,
+            file_hash=kept.hash,
+            bytes=kept.bytes,
+            options=chosen | {"link": order.link, "dry_run": order.dry_run},
+        )
+        if not order.dry_run:
+            audit.record(action="import.started", about=f"{kept.name} as {source}", by=by, project=project)
+    return made
 
 
 def go_on(of: Import, *, by: User) -> Import:
@@ -93,10 +98,12 @@ def go_on(of: Import, *, by: User) -> Import:
             of.problems.all().delete()
         if not Import.objects.filter(pk=of.pk, state=of.state).update(**fields):
             raise Refused(409, import_="Somebody else has just set it going.")
+        audit.record(action="import.gone on", about=of.file_name, by=by, project=of.project)
     of.refresh_from_db()
     return of
 
 
+@transaction.atomic
 def cancel_import(of: Import, *, by: User) -> Import:
     """At the end of the portion under way. What was taken until then stays."""
     require(by, "research", of.project)
@@ -105,6 +112,7 @@ def cancel_import(of: Import, *, by: User) -> Import:
         running = Import.objects.filter(pk=of.pk, state=Import.State.RUNNING)
         if not running.update(cancel_asked=True):
             raise Refused(409, import_="It has ended already.")
+    audit.record(action="import.cancelled", about=of.file_name, by=by, project=of.project)
     of.refresh_from_db()
     return of
 
@@ -148,7 +156,7 @@ def _checked_beginning(path: Path, name: str, how: HowToRead) -> str:
     except row_files.TooLarge as error:
         raise Refused(413, file=str(error)) from error
     except ValueError as error:
-        raise Refused(400, file=str(error)) from error
+        raise Refused(400, file=row_files.printable(str(error))) from error
     if not items:
         told = "; ".join(f"line {one.line} {one.reason}" for one in bad[:3]) or "it holds no row"
         raise Refused(400, file=f"No line of it can be used as {found}: {told}")
@@ -191,6 +199,8 @@ def import_hh_rlhf(*, project: Project, file: BinaryIO, source: str, by: User) -
             for portion in reading.portions(files.path_of(kept.hash), "", how, eval_percent=project.eval_percent):
                 counts += write(portion.ready, into, Database())
                 report.skipped += [Skipped(one.line, one.reason) for one in portion.bad]
+            if counts:
+                audit.record(action="import.done", about=f"pairs of {source}", by=by, project=project)
     except row_files.TooLarge as error:
         raise Refused(413, file=str(error)) from error
     except row_files.UnreadableFile as error:

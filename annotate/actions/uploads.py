@@ -18,12 +18,13 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from annotate import frozen_rows, row_formats, sides, task_items
+from annotate.actions import audit
 from annotate.actions.eval_wall import EvalPrompts
 from annotate.actions.events import announce_dataset
 from annotate.errors import Refused
 from annotate.models import Dataset, Project, User
 from annotate.permissions import require
-from annotate.row_files import FileRow, TooLarge, UnreadableFile, read_rows
+from annotate.row_files import FileRow, TooLarge, UnreadableFile, printable, read_rows
 from annotate.row_formats import Row
 from annotate.tasks import TASKS, task_of
 
@@ -58,7 +59,7 @@ class Uploaded:
     def tell(self, line: int, reason: str) -> None:
         self.bad_count += 1
         if len(self.bad) < MOST_TOLD:
-            self.bad.append(BadLine(line, reason))
+            self.bad.append(BadLine(line, printable(reason)))
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _from_file(file: BinaryIO, name: str, format: str) -> Iterator[FileRow]:
     except TooLarge as error:
         raise Refused(413, file=str(error)) from error
     except UnreadableFile as error:
-        raise Refused(400, file=str(error)) from error
+        raise Refused(400, file=printable(str(error))) from error
 
 
 def _spool(rows: Iterable[FileRow], reading: Reading, keeps_out: KeepsOut, spool: IO[str], done: Uploaded) -> str:
@@ -215,7 +216,8 @@ def _spool(rows: Iterable[FileRow], reading: Reading, keeps_out: KeepsOut, spool
         except ValueError as error:
             done.tell(given.line, str(error))
             continue
-        done.ignored_columns |= row.keys() - _READ - (found[0].keys() if found else set())
+        left = row.keys() - _READ - (found[0].keys() if found else set())
+        done.ignored_columns |= set(map(printable, left))
         for one in found:
             _keep(one, keeps_out, spool, done)
     return task
@@ -331,6 +333,7 @@ def _record(
                 counts=counts,
                 created_by=by,
             )
+            audit.record(action="dataset.uploaded", about=f"{name} ({kind})", by=by, project=project)
             announce_dataset(done.dataset)
     except IntegrityError as error:  # its twin, sent at the same moment, took the name
         raise Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.") from error

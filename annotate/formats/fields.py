@@ -19,7 +19,7 @@ ROLES = {
 _FIRST = {"model_a", "a", "left", "first", "1", "1.0", "model_1", "output_1", "response_a", "response_1", "chosen"}
 _SECOND = {"model_b", "b", "right", "second", "2", "2.0", "model_2", "output_2", "response_b", "response_2"}
 _TIE = {"tie", "draw", "equal", "same", "0", "0.0", "1.5", "both_good", "neither"}
-_BOTH_BAD = {"tie_(bothbad)", "tie_(both_bad)", "bothbad", "both_bad", "both_are_bad"}
+_BOTH_BAD = {"tie_(bothbad)", "tie(bothbad)", "tie_(both_bad)", "bothbad", "both_bad", "both_are_bad"}
 
 
 def text(row: Mapping[str, Any], name: str) -> str:
@@ -54,6 +54,8 @@ def number(row: Mapping[str, Any], name: str) -> float | None:
         found = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"has the {name} {value!r:.60}, which is no number.") from None
+    except OverflowError:
+        raise ValueError(f"has the {name} {value!r:.60}, which is larger than any number here.") from None
     if math.isinf(found):
         raise ValueError(f"has the {name} {value!r:.60}, which is no finite number.")
     return None if math.isnan(found) else found
@@ -152,11 +154,13 @@ def _turn(turn: Row, name: str) -> dict[str, str]:
 def _joined(parts: Iterable[Any], name: str) -> str:
     texts = []
     for part in parts:
-        kind = part.get("type", "text") if isinstance(part, dict) else ""
+        kind = part.get("type") or "text" if isinstance(part, dict) else "text"
         content = part.get("text") if isinstance(part, dict) else part
-        if kind == "image" and not content:
-            raise ValueError(f"has a picture in {name}; texts alone are read.")
-        texts.append(content if isinstance(content, str) else "")
+        if not isinstance(content, str) and (content is not None or kind != "text"):
+            raise ValueError(
+                f"has a part of the kind {kind!r:.30} in {name}; texts alone are read, no pictures or sounds."
+            )
+        texts.append(content or "")
     return "".join(texts)
 
 

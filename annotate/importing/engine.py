@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import groupby
 
-from django.db import DataError, IntegrityError, models, transaction
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -27,12 +27,14 @@ from annotate.importing.reading import Bad, Portion, portions
 from annotate.importing.sinks import Database, Nowhere, Sink
 from annotate.importing.writing import write
 from annotate.models import Import, ImportProblem
-from annotate.row_files import UnreadableFile
+from annotate.row_files import UnreadableFile, printable
 
 LEASE = timedelta(seconds=30)
 MOST_NAMED = 1_000  # bad lines that are named; the rest are counted
 AT_ONCE = 3  # imports that one clerk has in hand: a small one need not wait for a large one
+_LONGEST_PROBLEM = 2_000
 _WRONG = (DataError, IntegrityError)
+_AWAY = (OperationalError, InterfaceError)
 log = logging.getLogger("assay.imports")
 
 
@@ -174,17 +176,17 @@ class Importer:
         except Lost:
             cancelled = Import.objects.filter(pk=work.claimed.pk, claim=work.claimed.claim, cancel_asked=True)
             end(work.claimed, cancelled, Import.State.CANCELLED)
-        except (models.ObjectDoesNotExist, ValueError, TypeError, KeyError, OSError, *_WRONG) as error:
+        except _AWAY:  # of the database: begin again from what it holds
+            self._works.remove(work)
+            self._dropped.append(work.claimed)
+            raise
+        except Exception as error:  # the edge: it would only come again
             log.exception("import %s failed", work.claimed.pk)
             work._end(
                 Import.State.FAILED,
                 f"It stopped behind line {work.claimed.lines:,} on an error, {type(error).__name__}: {error}. "
                 "What was taken until then stays; going on begins behind it.",
             )
-        except Exception:  # the database is away: begin again from what it holds
-            self._works.remove(work)
-            self._dropped.append(work.claimed)
-            raise
         self._works.remove(work)
 
 
@@ -216,7 +218,12 @@ def end(of: Import, where: models.QuerySet[Import], state: str, problem: str = "
     """From `where` to an end, once; who waits for it is told."""
     with transaction.atomic():
         ended = where.update(
-            state=state, problem=problem, finished_at=timezone.now(), claim=None, claimed_until=None, cancel_asked=False
+            state=state,
+            problem=printable(problem, _LONGEST_PROBLEM),
+            finished_at=timezone.now(),
+            claim=None,
+            claimed_until=None,
+            cancel_asked=False,
         )
         if ended and not is_dry_run(of):
             of.refresh_from_db(fields=["counts"])
@@ -242,5 +249,5 @@ def _each_alone(portion: Portion, write_all: Callable[[Sequence], Counter[str]])
             try:
                 counts += write_all(list(of_row))
             except _WRONG as error:
-                portion.bad.append(Bad(line, f"The database cannot keep it: {error}"[:400]))
+                portion.bad.append(Bad(line, printable(f"The database cannot keep it: {error}")))
         return counts

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from annotate.errors import Refused
 from annotate.models import Import
+from annotate.row_files import printable
 
 LARGEST_UPLOAD = 8_000_000_000  # as it comes, packed or not
 KEPT_DAYS = 7  # after its import has ended, for a look at what was wrong
@@ -63,7 +64,7 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
         raise Refused(507, file="There is no room left for it on this server's disk; nothing is kept of it.") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return KeptFile(name[:200] or "upload", digest.hexdigest(), size)
+    return KeptFile(printable(name, 200) or "upload", digest.hexdigest(), size)
 
 
 def sweep() -> int:

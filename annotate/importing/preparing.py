@@ -26,7 +26,7 @@ from annotate.formats.items import (
 )
 
 MOST_RANKED = 10  # their pairs grow with the square
-LONGEST_EXTRA = 200_000
+LONGEST_EXTRA, DEEPEST_EXTRA = 200_000, 100
 _LONGEST_COMMENT = 10_000
 _LONGEST_NAME = 120
 _LONGEST = 1e9  # seconds
@@ -141,10 +141,17 @@ def _check_said(item: Item) -> None:
 
 
 def _as_json(extra: Row) -> str:
+    if _is_deeper(extra, DEEPEST_EXTRA):  # it would be read here, and nowhere else where less of the stack is left
+        raise ValueError(f"What the row says beside it is nested more than {DEEPEST_EXTRA} deep.")
     try:
         return json.dumps(extra, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise ValueError("It holds an infinite number, which JSON has no word for.") from None
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def _check_attack(item: NewAttack) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 from annotate import formats
 from annotate.formats.items import Item
 from annotate.importing.preparing import Ready, prepare
-from annotate.row_files import LARGEST_IMPORT, FileRow, read_rows
+from annotate.row_files import LARGEST_IMPORT, FileRow, TooLarge, is_parquet, printable, read_rows
 
 ROWS, CHARACTERS = 2_000, 4_000_000  # of a portion: a fraction of a second to write, some megabytes to hold
 _ODD = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
 log = logging.getLogger("assay.imports")
 _LOOKED_AT = 50  # rows by which the format is found out
+LARGEST_LOOK = 16_000_000  # bytes of text in which there must be some, while somebody waits for the answer
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def found_out(path: Path, name: str, how: HowToRead) -> str:
         return "table"
     if how.format != "auto":
         return how.format
-    with path.open("rb") as file:
-        first = list(islice(read_rows(file, name, how.container, largest=LARGEST_IMPORT), _LOOKED_AT))
+    first = list(islice(_beginning(path, name, how.container), _LOOKED_AT))
     good = [row.row for row in first if not row.problem]
     if not good:
         told = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
@@ -79,6 +78,20 @@ def found_out(path: Path, name: str, how: HowToRead) -> str:
         return found.most_common(1)[0][0]
 
 
+def _beginning(path: Path, name: str, container: str) -> Iterator[FileRow]:
+    """The rows in its first bytes: of a small file that unpacks without an end, no more is ever read at once."""
+    row = None
+    with path.open("rb") as file:
+        largest = LARGEST_IMPORT if is_parquet(file) else LARGEST_LOOK
+        try:
+            for row in read_rows(file, name, container, largest=largest):
+                yield row
+        except TooLarge as error:
+            if row is None:
+                told = f"Its first {LARGEST_LOOK:,} bytes hold no row, or one that is too long."
+                raise TooLarge(told) from error
+
+
 def _format_of(row: dict[str, Any]) -> str:
     try:
         return formats.detect([row])
@@ -93,7 +106,7 @@ def portions(
 
     Raises row_files.UnreadableFile where the file itself is damaged.
     """
-    read = formats.mapped(how.columns) if how.columns else formats.READERS[how.format]
+    read = _reader(how)
     with path.open("rb") as file:
         rows = read_rows(file, name, how.container, largest=LARGEST_IMPORT, after=after, position=position)
         portion = Portion(line=after, position=position)
@@ -108,11 +121,16 @@ def portions(
 
 def first_items(path: Path, name: str, how: HowToRead, n: int = 10) -> tuple[list[tuple[int, Item]], list[Bad]]:
     """The first items as they would be taken, each with its line, and what is wrong with lines before them."""
-    items: list[tuple[int, Item]] = []
-    with closing(portions(path, name, how, eval_percent=0)) as parts:
-        portion = next(parts, None) or Portion()
-        items = [(one.line, one.item) for one in portion.ready[:n]]
-    return items, portion.bad[:n]
+    read, portion = _reader(how), Portion()
+    for row in _beginning(path, name, how.container):
+        _take(portion, row, read, eval_percent=0)
+        if len(portion.ready) >= n or portion.is_full:
+            break
+    return [(one.line, one.item) for one in portion.ready[:n]], portion.bad[:n]
+
+
+def _reader(how: HowToRead) -> Callable[[dict[str, Any], int], list[Item]]:
+    return formats.mapped(how.columns) if how.columns else formats.READERS[how.format]
 
 
 def _take(portion: Portion, row: FileRow, read: Any, eval_percent: int) -> None:
@@ -124,11 +142,16 @@ def _take(portion: Portion, row: FileRow, read: Any, eval_percent: int) -> None:
             raise ValueError(row.problem)
         ready = [prepare(item, line=row.line, eval_percent=eval_percent) for item in read(row.row, row.line)]
     except ValueError as error:
-        portion.bad.append(Bad(row.line, str(error)[:400]))
+        portion.bad.append(Bad(row.line, printable(str(error))))
         return
     except _ODD as error:  # built as nobody thought of: no reason to lose the other rows
         log.warning("line %s could not be read", row.line, exc_info=True)
-        portion.bad.append(Bad(row.line, f"is built otherwise than its format: {error}"[:400]))
+        portion.bad.append(Bad(row.line, printable(f"is built otherwise than its format: {error}")))
         return
     portion.ready += ready
-    portion.characters += sum(len(answer.text) for one in ready for answer in one.answers)
+    portion.characters += sum(map(_size, ready))
+
+
+def _size(one: Ready) -> int:
+    texts = sum(len(answer.text) for answer in one.answers) + sum(len(turn["content"]) for turn in one.messages)
+    return texts + (len(str(one.item.extra)) if one.item.extra else 0)

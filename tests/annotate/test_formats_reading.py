@@ -228,8 +228,23 @@ def test_a_content_of_parts_is_one_text_and_a_picture_is_refused():
     parts = [said("user", "Hi"), {"role": "assistant", "content": [{"type": "text", "text": "A"}]}]
     assert one(VOTE | {"conversation_a": parts}).a == "A"
     picture = [{"role": "user", "content": [{"type": "image", "image": None}]}, said("assistant", "A")]
-    with pytest.raises(ValueError, match="picture in conversation_a"):
+    with pytest.raises(ValueError, match="'image' in conversation_a"):
         one(VOTE | {"conversation_a": picture})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
+        {"type": "image"},
+        {"type": "input_audio", "input_audio": {"data": "UklGRg=="}},
+        {"text": {"nested": "no text"}},
+    ],
+)
+def test_what_is_no_text_is_never_left_out_in_silence(part):
+    seen = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]}, said("assistant", "A")]
+    with pytest.raises(ValueError, match="texts alone are read"):
+        one(VOTE | {"conversation_a": seen})
 
 
 def test_the_55k_shape_has_lists_in_cells():

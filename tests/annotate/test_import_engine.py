@@ -38,14 +38,9 @@ from annotate.models import (
     Webhook,
 )
 from annotate.transcripts import Pair
-from tests.factories import make_contestant, make_model, make_project, make_prompt, make_user
+from tests.factories import make_contestant, make_model, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture
@@ -492,3 +487,53 @@ def test_what_a_reader_stumbles_over_is_told_by_its_line():
     portion = reading.Portion()
     reading._take(portion, row_files.FileRow(3, {"missing": None}), stumbling, 10)
     assert portion.bad[0].line == 3 and "otherwise" in portion.bad[0].reason
+
+
+def test_names_that_no_page_can_show_are_told_all_the_same(project, researcher):
+    with pytest.raises(Refused) as refused:
+        start(project, researcher, b'{"\\ud800": 1, "a\\u0000": 2}\n', name="odd\0.jsonl", source="odd")
+    refused.value.errors["file"].encode()
+    assert "\\ud800" in refused.value.errors["file"] and "\0" not in refused.value.errors["file"]
+    answered = {"prompt": "q", "response_1": "a", "response_2": "b"}
+    answered |= {f"best.responses{end}": [value] for end, value in {"": "response_1", ".users": "u"}.items()}
+    odd = {name.replace("best", "be\ud800\0"): value for name, value in answered.items()}
+    odd["be\ud800\0.responses"] = ["nothing of it"]
+    done = carry_out(start(project, researcher, lines([answered, odd])))
+    assert (done.state, done.counts["comparisons"], done.counts["bad"]) == ("done", 1, 1)
+    assert "\\ud800" in done.problems.get().reason
+
+
+def test_what_is_too_deep_to_be_read_anywhere_else_is_told(project, researcher):
+    def nested(depth: int) -> list:
+        return [nested(depth - 1)] if depth else []
+
+    done = carry_out(start(project, researcher, lines([row(1, more=nested(90)), row(2, more=nested(300))])))
+    assert done.counts["comparisons"] == 1 and "nested" in done.problems.get(line=2).reason
+
+
+def test_an_error_that_would_come_again_ends_the_import(project, researcher, monkeypatch):
+    import_ = start(project, researcher, lines(row(n) for n in range(20)))
+
+    def broken(*given, **more):
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(engine, "write", broken)
+    done = carry_out(import_)
+    assert done.state == "failed" and "RecursionError" in done.problem
+
+
+def test_a_small_file_that_unpacks_without_an_end_is_refused_at_once(project, researcher, monkeypatch):
+    monkeypatch.setattr(reading, "LARGEST_LOOK", 100_000)
+    for content in (b"\n" * 1_000_000, b"x" * 5_000_000, b"[" + b" " * 1_000_000):
+        with pytest.raises(Refused) as refused:
+            start(project, researcher, gzip.compress(content), name="rows.jsonl.gz")
+        assert refused.value.status == 413 and "no row" in refused.value.errors["file"]
+    many = carry_out(start(project, researcher, gzip.compress(lines(row(n) for n in range(3_000))), name="x.jsonl.gz"))
+    assert many.counts["comparisons"] == 3_000  # the bound is for the look alone
+
+
+def test_a_portion_is_full_by_all_that_its_rows_hold(monkeypatch):
+    monkeypatch.setattr(reading, "CHARACTERS", 1_000)
+    read, portion = formats.READERS["trl-prompt-only-text"], reading.Portion()
+    reading._take(portion, row_files.FileRow(1, {"prompt": "q" * 600, "more": "m" * 600}), read, 10)
+    assert portion.is_full

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import math
+import re
 import tracemalloc
 from datetime import date, datetime
 from decimal import Decimal
@@ -214,3 +215,82 @@ def test_a_column_name_may_hold_what_separates_others():
 def test_lines_of_old_macs_are_refused_in_words():
     with pytest.raises(UnreadableFile, match="line feeds"):
         list(read_rows(io.BytesIO(b"a,b\r1,2\r3,4\r"), "x.csv"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"a": "b"}\n'.encode("utf-16"), "UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "UTF-16"),
+        (b"PK\x03\x04...", "zip archive"),
+        (b"\x28\xb5\x2f\xfd...", "zstd"),
+        (gzip.compress(gzip.compress(b"{}")), "more than once"),
+        (b'{\n "data": [\n {"a": 1}\n]}\n', "one JSON object over many lines"),
+    ],
+)
+def test_a_file_of_another_kind_says_what_it_is(content, words):
+    with pytest.raises(UnreadableFile, match=words):
+        list(read_rows(io.BytesIO(content), "rows.csv" if b"," in content[:4] else "rows.json"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"a": "gr\xfc\xdfe"}', "UTF-8.*save the file as UTF-8"),
+        (b'{"a": 1,}', "not JSON.*character 9"),
+        (b'{"a": ' + b"[" * 2_000 + b"]" * 2_000 + b"}", "nested too deeply"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "thousands of digits"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "says 'c' twice"),
+    ],
+)
+def test_a_line_that_is_no_row_says_why(line, words):
+    first, odd, last = read_rows(io.BytesIO(b'{"n": 1}\n' + line + b'\n{"n": 3}\n'), "rows.jsonl")
+    assert (first.row, last.row) == ({"n": 1}, {"n": 3}) and odd.line == 2
+    assert re.search(words, odd.problem), odd.problem
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"gr\xfc\xdfe,2", "save the file as UTF-8"),
+        (b"x\ry,2", "new-line character"),
+        (b'"x"y,2', "quote the text"),
+        (b"1,2,3", "3 columns where the first line names 2"),
+    ],
+)
+def test_an_odd_line_of_a_table_costs_no_other(line, words):
+    first, odd, last = read_rows(io.BytesIO(b"a,b\n1,2\n" + line + b"\n3,4\n"), "rows.csv")
+    assert (first.row, last.row, last.line) == ({"a": "1", "b": "2"}, {"a": "3", "b": "4"}, 4)
+    assert odd.line == 3 and words in odd.problem
+
+
+def test_a_quotation_mark_that_does_not_close_never_swallows_rows_in_silence():
+    for open_line in (b'"x,2', b'1,"x'):
+        good, odd = read_rows(io.BytesIO(b"a,b\n1,2\n" + open_line + b"\n3,4\n"), "rows.csv")
+        assert good.row == {"a": "1", "b": "2"} and odd.line == 3 and "quote" in odd.problem
+
+
+def test_a_row_of_a_table_is_bounded_however_many_lines_it_has(monkeypatch):
+    monkeypatch.setattr(row_files, "LONGEST_LINE", 1_000)
+    with pytest.raises(UnreadableFile, match="quotation mark that does not close"):
+        list(read_rows(io.BytesIO(b'a,b\n1,"' + b"x\n" * 1_000), "rows.csv"))
+
+
+def test_columns_may_be_named_over_several_lines():
+    (row,) = read_rows(io.BytesIO(b'"a\nb",c\n1,2\n'), "rows.csv")
+    assert (row.line, row.row) == (3, {"a\nb": "1", "c": "2"})
+
+
+def test_a_file_of_nothing_is_left_before_long(monkeypatch):
+    monkeypatch.setattr(row_files, "LONGEST_VOID", 10_000)
+    monkeypatch.setattr(row_files, "LONGEST_LINE", 1_000)
+    for nothing in (b"\n" * 20_000, b"x" * 20_000, b"[" + b" " * 500_000):
+        with pytest.raises(UnreadableFile, match=r"no row comes|nothing but white space"):
+            list(read_rows(io.BytesIO(gzip.compress(nothing)), "rows.jsonl.gz"))
+
+
+def test_a_moment_that_no_calendar_has_costs_its_row_alone():
+    out = io.BytesIO()
+    pq.write_table(pa.table({"n": [1, 2], "at": pa.array([2**62, 1], pa.timestamp("us"))}), out)
+    odd, good = read_rows(out, "rows.parquet")
+    assert odd.problem and good.row["n"] == 2
