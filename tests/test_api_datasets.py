@@ -8,14 +8,9 @@ import pytest
 
 from annotate.models import Dataset
 from tests.api_client import errors, program
-from tests.factories import make_comparison, make_completion, make_pair, make_project, make_prompt, make_rating
+from tests.factories import make_comparison, make_completion, make_pair, make_prompt, make_rating
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture

@@ -10,14 +10,9 @@ import pytest
 
 from annotate.models import Comparison, Completion, Demonstration, Prompt, Rating, StatusChange
 from tests.api_client import errors, program
-from tests.factories import make_comparison, make_completion, make_pair, make_project, make_prompt
+from tests.factories import make_comparison, make_completion, make_pair, make_prompt
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture

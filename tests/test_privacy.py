@@ -27,11 +27,6 @@ pytestmark = pytest.mark.django_db
 ASKED = "What I asked in confidence"
 
 
-@pytest.fixture
-def project():
-    return make_project()
-
-
 def signed_in(client, project, role):
     user = make_user(project, role=role)
     client.force_login(user)

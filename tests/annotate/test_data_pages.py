@@ -24,11 +24,6 @@ from training.models import Run
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def project():
-    return make_project()
-
-
 def sign_in(client, project, role):
     user = make_user(project, role=role)
     client.force_login(user)

@@ -32,11 +32,6 @@ def folder(settings, tmp_path):
 
 
 @pytest.fixture
-def project():
-    return make_project()
-
-
-@pytest.fixture
 def researcher(project):
     return make_user(project, role="researcher")
 

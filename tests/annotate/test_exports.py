@@ -17,18 +17,12 @@ from tests.factories import (
     make_comparison,
     make_completion,
     make_pair,
-    make_project,
     make_prompt,
     make_rating,
     make_user,
 )
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 def frozen(project, kind="preferences"):

@@ -17,7 +17,6 @@ from tests.factories import (
     make_assignment,
     make_completion,
     make_pair,
-    make_project,
     make_prompt,
     make_rank_assignment,
     make_rating,
@@ -27,11 +26,6 @@ from tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture

@@ -14,18 +14,12 @@ from tests.factories import (
     make_assignment,
     make_completion,
     make_pair,
-    make_project,
     make_prompt,
     make_scale,
     make_user,
 )
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture

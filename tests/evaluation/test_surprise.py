@@ -25,15 +25,9 @@ from training.queue.preparation import prepare
 from training.recipes import entry, loading
 from training.run_directory import RunDirectory, RunSpec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = {"passage_bytes": 120, "passages": 20}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def domain_text(seed: int, lines: int = 200) -> str:

@@ -18,11 +18,6 @@ from training.models import Attempt, Metric, Run
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def project():
-    return make_project()
-
-
 def measured(project, *values: dict, start=None, seconds: float = 1.0, **fields) -> Run:
     run = make_run(project, **fields)
     start = start or timezone.now()

@@ -25,11 +25,6 @@ pytestmark = pytest.mark.django_db
 _SIZE = 100_000
 
 
-@pytest.fixture
-def project():
-    return make_project()
-
-
 def ended(project, state: str, *, days: float = 2, steps=(10, 20, 30)) -> Run:
     """A run with a checkpoint at each of these steps, and a half-written one."""
     run = make_run(project, state=state, finished_at=timezone.now() - timedelta(days=days))

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from django.urls import reverse
 
-from tests.factories import make_project, make_user
+from tests.factories import make_user
 from tests.training.runs import make_dataset, make_run, make_weights
 from training import configs
 from training.models import Run
@@ -25,11 +25,6 @@ from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.views.failures import remedies_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture

@@ -23,11 +23,6 @@ CHOICES = ("kind", "parent", "dataset", "other_dataset", "reward_model", "seed",
 
 
 @pytest.fixture
-def project():
-    return make_project()
-
-
-@pytest.fixture
 def researcher(project, client):
     user = make_user(project, role="researcher")
     client.force_login(user)

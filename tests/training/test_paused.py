@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from annotate.errors import Refused
 from tests.api_client import program
-from tests.factories import make_project, make_user
+from tests.factories import make_user
 from tests.training.runs import make_run
 from training import actions, configs, endings, pauses
 from training.models import Attempt, Run
@@ -30,11 +30,6 @@ PAUSE = {
 }  # fmt: skip
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture

@@ -7,18 +7,13 @@ import re
 import pytest
 from django.urls import reverse
 
-from tests.factories import make_project, make_prompt, make_user
+from tests.factories import make_prompt, make_user
 from tests.training.runs import make_run
 from training import configs
 from training.figures import curves, health
 from training.views import brake_picture, ppo_page
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project():
-    return make_project()
 
 
 @pytest.fixture

@@ -18,17 +18,10 @@ from training.recipes.classifier import Classifier, encode
 from training.recipes.classify_rows import Example, read_examples, split
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = {"epochs": 5.0, "batch_size": 8, "max_length": 40, "checkpoint_every": 4, "evaluate_every": 4}
 LEARN = {"lora": {"learning_rate": 1e-2}, "full": {"learning_rate": 2e-3}, "head": {}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """A tiny model's products are too small to share between threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -13,19 +13,12 @@ from tests.training import corpora
 from training.recipes import domain, entry, learning, loading, pretrain
 from training.run_directory import RunDirectory, RunSpec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = {
     "context_length": 64, "batch_size": 4, "epochs": 1.0, "learning_rate": 5e-3, "dtype": "float32",
     "checkpoint_every": 5, "validate_every": 5, "sample_every": 1000, "sample_tokens": 8,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """A tiny model's products are too small to share between threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -14,17 +14,11 @@ from tests.training import preference_runs
 from training.recipes import dpo, entry, kto, loading, preference_data, trl_runs
 from training.run_directory import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MAIN = {"dpo": dpo.main, "kto": kto.main}
 CONFIG = {"epochs": 3.0, "batch_size": 8, "learning_rate": 5e-3, "checkpoint_every": 2, "sample_every": 100}
 CONFIG |= {"sample_tokens": 8, "held_out": 0.25}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

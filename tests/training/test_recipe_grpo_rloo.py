@@ -11,6 +11,8 @@ from tests.training import preference_runs
 from training.recipes import entry, grpo, reward, rloo, trl_runs
 from training.run_directory import RunDirectory, RunSpec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MAIN = {"grpo": grpo.main, "rloo": rloo.main}
 CONFIG = {"steps": 12, "batch_size": 32, "group_size": 8, "max_new_tokens": 6, "learning_rate": 3e-3, "beta": 0.01}
 CONFIG |= {"checkpoint_every": 4, "sample_every": 100, "learning_rate_schedule": "constant"}
@@ -20,14 +22,6 @@ FUNCTION = f"{__name__}.vowels"
 def vowels(prompts, texts):
     """What is rewarded: the share of an answer's letters that are a, e, i, o or u."""
     return [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in texts]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

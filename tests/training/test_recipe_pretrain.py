@@ -17,20 +17,13 @@ from training.recipes import architectures, entry, estimate, learning, loading, 
 from training.recipes.masters import Masters, trained_parameters
 from training.run_directory import RunDirectory, RunSpec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = {
     "size": "1M", "context_length": 64, "batch_size": 8, "epochs": 2.0, "dtype": "float32",
     "validate_every": 10, "checkpoint_every": 10, "sample_every": 1000, "sample_tokens": 8,
 }  # fmt: skip
 OBJECTIVES = ("causal", "masked", "span", "mixture")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """A tiny model's products are too small to share between threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -33,16 +33,9 @@ from training.recipes.reward_measures import Estimate
 from training.recipes.reward_model import RewardModel
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HELLO = [{"role": "user", "content": "Hello"}]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """A tiny model's products are too small to share between threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

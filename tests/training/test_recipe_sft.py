@@ -17,17 +17,10 @@ from training.launchers import several
 from training.recipes import entry, loading, sft
 from training.run_directory import RunDirectory, RunSpec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PROMPT = [{"role": "user", "content": "Say it"}]
 CONFIG = {"epochs": 2.0, "batch_size": 4, "learning_rate": 5e-3, "checkpoint_every": 2, "sample_every": 100}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """A tiny model's products are too small to share between threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

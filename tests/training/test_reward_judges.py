@@ -15,16 +15,10 @@ from training.recipes.feedback_likelihood import TODAY, Priors
 from training.recipes.head_fit import Design
 from training.recipes.reward_measures import spearman
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PER_PROMPT, FEATURES = 4, 60
 HARSH, RANDOM = 10, 11
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class World:

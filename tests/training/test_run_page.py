@@ -32,11 +32,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def project():
-    return make_project()
-
-
-@pytest.fixture
 def researcher(project, client: Client):
     user = make_user(project, role="researcher")
     client.force_login(user)
