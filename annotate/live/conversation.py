@@ -1,0 +1,89 @@
+"""What the live pages of a conversation share: one question at a time over a socket, shown as it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.template.loader import render_to_string
+
+FRAME_SECONDS = 0.1  # a reader gets at most ten frames per second
+GONE = 4404  # a code of our own: htmx reconnects only after accidents
+log = logging.getLogger(__name__)
+
+
+class ConversationConsumer(AsyncWebsocketConsumer):
+    """Takes what its page's form sends: a question, unless one is being answered; or `do: stop`.
+
+    A subclass says whom it is for, answers, and shows how far the answers are.
+    """
+
+    page = ""  # the template whose partials are sent
+    asking: asyncio.Task[None] | None = None
+    writing: tuple[asyncio.Task[None], ...] = ()  # a task for each answer; cancelled, it keeps what it has
+    is_closed = False
+
+    async def admits(self) -> bool:
+        """Whether this is somebody's to see. Of anything else nothing is told."""
+        raise NotImplementedError
+
+    async def answer(self, given: dict[str, Any]) -> None:
+        """What was asked, and all that follows from it."""
+        raise NotImplementedError
+
+    async def show(self) -> None:
+        """What has changed since the last look."""
+        raise NotImplementedError
+
+    async def connect(self) -> None:
+        await self.accept()
+        self.is_admitted = await self.admits()
+        if not self.is_admitted:
+            await self.close(GONE)
+
+    async def disconnect(self, code: int) -> None:
+        self.is_closed = True
+        self.stop()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        try:
+            given = json.loads(text_data or "")
+        except ValueError:
+            return
+        if not isinstance(given, dict) or not self.is_admitted:
+            return
+        if given.get("do") == "stop":
+            self.stop()
+        elif self.asking is None or self.asking.done():
+            self.asking = asyncio.create_task(self._ask(given))
+
+    def stop(self) -> None:
+        for task in self.writing:
+            task.cancel()
+
+    async def show_until_over(self, writing: Collection[asyncio.Task[None]]) -> None:
+        self.writing = tuple(writing)
+        if self.is_closed:  # in the meantime: nobody waits for it
+            self.stop()
+        while True:
+            waiting = [task for task in self.writing if not task.done()]  # before looking: the last look misses nothing
+            await self.show()
+            if not waiting:
+                return
+            await asyncio.wait(waiting, timeout=FRAME_SECONDS)
+
+    async def send_parts(self, *partials: str, **context: Any) -> None:
+        if not self.is_closed:
+            given = {"live": True, **context}
+            await self.send("".join(render_to_string(f"{self.page}#{name}", given) for name in partials))
+
+    async def _ask(self, given: dict[str, Any]) -> None:
+        try:
+            await self.answer(given)
+        except Exception:  # the edge: a page that waits for ever tells nothing
+            log.exception("a live conversation failed: %s", self.page)
+            await self.send_parts("problems", errors={"text": "Something went wrong on our side; the log says what."})
