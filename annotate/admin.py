@@ -30,18 +30,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
 
-class MembershipInline(admin.TabularInline):
-    model = models.Membership
-    extra = 0
-    autocomplete_fields = ["user"]
-
-
-class ContestantInline(admin.TabularInline):
-    model = models.Contestant
-    extra = 0
-    autocomplete_fields = ["model"]
-
-
 @admin.register(models.User)
 class PersonAdmin(UserAdmin):
     list_display = ("username", "email", "is_staff", "is_simulated", "date_joined")
@@ -55,14 +43,19 @@ class PersonAdmin(UserAdmin):
 
 
 @admin.register(models.Project)
-class ProjectAdmin(admin.ModelAdmin):
+class ProjectAdmin(ReadOnlyAdmin):
+    """Settings and roles are changed on the project's own pages, which write the audit trail; superusers may do so."""
+
     list_display = ("name", "slug", "is_public", "overlap", "eval_percent", "created_at")
     search_fields = ("name", "slug")
-    readonly_fields = ("created_by", "created_at")
-    inlines = (MembershipInline, ContestantInline)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+
+@admin.register(models.AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "actor", "action", "about", "project", "changes", "reason")
+    list_filter = ("action", "project")
+    list_select_related = ("actor", "project")
+    search_fields = ("about", "actor__username")
 
 
 @admin.register(models.LanguageModel)

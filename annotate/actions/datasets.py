@@ -10,6 +10,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from annotate import frozen_rows, sides
+from annotate.actions import audit
 from annotate.actions.events import announce_dataset
 from annotate.actions.selections import Selection, select
 from annotate.errors import Refused
@@ -74,5 +75,6 @@ def _record(
     )
     for plural, ids in selection.sources.items():
         getattr(dataset, plural).add(*ids)
+    audit.record(action="dataset.frozen", about=f"{name} ({kind}, {side})", by=by, project=project)
     announce_dataset(dataset)
     return dataset

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from annotate import frozen_rows, transcripts
+from annotate.actions import audit
 from annotate.actions.project_exports import FILES, Export
 from annotate.errors import Refused
 from annotate.formats import WRITERS
 from annotate.formats.containers import content_type, written
 from annotate.formats.items import Item, NewComparison, NewDemonstration, NewPrompt, NewRating
 from annotate.frozen_rows import Row
-from annotate.models import Dataset
+from annotate.models import Dataset, User
 
 POSITIVE_STARS, NEGATIVE_STARS = 4, 2
 
@@ -32,12 +33,14 @@ def export(dataset: Dataset, format: str) -> Iterator[str]:
     return (json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(dataset, format))
 
 
-def export_file(dataset: Dataset, format: str, file: str = "jsonl") -> Export:
-    """The same in a file of another kind."""
+def export_file(dataset: Dataset, format: str, file: str = "jsonl", *, by: User | None = None) -> Export:
+    """The same in a file of another kind. The trail says who took it."""
     if file not in FILES:
         raise Refused(400, file=f"{file!r} is no kind of file that is written here; use one of {', '.join(FILES)}.")
     name = f"dataset-{dataset.pk}-{format}.{file}"
-    return Export(name, content_type(file), written(_rows(dataset, format), file))
+    rows = _rows(dataset, format)
+    audit.record(action="dataset.exported", about=f"{dataset.name} as {name}", by=by, project=dataset.project)
+    return Export(name, content_type(file), written(rows, file))
 
 
 def _rows(dataset: Dataset, format: str) -> Iterator[Row]:

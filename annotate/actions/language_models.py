@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.models import Contestant, LanguageModel, Project, User
 from annotate.permissions import Person, can
@@ -62,32 +63,43 @@ def register_model(
 
 
 @transaction.atomic
-def enter_arena(*, project: Project, model: LanguageModel) -> Contestant:
-    """The model takes part from now on. Entering twice changes nothing; one that has left comes back."""
+def enter_arena(*, project: Project, model: LanguageModel, by: User | None = None) -> Contestant:
+    """The model takes part from now on. Entering twice changes nothing; one that has left comes back.
+
+    `by` is None for a run whose model competes as soon as it is made, and for a command."""
     if model.kind != LanguageModel.Kind.POLICY:
         raise Refused(400, model=f"{model.name} is a {model.kind} and answers nothing; choose a policy.")
     if model.retired_at is not None:
         raise Refused(409, model=f"{model.name} is retired ({model.retired_reason}); choose another model.")
+    competed = Contestant.objects.filter(project=project, model=model, left_at=None).exists()
     contestant, _ = Contestant.objects.update_or_create(project=project, model=model, defaults={"left_at": None})
+    if not competed:
+        audit.record(action="arena.entered", about=model.name, by=by, project=project)
     return contestant
 
 
 @transaction.atomic
-def leave_arena(*, project: Project, model: LanguageModel) -> None:
+def leave_arena(*, project: Project, model: LanguageModel, by: User | None = None) -> None:
     """No new battles for it here; those it has had stay and count."""
     gone = Contestant.objects.filter(project=project, model=model, left_at=None).update(left_at=timezone.now())
     if not gone:
         raise Refused(409, model=f"{model.name} does not compete in {project.name}.")
+    audit.record(action="arena.left", about=model.name, by=by, project=project)
 
 
 def may_retire(model: LanguageModel, by: Person) -> bool:
     """Staff, and whoever manages every project that the model competes in or was made in."""
     if by.is_staff:
         return True
-    projects = Project.objects.filter(Q(contestants__model=model) | Q(runs__output_model=model)).distinct()
+    projects = _projects_of(model)
     return projects.exists() and all(can(by, "manage", project) for project in projects)
 
 
+def _projects_of(model: LanguageModel) -> QuerySet[Project]:
+    return Project.objects.filter(Q(contestants__model=model) | Q(runs__output_model=model)).distinct()
+
+
+@transaction.atomic
 def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
     """It starts no run and no battle any more; what points at it stays and counts."""
     if not may_retire(model, by):
@@ -98,9 +110,11 @@ def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
     if not reason or len(reason) > MAX_REASON_CHARACTERS:
         raise Refused(400, reason=f"Say why in 1 to {MAX_REASON_CHARACTERS} characters; whoever meets it will read it.")
     model.retire(reason=reason)
+    _tell_trails(model, "model.retired", by, reason)
     return model
 
 
+@transaction.atomic
 def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
     """A retired model may start runs again, and competes where it had been entered and not taken out."""
     if not may_retire(model, by):
@@ -108,7 +122,13 @@ def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
     if model.retired_at is None:
         raise Refused(409, model=f"{model.name} is not retired.")
     model.bring_back()
+    _tell_trails(model, "model.brought back", by)
     return model
+
+
+def _tell_trails(model: LanguageModel, action: str, by: User, reason: str = "") -> None:
+    for project in _projects_of(model):
+        audit.record(action=action, about=model.name, by=by, project=project, reason=reason)
 
 
 def _content(model: LanguageModel) -> tuple[str, str, str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db.models import Q
 
+from annotate.actions import audit
 from annotate.actions.feedback_items import Wanted, by_conversation, by_prompt, items
 from annotate.errors import Refused
 from annotate.formats import FORMATS, Format
@@ -52,6 +53,7 @@ def export_feedback(
         raise Refused(404, format=f"{project.name} has nothing yet that {found.title} can hold: {kinds}.")
     container = file or found.container
     name = f"{project.slug}-{format}.{container}"
+    audit.record(action="feedback.exported", about=f"{', '.join(statuses)} as {name}", by=by, project=project)
     return Export(name, content_type(container), written(rows(wanted, found), container))
 
 

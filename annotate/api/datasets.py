@@ -130,7 +130,7 @@ class Datasets(GenericViewSet):
         dataset = find(self.get_queryset(), pk, "dataset")
         require(request.user, "review", dataset.project)
         format_ = request.query_params.get("format", "jsonl")
-        made = export_file(dataset, format_, request.query_params.get("file", "jsonl"))
+        made = export_file(dataset, format_, request.query_params.get("file", "jsonl"), by=request.user)
         return download(request._request, made.parts, name=made.name, content_type=made.content_type)
 
 

@@ -120,7 +120,7 @@ class Models(GenericViewSet):
     def enter(self, request: Request, pk: str) -> Response:
         """Let the model take part in a project's arena."""
         project, model = self._entry(request, pk)
-        enter_arena(project=project, model=model)
+        enter_arena(project=project, model=model, by=request.user)
         return Response(ModelOut(model).data)
 
     @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404))
@@ -128,7 +128,7 @@ class Models(GenericViewSet):
     def leave(self, request: Request, pk: str) -> Response:
         """Take the model out of a project's arena; its battles stay."""
         project, model = self._entry(request, pk)
-        leave_arena(project=project, model=model)
+        leave_arena(project=project, model=model, by=request.user)
         return Response(ModelOut(model).data)
 
     @extend_schema(request=Retirement, responses={200: ModelOut} | refusals(400, 403, 404, 409))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
@@ -214,7 +214,7 @@ def download(request: HttpRequest, pk: int, format: str) -> HttpResponseBase:
     if refusal:
         return refusal
     try:
-        made = export_file(found, format, request.GET.get("file", "jsonl"))
+        made = export_file(found, format, request.GET.get("file", "jsonl"), by=cast(User, request.user))
     except Refused as refused:
         return refused_page(request, refused, project=found.project)
     return to_disk(request, made.parts, name=made.name, content_type=made.content_type)

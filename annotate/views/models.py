@@ -20,7 +20,7 @@ from annotate.errors import Refused
 from annotate.model_access import find_model
 from annotate.models import LanguageModel, Project, User
 from annotate.permissions import require
-from annotate.views.access import PageRequest, in_project, refused_page
+from annotate.views.access import MemberRequest, PageRequest, in_project, refused_page
 
 
 @require_POST
@@ -66,14 +66,14 @@ def model_serving(request: PageRequest, pk: int) -> HttpResponse:
 
 @require_POST
 @in_project("research")
-def arena_entry(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
+def arena_entry(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """Enter the model into the project's arena, or take it out; its battles stay."""
     model = get_object_or_404(LanguageModel, pk=pk)
     try:
         if request.POST.get("do") == "leave":
-            actions.leave_arena(project=project, model=model)
+            actions.leave_arena(project=project, model=model, by=request.user)
         else:
-            actions.enter_arena(project=project, model=model)
+            actions.enter_arena(project=project, model=model, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     return redirect("models", project.slug)

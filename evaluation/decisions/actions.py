@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.models import Judge, LanguageModel, Project, User
 from annotate.permissions import require
@@ -26,10 +27,14 @@ LONGEST_NAMES = {"task": 200, "metric": 60}
 def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
     """A new version of the rule, in force at once. Refused by field; earlier versions are kept."""
     require(by, "manage", project)
+    before = rule_of(project)
     rule = PromotionRule(project=project, created_by=by, **_checked(given))
     rule.save()
-    Decision.objects.create(project=project, rule=rule, what=Decision.What.RULE_CHANGED, sentence=in_words(rule), by=by)
-    transaction.on_commit(lambda: promotion.look(project), robust=True)  # else the sweep does it
+    sentence = in_words(rule)
+    Decision.objects.create(project=project, rule=rule, what=Decision.What.RULE_CHANGED, sentence=sentence, by=by)
+    changes = {"rule": [in_words(before) if before else None, sentence]}
+    audit.record(action="promotion.rule", about=f"rule {rule.pk}", by=by, project=project, changes=changes)
+    transaction.on_commit(lambda: promotion.look(project), robust=True)  # else the clerk does it
     return rule
 
 
@@ -65,6 +70,8 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
         in_force = promoted(project)
         if in_force is not None and in_force.model_id == model.pk:
             raise Refused(409, model=f"{project} serves {model} by default already.")
+        served = in_force.model.name if in_force is not None else None
+        _on_trail("model.promoted", project, served, model, reason, by)
         if candidacy is not None:
             return _promote_candidate(candidacy, reason, by)
         made = Promotion.objects.create(
@@ -99,6 +106,7 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
             promoted_by=by,
         )
         _record_roll_back(now, made, by)
+        _on_trail("model.rolled back", project, now.model.name, before.model, reason, by)
         announce_promotion(made)
     return made
 
@@ -123,6 +131,11 @@ def served_before(project: Project) -> Promotion | None:
         elif lying:
             lying.pop()
     return lying[-2] if len(lying) > 1 else None
+
+
+def _on_trail(action: str, project: Project, before: str | None, model: LanguageModel, reason: str, by: User) -> None:
+    changes = {"served by default": [before, model.name]}
+    audit.record(action=action, about=model.name, by=by, project=project, changes=changes, reason=reason)
 
 
 def _promote_candidate(candidacy: Candidacy, reason: str, by: User) -> Promotion:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -17,8 +18,8 @@ from annotate.actions import invitations
 from annotate.actions import projects as actions
 from annotate.errors import Refused
 from annotate.models import AuditEntry, Invitation, Membership, User
-from tests.api_client import errors, program
-from tests.factories import PASSWORD, make_project, make_user
+from tests.api_client import Program, errors, program
+from tests.factories import PASSWORD, make_comparison, make_model, make_pair, make_project, make_user
 
 pytestmark = pytest.mark.django_db
 SECRET = "JBSWY3DPEHPK3PXP"
@@ -332,3 +333,62 @@ def test_signing_in_changes_the_session(client):
     thief = Client()
     thief.cookies["sessionid"] = planted
     assert thief.get(reverse("account")).status_code == 302
+
+
+def test_every_act_that_takes_data_out_or_moves_a_rank_is_on_the_trail():
+    """Models in and out of the arena, what is served and by which rule, data frozen and taken away."""
+    project = make_project()
+    manager = Program(make_user(project, role="manager"))
+    model = make_model()
+    make_comparison(*make_pair(project))
+    of_project = {"project": project.slug}
+    frozen = manager.post("datasets/", of_project | {"kind": "preferences", "name": "votes"}).json()["id"]
+    acts = [
+        ("dataset.frozen", lambda: None),
+        ("dataset.exported", lambda: manager.get(f"datasets/{frozen}/export/")),
+        ("feedback.exported", lambda: manager.get(f"projects/{project.slug}/export/")),
+        ("arena.entered", lambda: manager.post(f"models/{model.pk}/enter/", of_project)),
+        ("promotion.rule", lambda: manager.post(f"projects/{project.slug}/promotion-rule/", {"margin": 3})),
+        ("model.promoted", lambda: manager.post("promotions/", of_project | {"model": model.pk, "reason": "best"})),
+        ("arena.left", lambda: manager.post(f"models/{model.pk}/leave/", of_project)),
+        ("model.retired", lambda: manager.post(f"models/{model.pk}/retire/", {"reason": "old"})),
+        ("model.brought back", lambda: manager.post(f"models/{model.pk}/bring-back/")),
+    ]
+    for expected, act in acts:
+        response = act()
+        assert response is None or response.status_code in (200, 201), (expected, response.content)
+        entry = project.audit.first()
+        assert (entry.action, entry.actor) == (expected, manager.user)
+    assert project.audit.count() == len(acts)
+    served = project.audit.get(action="model.promoted")
+    assert served.changes == {"served by default": [None, model.name]} and served.reason == "best"
+    assert "3 points" in project.audit.get(action="promotion.rule").changes["rule"][1]
+
+
+def test_an_import_is_on_the_trail_and_a_dry_run_is_not():
+    project = make_project()
+    researcher = Program(make_user(project, role="researcher"))
+
+    def send(**more: str) -> None:
+        rows = SimpleUploadedFile("rows.jsonl", b'{"prompt": "?", "chosen": "a", "rejected": "b"}\n')
+        sent = {"project": project.slug, "file": rows, **more}
+        assert researcher.http.post("/api/v1/imports/", sent, format="multipart").status_code == 201
+
+    send(dry_run="true")
+    assert not project.audit.exists()
+    send()
+    assert audited(project) == [("import.started", {})]
+
+
+def test_nobody_edits_the_trail_and_the_administration_does_not_go_round_it():
+    project = make_project()
+    entry = AuditEntry.objects.create(project=project, action="member.role", about="anna")
+    staff = Client()
+    staff.force_login(make_user(is_staff=True, is_superuser=True))
+    page = staff.get("/admin/annotate/auditentry/")
+    assert page.status_code == 200 and "anna" in page.content.decode()
+    assert staff.post(f"/admin/annotate/auditentry/{entry.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert staff.post(f"/admin/annotate/auditentry/{entry.pk}/change/", {"about": "ben"}).status_code == 403
+    assert staff.get("/admin/annotate/auditentry/add/").status_code == 403
+    assert staff.post(f"/admin/annotate/project/{project.pk}/change/", {"name": "Taken"}).status_code == 403
+    assert AuditEntry.objects.get().about == "anna"
