@@ -11,6 +11,7 @@ from django.db import OperationalError
 from django.db.models import ProtectedError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.generators import SchemaGenerator
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -47,6 +48,17 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, OperationalError):
         return _database_is_busy(error, context["request"])
     return _unexpected(error, context["request"])
+
+
+class KeptSchema(SchemaGenerator):
+    """Made once for each process: it takes a second or two, tells everybody the same, and anybody may ask for it."""
+
+    _made: dict[str, Any] = {}
+
+    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
+        if not self._made:
+            self._made.update(super().get_schema(request=None, public=True))
+        return self._made
 
 
 @csrf_exempt

@@ -6,7 +6,7 @@ from django.contrib.auth import views as auth_views
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from config.api import no_such_address
+from config.api import KeptSchema, no_such_address
 
 urlpatterns = [
     path("", include("annotate.urls")),
@@ -18,7 +18,7 @@ urlpatterns = [
     path("api/v1/", include("annotate.api_urls")),
     path("api/v1/", include("training.api_urls")),
     path("api/v1/", include("evaluation.api_urls")),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/", SpectacularAPIView.as_view(generator_class=KeptSchema), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
     re_path(r"^api/", no_such_address),
     path("admin/", admin.site.urls),
