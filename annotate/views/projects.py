@@ -126,6 +126,8 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     try:
         made = actions.revise_guidelines(project=project, text=text, by=request.user)
     except Refused as refused:
+        if not manages:
+            return refused_page(request, refused, project=project)
         context |= {"errors": refused.errors, "text": text}
         return render(request, "annotate/guidelines.html", context, status=refused.status)
     messages.success(request, f"Version {made.version} is in force; judges see it with their next item.")

@@ -1,180 +1,209 @@
-"""Every address of a project, tried by everybody: what a role may not do the server refuses, and says no more.
+"""Every address of the site, tried by everybody: what a role may not do the server refuses, and says no more.
 
-The tables are checked against the addresses themselves, so that a new page or program's address cannot be forgotten.
+What each may do stands in `tests.doors`; a new address that is not there fails here.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
 from django.test import Client
-from django.urls import URLPattern, reverse
+from django.urls import reverse
+from rest_framework.test import APIClient
 
-from annotate import api_urls, urls
-from annotate.models import Role
+from annotate.models import Role, User
 from annotate.permissions import ROLES_FOR
 from tests.api_client import Program
+from tests.doors import DOORS
+from tests.everything import one_of_everything
 from tests.factories import make_project, make_user
+from tests.walking import Route, routes
 
 pytestmark = pytest.mark.django_db
-EVERYBODY = ("visitor", "stranger", *Role.values)
-DENIED = (403, 404)
-TOKEN = uuid.UUID(int=7)
-
-# Name of the page -> what one must be allowed.
-PAGES = {
-    **dict.fromkeys(("project", "guidelines", "data", "votes", "arena", "arena-history", "arena-battle"), "read"),
-    **dict.fromkeys(("arena-vote", "arena-proof", "arena-stop", "arena-turn"), "read"),
-    **dict.fromkeys(("judge", "judge-skip", "judge-undo", "judge-again", "judge-flag", "judge-history"), "judge"),
-    **dict.fromkeys(("judge-edit", "reading", "tutorial", "tutorial-lesson"), "judge"),
-    **dict.fromkeys(("red-team", "red-team-rate", "attacks", "attack-withdraw"), "judge"),
-    **dict.fromkeys(("adjudicate", "adjudicate-item", "send-back", "decide-prompt", "export"), "review"),
-    **dict.fromkeys(
-        ("project-playground", "upload", "arena-entry", "imports", "import", "import-problems"), "research"
-    ),
-    **dict.fromkeys(("import-cancel", "import-go-on"), "research"),
-    **dict.fromkeys(("project-settings", "people", "members", "invite", "revoke-invitation", "audit"), "manage"),
-    **dict.fromkeys(("gold", "gold-lift", "gold-change", "scales", "vote-status"), "manage"),
-    **dict.fromkeys(("webhooks", "webhook", "webhook-again"), "manage"),
-    "join": "",  # for everybody, where the project is open to it
-}
-CHANGES = {"guidelines": "manage", "data": "research"}  # pages that many read and few change
-ARGUMENTS = {"pk": 1, "token": TOKEN, "key": "compare:1:2", "kind": "rating", "delivery": 1}
-
-# (method, path below projects/<slug>/) -> what one must be allowed, and a body that is in order.
-PROGRAMS = {
-    ("post", "talks/"): ("judge", {}),
-    ("get", "attacks/"): ("judge", {}),
-    ("post", "attacks/1/withdraw/"): ("judge", {}),
-    ("get", "invitations/"): ("manage", {}),
-    ("post", "invitations/"): ("manage", {"role": "annotator"}),
-    ("post", "invitations/1/revoke/"): ("manage", {}),
-    ("get", "audit/"): ("manage", {}),
-    ("post", "assignments/"): ("judge", {}),
-    ("post", "guidelines/read/"): ("judge", {}),
-    ("get", "message/"): ("judge", {}),
-    ("post", "message/"): ("judge", {}),
-    ("post", "tutorial/"): ("judge", {}),
-    ("get", "gold/"): ("manage", {}),
-    ("post", "gold/"): ("manage", {"item": "compare:1:2"}),
-    ("patch", "gold/1/"): ("manage", {"retired": True}),
-    ("get", "pauses/"): ("manage", {}),
-    ("post", "pauses/"): ("manage", {"username": "nobody", "paused": True, "note": "why"}),
-    ("get", "disagreements/"): ("review", {}),
-    ("get", "disagreements/compare:1:2/"): ("review", {}),
-    ("post", "adjudications/"): ("review", {"item": "compare:1:2"}),
-    ("get", "complaints/"): ("review", {}),
-    ("post", "complaints/1/"): ("review", {"decision": "keep"}),
-    ("get", "queue/"): ("manage", {}),
-    ("get", "judgements/mine/"): ("judge", {}),
-    ("get", "battles/mine/"): ("read", {}),
-    ("get", "scales/"): ("read", {}),
-    ("post", "scales/"): ("manage", {"kind": "aspect", "name": "kind", "title": "Kind"}),
-    ("patch", "scales/1/"): ("manage", {"title": "Kind"}),
-    ("get", "export/"): ("review", {}),
-    ("get", "members/"): ("manage", {}),
-    ("post", "members/"): ("manage", {"username": "nobody", "role": "annotator"}),
-    ("patch", ""): ("manage", {"description": "New"}),
-    ("post", "guidelines/"): ("manage", {"text": "New"}),
-    ("post", "join/"): ("", {}),
-}
+OUTSIDE = ("visitor", "stranger", "staff")  # a stranger manages another project
+EVERYBODY = (*OUTSIDE, "owner", *Role.values)
 
 
-def person(who: str, project):
+def person(who: str, made: dict[str, Any]) -> User | None:
     if who == "visitor":
         return None
-    return make_user(make_project(), role="manager") if who == "stranger" else make_user(project, role=who)
+    if who == "stranger":
+        return make_user(make_project(), role="manager")
+    if who == "staff":
+        return make_user(is_staff=True)
+    return made["owner"] if who == "owner" else make_user(made["project"], role=who)
 
 
-def may(who: str, action: str, *, is_public: bool) -> bool:
-    if action == "read":
-        return is_public or who in Role.values
-    return who in ROLES_FOR[action]
+def may(who: str, rights: str, *, is_public: bool) -> bool:
+    return any(_may(who, right, is_public) for right in rights.split(" or "))
 
 
-def below_a_project(patterns) -> Iterator[URLPattern]:
-    for pattern in patterns:
-        route = str(pattern.pattern)
-        if isinstance(pattern, URLPattern) and route.startswith(("p/<slug:slug>/", "projects/<slug:slug>/")):
-            yield pattern
+def _may(who: str, right: str, is_public: bool) -> bool:
+    role = Role.ANNOTATOR if who == "owner" else who
+    match right:
+        case "anybody":
+            return True
+        case "account":
+            return who != "visitor"
+        case "read":
+            return is_public or who not in OUTSIDE
+        case "reader":
+            return who != "visitor" and _may(who, "read", is_public)
+        case "abroad":
+            return who == "stranger" and not is_public
+        case "mine":
+            return who == "owner"
+        case "staff":
+            return who == "staff"
+        case "researcher":
+            return who == "stranger" or role in ROLES_FOR["research"]
+    return role in ROLES_FOR[right]
 
 
-def test_no_page_and_no_address_is_forgotten():
-    assert {pattern.name for pattern in below_a_project(urls.urlpatterns)} == set(PAGES)
-    known = {path for _, path in PROGRAMS}
-    for pattern in below_a_project(api_urls.urlpatterns):
-        route = str(pattern.pattern).removeprefix("projects/<slug:slug>/")
-        example = route.replace("<str:pk>", "1").replace("<str:item>", "compare:1:2")
-        assert example in known, f"no role is tried on {route}"
+def bodies(made: dict[str, Any]) -> dict[str, Any]:
+    """Where an address looks at the body before it looks at the role: one that is in order."""
+    slug = made["project"].slug
+    of_project = {"project": slug}
+    return {
+        "projects/": {"slug": "new", "name": "New"},
+        "projects/<p>/guidelines/": {"text": "New"},
+        "projects/<p>/members/": {"username": made["owner"].username, "role": "annotator"},
+        "projects/<p>/adjudications/": {"item": made["key"]},
+        "projects/<p>/complaints/<pk>/": {"decision": "keep"},
+        "projects/<p>/exclusions/": {"person": made["owner"].pk, "reason": "why"},
+        "projects/<p>/exclusions/<pk>/undo/": {"reason": "why"},
+        "projects/<p>/roll-back/": {"reason": "why"},
+        "projects/<p>/ask-next/": {"chosen": [made["key"]]},
+        "assignments/<pk>/send-back/": {"comment": "why"},
+        "assignments/<pk>/flag/": {"reason": "broken"},
+        "assignments/<pk>/skip/": {"reason": "too hard"},
+        "talks/<token>/rate/": {"rating": 1, "tags": []},
+        "models/<pk>/enter/": of_project,
+        "models/<pk>/leave/": of_project,
+        "models/<pk>/retire/": {"reason": "old"},
+        "prompts/": of_project | {"text": "A question?"},
+        "completions/": {"prompt": made["prompt"].pk, "text": "An answer."},
+        "ratings/": {"completion": made["completion"].pk, "stars": 3},
+        "comparisons/": of_project | {"prompt": [{"role": "user", "content": "?"}], "chosen": "a", "rejected": "b"},
+        "battles/": of_project | {"drawn": True},
+        "demonstrations/": {"prompt": made["prompt"].pk, "text": "An answer."},
+        "datasets/": of_project | {"kind": "prompts", "name": "new"},
+        "datasets/preview/": of_project | {"kind": "prompts"},
+        "webhooks/": of_project | {"url": "https://127.0.0.1/"},
+        "disk/prune/": of_project,
+        "runs/": of_project | {"kind": "sft", "name": "new"},
+        "runs/<pk>/choose/": {"choice": "on"},
+        "instructions/": of_project | {"datasets": [made["dataset"].pk], "name": "new"},
+        "instructions/preview/": of_project | {"datasets": [made["dataset"].pk]},
+        "evaluations/": of_project | {"model": made["model"].pk, "name": "new", "config": {}},
+        "evaluations/alike/": of_project | {"models": [made["model"].pk], "name": "new", "config": {}},
+        "promotions/": of_project | {"model": made["model"].pk, "reason": "why"},
+    }
 
 
+# Files travel as forms, and what these lists may tell is chosen by the project that is asked for.
+FORMS = ("comparisons/import/", "datasets/upload/", "imports/", "corpora/")
+OF_ROWS = ("completions/", "ratings/", "demonstrations/")  # of many projects perhaps: it says which one is wrong
+OF_A_PROJECT = ("corpora/", "disk/", "leaderboard", "evaluations/compare/")
+
+
+def test_no_address_is_forgotten_and_none_is_in_the_table_that_is_gone():
+    found = {route.name for route in routes()}
+    assert found - DOORS.keys() == set(), "say in tests/doors.py who may do what there"
+    assert DOORS.keys() - found == set()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("is_public", [True, False])
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_pages(who, is_public):
-    project = make_project(is_public=is_public, asks_attacks=True)
-    client, user = Client(), person(who, project)
+def test_everybody_at_every_door(who, is_public):
+    made = one_of_everything(make_project(is_public=is_public, asks_attacks=True))
+    user = person(who, made)
+    browser, program = Client(raise_request_exception=False), APIClient(raise_request_exception=False)
     if user is not None:
-        client.force_login(user)
-    wrong = []
-    for pattern in below_a_project(urls.urlpatterns):
-        if pattern.name == "join":
-            continue
-        given = {name: ARGUMENTS[name] for name in pattern.pattern.converters if name != "slug"}
-        for method in (client.get, client.post):
-            action = CHANGES.get(pattern.name, "") if method == client.post else ""
-            action = action or PAGES[pattern.name]
-            response = method(reverse(pattern.name, kwargs={"slug": project.slug, **given}))
-            to_sign_in = response.status_code == 302 and response.url.startswith("/sign-in/")
-            if may(who, action, is_public=is_public):
-                is_right = response.status_code not in (401, 403, 500) and not to_sign_in
-            elif response.status_code == 405:
-                is_right = True  # it does nothing for anybody
-            elif who == "visitor":
-                is_right = to_sign_in or response.status_code == 404
-            else:
-                is_right = response.status_code == (404 if who == "stranger" and not is_public else 403)
-            if not is_right:
-                wrong.append((pattern.name, method.__name__, response.status_code))
-    assert not wrong
+        browser.force_login(user)
+        program.force_authenticate(user)
+    given, wrong = bodies(made), []
+    for route in routes():
+        for method in route.methods:
+            right = DOORS.get(route.name, {}).get(method, "")
+            response = _tried(program if route.is_for_programs else browser, route, method, made, given)
+            if problem := _wrong(response, who, right, route, is_public):
+                wrong.append(f"{method} {route.name}, for {right or 'nobody'}: {problem}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("is_public", [True, False])
-@pytest.mark.parametrize("who", EVERYBODY)
-def test_programs(who, is_public):
-    project = make_project(is_public=is_public)
-    program, user = Program(), person(who, project)
-    if user is not None:
-        program.http.force_authenticate(user)
-    wrong = []
-    for (method, path), (action, body) in PROGRAMS.items():
-        if not action:
-            continue
-        response = getattr(program.http, method)(f"/api/v1/projects/{project.slug}/{path}", body, format="json")
-        if may(who, action, is_public=is_public) and user is not None:
-            is_right = response.status_code not in (401, 403, 405, 500)
-        elif may(who, action, is_public=is_public):
-            is_right = response.status_code in (200, 401)  # some addresses are for people with an account alone
-        elif who == "visitor":
-            is_right = response.status_code in (401, 403, 404)
-        else:  # of a row that is not there, or not theirs, 404 says no more than 403
-            is_right = (
-                response.status_code == 404 if who == "stranger" and not is_public else response.status_code in DENIED
-            )
-        if not is_right:
-            wrong.append((method, path, response.status_code, getattr(response, "data", "")))
-    assert not wrong
+def _tried(client: Any, route: Route, method: str, made: dict[str, Any], given: dict[str, Any]) -> Any:
+    """And nothing of it stays, so that the next finds all as it was."""
+    address, body, form = route.address(made), given.get(route.name, {}), "json"
+    if route.name.startswith(OF_A_PROJECT) and method == "get":
+        address += f"?project={made['project'].slug}"
+    if route.name in FORMS:
+        kind = {"kind": "labelled", "name": "new"} if route.name == "datasets/upload/" else {}
+        file = SimpleUploadedFile("rows.jsonl", b'{"text": "a", "label": "b"}')
+        body, form = {"project": made["project"].slug, "file": file, **kind}, "multipart"
+    savepoint = transaction.savepoint()
+    try:
+        if not route.is_for_programs:
+            return getattr(client, method)(address)
+        if route.name == "runs/from-yaml/":
+            order = f"kind: sft\nproject: {made['project'].slug}\n"
+            return client.post(address, order, content_type="application/yaml")
+        if method == "get":
+            return client.get(address)
+        return getattr(client, method)(address, body, format=form)
+    finally:
+        transaction.savepoint_rollback(savepoint)
+
+
+def _wrong(response: Any, who: str, right: str, route: Route, is_public: bool) -> str:
+    """What is wrong with the answer, or nothing."""
+    status = response.status_code
+    to_sign_in = status == 302 and response.url.startswith("/sign-in/")
+    if status >= 500:
+        return f"{status}: {getattr(response, 'exc_info', '')}"
+    if not right or status == 405:
+        return "" if not right else "not offered"
+    if may(who, right, is_public=is_public):
+        return f"{status}, though they may" if status in (401, 403) or to_sign_in else ""
+    if status == 400 and route.name in OF_ROWS:
+        return "" if _says_why(response, route) else "it does not say which"
+    if status not in (401, 403, 404) and not to_sign_in:
+        return f"{status}, though they may not"
+    if not is_public and who in OUTSIDE and status == 403 and right in ("read", "reader"):
+        return "403 tells that there is such a project"
+    return "" if to_sign_in or _says_why(response, route) else "it does not say why"
+
+
+def _says_why(response: Any, route: Route) -> bool:
+    if not route.is_for_programs:
+        return 'role="alert"' in response.content.decode() or response.status_code == 404
+    told = response.json().get("errors", {})
+    return bool(told) and all(text.strip() for text in told.values())
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
 def test_whoever_joins_a_closed_project_is_refused(who):
-    project = make_project()
-    program, user = Program(), person(who, project)
+    made = one_of_everything(make_project())
+    program, user = Program(), person(who, made)
     if user is not None:
         program.http.force_authenticate(user)
-    response = program.http.post(f"/api/v1/projects/{project.slug}/join/", {}, format="json")
+    response = program.http.post(f"/api/v1/projects/{made['project'].slug}/join/", {}, format="json")
     assert response.status_code == (401 if who == "visitor" else 403)
+
+
+@pytest.mark.parametrize("who", ["visitor", "stranger", "annotator", "reviewer"])
+def test_only_researchers_keep_a_question_of_the_playground(who):
+    made = one_of_everything(make_project())
+    browser, user = Client(), person(who, made)
+    if user is not None:
+        browser.force_login(user)
+    before = made["project"].prompts.count()
+    browser.post(reverse("playground-keep", args=[made["model"].pk]), {"text": "A question?"})
+    assert made["project"].prompts.count() == before
 
 
 def test_a_null_character_is_wrong_and_no_failure_of_ours():

@@ -1,0 +1,18 @@
+"""What a role may not do it does not see: asked where a page links to what is not for everybody."""
+
+from __future__ import annotations
+
+from django import template
+from django.contrib.auth.models import AnonymousUser
+from django.template.context import Context
+
+from annotate.models import Project
+from annotate.permissions import can
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def may(context: Context, action: str, project: Project) -> bool:
+    """`{% may "judge" project as may_judge %}`"""
+    return can(context.get("user") or AnonymousUser(), action, project)
