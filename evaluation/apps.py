@@ -11,6 +11,7 @@ class EvaluationConfig(AppConfig):
         from annotate.actions.priorities import register_uncertainty
         from annotate.chores import CHORES, Chore
         from annotate.served import register_default
+        from annotate.webhooks.deliveries import SWITCHED_OFF
         from evaluation import kinds
         from evaluation.arena import sampling
         from evaluation.decisions import ask_next, promotion, receivers
@@ -23,6 +24,7 @@ class EvaluationConfig(AppConfig):
         register_weights(sampling.weights)
         register_uncertainty(uncertainty.of_reward_models)
         URGENT.append(ask_next.pairs_first)
+        SWITCHED_OFF.append(receivers.address_is_off)
         CHORES += [
             Chore("figures that no signal reached", receivers.chore, every=3.0),
             Chore("candidates and what is known of them", promotion.chore, every=3.0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from annotate.webhooks.sending import TIMEOUT, Outcome, send
 LEASE = timedelta(seconds=TIMEOUT * 4)
 AT_ONCE, PER_HOOK = 8, 3  # an address that never answers holds up neither the others nor the clerk
 _GLANCE = 0.1  # seconds in which quick answers are waited for
+SWITCHED_OFF: list[Callable[[Webhook], object]] = []  # who else is to be told of it, within the transaction
 
 
 @dataclass(frozen=True)
@@ -163,4 +165,6 @@ def _failed(webhook: Webhook, now: datetime, outcome: Outcome) -> None:
             changes={"is_active": [True, False]},
             reason=reason,
         )
+        for tell in SWITCHED_OFF:
+            tell(webhook)
     webhook.save(update_fields=["failing_since", "is_active", "switched_off_reason"])

@@ -6,12 +6,14 @@ Redirects are not followed: where one leads was never judged. An answer is read 
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from annotate.webhooks.addresses import Place, place, reachable
 
@@ -75,9 +77,8 @@ def _asked(to: Place, addresses: Sequence[str], headers: dict[str, str], body: b
     connection = _Connection(to, addresses, began + TIMEOUT)
     try:
         connection.request("POST", to.target, body=body, headers=headers)
-        connection.limit()
         answer = connection.getresponse()
-        said = _read(connection, answer)
+        said = _read(answer)
         if 300 <= answer.status < 400:
             said = f"It points elsewhere ({answer.getheader('Location', '')}); give the address where it ends."
         return Outcome(answer.status, said[:LONGEST_SAID], time.monotonic() - began, _retry_after(answer))
@@ -85,12 +86,11 @@ def _asked(to: Place, addresses: Sequence[str], headers: dict[str, str], body: b
         connection.close()
 
 
-def _read(connection: _Connection, answer: http.client.HTTPResponse) -> str:
+def _read(answer: http.client.HTTPResponse) -> str:
     """The beginning of what it says. What was said before the time was up is enough: the status stands."""
     parts: list[bytes] = []
     try:
         while sum(map(len, parts)) < _MOST_READ:
-            connection.limit()
             if not (part := answer.read1(_MOST_READ)):
                 break
             parts.append(part)
@@ -115,28 +115,54 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(to.host, to.port)
         self.default_port = 443 if to.is_secure else 80  # what the Host header leaves out
         self._to, self._addresses, self._deadline = to, addresses, deadline
+        self.response_class = self._answer  # type: ignore[assignment]  # it is called, whatever it is
 
     def connect(self) -> None:
         self.sock = self._first()
         if self._to.is_secure:
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self._to.host)
+        self.sock.settimeout(_left(self._deadline))
 
-    def limit(self) -> None:
-        """Whatever comes next has what is left of the time."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if self.sock is not None:
-            self.sock.settimeout(left)
+    def _answer(self, sock: socket.socket, *how: Any, **more: Any) -> http.client.HTTPResponse:
+        answer = http.client.HTTPResponse(sock, *how, **more)
+        its_own, answer.fp = answer.fp, io.BufferedReader(_Until(sock, self._deadline))
+        its_own.close()
+        return answer
 
     def _first(self) -> socket.socket:
         last: OSError = OSError("It has no address.")
         for address in self._addresses:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
             try:
-                return socket.create_connection((address, self._to.port), timeout=left)
+                return socket.create_connection((address, self._to.port), timeout=_left(self._deadline))
+            except TimeoutError:
+                raise
             except OSError as error:
                 last = error
         raise last
+
+
+class _Until(io.RawIOBase):
+    """What a socket brings until the time is up. A socket's own limit begins anew with each byte, so that whoever sends
+    one from time to time could keep a sender busy for hours."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        # The file keeps the socket open when the connection, which asked for one answer, has let go of it.
+        self._sock, self._file, self._deadline = sock, sock.makefile("rb", buffering=0), deadline
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int | None:
+        self._sock.settimeout(_left(self._deadline))
+        return self._file.readinto(into)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

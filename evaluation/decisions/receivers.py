@@ -1,4 +1,5 @@
-"""What happens here when a run has ended: its figures become evaluations, and a policy that it made a candidate."""
+"""What happens here when a run has ended: its figures become evaluations, and a policy that it made a candidate. And
+when an address for events is switched off: its managers are told."""
 
 from __future__ import annotations
 
@@ -7,9 +8,11 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef
 from django.dispatch import receiver
+from django.urls import reverse
 from django.utils import timezone
 
-from evaluation.decisions import promotion
+from annotate.models import Role, Webhook
+from evaluation.decisions import notices, promotion
 from evaluation.decisions.enrolment import enrol
 from evaluation.kinds import write_metrics
 from evaluation.models import Evaluation
@@ -60,3 +63,14 @@ def evidence_has_come(sender: type, run: Run, **kwargs: Any) -> None:
     """An evaluation has ended: whoever waits for its figures is looked at now and not at the next chore."""
     if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
         promotion.look(run.project)
+
+
+def address_is_off(webhook: Webhook) -> None:
+    """Nobody did it: who keeps the address would else hear of it when somebody misses an event."""
+    notices.tell(
+        project=webhook.project,
+        text=f"A webhook was switched off and gets no events until it is switched on. {webhook.switched_off_reason} "
+        f"{webhook.url}",
+        url=reverse("webhook", args=[webhook.project.slug, webhook.pk]),
+        roles=[Role.MANAGER],
+    )

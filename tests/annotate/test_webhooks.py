@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from datetime import timedelta
@@ -20,6 +21,7 @@ from annotate.errors import Refused
 from annotate.models import AuditEntry, Delivery, Webhook
 from annotate.webhooks import addresses, deliveries, schedule, sending
 from annotate.webhooks.deliveries import Deliverer
+from evaluation.models import Notice
 from tests.factories import make_project, make_user
 
 
@@ -189,6 +191,61 @@ def test_days_without_success_switch_off(project, hook, receiver, manager):
     make_due()
     deliver()
     assert Delivery.objects.get().state == "delivered"
+
+
+def test_its_managers_are_told_when_it_is_switched_off(client, project, hook, receiver, manager):
+    researcher = make_user(project, role="researcher")
+    receiver.answers = [(410, {}, "")]
+    tell(project, 1)
+    tell(project, 2)
+    deliver()
+    notice = Notice.objects.get()
+    assert notice.user == manager and notice.project == project and "410" in notice.text and hook.url in notice.text
+    client.force_login(manager)
+    assert "410" in client.get(notice.url).content.decode()  # it leads to where it is switched on again
+    assert not Notice.objects.filter(user=researcher).exists()
+
+
+def test_a_receiver_that_drips_its_answer_holds_nobody_up(project, hook, monkeypatch):
+    monkeypatch.setattr(sending, "TIMEOUT", 1.0)
+    server, stop = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def drip() -> None:
+        with server.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not stop.wait(0.1):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    began = time.monotonic()
+    outcome = sending.send(
+        url=f"http://127.0.0.1:{server.getsockname()[1]}/", secrets=[hook.secret], message_id="msg_1", body="{}",
+        at=timezone.now(), allow_private=True,
+    )  # fmt: skip
+    stop.set()
+    thread.join(5)
+    server.close()
+    assert outcome.status is None and "No answer within" in outcome.said
+    assert time.monotonic() - began < 3
+
+
+def test_a_receiver_that_checks_refuses_what_was_changed_or_kept_for_later(project, hook, receiver):
+    tell(project)
+    deliver()
+    headers, body = receiver.got[0]
+    verifier = Verifier(hook.secret)
+    assert verifier.verify(body, headers)["type"] == "dataset.frozen"
+    for changed in (
+        (body.replace('"dataset":1', '"dataset":2'), headers),
+        (body, headers | {"webhook-id": "msg_other"}),
+        (body, headers | {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 3_600)}),
+    ):
+        with pytest.raises(WebhookVerificationError):
+            verifier.verify(*changed)
 
 
 def test_a_redirect_is_not_followed(project, hook, receiver):
