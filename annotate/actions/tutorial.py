@@ -68,11 +68,6 @@ def score(project: Project, user: User) -> int:
     return _mine(project, user).filter(gold_passed=True).count()
 
 
-def last_answered(project: Project, user: User) -> Assignment | None:
-    done = _mine(project, user).filter(state=Assignment.State.SUBMITTED)
-    return done.select_related("project", "prompt", "completion_a", "completion_b", "gold").order_by("closed_at").last()
-
-
 def _all(project: Project) -> QuerySet[GoldItem]:
     return project.gold_items.filter(is_tutorial=True, retired_at=None, prompt__out_since=None)
 

@@ -56,10 +56,6 @@ class Scene:
         """Both have begun; in a later turn there is something to judge already."""
         return self.number > 1 or (not self.problem and all(side.can_be_judged for side in self.sides))
 
-    @property
-    def can_stop(self) -> bool:
-        return not self.is_over
-
 
 def scenes(battle: Battle, *, named: bool = False) -> list[Scene]:
     """All questions as they stand in the database; `named` after the vote, when nothing is masked any more."""

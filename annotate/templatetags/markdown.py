@@ -48,11 +48,6 @@ def answer(text: str) -> SafeString:
 
 
 @register.filter
-def is_laid_out(text: str) -> bool:
-    return len(text) <= LARGEST_LAID_OUT
-
-
-@register.filter
 def as_written(text: str) -> SafeString:
     """Every character, so that a place in the page's text is a place in the text that is stored.
 

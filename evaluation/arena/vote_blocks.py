@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
@@ -39,18 +38,6 @@ class Block(NamedTuple):
     b: np.ndarray
     said: np.ndarray
     times: np.ndarray
-
-
-@dataclass(frozen=True)
-class Details:
-    """A block of single votes in order of time, with what was judged."""
-
-    votes: Block
-    vote: np.ndarray  # ids of comparisons
-    prompt: np.ndarray
-    completion_a: np.ndarray
-    completion_b: np.ndarray
-    at: np.ndarray  # seconds since 1970
 
 
 def comparisons(project: Project, judge: str) -> FeedbackQuerySet:
@@ -117,22 +104,6 @@ def blocks(
         yield from (_block(some, models, visitors) for some in _some(singly.iterator(size), size))
     else:
         raise ValueError(f"votes come by {' or '.join(ORDERS)}, not by {order!r}.")
-
-
-def details(
-    project: Project, judge: str, *, models: Sequence[int] | None = None, size: int = SIZE
-) -> Iterator[Details]:
-    """The votes that count one by one, in the order they were given, with prompts, answers and times."""
-    rows = counted(project, judge).annotate(said=SAID, n=Value(1)).order_by("id")
-    columns = ("author_id", "visitor", "completion_a__model", "completion_b__model", "said", "n")
-    more = ("id", "prompt_id", "completion_a_id", "completion_b_id", "created_at")
-    known = _Hashes()
-    for some in _some(rows.values_list(*columns, *more).iterator(size), size):
-        votes = _block([row[:6] for row in some], models, known)
-        ids = np.array([row[6:10] for row in some], dtype=np.int64).reshape(-1, 4).T
-        vote, prompt, completion_a, completion_b = ids
-        at = np.array([row[10].timestamp() for row in some])
-        yield Details(votes, vote, prompt, completion_a, completion_b, at)
 
 
 def _by_voter(rows: QuerySet, models: Sequence[int] | None, size: int) -> Iterator[Block]:

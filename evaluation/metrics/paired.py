@@ -180,15 +180,6 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
-    """Adjusted p values (1995): the expected share of false alarms among those called different stays below it."""
-    adjusted, lowest = [1.0] * len(ps), 1.0
-    for rank, place in reversed(list(enumerate(sorted(range(len(ps)), key=ps.__getitem__), 1))):
-        lowest = min(lowest, ps[place] * len(ps) / rank)
-        adjusted[place] = lowest
-    return adjusted
-
-
 def pull(metric: Metric, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(n,) how much of the difference each item makes: what would go if the second had counted there as the first."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -141,10 +141,6 @@ def matrix(found: Findings, scale: str) -> Matrix | None:
     return Matrix(scale, names, table, len(chosen) == len(met))
 
 
-def shade(pair: Pair | MarkPair) -> int:
-    return round(10 * pair.share)
-
-
 JUDGE_COLUMNS: Sequence[str] = (
     *("judge", "source", "comparisons", "ratings", "rankings", "spans", "flagged", "reasons", "log_e"),
     *(f"{name}_{part}" for name in words.TITLES for part in ("value", "lower", "upper", "n", "beside", "p", "p_among")),

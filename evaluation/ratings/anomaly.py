@@ -78,10 +78,6 @@ class Voter:
     strongest: Suspicion
     reason: str
 
-    @property
-    def e_value(self) -> float:
-        return math.exp(min(self.log_e, 700))
-
 
 @dataclass(frozen=True)
 class _Votes:

@@ -12,7 +12,7 @@ from annotate.models import Comparison
 from evaluation.arena import intervals
 from evaluation.arena.counts import counts_of, tally_of_counts
 from evaluation.arena.leaderboard import current, fit_of
-from evaluation.arena.vote_blocks import FIRST_VISITOR, blocks, details
+from evaluation.arena.vote_blocks import FIRST_VISITOR, blocks
 from evaluation.models import VoteCounts
 from evaluation.ratings import fit
 from evaluation.ratings.clusters import by_voters
@@ -89,17 +89,6 @@ def test_a_category_and_a_language_can_be_asked_for(cast, project, base, child):
     assert sum(total(blocks(project, PERSON, category="places")).values()) == 1
     assert sum(total(blocks(project, PERSON, language="de")).values()) == 1
     assert not list(blocks(project, PERSON, category="elsewhere"))
-
-
-def test_details_name_what_was_judged_in_the_order_of_time(cast):
-    found = list(details(cast, PERSON, size=4))
-    rows = Comparison.objects.filter(status="counted").order_by("id")
-    columns = ("id", "prompt_id", "completion_a_id", "completion_b_id")
-    told = [
-        row for some in found for row in zip(some.vote, some.prompt, some.completion_a, some.completion_b, strict=True)
-    ]
-    assert told == list(rows.values_list(*columns))
-    assert (np.diff(np.concatenate([some.at for some in found])) >= 0).all()
 
 
 class TestIntervals:
