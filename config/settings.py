@@ -120,6 +120,7 @@ else:
     DATABASES["default"]["CONN_MAX_AGE"] = 0
     DATABASES["default"]["OPTIONS"] = {
         **DATABASES["default"].get("OPTIONS", {}),
+        "prepare_threshold": 2,  # uses of one of `annotate.prepared` before the server keeps its plan
         "pool": {"min_size": 1, "max_size": int(os.environ.get("DATABASE_CONNECTIONS", "8")), "timeout": 30},
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -144,7 +145,10 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 SIGN_UP_IS_OPEN = os.environ.get("ASSAY_SIGN_UP") == "1"
 ACCOUNT_ADAPTER = "annotate.accounts.AccountAdapter"
-ACCOUNT_FORMS = {"login": "annotate.views.sign_in.SignInForm"}
+ACCOUNT_FORMS = {
+    "login": "annotate.views.sign_in.SignInForm",
+    "reset_password": "annotate.views.sign_in.ForgottenForm",
+}
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"  # an address is optional here: no mail server is needed to judge

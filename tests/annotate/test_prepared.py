@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.db.models import Value
 from django.utils import timezone
 
 from annotate.models import Completion, Guideline, Prompt
@@ -46,3 +48,14 @@ def test_one_slot_may_stand_twice():
     prompt = make_prompt(make_project())
     twice = Prepared(lambda: Prompt.objects.filter(pk=Slot("pk"), root=None).exclude(pk__gt=Slot("pk")))
     assert twice.rows(pk=prompt.pk) == [prompt]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite's sqlite3 keeps its statements by itself")
+def test_postgres_plans_it_once_however_the_values_differ():
+    prompts = [make_prompt(make_project()) for _ in range(5)]
+    planned = Prepared(lambda: Prompt.objects.filter(pk=Slot("pk")).annotate(only_here=Value("planned once")))
+    for prompt in prompts:
+        assert planned.first(pk=prompt.pk) == prompt
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%only_here%'")
+        assert len(cursor.fetchall()) == 1
