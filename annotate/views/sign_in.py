@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.forms import LoginForm
+from allauth.account.forms import LoginForm, ResetPasswordForm
 from allauth.mfa.base.forms import AuthenticateForm
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from annotate.accounts import require_patience, require_patience_with_codes
@@ -13,7 +14,28 @@ from annotate.errors import Refused
 from annotate.visitors import address_of
 
 
-class SignInForm(LoginForm):
+NO_MAIL = (
+    "This installation sends no mail, so that no link can come to you. Ask whoever runs it: "
+    "`manage.py changepassword` gives an account a new password."
+)
+
+
+class Posted:
+    """For pages that say what comes by mail, and must not where none does."""
+
+    @property
+    def sends_mail(self) -> bool:
+        return bool(settings.EMAIL_NOTICES_FROM)
+
+
+class ForgottenForm(Posted, ResetPasswordForm):
+    def clean(self) -> dict[str, Any]:
+        if not self.sends_mail:
+            raise ValidationError(NO_MAIL)
+        return super().clean()
+
+
+class SignInForm(Posted, LoginForm):
     def clean(self) -> dict[str, Any]:
         address = address_of(self.request) if self.request else ""
         try:

@@ -392,3 +392,21 @@ def test_nobody_edits_the_trail_and_the_administration_does_not_go_round_it():
     assert staff.get("/admin/annotate/auditentry/add/").status_code == 403
     assert staff.post(f"/admin/annotate/project/{project.pk}/change/", {"name": "Taken"}).status_code == 403
     assert AuditEntry.objects.get().about == "anna"
+
+
+def test_a_forgotten_password_is_no_dead_end(client, settings, mailoutbox):
+    """With a mail server a link comes; without one the page says whom to ask, and promises nothing."""
+    user, reset = make_user(email="ada@example.org"), reverse("account_reset_password")
+    assert reset not in client.get(reverse("login")).content.decode()
+    assert "changepassword" in client.get(reset).content.decode()
+    refused = client.post(reset, {"email": user.email})
+    assert refused.status_code == 200 and "changepassword" in refused.content.decode() and not mailoutbox
+    settings.EMAIL_NOTICES_FROM = "assay@example.org"
+    assert reset in client.get(reverse("login")).content.decode()
+    known, unknown = (client.post(reset, {"email": email}) for email in (user.email, "nobody@example.org"))
+    assert known.status_code == unknown.status_code == 302 and known.url == unknown.url
+    link = next(line for line in mailoutbox[0].body.split() if "/password/reset/key/" in line)
+    form = client.get("/" + link.split("/", 3)[3], follow=True)
+    sent = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    assert client.post(form.request["PATH_INFO"], sent).status_code == 302
+    assert sign_in(client, user, NEW_PASSWORD).status_code == 302
