@@ -178,7 +178,10 @@ def _asked_imported(request: Request, project: Project) -> ImportedJudge:
 @extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))
 @api_view(["GET"])
 def mine(request: Request, slug: str) -> Response:
-    """One's own figures, beside all others' together; nobody else is named."""
+    """One's own figures, beside all others' together; nobody else is named.
+
+    As of the last full hour before which nothing can be changed any more: told at once, they would tell which item's
+    answer is known."""
     project = find_project(request.user, slug)
     require(request.user, "judge", project)
     return Response(_of(project, request.user, is_own=True))
@@ -199,9 +202,10 @@ def _judges(project: Project) -> Any:
 
 
 def _of(project: Project, who: Who, *, is_own: bool) -> Any:
-    _, _, found = figures_of(project, who)
+    _, _, found = figures_of(project, who, is_own=is_own)
     if found is None:
-        raise Refused(404, judge=f"Nothing that {who} judged counts in {project}.")
+        yet = " yet: figures of oneself are of what can be changed no more" if is_own else ""
+        raise Refused(404, judge=f"Nothing that {who} judged counts in {project}{yet}.")
     return OneJudgeOut(_one(found, is_own=is_own)).data
 
 

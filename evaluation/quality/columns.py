@@ -174,10 +174,10 @@ def readings(rows: Rows, place: dict[Judge, int]) -> dict[str, list[Reading]]:
 
 def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
     """Each answer that somebody has judged, or marked something in."""
-    for compared in rows.compared:
-        if compared.row.is_work:
-            yield compared.row, compared.a
-            yield compared.row, compared.b
+    for row, a, b, _ in rows.compared:
+        if row.is_work:
+            yield row, a
+            yield row, b
     yield from ((rated.row, rated.completion) for rated in rows.rated if rated.row.is_work)
     yield from (
         (ranked.row, pk) for ranked in rows.ranked if ranked.row.is_work for tied in ranked.order for pk in tied

@@ -6,10 +6,13 @@ Computed from sums over the judgements of one kind of judge, people or simulatio
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import numpy as np
+from django.utils import timezone
 
 from annotate.models import Project
 from evaluation.arena.recent import Recent
@@ -23,9 +26,10 @@ from evaluation.metrics.raters import Means, Repeats, Severity, Shares
 from evaluation.metrics.suspicion import Evidence
 from evaluation.quality import columns
 from evaluation.quality.columns import ScaleSaid, Times
-from evaluation.quality.rows import Judge, Rows, key_of, names_of, rows_of
+from evaluation.quality.rows import Judge, Rows, key_of, names_of, rows_of, rows_until
 
 _recent = Recent(32)
+SLOW, KEPT = 1.0, 20  # what took longer than so many seconds is kept for so many times as long as it took
 ANY_LABEL = "whatever the label"  # no name of a label: those have no blanks
 _MATCHED = Metric("F1", share, True, ("matched", "spans"), is_share=True, interval=RATIO, bounds=(0.0, 1.0))
 
@@ -76,12 +80,16 @@ class ScaleFound:
 
 @dataclass(frozen=True)
 class Findings:
-    """`said` has the scales as columns, from which pairs of judges are computed when somebody asks."""
+    """`said` has the scales as columns, from which pairs of judges are computed when somebody asks. `seconds` it took
+    to find all this, and when that was."""
 
     scales: list[ScaleFound]
     judges: list[JudgeFound]
     said: list[ScaleSaid]
     marks: MarksFound
+    changes: int
+    seconds: float
+    at: datetime
 
     @property
     def marked(self) -> list[tuple[str, MarkAgreement]]:
@@ -108,17 +116,45 @@ class Findings:
 
 
 def findings(project: Project, kind: str) -> Findings:
-    """As the ledger stands now."""
+    """As the ledger stands now; of very many judgements, as it stood some minutes ago, unless a status has changed."""
     rows = rows_of(project, kind)
     key = key_of(project, kind)
-    found = _recent.get(key, repr(rows.position))
+    found = _recent.get(key, repr(rows.position)) or _still_good(_recent.last(key), rows)
     if found is None:
         found = computed(rows)
         _recent.put(key, repr(rows.position), found)
     return found
 
 
+def _still_good(last: Findings | None, rows: Rows) -> Findings | None:
+    if last is None or last.seconds < SLOW or last.changes != rows.position.changes:
+        return None
+    return last if (timezone.now() - last.at).total_seconds() < KEPT * last.seconds else None
+
+
+def settled_at(project: Project) -> datetime:
+    """The last full hour before which nothing can be changed any more.
+
+    Figures of oneself are as of then. Told at once, they would tell which item's answer is known, or which came again:
+    those that move only some of the figures; and whoever has it wrong could take it back.
+    """
+    changeable = timezone.now() - timedelta(minutes=project.edit_minutes)
+    return changeable.replace(minute=0, second=0, microsecond=0)
+
+
+def own_findings(project: Project, kind: str) -> Findings:
+    """For the eyes of those who are judged: of what was settled, see `settled_at`, and counts still."""
+    moment, position = settled_at(project), rows_of(project, kind).position
+    key, state = (*key_of(project, kind), "own"), f"{moment.isoformat()} {position.changes}"
+    found = _recent.get(key, state)
+    if found is None:
+        found = computed(rows_until(project, kind, moment))
+        _recent.put(key, state, found)
+    return found
+
+
 def computed(rows: Rows) -> Findings:
+    begun = time.monotonic()
     judges = rows.judges
     place, names = columns.numbered(judges), names_of(judges)
     said = columns.scales(rows, place)
@@ -132,7 +168,7 @@ def computed(rows: Rows) -> Findings:
         JudgeFound(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
         for judge, number in place.items()
     ]
-    return Findings(scales, found, said, marked)
+    return Findings(scales, found, said, marked, rows.position.changes, time.monotonic() - begun, timezone.now())
 
 
 def _marks(rows: Rows, place: dict[Judge, int]) -> MarksFound:

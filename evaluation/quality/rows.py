@@ -158,6 +158,19 @@ def rows_of(project: Project, kind: str) -> Rows:
     return found
 
 
+def rows_until(project: Project, kind: str, moment: datetime) -> Rows:
+    """What counts now of what was said before the moment."""
+    now = rows_of(project, kind)
+    cut: list[list[Any]] = []
+    for (table, _, _), rows in zip(_TABLES, now.tables, strict=True):
+        before = table.objects.filter(project=project, created_at__lt=moment).aggregate(last=Max("id"))["last"] or 0
+        cut.append([item for item in rows if item.row.id <= before])
+    known = _gold(project, kind).filter(closed_at__lt=moment).values_list("user_id", "gold_passed")
+    gold = [GoldGiven(Judge(user), bool(passed)) for user, passed in known]
+    compared, rated, ranked, marked = cut
+    return Rows(compared, rated, ranked, marked, gold, now.characters, now.offered, now.position)
+
+
 def key_of(project: Project, kind: str) -> tuple[Any, ...]:
     """Of what is kept in memory; with the moment, as a database that was rolled back numbers its projects again."""
     return project.pk, project.created_at, kind

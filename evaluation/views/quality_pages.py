@@ -16,7 +16,7 @@ from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project
 from evaluation.arena.exports import csv_file
 from evaluation.quality import persons, shown, words
-from evaluation.quality.findings import Findings, JudgeFound, findings
+from evaluation.quality.findings import Findings, JudgeFound, findings, own_findings, settled_at
 from evaluation.quality.rows import Judge as Named
 
 FLAGS = "flags"
@@ -140,19 +140,20 @@ def asked_imported(request: HttpRequest, project: Project) -> ImportedJudge:
 @in_project("judge")
 def mine(request: MemberRequest, project: Project) -> HttpResponse:
     """One's own figures, beside what the others do; nobody else is named."""
-    context = _of_one(project, request.user) | {
+    context = _of_one(project, request.user, is_own=True) | {
         "is_own": True,
+        "settled_at": settled_at(project),
         "acts": persons.acts(project).filter(person=request.user),
     }
     return render(request, "evaluation/quality_judge.html", context)
 
 
-def figures_of(project: Project, who: Who) -> tuple[str, Findings, JudgeFound | None]:
-    """Which kind of judge they are, what was found of that kind, and theirs in it."""
+def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, JudgeFound | None]:
+    """Which kind of judge they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
     if not isinstance(who, ImportedJudge):
-        kind = Judge.SIMULATION if who.is_simulated else Judge.PERSON
-        found = findings(project, kind)
-        return kind, found, found.of(who.pk)
+        own: str = Judge.SIMULATION if who.is_simulated else Judge.PERSON
+        found = (own_findings if is_own else findings)(project, own)
+        return own, found, found.of(who.pk)
     named = Named(None, who.source, who.name)
     for kind in Judge.values:
         found = findings(project, kind)
@@ -161,8 +162,8 @@ def figures_of(project: Project, who: Who) -> tuple[str, Findings, JudgeFound | 
     return Judge.PERSON, findings(project, Judge.PERSON), None
 
 
-def _of_one(project: Project, who: Who) -> dict[str, Any]:
-    kind, found, mine = figures_of(project, who)
+def _of_one(project: Project, who: Who, *, is_own: bool = False) -> dict[str, Any]:
+    kind, found, mine = figures_of(project, who, is_own=is_own)
     is_imported = isinstance(who, ImportedJudge)
     return {
         "project": project,

@@ -2,15 +2,18 @@
 
 import csv
 import io
+from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.urls import reverse
+from django.utils import timezone
 
 from annotate.actions import scales
 from annotate.actions.feedback import set_status
-from annotate.models import Comparison, Span
+from annotate.models import Assignment, Comparison, Rating, Span
 from evaluation.quality import persons, words
-from evaluation.quality.findings import findings
+from evaluation.quality.findings import findings, settled_at
 from evaluation.quality.rows import rows_of
 from tests.api_client import Program, errors
 from tests.evaluation.judging import compare, judge_all, make_items, make_judges, rate
@@ -43,6 +46,13 @@ def zoe(project, items):
     for number, pair in enumerate(items):
         compare(zoe, pair, "better" if number % 2 else "worse", swapped=bool(number % 2), seconds=0.4)
     return zoe
+
+
+def settle() -> None:
+    """All that was said was said hours ago."""
+    for table in (Comparison, Rating, Span):
+        table.objects.update(created_at=F("created_at") - timedelta(hours=3))
+    Assignment.objects.update(closed_at=timezone.now() - timedelta(hours=3))
 
 
 def page(client, project, name="quality", *args, **query) -> str:
@@ -167,11 +177,44 @@ def test_a_judges_page_says_it_in_words(client, project, honest, zoe, manager):
 
 
 def test_a_page_of_ones_own_names_nobody_else(client, project, honest, zoe):
+    settle()
     client.force_login(zoe)
     text = page(client, project, "quality-mine")
     assert "You take the first answer in 100 %" in text and "6 other judges" in text
     assert not any(name in text for name in HONEST)
     assert "worth a look" not in text.lower() and "Exclude" not in text
+
+
+def test_ones_own_figures_do_not_tell_which_items_answer_is_known(client, project, honest, items, monkeypatch):
+    """Whoever looks after each item and sees which figures moved would know it, and take a wrong answer back."""
+    anna = honest[0]
+    settle()
+    client.force_login(anna)
+
+    def seen() -> tuple[str, dict]:
+        told = Program(anna).get(f"projects/{project.slug}/quality/mine/").json()
+        text = page(client, project, "quality-mine")
+        return text[text.index("<h1>") :], told
+
+    before = seen()
+    known = compare(anna, make_items(project, 1)[0], "worse", purpose="gold", gold_passed=False)
+    assert seen() == before
+    Assignment.objects.filter(pk=known.pk).update(gold_passed=True)  # as if taken back and answered rightly
+    assert seen() == before
+    compare(anna, items[0], "worse", purpose="repeat", repeats=anna.assignments.first(), swapped=True)
+    assert seen() == before
+    settle()
+    later = settled_at(project) + timedelta(hours=1)
+    monkeypatch.setattr("evaluation.quality.findings.settled_at", lambda project: later)
+    names = {measure["name"] for measure in seen()[1]["measures"]}
+    assert {"gold", "itself"} <= names - {measure["name"] for measure in before[1]["measures"]}
+
+
+def test_ones_own_figures_are_as_of_a_full_hour_before_which_nothing_can_be_changed(project):
+    project.edit_minutes = 45
+    moment = settled_at(project)
+    ago = timezone.now() - moment
+    assert (moment.minute, moment.second) == (0, 0) and timedelta(minutes=45) <= ago < timedelta(minutes=105)
 
 
 def test_gold_answers_and_consistency_are_told(client, project, manager):
@@ -248,6 +291,7 @@ def test_a_judges_marks_are_set_beside_the_others(client, project, marked, manag
     text = page(client, project, "quality-judge", cem.pk)
     assert "Of cem’s marked spans and the others’ in the same answers, 6 %" in text
     assert "(F1, over 30 answers marked by either); of the others’ marks among themselves, 100 %." in text
+    settle()
     client.force_login(cem)
     own = page(client, project, "quality-mine")
     assert "Of your marked spans" in own and "anna" not in own and "bob" not in own
@@ -297,7 +341,7 @@ def test_marks_of_an_import_count_by_the_judges_of_its_file(project, items, mana
 def test_nobody_has_judged_yet(client, project, manager):
     client.force_login(manager)
     assert "Nobody has judged here yet" in page(client, project)
-    assert "Nothing that you judged counts" in page(client, project, "quality-mine")
+    assert "Nothing that you judged up to" in page(client, project, "quality-mine")
     assert page(client, project, "quality-judges-file", "csv").count("\n") == 1
     assert Program(manager).get(f"projects/{project.slug}/quality/").json()["judges"] == []
 
@@ -340,6 +384,7 @@ def test_the_api_says_what_the_page_says_and_to_the_same_people(project, honest,
     assert [judge["name"] for judge in data["judges"] if judge["flagged"]] == ["zoe"]
     one = Program(manager).get(f"{address}judges/{zoe.pk}/").json()
     assert next(m for m in one["measures"] if m["name"] == "first")["in_words"].startswith("zoe takes the first answer")
+    settle()
     own = Program(zoe).get(f"{address}mine/").json()
     assert own["flagged"] is False and "Where you choose" in own["measures"][0]["in_words"]
     assert len(Program(manager).get(f"{address}pairs/").json()["pairs"]) == 21
@@ -358,6 +403,20 @@ def test_nothing_is_read_twice_while_nothing_changes(client, project, honest, ma
     compare(honest[0], make_items(project, 1)[0], "better")
     judges = page(client, project, "quality-judges-file", "csv")
     assert next(row for row in csv.DictReader(io.StringIO(judges)) if row["judge"] == "anna")["comparisons"] == "61"
+
+
+def test_what_took_long_to_find_is_kept_for_a_while_unless_somebody_is_excluded(project, honest, manager, monkeypatch):
+    monkeypatch.setattr("evaluation.quality.findings.SLOW", 0.0)
+    monkeypatch.setattr("evaluation.quality.findings.KEPT", 1e6)
+    before = findings(project, "person")
+    compare(honest[0], make_items(project, 1)[0], "better")
+    assert findings(project, "person") is before
+    persons.exclude(project=project, person=honest[0], reason="a bot", by=manager)
+    assert "anna" not in {judge.name for judge in findings(project, "person").judges}
+    monkeypatch.setattr("evaluation.quality.findings.KEPT", 0.0)
+    now = findings(project, "person")
+    compare(honest[1], make_items(project, 1)[0], "better")
+    assert findings(project, "person") is not now
 
 
 def test_what_is_new_is_taken_in_without_reading_the_rest_again(project, honest, items):
