@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import groupby
 
@@ -23,7 +23,7 @@ from annotate.actions.events import announce
 from annotate.importing import bulk, files
 from annotate.importing.judgements import Into
 from annotate.importing.options import how_to_read, is_dry_run, rows_go_into
-from annotate.importing.reading import Bad, Portion, portions
+from annotate.importing.reading import Bad, Portion, ReadAhead, portions
 from annotate.importing.sinks import Database, Nowhere, Sink
 from annotate.importing.writing import write
 from annotate.models import Import, ImportProblem
@@ -51,20 +51,22 @@ class Work:
         self.is_dry = is_dry_run(claimed)
         self.sink: Sink = Nowhere() if self.is_dry else Database()
         self.into: Into = rows_go_into(claimed)
-        self._portions: Iterator[Portion] = portions(
-            files.path_of(claimed.file_hash),
-            claimed.file_name,
-            how_to_read(claimed),
-            eval_percent=claimed.project.eval_percent,
-            after=claimed.lines,
-            position=claimed.position,
+        self._ahead = ReadAhead(
+            portions(
+                files.path_of(claimed.file_hash),
+                claimed.file_name,
+                how_to_read(claimed),
+                eval_percent=claimed.project.eval_percent,
+                after=claimed.lines,
+                position=claimed.position,
+            )
         )
 
     def step(self) -> bool:
         """One portion; whether there may be more."""
         began = time.monotonic()
         try:
-            portion = next(self._portions, None)
+            portion = self._ahead.take()
         except UnreadableFile as error:
             self._end(Import.State.FAILED, f"{error} What was taken until then stays.")
             return False
@@ -76,8 +78,11 @@ class Work:
 
     def give_back(self) -> None:
         """Whoever comes next goes on at once."""
-        self._portions = iter(())
+        self.close()
         _mine(self.claimed).update(claim=None, claimed_until=None)
+
+    def close(self) -> None:
+        self._ahead.close()
 
     def _write(self, portion: Portion, began: float) -> None:
         counts = Counter(self.claimed.counts)
@@ -177,7 +182,7 @@ class Importer:
             cancelled = Import.objects.filter(pk=work.claimed.pk, claim=work.claimed.claim, cancel_asked=True)
             end(work.claimed, cancelled, Import.State.CANCELLED)
         except _AWAY:  # of the database: begin again from what it holds
-            self._works.remove(work)
+            self._drop(work)
             self._dropped.append(work.claimed)
             raise
         except Exception as error:  # the edge: it would only come again
@@ -187,7 +192,11 @@ class Importer:
                 f"It stopped behind line {work.claimed.lines:,} on an error, {type(error).__name__}: {error}. "
                 "What was taken until then stays; going on begins behind it.",
             )
+        self._drop(work)
+
+    def _drop(self, work: Work) -> None:
         self._works.remove(work)
+        work.close()
 
 
 def claim(besides: Sequence[int] = (), only: int | None = None) -> Import | None:

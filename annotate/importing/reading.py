@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -117,6 +118,30 @@ def portions(
                 portion = Portion(line=portion.line, position=portion.position)
         if portion.rows:
             yield portion
+
+
+class ReadAhead:
+    """Portions, each read while the one before it is being written: whoever writes waits for the database most of the
+    time, on another core or another machine."""
+
+    def __init__(self, portions: Generator[Portion, None, None]) -> None:
+        self._portions = portions
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="import")
+        self._next = self._read()
+
+    def take(self) -> Portion | None:
+        """None at the end. Raises what reading raised."""
+        portion = self._next.result()
+        if portion is not None:
+            self._next = self._read()
+        return portion
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)  # what is being read takes a fraction of a second
+        self._portions.close()
+
+    def _read(self) -> Future[Portion | None]:
+        return self._pool.submit(next, self._portions, None)
 
 
 def first_items(path: Path, name: str, how: HowToRead, n: int = 10) -> tuple[list[tuple[int, Item]], list[Bad]]:

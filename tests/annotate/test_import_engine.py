@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import threading
 from collections import Counter
 from datetime import timedelta
 
@@ -537,3 +538,21 @@ def test_a_portion_is_full_by_all_that_its_rows_hold(monkeypatch):
     read, portion = formats.READERS["trl-prompt-only-text"], reading.Portion()
     reading._take(portion, row_files.FileRow(1, {"prompt": "q" * 600, "more": "m" * 600}), read, 10)
     assert portion.is_full
+
+
+def test_a_portion_is_read_while_the_one_before_it_is_written():
+    begun = threading.Event()
+
+    def parts():
+        yield reading.Portion(line=1)
+        begun.set()
+        yield reading.Portion(line=2)
+        raise row_files.UnreadableFile("damaged")
+
+    ahead = reading.ReadAhead(parts())
+    assert ahead.take().line == 1
+    assert begun.wait(5)  # though nobody has asked for the second yet
+    assert ahead.take().line == 2
+    with pytest.raises(row_files.UnreadableFile):
+        ahead.take()
+    ahead.close()
