@@ -1,74 +1,29 @@
-// The workplace with JavaScript on: sending, and a connection that was lost. Without it the page still works by plain
-// forms. Its other parts: judge_drafts (what was entered survives), judge_time, judge_scales, judge_spans, judge_keys.
+// The workplace with JavaScript on. Without it the page still works by plain forms. Its other parts: judge_drafts (what
+// was entered survives), judge_outbox (what was sent arrives), judge_time, judge_scales, judge_spans, judge_keys.
 (() => {
   "use strict";
   document.documentElement.classList.add("js");
-  const GUIDELINES = "assay:guidelines-closed", PLAIN = "assay:plain-text", RETRY_MS = 4000;
-  let retry = null, pending = false;
+  const GUIDELINES = "assay:guidelines-closed", PLAIN = "assay:plain-text";
 
   const task = () => document.querySelector("#task[data-assignment]");
   const form = () => document.getElementById("verdict-form");
   const field = (name) => document.querySelector(`[form=verdict-form][name="${CSS.escape(name)}"]`);
-  const store = (key, value) => { try { localStorage.setItem(key, JSON.stringify(value)); } catch { /* full or forbidden */ } };
+  const store = (key, value) => { try { localStorage.setItem(key, JSON.stringify(value)); return true; } catch { return false; /* full or forbidden */ } };
   const read = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
+  const forget = (key) => { try { localStorage.removeItem(key); } catch { /* nothing was kept */ } };
   const tell = (name, detail) => document.dispatchEvent(new CustomEvent(`judge:${name}`, { detail }));
   const changed = () => { if (task()) tell("changed"); };
   const send = () => { if (form()) form().requestSubmit(); };
-  const Judge = (window.Judge = { task, form, field, store, read, changed, send, isPending: () => pending, waitForConnection, seconds: () => 0 });
+  const Judge = (window.Judge = { task, form, field, store, read, forget, changed, send, seconds: () => 0 });
 
-  // --- sending, and a connection that was lost ---
-  function waitForConnection() {
-    pending = true;
-    changed();
-    task().querySelector(".offline").hidden = false;
-    clearInterval(retry);
-    retry = setInterval(send, RETRY_MS);
-  }
-  function arrived() {
-    pending = false;
-    clearInterval(retry);
-  }
-  const isSaid = (elt) => elt === form() || Boolean(elt.closest(".skip-item"));
-  const ours = (event) => event.detail.elt && event.detail.elt.closest("#task");
-  document.addEventListener("htmx:configRequest", (event) => {
-    if (ours(event) && form() && event.detail.elt.id !== "flag-form") event.detail.parameters.seconds = Judge.seconds();
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id === "task") begin(true);
+    // A flag is raised beside the work: what was focused is gone, and the keys are the item's again.
+    if (event.detail.target.id === "flag-form" && task() && document.activeElement === document.body) task().focus({ preventScroll: true });
   });
-  document.addEventListener("htmx:beforeRequest", (event) => { if (ours(event)) task().classList.add("sending"); });
-  document.addEventListener("htmx:afterRequest", (event) => {
-    if (task()) task().classList.remove("sending");
-    // What comes next is another page: the guidelines, or one's history after an earlier judgement was changed.
-    if (task() && isSaid(event.detail.elt) && event.detail.xhr.getResponseHeader("HX-Redirect")) tell("sent");
-  });
-  for (const lost of ["htmx:sendError", "htmx:timeout"]) {
-    document.addEventListener(lost, (event) => { if (ours(event) && event.detail.elt === form()) waitForConnection(); });
-  }
-  window.addEventListener("online", () => { if (pending) send(); });
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    const { xhr, requestConfig, target } = event.detail;
-    if (requestConfig.elt.id === "flag-form" && !xhr.responseText.includes("<html")) { // it is answered where it was sent from
-      event.detail.shouldSwap = xhr.status < 500;
-      event.detail.isError = false;
-      return;
-    }
-    if (target.id !== "task" && requestConfig.elt.id !== "flag-form") return;
-    if (xhr.status >= 500) { if (requestConfig.elt === form()) waitForConnection(); return; }
-    // A sign-in page or another whole page instead of our fragment: go there, the draft stays.
-    if (!xhr.responseText.includes('id="task"')) {
-      event.detail.shouldSwap = false;
-      changed();
-      location.assign(location.href);
-      return;
-    }
-    if (xhr.status < 400 && task() && requestConfig.elt.closest("#task")) tell("sent"); // not when an earlier one is undone
-    arrived();
-    event.detail.shouldSwap = true;
-    event.detail.isError = false;
-  });
-  document.addEventListener("htmx:afterSwap", (event) => { if (event.detail.target.id === "task") begin(true); });
 
   // --- choosing between two sends at once; Undo takes it back ---
   document.addEventListener("click", (event) => {
-    if (event.target.closest("[data-retry]")) return send();
     // Arrow keys move a radio group by clicks without detail: those choose, and only Enter sends.
     const choice = event.target.closest(".choices input");
     if (choice && event.detail > 0) Judge.choose(choice);

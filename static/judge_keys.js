@@ -53,6 +53,7 @@
     if (done) event.preventDefault();
   });
   function act(action) {
+    if (action === "undo" && Judge.takeBack()) return true;
     const target = document.querySelector(`[data-action="${action}"]`);
     if (actions[action]) { if (!Judge.task()) return false; actions[action](); return true; }
     if (!target) return false;

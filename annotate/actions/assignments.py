@@ -38,6 +38,7 @@ from annotate.models import (
 # Kinds come in short runs when a project asks for several: changing the question each time is tiring.
 RUN_OF_ONE_KIND = 5
 MAX_REASON_CHARACTERS = 200
+LONGEST_KEPT = timedelta(hours=12)  # by somebody who goes on working on it
 ASKED = {RATE: "asks_ratings", COMPARE: "asks_comparisons", RANK: "asks_rankings", WRITE: "asks_answers"}
 _lot = random.SystemRandom()
 _Purpose = Assignment.Purpose
@@ -191,6 +192,14 @@ def again(*, assignment: Assignment, by: User) -> Assignment:
             raise Refused(409, assignment=f"It has been {assignment.state}; there is nothing to take up again.")
         reopen(assignment)
     return assignment
+
+
+def keep(*, assignment: Assignment, by: User) -> bool:
+    """Its judge is at work on it: a full term from now; whether it was still theirs. What ran out is not taken up."""
+    require_owner(assignment, by)
+    now = timezone.now()
+    mine = Assignment.objects.filter(pk=assignment.pk, created_at__gt=now - LONGEST_KEPT).live()  # type: ignore[attr-defined]
+    return bool(mine.update(expires_at=now + timedelta(minutes=assignment.project.assignment_minutes)))
 
 
 # --- below: what `feedback` needs as well; call inside a transaction ---

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -20,6 +23,7 @@ from django_htmx.http import HttpResponseClientRedirect, reswap
 
 from annotate.actions import assignments, feedback, flags, harm_budget
 from annotate.actions.gates import NotYet
+from annotate.actions.once import once
 from annotate.errors import Refused
 from annotate.models import Assignment, Completion, Project, Side, User
 from annotate.scales import asked_in
@@ -30,6 +34,7 @@ from annotate.views.access import MemberRequest, in_project, refused_page
 from annotate.views.reading import to_what_comes_first
 
 ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_rankings", "write": "asks_answers"}
+DRAFTS_KEPT = timedelta(days=3)
 # A lesson has told what is right, and a decision has a page of its own.
 NOT_UNDONE_HERE = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
 
@@ -47,26 +52,17 @@ def judge(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project("judge")
 @require_POST
 @to_what_comes_first
-def again(request: MemberRequest, project: Project) -> HttpResponse:
-    """Take up an item whose time ran out, and send what had been entered."""
-    assignment = _posted_assignment(request, project)
-    try:
-        assignments.again(assignment=assignment, by=request.user)
-    except Refused as refused:
-        return show(request, project, assignment, judge_form.entered(request, refused))
-    return _submit(request, project, assignment)
-
-
-@in_project("judge")
-@require_POST
-@to_what_comes_first
 def skip(request: MemberRequest, project: Project) -> HttpResponse:
     assignment = _posted_assignment(request, project)
     reason = request.POST.get("other", "").strip() or request.POST.get("reason", "")
-    try:
+
+    def put_aside() -> None:
         assignments.skip(assignment=assignment, by=request.user, reason=reason)
+
+    try:
+        _once(request, "skip", assignment, lambda: with_time(assignment, request.user, put_aside))
     except Refused as refused:
-        return show(request, project, assignment, judge_form.entered(request, refused))
+        return show(request, project, assignment, judge_form.beside(assignment, refused))
     return _go_on(request, project)
 
 
@@ -76,17 +72,27 @@ def skip(request: MemberRequest, project: Project) -> HttpResponse:
 def undo(request: MemberRequest, project: Project) -> HttpResponse:
     assignment = _posted_assignment(request, project)
     try:
-        feedback.undo(assignment=assignment, by=request.user)
+        _once(request, "undo", assignment, lambda: feedback.undo(assignment=assignment, by=request.user))
     except Refused as refused:
         if request.htmx:
             current = project.assignments.live().filter(user=request.user).order_by("id").first()
-            return show(request, project, current, judge_form.Entered(errors=refused.errors, status=refused.status))
+            return show(request, project, current, judge_form.beside(current, refused))
         return refused_page(request, refused, project=project)
-    return (
-        show(request, project, assignment, judge_form.taken_back(assignment))
-        if request.htmx
-        else _redirect(request, project)
-    )
+    if not request.htmx:
+        return _redirect(request, project)
+    is_back = project.assignments.live().filter(pk=assignment.pk, user=request.user).exists()
+    return show(request, project, assignment) if is_back else _show_next(request, project)
+
+
+@in_project("judge")
+@require_POST
+def keep(request: MemberRequest, project: Project) -> HttpResponse:
+    """The page says now and then that its item is being worked on, so that it does not run out meanwhile."""
+    try:
+        assignments.keep(assignment=_posted_assignment(request, project), by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    return HttpResponse(status=204)
 
 
 @in_project("judge")
@@ -113,7 +119,8 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
     """Tell the reviewers that something is wrong; the item stays, with what was entered."""
     assignment = _posted_assignment(request, project)
     reason = request.POST.get("other", "").strip() or request.POST.get("reason", "")
-    try:
+
+    def raise_it() -> None:
         flags.flag(
             assignment=assignment,
             by=request.user,
@@ -121,11 +128,14 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
             reason=reason,
             comment=request.POST.get("comment", "").replace("\r\n", "\n"),
         )
+
+    try:
+        _once(request, "flag", assignment, raise_it)
     except Refused as refused:
         if request.htmx:  # before what stands in the flag's own form
             told = {"errors": refused.errors}
             return reswap(render(request, "annotate/judge_flagged.html", told, status=refused.status), "afterbegin")
-        return show(request, project, assignment, judge_form.entered(request, refused))
+        return show(request, project, assignment, judge_form.beside(assignment, refused))
     if request.htmx:
         return render(request, "annotate/judge_flagged.html", {"reason": reason})
     messages.success(request, "The reviewers will see it. The item is still yours to judge.")
@@ -133,11 +143,29 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _submit(request: MemberRequest, project: Project, assignment: Assignment) -> HttpResponse:
-    try:
+    def say() -> None:
         feedback.submit(assignment=assignment, by=request.user, **_said(request, assignment))
+
+    try:
+        with_time(assignment, request.user, say)
     except Refused as refused:
         return show(request, project, assignment, judge_form.entered(request, refused))
     return _go_on(request, project)
+
+
+def with_time(assignment: Assignment, user: User, act: Callable[[], None]) -> None:
+    """Do it, if need be after taking the item up again: who comes late loses nothing while its place is free."""
+    try:
+        act()
+    except Refused as refused:
+        if refused.status != 410:
+            raise
+        assignments.again(assignment=assignment, by=user)
+        act()
+
+
+def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callable[[], object]) -> bool:
+    return once(by=request.user, key=request.POST.get("act_key", ""), what=f"{name} {assignment.pk}", act=act)
 
 
 def _said(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
@@ -185,6 +213,8 @@ def _next(request: MemberRequest, project: Project) -> Assignment | None:
 
 def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
     """The next item, or what comes before it: a page of its own, so that a fragment sends the browser there."""
+    if (wanted := _run_out_and_wanted(request, project)) is not None:
+        return show(request, project, wanted)
     try:
         assignment = _next(request, project)
     except NotYet:
@@ -246,7 +276,9 @@ def show(
         "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
         "skip_reasons": judge_form.SKIP_REASONS,
-        "idempotency_key": request.POST.get("idempotency_key") if entered.errors else uuid.uuid4(),
+        "idempotency_key": (entered.is_sent and request.POST.get("idempotency_key")) or uuid.uuid4(),
+        "act_key": uuid.uuid4(),  # of what is done with the item beside judging it
+        "run_out": _run_out(project, request.user, assignment),
         "shown_at": f"{time.time():.2f}",
         "done_today": _done_today(project, request.user),
         "undoable": last if last and not editing and feedback.may_change(last) else None,
@@ -259,6 +291,27 @@ def show(
     }
     template = "annotate/judge.html#reply" if request.htmx else "annotate/judge.html"
     return render(request, template, context, status=entered.status)
+
+
+def _run_out_of(project: Project, user: User) -> QuerySet[Assignment]:
+    """Items of theirs whose time ran out: one may have begun on them. As long as a browser keeps drafts."""
+    now = timezone.now()
+    mine = project.assignments.filter(user=user, state__in=[Assignment.State.OPEN, Assignment.State.EXPIRED])
+    return mine.filter(expires_at__range=(now - DRAFTS_KEPT, now)).exclude(purpose__in=NOT_UNDONE_HERE)
+
+
+def _run_out(project: Project, user: User, shown: Assignment | None) -> list[int]:
+    others = _run_out_of(project, user).exclude(pk=shown.pk if shown else None)
+    return list(others.order_by("pk").values_list("pk", flat=True)[:50])
+
+
+def _run_out_and_wanted(request: MemberRequest, project: Project) -> Assignment | None:
+    """`?item=12` goes back to one of these; what cannot be shown again is as if it had not been asked for."""
+    pk = request.GET.get("item", "")
+    if request.method == "POST" or not (pk.isascii() and pk.isdigit() and len(pk) < 19):
+        return None
+    mine = _run_out_of(project, request.user).filter(pk=int(pk))
+    return harm_budget.within(mine, project, request.user).select_related("project", "user", "prompt").first()
 
 
 def _send_to(request: MemberRequest, project: Project, assignment: Assignment | None, editing: bool) -> str:

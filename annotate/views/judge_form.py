@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +41,7 @@ class Entered:
     comment: str = ""
     errors: dict[str, str] = field(default_factory=dict)
     status: int = 200
+    is_sent: bool = False  # these words were sent with the form itself: they are newer than any draft
 
 
 def judgement(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
@@ -124,7 +125,14 @@ def entered(request: HttpRequest, refused: Refused) -> Entered:
         ranks=_ranks(request),
         errors=refused.errors,
         status=refused.status,
+        is_sent=True,
     )
+
+
+def beside(assignment: Assignment | None, refused: Refused) -> Entered:
+    """The item as it stands, with what was wrong with something else than its form: a skip, an undo."""
+    standing = taken_back(assignment) if assignment else Entered()
+    return replace(standing, errors=refused.errors, status=refused.status)
 
 
 def taken_back(assignment: Assignment) -> Entered:

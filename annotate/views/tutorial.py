@@ -71,7 +71,8 @@ def _answer(request: MemberRequest, project: Project) -> HttpResponse:
     rows = project.assignments.select_related("project", "user", "prompt", "completion_a", "completion_b", "gold")
     number = int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0
     assignment = get_object_or_404(rows, pk=number, user=request.user, purpose=Assignment.Purpose.TUTORIAL)
-    try:
+
+    def say() -> None:
         feedback.submit(
             assignment=assignment,
             by=request.user,
@@ -79,6 +80,9 @@ def _answer(request: MemberRequest, project: Project) -> HttpResponse:
             seconds=judge_form.seconds(request),
             idempotency_key=request.POST.get("idempotency_key") or None,
         )
+
+    try:
+        judge.with_time(assignment, request.user, say)
     except Refused as refused:
         send_to = reverse("tutorial", args=[project.slug])
         return judge.show(request, project, assignment, judge_form.entered(request, refused), send_to=send_to)

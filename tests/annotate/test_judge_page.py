@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import Assignment, Comparison, Demonstration, Rating
+from annotate.models import Assignment, Comparison, Demonstration, Flag, Rating
 from annotate.verdicts import VERDICTS
 from tests.factories import (
     make_assignment,
@@ -179,15 +179,11 @@ def test_an_unknown_winner_is_refused(client, project, user):
     assert "use one of model_a, model_b, tie, both_bad" in response.content.decode()
 
 
-def test_an_expired_item_keeps_the_words_and_can_be_taken_up_again(client, project, user):
+def test_what_comes_after_the_time_ran_out_is_taken_while_the_place_is_free(client, project, user):
     assignment = make_assignment(user, make_completion(make_prompt(project)))
     sent = opened(client, project, stars="4", text="My own answer.")
     Assignment.objects.update(expires_at=timezone.now())
-    response = client.post(address(project), sent)
-    assert response.status_code == 410
-    html = response.content.decode()
-    assert "My own answer." in html and "Take it up again" in html
-    client.post(address(project, "judge-again"), sent)
+    assert client.post(address(project), sent).status_code == 302
     assert Rating.objects.get().assignment == assignment
     assert Demonstration.objects.get().text == "My own answer."
 
@@ -198,9 +194,59 @@ def test_an_expired_item_that_went_to_someone_else_keeps_the_words(client, proje
     sent = opened(client, project, stars="4", comment="My words.")
     Assignment.objects.update(state="expired", expires_at=timezone.now())
     make_assignment(make_user(project), completion)
-    response = client.post(address(project, "judge-again"), sent)
+    response = client.post(address(project), sent)
     assert response.status_code == 409
     assert "My words." in response.content.decode() and not Rating.objects.exists()
+
+
+def test_a_skip_that_comes_too_late_counts_all_the_same(client, project, user):
+    make_assignment(user, make_completion(make_prompt(project)))
+    sent = opened(client, project, reason="I cannot judge this")
+    Assignment.objects.update(expires_at=timezone.now())
+    assert client.post(address(project, "judge-skip"), sent).status_code == 302
+    assert Assignment.objects.get().state == "skipped"
+
+
+def test_an_item_does_not_run_out_while_it_is_worked_on(client, project, user):
+    assignment = make_assignment(user, make_completion(make_prompt(project)))
+    soon = timezone.now() + timedelta(seconds=5)
+    Assignment.objects.update(expires_at=soon)
+    assert client.post(address(project, "judge-keep"), {"assignment": assignment.pk}).status_code == 204
+    assert Assignment.objects.get().expires_at > soon + timedelta(minutes=project.assignment_minutes - 1)
+
+
+@pytest.mark.parametrize("change", [{"expires_at": -1}, {"created_at": -13 * 60}])
+def test_what_ran_out_or_was_held_all_day_is_not_kept(client, project, user, change):
+    assignment = make_assignment(user, make_completion(make_prompt(project)))
+    Assignment.objects.update(**{name: timezone.now() + timedelta(minutes=by) for name, by in change.items()})
+    before = Assignment.objects.get().expires_at
+    client.post(address(project, "judge-keep"), {"assignment": assignment.pk})
+    assert Assignment.objects.get().expires_at == before
+
+
+def test_nobody_keeps_what_is_in_other_hands(client, project, user):
+    theirs = make_assignment(make_user(project), make_completion(make_prompt(project)))
+    assert client.post(address(project, "judge-keep"), {"assignment": theirs.pk}).status_code in (403, 404)
+    assert Assignment.objects.get().expires_at == theirs.expires_at
+
+
+def test_an_item_that_ran_out_is_gone_back_to(client, project, user):
+    left = make_assignment(user, make_completion(make_prompt(project), "begun and left"))
+    theirs = make_assignment(make_user(project), make_completion(make_prompt(project), "theirs"))
+    Assignment.objects.update(state="expired", expires_at=timezone.now() - timedelta(minutes=1))
+    make_assignment(user, make_completion(make_prompt(project), "the next one"))
+    html = client.get(address(project)).content.decode()
+    assert "the next one" in html and f'data-run-out="{left.pk}"' in html
+    assert "begun and left" in client.get(address(project) + f"?item={left.pk}").content.decode()
+    assert "the next one" in client.get(address(project) + f"?item={theirs.pk}").content.decode()
+
+
+def test_what_is_about_harm_is_not_gone_back_to_without_consent(client, project, user):
+    prompt = make_prompt(project)
+    left = make_assignment(user, make_completion(prompt, "begun and left"))
+    Assignment.objects.update(state="expired", expires_at=timezone.now())
+    type(prompt).objects.update(harm="violence")
+    assert "begun and left" not in client.get(address(project) + f"?item={left.pk}").content.decode()
 
 
 def test_someone_elses_item_is_refused_and_not_shown(client, project, user):
@@ -211,7 +257,7 @@ def test_someone_elses_item_is_refused_and_not_shown(client, project, user):
 
 
 @pytest.mark.parametrize("pk", ["", "0", "x", "99999999999999999999999", "1 or 1"])
-@pytest.mark.parametrize("name", ["judge", "judge-skip", "judge-undo", "judge-again"])
+@pytest.mark.parametrize("name", ["judge", "judge-skip", "judge-undo", "judge-keep"])
 def test_an_unknown_item_is_not_found(client, project, user, pk, name):
     assert client.post(address(project, name), {"assignment": pk}).status_code == 404
 
@@ -243,6 +289,42 @@ def test_a_skip_without_a_reason_is_refused(client, project, user):
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
+def test_a_refused_skip_leaves_the_forms_own_key_alone(client, project, user, headers):
+    make_assignment(user, make_completion(make_prompt(project)))
+    response = client.post(address(project, "judge-skip"), opened(client, project), headers=headers)
+    assert re.fullmatch(r"[0-9a-f-]{36}", hidden(response, "idempotency_key"))
+    assert "data-refused" not in response.content.decode()  # what was entered comes back from the browser's draft
+
+
+def test_each_act_that_arrives_twice_is_done_once(client, project, user):
+    completion = make_completion(make_prompt(project))
+    first = make_assignment(user, completion)
+    key = {"assignment": first.pk, "act_key": "k-flag", "reason": "Off topic"}
+    for _ in range(2):
+        assert "Flagged" in client.post(address(project, "judge-flag"), key, headers=HTMX).content.decode()
+    assert Flag.objects.count() == 1
+    skip = {"assignment": first.pk, "act_key": "k-skip", "reason": "I cannot judge this"}
+    assert [client.post(address(project, "judge-skip"), skip).status_code for _ in range(2)] == [302, 302]
+    undo = {"assignment": first.pk, "act_key": "k-undo"}
+    for _ in range(2):
+        html = client.post(address(project, "judge-undo"), undo, headers=HTMX).content.decode()
+        assert f'data-assignment="{first.pk}"' in html
+    client.post(address(project), opened(client, project, stars="4"))
+    client.post(address(project, "judge-undo"), undo, headers=HTMX)
+    client.post(address(project, "judge-skip"), skip)
+    assert Assignment.objects.get(pk=first.pk).state == "submitted"
+    assert [row.status for row in Rating.objects.all()] == ["counted"]
+
+
+def test_a_key_of_one_act_is_no_key_of_another(client, project, user):
+    first = make_assignment(user, make_completion(make_prompt(project)))
+    client.post(address(project, "judge-flag"), {"assignment": first.pk, "act_key": "k", "reason": "Off topic"})
+    skip = {"assignment": first.pk, "act_key": "k", "reason": "I cannot judge this"}
+    response = client.post(address(project, "judge-skip"), skip)
+    assert response.status_code == 409 and Assignment.objects.get().state == "open"
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
 def test_undo_brings_the_item_back_with_what_was_said(client, project, user, headers):
     assignment = make_assignment(user, *make_pair(project))
     client.post(address(project), opened(client, project, choice="model_a:3", comment="Hasty."))
@@ -261,7 +343,7 @@ def test_undo_too_late_is_refused(client, project, user):
     assert Comparison.objects.get().status == "counted"
 
 
-@pytest.mark.parametrize("name", ["judge-skip", "judge-undo", "judge-again"])
+@pytest.mark.parametrize("name", ["judge-skip", "judge-undo", "judge-keep"])
 def test_changes_are_made_by_post_alone(client, project, user, name):
     assert client.get(address(project, name)).status_code == 405
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from playwright.sync_api import Page, Route, expect
 
@@ -51,14 +54,7 @@ def test_a_lost_connection_keeps_the_work_and_sends_it_once(site, forms, visitor
 def test_an_answer_lost_on_its_way_back_is_not_stored_twice_even_over_a_reload(site, forms, visitor):
     assignment = open_form(visitor, site, "rate", "dora")
 
-    def swallow(route: Route) -> None:
-        if route.request.method == "POST":
-            route.fetch()  # it arrives, and its answer does not
-            route.abort()
-        else:
-            route.continue_()
-
-    visitor.route("**/judge/", swallow)
+    swallow(visitor, "**/judge/")
     press(visitor, "2", "Enter")
     expect(visitor.get_by_text("Not sent: the server cannot be reached")).to_be_visible()
     visitor.unroute("**/judge/")
@@ -79,11 +75,23 @@ def test_a_draft_that_waits_is_sent_after_a_reload(site, forms, visitor):
     assert [row["stars"] for row in stored(site, assignment)["rating"]] == [1]
 
 
-def test_a_session_that_ended_keeps_the_draft(site, forms, visitor):
+def test_what_was_sent_in_a_session_that_had_ended_is_sent_after_signing_in(site, forms, visitor):
     assignment = open_form(visitor, site, "rate", "dora")
     press(visitor, "3")
     visitor.context.clear_cookies()
     press(visitor, "Enter")
+    expect(visitor.locator("input[type=password]")).to_be_visible()
+    sign_in_on(visitor, site, "dora")
+    visitor.goto(f"{site.url}/p/judge-rate/judge/")
+    gone(visitor, assignment)
+    assert [row["stars"] for row in stored(site, assignment)["rating"]] == [3]
+
+
+def test_a_session_that_ended_while_one_wrote_keeps_the_draft(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "dora")
+    press(visitor, "3")
+    visitor.context.clear_cookies()
+    visitor.reload()
     expect(visitor.locator("input[type=password]")).to_be_visible()
     sign_in_on(visitor, site, "dora")
     visitor.goto(f"{site.url}/p/judge-rate/judge/")
@@ -122,6 +130,227 @@ def test_an_earlier_judgement_is_changed_from_ones_history(site, forms, visitor)
     press(visitor, "Enter")
     expect(visitor).to_have_url(f"{site.url}/p/judge-compare/judge/history/")
     assert [row["winner"] for row in stored(site, assignment)["comparison"]] == ["model_b"]
+
+
+# --- without a connection ---
+
+LOST = "Not sent: the server cannot be reached"
+
+
+def acts(site, assignment: int) -> tuple:
+    """State, reason of the skip, and how many flags."""
+    ((state, reason),) = site.query("select state, skip_reason from annotate_assignment where id = ?", assignment)
+    ((flags,),) = site.query("select count(*) from annotate_flag where assignment_id = ?", assignment)
+    return state, reason, flags
+
+
+def swallow(page: Page, address: str) -> None:
+    """It arrives, and its answer does not."""
+
+    def lose(route: Route) -> None:
+        if route.request.method == "POST":
+            route.fetch()
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route(address, lose)
+
+
+def test_a_skip_without_a_connection_is_kept_and_sent_once(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "dora")
+    visitor.context.set_offline(True)
+    press(visitor, "s", "1")
+    expect(visitor.get_by_role("alert").filter(has_text=LOST)).to_contain_text("Your skip is kept in this browser")
+    assert acts(site, assignment)[0] == "open"
+    visitor.context.set_offline(False)
+    gone(visitor, assignment)
+    assert acts(site, assignment)[:2] == ("skipped", "I cannot judge this")
+    expect(visitor.get_by_text(LOST)).not_to_be_visible()
+
+
+def test_a_flag_without_a_connection_is_kept_and_sent_once_and_the_item_stays(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "dora")
+    visitor.context.set_offline(True)
+    press(visitor, "3", "x", "2")
+    expect(visitor.get_by_role("alert").filter(has_text=LOST)).to_contain_text("Your flag is kept")
+    assert acts(site, assignment)[2] == 0
+    visitor.context.set_offline(False)
+    expect(visitor.get_by_text(LOST)).not_to_be_visible()
+    assert acts(site, assignment) == ("open", "", 1)
+    assert shown(visitor) == assignment
+    expect(visitor.locator("input[name=stars][value='3']")).to_be_checked()
+    sent(site, visitor, lambda: press(visitor, "Enter"))
+
+
+def test_an_undo_without_a_connection_is_kept_and_done_once(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "dora")
+    sent(site, visitor, lambda: press(visitor, "2", "Enter"))
+    visitor.context.set_offline(True)
+    press(visitor, "u")
+    expect(visitor.get_by_role("alert").filter(has_text=LOST)).to_contain_text("Your undo is kept")
+    visitor.context.set_offline(False)
+    expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
+    expect(visitor.locator("input[name=stars][value='2']")).to_be_checked()
+    assert acts(site, assignment)[0] == "open"
+    sent(site, visitor, lambda: press(visitor, "Enter"))
+
+
+@pytest.mark.parametrize("name", ["skip", "flag", "undo"])
+def test_an_act_whose_answer_was_lost_is_done_once(site, forms, visitor, name):
+    first = open_form(visitor, site, "rate", "dora")
+    sent(site, visitor, lambda: press(visitor, "2", "Enter"))
+    second = shown(visitor)
+    swallow(visitor, f"**/judge/{name}/")
+    press(visitor, *{"skip": ("s", "1"), "flag": ("x", "1"), "undo": ("u",)}[name])
+    expect(visitor.get_by_text(LOST)).to_be_visible()
+    visitor.unroute(f"**/judge/{name}/")
+    visitor.get_by_role("button", name="Try now").click()
+    expect(visitor.get_by_text(LOST)).not_to_be_visible()
+    about = first if name == "undo" else second
+    assert (
+        acts(site, about)
+        == {
+            "skip": ("skipped", "I cannot judge this", 0),
+            "flag": ("open", "", 1),
+            "undo": ("open", "", 0),
+        }[name]
+    )
+    expect(visitor.locator(".task .error")).to_have_count(0)
+    press(visitor, "y", "Enter")  # leaves nothing in hand that was taken back
+    expect(visitor.locator("#task[data-assignment]")).not_to_have_attribute("data-assignment", str(about))
+
+
+def test_a_page_reloaded_without_a_connection_loses_nothing(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "dora")
+    visitor.context.set_offline(True)
+    press(visitor, "x", "1")
+    expect(visitor.get_by_text("Your flag is kept")).to_be_visible()
+    press(visitor, "Escape", "4", "m")
+    visitor.keyboard.type("Kept over a reload.")
+    press(visitor, "Control+Enter")
+    expect(visitor.get_by_text("Your flag and your judgement are kept")).to_be_visible()
+    with pytest.raises(Exception, match="ERR_INTERNET_DISCONNECTED"):
+        visitor.reload()
+    visitor.context.set_offline(False)
+    visitor.goto(f"{site.url}/p/judge-rate/judge/")
+    gone(visitor, assignment)
+    (row,) = stored(site, assignment)["rating"]
+    assert (row["stars"], row["comment"]) == (4, "Kept over a reload.")
+    assert acts(site, assignment) == ("submitted", "", 1)
+
+
+def test_a_browser_started_anew_sends_what_had_not_arrived(site, forms, visitor, browser):
+    assignment = open_form(visitor, site, "rate", "dora")
+    visitor.context.set_offline(True)
+    press(visitor, "s", "2")
+    expect(visitor.get_by_text(LOST)).to_be_visible()
+    context = browser.new_context(storage_state=visitor.context.storage_state())
+    page = context.new_page()
+    page.goto(f"{site.url}/p/judge-rate/judge/")
+    gone(page, assignment)
+    assert acts(site, assignment)[:2] == ("skipped", "The prompt is unclear or broken")
+    context.close()
+    visitor.context.set_offline(False)  # the first one knows nothing of it, and its skip is the same one
+    expect(visitor.get_by_text(LOST)).not_to_be_visible()
+
+
+def test_what_has_not_gone_out_is_taken_back_by_undo(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "dora")
+    visitor.context.set_offline(True)
+    press(visitor, "1", "Enter")
+    expect(visitor.get_by_text(LOST)).to_be_visible()
+    press(visitor, "u")
+    expect(visitor.get_by_text(LOST)).not_to_be_visible()
+    visitor.context.set_offline(False)
+    press(visitor, "5")
+    assert shown(visitor) == assignment and stored(site, assignment)["rating"] == []
+    rows = sent(site, visitor, lambda: press(visitor, "Enter"))
+    assert [row["stars"] for row in rows["rating"]] == [5]
+
+
+def test_other_words_than_those_that_arrived_are_refused_and_not_dropped_in_silence(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "dora")
+    swallow(visitor, "**/judge/")
+    press(visitor, "2", "Enter")
+    expect(visitor.get_by_text(LOST)).to_be_visible()
+    press(visitor, "5")
+    visitor.unroute("**/judge/")
+    press(visitor, "Enter")
+    expect(visitor.locator(".task .error")).to_contain_text("You have submitted it already; undo that to change it")
+    expect(visitor.locator("input[name=stars][value='5']")).to_be_checked()
+    assert [row["stars"] for row in stored(site, assignment)["rating"]] == [2]
+
+
+def test_what_waits_is_sent_for_nobody_else(site, forms, visitor, browser):
+    assignment = open_form(visitor, site, "rate", "dora")
+    visitor.context.set_offline(True)
+    press(visitor, "1", "Enter")
+    expect(visitor.get_by_text(LOST)).to_be_visible()
+    context = browser.new_context(storage_state={**visitor.context.storage_state(), "cookies": []})
+    page = context.new_page()
+    open_form(page, site, "rate", "uma")
+    page.wait_for_timeout(500)
+    assert acts(site, assignment)[0] == "open"
+    context.clear_cookies()
+    sign_in_on(page, site, "dora")
+    page.goto(f"{site.url}/p/judge-rate/judge/")
+    gone(page, assignment)
+    assert [row["stars"] for row in stored(site, assignment)["rating"]] == [1]
+    context.close()
+
+
+# --- an item whose time ran out ---
+
+
+def run_out(site, assignment: int, *, given_away: bool = False) -> None:
+    with closing(sqlite3.connect(site.data / "assay.sqlite3", timeout=20)) as database:
+        state = "expired" if given_away else "open"
+        database.execute(
+            "update annotate_assignment set expires_at = datetime('now', '-1 minute'), state = ? where id = ?",
+            (state, assignment),
+        )
+        database.commit()
+
+
+def test_an_item_that_ran_out_while_one_wrote_is_taken_all_the_same(site, forms, visitor):
+    assignment = open_form(visitor, site, "write", "dora")
+    press(visitor, "w")
+    visitor.keyboard.type("A long answer.")
+    run_out(site, assignment)
+    rows = sent(site, visitor, lambda: press(visitor, "Control+Enter"))
+    assert rows["demonstration"][0]["text"] == "A long answer."
+
+
+def test_what_was_begun_on_an_item_that_ran_out_is_offered_and_found_again(site, forms, visitor):
+    assignment = open_form(visitor, site, "write", "dora")
+    press(visitor, "w")
+    visitor.keyboard.type("Half of an answer")
+    run_out(site, assignment, given_away=True)
+    visitor.reload()
+    assert shown(visitor) != assignment
+    expect(visitor.get_by_text("You had begun on another item")).to_be_visible()
+    visitor.get_by_role("link", name="Go back to it").click()
+    expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
+    expect(visitor.locator("textarea[name=text]")).to_have_value("Half of an answer")
+    expect(visitor.get_by_text("You had begun on another item")).not_to_be_visible()
+    rows = sent(site, visitor, lambda: visitor.locator("button.send").click())
+    assert rows["demonstration"][0]["text"] == "Half of an answer"
+    visitor.goto(f"{site.url}/p/judge-write/judge/")
+    expect(visitor.get_by_text("You had begun on another item")).not_to_be_visible()
+
+
+def test_an_item_is_kept_while_somebody_works_on_it_and_no_longer(site, forms, visitor):
+    visitor.clock.install()
+    kept: list[str] = []
+    visitor.on("request", lambda request: kept.append(request.url) if request.url.endswith("/keep/") else None)
+    open_form(visitor, site, "write", "dora")
+    for _ in range(12):
+        visitor.clock.run_for(60_000)
+        visitor.mouse.move(300 + len(kept), 300)
+    assert len(kept) == 1
+    visitor.clock.run_for(3_600_000)
+    assert len(kept) == 1
 
 
 # --- time ---
