@@ -29,6 +29,7 @@ LONGEST_VOID = 100_000_000  # bytes of one line: else a small packed file could 
 LARGEST_FILE = 2_000_000_000  # unpacked
 LARGEST_IMPORT = 100_000_000_000  # unpacked, where rows go to the database one by one
 _BATCH = 256
+_MOST_HEAD = 50  # lines
 _QUOTED = re.compile(r'"[^"]*"')  # a column's name may hold what separates others
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _FOREIGN = {
@@ -264,17 +265,17 @@ class _TableLines:
 
 
 def _csv(source: _Source) -> Iterator[FileRow]:
-    """The first line names the columns. Tabs or semicolons separate where the first line has those and no comma."""
+    """The first line names the columns. Tabs or semicolons separate where it has more of those than commas."""
     lines = _TableLines(source)
     texts = iter(lines)
-    first = next(texts, "")
-    bare = _QUOTED.sub("", first)
-    separator = next((s for s in ("\t", ",", ";") if s in bare), ",") if not source.name.endswith(".tsv") else "\t"
+    head = _head(texts)
+    bare = _QUOTED.sub("", "".join(head))
+    separator = "\t" if source.name.endswith(".tsv") else max(",\t;", key=bare.count)
     csv.field_size_limit(LONGEST_LINE)
     if "\r" in bare.rstrip("\r\n"):
         raise UnreadableFile("Its lines end as on old Macs, by carriage returns alone; save it with line feeds.")
     # Strict: a quotation mark that does not close would swallow the rows behind it, and nobody would know.
-    reader = csv.reader(chain([first], texts), delimiter=separator, strict=True)
+    reader = csv.reader(chain(head, texts), delimiter=separator, strict=True)
     names = _columns(reader)
     lines.row_ends()
     while True:
@@ -294,6 +295,14 @@ def _csv(source: _Source) -> Iterator[FileRow]:
             problem = lines.row_ends() or _odd_length(values, names, number, reader.line_num)
             row = {} if problem else dict(zip(names, values, strict=True))
             yield FileRow(number, row, problem, source.position)
+
+
+def _head(lines: Iterator[str]) -> list[str]:
+    """The lines that name the columns: several where a name, in quotation marks, spans them."""
+    head = [next(lines, "")]
+    while "".join(head).count('"') % 2 and len(head) < _MOST_HEAD and (line := next(lines, "")):
+        head.append(line)
+    return head
 
 
 def _columns(reader: Any) -> list[str]:

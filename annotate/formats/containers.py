@@ -54,7 +54,9 @@ def _csv(rows: Iterator[Row]) -> Iterator[bytes]:
     with _Spool(rows) as spool:
         text = io.StringIO()
         table = csv.writer(text)
-        table.writerow(spool.kinds)
+        # A name that holds what separates in other tables is quoted: whoever reads goes by the first line.
+        odd = any(sign in name for name in spool.kinds for sign in "\t;")
+        csv.writer(text, quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL).writerow(spool.kinds)
         for row in spool:
             table.writerow([_cell(row.get(name)) for name in spool.kinds])
             if text.tell() > _BLOCK:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from annotate.formats import FORMATS, READERS, WRITERS
+from annotate.formats.containers import written
 from annotate.formats.items import Item, NewComparison, NewRating, kept, restored
+from annotate.row_files import read_rows
 from tests.annotate.odd_items import Odd
 
 SEEDS = range(25)
@@ -213,3 +217,41 @@ def test_a_swapped_pair_says_the_same():
     item = Odd(4).comparison(winner="model_a")
     assert item.swapped().winner == "model_b" and item.swapped().a == item.b
     assert item.swapped().swapped() == item
+
+
+@pytest.mark.parametrize("container", ["jsonl", "json", "csv", "parquet", "jsonl.gz", "csv.gz"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_text_goes_through_any_kind_of_file(container, seed):
+    """Names of columns too: people choose them, in Label Studio and Argilla."""
+    lot = random.Random(seed)
+    signs = [
+        '"',
+        '""',
+        ",",
+        ";",
+        "\t",
+        "\n",
+        "\r",
+        "\r\n",
+        "'",
+        "\\",
+        "\u2028",
+        "\x85",
+        "\ufeff",
+        "é",
+        "日",
+        "😀",
+        " ",
+        "a",
+        "=1+1",
+    ]
+
+    def text(fewest: int) -> str:
+        return "".join(lot.choices(signs, k=lot.randint(fewest, 9)))
+
+    names = list(dict.fromkeys(["prompt", *(f"{text(1)}{n}" for n in range(lot.randint(1, 4)))]))
+    rows = [{name: text(0) for name in names} for _ in range(30)]
+    file = io.BytesIO(b"".join(written(rows, container)))
+    found = list(read_rows(file, f"rows.{container}"))
+    assert [one.problem for one in found] == [""] * len(rows)
+    assert [one.row for one in found] == rows
