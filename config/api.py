@@ -61,6 +61,16 @@ class KeptSchema(SchemaGenerator):
         return self._made
 
 
+def refusals_of_all(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Whatever an operation does not say of itself: a refusal of any kind has the one shape."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorsOut"}}}
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            told = {"content": content, "description": "Refused: which field, what is wrong, what would be right."}
+            operation["responses"].setdefault("4XX", told)
+    return result
+
+
 @csrf_exempt
 def no_such_address(request: HttpRequest) -> JsonResponse:
     """For addresses below /api/ that are not there."""

@@ -197,6 +197,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "People's judgements train language models and show whether they got better.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.api.refusals_of_all"],
     "ENUM_NAME_OVERRIDES": {
         "Judge": "annotate.models.Judge",
         "Side": "annotate.models.Side",

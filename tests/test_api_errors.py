@@ -95,6 +95,20 @@ def test_the_schema_is_valid_and_free_of_warnings():
     } <= paths
 
 
+def test_the_schema_says_of_each_operation_how_it_refuses_and_of_each_long_list_that_it_comes_in_pages():
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    operations = [(path, one) for path, methods in schema["paths"].items() for one in methods.values()]
+    assert all("4XX" in one["responses"] for _, one in operations)
+    project = make_project()
+    manager = program(project, "manager")
+    for path in ("audit", "attacks"):
+        told = schema["paths"][f"/api/v1/projects/{{slug}}/{path}/"]["get"]
+        name = told["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        page = schema["components"]["schemas"][name]["properties"]
+        assert set(manager.get(f"projects/{project.slug}/{path}/").json()) == set(page)
+        assert {"cursor", "page_size"} <= {one["name"] for one in told["parameters"]}
+
+
 def test_the_docs_page_opens_without_an_account(client):
     assert client.get("/api/docs/").status_code == 200
     assert client.get("/api/schema/").status_code == 200

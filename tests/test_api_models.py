@@ -64,3 +64,11 @@ def test_the_files_of_an_export_are_downloaded_by_name(chain):
     assert errors(program(chain.project).get(f"runs/{run.pk}/export/a.gguf"), 403)
     (run.path / "export" / "a.gguf").unlink()
     assert errors(researcher.get(f"runs/{run.pk}/export/a.gguf"), 410)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "169.254.169.254", "[::1]", "10.0.0.1", "localhost"])
+def test_a_researcher_does_not_have_this_server_ask_what_only_its_network_reaches(host):
+    project = factories.make_project()
+    sent = {"name": "inside", "endpoint": f"http://{host}:8000/v1", "served_name": "x"}
+    assert "Staff" in errors(program(project, "researcher").post("models/", sent))["endpoint"]
+    assert program(project, "researcher", is_staff=True).post("models/", sent).status_code == 201

@@ -14,7 +14,7 @@ from annotate import accounts
 from annotate.actions import audit, invitations
 from annotate.api.access import find, find_project
 from annotate.api.fields import Choice, Input, refusals
-from annotate.api.pages import Newest
+from annotate.api.pages import Newest, newest_first
 from annotate.models import AuditEntry, Invitation, Role
 from annotate.permissions import require
 
@@ -117,6 +117,7 @@ def join(request: Request, slug: str) -> Response:
     ],
     tags=["projects"],
 )
+@newest_first
 @api_view(["GET"])
 def audit_trail(request: Request, slug: str) -> Response:
     """Who changed what, newest first, for managers."""

@@ -17,7 +17,7 @@ from annotate.api.access import find, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, Input, Turn, refusals
 from annotate.api.harm_shown import SHOW_HARMFUL, WITHHELD, context_of
 from annotate.api.idempotency import feedback_key, idempotent
-from annotate.api.pages import Newest
+from annotate.api.pages import Newest, newest_first
 from annotate.errors import Refused
 from annotate.models import Attack, HarmBudget, Talk
 from annotate.permissions import can, require
@@ -147,6 +147,7 @@ def rate(request: Request, token: str) -> Response:
 
 
 @extend_schema(responses={200: AttackOut(many=True)} | refusals(403, 404), parameters=[SHOW_HARMFUL], tags=["red team"])
+@newest_first
 @api_view(["GET"])
 def attacks(request: Request, slug: str) -> Response:
     """My attacks; all of them for reviewers, the texts of others' withheld unless asked for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -21,6 +22,7 @@ from annotate.errors import Refused
 from annotate.models import LanguageModel, Project
 from annotate.permissions import models_seen, projects_where, require
 from annotate.serving import address_of, load, serving
+from annotate.webhooks.addresses import place, reachable
 
 
 class NewModel(Input):
@@ -36,6 +38,18 @@ class NewModel(Input):
     parameters = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1
     )
+
+    def validate_endpoint(self, endpoint: str) -> str:
+        """This server asks there, and tells what came back: staff alone let it ask what only this network reaches."""
+        if endpoint and not self.context["request"].user.is_staff:
+            try:
+                to = place(endpoint)
+                reachable(to.host, to.port, allow_private=settings.WEBHOOK_ALLOW_PRIVATE)
+            except ValueError as error:
+                raise serializers.ValidationError(f"{error} Staff may register it, too.") from error
+            except OSError as error:
+                raise serializers.ValidationError(f"The name cannot be looked up ({error}).") from error
+        return endpoint
 
     def validate_folder(self, folder: str) -> str:
         """Below models/: a model may be exported, and runs, datasets and uploads of other projects lie beside it."""
@@ -108,7 +122,7 @@ class Models(GenericViewSet):
     def create(self, request: Request) -> Response:
         if not (request.user.is_staff or projects_where(request.user, "research").exists()):
             raise Refused(403, authorization="Models are registered by researchers, managers and staff; ask one.")
-        given = NewModel(data=request.data)
+        given = NewModel(data=request.data, context={"request": request})
         given.is_valid(raise_exception=True)
         fields = dict(given.validated_data)
         if fields["parent"] is not None:

@@ -109,7 +109,7 @@ def default_model(request: Request, slug: str) -> Response:
     return Response(DefaultModelOut(served).data)
 
 
-@extend_schema(tags=TAGS, request=ChatIn, responses={200: ChatOut} | refusals(400, 403, 404, 409))
+@extend_schema(tags=TAGS, request=ChatIn, responses={200: ChatOut} | refusals(400, 403, 404, 409, 503))
 @api_view(["POST"])
 @authentication_classes([BearerToken, TokenAuthentication, SessionAuthentication])
 def chat_completions(request: Request, slug: str) -> Response:
@@ -134,7 +134,7 @@ def chat_completions(request: Request, slug: str) -> Response:
             seed=asked["seed"],
         )
     except model_server.ModelServerError as error:
-        return Response({"errors": {"server": str(error)}}, status=502)
+        raise Refused(503, server=str(error)) from error
     return Response(_answered(served.name, reply))
 
 
