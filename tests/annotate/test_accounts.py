@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -20,6 +23,7 @@ from annotate.errors import Refused
 from annotate.models import AuditEntry, Invitation, Membership, User
 from tests.api_client import Program, errors, program
 from tests.factories import PASSWORD, make_comparison, make_model, make_pair, make_project, make_user
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.django_db
 SECRET = "JBSWY3DPEHPK3PXP"
@@ -410,3 +414,19 @@ def test_a_forgotten_password_is_no_dead_end(client, settings, mailoutbox):
     sent = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     assert client.post(form.request["PATH_INFO"], sent).status_code == 302
     assert sign_in(client, user, NEW_PASSWORD).status_code == 302
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"SECRET_KEY": "x" * 20 + "abcdefghijklmnopqrstuvwxyz0123456789", "SITE_URL": "https://a.org"}, "no issues"),
+        ({"SITE_URL": "https://a.org"}, "SECRET_KEY is not set"),
+        ({"SECRET_KEY": "x" * 20 + "abcdefghijklmnopqrstuvwxyz0123456789", "HTTPS": "0"}, "SECURE_SSL_REDIRECT"),
+    ],
+)
+def test_what_stands_open_to_the_world_is_checked_before_it_does(tmp_path, given, told):
+    settings = {"DEBUG": "0", "ASSAY_DATA": str(tmp_path), "PATH": os.environ["PATH"], **given}
+    check = [sys.executable, "manage.py", "check", "--deploy"]
+    done = subprocess.run(check, cwd=ROOT, env=settings, capture_output=True, text=True)
+    assert told in done.stdout + done.stderr
