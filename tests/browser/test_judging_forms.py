@@ -285,3 +285,28 @@ def test_axe_finds_nothing_wrong_with_ones_own_keys(site, forms, visitor, axe):
     open_form(visitor, site, "rate", "axel")
     visitor.goto(f"{site.url}/shortcuts/")
     axe(visitor)
+
+
+def test_each_paragraph_runs_as_its_own_script_does(site, forms, visitor):
+    open_form(visitor, site, "rate", "uma")
+    starts = visitor.locator(".answer .laid-out").evaluate(
+        """laidOut => { laidOut.innerHTML = "<p>שלום!</p><p>Hello!</p><pre><code>let א = 1</code></pre>";
+        const box = laidOut.getBoundingClientRect(), range = document.createRange();
+        return [...laidOut.children].map((part) => { range.selectNodeContents(part.firstChild);
+          const words = range.getBoundingClientRect();
+          return words.left - box.left < box.right - words.right ? "left" : "right"; }); }"""
+    )
+    assert starts == ["right", "left", "left"]
+
+
+def test_a_table_of_many_columns_scrolls_before_its_words_break(site, forms, visitor):
+    open_form(visitor, site, "rate", "uma")
+    lines = visitor.locator(".answer .laid-out").evaluate(
+        """laidOut => { const row = `<tr>${"<td>considerable</td>".repeat(12)}</tr>`;
+        laidOut.innerHTML = `<div class="wide"><table>${row}</table></div>`;
+        const range = document.createRange();
+        range.selectNodeContents(laidOut.querySelector("td"));
+        return new Set([...range.getClientRects()].map((line) => line.top)).size; }"""
+    )
+    assert lines == 1
+    assert visitor.evaluate("document.documentElement.scrollWidth <= innerWidth")
