@@ -35,7 +35,7 @@ from annotate.formats.items import (
 )
 
 NAME = "label-studio"
-_STRENGTH = "strength"
+_STRENGTH, _AUTHOR = "strength", "author"
 _MODELS = ("model", "model_a", "model_b", "models")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _KEPT_OF_ANNOTATION = ("id", "ground_truth", "unique_id")
@@ -95,7 +95,7 @@ def _rest_of_task(row: Row, task: guessing.Task, items: list[Row]) -> Row:
 def _annotation(annotation: Row, task: guessing.Task, common: Row, extra: Row) -> list[Item]:
     by = {
         **common,
-        "judge": _person(annotation.get("completed_by")),
+        "judge": _person(annotation.get("completed_by")) or fields.optional(annotation, _AUTHOR),
         "created_at": fields.moment(annotation.get("created_at")),
         "seconds": fields.number(annotation, "lead_time"),
     }
@@ -326,12 +326,22 @@ def _annotated(items: Sequence[Item]) -> Row:
     results = [result for item in items for result in _results(item)]
     if first.comment:
         results.append(_made("comment", "prompt", "textarea", {"text": [first.comment]}))
-    row: Row = {"completed_by": first.judge or None, "result": results, "was_cancelled": False}
+    row: Row = {**_by_whom(first), "result": results, "was_cancelled": False, "ground_truth": False}
     if first.created_at:
         row["created_at"] = first.created_at.isoformat()
     if first.seconds is not None:
         row["lead_time"] = first.seconds
-    return _kept(first) | row
+    return row | _kept(first)
+
+
+def _by_whom(item: Item) -> Row:
+    """It takes the number or the mail of one of its own people, who are those that it named itself, and refuses the
+    whole file for any other: those then belong to whoever imports, and their name stands beside."""
+    if item.format == NAME and item.judge.isascii() and item.judge.isdigit():
+        return {"completed_by": int(item.judge)}
+    if item.format == NAME and "@" in item.judge:
+        return {"completed_by": {"email": item.judge}}
+    return {_AUTHOR: item.judge} if item.judge else {}
 
 
 def _results(item: Any) -> list[Row]:

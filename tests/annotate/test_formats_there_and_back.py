@@ -255,3 +255,19 @@ def test_any_text_goes_through_any_kind_of_file(container, seed):
     found = list(read_rows(file, f"rows.{container}"))
     assert [one.problem for one in found] == [""] * len(rows)
     assert [one.row for one in found] == rows
+
+
+def test_label_studio_is_told_only_of_people_whom_it_knows():
+    """It refuses a whole file for a `completed_by` that is neither the number nor the mail of one of its own."""
+    odd = Odd(3)
+    judged = {"number": "17", "mail": "ann@example.org", "name": "Ann"}
+    for judge in judged.values():
+        ours = odd.rating(judge=judge, thumbs=True, created_at=None, seconds=None)
+        theirs = replace(ours, format="label-studio")
+        for item in (ours, theirs):
+            (task,) = WRITERS["label-studio"]([item])
+            (annotation,) = task["annotations"]
+            by = annotation.get("completed_by")
+            assert by is None or (item is theirs and (type(by) is int or set(by) == {"email"}))
+            assert annotation["ground_truth"] is False  # where it is not said, some of its versions take it for one
+            assert [found.judge for found in READERS["label-studio"](task, 1)] == [judge]
