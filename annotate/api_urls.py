@@ -26,12 +26,14 @@ from annotate.api import (
     webhooks,
 )
 
+judging_router = SimpleRouter()
+judging_router.register("assignments", judging.Assignments)
+
 router = SimpleRouter()
 router.register("projects", projects.Projects)
 router.register("models", registry.Models)
 router.register("prompts", prompts.Prompts)
 router.register("completions", prompts.Completions)
-router.register("assignments", judging.Assignments)
 router.register("ratings", feedback.Ratings)
 router.register("comparisons", feedback.Comparisons)
 router.register("demonstrations", feedback.Demonstrations)
@@ -43,6 +45,9 @@ router.register("imports", imports.Imports)
 router.register("webhooks", webhooks.Webhooks)
 
 urlpatterns = [
+    # First: patterns are tried one after the other, and nothing is asked for as often as these.
+    path("projects/<slug:slug>/assignments/", judging.next_assignment),
+    path("", include(judging_router.urls)),
     path("auth/token/", accounts.token),
     path("auth/token/renew/", people.renew_token),
     path("invitations/accept/", people.accept),
@@ -57,7 +62,6 @@ urlpatterns = [
     path("projects/<slug:slug>/invitations/<str:pk>/revoke/", people.revoke),
     path("projects/<slug:slug>/join/", people.join),
     path("projects/<slug:slug>/audit/", people.audit_trail),
-    path("projects/<slug:slug>/assignments/", judging.next_assignment),
     path("projects/<slug:slug>/guidelines/read/", gold.guidelines_read),
     path("projects/<slug:slug>/message/", gold.message),
     path("projects/<slug:slug>/tutorial/", gold.next_lesson),

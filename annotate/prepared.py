@@ -17,7 +17,7 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Expression, QuerySet
 
 
@@ -37,6 +37,7 @@ class _Written(NamedTuple):
     sql: str
     parameters: tuple[Any, ...]
     converters: dict[int, Any]  # from what the database gives to what Python is to see
+    is_composite: bool
     rows: Callable[..., Any]  # Django's own way from the rows of this query to what the caller is to get
 
 
@@ -49,13 +50,15 @@ class Prepared:
 
     def rows(self, **values: Any) -> list[Any]:
         """What the query's own iteration gives: instances, or tuples after `values_list`."""
+        database = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
         written = self._written = self._written or self._write()
-        given = [_stored(values[p.name]) if isinstance(p, Slot) else p for p in written.parameters]
+        given = [_stored(values[p.name], database) if isinstance(p, Slot) else p for p in written.parameters]
         compiler = object.__new__(type(written.compiler))  # as copy.copy would, in a third of the time
         compiler.__dict__ |= written.compiler.__dict__ | {
-            "connection": connection,
-            "execute_sql": lambda *_, **__: [_executed(written.sql, given)],
+            "connection": database,
+            "execute_sql": lambda *_, **__: [_executed(database, written.sql, given)],
             "get_converters": lambda _: written.converters,
+            "has_composite_fields": lambda _: written.is_composite,
         }
         query = SimpleNamespace(get_compiler=lambda *_, **__: compiler)
         return list(written.rows(SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})))
@@ -68,30 +71,29 @@ class Prepared:
         queryset = self._build()
         compiler = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()
-        converters = compiler.get_converters([column for column, *_ in compiler.select[: compiler.col_count]])
-        return _Written(compiler, sql, tuple(parameters), converters, queryset._iterable_class)
+        columns = [column for column, *_ in compiler.select[: compiler.col_count]]
+        converters, is_composite = compiler.get_converters(columns), compiler.has_composite_fields(columns)
+        return _Written(compiler, sql, tuple(parameters), converters, is_composite, queryset._iterable_class)
 
 
-def _executed(sql: str, given: list[Any]) -> list[tuple[Any, ...]]:
-    with _cursor() as cursor:
+def _executed(database: Any, sql: str, given: list[Any]) -> list[tuple[Any, ...]]:
+    with _cursor(database) as cursor:
         cursor.execute(sql, given)
         return cursor.fetchall()
 
 
-def _cursor() -> Any:
+def _cursor(database: Any) -> Any:
     """Django's own for Postgres write values into the text of a statement, which is a new one to the server each time.
 
     This one sends them apart, so that psycopg has the server keep the plan from `prepare_threshold` uses on.
     """
-    database: Any = connection
     if database.vendor != "postgresql":
         return database.cursor()
     import psycopg
 
     database.ensure_connection()
-    with database.wrap_database_errors:
-        return database._prepare_cursor(psycopg.Cursor(database.connection))
+    return database._prepare_cursor(psycopg.Cursor(database.connection))
 
 
-def _stored(value: Any) -> Any:
-    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+def _stored(value: Any, database: Any) -> Any:
+    return database.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value

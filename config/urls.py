@@ -9,15 +9,16 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from config.api import KeptSchema, no_such_address
 
 urlpatterns = [
+    # First: patterns are tried one after the other, and programs ask far more often than people.
+    path("api/v1/", include("annotate.api_urls")),
+    path("api/v1/", include("training.api_urls")),
+    path("api/v1/", include("evaluation.api_urls")),
     path("", include("annotate.urls")),
     path("", include("training.urls")),
     path("", include("evaluation.urls")),
     path("sign-in/", login, name="login"),
     path("account/", include("allauth.urls")),
     path("sign-out/", auth_views.LogoutView.as_view(), name="logout"),
-    path("api/v1/", include("annotate.api_urls")),
-    path("api/v1/", include("training.api_urls")),
-    path("api/v1/", include("evaluation.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(generator_class=KeptSchema), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
     re_path(r"^api/", no_such_address),
