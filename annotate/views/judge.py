@@ -301,7 +301,7 @@ def _run_out_of(project: Project, user: User) -> QuerySet[Assignment]:
 
 
 def _run_out(project: Project, user: User, shown: Assignment | None) -> list[int]:
-    others = _run_out_of(project, user).exclude(pk=shown.pk if shown else None)
+    others = _run_out_of(project, user).exclude(pk=shown.pk if shown else 0)
     return list(others.order_by("pk").values_list("pk", flat=True)[:50])
 
 
