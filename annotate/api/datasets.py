@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -19,6 +18,7 @@ from annotate.actions.exports import FORMATS, export_file
 from annotate.actions.project_exports import FILES
 from annotate.actions.selections import select
 from annotate.api.access import find, find_project, of_project
+from annotate.api.exports import FILE_TYPES
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
@@ -118,7 +118,7 @@ class Datasets(GenericViewSet):
         return Response({"counts": counts})
 
     @extend_schema(
-        responses={(200, "application/x-ndjson"): OpenApiTypes.STR} | refusals(400, 403, 404, 410),
+        responses=FILE_TYPES | refusals(400, 403, 404, 410),
         parameters=[
             OpenApiParameter("format", enum=FORMATS, description="jsonl, unless said otherwise."),
             OpenApiParameter("file", enum=[*FILES], description="jsonl, unless said otherwise."),

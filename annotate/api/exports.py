@@ -13,9 +13,11 @@ from annotate.api.access import find_project
 from annotate.api.fields import refusals
 from annotate.export_options import asked
 from annotate.formats import FORMATS
+from annotate.formats.containers import content_type
 from annotate.live.streaming import download
 from annotate.models import Judge, Side, Status
 
+FILE_TYPES = {(200, content_type(file).partition(";")[0]): OpenApiTypes.BINARY for file in FILES}
 _PARAMETERS = [
     OpenApiParameter("format", enum=list(FORMATS), description=f"{OWN}, our own rows, unless said otherwise."),
     OpenApiParameter("file", enum=list(FILES), description="Unless said otherwise, what the format's own tools read."),
@@ -30,7 +32,7 @@ _PARAMETERS = [
 @extend_schema(
     tags=["feedback"],
     parameters=_PARAMETERS,
-    responses={(200, "application/octet-stream"): OpenApiTypes.BINARY} | refusals(400, 403, 404),
+    responses=FILE_TYPES | refusals(400, 403, 404),
 )
 @api_view(["GET"])
 def export_project(request: Request, slug: str) -> HttpResponseBase:

@@ -222,3 +222,18 @@ def test_a_null_character_is_wrong_and_no_failure_of_ours():
         program.get(f"projects/{project.slug}/disagreements/compare:1%00/"),
     ]
     assert [response.status_code for response in tried] == [200, 400, 404, 404, 200, 404]
+
+
+@pytest.mark.parametrize("kind", ["application/yaml", "application/json", "multipart/form-data; boundary=x", ""])
+def test_no_address_for_programs_fails_where_nothing_is_sent(kind):
+    made = one_of_everything(make_project())
+    program = APIClient(raise_request_exception=False)
+    program.force_authenticate(made["manager"])
+    failed = []
+    for route in routes():
+        for method in set(route.methods) & {"post", "put", "patch"} if route.is_for_programs else ():
+            savepoint = transaction.savepoint()
+            response = program.generic(method.upper(), route.address(made), b"", content_type=kind)
+            transaction.savepoint_rollback(savepoint)
+            failed += [(route.name, method)] if response.status_code >= 500 else []
+    assert not failed

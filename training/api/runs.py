@@ -157,6 +157,8 @@ class Runs(GenericViewSet):
     @idempotent()
     def from_yaml(self, request: Request) -> Response:
         """Queue a run from its order as YAML. The project is the file's, unless `?project=` names another."""
+        if not isinstance(request.data, str):
+            raise Refused(400, body="It is empty; send the order as YAML: runs/ID/order/ of an earlier run gives one.")
         order = orders.read(request.data)
         slug = request.query_params.get("project") or order.get("project")
         if not slug:
@@ -167,7 +169,7 @@ class Runs(GenericViewSet):
         run = actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **arguments)
         return Response(run_out(request, run), status=201)
 
-    @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.STR} | refusals(404))
+    @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.OBJECT} | refusals(404))
     @action(detail=True, methods=["get"])
     def order(self, request: Request, pk: str) -> HttpResponse:
         """All that the run was queued with, as YAML: what `from-yaml` takes."""
