@@ -294,7 +294,7 @@ class TestAskingWhatIsServed:
         actions.promote(project=project, model=base, reason="good", by=manager)
         fake.status = 500
         answer = self.ask(manager, project)
-        assert answer.status_code == 502 and "server" in answer.json()["errors"]
+        assert answer.status_code == 503 and "server" in answer.json()["errors"]
 
 
 class TestForPrograms:
