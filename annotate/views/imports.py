@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import timedelta
+from collections import defaultdict
 from typing import Any, cast
 
 from django.contrib import messages
@@ -25,7 +25,7 @@ from annotate.named_values import named_values
 from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project, refused_page
 
-_SHOWN = 50
+_SHOWN, _LINES_SHOWN = 50, 6
 UNDER_WAY = (Import.State.QUEUED, Import.State.RUNNING)
 # What was added, in the order in which it is told.
 _KINDS = ("comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "attacks", "prompts", "completions")
@@ -62,7 +62,12 @@ def one_import(request: MemberRequest, project: Project, pk: int) -> HttpRespons
     found = get_object_or_404(Import.objects.select_related("created_by"), project=project, pk=pk)
     context = _progress(found) | {"project": project, "import": found}
     if request.htmx and not request.htmx.boosted:
-        return render(request, "annotate/import.html#progress", context)
+        answer = render(request, "annotate/import.html#progress", context)
+        if context["bad"] and not context["under_way"]:
+            answer["HX-Refresh"] = (
+                "true"  # it has just ended, and what was not usable stands elsewhere
+            )
+        return answer
     return render(request, "annotate/import.html", context | _beginning(found))
 
 
@@ -131,7 +136,7 @@ def _progress(found: Import) -> dict[str, Any]:
         "waits": found.state == Import.State.QUEUED and (timezone.now() - found.created_at).total_seconds() > 15,
         "is_dry": bool(found.options.get("dry_run")),
         "percent": None if share is None else min(100, int(share * 100)),
-        "ends_at": None if left is None else timezone.now() + timedelta(seconds=left),
+        "left": None if left is None else _in_words(left),
         "added": [(kind, counts[kind]) for kind in _KINDS if counts.get(kind)],
         "rows": counts.get("rows", 0),
         "already": counts.get("already", 0),
@@ -141,9 +146,26 @@ def _progress(found: Import) -> dict[str, Any]:
     }
 
 
+def _in_words(seconds: float) -> str:
+    """How long is left, and not the hour when it will be over: nobody knows which clock is theirs."""
+    if seconds < 90:
+        return f"about {max(5, 5 * round(seconds / 5))} seconds left"
+    minutes = round(seconds / 60)
+    return f"about {minutes} minutes left" if minutes < 90 else f"about {round(minutes / 60)} hours left"
+
+
+def _reasons(found: Import) -> list[tuple[str, int, list[int]]]:
+    """Of the lines that are named: each reason, how many have it, and the first of them. Most often first."""
+    lines: dict[str, list[int]] = defaultdict(list)
+    for line, reason in found.problems.values_list("line", "reason"):
+        lines[reason].append(line)
+    told = ((reason, len(some), some[:_LINES_SHOWN]) for reason, some in lines.items())
+    return sorted(told, key=lambda one: (-one[1], one[2]))
+
+
 def _beginning(found: Import) -> dict[str, Any]:
     return {
         "items": [(line, shown(item)) for line, item in preview(found)],
-        "first_problems": found.problems.all()[:_SHOWN],
+        "reasons": _reasons(found)[:_SHOWN],
         "kept_days": KEPT_DAYS,
     }

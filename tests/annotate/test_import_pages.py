@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from annotate.importing.engine import Importer
 from annotate.models import Comparison, Delivery, Import, Webhook
+from annotate.views.imports import _in_words
 from tests.api_client import ROOT, Program, errors
 from tests.factories import PASSWORD, make_project, make_user
 
@@ -66,6 +67,26 @@ def test_the_live_part_of_a_page_is_that_part_alone(client, project):
     part = client.get(reverse("import", args=[project.slug, Import.objects.get().pk]), HTTP_HX_REQUEST="true")
     text = part.content.decode().strip()
     assert text.startswith('<div id="import-progress"') and "every 1s" in text and "<html" not in text
+
+
+def test_an_import_that_has_just_ended_shows_what_it_could_not_use(client, project):
+    signed_in(client, project, "researcher")
+    bad = [{"prompt": "?"}, {"prompt": "??"}, {"prompt": "?", "chosen": "a", "rejected": "a"}]
+    client.post(reverse("imports", args=[project.slug]), {"file": file([*GOOD, *bad])})
+    address = reverse("import", args=[project.slug, Import.objects.get().pk])
+    assert "HX-Refresh" not in client.get(address, HTTP_HX_REQUEST="true")  # it is under way
+    work()
+    assert client.get(address, HTTP_HX_REQUEST="true")["HX-Refresh"] == "true"
+    page = client.get(address).content.decode()
+    often, once = page.index("has no chosen"), page.index("The two answers are the same")
+    assert often < once and "13; 14" in page and "hx-get" not in page.partition("</form>")[0].rpartition("<h1>")[2]
+
+
+def test_how_long_it_will_take_is_told_whatever_clock_one_has():
+    words = [_in_words(seconds) for seconds in (0.2, 44, 89, 95, 3_600, 8_000)]
+    assert words == [
+        f"about {left} left" for left in ("5 seconds", "45 seconds", "90 seconds", "2 minutes", "60 minutes", "2 hours")
+    ]
 
 
 def test_what_is_wrong_stands_beside_the_form_which_keeps_what_was_typed(client, project):
