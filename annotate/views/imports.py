@@ -64,9 +64,7 @@ def one_import(request: MemberRequest, project: Project, pk: int) -> HttpRespons
     if request.htmx and not request.htmx.boosted:
         answer = render(request, "annotate/import.html#progress", context)
         if context["bad"] and not context["under_way"]:
-            answer["HX-Refresh"] = (
-                "true"  # it has just ended, and what was not usable stands elsewhere
-            )
+            answer["HX-Refresh"] = "true"  # it has just ended, and what was not usable stands elsewhere
         return answer
     return render(request, "annotate/import.html", context | _beginning(found))
 

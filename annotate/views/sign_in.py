@@ -13,7 +13,6 @@ from annotate.accounts import require_patience, require_patience_with_codes
 from annotate.errors import Refused
 from annotate.visitors import address_of
 
-
 NO_MAIL = (
     "This installation sends no mail, so that no link can come to you. Ask whoever runs it: "
     "`manage.py changepassword` gives an account a new password."
