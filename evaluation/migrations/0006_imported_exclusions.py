@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotate', '0017_several_harms'),
+        ('annotate', '0016_several_harms'),
         ('evaluation', '0005_quality'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
