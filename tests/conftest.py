@@ -81,6 +81,12 @@ def project(db: None) -> Project:
     return make_project()
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A form that is looked at does not measure the machine: minutes of two cores, over dozens of data folders."""
+    monkeypatch.setattr("training.machine.begin_measuring", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """A tiny model's products are too small to share between threads."""
