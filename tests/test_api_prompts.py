@@ -138,7 +138,7 @@ def test_visitors_see_public_projects_alone(project):
 
 
 def test_a_model_is_registered_by_researchers(project, researcher):
-    body = {"name": "theirs", "endpoint": "http://example.org/v1", "served_name": "large", "licence": "MIT"}
+    body = {"name": "theirs", "endpoint": "http://93.184.215.14/v1", "served_name": "large", "licence": "MIT"}
     assert "authorization" in errors(program(project).post("models/", body), 403)
     made = researcher.post("models/", body)
     assert made.status_code == 201 and made.json()["name"] == "theirs" and made.json()["run"] is None
@@ -154,8 +154,8 @@ def test_a_model_is_registered_by_researchers(project, researcher):
         ({"name": "x", "folder": "/etc"}, "folder"),
         ({"name": "x", "folder": "models/../../etc"}, "folder"),
         ({"name": "x", "endpoint": "ftp://example.org"}, "endpoint"),
-        ({"name": "x", "endpoint": "http://e.org", "served_name": "s", "kind": "robot"}, "kind"),
-        ({"name": "x", "endpoint": "http://e.org", "served_name": "s", "parent": 999999}, "parent"),
+        ({"name": "x", "endpoint": "http://93.184.215.14", "served_name": "s", "kind": "robot"}, "kind"),
+        ({"name": "x", "endpoint": "http://93.184.215.14", "served_name": "s", "parent": 999999}, "parent"),
     ],
 )
 def test_a_wrong_model_is_refused_by_field(researcher, body, field):
@@ -179,8 +179,9 @@ def test_settings_that_no_database_could_keep_are_refused(project, sampling):
 def test_a_list_of_projects_takes_few_queries(django_assert_max_num_queries):
     made = [make_guideline(make_project(), "First."), *(make_guideline(make_project()) for _ in range(9))]
     make_guideline(made[0].project, "Second.")
-    with django_assert_max_num_queries(8):
-        listed = program().get("projects/").json()["results"]
+    reader = program()
+    with django_assert_max_num_queries(3):
+        listed = reader.get("projects/").json()["results"]
     told = {row["slug"]: (row["guidelines"], row["guideline_version"]) for row in listed}
     assert told[made[0].project.slug] == ("Second.", 2) and told[made[1].project.slug][1] == 1
 
