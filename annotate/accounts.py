@@ -16,7 +16,7 @@ from django.urls import reverse
 from rest_framework.authtoken.models import Token
 
 from annotate.actions import invitations
-from annotate.counting import count, remaining
+from annotate.counting import count, remaining, start_anew
 from annotate.errors import Refused, TooMany
 from annotate.models import Project, User
 from annotate.visitors import network_of
@@ -30,9 +30,7 @@ CODES, CODE_SECONDS = 10, 300
 
 def require_patience(*, name: str, address: str) -> None:
     """So many tries a minute for one name from one address: against guessing, by page and by program alike."""
-    # As names are compared: else a space or a capital letter would begin a new count.
-    plain = unicodedata.normalize("NFKC", name).strip().casefold()
-    key = f"sign-in:{address}:{invitations.token_hash(plain)[:32]}"
+    key = _tries_key(name, address)
     if count(key, seconds=SECONDS) > TRIES:
         wait = remaining(key, seconds=SECONDS)
         raise TooMany(wait, password="Too many tries for this name. Wait a minute, then try again.")
@@ -40,6 +38,17 @@ def require_patience(*, name: str, address: str) -> None:
     if address and count(everybody, seconds=SECONDS) > TRIES_OF_ADDRESS:
         wait = remaining(everybody, seconds=SECONDS)
         raise TooMany(wait, password="Too many tries from where you are. Wait a minute, then try again.")
+
+
+def was_right(*, name: str, address: str) -> None:
+    """Whoever knew the password was not guessing: the count for that name begins anew, the address's goes on."""
+    start_anew(_tries_key(name, address))
+
+
+def _tries_key(name: str, address: str) -> str:
+    # As names are compared: else a space or a capital letter would begin a new count.
+    plain = unicodedata.normalize("NFKC", name).strip().casefold()
+    return f"sign-in:{address}:{invitations.token_hash(plain)[:32]}"
 
 
 def require_patience_with_codes(user: User) -> None:

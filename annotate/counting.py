@@ -37,6 +37,10 @@ def remaining(key: str, *, seconds: int) -> int:
     return max(math.ceil(seconds - (timezone.now() - since).total_seconds()), 0)
 
 
+def start_anew(key: str) -> None:
+    TryCount.objects.filter(key=key).delete()
+
+
 def forget(*, before: timedelta = timedelta(days=2)) -> int:
     """Counts of long ago: the longest while that anything here is counted for is a day."""
     return TryCount.objects.filter(since__lt=timezone.now() - before).delete()[0]

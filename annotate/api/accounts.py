@@ -12,7 +12,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.accounts import is_second_factor_right, require_patience
+from annotate.accounts import is_second_factor_right, require_patience, was_right
 from annotate.api.fields import Input, refusals
 from annotate.errors import Refused
 from annotate.visitors import address_of
@@ -39,10 +39,12 @@ def token(request: Request) -> Response:
     given = SignIn(data=request.data)
     given.is_valid(raise_exception=True)
     code = given.validated_data.pop("code")
-    require_patience(name=given.validated_data["username"], address=address_of(request._request))
+    who = {"name": given.validated_data["username"], "address": address_of(request._request)}
+    require_patience(**who)
     user = authenticate(request._request, **given.validated_data)
     if user is None:
         raise Refused(400, password="This username and this password do not belong together; check both.")
+    was_right(**who)
     if is_mfa_enabled(user) and not is_second_factor_right(user, code):
         raise Refused(400, code="Give the code that the app shows just now, or a recovery code not used before.")
     made, _ = Token.objects.get_or_create(user=user)

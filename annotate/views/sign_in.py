@@ -9,7 +9,7 @@ from allauth.mfa.base.forms import AuthenticateForm
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from annotate.accounts import require_patience, require_patience_with_codes
+from annotate.accounts import require_patience, require_patience_with_codes, was_right
 from annotate.errors import Refused
 from annotate.visitors import address_of
 
@@ -36,12 +36,15 @@ class ForgottenForm(Posted, ResetPasswordForm):
 
 class SignInForm(Posted, LoginForm):
     def clean(self) -> dict[str, Any]:
-        address = address_of(self.request) if self.request else ""
+        who = {"name": self.data.get("login", ""), "address": address_of(self.request) if self.request else ""}
         try:
-            require_patience(name=self.data.get("login", ""), address=address)
+            require_patience(**who)
         except Refused as refused:
             raise ValidationError(" ".join(refused.errors.values())) from refused
-        return super().clean()
+        cleaned = super().clean()
+        if self.user is not None:
+            was_right(**who)
+        return cleaned
 
 
 class CodeForm(AuthenticateForm):

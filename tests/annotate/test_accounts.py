@@ -60,6 +60,21 @@ def test_guessing_passwords_is_slowed_down_on_the_page_and_for_programs_alike(cl
     assert sign_in(client, other).status_code == 302
 
 
+def test_who_knows_the_password_is_not_slowed_down_and_covers_nobody_s_guesses(client):
+    user, other = make_user(), make_user()
+    right = {"username": user.username, "password": PASSWORD}
+    for _ in range(12):
+        assert APIClient().post("/api/v1/auth/token/", right, format="json").status_code == 200
+        assert sign_in(client, user).status_code == 302
+        client.logout()
+        sign_in(client, other, "a guess")
+    for _ in range(8):
+        sign_in(client, user)
+        client.logout()
+        sign_in(client, other, "a guess")
+    assert "Too many tries" in sign_in(client, other).content.decode()
+
+
 def test_the_administration_signs_in_by_the_same_page(client):
     assert client.get("/admin/login/").url.startswith(reverse("login"))
     client.force_login(make_user())
