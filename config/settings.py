@@ -14,6 +14,7 @@ HTTPS             1: by https alone, with cookies that go no other way (default:
 CSRF_TRUSTED_ORIGINS  comma-separated, where a proxy changes the host (default: none)
 ASSAY_SIGN_UP     1: anybody may make an account (default: only with an invitation, or to join an open project)
 EMAIL_NOTICES_FROM  the sender of notices by e-mail, with EMAIL_HOST and the rest of it below (default: no e-mail)
+ASSAY_REWARD_FUNCTIONS  name=package.module.function, comma-separated: what may reward a run (default: reward models)
 WEBHOOK_ALLOW_PRIVATE  1: events may be sent to addresses that only this network reaches (default: no)
 """
 
@@ -23,6 +24,8 @@ from pathlib import Path
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+
+from training import reward_functions
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("ASSAY_DATA") or BASE_DIR / "data").resolve()
@@ -248,6 +251,7 @@ DATASETS_DIR = DATA_DIR / "datasets"
 CORPUS_FOLDERS = [Path(part) for part in os.environ.get("ASSAY_CORPUS_FOLDERS", "").split(os.pathsep) if part]
 RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER", "training.launchers.local")
 RUN_LEASE_SECONDS = float(os.environ.get("RUN_LEASE_SECONDS", "30"))
+REWARD_FUNCTIONS = reward_functions.read_list(os.environ.get(reward_functions.VARIABLE, ""))
 RUN_MAX_ATTEMPTS = int(os.environ.get("RUN_MAX_ATTEMPTS", "3"))
 
 LOGGING = {

@@ -79,7 +79,8 @@ def test_a_run_that_pauses_while_somebody_cancels_it_is_cancelled(project, resea
     assert (run.state, run.reason_code, run.pause) == ("cancelled", "cancelled", {})
 
 
-def test_a_choice_is_recorded_and_given_to_the_next_attempt(project, researcher):
+def test_a_choice_is_recorded_and_given_to_the_next_attempt(project, researcher, settings):
+    settings.REWARD_FUNCTIONS = {"a reward": "a.b"}
     run = paused_run(project)
     frozen = dict(run.config)
     pauses.choose(run=run, by=researcher, choice="on", changes={"stop_kl": 20})

@@ -19,7 +19,7 @@ from training.run_directory import RunDirectory
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 PROMPTS = [f"Question {n}: why is the sky blue?" for n in range(5, 9)]
 CONFIG = {
-    "reward_function": "tests.training.ppo_runs.share_of_vowels",
+    "reward_function": "vowels",
     "steps": 12, "batch_size": 8, "max_new_tokens": 12,
     "calibration_episodes": 8, "learning_rate": 1e-3, "learning_rate_schedule": "constant", "kl_coef": 0.0,
     "kl_target": 0.0, "max_approx_kl": 0.0, "stop_kl": 3.0, "min_distinct_ratio": 0.0, "sample_prompts": 1,
@@ -28,6 +28,7 @@ CONFIG = {
 
 
 def test_a_run_waits_for_judges_pauses_at_its_bound_and_finishes_when_told(settings):
+    settings.REWARD_FUNCTIONS = {"vowels": "tests.training.ppo_runs.share_of_vowels"}
     project = make_project(eval_percent=0, overlap=1)
     researcher, judge = make_user(project, role="researcher"), make_user(project)
     model = make_model(name="tiny")

@@ -30,6 +30,11 @@ def researcher(project):
     return make_user(project, role="researcher")
 
 
+@pytest.fixture
+def listed(settings):
+    settings.REWARD_FUNCTIONS = {"short": "a.b"}
+
+
 def order(project, researcher, **changes):
     """Queue a sampling run that is right, with some things changed."""
     right = {
@@ -107,13 +112,13 @@ def test_a_dataset_must_fit_the_kind_the_project_and_the_side(project, researche
     assert "train side" in refused.errors["dataset"]
 
 
-def test_ppo_takes_a_reward_model_or_a_function_and_not_both(project, researcher):
+def test_ppo_takes_a_reward_model_or_a_function_and_not_both(project, researcher, listed):
     reward, policy = make_weights(kind="reward"), make_weights()
-    both = {"reward_model": reward, "config": {"reward_function": "a.b"}}
+    both = {"reward_model": reward, "config": {"reward_function": "short"}}
     for wrong in ({"config": {}}, both, {"reward_model": policy, "config": {}}):
         assert list(refusal(project, researcher, kind="ppo", **wrong).errors) == ["reward_model"]
     assert order(project, researcher, kind="ppo", reward_model=reward, config={}).reward_model == reward
-    assert order(project, researcher, kind="ppo", name="two", config={"reward_function": "a.b"}).reward_model is None
+    assert order(project, researcher, kind="ppo", name="two", config={"reward_function": "short"}).reward_model is None
     assert "reward_model" in refusal(project, researcher, reward_model=reward).errors, "sampling takes none"
 
 
@@ -128,12 +133,12 @@ def test_too_few_telling_judgements_are_refused_in_words(project, researcher):
     assert "3 of 200 judgements tell one answer from another. Few." in refused.errors["dataset"]
 
 
-def test_a_name_is_promised_to_one_model_only(project, researcher):
+def test_a_name_is_promised_to_one_model_only(project, researcher, listed):
     make_run(project, name="tidy")
-    refused = refusal(project, researcher, kind="ppo", name="tidy", config={"reward_function": "a.b"})
+    refused = refusal(project, researcher, kind="ppo", name="tidy", config={"reward_function": "short"})
     assert refused.status == 409 and "under way" in refused.errors["name"]
     taken = make_weights(name="taken")
-    refused = refusal(project, researcher, kind="ppo", name=taken.name, config={"reward_function": "a.b"})
+    refused = refusal(project, researcher, kind="ppo", name=taken.name, config={"reward_function": "short"})
     assert refused.status == 409
     assert order(project, researcher, name=taken.name).state == "queued", "sampling makes no model"
 

@@ -33,7 +33,7 @@ class PPOConfig:
         *("kl_coef", "kl_target", "kl_horizon", "learning_rate", "missing_eos_penalty"),
         *("brake_every", "brake_samples", "brake_agreement", "brake_waits", "brake_judge"),
     )
-    reward_function: str = option("", "dotted path of a Python function, instead of a reward model")
+    reward_function: str = option("", "a function that the operator lists, instead of a reward model")
     steps: int = option(12, "rollout batches", low=1, high=100000)
     batch_size: int = option(32, "episodes in one rollout batch", low=2, high=65536)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)

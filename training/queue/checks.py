@@ -8,7 +8,7 @@ from annotate import sides
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from annotate.tasks import TASKS
-from training import configs
+from training import configs, reward_functions
 from training.kinds import KINDS, Kind, Order
 from training.models import Run
 
@@ -44,6 +44,7 @@ def check_order(
     if checked is not None and order.fits is not None and parent is not None:
         errors |= {f"config.{field}": text for field, text in order.fits(parent, checked).items()}
     errors |= _reward_errors(order, reward_model, config.get("reward_function"))
+    errors |= _function_errors(getattr(checked, "reward_function", ""))
     if checked is not None and order.suits is not None:
         errors |= order.suits(Order(project, parent, dataset, other_dataset, reward_model, checked))
     if errors:
@@ -156,7 +157,7 @@ def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: An
         given = reward_model is not None
         return {"reward_model": f"A run of kind {order.name} takes no reward model; leave it out."} if given else {}
     if reward_model is None and not function and order.needs_reward_model:
-        return {"reward_model": "Choose a reward model, or name a Python function in config.reward_function."}
+        return {"reward_model": "Choose a reward model, or name a listed function in config.reward_function."}
     if reward_model is not None and function:
         return {"reward_model": "Give either a reward model or config.reward_function, not both."}
     if reward_model is None:
@@ -167,6 +168,16 @@ def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: An
         }
     if reward_model.path is None:
         return {"reward_model": f"{reward_model.name} has no weights on this machine; choose another."}
+    return {}
+
+
+def _function_errors(name: str) -> Errors:
+    """A dotted path that anybody may choose is a shell for anybody: only what the operator lists."""
+    try:
+        if name:
+            reward_functions.path_of(name)
+    except ValueError as error:
+        return {"config.reward_function": str(error)}
     return {}
 
 

@@ -8,15 +8,17 @@ import time
 from pathlib import Path
 
 from annotate.models import LanguageModel
+from training import reward_functions
 from training.kinds import KINDS
 from training.models import Run
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
 
 def prepare(run: Run) -> RunDirectory:
     """The directory, ready for a recipe; what earlier attempts of this run left in it stays. Raises RecipeFailure."""
     directory = RunDirectory(run.path)
     _set_a_stranger_aside(run)
+    config = _config(run)
     data = run.path / "data"
     data.mkdir(parents=True, exist_ok=True)
     # What an earlier attempt died of, or waited for, must not be told of this one.
@@ -38,7 +40,7 @@ def prepare(run: Run) -> RunDirectory:
     directory.create(
         RunSpec(
             kind=run.kind,
-            config=run.config,
+            config=config,
             seed=run.seed,
             parent=_weights(run.parent),
             reward_model=_weights(run.reward_model),
@@ -62,6 +64,30 @@ def _set_a_stranger_aside(run: Run) -> None:
 
 def _identity(run: Run) -> str:
     return f"run {run.pk} of {run.created_at.isoformat()}\n"
+
+
+def _config(run: Run) -> Row:
+    """The config with the dotted path of its reward, of those that the operator lists now.
+
+    Another path than an earlier attempt was given ends the run: half of it would have pleased another reward.
+    """
+    name = run.config.get("reward_function")
+    if not name:
+        return run.config
+    try:
+        path = reward_functions.path_of(name)
+    except ValueError as error:
+        remedy = "Have the operator list it, or queue the run again with one that is listed or with a reward model."
+        raise RecipeFailure("reward_not_allowed", f"reward_function {error}", remedy) from error
+    laid = run.path / "config.json"
+    before = RunDirectory(run.path).spec().config.get("reward_function") if laid.exists() else path
+    if before != path:
+        raise RecipeFailure(
+            "reward_changed",
+            f"{name!r} was {before} when this run began, and the operator has made it {path}.",
+            "Queue the run again: it begins anew with the function of today.",
+        )
+    return {**run.config, "reward_function": path}
 
 
 def _bring_rows(source: Path, target: Path) -> None:

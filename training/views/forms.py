@@ -18,6 +18,7 @@ from annotate import sides
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from training import configs
+from training import reward_functions as rewarding
 from training.kinds import Kind
 
 _PREFIX = "config."
@@ -43,11 +44,22 @@ class RunForm(forms.Form):
             self.fields["other_dataset"].initial = None
         if kind.takes_reward_model:
             rewards = LanguageModel.objects.available().reward_models().exclude(folder="")
-            help_text = "what is to be pleased; or name a reward_function below"
+            help_text = "what is to be pleased" + ("; or choose a reward_function below" if rewarding.names() else "")
             self.fields["reward_model"] = _choice(rewards, "Reward model", help_text)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
         for field in dataclasses.fields(self.config_class):
             self.fields[_PREFIX + field.name] = _field(field, typing.get_type_hints(self.config_class)[field.name])
+        if (function := f"{_PREFIX}reward_function") in self.fields:
+            self._offer_functions(function)
+
+    def _offer_functions(self, name: str) -> None:
+        """By name, those that the operator lists; with none listed there is nothing to ask."""
+        label, help_text = self.fields[name].label, self.fields[name].help_text
+        offered = [("", "none: a reward model"), *((listed, listed) for listed in rewarding.names())]
+        if len(offered) == 1:
+            del self.fields[name]
+        else:
+            self.fields[name] = forms.ChoiceField(choices=offered, required=False, label=label, help_text=help_text)
 
     def order(self) -> dict[str, Any]:
         """The arguments of `queue_run`, of a form that is valid."""
