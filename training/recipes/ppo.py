@@ -43,7 +43,7 @@ from training.recipes.ppo_update import Measured, optimiser_for, update
 from training.rl import advantages as adv
 from training.rl import guards
 from training.rl.decode import LlamaDecoder
-from training.rl.kl import kl_per_token
+from training.rl.kl import kl_per_token, robust_kl
 from training.run_directory import RunDirectory, RunSpec
 
 
@@ -89,7 +89,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             return
         if stopped is not None or step == config.steps:
             break
-        state.controller.update(measured.figures["kl"], config.batch_size)
+        state.controller.update(measured.behaviour.kl, config.batch_size)
         state.step = step + 1
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             save_checkpoint(ppo, optimiser, state)
@@ -129,10 +129,11 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
     k3 = kl_per_token(logprobs, episodes.ref_logprobs, "k3") * mask
     scores = state.calibration.scaled(episodes.scores, rollout, ppo.config)
     lengths = rollout.lengths.float()
-    # k1 is noisy enough on one batch to be negative; the guard reads the mean of two unbiased estimators.
+    # k1 is noisy enough on one batch to be negative, and k3 may explode on one token: guards and price read neither.
+    robust = robust_kl(logprobs, episodes.ref_logprobs) * mask
     behaviour = guards.Behaviour(
         length=float(lengths.mean()), distinct=guards.distinct_share(episodes.texts),
-        distinct_2=guards.distinct_pairs(episodes.texts), kl=float((kl + k3).sum(1).mean() / 2),
+        distinct_2=guards.distinct_pairs(episodes.texts), kl=float(robust.sum(1).mean()),
     )  # fmt: skip
     figures = {
         "score_mean": float(scores.mean()),
@@ -141,6 +142,7 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         "reward": float((scores - state.controller.coefficient * kl.sum(1)).mean()),
         "kl": float(kl.sum(1).mean()),
         "kl_k3": float(k3.sum(1).mean()),
+        "kl_robust": behaviour.kl,
         "kl_coef": state.controller.coefficient,
         "entropy": float(adv.masked_mean(entropies, mask)),
         "eos_rate": float(rollout.finished.float().mean()),

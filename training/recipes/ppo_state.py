@@ -169,6 +169,7 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
             "value": ppo.value.state_dict(),
             "optimiser": optimiser.state_dict(),
             "kl_coef": state.controller.coefficient,
+            "kl_has_reached_target": state.controller.has_reached_target,
             "calibration": asdict(state.calibration),
             "spread": {"mean": state.spread.mean, "std": state.spread.std},
             "answers": state.answers,
@@ -201,7 +202,9 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     ppo.run.truncate_logs(saved["step"] - 1)
     figures = saved["calibration"]
     calibration = Calibration(**{**figures, "parent": guards.Behaviour(**figures["parent"])})
-    controller = KLController(saved["kl_coef"], ppo.config.kl_target or None, ppo.config.kl_horizon)
+    # A checkpoint from before the coefficient was held has moved it from the first step on, and goes on so.
+    has_reached = saved.get("kl_has_reached_target", True)
+    controller = KLController(saved["kl_coef"], ppo.config.kl_target or None, ppo.config.kl_horizon, has_reached)
     own = [Rollout(**rollout) for rollout in saved["own"]]
     return State(
         saved["step"], controller, calibration, Spread(**saved["spread"]), saved["answers"], saved["amended"],
@@ -222,7 +225,7 @@ def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) 
             state.restore_kept(ppo)
             optimiser.state.clear()
         if "kl_coef" in amendment["changes"]:
-            state.controller.coefficient = amendment["changes"]["kl_coef"]
+            state.controller.reset(amendment["changes"]["kl_coef"])
     news, state.amended = chosen[state.amended :], len(chosen)
     return next((a for a in news if a["action"] == "finish"), None)
 

@@ -1,12 +1,15 @@
-"""The distance of the policy from its reference: estimators and the controller of its price."""
+"""The distance of the policy from its reference: estimators and the controller of its coefficient."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 ESTIMATORS = ("k1", "k2", "k3")
+ROBUST_LIMIT = 2.0  # the largest log(reference / policy) of a token that `robust_kl` believes
+LARGEST_STEP = math.log(1.5)  # of the logarithm of the coefficient, in one update
 
 
 def kl_per_token(logprobs: Tensor, ref_logprobs: Tensor, estimator: str = "k1") -> Tensor:
@@ -26,20 +29,44 @@ def kl_per_token(logprobs: Tensor, ref_logprobs: Tensor, estimator: str = "k1") 
     raise ValueError(f"estimator must be one of {', '.join(ESTIMATORS)}, not {estimator!r}.")
 
 
+def robust_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """Return the mean of k1 and k3 per token, with reference / policy held within e^2; the shape of the arguments.
+
+    Both estimators are unbiased, and their errors cancel in part. But k3 grows as reference / policy does: one token
+    that the policy calls all but impossible (rounding, a rare draw) weighs e^20 and outweighs thousands. Held within
+    e^2, one token takes at most 2 nats away and adds at most 20, on the side where the policy did leave its reference.
+    What this costs: a slight underestimate where the policy has given up much that the reference says.
+    """
+    log_r = (ref_logprobs - logprobs).clamp(-20, ROBUST_LIMIT)
+    return (log_r.exp() - 1) / 2 - log_r
+
+
 @dataclass
 class KLController:
     """The coefficient of the KL penalty. Adaptive when `target` is set (Ziegler 2019, 1909.08593, section 2.2).
 
-    The relative error is clipped at ±0.2; `horizon` is in episodes. Over 10,000 of them a coefficient hardly moves in
-    a run of 400 episodes, so the horizon is the caller's to shorten.
+    The relative error is clipped at ±0.2; `horizon` is in episodes. Two things differ from Ziegler's. The coefficient
+    is held until KL first reaches the target, because before that a KL under the target says only that training has
+    just begun. And it changes by exp(error * episodes / horizon), capped at a factor of 1.5 a step, where
+    1 + error * episodes / horizon is zero or negative for large batches. An overshoot is a reach: the first KL at or
+    above the target raises the coefficient in that very step.
     """
 
     coefficient: float
     target: float | None = None
     horizon: float = 10_000.0
+    has_reached_target: bool = False
 
     def update(self, kl: float, episodes: int) -> None:
-        """kl: mean over completions of the sum over tokens, in nats."""
-        if self.target is not None:
+        """Move the coefficient by one batch. kl: mean over completions of the sum over tokens, in nats."""
+        if self.target is None:
+            return
+        self.has_reached_target |= kl >= self.target
+        if self.has_reached_target:
             error = min(max(kl / self.target - 1, -0.2), 0.2)
-            self.coefficient *= 1 + error * episodes / self.horizon
+            exponent = min(max(error * episodes / self.horizon, -LARGEST_STEP), LARGEST_STEP)
+            self.coefficient *= math.exp(exponent)
+
+    def reset(self, coefficient: float) -> None:
+        """Take a coefficient that a person chose, and hold it until KL reaches its target again."""
+        self.coefficient, self.has_reached_target = coefficient, False

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from training.rl.advantages import masked_mean
+from training.rl.kl import ROBUST_LIMIT
 
 LOG_RATIO_LIMIT = 20.0  # exp(20) is finite in float32 and its gradient is clipped away
 
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """`approx_kl` is k3 of old to new policy; `clip_frac` the share of tokens where the clip binds."""
+    """`approx_kl` is k3 of old to new policy in nats a token, with no ratio above e^2; `clip_frac` the share of tokens
+    where the clip binds.
+    """
 
     loss: Tensor
     approx_kl: float
@@ -33,9 +36,10 @@ def policy_loss(
     clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
     loss = masked_mean(torch.maximum(plain, clipped), mask)
     with torch.no_grad():
+        held = log_ratio.clamp(max=ROBUST_LIMIT)  # else one token decides, see robust_kl
         return PolicyLoss(
             loss=loss,
-            approx_kl=float(masked_mean(ratio - 1 - log_ratio, mask)),
+            approx_kl=float(masked_mean(held.exp() - 1 - held, mask)),
             clip_frac=float(masked_mean((clipped > plain).float(), mask)),
             ratio_mean=float(masked_mean(ratio, mask)),
             ratio_max=float(ratio.masked_fill(~mask, 1.0).max()),

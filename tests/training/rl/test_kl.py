@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from training.rl.kl import KLController, kl_per_token
+from training.rl.kl import KLController, kl_per_token, robust_kl
 
 
 def test_estimators_by_hand():
@@ -23,12 +25,79 @@ def test_an_unknown_estimator_is_named():
         kl_per_token(torch.zeros(1), torch.zeros(1), "k4")
 
 
-def test_the_price_rises_above_the_target_and_falls_below_by_at_most_a_fifth():
+def test_the_coefficient_rises_above_the_target_and_falls_below_by_at_most_a_fifth():
     controller = KLController(0.1, target=6.0, horizon=100)
-    controller.update(kl=600.0, episodes=50)  # error clipped at 0.2: 0.1 * (1 + 0.2 * 50 / 100)
-    assert controller.coefficient == pytest.approx(0.11)
+    controller.update(kl=600.0, episodes=50)  # error clipped at 0.2: 0.1 * exp(0.2 * 50 / 100)
+    assert controller.coefficient == pytest.approx(0.1 * math.exp(0.1))
     controller.update(kl=5.4, episodes=50)  # error -0.1
-    assert controller.coefficient == pytest.approx(0.11 * 0.95)
+    assert controller.coefficient == pytest.approx(0.1 * math.exp(0.1 - 0.05))
+
+
+SIZES = [1, 8, 32, 160, 500, 800, 1000, 4096, 65_536]
+
+
+@pytest.mark.parametrize("episodes", SIZES)
+def test_whatever_the_batch_the_coefficient_stays_positive_and_no_step_changes_it_by_more_than_a_half(episodes: int):
+    for kl in (-1.0, 0.0, 3.0, 6.0, 9.0, 1e6):
+        controller = KLController(0.15, target=6.0, horizon=160.0, has_reached_target=True)
+        for _ in range(20):
+            before = controller.coefficient
+            controller.update(kl, episodes)
+            assert controller.coefficient > 0
+            assert 1 / 1.5 - 1e-9 <= controller.coefficient / before <= 1.5 + 1e-9
+
+
+@pytest.mark.parametrize("episodes", SIZES)
+def test_a_larger_kl_never_gives_a_smaller_coefficient(episodes: int):
+    found = []
+    for kl in (-5.0, 0.0, 2.0, 5.0, 5.9, 6.0, 6.1, 7.0, 20.0):
+        controller = KLController(0.15, target=6.0, horizon=160.0, has_reached_target=True)
+        controller.update(kl, episodes)
+        found.append(controller.coefficient)
+    assert found == sorted(found)
+    assert found[0] < 0.15 < found[-1]
+
+
+@pytest.mark.parametrize("parts", [2, 4, 32])
+def test_as_many_episodes_move_it_as_far_in_however_many_steps(parts: int):
+    whole, cut = (KLController(0.15, target=6.0, horizon=160.0, has_reached_target=True) for _ in range(2))
+    whole.update(6.9, 160)
+    for _ in range(parts):
+        cut.update(6.9, 160 // parts)
+    assert cut.coefficient == pytest.approx(whole.coefficient)
+
+
+def test_the_coefficient_is_held_until_kl_first_reaches_its_target_and_follows_from_then_on():
+    controller = KLController(0.15, target=6.0, horizon=160.0)
+    for kl in (0.0, 1.0, 5.9):
+        controller.update(kl, 32)
+        assert controller.coefficient == 0.15 and not controller.has_reached_target
+    controller.update(7.5, 32)  # the step that goes beyond it raises the coefficient at once
+    assert controller.coefficient == pytest.approx(0.15 * math.exp(0.2 * 32 / 160)) and controller.has_reached_target
+    controller.update(3.0, 32)
+    assert controller.coefficient == pytest.approx(0.15)
+
+
+def test_a_coefficient_that_a_person_sets_is_held_again():
+    controller = KLController(0.15, target=6.0, horizon=160.0, has_reached_target=True)
+    controller.reset(0.3)
+    controller.update(2.0, 32)
+    assert controller.coefficient == 0.3
+
+
+def test_the_robust_kl_is_the_mean_of_k1_and_k3_where_no_token_is_odd():
+    new, ref = torch.randn(5, 7) * 0.3 - 2, torch.randn(5, 7) * 0.3 - 2
+    wanted = (kl_per_token(new, ref, "k1") + kl_per_token(new, ref, "k3")) / 2
+    assert torch.allclose(robust_kl(new, ref), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("odd", [3.0, 20.0, 1e4, -20.0])
+def test_one_odd_token_among_thousands_does_not_move_the_robust_kl(odd: float):
+    new = torch.full((32, 64), -2.0)
+    ref = new - 0.05
+    clean = float(robust_kl(new, ref).sum(1).mean())
+    ref[7, 5] = new[7, 5] + odd
+    assert abs(float(robust_kl(new, ref).sum(1).mean()) - clean) < 1.0  # nats an answer; k3 gave 7 million
 
 
 def test_a_fixed_price_stays():
