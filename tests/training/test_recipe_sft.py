@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -303,3 +304,90 @@ def test_a_missing_parent_is_a_failure_in_words(tmp_path):
     run = make_run(tmp_path / "orphan", tmp_path / "nowhere")
     assert entry.attempt(sft.main, run) == 1
     assert run.failure()["code"] == "model_missing"
+
+
+OVERFITS = {
+    "adapters": "full", "epochs": 24.0, "batch_size": 8, "learning_rate": 3e-3, "schedule": "constant", "held_out": 0.4,
+    "evaluate_every": 10, "checkpoint_every": 7,
+}  # fmt: skip
+
+
+def make_overfitting_run(folder: Path, parent: Path, **config) -> RunDirectory:
+    """Answers of random letters: their letters can be learnt, and then nothing but what was said by heart."""
+    draw = random.Random(0)
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"Say it {i}"}],
+            "completion": "".join(draw.choice("abcd") for _ in range(12)),
+        }
+        for i in range(60)
+    ]
+    run = RunDirectory(folder)
+    settings = CONFIG | OVERFITS | {"sample_tokens": 8} | config
+    run.create(RunSpec("sft", settings, seed=1, parent=str(parent)), {"examples": rows})
+    return run
+
+
+@pytest.fixture(scope="module")
+def overfitted(parent, tmp_path_factory) -> RunDirectory:
+    run = make_overfitting_run(tmp_path_factory.mktemp("runs") / "overfitted", parent)
+    assert entry.attempt(sft.main, run) == 0, run.failure()
+    return run
+
+
+def validation_losses(run: RunDirectory) -> dict[int, float]:
+    return {m["step"]: m["values"]["validation_loss"] for m in metrics(run) if "validation_loss" in m["values"]}
+
+
+def test_the_step_with_the_lowest_held_out_loss_is_kept(overfitted, parent):
+    result, curve = overfitted.result(), validation_losses(overfitted)
+    best = min((step for step in curve if step), key=lambda step: curve[step])
+    assert 0 < best < result["steps"]
+    assert curve[result["steps"]] > curve[best] + 0.1
+    assert (result["keep"], result["kept_step"]) == ("best", best)
+    assert result["held_out"]["after"]["loss"] == pytest.approx(curve[best], rel=1e-2)
+    model, tokenizer = loading.load_policy(overfitted.model)
+    _, held = sft.hold_out([sft.encode(tokenizer, row, 512) for row in overfitted.rows("examples")], 0.4, 200)
+    nats = 0.0
+    for example in held:
+        with torch.no_grad():
+            logprobs = model(input_ids=torch.tensor([example.tokens])).logits[0].float().log_softmax(-1)
+        nats -= sum(float(logprobs[i - 1, token]) for i, token in enumerate(example.tokens) if example.learnt[i])
+    assert nats / sum(e.targets for e in held) == pytest.approx(curve[best], rel=2e-2)
+
+
+def test_keep_last_saves_the_last_step(overfitted, parent, tmp_path):
+    run = make_overfitting_run(tmp_path / "last", parent, keep="last")
+    assert entry.attempt(sft.main, run) == 0, run.failure()
+    result = run.result()
+    assert (result["keep"], result["kept_step"]) == ("last", result["steps"])
+    assert result["held_out"]["after"]["loss"] > overfitted.result()["held_out"]["after"]["loss"] + 0.1
+    assert result["hash"] != overfitted.result()["hash"]
+
+
+def test_without_held_out_examples_the_last_step_is_kept(done):
+    assert (done.result()["keep"], done.result()["kept_step"]) == ("last", 8)
+
+
+@pytest.mark.parametrize("dies_at", [11, 113, "saving"])
+def test_a_run_that_was_killed_keeps_the_same_step(overfitted, parent, tmp_path, monkeypatch, dies_at):
+    cut = make_overfitting_run(tmp_path / "cut", parent)
+    honest = sft.after_step
+
+    def dies(work, optimiser, standing, **given):
+        honest(work, optimiser, standing, **given)
+        if standing.step == dies_at:
+            raise KeyboardInterrupt
+
+    def dies_saving(*_given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "after_step", dies)
+        if dies_at == "saving":
+            patch.setattr(RunDirectory, "commit_model", dies_saving)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(sft.main, cut)
+    assert entry.attempt(sft.main, cut) == 0, cut.failure()
+    for name in ("kept_step", "held_out", "hash"):
+        assert cut.result()[name] == overfitted.result()[name]

@@ -170,6 +170,12 @@ def test_a_small_dataset_is_learnt_whole():
     assert hold_out(examples * 10, 0.0, 200)[1] == []
 
 
+def test_a_tenth_of_the_demos_examples_is_held_out():
+    learn, held = hold_out([example_of(f"p{i}") for i in range(141)], 0.1, 200)
+    assert len(held) >= 10
+    assert len(learn) + len(held) == 141
+
+
 def test_turns_of_one_chat_and_wordings_of_one_row_are_held_out_together(tokenizer):
     turns = [{"prompt": CHAT[:1], "completion": "Yo"}, {"prompt": CHAT[:3], "completion": "So."}, {"messages": CHAT}]
     assert len({encode(tokenizer, row, 512).kin for row in turns}) == 1

@@ -23,9 +23,15 @@ class SFTConfig:
     )
     held_out: float = option(
         0.1,
-        "share of the prompts kept back to measure perplexity before and after; none where that is under 20 examples",
+        "share of the prompts kept back to measure perplexity before and after; none where that is under 10 examples",
         low=0,
         high=0.5,
+    )
+    keep: str = option(
+        "best",
+        "best: the step with the lowest held-out loss, of those measured; last: the last step, and the one without "
+        "held-out examples",
+        choices=("best", "last"),
     )
     schedule: str = option(
         "linear", "how the rate falls after the warm-up", choices=("linear", "cosine", "constant"), advanced=True

@@ -7,7 +7,7 @@ the answers only (`sft_examples`), in a loop of our own; docs/adr/0009-sft-in-a-
     1. plan       how many tokens at once, activations kept or computed twice, by the memory there is (`fit`)
     2. step       batch_size examples: forward and backward in micro-batches, the mean over all that the batch learns
     3. follow     loss, pace, memory; sample completions of the same few prompts with the same seeds; held-out loss
-    4. save       adapters merged, in bfloat16
+    4. save       the step with the lowest held-out loss, or the last (`keep`): adapters merged, in bfloat16
 
 The order of the examples comes from the run's seed and the epoch, weights and moments from the checkpoint: a run killed
 at any moment and resumed ends in the same bits on a processor. With `processes` above 1, `accelerate launch` starts
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from training.configs import SFTConfig
-from training.recipes import chat_samples, fit, loading, sft_measures, sft_student, steps
+from training.recipes import chat_samples, fit, loading, sft_best, sft_measures, sft_student, steps
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.memory import available_memory
 from training.recipes.processes import Processes, directory_of, join
@@ -40,7 +40,10 @@ SAMPLED_PROMPTS = 4
 
 @dataclass
 class Standing:
-    """How far a run is; kept in its checkpoints. `before` are the held-out examples' losses under the parent."""
+    """How far a run is; kept in its checkpoints. `before` are the held-out examples' losses under the parent.
+
+    `best_loss` is the lowest held-out loss so far, in nats a token, and `best_step` where it was measured; 0: nowhere.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -48,6 +51,8 @@ class Standing:
     first_loss: float = math.nan
     last_loss: float = math.nan
     before: list[float] = field(default_factory=list)
+    best_step: int = 0
+    best_loss: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,11 @@ class Work:
     prompts: list[Messages]
     plan: fit.Plan
     together: Processes
+
+    @property
+    def keeps_best(self) -> bool:
+        """Without held-out examples nothing says which step was best, and the last is kept."""
+        return self.config.keep == "best" and bool(self.held_out)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -131,7 +141,8 @@ def plan_of(config: SFTConfig, student: Student, examples: list[Example], togeth
 def begin(work: Work, standing: Standing) -> None:
     """What the parent says and what the held-out answers cost it, before anything is learnt."""
     show_samples(work, 0)
-    standing.before = measure(work, 0)
+    standing.before = measure(work)
+    sft_measures.log_perplexity(work.run, 0, standing.before, work.held_out)
 
 
 def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
@@ -195,20 +206,30 @@ def after_step(work: Work, optimiser: torch.optim.Optimizer, standing: Standing,
     config, step = work.config, standing.step
     if step % config.sample_every == 0 or is_last:
         show_samples(work, step)
-    if step % config.evaluate_every == 0 and not is_last:  # the last is measured as it is saved, rounded
-        measure(work, step)
+    if work.keeps_best if is_last else step % config.evaluate_every == 0:
+        losses = measure(work)
+        is_best = keep_if_best(work, standing, losses)
+        if not (is_last and is_best):  # what is kept is logged as it is saved
+            sft_measures.log_perplexity(work.run, step, losses, work.held_out)
     if step % config.checkpoint_every == 0 or is_last:
         checkpoint(work, optimiser, standing)
 
 
-def measure(work: Work, step: int) -> list[float]:
-    """Each held-out example's loss; their mean goes to the curves."""
-    if not work.held_out:
-        return []
-    losses = sft_measures.losses_of(work.student, work.held_out, work.plan.tokens, work.together)
-    figures = sft_measures.perplexity(losses, [example.targets for example in work.held_out])
-    work.run.log_metrics(step, validation_loss=figures["loss"], perplexity=figures["perplexity"])
-    return losses
+def measure(work: Work) -> list[float]:
+    """Return each held-out example's summed loss in nats, under the student as it is."""
+    return sft_measures.losses_of(work.student, work.held_out, work.plan.tokens, work.together)
+
+
+def keep_if_best(work: Work, standing: Standing, losses: list[float]) -> bool:
+    """Save the weights of this step where its held-out loss is the lowest so far; of equal ones the first stays."""
+    if not work.keeps_best:
+        return False
+    loss = sum(losses) / sum(example.targets for example in work.held_out)
+    if is_best := loss < standing.best_loss:
+        standing.best_step, standing.best_loss = standing.step, loss
+        if work.together.is_first:
+            sft_best.save(work.run, standing.step, work.student.masters.masters)
+    return is_best
 
 
 def show_samples(work: Work, step: int) -> None:
@@ -229,6 +250,7 @@ def checkpoint(work: Work, optimiser: torch.optim.Optimizer, standing: Standing)
             folder, parameters=work.student.masters.masters, optimiser=optimiser, extra={"standing": asdict(standing)}
         )
         work.run.commit_checkpoint(standing.step)
+        sft_best.forget_others(work.run, standing.best_step)
 
 
 def resume(work: Work, optimiser: torch.optim.Optimizer) -> Standing:
@@ -244,17 +266,30 @@ def resume(work: Work, optimiser: torch.optim.Optimizer) -> Standing:
     return standing
 
 
+def take_best(work: Work, standing: Standing) -> int:
+    """Bring back the weights of the step with the lowest held-out loss; return that step."""
+    if standing.best_step != standing.step:
+        sft_best.load(work.run, standing.best_step, work.student.masters.masters)
+        work.student.masters.publish()
+    return standing.best_step
+
+
 def finish(work: Work, standing: Standing, parent: str) -> None:
-    """Merge, measure what is merged, save. Process 0 alone writes."""
+    """Take the step that is kept, merge, measure what is merged, save. Process 0 alone writes."""
     run, examples = work.run, [*work.learn, *work.held_out]
     run.progress("Saving", 0, 1)
+    work.together.wait()
+    kept = take_best(work, standing) if work.keeps_best else standing.step
     model = work.student.merge(parent)
-    after = measure(work, standing.step)
+    after = measure(work)
+    if kept == standing.step:
+        sft_measures.log_perplexity(run, kept, after, work.held_out)
     work.together.wait()
     if not work.together.is_first:
         return
     loading.save_policy(model, work.tokenizer, run.begin_model())
     run.commit_model()
+    sft_best.forget(run)
     run.finish(
         {
             "examples": len(work.learn),
@@ -262,6 +297,8 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
             "cut_examples": sum(example.tokens[-1] != work.tokenizer.eos_token_id for example in examples),
             "held_out": sft_measures.comparison(standing.before, after, work.held_out) if after else None,
             "steps": standing.step,
+            "keep": "best" if work.keeps_best else "last",
+            "kept_step": kept,
             "first_loss": standing.first_loss,
             "last_loss": standing.last_loss,
             "adapters": work.config.adapters,

@@ -24,7 +24,7 @@ from training.recipes import loading
 from training.run_directory import RecipeFailure, Row, RunDirectory
 
 FEWEST_EXAMPLES = 2
-FEWEST_HELD_OUT = 20
+FEWEST_HELD_OUT = 10
 
 Messages = list[dict[str, str]]
 

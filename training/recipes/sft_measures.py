@@ -16,6 +16,7 @@ from training.recipes import fit
 from training.recipes.processes import Processes
 from training.recipes.sft_examples import Example
 from training.recipes.sft_student import Student
+from training.run_directory import RunDirectory
 
 NORMAL_95 = 1.96
 
@@ -51,6 +52,13 @@ def perplexity(losses: list[float], counts: list[int]) -> dict[str, float]:
         "lower": _exp(mean - NORMAL_95 * error),
         "upper": _exp(mean + NORMAL_95 * error),
     }
+
+
+def log_perplexity(run: RunDirectory, step: int, losses: list[float], examples: list[Example]) -> None:
+    """Log the held-out loss, in nats a token, and the perplexity of this step; nothing without examples."""
+    if examples:
+        figures = perplexity(losses, [example.targets for example in examples])
+        run.log_metrics(step, validation_loss=figures["loss"], perplexity=figures["perplexity"])
 
 
 def comparison(before: list[float], after: list[float], examples: list[Example]) -> dict[str, Any]:
