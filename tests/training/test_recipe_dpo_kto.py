@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from tests import tiny_model
 from tests.training import preference_runs
+from training import configs
 from training.recipes import dpo, entry, kto, loading, preference_data, trl_runs
 from training.run_directory import RunDirectory
 
@@ -93,6 +94,16 @@ def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(done, parent, t
     ours, whole = (preference_runs.metrics(r) for r in (run, done["dpo"]))
     assert [m["step"] for m in ours] == [m["step"] for m in whole]
     assert ours[-1]["values"]["loss"] == pytest.approx(whole[-1]["values"]["loss"], rel=0.2)
+
+
+def test_kto_refuses_micro_batches_of_one_answer_and_names_the_remedy():
+    with pytest.raises(configs.ConfigError) as refused:
+        configs.parse("kto", {"micro_batch_size": 1})
+    assert "at least 2" in refused.value.errors["micro_batch_size"]
+    assert "whole batch" in refused.value.errors["micro_batch_size"]
+    assert configs.parse("kto", {"micro_batch_size": 2}).micro_batch_size == 2
+    assert configs.parse("dpo", {"micro_batch_size": 1}).micro_batch_size == 1  # pairs stand alone
+    assert configs.parse("kto", {"batch_size": 2}).batch_size == 2
 
 
 def test_a_summed_logprob_is_that_of_a_plain_softmax(parent, done):

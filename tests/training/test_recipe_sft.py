@@ -235,6 +235,23 @@ def test_four_bits_without_a_gpu_are_refused_with_the_remedy(parent, tmp_path):
     assert "lora" in run.failure()["remedy"]
 
 
+@pytest.mark.parametrize("rank", [0, 3])
+def test_each_process_holds_its_four_bit_model_on_its_own_gpu(parent, monkeypatch, rank):
+    """Without a GPU: what is asked of transformers, after the process has chosen its GPU as `processes.join` does."""
+    asked = {}
+
+    def from_pretrained(folder, **how):
+        asked.update(how)
+        return torch.nn.Linear(1, 1)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: rank)
+    monkeypatch.setattr(sft.sft_student, "_has_bitsandbytes", lambda: True)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", from_pretrained)
+    sft.sft_student.load(str(parent), "qlora", torch.bfloat16)
+    assert asked["device_map"] == {"": rank}
+
+
 def test_adapters_learnt_over_rounded_weights_are_added_to_the_parents_own(parent, tmp_path, monkeypatch):
     """Sixteenths stand in for 4 bits: what is saved must not carry that rounding."""
 

@@ -167,7 +167,7 @@ def _resume(run: RunDirectory, masters: Masters, optimizer: Any) -> int:
     latest: Path | None = run.latest_checkpoint()
     if latest is None or not (latest / STATE).is_file():
         return 0
-    state = torch.load(latest / STATE, weights_only=True)
+    state = torch.load(latest / STATE, map_location="cpu", weights_only=True)
     with torch.no_grad():
         for master, saved in zip(masters.masters.values(), state["masters"], strict=True):
             master.copy_(saved)

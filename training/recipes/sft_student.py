@@ -43,8 +43,9 @@ def load(parent: str, adapters: str, dtype: torch.dtype) -> tuple[Any, Any]:
         )
     config = loading.without_dropout(AutoConfig.from_pretrained(parent))
     model: Any = AutoModelForCausalLM.from_pretrained(
-        parent, config=config, dtype=torch.bfloat16, quantization_config=four_bits(), device_map={"": 0}
-    )
+        parent, config=config, dtype=torch.bfloat16, quantization_config=four_bits(),
+        device_map={"": torch.cuda.current_device()},  # each process's own: `processes.join` has chosen it
+    )  # fmt: skip
     return model.eval(), loading.load_tokenizer(parent)
 
 

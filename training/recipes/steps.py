@@ -5,7 +5,9 @@ The loops themselves stay in their recipes, where they can be read from top to b
 
 from __future__ import annotations
 
+import codecs
 import math
+import pickle
 import random
 import resource
 import time
@@ -97,7 +99,7 @@ def save_state(
             "optimiser": optimiser.state_dict(),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": np.random.get_state(),
+            "numpy": _plain_numpy_state(),
             "python": random.getstate(),
             "extra": extra or {},
         },
@@ -119,12 +121,35 @@ def load_state(
     with torch.no_grad():
         for name, tensor in parameters.items():
             tensor.copy_(stored[name])
-    # Written by this recipe into its own run directory, and the generators' states are no plain tensors.
-    state = torch.load(folder / "state.pt", weights_only=False)
+    state = _read_state(folder / "state.pt")
     optimiser.load_state_dict(state["optimiser"])
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
-    np.random.set_state(state["numpy"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
     random.setstate(state["python"])
     return state["extra"]
+
+
+def _plain_numpy_state() -> list[Any]:
+    """numpy's generator as plain numbers, which a checkpoint holds without being code."""
+    name, keys, *rest = np.random.get_state()
+    return [name, keys.tolist(), *rest]
+
+
+def _read_state(path: Path) -> Any:
+    """Return what `save_state` wrote, on the CPU: each part is moved to its owner. Runs nothing that is in the file."""
+    # Checkpoints of versions before this one hold numpy's state as the array that it is.
+    array_types = [
+        np.ndarray, np.dtype, type(np.dtype(np.uint32)), np._core.multiarray._reconstruct, codecs.encode,
+    ]  # fmt: skip
+    try:
+        with torch.serialization.safe_globals(array_types):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        raise RecipeFailure(
+            "checkpoint_unreadable",
+            f"The checkpoint in {path.parent.name} cannot be read: {str(error).splitlines()[0][:200]}",
+            "Delete that checkpoint's folder and resume: the run continues from the one before it, or from the start.",
+        ) from error
