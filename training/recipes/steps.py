@@ -134,16 +134,15 @@ def load_state(
 
 def _plain_numpy_state() -> list[Any]:
     """numpy's generator as plain numbers, which a checkpoint holds without being code."""
-    name, keys, *rest = np.random.get_state()
-    return [name, keys.tolist(), *rest]
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return [name, np.asarray(keys).tolist(), *rest]
 
 
 def _read_state(path: Path) -> Any:
     """Return what `save_state` wrote, on the CPU: each part is moved to its owner. Runs nothing that is in the file."""
     # Checkpoints of versions before this one hold numpy's state as the array that it is.
-    array_types = [
-        np.ndarray, np.dtype, type(np.dtype(np.uint32)), np._core.multiarray._reconstruct, codecs.encode,
-    ]  # fmt: skip
+    rebuild: Any = np.zeros(0).__reduce__()[0]  # numpy's own, under whatever name this version has it
+    array_types: list[Any] = [np.ndarray, np.dtype, type(np.dtype(np.uint32)), rebuild, codecs.encode]
     try:
         with torch.serialization.safe_globals(array_types):
             return torch.load(path, map_location="cpu", weights_only=True)
