@@ -18,7 +18,9 @@ from evaluation.decisions import actions, promotion
 from evaluation.decisions.enrolment import rule_of
 from evaluation.models import PromotionRule
 from evaluation.recipes import suite
+from training import reward_trust
 from training.bundled_model import NAME as BUNDLED_NAME
+from training.models import Run
 
 from .plan import Report, Stage, Turn, TurnStopped
 from .runs import dataset, finished_run
@@ -132,11 +134,13 @@ def learn_reward(turn: Turn, report: Report) -> str:
 
 def optimise(turn: Turn, report: Report) -> str:
     assert turn.sft is not None and turn.reward is not None
+    name = f"{turn.project.slug}-ppo"
+    _require_trusted_reward(turn, name)
     run = finished_run(
         turn,
         report,
         kind="ppo",
-        name=f"{turn.project.slug}-ppo",
+        name=name,
         parent=turn.sft,
         reward_model=turn.reward,
         dataset=dataset(turn, "prompts", "train prompts"),
@@ -144,6 +148,23 @@ def optimise(turn: Turn, report: Report) -> str:
     )
     turn.ppo = run.output_model
     return str(run.output_model)
+
+
+def _require_trusted_reward(turn: Turn, name: str) -> None:
+    """Raises TurnStopped where PPO has not begun and its reward model did not beat chance on held-out judgements."""
+    assert turn.reward is not None
+    stands = Run.objects.filter(project=turn.project, kind="ppo", name=name).exists()
+    if stands or turn.plan.ppo.get(reward_trust.OVERRULE) or turn.reward.path is None:
+        return
+    evidence = reward_trust.of_folder(turn.reward.path)
+    if evidence.refuses:
+        maker = getattr(turn.reward, "made_by", None)
+        page = turn.page(f"/runs/{maker.pk}/" if maker else f"/p/{turn.project.slug}/runs/")
+        raise TurnStopped(
+            f"{turn.reward} would teach noise. {evidence.sentence} Everything so far is kept. Have more answers judged "
+            f"in a new project (--project, --ratings, --comparisons), or choose a taste that the answers fit more "
+            f"often; to use it all the same, queue a PPO run with trust_unproven_reward. See {page}"
+        )
 
 
 def gather_texts(turn: Turn, report: Report) -> str:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from annotate.preferences import Comparison, Rating
 from tests import tiny_model
+from training import reward_trust
 from training.configs import RewardConfig
 from training.recipes import (
     entry,
@@ -271,6 +272,14 @@ def test_a_head_learns_what_the_judges_like(done):
     assert done.result()["beats_chance"]
     assert done.result()["longer"]["thumbs_auc"]["value"] < figures["thumbs_auc"]["value"]
     assert "prompts that it never saw" in done.result()["verdict"]
+
+
+def test_what_it_showed_on_held_out_prompts_lies_beside_the_weights(done):
+    """A recipe that trains against it knows no database."""
+    evidence, result = reward_trust.of_folder(done.model), done.result()
+    assert evidence.beats_chance is True
+    assert evidence.figures == {name: row for name, row in result["held_out"].items() if row is not None}
+    assert RewardModel.load(done.model).held_out["beats_chance"] is True
 
 
 def test_the_result_tells_what_each_part_is_worth(done):

@@ -10,6 +10,9 @@ from training.configs.options import option
 @dataclass(frozen=True)
 class GroupConfig:
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
+    trust_unproven_reward: bool = option(
+        False, "use the reward model although its held-out accuracy does not beat chance; without this, it is refused"
+    )
     steps: int = option(20, "optimiser steps, each on one batch of completions", low=1, high=100000)
     batch_size: int = option(32, "completions in one step", low=2, high=65536)
     group_size: int = option(4, "completions of each prompt", low=2, high=1024)

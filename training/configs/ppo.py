@@ -34,6 +34,9 @@ class PPOConfig:
         *("brake_every", "brake_samples", "brake_agreement", "brake_waits", "brake_judge"),
     )
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
+    trust_unproven_reward: bool = option(
+        False, "use the reward model although its held-out accuracy does not beat chance; without this, it is refused"
+    )
     steps: int = option(12, "rollout batches", low=1, high=100000)
     batch_size: int = option(32, "episodes in one rollout batch", low=2, high=65536)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)

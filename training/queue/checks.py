@@ -8,7 +8,7 @@ from annotate import sides
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from annotate.tasks import TASKS
-from training import configs, reward_functions
+from training import configs, reward_functions, reward_trust
 from training.kinds import KINDS, Kind, Order
 from training.models import Run
 
@@ -45,6 +45,7 @@ def check_order(
         errors |= {f"config.{field}": text for field, text in order.fits(parent, checked).items()}
     errors |= _reward_errors(order, reward_model, config.get("reward_function"))
     errors |= _function_errors(getattr(checked, "reward_function", ""))
+    errors |= _trust_errors(reward_model, checked)
     if checked is not None and order.suits is not None:
         errors |= order.suits(Order(project, parent, dataset, other_dataset, reward_model, checked))
     if errors:
@@ -179,6 +180,14 @@ def _function_errors(name: str) -> Errors:
     except ValueError as error:
         return {"config.reward_function": str(error)}
     return {}
+
+
+def _trust_errors(reward_model: LanguageModel | None, config: Any) -> Errors:
+    """A reward model that did not beat chance is refused, unless the config says in so many words that it is wanted."""
+    if reward_model is None or reward_model.path is None or getattr(config, reward_trust.OVERRULE, True):
+        return {}
+    evidence = reward_trust.of_folder(reward_model.path)
+    return {"reward_model": f"{evidence.sentence} {reward_trust.REMEDY}"} if evidence.refuses else {}
 
 
 def _seed_errors(seed: Any) -> Errors:

@@ -23,7 +23,14 @@ from datasets import Dataset
 from training.configs.group import GroupConfig
 from training.recipes import loading, trl_runs
 from training.recipes.reward_model import RewardModel
-from training.recipes.scoring import Messages, checked, import_function, refuse_none_or_both
+from training.recipes.scoring import (
+    Messages,
+    checked,
+    import_function,
+    refuse_none_or_both,
+    require_trust,
+    trust_rows,
+)
 from training.rl.guards import distinct_share
 from training.rl.sampler import Sampling
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
@@ -87,6 +94,7 @@ def carry_out(
     run: RunDirectory, spec: RunSpec, config: GroupConfig, trainer_class: type, config_class: type, own: Row
 ) -> None:
     """The whole run; `own` are the options that only this algorithm has."""
+    require_trust(spec, config)
     run.progress("Loading the models", 0, config.steps)
     scores = scores_for(spec, config)
     model, tokenizer = trl_runs.load(spec, config.adapters)
@@ -119,6 +127,7 @@ def carry_out(
             "last_score": log[-1]["reward"],
             "last_kl": log[-1].get("kl"),
             "adapters": config.adapters,
+            **trust_rows(spec, config),
             "how_to_read": "A score is the mean of a batch before the price of KL. It is what was trained on: judge by "
             "votes.",
             "seconds": time.monotonic() - begun,

@@ -40,6 +40,7 @@ from training.recipes.ppo_state import (
     save_checkpoint,
 )
 from training.recipes.ppo_update import Measured, optimiser_for, update
+from training.recipes.scoring import require_trust, trust_rows
 from training.rl import advantages as adv
 from training.rl import guards
 from training.rl.decode import LlamaDecoder
@@ -49,6 +50,7 @@ from training.run_directory import RunDirectory, RunSpec
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config = amended(config_of(spec), run.amendments())
+    require_trust(spec, config)
     run.progress("loading the models", 0, config.steps)
     ppo = PPO(run, spec, config)
     mixture = ptx.mixture(ppo)
@@ -211,6 +213,7 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> 
             "packed_layers": ppo.policy.packed,
             "parent": state.calibration.figures(),
             "final": state.kept_figures,
+            **trust_rows(ppo.spec, ppo.config),
             "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "
             "nats per completion, length_mean in tokens, distinct the share of different answers in a batch. `final` "
             "was measured on a fresh batch from the weights that were then rounded and saved. The score is what was "

@@ -1,6 +1,6 @@
 """A reward model on disk and in memory: one scalar score s(prompt, completion) read off pooled hidden states.
 
-    model/reward.json        method, features, trunk, token limits, score statistics
+    model/reward.json        method, features, trunk, token limits, score statistics, held-out figures
     model/head.safetensors   weight (F,), bias (1,), feature_mean (F,), feature_std (F,);
                              aspect_weight (A, F), aspect_bias (A,) for the names in `aspects`
     model/trunk/             only for method "finetune": the merged trunk, a full model folder
@@ -54,6 +54,7 @@ class RewardModel:
     score_std: float = 1.0
     empty_score: float = 0.0  # the lowest score of training: saying nothing must never pay
     trunk_was: str = ""  # its absolute folder when the head was fitted
+    held_out: dict[str, Any] = field(default_factory=dict)  # see `training.reward_trust`; {} where nobody measured
     aspects: tuple[str, ...] = ()
     aspect_weight: Tensor | None = None  # (A, F), on standardised features
     aspect_bias: Tensor | None = None  # (A,)

@@ -58,12 +58,15 @@ def assess(
         score_mean=0.0, score_std=max(spread, 1e-6), empty_score=scores[training].min().item() - centre,
     )  # fmt: skip
     held_out = observed.among(~training)
+    figures = measure(scores, observed, feedback, training, spec.seed)
+    evidence = reward_evidence.slope(scores, held_out, feedback.prompts)
+    model.held_out = {"beats_chance": beats_chance(evidence), **held_out_rows(figures, evidence)}
     return Fitted(
         model=model,
         pooled=pooled,
         scores=scores,
-        figures=measure(scores, observed, feedback, training, spec.seed),
-        evidence=reward_evidence.slope(scores, held_out, feedback.prompts),
+        figures=figures,
+        evidence=evidence,
         calibration=reward_measures.calibration(scores.numpy(), Judged.of(held_out)),
         tie_parameter=likelihood.split_cuts(head.cuts, observed).pair_cuts[0].item(),
         seconds=seconds,
@@ -89,6 +92,11 @@ def headline(figures: dict[str, Estimate | None]) -> tuple[str, Estimate] | None
     """The figure that rests on most judgements (pairs first): it decides between models."""
     known = [(name, e) for name, e in figures.items() if e is not None]
     return max(known, key=lambda pair: pair[1].n, default=None)
+
+
+def held_out_rows(figures: dict[str, Estimate | None], evidence: Estimate | None) -> Row:
+    """The held-out figures by name, the slope of all judgements among them, for result.json and reward.json."""
+    return {**reward_measures.as_rows(figures), "slope": asdict(evidence) if evidence is not None else None}
 
 
 def beats_chance(evidence: Estimate | None) -> bool:
@@ -156,8 +164,7 @@ def report(
         "judgements": {**asdict(tells), "telling": tells.telling, "sentence": tells.sentence},
         "completions": {"training": int(training.sum()), "held_out": int((~training).sum())},
         "empty_completions": sum(not c for c in sequences.completions),
-        "held_out": reward_measures.as_rows(winner.figures)
-        | {"slope": asdict(winner.evidence) if winner.evidence is not None else None},
+        "held_out": held_out_rows(winner.figures, winner.evidence),
         "longer": reward_measures.as_rows(longer),
         "methods": {f.model.method: reward_measures.as_rows(f.figures) for f in fitted},
         "calibration": winner.calibration,

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training import reward_trust
 from training.recipes import loading
 from training.recipes.reward_model import RewardModel
 from training.rl.rollout import Rollout
-from training.run_directory import RecipeFailure, RunSpec
+from training.run_directory import RecipeFailure, Row, RunSpec
 
 Messages = list[dict[str, str]]
 
@@ -69,6 +70,28 @@ def refuse_none_or_both(spec: RunSpec, reward_function: str) -> None:
             f"The run has {found} a reward_function.",
             "Give it a reward model, or a reward_function, and not both.",
         )
+
+
+def require_trust(spec: RunSpec, config: Any) -> None:
+    """Raise RecipeFailure when the run's reward model did not beat chance, before anything is loaded.
+
+    `config.trust_unproven_reward` overrules it. A function is taken as it is.
+    """
+    if not spec.reward_model or config.reward_function:
+        return
+    evidence = reward_trust.of_folder(spec.reward_model)
+    if evidence.refuses and not config.trust_unproven_reward:
+        raise RecipeFailure(reward_trust.CODE, evidence.sentence, reward_trust.REMEDY)
+    if not evidence.beats_chance:
+        print(f"Warning: {evidence.sentence}")
+
+
+def trust_rows(spec: RunSpec, config: Any) -> Row:
+    """What result.json says of the reward model that was followed; {} for a function."""
+    if not spec.reward_model:
+        return {}
+    evidence = reward_trust.of_folder(spec.reward_model)
+    return {"reward_evidence": reward_trust.as_row(evidence, overruled=config.trust_unproven_reward)}
 
 
 def scorer_for(spec: RunSpec, reward_function: str) -> Scorer:
