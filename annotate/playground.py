@@ -15,11 +15,12 @@ from django.conf import settings
 
 from annotate import model_server
 from annotate.errors import Refused
+from annotate.served_sampling import TEMPERATURE, TOP_P
 
 MOST_TURNS = 40
 LONGEST = 100_000  # characters of a conversation
 BOUNDS = {"max_new_tokens": (1, 2048), "temperature": (0.0, 2.0), "top_p": (0.01, 1.0), "seed": (0, 2**31 - 1)}
-SAMPLING: model_server.Sampling = {"max_new_tokens": 256, "temperature": 0.7, "top_p": 0.95}
+SAMPLING: model_server.Sampling = {"max_new_tokens": 256, "temperature": TEMPERATURE, "top_p": TOP_P}
 DEFAULTS: dict[str, Any] = {**SAMPLING, "seed": "", "system": ""}
 
 

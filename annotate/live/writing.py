@@ -36,10 +36,11 @@ from annotate.live.battle_scene import (
     told_of,
 )
 from annotate.models import Battle, BattleTurn, Prompt
+from annotate.served_sampling import TEMPERATURE, TOP_P
 
 log = logging.getLogger(__name__)
 
-SAMPLING: model_server.Sampling = {"max_new_tokens": 160, "temperature": 0.7, "top_p": 0.95}
+SAMPLING: model_server.Sampling = {"max_new_tokens": 160, "temperature": TEMPERATURE, "top_p": TOP_P}
 LEASE_SECONDS = 10.0
 BEAT_SECONDS = 1.0  # the lease is renewed, what is written so far is kept, and a wish to stop is noticed
 FRAME_SECONDS = 0.1  # a reader gets at most ten frames per second

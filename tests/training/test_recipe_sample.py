@@ -33,7 +33,7 @@ def test_every_prompt_gets_its_completions_with_seed_and_settings(tmp_path: Path
     rows = _rows(run)
     assert [(r["prompt_id"], r["index"]) for r in rows] == [(p, i) for p in range(10, 14) for i in range(3)]
     assert len({r["seed"] for r in rows}) == 12 and len({r["text"] for r in rows}) > 6
-    assert all(r["sampling"] == {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 12} for r in rows)
+    assert all(r["sampling"] == {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 12} for r in rows)
     assert all(1 <= r["tokens"] <= 12 and r["finish_reason"] in ("stop", "length") for r in rows)
     assert run.result()["completions"] == 12
     assert run.current_progress()["step"] == 12
