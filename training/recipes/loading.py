@@ -1,8 +1,9 @@
 """Policy models on disk and in memory: load, encode, hash, save.
 
-A model folder is what transformers and `transformers serve` load: config, safetensors in bfloat16, tokenizer with
-chat template and a pad token that is not EOS, generation_config. Everything here is deterministic, so that a
-resumed run computes in the same dtype as the one it continues.
+A model folder is what transformers and `transformers serve` load: config, safetensors, tokenizer with chat template and
+a pad token that is not EOS, generation_config. What LoRA has trained is a folder without full weights: an adapter that
+names its base (`training.recipes.adapters`); whoever loads it here need not know. Everything here is deterministic, so
+that a resumed run computes in the same dtype as the one it continues.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
+from training.recipes import adapters
+from training.rl.lora import FrozenLoRA, apply_update
 from training.run_directory import RecipeFailure
 
 # What changes in config.json without changing the function it describes.
@@ -50,19 +53,30 @@ def compute_dtype() -> torch.dtype:
 def load_policy(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a model folder, on `device()` in `compute_dtype()`, in eval mode with dropout off.
 
+    An adapter is merged into its base in float32; in bfloat16 it stays beside it (`training.rl.lora.FrozenLoRA`).
     The tokenizer pads on the left. Raises RecipeFailure when there is no usable model.
     """
+    return load_as(AutoModelForCausalLM, folder, dtype or compute_dtype())
+
+
+def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **how: Any) -> tuple[Any, Any]:
+    """(model, tokenizer) by one of transformers' Auto classes, as `load_policy`; `how` is for its from_pretrained."""
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
+    if not adapters.is_model(folder):
         raise RecipeFailure(
             "model_missing",
             f"There is no model in {folder}.",
             "Check that the parent model's folder still exists, or import it again.",
         )
+    base = verified_base(folder)
     try:
-        config = without_dropout(AutoConfig.from_pretrained(folder))
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype or compute_dtype())
+        config = without_dropout(AutoConfig.from_pretrained(base))
+        model: Any = kind.from_pretrained(base, config=config, dtype=dtype, **how)
         tokenizer = load_tokenizer(folder)
+        if adapters.is_adapter(folder):
+            apply_update(model, adapters.read_adapter(folder))
+            if (folder / "generation_config.json").is_file():
+                model.generation_config = GenerationConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         raise RecipeFailure(
             "model_unreadable", f"The model in {folder} cannot be loaded: {error}", "Import the model again."
@@ -70,7 +84,26 @@ def load_policy(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[A
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    return model.to(device()).eval(), tokenizer
+    return (model if "device_map" in how else model.to(device())).eval(), tokenizer
+
+
+def verified_base(folder: str | Path) -> Path:
+    """The folder of the full weights below a model. Raises RecipeFailure when they are not those it was trained on."""
+    if not adapters.is_adapter(folder):
+        return Path(folder)
+    base = adapters.base_of(folder)
+    if base.hash and base.hash != weights_hash(base.folder):
+        raise RecipeFailure(
+            "base_changed",
+            f"The weights in {base.folder} are not those that the adapter in {folder} was trained on.",
+            "Restore that base model, or train again on the one that is there.",
+        )
+    return base.folder
+
+
+def load_config(folder: str | Path) -> Any:
+    """The architecture's config, of a base where the folder is an adapter."""
+    return AutoConfig.from_pretrained(adapters.base_folder(folder))
 
 
 def load_tokenizer(folder: str | Path) -> Any:
@@ -123,46 +156,87 @@ def count_parameters(model: Any) -> int:
 
 
 def weights_hash(folder: str | Path) -> str:
-    """sha256 over the safetensors' names and bytes and the config without what changes no function."""
+    """sha256 over the safetensors' names and bytes and the config without what changes no function.
+
+    Of an adapter: over its base's hash and its own weights.
+    """
     folder = Path(folder)
+    if adapters.is_adapter(folder):
+        base = adapters.base_of(folder)
+        return adapters.adapter_hash(folder, base.hash or weights_hash(base.folder))
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return _hash_of_files(tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+
+
+@functools.cache
+def _hash_of_files(files: tuple[tuple[str, int, int], ...]) -> str:
+    """By path, time and size, so that a base of gigabytes is read once in a process."""
+    (config_path, _, _), *weights = files
     digest = hashlib.sha256()
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads(Path(config_path).read_text(encoding="utf-8"))
     kept = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
     digest.update(json.dumps(kept, sort_keys=True).encode())
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
+    for name, _, _ in weights:
+        digest.update(Path(name).name.encode())
+        with Path(name).open("rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
 
 
-def save_policy(model: Any, tokenizer: Any, folder: str | Path) -> None:
-    """Write a full model folder in bfloat16, with PEFT adapters merged in; `model` is not to be used afterwards."""
+def prepare_to_serve(generation: Any) -> None:
+    """Without these, `transformers serve` ignores a request's temperature and answers greedily."""
+    generation.do_sample = True
+    generation.top_k = 0
+    generation._from_model_config = False
+
+
+def save_policy(
+    model: Any, tokenizer: Any, folder: str | Path, dtype: torch.dtype = torch.bfloat16,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:  # fmt: skip
+    """Write a full model folder in `dtype`; PEFT adapters are merged in, and `model` is not to be used afterwards.
+
+    What LoRA has trained is saved by `training.recipes.children.save_child`, and not merged.
+    """
     folder = Path(folder)
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model.config.use_cache = True
-    # Without these, `transformers serve` ignores a request's temperature and answers greedily.
-    model.generation_config.do_sample = True
-    model.generation_config.top_k = 0
-    model.generation_config._from_model_config = False
-    save_weights(model, tokenizer, folder)
+    prepare_to_serve(model.generation_config)
+    save_weights(model, tokenizer, folder, dtype, weights)
 
 
-def save_weights(model: Any, tokenizer: Any, folder: str | Path) -> None:
-    """Write a model of any architecture in bfloat16, with its tokenizer, as transformers' Auto classes load it."""
+def save_weights(
+    model: Any, tokenizer: Any, folder: str | Path, dtype: torch.dtype = torch.bfloat16,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:  # fmt: skip
+    """Write a model of any architecture in `dtype`, with its tokenizer, as transformers' Auto classes load it.
+
+    `weights` stand in for the model's own of the same name: float32 masters of what it holds rounded.
+    """
+    if any(isinstance(module, FrozenLoRA) for module in model.modules()):
+        raise ValueError("The model's parent is an adapter beside its weights, which alone are another model.")
     state = {
-        name: tensor.to("cpu", torch.bfloat16) if tensor.is_floating_point() else tensor.cpu()
-        for name, tensor in model.state_dict().items()
+        name: tensor.to("cpu", dtype) if tensor.is_floating_point() else tensor.cpu()
+        for name, tensor in (model.state_dict() | (weights or {})).items()
     }
-    _refuse_unusable(state)
-    model.config.dtype = torch.bfloat16
+    refuse_unusable(state)
+    model.config.dtype = dtype
     model.save_pretrained(folder, state_dict=state)
+    save_tokenizer(tokenizer, folder)
+
+
+def save_tokenizer(tokenizer: Any, folder: str | Path) -> None:
+    """Its files, tokenizer.json without indentation: of the demo's model 1.6 MB and not 3.5."""
     tokenizer.save_pretrained(folder)
+    path = Path(folder) / "tokenizer.json"
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
-def _refuse_unusable(state: dict[str, torch.Tensor]) -> None:
+def refuse_unusable(state: dict[str, torch.Tensor]) -> None:
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise RecipeFailure(

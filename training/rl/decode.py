@@ -45,7 +45,7 @@ class _Layer:
 
 
 class LlamaDecoder:
-    """Weights are read at construction; after they changed, `refresh` reads the changed layers again."""
+    """Weights are read and laid out at construction; `refresh` reads again what has learnt since."""
 
     def __init__(self, model: nn.Module) -> None:
         base = model.get_decoder()
@@ -55,12 +55,13 @@ class LlamaDecoder:
         self.eps: float = model.config.rms_norm_eps
         self.query_heads: int = model.config.num_attention_heads
         self.kv_heads: int = model.config.num_key_value_heads
-        self.layers: list[_Layer] = []
-        self.refresh(0)
+        self.layers = [_read_layer(layer) for layer in self.base.layers]
 
     def refresh(self, first_layer: int) -> None:
-        """Read the weights of `first_layer` and above again, with their adapters merged in."""
-        self.layers[first_layer:] = [_read_layer(layer) for layer in self.base.layers[first_layer:]]
+        """Read what learns in `first_layer` and above again: adapters, or weights. What is frozen stays as it lies."""
+        for layer in self.layers[first_layer:]:
+            for linear in (layer.qkv, layer.output, layer.gate_up, layer.down):
+                linear.refresh()
 
     @torch.no_grad()
     def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:

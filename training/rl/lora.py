@@ -1,18 +1,77 @@
 """LoRA adapters with float32 master copies (Hu 2021, 2106.09685).
 
 A base in bfloat16 keeps its speed; what Adam moves is float32, because a step of 1e-4 on a bfloat16 number of 0.1
-rounds to nothing. Adapters are switched off for the reference policy and merged for rollouts.
+rounds to nothing. Adapters are switched off for the reference policy.
+
+A parent that is itself a base and an adapter keeps its factors beside its weights (`FrozenLoRA`): added to a bfloat16
+weight, most of a small update rounds back to that weight. In float32 they are merged, which is exact and cheap.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from training.rl.factors import Factors, Update
+
+
+class FrozenLoRA(nn.Linear):
+    """A linear layer and its frozen update: x W' + (x a') b'. `weight` and `bias` are those without the update.
+
+    A layer becomes one in place (`freeze`), so that whatever holds it, names it or wraps it goes on as before.
+    """
+
+    a: Tensor  # (r, in), in the dtype that multiplies
+    b: Tensor  # (out, r)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + F.linear(F.linear(x, self.a), self.b)
+
+
+@functools.cache
+def _frozen(kind: Any) -> type[FrozenLoRA]:
+    """The same for a linear layer that multiplies in a way of its own, as one in 4 bits does."""
+    return FrozenLoRA if kind is nn.Linear else type("Frozen" + kind.__name__, (FrozenLoRA, kind), {})
+
+
+def freeze(layer: nn.Linear, factors: Factors) -> None:
+    """Give a layer a frozen update, in place. Raises ValueError where the shapes do not fit."""
+    if (factors.b.shape[0], factors.a.shape[1]) != (layer.out_features, layer.in_features):
+        raise ValueError(
+            f"An update of {factors.b.shape[0]} x {factors.a.shape[1]} does not fit a layer of "
+            f"{layer.out_features} x {layer.in_features}."
+        )
+    dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
+    own = factors.to(dtype, layer.weight.device)
+    kind: Any = type(layer)
+    layer.__class__ = _frozen(kind)
+    layer.register_buffer("a", own.a, persistent=False)
+    layer.register_buffer("b", own.b, persistent=False)
+
+
+@torch.no_grad()
+def apply_update(model: nn.Module, update: Update) -> None:
+    """Make a model that of base and update: merged where its weights are float32, frozen beside them elsewhere.
+
+    Raises ValueError when the model has no such linear layer. Names may lack the model's own prefix ("model.").
+    """
+    layers = dict(model.named_modules())
+    prefix = getattr(model, "base_model_prefix", "") + "."
+    for name, factors in update.items():
+        layer = layers.get(name) or layers.get(name.removeprefix(prefix))
+        if not isinstance(layer, nn.Linear):
+            raise ValueError(f"The model has no linear layer {name}.")
+        if layer.weight.dtype == torch.float32:
+            layer.weight += factors.to(device=layer.weight.device).product()
+        else:
+            freeze(layer, factors)
 
 
 class Switch:
@@ -52,6 +111,14 @@ class LoRALinear(nn.Module):
     def bias(self) -> Tensor | None:
         return self.base.bias
 
+    @property
+    def multiplies_in(self) -> torch.dtype:
+        return self.weight.dtype if self.weight.is_floating_point() else torch.bfloat16
+
+    def factors(self) -> Factors:
+        """What was trained, float32, its scaling folded into b."""
+        return Factors(self.lora_a.detach().float(), self.lora_b.detach().float() * self.scaling)
+
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)  # which may hold its weight in 4 bits
         if not self.switch.on:
@@ -59,11 +126,17 @@ class LoRALinear(nn.Module):
         down = F.linear(x, self.lora_a.to(x.dtype))
         return y + F.linear(down, (self.lora_b * self.scaling).to(x.dtype))
 
-    @torch.no_grad()
-    def merge_into(self, weight: Tensor) -> None:
-        """Fill `weight` (out, in) with that of one plain linear layer that computes the same."""
-        dtype = self.base.weight.dtype
-        torch.addmm(self.base.weight, (self.lora_b * self.scaling).to(dtype), self.lora_a.to(dtype), out=weight)
+
+@torch.no_grad()
+def factors_beside(module: nn.Module) -> Factors | None:
+    """What a linear layer adds to its weight, in the dtype that multiplies: frozen factors first, then those that learn
+    while they are switched on. None for a plain layer.
+    """
+    plain = module.base if isinstance(module, LoRALinear) else module
+    parts = [Factors(plain.a, plain.b)] if isinstance(plain, FrozenLoRA) else []
+    if isinstance(module, LoRALinear) and module.switch.on:
+        parts.append(module.factors().to(module.multiplies_in))
+    return Factors(torch.cat([p.a for p in parts]), torch.cat([p.b for p in parts], 1)) if parts else None
 
 
 def add_adapters(layers: Iterator[nn.Module] | nn.ModuleList, rank: int, alpha: float, seed: int) -> Switch:
@@ -84,11 +157,12 @@ def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 @torch.no_grad()
 def merge_adapters(model: nn.Module) -> None:
-    """Replace every adapted layer by the plain linear layer that computes the same. Not to be undone."""
+    """Replace every adapted layer by the plain linear layer that computes the same. Not to be undone.
+
+    In bfloat16 most of a small update rounds away: what is to be kept is kept as an adapter.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LoRALinear):
-                merged = torch.empty_like(child.base.weight)
-                child.merge_into(merged)
-                child.base.weight.copy_(merged)
+                child.base.weight.copy_(child.base.weight.float() + child.factors().product())
                 setattr(parent, name, child.base)

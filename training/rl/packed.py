@@ -5,8 +5,9 @@ what lies between the products (norms, rotations, softmax, SiLU) is done in as f
 backward needs is kept, 12 kB a token for a layer of 576; what it can make again at once (norms, SiLU) is not. With
 `recompute` the layer's input alone is kept and the layer runs a second time.
 
-Weights may be frozen, frozen with LoRA adapters, or learn themselves. Layers laid out like Llama's (Llama, SmolLM,
-Mistral without its window, Qwen2); `packed_agrees` compares with the model's own before any is trusted.
+Weights may be frozen, frozen with LoRA adapters (a parent's frozen ones below those that learn), or learn themselves.
+Layers laid out like Llama's (Llama, SmolLM, Mistral without its window, Qwen2); `packed_agrees` compares with the
+model's own before any is trusted.
 
 Shapes: N tokens of all sequences together, H hidden, I inner, Q and K query and key heads, D head, r rank.
 """
@@ -20,6 +21,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from training.rl.lora import LoRALinear, factors_beside
 
 QUERIES = 256  # attended at once: keys behind the last of them are not looked at
 
@@ -88,40 +91,41 @@ def packed_agrees(model: Any) -> bool:
 
 
 class _Part:
-    """One linear layer with its adapter or without: y = x W' + (x A') (s B)', and its derivatives."""
+    """One linear layer with its adapters or without: y = x W' + (x A') B', and its derivatives.
+
+    A (r, in) and B (out, r) are the parent's frozen factors and then those that learn, if there are any.
+    """
 
     def __init__(self, module: Any) -> None:
         plain = getattr(module, "base", module)
         self.weight, self.bias, self.module = plain.weight, plain.bias, module
-        self.adapted = plain is not module and module.switch.on
+        self.learns = isinstance(module, LoRALinear) and module.switch.on
+        self.beside = factors_beside(module)
 
     def learnt(self) -> list[Tensor]:
-        if self.adapted:
+        if self.learns:
             return [self.module.lora_a, self.module.lora_b]
         return [p for p in (self.weight, self.bias) if p is not None and p.requires_grad]
 
-    def rounded(self) -> tuple[Tensor, Tensor]:
-        """A (r, in) and s B (out, r) in the dtype that multiplies."""
-        dtype = self.weight.dtype
-        return self.module.lora_a.detach().to(dtype), (self.module.lora_b.detach() * self.module.scaling).to(dtype)
-
     def forward(self, x: Tensor) -> Tensor:
         y = F.linear(x, self.weight, self.bias)
-        if self.adapted:
-            a, b = self.rounded()
-            y.addmm_(x @ a.T, b.T)
+        if self.beside is not None:
+            y.addmm_(x @ self.beside.a.T, self.beside.b.T)
         return y
 
     def backward(self, x: Tensor, slope: Tensor, into: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """d/dx, added to `into` where one is given, and the derivatives by what `learnt` names."""
         towards_x = slope @ self.weight if into is None else into.addmm_(slope, self.weight)
-        if not self.adapted:
+        if self.beside is None:
             return towards_x, [slope.T @ x if p is self.weight else slope.sum(0) for p in self.learnt()]
-        a, b = self.rounded()
-        towards_down = slope @ b
-        towards_x.addmm_(towards_down, a)
-        towards_b = (slope.T @ (x @ a.T)).float().mul_(self.module.scaling)
-        return towards_x, [(towards_down.T @ x).float(), towards_b]
+        towards_down = slope @ self.beside.b
+        towards_x.addmm_(towards_down, self.beside.a)
+        if not self.learns:
+            return towards_x, []
+        rank = self.module.lora_a.shape[0]  # the last ones
+        down = x @ self.beside.a[-rank:].T
+        towards_b = (slope.T @ down).float().mul_(self.module.scaling)
+        return towards_x, [(towards_down[:, -rank:].T @ x).float(), towards_b]
 
 
 def _parts(layer: Any) -> list[_Part]:

@@ -8,7 +8,8 @@ import torch
 from tests import tiny_model
 from training.recipes import loading
 from training.rl import decode, packed, trunk
-from training.rl.lora import add_adapters
+from training.rl.factors import Factors
+from training.rl.lora import add_adapters, freeze
 
 LENGTHS = [4, 9, 1]
 
@@ -21,6 +22,11 @@ def folder(tmp_path_factory):
 def model_with(folder, learns: str):
     model, _ = loading.load_policy(folder, torch.float32)
     model.requires_grad_(learns == "full")
+    if learns == "lora over a frozen parent":
+        for layer in model.get_decoder().layers:
+            for module in layer.modules():
+                if isinstance(module, torch.nn.Linear):
+                    freeze(module, factors_for(module))
     if learns != "full":
         layers = model.get_decoder().layers
         add_adapters(layers[2:] if learns == "top" else layers, 4, 8.0, seed=0)
@@ -29,6 +35,12 @@ def model_with(folder, learns: str):
                 if name.endswith("lora_b"):
                     parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
     return model
+
+
+def factors_for(module) -> Factors:
+    generator = torch.Generator().manual_seed(module.out_features)
+    a = torch.randn(3, module.in_features, generator=generator)
+    return Factors(a, 0.05 * torch.randn(module.out_features, 3, generator=generator))
 
 
 def gradients(model, run) -> dict[str, torch.Tensor]:
@@ -55,7 +67,7 @@ def _alone(base, part):
     return hidden[0]
 
 
-@pytest.mark.parametrize("learns", ["lora", "top", "full"])
+@pytest.mark.parametrize("learns", ["lora", "top", "full", "lora over a frozen parent"])
 @pytest.mark.parametrize(("recompute", "queries"), [(False, 256), (True, 256), (False, 3)])
 def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, recompute, queries):
     monkeypatch.setattr(packed, "QUERIES", queries)
