@@ -15,6 +15,12 @@ CSRF_TRUSTED_ORIGINS  comma-separated, where a proxy changes the host (default: 
 ASSAY_SIGN_UP     1: anybody may make an account (default: only with an invitation, or to join an open project)
 EMAIL_NOTICES_FROM  the sender of notices by e-mail, with EMAIL_HOST and the rest of it below (default: no e-mail)
 ASSAY_REWARD_FUNCTIONS  name=package.module.function, comma-separated: what may reward a run (default: reward models)
+ASSAY_RECIPE_USER  whom recipes run as, for a worker that root starts (default: the worker's own user)
+ASSAY_RECIPE_ENVIRONMENT  comma-separated: more variables that recipes are given (default: none; secrets are kept back)
+ASSAY_RECIPE_MEMORY_GB  of one process of a recipe (default: what the machine has; with GPUs no limit)
+ASSAY_RECIPE_FILE_GB  of one file that a recipe writes (default: 100; 0: no limit)
+ASSAY_RECIPE_PROCESSES  and threads that a recipe may add to those of its user (default: 4096; 0: no limit)
+ASSAY_HUB_REPOSITORIES  owner/name or owner/*, comma-separated: where models may be pushed to (default: nowhere)
 WEBHOOK_ALLOW_PRIVATE  1: events may be sent to addresses that only this network reaches (default: no)
 """
 
@@ -252,6 +258,12 @@ CORPUS_FOLDERS = [Path(part) for part in os.environ.get("ASSAY_CORPUS_FOLDERS", 
 RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER", "training.launchers.local")
 RUN_LEASE_SECONDS = float(os.environ.get("RUN_LEASE_SECONDS", "30"))
 REWARD_FUNCTIONS = reward_functions.read_list(os.environ.get(reward_functions.VARIABLE, ""))
+HUB_REPOSITORIES = [n.strip() for n in os.environ.get("ASSAY_HUB_REPOSITORIES", "").split(",") if n.strip()]
+RECIPE_USER = os.environ.get("ASSAY_RECIPE_USER", "")
+RECIPE_ENVIRONMENT = [n.strip() for n in os.environ.get("ASSAY_RECIPE_ENVIRONMENT", "").split(",") if n.strip()]
+RECIPE_MEMORY_GB = float(os.environ.get("ASSAY_RECIPE_MEMORY_GB", "0"))
+RECIPE_FILE_GB = float(os.environ.get("ASSAY_RECIPE_FILE_GB", "100"))
+RECIPE_PROCESSES = int(os.environ.get("ASSAY_RECIPE_PROCESSES", "4096"))
 RUN_MAX_ATTEMPTS = int(os.environ.get("RUN_MAX_ATTEMPTS", "3"))
 
 LOGGING = {

@@ -11,12 +11,26 @@ from evaluation.measuring import item_rows, items, measures, overoptimisation
 from evaluation.measuring.item_rows import evaluated
 from evaluation.models import Evaluation
 from evaluation.views import evaluate_page, export_page, new_evaluation, surprise_page
-from training.kinds import Kind, register_kind
+from training import hubs
+from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
+from training.kinds import HUB_VARIABLES, PROXIES, Kind, register_kind
 from training.models import Run
-from training.run_directory import RunDirectory
+from training.run_directory import Row, RunDirectory
 from training.views import kind_pages
 
 _SIGNATURE = 500  # characters that an Evaluation keeps
+
+
+def variables_of_measure(config: Row) -> tuple[str, ...]:
+    """A judge behind an endpoint: its key and the address that the key is for. Tasks by name: the way to the hub."""
+    if config.get("measure") == "choices" and config.get("suite", "assay") != "assay":
+        return PROXIES
+    if config.get("measure") != "win_rate" or config.get("judged_by") != "endpoint":
+        return ()
+    key = str(config.get("judge_key_variable", ""))
+    if not key.startswith(KEY_VARIABLE):
+        return PROXIES
+    return (key, URL_VARIABLE + key.removeprefix(KEY_VARIABLE), *PROXIES)
 
 
 def register() -> None:
@@ -40,6 +54,7 @@ def register() -> None:
             purpose="How good a model is: perplexity, overlap with references, choices between endings, "
             "classification, agreement with judges, win rate.",
             record=record_measure,
+            variables=variables_of_measure,
             rows=item_rows.rows,
             suits=measures.suits,
         )
@@ -73,6 +88,9 @@ def register() -> None:
             "training.recipes.export",
             parent_kinds=("policy", "reward", "encoder", "seq2seq", "classifier", "tokenizer"),
             purpose="A model with its card as files for other programs: GGUF, or its folder; or onto a hub.",
+            variables=lambda config: HUB_VARIABLES if config.get("to") == "hub" else (),
+            record=hubs.record_push,
+            check=hubs.check_export,
             rows=export_page.card,
             fits=export_page.fits,
         )

@@ -11,6 +11,7 @@ from django.utils import timezone
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project, User
 from annotate.permissions import require
+from training import hubs
 from training.code_version import code_version
 from training.models import Run
 from training.queue import pruning
@@ -60,7 +61,7 @@ def queue_run(
                 config=config or {},
                 seed=seed,
             )
-            return Run.objects.create(
+            run = Run.objects.create(
                 kind=kind,
                 project=project,
                 name=name.strip(),
@@ -75,6 +76,8 @@ def queue_run(
                 idempotency_key=key,
                 created_by=by,
             )
+            hubs.record_order(run)
+            return run
     except IntegrityError:
         # The same request arrived twice at the same moment, and its twin came first.
         if key and (first := Run.objects.filter(idempotency_key=key).first()):

@@ -21,6 +21,7 @@ from django.core.files.uploadedfile import UploadedFile
 from annotate.errors import Refused
 from annotate.models import Completion, Demonstration, Project, Side, User
 from annotate.permissions import require
+from training import hubs
 from training.configs import CorpusConfig
 from training.corpus.orders import SUFFIXES, BadSource, read_orders
 from training.corpus.places import files_of
@@ -62,7 +63,9 @@ def upload_folder(project: Project) -> Path:
 def check(project: Project, config: CorpusConfig) -> dict[str, str]:
     """Files that are not there or may not be read, told before the run is queued."""
     try:
-        for order in read_orders(config.sources):
+        orders = read_orders(config.sources)
+        hubs.check_names(orders)
+        for order in orders:
             if order.scheme == "file":
                 files_of(order, folders(project))
     except BadSource as error:

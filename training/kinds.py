@@ -21,6 +21,10 @@ Rows = Callable[["Run"], "dict[str, list[Row]]"]
 Check = Callable[["Project", Any], dict[str, str]]
 Fits = Callable[["LanguageModel", Any], dict[str, str]]
 Suits = Callable[["Order"], dict[str, str]]
+Variables = Callable[["Row"], tuple[str, ...]]
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+PROXIES = (*_PROXIES, *(name.lower() for name in _PROXIES))  # for who leaves this machine: they may hold a password
+HUB_VARIABLES = ("HF_TOKEN", *PROXIES)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Kind:
     fits: Fits | None = None
     # What only the order as a whole tells, by field of the order: how its model, its datasets and its config agree.
     suits: Suits | None = None
+    # The variables of the worker that a recipe with this config cannot do without, beside those that all are given.
+    variables: Variables | None = None
 
     @property
     def makes_model(self) -> bool:
@@ -74,6 +80,10 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
+
+
+def _reads_a_hub(config: Row) -> bool:
+    return any(line.strip().startswith("hub:") for line in str(config.get("sources", "")).splitlines())
 
 
 def register_kind(kind: Kind, config: type | None = None) -> None:
@@ -104,6 +114,7 @@ register_kind(
         parent_kinds=(),
         makes="dataset",
         makes_dataset_kind="corpus",
+        variables=lambda config: HUB_VARIABLES if _reads_a_hub(config) else (),
         purpose="Gathers texts, cleans them by published rules and says what went and why.",
     )
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.corpus.orders import Order
@@ -40,7 +42,21 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
     return rows
 
 
+def is_local(order: Order, folder: Path) -> bool:
+    """Whether there is anything of that name in `folder`: `load_dataset` would read it before it asks the Hub."""
+    return os.path.lexists(folder / order.name)
+
+
+def local_words(order: Order) -> str:
+    return (
+        f"{order.line} is the name of a folder of this machine, not of a corpus of the Hub; upload its files, or name "
+        "a corpus of the Hub."
+    )
+
+
 def _stream(order: Order) -> Any:
+    if is_local(order, Path.cwd()):
+        raise RecipeFailure("hub_local", local_words(order), "Correct sources.")
     from datasets import load_dataset
 
     return load_dataset(order.name, order.config or None, split=order.split, streaming=True)

@@ -14,13 +14,13 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 from django.conf import settings
 
 from training import endings, tether
-from training.launchers import Busy, Usage, gpus, several
+from training.launchers import Busy, Usage, confinement, gpus, several
 
 RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
 GRACE_SECONDS = 10.0
@@ -34,6 +34,7 @@ class _Child:
     tether_end: int  # the write end: closing it ends the recipe
     directory: Path
     processes: int = 1
+    person: confinement.Person | None = None  # whom it runs as, when not as the worker
     usage: Usage = _NO_USAGE
     is_over: bool = False
 
@@ -44,6 +45,7 @@ _children: dict[str, _Child] = {}
 def submit(directory: Path, module: str) -> str:
     processes = several.processes_of(directory)
     several.check_gpus(processes, len(gpus.names()))
+    person = confinement.person()
     with contextlib.ExitStack() as ours:  # our copies of what the recipe inherits
         lock = ours.enter_context(_lock(directory))
         leased = ours.enter_context(gpus.lease(settings.RUNS_DIR / "gpus", processes))
@@ -52,14 +54,18 @@ def submit(directory: Path, module: str) -> str:
         ours.callback(os.close, read_end)
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC: {module}\n".encode())
         try:
+            command = confinement.command(several.command(directory, module, processes))
+            confinement.hand_over(directory, person)
             process = subprocess.Popen(
-                several.command(directory, module, processes),
+                command,
                 cwd=settings.BASE_DIR,
                 env=_environment(directory, read_end, leased, processes),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=confinement.UMASK,
+                **_as(person),
                 pass_fds=[read_end, lock.fileno(), *leased.descriptors],
             )
         except BaseException:
@@ -67,7 +73,7 @@ def submit(directory: Path, module: str) -> str:
             raise
     _be_nice(process.pid)
     handle = f"{os.uname().nodename}:{process.pid}:{time.time():.0f}"
-    _children[handle] = _Child(process, write_end, directory, processes)
+    _children[handle] = _Child(process, write_end, directory, processes, person)
     return handle
 
 
@@ -133,7 +139,7 @@ def _lock(directory: Path) -> IO[str]:
 
 def _environment(directory: Path, read_end: int, leased: gpus.Lease, processes: int) -> dict[str, str]:
     environment = {
-        **os.environ,
+        **confinement.environment(directory),
         tether.ENVIRONMENT_NAME: str(read_end),
         RUN_VARIABLE: str(directory),
         "PYTHONUNBUFFERED": "1",
@@ -146,6 +152,11 @@ def _environment(directory: Path, read_end: int, leased: gpus.Lease, processes: 
     # The worker's own one thread is for the small systems of ratings; a recipe's matrices are large.
     environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
     return environment
+
+
+def _as(person: confinement.Person | None) -> dict[str, Any]:
+    """As whom Popen starts it: without the groups of whoever started the worker."""
+    return {} if person is None else {"user": person.uid, "group": person.gid, "extra_groups": []}
 
 
 def _be_nice(pid: int) -> None:
@@ -169,6 +180,7 @@ def _end_members(child: _Child) -> None:
         _signal_group(child.process.pid, signal.SIGKILL)
         if child.processes > 1:  # each leads a session of its own
             end_leftovers(child.directory)
+        confinement.take_back(child.directory, child.person)
 
 
 def _measure(child: _Child) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from annotate.models import LanguageModel
-from training import reward_functions
+from training import configs, hubs, reward_functions
 from training.kinds import KINDS
 from training.models import Run
 from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
@@ -19,6 +19,7 @@ def prepare(run: Run) -> RunDirectory:
     directory = RunDirectory(run.path)
     _set_a_stranger_aside(run)
     config = _config(run)
+    _check_repository(run)
     data = run.path / "data"
     data.mkdir(parents=True, exist_ok=True)
     # What an earlier attempt died of, or waited for, must not be told of this one.
@@ -88,6 +89,15 @@ def _config(run: Run) -> Row:
             "Queue the run again: it begins anew with the function of today.",
         )
     return {**run.config, "reward_function": path}
+
+
+def _check_repository(run: Run) -> None:
+    """A model goes only where the operator lets it go now. Raises RecipeFailure."""
+    if run.kind != "export":
+        return
+    if errors := hubs.check_export(run.project, configs.parse("export", run.config)):
+        remedy = "Queue the export again with a repository that is named, or as a file."
+        raise RecipeFailure("hub_repository", f"repository: {errors['repository']}", remedy)
 
 
 def _bring_rows(source: Path, target: Path) -> None:

@@ -116,6 +116,12 @@ def describe(error: Exception) -> RecipeFailure:
         return RecipeFailure(*NO_MEMORY)
     if _is_for_want_of_space(error, text):
         return RecipeFailure(*DISK_FULL)
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return RecipeFailure(
+            "file_limit",
+            "A file would have grown beyond what the operator allows a recipe to write.",
+            "Write less in one file, or have the operator raise ASSAY_RECIPE_FILE_GB; then resume.",
+        )
     if isinstance(error, FileNotFoundError) and error.filename:
         return RecipeFailure(
             "missing_file",

@@ -1,0 +1,30 @@
+"""Set limits on this process and become another program: `python limits.py DATA=1073741824 … -- PROGRAM [ARGUMENT…]`.
+
+In a process of its own and not between fork and exec of the worker, whose other threads may hold locks then. It needs
+nothing but Python's own library. A limit that is lower already stays.
+"""
+
+import os
+import resource
+import sys
+
+
+def main(arguments: list[str]) -> None:
+    end = arguments.index("--")
+    for text in arguments[:end]:
+        name, _, most = text.partition("=")
+        _limit(getattr(resource, f"RLIMIT_{name}"), int(most))
+    os.execv(arguments[end + 1], arguments[end + 1 :])
+
+
+def _limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    try:
+        resource.setrlimit(what, (least, least))
+    except ValueError:
+        return  # a system that has no such limit, as macOS has none on memory
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
