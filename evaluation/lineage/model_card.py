@@ -18,11 +18,11 @@ from django.utils.text import slugify
 from annotate.models import Dataset, LanguageModel, Project
 from evaluation.arena.leaderboard import current, default_judge
 from evaluation.arena.standings import standings
-from evaluation.lineage import card_limits
+from evaluation.lineage import adapter_bases, card_limits
 from evaluation.lineage.ancestry import Made, ancestry, judgements_in
 from evaluation.lineage.registry import in_millions
 from evaluation.models import Evaluation
-from training import words
+from training import fidelity, words
 from training.figures.curves import is_number, number
 from training.kinds import KINDS
 from training.models import Run
@@ -47,6 +47,7 @@ _SAID_ELSEWHERE = (
     "report",
     "hash",
     "parameters",
+    "fidelity",
 )
 _WHAT = {
     "policy": "A language model that answers: it continues a conversation.",
@@ -109,6 +110,8 @@ def _what(model: LanguageModel, made: Made) -> str:
         facts.append(f"{in_millions(model.parameters)} parameters ({model.parameters:,})")
     if architecture := (model.card or {}).get("architecture"):
         facts.append(_plain(str(architecture)))
+    if form := adapter_bases.described(model):
+        facts.append(_plain(form))
     facts.append(f"since {model.created_at:%-d %B %Y}")
     said = f"{_WHAT.get(model.kind, model.kind)} {', '.join(facts)}."
     if made.run is not None:
@@ -233,6 +236,9 @@ def _of_the_run(run: Run) -> Iterator[str]:
     if compared := run_page.before_after(run.result):
         yield ""
         yield from _table(("At the end of its run", "Parent", "This model"), compared)
+    if told := fidelity.sentence(run.result):
+        yield ""
+        yield told
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
     if lines := words.figures(left)[:12]:
         yield ""

@@ -19,7 +19,7 @@ from annotate.views.access import in_project
 from evaluation.arena.leaderboard import current, default_judge
 from evaluation.decisions.actions import promoted
 from evaluation.decisions.cost import Cost, cost_of
-from evaluation.lineage import lineage_graph, model_card
+from evaluation.lineage import adapter_bases, lineage_graph, model_card
 from evaluation.lineage.registry import Choice, in_millions, maker_of, registry
 from evaluation.measuring import overoptimisation
 from training import disk
@@ -84,6 +84,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "form_key": uuid.uuid4().hex,  # pressing the button twice starts one run
         "parameters": in_millions(model.parameters),
         "size": disk.size_of(model.path) if model.path else 0,
+        "adapter": adapter_bases.described(model),
         "where": (model.folder or address_of(model)) if can_research else "",
         "address": address_of(model),
         "is_policy": model.kind == LanguageModel.Kind.POLICY,

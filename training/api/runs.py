@@ -24,7 +24,7 @@ from annotate.models import Dataset, LanguageModel
 from annotate.permissions import can, projects_where, require
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import actions, human_brake, orders, pauses
+from training import actions, fidelity, human_brake, orders, pauses
 from training.models import Metric, Run, Sample
 from training.queue import outputs
 
@@ -66,6 +66,10 @@ class RunOut(serializers.ModelSerializer):
     )
     result = serializers.SerializerMethodField(help_text="What came of it; a dataset's texts in it are for reviewers.")
 
+    fidelity = serializers.SerializerMethodField(
+        help_text="How near the saved model is to the trained one, in words; the figures are in `result.fidelity`."
+    )
+
     class Meta:
         model = Run
         fields = (
@@ -74,8 +78,11 @@ class RunOut(serializers.ModelSerializer):
             *("seed", "code_version", "phase", "step", "total_steps", "ends_at", "reason_code", "reason", "remedy"),
             "remedy_changes",
             *("pause", "amendments"),
-            *("result", "cancel_requested_at", "created_at", "started_at", "finished_at"),
+            *("result", "fidelity", "cancel_requested_at", "created_at", "started_at", "finished_at"),
         )
+
+    def get_fidelity(self, run: Run) -> str:
+        return fidelity.sentence(run.result)
 
     def get_result(self, run: Run) -> dict[str, Any]:
         return run.result if run.project_id in self.context["reviewed"] else outputs.without_texts(run.result)

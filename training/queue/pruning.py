@@ -24,7 +24,7 @@ RULE = (
     "A run that failed, was cancelled or has paused keeps its last checkpoint until somebody deletes it by name, so "
     "that it can always be resumed. Earlier ones go a day after it ended.",
     "A run that is queued or under way is left alone; its recipe keeps the last two.",
-    "Models, datasets, logs and figures are never pruned.",
+    "Models, datasets, logs and figures are never pruned: an adapter needs the model that it was trained on.",
 )
 _REST = timedelta(days=1)
 _DAY_SECONDS = 24 * 3600

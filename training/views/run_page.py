@@ -13,7 +13,7 @@ from django.utils import timezone
 from annotate.models import Completion, Dataset, LanguageModel
 from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
-from training import configs, pauses, words
+from training import configs, fidelity, pauses, words
 from training.endings import log_tail
 from training.figures import charts, curves, health
 from training.kinds import KINDS
@@ -33,7 +33,7 @@ _POINTS = 2000  # more than a screen has pixels
 _PAIRS = 6
 _SAMPLES = 200
 _FIGURES = 12
-_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report")
+_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report", "fidelity")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
         "attempts": attempts,
         "cost": words.cost(attempts, now),
         "before_after": before_after(run.result),
+        "fidelity": fidelity.lines(run.result),
+        "fidelity_sentence": fidelity.sentence(run.result),
         "figures": all_figures[:_FIGURES],
         "more_figures": all_figures[_FIGURES:],
         "main": main,
