@@ -18,8 +18,8 @@ RECENT = 3  # reviews that a pause is decided on
 
 @dataclass(frozen=True)
 class Opinion:
-    """Of one pair: the step it was sampled at, the reward model's probability that the policy's answer is the better
-    one, and the share of people's votes that say so, a tie as half of one.
+    """Of one pair: the step it was sampled at, the share of votes that the reward model expects for the policy's
+    answer, and the share that people gave it; a tie is half a vote in both.
     """
 
     step: int
@@ -87,6 +87,6 @@ def in_words(found: Agreement, who: str, reward: str = "the reward model") -> st
     low, high = found.interval
     return (
         f"{who} agree with {reward} on {found.agreed} of {found.decided} pairs that they decided, {found.share:.0%} "
-        f"[{100 * low:.0f}, {100 * high:.0f}]; it gives the policy's answers a chance of {found.predicted:.0%} against "
-        f"the parent's, and they prefer them in {found.people:.0%}"
+        f"[{100 * low:.0f}, {100 * high:.0f}]; it expects {found.predicted:.0%} of the votes for the policy's answers "
+        f"against the parent's, and they get {found.people:.0%}"
     )

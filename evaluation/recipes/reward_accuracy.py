@@ -52,7 +52,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     run.progress("loading the reward model", 0, 1)
     model = RewardModel.load(spec.parent)
     scores = scored(run, model, judgements, config.batch_size)
-    measured = measured_of(judgements, scores, spec.seed, config.draws)
+    measured = measured_of(judgements, scores, spec.seed, config.draws, model.tie_threshold)
     return replace(measured, signature=f"{measured.signature}; {identity_of(model)}")
 
 
@@ -73,8 +73,13 @@ def scored(run: RunDirectory, model: RewardModel, judgements: Judgements, batch_
 # Items
 
 
-def measured_of(judgements: Judgements, scores: np.ndarray, seed: int, draws: int) -> Measured:
-    """`scores` (N,) of the answers. Raises RecipeFailure where nothing was said that a score could get right."""
+def measured_of(
+    judgements: Judgements, scores: np.ndarray, seed: int, draws: int, tie_threshold: float = 0.0
+) -> Measured:
+    """`scores` (N,) of the answers; `tie_threshold` of the reward model's likelihood.
+
+    Raises RecipeFailure where nothing was said that a score could get right.
+    """
     lengths = np.array([len(text) for _, text in judgements.answers], dtype=float)
     pairs_of, rated_of = _by_item(judgements, judgements.pairs), _by_item(judgements, judgements.rated)
     won = [p for p in judgements.pairs if p.won]
@@ -100,10 +105,13 @@ def measured_of(judgements: Judgements, scores: np.ndarray, seed: int, draws: in
         pairs = [p for item in chosen for p in pairs_of.get(item.id, [])]
         rated = [r for item in chosen for r in rated_of.get(item.id, [])]
         again = partial(reward_measures.bootstrap, seed=seed, resamples=draws)
-        return {**of_pairs(pairs, scores, lengths, again), **of_ratings(rated, scores, again)}
+        return {**of_pairs(pairs, scores, lengths, again, tie_threshold), **of_ratings(rated, scores, again)}
 
     who = WHO.get(judgements.judge, "given judgements")
-    signature = "assay reward accuracy 1; ties in no accuracy, equal scores half; intervals by prompts and voters"
+    signature = (
+        "assay reward accuracy 2; ties in no accuracy, half a point in calibration, equal scores half; intervals by "
+        "prompts and voters"
+    )
     return Measured(f"agreement with {who}", items, signature, notes=_notes(judgements), fitted=fitted)
 
 
@@ -194,26 +202,32 @@ def _of_pair(pair: Pair, judgements: Judgements, scores: np.ndarray) -> Row:
 Again = partial[reward_measures.Estimate | None]  # bootstrap over prompts: (statistic of rows, prompts, floor=)
 
 
-def of_pairs(pairs: list[Pair], scores: np.ndarray, lengths: np.ndarray, again: Again) -> dict[str, Row | None]:
-    """Of pairs with a winner, and how far apart the scores of tied ones are beside them; None without the pairs."""
+def of_pairs(
+    pairs: list[Pair], scores: np.ndarray, lengths: np.ndarray, again: Again, tie_threshold: float = 0.0
+) -> dict[str, Row | None]:
+    """Of pairs with a winner, and how far apart the scores of tied ones are beside them; None without the pairs.
+
+    Ties are in no accuracy; in the calibration they are half a point, as the reward model expects them.
+    """
     won = [p for p in pairs if p.won]
     if not won:
         return dict.fromkeys(("pair accuracy", LONGER, ABOVE, "tie separation", "calibration error"))
     voters, prompts = [p.voter for p in won], np.array([p.prompt for p in won])
     right, longer = (np.array([_right(p, values) for p in won]) for values in (scores, lengths))
-    judged = Judged(*_chosen(won), _NOBODY, _NOTHING, _NOBODY, _NOTHING)
+    compared = np.array([p.prompt for p in pairs])
     return {
         "pair accuracy": _rate(right, voters, prompts, True),
         LONGER: _rate(longer, voters, prompts, None),
         ABOVE: _above(right - longer, voters, prompts),
         "tie separation": _separation(pairs, scores, again),
-        "calibration error": _estimate(again(_calibration(scores, judged), prompts, floor=None), False),
+        "calibration error": _estimate(again(_calibration(scores, pairs, tie_threshold), compared, floor=None), False),
     }
 
 
 def _chosen(won: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
     """Places of the preferred answers, and of the others."""
     ends = np.array([(p.a, p.b) if p.won == "a" else (p.b, p.a) for p in won], dtype=np.int64)
+    ends = ends.reshape(-1, 2)
     return ends[:, 0], ends[:, 1]
 
 
@@ -242,10 +256,13 @@ def _separation(pairs: list[Pair], scores: np.ndarray, again: Again) -> Row | No
     return _estimate(again(statistic, np.array([p.prompt for p in pairs])), True)
 
 
-def _calibration(scores: np.ndarray, judged: Judged) -> Any:
+def _calibration(scores: np.ndarray, pairs: list[Pair], tie_threshold: float) -> Any:
     def statistic(rows: np.ndarray) -> float:
-        some = Judged(judged.chosen[rows], judged.rejected[rows], _NOBODY, _NOTHING, _NOBODY, _NOTHING)
-        return float(str(reward_measures.calibration(scores, some)["error"]))
+        some = [pairs[row] for row in rows]
+        ties = np.array([(p.a, p.b) for p in some if not p.won], dtype=np.int64).reshape(-1, 2)
+        won = _chosen([p for p in some if p.won])
+        judged = Judged(*won, _NOBODY, _NOTHING, _NOBODY, _NOTHING, ties[:, 0], ties[:, 1])
+        return float(reward_measures.calibration(scores, judged, tie_threshold)["error"])
 
     return statistic
 

@@ -45,8 +45,8 @@ def judged(pairs: list[tuple], rated: Sequence[tuple] = (), lengths: list[int] |
     )  # fmt: skip
 
 
-def figures(judgements: Judgements, scores: list[float]) -> dict:
-    told = reward_accuracy.measured_of(judgements, np.array(scores, dtype=float), 0, 200)
+def figures(judgements: Judgements, scores: list[float], tie_threshold: float = 0.0) -> dict:
+    told = reward_accuracy.measured_of(judgements, np.array(scores, dtype=float), 0, 200, tie_threshold)
     assert told.fitted is not None
     return told.fitted(told.items)
 
@@ -86,6 +86,16 @@ def test_confidence_that_is_not_borne_out_is_a_calibration_error():
     """Sure to 73 % of each pair and right in half of them."""
     found = figures(judged([(i, 0, 1, "ab"[i % 2]) for i in range(20)]), [1.0, 0.0])
     assert found["calibration error"]["value"] == pytest.approx(1 / (1 + np.exp(-1)) - 0.5, abs=1e-9)
+
+
+def test_a_model_that_expects_the_ties_there_are_is_calibrated():
+    """At a difference of ln 3 and a tie threshold of ln 2 it expects 21 wins, 9 ties and 5 losses of 35."""
+    said = ["a"] * 21 + [""] * 9 + ["b"] * 5
+    pairs = [(i, 0, 1, won) for i, won in enumerate(said)]
+    scores = [float(np.log(3)), 0.0]
+    found = figures(judged(pairs), scores, tie_threshold=float(np.log(2)))
+    assert found["calibration error"]["value"] == pytest.approx(0.0, abs=1e-9)
+    assert figures(judged(pairs), scores)["calibration error"]["value"] == pytest.approx(0.75 - 51 / 70)
 
 
 def test_a_calibration_error_that_no_draw_moves_has_no_interval():

@@ -38,7 +38,8 @@ def result_of(judges: int) -> dict:
         "verdict": "On 20 prompts that it never saw: right.",
         "beats_chance": True,
         "held_out": {**figures(0.71), "slope": figure(0.9)},
-        "calibration": {"error": 0.04, "bins": [{"predicted": 0.6, "observed": 0.55, "n": 20},
+        "calibration": {"error": 0.04, "ties": {"predicted": 0.31, "observed": 0.24, "n": 60},
+                        "bins": [{"predicted": 0.6, "observed": 0.55, "n": 20},
                                                 {"predicted": 0.9, "observed": 0.85, "n": 20}]},
         "ablation": [
             {"name": "pairs", "judgements": 60, **figures(0.6), "lost": figures(0.15)},
@@ -79,8 +80,9 @@ def test_every_study_is_a_table_and_pictures_have_theirs(client, project):
     html = page(client, project, result_of(1))
     assert html.count('<svg class="dots"') == 2
     for words in (
-        "How sure", "pairs alone", "<strong>0.15", "mean of layer 15, last token of layer 20", "chosen",
+        "Gets", "pairs alone", "<strong>0.15", "mean of layer 15, last token of layer 20", "chosen",
         "as good, within one standard error", "No head: too few to learn from.", "0.40 [0.30, 0.50]", "harsh",
+        "It expects 31% of these comparisons to be ties; 24% are.",
     ):  # fmt: skip
         assert words in html
 

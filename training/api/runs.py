@@ -108,7 +108,9 @@ class MetricOut(serializers.ModelSerializer):
 class ReviewOut(serializers.Serializer):
     sequence = serializers.IntegerField()
     step = serializers.IntegerField()
-    predicted = serializers.FloatField(help_text="The reward model's probability that the policy's answer is better.")
+    predicted = serializers.FloatField(
+        help_text="The share of votes, a tie as half of one, that the reward model expects for the policy's answer."
+    )
     not_asked = serializers.CharField(help_text="Why nobody can judge it; empty when it was asked.")
     people = serializers.FloatField(allow_null=True, help_text="Share of people's votes for it, a tie as half of one.")
     simulations = serializers.FloatField(allow_null=True)

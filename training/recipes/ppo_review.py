@@ -7,10 +7,9 @@ decide whether the run pauses and nothing else: no weight depends on when somebo
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from training import opinions
+from training import opinions, rao_kupper
 from training.recipes.ppo_rollouts import PPO, Episodes, shuffled
 from training.run_directory import Row
 
@@ -83,9 +82,12 @@ def _answer(batch: Episodes, place: int) -> Row:
 
 
 def _preference(ppo: PPO, difference: float) -> float:
-    """The probability that the first answer is better: a reward model's scores are log odds, a function's are not."""
+    """The share of votes that the first answer is expected to get, a tie as half of one.
+
+    A reward model's likelihood says it, of a difference of raw scores; a function has none, and a favourite at most.
+    """
     if ppo.scorer.model is not None:
-        return 1 / (1 + math.exp(-max(-50.0, min(50.0, difference))))
+        return float(rao_kupper.expected_points(difference, ppo.scorer.model.tie_threshold))
     return 0.5 if difference == 0 else float(difference > 0)
 
 

@@ -7,13 +7,15 @@ the longer answer is the better one. Arrays only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from training import rao_kupper
 from training.intervals import wilson
 from training.recipes.feedback_likelihood import Observations
 
@@ -31,10 +33,13 @@ class Judged:
     thumbs: Array  # 1 up, 0 down
     starred: Index
     stars: Array
+    tie_a: Index = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    tie_b: Index = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @classmethod
     def of(cls, o: Observations) -> Judged:
-        return cls(*(t.numpy() for t in (o.chosen, o.rejected, o.thumbed, o.thumbs, o.starred, o.stars.double())))
+        told = (o.chosen, o.rejected, o.thumbed, o.thumbs, o.starred, o.stars.double(), o.tie_a, o.tie_b)
+        return cls(*(t.numpy() for t in told))
 
 
 @dataclass(frozen=True)
@@ -132,25 +137,32 @@ def _less(ours: Callable[[Index], float], theirs: Callable[[Index], float]) -> C
     return lambda rows: ours(rows) - theirs(rows)
 
 
-def calibration(scores: Array, judged: Judged, bins: int = 5) -> dict[str, object]:
-    """When it is p sure of a pair, is it right p of the time? Bins of confidence with their observed accuracy.
+def calibration(scores: Array, judged: Judged, threshold: float, bins: int = 5) -> dict[str, Any]:
+    """When it expects p of a comparison, does it get p? Bins by what it expects, with what was said.
 
-    Confidence is the Bradley-Terry probability of the answer that scores higher; `error` is the expected calibration
-    error.
+    Expected is the favourite's share of votes by the fitted likelihood, P(win) + P(tie) / 2 (`training.rao_kupper`);
+    `threshold` is its tie parameter. `error` is the expected calibration error; `ties` the share of ties, expected and
+    observed.
     """
-    margin = scores[judged.chosen] - scores[judged.rejected]
-    sure = 1 / (1 + np.exp(-np.abs(margin)))
-    where = np.minimum(((sure - 0.5) * 2 * bins).astype(int), bins - 1)
-    rows = []
-    for k in range(bins):
-        inside = where == k
-        if inside.any():
-            right = (margin[inside] > 0) + 0.5 * (margin[inside] == 0)
-            rows.append(
-                {"predicted": float(sure[inside].mean()), "observed": float(right.mean()), "n": int(inside.sum())}
-            )
-    error = sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in rows) / max(len(margin), 1)
-    return {"bins": rows, "error": float(error) if rows else None}
+    won, level = scores[judged.chosen] - scores[judged.rejected], scores[judged.tie_a] - scores[judged.tie_b]
+    apart = np.abs(np.concatenate([won, level]))
+    if not len(apart):
+        return {"bins": [], "error": None, "ties": None}
+    right = np.concatenate([(won > 0) + 0.5 * (won == 0), np.full(len(level), 0.5)])
+    expected = rao_kupper.expected_points(apart, threshold)
+    where = np.minimum(((expected - 0.5) * 2 * bins).astype(int), bins - 1)
+    rows = [_compared(expected[where == k], right[where == k]) for k in range(bins) if (where == k).any()]
+    error = sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in rows) / len(apart)
+    is_tie = np.concatenate([np.zeros(len(won)), np.ones(len(level))])
+    return {
+        "bins": rows,
+        "error": float(error),
+        "ties": _compared(rao_kupper.outcomes(apart, threshold).tie, is_tie),
+    }
+
+
+def _compared(expected: Array, observed: Array) -> dict[str, float]:
+    return {"predicted": float(expected.mean()), "observed": float(observed.mean()), "n": len(observed)}
 
 
 def as_rows(estimates: dict[str, Estimate | None]) -> dict[str, object]:

@@ -54,6 +54,7 @@ class RewardModel:
     score_std: float = 1.0
     empty_score: float = 0.0  # the lowest score of training: saying nothing must never pay
     trunk_was: str = ""  # its absolute folder when the head was fitted
+    tie_threshold: float = 0.0  # of raw scores, see `training.rao_kupper`; 0 is Bradley-Terry
     held_out: dict[str, Any] = field(default_factory=dict)  # see `training.reward_trust`; {} where nobody measured
     aspects: tuple[str, ...] = ()
     aspect_weight: Tensor | None = None  # (A, F), on standardised features

@@ -38,7 +38,6 @@ class Fitted:
     figures: dict[str, Estimate | None]
     evidence: Estimate | None
     calibration: dict[str, Any]
-    tie_parameter: float
     seconds: float
 
 
@@ -55,6 +54,7 @@ def assess(
         trunk_folder=spec.parent if method == "head" else "trunk",
         trunk_hash=loading.weights_hash(spec.parent) if method == "head" else "",
         max_prompt_tokens=config.max_prompt_tokens, max_completion_tokens=config.max_completion_tokens,
+        tie_threshold=likelihood.split_cuts(head.cuts, observed).pair_cuts[0].item(),
         score_mean=0.0, score_std=max(spread, 1e-6), empty_score=scores[training].min().item() - centre,
     )  # fmt: skip
     held_out = observed.among(~training)
@@ -67,8 +67,7 @@ def assess(
         scores=scores,
         figures=figures,
         evidence=evidence,
-        calibration=reward_measures.calibration(scores.numpy(), Judged.of(held_out)),
-        tie_parameter=likelihood.split_cuts(head.cuts, observed).pair_cuts[0].item(),
+        calibration=reward_measures.calibration(scores.numpy(), Judged.of(held_out), model.tie_threshold),
         seconds=seconds,
     )
 
@@ -168,7 +167,7 @@ def report(
         "longer": reward_measures.as_rows(longer),
         "methods": {f.model.method: reward_measures.as_rows(f.figures) for f in fitted},
         "calibration": winner.calibration,
-        "tie_parameter": winner.tie_parameter,
+        "tie_parameter": winner.model.tie_threshold,
         "score_mean": winner.model.score_mean,
         "score_std": winner.model.score_std,
     }

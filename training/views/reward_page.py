@@ -49,7 +49,13 @@ def _calibration(found: Row) -> Row:
         "calibration": reward_pictures.calibration(points),
         "calibration_rows": lines,
         "calibration_error": f"{found['error']:.3f}",
+        "expected_ties": _ties(found.get("ties")),
     }
+
+
+def _ties(found: Row | None) -> tuple[str, str] | None:
+    """The share of ties, expected and observed; of runs from before this was measured None."""
+    return (f"{found['predicted']:.0%}", f"{found['observed']:.0%}") if found else None
 
 
 def _compared(row: Row, known: list[str]) -> Row:
