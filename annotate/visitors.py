@@ -8,13 +8,14 @@ SECRET_KEY the hashes fit nobody any more.
 from __future__ import annotations
 
 import hashlib
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
+from annotate import proxies
 from annotate.counting import count, remaining
 from annotate.errors import TooMany
 
@@ -43,33 +44,19 @@ def remember(request: HttpRequest) -> str:
 def network_of(request: HttpRequest) -> str:
     """Whom the connection comes from: an IPv4 address, or the /64 of an IPv6 one; "" where nothing tells.
 
-    Behind proxies it is what the outermost of TRUSTED_PROXIES wrote down; anything to the left of that in
-    X-Forwarded-For is the sender's own invention.
+    Behind the proxies that TRUSTED_PROXIES names it is what the outermost of them wrote down.
     """
-    given = request.META.get("REMOTE_ADDR", "")
-    if settings.TRUSTED_PROXIES:
-        hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-        given = hops[-min(settings.TRUSTED_PROXIES, len(hops))] if hops else given
-    return _network(given)
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    return _network(proxies.client_of(request.META.get("REMOTE_ADDR", ""), forwarded, settings.TRUSTED_PROXIES))
 
 
 def _network(given: str) -> str:
-    try:
-        address = ip_address(_without_port(given))
-    except ValueError:
+    address = proxies.address_in(given)
+    if address is None:
         return given[:64]  # a socket's name, or nothing at all
     if isinstance(address, IPv6Address):
-        if address.ipv4_mapped:
-            return str(address.ipv4_mapped)
         return str(ip_network((int(address), 64), strict=False))
     return str(address)
-
-
-def _without_port(given: str) -> str:
-    """Some proxies write 203.0.113.7:4711 or [2001:db8::1]:4711."""
-    if given.startswith("["):
-        return given[1:].partition("]")[0]
-    return given.partition(":")[0] if given.count(":") == 1 else given.partition("%")[0]
 
 
 def address_of(request: HttpRequest) -> str:

@@ -8,7 +8,11 @@ MODEL_SERVER_URL  an OpenAI-compatible server (default: the one that script/serv
 ASSAY_CORPUS_FOLDERS  more folders that corpora may be read from, written as in PATH (default: none)
 SECRET_KEY        required when DEBUG=0; otherwise made once and kept in ASSAY_DATA
 ALLOWED_HOSTS     comma-separated (default: this machine's own names)
-TRUSTED_PROXIES   how many proxies stand in front and write X-Forwarded-For (default: 0, the header is not believed)
+TRUSTED_PROXIES   addresses or networks of the proxies whose X-Forwarded-For is believed, comma-separated, and unix for
+                  those at a Unix socket (default: none). Start uvicorn with --no-proxy-headers, as the Procfile does
+HOST              where the pages are served (default: this machine alone)
+DEBUG             0: errors are told in the log alone, and static files are collected (default: 1 on this machine alone,
+                  and 0 where HOST lets others in; there it cannot be 1)
 SITE_URL          how people reach this site, for links in e-mails (default: http://127.0.0.1:8000)
 HTTPS             1: by https alone, with cookies that go no other way (default: 1 when SITE_URL begins with https://)
 CSRF_TRUSTED_ORIGINS  comma-separated, where a proxy changes the host (default: none)
@@ -26,18 +30,31 @@ WEBHOOK_ALLOW_PRIVATE  1: events may be sent to addresses that only this network
 
 import os
 import secrets
+from ipaddress import ip_address
 from pathlib import Path
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
+from annotate import proxies
 from training import reward_functions
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("ASSAY_DATA") or BASE_DIR / "data").resolve()
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
-DEBUG = os.environ.get("DEBUG", "1") == "1"
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host in ("", "localhost") or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+HOST = os.environ.get("HOST", "")
+DEBUG = os.environ.get("DEBUG", "1" if _is_this_machine(HOST) else "0") == "1"
+if DEBUG and not _is_this_machine(HOST):
+    raise ImproperlyConfigured(f"DEBUG=1 with HOST={HOST} shows the source to everybody: leave DEBUG out, or HOST.")
 
 
 def _local_secret() -> str:
@@ -52,11 +69,13 @@ def _local_secret() -> str:
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
     if not DEBUG:
-        raise ImproperlyConfigured("SECRET_KEY is not set: with DEBUG=0, put a long random text into it.")
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set: with DEBUG=0, or a HOST that lets others in, put a long random text into it."
+        )
     SECRET_KEY = _local_secret()
 
 ALLOWED_HOSTS = [h for h in os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver").split(",") if h]
-TRUSTED_PROXIES = int(os.environ.get("TRUSTED_PROXIES", "0"))
+TRUSTED_PROXIES = proxies.read_list(os.environ.get("TRUSTED_PROXIES", ""))
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
 
 INSTALLED_APPS = [

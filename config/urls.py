@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from config.api import KeptSchema, no_such_address
 
+handler500 = "config.failures.server_error"
 urlpatterns = [
     # First: patterns are tried one after the other, and programs ask far more often than people.
     path("api/v1/", include("annotate.api_urls")),

@@ -318,7 +318,7 @@ def test_trying_one_password_on_many_names_is_slowed_down(monkeypatch):
 
 def test_sign_ups_are_counted_by_who_is_in_front_of_the_proxies(client, settings):
     """Else everybody behind them would share one count, and a made-up header would begin a new one."""
-    settings.SIGN_UP_IS_OPEN, settings.TRUSTED_PROXIES = True, 1
+    settings.SIGN_UP_IS_OPEN, settings.TRUSTED_PROXIES = True, ["127.0.0.1"]
     settings.ACCOUNT_RATE_LIMITS = {"signup": "1/m/ip"}
 
     def from_(forwarded: str) -> int:

@@ -37,7 +37,7 @@ def start(project, **headers) -> dict:  # noqa: F811
 
 
 def test_strangers_behind_one_proxy_who_number_their_requests_alike_have_battles_of_their_own(contest, settings):
-    settings.TRUSTED_PROXIES = 1
+    settings.TRUSTED_PROXIES = ["127.0.0.1"]
     one, again, other = (start(contest, **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in (7, 7, 8))
     assert one["id"] == again["id"] != other["id"]
 

@@ -234,7 +234,7 @@ def test_every_reason_has_words_that_fit_and_accuse_nobody():
 # Addresses
 
 
-def network(settings, proxies: int = 0, **meta) -> str:
+def network(settings, proxies: tuple[str, ...] = (), **meta) -> str:
     settings.TRUSTED_PROXIES = proxies
     return visitors.network_of(RequestFactory().get("/", **meta))
 
@@ -242,10 +242,10 @@ def network(settings, proxies: int = 0, **meta) -> str:
 def test_a_forwarded_header_is_believed_only_of_proxies_that_a_setting_names(settings):
     forged = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "6.6.6.6, 203.0.113.7"}
     assert network(settings, **forged) == "10.0.0.1"
-    assert network(settings, 1, **forged) == "203.0.113.7"
+    assert network(settings, ("10.0.0.1",), **forged) == "203.0.113.7"
     chain = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "6.6.6.6, 203.0.113.7, 10.0.0.9"}
-    assert network(settings, 2, **chain) == "203.0.113.7"
-    assert network(settings, 1, REMOTE_ADDR="192.0.2.1") == "192.0.2.1"
+    assert network(settings, ("10.0.0.1", "10.0.0.9"), **chain) == "203.0.113.7"
+    assert network(settings, ("10.0.0.1",), REMOTE_ADDR="192.0.2.1") == "192.0.2.1"
 
 
 @pytest.mark.parametrize(
