@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
-from training.recipes import entry, ppo
+from training.recipes import adapters, entry, ppo
 from training.run_directory import RunDirectory, RunSpec, read_lines
 
 PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {word}"}]} for i, word in enumerate("abcdef")]
@@ -59,7 +58,7 @@ def metrics(run: RunDirectory) -> list[dict[str, Any]]:
 
 
 def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
-    return load_file(run.model / "model.safetensors")
+    return dict(adapters.merged_state(run.model))
 
 
 def same_weights(one: RunDirectory, other: RunDirectory) -> bool:

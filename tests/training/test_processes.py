@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from safetensors.torch import load_file
 
 from tests.processes import until
 from tests.training import corpora
 from training.endings import FAILED, LOST, explain
 from training.launchers import Busy, gpus, local, several
+from training.recipes.adapters import merged_state
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_two_processes_learn_what_one_learns_and_a_kill_changes_nothing(tmp_path
         assert curve(two, name) == pytest.approx(curve(one, name), abs=1e-3), name
     sequences = [json.loads(line)["sequence"] for line in (two.path / "metrics.jsonl").open()]
     assert sequences == list(range(1, len(sequences) + 1)), "one process alone writes"
-    weights = [load_file(run.model / "model.safetensors") for run in (one, two)]
+    weights = [dict(merged_state(run.model)) for run in (one, two)]
     assert all((weights[0][n] - weights[1][n]).abs().max() < 0.02 for n in weights[0])
 
     handle = local.submit(cut.path, "training.recipes.pretrain")
@@ -154,7 +154,7 @@ def test_two_processes_learn_what_one_learns_and_a_kill_changes_nothing(tmp_path
     assert explain(local.poll(handle) or 0, cut).state == LOST
     local.forget(handle)
     assert carried_out(cut, 2) == 0
-    ours, theirs = (load_file(run.model / "model.safetensors") for run in (cut, two))
+    ours, theirs = (dict(merged_state(run.model)) for run in (cut, two))
     assert all((ours[name] == theirs[name]).all() for name in theirs), "resumed to the same bits"
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from tests.training import corpora
 from training.recipes import domain, entry, learning, loading, pretrain
+from training.recipes.adapters import merged_state
 from training.run_directory import RunDirectory, RunSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -80,9 +80,16 @@ def test_the_figures_are_those_of_the_saved_model(done):
     assert done["full"].result()["bits_per_byte"] == pytest.approx(nats / 0.6931 / size, rel=0.1)
 
 
+@pytest.mark.parametrize("adapters", ["lora", "top", "full"])
+def test_what_is_saved_is_what_was_trained(done, adapters):
+    fidelity = done[adapters].result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999
+    assert fidelity["kl_per_token"] < 1e-3
+
+
 @pytest.mark.parametrize(("adapters", "changed"), [("lora", {"0", "1", "2"}), ("top", {"2"})])
 def test_adapters_move_the_layers_they_stand_on(done, parent, adapters, changed):
-    before, after = load_file(parent / "model.safetensors"), load_file(done[adapters].model / "model.safetensors")
+    before, after = dict(merged_state(parent)), dict(merged_state(done[adapters].model))
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name.split(".")[2] for name in moved} == changed
     assert all("proj" in name for name in moved)
@@ -104,7 +111,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
             entry.attempt(domain.main, cut)
     assert cut.latest_checkpoint().name == "step-000005"
     finished(cut)
-    ours, theirs = (load_file(run.model / "model.safetensors") for run in (cut, done[adapters]))
+    ours, theirs = (dict(merged_state(run.model)) for run in (cut, done[adapters]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny_model
 from training import configs
 from training.recipes import entry, loading, ppo, ppo_update
+from training.recipes.adapters import base_folder, merged_state
 from training.rl.policy import Policy
 from training.rl.rollout import Rollout
 from training.run_directory import RunDirectory, RunSpec, read_lines
@@ -75,7 +76,7 @@ def _metrics(run: RunDirectory) -> list[dict]:
 
 
 def _weights(run: RunDirectory) -> dict[str, torch.Tensor]:
-    return load_file(run.model / "model.safetensors")
+    return dict(merged_state(run.model))
 
 
 def _function(name: str) -> str:
@@ -92,13 +93,42 @@ def test_a_run_trains_from_parent_to_model(tmp_path: Path, model: Path, adapters
     assert all(m["ratio_first_mean"] == pytest.approx(1, abs=1e-2) for m in metrics[:-1])
     assert all(m["updates"] == 8 for m in metrics[:-1])  # 4 epochs x 2 minibatches
     assert {s["step"] for s in read_lines(run.path / "samples.jsonl")} == {0, 2, 3}
-    before, after = load_file(model / "model.safetensors"), _weights(run)
+    before, after = dict(merged_state(model)), _weights(run)
     assert before.keys() == after.keys()
-    changed = {name for name in after if not torch.equal(before[name].to(torch.bfloat16), after[name])}
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert any("layers.2." in name for name in changed)
     assert (adapters == "top") == (not any("layers.0." in name for name in changed))
     assert run.result()["stopped"] is None and run.result()["step"] == 3
     assert run.result()["fast_decoder"] and run.result()["packed_layers"] != torch.cuda.is_available()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("adapters", ["lora", "full"])
+def test_what_is_sampled_and_saved_is_what_was_trained(tmp_path: Path, model: Path, monkeypatch, adapters, dtype):
+    """At a rate at which a merge into bfloat16 loses most of the update."""
+    monkeypatch.setenv("ASSAY_DTYPE", dtype)
+    run = _run(tmp_path, model, adapters=adapters, learning_rate=2e-5, max_approx_kl=0.0)
+    assert entry.attempt(ppo.main, run) == 0, run.failure()
+    fidelity = run.result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999
+    assert 0 <= fidelity["kl_per_token"] < 1e-4
+    assert all(m["sampler_kl"] < (1e-6 if dtype == "float32" or adapters == "full" else 1e-3) for m in _metrics(run))
+
+
+def test_a_child_of_a_child_goes_on_from_it_and_not_from_the_base(tmp_path: Path, model: Path, monkeypatch):
+    monkeypatch.setenv("ASSAY_DTYPE", "bfloat16")
+    first, second = (_run(tmp_path / name, model, adapters=how) for name, how in (("1", "lora"), ("2", "top")))
+    assert entry.attempt(ppo.main, first) == 0, first.failure()
+    spec = dataclasses.replace(second.spec(), parent=str(first.model))
+    (second.path / "config.json").write_text(json.dumps(vars(spec)))
+    assert entry.attempt(ppo.main, second) == 0, second.failure()
+    assert _metrics(second)[0]["kl"] == pytest.approx(0, abs=1e-3)
+    assert base_folder(second.model) == model.resolve()
+    grandparent, parent, child = (dict(merged_state(f)) for f in (model, first.model, second.model))
+    below, above = (f"model.layers.{i}.mlp.up_proj.weight" for i in (0, 2))
+    assert torch.equal(child[below], parent[below]) and not torch.equal(parent[below], grandparent[below])
+    assert not torch.equal(child[above], parent[above])
+    assert second.result()["fidelity"]["cosine"] >= 0.999
 
 
 def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Path):

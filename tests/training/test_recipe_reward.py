@@ -30,6 +30,7 @@ from training.recipes import (
     reward_report,
 )  # fmt: skip
 from training.recipes import feedback_likelihood as likelihood
+from training.recipes.adapters import is_adapter
 from training.recipes.reward_measures import Estimate
 from training.recipes.reward_model import RewardModel
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -427,6 +428,34 @@ def test_finetuning_resumes_in_the_same_bits_and_keeps_its_own_trunk(parent, tmp
     scores = ours.score([HELLO, HELLO], ["AAAAAAAAA", "zzzzzzzzz"])
     assert scores[0] > scores[1]
     assert set(whole.result()["methods"]) == {"head", "finetune"}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("adapters", ["lora", "full"])
+def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_saved(
+    parent, tmp_path, monkeypatch, adapters, dtype
+):
+    """At a rate at which a merge into bfloat16 loses most of the update."""
+    monkeypatch.setenv("ASSAY_DTYPE", dtype)
+    measured = []
+    honest = reward_finetune.children.save_child
+
+    def watched(*given):
+        saved = honest(*given)
+        measured.append(saved.model)
+        return saved
+
+    monkeypatch.setattr(reward_finetune.children, "save_child", watched)
+    config = {"method": "finetune", "learning_rate": 2e-5, "lora_rank": 4, "adapters": adapters}
+    run = make_run(tmp_path / "small", parent, judged_data(prompts=26), **config)
+    assert entry.attempt(reward.main, run) == 0, run.failure()
+    fidelity = run.result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999
+    assert fidelity["kl_per_token"] < 1e-3
+    saved, _ = RewardModel.load(run.model).trunk()
+    assert all(torch.equal(w, measured[0].state_dict()[name]) for name, w in saved.state_dict().items())
+    assert is_adapter(run.model / "trunk") == (adapters == "lora")
+    assert not list(run.path.glob(".*partial"))
 
 
 def test_auto_tries_finetuning_when_judgements_are_many(parent, tmp_path):

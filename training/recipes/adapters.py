@@ -4,9 +4,10 @@
     adapter_model.safetensors   lora_A (r, in) and lora_B (out, r) of every adapted layer; the scaling is folded into B
     base.json                   the base's folder as seen from here, where it was, and the hash of its weights
     tokenizer files, generation_config.json
+    config.json and an index of the base's files, for transformers (`training.recipes.base_index`)
 
 The base is a folder with full weights, never an adapter: a chain of children keeps one base, and the adapters of its
-links are concatenated (`training.rl.factors`). There is no config.json, or transformers would look for full weights.
+links are concatenated (`training.rl.factors`).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def base_of(folder: str | Path) -> Base:
     if (folder / ABOUT).is_file():
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     places = candidates(folder, about.get("folder", str(named)), about.get("was", str(named)))
-    found = next((place for place in places if (place / "config.json").is_file()), None)
+    found = next((p for p in places if (p / "config.json").is_file() and not is_adapter(p)), None)
     if found is None:
         raise RecipeFailure(
             "base_missing",

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from training.recipes import adapters, loading
 from training.recipes.adapters import Base
+from training.recipes.base_index import write_base_index
 from training.rl.factors import Update, concatenate, cosine, negative, shrink
 from training.run_directory import RecipeFailure, Row
 
 MOST_RANK = 64  # of a chain's adapters together; above it they are shortened
 FIDELITY = 0.999  # a saved update below this cosine is kept whole, or in float32
-SEQUENCES, LONGEST = 8, 64  # whose distributions are compared: some hundred tokens
+SEQUENCES, LONGEST = 8, 128  # whose distributions are compared: some hundred tokens
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def _save_adapter(
         found = cosine(concatenate(saved, negative(before)), trained)
         if found >= FIDELITY:
             break
+    write_base_index(folder, base.folder)
     loading.save_tokenizer(tokenizer, folder)
     loading.prepare_to_serve(model.generation_config)
     model.generation_config.save_pretrained(folder)

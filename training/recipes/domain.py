@@ -2,9 +2,9 @@
 
 The model goes on learning to predict the next token, on the texts of one field or one author (Gururangan 2020, "Don't
 stop pretraining", 2004.10964): rows, loss and loop are those of pretraining (`learning`). LoRA adapters on all layers
-or the top third, float32 over the frozen model, merged at the end; or every weight, with float32 masters.
+or the top third, float32 over the frozen model, kept beside it at the end; or every weight, with float32 masters.
 
-Perplexity on the corpus' held-out texts is measured before the first step, on the way, and after the last. A second
+Perplexity on the corpus' held-out texts is measured before the first step, on the way, and on what was saved. A second
 dataset, where one is given, is replayed: a share of the rows comes from it, so that what the model could before is
 rehearsed (Ibrahim 2024, 2403.08763). Texts are separated by <|endoftext|> where the tokenizer has it, as in
 pretraining, and not by the token that ends an answer. Left out: a new vocabulary, and the data of pretraining itself.
@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from training.configs import DomainConfig
-from training.recipes import architectures, estimate, fit, loading, text_samples, token_files
+from training.recipes import architectures, children, estimate, fit, held_out, loading, text_samples, token_files
 from training.recipes.corpora import Corpus, read_corpus
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.features import adapted_layers
@@ -28,8 +28,8 @@ from training.recipes.memory import available_memory, check_disk, does_not_fit
 from training.recipes.objectives import Vocabulary, objective_named
 from training.recipes.processes import Processes, directory_of, join
 from training.recipes.text_rows import TextRows, validation_rows
-from training.rl.lora import add_adapters, merge_adapters
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.rl.lora import add_adapters
+from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
@@ -48,12 +48,21 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     choose_weights(model, config, spec.seed)
     learner = prepare(run, spec, config, model, tokenizer, vocabulary, corpus, dtype, together)
     standing = learn(learner)
+    run.progress("Saving", 0, 1)
+    facts: Row = {}
     if together.is_first:
-        run.progress("Saving", 0, 1)
-        merge_adapters(model)
-        loading.save_policy(model, tokenizer, run.begin_model())
+        rows = [[int(token) for token in row] for row in learner.validation[: children.SEQUENCES]]
+        with architectures.unpacked(model):
+            saved = children.save_child(spec.parent, model, tokenizer, run.begin_model(), rows, learner.masters)
         run.commit_model()
-        finish(run, config, learner, standing)
+        facts = saved.facts()
+    together.wait()
+    run.progress("Measuring what was saved", 0, 1)
+    child = saved.model if facts else loading.load_policy(run.model, dtype)[0]
+    learner.model = architectures.pack(child)
+    standing.last_validation = held_out.validate(learner)
+    if together.is_first:
+        finish(run, config, learner, standing, facts)
     together.wait()
     together.leave()
 
@@ -147,7 +156,7 @@ def plan_of(
     return {"rows": plan.rows, "checkpointing": plan.checkpointing}
 
 
-def finish(run: RunDirectory, config: DomainConfig, learner: Learner, standing: Standing) -> None:
+def finish(run: RunDirectory, config: DomainConfig, learner: Learner, standing: Standing, facts: Row) -> None:
     before, after = standing.first_validation or {}, standing.last_validation or {}
     shutil.rmtree(token_files.folder(run), ignore_errors=True)
     run.finish(
@@ -164,6 +173,7 @@ def finish(run: RunDirectory, config: DomainConfig, learner: Learner, standing: 
             **after,
             "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
             "hash": loading.weights_hash(run.model),
+            **facts,
             "seconds": standing.seconds,
         }
     )

@@ -53,7 +53,8 @@ class LoopConfig(Protocol):
 class Learner:
     """What learns, from what, and how. `sample(step)` logs what the model writes.
 
-    `validators` are objectives by name; of the first one's losses, perplexity and bits per byte are told.
+    `validators` are objectives by name; of the first one's losses, perplexity and bits per byte are told. `masters` are
+    the float32 weights that `learn` moves.
     """
 
     run: RunDirectory
@@ -70,6 +71,7 @@ class Learner:
     device: torch.device
     together: Processes
     sample: Callable[[int], None]
+    masters: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,6 +92,7 @@ def learn(learner: Learner) -> Standing:
     """Train to the last step, from the latest checkpoint if there is one."""
     run, config, together = learner.run, learner.config, learner.together
     masters = Masters(trained_parameters(learner.model), learner.dtype)
+    learner.masters = masters.masters
     optimiser = masters.optimiser(rate=config.rate, weight_decay=config.weight_decay, beta2=config.beta2)
     standing = resume(learner, masters, optimiser)
     pace, begun, said = steps.Pace(), time.monotonic() - standing.seconds, 0.0

@@ -219,12 +219,18 @@ def save_weights(
         raise ValueError("The model's parent is an adapter beside its weights, which alone are another model.")
     state = {
         name: tensor.to("cpu", dtype) if tensor.is_floating_point() else tensor.cpu()
-        for name, tensor in (model.state_dict() | (weights or {})).items()
+        for name, tensor in _replaced(model.state_dict(), weights or {}).items()
     }
     refuse_unusable(state)
     model.config.dtype = dtype
     model.save_pretrained(folder, state_dict=state)
     save_tokenizer(tokenizer, folder)
+
+
+def _replaced(state: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state with these weights in place of its own, under every name of a tied one."""
+    of_place = {state[name].data_ptr(): weight for name, weight in weights.items() if name in state}
+    return {name: of_place.get(tensor.data_ptr(), tensor).detach() for name, tensor in state.items()}
 
 
 def save_tokenizer(tokenizer: Any, folder: str | Path) -> None:

@@ -4,7 +4,7 @@ Improves a policy model against a score, by Proximal Policy Optimisation (Schulm
 that language models need (Ziegler 2019, 1909.08593; Huang 2024, "The N+ implementation details", 2403.17031).
 
     0. calibrate  the parent's own completions set the scale of scores, the value function and the bounds
-    1. sample     a batch of completions, adapters merged
+    1. sample     a batch of completions, by the very policy that is trained: its adapters unmerged in bfloat16
     2. score      reference logprobs, hidden states, scores; old logprobs and values
     3. reward     score on the last token, minus kl_coef * KL on every token; advantages by GAE
     4. update     epochs x minibatches of the clipped losses
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from training.configs import PPOConfig
-from training.recipes import loading, ppo_drift, steps
+from training.recipes import children, ppo_drift, steps
 from training.recipes import ppo_pauses as pauses
 from training.recipes import ppo_ptx as ptx
 from training.recipes import ppo_review as review
@@ -129,6 +129,8 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         values = ppo.value(episodes.features) * mask
     kl = kl_per_token(logprobs, episodes.ref_logprobs) * mask
     k3 = kl_per_token(logprobs, episodes.ref_logprobs, "k3") * mask
+    # Between what drew the tokens and what is trained: rounding, and what top_p and top_k cut off.
+    sampler_kl = kl_per_token(episodes.drawn_logprobs, logprobs, "k3")
     scores = state.calibration.scaled(episodes.scores, rollout, ppo.config)
     lengths = rollout.lengths.float()
     # k1 is noisy enough on one batch to be negative, and k3 may explode on one token: guards and price read neither.
@@ -146,6 +148,7 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         "kl_k3": float(k3.sum(1).mean()),
         "kl_robust": behaviour.kl,
         "kl_coef": state.controller.coefficient,
+        "sampler_kl": float(adv.masked_mean(sampler_kl, mask)),
         "entropy": float(adv.masked_mean(entropies, mask)),
         "eos_rate": float(rollout.finished.float().mean()),
         "length_mean": behaviour.length,
@@ -200,8 +203,8 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> 
         if state.kept_step == 0:
             stopped["message"] += " That is the parent itself: lower learning_rate, or look at what the score rewards."
     ppo.run.progress("saving the model", ppo.config.steps, ppo.config.steps)
-    folder = ppo.run.begin_model()
-    loading.save_policy(ppo.policy.merge(), ppo.tokenizer, folder)
+    model, folder = ppo.policy.model, ppo.run.begin_model()
+    saved = children.save_child(ppo.spec.parent, model, ppo.tokenizer, folder, ppo.sequences(children.SEQUENCES))
     ppo.run.commit_model()
     ppo.run.finish(
         {
@@ -213,11 +216,12 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> 
             "packed_layers": ppo.policy.packed,
             "parent": state.calibration.figures(),
             "final": state.kept_figures,
+            **saved.facts(),
             **trust_rows(ppo.spec, ppo.config),
             "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "
             "nats per completion, length_mean in tokens, distinct the share of different answers in a batch. `final` "
-            "was measured on a fresh batch from the weights that were then rounded and saved. The score is what was "
-            "trained on: judge by votes.",
+            "was measured on a fresh batch of the policy of that step; `fidelity` says how near the saved model, "
+            "loaded back, is to it. The score is what was trained on: judge by votes.",
         }
     )
 

@@ -26,6 +26,7 @@ from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 class Episodes:
     """A scored rollout: scores (B,) raw, ref_logprobs (B, N), features (B, N, F), lower as Policy.lower gives it.
 
+    drawn_logprobs (B, N): of the tokens under what the sampler drew them from.
     indices: which prompts; inputs (B, G): what the reward model saw, see `training.recipes.ppo_drift`.
     """
 
@@ -38,6 +39,7 @@ class Episodes:
     ref_logprobs: Tensor
     features: Tensor
     inputs: Tensor
+    drawn_logprobs: Tensor
 
 
 class PPO:
@@ -83,14 +85,8 @@ class PPO:
 
     def collect(self, indices: list[int], seeds: list[int]) -> Episodes:
         """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them."""
-        prompts, messages = [self.prompts[i] for i in indices], [self.messages[i] for i in indices]
-        with self.stage("sampling"):
-            self.decoder.refresh(self.policy.trained_from)
-            completions = sample(
-                self.decoder, prompts, seeds, self.sampling,
-                end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
-            )  # fmt: skip
-            rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
+        messages = [self.messages[i] for i in indices]
+        rollout, drawn_logprobs = self.draw(indices, seeds)
         with self.stage("scoring"), torch.no_grad():
             ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
             words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
@@ -105,7 +101,29 @@ class PPO:
             else:
                 features = state_features(hidden[self.value_layer], rollout)
             inputs = reward_inputs(self.scorer, hidden, rollout, self.value_layer)
-        return Episodes(rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs)
+        return Episodes(
+            rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs,
+        )  # fmt: skip
+
+    def draw(self, indices: list[int], seeds: list[int]) -> tuple[Rollout, Tensor]:
+        """Completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the sampler."""
+        prompts = [self.prompts[i] for i in indices]
+        with self.stage("sampling"):
+            self.decoder.refresh(self.policy.trained_from)
+            completions = sample(
+                self.decoder, prompts, seeds, self.sampling,
+                end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
+            )  # fmt: skip
+        rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
+        assert completions.logprobs is not None
+        return rollout, completions.logprobs[:, : rollout.mask.shape[1]]
+
+    def sequences(self, count: int) -> list[list[int]]:
+        """Token ids of some prompts with an answer of the policy's each."""
+        indices = list(range(min(count, len(self.prompts))))
+        rollout, _ = self.draw(indices, self.seeds("fidelity", count=len(indices)))
+        ends = (rollout.prompt_lengths + rollout.lengths).tolist()
+        return [ids[:end] for ids, end in zip(rollout.ids.tolist(), ends, strict=True)]
 
     def _stop_ids(self, token: str) -> list[int]:
         if not token:

@@ -25,7 +25,7 @@ import transformers
 
 from training.configs import PretrainConfig
 from training.configs.presets import PRESETS
-from training.recipes import architectures, estimate, fit, loading, machine, text_samples, token_files
+from training.recipes import architectures, estimate, fit, held_out, loading, machine, text_samples, token_files
 from training.recipes.corpora import read_corpus
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.learning import Learner, Standing, learn, steps_of
@@ -45,6 +45,9 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     if together.is_first:
         run.progress("Saving", 0, 1)
         save(run, config, learner.model, tokenizer)
+    round_as_saved(learner.model)
+    standing.last_validation = held_out.validate(learner)
+    if together.is_first:
         finish(run, config, learner, standing)
     together.wait()
     together.leave()
@@ -181,6 +184,13 @@ def save(run: RunDirectory, config: PretrainConfig, model: Any, tokenizer: Any) 
     else:
         loading.save_weights(model, tokenizer, folder)
     run.commit_model()
+
+
+@torch.no_grad()
+def round_as_saved(model: Any) -> None:
+    """Give a model in float32 the weights of its file, which are in bfloat16: it is measured as it was saved."""
+    for parameter in model.parameters():
+        parameter.copy_(parameter.to(torch.bfloat16))
 
 
 def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing: Standing) -> None:

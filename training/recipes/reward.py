@@ -20,14 +20,15 @@ Left out: ensembles, tastes that differ between judges.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from training.configs import RewardConfig
 from training.recipes import (
+    adapters,
     head_fit,
     loading,
     reward_aspects,
@@ -44,7 +45,6 @@ from training.recipes.head_fit import Design
 from training.recipes.reward_aspects import Aspect
 from training.recipes.reward_choice import Pooled
 from training.recipes.reward_model import RewardModel
-from training.rl.lora import merge_adapters
 from training.run_directory import RunDirectory, RunSpec
 
 
@@ -58,7 +58,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     folds = reward_choice.training_folds(prompts, training, spec.seed)
 
     run.progress("Loading the model", 0, 1)
-    trunk, tokenizer = loading.load_policy(spec.parent)
+    trunk, tokenizer = loading.load_policy(spec.parent, trunk_dtype(spec, config))
     sequences = reward_data.encode(feedback, tokenizer, config)
     sets = reward_forwards.feature_sets(trunk.config.num_hidden_layers)
     every = tuple(dict.fromkeys(feature for features in sets for feature in features))
@@ -81,12 +81,13 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     judges = reward_judges.judges(design, judged, head, best.ridge, priors)
     seconds = time.monotonic() - forwarded
     common = (best.features, observed, feedback, training, spec, config)
-    fitted = [reward_report.assess("head", head, x, *common, seconds)]
+    fitted, fidelity = [reward_report.assess("head", head, x, *common, seconds)], {}
     if wants_finetuning(config, feedback.given):
         tuned = reward_finetune.finetune(
-            run, trunk, sequences, observed, training, head, best, priors, config, spec.seed, tokenizer.pad_token_id,
+            run, trunk, sequences, observed, training, head, best, priors, config, spec, tokenizer, begin_trunk(run),
             first_step=step + len(candidates),
         )  # fmt: skip
+        fidelity = tuned.facts
         fitted.append(reward_report.assess("finetune", tuned.head, tuned.pooled, *common, tuned.seconds))
     winner, why = reward_report.choose(fitted, config, feedback.given)
 
@@ -95,7 +96,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     read = design if winner is fitted[0] else Design.of(winner.pooled, torch.nonzero(training)[:, 0])
     said = {name: reward_data.without_empty(o, sequences) for name, o in feedback.aspects.items()}
     aspects = reward_aspects.learn(read, said, *study, spec.seed)
-    save(run, winner.model, aspects, trunk, tokenizer, spec)
+    save(run, winner.model, aspects, spec)
     run.progress("What each part is worth", 0, 1)
     shares = (design, observed, *study, fitted[0].scores, spec.seed)
     reward_judges.write_authors(run, judges)
@@ -112,6 +113,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             },
             "aspects": reward_aspects.as_rows(aspects),
             "ablation": reward_studies.ablation(*shares),
+            **(fidelity if winner.model.method == "finetune" else {}),
             "curve": reward_studies.learning_curve(*shares) if config.curve else [],
             "seconds": {"forward": forwarded - begun, **{f.model.method: f.seconds for f in fitted}},
         }
@@ -122,14 +124,23 @@ def wants_finetuning(config: RewardConfig, judgements: int) -> bool:
     return config.method == "finetune" or (config.method == "auto" and judgements >= config.finetune_from)
 
 
-def save(
-    run: RunDirectory, model: RewardModel, aspects: list[Aspect], trunk: Any, tokenizer: Any, spec: RunSpec
-) -> None:
+def trunk_dtype(spec: RunSpec, config: RewardConfig) -> torch.dtype | None:
+    """Float32 where every weight of a trunk learns that is an adapter: there alone it is one with its base."""
+    learns_whole = config.method != "head" and config.adapters == "full"
+    return torch.float32 if learns_whole and adapters.is_adapter(spec.parent) else None
+
+
+def begin_trunk(run: RunDirectory) -> Path:
+    """Where a finetuned trunk waits until it is chosen: as deep as it will lie, since it names its base from there."""
+    shutil.rmtree(run.path / ".trunk.partial", ignore_errors=True)
+    return run.path / ".trunk.partial" / "trunk"
+
+
+def save(run: RunDirectory, model: RewardModel, aspects: list[Aspect], spec: RunSpec) -> None:
     run.progress("Saving", 0, 1)
     folder = run.begin_model()
     if model.method == "finetune":
-        merge_adapters(trunk)
-        loading.save_policy(trunk, tokenizer, folder / "trunk")
+        (run.path / ".trunk.partial" / "trunk").rename(folder / "trunk")
         model.trunk_hash = loading.weights_hash(folder / "trunk")
     else:
         # As seen from the reward model, so that both may move together; the absolute place is a second chance.
@@ -138,6 +149,7 @@ def save(
     model.keep_aspects({a.name: (a.weight, a.bias) for a in aspects if a.weight is not None})
     model.save(folder)
     run.commit_model()
+    shutil.rmtree(run.path / ".trunk.partial", ignore_errors=True)
     run.progress("Saving", 1, 1)
 
 

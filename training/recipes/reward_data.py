@@ -48,6 +48,11 @@ class Sequences:
         prompts = {self.prompt_of[row] for row in rows}
         return sum(len(self.prompts[p]) for p in prompts) + sum(len(self.completions[row]) for row in rows)
 
+    def some(self, count: int) -> list[list[int]]:
+        """The first answers of so many prompts, each after its prompt."""
+        rows = [group[0] for _, group in sorted(self.by_prompt().items())]
+        return [self.prompts[self.prompt_of[row]] + self.completions[row] for row in rows[:count]]
+
     def batches(self, size: int, tokens: int, rows: list[int] | None = None) -> list[list[int]]:
         """Rows in batches of about `size` completions and at most about `tokens` tokens with padding.
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from training.configs import RewardConfig
+from training.recipes import children
 from training.recipes import features as seen
 from training.recipes import feedback_likelihood as likelihood
 from training.recipes.feedback_likelihood import Observations, Priors
@@ -28,7 +29,7 @@ from training.recipes.reward_data import Sequences
 from training.recipes.reward_forwards import pooled_batch, tokens_at_once
 from training.recipes.steps import Pace, clip_gradients, peak_memory_gb, set_learning_rate
 from training.rl.lora import adapter_parameters, add_adapters
-from training.run_directory import RunDirectory
+from training.run_directory import Row, RunDirectory, RunSpec
 
 STATE = "finetune.pt"
 
@@ -36,19 +37,22 @@ STATE = "finetune.pt"
 @dataclass(frozen=True)
 class Tuned:
     head: Head
-    pooled: Tensor  # (N, F) of every completion, by the finetuned trunk
+    pooled: Tensor  # (N, F) of every completion, by the finetuned trunk as it was saved
     seconds: float
+    facts: Row  # the saved trunk's fidelity
 
 
 def finetune(
     run: RunDirectory, trunk: Any, sequences: Sequences, observed: Observations, training: Tensor, start: Head,
-    best: Candidate, priors: Priors, config: RewardConfig, seed: int, pad: int, first_step: int,
+    best: Candidate, priors: Priors, config: RewardConfig, spec: RunSpec, tokenizer: Any, folder: Path, first_step: int,
 ) -> Tuned:  # fmt: skip
-    """Train `trunk` in place (adapters stay; whoever saves it merges them) on the rows of the boolean mask `training`.
+    """Train `trunk` in place on the rows of the boolean mask `training`, and save it as a child of its parent.
+
+    What is pooled at the end is pooled by the trunk that `folder` gives back.
 
     Steps are logged from `first_step` on. Resumes from the latest checkpoint that holds finetuning state.
     """
-    begun = time.monotonic()
+    begun, seed, pad = time.monotonic(), spec.seed, tokenizer.pad_token_id
     trained = _trainable(trunk, best.features, config, seed)
     # The trunk's device computes scores; the likelihood, a few hundred numbers, stays on the CPU with the judgements.
     weight, cuts = torch.nn.Parameter(start.weight.float().to(trunk.device)), torch.nn.Parameter(start.cuts.float())
@@ -103,12 +107,16 @@ def finetune(
         if step % config.checkpoint_every == 0 and step < len(steps):
             _checkpoint(run, first_step + step, step, masters, optimizer)
 
+    run.progress("Measuring what was saved", 0, 1)
+    texts = sequences.some(children.SEQUENCES)
+    weights = {} if config.adapters == "lora" else {name: masters.masters[name] for name in trained}
+    saved = children.save_child(spec.parent, trunk, tokenizer, folder, texts, weights)
     pooled = torch.zeros(total, len(weight))
     with torch.no_grad():
-        for rows in sequences.batches(config.batch_size, tokens_at_once(trunk.device, trains=False)):
-            pooled[rows] = pooled_batch(trunk, sequences, rows, best.features, pad).cpu()
+        for rows in sequences.batches(config.batch_size, tokens_at_once(saved.model.device, trains=False)):
+            pooled[rows] = pooled_batch(saved.model, sequences, rows, best.features, pad).cpu()
     head = Head(weight.detach().double().cpu(), cuts.detach().double().cpu(), start.mean, start.std)
-    return Tuned(head, pooled, time.monotonic() - begun)
+    return Tuned(head, pooled, time.monotonic() - begun, saved.facts())
 
 
 def _trainable(

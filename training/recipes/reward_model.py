@@ -3,7 +3,7 @@
     model/reward.json        method, features, trunk, token limits, score statistics, held-out figures
     model/head.safetensors   weight (F,), bias (1,), feature_mean (F,), feature_std (F,);
                              aspect_weight (A, F), aspect_bias (A,) for the names in `aspects`
-    model/trunk/             only for method "finetune": the merged trunk, a full model folder
+    model/trunk/             only for method "finetune": its own trunk, a model folder (an adapter, unless all learnt)
 
 For method "head" the trunk is the parent model, named by its folder as seen from this one, and by its hash. Where
 PPO's reference is that same model (`trunk_hash == loading.weights_hash(parent)`), its forward gives the score too:
@@ -30,8 +30,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from training.recipes import adapters, loading
 from training.recipes import features as seen
-from training.recipes import loading
 from training.run_directory import RecipeFailure
 
 Messages = list[dict[str, str]]
@@ -187,7 +187,7 @@ class RewardModel:
     def trunk(self) -> tuple[Any, Any]:
         """(model, tokenizer) of the trunk; the folder must still hold what the head was fitted on."""
         if self._trunk is None:
-            there = Path(self.trunk_folder, "config.json").is_file()
+            there = adapters.is_model(self.trunk_folder)
             if there and loading.weights_hash(self.trunk_folder) != self.trunk_hash:
                 raise RecipeFailure(
                     "trunk_changed",
@@ -202,8 +202,5 @@ def _find_trunk(folder: Path, named: str, was: str) -> Path:
     """The trunk's folder: as seen from the reward model's; where it was; or the same place below an ancestor of the
     reward model, for those that were saved with an absolute folder and moved since. `trunk_hash` has the last word.
     """
-    absolute = Path(was or named)
-    tails = [Path(*absolute.parts[i:]) for i in range(1, len(absolute.parts))] if absolute.is_absolute() else []
-    moved = (ancestor / tail for ancestor in folder.resolve().parents for tail in tails)
-    places = (folder / named, absolute, *moved)
-    return next((p for p in places if (p / "config.json").is_file()), folder / named).resolve()
+    places = adapters.candidates(folder, named, was)
+    return next((p for p in places if adapters.is_model(p)), folder / named).resolve()

@@ -7,7 +7,8 @@ the answers only (`sft_examples`), in a loop of our own; docs/adr/0009-sft-in-a-
     1. plan       how many tokens at once, activations kept or computed twice, by the memory there is (`fit`)
     2. step       batch_size examples: forward and backward in micro-batches, the mean over all that the batch learns
     3. follow     loss, pace, memory; sample completions of the same few prompts with the same seeds; held-out loss
-    4. save       the step with the lowest held-out loss, or the last (`keep`): adapters merged, in bfloat16
+    4. save       the step with the lowest held-out loss, or the last (`keep`): the parent and an adapter (`children`)
+    5. measure    what was saved, loaded back: held-out loss, and how near it is to what was trained
 
 The order of the examples comes from the run's seed and the epoch, weights and moments from the checkpoint: a run killed
 at any moment and resumed ends in the same bits on a processor. With `processes` above 1, `accelerate launch` starts
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 
 from training.configs import SFTConfig
-from training.recipes import chat_samples, fit, loading, sft_best, sft_measures, sft_student, steps
+from training.recipes import chat_samples, children, fit, loading, sft_best, sft_measures, sft_student, steps
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.memory import available_memory
 from training.recipes.processes import Processes, directory_of, join
@@ -275,20 +276,25 @@ def take_best(work: Work, standing: Standing) -> int:
 
 
 def finish(work: Work, standing: Standing, parent: str) -> None:
-    """Take the step that is kept, merge, measure what is merged, save. Process 0 alone writes."""
-    run, examples = work.run, [*work.learn, *work.held_out]
+    """Take the step that is kept, save it, measure what was saved. Process 0 alone writes."""
+    run, student, examples = work.run, work.student, [*work.learn, *work.held_out]
     run.progress("Saving", 0, 1)
     work.together.wait()
     kept = take_best(work, standing) if work.keeps_best else standing.step
-    model = work.student.merge(parent)
+    packed, facts = student.is_packed, {}
+    if work.together.is_first:
+        shown = [example.tokens for example in (work.held_out or work.learn)]
+        saved = children.save_child(parent, student.model, work.tokenizer, run.begin_model(), shown, student.weights())
+        run.commit_model()
+        facts = saved.facts()
+    work.together.wait()
+    run.progress("Measuring what was saved", 0, 1)
+    student.measure_with(saved.model if facts else loading.load_policy(run.model, student.dtype)[0])
     after = measure(work)
     if kept == standing.step:
         sft_measures.log_perplexity(run, kept, after, work.held_out)
-    work.together.wait()
     if not work.together.is_first:
         return
-    loading.save_policy(model, work.tokenizer, run.begin_model())
-    run.commit_model()
     sft_best.forget(run)
     run.finish(
         {
@@ -303,12 +309,13 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
             "last_loss": standing.last_loss,
             "adapters": work.config.adapters,
             "hash": loading.weights_hash(run.model),
+            **facts,
             "tokens": standing.tokens,
             "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
             "tokens_at_once": work.plan.tokens,
             "activations_computed_twice": work.plan.recompute,
-            "packed_layers": work.student.is_packed,
-            "peak_memory_gb": steps.peak_memory_gb(work.student.device),
+            "packed_layers": packed,
+            "peak_memory_gb": steps.peak_memory_gb(student.device),
             "seconds": standing.seconds,
         }
     )

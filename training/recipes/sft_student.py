@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from training.recipes import fit, loading
 from training.recipes.features import adapted_layers, decoder_layers
 from training.recipes.masters import Masters, trained_parameters
 from training.recipes.sft_examples import Example
 from training.recipes.token_loss import token_loss
-from training.rl.lora import add_adapters, merge_adapters
+from training.rl.lora import add_adapters
 from training.rl.packed import packed_agrees, rows_of, run_packed
 from training.run_directory import RecipeFailure
 
@@ -41,12 +41,10 @@ def load(parent: str, adapters: str, dtype: torch.dtype) -> tuple[Any, Any]:
             f"A model in 4 bits needs a CUDA GPU and the package bitsandbytes; {lacks} is not there.",
             "Choose adapters lora: the same adapters over the model in bfloat16.",
         )
-    config = loading.without_dropout(AutoConfig.from_pretrained(parent))
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        parent, config=config, dtype=torch.bfloat16, quantization_config=four_bits(),
-        device_map={"": torch.cuda.current_device()},  # each process's own: `processes.join` has chosen it
-    )  # fmt: skip
-    return model.eval(), loading.load_tokenizer(parent)
+    place = {"": torch.cuda.current_device()}
+    return loading.load_as(
+        AutoModelForCausalLM, parent, torch.bfloat16, quantization_config=four_bits(), device_map=place
+    )
 
 
 def four_bits() -> BitsAndBytesConfig:
@@ -69,7 +67,7 @@ class Student:
     def __init__(self, model: Any, adapters: str, *, rank: int, seed: int, dtype: torch.dtype) -> None:
         self.model, self.base, self.adapters, self.rank, self.seed = model, model.get_decoder(), adapters, rank, seed
         layers = decoder_layers(model)
-        self.depth = len(layers)
+        self.depth, self.dtype = len(layers), dtype
         self.device = model.get_input_embeddings().weight.device
         self.is_packed = self.device.type == "cpu" and adapters != "qlora" and packed_agrees(model)
         self.cut = self.depth - len(adapted_layers(model, adapters))
@@ -159,14 +157,12 @@ class Student:
         output = self.base(input_ids=ids.to(self.device), attention_mask=mask.long(), use_cache=False)
         return output.last_hidden_state[mask]
 
-    def merge(self, parent: str) -> Any:
-        """The model as it is saved, adapters added to its weights. Not to be trained afterwards."""
-        if self.adapters == "qlora":  # onto the parent's own weights: those in 4 bits are only near them
-            whole, _ = loading.load_policy(parent)
-            add_adapters(decoder_layers(whole), self.rank, 2.0 * self.rank, self.seed)
-            for name, parameter in whole.named_parameters():
-                if name in self.masters.masters:
-                    parameter.data.copy_(self.masters.masters[name])
-            self.model, self.base = whole, whole.get_decoder()
-        merge_adapters(self.model)
-        return self.model
+    def measure_with(self, model: Any) -> None:
+        """Compute losses by another model from now on: the one that was saved. Nothing is trained any more."""
+        self.model, self.base, self.cut, self._trunk = model, model.get_decoder(), 0, {}
+        self.device = model.get_input_embeddings().weight.device
+        self.is_packed = self.device.type == "cpu" and packed_agrees(model)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The float32 masters of what a full finetuning moves; none where adapters learn, which hold their own."""
+        return self.masters.masters if self.adapters == "full" else {}

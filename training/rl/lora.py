@@ -153,16 +153,3 @@ def add_adapters(layers: Iterator[nn.Module] | nn.ModuleList, rank: int, alpha: 
 def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """By name, in the order of the model."""
     return {name: p for name, p in model.named_parameters() if name.endswith((".lora_a", ".lora_b"))}
-
-
-@torch.no_grad()
-def merge_adapters(model: nn.Module) -> None:
-    """Replace every adapted layer by the plain linear layer that computes the same. Not to be undone.
-
-    In bfloat16 most of a small update rounds away: what is to be kept is kept as an adapter.
-    """
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, LoRALinear):
-                child.base.weight.copy_(child.base.weight.float() + child.factors().product())
-                setattr(parent, name, child.base)

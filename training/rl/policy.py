@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.rl.logprobs import token_logprobs
-from training.rl.lora import add_adapters, merge_adapters
+from training.rl.lora import add_adapters
 from training.rl.packed import packed_agrees
 from training.rl.rollout import Rollout
 from training.rl.trunk import cut_agrees, run_layers
@@ -86,11 +86,6 @@ class Policy:
         with self.switch.off():
             states, kept = self._upper(self.model, lower, rollout, keep)
         return self._logprobs(self.model, states, rollout)[0], kept
-
-    def merge(self) -> Any:
-        """The model with adapters merged, to be saved. The policy is not to be used afterwards."""
-        merge_adapters(self.model)
-        return self.model
 
     def _lengths(self, rollout: Rollout) -> Tensor | None:
         return rollout.prompt_lengths + rollout.lengths if self.packed else None

@@ -31,11 +31,15 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completions:
-    """tokens (B, N) right-padded; lengths (B,), counting the end token; finished (B,): ended by an end token."""
+    """tokens (B, N) right-padded; lengths (B,), counting the end token; finished (B,): ended by an end token.
+
+    logprobs (B, N) float32: of each drawn token under the distribution that it was drawn from, 0 on padding.
+    """
 
     tokens: Tensor
     lengths: Tensor
     finished: Tensor
+    logprobs: Tensor | None = None
 
 
 def sequence_seed(run_seed: int, *parts: int | str) -> int:
@@ -72,6 +76,7 @@ def sample(
     """Sample one completion for each prompt (token ids), with the seed at the same place."""
     B, N = len(prompts), sampling.max_new_tokens
     tokens = torch.full((B, N), pad_id, dtype=torch.long, device=device)
+    logprobs = torch.zeros((B, N), device=device)
     lengths = torch.full((B,), N, dtype=torch.long, device=device)
     finished = torch.zeros(B, dtype=torch.bool, device=device)
     ends = torch.tensor(sorted(set(end_ids)), dtype=torch.long, device=device)
@@ -79,9 +84,12 @@ def sample(
     logits = _prefill_each_once(decoder, prompts, N, pad_id, device)
     rows = torch.arange(B, device=device)  # which sequence each row of the decoder's batch is
     for t in range(N):
-        drawn = draw(logits, uniforms[rows, t], sampling.temperature, sampling.top_p, sampling.top_k)
+        drawn, of_drawn = draw_with_logprobs(
+            logits, uniforms[rows, t], sampling.temperature, sampling.top_p, sampling.top_k
+        )
         alive = ~finished[rows]
         tokens[rows[alive], t] = drawn[alive]
+        logprobs[rows[alive], t] = of_drawn[alive]
         ended = alive & torch.isin(drawn, ends)
         finished[rows[ended]] = True
         lengths[rows[ended]] = t + 1
@@ -95,7 +103,7 @@ def sample(
         logits = decoder.step(drawn)
         if on_step is not None:
             on_step(t + 1)
-    return Completions(tokens, lengths, finished)
+    return Completions(tokens, lengths, finished, logprobs)
 
 
 def _prefill_each_once(
@@ -113,12 +121,19 @@ def _prefill_each_once(
 
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.0, top_k: int = 0) -> Tensor:
-    """One token per row by inverting the cumulative distribution at `uniforms`.
+    """One token per row, (B,); see `draw_with_logprobs`."""
+    return draw_with_logprobs(logits, uniforms, temperature, top_p, top_k)[0]
 
-    logits (B, V), uniforms (B,) in [0, 1) -> (B,). One number a row is drawn, where Gumbel noise takes V.
+
+def draw_with_logprobs(
+    logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.0, top_k: int = 0
+) -> tuple[Tensor, Tensor]:
+    """One token per row by inverting the cumulative distribution at `uniforms`, and its logprob there.
+
+    logits (B, V), uniforms (B,) in [0, 1) -> (B,), (B,). One number a row is drawn, where Gumbel noise takes V.
     """
     if temperature == 0:
-        return logits.argmax(-1)
+        return logits.argmax(-1), torch.zeros(len(logits), device=logits.device)
     scaled = logits.to(torch.float32, copy=True)
     if temperature != 1:
         scaled.div_(temperature)
@@ -132,8 +147,9 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.
     return _place_of(weights, uniforms)
 
 
-def _place_of(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """(B,) the first place at which the weights (B, V) have passed that share (B,) of their sum.
+def _place_of(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) the first place at which the weights (B, V) have passed that share (B,) of their sum, and the logarithm of
+    the share that this place has by itself.
 
     First the block of tokens, then the token in it: a running sum over the whole vocabulary is one long chain.
     """
@@ -147,7 +163,8 @@ def _place_of(weights: Tensor, uniforms: Tensor) -> Tensor:
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(share))
     inside = blocks[torch.arange(B, device=weights.device), block[:, 0]].cumsum(-1)
     place = torch.searchsorted(inside, _below(share - before, inside[:, -1:]), right=True)
-    return (block * BLOCK + place)[:, 0].clamp(max=V - 1)
+    found = (block * BLOCK + place).clamp(max=V - 1)
+    return found[:, 0], (weights.gather(1, found) / sums[:, -1:]).log()[:, 0]
 
 
 def _below(values: Tensor, bound: Tensor) -> Tensor:

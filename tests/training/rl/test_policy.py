@@ -4,7 +4,8 @@ from torch.testing import assert_close
 
 from tests.training.rl.tiny import llama
 from training.rl.advantages import completion_mask
-from training.rl.lora import adapter_parameters, add_adapters, merge_adapters
+from training.rl.factors import Factors
+from training.rl.lora import adapter_parameters, add_adapters, apply_update
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, rollout_of
 from training.rl.sampler import Completions
@@ -78,14 +79,33 @@ def test_only_what_lies_above_the_cut_is_trained():
     assert all(p.dtype == torch.float32 for p in policy.parameters().values())
 
 
-def test_merging_changes_no_answer():
-    policy = Policy(llama(), "lora", rank=4, alpha=8)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_over_a_parent_that_is_an_adapter_the_reference_is_that_parent(dtype: torch.dtype):
+    """And neither its base nor a policy that starts there."""
+    rollout, update = _rollout(), {}
+    parent = llama()
+    for name, module in parent.model.layers.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            generator = torch.Generator().manual_seed(len(name))
+            a = torch.randn(3, module.in_features, generator=generator)
+            update[f"model.layers.{name}"] = Factors(a, 0.1 * torch.randn(module.out_features, 3, generator=generator))
+    apply_update(parent, update)
+    model = llama().to(dtype)
+    apply_update(model, update)
+    policy = Policy(model, "lora", rank=4, alpha=8)
+    base = Policy(llama().to(dtype), "lora", rank=4, alpha=8)
+    whole = Policy(parent, "lora", rank=4, alpha=8)
+    wanted = whole.logprobs(whole.lower(rollout)[0], rollout)[0].detach()
+    lower, _ = policy.lower(rollout)
+    assert policy.packed
     _stir(policy)
-    ids = torch.tensor([[4, 5, 6]])
     with torch.no_grad():
-        before = policy.model(ids).logits
-        assert_close(policy.merge()(ids).logits, before, atol=1e-4, rtol=1e-4)
-    assert not any("lora" in name for name in policy.model.state_dict())
+        found = policy.reference_logprobs(lower, rollout, frozenset())[0]
+        of_base = base.reference_logprobs(base.lower(rollout)[0], rollout, frozenset())[0]
+        moved = policy.logprobs(lower, rollout)[0]
+    noise = 1e-4 if dtype == torch.float32 else 0.15
+    assert (found - wanted).abs().mean() < noise < 0.5 * (of_base - wanted).abs().mean()
+    assert (moved - wanted).abs().mean() > noise
 
 
 def test_float32_masters_keep_steps_that_bfloat16_would_lose():
@@ -98,8 +118,6 @@ def test_float32_masters_keep_steps_that_bfloat16_would_lose():
     assert torch.equal(
         (before.bfloat16() + 1e-5).bfloat16()[before.abs() > 0.05], before.bfloat16()[before.abs() > 0.05]
     )
-    merge_adapters(model)
-    assert not adapter_parameters(model)
 
 
 def _scale_states(module: torch.nn.Module, args: object, output: object) -> None:

@@ -8,7 +8,7 @@ from training.rl.factors import Factors
 from training.rl.linear import Linear
 from training.rl.lora import LoRALinear, Switch, freeze
 from training.rl.policy import Policy
-from training.rl.sampler import Sampling, draw, keep_nucleus, left_pad, sample, sequence_seed
+from training.rl.sampler import Sampling, draw, draw_with_logprobs, keep_nucleus, left_pad, sample, sequence_seed
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [5, 6, 7], [13]]
 
@@ -110,6 +110,20 @@ def test_a_refresh_reads_adapters_and_leaves_frozen_weights_as_they_lie():
     decoder.refresh(policy.trained_from)
     assert all(layer.qkv.weight is weight for layer, weight in zip(decoder.layers, weights, strict=True))
     assert [layer.qkv.beside is not None for layer in decoder.layers] == [False, False, True]
+
+
+@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.7, 0), (1.0, 5)])
+def test_drawn_tokens_come_with_their_logprobs_in_what_they_were_drawn_from(top_p: float, top_k: int):
+    logits = torch.randn(40, 600, generator=torch.Generator().manual_seed(1)) * 3
+    uniforms = torch.rand(40, generator=torch.Generator().manual_seed(2))
+    tokens, logprobs = draw_with_logprobs(logits, uniforms, 0.8, top_p, top_k)
+    probs = (logits / 0.8).softmax(-1)
+    if top_k:
+        probs = probs * (probs >= probs.topk(top_k).values[:, -1:])
+    if top_p < 1:
+        probs = keep_nucleus(probs, top_p)
+    wanted = (probs / probs.sum(-1, keepdim=True)).gather(1, tokens[:, None])[:, 0].log()
+    assert_close(logprobs, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_greedy_completions_are_those_of_generate():
