@@ -78,7 +78,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
             entry.attempt(MAIN[kind], cut)
     assert cut.latest_checkpoint().name == "step-000004"
     assert entry.attempt(MAIN[kind], cut) == 0, cut.failure()
-    ours, theirs = (load_file(run.model / "model.safetensors") for run in (cut, done[kind]))
+    ours, theirs = (load_file(run.model / "adapter_model.safetensors") for run in (cut, done[kind]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -117,12 +117,14 @@ def carry_out(
     )  # fmt: skip
     trl_runs.train(trainer, run)
     log = [entry for entry in trainer.state.log_history if "reward" in entry]
+    shown = (loading.encode_prompt(tokenizer, m, config.max_prompt_tokens) for m in messages)
+    _, facts = trl_runs.save(trainer, tokenizer, run, spec, shown)
     run.finish(
         {
             "prompts": len(messages),
             "prompts_too_long": too_long,
             "episodes": config.steps * config.batch_size,
-            **trl_runs.save(trainer, tokenizer, run),
+            **facts,
             "first_score": log[0]["reward"],
             "last_score": log[-1]["reward"],
             "last_kl": log[-1].get("kl"),

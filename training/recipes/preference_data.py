@@ -9,6 +9,7 @@ Prompts are split once: a share is held out, the same prompts for the same datas
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,13 @@ class Judgements:
 
     def training_thumbs(self) -> np.ndarray:
         return self.thumbs[~self.held_out[self.thumbs[:, 0]]]
+
+    def whole(self, i: int) -> list[int]:
+        return self.prompts[i] + self.completions[i]
+
+    def texts(self) -> Iterator[list[int]]:
+        """Yield prompt and completion as one, those held out first."""
+        return (self.whole(i) for i in np.argsort(~self.held_out, kind="stable").tolist())
 
     def judged_held_out(self) -> Judged:
         pairs = self.pairs[self.held_out[self.pairs[:, 0]]]
@@ -104,41 +112,33 @@ def split(
 def implicit_rewards(
     policy: Any, reference: Any, data: Judgements, rows: np.ndarray, beta: float, pad: int, size: int = 16
 ) -> np.ndarray:
-    """(N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the others.
-
-    `reference` None: the policy with its adapters disabled.
-    """
+    """(N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the others."""
     found = np.zeros(len(data.completions))
-    order = sorted(rows.tolist(), key=lambda i: (len(data.prompts[i]) + len(data.completions[i]), i))
+    order = sorted(rows.tolist(), key=lambda i: (len(data.whole(i)), i))
     for start in range(0, len(order), size):
         batch = order[start : start + size]
         ours = sequence_logprobs(policy, data, batch, pad)
-        if reference is None:
-            with policy.disable_adapter():
-                theirs = sequence_logprobs(policy, data, batch, pad)
-        else:
-            theirs = sequence_logprobs(reference, data, batch, pad)
+        theirs = sequence_logprobs(reference, data, batch, pad)
         found[batch] = beta * (ours - theirs).cpu().numpy()
     return found
 
 
 def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) -> Tensor:
     """(B,) float32: the summed log-probability of each completion after its prompt."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    width = max(len(data.prompts[i]) + len(data.completions[i]) for i in batch)
-    ids = torch.full((len(batch), width), pad, device=inner.device)
+    width = max(len(data.whole(i)) for i in batch)
+    ids = torch.full((len(batch), width), pad, device=model.device)
     mask, scored = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
     for row, i in enumerate(batch):
-        whole = data.prompts[i] + data.completions[i]
+        whole = data.whole(i)
         ids[row, : len(whole)] = torch.tensor(whole)
         mask[row, : len(whole)] = 1
         scored[row, len(data.prompts[i]) : len(whole)] = True
-    hidden = inner.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, H)
+    hidden = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, H)
     before = scored.roll(-1, dims=1)  # the state before each scored token foresees it
     before[:, -1] = False
-    output = inner.get_output_embeddings()
+    output = model.get_output_embeddings()
     logprobs, _ = token_logprobs(hidden[before].to(output.weight.dtype), output.weight, ids[scored])
-    sums = torch.zeros(len(batch), device=inner.device)
+    sums = torch.zeros(len(batch), device=model.device)
     return sums.index_add_(0, scored.nonzero()[:, 0], logprobs)
 
 

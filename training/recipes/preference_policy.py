@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Dataset
 
 from training.configs.preference import PreferenceConfig
-from training.recipes import preference_data, trl_runs
+from training.recipes import loading, preference_data, trl_runs
 from training.recipes.preference_data import Judgements
 from training.recipes.reward_measures import as_rows
 from training.rl.sampler import Sampling
@@ -31,7 +31,7 @@ def carry_out(
     run: RunDirectory, spec: RunSpec, config: PreferenceConfig, model: Any, tokenizer: Any, data: Judgements, *,
     examples: list[Row], learnt_from: np.ndarray, phase: str, trainer_class: type, args: Any, counts: Row,
 ) -> None:  # fmt: skip
-    """Train, measure on held-out prompts, save. `learnt_from`: completions whose prompts are sampled."""
+    """Train, save, measure what was saved on held-out prompts. `learnt_from`: completions whose prompts are sampled."""
     begun = time.monotonic()
     reference = trl_runs.load(spec, "full")[0] if config.adapters == "full" else None  # to the bit the same function
     trainer = trainer_class(
@@ -49,14 +49,14 @@ def carry_out(
         ],
     )  # fmt: skip
     trl_runs.train(trainer, run)
+    policy, facts = trl_runs.save(trainer, tokenizer, run, spec, data.texts())
     run.progress("Measuring on held-out prompts", 0, 1)
-    policy = trainer.model
-    policy.eval()
-    figures = preference_data.held_out_figures(policy, reference, data, config.beta, tokenizer.pad_token_id, spec.seed)
+    parent = reference or loading.load_policy(spec.parent, policy.dtype)[0]
+    figures = preference_data.held_out_figures(policy, parent, data, config.beta, tokenizer.pad_token_id, spec.seed)
     run.finish(
         {
             **counts,
-            **trl_runs.save(trainer, tokenizer, run),
+            **facts,
             "adapters": config.adapters,
             "held_out": as_rows(figures),
             "verdict": preference_data.verdict(figures),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import transformers
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from training.recipes import chat_samples, loading
+from training.recipes import chat_samples, children, loading
 from training.recipes.features import adapted_layers
 from training.recipes.peft_adapters import lora_config
 from training.recipes.steps import peak_memory_gb
@@ -52,7 +52,10 @@ NAMES = {
 
 def load(spec: RunSpec, adapters: str) -> tuple[Any, Any]:
     """(model, tokenizer). In float32 where every weight is trained: steps of 1e-4 round away in bfloat16."""
-    return loading.load_policy(spec.parent, torch.float32 if adapters == "full" else None)
+    model, tokenizer = loading.load_policy(spec.parent, torch.float32 if adapters == "full" else None)
+    # Where every weight is trained, GRPO and RLOO load their reference by this name: the parent, and not its base.
+    model.config._name_or_path = spec.parent
+    return model, tokenizer
 
 
 def adapters_for(model: Any, adapters: str, rank: int) -> LoraConfig | None:
@@ -164,16 +167,26 @@ def train(trainer: Any, run: RunDirectory) -> None:
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
 
-def save(trainer: Any, tokenizer: Any, run: RunDirectory) -> Row:
-    """Write the model; the first and last loss of all attempts, steps and the hash of the weights for result.json."""
+def save(
+    trainer: Any, tokenizer: Any, run: RunDirectory, spec: RunSpec, sequences: Iterable[Sequence[int]]
+) -> tuple[Any, Row]:
+    """Write the model: (it, as it was loaded back; facts for result.json).
+
+    The facts: first and last loss of all attempts, steps, the hash of the weights, and how near the saved model is to
+    the trained one (`children`), on the token ids of these sequences.
+    """
     run.progress("Saving", 0, 1)
-    loading.save_policy(trainer.model, tokenizer, run.begin_model())
+    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # no autocast: as it is sampled
+    trained.eval()
+    saved = children.save_child(spec.parent, trained, tokenizer, run.begin_model(), sequences)
     run.commit_model()
     shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {
+    facts = {
         "steps": trainer.state.global_step,
         "first_loss": losses[0],
         "last_loss": losses[-1],
         "hash": loading.weights_hash(run.model),
+        **saved.facts(),
     }
+    return saved.model, facts
