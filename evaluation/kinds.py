@@ -51,8 +51,9 @@ def register() -> None:
             takes_reward_model=True,
             needs_reward_model=False,
             sees_training_data=True,
+            compares_with_ancestor=True,
             purpose="How good a model is: perplexity, overlap with references, choices between endings, "
-            "classification, agreement with judges, win rate.",
+            "classification, agreement with judges, win rate, fluency beside its parent.",
             record=record_measure,
             variables=variables_of_measure,
             rows=item_rows.rows,
@@ -108,14 +109,13 @@ def record_measure(run: Run, directory: RunDirectory) -> None:
         return
     result, model = run.result, evaluated(run)
     parts = [("", result.get("metrics", {})), *result.get("groups", {}).items()]
-    opponent = LanguageModel.objects.filter(name=run.config.get("opponent", "").strip() or None).first()
     common: dict[str, Any] = {
         "project": run.project,
         "model": model,
         "run": run,
         "task": task_of(run),
         "items_hash": str(result.get("items_hash", ""))[:64],
-        "opponent": opponent if run.config.get("measure") == "win_rate" else None,
+        "opponent": _opponent_of(run, model),
         "signature": signature_of(run),
     }
     Evaluation.objects.bulk_create(
@@ -131,6 +131,15 @@ def record_measure(run: Run, directory: RunDirectory) -> None:
         if isinstance(figure, dict) and figure.get("value") is not None
     )
     items.index_of(run.path)  # so that nobody waits for it on a page
+
+
+def _opponent_of(run: Run, model: LanguageModel) -> LanguageModel | None:
+    """Return the model that the figures set this one against, None where they are of this one alone."""
+    measure = run.config.get("measure")
+    if measure == "fluency":
+        return model.parent
+    name = run.config.get("opponent", "").strip()
+    return LanguageModel.objects.filter(name=name).first() if measure == "win_rate" and name else None
 
 
 def _numbers(name: str, figure: dict[str, Any]) -> dict[str, Any]:

@@ -91,10 +91,12 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         # Each pair of PPO's human brake is two answers more.
         asked = 2 * rows["training_review"]
         assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 4) * 2 + asked
-        assert rows["training_run"] == 17  # of which two measure each of base, SFT and PPO
+        assert (
+            rows["training_run"] == 19
+        )  # of which two measure each of base, SFT and PPO, and one the last two's fluency
         assert rows["evaluation_candidacy"] == 3  # SFT, PPO, pretrained: whatever a run made, once
         assert rows["evaluation_promotionrule"] == 1
-        assert dict(site.query(MEASURED)) == {"choices": 3, "perplexity": 3}
+        assert dict(site.query(MEASURED)) == {"choices": 3, "perplexity": 3, "fluency": 2}
         assert site.query("select count(*) from training_run where state <> 'succeeded'") == [(0,)]
         votes = site.query("select judge, count(*) from annotate_comparison where battle_id is not null group by 1")
         assert votes == [("simulation", 30)]

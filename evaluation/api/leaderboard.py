@@ -19,6 +19,7 @@ from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Judge, Project
 from annotate.permissions import models_seen, projects_where
+from evaluation.arena import fluency
 from evaluation.arena.leaderboard import default_judge, left_out
 from evaluation.arena.standings import Standing, standings
 from evaluation.decisions.actions import promote
@@ -51,6 +52,29 @@ class AgainstOut(serializers.Serializer):
     more_votes = serializers.IntegerField(allow_null=True, help_text="About so many more would decide it.")
 
 
+class FigureOut(serializers.Serializer):
+    value = serializers.FloatField()
+    lower = serializers.FloatField(allow_null=True, help_text="Of the 95 % interval, by prompts.")
+    upper = serializers.FloatField(allow_null=True)
+
+
+class FluencyOut(serializers.Serializer):
+    """Of the model's answers to eval prompts beside its parent's; surprise and entropy in nats a token."""
+
+    under = serializers.CharField(source="parent.name", help_text="The parent, under which it is measured.")
+    prompts = serializers.IntegerField()
+    run = serializers.IntegerField(source="run_id", allow_null=True)
+    surprise = FigureOut(allow_null=True, help_text="Of its answers under its parent.")
+    parents_surprise = FigureOut(allow_null=True, help_text="Of the parent's own answers to the same prompts.")
+    surprise_above_parent = FigureOut(allow_null=True)
+    entropy = FigureOut(allow_null=True, help_text="Of the model at its own answers.")
+    parents_entropy = FigureOut(allow_null=True)
+    entropy_above_parent = FigureOut(allow_null=True)
+    foreign_scripts = FigureOut(
+        allow_null=True, help_text="Share of characters in scripts that the parent does not use."
+    )
+
+
 class StandingOut(serializers.Serializer):
     model = serializers.CharField(source="model.name")
     model_id = serializers.IntegerField(source="model.pk")
@@ -65,6 +89,7 @@ class StandingOut(serializers.Serializer):
     ties = serializers.IntegerField()
     losses = serializers.IntegerField()
     against = AgainstOut(allow_null=True, help_text="Its parent, or the nearest ancestor that has been in a battle.")
+    fluency = FluencyOut(allow_null=True, help_text="By the newest evaluation of that measure; null without one.")
 
 
 class LeaderboardOut(serializers.Serializer):
@@ -97,7 +122,7 @@ def leaderboard(request: Request) -> Response:
     if asked.problem:
         raise Refused(400, **{asked.problem_in: asked.problem})
     board = board_page.board_of(asked)
-    rows: list[Standing] = standings(board)
+    rows: list[Standing] = fluency.beside(board, standings(board))
     body: dict[str, Any] = {
         "project": project.slug,
         "judge": judge,

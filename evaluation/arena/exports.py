@@ -10,6 +10,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from annotate.models import LanguageModel
+from evaluation.arena import fluency
 from evaluation.arena.standings import Standing, standings
 from evaluation.models import Leaderboard
 from evaluation.pictures.charts import Interval, interval_chart
@@ -18,6 +19,7 @@ from evaluation.pictures.scene import Scene, Text
 COLUMNS = (
     "rank", "worst_rank", "model", "stage", "rating", "lower", "upper", "battles", "wins", "ties", "losses",
     "connected", "penalised", "against", "difference", "difference_lower", "difference_upper", "verdict", "more_votes",
+    *fluency.COLUMNS,
 )  # fmt: skip
 
 
@@ -44,11 +46,12 @@ def flat_row(row: Standing) -> dict[str, Any]:
         "difference_upper": against and round(against.upper, 2),
         "verdict": against and against.verdict,
         "more_votes": against and against.more_votes,
+        **fluency.flat(row.fluency),
     }
 
 
 def as_csv(board: Leaderboard) -> str:
-    return csv_of(COLUMNS, (flat_row(row) for row in standings(board)))
+    return csv_of(COLUMNS, (flat_row(row) for row in fluency.beside(board, standings(board))))
 
 
 def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -78,7 +81,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "judges": board.ratings["judges"],
         "signature": board.signature,
         "created_at": board.created_at,
-        "rows": [flat_row(row) for row in standings(board)],
+        "rows": [flat_row(row) for row in fluency.beside(board, standings(board))],
         "totals": [
             {"model_a": names[a], "model_b": names[b], "winner": winner, "votes": n}
             for a, b, winner, n in board.ratings["totals"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from annotate.models import LanguageModel
 from evaluation.arena.leaderboard import tally_of
 from evaluation.models import Leaderboard
 from evaluation.ratings.chance import wilson
+
+if TYPE_CHECKING:
+    from evaluation.arena.fluency import Fluency
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Against:
 
 @dataclass(frozen=True)
 class Standing:
-    """One row of the leaderboard."""
+    """One row of the leaderboard. `fluency` stands there where `arena.fluency.beside` has looked for it."""
 
     model: LanguageModel
     rating: float
@@ -42,6 +46,7 @@ class Standing:
     ties: int
     losses: int
     against: Against | None
+    fluency: Fluency | None = None
 
     @property
     def ranks(self) -> str:

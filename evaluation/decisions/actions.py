@@ -15,6 +15,7 @@ from evaluation.arena.leaderboard import current, stored
 from evaluation.decisions import checks, promotion
 from evaluation.decisions.enrolment import judge_of, rule_of
 from evaluation.decisions.outside import announce_promotion
+from evaluation.measuring import tolerances
 from evaluation.models import Candidacy, Decision, Leaderboard, Promotion, PromotionRule
 
 MOST_TOLERANCES = 20
@@ -49,7 +50,7 @@ def in_words(rule: PromotionRule) -> str:
         said.append("Of each voter the first vote on a pair counts.")
     if rule.fewest_votes:
         said.append(f"At least {rule.fewest_votes:,} votes.")
-    said += [f"At most {t['worst']:g} worse in {t['metric']} on {t['task']}." for t in rule.tolerances]
+    said += [f"{tolerances.in_words(t)}." for t in rule.tolerances]
     said.append("Promoted by itself." if rule.is_automatic else "Promoted by a manager with one click.")
     return " ".join(said)
 
@@ -215,8 +216,8 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
     sampling = given.get("sampling", PromotionRule.Sampling.AUTO)
     if sampling not in PromotionRule.Sampling.values:
         errors["sampling"] = f"{sampling!r} is unknown; use one of {', '.join(PromotionRule.Sampling.values)}."
-    tolerances = given.get("tolerances", [])
-    if problem := _wrong_tolerances(tolerances):
+    rows = given.get("tolerances", [])
+    if problem := _wrong_tolerances(rows):
         errors["tolerances"] = problem
     if errors:
         raise Refused(400, **errors)
@@ -227,7 +228,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
         "fewest_votes": fewest,
         "sampling": sampling,
         "tolerances": [
-            {"task": t["task"].strip(), "metric": t["metric"].strip(), "worst": float(t["worst"])} for t in tolerances
+            {"task": t["task"].strip(), "metric": t["metric"].strip(), "worst": float(t["worst"])} for t in rows
         ],
         **{name: bool(given[name]) for name in switches if name in given},
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from annotate.models import LanguageModel
 from evaluation.arena.duels import Duel, duel
-from evaluation.measuring.tolerances import Change, change_of
+from evaluation.measuring.tolerances import Change, change_of, in_words
 from evaluation.models import Candidacy, PromotionRule
 from evaluation.templatetags.figures import roughly, signed, whole
 
@@ -138,9 +138,11 @@ def _enough(rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Ch
 def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change) -> Check:
     """`gain` is the change with its sign so that more is better, whatever the metric."""
     name = f"tolerance:{tolerance['task']}:{tolerance['metric']}"
-    title = f"At most {_plain(tolerance['worst'])} worse in {change.label}"
+    title = in_words(tolerance)
     if change.gain is None or change.lower is None or change.upper is None:
         return Check(name, title, NOT_YET, change.problem, change.remedy, {"worst": tolerance["worst"]})
+    if change.is_two_sided:
+        return _near(name, title, float(tolerance["worst"]), earlier, change)
     worst = -abs(float(tolerance["worst"]))
     numbers = {"gain": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": -worst}
     said = (
@@ -154,6 +156,32 @@ def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change
     return Check(
         name, title, NOT_YET, f"{said}: it may be worse than what is tolerated.", _more_items(change, worst), numbers
     )
+
+
+def _near(name: str, title: str, worst: float, earlier: LanguageModel, change: Change) -> Check:
+    """Return the check of what may move neither way by more than `worst`."""
+    assert change.gain is not None and change.lower is not None and change.upper is not None
+    numbers = {"change": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": worst}
+    said = (
+        f"{_signed(change.gain)} against {earlier}, between {_signed(change.lower)} and {_signed(change.upper)}, "
+        f"on {change.n:,} items"
+    )
+    if -worst <= change.lower and change.upper <= worst:
+        return Check(name, title, MET, f"{said}: within what is tolerated beyond doubt.", "", numbers)
+    if change.upper < -worst or worst < change.lower:
+        return Check(name, title, BROKEN, f"{said}: further than what is tolerated beyond doubt.", "", numbers)
+    more = _more_items(replace(change, gain=-abs(change.gain), lower=-abs(change.gain) - _reach(change)), -worst)
+    return Check(name, title, NOT_YET, f"{said}: it may be further than what is tolerated.", more, numbers)
+
+
+def _reach(change: Change) -> float:
+    """Return half the width of its interval."""
+    assert change.lower is not None and change.upper is not None
+    return (change.upper - change.lower) / 2
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−") if value else "no change"
 
 
 def _worded(gain: float) -> str:

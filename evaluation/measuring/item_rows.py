@@ -6,7 +6,7 @@ Which file each measure finds in `data/` of its run directory:
     overlap          references.jsonl  {"id", "prompt": [messages], "references": [texts], "judge"}
     choices          none: a suite, named in the config
     classification   none: its dataset lies in data/other/
-    reward_accuracy, win_rate          what `evaluation.measuring.preference_rows` lays down
+    reward_accuracy, win_rate, fluency          what `evaluation.measuring.preference_rows` lays down
 
 With another dataset nothing is laid here: its rows lie in data/other/*.jsonl, for a task in items.jsonl
 (`annotate.task_items` has the forms).
@@ -193,4 +193,5 @@ _ROWS: dict[str, Callable[[Run], Rows]] = {
     "classification": _nothing,
     "reward_accuracy": preference_rows.reward_rows,
     "win_rate": preference_rows.win_rate_rows,
+    "fluency": preference_rows.fluency_rows,
 }

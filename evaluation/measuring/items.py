@@ -57,7 +57,7 @@ class Index:
 
     @property
     def higher_is_better(self) -> bool:
-        return families.find(self.metric).higher_is_better if self.metric else True
+        return families.find(self.metric).higher_is_better is not False if self.metric else True
 
 
 @dataclass(frozen=True)

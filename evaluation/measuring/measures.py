@@ -98,6 +98,15 @@ ALL: dict[str, Measure] = {
             (),
             without="answers of both to the same prompts of the eval side",
         ),
+        Measure(
+            "fluency",
+            "Fluency",
+            "How strange its answers are to the model that it was made from: surprise under its parent, entropy, and "
+            "scripts that the parent does not use. What a taste rewards may be no language any more.",
+            FORECAST,
+            (),
+            without="answers of the model and of its parent to the same prompts of the eval side",
+        ),
     )
 }
 assert ALL.keys() == MEASURES.keys()
@@ -108,10 +117,24 @@ def suits(order: Order) -> Errors:
     measure = ALL[order.config.measure]
     errors = _model(order.parent, measure) | _dataset(order.other_dataset, measure)
     if measure.name == "win_rate":
-        errors |= _opponent(order) | _judge(order)
-    elif order.reward_model is not None:
+        return errors | _opponent(order) | _judge(order)
+    if order.reward_model is not None:
         errors["reward_model"] = f"{measure.title} asks no reward model; leave it out."
+    if measure.name == "fluency" and order.parent is not None:
+        errors = _parent_that_answers(order.parent) | errors
     return errors
+
+
+def _parent_that_answers(model: LanguageModel) -> Errors:
+    parent = model.parent
+    if parent is None or parent.kind != LanguageModel.Kind.POLICY:
+        return {
+            "parent": f"{model.name} has no parent that answers, under which its answers could be a surprise; "
+            "measure a model that was made from another one."
+        }
+    if parent.path is None or not parent.path.is_dir():
+        return {"parent": f"The weights of {parent.name}, from which {model.name} was made, are not on this machine."}
+    return {}
 
 
 def _model(model: LanguageModel | None, measure: Measure) -> Errors:

@@ -1,4 +1,4 @@
-"""What a reward model's accuracy and a win rate are measured on: counted judgements and answers of the eval side.
+"""What a reward model's accuracy, a win rate and fluency are measured on: judgements and answers of the eval side.
 
 reward_accuracy   completions.jsonl {"id", "prompt_id", "prompt", "text"}; comparisons.jsonl {"id", "prompt_id",
                   "completion_a", "completion_b", "winner", "source", "voter"}; ratings.jsonl {"id", "completion",
@@ -8,6 +8,7 @@ win_rate          votes.jsonl {"id", "prompt_id", "prompt", "category", "answer"
                   "voter"} where people or simulations judge, else answers.jsonl {"prompt_id", "prompt", "category",
                   "whose", "text", "cut_off"}; about.jsonl, one line: {"model", "opponent", "judge", "settings",
                   "taught", "left_out"}
+fluency           answers.jsonl and about.jsonl as for a win rate; the opponent is the model's parent
 
 A limit holds what a model must read; votes cost nothing and are all taken. Voters are numbered anew in each run: its
 files name nobody. People and simulations never stand in one figure.
@@ -122,7 +123,21 @@ def _completions(ids: set[int]) -> list[Row]:
 def win_rate_rows(run: Run) -> Rows:
     """Raises RecipeFailure for an opponent that is none, and where there is nothing to judge."""
     opponent = _opponent(run)
-    return _votes(run, opponent) if run.config["judged_by"] in JUDGES else _answers(run, opponent)
+    judge = run.config["judged_by"]
+    return _votes(run, opponent) if judge in JUDGES else _answers(run, opponent, judge)
+
+
+def fluency_rows(run: Run) -> Rows:
+    """Return the answers of the model and of its parent to the same prompts. Raises RecipeFailure without a parent."""
+    model = run.parent
+    assert model is not None, "the queue takes no run without a parent"
+    if model.parent is None or model.parent.kind != LanguageModel.Kind.POLICY:
+        raise RecipeFailure(
+            "no_parent",
+            f"{model.name} has no parent that answers, under which its answers could be a surprise.",
+            "Measure a model that was made from another one.",
+        )
+    return _answers(run, model.parent, judge="")
 
 
 def _opponent(run: Run) -> LanguageModel:
@@ -182,10 +197,10 @@ def _vote(c: Comparison, model: LanguageModel | None, voters: Voters) -> Row:
     }
 
 
-def _answers(run: Run, opponent: LanguageModel) -> Rows:
+def _answers(run: Run, opponent: LanguageModel, judge: str) -> Rows:
     """Both models' answers to the same prompts, drawn with the same settings; several of one prompt all count."""
     assert run.parent is not None
-    to_others = run.config["judged_by"] == "endpoint"
+    to_others = judge == "endpoint"
     found = Completion.objects.filter(prompt__project=run.project, prompt__side=Side.EVAL)
     asked_in_the_arena = 0
     if to_others:  # what a visitor asked is between them and the reviewers: it leaves this site for no judge
@@ -207,7 +222,7 @@ def _answers(run: Run, opponent: LanguageModel) -> Rows:
     left_out = {"prompts that both answered, beyond the limit": max(0, len(prompts) - run.config["limit"])}
     left_out |= {"answers to what visitors asked in the arena": asked_in_the_arena}
     left_out = {what: n for what, n in left_out.items() if n}
-    about = _about(run, opponent, judge=run.config["judged_by"], settings=json.loads(setting), left_out=left_out)
+    about = _about(run, opponent, judge=judge, settings=json.loads(setting), left_out=left_out)
     return {"answers": rows, "about": [about]}
 
 

@@ -47,7 +47,7 @@ class Row:
 
     task: Task
     metric: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     cells: list[Cell]
 
 
@@ -78,7 +78,7 @@ class Change:
     lower: float | None
     upper: float | None
     n: int
-    higher_is_better: bool
+    higher_is_better: bool | None
     p: float
 
 
@@ -116,7 +116,8 @@ def panel(model: LanguageModel, project: Project) -> Panel:
     models = chain(model)
     judge = default_judge(project)
     places = {row.model.pk: row for row in standings(current(project=project, judge=judge))}
-    every = [run for run in compare.measured(project) if run.parent in models]
+    # Fluency is set against the parent in each run, by a yardstick that is another one at each stage.
+    every = [run for run in compare.measured(project) if run.parent in models and run.config["measure"] != "fluency"]
     tasks = compare.tasks(every)
     drafts = [draft for task in tasks for draft in _drafts(task, _by_model(every, task, models), models)]
     differences = [d for draft in drafts for cell in draft.cells for d in (cell.to_parent, cell.to_base) if d]

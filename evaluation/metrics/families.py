@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.metrics import fluency
 from evaluation.metrics.classes import f1, macro_f1, matthews
 from evaluation.metrics.overlap import bleu, chrf
 
@@ -25,16 +26,19 @@ class Metric:
 
     `interval` says where the 95 % interval comes from. MEAN: of scores between 0 and 1, (sum, items). RATIO and
     LOG_RATIO: linearised, on the scale of totals[0] / totals[1] or of its exponential. BOOTSTRAP: items drawn again.
+
+    `limit` is of a metric that is itself a difference to the parent: how a rule that bounds it says so.
     """
 
     name: str
     value: Callable[[Totals], np.ndarray]
-    higher_is_better: bool
+    higher_is_better: bool | None  # None: neither way is better
     counts: tuple[str, ...]  # empty where their number depends on the task: three for each class
     is_share: bool = False  # shown as a percentage
     interval: str = BOOTSTRAP
     scale: float = 1.0  # of a RATIO
     bounds: tuple[float, float] = (0.0, float("inf"))
+    limit: str = ""
 
 
 def share(totals: Totals) -> np.ndarray:
@@ -58,6 +62,15 @@ def _mean(name: str, *counts: str) -> Metric:
 
 def _perplexity(name: str, unit: str) -> Metric:
     return Metric(name, exponential, False, ("loss", unit), interval=LOG_RATIO, bounds=(1.0, float("inf")))
+
+
+def _nats(name: str, sum_of: str) -> Metric:
+    return Metric(name, share, None, (sum_of, "tokens"), interval=RATIO)
+
+
+def _above_parent(name: str, sum_of: str, limit: str, better: bool | None) -> Metric:
+    counts = (sum_of, "tokens", f"the parent's {sum_of}", "the parent's tokens")
+    return Metric(name, fluency.gap, better, counts, bounds=(-float("inf"), float("inf")), limit=limit)
 
 
 _NGRAMS = tuple(f"{what} {n}-grams" for what in ("matched", "answered") for n in (1, 2, 3, 4))
@@ -88,6 +101,31 @@ METRICS: dict[str, Metric] = {
         _mean("win rate", "score", "items"),
         # Of the judged pairs of one prompt, which hang together: how many the reward model decides as judges did.
         Metric("pair accuracy", share, True, ("agreed", "pairs"), is_share=True, interval=RATIO, bounds=(0.0, 1.0)),
+        _above_parent(
+            fluency.SURPRISE_ABOVE,
+            "surprise",
+            "Surprise under the parent at most {worst} nats a token above the parent’s own",
+            False,
+        ),
+        _nats(fluency.SURPRISE, "surprise"),
+        _nats(fluency.PARENTS_SURPRISE, "surprise"),
+        _above_parent(
+            fluency.ENTROPY_ABOVE,
+            "entropy",
+            "Entropy within {worst} nats a token of the parent’s own, either way",
+            None,
+        ),
+        _nats(fluency.ENTROPY, "entropy"),
+        _nats(fluency.PARENTS_ENTROPY, "entropy"),
+        Metric(
+            fluency.FOREIGN,
+            fluency.excess,
+            False,
+            ("foreign characters", "characters", "the parent's foreign characters", "the parent's characters"),
+            is_share=True,
+            bounds=(0.0, 1.0),
+            limit="At most {worst} of the characters in scripts that the parent does not use",
+        ),
     )
 }
 

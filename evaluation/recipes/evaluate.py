@@ -21,6 +21,7 @@ MODULES = {
     "classification": "evaluation.recipes.classification",
     "reward_accuracy": "evaluation.recipes.reward_accuracy",
     "win_rate": "evaluation.recipes.win_rate",
+    "fluency": "evaluation.recipes.fluency",
 }
 
 

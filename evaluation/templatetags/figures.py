@@ -27,6 +27,21 @@ def signed(value: float) -> str:
 
 
 @register.filter
+def nats(value: float) -> str:
+    """2.834 -> 2.83"""
+    return f"{value:.2f}".replace("-", "−")
+
+
+@register.filter
+def signed_nats(value: float) -> str:
+    """0.478 -> +0.48, -0.031 -> −0.03, 0.001 -> 0.00"""
+    text = nats(value)
+    if text in ("0.00", "−0.00"):
+        return "0.00"
+    return text if text.startswith("−") else f"+{text}"
+
+
+@register.filter
 def roughly(value: float) -> str:
     """2564 -> 2,600: two figures are all that an estimate of votes still to come can mean."""
     return f"{float(f'{value:.2g}'):,.0f}"

@@ -27,6 +27,7 @@ class Plan:
     fewest_votes: int = 50
     worst_accuracy: float = 0.05  # a share of the suite's items
     worst_bits: float = 0.1  # per byte
+    worst_surprise: float = 0.2  # nats a token of answers under the parent, above the parent's own
     texts_measured: int = 60  # of those that the corpus held out
     # Of some 140 examples a tenth is held out, and of 16 steps every fourth is measured.
     sft: dict[str, Any] = field(default_factory=lambda: {"held_out": 0.1, "keep": "best", "evaluate_every": 4})

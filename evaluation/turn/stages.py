@@ -10,12 +10,13 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 
 from annotate.actions.language_models import enter_arena
-from annotate.models import Comparison, Judge, LanguageModel, Rating, Side
+from annotate.models import Comparison, Dataset, Judge, LanguageModel, Rating, Side
 from annotate.simulation import accounts, session
 from annotate.simulation.annotator import Annotator, taste_named
 from evaluation.arena import leaderboard
 from evaluation.decisions import actions, promotion
 from evaluation.decisions.enrolment import rule_of
+from evaluation.metrics import fluency
 from evaluation.models import PromotionRule
 from evaluation.recipes import suite
 from training import reward_trust
@@ -55,6 +56,7 @@ def set_rule(turn: Turn, report: Report) -> str:
             tolerances=[
                 {"task": SUITE, "metric": "accuracy", "worst": turn.plan.worst_accuracy},
                 {"task": corpus, "metric": "bits per byte", "worst": turn.plan.worst_bits},
+                {"task": fluency.TASK, "metric": fluency.SURPRISE_ABOVE, "worst": turn.plan.worst_surprise},
             ],
             is_automatic=True,
             sampling=PromotionRule.Sampling.NEVER,  # the turn has them answered at the end, all in one way
@@ -249,15 +251,19 @@ def hold_battles(turn: Turn, report: Report) -> str:
 
 
 def measure_older_skills(turn: Turn, report: Report) -> str:
-    """What alignment has cost: the lineage on this project's suite, and on texts that none of it was trained on."""
+    """What alignment has cost: the lineage on this project's suite, on texts that none of it was trained on, and how
+    strange each model's answers are to its parent."""
     assert turn.corpus is not None
     figures = 0
     for label, model in (("base", turn.base), ("SFT", turn.sft), ("PPO", turn.ppo)):
         assert model is not None
-        for measure, other, options in (
+        measured: list[tuple[str, Dataset | None, dict[str, Any]]] = [
             ("choices", None, {}),
             ("perplexity", turn.corpus, {"limit": turn.plan.texts_measured}),
-        ):
+        ]
+        if model is not turn.base:
+            measured.append(("fluency", None, {}))
+        for measure, other, options in measured:
             run = finished_run(
                 turn,
                 _of_model(report, label),
@@ -298,7 +304,7 @@ STAGES = (
     Stage("All four answer the eval prompts", answer_eval_prompts, 100),
     Stage("Blind battles in the arena", hold_battles, 30),
     Stage("The leaderboard", rank, 2),
-    Stage("Older skills, measured again", measure_older_skills, 85),
+    Stage("Older skills and fluency, measured", measure_older_skills, 150),
     Stage("The rule decides", decide, 1),
 )
 

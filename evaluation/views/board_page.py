@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from annotate.models import Contestant, Judge, LanguageModel, Project
+from evaluation.arena import fluency
 from evaluation.arena.counts import counts_of, parts_of
 from evaluation.arena.languages import UNKNOWN
 from evaluation.arena.leaderboard import current, default_judge, left_out
@@ -116,12 +117,13 @@ def stamp(asked: Asked, board: Leaderboard) -> str:
     served = actions.promoted(asked.project)
     fighting = Contestant.objects.filter(project=asked.project, left_at=None, model__retired_at=None).count()
     others = 0 if board.votes else _votes_of(asked.project, _other(asked.judge))
-    return f"{board.state or 'none'}-{served.pk if served else 0}-{fighting}-{others}"
+    measured = fluency.measured(asked.project).order_by("-pk").values_list("pk", flat=True).first() or 0
+    return f"{board.state or 'none'}-{served.pk if served else 0}-{fighting}-{others}-{measured}"
 
 
 def context(asked: Asked, board: Leaderboard) -> dict[str, Any]:
     """What the parts need."""
-    rows = standings(board)
+    rows = fluency.beside(board, standings(board))
     rated = [row for row in rows if row.is_connected]
     is_now = asked.at is None
     others = _votes_of(asked.project, _other(asked.judge))
@@ -146,6 +148,7 @@ def context(asked: Asked, board: Leaderboard) -> dict[str, Any]:
         "is_thin": 0 < board.votes < FEW_VOTES * len(rows),
         "one_sided": any(row.is_penalised for row in rated),
         "position": position_share(board),
+        "has_fluency": any(row.fluency for row in rated),
         "matrix": win_matrix(board, rated) if len(rated) <= SMALL else [],
     }
 

@@ -23,7 +23,7 @@ from evaluation.decisions.checks import Check, from_json
 from evaluation.decisions.cost import costs
 from evaluation.decisions.enrolment import FEW_PROMPTS, judge_of, rule_of
 from evaluation.decisions.variants import variants
-from evaluation.measuring.tolerances import measures
+from evaluation.measuring.tolerances import limit_of, measures
 from evaluation.models import Candidacy, PromotionRule
 
 PER_PAGE = 50
@@ -204,7 +204,8 @@ def _tolerance_rows(project: Project, tolerances: list[dict[str, Any]]) -> list[
     for task, metric in measures(project):
         if (task, metric) not in named:
             rows.append({"task": task, "metric": metric, "worst": "", "is_known": True})
-    return rows + [{"task": "", "metric": "", "worst": "", "is_known": False}] * FREE_ROWS
+    rows += [{"task": "", "metric": "", "worst": "", "is_known": False}] * FREE_ROWS
+    return [{**row, "limit": limit_of(row["metric"])} for row in rows]
 
 
 def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
@@ -216,6 +217,7 @@ def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
             "metric": posted.get(f"metric.{n}", ""),
             "worst": posted.get(f"worst.{n}", ""),
             "is_known": posted.get(f"known.{n}") == "1",
+            "limit": limit_of(posted.get(f"metric.{n}", "")),
         }
         for n in numbers
     ]

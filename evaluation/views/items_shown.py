@@ -95,6 +95,7 @@ def _parts(shown: dict[str, Any]) -> dict[str, Any]:
 _ANSWERS = {
     "answer": "its answer",
     "other": "the opponent’s answer",
+    "its parent's answer": "its parent’s answer",
     "chosen": "the judges’ choice",
     "rejected": "the other answer",
     "tied with": "tied with",

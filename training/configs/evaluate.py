@@ -12,6 +12,7 @@ MEASURES = {
     "classification": "how often a classifier is right, with F1 and MCC",
     "reward_accuracy": "how often a reward model agrees with judges, beside the longer answer",
     "win_rate": "how often its answers are preferred to an opponent's",
+    "fluency": "how strange its answers are to its parent: surprise, entropy, foreign scripts",
 }
 
 URL_VARIABLE = "ASSAY_JUDGE_URL"  # with the same ending as a key's: the one address that the key goes to

@@ -1,0 +1,139 @@
+"""How strange a model's answers are to the model that it was made from.
+
+In: `data/answers.jsonl` and `data/about.jsonl` as `evaluation.measuring.preference_rows` writes them: answers of the
+model ("ours") and of its parent ("theirs") to the same eval prompts, drawn with the same settings.
+
+A policy that is trained to please may leave the language: rare words, other scripts, emoji. People who vote on pairs
+may let that pass, and a reward model rewards it. Three figures show it, each beside the parent's own; an item is a
+prompt, and intervals go by prompts (`evaluation.metrics.fluency` has the names).
+
+Left out: fluency in the eyes of people; what a stronger model than the parent would say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.metrics import fluency
+from evaluation.recipes import likelihood
+from evaluation.recipes.answer_scores import Answer, Score, score
+from evaluation.recipes.outcome import Item, Measured
+from training.fluency import COMMON, RARE, foreign_share, script_shares
+from training.recipes import loading
+from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+
+OURS, THEIRS = "ours", "theirs"
+MOST_SCRIPTS = 4  # named in the notes
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer with its scores: under the parent, and under the model that gave it."""
+
+    answer: Answer
+    whose: str
+    prompt_id: int
+    category: str
+    under_parent: Score
+    own: Score
+
+
+def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
+    rows = run.rows("answers")
+    if not spec.ancestor:
+        raise RecipeFailure(
+            "no_parent",
+            "The weights of the model's parent are not there, under which its answers could be a surprise.",
+            "Bring the parent's folder back, or measure a model that was made from another one.",
+        )
+    answers = [Answer(row["prompt"], row["text"], bool(row.get("cut_off"))) for row in rows]
+    settings = {"length": config.max_length, "batch_size": config.batch_size}
+    run.progress("loading the parent", 0, 1)
+    model, tokenizer = likelihood.load(spec.ancestor)
+    under_parent = score(run, model, tokenizer, answers, phase="under its parent", name="parent", **settings)
+    del model
+    ours = [place for place, row in enumerate(rows) if row["whose"] == OURS]
+    run.progress("loading the model", 0, 1)
+    model, tokenizer = likelihood.load(spec.parent)
+    scored = score(run, model, tokenizer, [answers[i] for i in ours], phase="under itself", name="itself", **settings)
+    own = {place: found for place, found in zip(ours, scored, strict=True)}
+    said = [
+        Said(answer, row["whose"], row["prompt_id"], row.get("category") or "", under, own.get(place, under))
+        for place, (answer, row, under) in enumerate(zip(answers, rows, under_parent, strict=True))
+    ]
+    about = next(iter(run.rows("about")), {})
+    drawn = ", ".join(f"{name} {value}" for name, value in (about.get("settings") or {}).items()) or "unknown settings"
+    signature = f"assay fluency 1; under {about.get('opponent', 'its parent')}; {drawn}; {loading.compute_dtype()}"
+    common = common_scripts(one.answer.text for one in said if one.whose == THEIRS)
+    items = items_of(said, common)
+    return Measured(fluency.TASK, items, signature, notes=notes_of(said, common, len(items), drawn))
+
+
+def common_scripts(texts: Iterable[str]) -> dict[str, float]:
+    """Return the shares of the scripts that the parent uses more than rarely; all others are foreign."""
+    return {script: share for script, share in script_shares(texts).items() if share >= RARE}
+
+
+def items_of(said: list[Said], common: dict[str, float]) -> list[Item]:
+    """Return an item for each prompt that both have answered with something to score."""
+    by_prompt: dict[int, list[Said]] = defaultdict(list)
+    for one in said:
+        by_prompt[one.prompt_id].append(one)
+    found = []
+    for prompt_id, answers in by_prompt.items():
+        ours, theirs = ([a for a in answers if a.whose == whose and a.own.tokens] for whose in (OURS, THEIRS))
+        ours = [one for one in ours if one.under_parent.tokens]
+        if ours and theirs:
+            found.append(item_of(prompt_id, ours, theirs, common))
+    return found
+
+
+def item_of(prompt_id: int, ours: list[Said], theirs: list[Said], common: dict[str, float]) -> Item:
+    surprise, parents_surprise = (
+        [sum(one.under_parent.surprise for one in side), sum(one.under_parent.tokens for one in side)]
+        for side in (ours, theirs)
+    )
+    entropy, parents_entropy = (
+        [sum(one.own.entropy for one in side), sum(one.own.tokens for one in side)] for side in (ours, theirs)
+    )
+    prompt = ours[0].answer.prompt
+    return Item(
+        str(prompt_id),
+        json.dumps(prompt, ensure_ascii=False),
+        {
+            fluency.SURPRISE_ABOVE: [*surprise, *parents_surprise],
+            fluency.SURPRISE: surprise,
+            fluency.PARENTS_SURPRISE: parents_surprise,
+            fluency.ENTROPY_ABOVE: [*entropy, *parents_entropy],
+            fluency.ENTROPY: entropy,
+            fluency.PARENTS_ENTROPY: parents_entropy,
+            fluency.FOREIGN: [*foreign_of(ours, common), *foreign_of(theirs, common)],
+        },
+        {"prompt": prompt, "answer": ours[0].answer.text, "its parent's answer": theirs[0].answer.text},
+        ours[0].category,
+        searched=(str(prompt[-1].get("content", "")),),
+    )
+
+
+def foreign_of(answers: list[Said], common: dict[str, float]) -> list[float]:
+    """Return (characters in scripts that are not common, characters); 1 where there is none, for a ratio's sake."""
+    text = "".join(one.answer.text for one in answers)
+    characters = sum(not character.isspace() for character in text)
+    return [foreign_share([text], common) * characters, max(characters, 1)]
+
+
+def notes_of(said: list[Said], common: dict[str, float], prompts: int, drawn: str) -> list[str]:
+    counts = {whose: sum(one.whose == whose for one in said) for whose in (OURS, THEIRS)}
+    notes = [
+        f"{counts[OURS]} of its answers beside {counts[THEIRS]} of its parent's on {prompts} prompts, with {drawn}."
+    ]
+    shares = script_shares(one.answer.text for one in said if one.whose == OURS)
+    foreign = [(script, share) for script, share in shares.items() if script != COMMON and script not in common]
+    if foreign:
+        told = ", ".join(f"{script.title()} {100 * share:.2g} %" for script, share in foreign[:MOST_SCRIPTS])
+        notes.append(f"Scripts that its parent hardly uses, of all characters of its answers: {told}.")
+    return notes
