@@ -13,9 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests import tiny_model
-from training.recipes import classify, classify_measures, classify_predict, entry, label, loading
-from training.recipes.classifier import Classifier, encode
+from training.recipes import children, classify, classify_measures, classify_predict, entry, label, loading
+from training.recipes.adapters import base_folder, is_adapter
+from training.recipes.classifier import Classifier, encode, load_trunk
 from training.recipes.classify_rows import Example, read_examples, split
+from training.rl.lora import add_adapters
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -220,7 +222,8 @@ def test_a_killed_run_ends_with_the_same_weights(done, parent, tmp_path, monkeyp
     """Died after its first checkpoint, in the middle of a step; the next attempt goes on from there."""
     adapters = done.result()["adapters"]
     run = make_run(tmp_path / "cut", parent, adapters=adapters, **LEARN[adapters] | {"checkpoint_every": 1})
-    whole = load_file(done.model / "head.safetensors"), load_file(done.model / "model.safetensors")
+    files = ["head.safetensors", "adapter_model.safetensors" if adapters == "lora" else "model.safetensors"]
+    whole = [load_file(done.model / file) for file in files]
     original = RunDirectory.log_metrics
 
     def die(self, step, **values):
@@ -234,12 +237,42 @@ def test_a_killed_run_ends_with_the_same_weights(done, parent, tmp_path, monkeyp
     monkeypatch.setattr(RunDirectory, "log_metrics", original)
     assert run.latest_checkpoint().name == "step-000001" and not run.model.exists()
     assert entry.attempt(classify.main, run) == 0, run.failure()
-    for file, tensors in zip(("head.safetensors", "model.safetensors"), whole, strict=True):
+    for file, tensors in zip(files, whole, strict=True):
         again = load_file(run.model / file)
         assert again.keys() == tensors.keys()
         assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items()), file
     steps = [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").open()]
     assert steps == sorted(set(steps)) and len(steps) == run.result()["steps"]
+
+
+def test_the_trunk_is_saved_as_it_was_trained(done):
+    fidelity = done.result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999
+    assert is_adapter(done.model) == (done.result()["adapters"] == "lora")
+
+
+@pytest.mark.parametrize("adapters", ["head", "lora"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_child_of_lora_may_be_the_parent(parent, tmp_path, monkeypatch, adapters, dtype):
+    monkeypatch.setenv("ASSAY_DTYPE", dtype)
+    model, tokenizer = loading.load_policy(parent)
+    model.requires_grad_(False)
+    add_adapters(model.model.layers, 2, 4.0, seed=0)
+    for name, parameter in model.named_parameters():
+        if name.endswith("lora_b"):
+            parameter.data.normal_(std=0.05)
+    child = tmp_path / "child"
+    wanted = children.save_child(parent, model, tokenizer, child, []).model.get_decoder()
+    ids = torch.tensor([[5, 9, 40, 17, 3]])
+    trunk, _ = load_trunk(child)
+    torch.testing.assert_close(trunk(ids).last_hidden_state, wanted(ids).last_hidden_state)
+    run = make_run(tmp_path / "run", child, adapters=adapters, **LEARN[adapters])
+    assert entry.attempt(classify.main, run) == 0, run.failure()
+    assert base_folder(run.model) == parent.resolve()
+    saved, _ = load_trunk(run.model)
+    same = torch.equal(saved(ids).last_hidden_state, trunk(ids).last_hidden_state)
+    assert same == (adapters == "head")
+    assert run.result()["fidelity"]["cosine"] >= 0.999
 
 
 def test_an_encoder_may_be_the_parent(tmp_path):

@@ -59,6 +59,7 @@ _MORE = {
     "raw_score_mean": "Score as the reward model gives it",
     "score_std": "Spread of the scores",
     "kl_k3": "KL by the k3 estimator",
+    "sampler_kl": "KL per token between what draws the answers and what is trained",
     "kl_robust": "KL as the bounds and its coefficient read it",
     "kl_coef": "KL coefficient",
     "approx_kl": "KL of one update",

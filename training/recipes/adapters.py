@@ -193,7 +193,8 @@ def trained_factors(model: nn.Module) -> dict[str, Factors]:
 def merged_state(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
     """Yield every weight of a model folder by its name in the safetensors, float32, with its adapter merged in.
 
-    One tensor is in memory at a time. Raises RecipeFailure when the adapter names a layer that the base has not.
+    A trunk's adapter may leave out the first part of its layers' names. One tensor is in memory at a time. Raises
+    RecipeFailure when the adapter names a layer that the base has not.
     """
     update = read_adapter(folder) if is_adapter(folder) else {}
     left = set(update)
@@ -202,6 +203,7 @@ def merged_state(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
             for key in file.keys():  # noqa: SIM118, no mapping
                 tensor, name = file.get_tensor(key), key.removesuffix(".weight")
                 tensor = tensor.float() if tensor.is_floating_point() else tensor
+                name = name if name in left else name.partition(".")[2]
                 if name in left:
                     left.remove(name)
                     tensor = tensor + update[name].product()

@@ -90,9 +90,25 @@ def _compute_dtype(model: Any) -> torch.dtype:
 def _save_adapter(
     parent: Path, trained: Update, model: Any, tokenizer: Any, folder: Path
 ) -> tuple[float, int, Row | None, torch.dtype]:
-    """Write the smallest adapter that keeps the update: (cosine, rank, what shortening cost, dtype)."""
+    """Write an adapter and all that makes its folder a policy: (cosine, rank, what shortening cost, dtype)."""
+    written = write_child(parent, trained, folder)
+    loading.save_tokenizer(tokenizer, folder)
+    loading.prepare_to_serve(model.generation_config)
+    model.generation_config.save_pretrained(folder)
+    return written
+
+
+def write_child(
+    parent: Path, trained: Update, folder: Path, prefix: str = ""
+) -> tuple[float, int, Row | None, torch.dtype]:
+    """Write the smallest adapter that keeps the update: (cosine, rank, what shortening cost, dtype).
+
+    `prefix` ("model.") is taken from the names of the parent's layers, for a child that is a trunk without an output
+    layer. Where nothing is trained, an adapter's child is that adapter.
+    """
     loading.refuse_unusable({f"{n}.{part}": getattr(f, part) for n, f in trained.items() for part in ("a", "b")})
     before = adapters.read_adapter(parent) if adapters.is_adapter(parent) else {}
+    before = {name.removeprefix(prefix): factors for name, factors in before.items()}
     base = _base_for(parent)
     whole = concatenate(before, {name: factors.to(torch.float32) for name, factors in trained.items()})
     rank = max(factors.rank for factors in whole.values())
@@ -109,9 +125,6 @@ def _save_adapter(
         if found >= FIDELITY:
             break
     write_base_index(folder, base.folder)
-    loading.save_tokenizer(tokenizer, folder)
-    loading.prepare_to_serve(model.generation_config)
-    model.generation_config.save_pretrained(folder)
     return found, max(factors.rank for factors in saved.values()), shrunk, dtype
 
 
@@ -126,18 +139,26 @@ def _save_full(
     parent: Path, model: Any, tokenizer: Any, folder: Path, weights: dict[str, Tensor] | None
 ) -> tuple[float, torch.dtype]:
     """Write full weights in bfloat16 where that keeps the update, else in float32."""
-    state = {name: t for name, t in (model.state_dict() | (weights or {})).items() if t.is_floating_point()}
-    found = rounded_cosine(parent, state)
-    dtype = torch.bfloat16 if found >= FIDELITY else torch.float32
+    found, dtype = kept_by(parent, model.state_dict() | (weights or {}))
     loading.save_policy(model, tokenizer, folder, dtype, weights)
-    return (found if dtype == torch.bfloat16 else 1.0), dtype
+    return found, dtype
+
+
+def kept_by(parent: Path, state: dict[str, Tensor], prefix: str = "") -> tuple[float, torch.dtype]:
+    """Return (cosine, dtype): bfloat16 where it keeps the update of full weights, else float32, which is exact."""
+    found = rounded_cosine(parent, {name: t for name, t in state.items() if t.is_floating_point()}, prefix)
+    return (found, torch.bfloat16) if found >= FIDELITY else (1.0, torch.float32)
 
 
 @torch.no_grad()
-def rounded_cosine(parent: Path, state: dict[str, Tensor]) -> float:
-    """Return the cosine of the update that bfloat16 keeps to the one that was trained, over all weights."""
+def rounded_cosine(parent: Path, state: dict[str, Tensor], prefix: str = "") -> float:
+    """Return the cosine of the update that bfloat16 keeps to the one that was trained, over all weights.
+
+    Names in `state` may lack the `prefix` that the parent's have.
+    """
     dot = of_saved = of_trained = 0.0
     for name, before in adapters.merged_state(parent):
+        name = name if name in state else name.removeprefix(prefix)
         if name not in state:
             continue
         after = state[name].detach().to("cpu", torch.float32)

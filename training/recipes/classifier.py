@@ -1,6 +1,7 @@
 """A text classifier on disk and in memory: a trunk, pooled, and a linear head in float32.
 
-model/                    the trunk as `transformers.AutoModel` loads it, with its tokenizer
+model/                    the trunk as `transformers.AutoModel` loads it, with its tokenizer; after LoRA an adapter over
+                          the parent's base (`training.recipes.adapters`)
 model/classifier.json     labels, pooling, max_length
 model/head.safetensors    weight (K, H), bias (K,), feature_mean (H,), feature_std (H,)
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel
 
-from training.recipes import adapters, loading
-from training.run_directory import RecipeFailure
+from training.recipes import adapters, children, loading
+from training.run_directory import RecipeFailure, Row
 
 Pair = tuple[str, str]  # a text and a second one, "" without
 
@@ -70,16 +71,10 @@ class Classifier:
         head.load_state_dict(tensors)
         return cls(trunk, tokenizer, head.to(loading.device()), **facts)
 
-    def save(self, folder: Path) -> None:
-        """The trunk in bfloat16 with adapters merged in; it is not to be used afterwards."""
-        trunk = self.trunk.merge_and_unload() if hasattr(self.trunk, "merge_and_unload") else self.trunk
-        state = {
-            name: tensor.to("cpu", torch.bfloat16) if tensor.is_floating_point() else tensor.cpu()
-            for name, tensor in trunk.state_dict().items()
-        }
-        trunk.config.dtype = torch.bfloat16
-        trunk.save_pretrained(folder, state_dict=state)
-        self.tokenizer.save_pretrained(folder)
+    def save(self, folder: Path, parent: Path | None = None, learnt: str = "full") -> Row:
+        """Write it; returns the trunk's fidelity. `learnt`: "head", "lora" or "full", on the trunk of `parent`."""
+        fidelity = self._save_trunk(folder, parent, learnt)
+        loading.save_tokenizer(self.tokenizer, folder)
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in self.head.state_dict().items()},
             folder / "head.safetensors",
@@ -88,6 +83,20 @@ class Classifier:
         (folder / "classifier.json").write_text(
             json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
         )
+        return fidelity
+
+    def _save_trunk(self, folder: Path, parent: Path | None, learnt: str) -> Row:
+        """As an adapter where adapters have learnt, or where nothing has and the parent is one; else full weights."""
+        prefix, rank, shrunk = f"{self.trunk.base_model_prefix}.", None, None
+        if parent and (learnt == "lora" or (learnt == "head" and adapters.is_adapter(parent))):
+            trained = adapters.trained_factors(self.trunk)
+            cosine, rank, shrunk, dtype = children.write_child(parent, trained, folder, prefix)
+        else:
+            cosine, dtype = children.kept_by(parent, self.trunk.state_dict(), prefix) if parent else (1, torch.bfloat16)
+            loading.save_weights(self.trunk, self.tokenizer, folder, dtype)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        told = str(dtype).removeprefix("torch.")
+        return asdict(children.Fidelity(cosine, None, rank, size, shrunk, told))
 
     def predict(self, texts: Sequence[str | Pair], batch_size: int = 32) -> list[dict[str, float]]:
         """For each text the probability of every label, the likeliest first."""
@@ -125,9 +134,7 @@ class Classifier:
 
 def load_trunk(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
     """(model without a head, tokenizer), on `device()`, in eval mode with dropout off: a policy's or an encoder's."""
-    # An adapter is merged in float32: beside a trunk, it would be lost when a classifier is saved.
-    merged = torch.float32 if adapters.is_adapter(folder) else None
-    trunk, tokenizer = loading.load_as(AutoModel, folder, dtype or merged or loading.compute_dtype())
+    trunk, tokenizer = loading.load_as(AutoModel, folder, dtype or loading.compute_dtype())
     trunk.config.use_cache = False
     return trunk, tokenizer
 

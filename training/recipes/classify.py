@@ -66,15 +66,26 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("Saving", 0, 1)
     refuse_what_is_not_finite(classifier)
     folder = run.begin_model()
-    classifier.save(folder)
+    fidelity = classifier.save(folder, Path(spec.parent), config.adapters)
     run.progress("Measuring on held-out texts", 0, 1)
     saved = Classifier.load(folder)  # what is told is true of the model that was saved
     probabilities = saved.probabilities(held_out[0], FEATURE_BATCH).numpy().astype(np.float64)
     write_mistakes(run, data, probabilities)
     result = result_of(data, train[1].numpy(), held_out[1].numpy(), probabilities, spec)
-    facts |= {"parameters": loading.count_parameters(saved.trunk) + saved.head.weight.numel() + len(data.labels)}
+    facts |= {
+        "fidelity": fidelity,
+        "parameters": loading.count_parameters(saved.trunk) + saved.head.weight.numel() + len(data.labels),
+    }
     run.commit_model()
-    run.finish({**result, **facts, "hash": loading.weights_hash(run.model), "seconds": time.monotonic() - begun})
+    run.finish(
+        {
+            **result,
+            **facts,
+            "fidelity": fidelity,
+            "hash": loading.weights_hash(run.model),
+            "seconds": time.monotonic() - begun,
+        }
+    )
 
 
 def read_split(run: RunDirectory, config: ClassifyConfig) -> Split:

@@ -32,7 +32,10 @@ class FrozenLoRA(nn.Linear):
     b: Tensor  # (out, r)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + F.linear(F.linear(x, self.a), self.b)
+        return self.without_update(x) + F.linear(F.linear(x, self.a), self.b)
+
+    def without_update(self, x: Tensor) -> Tensor:
+        return super().forward(x)
 
 
 @functools.cache
@@ -120,11 +123,15 @@ class LoRALinear(nn.Module):
         return Factors(self.lora_a.detach().float(), self.lora_b.detach().float() * self.scaling)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.base(x)  # which may hold its weight in 4 bits
         if not self.switch.on:
-            return y
-        down = F.linear(x, self.lora_a.to(x.dtype))
-        return y + F.linear(down, (self.lora_b * self.scaling).to(x.dtype))
+            return self.base(x)
+        a, b = self.lora_a.to(x.dtype), (self.lora_b * self.scaling).to(x.dtype)
+        if isinstance(self.base, FrozenLoRA):  # one sum and one rounding, as in the child that is saved
+            y = self.base.without_update(x)
+            a, b = torch.cat([self.base.a, a]), torch.cat([self.base.b, b], 1)
+        else:
+            y = self.base(x)  # which may hold its weight in 4 bits
+        return y + F.linear(F.linear(x, a), b)
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ def model_with(folder, learns: str):
 def factors_for(module) -> Factors:
     generator = torch.Generator().manual_seed(module.out_features)
     a = torch.randn(3, module.in_features, generator=generator)
-    return Factors(a, 0.05 * torch.randn(module.out_features, 3, generator=generator))
+    return Factors(a, 0.02 * torch.randn(module.out_features, 3, generator=generator))
 
 
 def gradients(model, run) -> dict[str, torch.Tensor]:

@@ -1,0 +1,82 @@
+"""The demo's model, in both dtypes: SFT, a reward model's trunk, and PPO are saved as they were trained.
+
+At rates and lengths at which a merge into bfloat16 keeps a cosine of about 0.6.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.test_recipe_reward import judged_data
+from training import bundled_model
+from training.recipes import adapters, children, entry, head_fit, import_weights, loading, ppo, reward, sft
+from training.run_directory import RunDirectory, RunSpec
+
+pytestmark = pytest.mark.slow
+
+ASKED = [[{"role": "user", "content": f"Tell me of {what}."}] for what in ("rain", "bread", "the sea", "a long road")]
+ANSWER = "You will like it: it is warm, and there is a lot of it wherever you go."
+TEN_MEGABYTES = 10_000_000
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory) -> Path:
+    try:
+        source = bundled_model.bundled_gguf()
+    except bundled_model.BundledModelMissing as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("models") / "real"
+    import_weights.import_weights(str(source), folder)
+    return folder
+
+
+def carried_out(folder: Path, recipe, spec: RunSpec, data: dict) -> RunDirectory:
+    run = RunDirectory(folder)
+    run.create(spec, data)
+    assert entry.attempt(recipe.main, run) == 0, run.failure()
+    return run
+
+
+def check(run: RunDirectory, most_kl: float) -> None:
+    fidelity = run.result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999, fidelity
+    assert fidelity["kl_per_token"] <= most_kl, fidelity
+    assert fidelity["bytes"] < TEN_MEGABYTES, fidelity
+
+
+@pytest.mark.parametrize(("dtype", "most_kl"), [("bfloat16", 5e-3), ("float32", 1e-5)])
+def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, dtype, most_kl):
+    monkeypatch.setenv("ASSAY_DTYPE", dtype)
+    monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
+    examples = [{"prompt": asked, "completion": ANSWER[: 40 + 4 * i]} for i, asked in enumerate(ASKED * 2)]
+    config = {"batch_size": 4, "learning_rate": 1e-4, "lora_rank": 8, "sample_tokens": 1, "held_out": 0.0}
+    first = carried_out(
+        tmp_path / "sft", sft, RunSpec("sft", config, seed=1, parent=str(parent)), {"examples": examples}
+    )
+    check(first, most_kl)
+    config = {"method": "finetune", "held_out": 0.25, "batch_size": 16, "lora_rank": 4, "epochs": 0.3, "curve": False}
+    spec = RunSpec("reward", config, seed=3, parent=str(first.model))
+    judge = carried_out(tmp_path / "reward", reward, spec, judged_data(prompts=24))
+    fidelity = judge.result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999
+    config = {
+        "reward_function": "tests.training.ppo_runs.share_of_vowels", "steps": 2, "batch_size": 4, "max_new_tokens": 12,
+        "calibration_episodes": 8, "learning_rate": 1e-4, "sample_prompts": 0, "stop_kl": 0.0,
+        "min_distinct_ratio": 0.0, "brake_every": 0,
+    }  # fmt: skip
+    spec = RunSpec("ppo", config, seed=3, parent=str(first.model))
+    prompts = [{"id": i, "messages": messages} for i, messages in enumerate(ASKED)]
+    last = carried_out(tmp_path / "ppo", ppo, spec, {"prompts": prompts})
+    check(last, most_kl)
+    rows = [line for line in (last.path / "metrics.jsonl").read_text().splitlines() if "sampler_kl" in line]
+    assert len(rows) == 3
+    assert adapters.base_folder(last.model) == parent.resolve()
+    # One with the base in one addition each: the logprobs of the chain are those of its merged weights in float32.
+    merged = loading.load_policy(parent, torch.float32)[0]
+    merged.load_state_dict(dict(adapters.merged_state(last.model)), strict=False)
+    ids = [loading.encode_prompt(loading.load_tokenizer(parent), ASKED[0], 64)]
+    found = children.next_token_logits(loading.load_policy(last.model)[0], ids)
+    assert children.mean_kl(children.next_token_logits(merged, ids), found) < most_kl
