@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tests.training import adapter_children
 from tests.training.test_recipe_export import CARD, logits, made, read_back, shape, tokenizer  # noqa: F401
 from training import configs
 from training.recipes import adapters, entry, export, import_weights, loading, merging
+from training.recipes.base_index import write_base_index
+from training.recipes.classifier import Classifier, Head, load_trunk
+from training.recipes.reward_model import RewardModel
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
 SMALL = 2e-4  # of b: most of such an update rounds away in bfloat16
@@ -142,3 +146,37 @@ def test_an_adapter_whose_base_is_gone_names_it(parent, tmp_path, capsys):
         import_weights.import_weights(str(exported_alone), tmp_path / "imported")
     assert refused.value.code == "base_missing"
     assert not (tmp_path / "imported").exists()
+
+
+PROMPTS = [[{"role": "user", "content": f"Say {n}"}] for n in range(3)]
+
+
+def test_a_reward_model_leaves_with_its_trunk_merged(parent, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_DTYPE", "float32")
+    folder = tmp_path / "reward"
+    shutil.copytree(parent, folder / "trunk")
+    write_base_index(folder / "trunk", adapters.base_folder(parent))
+    weight = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    model = RewardModel(
+        method="finetune", features=((2, "mean"),), weight=weight, bias=torch.zeros(1), feature_mean=torch.zeros(64),
+        feature_std=torch.ones(64), trunk_folder="trunk", trunk_hash=loading.weights_hash(folder / "trunk"),
+        max_prompt_tokens=64, max_completion_tokens=64,
+    )  # fmt: skip
+    model.save(folder)
+    expected = RewardModel.load(folder).score(PROMPTS, ["one", "two", "three"])
+    archive = unpacked(exported(tmp_path, folder, to="safetensors"), tmp_path / "elsewhere")
+    assert not any(archive.rglob("adapter_*"))
+    assert_close(RewardModel.load(archive).score(PROMPTS, ["one", "two", "three"]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_classifier_leaves_with_its_trunk_merged(parent, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_DTYPE", "float32")
+    trunk, tokens = load_trunk(parent)
+    torch.manual_seed(0)
+    head = Head(64, 2)
+    torch.nn.init.normal_(head.weight)
+    Classifier(trunk, tokens, head, ["yes", "no"], "mean", 64).save(tmp_path / "classifier", parent, "head")
+    expected = Classifier.load(tmp_path / "classifier").predict(["A text.", "Another one."])
+    archive = unpacked(exported(tmp_path, tmp_path / "classifier", to="safetensors"), tmp_path / "elsewhere")
+    found = Classifier.load(archive).predict(["A text.", "Another one."])
+    assert found == [pytest.approx(row, abs=1e-4) for row in expected]
