@@ -59,7 +59,8 @@ def run_ours(work: Work, who: Contestant, folder: Path, taste: dict[str, float] 
         "temperature": work.temperature, "epochs": EPOCHS, "minibatches": 1, "learning_rate": work.learning_rate,
         "kl_coef": work.kl_coef, "kl_target": 0.0, "calibration_episodes": 16 if taste is None else 64,
         "sample_prompts": 0, "checkpoint_every": 1000, "stop_kl": 0.0, "min_length_ratio": 0.0, "max_length_ratio": 1e6,
-        "min_distinct_ratio": 0.0, "max_approx_kl": 0.0,
+        "min_distinct_ratio": 0.0, "max_approx_kl": 0.0, "min_eos_ratio": 0.0, "max_surprise_rise": 0.0,
+        "max_entropy_rise": 0.0, "min_entropy_ratio": 0.0, "max_foreign_share": 0.0, "fluency_coef": 0.0,
         "reward_function": "benchmarks.ppo_taste.short_words" if taste is not None else "",
     }  # fmt: skip
     rows = ({"id": i, "messages": [{"role": "user", "content": text}]} for i, text in enumerate(work.prompts))

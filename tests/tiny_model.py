@@ -9,6 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Options of PPO: random weights know no fluency, and what they say after a step or two surprises them.
+NO_FLUENCY_BOUNDS = {
+    "max_surprise_rise": 0.0,
+    "max_entropy_rise": 0.0,
+    "min_entropy_ratio": 0.0,
+    "min_eos_ratio": 0.0,
+    "max_foreign_share": 0.0,
+}
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

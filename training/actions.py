@@ -11,7 +11,7 @@ from django.utils import timezone
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project, User
 from annotate.permissions import require
-from training import hubs
+from training import configs, hubs
 from training.code_version import code_version
 from training.models import Run
 from training.queue import pruning
@@ -99,7 +99,7 @@ def queue_again(
         dataset=run.dataset,
         other_dataset=run.other_dataset,
         reward_model=run.reward_model,
-        config={**run.config, **changes},
+        config={**configs.as_ordered(run.kind, run.config), **changes},
         seed=run.seed,
         cloned_from=run,
         idempotency_key=idempotency_key,

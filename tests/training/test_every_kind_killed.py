@@ -66,6 +66,7 @@ ROWS = {"context_length": 64, "batch_size": 4, "checkpoint_every": 3, "sample_ev
 ROWS |= {"max_tokens": 4000, "validation_tokens": 1000}
 POLICY = {"reward_function": REWARD, "batch_size": 8, "max_new_tokens": 12}
 PPO = POLICY | {"steps": 5, "calibration_episodes": 8, "stop_kl": 0.0, "min_distinct_ratio": 0.0}
+PPO |= tiny_model.NO_FLUENCY_BOUNDS
 
 KINDS: dict[str, tuple[str, Build]] = {
     "sample": (

@@ -23,7 +23,7 @@ CONFIG = {
     "steps": 12, "batch_size": 8, "max_new_tokens": 12,
     "calibration_episodes": 8, "learning_rate": 1e-3, "learning_rate_schedule": "constant", "kl_coef": 0.0,
     "kl_target": 0.0, "max_approx_kl": 0.0, "stop_kl": 3.0, "min_distinct_ratio": 0.0, "sample_prompts": 1,
-    "brake_every": 2, "brake_samples": 2, "brake_waits": True,
+    "brake_every": 2, "brake_samples": 2, "brake_waits": True, **tiny_model.NO_FLUENCY_BOUNDS,
 }  # fmt: skip
 
 

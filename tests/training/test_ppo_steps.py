@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests import tiny_model
+from tests.tiny_model import NO_FLUENCY_BOUNDS
 from training.recipes import entry, ppo
 from training.rl.decode import LlamaDecoder
 from training.run_directory import RunDirectory, RunSpec, read_lines
@@ -15,7 +16,7 @@ from training.run_directory import RunDirectory, RunSpec, read_lines
 CONFIG = {
     "reward_function": "tests.training.test_recipe_ppo.share_of_vowels", "steps": 2, "batch_size": 8,
     "max_new_tokens": 10, "calibration_episodes": 8, "learning_rate": 1e-3, "sample_prompts": 0, "stop_kl": 0.0,
-    "min_distinct_ratio": 0.0, "max_approx_kl": 0.0, "epochs": 3, "minibatches": 4,
+    **NO_FLUENCY_BOUNDS, "min_distinct_ratio": 0.0, "max_approx_kl": 0.0, "epochs": 3, "minibatches": 4,
 }  # fmt: skip
 
 

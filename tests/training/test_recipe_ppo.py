@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import tiny_model
+from tests.tiny_model import NO_FLUENCY_BOUNDS
 from training import configs
 from training.recipes import entry, loading, ppo, ppo_update
 from training.recipes.adapters import base_folder, merged_state
@@ -23,7 +24,7 @@ PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {word}"}]} f
 CONFIG = {
     "reward_function": "tests.training.test_recipe_ppo.share_of_vowels", "steps": 3, "batch_size": 4,
     "max_new_tokens": 10, "calibration_episodes": 8, "learning_rate": 1e-3, "sample_prompts": 2, "samples_every": 2,
-    "stop_kl": 0.0, "min_distinct_ratio": 0.0, "at_bound": "finish",
+    "stop_kl": 0.0, "min_distinct_ratio": 0.0, "at_bound": "finish", **NO_FLUENCY_BOUNDS,
 }  # fmt: skip
 
 

@@ -49,7 +49,8 @@ def test_the_defaults_are_the_tables_but_for_those_that_the_preset_changes():
     own, table = configs.parse("ppo", {}), configs.parse("ppo", {"preset": "table"})
     changed = {name for name in vars(own) if getattr(own, name) != getattr(table, name)}
     assert changed == {
-        "score_scaling", "score_clip", "missing_eos_penalty", "kl_coef", "kl_target", "kl_horizon", "minibatches"
+        "score_scaling", "score_clip", "missing_eos_penalty", "kl_coef", "kl_target", "kl_horizon", "fluency_coef",
+        "minibatches",
     }  # fmt: skip
     agreed = {
         "temperature": 1.0, "top_p": 1.0, "top_k": 0, "reward_whitening": False, "advantage_whitening": True,

@@ -166,7 +166,7 @@ def test_the_same_prompt_is_shown_then_and_now(client, project, researcher):
 def test_a_collapse_is_said_while_the_run_can_still_be_stopped():
     rows = [(0, {"length_mean": 44, "kl": 0.0, "distinct": 1.0}), (5, {"length_mean": 26, "kl": 2.0, "distinct": 0.98})]
     config = {"stop_kl": 8.0, "min_length_ratio": 0.5, "max_length_ratio": 2.0, "min_distinct_ratio": 0.6}
-    assert "26 tokens long, where they were 44" in " ".join(health.warnings(rows, config))
+    assert "26 tokens long, where the parent's are 44" in " ".join(health.warnings(rows, config))
     healthy = [rows[0], (5, {"length_mean": 40, "kl": 5.0, "distinct": 0.97})]
     assert health.warnings(healthy, config) == []
     far = [rows[0], (5, {"length_mean": 44, "kl": 7.0, "distinct": 0.97})]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.tiny_model import NO_FLUENCY_BOUNDS
 from training.instructions.mixing import Options, Source, Told, mix
 from training.run_directory import Row, RunDirectory, RunSpec, read_lines
 
@@ -110,6 +111,7 @@ def test_each_stage_from_raw_text_to_ppo_learns(tmp_path):
     assert reward.result()["held_out"]["pair_accuracy"]["lower"] > 0.5
     config = {"steps": 8, "batch_size": 32, "max_new_tokens": 16, "adapters": "lora", "learning_rate": 2e-3}
     config |= {"calibration_episodes": 64, "kl_coef": 0.02, "stop_kl": 0.0, "min_distinct_ratio": 0.0}
+    config |= NO_FLUENCY_BOUNDS
     ppo = chain.run("ppo", "ppo", config, parent=instruct.model, reward_model=reward.model, prompts=prompts)
     # Scores are scaled to the parent's mean 0 and deviation 1: the mean of 32 has a standard error of 0.18.
     assert ppo.result()["final"]["score_mean"] > 0.6

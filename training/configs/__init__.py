@@ -49,6 +49,7 @@ __all__ = [
     "SampleConfig",
     "SurpriseConfig",
     "TokenizerConfig",
+    "as_ordered",
     "option",
     "parse",
 ]
@@ -95,11 +96,34 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
         except ValueError as error:
             errors[name] = str(error)
     if not errors:
-        config = cls(**checked)
+        config = _filled(cls(**checked))
         errors = config.cross_check() if hasattr(config, "cross_check") else {}
     if errors:
         raise ConfigError(errors)
     return config
+
+
+def as_ordered(kind: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's config as it was ordered: an option that holds what follows from the others is left empty again.
+
+    Else a new run that changes `adapters` would keep the learning rate of the old ones.
+    """
+    try:
+        derived = _derived(parse(kind, values))
+    except ConfigError:
+        return values
+    return {name: None if name in derived and value == derived[name] else value for name, value in values.items()}
+
+
+def _filled(config: Any) -> Any:
+    """With what was left empty and follows from other options: the run keeps the number it went by."""
+    found = {name: value for name, value in _derived(config).items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **found)
+
+
+def _derived(config: Any) -> dict[str, Any]:
+    """What options are when they are left empty, for a kind that says so."""
+    return config.derived() if hasattr(config, "derived") else {}
 
 
 def _with_preset(cls: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.configs.options import option
+from training.configs.options import learning_rate_option, option
+
+RATES = {"adapters": 1e-4, "full": 1e-5}
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class GroupConfig:
     batch_size: int = option(32, "completions in one step", low=2, high=65536)
     group_size: int = option(4, "completions of each prompt", low=2, high=1024)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
-    learning_rate: float = option(1e-4, "Adam's learning rate", low=1e-8, high=1)
+    learning_rate: float | None = learning_rate_option("Adam's learning rate", **RATES)
     beta: float = option(0.05, "price of the KL from the parent; 0 asks none", low=0, high=100)
     adapters: str = option(
         "lora",
@@ -47,6 +49,14 @@ class GroupConfig:
     lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     checkpoint_every: int = option(5, "steps between checkpoints", low=1, high=100000, advanced=True)
     sample_every: int = option(5, "steps between sample completions", low=1, high=100000, advanced=True)
+
+    @property
+    def rate(self) -> float:
+        return self.derived()["learning_rate"] if self.learning_rate is None else self.learning_rate
+
+    def derived(self) -> dict[str, float]:
+        """Return what options are when they are left empty."""
+        return {"learning_rate": RATES["full" if self.adapters == "full" else "adapters"]}
 
     def cross_check(self) -> dict[str, str]:
         if self.batch_size % self.group_size:

@@ -37,6 +37,12 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def learning_rate_option(help: str, *, adapters: float, full: float) -> Any:
+    """A learning rate that depends on what is trained: every weight takes a tenth of what adapters take, about."""
+    found = f"{help}; empty: {adapters:g} for adapters, {full:g} for every weight (adapters: full)"
+    return option(None, found, low=1e-8, high=1)
+
+
 def is_storable(text: str) -> bool:
     """What a database keeps: no NUL, and no half of a surrogate pair."""
     return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from training.configs.options import option
+from training.configs.options import learning_rate_option, option
 
 # The most trusted default of each detail in the literature (Schulman 2017; Ziegler 2019; Ouyang 2022; Huang 2024),
 # where Assay's own differs. Assay's are for runs of some hundred episodes on answers that a length limit often cuts
@@ -15,9 +15,17 @@ TABLE: dict[str, Any] = {
     "kl_coef": 0.05,
     "kl_target": 0.0,
     "kl_horizon": 10000.0,
+    "fluency_coef": 0.0,
     "epochs": 4,
     "minibatches": 1,
 }
+
+# Nats a token, for options that are left empty. KL adds up over the tokens of an answer: 6 nats are much for answers of
+# 16 tokens and little for answers of 512.
+KL_TARGET_PER_TOKEN = 0.1
+STOP_KL_PER_TOKEN = 0.15
+
+RATES = {"adapters": 3e-4, "full": 3e-5}
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,8 @@ class PPOConfig:
     presets: ClassVar[dict[str, dict[str, Any]]] = {"assay": {}, "table": TABLE}
     # What a person may change when a paused run goes on: bounds, prices, paces; nothing that a checkpoint rests on.
     amendable: ClassVar[tuple[str, ...]] = (
-        *("stop_kl", "min_length_ratio", "max_length_ratio", "min_distinct_ratio", "at_bound"),
+        *("stop_kl", "min_length_ratio", "max_length_ratio", "min_distinct_ratio", "min_eos_ratio", "at_bound"),
+        *("max_surprise_rise", "max_entropy_rise", "min_entropy_ratio", "max_foreign_share", "fluency_coef"),
         *("kl_coef", "kl_target", "kl_horizon", "learning_rate", "missing_eos_penalty"),
         *("brake_every", "brake_samples", "brake_agreement", "brake_waits", "brake_judge"),
     )
@@ -40,7 +49,7 @@ class PPOConfig:
     steps: int = option(12, "rollout batches", low=1, high=100000)
     batch_size: int = option(32, "episodes in one rollout batch", low=2, high=65536)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
-    learning_rate: float = option(3e-4, "Adam's learning rate", low=1e-8, high=1)
+    learning_rate: float | None = learning_rate_option("Adam's learning rate", **RATES)
     adapters: str = option(
         "top",
         "top: LoRA in the top third over a shared trunk; lora: on all layers; full: every weight",
@@ -110,15 +119,28 @@ class PPOConfig:
         high=1e6,
         advanced=True,
     )
-    kl_target: float = option(
-        6.0, "nats per completion that the price is steered to; 0 keeps the price fixed", low=0, high=1e6, advanced=True
+    kl_target: float | None = option(
+        None,
+        "KL in nats an answer that kl_coef is steered to, held until KL first reaches it; empty: "
+        f"{KL_TARGET_PER_TOKEN:g} for each token of the parent's mean answer; 0 keeps kl_coef fixed",
+        low=0,
+        high=1e6,
+        advanced=True,
     )
     kl_horizon: float = option(
         160.0,
-        "episodes over which the price follows, its error held within 0.2. Ziegler's 10000 is for runs of a million "
-        "episodes: in one of 400 the price would move by less than 1 %",
+        "episodes over which kl_coef follows, its error held within 0.2 and a step within a factor of 1.5. Ziegler's "
+        "10000 is for runs of a million episodes: in one of 400 the price would move by less than 1 %",
         low=1,
         high=1e9,
+        advanced=True,
+    )
+    fluency_coef: float = option(
+        0.1,
+        "weight of a penalty on tokens that surprise the parent, while the answers surprise it by more than its own "
+        "do: this much at 0.1 nats a token more, at most three times; 0 for none",
+        low=0,
+        high=1e6,
         advanced=True,
     )
     kl_loss_coef: float = option(0.0, "weight of a KL term in the loss itself", low=0, high=1e6, advanced=True)
@@ -176,8 +198,9 @@ class PPOConfig:
     )
     value_warm_up: bool = option(True, "fit a new value head on the parent's completions first", advanced=True)
     max_approx_kl: float = option(
-        0.1,
-        "end the passes over a batch once the policy moved this far, in nats a token; 0 never",
+        0.02,
+        "end the passes over a batch once the policy moved this far, in nats a token; 0 never. Twice what a run at the "
+        "default rate reaches: it binds where the rate is too high",
         low=0,
         high=100,
         advanced=True,
@@ -195,7 +218,13 @@ class PPOConfig:
         "model within bounds, for runs that nobody watches",
         choices=("pause", "finish"),
     )
-    stop_kl: float = option(9.0, "bound on the KL from the parent, in nats an answer; 0 for none", low=0, high=1e6)
+    stop_kl: float | None = option(
+        None,
+        f"bound on the KL from the parent, in nats an answer; empty: {STOP_KL_PER_TOKEN:g} for each token of the "
+        "parent's mean answer; 0 for none",
+        low=0,
+        high=1e6,
+    )
     min_length_ratio: float = option(
         0.5, "bound: answers shorter than this share of the parent's", low=0, high=0.99, advanced=True
     )
@@ -207,6 +236,35 @@ class PPOConfig:
         "bound: the share of different answers, or word pairs, falls below this share of the parent's",
         low=0,
         high=0.99,
+        advanced=True,
+    )
+    min_eos_ratio: float = option(
+        0.5,
+        "bound: the share of answers that end by themselves, uncut by max_new_tokens, falls below this share of the "
+        "parent's; 0 for none",
+        low=0,
+        high=0.99,
+        advanced=True,
+    )
+    max_surprise_rise: float = option(
+        0.2,
+        "bound: the answers surprise the parent (mean -log p of their tokens) by so many nats a token more than its "
+        "own do; 0 for none",
+        low=0,
+        high=100,
+        advanced=True,
+    )
+    max_entropy_rise: float = option(
+        0.3, "bound: entropy above the parent's, in nats a token; 0 for none", low=0, high=100, advanced=True
+    )
+    min_entropy_ratio: float = option(
+        0.4, "bound: entropy below this share of the parent's; 0 for none", low=0, high=0.99, advanced=True
+    )
+    max_foreign_share: float = option(
+        0.05,
+        "bound: share of the characters that are emoji or letters of scripts that the parent does not use; 0 for none",
+        low=0,
+        high=1,
         advanced=True,
     )
     # The human brake
@@ -240,6 +298,22 @@ class PPOConfig:
     )
     samples_every: int = option(3, "steps between those", low=1, high=100000, advanced=True)
     checkpoint_every: int = option(1, "steps between checkpoints", low=1, high=100000, advanced=True)
+
+    def kl_target_of(self, length: float) -> float:
+        """Return the target in nats an answer, for a parent whose answers are so many tokens long; 0 for none."""
+        return KL_TARGET_PER_TOKEN * length if self.kl_target is None else self.kl_target
+
+    def stop_kl_of(self, length: float) -> float:
+        """Return the bound in nats an answer, for a parent whose answers are so many tokens long; 0 for none."""
+        return STOP_KL_PER_TOKEN * length if self.stop_kl is None else self.stop_kl
+
+    @property
+    def rate(self) -> float:
+        return self.derived()["learning_rate"] if self.learning_rate is None else self.learning_rate
+
+    def derived(self) -> dict[str, float]:
+        """Return what options are when they are left empty."""
+        return {"learning_rate": RATES["full" if self.adapters == "full" else "adapters"]}
 
     def cross_check(self) -> dict[str, str]:
         errors = {}

@@ -3,7 +3,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import option
+from training.configs.options import learning_rate_option, option
+
+RATES = {"adapters": 2e-4, "full": 2e-5}
 
 
 @dataclass(frozen=True)
@@ -11,7 +13,7 @@ class SFTConfig:
     """Supervised finetuning on demonstrations, best-rated answers, chats and instructions, loss on answers only."""
 
     kind: ClassVar[str] = "sft"
-    learning_rate: float = option(2e-4, "peak learning rate", low=1e-8, high=1)
+    learning_rate: float | None = learning_rate_option("peak learning rate", **RATES)
     epochs: float = option(1.0, "passes over the data", low=0.01, high=100)
     batch_size: int = option(8, "examples in one optimiser step, however many fit the memory at once", low=1, high=4096)
     max_length: int = option(512, "longest example, in tokens", low=8, high=131072)
@@ -54,6 +56,14 @@ class SFTConfig:
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
     sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
     sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
+
+    @property
+    def rate(self) -> float:
+        return self.derived()["learning_rate"] if self.learning_rate is None else self.learning_rate
+
+    def derived(self) -> dict[str, float]:
+        """Return what options are when they are left empty."""
+        return {"learning_rate": RATES["full" if self.adapters == "full" else "adapters"]}
 
     def cross_check(self) -> dict[str, str]:
         if self.processes > self.batch_size:

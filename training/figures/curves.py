@@ -43,6 +43,9 @@ _MAIN = {
     "distinct": "Share of answers that differ",
     "entropy": "Entropy, nats a token",
     "eos_rate": "Share of answers that end by themselves",
+    "cut_share": "Share of answers that are cut off",
+    "surprise": "Surprise of the answers under the parent, nats a token",
+    "foreign_scripts": "Share of emoji and of scripts that the parent does not use",
     "clip_frac": "Clip fraction",
     "kept_share": "Share of the bytes that is kept",
     "documents_per_second": "Documents a second",
@@ -62,6 +65,7 @@ _MORE = {
     "sampler_kl": "KL per token between what draws the answers and what is trained",
     "kl_robust": "KL as the bounds and its coefficient read it",
     "kl_coef": "KL coefficient",
+    "fluency_coef": "Weight of the penalty on surprise",
     "approx_kl": "KL of one update",
     "input_distance": "How odd a single answer looks to the reward model; the parent's own are near 1",
     "ptx_loss": "Loss on the text that is mixed in, nats a token",
@@ -79,7 +83,16 @@ _MORE = {
 }
 
 
-_BESIDE_THE_PARENT = ("length_mean", "entropy", "input_shift", "input_distance", "ptx_held_out_loss")
+_BESIDE_THE_PARENT = (
+    *("length_mean", "entropy", "surprise", "eos_rate", "cut_share", "distinct", "distinct_2"),
+    *("input_shift", "input_distance", "ptx_held_out_loss"),
+)
+# Option of a bound that stands above the parent's level, by the figure that it bounds.
+_ABOVE_THE_PARENT = {"surprise": "max_surprise_rise", "entropy": "max_entropy_rise"}
+# Of step 0 alone: the parent's baseline and what follows from it. Levels to compare with, and no curves.
+_BASELINE = "parent_"
+_LEVELS = ("kl_target", "stop_kl")
+_ERROR = "_se"  # the standard error of the figure that bears the name without it
 
 
 def curves(rows: Sequence[tuple[int, Values]], config: Values) -> list[Curve]:
@@ -88,7 +101,18 @@ def curves(rows: Sequence[tuple[int, Values]], config: Values) -> list[Curve]:
 
 
 def names_in(rows: Iterable[Values]) -> set[str]:
-    return {name for values in rows for name, value in values.items() if is_number(value)}
+    return {name for values in rows for name, value in values.items() if is_number(value) and is_figure(name)}
+
+
+def is_figure(name: str) -> bool:
+    """Tell whether a metric is drawn: not the baseline, its levels, or the standard error of another."""
+    return not (name.startswith(_BASELINE) or name.endswith(_ERROR) or name in _LEVELS)
+
+
+def of_parent(name: str, first: Values) -> float | None:
+    """Return the parent's own figure: the baseline's, or of a run from before there was one, that of step 0."""
+    level = first.get(f"{_BASELINE}{name}", first.get(name))
+    return float(level) if is_number(level) else None
 
 
 def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None = None) -> list[Curve]:
@@ -155,11 +179,18 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def _lines(name: str, first: tuple[int, Values] | None, config: Values) -> Iterable[Line]:
+    begin = first[1] if first and first[0] == 0 else {}
     if name == "kl":
         for option, label in (("kl_target", "target"), ("stop_kl", "bound")):
-            if is_number(level := config.get(option)) and level > 0:
+            # Left empty it follows from the length of the parent's answers, which the run has measured.
+            level = config.get(option) if config.get(option) is not None else begin.get(option)
+            if is_number(level) and level > 0:
                 yield Line(float(level), label)
     if name == "drift":
         yield Line(1.0, "bound")
-    if name in _BESIDE_THE_PARENT and first and first[0] == 0 and is_number(level := first[1].get(name)):
-        yield Line(float(level), "the parent")
+    if name == "foreign_scripts" and is_number(bound := config.get("max_foreign_share")) and bound > 0:
+        yield Line(float(bound), "bound")
+    if name in _BESIDE_THE_PARENT and (parent := of_parent(name, begin)) is not None:
+        yield Line(parent, "the parent")
+        if is_number(rise := config.get(_ABOVE_THE_PARENT.get(name, ""))) and rise > 0:
+            yield Line(parent + rise, "bound")

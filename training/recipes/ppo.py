@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from training.configs import PPOConfig
-from training.recipes import children, ppo_drift, steps
+from training.recipes import children, ppo_behaviour, ppo_drift, steps
 from training.recipes import ppo_pauses as pauses
 from training.recipes import ppo_ptx as ptx
 from training.recipes import ppo_review as review
@@ -44,7 +44,7 @@ from training.recipes.scoring import require_trust, trust_rows
 from training.rl import advantages as adv
 from training.rl import guards
 from training.rl.decode import LlamaDecoder
-from training.rl.kl import kl_per_token, robust_kl
+from training.rl.kl import kl_per_token
 from training.run_directory import RunDirectory, RunSpec
 
 
@@ -60,7 +60,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     if ending := follow_amendments(ppo, optimiser, state):
         finish(ppo, state, _ended_by_hand(ending), ending["message"])
         return
-    stopped, drift = None, None
+    stopped, drift, parent = None, None, state.calibration.parent
     for step in range(state.step, config.steps + 1):
         run.progress("training", step, config.steps)
         if pause := review.must_pause(ppo, step, run.amendments()):
@@ -73,7 +73,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         shows = step % config.samples_every == 0 or step == config.steps
         if held_out and shows:
             measured.figures["ptx_held_out_loss"] = ptx.held_out_loss(ppo, held_out)
-        drift = guards.drift(measured.behaviour, state.calibration.parent, _bounds(config))
+        drift = guards.drift(measured.behaviour, parent, ppo_behaviour.bounds(config, parent))
         if drift.used > 1 and step > 0:  # at step 0 it is the parent itself, and a small batch of its answers varies
             stopped = {"code": drift.code, "step": step}
         else:
@@ -83,7 +83,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             review.ask(ppo, state.answers, step)
             with ppo.stage("updates"):
                 updated = update(ppo, optimiser, state, episodes, measured, step, mixture)
-        _log(ppo, step, measured.figures | updated | {"drift": drift.used}, started)
+        baseline = ppo_behaviour.baseline_figures(config, parent) if step == 0 else {}
+        _log(ppo, step, measured.figures | updated | {"drift": drift.used} | baseline, started)
         if shows if stopped is None else config.at_bound == "pause":
             show_samples(ppo, state.calibration, step)
         if stopped is not None and config.at_bound == "pause":
@@ -132,13 +133,11 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
     # Between what drew the tokens and what is trained: rounding, and what top_p and top_k cut off.
     sampler_kl = kl_per_token(episodes.drawn_logprobs, logprobs, "k3")
     scores = state.calibration.scaled(episodes.scores, rollout, ppo.config)
-    lengths = rollout.lengths.float()
-    # k1 is noisy enough on one batch to be negative, and k3 may explode on one token: guards and price read neither.
-    robust = robust_kl(logprobs, episodes.ref_logprobs) * mask
-    behaviour = guards.Behaviour(
-        length=float(lengths.mean()), distinct=guards.distinct_share(episodes.texts),
-        distinct_2=guards.distinct_pairs(episodes.texts), kl=float(robust.sum(1).mean()),
-    )  # fmt: skip
+    parent = state.calibration.parent
+    # k1 is noisy enough on one batch to be negative, and k3 may explode on one token: bounds read neither.
+    answers = ppo_behaviour.Answers.of(episodes.texts, rollout, logprobs, episodes.ref_logprobs, entropies)
+    behaviour = ppo_behaviour.behaviour(answers, ppo_behaviour.group_size(ppo.config), state.calibration.scripts)
+    fluency = ppo_behaviour.fluency_coefficient(ppo.config, behaviour, parent)
     figures = {
         "score_mean": float(scores.mean()),
         "score_std": float(scores.std()),
@@ -146,23 +145,15 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         "reward": float((scores - state.controller.coefficient * kl.sum(1)).mean()),
         "kl": float(kl.sum(1).mean()),
         "kl_k3": float(k3.sum(1).mean()),
-        "kl_robust": behaviour.kl,
         "kl_coef": state.controller.coefficient,
         "sampler_kl": float(adv.masked_mean(sampler_kl, mask)),
-        "entropy": float(adv.masked_mean(entropies, mask)),
-        "eos_rate": float(rollout.finished.float().mean()),
-        "length_mean": behaviour.length,
-        "distinct": behaviour.distinct,
-        "distinct_2": behaviour.distinct_2,
+        "fluency_coef": fluency,
+        **ppo_behaviour.figures(behaviour),
         **ppo_drift.figures(ppo.scorer, state.spread, episodes.inputs, episodes.scores),
     }
-    return Measured(scores, logprobs, kl, values, behaviour, figures, fresh if keeps else None)
-
-
-def _bounds(config: PPOConfig) -> guards.Bounds:
-    return guards.Bounds(
-        config.stop_kl or None, config.min_length_ratio, config.max_length_ratio, config.min_distinct_ratio
-    )
+    # The surprise of each token beyond what its state made likely.
+    surplus = fluency * (episodes.ref_logprobs + entropies) * mask
+    return Measured(scores, logprobs, kl, values, surplus, behaviour, figures, fresh if keeps else None)
 
 
 def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None:

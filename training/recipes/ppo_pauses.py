@@ -18,7 +18,13 @@ _BOUNDS = {
     "length_collapse": "min_length_ratio",
     "length_runaway": "max_length_ratio",
     "answers_alike": "min_distinct_ratio",
+    "answers_cut_off": "min_eos_ratio",
+    "surprise_limit": "max_surprise_rise",
+    "entropy_runaway": "max_entropy_rise",
+    "entropy_collapse": "min_entropy_ratio",
+    "foreign_scripts": "max_foreign_share",
 }
+_FLUENCY = ("surprise_limit", "entropy_runaway", "foreign_scripts")
 
 
 def at_bound(config: PPOConfig, state: State, drift: Drift, step: int) -> dict[str, Any]:
@@ -32,13 +38,15 @@ def at_bound(config: PPOConfig, state: State, drift: Drift, step: int) -> dict[s
         "message": f"At step {step} {drift.message}: it ran past its bound. The last model within bounds is {what}.",
         "remedy": "Read the answers below. If they are still good, go on with a wider bound; if they have begun to "
         "fray, go back and make leaving the parent dearer; or finish with what was good.",
-        "choices": [_back(config, state, kept), _further(config, drift), _finish(kept)],
+        "choices": [_back(config, state, kept, drift), _further(config, state, drift), _finish(kept)],
     }
 
 
-def _back(config: PPOConfig, state: State, kept: int) -> dict[str, Any]:
+def _back(config: PPOConfig, state: State, kept: int, drift: Drift) -> dict[str, Any]:
     price = _rounded(max(2 * state.controller.coefficient, 0.02))
-    changes = {"kl_coef": price, "learning_rate": _rounded(config.learning_rate / 2)}
+    changes = {"kl_coef": price, "learning_rate": _rounded(config.rate / 2)}
+    if drift.code in _FLUENCY:
+        changes["fluency_coef"] = _rounded(max(2 * config.fluency_coef, 0.1))
     return {
         "name": "back",
         "label": "Go back to the parent" if kept == 0 else f"Go back to step {kept}",
@@ -49,9 +57,11 @@ def _back(config: PPOConfig, state: State, kept: int) -> dict[str, Any]:
     }
 
 
-def _further(config: PPOConfig, drift: Drift) -> dict[str, Any]:
+def _further(config: PPOConfig, state: State, drift: Drift) -> dict[str, Any]:
     option = _BOUNDS[drift.code]
-    wider = _wider(option, float(getattr(config, option)), drift.used)
+    length = state.calibration.parent.length
+    bound = config.stop_kl_of(length) if option == "stop_kl" else float(getattr(config, option))
+    wider = _wider(option, bound, drift.used)
     return {
         "name": "on",
         "label": "Go on, with a wider bound",
@@ -71,8 +81,10 @@ def _finish(kept: int) -> dict[str, Any]:
 def _wider(option: str, bound: float, used: float) -> float:
     """Half as wide again as what was used, so that the run does not stop at the very next step."""
     room = _WIDER * used
-    if option == "stop_kl":
+    if option in ("stop_kl", "max_surprise_rise", "max_entropy_rise"):
         return _rounded(bound * room)
+    if option == "max_foreign_share":
+        return _rounded(min(1.0, bound * room))
     if option == "max_length_ratio":
         return _rounded(1 + (bound - 1) * room)
     return _rounded(max(0.0, 1 - (1 - bound) * room))

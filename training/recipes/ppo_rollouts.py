@@ -149,9 +149,13 @@ class PPO:
 
     def prompt_order(self, step: int) -> list[int]:
         """The prompts of a step: the list is shuffled anew for each pass over it."""
-        B, n = self.config.batch_size, len(self.prompts)
-        places = range(step * B, (step + 1) * B)
-        shuffles = {epoch: shuffled(n, self.spec.seed, "prompts", epoch) for epoch in {p // n for p in places}}
+        B = self.config.batch_size
+        return self.shuffled_prompts("prompts", step * B, (step + 1) * B)
+
+    def shuffled_prompts(self, name: str, start: int, stop: int) -> list[int]:
+        """Return the prompts at these places of the order that `name` draws: pass after pass, each shuffled anew."""
+        n, places = len(self.prompts), range(start, stop)
+        shuffles = {epoch: shuffled(n, self.spec.seed, name, epoch) for epoch in {p // n for p in places}}
         return [shuffles[place // n][place % n] for place in places]
 
     def seeds(self, *name: int | str, count: int) -> list[int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from training.configs import PPOConfig
+from training.recipes.ppo_behaviour import Answers, figures, group_size, kl_target, parent_behaviour
 from training.recipes.ppo_drift import Spread
 from training.recipes.ppo_ptx import has_other_text
 from training.recipes.ppo_review import answers_of
@@ -30,6 +31,7 @@ class Calibration:
     eos_rate: float
     value_explained: float
     parent: guards.Behaviour
+    scripts: dict[str, float] = field(default_factory=dict)  # share of each in the parent's characters
 
     def scaled(self, scores: Tensor, rollout: Rollout, config: PPOConfig) -> Tensor:
         """Raw scores (B,) as the policy is rewarded by them."""
@@ -44,10 +46,9 @@ class Calibration:
         return scores - config.missing_eos_penalty * (~rollout.finished)
 
     def figures(self) -> dict[str, float]:
-        return {
-            "raw_score_mean": self.score_mean, "raw_score_std": self.score_std, "length_mean": self.parent.length,
-            "distinct": self.parent.distinct, "distinct_2": self.parent.distinct_2, "eos_rate": self.eos_rate,
-        }  # fmt: skip
+        own = {name: value for name, value in figures(self.parent).items() if not name.endswith("_se")}
+        own.pop("kl_robust", None)
+        return {"raw_score_mean": self.score_mean, "raw_score_std": self.score_std, **own, "eos_rate": self.eos_rate}
 
 
 @dataclass
@@ -83,16 +84,17 @@ def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
     """Stage 0: sample and score the parent, warm the value head up, and make checkpoint 0."""
     config, wanted = ppo.config, ppo.config.calibration_episodes
     batches: list[Episodes] = []
-    order = [i % len(ppo.prompts) for i in range(wanted)]
+    order = ppo.shuffled_prompts("calibration", 0, wanted)  # a dataset may stand sorted, by category or by length
     seeds = ppo.seeds("calibration", count=wanted)
     for start in range(0, wanted, config.batch_size):
         ppo.run.progress("measuring the parent", start, wanted)
         part = slice(start, start + config.batch_size)
         batches.append(ppo.collect(order[part], seeds[part]))
+    calibration = _calibration(ppo, batches)
     state = State(
         0,
-        KLController(config.kl_coef, config.kl_target or None, config.kl_horizon),
-        _calibration(ppo, batches),
+        KLController(config.kl_coef, kl_target(config, calibration.parent), config.kl_horizon),
+        calibration,
         Spread.of(torch.cat([b.inputs for b in batches])),
         answers_of(batches) if config.brake_every else [],
         len(ppo.run.amendments()),
@@ -114,23 +116,27 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
             "nothing can be learnt.",
             "Choose a reward that tells answers apart, or a taste that some of the parent's answers already fit.",
         )
+    parent, scripts = parent_behaviour(Answers.join([_answers(ppo, b) for b in batches]), group_size(ppo.config))
     centred = lengths - lengths.mean()
     slope = float((centred * scores).sum() / (centred**2).sum().clamp(min=1e-6))
     found = Calibration(
         score_mean=float(scores.mean()),
         score_std=deviation,
         length_slope=slope,
-        eos_rate=float(torch.cat([b.rollout.finished for b in batches]).float().mean()),
+        eos_rate=parent.ends or 0.0,
         value_explained=0.0,
-        # By batch, because the share of different word pairs falls with the number of texts.
-        parent=guards.Behaviour(
-            length=float(lengths.mean()),
-            distinct=sum(guards.distinct_share(b.texts) for b in batches) / len(batches),
-            distinct_2=sum(guards.distinct_pairs(b.texts) for b in batches) / len(batches),
-        ),
+        parent=parent,
+        scripts=scripts,
     )
     explained = _begin_value(ppo, batches, found)
     return Calibration(**{**found.__dict__, "value_explained": explained})
+
+
+@torch.no_grad()
+def _answers(ppo: PPO, batch: Episodes) -> Answers:
+    """The parent's own: before any step the policy is the parent, and its forward gives the entropies."""
+    logprobs, entropies = ppo.policy.logprobs(batch.lower, batch.rollout, entropies=True)
+    return Answers.of(batch.texts, batch.rollout, logprobs, batch.ref_logprobs, entropies)
 
 
 def _begin_value(ppo: PPO, batches: list[Episodes], calibration: Calibration) -> float:
@@ -200,11 +206,12 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     set_base_rates(ppo, optimiser)
     torch.set_rng_state(saved["rng"].cpu())
     ppo.run.truncate_logs(saved["step"] - 1)
-    figures = saved["calibration"]
-    calibration = Calibration(**{**figures, "parent": guards.Behaviour(**figures["parent"])})
+    measured = saved["calibration"]
+    calibration = Calibration(**{**measured, "parent": guards.Behaviour(**measured["parent"])})
     # A checkpoint from before the coefficient was held has moved it from the first step on, and goes on so.
     has_reached = saved.get("kl_has_reached_target", True)
-    controller = KLController(saved["kl_coef"], ppo.config.kl_target or None, ppo.config.kl_horizon, has_reached)
+    target = kl_target(ppo.config, calibration.parent)
+    controller = KLController(saved["kl_coef"], target, ppo.config.kl_horizon, has_reached)
     own = [Rollout(**rollout) for rollout in saved["own"]]
     return State(
         saved["step"], controller, calibration, Spread(**saved["spread"]), saved["answers"], saved["amended"],
@@ -232,6 +239,6 @@ def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) 
 
 def set_base_rates(ppo: PPO, optimiser: torch.optim.Optimizer) -> None:
     """The peak rates, from the config as it is by now: a schedule goes down from them."""
-    rates = (ppo.config.learning_rate, ppo.config.value_learning_rate)
+    rates = (ppo.config.rate, ppo.config.value_learning_rate)
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["base_lr"] = rate

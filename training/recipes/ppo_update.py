@@ -21,8 +21,9 @@ from training.run_directory import RecipeFailure
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one rollout: scaled scores (B,), old logprobs, KL per token and values (B, N), and figures to log.
+    """Of one rollout: scaled scores (B,), old logprobs, KL per token, values and fluency (B, N), and figures to log.
 
+    `fluency` is what the penalty on surprise adds to the advantages.
     `fresh` are the old logprobs with their graph, where the first minibatch is the whole batch.
     """
 
@@ -30,6 +31,7 @@ class Measured:
     logprobs: Tensor
     kl: Tensor
     values: Tensor
+    fluency: Tensor
     behaviour: guards.Behaviour
     figures: dict[str, float]
     fresh: Tensor | None = None
@@ -83,7 +85,7 @@ def update(
         "grad_norm": sum(t["grad_norm"] for t in taken) / max(moved, 1),  # the last may have taken no step
         **({"ptx_loss": mean["ptx_loss"]} if ppo.config.ptx_coef else {}),
         "updates": moved,
-        "lr": ppo.config.learning_rate * rate,
+        "lr": ppo.config.rate * rate,
     }
 
 
@@ -95,6 +97,9 @@ def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step:
     advantages, returns = adv.gae(rewards, measured.values, mask, config.gamma, config.gae_lambda)
     if config.advantage_whitening:
         advantages = adv.whiten(advantages, mask)
+    # A token answers for its own surprise alone. Inside the reward it would be spread over all tokens before it, and
+    # the noise of some dozen surprises would drown the score.
+    advantages = advantages + measured.fluency
     mixed = state.own[: max(1, len(state.own) - 1)]  # the last batch is held back, where there are several
     own = mixed[step % len(mixed)] if config.ptx_coef and mixed else None
     tokens = float(mask.sum()) / config.minibatches
@@ -174,7 +179,7 @@ def _other_text(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> Rollout | 
 
 def optimiser_for(ppo: PPO) -> torch.optim.Adam:
     groups = [
-        {"params": list(ppo.policy.parameters().values()), "lr": ppo.config.learning_rate},
+        {"params": list(ppo.policy.parameters().values()), "lr": ppo.config.rate},
         {"params": list(ppo.value.parameters()), "lr": ppo.config.value_learning_rate},
     ]
     optimiser = torch.optim.Adam(groups, eps=ppo.config.adam_eps)

@@ -89,7 +89,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     together = join()
     work = prepare(directory_of(run, together), spec, together)
     optimiser = work.student.masters.optimiser(
-        rate=work.config.learning_rate, weight_decay=work.config.weight_decay, beta2=0.999
+        rate=work.config.rate, weight_decay=work.config.weight_decay, beta2=0.999
     )
     standing = resume(work, optimiser)
     if work.total_steps > work.steps_per_epoch:
@@ -152,7 +152,7 @@ def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> N
     work.run.progress("Finetuning", standing.step, total)
     while standing.step < total:
         examples = batch(work, standing.step)
-        rate = config.learning_rate * rate_factor(config, standing.step, total)
+        rate = config.rate * rate_factor(config, standing.step, total)
         loss, norm = optimise(work, optimiser, examples, standing.step, rate)
         tokens = sum(len(example.tokens) for example in examples)
         standing.step, standing.tokens, standing.last_loss = standing.step + 1, standing.tokens + tokens, loss

@@ -53,6 +53,18 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
+def ratio_and_error(sums: Tensor, counts: Tensor) -> tuple[float, float]:
+    """Return the mean over the tokens of all answers, and its standard error. sums, counts (B,), by answer.
+
+    Tokens of one answer are alike, so the error is that of a ratio of sums over answers (Cochran 1977, section 6.3).
+    """
+    sums, counts = sums.double(), counts.double()
+    total, rows = counts.sum().clamp(min=1), len(sums)
+    ratio = sums.sum() / total
+    residuals = ((sums - ratio * counts) ** 2).sum()
+    return float(ratio), float((residuals * rows / max(1, rows - 1)).sqrt() / total)
+
+
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
     """1 - Var(returns - values) / Var(returns) over valid tokens; 0 when the returns do not vary."""
     target = returns[mask]

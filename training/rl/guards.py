@@ -1,34 +1,57 @@
 """Bounds on how far a policy may drift from its parent, checked on each rollout.
 
 A policy trained against a score finds what the score does not see: in a first trial it fell to one-word answers within
-nine steps while the score rose. These bounds read the answers and not the score.
+nine steps while the score rose; in a later one every answer filled with emoji. These bounds read the answers and not
+the score. A figure counts as beyond the parent's only where chance does not explain it: two standard errors of the
+difference between the batch and the parent's own answers are taken off first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+
+INTERVAL = 2.0  # standard errors on either side
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Of a batch of completions. `distinct` is the share of different texts, `distinct_2` of different word pairs."""
+    """Of a batch of completions. `distinct` is the share of different texts, `distinct_2` of different word pairs.
+
+    ends: the share that an end token closed, the rest was cut off; surprise: mean -log p of the tokens under the
+    parent, entropy: of the distributions they were drawn from, both in nats a token; foreign: the share of characters
+    in scripts that the parent does not use. None where it was not measured. errors: the standard errors, by name.
+    """
 
     length: float
     distinct: float
     distinct_2: float
     kl: float = 0.0
+    ends: float | None = None
+    surprise: float | None = None
+    entropy: float | None = None
+    foreign: float | None = None
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Factors on the parent's own figures; `kl` in nats per completion. None switches a bound off."""
+    """What a policy may do. `shortest`, `longest`, `distinct`, `ends` and `lowest_entropy` are factors on the parent's
+    own figures; `kl` is in nats per completion; `surprise` and `entropy` are nats a token above the parent's; `foreign`
+    is a share of characters. None switches a bound off, as 0 does for those that hold a figure up.
+    """
 
     kl: float | None
     shortest: float
     longest: float
     distinct: float
+    ends: float = 0.0
+    surprise: float | None = None
+    entropy: float | None = None
+    lowest_entropy: float = 0.0
+    foreign: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,30 +73,86 @@ def distinct_pairs(texts: Sequence[str]) -> float:
     return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
+def distinct_in_groups(texts: Sequence[str], size: int) -> tuple[float, float]:
+    """Return `distinct_share` and `distinct_pairs`, each as its mean over groups of `size` texts.
+
+    Both fall with the number of texts: 4,096 answers share more word pairs than 32 of the same model. So only groups
+    of one size can be compared. Every text is in a group; where the size does not divide them, neighbours overlap.
+    """
+    size = min(size, len(texts))
+    groups = math.ceil(len(texts) / size)
+    starts = [round(i * (len(texts) - size) / max(1, groups - 1)) for i in range(groups)]
+    parts = [texts[start : start + size] for start in starts]
+    return sum(map(distinct_share, parts)) / groups, sum(map(distinct_pairs, parts)) / groups
+
+
+def share_error(share: float, n: int) -> float:
+    """Return the standard error of a share of n, not 0 for none or all of them (Agresti and Coull 1998)."""
+    p = (share * n + 2) / (n + 4)
+    return math.sqrt(p * (1 - p) / (n + 4))
+
+
 def drift(now: Behaviour, parent: Behaviour, bounds: Bounds) -> Drift:
     """The bound that is nearest to being crossed, or crossed the furthest."""
-    ratio = now.length / max(parent.length, 1e-9)
-    found = [
-        Drift(
-            (1 - ratio) / (1 - bounds.shortest), "length_collapse",
-            f"answers are {now.length:.0f} tokens long where the parent's are {parent.length:.0f}",
-        ),
-        Drift(
-            (ratio - 1) / (bounds.longest - 1), "length_runaway",
-            f"answers are {now.length:.0f} tokens long where the parent's are {parent.length:.0f}",
-        ),
-        *(
-            Drift(
-                (1 - share / base) / (1 - bounds.distinct), "answers_alike",
-                f"{share:.0%} of the {what} differ from each other, where {base:.0%} of the parent's do",
-            )
-            for what, share, base in (
-                ("answers", now.distinct, parent.distinct), ("word pairs", now.distinct_2, parent.distinct_2)
-            )
-            if base > 0  # a parent that answers in single words has no pairs to compare
-        ),
-    ]  # fmt: skip
+    found = [*_lengths(now, parent, bounds), *_sameness(now, parent, bounds), *_fluency(now, parent, bounds)]
     if bounds.kl is not None:
         found.append(Drift(now.kl / bounds.kl, "kl_limit", f"the KL from the parent is {now.kl:.1f} nats an answer"))
     worst = max(found, key=lambda d: d.used)
     return Drift(max(0.0, worst.used), worst.code, worst.message)
+
+
+def difference(now: Behaviour, parent: Behaviour, name: str) -> float | None:
+    """Return how far a figure is from the parent's beyond what chance explains, with its sign; None if unmeasured."""
+    value, base = getattr(now, name), getattr(parent, name)
+    if value is None or base is None:
+        return None
+    chance = INTERVAL * math.hypot(now.errors.get(name, 0.0), parent.errors.get(name, 0.0))
+    return math.copysign(max(0.0, abs(value - base) - chance), value - base)
+
+
+def _lengths(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
+    base = max(parent.length, 1e-9)
+    longer = (difference(now, parent, "length") or 0.0) / base
+    message = f"answers are {now.length:.0f} tokens long where the parent's are {parent.length:.0f}"
+    found = [
+        Drift(-longer / (1 - bounds.shortest), "length_collapse", message),
+        Drift(longer / (bounds.longest - 1), "length_runaway", message),
+    ]
+    more = difference(now, parent, "ends")
+    # Near max_new_tokens no answer can grow longer by much: then it shows in how few of them still end.
+    if more is not None and now.ends is not None and parent.ends:
+        told = f"{now.ends:.0%} of the answers end by themselves where {parent.ends:.0%} of the parent's do; "
+        found.append(Drift(-more / (parent.ends * (1 - bounds.ends)), "answers_cut_off", told + "the rest are cut off"))
+    return found
+
+
+def _sameness(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
+    found = []
+    for what, name in (("answers", "distinct"), ("word pairs", "distinct_2")):
+        share, base = getattr(now, name), getattr(parent, name)
+        if base > 0:  # a parent that answers in single words has no pairs to compare
+            used = -(difference(now, parent, name) or 0.0) / (base * (1 - bounds.distinct))
+            told = f"{share:.0%} of the {what} differ from each other, where {base:.0%} of the parent's do"
+            found.append(Drift(used, "answers_alike", told))
+    rise = difference(now, parent, "entropy")
+    if rise is not None and parent.entropy and parent.entropy > 0:
+        told = f"the entropy is {now.entropy:.2f} nats a token where the parent's is {parent.entropy:.2f}"
+        found.append(Drift(-rise / (parent.entropy * (1 - bounds.lowest_entropy)), "entropy_collapse", told))
+        if bounds.entropy is not None:
+            found.append(Drift(rise / bounds.entropy, "entropy_runaway", told))
+    return found
+
+
+def _fluency(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
+    found = []
+    rise, foreign = difference(now, parent, "surprise"), difference(now, parent, "foreign")
+    if rise is not None and bounds.surprise is not None:
+        told = (
+            f"the answers surprise the parent by {now.surprise:.2f} nats a token, "
+            f"where its own do by {parent.surprise:.2f}: they may read less well"
+        )
+        found.append(Drift(rise / bounds.surprise, "surprise_limit", told))
+    if foreign is not None and bounds.foreign is not None:
+        told = f"{now.foreign:.0%} of the characters are emoji or letters of scripts that the parent does not use"
+        found.append(Drift(foreign / bounds.foreign, "foreign_scripts", told))
+    return found

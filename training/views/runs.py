@@ -17,7 +17,7 @@ from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project, refused_page
-from training import actions
+from training import actions, configs
 from training.figures import differences
 from training.kinds import KINDS
 from training.models import Run
@@ -188,7 +188,7 @@ def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[s
     if earlier is None:
         return {"name": name}
     rows = {field: getattr(earlier, f"{field}_id") for field in ROWS}
-    config = {f"config.{option}": value for option, value in earlier.config.items()}
+    config = {f"config.{option}": value for option, value in configs.as_ordered(kind, earlier.config).items()}
     return {"name": name, "seed": earlier.seed, **rows, **config}
 
 

@@ -3,7 +3,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from training.rl.advantages import completion_mask, explained_variance, gae, masked_mean, token_rewards, whiten
+from training.rl.advantages import (
+    completion_mask,
+    explained_variance,
+    gae,
+    masked_mean,
+    ratio_and_error,
+    token_rewards,
+    whiten,
+)
 
 MASK = torch.tensor([[True, True, True], [True, False, False]])
 
@@ -84,3 +92,17 @@ def test_explained_variance_of_perfect_and_of_constant_values():
     assert explained_variance(returns, returns, MASK) == 1.0
     assert abs(explained_variance(torch.zeros(2, 3), returns, MASK)) < 1e-6
     assert explained_variance(returns, torch.ones(2, 3), MASK) == 0.0
+
+
+def test_the_error_of_a_mean_over_tokens_is_what_answers_drawn_anew_spread():
+    generator = torch.Generator().manual_seed(5)
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor]:
+        lengths = torch.randint(5, 20, (64,), generator=generator)
+        levels = torch.randn(64, 1, generator=generator)  # tokens of one answer are alike
+        values = levels + 0.5 * torch.randn(64, 20, generator=generator)
+        return (values * completion_mask(lengths, 20)).sum(1), lengths
+
+    found = [ratio_and_error(*batch()) for _ in range(300)]
+    spread = torch.tensor([mean for mean, _ in found]).std()
+    assert float(spread) == pytest.approx(sum(error for _, error in found) / 300, rel=0.1)
