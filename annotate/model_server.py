@@ -1,25 +1,22 @@
 """The model server, seen through the OpenAI protocol alone: `transformers serve`, vLLM, or somebody else's endpoint.
 
 Everything that can go wrong becomes one ModelServerError in words. The words never name a model, a folder or an
-address, because an arena visitor may read them before the vote; what the server said is in `detail`, for logs and
-researchers. A seed is sent with every request, but `transformers serve` draws from one generator for all requests:
-it repeats an answer only when nothing else is being written at the same time.
+address, because an arena visitor may read them before the vote; what the server said is in `detail`, for logs alone: it
+may come from where its reader cannot look. A seed is sent with every request, but `transformers serve` draws from one
+generator for all requests: it repeats an answer only when nothing else is being written at the same time.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypedDict
-from urllib.parse import urlsplit
 
 import httpx
 from django.conf import settings
 
+from annotate import outbound
 from annotate.connections import give_back
 from annotate.models import LanguageModel
 
@@ -58,6 +55,14 @@ class ModelServerError(Exception):
         self.what, self.remedy, self.detail = what, remedy, detail
 
 
+def told_to_researchers(model: LanguageModel, error: ModelServerError) -> str:
+    """What a researcher reads of a failure: of the site's own server what it said, too, such as a folder's fault.
+
+    Of somebody's endpoint never: whoever registered it may not be able to read what answers there.
+    """
+    return str(error) if model.endpoint else f"{error} {error.detail}".strip()
+
+
 async def stream_chat(
     model: LanguageModel,
     messages: Messages,
@@ -74,12 +79,11 @@ async def stream_chat(
     }
     try:
         async with (
-            httpx.AsyncClient(**_client_options(model.server_url)) as client,
+            outbound.async_client(model.server_url, **_how()) as client,
             client.stream("POST", "chat/completions", json=body) as response,
         ):
             if response.status_code != 200:
-                await response.aread()
-                raise _refusal(response)
+                raise _refusal(response, b"".join([line async for line in outbound.lines_of(response)]))
             async for piece in _pieces(response):
                 yield piece
     except httpx.HTTPError as error:
@@ -143,39 +147,27 @@ def _body(
 
 def _request(url: str, method: str, path: str, **options: Any) -> Any:
     try:
-        with httpx.Client(**_client_options(url)) as client:
-            response = client.request(method, path, **options)
-            if response.status_code != 200:
-                raise _refusal(response)
-            return response.json()
+        with outbound.client(url, **_how()) as client, client.stream(method, path, **options) as response:
+            body = outbound.body_of(response)
     except httpx.HTTPError as error:
         raise _in_words(error) from error
-    except ValueError as error:
-        raise _not_understood(response.text) from error
-
-
-def _client_options(url: str) -> dict[str, Any]:
-    """Reading may take long: the server loads a model when it is first asked for it."""
-    return {
-        "base_url": url,
-        "timeout": httpx.Timeout(10, connect=5, read=settings.MODEL_SERVER_TIMEOUT),
-        "verify": _tls(),
-        "trust_env": not _is_this_machine(url),  # a proxy from the environment cannot reach our own server
-    }
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Once per process: reading the certificates takes longer than a request."""
-    return ssl.create_default_context()
-
-
-def _is_this_machine(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+    if response.status_code != 200:
+        raise _refusal(response, body)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return json.loads(body)
+    except ValueError as error:
+        raise _not_understood(body[:500].decode("utf-8", "replace")) from error
+
+
+def allowed_inside() -> tuple[str, ...]:
+    """The hosts and networks that are asked although only this network reaches them; the site's own server is one."""
+    return (*settings.PRIVATE_ENDPOINTS, outbound.host_and_port(settings.MODEL_SERVER_URL))
+
+
+def _how() -> dict[str, Any]:
+    """Reading may take long: the server loads a model when it is first asked for it."""
+    timeout = httpx.Timeout(10, connect=5, read=settings.MODEL_SERVER_TIMEOUT)
+    return {"allowed": allowed_inside(), "timeout": timeout}
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
@@ -200,24 +192,29 @@ async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 
     Split at newlines only: httpx's own line reader also splits at U+2028 and U+0085, which answers may contain.
     """
-    buffer = b""
-    async for chunk in response.aiter_bytes():
-        *lines, buffer = (buffer + chunk).split(b"\n")
-        for line in lines:
-            data = line.strip().removeprefix(b"data:").strip()
-            if not line.startswith(b"data:") or data in (b"", b"[DONE]"):
-                continue
-            try:
-                event = json.loads(data)
-            except ValueError as error:
-                raise _not_understood(data.decode(errors="replace")) from error
-            if not isinstance(event, dict):
-                raise _not_understood(data.decode(errors="replace"))
-            yield event
+    async for line in outbound.lines_of(response):
+        data = line.strip().removeprefix(b"data:").strip()
+        if not line.startswith(b"data:") or data in (b"", b"[DONE]"):
+            continue
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            raise _not_understood(data.decode(errors="replace")) from error
+        if not isinstance(event, dict):
+            raise _not_understood(data.decode(errors="replace"))
+        yield event
 
 
 def _in_words(error: httpx.HTTPError) -> ModelServerError:
     detail = f"{type(error).__name__}: {error}"
+    if isinstance(error, outbound.TooLong):
+        return ModelServerError("The model server's answer is too long.", "Ask for a shorter one.", detail)
+    if isinstance(error, outbound.Refused):
+        return ModelServerError(
+            "The model server was not asked, or its answer not read.",
+            f"An address inside this network must be allowed by the operator ({outbound.VARIABLE}).",
+            detail,
+        )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return ModelServerError(
             "The model server cannot be reached.",
@@ -247,9 +244,9 @@ def _not_understood(detail: str) -> ModelServerError:
     )
 
 
-def _refusal(response: httpx.Response) -> ModelServerError:
+def _refusal(response: httpx.Response, body: bytes) -> ModelServerError:
     code = response.status_code
-    detail = f"HTTP {code}: {response.text[:500]}"
+    detail = f"HTTP {code}: {body[:500].decode('utf-8', 'replace')}"
     if code in (401, 403):
         return ModelServerError("The model server did not let us in.", "Its key or its rules must be changed.", detail)
     if code == 404:

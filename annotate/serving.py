@@ -6,6 +6,7 @@ what they list. Asking for one token loads a model of either sort.
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from django.core.cache import cache
 
 from annotate import model_server
 from annotate.models import LanguageModel
+
+log = logging.getLogger(__name__)
 
 _STATES = {
     "loaded": "In memory: it answers at once.",
@@ -74,7 +77,8 @@ def _warm(model: LanguageModel) -> None:
         model_server.complete_chat(model, hello, max_new_tokens=1, temperature=0.0, top_p=1.0)
         cache.delete(_key(model))
     except model_server.ModelServerError as error:
-        cache.set(_key(model), f"{error} {error.detail}".strip(), timeout=300)
+        log.warning("%s could not be loaded: %s (%s)", model, error, error.detail)
+        cache.set(_key(model), model_server.told_to_researchers(model, error), timeout=300)
 
 
 def _key(model: LanguageModel) -> str:

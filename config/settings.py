@@ -25,6 +25,8 @@ ASSAY_RECIPE_MEMORY_GB  of one process of a recipe (default: what the machine ha
 ASSAY_RECIPE_FILE_GB  of one file that a recipe writes (default: 100; 0: no limit)
 ASSAY_RECIPE_PROCESSES  and threads that a recipe may add to those of its user (default: 4096; 0: no limit)
 ASSAY_HUB_REPOSITORIES  owner/name or owner/*, comma-separated: where models may be pushed to (default: nowhere)
+ASSAY_PRIVATE_ENDPOINTS  hosts, addresses or networks, comma-separated: models and judges that only this network reaches
+                  and that may be asked all the same, beside MODEL_SERVER_URL (default: none)
 WEBHOOK_ALLOW_PRIVATE  1: events may be sent to addresses that only this network reaches (default: no)
 """
 
@@ -36,7 +38,7 @@ from pathlib import Path
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from annotate import proxies
+from annotate import outbound, proxies
 from training import reward_functions
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -268,6 +270,7 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_USER", ""), os
 EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS") == "1"
 EMAIL_TIMEOUT = 10
 
+PRIVATE_ENDPOINTS = outbound.read_list(os.environ.get(outbound.VARIABLE, ""))
 WEBHOOK_ALLOW_PRIVATE = os.environ.get("WEBHOOK_ALLOW_PRIVATE") == "1"
 
 RUNS_DIR = DATA_DIR / "runs"

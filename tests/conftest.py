@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin take the other processes' cores
+os.environ.setdefault("ASSAY_PRIVATE_ENDPOINTS", "127.0.0.1,localhost")  # the tests' own servers, for recipes
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Playwright's synchronous API runs an event loop, and Django refuses the ORM while one is running in the thread.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
@@ -45,6 +46,7 @@ def data_folder(settings, tmp_path: Path) -> Path:
     """ASSAY_DATA of this test alone."""
     folder = tmp_path / "assay-data"
     settings.DATA_DIR = folder
+    settings.PRIVATE_ENDPOINTS = ("127.0.0.1", "localhost")  # where the tests' own model servers are
     settings.RUNS_DIR, settings.MODELS_DIR, settings.DATASETS_DIR = (
         folder / "runs",
         folder / "models",

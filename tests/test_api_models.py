@@ -67,8 +67,12 @@ def test_the_files_of_an_export_are_downloaded_by_name(chain):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "169.254.169.254", "[::1]", "10.0.0.1", "localhost"])
-def test_a_researcher_does_not_have_this_server_ask_what_only_its_network_reaches(host):
+def test_nobody_has_this_server_ask_what_only_its_network_reaches_but_the_operator(host, settings):
+    settings.PRIVATE_ENDPOINTS = ()
     project = factories.make_project()
     sent = {"name": "inside", "endpoint": f"http://{host}:8000/v1", "served_name": "x"}
-    assert "Staff" in errors(program(project, "researcher").post("models/", sent))["endpoint"]
-    assert program(project, "researcher", is_staff=True).post("models/", sent).status_code == 201
+    for is_staff in (False, True):  # a session of the staff that somebody stole asks no metadata service, either
+        refused = errors(program(project, "researcher", is_staff=is_staff).post("models/", sent))
+        assert "ASSAY_PRIVATE_ENDPOINTS" in refused["endpoint"]
+    settings.PRIVATE_ENDPOINTS = (host.strip("[]"),)
+    assert program(project, "researcher").post("models/", sent).status_code == 201

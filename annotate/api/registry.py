@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -13,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from annotate import model_server, outbound
 from annotate.actions.language_models import bring_back, enter_arena, leave_arena, register_model, retire
 from annotate.api.access import find, find_named, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
@@ -22,7 +22,7 @@ from annotate.errors import Refused
 from annotate.models import LanguageModel, Project
 from annotate.permissions import models_seen, projects_where, require
 from annotate.serving import address_of, load, serving
-from annotate.webhooks.addresses import place, reachable
+from annotate.webhooks.addresses import place
 
 
 class NewModel(Input):
@@ -40,13 +40,13 @@ class NewModel(Input):
     )
 
     def validate_endpoint(self, endpoint: str) -> str:
-        """This server asks there, and tells what came back: staff alone let it ask what only this network reaches."""
-        if endpoint and not self.context["request"].user.is_staff:
+        """This server asks there, and tells what came back: the operator alone lets it ask what only it reaches."""
+        if endpoint:
             try:
                 to = place(endpoint)
-                reachable(to.host, to.port, allow_private=settings.WEBHOOK_ALLOW_PRIVATE)
-            except ValueError as error:
-                raise serializers.ValidationError(f"{error} Staff may register it, too.") from error
+                outbound.judged(to.host, to.port, model_server.allowed_inside())
+            except (ValueError, outbound.Refused) as error:
+                raise serializers.ValidationError(f"{error} ({outbound.VARIABLE})") from error
             except OSError as error:
                 raise serializers.ValidationError(f"The name cannot be looked up ({error}).") from error
         return endpoint

@@ -89,6 +89,8 @@ class PlaygroundConsumer(ConversationConsumer):
             answers[side] = replace(answers[side], state="stopped", figures=f"stopped by you; seed {question.seed}")
         except model_server.ModelServerError as error:
             log.warning("playground: %s wrote no answer: %s (%s)", self.models[side], error, error.detail)
-            answers[side] = replace(answers[side], state="failed", problem=f"{error} {error.detail}".strip())
+            answers[side] = replace(
+                answers[side], state="failed", problem=model_server.told_to_researchers(self.models[side], error)
+            )
         except TimeoutError:
             answers[side] = replace(answers[side], state="failed", problem="It took too long and was given up.")

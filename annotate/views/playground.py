@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from typing import Any, cast
@@ -21,6 +22,8 @@ from annotate.models import LanguageModel, Project, User
 from annotate.permissions import Person
 from annotate.served import default_model
 from annotate.views.access import MemberRequest, PageRequest, in_project, refused_page
+
+log = logging.getLogger(__name__)
 
 
 @never_cache
@@ -125,7 +128,8 @@ def _answer(model: LanguageModel, question: playground.Question, side: int) -> p
     try:
         reply = model_server.complete_chat(model, question.messages(side), seed=question.seed, **question.sampling)
     except model_server.ModelServerError as error:
-        return replace(empty, state="failed", problem=f"{error} {error.detail}".strip())
+        log.warning("playground: %s wrote no answer: %s (%s)", model, error, error.detail)
+        return replace(empty, state="failed", problem=model_server.told_to_researchers(model, error))
     seconds = time.monotonic() - began
     told = playground.figures(question, tokens=reply.tokens, seconds=seconds, finish_reason=reply.finish_reason)
     return replace(empty, text=reply.text, figures=told)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +22,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
+from annotate import outbound
 from evaluation.recipes.judge_access import Endpoint
 from evaluation.recipes.verdicts import verdict_of
 from training.run_directory import RecipeFailure, Row, read_lines
@@ -41,6 +42,7 @@ TRIES = 6
 BACKOFF = 1.0  # seconds before the second try; doubled each time, a minute at most
 LONGEST_WAIT = 60.0
 GIVE_UP_AFTER = 10  # replies in a row, from the first on, none of which holds a verdict
+_INSIDE = f"Name a judge that everybody reaches, or have the operator name this one in {outbound.VARIABLE}."
 _KEPT = 2000  # characters of a reply
 
 Messages = list[dict[str, str]]
@@ -95,9 +97,10 @@ def ask_all(
 
 
 def unreadable(reply: str, unread: int, asked: int) -> RecipeFailure:
+    print(f"A reply of the judge without a verdict: {reply[:200]!r}", file=sys.stderr, flush=True)
     return RecipeFailure(
         "judge_unreadable",
-        f"{unread} of {asked} replies of the judge hold no verdict, such as: {reply[:200]!r}",
+        f"{unread} of {asked} replies of the judge hold no verdict; the log has one of them.",
         "Choose a judge that follows the rubric (it is to end with [[A]], [[B]] or [[C]]), or give it more "
         "judge_tokens to reason in.",
     )
@@ -145,15 +148,20 @@ class _Asker:
         for number in range(TRIES):
             self._wait_for_turn()
             try:
-                response = self.client.post("chat/completions", json=self._request(ask))
+                with self.client.stream("POST", "chat/completions", json=self._request(ask)) as response:
+                    body = outbound.body_of(response)
+            except outbound.Refused as error:
+                raise RecipeFailure("judge_refused", f"judge_url: {error}", _INSIDE) from error
             except httpx.HTTPError as error:
                 told = type(error).__name__
                 self._later(number, None)
                 continue
-            told = f"HTTP {response.status_code}: {self._safe(response.text)}"
+            told = f"HTTP {response.status_code}"
             if response.status_code == 200:
-                return _row(ask, response)
-            if response.status_code == 400 and self._without(response.text):
+                return _row(ask, body)
+            text = body.decode("utf-8", "replace")
+            print(f"The judge said, with {told}: {self._safe(text)}", file=sys.stderr, flush=True)
+            if response.status_code == 400 and self._without(text):
                 continue
             if response.status_code not in (408, 409, 425, 429) and response.status_code < 500:
                 return _refused(ask, response.status_code, told)
@@ -206,9 +214,9 @@ class _Asker:
         return (text.replace(key, "…") if key else text)[:300]
 
 
-def _row(ask: Ask, response: httpx.Response) -> Row:
+def _row(ask: Ask, body: bytes) -> Row:
     try:
-        reply = response.json()["choices"][0]["message"].get("content") or ""
+        reply = json.loads(body)["choices"][0]["message"].get("content") or ""
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise RecipeFailure(
             "judge_not_understood",
@@ -236,15 +244,15 @@ def _refused(ask: Ask, code: int, told: str) -> Row:
 
 
 def _client(endpoint: Endpoint) -> httpx.Client:
+    """The key goes to the address that was given, and no further: redirects are not followed."""
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-    host = urlsplit(endpoint.url).hostname or ""
-    return httpx.Client(
-        base_url=endpoint.url,
-        headers=headers,
+    made = outbound.client(
+        endpoint.url,
+        allowed=outbound.read_list(os.environ.get(outbound.VARIABLE, "")),
         timeout=httpx.Timeout(10, read=endpoint.timeout),
-        follow_redirects=False,  # the key goes to the address that was given, and no further
-        trust_env=host not in ("localhost", "127.0.0.1", "::1"),  # a proxy cannot reach our own machine
     )
+    made.headers.update(headers)
+    return made
 
 
 def _drop_torn_line(path: Path) -> None:
