@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+
 import pytest
+from django.db.models import ProtectedError
 from django.test import Client
 from django.urls import reverse
 
@@ -11,9 +16,10 @@ from annotate.permissions import projects_where
 from evaluation.lineage import adapter_bases, model_card
 from tests.api_client import program
 from tests.factories import make_user
-from tests.training.runs import make_run, make_weights
-from training import fidelity
+from tests.training.runs import make_dataset, make_run, make_weights
+from training import disk, fidelity
 from training.models import Run
+from training.queue import checks
 
 GOOD = {"cosine": 0.999984, "kl_per_token": 0.00021, "rank": 16, "bytes": 3_100_000, "shrunk": None}
 GOOD |= {"dtype": "bfloat16"}
@@ -83,3 +89,29 @@ class TestPages:
         assert projects_where(user, "read").exists()
         text = client.get(reverse("model", args=[run.output_model.pk])).content.decode()
         assert "an adapter of rank 32 on a-merged-child, whose weights it needs" in text
+
+    def test_a_retired_base_goes_on_below_its_children(self, project, run):
+        """Retiring takes no file away, and what was trained on it is still trained on."""
+        base = run.output_model.parent.parent
+        base.retire(reason="Its children are better.")
+        assert base.path.is_dir() and (base.path / "config.json").is_file()
+        order = checks.check_order(
+            kind="sample", project=project, name="another", parent=run.output_model, dataset=make_dataset(project),
+            other_dataset=None, reward_model=None, config={}, seed=1,
+        )  # fmt: skip
+        assert order.kind == "sample"
+        with pytest.raises(ProtectedError):
+            base.delete()
+
+    def test_the_disk_page_counts_an_adapters_own_bytes(self, run):
+        base, child = run.output_model.parent.parent, run.output_model
+        (base.path / "model.safetensors").write_bytes(b"x" * 1_000_000)
+        (child.path / "adapter_model.safetensors").write_bytes(b"x" * 10_000)
+        write_names_of(base.path, child.path)
+        assert disk.size_of(child.path) < 100_000 < 1_000_000 <= disk.size_of(base.path)
+
+
+def write_names_of(base: Path, child: Path) -> None:
+    """The index names the base's files, and holds none of them."""
+    names = {"weight_map": {"w": os.path.relpath(base / "model.safetensors", child)}}
+    (child / "model.safetensors.index.json").write_text(json.dumps(names))

@@ -151,3 +151,20 @@ def test_a_missing_parent_is_a_failure_in_words(tmp_path):
     run = make_run(tmp_path / "orphan", tmp_path / "nowhere")
     assert entry.attempt(domain.main, run) == 1
     assert run.failure()["code"] == "model_missing"
+
+
+@pytest.mark.parametrize(("adapters", "full_weights"), [("lora", False), ("full", True)])
+def test_the_disk_must_hold_what_will_be_saved_and_no_more(parent, tmp_path, monkeypatch, adapters, full_weights):
+    asked = {}
+    monkeypatch.setattr(domain, "check_disk", lambda folder, **sizes: asked.update(sizes))
+    monkeypatch.setattr(domain.estimate, "plan", _stop)
+    run = make_run(tmp_path / "run", parent, adapters=adapters, lora_rank=2)
+    entry.attempt(domain.main, run)
+    total = loading.count_parameters(loading.load_policy(parent)[0])
+    learnt = total if full_weights else asked["trained"]
+    assert asked["model_bytes"] == 4 * learnt
+    assert (asked["trained"] == total) if full_weights else (asked["trained"] < total / 5)
+
+
+def _stop(*given, **named):
+    raise KeyError("far enough")

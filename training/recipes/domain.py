@@ -139,7 +139,8 @@ def plan_of(
     """Rows at once and whether activations are computed twice. Raises RecipeFailure when one row does not fit."""
     total = loading.count_parameters(model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    check_disk(run.path, trained=trained, saved=total)
+    # Full weights are saved in float32 where bfloat16 would not keep the update; of adapters, the adapters alone.
+    check_disk(run.path, trained=trained, model_bytes=4 * (total if config.adapters == "full" else trained))
     try:
         plan = estimate.plan(
             estimate.shape_of_config(model.config, parameters=total, trained=trained),

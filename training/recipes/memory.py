@@ -31,9 +31,9 @@ def does_not_fit(what: str, error: DoesNotFit, changes: Row | None = None) -> Re
     )
 
 
-def check_disk(folder: Path, *, trained: int, saved: int) -> None:
+def check_disk(folder: Path, *, trained: int, model_bytes: int) -> None:
     """Three checkpoints of masters and moments, of which the oldest goes last, and the model. Raises RecipeFailure."""
-    needed = trained * 12 * 3 + saved * 2
+    needed = trained * 12 * 3 + model_bytes
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RecipeFailure(

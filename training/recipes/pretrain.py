@@ -143,7 +143,7 @@ def plan_of(
 ) -> dict[str, Any]:
     """Rows at once and whether activations are computed twice. Raises RecipeFailure when not even one row fits."""
     shape = estimate.shape_of(PRESETS[config.size], vocabulary, config.objective)
-    check_disk(run.path, trained=shape.parameters, saved=shape.parameters)
+    check_disk(run.path, trained=shape.parameters, model_bytes=2 * shape.parameters)
 
     def plan_for(size: str) -> estimate.Plan:
         return estimate.plan(
