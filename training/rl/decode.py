@@ -130,7 +130,7 @@ class LlamaDecoder:
         k, v = qk[:, :, Q:].transpose(1, 2), qkv[:, :, Q + K :].transpose(1, 2)
         keys.view(B, K, D, -1)[..., start:end] = k.transpose(2, 3)
         values.view(B, K, -1, D)[:, :, start:end] = v
-        if T == 1:  # the query heads of one key head stand as so many positions: nothing is repeated
+        if T == 1 and start:  # a step: the query heads of one key head stand as so many positions: nothing is repeated
             q = qk[:, 0, :Q].reshape(B * K, Q // K, D)
             scores = torch.baddbmm(allowed, q, keys, alpha=D**-0.5)
             mixed = torch.bmm(scores.softmax(-1), values).view(B, 1, Q * D)

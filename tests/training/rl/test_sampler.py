@@ -66,6 +66,14 @@ def test_the_fast_decoder_gives_the_models_own_logits(config):
         fast.select(keep), plain.select(keep)
 
 
+def test_a_prompt_may_be_one_token():
+    model, ids = llama(), torch.tensor([[4], [9]])
+    fast, plain = LlamaDecoder(model), ModuleDecoder(model)
+    mask = torch.ones_like(ids)
+    assert_close(fast.prefill(ids, mask, 4), plain.prefill(ids, mask, 4), atol=1e-4, rtol=1e-4)
+    assert_close(fast.step(ids[:, 0]), plain.step(ids[:, 0]), atol=1e-4, rtol=1e-4)
+
+
 def test_a_model_with_adapters_is_decoded_by_the_fast_decoder_and_with_them():
     policy = Policy(llama(), "lora", rank=4, alpha=8)
     decoder = decoder_for(policy.model)
