@@ -13,7 +13,7 @@ import torch
 from tests.training.test_recipe_reward import judged_data
 from training import bundled_model
 from training.recipes import adapters, children, entry, head_fit, import_weights, loading, ppo, reward, sft
-from training.run_directory import RunDirectory, RunSpec
+from training.run_directory import RunDirectory, RunSpec, read_lines
 
 pytestmark = pytest.mark.slow
 
@@ -40,15 +40,16 @@ def carried_out(folder: Path, recipe, spec: RunSpec, data: dict) -> RunDirectory
     return run
 
 
-def check(run: RunDirectory, most_kl: float) -> None:
+def check(run: RunDirectory) -> None:
     fidelity = run.result()["fidelity"]
     assert fidelity["cosine"] >= 0.999, fidelity
-    assert fidelity["kl_per_token"] <= most_kl, fidelity
+    assert fidelity["kl_per_token"] < 1e-6, fidelity
     assert fidelity["bytes"] < TEN_MEGABYTES, fidelity
 
 
-@pytest.mark.parametrize(("dtype", "most_kl"), [("bfloat16", 5e-3), ("float32", 1e-5)])
-def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, dtype, most_kl):
+@pytest.mark.parametrize(("dtype", "rounding"), [("bfloat16", 1e-2), ("float32", 1e-6)])
+def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, dtype, rounding):
+    """`rounding`: nats a token between two ways through thirty layers."""
     monkeypatch.setenv("ASSAY_DTYPE", dtype)
     monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
     examples = [{"prompt": asked, "completion": ANSWER[: 40 + 4 * i]} for i, asked in enumerate(ASKED * 2)]
@@ -56,12 +57,11 @@ def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, 
     first = carried_out(
         tmp_path / "sft", sft, RunSpec("sft", config, seed=1, parent=str(parent)), {"examples": examples}
     )
-    check(first, most_kl)
+    check(first)
     config = {"method": "finetune", "held_out": 0.25, "batch_size": 16, "lora_rank": 4, "epochs": 0.3, "curve": False}
     spec = RunSpec("reward", config, seed=3, parent=str(first.model))
     judge = carried_out(tmp_path / "reward", reward, spec, judged_data(prompts=24))
-    fidelity = judge.result()["fidelity"]
-    assert fidelity["cosine"] >= 0.999
+    check(judge)
     config = {
         "reward_function": "tests.training.ppo_runs.share_of_vowels", "steps": 2, "batch_size": 4, "max_new_tokens": 12,
         "calibration_episodes": 8, "learning_rate": 1e-4, "sample_prompts": 0, "stop_kl": 0.0,
@@ -70,13 +70,13 @@ def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, 
     spec = RunSpec("ppo", config, seed=3, parent=str(first.model))
     prompts = [{"id": i, "messages": messages} for i, messages in enumerate(ASKED)]
     last = carried_out(tmp_path / "ppo", ppo, spec, {"prompts": prompts})
-    check(last, most_kl)
-    rows = [line for line in (last.path / "metrics.jsonl").read_text().splitlines() if "sampler_kl" in line]
-    assert len(rows) == 3
+    check(last)
+    sampler_kl = [row["values"]["sampler_kl"] for row in read_lines(last.path / "metrics.jsonl")]
+    assert len(sampler_kl) == 3 and max(sampler_kl) < rounding
     assert adapters.base_folder(last.model) == parent.resolve()
-    # One with the base in one addition each: the logprobs of the chain are those of its merged weights in float32.
+    # The logprobs of the chain are those of its merged weights in float32.
     merged = loading.load_policy(parent, torch.float32)[0]
     merged.load_state_dict(dict(adapters.merged_state(last.model)), strict=False)
     ids = [loading.encode_prompt(loading.load_tokenizer(parent), ASKED[0], 64)]
     found = children.next_token_logits(loading.load_policy(last.model)[0], ids)
-    assert children.mean_kl(children.next_token_logits(merged, ids), found) < most_kl
+    assert children.mean_kl(children.next_token_logits(merged, ids), found) < rounding
