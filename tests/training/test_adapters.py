@@ -175,7 +175,7 @@ def test_in_bfloat16_a_parents_factors_stay_beside_its_weights(base, tmp_path):
     frozen = [m for m in child.modules() if isinstance(m, FrozenLoRA)]
     assert len(frozen) == 3 * 7
     assert all(torch.equal(child.state_dict()[name], weight) for name, weight in plain.state_dict().items())
-    with pytest.raises(ValueError, match="beside its weights"):
+    with pytest.raises(ValueError, match="adapter beside its weights"):
         loading.save_policy(child, None, tmp_path / "bad")
 
 

@@ -133,19 +133,12 @@ def test_the_hash_follows_the_weights_and_not_the_folders_name(parent, tmp_path)
     assert loading.weights_hash(tmp_path / "three") != loading.weights_hash(tmp_path / "one")
 
 
-def test_saving_merges_adapters(parent, tmp_path):
+def test_a_model_with_adapters_is_not_saved_without_them(parent, tmp_path):
+    """Nor merged, as it was: in bfloat16 that loses most of a small update."""
     model, tokenizer = loading.load_policy(parent, dtype=torch.float32)
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
-    with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.1)
-    ids = torch.tensor([[1, 2, 3, 4]])
-    plain = loading.load_policy(parent, dtype=torch.float32)[0](ids).logits
-    wanted = adapted(ids).logits.detach()
-    loading.save_policy(adapted, tokenizer, tmp_path / "merged")
-    got = loading.load_policy(tmp_path / "merged", dtype=torch.float32)[0](ids).logits
-    assert (plain - wanted).abs().max() > 10 * (got - wanted).abs().max()
+    with pytest.raises(ValueError, match="adapter beside its weights"):
+        loading.save_policy(adapted, tokenizer, tmp_path / "bad")
 
 
 def test_weights_that_are_not_finite_are_never_saved(parent, tmp_path):

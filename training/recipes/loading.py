@@ -19,7 +19,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
 from training.recipes import adapters
-from training.rl.lora import FrozenLoRA, apply_update
+from training.rl.lora import FrozenLoRA, LoRALinear, apply_update
 from training.run_directory import RecipeFailure
 
 # What changes in config.json without changing the function it describes.
@@ -195,13 +195,11 @@ def save_policy(
     model: Any, tokenizer: Any, folder: str | Path, dtype: torch.dtype = torch.bfloat16,
     weights: dict[str, torch.Tensor] | None = None,
 ) -> None:  # fmt: skip
-    """Write a full model folder in `dtype`; PEFT adapters are merged in, and `model` is not to be used afterwards.
+    """Write a full model folder in `dtype`, which transformers and `transformers serve` load.
 
-    What LoRA has trained is saved by `training.recipes.children.save_child`, and not merged.
+    What LoRA has trained is saved by `training.recipes.children.save_child`, and not merged: raises ValueError.
     """
     folder = Path(folder)
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
     model.config.use_cache = True
     prepare_to_serve(model.generation_config)
     save_weights(model, tokenizer, folder, dtype, weights)
@@ -215,8 +213,8 @@ def save_weights(
 
     `weights` stand in for the model's own of the same name: float32 masters of what it holds rounded.
     """
-    if any(isinstance(module, FrozenLoRA) for module in model.modules()):
-        raise ValueError("The model's parent is an adapter beside its weights, which alone are another model.")
+    if hasattr(model, "merge_and_unload") or any(isinstance(m, (FrozenLoRA, LoRALinear)) for m in model.modules()):
+        raise ValueError("The model has an adapter beside its weights, which alone are another model.")
     state = {
         name: tensor.to("cpu", dtype) if tensor.is_floating_point() else tensor.cpu()
         for name, tensor in _replaced(model.state_dict(), weights or {}).items()
