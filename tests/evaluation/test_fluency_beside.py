@@ -63,10 +63,10 @@ def stands(project, child, manager):
 class TestTheLeaderboard:
     def test_a_row_says_surprise_entropy_and_other_scripts(self, client, project, base, child, vote, measure):
         vote(child, base, n=12)
-        assert "nats a token" not in client.get(reverse("leaderboard", args=[project.slug])).content.decode()
+        assert "nats" not in client.get(reverse("leaderboard", args=[project.slug])).content.decode()
         measure(child, surprise=3.3, entropy=3.2, foreign=0.02)
         shown = " ".join(client.get(reverse("leaderboard", args=[project.slug])).content.decode().split())
-        assert re.search(r"surprise \+0\.50 \[\+0\.4\d, \+0\.5\d\] above its parent’s 2\.80 nats a token", shown), shown
+        assert re.search(r"surprise 3\.30 nats \(\+0\.50 \[\+0\.4\d, \+0\.5\d\]\)", shown), shown
         assert "entropy 3.20 (+0.20)" in shown and "2 % in other scripts" in shown
 
     def test_the_newest_run_stands_and_another_parents_figures_do_not(self, project, base, child, vote, measure):
