@@ -17,7 +17,12 @@ class RewardConfig:
         choices=("auto", "head", "finetune"),
     )
     adapters: str = option("lora", "what finetuning trains", choices=("lora", "full"), advanced=True)
-    held_out: float = option(0.15, "share of prompts kept back to measure accuracy", low=0.05, high=0.5)
+    held_out: float = option(
+        0.25,
+        "share of prompts kept back to measure accuracy, and for a second head that watches a policy follow the first",
+        low=0.05,
+        high=0.5,
+    )
     curve: bool = option(True, "measure heads on an eighth, a quarter and a half of the judgements too", advanced=True)
     max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
     max_completion_tokens: int = option(256, "completions keep their first tokens", low=1, high=131072, advanced=True)

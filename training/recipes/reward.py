@@ -10,10 +10,11 @@
    auto: head alone below `finetune_from` judgements, else both, and held-out accuracy chooses: of two, and only when
    the difference is beyond one standard error, so that the winner's figure is flattered by little.
 5. A head for each aspect that enough was said of, on the same features (`reward_aspects`).
-6. Measure on the held-out prompts (`reward_measures`, `reward_evidence`), beside always preferring the longer answer;
+6. A second head on the held-out judgements, which watches while a policy follows the first (`reward_gold`).
+7. Measure on the held-out prompts (`reward_measures`, `reward_evidence`), beside always preferring the longer answer;
    and what pairs, ratings, and fewer judgements would have given (`reward_studies`).
 
-The model that is saved is the one that was measured: it is not refitted on the held-out prompts.
+The head that is saved is the one that was measured: it is not refitted on the held-out prompts.
 Left out: ensembles, tastes that differ between judges.
 """
 
@@ -36,6 +37,7 @@ from training.recipes import (
     reward_data,
     reward_finetune,
     reward_forwards,
+    reward_gold,
     reward_judges,
     reward_report,
     reward_studies,
@@ -94,6 +96,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     study = (prompts, training, folds)
     run.progress("Learning the aspects", 0, 1)
     read = design if winner is fitted[0] else Design.of(winner.pooled, torch.nonzero(training)[:, 0])
+    gold = reward_gold.learn(winner.pooled, winner.scores, observed, prompts, training, best.ridge, priors, spec.seed)
+    reward_gold.keep(winner.model, gold, winner.pooled, training)
     said = {name: reward_data.without_empty(o, sequences) for name, o in feedback.aspects.items()}
     aspects = reward_aspects.learn(read, said, *study, spec.seed)
     save(run, winner.model, aspects, spec)
@@ -112,6 +116,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
                 "rows": reward_judges.as_rows(judges),
             },
             "aspects": reward_aspects.as_rows(aspects),
+            "gold_proxy": reward_gold.as_row(gold),
             "ablation": reward_studies.ablation(*shares),
             **(fidelity if winner.model.method == "finetune" else {}),
             "curve": reward_studies.learning_curve(*shares) if config.curve else [],

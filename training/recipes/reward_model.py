@@ -2,7 +2,8 @@
 
     model/reward.json        method, features, trunk, token limits, score statistics, held-out figures
     model/head.safetensors   weight (F,), bias (1,), feature_mean (F,), feature_std (F,);
-                             aspect_weight (A, F), aspect_bias (A,) for the names in `aspects`
+                             aspect_weight (A, F), aspect_bias (A,) for the names in `aspects`;
+                             gold_weight (F,), gold_bias (1,) where there is a second head (`reward_gold`)
     model/trunk/             only for method "finetune": its own trunk, a model folder (an adapter, unless all learnt)
 
 For method "head" the trunk is the parent model, named by its folder as seen from this one, and by its hash. Where
@@ -35,7 +36,10 @@ from training.recipes import features as seen
 from training.run_directory import RecipeFailure
 
 Messages = list[dict[str, str]]
-TENSORS = ("weight", "bias", "feature_mean", "feature_std", "aspect_weight", "aspect_bias")
+TENSORS = (
+    *("weight", "bias", "feature_mean", "feature_std", "aspect_weight", "aspect_bias"),
+    *("gold_weight", "gold_bias"),
+)
 
 
 @dataclass(eq=False)
@@ -59,6 +63,9 @@ class RewardModel:
     aspects: tuple[str, ...] = ()
     aspect_weight: Tensor | None = None  # (A, F), on standardised features
     aspect_bias: Tensor | None = None  # (A,)
+    gold_weight: Tensor | None = None  # (F,), on standardised features: the second head, of other judgements
+    gold_bias: Tensor | None = None  # (1,)
+    gold_empty_score: float = 0.0
     _trunk: Any = field(default=None, repr=False)
 
     @property
@@ -115,6 +122,24 @@ class RewardModel:
         found = self.aspects_from_pooled(seen.pool(hidden, mask, self.features))
         return {name: torch.where(mask.any(dim=1), of, torch.nan) for name, of in found.items()}
 
+    @property
+    def has_gold(self) -> bool:
+        return self.gold_weight is not None
+
+    def gold_from_pooled(self, pooled: Tensor) -> Tensor:
+        """(B,) raw scores by the second head. Raises RecipeFailure where the model has none."""
+        if self.gold_weight is None or self.gold_bias is None:
+            raise RecipeFailure(
+                "no_gold_proxy", "This reward model has no second head.", "Train the reward model again to get one."
+            )
+        return ((pooled - self.feature_mean) / self.feature_std) @ self.gold_weight + self.gold_bias
+
+    def gold_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> Tensor:
+        """(B,) raw scores by the second head, as `score_from_hidden`."""
+        mask = self._read(completion_mask)
+        scores = self.gold_from_pooled(seen.pool(hidden, mask, self.features))
+        return torch.where(mask.any(dim=1), scores, torch.full_like(scores, self.gold_empty_score))
+
     def _read(self, completion_mask: Tensor) -> Tensor:
         mask = completion_mask.bool()
         return mask & (mask.long().cumsum(dim=1) <= self.max_completion_tokens)
@@ -141,6 +166,15 @@ class RewardModel:
         for rows, hidden, mask in self._forwards(prompts, completions, batch_size):
             scores[rows] = self.score_from_hidden(hidden, mask)
         return scores
+
+    def score_both(self, prompts: list[Messages], completions: list[str], batch_size: int = 32) -> tuple[Tensor, Tensor]:
+        """(B,) raw scores of texts by either head, in one forward. Raises RecipeFailure where there is one alone."""
+        scores = torch.full((len(prompts),), self.empty_score, device=loading.device())
+        gold = torch.full_like(scores, self.gold_empty_score)
+        for rows, hidden, mask in self._forwards(prompts, completions, batch_size):
+            scores[rows] = self.score_from_hidden(hidden, mask)
+            gold[rows] = self.gold_from_hidden(hidden, mask)
+        return scores, gold
 
     def score_aspects(self, prompts: list[Messages], completions: list[str], batch_size: int = 32) -> dict[str, Tensor]:
         """{aspect: (B,)} of texts, as `score`; empty where the model has no aspects."""

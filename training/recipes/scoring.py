@@ -37,6 +37,20 @@ class Scorer:
         scores = self._score(prompts, texts, hidden, rollout)
         return checked(scores, len(texts), self.describe).to(rollout.ids.device)
 
+    def both(
+        self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B,) scores as by a call, and those of the reward model's second head; None where there is none."""
+        if self.model is None or not self.model.has_gold:
+            return self(prompts, texts, hidden, rollout), None
+        if self.layers:
+            states = {layer: hidden[layer] for layer in self.model.layers}
+            found = self(prompts, texts, hidden, rollout), self.model.gold_from_hidden(states, rollout.text_mask())
+        else:
+            found = self.model.score_both(prompts, texts)
+        scores, gold = (checked(one, len(texts), self.describe).to(rollout.ids.device) for one in found)
+        return scores, gold
+
     def aspects(
         self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
     ) -> dict[str, Tensor]:
