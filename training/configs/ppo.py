@@ -37,7 +37,15 @@ class PPOConfig:
     presets: ClassVar[dict[str, dict[str, Any]]] = {"assay": {}, "table": TABLE}
     # What a person may change when a paused run goes on: bounds, prices, paces; nothing that a checkpoint rests on.
     amendable: ClassVar[tuple[str, ...]] = (
-        *("stop_kl", "min_length_ratio", "max_length_ratio", "min_distinct_ratio", "min_eos_ratio", "at_bound"),
+        *(
+            "max_gold_gap",
+            "stop_kl",
+            "min_length_ratio",
+            "max_length_ratio",
+            "min_distinct_ratio",
+            "min_eos_ratio",
+            "at_bound",
+        ),
         *("max_surprise_rise", "max_entropy_rise", "min_entropy_ratio", "max_foreign_share", "fluency_coef"),
         *("kl_coef", "kl_target", "kl_horizon", "learning_rate", "missing_eos_penalty"),
         *("brake_every", "brake_samples", "brake_agreement", "brake_waits", "brake_judge"),
@@ -265,6 +273,14 @@ class PPOConfig:
         "bound: share of the characters that are emoji or letters of scripts that the parent does not use; 0 for none",
         low=0,
         high=1,
+        advanced=True,
+    )
+    max_gold_gap: float = option(
+        0.5,
+        "bound: the reward model's second head, learnt from other judgements, falls this far behind what the score "
+        "foretells, in the parent's spread, by the whole of a 95 % interval; 0 for none",
+        low=0,
+        high=100,
         advanced=True,
     )
     # The human brake

@@ -53,6 +53,8 @@ _MAIN = {
     "tokens_per_word": "Tokens a word, by the size of the vocabulary",
     "drift": "Drift: share of the nearest bound used up",
     "input_shift": "How far the answers have moved in what the reward model reads, in its spread",
+    "gold_score": "Score by the second head, learnt from other judgements",
+    "gold_behind": "How far the second head is behind what the score foretells, in the parent's spread",
     "score_outside": "Share of scores beyond those that the reward model was trained on",
     "ptx_held_out_loss": "Loss on held-out text of the older skill, nats a token",
 }
@@ -67,6 +69,9 @@ _MORE = {
     "kl_coef": "KL coefficient",
     "fluency_coef": "Weight of the penalty on surprise",
     "approx_kl": "KL of one update",
+    "gold_gap": "Score less the second head's score",
+    "gold_behind_lower": "The same at least, by the lower end of the 95 % interval",
+    "gold_behind_upper": "The same at most, by the upper end of the 95 % interval",
     "input_distance": "How odd a single answer looks to the reward model; the parent's own are near 1",
     "ptx_loss": "Loss on the text that is mixed in, nats a token",
     "policy_loss": "Policy loss",
@@ -186,6 +191,8 @@ def _lines(name: str, first: tuple[int, Values] | None, config: Values) -> Itera
             level = config.get(option) if config.get(option) is not None else begin.get(option)
             if is_number(level) and level > 0:
                 yield Line(float(level), label)
+    if name == "gold_behind" and is_number(level := config.get("max_gold_gap")) and level > 0:
+        yield Line(float(level), "bound, for the lower end of its interval")
     if name == "drift":
         yield Line(1.0, "bound")
     if name == "foreign_scripts" and is_number(bound := config.get("max_foreign_share")) and bound > 0:

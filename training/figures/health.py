@@ -118,6 +118,16 @@ def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
         yield f"{outside:.0%} of the scores are beyond those of the reward model's training: it guesses there"
 
 
+def _second_head(first: Values, last: Values, config: Values) -> Iterator[str]:
+    """Whether what the score gains shows to a head of other judgements."""
+    lower, bound = last.get("gold_behind_lower"), config.get("max_gold_gap")
+    if is_number(lower) and is_number(bound) and bound > 0 and lower > NEAR * bound:
+        yield (
+            f"the second head sees at least {lower:.1f} of the parent's spread less than the score foretells: the "
+            "policy pleases what the reward model got wrong"
+        )
+
+
 def _forgetting(first: Values, last: Values, config: Values) -> Iterator[str]:
     now, begin = last.get("ptx_held_out_loss"), first.get("ptx_held_out_loss")
     if is_number(now) and is_number(begin) and now > begin + _FORGOTTEN:
@@ -127,4 +137,4 @@ def _forgetting(first: Values, last: Values, config: Values) -> Iterator[str]:
 
 
 _Check = Callable[[Values, Values, Values], Iterator[str]]
-_CHECKS: tuple[_Check, ...] = (_kl, _length, _sameness, _endings, _fluency, _reward_model, _forgetting)
+_CHECKS: tuple[_Check, ...] = (_kl, _length, _sameness, _endings, _fluency, _reward_model, _second_head, _forgetting)

@@ -8,7 +8,8 @@ that language models need (Ziegler 2019, 1909.08593; Huang 2024, "The N+ impleme
     2. score      reference logprobs, hidden states, scores; old logprobs and values
     3. reward     score on the last token, minus kl_coef * KL on every token; advantages by GAE
     4. update     epochs x minibatches of the clipped losses
-    5. guard      out of bounds (KL, length, sameness): pause for a person, or end with the last policy within
+    5. guard      out of bounds (KL, length, sameness, a second head that sees less): pause for a person, or end with
+                  the last policy within
     6. review     now and then a few answers go to people; where they and the reward model part ways it pauses too
 
 Every random draw comes from a seed made of the run's seed and the step, so that a run killed at any moment and resumed
@@ -25,7 +26,7 @@ from typing import Any
 import torch
 
 from training.configs import PPOConfig
-from training.recipes import children, ppo_behaviour, ppo_drift, steps
+from training.recipes import children, ppo_behaviour, ppo_drift, ppo_gold, steps
 from training.recipes import ppo_pauses as pauses
 from training.recipes import ppo_ptx as ptx
 from training.recipes import ppo_review as review
@@ -74,6 +75,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         if held_out and shows:
             measured.figures["ptx_held_out_loss"] = ptx.held_out_loss(ppo, held_out)
         drift = guards.drift(measured.behaviour, parent, ppo_behaviour.bounds(config, parent))
+        if measured.gold is not None and config.max_gold_gap:
+            drift = max(drift, measured.gold.drift(config.max_gold_gap), key=lambda d: d.used)
         if drift.used > 1 and step > 0:  # at step 0 it is the parent itself, and a small batch of its answers varies
             stopped = {"code": drift.code, "step": step}
         else:
@@ -138,6 +141,9 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
     answers = ppo_behaviour.Answers.of(episodes.texts, rollout, logprobs, episodes.ref_logprobs, entropies)
     behaviour = ppo_behaviour.behaviour(answers, ppo_behaviour.group_size(ppo.config), state.calibration.scripts)
     fluency = ppo_behaviour.fluency_coefficient(ppo.config, behaviour, parent)
+    gold = None
+    if state.gold is not None and episodes.gold is not None:
+        gold = ppo_gold.compare(state.gold, episodes.scores, episodes.gold, ppo.config.score_clip)
     figures = {
         "score_mean": float(scores.mean()),
         "score_std": float(scores.std()),
@@ -150,10 +156,11 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         "fluency_coef": fluency,
         **ppo_behaviour.figures(behaviour),
         **ppo_drift.figures(ppo.scorer, state.spread, episodes.inputs, episodes.scores),
+        **(gold.figures() if gold is not None else {}),
     }
     # The surprise of each token beyond what its state made likely.
     surplus = fluency * (episodes.ref_logprobs + entropies) * mask
-    return Measured(scores, logprobs, kl, values, surplus, behaviour, figures, fresh if keeps else None)
+    return Measured(scores, logprobs, kl, values, surplus, behaviour, figures, fresh if keeps else None, gold)
 
 
 def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None:

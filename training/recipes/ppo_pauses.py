@@ -23,6 +23,7 @@ _BOUNDS = {
     "entropy_runaway": "max_entropy_rise",
     "entropy_collapse": "min_entropy_ratio",
     "foreign_scripts": "max_foreign_share",
+    "reward_hacking": "max_gold_gap",
 }
 _FLUENCY = ("surprise_limit", "entropy_runaway", "foreign_scripts")
 
@@ -81,7 +82,7 @@ def _finish(kept: int) -> dict[str, Any]:
 def _wider(option: str, bound: float, used: float) -> float:
     """Half as wide again as what was used, so that the run does not stop at the very next step."""
     room = _WIDER * used
-    if option in ("stop_kl", "max_surprise_rise", "max_entropy_rise"):
+    if option in ("stop_kl", "max_surprise_rise", "max_entropy_rise", "max_gold_gap"):
         return _rounded(bound * room)
     if option == "max_foreign_share":
         return _rounded(min(1.0, bound * room))

@@ -27,7 +27,8 @@ class Episodes:
     """A scored rollout: scores (B,) raw, ref_logprobs (B, N), features (B, N, F), lower as Policy.lower gives it.
 
     drawn_logprobs (B, N): of the tokens under what the sampler drew them from.
-    indices: which prompts; inputs (B, G): what the reward model saw, see `training.recipes.ppo_drift`.
+    indices: which prompts; inputs (B, G): what the reward model saw, see `training.recipes.ppo_drift`;
+    gold (B,): raw scores by the reward model's second head, where it has one.
     """
 
     rollout: Rollout
@@ -40,6 +41,7 @@ class Episodes:
     features: Tensor
     inputs: Tensor
     drawn_logprobs: Tensor
+    gold: Tensor | None = None
 
 
 class PPO:
@@ -95,14 +97,14 @@ class PPO:
             lower, below = self.policy.lower(rollout, keep)
             ref_logprobs, above = self.policy.reference_logprobs(lower, rollout, keep)
             hidden = below | above
-            scores = self.scorer(messages, texts, hidden, rollout)
+            scores, gold = self.scorer.both(messages, texts, hidden, rollout)
             if self.value_features:
                 features = prefix_features(hidden, rollout, self.value_features)
             else:
                 features = state_features(hidden[self.value_layer], rollout)
             inputs = reward_inputs(self.scorer, hidden, rollout, self.value_layer)
         return Episodes(
-            rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs,
+            rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs, gold,
         )  # fmt: skip
 
     def draw(self, indices: list[int], seeds: list[int]) -> tuple[Rollout, Tensor]:

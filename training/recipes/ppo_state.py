@@ -11,6 +11,7 @@ from torch import Tensor
 from training.configs import PPOConfig
 from training.recipes.ppo_behaviour import Answers, figures, group_size, kl_target, parent_behaviour
 from training.recipes.ppo_drift import Spread
+from training.recipes.ppo_gold import GoldScale
 from training.recipes.ppo_ptx import has_other_text
 from training.recipes.ppo_review import answers_of
 from training.recipes.ppo_rollouts import PPO, Episodes
@@ -68,6 +69,7 @@ class State:
     kept_step: int = 0
     kept_figures: dict[str, float] = field(default_factory=dict)
     own: list[Rollout] = field(default_factory=list)
+    gold: GoldScale | None = None  # where the reward model has a second head
 
     @torch.no_grad()
     def keep(self, ppo: PPO, step: int, figures: dict[str, float]) -> None:
@@ -99,6 +101,9 @@ def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
         answers_of(batches) if config.brake_every else [],
         len(ppo.run.amendments()),
     )
+    gold = [batch.gold for batch in batches if batch.gold is not None]
+    if gold:
+        state.gold = GoldScale.of(torch.cat([b.scores for b in batches]), torch.cat(gold))
     if config.ptx_coef and not has_other_text(ppo.run):
         state.own = [batch.rollout for batch in batches]
     save_checkpoint(ppo, optimiser, state)
@@ -184,6 +189,7 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
             "kept_step": state.kept_step,
             "kept_figures": state.kept_figures,
             "own": [vars(rollout) for rollout in state.own],
+            "gold": asdict(state.gold) if state.gold is not None else None,
             "rng": torch.get_rng_state(),
         },
         folder / "state.pt",
@@ -213,9 +219,11 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     target = kl_target(ppo.config, calibration.parent)
     controller = KLController(saved["kl_coef"], target, ppo.config.kl_horizon, has_reached)
     own = [Rollout(**rollout) for rollout in saved["own"]]
+    gold = saved.get("gold")  # a checkpoint of an earlier version has none
     return State(
         saved["step"], controller, calibration, Spread(**saved["spread"]), saved["answers"], saved["amended"],
         saved["kept"], saved["kept_step"], saved["kept_figures"], own,
+        GoldScale(**gold) if gold else None,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from training.recipes.ppo_gold import Compared
 from training.recipes.ppo_ptx import Mixture, ptx_loss
 from training.recipes.ppo_rollouts import PPO, Episodes, shuffled
 from training.recipes.ppo_state import State, set_base_rates
@@ -24,7 +25,8 @@ class Measured:
     """Of one rollout: scaled scores (B,), old logprobs, KL per token, values and fluency (B, N), and figures to log.
 
     `fluency` is what the penalty on surprise adds to the advantages.
-    `fresh` are the old logprobs with their graph, where the first minibatch is the whole batch.
+    `fresh` are the old logprobs with their graph, where the first minibatch is the whole batch; `gold` the score beside
+    the reward model's second head, where it has one.
     """
 
     scores: Tensor
@@ -35,6 +37,7 @@ class Measured:
     behaviour: guards.Behaviour
     figures: dict[str, float]
     fresh: Tensor | None = None
+    gold: Compared | None = None
 
 
 @dataclass(frozen=True)

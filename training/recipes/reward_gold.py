@@ -7,7 +7,7 @@ prompts, after they have measured the first head, and is measured on those that 
 cannot be told from chance it is not kept. It shares the features: what both read wrongly in the same way it cannot
 tell.
 
-On 740 answers of the demo (2,089 judgements, five draws of the prompts) heads learnt from 75, 50, 30 and 15 % of the
+On 740 answers of the demo (2,089 judgements, four draws of the prompts) heads learnt from 75, 50, 30 and 15 % of the
 prompts had an AUC on unseen thumbs of 0.862, 0.854, 0.844 and 0.824: hence a quarter for the second, which costs the
 first nearly nothing.
 """

@@ -167,7 +167,9 @@ class RewardModel:
             scores[rows] = self.score_from_hidden(hidden, mask)
         return scores
 
-    def score_both(self, prompts: list[Messages], completions: list[str], batch_size: int = 32) -> tuple[Tensor, Tensor]:
+    def score_both(
+        self, prompts: list[Messages], completions: list[str], batch_size: int = 32
+    ) -> tuple[Tensor, Tensor]:
         """(B,) raw scores of texts by either head, in one forward. Raises RecipeFailure where there is one alone."""
         scores = torch.full((len(prompts),), self.empty_score, device=loading.device())
         gold = torch.full_like(scores, self.gold_empty_score)
