@@ -20,7 +20,8 @@ from training.recipes.reward_model import RewardModel
 FAST = {
     "steps": 8, "learning_rate": 3e-3, "kl_coef": 0.0, "kl_target": 0.0, "max_approx_kl": 0.0, "batch_size": 16,
     "calibration_episodes": 32, "learning_rate_schedule": "constant", "max_length_ratio": 100.0,
-    "min_length_ratio": 0.0,
+    "min_length_ratio": 0.0, "max_surprise_rise": 0.0, "max_entropy_rise": 0.0, "min_entropy_ratio": 0.0,
+    "max_foreign_share": 0.0, "min_eos_ratio": 0.0,
 }  # fmt: skip
 
 

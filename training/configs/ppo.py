@@ -83,6 +83,13 @@ class PPOConfig:
         "a token that ends an answer beside the model's own end tokens; it counts as an end for missing_eos_penalty",
         advanced=True,
     )
+    held_out_prompts: int = option(
+        16,
+        "prompts that are never trained on, at most a tenth of all: it is scored on them when samples are shown",
+        low=0,
+        high=1024,
+        advanced=True,
+    )
     max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
     calibration_episodes: int = option(
         64,

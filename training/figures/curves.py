@@ -29,6 +29,7 @@ class Curve:
 # In the order of what a reader asks: does it work, how far has it gone, are the answers still answers, is it healthy.
 _MAIN = {
     "score_mean": "Score (the parent's answers average 0)",
+    "held_out_score": "Score on prompts that it never trains on",
     "score": "Score",
     "loss": "Loss",
     "validation_loss": "Loss on held-out text",
@@ -69,9 +70,12 @@ _MORE = {
     "kl_coef": "KL coefficient",
     "fluency_coef": "Weight of the penalty on surprise",
     "approx_kl": "KL of one update",
+    "held_out_gap": "Score on trained prompts less that on held-out ones",
+    "held_out_gap_lower": "The same at least, by the lower end of the 95 % interval",
+    "held_out_gap_upper": "The same at most, by the upper end of the 95 % interval",
     "gold_gap": "Score less the second head's score",
-    "gold_behind_lower": "The same at least, by the lower end of the 95 % interval",
-    "gold_behind_upper": "The same at most, by the upper end of the 95 % interval",
+    "gold_behind_lower": "The second head is behind at least, by the lower end of the 95 % interval",
+    "gold_behind_upper": "The second head is behind at most, by the upper end of the 95 % interval",
     "input_distance": "How odd a single answer looks to the reward model; the parent's own are near 1",
     "ptx_loss": "Loss on the text that is mixed in, nats a token",
     "policy_loss": "Policy loss",

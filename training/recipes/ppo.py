@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from training.configs import PPOConfig
-from training.recipes import children, ppo_behaviour, ppo_drift, ppo_gold, steps
+from training.recipes import children, ppo_behaviour, ppo_drift, ppo_gold, ppo_held_out, steps
 from training.recipes import ppo_pauses as pauses
 from training.recipes import ppo_ptx as ptx
 from training.recipes import ppo_review as review
@@ -74,6 +74,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         shows = step % config.samples_every == 0 or step == config.steps
         if held_out and shows:
             measured.figures["ptx_held_out_loss"] = ptx.held_out_loss(ppo, held_out)
+        if shows:
+            measured.figures.update(ppo_held_out.measure(ppo, state, measured.figures))
         drift = guards.drift(measured.behaviour, parent, ppo_behaviour.bounds(config, parent))
         if measured.gold is not None and config.max_gold_gap:
             drift = max(drift, measured.gold.drift(config.max_gold_gap), key=lambda d: d.used)
@@ -194,6 +196,8 @@ def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> 
     """Save the last policy that was within bounds, and say how the run ended."""
     if stopped is not None:
         state.restore_kept(ppo)
+        if "held_out_score" not in state.kept_figures:  # kept at a step that was not evaluated
+            state.kept_figures = state.kept_figures | ppo_held_out.measure(ppo, state, state.kept_figures)
         stopped["message"] = (
             f"Training ended at step {stopped['step']} of {ppo.config.steps}: {why.rstrip('.')}. The model is that "
             f"of step {state.kept_step}, the last within bounds."

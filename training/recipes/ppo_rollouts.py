@@ -53,15 +53,14 @@ class PPO:
         model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
         self.device = next(model.parameters()).device
         self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
-        rows = run.rows("prompts")
-        self.messages = [row["messages"] for row in rows]
-        self.prompt_ids = [row.get("id") for row in rows]
-        if not self.messages:
+        self._rows = run.rows("prompts")
+        if not self._rows:
             raise RecipeFailure(
                 "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train side first."
             )
         longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
-        self.prompts = [loading.encode_prompt(self.tokenizer, m, longest) for m in self.messages]
+        self._encoded = [loading.encode_prompt(self.tokenizer, row["messages"], longest) for row in self._rows]
+        self.hold_out(held_out_rows(len(self._rows), config.held_out_prompts, spec.seed))
         try:
             self.policy = Policy(
                 model, config.adapters, temperature=config.temperature, rank=config.lora_rank,
@@ -79,16 +78,29 @@ class PPO:
         self.value = ValueHead(parts * model.config.hidden_size).to(self.device)
         self.seconds: dict[str, float] = {}
 
+    def hold_out(self, rows: list[int]) -> None:
+        """Keep these prompts of the dataset out of calibration and training: `held_out` has them."""
+        apart = set(rows)
+        kept = [i for i in range(len(self._rows)) if i not in apart]
+        self.held_out_rows = sorted(apart)
+        self.messages: list[Messages] = [self._rows[i]["messages"] for i in kept]
+        self.prompt_ids = [self._rows[i].get("id") for i in kept]
+        self.prompts = [self._encoded[i] for i in kept]
+        self.held_out = [(self._rows[i]["messages"], self._encoded[i]) for i in self.held_out_rows]
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
-    def collect(self, indices: list[int], seeds: list[int]) -> Episodes:
-        """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them."""
-        messages = [self.messages[i] for i in indices]
-        rollout, drawn_logprobs = self.draw(indices, seeds)
+    def collect(self, indices: list[int], seeds: list[int], *, held_out: bool = False) -> Episodes:
+        """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them.
+
+        `held_out`: the indices are of the held-out prompts.
+        """
+        messages = [self.held_out[i][0] if held_out else self.messages[i] for i in indices]
+        rollout, drawn_logprobs = self.draw(indices, seeds, held_out=held_out)
         with self.stage("scoring"), torch.no_grad():
             ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
             words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
@@ -107,9 +119,9 @@ class PPO:
             rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs, gold,
         )  # fmt: skip
 
-    def draw(self, indices: list[int], seeds: list[int]) -> tuple[Rollout, Tensor]:
+    def draw(self, indices: list[int], seeds: list[int], *, held_out: bool = False) -> tuple[Rollout, Tensor]:
         """Completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the sampler."""
-        prompts = [self.prompts[i] for i in indices]
+        prompts = [self.held_out[i][1] if held_out else self.prompts[i] for i in indices]
         with self.stage("sampling"):
             self.decoder.refresh(self.policy.trained_from)
             completions = sample(
@@ -168,3 +180,8 @@ def shuffled(n: int, *name: int | str) -> list[int]:
     """0 to n - 1 in the order that these words draw; the first of them is the run's seed."""
     generator = torch.Generator().manual_seed(sequence_seed(int(name[0]), *name[1:]))
     return torch.randperm(n, generator=generator).tolist()
+
+
+def held_out_rows(count: int, most: int, seed: int) -> list[int]:
+    """At most `most` of `count` prompts and at most a tenth of them, drawn by the seed."""
+    return shuffled(count, seed, "held-out prompts")[: min(most, count // 10)]

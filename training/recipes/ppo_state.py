@@ -190,6 +190,7 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
             "kept_figures": state.kept_figures,
             "own": [vars(rollout) for rollout in state.own],
             "gold": asdict(state.gold) if state.gold is not None else None,
+            "held_out": ppo.held_out_rows,
             "rng": torch.get_rng_state(),
         },
         folder / "state.pt",
@@ -210,6 +211,7 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     ppo.value.load_state_dict(saved["value"])
     optimiser.load_state_dict(saved["optimiser"])
     set_base_rates(ppo, optimiser)
+    ppo.hold_out(saved.get("held_out", []))  # a run that an earlier version began has trained on all of them
     torch.set_rng_state(saved["rng"].cpu())
     ppo.run.truncate_logs(saved["step"] - 1)
     measured = saved["calibration"]

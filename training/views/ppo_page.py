@@ -16,7 +16,7 @@ from annotate.sides import text_hash
 from annotate.votes import asked_in_the_arena
 from training import configs, human_brake, opinions, pauses
 from training.models import Review, Run, Sample
-from training.views import kind_pages
+from training.views import kind_pages, score_trust
 from training.views.brake_picture import Mark, evenly, picture
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def context(run: Run) -> dict[str, Any]:
         "config_now": config,
         "answers_by_step": found,
         "sampled_steps": _steps(found),
+        **score_trust.context(run),
     }
 
 
