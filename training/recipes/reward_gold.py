@@ -52,19 +52,19 @@ def learn(
     on how many judgements there are.
     """
     apart = observed.among(~training)
-    told = {"judgements": len(apart), "prompts": len(torch.unique(prompts[apart.completions]))}
-    if told["judgements"] < FEWEST:
-        return GoldProxy(**told, lack=f"{told['judgements']} judgements on held-out prompts are too few to learn from.")
+    count, on = len(apart), len(torch.unique(prompts[apart.completions]))
+    if count < FEWEST:
+        return GoldProxy(count, on, f"{count} judgements on held-out prompts are too few to learn from.")
     design = Design.of(pooled, torch.nonzero(~training)[:, 0])
     head = head_fit.fit(design, apart, ridge, priors=priors)
     found = head.scores(pooled)
     unseen = observed.among(training)
     evidence = reward_evidence.slope(found, unseen, prompts)
     if evidence is None or evidence.lower <= 0:
-        return GoldProxy(**told, lack="What it learnt cannot be told from chance on the other prompts.")
+        return GoldProxy(count, on, "What it learnt cannot be told from chance on the other prompts.")
     figures = reward_measures.measures(found.numpy(), Judged.of(unseen), prompts.numpy(), seed)
     correlation = float(torch.corrcoef(torch.stack([found, scores.double()]))[0, 1])
-    return GoldProxy(**told, head=head, figures=figures, evidence=evidence, correlation=correlation)
+    return GoldProxy(count, on, "", head, figures, evidence, correlation)
 
 
 def keep(model: RewardModel, proxy: GoldProxy, pooled: Tensor, training: Tensor) -> None:
