@@ -66,8 +66,9 @@ class TestTheLeaderboard:
         assert "nats" not in client.get(reverse("leaderboard", args=[project.slug])).content.decode()
         measure(child, surprise=3.3, entropy=3.2, foreign=0.02)
         shown = " ".join(client.get(reverse("leaderboard", args=[project.slug])).content.decode().split())
-        assert re.search(r"surprise 3\.30 nats \(\+0\.50 \[\+0\.4\d, \+0\.5\d\]\)", shown), shown
-        assert "entropy 3.20 (+0.20)" in shown and "2 % in other scripts" in shown
+        assert re.search(r"surprise \+0\.50 \[0\.4\d, 0\.5\d\] nats", shown), shown
+        assert f"3.30 nats a token under {base.name}, whose own answers cost it 2.80" in shown
+        assert "entropy +0.20" in shown and "2 % in other scripts" in shown
 
     def test_the_newest_run_stands_and_another_parents_figures_do_not(self, project, base, child, vote, measure):
         vote(child, base, n=12)
