@@ -80,7 +80,10 @@ def test_one_click_fills_the_form_with_the_literatures_defaults(client, project)
         assert wanted in field, (name, field)
 
 
-FIRST = {"input_shift": 0.2, "score_outside": 0.0, "entropy": 2.5, "eos_rate": 0.6, "ptx_held_out_loss": 3.0}
+FIRST = {
+    "input_shift": 0.2, "score_outside": 0.0, "entropy": 2.5, "eos_rate": 0.6, "ptx_held_out_loss": 3.0,
+    "surprise": 2.8, "foreign_scripts": 0.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -89,13 +92,47 @@ FIRST = {"input_shift": 0.2, "score_outside": 0.0, "entropy": 2.5, "eos_rate": 0
         ({"input_shift": 1.3}, "unlike those that people judged"),
         ({"score_outside": 0.25}, "25% of the scores are beyond those of the reward model's training"),
         ({"entropy": 0.5}, "sameness comes next"),
+        ({"entropy": 2.9}, "the answers become more random"),
         ({"eos_rate": 0.1}, "they have become endless"),
+        ({"surprise": 3.1}, "the answers surprise the parent by 3.10 nats a token, where its own do by 2.80"),
+        (
+            {"foreign_scripts": 0.2},
+            "20% of the characters are emoji or letters of scripts that the parent does not use",
+        ),
         ({"ptx_held_out_loss": 3.4}, "ptx_coef mixes some of it in"),
     ],
 )
 def test_what_begins_to_run_away_is_said_in_words(last, words):
     assert words in " ".join(health.warnings([(0, FIRST), (5, {**FIRST, **last})], {}))
     assert health.warnings([(0, FIRST), (5, FIRST)], {}) == []
+
+
+def test_a_batch_that_differs_from_the_parent_by_chance_alarms_nobody():
+    """What the page once told of a parent whose 64 answers ended by themselves in 28 %: one batch, by chance in 6 %."""
+    parent = {"parent_eos_rate": 0.28, "parent_eos_rate_se": 0.055, "parent_length_mean": 54.5}
+    first = (0, {"eos_rate": 0.016, "length_mean": 64.0, **parent})
+    by_chance = {"eos_rate": 0.125, "eos_rate_se": 0.06, "length_mean": 58.0, "entropy": 2.9, "entropy_se": 0.1}
+    assert health.warnings([first, (5, by_chance)], {}) == []
+    [told] = health.warnings([first, (5, {**by_chance, "eos_rate": 0.0, "eos_rate_se": 0.01})], {})
+    assert "0% of the answers end by themselves, where 28% of the parent's do" in told
+
+
+def test_lines_and_warnings_stand_on_the_calibration_and_not_on_the_first_batch():
+    first = {"eos_rate": 0.016, "length_mean": 64.0, "parent_eos_rate": 0.28, "parent_length_mean": 54.5, "kl": 0.0}
+    rows = [(0, {**first, "kl_target": 5.45, "stop_kl": 8.2}), (1, {"eos_rate": 0.2, "length_mean": 55.0, "kl": 1.0})]
+    drawn = {curve.name: curve for curve in curves.curves(rows, {"stop_kl": None, "kl_target": None})}
+    assert set(drawn) == {"eos_rate", "length_mean", "kl"}
+    assert [line.value for line in drawn["eos_rate"].lines] == [0.28]
+    assert [line.value for line in drawn["length_mean"].lines] == [54.5]
+    assert [(line.label, line.value) for line in drawn["kl"].lines] == [("target", 5.45), ("bound", 8.2)]
+
+
+def test_the_bounds_on_how_answers_read_are_drawn_above_the_parent():
+    rows = [(0, {"surprise": 2.9, "parent_surprise": 2.8, "foreign_scripts": 0.0}), (1, {"surprise": 3.0})]
+    config = {"max_surprise_rise": 0.2, "max_foreign_share": 0.05}
+    drawn = {curve.name: curve for curve in curves.curves(rows, config)}
+    assert [line.value for line in drawn["surprise"].lines] == pytest.approx([2.8, 3.0])
+    assert [line.value for line in drawn["foreign_scripts"].lines] == [0.05]
 
 
 def test_drift_of_the_reward_model_has_a_chart_with_the_parents_line():

@@ -74,9 +74,8 @@ def behaviour(answers: Answers, group: int, scripts: Mapping[str, float]) -> gua
     entropy, entropy_error = ratio_and_error(answers.entropy, answers.lengths)
     errors = {
         "length": _error(lengths),
-        # As if each text told once, however many word pairs it has: those of one text are alike.
         "distinct": guards.share_error(distinct, n),
-        "distinct_2": guards.share_error(pairs, n),
+        "distinct_2": guards.pairs_error(pairs, answers.texts),
         "kl": _error(answers.kl),
         "ends": guards.share_error(ends, n),
         "surprise": surprise_error,

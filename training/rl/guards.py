@@ -92,6 +92,16 @@ def share_error(share: float, n: int) -> float:
     return math.sqrt(p * (1 - p) / (n + 4))
 
 
+def pairs_error(share: float, texts: Sequence[str]) -> float:
+    """Return the standard error of `distinct_pairs`; 1 where no text has a pair, and the share means nothing.
+
+    As if each text told once, however many pairs it has, because those of one text are alike; or each pair, where
+    there are fewer of them.
+    """
+    pairs = sum(max(0, len(text.split()) - 1) for text in texts)
+    return share_error(share, min(len(texts), pairs)) if pairs else 1.0
+
+
 def drift(now: Behaviour, parent: Behaviour, bounds: Bounds) -> Drift:
     """The bound that is nearest to being crossed, or crossed the furthest."""
     found = [*_lengths(now, parent, bounds), *_sameness(now, parent, bounds), *_fluency(now, parent, bounds)]

@@ -10,6 +10,7 @@ from training.rl.guards import (
     distinct_pairs,
     distinct_share,
     drift,
+    pairs_error,
     share_error,
 )
 
@@ -76,6 +77,15 @@ def test_what_is_beyond_chance_uses_up_its_excess():
 def test_a_share_of_none_has_an_error_too():
     assert 0.02 < share_error(0.0, 32) < 0.1
     assert share_error(0.5, 10_000) == pytest.approx(0.005, rel=1e-2)
+
+
+def test_a_batch_with_hardly_a_pair_of_words_is_not_taken_for_sameness():
+    parent = Behaviour(16, 1.0, 0.98, errors={"distinct_2": 0.02})
+    for texts in (["abc", "def", "ghi"], ["ab c", "def", "ghi"]):
+        pairs = distinct_pairs(texts)
+        now = Behaviour(16, 1.0, pairs, errors={"distinct_2": pairs_error(pairs, texts)})
+        assert drift(now, parent, BOUNDS).used < 1
+    assert pairs_error(0.9, ["some five words stand here"] * 100) == pytest.approx(0.03, abs=0.005)
 
 
 # --- answers that no longer end
