@@ -11,7 +11,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from rest_framework.authtoken.models import Token
 
@@ -22,22 +22,24 @@ from annotate.models import Project, User
 from annotate.visitors import network_of
 
 INVITED = "invitation"  # in the session: the token of an invitation that was opened before signing in
-JOINING = "joining"  # in the session: the slug of an open project
+JOINING = "joining"  # a signed cookie: the slug of an open project. A session would be a row for every passer-by
+_JOINING_SECONDS = 3600
 TRIES, SECONDS = 20, 60
 TRIES_OF_ADDRESS = 200  # a minute, for all names together: a school signs in at nine, a list of names takes days
 CODES, CODE_SECONDS = 10, 300
 
 
-def require_patience(*, name: str, address: str) -> None:
+def require_patience(*, name: str, address: str, wider: tuple[tuple[str, int], ...] = ()) -> None:
     """So many tries a minute for one name from one address: against guessing, by page and by program alike."""
     key = _tries_key(name, address)
     if count(key, seconds=SECONDS) > TRIES:
         wait = remaining(key, seconds=SECONDS)
         raise TooMany(wait, password="Too many tries for this name. Wait a minute, then try again.")
-    everybody = f"sign-in:{address}"
-    if address and count(everybody, seconds=SECONDS) > TRIES_OF_ADDRESS:
-        wait = remaining(everybody, seconds=SECONDS)
-        raise TooMany(wait, password="Too many tries from where you are. Wait a minute, then try again.")
+    for network, factor in [(address, 1), *wider] if address else []:
+        everybody = f"sign-in:{network}"
+        if count(everybody, seconds=SECONDS) > TRIES_OF_ADDRESS * factor:
+            wait = remaining(everybody, seconds=SECONDS)
+            raise TooMany(wait, password="Too many tries from where you are. Wait a minute, then try again.")
 
 
 def was_right(*, name: str, address: str) -> None:
@@ -129,10 +131,24 @@ class SecondFactorAdapter(DefaultMFAAdapter):
             super().send_notification_mail(*args, **kwargs)
 
 
+def remember_joining(response: HttpResponse, slug: str) -> None:
+    """Have the browser bring along which open project its owner wants to join, until there is an account."""
+    response.set_signed_cookie(
+        JOINING, slug, max_age=_JOINING_SECONDS, httponly=True, samesite="Lax", secure=settings.SESSION_COOKIE_SECURE
+    )
+
+
+def _joining(request: HttpRequest) -> str:
+    """The open project that was to be joined, unless that has happened since."""
+    slug: str = request.get_signed_cookie(JOINING, default="", max_age=_JOINING_SECONDS) or ""
+    is_in = isinstance(request.user, User) and request.user.memberships.filter(project__slug=slug).exists()
+    return "" if is_in else slug
+
+
 def _arrive(request: HttpRequest) -> str:
     """Where an invitation or an open project has led this person, now that they are signed in."""
     user = request.user
-    token, slug = request.session.pop(INVITED, ""), request.session.pop(JOINING, "")
+    token, slug = request.session.pop(INVITED, ""), _joining(request)
     if not isinstance(user, User) or not (token or slug):
         return ""
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from annotate.chores import Chore
@@ -29,15 +31,17 @@ def chores() -> list[Chore]:
 
 
 def sweep() -> bool:
-    """Take away what nobody needs any more: counts of tries, files of imports, deliveries and answers of long ago."""
+    """Take away what nobody needs any more: counts of tries, files of imports, deliveries and answers of long ago, and
+    sessions that have run out."""
     now = timezone.now()
     files.sweep()
     tries = TryCount.objects.filter(since__lt=now - _COUNTS_LAST)
     ended = Delivery.objects.exclude(state=Delivery.State.WAITING).filter(created_at__lt=now - _DELIVERIES_LAST)
     answered = FirstAnswer.objects.filter(created_at__lt=now - _FIRST_ANSWERS_LAST)
+    sessions = Session.objects.filter(expire_date__lt=now)
     gone = 0
-    for rows in (tries, ended, answered):
-        some = list(rows.order_by("id").values_list("pk", flat=True)[:_AT_ONCE])
+    for rows in (tries, ended, answered, sessions):
+        some: list[Any] = list(rows.order_by("pk").values_list("pk", flat=True)[:_AT_ONCE])
         gone = max(gone, len(some))
         rows.model._default_manager.filter(pk__in=some).delete()
     return gone == _AT_ONCE

@@ -22,6 +22,7 @@ from annotate.errors import TooMany
 WINDOW_SECONDS = 600
 BATTLES_PER_PERSON = 100  # one in six seconds: quicker than anybody reads
 BATTLES_PER_ADDRESS = 500  # a classroom shares an address
+WIDER = ((56, 2), (48, 4))  # (bits of an IPv6 network, how many addresses' worth it may do in all)
 
 
 def visitor_of(request: HttpRequest) -> str:
@@ -46,8 +47,12 @@ def network_of(request: HttpRequest) -> str:
 
     Behind the proxies that TRUSTED_PROXIES names it is what the outermost of them wrote down.
     """
+    return _network(_client(request))
+
+
+def _client(request: HttpRequest) -> str:
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    return _network(proxies.client_of(request.META.get("REMOTE_ADDR", ""), forwarded, settings.TRUSTED_PROXIES))
+    return proxies.client_of(request.META.get("REMOTE_ADDR", ""), forwarded, settings.TRUSTED_PROXIES)
 
 
 def _network(given: str) -> str:
@@ -59,10 +64,26 @@ def _network(given: str) -> str:
     return str(address)
 
 
+def _hashed(network: str) -> str:
+    return salted_hmac("annotate.visitors.address", network, algorithm="sha256").hexdigest()[:32]
+
+
+def wider_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
+    """(keyed hash, factor) of the wider networks that an IPv6 address lies in; none of an IPv4 one.
+
+    One subscriber often has a /56 or a /48, and so 256 or 65,536 of the /64s that are counted. So those count, too: as
+    much as `factor` addresses may do together.
+    """
+    address = proxies.address_in(_client(request))
+    if not isinstance(address, IPv6Address):
+        return ()
+    return tuple((_hashed(str(ip_network((int(address), bits), strict=False))), factor) for bits, factor in WIDER)
+
+
 def address_of(request: HttpRequest) -> str:
     """The keyed hash of where this comes from, 32 characters; "" where nothing tells."""
     network = network_of(request)
-    return salted_hmac("annotate.visitors.address", network, algorithm="sha256").hexdigest()[:32] if network else ""
+    return _hashed(network) if network else ""
 
 
 def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> None:
@@ -71,10 +92,19 @@ def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> Non
     `visitor` is who it is when the browser's session does not tell: the API knows clients without cookies.
     """
     user = request.user
-    person = f"user:{user.pk}" if user.is_authenticated else f"visitor:{visitor or visitor_of(request)}"
-    bound(f"battles:{person}", BATTLES_PER_PERSON, "battles")
+    if user.is_authenticated:
+        bound(f"battles:user:{user.pk}", BATTLES_PER_PERSON, "battles")
+    elif known := visitor or visitor_of(request):  # else it is their first: `count_visitor` follows with their session
+        count_visitor(known)
     if address := address_of(request):  # else all whose address nothing tells would share one count
         bound(f"battles:address:{address}", BATTLES_PER_ADDRESS, "battles")
+    for wider, factor in wider_of(request):
+        bound(f"battles:address:{wider}", BATTLES_PER_ADDRESS * factor, "battles")
+
+
+def count_visitor(visitor: str) -> None:
+    """Count a battle of somebody without an account. Raises TooMany."""
+    bound(f"battles:visitor:{visitor}", BATTLES_PER_PERSON, "battles")
 
 
 def bound(key: str, limit: int, what: str) -> int:

@@ -66,6 +66,9 @@ def django_db_modify_db_settings(
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "config.sqlite":
         database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        # Ten milliseconds for each commit, for rows that nobody keeps. What is shipped is tested in test_visitors.
+        options = database["OPTIONS"]
+        database["OPTIONS"] = {**options, "init_command": options["init_command"].replace("=FULL", "=NORMAL")}
 
 
 @pytest.fixture(autouse=True)

@@ -24,10 +24,11 @@ _AT_ONCE = 200  # rows of one transaction
 
 @dataclass(frozen=True)
 class Origin:
-    """What a request tells of its sender: `visitors.address_of` it, and the solved puzzle, if there is one."""
+    """What a request tells of its sender: `visitors.address_of` and `wider_of` it, and the solved puzzle, if any."""
 
     address: str = ""
     proof: str = ""
+    wider: tuple[tuple[str, int], ...] = ()
 
 
 NOWHERE = Origin()
@@ -42,7 +43,8 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
     if not (user and user.is_simulated):
         is_member = user is not None and is_vouched_for(user, battle.project)
         address = "" if is_member else origin.address  # members share an office, and answer for what they do
-        busy = throttles.busy(visitor=visitor, user=user, address=address, is_member=is_member)
+        wider = () if is_member else origin.wider
+        busy = throttles.busy(visitor=visitor, user=user, address=address, wider=wider, is_member=is_member)
         hold = (
             hold
             or _puzzle(battle, user, origin.proof)
@@ -56,14 +58,20 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
     return (Status.HELD, holds.words(hold, battle.hold_reason)) if hold else (Status.COUNTED, "")
 
 
-def puzzle(battle: Battle, *, user: User | None, address: str) -> str | None:
+def asks_puzzle(project: Project, user: User | None) -> bool:
+    """Whether a vote must bring a solved puzzle. An account that anybody may make for themselves is no reason not to;
+    whom somebody has let in answers for what they do."""
+    return project.proof_of_work and not (user and (user.is_simulated or is_vouched_for(user, project)))
+
+
+def puzzle(battle: Battle, *, user: User | None, address: str, wider: tuple[tuple[str, int], ...] = ()) -> str | None:
     """A challenge for this battle, or None where none is asked for. One that cannot be given is noted, and never stops
     anybody: the vote comes without it, and is held."""
-    if not battle.project.proof_of_work or user is not None:
+    if not asks_puzzle(battle.project, user):
         return None
     try:
         with transaction.atomic():
-            return proof_of_work.issue(str(battle.token), address=address)
+            return proof_of_work.issue(str(battle.token), address=address, wider=wider)
     except Exception:  # whatever breaks here must not cost a vote
         log.exception("a puzzle could not be given in %s", battle.project.slug)
         _note_outage(battle.project)
@@ -91,7 +99,7 @@ def forget_addresses() -> int:
 
 
 def _puzzle(battle: Battle, user: User | None, proof: str) -> str:
-    if not battle.project.proof_of_work or user is not None:
+    if not asks_puzzle(battle.project, user):
         return ""
     try:
         return "" if proof_of_work.is_solved(proof, str(battle.token)) else Hold.UNSOLVED

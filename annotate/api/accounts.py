@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from annotate.accounts import is_second_factor_right, require_patience, was_right
 from annotate.api.fields import Input, refusals
 from annotate.errors import Refused
-from annotate.visitors import address_of
+from annotate.visitors import address_of, wider_of
 
 
 class SignIn(Input):
@@ -40,7 +40,7 @@ def token(request: Request) -> Response:
     given.is_valid(raise_exception=True)
     code = given.validated_data.pop("code")
     who = {"name": given.validated_data["username"], "address": address_of(request._request)}
-    require_patience(**who)
+    require_patience(**who, wider=wider_of(request._request))
     user = authenticate(request._request, **given.validated_data)
     if user is None:
         raise Refused(400, password="This username and this password do not belong together; check both.")

@@ -236,7 +236,7 @@ def vote(request: Request, token: str) -> Response:
         visitor=visitor,
         user=request.user if request.user.is_authenticated else None,
         idempotency_key=f"{visitor[:16]}:{key}" if key and not request.user.is_authenticated else key,
-        origin=defence.Origin(visitors.address_of(request._request), proof),
+        origin=defence.Origin(visitors.address_of(request._request), proof, visitors.wider_of(request._request)),
         **ballot,
     )
     return Response(_revealed(battle, comparison), status=201)
@@ -258,7 +258,8 @@ def puzzle(request: Request, token: str) -> Response:
     battle = _mine(request, token)
     user = request.user if request.user.is_authenticated else None
     address = visitors.address_of(request._request)
-    return Response({"challenge": defence.puzzle(battle, user=user, address=address)})
+    wider = visitors.wider_of(request._request)
+    return Response({"challenge": defence.puzzle(battle, user=user, address=address, wider=wider)})
 
 
 def _identity(request: Request) -> tuple[str, str]:

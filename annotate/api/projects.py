@@ -39,7 +39,9 @@ class Settings(Input):
     gold_pass_percent = serializers.IntegerField(required=False, min_value=0, max_value=100)
     repeat_percent = serializers.IntegerField(required=False, min_value=0, max_value=50)
     open_sign_up = serializers.BooleanField(required=False, help_text="Whoever signs up may join as an annotator.")
-    proof_of_work = serializers.BooleanField(required=False, help_text="Votes without an account solve a puzzle.")
+    proof_of_work = serializers.BooleanField(
+        required=False, help_text="People whom nobody let in solve a puzzle to vote."
+    )
     assignment_minutes = serializers.IntegerField(required=False, min_value=1, max_value=10000)
     daily_goal = serializers.IntegerField(required=False, min_value=0, max_value=30000)
     eval_percent = serializers.IntegerField(

@@ -23,10 +23,12 @@ VALID_SECONDS = 2 * 3600
 LONGEST = 300
 
 
-def issue(battle_token: str, *, address: str = "", now: float | None = None) -> str:
+def issue(
+    battle_token: str, *, address: str = "", wider: tuple[tuple[str, int], ...] = (), now: float | None = None
+) -> str:
     """version.bits.expires.salt.signature"""
     expires = int((time.time() if now is None else now) + VALID_SECONDS)
-    head = f"1.{_bits(battle_token, address)}.{expires}.{secrets.token_hex(8)}"
+    head = f"1.{_bits(battle_token, address, wider)}.{expires}.{secrets.token_hex(8)}"
     return f"{head}.{_signature(head, battle_token)}"
 
 
@@ -61,14 +63,14 @@ def zero_bits(digest: bytes) -> int:
     return len(digest) * 8 - int.from_bytes(digest, "big").bit_length()
 
 
-def _bits(battle_token: str, address: str) -> int:
+def _bits(battle_token: str, address: str, wider: tuple[tuple[str, int], ...]) -> int:
     """Harder while many battles ask for one, here or from one address. A battle counts once, and battles are bounded:
     else one visitor who asks again and again would make it hard for all."""
     is_first = count(f"puzzle:{battle_token}", seconds=VALID_SECONDS) == 1
     how = count if is_first else counted
     busy = how("puzzles", seconds=60) / USUAL_A_MINUTE
-    if address:
-        busy = max(busy, how(f"puzzles:{address}", seconds=ADDRESS_SECONDS) / USUAL_PER_ADDRESS)
+    for network, factor in [(address, 1), *wider] if address else []:
+        busy = max(busy, how(f"puzzles:{network}", seconds=ADDRESS_SECONDS) / (USUAL_PER_ADDRESS * factor))
     return min(FEWEST_BITS + max(int(busy).bit_length() - 1, 0), MOST_BITS)
 
 

@@ -76,7 +76,9 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
             visitor=visitors.visitor_of(request),
             user=_user(request),
             comment=request.POST.get("comment", ""),
-            origin=defence.Origin(visitors.address_of(request), request.POST.get("proof", "")),
+            origin=defence.Origin(
+                visitors.address_of(request), request.POST.get("proof", ""), visitors.wider_of(request)
+            ),
             idempotency_key=request.POST.get("key") or None,
         )
     except Refused as refused:
@@ -146,11 +148,20 @@ def _shown(request: HttpRequest, battle: Battle) -> HttpResponse:
 
 
 def _start(request: HttpRequest, project: Project) -> Battle:
-    visitor = visitors.remember(request)
+    """A visitor has a session from the first battle on. What is refused leaves none: else each try would be a row."""
     _throttle(request, project)
+    is_new = not request.session.session_key
     drawn = "draw" in request.POST
     text = None if drawn else request.POST.get("text", "")
-    return actions.start_battle(project=project, visitor=visitor, user=_user(request), text=text, drawn=drawn)
+    visitor = visitors.remember(request)
+    if is_new and not request.user.is_authenticated:
+        visitors.count_visitor(visitor)
+    try:
+        return actions.start_battle(project=project, visitor=visitor, user=_user(request), text=text, drawn=drawn)
+    except Refused:
+        if is_new:
+            request.session.flush()
+        raise
 
 
 def _throttle(request: HttpRequest, project: Project) -> None:
@@ -181,6 +192,7 @@ def _battle_context(battle: Battle) -> dict[str, object]:
         "earlier": scenes[:-1],
         "first_question": battle.prompt.text,
         "key": uuid.uuid4(),
+        "asks_puzzle": defence.asks_puzzle(battle.project, battle.user),
         **outlook(scene),
     }
     if cast is None:

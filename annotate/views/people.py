@@ -115,9 +115,10 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
     """Become an annotator of an open project."""
     project = get_object_or_404(Project, slug=slug, is_public=True)
     if not isinstance(request.user, User):
-        request.session[accounts.JOINING] = slug
         # Without ?next=: where they go from there, `accounts.AccountAdapter` says, and lets them in on the way.
-        return redirect("account_signup")
+        response = redirect("account_signup")
+        accounts.remember_joining(response, slug)
+        return response
     if request.method != "POST":
         return redirect("project", slug)
     try:

@@ -36,7 +36,7 @@ SWITCHES = {
     "must_read_guidelines": "Each version of the guidelines must be read before the next item",
     "is_public": "Open to visitors without an account: they read its pages and vote in its arena",
     "open_sign_up": "Whoever signs up may join as an annotator (only where it is open to visitors)",
-    "proof_of_work": "Votes without an account solve a small puzzle first, unseen; where it fails, they are held",
+    "proof_of_work": "Votes of people whom nobody let in solve a small puzzle, unseen; where it fails, they are held",
 }
 
 GROUPS = (

@@ -23,4 +23,5 @@ def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResp
     battle = Battle.objects.select_related("project").filter(project=project, token=token).first()
     if battle is None or not arena.belongs_to(battle, visitor=visitors.visitor_of(request), user=user):
         raise Http404("There is no such battle of yours.")
-    return JsonResponse({"challenge": defence.puzzle(battle, user=user, address=visitors.address_of(request))})
+    address, wider = visitors.address_of(request), visitors.wider_of(request)
+    return JsonResponse({"challenge": defence.puzzle(battle, user=user, address=address, wider=wider)})

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 
 from annotate.accounts import require_patience, require_patience_with_codes, was_right
 from annotate.errors import Refused
-from annotate.visitors import address_of
+from annotate.visitors import address_of, wider_of
 
 NO_MAIL = (
     "This installation sends no mail, so that no link can come to you. Ask whoever runs it: "
@@ -38,7 +38,7 @@ class SignInForm(Posted, LoginForm):
     def clean(self) -> dict[str, Any]:
         who = {"name": self.data.get("login", ""), "address": address_of(self.request) if self.request else ""}
         try:
-            require_patience(**who)
+            require_patience(**who, wider=wider_of(self.request) if self.request else ())
         except Refused as refused:
             raise ValidationError(" ".join(refused.errors.values())) from refused
         cleaned = super().clean()

@@ -91,7 +91,35 @@ def test_any_text_is_answered(project, pair, junk):
     assert proof_of_work.is_solved(junk, "battle") is False
 
 
-def test_people_with_an_account_and_projects_without_it_solve_nothing(project, pair):
+def test_an_account_of_ones_own_does_not_skip_the_puzzle(project, pair, client):
+    """Anybody makes one where sign-up is open, and joins an open project by themselves."""
+    nobody_let_in = factories.make_user()
+    battle = make_battle(project, pair, user=nobody_let_in)
+    assert cast(battle).status == "held"
+    open_one = factories.make_project(proof_of_work=True, open_sign_up=True)
+    joined = make_battle(open_one, pair, user=factories.make_user(open_one))
+    assert challenge(joined) and cast(joined).status == "held"
+    reviewer = make_battle(open_one, pair, user=factories.make_user(open_one, role="reviewer"))
+    assert challenge(reviewer) is None and cast(reviewer).status == "counted"
+    simulated = make_battle(project, pair, user=factories.make_user(is_simulated=True))
+    assert challenge(simulated) is None
+    solved = make_battle(open_one, pair, user=factories.make_user(open_one))
+    assert cast(solved, proof=proof_of_work.solve(challenge(solved))).status == "counted"
+
+
+def test_the_page_of_such_an_account_carries_the_puzzle(client, project, pair):
+    user = factories.make_user()
+    client.force_login(user)
+    battle = make_battle(project, pair, user=user)
+    page = client.get(f"/p/{project.slug}/arena/{battle.token}/").content.decode()
+    assert page.count('name="proof"') == 1 and "proof.js" in page
+    member = factories.make_user(project)
+    client.force_login(member)
+    battle = make_battle(project, pair, user=member)
+    assert 'name="proof"' not in client.get(f"/p/{project.slug}/arena/{battle.token}/").content.decode()
+
+
+def test_people_whom_somebody_let_in_and_projects_without_it_solve_nothing(project, pair):
     member, plain = factories.make_user(project), factories.make_project()
     for battle in (make_battle(project, pair, user=member), make_battle(plain, pair)):
         assert challenge(battle) is None and cast(battle).status == "counted"
