@@ -476,7 +476,7 @@ def test_finetuning_must_win_by_more_than_a_standard_error(tuned, kept):
 
 def fitted_with(method: str, value: float) -> reward_report.Fitted:
     figures = {"pair_accuracy": Estimate(value, value - 0.1, value + 0.1, 80, 25), "thumbs_auc": None}
-    return reward_report.Fitted(SimpleNamespace(method=method), None, None, figures, None, {}, 0.0, 0.0)
+    return reward_report.Fitted(SimpleNamespace(method=method), None, None, figures, None, {}, 0.0)
 
 
 def test_too_few_telling_judgements_are_refused_in_words(parent, tmp_path):
