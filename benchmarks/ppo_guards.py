@@ -1,4 +1,4 @@
-"""What PPO's controls do at both ends of what they must hold for: `python -m benchmarks.ppo_guards [FOLDER] [--large]`.
+"""What PPO's controls do at both ends of their sizes: `python -m benchmarks.ppo_guards [--large] [--only=noise-8-16]`.
 
 A tiny model with random weights is trained against a reward that is noise, and against one that pays for length, with
 batches of 8 and 4,096 and answers of 16 and 512 tokens, with Assay's defaults but for what makes a tiny model move.
@@ -38,7 +38,7 @@ class Case:
 
 
 CASES = [
-    Case(reward, batch, tokens, 12 if batch == 8 else 6)
+    Case(reward, batch, tokens, 12 if batch == 8 else 4)
     for reward in ("noise", "length")
     for batch in (8, 4096)
     for tokens in (16, 512)
@@ -108,17 +108,20 @@ def former_coefficient(case: Case, rows: Sequence[dict[str, float]]) -> float:
     return coefficient
 
 
-def main(folder: Path, is_large: bool) -> None:
+def main(folder: Path, is_large: bool, only: str) -> None:
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
     for case in CASES:
+        name = f"{case.reward}-{case.batch}-{case.tokens}"
+        if only not in ("", name):
+            continue
         if case.batch * case.tokens > 1_000_000 and not is_large:
             print(f"| {case.reward} | {case.batch:,} | {case.tokens} | left out: --large |", flush=True)
             continue
-        found = carry_out(case, folder / f"{case.reward}-{case.batch}-{case.tokens}")
+        found = carry_out(case, folder / name)
         print("| " + " | ".join(line(case, found)) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    named = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    only = [argument.removeprefix("--only=") for argument in sys.argv[1:] if argument.startswith("--only=")]
     with tempfile.TemporaryDirectory() as temporary:
-        main(Path(named[0] if named else temporary), "--large" in sys.argv)
+        main(Path(temporary), "--large" in sys.argv, only[0] if only else "")

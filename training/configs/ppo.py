@@ -151,7 +151,7 @@ class PPOConfig:
         advanced=True,
     )
     fluency_coef: float = option(
-        0.1,
+        0.05,
         "weight of a penalty on tokens that surprise the parent, while the answers surprise it by more than its own "
         "do: this much at 0.1 nats a token more, at most three times; 0 for none",
         low=0,
