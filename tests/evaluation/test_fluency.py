@@ -16,8 +16,9 @@ from tests.evaluation.measured import measured
 from tests.evaluation.test_measures import queue, refusal  # noqa: F401
 from tests.factories import make_completion, make_prompt
 from tests.training.runs import make_run
+from tests.training.test_recipe_sft import make_run as make_sft_run
 from training.configs.evaluate import EvaluateConfig
-from training.recipes import entry, loading
+from training.recipes import entry, loading, sft
 from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 
 SERVED = {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 64}
@@ -162,6 +163,18 @@ class TestTheRecipe:
         batch = [answer_scores.encode(tokenizer, answer, place, 200) for place, answer in enumerate(answers)]
         for one, same in zip(*(answer_scores.forward(model, batch, way) for way in (True, False)), strict=True):
             assert one == pytest.approx(same, rel=1e-4)
+
+    def test_a_child_that_is_kept_as_an_adapter_is_measured_as_the_model_that_it_is(self, tmp_path, parent):
+        sft_run = make_sft_run(tmp_path / "sft", parent, epochs=1.0)
+        assert entry.attempt(sft.main, sft_run) == 0, sft_run.failure()
+        metrics = result_of(carry_out(tmp_path / "run", sft_run.model, parent, rows()))["metrics"]
+        sums = [0.0, 0]
+        for row in rows():
+            if row["whose"] == "ours":
+                _, entropy, tokens = direct(sft_run.model, row["prompt"], row["text"])
+                sums = [sums[0] + entropy, sums[1] + tokens]
+        assert metrics[fluency.ENTROPY]["value"] == pytest.approx(sums[0] / sums[1], abs=1e-4)
+        assert abs(metrics[fluency.ENTROPY_ABOVE]["value"]) > 0.01
 
     def test_without_the_parents_weights_it_is_refused(self, tmp_path, other):
         run = carry_out(tmp_path / "run", other, "", rows())
