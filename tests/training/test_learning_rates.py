@@ -32,7 +32,7 @@ def test_a_new_run_like_an_old_one_takes_the_rate_of_its_own_adapters():
     old = vars(configs.parse("ppo", {"adapters": "top", "reward_function": "a.b"}))
     again = configs.as_ordered("ppo", old)
     assert again["learning_rate"] is None
-    assert configs.parse("ppo", {**again, "adapters": "full"}).learning_rate == 3e-5
+    assert configs.parse("ppo", {**again, "adapters": "full"}).learning_rate == 5e-5
     chosen = configs.as_ordered("ppo", {**old, "learning_rate": 1e-3})
     assert chosen["learning_rate"] == 1e-3
 

@@ -25,7 +25,7 @@ TABLE: dict[str, Any] = {
 KL_TARGET_PER_TOKEN = 0.1
 STOP_KL_PER_TOKEN = 0.15
 
-RATES = {"adapters": 3e-4, "full": 3e-5}
+RATES = {"adapters": 5e-4, "full": 5e-5}
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ class PPOConfig:
         advanced=True,
     )
     kl_coef: float = option(
-        0.15,
-        "price of the KL from the parent (k1, each token) in the reward, at first. In four turns 0.2 left KL at 3.4 of "
-        "its target 6 and 0.1 ran into the bound at 9; the literature's 0.05 is for scores that are not standardised",
+        0.1,
+        "price of the KL from the parent (k1, each token) in the reward, at first. Held until KL reaches its target, "
+        "0.15 would end the climb at some 3 nats of 6; the literature's 0.05 is for scores that are not standardised",
         low=0,
         high=1e6,
         advanced=True,
@@ -213,9 +213,9 @@ class PPOConfig:
     )
     value_warm_up: bool = option(True, "fit a new value head on the parent's completions first", advanced=True)
     max_approx_kl: float = option(
-        0.02,
-        "end the passes over a batch once the policy moved this far, in nats a token; 0 never. Twice what a run at the "
-        "default rate reaches: it binds where the rate is too high",
+        0.05,
+        "end the passes over a batch once the policy moved this far, in nats a token; 0 never. Not quite twice what a "
+        "run at the default rate reaches: it binds where the rate is too high",
         low=0,
         high=100,
         advanced=True,
