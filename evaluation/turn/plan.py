@@ -30,10 +30,7 @@ class Plan:
     worst_surprise: float = 0.2  # nats a token of answers under the parent, above the parent's own
     texts_measured: int = 60  # of those that the corpus held out
     # Of some 140 examples a tenth is held out, and of 16 steps every fourth is measured.
-    # Rank 8: the adapters of SFT and PPO together make a child's folder of less than 10 MB.
-    sft: dict[str, Any] = field(
-        default_factory=lambda: {"held_out": 0.1, "keep": "best", "evaluate_every": 4, "lora_rank": 8}
-    )
+    sft: dict[str, Any] = field(default_factory=lambda: {"held_out": 0.1, "keep": "best", "evaluate_every": 4})
     reward: dict[str, Any] = field(default_factory=dict)
     ppo: dict[str, Any] = field(default_factory=dict)
     corpus: dict[str, Any] = field(default_factory=lambda: {"sources": "python:topics\npython:docstrings"})

@@ -46,7 +46,7 @@ class GroupConfig:
         "linear", "linear falls to 0 at the last step", choices=("constant", "linear"), advanced=True
     )
     max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
-    lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
+    lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     checkpoint_every: int = option(5, "steps between checkpoints", low=1, high=100000, advanced=True)
     sample_every: int = option(5, "steps between sample completions", low=1, high=100000, advanced=True)
 

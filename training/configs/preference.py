@@ -21,7 +21,7 @@ class PreferenceConfig:
     held_out: float = option(0.1, "share of prompts kept back to measure on", low=0.05, high=0.5)
     max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
     max_completion_tokens: int = option(256, "completions keep their first tokens", low=1, high=131072, advanced=True)
-    lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
+    lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     micro_batch_size: int = option(
         0, "examples forwarded at once; 0: the whole batch; gradients add up to batch_size", low=0, high=4096,
         advanced=True,

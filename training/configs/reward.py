@@ -29,7 +29,7 @@ class RewardConfig:
     batch_size: int = option(32, "sequences forwarded at once", low=1, high=4096, advanced=True)
     learning_rate: float = option(1e-4, "finetune: peak learning rate", low=1e-8, high=1, advanced=True)
     epochs: float = option(1.0, "finetune: passes over the data", low=0.01, high=100, advanced=True)
-    lora_rank: int = option(16, "finetune: rank of the LoRA adapters", low=1, high=1024, advanced=True)
+    lora_rank: int = option(8, "finetune: rank of the LoRA adapters", low=1, high=1024, advanced=True)
     checkpoint_every: int = option(
         20, "finetune: optimiser steps between checkpoints", low=1, high=100000, advanced=True
     )

@@ -38,7 +38,7 @@ class SFTConfig:
     schedule: str = option(
         "linear", "how the rate falls after the warm-up", choices=("linear", "cosine", "constant"), advanced=True
     )
-    lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
+    lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     warmup_ratio: float = option(0.1, "share of the steps that warm the rate up", low=0, high=1, advanced=True)
     weight_decay: float = option(0.0, "AdamW's, of matrices", low=0, high=10, advanced=True)
     max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
