@@ -11,11 +11,12 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from rest_framework.authtoken.models import Token
 
-from annotate.actions import invitations
+from annotate.actions import audit, invitations
 from annotate.counting import count, remaining, start_anew
 from annotate.errors import Refused, TooMany
 from annotate.models import Project, User
@@ -78,8 +79,15 @@ def token_of(user: User) -> str:
 
 
 def renew_token(user: User) -> str:
-    Token.objects.filter(user=user).delete()
-    return token_of(user)
+    with transaction.atomic():
+        Token.objects.filter(user=user).delete()
+        audit.record(action="token.renewed", about=user.username, by=user)
+        return token_of(user)
+
+
+def note_sign_in(*, user: User, how: str) -> None:
+    """`how` is page or program."""
+    audit.record(action="account.signed in", about=f"{user.username}, by {how}", by=user)
 
 
 class EndsTheToken:

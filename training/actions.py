@@ -8,6 +8,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project, User
 from annotate.permissions import require
@@ -122,6 +123,7 @@ def cancel(*, run: Run, by: User) -> Run:
             announce_end(run)
             transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
         run.save()
+        _note("run.cancelled", run, by)
     return run
 
 
@@ -144,14 +146,27 @@ def resume(*, run: Run, by: User) -> Run:
         run.remedy_changes = {}
         run.cancel_requested_at = run.finished_at = run.ends_at = None
         run.save()
+        _note("run.resumed", run, by)
     return run
 
 
 def make_room_and_resume(*, run: Run, by: User) -> Run:
     """After a full disk: what the rule of checkpoints lets go goes now, and the run goes on."""
-    require(by, "research", run.project)
-    pruning.prune(at_once=True)
+    prune(project=run.project, by=by)
     return resume(run=run, by=by)
+
+
+def prune(*, project: Project, by: User, run: Run | None = None) -> int:
+    """Delete the checkpoints that the rule lets go, of `run` every one; the bytes that are free again."""
+    require(by, "research", project)
+    freed = pruning.prune_last(run) if run else sum(one.size for one in pruning.prune(at_once=True))
+    about = f"{run.kind} {run.name}" if run else "by the rule"
+    audit.record(action="checkpoints.pruned", about=f"{about}: {freed} bytes", by=by, project=project)
+    return freed
+
+
+def _note(action: str, run: Run, by: User) -> None:
+    audit.record(action=action, about=f"{run.kind} {run.name}", by=by, project=run.project)
 
 
 def _scoped_key(by: User, key: str | None) -> str | None:

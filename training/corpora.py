@@ -18,6 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
+from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.models import Completion, Demonstration, Project, Side, User
 from annotate.permissions import require
@@ -143,6 +144,7 @@ def upload(*, project: Project, file: UploadedFile, by: User) -> CorpusFile:
     place = upload_folder(project) / name
     place.parent.mkdir(parents=True, exist_ok=True)
     _write_once(file, place)
+    audit.record(action="corpus.uploaded", about=f"{name} ({place.stat().st_size} bytes)", by=by, project=project)
     return CorpusFile(name, place.stat().st_size, True)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.models import User
 from annotate.permissions import require
@@ -35,6 +36,9 @@ def choose(*, run: Run, by: User, choice: str, changes: Changes | None = None) -
         check_in_use(parent=run.parent, reward_model=run.reward_model)
         run.amendments = [*run.amendments, _amendment(run, taken, changes, by)]
         go_on(run)
+        told = {name: [run.config.get(name), value] for name, value in changes.items()}
+        about = f"{run.kind} {run.name}: {taken['name']}"
+        audit.record(action="run.amended", about=about, by=by, project=run.project, changes=told)
     return run
 
 

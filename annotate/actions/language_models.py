@@ -59,6 +59,9 @@ def register_model(
             return standing
         raise Refused(409, name=f"There is another model named {name}; choose another name.")
     model.save()
+    if by is not None:
+        where = endpoint or folder
+        audit.record(action="model.registered", about=f"{name} at {where}", by=by)
     return model
 
 

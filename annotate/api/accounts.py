@@ -12,7 +12,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.accounts import is_second_factor_right, require_patience, was_right
+from annotate.accounts import is_second_factor_right, note_sign_in, require_patience, was_right
 from annotate.api.fields import Input, refusals
 from annotate.errors import Refused
 from annotate.visitors import address_of, wider_of
@@ -48,4 +48,5 @@ def token(request: Request) -> Response:
     if is_mfa_enabled(user) and not is_second_factor_right(user, code):
         raise Refused(400, code="Give the code that the app shows just now, or a recovery code not used before.")
     made, _ = Token.objects.get_or_create(user=user)
+    note_sign_in(user=user, how="program")
     return Response({"token": made.key})

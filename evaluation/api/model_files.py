@@ -15,7 +15,7 @@ from annotate.api.fields import refusals
 from annotate.live import streaming
 from annotate.permissions import models_seen, projects_where, require
 from evaluation.lineage import model_card
-from evaluation.views.export_page import exported_file
+from evaluation.views.export_page import exported_file, note_download
 from training.models import Run
 
 
@@ -40,4 +40,6 @@ def export_file(request: Request, pk: str, name: str) -> HttpResponseBase:
     runs = Run.objects.filter(project__in=projects_where(request.user, "read")).select_related("project")
     run = find(runs, pk, "run")
     require(request.user, "research", run.project)
-    return streaming.file(request._request, exported_file(run, name), name=name)
+    path = exported_file(run, name)
+    note_download(run, name, request.user)
+    return streaming.file(request._request, path, name=name)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth.models import AnonymousUser
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
+from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.live import streaming
-from annotate.models import LanguageModel
+from annotate.models import LanguageModel, User
 from annotate.permissions import projects_where, require
 from annotate.views.access import refused_page
 from evaluation.lineage import adapter_bases, model_card
@@ -62,7 +63,13 @@ def download(request: HttpRequest, run_id: int, name: str) -> HttpResponseBase:
         if refused.status == 404:
             raise Http404(" ".join(refused.errors.values())) from refused
         return refused_page(request, refused, project=run.project)
+    note_download(run, name, cast(User, request.user))
     return streaming.file(request, path, name=name)
+
+
+def note_download(run: Run, name: str, by: User) -> None:
+    """Weights leave this machine: the audit trail says whose hands they went to."""
+    audit.record(action="weights.downloaded", about=f"{name} of {run.parent}", by=by, project=run.project)
 
 
 def exported_file(run: Run, name: str) -> Path:

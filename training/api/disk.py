@@ -14,7 +14,7 @@ from annotate.api.access import find_named, find_project
 from annotate.api.fields import PROJECT, Id, Input, refusals
 from annotate.errors import Refused
 from annotate.permissions import require
-from training import disk
+from training import actions, disk
 from training.queue import pruning
 
 
@@ -77,5 +77,6 @@ def prune(request: Request) -> Response:
     project = find_project(request.user, given.validated_data["project"])
     require(request.user, "research", project)
     if number := given.validated_data.get("run"):
-        return Response({"freed": pruning.prune_last(find_named(project.runs.all(), number, "run"))})
-    return Response({"freed": sum(one.size for one in pruning.prune(at_once=True))})
+        run = find_named(project.runs.all(), number, "run")
+        return Response({"freed": actions.prune(project=project, by=request.user, run=run)})
+    return Response({"freed": actions.prune(project=project, by=request.user)})

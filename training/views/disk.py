@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from annotate.models import Project
+from annotate.models import Project, User
 from annotate.views.access import in_project
-from training import disk
+from training import actions, disk
 from training.queue import pruning
 
 
@@ -34,10 +36,11 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project("research")
 def prune(request: HttpRequest, project: Project) -> HttpResponse:
     """By the rule and at once; with `run`, every checkpoint of that one run of this project."""
+    by = cast(User, request.user)  # in_project lets nobody else through
     if number := request.POST.get("run", ""):
         run = get_object_or_404(project.runs, pk=number if number.isdecimal() else 0)
-        freed = pruning.prune_last(run)
+        freed = actions.prune(project=project, by=by, run=run)
     else:
-        freed = sum(one.size for one in pruning.prune(at_once=True))
+        freed = actions.prune(project=project, by=by)
     messages.success(request, f"{disk.size_in_words(freed)} freed." if freed else "Nothing was left to delete.")
     return redirect("disk", project.slug)
