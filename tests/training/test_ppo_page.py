@@ -6,6 +6,7 @@ import re
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from tests.factories import make_prompt, make_user
 from tests.training.runs import make_run
@@ -147,3 +148,21 @@ def test_the_picture_of_many_reviews_names_a_few_steps():
     drawn = brake_picture.picture(marks)
     assert drawn.count("<circle") == 20 + 9 and ">4</text>" in drawn and ">80</text>" in drawn
     assert drawn.count('text-anchor="middle"') == 8
+
+
+def test_held_out_prompts_and_the_second_head_stand_beside_the_score(client, run):
+    url = reverse("run", args=[run.pk])
+    run.metrics.create(sequence=1, step=0, time=timezone.now(), values={"score_mean": 0.0, "kl": 0.0})
+    assert "Does the score still mean something?" not in client.get(url).content.decode()
+    gap = {"held_out_score": 0.2, "held_out_gap": 0.6, "held_out_gap_lower": 0.1, "held_out_gap_upper": 1.1}
+    behind = {"gold_score": -0.4, "gold_behind": 0.9, "gold_behind_lower": 0.6, "gold_behind_upper": 1.2}
+    values = {"score_mean": 0.8, **gap, **behind}
+    run.metrics.create(sequence=2, step=3, time=timezone.now(), values=values)
+    text = client.get(url).content.decode()
+    for words in (
+        "Does the score still mean something?", "prompts that it never trains on", "second head, of other judgements",
+        "0.6 [0.1, 1.1]", "0.90 [0.60, 1.20]", "lies beyond 0.5", "pleases what the reward model got wrong",
+    ):  # fmt: skip
+        assert words in text, words
+    figure = text.split("<figure>")[1].split("</figure>")[0]
+    assert figure.count("<polyline") == 1 and figure.count("<circle") == 2  # one point of each of the new ones
