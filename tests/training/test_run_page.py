@@ -131,6 +131,7 @@ def test_a_reward_run_says_first_how_far_it_can_be_trusted(client, project, rese
 
 def test_parent_and_child_stand_side_by_side(client, project, researcher):
     result = {"parent": {"length_mean": 44.0}, "final": {"length_mean": 46.5, "kl": 5.25}, "stopped": None}
+    result["final"]["length_mean_se"] = 2.0  # a standard error is no figure of its own
     text = page(client, make_run(project, kind="ppo", state="succeeded", result=result))
     rows = re.findall(r'<th scope="row">([^<]*)</th><td class="n">([^<]*)</td><td class="n">([^<]*)</td>', text)
     assert rows == [("Length of the answers, tokens", "44", "46.5"), ("KL to the parent, nats an answer", "–", "5.25")]

@@ -289,7 +289,7 @@ def before_after(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [
         (curves.title_of(name), curves.number(parent.get(name)), curves.number(final.get(name)))
         for name in names
-        if curves.is_number(final.get(name))
+        if curves.is_number(final.get(name)) and curves.is_figure(name)
     ]
 
 
