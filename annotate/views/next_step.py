@@ -34,8 +34,8 @@ def next_step(project: Project, user: Person) -> NextStep:
 def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     """Along the loop; the last step is always there, for the loop has no end."""
     if not project.prompts.exists():
-        words = "The project has no prompts yet. Bring some in through the API: POST /api/v1/prompts/ takes a list."
-        yield NextStep(words, "See the API", reverse("api-docs"))
+        words = "The project has no prompts yet. Bring some in from a file, or send a list to POST /api/v1/prompts/."
+        yield _step(project, words, "Import a file", "imports")
     if not project.contestants.filter(left_at=None).exists():
         yield _step(project, "No model answers here yet. Import one, or enter one into the arena.", "Models", "models")
     answers = Completion.objects.filter(prompt__project=project)
