@@ -16,6 +16,7 @@ from django.urls import reverse
 from tests.factories import make_user
 from tests.training.runs import make_dataset, make_run, make_weights
 from training import configs
+from training.launchers import confinement
 from training.models import Run
 from training.queue import memory, remedies
 from training.queue.memory import Watch
@@ -72,6 +73,7 @@ def test_a_process_without_memory_is_told_to_take_half(client, project, research
 
 def test_a_kill_for_want_of_memory_is_tried_once_more_and_then_explained(monkeypatch):
     monkeypatch.setattr(memory, "limit", lambda: 1_000_000)  # the recipe holds more than all there is
+    monkeypatch.setattr(confinement, "memory_limit", lambda: 0)  # and is let start all the same
     run = killed()
     assert (run.reason_code, run.remedy_changes) == ("out_of_memory", {"batch_size": 4})
     assert [a.state for a in run.attempts.all()] == ["lost", "failed"]

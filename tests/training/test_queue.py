@@ -59,7 +59,7 @@ def refusal(*args, **changes) -> Refused:
 def test_a_queued_run_holds_its_whole_config_and_the_code_version(project, researcher):
     run = order(project, researcher)
     assert (run.state, run.seed, run.created_by) == ("queued", 5, researcher)
-    assert run.config["temperature"] == 0.8 and run.config["top_p"] == 1.0
+    assert run.config["temperature"] == 0.8 and run.config["top_p"] == 0.95
     assert run.code_version
 
 
