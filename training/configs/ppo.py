@@ -92,7 +92,7 @@ class PPOConfig:
     )
     max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
     calibration_episodes: int = option(
-        64,
+        128,
         "the parent's own completions: they set score scale, value function and bounds",
         low=8,
         high=65536,

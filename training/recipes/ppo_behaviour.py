@@ -139,13 +139,13 @@ def fluency_coefficient(config: PPOConfig, now: guards.Behaviour, parent: guards
     """Return the weight of the penalty on surprise at this step: 0 while it is no higher than the parent's own.
 
     It grows with the excess: `fluency_coef` at FLUENCY_STEP nats a token, three times that at most. Surprise is read as
-    entropy plus KL a token, which is the same in expectation and less noisy; one standard error is taken off.
+    entropy plus KL a token, which is the same in expectation and less noisy. Chance is not taken off, as it is before
+    a bound alarms: a penalty that waits for certainty comes too late, and one that chance has called forth is small.
     """
     if not config.fluency_coef or parent.entropy is None or now.entropy is None:
         return 0.0
     rise = now.entropy + now.kl / max(now.length, 1.0) - parent.entropy
-    chance = (now.errors["entropy"] ** 2 + parent.errors["entropy"] ** 2) ** 0.5
-    return config.fluency_coef * min(max(0.0, rise - chance) / FLUENCY_STEP, _MOST_STEPS)
+    return config.fluency_coef * min(max(0.0, rise) / FLUENCY_STEP, _MOST_STEPS)
 
 
 def _error(values: Tensor) -> float:
