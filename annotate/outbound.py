@@ -83,6 +83,8 @@ async def lines_of(response: httpx.Response, most: int = LONGEST_BODY) -> AsyncI
             raise TooLong(f"The answer is longer than {most:,} bytes, or a line of it than {LONGEST_LINE:,}.")
         for line in lines:
             yield line
+    if buffer:  # the last line may end without a newline, as the body of an error does
+        yield buffer
 
 
 def judged(host: str, port: int, allowed: Sequence[str]) -> list[str]:

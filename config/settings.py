@@ -185,6 +185,7 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"  # an address is optional here: no mail server is needed to judge
 ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # `accounts.require_patience` counts, for all processes
 ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}  # no code by mail: an address is optional and never confirmed
 ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
 MFA_FORMS = {"authenticate": "annotate.views.sign_in.CodeForm"}
 MFA_ADAPTER = "annotate.accounts.SecondFactorAdapter"

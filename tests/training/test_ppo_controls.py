@@ -95,9 +95,9 @@ def test_the_parents_baseline_is_of_prompts_from_all_of_a_sorted_list(tmp_path: 
     seen = []
     original = ppo_rollouts.PPO.collect
 
-    def collect(self, indices, seeds):
+    def collect(self, indices, seeds, **named):
         seen.append(indices)
-        return original(self, indices, seeds)
+        return original(self, indices, seeds, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ppo_rollouts.PPO, "collect", collect)
