@@ -38,12 +38,12 @@ def test_dpo_keeps_what_it_trained_in_a_few_megabytes(base, tmp_path, monkeypatc
     monkeypatch.setenv("ASSAY_DTYPE", dtype)
     first = run_dpo(tmp_path / "first", base)
     second = run_dpo(tmp_path / "second", first.model)
-    for run, rank in ((first, 16), (second, 32)):
+    for run, rank in ((first, 8), (second, 16)):
         fidelity = run.result()["fidelity"]
         print(dtype, fidelity)
         assert fidelity["cosine"] >= 0.999 and fidelity["rank"] == rank
         assert fidelity["kl_per_token"] < (5e-3 if dtype == "bfloat16" else 1e-6)
-    assert first.result()["fidelity"]["bytes"] < 13e6
+    assert first.result()["fidelity"]["bytes"] < 10e6
 
     out = RunDirectory(tmp_path / "export")
     out.create(RunSpec("export", {"to": "gguf"}, parent=str(first.model)))
