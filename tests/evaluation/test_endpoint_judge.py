@@ -144,7 +144,7 @@ def test_nobody_asks_before_the_time_that_the_server_named(tmp_path):
         assert time.monotonic() - begun >= 0.4
 
 
-def test_a_judge_that_stays_away_ends_the_run_in_words_and_keeps_what_was_said(tmp_path):
+def test_a_judge_that_stays_away_ends_the_run_in_words_and_keeps_what_was_said(tmp_path, capfd):
     path = tmp_path / "verdicts.jsonl"
     with judge_server(likes_kind) as judge:
         ask(judge, asks(2), path)
@@ -152,7 +152,8 @@ def test_a_judge_that_stays_away_ends_the_run_in_words_and_keeps_what_was_said(t
         with pytest.raises(RecipeFailure) as caught:
             ask(judge, asks(9), path, at_once=2)
     assert caught.value.code == "judge_unreachable"
-    assert "down for the night" in caught.value.message and "resume" in caught.value.remedy
+    assert "HTTP 503" in caught.value.message and "resume" in caught.value.remedy
+    assert "down for the night" not in caught.value.message and "down for the night" in capfd.readouterr().err
     assert len(list(read_lines(path))) == 2
     with pytest.raises(RecipeFailure) as gone:  # the server has ended
         ask(judge, asks(3), path)
@@ -193,11 +194,12 @@ def test_what_will_not_change_by_asking_again_ends_the_run_at_once(tmp_path, sta
     assert len(judge.requests) == 1
 
 
-def test_one_question_that_is_too_long_has_no_verdict_and_the_others_have_theirs(tmp_path):
+def test_one_question_that_is_too_long_has_no_verdict_and_the_others_have_theirs(tmp_path, capfd):
     with judge_server(likes_kind) as judge:
         judge.trouble.append((400, {}, "the prompt is too long"))
         said, _ = ask(judge, asks(4), tmp_path / "verdicts.jsonl", at_once=1)
-    assert said["0"]["verdict"] is None and "too long" in said["0"]["reply"]
+    assert said["0"]["verdict"] is None and said["0"]["reply"] == "HTTP 400"
+    assert "too long" in capfd.readouterr().err
     assert said["1"]["verdict"] == "first"
 
 
@@ -207,10 +209,11 @@ def test_half_a_character_in_a_reply_is_replaced(tmp_path):
     assert said["0"] == {"key": "0", "verdict": "first", "reply": "Warm ?\n[[A]]"}
 
 
-def test_a_judge_that_never_says_a_verdict_is_given_up_early(tmp_path):
+def test_a_judge_that_never_says_a_verdict_is_given_up_early(tmp_path, capfd):
     with judge_server(lambda shown: "They are both lovely.") as judge, pytest.raises(RecipeFailure) as caught:
         ask(judge, asks(50), tmp_path / "verdicts.jsonl", at_once=1)
-    assert caught.value.code == "judge_unreadable" and "lovely" in caught.value.message
+    assert caught.value.code == "judge_unreadable" and "lovely" not in caught.value.message
+    assert "lovely" in capfd.readouterr().err
     assert len(judge.requests) == endpoint_judge.GIVE_UP_AFTER
 
 
@@ -249,7 +252,7 @@ def test_a_silent_server_is_not_waited_for_for_ever(tmp_path, monkeypatch):
 # The key and the address
 
 
-def test_the_key_opens_the_door_and_stands_nowhere(tmp_path, monkeypatch, caplog):
+def test_the_key_opens_the_door_and_stands_nowhere(tmp_path, monkeypatch, caplog, capfd):
     monkeypatch.setenv("ASSAY_JUDGE_KEY_LAB", "sk-secret-1")
     with caplog.at_level("DEBUG"), judge_server(likes_kind) as judge:
         judge.key = "sk-secret-1"
@@ -259,8 +262,9 @@ def test_the_key_opens_the_door_and_stands_nowhere(tmp_path, monkeypatch, caplog
         judge.trouble += [(500, {}, "you sent Bearer sk-secret-1")] * 9
         with pytest.raises(RecipeFailure) as caught:
             ask(judge, asks(3), tmp_path / "verdicts.jsonl", key=key)
-        assert "you sent" in caught.value.message
-        told = (tmp_path / "verdicts.jsonl").read_text() + caplog.text + caught.value.message
+        log = capfd.readouterr().err
+        assert "you sent" in log and "you sent" not in caught.value.message
+        told = (tmp_path / "verdicts.jsonl").read_text() + caplog.text + log + caught.value.message
         assert "sk-secret-1" not in told + repr(Endpoint(judge.url, "m", key=key))
 
 
