@@ -13,7 +13,7 @@ prompts at temperature 1, four times each, and everything is measured on what wa
     rating    Elo over the parent, from blind pairs on the same prompt by six noisy annotators; 95 % by the bootstrap
     kl        nats an answer, of the child's answers from its parent
     entropy   nats a token, of the child's own answers; `surprise`: the mean of -log p under the parent, beside that of
-              the parent's own answers; `foreign`: share of letters and signs in scripts that the parent hardly uses
+              the parent's own answers; `foreign`: share of characters in scripts that the parent does not use
 
 A stage that is there already is not run again. Prints one JSON line per seed and writes ten answers side by side.
 """
@@ -28,8 +28,6 @@ import random
 import statistics
 import subprocess
 import sys
-import unicodedata
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +36,7 @@ from annotate.preferences import Comparison, Rating
 from annotate.simulation import tastes
 from annotate.simulation.annotator import Annotator
 from training import configs
+from training.fluency import foreign_share, script_shares
 from training.run_directory import RunDirectory, RunSpec, read_lines
 
 Row = dict[str, Any]
@@ -187,14 +186,14 @@ class Turn:
             (of, by): token_figures(models[by], prompts, {key: t for key, t in answers[of].items() if key[1] < WEIGHED})
             for of, by in {("base", "base"), ("sft", "sft"), ("ppo", "ppo"), ("sft", "base"), ("ppo", "sft")}
         }
-        usual = Counter(script_of(c) for text in answers["sft"].values() for c in text)
+        scripts = script_shares(answers["sft"].values())
         for name, texts in answers.items():
             own = likelihoods[name, name]
             worths = [self.taste("", text) for text in texts.values()]
             row = {
                 "fits": share(w >= 0.5 for w in worths), "fits_fully": share(w >= 1 for w in worths),
                 "tokens": statistics.fmean(own["tokens"]), "entropy": own["entropy"],
-                "distinct": len(set(texts.values())) / len(texts), "foreign": foreign(texts.values(), usual),
+                "distinct": len(set(texts.values())) / len(texts), "foreign": foreign_share(texts.values(), scripts),
             }  # fmt: skip
             if name in parents:
                 parent = parents[name]
@@ -255,22 +254,6 @@ def token_figures(folder: str, prompts: dict[int, list[Row]], answers: dict[Any,
     return {
         "sums": sums, "tokens": tokens, "surprise": -sum(sums) / sum(tokens), "entropy": entropies / sum(tokens),
     }  # fmt: skip
-
-
-def script_of(character: str) -> str:
-    """The first word of a letter's name, or `sign` for emoji and the like; spaces and ASCII are one."""
-    if character.isascii():
-        return "ASCII"
-    kind = unicodedata.category(character)
-    return unicodedata.name(character, "?").split()[0] if kind.startswith("L") else kind
-
-
-def foreign(texts: Any, usual: Counter[str]) -> float:
-    """Share of characters in scripts that are less than one in a thousand of the parent's."""
-    total = sum(usual.values())
-    common = {script for script, n in usual.items() if n >= total / 1000}
-    found = Counter(script_of(c) for text in texts for c in text)
-    return sum(n for script, n in found.items() if script not in common) / max(1, sum(found.values()))
 
 
 def said_of_runs(sft: Path, reward: Path, ppo: Path) -> Row:

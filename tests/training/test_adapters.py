@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
 from tests import tiny_model
+from tests.training import adapter_children
 from training.recipes import adapters, children, loading
 from training.recipes.features import decoder_layers
 from training.rl.factors import Factors, concatenate, cosine, negative
@@ -27,9 +28,7 @@ IDS = [[5, 9, 40, 17, 3, 66, 21, 8], [30, 2, 11, 77, 54]]
 def base(tmp_path_factory) -> Path:
     """A tiny model whose weights lie on bfloat16's grid, as those of every imported model do."""
     folder = tmp_path_factory.mktemp("models")
-    model, tokenizer = loading.load_policy(tiny_model.make(folder / "made"), torch.float32)
-    loading.save_policy(model, tokenizer, folder / "base")
-    return folder / "base"
+    return adapter_children.base(tiny_model.make(folder / "made"), folder / "base")
 
 
 def trained(parent: Path, dtype: torch.dtype, *, seed: int = 1, size: float = 3e-3, rank: int = 4):

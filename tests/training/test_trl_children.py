@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests import tiny_model
-from tests.training import preference_runs
+from tests.training import adapter_children, preference_runs
 from tests.training.test_recipe_dpo_kto import CONFIG as PREFERENCE
 from tests.training.test_recipe_grpo_rloo import CONFIG as GROUP
 from tests.training.test_recipe_grpo_rloo import FUNCTION
@@ -32,9 +32,7 @@ IDS = [[5, 9, 40, 17, 3, 66, 21, 8], [30, 2, 11, 77, 54]]
 def base(tmp_path_factory) -> Path:
     """Full weights on bfloat16's grid, as those of every imported model."""
     folder = tmp_path_factory.mktemp("models")
-    model, tokenizer = loading.load_policy(tiny_model.make(folder / "made"), torch.float32)
-    loading.save_policy(model, tokenizer, folder / "base")
-    return folder / "base"
+    return adapter_children.base(tiny_model.make(folder / "made"), folder / "base")
 
 
 @pytest.fixture(scope="module")
