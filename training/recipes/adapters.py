@@ -25,11 +25,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.rl.factors import Factors, Update, concatenate, cosine, inner, negative, shrink
+from training.rl.factors import Factors, Update
 from training.rl.lora import LoRALinear
 from training.run_directory import RecipeFailure
-
-__all__ = ["Base", "Factors", "Update", "concatenate", "cosine", "inner", "negative", "shrink"]
 
 CONFIG, WEIGHTS, ABOUT = "adapter_config.json", "adapter_model.safetensors", "base.json"
 PREFIX = "base_model.model."  # PEFT's, before the names of the base's own modules
