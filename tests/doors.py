@@ -153,8 +153,8 @@ account_login                         get anybody, post anybody
 account_inactive                      get anybody
 account_signup                        get anybody, post anybody
 account_reauthenticate                get account, post account
-account_request_reauthentication_code get account, post account
-account_confirm_reauthentication_code get account, post account
+account_request_reauthentication_code get nobody, post nobody
+account_confirm_reauthentication_code get nobody, post nobody
 account_email                         get account, post account
 account_email_verification_sent       get anybody
 account_change_password               get account, post account

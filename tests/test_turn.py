@@ -88,8 +88,8 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         rows = everything(site)
         assert (rows["annotate_rating"], rows["annotate_languagemodel"], rows["annotate_contestant"]) == (160, 6, 4)
         prompts = dict(site.query("select side, count(*) from annotate_prompt group by 1"))
-        # Each pair of PPO's human brake is two answers more.
-        asked = 2 * rows["training_review"]
+        # Each pair of PPO's human brake is two answers more; the parent's is kept once where it answered the same.
+        [(asked,)] = site.query(ASKED)
         assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 4) * 2 + asked
         assert (
             rows["training_run"] == 19

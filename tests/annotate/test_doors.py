@@ -46,6 +46,8 @@ def _may(who: str, right: str, is_public: bool) -> bool:
     match right:
         case "anybody":
             return True
+        case "nobody":
+            return False
         case "account":
             return who != "visitor"
         case "read":
