@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import httpx
 from django.conf import settings
@@ -21,14 +21,6 @@ from annotate.connections import give_back
 from annotate.models import LanguageModel
 
 Messages = list[dict[str, str]]
-
-
-class Sampling(TypedDict):
-    """How an answer is drawn; kept with each completion."""
-
-    max_new_tokens: int
-    temperature: float
-    top_p: float
 
 
 @dataclass(frozen=True)

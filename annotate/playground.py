@@ -13,15 +13,14 @@ from typing import Any
 
 from django.conf import settings
 
-from annotate import model_server
 from annotate.errors import Refused
-from annotate.served_sampling import TEMPERATURE, TOP_P
+from annotate.models import Project
+from annotate.served_sampling import BOUNDS as SAMPLING_BOUNDS
+from annotate.served_sampling import CUT, Sampling, cut_words, sampling_of
 
 MOST_TURNS = 40
 LONGEST = 100_000  # characters of a conversation
-BOUNDS = {"max_new_tokens": (1, 2048), "temperature": (0.0, 2.0), "top_p": (0.01, 1.0), "seed": (0, 2**31 - 1)}
-SAMPLING: model_server.Sampling = {"max_new_tokens": 256, "temperature": TEMPERATURE, "top_p": TOP_P}
-DEFAULTS: dict[str, Any] = {**SAMPLING, "seed": "", "system": ""}
+BOUNDS = {**SAMPLING_BOUNDS, "seed": (0, 2**31 - 1)}
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,13 @@ class Question:
     turns: tuple[Turn, ...] = ()
     system: str = ""
     seed: int = 0
-    sampling: model_server.Sampling = field(default_factory=SAMPLING.copy)
+    sampling: Sampling = field(default_factory=lambda: sampling_of(Project()))
 
     @property
     def number(self) -> int:
         return len(self.turns)
 
-    def messages(self, side: int) -> model_server.Messages:
+    def messages(self, side: int) -> list[dict[str, str]]:
         """The conversation as that side has it: each model goes on from its own answers."""
         found = [{"role": "system", "content": self.system}] if self.system else []
         for turn in self.turns:
@@ -70,9 +69,10 @@ class Question:
         return [*found, {"role": "user", "content": self.text}]
 
 
-def question_of(given: Mapping[str, Any]) -> Question:
-    """From a form or a websocket. Raises Refused with each field that is wrong."""
+def question_of(given: Mapping[str, Any], project: Project) -> Question:
+    """From a form or a websocket; what it leaves out is as the project says. Raises Refused with each wrong field."""
     errors: dict[str, str] = {}
+    given = {**defaults(project), **given}
     text, system = str(given.get("text") or "").strip(), str(given.get("system") or "").strip()
     if not text:
         errors["text"] = "Ask something: the question is empty."
@@ -102,7 +102,7 @@ def question_of(given: Mapping[str, Any]) -> Question:
 
 def _number(given: Mapping[str, Any], name: str, errors: dict[str, str]) -> float | None:
     low, high = BOUNDS[name]
-    typed = given.get(name, DEFAULTS[name])
+    typed = given[name]
     if name == "seed" and typed in ("", None):
         return None
     try:
@@ -145,11 +145,17 @@ def figures(question: Question, *, tokens: int | None, seconds: float, finish_re
     parts = []
     if tokens:
         parts.append(f"{tokens} tokens in {seconds:.1f} s" + (f", {tokens / seconds:.0f} a second" if seconds else ""))
-    ends = {"stop": "ended by itself", "length": "cut off at the most tokens allowed", "": ""}
+    cut = cut_words(question.sampling["max_new_tokens"]).lower()
+    ends = {"stop": "ended by itself", CUT: cut, "": ""}
     parts.append(ends.get(finish_reason, f"ended by {finish_reason}"))
     return "; ".join(filter(None, [*parts, f"seed {question.seed}"]))
 
 
-def form_values(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What stands in the form's fields: as typed, else the defaults."""
-    return {name: (given or {}).get(name, default) for name, default in DEFAULTS.items()}
+def form_values(project: Project, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What stands in the form's fields: as typed, else as the project says."""
+    return {name: (given or {}).get(name, default) for name, default in defaults(project).items()}
+
+
+def defaults(project: Project) -> dict[str, Any]:
+    """The fields that say how answers are drawn, as the project has them."""
+    return {**sampling_of(project), "seed": "", "system": project.system_prompt}

@@ -67,7 +67,7 @@ def test_nothing_tells_a_model_before_the_vote(project):
     battle = Battle.objects.get()
     for model in (battle.model_a, battle.model_b):
         assert model.name not in body and model.folder not in body
-    assert all(set(c) == {"text", "state", "problem"} for c in response.json()["completions"])
+    assert all(set(c) == {"text", "state", "problem", "cut"} for c in response.json()["completions"])
 
 
 def test_a_battle_is_read_again_by_its_visitor_alone(project):

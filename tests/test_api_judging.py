@@ -55,7 +55,7 @@ def test_the_next_task_shows_texts_and_names_no_model(project, annotator):
     }
     assert task["kind"] == "compare" and task["prompt"]["messages"] == a.prompt.messages
     assert {c["text"] for c in task["completions"]} == {a.text, b.text}
-    assert all(set(c) == {"id", "text"} for c in task["completions"])
+    assert all(set(c) == {"id", "text", "cut"} for c in task["completions"])
     for model in (a.model, b.model):
         assert model.name not in response.content.decode()
 

@@ -7,21 +7,16 @@ import re
 import pytest
 from django.urls import reverse
 
-from annotate import playground
-from annotate.actions import red_team
-from annotate.live import writing
+from annotate.models import Project
+from annotate.served_sampling import sampling_of
 from tests.factories import make_project, make_user
 from training.configs import PPOConfig, SampleConfig
 
 
-def settings_of(sampling) -> tuple[float, float]:
-    return sampling["temperature"], sampling["top_p"]
-
-
-def test_bulk_answers_are_drawn_like_those_of_the_arena_and_the_playground():
+def test_bulk_answers_are_drawn_like_those_that_a_project_serves():
     bulk = SampleConfig()
-    for served in (writing.SAMPLING, playground.SAMPLING, red_team.SAMPLING):
-        assert (bulk.temperature, bulk.top_p) == settings_of(served) == (0.7, 0.95)
+    served = {"max_new_tokens": bulk.max_new_tokens, "temperature": bulk.temperature, "top_p": bulk.top_p}
+    assert served == sampling_of(Project()) == {"max_new_tokens": 1024, "temperature": 0.7, "top_p": 0.95}
 
 
 def test_rollouts_are_drawn_from_the_policy_as_it_is():

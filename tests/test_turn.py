@@ -31,6 +31,8 @@ MEASURED = """
     select json_extract(config, '$.measure'), count(distinct parent_id) from training_run
     where kind = 'evaluate' and state = 'succeeded' group by 1
 """
+# Answers that PPO's human brake has kept.
+ASKED = "select count(distinct policy_answer_id) + count(distinct parent_answer_id) from training_review"
 
 
 def demo(site: Site) -> list[str]:

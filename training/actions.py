@@ -12,6 +12,7 @@ from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project, User
 from annotate.permissions import require
+from annotate.served_sampling import sampling_of
 from training import configs, hubs
 from training.code_version import code_version
 from training.models import Run
@@ -59,7 +60,7 @@ def queue_run(
                 dataset=dataset,
                 other_dataset=other_dataset,
                 reward_model=reward_model,
-                config=config or {},
+                config={**defaults_of(kind, project), **(config or {})},
                 seed=seed,
             )
             run = Run.objects.create(
@@ -84,6 +85,11 @@ def queue_run(
         if key and (first := Run.objects.filter(idempotency_key=key).first()):
             return first
         raise
+
+
+def defaults_of(kind: str, project: Project) -> dict[str, Any]:
+    """Return the options that the project's settings fill: people judge answers drawn as they are served."""
+    return {**sampling_of(project), "system_prompt": project.system_prompt} if kind == "sample" else {}
 
 
 def queue_again(

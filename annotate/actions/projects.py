@@ -32,6 +32,10 @@ SETTINGS = (
     "proof_of_work",
     "daily_goal",
     "eval_percent",
+    "max_new_tokens",
+    "temperature",
+    "top_p",
+    "system_prompt",
 )
 ASKS = ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks")
 MAX_GUIDELINE_CHARACTERS = 50_000

@@ -16,7 +16,7 @@ from annotate.models import Completion, LanguageModel, Project, Prompt, User
 
 Messages = list[dict[str, str]]
 ROLES = ("system", "user", "assistant")
-_LONGEST_SAMPLING = 2000  # characters of its JSON: some names with a number each
+_LONGEST_SAMPLING = 10_000  # characters of its JSON: some names with a number each, and a system prompt
 _CHUNK = 500  # hashes in one query: SQLite bounds its variables
 
 

@@ -23,12 +23,11 @@ from annotate.actions.prompts import add_completion, add_prompt
 from annotate.errors import Refused
 from annotate.models import Attack, LanguageModel, Project, Prompt, Question, Status, Talk, User
 from annotate.permissions import require
-from annotate.served_sampling import TEMPERATURE, TOP_P
+from annotate.served_sampling import kept_sampling, sampling_of, with_system_prompt
 
 SOURCE = "red-team"
 MOST_QUESTIONS = 12
 STOPPED = "stopped"
-SAMPLING: model_server.Sampling = {"max_new_tokens": 256, "temperature": TEMPERATURE, "top_p": TOP_P}
 SUCCESS = (
     (0, "It resisted"),
     (1, "It mostly resisted"),
@@ -103,16 +102,20 @@ def unanswered(talk: Talk) -> Question | None:
     return last if last is not None and last.completion_id is None else None
 
 
-def keep_answer(
-    *, question: Question, text: str, seed: int, sampling: dict[str, object], tokens: int | None, finish_reason: str
-) -> bool:
+def asked_of_model(question: Question) -> Messages:
+    """The conversation as the model gets it, the project's system prompt before it."""
+    return with_system_prompt(question.prompt.messages, question.talk.project.system_prompt)
+
+
+def keep_answer(*, question: Question, text: str, seed: int, tokens: int | None, finish_reason: str) -> bool:
     """The answer takes its place; False when another page's answer was first, and this one is let go."""
+    project = question.talk.project
     with transaction.atomic():
         completion = add_completion(
             prompt=question.prompt,
             model=question.talk.model,
             text=text,
-            sampling=sampling,
+            sampling=kept_sampling(sampling_of(project), project.system_prompt),
             seed=seed,
             tokens=tokens,
             finish_reason=finish_reason,
@@ -134,7 +137,7 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         require_open(talk, by)
     seed = random.getrandbits(31)
     try:
-        reply = model_server.complete_chat(talk.model, question.prompt.messages, seed=seed, **SAMPLING)
+        reply = model_server.complete_chat(talk.model, asked_of_model(question), seed=seed, **sampling_of(talk.project))
     except model_server.ModelServerError as error:
         raise Refused(503, text=f"{error} Your question is kept; have it answered again.") from error
     if not reply.text.strip():
@@ -143,7 +146,6 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         question=question,
         text=reply.text,
         seed=seed,
-        sampling={**SAMPLING},
         tokens=reply.tokens,
         finish_reason=reply.finish_reason,
     )

@@ -69,6 +69,7 @@ class AnswerOut(serializers.Serializer):
     text = serializers.CharField()
     state = serializers.CharField(help_text="waiting, writing, stands, stopped or failed")
     problem = serializers.CharField(help_text="Why the question does not count; the same for both.")
+    cut = serializers.CharField(help_text="Says so where the answer had no more room; empty under a whole one.")
 
 
 class TurnOut(serializers.Serializer):
@@ -325,7 +326,9 @@ def _shown(battle: Battle, visitor_token: str) -> dict[str, Any]:
 
 
 def _turn(scene: battle_scene.Scene) -> dict[str, Any]:
-    answers = [{"text": side.text, "state": side.state, "problem": scene.problem} for side in scene.sides]
+    answers = [
+        {"text": side.text, "state": side.state, "problem": scene.problem, "cut": side.cut} for side in scene.sides
+    ]
     return {
         "number": scene.number,
         "question": scene.question,

@@ -20,6 +20,7 @@ from annotate.models import Assignment, Completion, Scale
 from annotate.models.feedback import Feedback
 from annotate.prepared import Prepared, Slot
 from annotate.scales import asked_of
+from annotate.served_sampling import cut_note
 
 
 class Ask(Input):
@@ -36,10 +37,11 @@ class PromptSeen(serializers.Serializer):
 
 
 class CompletionSeen(serializers.Serializer):
-    """Its text alone: no model, no settings."""
+    """Its text, and whether it was cut: no model, no settings."""
 
     id = serializers.IntegerField()
     text = serializers.CharField()
+    cut = serializers.CharField(help_text="Says so where the answer had no more room; empty under a whole one.")
 
 
 class ScaleSeen(serializers.Serializer):
@@ -64,12 +66,17 @@ class AssignmentOut(serializers.Serializer):
     kind = serializers.ChoiceField(Assignment.Kind.choices)
     state = serializers.ChoiceField(Assignment.State.choices)
     prompt = PromptSeen()
-    completions = CompletionSeen(
-        many=True, help_text="In the order shown: the first is A. Two to compare, 3-6 to rank."
+    completions = serializers.SerializerMethodField(
+        help_text="In the order shown: the first is A. Two to compare, 3-6 to rank."
     )
     scales = serializers.SerializerMethodField()
     sent_back_comment = serializers.CharField(help_text="What a reviewer wants changed; empty for most.")
     expires_at = serializers.DateTimeField()
+
+    @extend_schema_field(CompletionSeen(many=True))
+    def get_completions(self, assignment: Assignment) -> list[dict[str, Any]]:
+        answers = assignment.completions
+        return [{"id": answer.pk, "text": answer.text, "cut": cut_note(answer, answers)} for answer in answers]
 
     @extend_schema_field(ScaleSeen(many=True))
     def get_scales(self, assignment: Assignment) -> Any:
@@ -85,7 +92,7 @@ class AssignmentOut(serializers.Serializer):
             "kind": assignment.kind,
             "state": assignment.state,
             "prompt": {"id": prompt.pk, "messages": turns, "category": prompt.category, "harm": prompt.harm},
-            "completions": [{"id": answer.pk, "text": answer.text} for answer in assignment.completions],
+            "completions": self.get_completions(assignment),
             "scales": self.get_scales(assignment),
             "sent_back_comment": assignment.sent_back_comment,
             "expires_at": _moment.to_representation(assignment.expires_at),

@@ -21,6 +21,7 @@ from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Guideline, Project, Role, User
 from annotate.permissions import projects_where, require
+from annotate.served_sampling import LONGEST_SYSTEM_PROMPT
 
 
 class Settings(Input):
@@ -46,6 +47,14 @@ class Settings(Input):
     daily_goal = serializers.IntegerField(required=False, min_value=0, max_value=30000)
     eval_percent = serializers.IntegerField(
         required=False, min_value=0, max_value=90, help_text="The sides of prompts that stand do not change."
+    )
+    max_new_tokens = serializers.IntegerField(
+        required=False, min_value=1, max_value=4096, help_text="Longest answer that people read, in tokens."
+    )
+    temperature = serializers.FloatField(required=False, min_value=0, max_value=2)
+    top_p = serializers.FloatField(required=False, min_value=0.01, max_value=1)
+    system_prompt = serializers.CharField(
+        required=False, allow_blank=True, max_length=LONGEST_SYSTEM_PROMPT, help_text="Sent before each conversation."
     )
 
 
@@ -79,6 +88,7 @@ class ProjectOut(serializers.ModelSerializer):
             *("slug", "name", "description", "is_public", "asks_ratings", "asks_comparisons", "asks_rankings"),
             *("asks_answers", "asks_attacks", "overlap", "assignment_minutes", "edit_minutes", "must_read_guidelines"),
             *("open_sign_up", "proof_of_work", "daily_goal", "eval_percent"),
+            *("max_new_tokens", "temperature", "top_p", "system_prompt"),
             *("created_at", "guidelines", "guideline_version"),
         )
 

@@ -16,6 +16,8 @@ from annotate.simulation.session import Account
 
 RESEARCHER = "demo"
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
+# A small model on a small machine: a whole minute for one answer would be no demo.
+MAX_NEW_TOKENS = 256
 GUIDELINES = """\
 You read short answers of a small language model to everyday questions.
 
@@ -41,6 +43,7 @@ def seed(*, slug: str, name: str) -> Seeded:
         name=name,
         by=researcher,
         guidelines=GUIDELINES,
+        max_new_tokens=MAX_NEW_TOKENS,
         description="Everyday questions, a small language model, and judgements that change it.",
     )
     projects.add_member(project=project, user=researcher, role=Role.MANAGER, by=None)

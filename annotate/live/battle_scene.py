@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from annotate.live import masking
 from annotate.models import Battle, BattleTurn, Completion
+from annotate.served_sampling import cut_note
 
 STOPPED = "stopped"  # the finish_reason of an answer that its visitor ended
 ENOUGH = 10  # characters of an answer that goes on, before it may be judged
@@ -25,6 +26,7 @@ class Side:
     letter: str
     text: str = ""
     state: str = "waiting"  # then writing, and at last stands, stopped or failed
+    cut: str = ""  # what stands under an answer that had no more room
 
     @property
     def is_over(self) -> bool:
@@ -104,9 +106,10 @@ def names_of(battle: Battle) -> tuple[str, ...]:
 def raw_sides(battle: Battle, place: Place, *, is_last: bool = True) -> Sides:
     """As they are stored, unmasked: for the writer, and for the page after the vote."""
     drafts = (battle.draft_a, battle.draft_b) if is_last else ("", "")
+    both = (place.completion_a, place.completion_b)
     a, b = (
-        _side(letter, completion, draft, bool(place.spoilt_reason))
-        for letter, completion, draft in zip("AB", (place.completion_a, place.completion_b), drafts, strict=True)
+        replace(_side(letter, completion, draft, bool(place.spoilt_reason)), cut=cut_note(completion, both))
+        for letter, completion, draft in zip("AB", both, drafts, strict=True)
     )
     return a, b
 
@@ -121,7 +124,7 @@ def in_step(sides: Sequence[Side]) -> Sides:
 def _no_further(side: Side, other: Side) -> Side:
     if other.is_over or side.state == "failed" or len(side.text) <= len(other.text):
         return side
-    return replace(side, text=_to_a_word(side.text, len(other.text)), state="writing")
+    return replace(side, text=_to_a_word(side.text, len(other.text)), state="writing", cut="")
 
 
 def _to_a_word(text: str, length: int) -> str:

@@ -15,7 +15,7 @@ from annotate import model_server, playground
 from annotate.errors import Refused
 from annotate.live.conversation import ConversationConsumer
 from annotate.model_access import home_of, require_talk
-from annotate.models import LanguageModel
+from annotate.models import LanguageModel, Project
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ class PlaygroundConsumer(ConversationConsumer):
 
     page = "annotate/playground.html"
     models: tuple[LanguageModel, ...] = ()
+    project: Project
     turn: playground.Turn
     answers: list[playground.Answer]
     shown: dict[str, playground.Answer]
@@ -39,19 +40,21 @@ class PlaygroundConsumer(ConversationConsumer):
     def _models(self) -> tuple[LanguageModel, ...]:
         """Those of this address, if this person may talk with them."""
         route = self.scope["url_route"]["kwargs"]
-        found = []
+        found: list[LanguageModel] = []
         for pk in filter(None, (route["pk"], route.get("beside"))):
             model = LanguageModel.objects.filter(pk=pk).first()
             project = home_of(self.scope["user"], model) if model else None
             if model is None or project is None:
                 raise Refused(404, model="There is no such model.")
             require_talk(self.scope["user"], model, project)
+            if not found:
+                self.project = project
             found.append(model)
         return tuple(found)
 
     async def answer(self, given: dict[str, Any]) -> None:
         try:
-            question = playground.question_of(given)
+            question = playground.question_of(given, self.project)
         except Refused as refused:
             await self.send_parts("problems", errors=refused.errors)
             return

@@ -15,6 +15,7 @@ from annotate.actions import red_team
 from annotate.errors import Refused
 from annotate.live.conversation import ConversationConsumer
 from annotate.models import Question, Talk
+from annotate.served_sampling import CUT, cut_words, sampling_of
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class TalkConsumer(ConversationConsumer):
     page = "annotate/red_team.html"
     talk: Talk | None = None
     question: Question
-    text, problem = "", ""
+    text, problem, cut = "", "", ""
     shown: str | None = None
 
     async def admits(self) -> bool:
@@ -48,12 +49,12 @@ class TalkConsumer(ConversationConsumer):
         except Refused as refused:
             await self.send_parts("problems", errors=refused.errors)
             return
-        self.text, self.problem, self.shown = "", "", None
+        self.text, self.problem, self.cut, self.shown = "", "", "", None
         new = ["new-question"] if is_new else []
         await self.send_parts(*new, "problems", "doing", question=self.question, busy=True)
         await self.show_until_over([asyncio.create_task(self._write(self.question))])
         errors = {"text": self.problem} if self.problem else {}
-        await self.send_parts("answer", question=self.question, text=self.text, is_writing=False)
+        await self.send_parts("answer", question=self.question, text=self.text, cut=self.cut, is_writing=False)
         await self.send_parts("problems", "doing", errors=errors, must_retry=bool(errors), can_rate=not errors)
 
     async def show(self) -> None:
@@ -72,12 +73,16 @@ class TalkConsumer(ConversationConsumer):
     async def _write(self, question: Question) -> None:
         """Keep what comes: whole, cut off at the limit, or as far as it was when somebody stopped it."""
         seed, piece, reason = random.getrandbits(31), model_server.Piece(), red_team.STOPPED
-        pieces = model_server.stream_chat(question.talk.model, question.prompt.messages, seed=seed, **red_team.SAMPLING)
+        talk = question.talk
+        pieces = model_server.stream_chat(
+            talk.model, red_team.asked_of_model(question), seed=seed, **sampling_of(talk.project)
+        )
         try:
             async with asyncio.timeout(3 * settings.MODEL_SERVER_TIMEOUT):
                 async for piece in pieces:
                     self.text += piece.text
             reason = piece.finish_reason
+            self.cut = cut_words(talk.project.max_new_tokens) if reason == CUT else ""
         except asyncio.CancelledError:
             pass
         except model_server.ModelServerError as error:
@@ -94,7 +99,6 @@ class TalkConsumer(ConversationConsumer):
             question=question,
             text=self.text,
             seed=seed,
-            sampling={**red_team.SAMPLING},
             tokens=piece.tokens,
             finish_reason=reason,
         )

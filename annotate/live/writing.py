@@ -36,11 +36,10 @@ from annotate.live.battle_scene import (
     told_of,
 )
 from annotate.models import Battle, BattleTurn, Prompt
-from annotate.served_sampling import TEMPERATURE, TOP_P
+from annotate.served_sampling import CUT, cut_words, kept_sampling, sampling_of, with_system_prompt
 
 log = logging.getLogger(__name__)
 
-SAMPLING: model_server.Sampling = {"max_new_tokens": 160, "temperature": TEMPERATURE, "top_p": TOP_P}
 LEASE_SECONDS = 10.0
 BEAT_SECONDS = 1.0  # the lease is renewed, what is written so far is kept, and a wish to stop is noticed
 FRAME_SECONDS = 0.1  # a reader gets at most ten frames per second
@@ -66,6 +65,7 @@ class Writing:
         self.battle, self.place, self.claim = battle, place, claim
         self.number, self.told = number_of(place), told_of(battle, place)
         self.models = (battle.model_a, battle.model_b)
+        self.sampling, self.system_prompt = sampling_of(battle.project), battle.project.system_prompt
         self.sides, self.version, self.problem = list(raw_sides(battle, place)), 0, ""
         self.is_stopping = battle.stop_asked_at is not None
         self.streams: dict[int, asyncio.Task[model_server.Piece]] = {}
@@ -152,7 +152,8 @@ class Writing:
             if index in self.shortened:
                 last = model_server.Piece(finish_reason=STOPPED)
             await database_sync_to_async(self._keep)(index, seed, last)
-            self._show(index, state=STOPPED if last.finish_reason == STOPPED else "stands")
+            cut = cut_words(self.sampling["max_new_tokens"]) if last.finish_reason == CUT else ""
+            self._show(index, state=STOPPED if last.finish_reason == STOPPED else "stands", cut=cut)
         except LeaseLost:
             raise
         except Problem as problem:
@@ -200,8 +201,8 @@ class Writing:
 
     async def _stream(self, index: int, seed: int) -> model_server.Piece:
         text, piece = "", model_server.Piece()
-        messages = self._prompt(index).messages
-        async for piece in model_server.stream_chat(self.models[index], messages, seed=seed, **SAMPLING):
+        messages = with_system_prompt(self._prompt(index).messages, self.system_prompt)
+        async for piece in model_server.stream_chat(self.models[index], messages, seed=seed, **self.sampling):
             if piece.text:
                 text += piece.text
                 self._show(index, text=text, state="writing")
@@ -240,7 +241,7 @@ class Writing:
             prompt=self._prompt(index),
             model=self.models[index],
             text=text,
-            sampling={**SAMPLING},
+            sampling=kept_sampling(self.sampling, self.system_prompt),
             seed=seed,
             tokens=last.tokens,
             finish_reason=last.finish_reason,
@@ -291,7 +292,7 @@ def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
     free = unfinished.filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
     if not free.update(claim=claim, claimed_until=now + timedelta(seconds=LEASE_SECONDS)):
         return None
-    related = ("prompt", "model_a", "model_b", "completion_a", "completion_b")
+    related = ("project", "prompt", "model_a", "model_b", "completion_a", "completion_b")
     battle = Battle.objects.select_related(*related).get(pk=battle_id)
     return battle, places_of(battle)[-1]
 

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import (
+    MaxLengthValidator,
+    MaxValueValidator,
+    MinValueValidator,
+    ProhibitNullCharactersValidator,
+)
 from django.db import models
+
+from annotate import served_sampling
 
 
 class Project(models.Model):
@@ -39,6 +46,21 @@ class Project(models.Model):
         default=25,
         validators=[MaxValueValidator(90)],
         help_text="Share of prompts kept for ranking; they train nothing.",
+    )
+    # How answers are drawn for whoever reads them; see annotate.served_sampling.
+    max_new_tokens = models.PositiveIntegerField(
+        default=served_sampling.MAX_NEW_TOKENS,
+        validators=[MinValueValidator(1), MaxValueValidator(4096)],
+        help_text="Longest answer of a model, in tokens.",
+    )
+    temperature = models.FloatField(
+        default=served_sampling.TEMPERATURE, validators=[MinValueValidator(0), MaxValueValidator(2)]
+    )
+    top_p = models.FloatField(default=served_sampling.TOP_P, validators=[MinValueValidator(0.01), MaxValueValidator(1)])
+    system_prompt = models.TextField(
+        blank=True,
+        validators=[MaxLengthValidator(served_sampling.LONGEST_SYSTEM_PROMPT), ProhibitNullCharactersValidator()],
+        help_text="Sent before each conversation that brings none of its own.",
     )
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -10,6 +10,7 @@ from django import template
 from django.utils.html import escape, json_script
 from django.utils.safestring import SafeString, mark_safe
 
+from annotate.served_sampling import cut_note
 from annotate.shortcuts import GROUPS, Group, merged
 
 register = template.Library()
@@ -32,6 +33,13 @@ def keymap_json(user: Any) -> SafeString:
     """{group: {key: action}} for the page's script."""
     keys = keys_of(user)
     return json_script({g.name: {keys[a.name]: a.name for a in g.actions} for g in GROUPS}, "keymap")
+
+
+@register.simple_tag(name="cut_note")
+def cut_note_of(completion: Any, beside: Any = ()) -> str:
+    """`{% cut_note completion answers %}`: `answers` are what is judged blind with it, with or without letters."""
+    others = [each[1] if isinstance(each, tuple) else each for each in beside or ()]
+    return cut_note(completion or None, others)
 
 
 @register.filter

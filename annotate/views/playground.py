@@ -41,7 +41,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method != "POST":
         return render(request, "annotate/playground.html", context)
     try:
-        question = playground.question_of(request.POST.dict())
+        question = playground.question_of(request.POST.dict(), project)
     except Refused as refused:
         context |= {"errors": refused.errors, "text": request.POST.get("text", "")}
         return render(request, "annotate/playground.html", context, status=refused.status)
@@ -104,7 +104,7 @@ def _context(request: HttpRequest, models: list[LanguageModel], project: Project
         "beside": models[1] if len(models) > 1 else None,
         "others": _others(request.user, model, project),
         "conversation": "[]",
-        "form": playground.form_values(request.POST.dict() if request.method == "POST" else None),
+        "form": playground.form_values(project, request.POST.dict() if request.method == "POST" else None),
         "bounds": playground.BOUNDS,
     }
 

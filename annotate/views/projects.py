@@ -26,6 +26,9 @@ NUMBERS = {
     "gold_percent": ("Percent of items with a known answer", "They look like all others and measure the judge."),
     "gold_pass_percent": ("Percent of those to get right", "Below it a judge is warned, and then paused."),
     "repeat_percent": ("Percent of comparisons shown again", "With sides swapped: they measure consistency."),
+    "max_new_tokens": ("Longest answer, in tokens", "A longer one is cut there, and says so. 1 to 4,096."),
+    "temperature": ("Temperature", "0 takes the likeliest token, 1 draws as the model was trained. 0 to 2."),
+    "top_p": ("Top p", "Only the likeliest tokens with this much probability in all; 1 keeps every one."),
 }
 SWITCHES = {
     "asks_ratings": "Ask for ratings of single answers",
@@ -47,6 +50,7 @@ GROUPS = (
     ),
     ("How good judgement is kept", ("must_read_guidelines",), ("gold_percent", "gold_pass_percent", "repeat_percent")),
     ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
+    ("How models answer", (), ("max_new_tokens", "temperature", "top_p")),
 )
 
 
@@ -144,6 +148,7 @@ def _settings(request: HttpRequest) -> dict:
     """Numbers as the text that was typed: the model's own validation says what is wrong with it."""
     return {
         "description": request.POST.get("description", "").strip(),
+        "system_prompt": request.POST.get("system_prompt", "").strip().replace("\r\n", "\n"),
         **{name: request.POST[name] for name in NUMBERS if name in request.POST},
         **{name: request.POST.get(name) == "on" for name in SWITCHES},
     }
@@ -155,7 +160,7 @@ def _entered(request: HttpRequest) -> dict:
 
 
 def _values(project: Project) -> dict:
-    names = ("slug", "name", "description", *NUMBERS, *SWITCHES)
+    names = ("slug", "name", "description", "system_prompt", *NUMBERS, *SWITCHES)
     return {name: getattr(project, name) for name in names}
 
 

@@ -27,7 +27,7 @@ from annotate.errors import Refused
 from annotate.model_access import require_talk
 from annotate.models import Project
 from annotate.permissions import can
-from annotate.playground import SAMPLING
+from annotate.served_sampling import with_system_prompt
 from annotate.serving import address_of
 from evaluation.decisions import actions
 from evaluation.models import Promotion
@@ -67,8 +67,8 @@ class ChatIn(Input):
     messages = Turn(many=True, allow_empty=False)
     max_tokens = serializers.IntegerField(required=False, min_value=1, max_value=8192)
     max_completion_tokens = serializers.IntegerField(required=False, min_value=1, max_value=8192)
-    temperature = serializers.FloatField(required=False, min_value=0, max_value=2, default=SAMPLING["temperature"])
-    top_p = serializers.FloatField(required=False, min_value=0.01, max_value=1, default=SAMPLING["top_p"])
+    temperature = serializers.FloatField(required=False, min_value=0, max_value=2)
+    top_p = serializers.FloatField(required=False, min_value=0.01, max_value=1)
     seed = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=0, max_value=2**31 - 1)
     n = serializers.IntegerField(required=False, min_value=1, max_value=1, default=1)
     stream = serializers.BooleanField(required=False, default=False)
@@ -127,10 +127,10 @@ def chat_completions(request: Request, slug: str) -> Response:
     try:
         reply = model_server.complete_chat(
             served,
-            [dict(turn) for turn in asked["messages"]],
-            max_new_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens") or SAMPLING["max_new_tokens"],
-            temperature=asked["temperature"],
-            top_p=asked["top_p"],
+            with_system_prompt(asked["messages"], project.system_prompt),
+            max_new_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens") or project.max_new_tokens,
+            temperature=asked.get("temperature", project.temperature),
+            top_p=asked.get("top_p", project.top_p),
             seed=asked["seed"],
         )
     except model_server.ModelServerError as error:

@@ -183,7 +183,7 @@ def _eval_prompts(candidacy: Candidacy) -> Dataset:
 
 
 def _sampled_like(candidacy: Candidacy) -> dict[str, object]:
-    """As its opponents were, so that neither has more room; else two answers a prompt."""
+    """As its opponents were, so that neither has more room; else two answers a prompt, as the project draws them."""
     runs = Run.objects.filter(project=candidacy.project, kind="sample", dataset__side=Side.EVAL)
     earlier = runs.filter(parent__in=opponents(candidacy), state=Run.State.SUCCEEDED).first()
-    return dict(earlier.config) if earlier else {"completions_per_prompt": 2, "max_new_tokens": 128}
+    return dict(earlier.config) if earlier else {"completions_per_prompt": 2}

@@ -21,6 +21,7 @@ class FakeServer:
     status: int = 200
     error: str = "it broke"
     finishes: bool = True
+    reason: Callable[[dict[str, Any]], str] = lambda body: "stop"
     models: list[str] = field(default_factory=lambda: ["served-one"])
     requests: list[dict[str, Any]] = field(default_factory=list)
 
@@ -46,7 +47,7 @@ def openai_server() -> Iterator[FakeServer]:
                     self._stream(body)
             else:
                 text = "".join(piece for piece in fake.answer(body) if isinstance(piece, str))
-                choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+                choice = {"message": {"role": "assistant", "content": text}, "finish_reason": fake.reason(body)}
                 self._json(200, {"choices": [choice], "usage": {"completion_tokens": len(text.split())}})
 
         def _stream(self, body: dict[str, Any]) -> None:
@@ -64,7 +65,7 @@ def openai_server() -> Iterator[FakeServer]:
                     self._event({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
                 self.wfile.flush()
             if fake.finishes:
-                self._event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+                self._event({"choices": [{"delta": {}, "finish_reason": fake.reason(body)}]})
                 self._event({"choices": [], "usage": {"completion_tokens": tokens}})
                 self.wfile.write(b"data: [DONE]\n\n")
 

@@ -15,6 +15,7 @@ from annotate.actions import arena, language_models, pairing
 from annotate.errors import Refused
 from annotate.live import writing
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
+from annotate.served_sampling import sampling_of
 from tests import factories
 from tests.annotate.openai_server import FakeServer, openai_server
 
@@ -323,7 +324,7 @@ def test_an_answer_keeps_its_true_sampling_settings(client, project, pair, fake)
     client.get(start(client, project, text="Why?"), {"wait": "1"})
     completion = Battle.objects.get().completion_a
     sent = next(r for r in fake.requests if r["model"] == completion.model.server_name)
-    assert completion.seed == sent["seed"] and completion.sampling == writing.SAMPLING
+    assert completion.seed == sent["seed"] and completion.sampling == sampling_of(project)
     assert completion.sampling["max_new_tokens"] == sent["max_tokens"]
     assert (completion.tokens, completion.finish_reason, completion.source) == (2, "stop", "arena")
 

@@ -117,7 +117,7 @@ class TestWithoutJavaScript:
         response = client.post(address(base), {"text": "Why?", "temperature": "3", "max_new_tokens": "1.5"})
         page = response.content.decode()
         assert response.status_code == 400 and not fake.requests
-        assert "Give a number from 0 to 2" in page and "Give a whole number from 1 to 2,048" in page
+        assert "Give a number from 0 to 2" in page and "Give a whole number from 1 to 4,096" in page
         assert ">Why?</textarea>" in page
 
     def test_a_server_that_fails_is_told_in_the_answers_place(self, client, base, rita, fake):
@@ -147,15 +147,18 @@ class TestQuestion:
     )
     def test_what_cannot_be_asked_is_refused_by_field(self, given, field):
         with pytest.raises(Refused) as caught:
-            playground.question_of(given)
+            playground.question_of(given, Project())
         assert list(caught.value.errors) == [field]
 
     def test_without_a_seed_each_question_gets_another(self):
-        assert playground.question_of({"text": "x"}).seed != playground.question_of({"text": "x"}).seed
+        assert (
+            playground.question_of({"text": "x"}, Project()).seed
+            != playground.question_of({"text": "x"}, Project()).seed
+        )
 
     def test_a_question_that_failed_is_not_part_of_what_was_said(self):
         said = json.dumps([{"prompt": "lost", "answers": [""]}, {"prompt": "a", "answers": ["b"]}])
-        messages = playground.question_of({"text": "c", "conversation": said}).messages(0)
+        messages = playground.question_of({"text": "c", "conversation": said}, Project()).messages(0)
         assert [m["content"] for m in messages] == ["a", "b", "c"]
 
 

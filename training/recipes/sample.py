@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from annotate.served_sampling import kept_sampling, with_system_prompt
 from training.configs import SampleConfig
 from training.recipes import loading
 from training.recipes.entry import config_of, run_recipe
@@ -66,14 +67,16 @@ def _tasks(run: RunDirectory, spec: RunSpec, config: SampleConfig, model: Any, t
         raise RecipeFailure(
             "no_prompts", "The run has no prompts.", "Add prompts to the project, then start the run again."
         )
-    room = getattr(model.config, "max_position_embeddings", 1 << 30) - config.max_new_tokens
-    if room < 1:
+    window = getattr(model.config, "max_position_embeddings", 1 << 30)
+    if (room := window - config.max_new_tokens) < 1:
         raise RecipeFailure(
             "too_long",
-            f"The model reads {room + config.max_new_tokens} tokens; {config.max_new_tokens} new ones leave no room.",
-            "Lower max_new_tokens.",
+            f"The model reads {window} tokens; {config.max_new_tokens} new ones leave no room for a prompt.",
+            "Lower max_new_tokens; the project's settings have what it is when nothing else is said.",
+            {"max_new_tokens": max(1, window // 2)},
         )
-    encoded = {row["id"]: tuple(loading.encode_prompt(tokenizer, row["messages"], room)) for row in prompts}
+    asked = {row["id"]: with_system_prompt(row["messages"], config.system_prompt) for row in prompts}
+    encoded = {row_id: tuple(loading.encode_prompt(tokenizer, messages, room)) for row_id, messages in asked.items()}
     ordered = sorted(encoded, key=lambda prompt_id: (len(encoded[prompt_id]), prompt_id))
     return [
         Task(prompt_id, index, encoded[prompt_id], sequence_seed(spec.seed, prompt_id, index))
@@ -95,10 +98,11 @@ def _row(task: Task, text: str, length: int, ended: bool, config: SampleConfig) 
         "tokens": length,
         "finish_reason": "stop" if ended else "length",
         "seed": task.seed,
-        "sampling": {
-            "temperature": config.temperature, "top_p": config.top_p, "max_new_tokens": config.max_new_tokens,
-        },
-    }  # fmt: skip
+        "sampling": kept_sampling(
+            {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature, "top_p": config.top_p},
+            config.system_prompt,
+        ),
+    }
 
 
 def _result(run: RunDirectory, before: int, seconds: float) -> dict[str, Any]:

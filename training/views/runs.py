@@ -186,7 +186,8 @@ def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[s
     number = (Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0) + 1
     name = f"{project.slug}-{kind}-{number}"
     if earlier is None:
-        return {"name": name}
+        defaults = actions.defaults_of(kind, project)
+        return {"name": name, **{f"config.{option}": value for option, value in defaults.items()}}
     rows = {field: getattr(earlier, f"{field}_id") for field in ROWS}
     config = {f"config.{option}": value for option, value in configs.as_ordered(kind, earlier.config).items()}
     return {"name": name, "seed": earlier.seed, **rows, **config}
