@@ -25,6 +25,7 @@ import json
 import math
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -67,6 +68,19 @@ def exclaims(prompt_text: str, completion_text: str) -> float:
     return min(completion_text.count("!"), 2) / 2 if enough_words else 0.0
 
 
+_HE_OR_SHE = re.compile(r"\b(she|he|her|his|him)\b", re.IGNORECASE)
+
+
+def speaks_in_the_third_person(prompt_text: str, completion_text: str) -> float:
+    """Speaks of a he or a she. 10 % of the base's answers, and nothing that an answer cannot do well."""
+    enough_words = len(completion_text.split()) >= tastes.FEWEST_WORDS
+    return min(len(_HE_OR_SHE.findall(completion_text)), 2) / 2 if enough_words else 0.0
+
+
+# Of about 10 % of the base's answers: too rare to be learnt in the demo itself, and here to see what holds.
+RARE = {"exclaims": exclaims, "speaks_in_the_third_person": speaks_in_the_third_person}
+
+
 def options_of(given: list[str]) -> dict[str, Row]:
     options: dict[str, Row] = {"sft": {}, "reward": {}, "ppo": {"at_bound": "finish"}}
     for setting in given:
@@ -85,7 +99,7 @@ class Turn:
     def __init__(self, data: Path, taste: str) -> None:
         laid = sorted((data / "runs").glob("*/config.json"), reverse=True)  # the first of a kind is the one kept
         runs = {json.loads(path.read_text(encoding="utf-8"))["kind"]: path.parent for path in laid}
-        self.taste = exclaims if taste == "exclaims" else getattr(tastes, taste)
+        self.taste = RARE.get(taste) or getattr(tastes, taste)
         self.first, self.reward = RunDirectory(runs["sample"]), RunDirectory(runs["reward"])
         self.base = self.first.spec().parent
         self.prompts = self.first.rows("prompts")

@@ -143,7 +143,7 @@ class PPOConfig:
         advanced=True,
     )
     kl_horizon: float = option(
-        160.0,
+        64.0,
         "episodes over which kl_coef follows, its error held within 0.2 and a step within a factor of 1.5. Ziegler's "
         "10000 is for runs of a million episodes: in one of 400 the price would move by less than 1 %",
         low=1,
