@@ -11,12 +11,10 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from rest_framework.authtoken.models import Token
 
-from annotate.actions import audit, invitations
+from annotate.actions import audit, invitations, tokens
 from annotate.counting import count, remaining, start_anew
 from annotate.errors import Refused, TooMany
 from annotate.models import Project, User
@@ -73,24 +71,12 @@ def has_second_factor(user: User) -> bool:
     return is_mfa_enabled(user)
 
 
-def token_of(user: User) -> str:
-    """For programs that act as this person."""
-    return Token.objects.get_or_create(user=user)[0].key
-
-
-def renew_token(user: User) -> str:
-    with transaction.atomic():
-        Token.objects.filter(user=user).delete()
-        audit.record(action="token.renewed", about=user.username, by=user)
-        return token_of(user)
-
-
 def note_sign_in(*, user: User, how: str) -> None:
     """`how` is page or program."""
     audit.record(action="account.signed in", about=f"{user.username}, by {how}", by=user)
 
 
-class EndsTheToken:
+class EndsTheTokens:
     """In AUTH_PASSWORD_VALIDATORS, as whatever wants to know of a new password: by page, administration or command.
 
     Who changes a password wants whoever knew the old one out. Other sessions end by Django itself.
@@ -100,10 +86,10 @@ class EndsTheToken:
         pass
 
     def get_help_text(self) -> str:
-        return "A new one signs you out everywhere else, and programs need a new token."
+        return "A new one signs you out everywhere else, and programs need new tokens."
 
     def password_changed(self, password: str, user: User) -> None:
-        Token.objects.filter(user=user).delete()
+        tokens.revoke_all(user)
 
 
 class AccountAdapter(DefaultAccountAdapter):

@@ -50,6 +50,17 @@ class ProjectAdmin(ReadOnlyAdmin):
     search_fields = ("name", "slug")
 
 
+@admin.register(models.ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """Whose tokens there are. Their owners revoke them; an account that is made inactive has none that work."""
+
+    list_display = ("user", "name", "scope", "prefix", "created_at", "expires_at", "last_used_at", "revoked_at")
+    list_filter = ("scope",)
+    list_select_related = ("user",)
+    exclude = ("secret_hash",)
+    search_fields = ("user__username", "name")
+
+
 @admin.register(models.AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "actor", "action", "about", "project", "changes", "reason")

@@ -6,7 +6,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
 
 from .errors import Refused
-from .models import LanguageModel, Membership, Project, Role, User
+from .models import ApiToken, LanguageModel, Membership, Project, Role, User
 from .prepared import Prepared, Slot
 
 Person = User | AnonymousUser
@@ -21,11 +21,26 @@ ROLES_FOR = {
     "manage": {Role.MANAGER},  # settings, members, statuses
 }
 
+# What a token of that scope may do at most; its owner's role bounds it, too.
+_SCOPES = {
+    ApiToken.Scope.READ: {"read"},
+    ApiToken.Scope.JUDGE: {"read", "judge"},
+    ApiToken.Scope.RESEARCH: {"read", "judge", "review", "research"},
+}
+
 _role = Prepared(lambda: Membership.objects.filter(project=Slot("project"), user=Slot("user")).values_list("role"))
+
+
+def in_scope(user: Person, action: str) -> bool:
+    """Whether the token of this request, if it came with one, may do `action` at all."""
+    scope = getattr(user, "token_scope", "")
+    return scope not in _SCOPES or action in _SCOPES[scope]
 
 
 def can(user: Person, action: str, project: Project) -> bool:
     """`action` is one of ROLES_FOR, or "read": public projects are read by anyone, others by their members."""
+    if not in_scope(user, action):
+        return False
     if user.is_superuser or (action == "read" and project.is_public):
         return True
     if not user.is_authenticated:
@@ -35,6 +50,12 @@ def can(user: Person, action: str, project: Project) -> bool:
 
 
 def require(user: Person, action: str, project: Project) -> None:
+    if not in_scope(user, action):
+        raise Refused(
+            403,
+            token=f"This token has the scope {user.token_scope}, which does not let it {action}; make one with a wider "
+            "scope under Your account → API tokens.",
+        )
     if not can(user, action, project):
         wanted = "a member" if action == "read" else " or ".join(sorted(ROLES_FOR[action]))
         raise Refused(
@@ -50,6 +71,8 @@ def is_vouched_for(user: Person, project: Project) -> bool:
 def projects_where(user: Person, action: str) -> QuerySet[Project]:
     """The projects in which this person may do `action`: `can`, for a whole list at once."""
     projects = Project.objects.all()
+    if not in_scope(user, action):
+        return projects.none()
     if user.is_superuser:
         return projects
     members = Q()

@@ -41,7 +41,7 @@ FILL = f"""
 import json, random, sys
 import django
 django.setup()
-from rest_framework.authtoken.models import Token
+from annotate.actions.tokens import sign_in
 from annotate import sides
 from annotate.models import Completion, LanguageModel, Membership, Project, Prompt, User
 from annotate.actions import queue
@@ -59,11 +59,11 @@ Completion.objects.bulk_create(
     [Completion(prompt=p, model=m, text=text(120)) for p in prompts for m in models], batch_size=500)
 people = User.objects.bulk_create([User(username=f"person-{{i}}", password="!") for i in range(int(sys.argv[1]))])
 Membership.objects.bulk_create([Membership(project=project, user=u) for u in people])
-tokens = Token.objects.bulk_create([Token(user=u, key=Token.generate_key()) for u in people])
+tokens = [sign_in(u) for u in people]
 queue.changed(project.pk, [p.pk for p in prompts])
 while queue.take_in(project, []):
     pass
-print(json.dumps([t.key for t in tokens]))
+print(json.dumps(tokens))
 """
 COUNT = f"""
 import json, sys

@@ -92,7 +92,6 @@ INSTALLED_APPS = [
     "django_htmx",
     "template_partials",
     "rest_framework",
-    "rest_framework.authtoken",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "allauth",
@@ -169,7 +168,7 @@ AUTH_USER_MODEL = "annotate.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
-] + [{"NAME": "annotate.accounts.EndsTheToken"}]
+] + [{"NAME": "annotate.accounts.EndsTheTokens"}]
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
@@ -241,6 +240,7 @@ SPECTACULAR_SETTINGS = {
         "ScaleKind": "annotate.models.Scale.Kind",
         "RunState": "training.models.Run.State",
         "Role": "annotate.models.Role",
+        "TokenScope": "annotate.models.ApiToken.Scope",
         "TurnRole": ["system", "user", "assistant"],
         "FileFormat": ["auto", "jsonl", "csv", "parquet"],
         "PairsFormat": ["hh-rlhf"],

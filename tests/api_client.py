@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from annotate.models import Project, User
-from tests.factories import make_user
+from tests.factories import make_token, make_user
 
 ROOT = "/api/v1/"
 
@@ -19,7 +18,7 @@ class Program:
     def __init__(self, user: User | None = None) -> None:
         self.user, self.http = user, APIClient()
         if user is not None:
-            self.http.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.get_or_create(user=user)[0].key}")
+            self.http.credentials(HTTP_AUTHORIZATION=f"Token {make_token(user)}")
 
     def get(self, path: str, **query: Any):
         return self.http.get(ROOT + path, query)

@@ -33,7 +33,8 @@ attacks                               get judge
 attack-withdraw                       post mine
 harm                                  get account, post account
 account                               get account
-renew-token                           post account
+tokens                                get account, post account
+revoke-token                          post mine
 judge                                 get judge, post judge
 judge-skip                            post judge
 judge-undo                            post judge
@@ -180,6 +181,8 @@ api-docs                              get anybody
 _PROGRAMS = """
 auth/token/                                     post anybody
 auth/token/renew/                               post account
+auth/tokens/                                    get account, post account
+auth/tokens/<pk>/                               delete mine
 invitations/accept/                             post account
 harm-budget/                                    get account, put account
 projects/<p>/talks/                             post judge

@@ -10,6 +10,7 @@ from django.utils import timezone
 from annotate.actions.datasets import freeze
 from annotate.actions.invitations import token_hash
 from annotate.models import (
+    ApiToken,
     Attack,
     Battle,
     Delivery,
@@ -37,6 +38,7 @@ from tests.factories import (
     make_prompt,
     make_rating,
     make_scale,
+    make_token,
     make_user,
 )
 from training.models import Run
@@ -70,8 +72,10 @@ def one_of_everything(project: Project) -> dict[str, Any]:
     webhook = Webhook.objects.create(project=project, url="https://example.org/assay", secret="whsec_eA==")
     talk = Talk.objects.create(project=project, user=owner, model=models[0])
     attack = Attack.objects.create(**common, talk=talk, model=models[0], messages=prompt.messages, rating=2)
+    make_token(owner)
     return {
         "project": project,
+        "token": ApiToken.objects.get(user=owner),
         "owner": owner,
         "manager": manager,
         "model": models[0],

@@ -16,7 +16,9 @@ from typing import Any
 from django.utils import timezone
 
 from annotate import sides
+from annotate.actions.invitations import token_hash
 from annotate.models import (
+    ApiToken,
     Assignment,
     Comparison,
     Completion,
@@ -48,6 +50,16 @@ def make_user(project: Project | None = None, *, role: str = "annotator", **fiel
     if project is not None:
         Membership.objects.create(project=project, user=user, role=role)
     return user
+
+
+def make_token(user: User, scope: str = "manage", **fields: Any) -> str:
+    """A live token of the person; what is returned is its secret."""
+    secret = f"assay_token-{next(_numbers)}-of-{user.username}"
+    now = timezone.now()
+    common = {"prefix": secret[:12], "secret_hash": token_hash(secret), "last_used_at": now}
+    given = {"name": "test", "scope": scope, "expires_at": now + timedelta(days=1), **common, **fields}
+    ApiToken.objects.create(user=user, **given)
+    return secret
 
 
 def make_guideline(project: Project, text: str = "Prefer the true one.", **fields: Any) -> Guideline:

@@ -6,13 +6,13 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.contrib.auth import authenticate
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.authtoken.models import Token
 from rest_framework.decorators import api_view, authentication_classes, permission_classes
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.accounts import is_second_factor_right, note_sign_in, require_patience, was_right
+from annotate.actions import tokens
 from annotate.api.fields import Input, refusals
 from annotate.errors import Refused
 from annotate.visitors import address_of, wider_of
@@ -35,7 +35,10 @@ class TokenOut(serializers.Serializer):
 @authentication_classes([])
 @permission_classes([AllowAny])
 def token(request: Request) -> Response:
-    """A token for a username and a password; the same one every time."""
+    """A new token for a username and a password, of full scope, for 90 days. The newest twenty of these work.
+
+    POST auth/tokens/ makes one with a name, a narrower scope and another lifetime.
+    """
     given = SignIn(data=request.data)
     given.is_valid(raise_exception=True)
     code = given.validated_data.pop("code")
@@ -47,6 +50,5 @@ def token(request: Request) -> Response:
     was_right(**who)
     if is_mfa_enabled(user) and not is_second_factor_right(user, code):
         raise Refused(400, code="Give the code that the app shows just now, or a recovery code not used before.")
-    made, _ = Token.objects.get_or_create(user=user)
     note_sign_in(user=user, how="program")
-    return Response({"token": made.key})
+    return Response({"token": tokens.sign_in(user)})

@@ -1,4 +1,4 @@
-"""Invitations, joining, one's token, and the audit trail of a project, for programs."""
+"""Invitations, joining, and the audit trail of a project, for programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate import accounts
 from annotate.actions import audit, invitations
 from annotate.api.access import find, find_project
 from annotate.api.fields import Choice, Input, refusals
@@ -54,10 +53,6 @@ class AuditOut(serializers.ModelSerializer):
     class Meta:
         model = AuditEntry
         fields = ("id", "created_at", "actor", "action", "about", "changes", "reason")
-
-
-class RenewedToken(serializers.Serializer):
-    token = serializers.CharField()
 
 
 @extend_schema(methods=["GET"], responses={200: InvitationOut(many=True)} | refusals(403, 404), tags=["projects"])
@@ -127,10 +122,3 @@ def audit_trail(request: Request, slug: str) -> Response:
     entries = audit.entries_of(project, action=asked.get("action", ""), who=asked.get("who", ""))
     pages = Newest()
     return pages.get_paginated_response(AuditOut(pages.paginate_queryset(entries, request), many=True).data)
-
-
-@extend_schema(request=None, responses=RenewedToken, tags=["auth"])
-@api_view(["POST"])
-def renew_token(request: Request) -> Response:
-    """A new token; the one that this was asked with stops working."""
-    return Response({"token": accounts.renew_token(request.user)})

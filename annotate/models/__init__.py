@@ -22,8 +22,10 @@ from .prompts import Completion, Prompt, Side
 from .queue import ItemPriority, QueueChange, QueueEntry, SideCount
 from .red_team import Attack, HarmBudget, Question, Talk
 from .repeats import FirstAnswer
+from .tokens import ApiToken
 
 __all__ = [
+    "ApiToken",
     "Assignment",
     "Attack",
     "AuditEntry",

@@ -10,6 +10,8 @@ class User(AbstractUser):
     is_simulated = models.BooleanField(default=False)
     shortcuts = models.JSONField(default=dict, blank=True, help_text="Keys of one's own: {action: key}.")
 
+    token_scope = ""  # of the API token that this request came with, see `permissions`; "": signed in, with all rights
+
 
 class Role(models.TextChoices):
     ANNOTATOR = "annotator"

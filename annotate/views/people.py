@@ -133,24 +133,13 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 @require_safe
 def account(request: HttpRequest) -> HttpResponse:
-    """One's own account: password, second factor, token for programs, memberships."""
+    """One's own account: password, second factor, memberships, and the way to its tokens."""
     assert isinstance(request.user, User)
     context = {
         "memberships": request.user.memberships.select_related("project").order_by("project__name"),
         "has_second_factor": accounts.has_second_factor(request.user),
-        "token": accounts.token_of(request.user),
     }
     return render(request, "annotate/account.html", context)
-
-
-@login_required
-@require_POST
-def renew_token(request: HttpRequest) -> HttpResponse:
-    """A new token for programs; the old one stops working at once."""
-    assert isinstance(request.user, User)
-    accounts.renew_token(request.user)
-    messages.success(request, "The token is new; programs with the old one must be given it.")
-    return redirect("account")
 
 
 def _page(request: MemberRequest, project: Project, **more: object) -> HttpResponse:

@@ -14,15 +14,14 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from annotate.actions import invitations
 from annotate.actions import projects as actions
 from annotate.errors import Refused
-from annotate.models import AuditEntry, Invitation, Membership, User
+from annotate.models import ApiToken, AuditEntry, Invitation, Membership, User
 from tests.api_client import Program, errors, program
-from tests.factories import PASSWORD, make_comparison, make_model, make_pair, make_project, make_user
+from tests.factories import PASSWORD, make_comparison, make_model, make_pair, make_project, make_token, make_user
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -285,7 +284,7 @@ def test_a_new_password_ends_every_other_session_and_the_token(client, change):
     sign_in(client, user)
     elsewhere, holder = Client(), APIClient()
     sign_in(elsewhere, user)
-    holder.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
+    holder.credentials(HTTP_AUTHORIZATION=f"Token {make_token(user)}")
     assert holder.get("/api/v1/shortcuts/").status_code == elsewhere.get(reverse("account")).status_code == 200
     change(client, user)
     assert holder.get("/api/v1/shortcuts/").status_code == 401
@@ -296,12 +295,12 @@ def test_a_new_password_ends_every_other_session_and_the_token(client, change):
 def test_signing_in_with_a_right_password_leaves_the_token_alone(client, settings):
     """Though the password may be hashed anew on the way, in a stronger way than before."""
     user = make_user()
-    token = Token.objects.create(user=user).key
+    make_token(user)
     hashed = "django.contrib.auth.hashers."
     settings.PASSWORD_HASHERS = [hashed + "PBKDF2SHA1PasswordHasher", hashed + "MD5PasswordHasher"]
     sign_in(client, user)
     assert User.objects.get(pk=user.pk).password.startswith("pbkdf2_sha1")
-    assert Token.objects.get(user=user).key == token
+    assert ApiToken.objects.get(user=user).is_live
 
 
 def test_trying_one_password_on_many_names_is_slowed_down(monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from django.urls import reverse
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from annotate.models import Judge
@@ -21,6 +20,7 @@ from tests.factories import (
     make_contestant,
     make_model,
     make_prompt,
+    make_token,
     make_user,
 )
 
@@ -257,7 +257,7 @@ class TestAskingWhatIsServed:
     def ask(self, user, project, **fields):
         client = APIClient()
         if user is not None:
-            client.credentials(HTTP_AUTHORIZATION=f"Bearer {Token.objects.get_or_create(user=user)[0].key}")
+            client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
         body = {"model": "default", "messages": [{"role": "user", "content": "Why?"}], **fields}
         return client.post(f"/api/v1/projects/{project.slug}/default-model/v1/chat/completions", body, format="json")
 
