@@ -27,6 +27,8 @@ CROSSED_THE_WALL = """
     join annotate_prompt prompt on prompt.id = feedback.prompt_id
     where prompt.side = 'eval'
 """
+# Answers that PPO's human review put before people: each names its run and step.
+ASKED = "select count(*) from annotate_completion where source like 'run %, step %'"
 MEASURED = """
     select json_extract(config, '$.measure'), count(distinct parent_id) from training_run
     where kind = 'evaluate' and state = 'succeeded' group by 1
