@@ -22,7 +22,7 @@ ROLES_FOR = {
 }
 
 # What a token of that scope may do at most; its owner's role bounds it, too.
-_SCOPES = {
+_SCOPES: dict[str, set[str]] = {
     ApiToken.Scope.READ: {"read"},
     ApiToken.Scope.JUDGE: {"read", "judge"},
     ApiToken.Scope.RESEARCH: {"read", "judge", "review", "research"},
@@ -33,8 +33,12 @@ _role = Prepared(lambda: Membership.objects.filter(project=Slot("project"), user
 
 def in_scope(user: Person, action: str) -> bool:
     """Whether the token of this request, if it came with one, may do `action` at all."""
-    scope = getattr(user, "token_scope", "")
+    scope = _scope(user)
     return scope not in _SCOPES or action in _SCOPES[scope]
+
+
+def _scope(user: Person) -> str:
+    return user.token_scope if isinstance(user, User) else ""
 
 
 def can(user: Person, action: str, project: Project) -> bool:
@@ -53,7 +57,7 @@ def require(user: Person, action: str, project: Project) -> None:
     if not in_scope(user, action):
         raise Refused(
             403,
-            token=f"This token has the scope {user.token_scope}, which does not let it {action}; make one with a wider "
+            token=f"This token has the scope {_scope(user)}, which does not let it {action}; make one with a wider "
             "scope under Your account → API tokens.",
         )
     if not can(user, action, project):
