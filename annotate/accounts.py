@@ -25,6 +25,7 @@ JOINING = "joining"  # a signed cookie: the slug of an open project. A session w
 _JOINING_SECONDS = 3600
 TRIES, SECONDS = 20, 60
 TRIES_OF_ADDRESS = 200  # a minute, for all names together: a school signs in at nine, a list of names takes days
+POSTS_OF_ADDRESS = 20  # a minute, of sign-ups or lost passwords: as allauth allows one address
 CODES, CODE_SECONDS = 10, 300
 
 
@@ -39,6 +40,16 @@ def require_patience(*, name: str, address: str, wider: tuple[tuple[str, int], .
         if count(everybody, seconds=SECONDS) > TRIES_OF_ADDRESS * factor:
             wait = remaining(everybody, seconds=SECONDS)
             raise TooMany(wait, password="Too many tries from where you are. Wait a minute, then try again.")
+
+
+def require_patience_of_network(*, what: str, wider: tuple[tuple[str, int], ...]) -> None:
+    """Count a sign-up or a lost password for the wider networks; allauth counts the address. Raises TooMany."""
+    for network, factor in wider:
+        key = f"{what}:{network}"
+        if count(key, seconds=SECONDS) > POSTS_OF_ADDRESS * factor:
+            raise TooMany(
+                remaining(key, seconds=SECONDS), network="Too many tries from where you are. Wait a minute, then try again."
+            )
 
 
 def was_right(*, name: str, address: str) -> None:

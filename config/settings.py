@@ -177,6 +177,7 @@ SIGN_UP_IS_OPEN = os.environ.get("ASSAY_SIGN_UP") == "1"
 ACCOUNT_ADAPTER = "annotate.accounts.AccountAdapter"
 ACCOUNT_FORMS = {
     "login": "annotate.views.sign_in.SignInForm",
+    "signup": "annotate.views.sign_in.SignUpForm",
     "reset_password": "annotate.views.sign_in.ForgottenForm",
 }
 ACCOUNT_LOGIN_METHODS = {"username"}

@@ -64,3 +64,27 @@ document.addEventListener("htmx:sendError", (event) => {
   const progress = event.detail.elt.closest("#battle")?.querySelector("#progress");
   if (progress) progress.textContent = "Not sent: the server cannot be reached. Your vote has not been cast; try again.";
 });
+
+// A proxy may refuse websockets, or let them hang. Then the page asks for itself, and the server waits with it.
+(() => {
+  "use strict";
+  const PATIENCE_MS = 4000;
+  let isLive = false, patience = null;
+  const isWriting = () => document.querySelector('#battle[ws-connect] [aria-busy="true"]');
+  function expectFrames() {
+    clearTimeout(patience);
+    patience = setTimeout(askAgain, PATIENCE_MS);
+  }
+  async function askAgain() {
+    if (isLive || !isWriting()) return;
+    document.getElementById("progress").textContent = "No live connection: each answer is shown as soon as the server has it.";
+    const focused = document.activeElement?.id;
+    await htmx.ajax("GET", "?wait=1", { target: "#battle", select: "#battle", swap: "outerHTML" });
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    expectFrames();
+  }
+  document.addEventListener("DOMContentLoaded", expectFrames);
+  document.addEventListener("htmx:wsAfterMessage", () => { isLive = true; });
+  document.addEventListener("htmx:wsClose", () => { isLive = false; expectFrames(); });
+  document.addEventListener("htmx:afterSwap", (event) => { if (event.detail.target.id === "battle") expectFrames(); });
+})();

@@ -22,7 +22,11 @@
   // --- what is sent, from its form or from here ---
   const formOf = (elt) => elt && elt.closest && elt.closest("form[data-act]");
   const source = (event) => (event.detail.requestConfig || event.detail).elt; // of a swap, `elt` is what is swapped
-  const isOurs = (event) => { const elt = source(event); return elt === strip() || Boolean(formOf(elt) && elt.closest(HERE)); };
+  const isOurs = (event) => {
+    const elt = source(event);
+    if (elt === strip() || event.detail.requestConfig?.outbox) return true; // the form of a flag that arrived is gone by now
+    return Boolean(formOf(elt) && elt.closest(HERE));
+  };
   document.addEventListener("htmx:configRequest", (event) => {
     const { elt, parameters } = event.detail, form = formOf(elt);
     if (!isOurs(event) || elt === strip()) return;

@@ -34,6 +34,12 @@ from annotate.views.access import MemberRequest, in_project, refused_page
 from annotate.views.reading import to_what_comes_first
 
 ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_rankings", "write": "asks_answers"}
+KEPT_TO = {
+    "rate": "answers to rate",
+    "compare": "answers to compare",
+    "rank": "answers to rank",
+    "write": "prompts to answer",
+}
 DRAFTS_KEPT = timedelta(days=3)
 # A lesson has told what is right, and a decision has a page of its own.
 NOT_UNDONE_HERE = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
@@ -206,9 +212,13 @@ def _assignment(project: Project, pk: int) -> Assignment:
 
 
 def _next(request: MemberRequest, project: Project) -> Assignment | None:
+    return assignments.next_for(project=project, user=request.user, kind=_wanted(request, project))
+
+
+def _wanted(request: MemberRequest, project: Project) -> str | None:
+    """Return the kind of item that the address keeps to, if the project asks for it."""
     kind = request.GET.get("kind")
-    wanted = kind if kind in Assignment.Kind.values and getattr(project, ASKED[kind]) else None
-    return assignments.next_for(project=project, user=request.user, kind=wanted)
+    return kind if kind in Assignment.Kind.values and getattr(project, ASKED[kind]) else None
 
 
 def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
@@ -285,6 +295,7 @@ def show(
         "guideline": guideline,
         "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),
         "waiting": None if assignment else _waiting(project, request.user),
+        "only": KEPT_TO.get(_wanted(request, project) or "", ""),
         "withheld": "" if assignment else harm_budget.why_withheld(project, request.user),
         "veil": harm_budget.veil(assignment.prompt, request.user) if assignment else "",
         "oob": request.htmx,

@@ -35,7 +35,21 @@ MAY = {
 @in_project("manage")
 @require_safe
 def people(request: MemberRequest, project: Project) -> HttpResponse:
-    return _page(request, project)
+    """Show the members, and the link of an invitation that was just made: once."""
+    context = {
+        "project": project,
+        "members": project.memberships.select_related("user").order_by("role", "user__username"),
+        "roles": [(role, role.label, MAY[role]) for role in Role],
+        "invitations": project.invitations.filter(
+            accepted_at=None, revoked_at=None, expires_at__gt=timezone.now()
+        ).select_related("invited_by"),
+        "days": invitations.DAYS,
+        "sends_mail": bool(settings.EMAIL_NOTICES_FROM),
+    }
+    token = request.session.pop(_new_link(project), "")
+    if made := invitations.standing(token):
+        context |= {"made": made, "link": settings.SITE_URL + reverse("invitation", args=[token])}
+    return render(request, "annotate/people.html", context)
 
 
 @in_project("manage")
@@ -62,7 +76,6 @@ def members(request: MemberRequest, project: Project) -> HttpResponse:
     )
 
 
-@never_cache
 @in_project("manage")
 @require_POST
 def invite(request: MemberRequest, project: Project) -> HttpResponse:
@@ -76,7 +89,13 @@ def invite(request: MemberRequest, project: Project) -> HttpResponse:
     if made.email and settings.EMAIL_NOTICES_FROM:
         words = f"{request.user} invites you to {project.name} as {made.role}:\n\n{link}\n\nThe link works once."
         send_mail(f"Invitation to {project.name}", words, settings.EMAIL_NOTICES_FROM, [made.email], fail_silently=True)
-    return _page(request, project, link=link, made=made)
+    request.session[_new_link(project)] = token  # the next page shows it and forgets it; a reload invites nobody
+    return redirect("people", project.slug)
+
+
+def _new_link(project: Project) -> str:
+    """Return the name in the session under which the token waits to be shown."""
+    return f"invited-to-{project.pk}"
 
 
 @in_project("manage")
@@ -140,20 +159,6 @@ def account(request: HttpRequest) -> HttpResponse:
         "has_second_factor": accounts.has_second_factor(request.user),
     }
     return render(request, "annotate/account.html", context)
-
-
-def _page(request: MemberRequest, project: Project, **more: object) -> HttpResponse:
-    waiting = project.invitations.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
-    context = {
-        "project": project,
-        "members": project.memberships.select_related("user").order_by("role", "user__username"),
-        "roles": [(role, role.label, MAY[role]) for role in Role],
-        "invitations": waiting.select_related("invited_by"),
-        "days": invitations.DAYS,
-        "sends_mail": bool(settings.EMAIL_NOTICES_FROM),
-        **more,
-    }
-    return render(request, "annotate/people.html", context)
 
 
 def _act(request: HttpRequest, project: Project, done: str, action: Callable[[], object]) -> HttpResponse:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.forms import LoginForm, ResetPasswordForm
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import LoginForm, ResetPasswordForm, SignupForm
+from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from annotate.accounts import require_patience, require_patience_with_codes, was_right
+from annotate.accounts import (
+    require_patience,
+    require_patience_of_network,
+    require_patience_with_codes,
+    was_right,
+)
 from annotate.errors import Refused
 from annotate.visitors import address_of, wider_of
 
@@ -31,10 +38,29 @@ class ForgottenForm(Posted, ResetPasswordForm):
     def clean(self) -> dict[str, Any]:
         if not self.sends_mail:
             raise ValidationError(NO_MAIL)
+        _count_network("lost password")
         return super().clean()
 
 
+class SignUpForm(SignupForm):
+    def clean(self) -> dict[str, Any]:
+        _count_network("sign-up")
+        return super().clean()
+
+
+def _count_network(what: str) -> None:
+    try:
+        require_patience_of_network(what=what, wider=wider_of(context.request))
+    except Refused as refused:
+        raise ValidationError(" ".join(refused.errors.values())) from refused
+
+
 class SignInForm(Posted, LoginForm):
+    @property
+    def offers_accounts(self) -> bool:
+        """Whether whoever asks could make an account: a link that leads to a closed door helps nobody."""
+        return bool(get_adapter().is_open_for_signup(self.request))
+
     def clean(self) -> dict[str, Any]:
         who = {"name": self.data.get("login", ""), "address": address_of(self.request) if self.request else ""}
         try:

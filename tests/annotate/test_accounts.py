@@ -89,13 +89,35 @@ def test_accounts_are_by_invitation_unless_the_installation_or_a_project_is_open
     assert User.objects.filter(username="new-here").exists()
 
 
+def test_sign_in_offers_an_account_only_where_one_can_be_made(client, settings):
+    link = f'href="{reverse("account_signup")}"'
+    page = client.get(reverse("login")).content.decode()
+    assert link not in page and "by invitation" in page
+    settings.SIGN_UP_IS_OPEN = True
+    assert link in client.get(reverse("login")).content.decode()
+
+
+def test_the_link_of_an_invitation_is_shown_in_its_own_project_alone(client):
+    project, other = make_project(), make_project()
+    manager = make_user(project, role="manager")
+    Membership.objects.create(project=other, user=manager, role="manager")
+    client.force_login(manager)
+    client.post(reverse("invite", args=[project.slug]), {"role": "reviewer", "email": ""})
+    assert "link" not in client.get(reverse("people", args=[other.slug])).context
+    assert "/invitations/" in client.get(reverse("people", args=[project.slug])).context["link"]
+
+
 def test_an_invitation_makes_an_account_and_a_member_in_one_go(client):
     project = make_project(is_public=False)
     manager = make_user(project, role="manager")
     client.force_login(manager)
-    page = client.post(reverse("invite", args=[project.slug]), {"role": "reviewer", "email": ""})
+    made = client.post(reverse("invite", args=[project.slug]), {"role": "reviewer", "email": ""})
+    assert made.status_code == 302, "else a reload makes another invitation"
+    page = client.get(made.url)
     link = page.context["link"]
+    assert link in page.content.decode()
     assert link not in client.get(reverse("people", args=[project.slug])).content.decode()
+    assert Invitation.objects.count() == 1
     client.logout()
     path = "/" + link.split("/", 3)[3]
     html = client.get(path).content.decode()

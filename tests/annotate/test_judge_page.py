@@ -374,6 +374,14 @@ def test_when_all_is_judged_the_page_says_so(client, project, user):
     assert "You have judged all there is for you" in response.content.decode()
 
 
+def test_a_kind_that_is_used_up_leads_to_the_others_and_not_to_the_end(client, project, user):
+    make_assignment(user, make_completion(make_prompt(project)))
+    client.post(address(project) + "?kind=rate", opened(client, project, stars="3"))
+    html = client.get(address(project) + "?kind=rate").content.decode()
+    assert "No answers to rate are left for you" in html and "You have judged all" not in html
+    assert f'href="{address(project)}"' in html, "the others, without the kind"
+
+
 def test_a_kind_can_be_kept_to(client, project, user):
     make_pair(project)
     assert 'data-kind="compare"' in client.get(address(project) + "?kind=compare").content.decode()

@@ -98,6 +98,17 @@ def test_sign_ins_are_counted_by_the_wider_networks_too(client, monkeypatch):
     assert said == [400] * 4 + [429] * 2
 
 
+@pytest.mark.parametrize("page", ["account_signup", "account_reset_password"])
+def test_sign_ups_and_lost_passwords_are_counted_by_the_wider_networks_too(client, settings, monkeypatch, page):
+    settings.SIGN_UP_IS_OPEN, settings.EMAIL_NOTICES_FROM = True, "assay@example.org"
+    monkeypatch.setattr("annotate.accounts.POSTS_OF_ADDRESS", 2)
+    said = [
+        client.post(reverse(page), {"email": f"n{n}@example.org"}, REMOTE_ADDR=f"2001:db8:9:{n:x}::1").content.decode()
+        for n in range(6)
+    ]
+    assert ["Too many tries from where you are" in text for text in said] == [False] * 4 + [True] * 2
+
+
 # Sessions
 
 

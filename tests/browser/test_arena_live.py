@@ -245,6 +245,26 @@ def test_a_vote_that_another_process_takes_stops_the_writer_and_keeps_what_was_s
     expect(visitor.locator(".outcome")).to_contain_text("You said: A is better.")
 
 
+@pytest.mark.parametrize("socket", ["refused", "silent"])
+def test_without_websockets_the_answers_come_all_the_same(arena, visitor, socket):
+    """A proxy refuses the upgrade, or lets it hang: the page asks for itself until both answers stand."""
+    if socket == "refused":
+        visitor.add_init_script("WebSocket = class extends WebSocket { constructor() { super('ws://127.0.0.1:9/'); } }")
+    else:
+        visitor.add_init_script("WebSocket = class extends EventTarget { send() {} close() {} }")
+    arena.fake.answer = lambda body: ["It is the moon, ", 6.0, "they say."]
+    arena.ask(visitor)
+    visitor.keyboard.press("c")
+    visitor.keyboard.type("plain")
+    expect(visitor.locator("#progress")).to_contain_text("No live connection")
+    expect(visitor.locator("#text-a")).to_contain_text("they say.")
+    expect(visitor.get_by_label("Comment on your vote")).to_be_focused()
+    visitor.keyboard.type("er")
+    visitor.get_by_role("button", name="A is better").click()
+    expect(visitor.locator(".outcome")).to_contain_text("Your comment is kept")
+    assert len(arena.fake.requests) == 2, "the models were asked again"
+
+
 def test_without_javascript_one_stops_and_votes(arena, browser):
     context = browser.new_context(java_script_enabled=False)
     arena.fake.answer = lambda body: ["It is the moon, ", "they say."]

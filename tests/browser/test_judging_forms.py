@@ -152,6 +152,16 @@ def test_flagging_by_keys_keeps_the_item_and_what_was_entered(site, forms, visit
     expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
     expect(visitor.locator("input[name=stars][value='3']")).to_be_checked()
     assert site.query("select count(*) from annotate_flag where assignment_id = ?", assignment) == [(1,)]
+    expect(visitor.locator("#task")).not_to_contain_class("sending")  # which greys the bar
+
+
+def test_what_is_wrong_can_be_seen_while_it_is_typed_into_the_flag(site, forms, visitor):
+    open_form(visitor, site, "rate", "kay")
+    press(visitor, "x")
+    more = visitor.locator("#flag-form input[name=comment]")
+    more.fill("The second line is cut off")
+    assert more.evaluate("e => [getComputedStyle(e).opacity, getComputedStyle(e).position]") == ["1", "static"]
+    assert more.bounding_box()["width"] > 150
 
 
 def test_a_flag_without_a_reason_is_told_what_is_missing(site, forms, visitor):
