@@ -48,7 +48,8 @@ def require_patience_of_network(*, what: str, wider: tuple[tuple[str, int], ...]
         key = f"{what}:{network}"
         if count(key, seconds=SECONDS) > POSTS_OF_ADDRESS * factor:
             raise TooMany(
-                remaining(key, seconds=SECONDS), network="Too many tries from where you are. Wait a minute, then try again."
+                remaining(key, seconds=SECONDS),
+                network="Too many tries from where you are. Wait a minute, then try again.",
             )
 
 
