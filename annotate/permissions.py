@@ -69,7 +69,17 @@ def require(user: Person, action: str, project: Project) -> None:
 
 def is_vouched_for(user: Person, project: Project) -> bool:
     """A member whom somebody has let in, who answers for what they do. Where all may sign up, only who reviews."""
-    return can(user, "review" if project.open_sign_up else "judge", project)
+    return can(user, _vouching(project), project)
+
+
+def vouched_members(project: Project) -> QuerySet[Membership, int]:
+    """The ids of the members for whom `is_vouched_for` holds; superusers need no membership and are left out."""
+    roles = ROLES_FOR[_vouching(project)]
+    return Membership.objects.filter(project=project, role__in=roles).values_list("user", flat=True)
+
+
+def _vouching(project: Project) -> str:
+    return "review" if project.open_sign_up else "judge"
 
 
 def projects_where(user: Person, action: str) -> QuerySet[Project]:

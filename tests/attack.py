@@ -159,10 +159,12 @@ def _pace(visitor: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return passed - np.repeat(passed[first], np.diff(np.r_[first, len(visitor)]))
 
 
-def store(arena: Arena, cast: Cast, who: str, random: np.random.Generator) -> list[int]:
-    """As the rows that visitors' votes make; their ids, in the order of time."""
+def store(
+    arena: Arena, cast: Cast, who: str, random: np.random.Generator, asked: np.ndarray | None = None
+) -> list[int]:
+    """As the rows that visitors' votes make; their ids, in the order of time. `asked`: the question of each vote."""
     order = np.argsort(cast.seconds, kind="stable")
-    prompts = random.integers(0, len(arena.prompts), len(order))
+    prompts = random.integers(0, len(arena.prompts), len(order)) if asked is None else asked[order]
     battles, votes, traces = [], [], []
     for place, drawn in zip(order.tolist(), prompts.tolist(), strict=True):
         prompt = arena.prompts[drawn]

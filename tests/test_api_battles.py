@@ -23,12 +23,13 @@ def _no_throttle_yet():
 
 @pytest.fixture
 def project():
-    """Two models in the arena that have both answered an eval prompt, so that nobody has to write anything."""
+    """Two models in the arena that have both answered eval prompts, so that nobody has to write anything."""
     project = make_project()
-    prompt = make_prompt(project, side="eval")
+    prompts = [make_prompt(project, side="eval") for _ in range(4)]  # visitors are shown a stored answer once
     for text in ("Because of Rayleigh.", "It reflects the sea."):
         model = make_contestant(project).model
-        run_sampled(make_completion(prompt, text, model=model))
+        for prompt in prompts:
+            run_sampled(make_completion(prompt, text, model=model))
     return project
 
 
@@ -200,11 +201,12 @@ def test_a_stranger_stops_and_asks_nothing(project):
 
 def test_a_visitor_reads_what_became_of_each_vote_and_no_name_before_it():
     project = make_project()
-    prompt = make_prompt(project, side="eval")
+    prompts = [make_prompt(project, side="eval") for _ in range(2)]
     models = [make_model(name=name) for name in ("Aardvark", "Zebra")]
     for model in models:
         make_contestant(project, model)
-        make_completion(prompt, model=model)
+        for prompt in prompts:
+            make_completion(prompt, model=model)
     client = Client()
     body = {"project": project.slug, "drawn": True}
     first, second = (client.post("/api/v1/battles/", body, content_type="application/json").json() for _ in range(2))

@@ -24,10 +24,11 @@ def kept() -> str:
 @pytest.fixture
 def contest():
     project = make_project()
-    prompt = make_prompt(project, side="eval")
+    prompts = [make_prompt(project, side="eval") for _ in range(3)]  # visitors are shown a stored answer once
     for model in (make_model(), make_model()):
         make_contestant(project, model)
-        make_completion(prompt, model=model)
+        for prompt in prompts:
+            make_completion(prompt, model=model)
     return project
 
 

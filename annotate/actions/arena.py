@@ -43,7 +43,8 @@ def start_battle(
     with transaction.atomic():
         pair = pairing.choose_pair(project)
         if drawn:
-            draw = pairing.draw(project, pair, battles_of(project=project, visitor=visitor, user=user))
+            mine = battles_of(project=project, visitor=visitor, user=user)
+            draw = pairing.draw(project, pair, mine, is_outside=defence.is_outside(user, project))
         else:
             draw = pairing.Draw(_ask(project, str(text), user), None)
         completion_a, completion_b = draw.completions or (None, None)

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from annotate.actions.feedback import set_status
 from annotate.counting import count
-from annotate.defence import duplicates, holds, proof_of_work, throttles
+from annotate.defence import duplicates, holds, proof_of_work, throttles, told
 from annotate.models import Battle, Comparison, Hold, Project, Status, StatusChange, User, VoteTrace
 from annotate.permissions import is_vouched_for
 
@@ -48,7 +48,8 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
         hold = (
             hold
             or _puzzle(battle, user, origin.proof)
-            or duplicates.repeated(battle, visitor=visitor, user=user, address=address)
+            or duplicates.repeated(battle, visitor=visitor, user=user, address=address, is_outside=not is_member)
+            or (Hold.TOLD if not is_member and told.is_told(battle) else "")
             or busy
         )
     now = timezone.now()
@@ -58,10 +59,15 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
     return (Status.HELD, holds.words(hold, battle.hold_reason)) if hold else (Status.COUNTED, "")
 
 
+def is_outside(user: User | None, project: Project) -> bool:
+    """Somebody for whom nobody vouches: a visitor, or whoever has made an account for themselves."""
+    return not (user and (user.is_simulated or is_vouched_for(user, project)))
+
+
 def asks_puzzle(project: Project, user: User | None) -> bool:
     """Whether a vote must bring a solved puzzle. An account that anybody may make for themselves is no reason not to;
     whom somebody has let in answers for what they do."""
-    return project.proof_of_work and not (user and (user.is_simulated or is_vouched_for(user, project)))
+    return project.proof_of_work and is_outside(user, project)
 
 
 def puzzle(battle: Battle, *, user: User | None, address: str, wider: tuple[tuple[str, int], ...] = ()) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from annotate.defence import told
 from annotate.errors import Refused
 from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, Side
 
@@ -66,15 +67,26 @@ def _weights(project: Project, models: list[LanguageModel], pairs: list[Pair]) -
     return [float(count == min(counts)) for count in counts]
 
 
-def draw(project: Project, pair: Pair, mine: QuerySet[Battle]) -> Draw:
+def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bool) -> Draw:
     """An eval-side prompt, so that the vote can rank. `mine` are the battles this person has had.
 
     Prompts that both models have answered in bulk come first; among those, the ones this person has not had with
-    this pair, then the ones voted on least, then by lot.
+    this pair, then the ones voted on least, then by lot. `is_outside`: somebody for whom nobody vouches is shown stored
+    answers that nobody outside knows, and then new ones.
     """
     # What a visitor has asked is not put before other visitors: it may be private, or worse.
     prompts = Prompt.objects.filter(project=project, side=Side.EVAL, harm="").exclude(source=ARENA)
-    answered = prompts.filter(*(Exists(_in_bulk(model).filter(prompt=OuterRef("pk"))) for model in pair))
+    stored = Completion.objects.exclude(source=ARENA)
+    if is_outside:
+        stored = told.without_shown(stored, project)
+    return _draw_stored(prompts, stored, pair, mine) or _draw_new(project, prompts, mine)
+
+
+def _draw_stored(
+    prompts: QuerySet[Prompt], stored: QuerySet[Completion], pair: Pair, mine: QuerySet[Battle]
+) -> Draw | None:
+    of_this = stored.filter(prompt=OuterRef("pk"))
+    answered = prompts.filter(*(Exists(of_this.filter(model=model)) for model in pair))
     of_pair = Q(battles__model_a__in=pair, battles__model_b__in=pair)
     best = (
         answered.annotate(
@@ -84,8 +96,10 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle]) -> Draw:
         .order_by("had", "votes", "?")
         .first()
     )
-    if best is not None:
-        return Draw(best, _choose_completions(best, pair, mine))
+    return Draw(best, _choose_completions(best, stored, pair, mine)) if best is not None else None
+
+
+def _draw_new(project: Project, prompts: QuerySet[Prompt], mine: QuerySet[Battle]) -> Draw:
     prompt = prompts.annotate(had=Count("battles", Q(battles__in=mine), distinct=True)).order_by("had", "?").first()
     if prompt is None:
         raise Refused(409, drawn=f"{project.name} has no prompt on its eval side to draw; ask something yourself.")
@@ -101,13 +115,11 @@ def _meetings(project: Project) -> Counter[frozenset[int]]:
     return met
 
 
-def _in_bulk(model: LanguageModel) -> QuerySet[Completion]:
-    return Completion.objects.filter(model=model).exclude(source=ARENA)
-
-
-def _choose_completions(prompt: Prompt, pair: Pair, mine: QuerySet[Battle]) -> tuple[Completion, Completion]:
+def _choose_completions(
+    prompt: Prompt, stored: QuerySet[Completion], pair: Pair, mine: QuerySet[Battle]
+) -> tuple[Completion, Completion]:
     """By lot: two that were sampled alike, so that neither had more room, and that this person has not had."""
-    a_s, b_s = (list(_in_bulk(model).filter(prompt=prompt)) for model in pair)
+    a_s, b_s = (list(stored.filter(prompt=prompt, model=model)) for model in pair)
     had = {frozenset(ids) for ids in mine.filter(prompt=prompt).values_list("completion_a", "completion_b")}
     couples = [(a, b) for a in a_s for b in b_s]
     couples = [c for c in couples if c[0].sampling == c[1].sampling] or couples

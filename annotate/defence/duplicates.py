@@ -1,4 +1,4 @@
-"""The same thing judged again: by one person, and by many visitors of one address."""
+"""The same thing judged again: by one person, by many visitors of one address, and by whoever asks it again."""
 
 from __future__ import annotations
 
@@ -8,49 +8,56 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from annotate.models import Battle, Comparison, Contestant, Hold, User
+from annotate.models import Battle, Comparison, Contestant, Hold, Status, User
 
 DAYS = 7
-FEWEST = 4  # votes from one address on one pair of answers, below which nothing is asked
+FEWEST = 4  # votes from one address on one question and two models, below which nothing is asked
 ALPHA = 0.001  # share of honest votes that may be held for the address they share
 
 
-def repeated(battle: Battle, *, visitor: str, user: User | None, address: str) -> str:
+def repeated(battle: Battle, *, visitor: str, user: User | None, address: str, is_outside: bool) -> str:
     """The reason to hold a vote in this battle for, or ""."""
-    if _earlier(battle, visitor, user).exists():
+    if _of_this_item(battle).filter(_by(visitor, user)).exists():
         return Hold.REPEAT
-    if address and battle.is_drawn and _is_crowded(battle, address):
-        return Hold.SAME_ITEM
-    return ""
+    if not battle.is_drawn:
+        return Hold.SAME_ITEM if is_outside and _is_asked_again(battle) else ""
+    return Hold.SAME_ITEM if address and _is_crowded(battle, address) else ""
 
 
-def _earlier(battle: Battle, visitor: str, user: User | None) -> QuerySet[Comparison]:
-    """This person's votes on the same question and the same two models, whichever way round."""
-    mine = Q(author=user) if user else Q(author=None, visitor=visitor)
+def _by(visitor: str, user: User | None) -> Q:
+    return Q(author=user) if user else Q(author=None, visitor=visitor)
+
+
+def _of_this_item(battle: Battle) -> QuerySet[Comparison]:
+    """All votes on the same question and the same two models, whichever way round."""
     a, b = battle.model_a_id, battle.model_b_id
     pair = Q(battle__model_a=a, battle__model_b=b) | Q(battle__model_a=b, battle__model_b=a)
-    return Comparison.objects.filter(mine, pair, project=battle.project_id, battle__prompt=battle.prompt_id)
+    return Comparison.objects.filter(pair, project=battle.project_id, battle__prompt=battle.prompt_id)
+
+
+def _is_asked_again(battle: Battle) -> bool:
+    """Has a vote on it counted already, whoever asked? Sessions cost nothing to make: whoever knows a question whose
+    answers tell the models apart could ask it from each. All of them together have one vote on it."""
+    earlier = _of_this_item(battle).filter(status=Status.COUNTED).exclude(author__is_simulated=True)
+    return earlier.exists()
 
 
 def _is_crowded(battle: Battle, address: str) -> bool:
-    """Does one address vote on this pair of answers more often than the draw would bring it there?
+    """Does one address vote on this question and these models more often than the draw would bring it there?
 
-    Of the votes in drawn battles of the last DAYS, the share on this pair among all *other* addresses is what chance
-    gives each vote of this one; a binomial tail, divided among as many pairs as the address has votes. Since the pair
+    Of the votes in drawn battles of the last DAYS, the share on this item among all *other* addresses is what chance
+    gives each vote of this one; a binomial tail, divided among as many items as the address has votes. Since the item
     could be drawn at all: else a class that comes after a new model would be compared with days that had none.
     """
     since = max(timezone.now() - timedelta(days=DAYS), *_drawn_since(battle))
-    drawn = Comparison.objects.filter(
-        project=battle.project_id, battle__is_drawn=True, battle__trace__cast_at__gt=since
-    ).exclude(battle__trace=None)
-    answers = {battle.completion_a_id, battle.completion_b_id}
-    here = drawn.filter(battle__trace__address=address)
-    on_this = Q(completion_a__in=answers, completion_b__in=answers)
-    seen = here.filter(on_this).count() + 1
+    recent = Q(battle__is_drawn=True, battle__trace__cast_at__gt=since)
+    drawn = Comparison.objects.filter(recent, project=battle.project_id)
+    here, on_this = Q(battle__trace__address=address), _of_this_item(battle).filter(recent)
+    seen = on_this.filter(here).count() + 1
     if seen < FEWEST:
         return False
-    votes, others = here.count() + 1, drawn.exclude(battle__trace__address=address)
-    share = (others.filter(on_this).count() + 1) / (others.count() + 1)
+    votes, others = drawn.filter(here).count() + 1, drawn.exclude(here)
+    share = (on_this.exclude(here).count() + 1) / (others.count() + 1)
     return votes * tail(seen, votes, share) <= ALPHA
 
 

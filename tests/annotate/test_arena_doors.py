@@ -21,10 +21,11 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def contest(project):  # noqa: F811
-    prompt = factories.make_prompt(project, side="eval")
+    prompts = [factories.make_prompt(project, side="eval") for _ in range(3)]  # visitors are shown an answer once
     for model in (factories.make_model(), factories.make_model()):
         factories.make_contestant(project, model)
-        factories.make_completion(prompt, model=model)
+        for prompt in prompts:
+            factories.make_completion(prompt, model=model)
     return project
 
 

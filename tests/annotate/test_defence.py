@@ -33,12 +33,9 @@ def pair() -> list[LanguageModel]:
 
 
 def make_battle(project: Project, pair: list[LanguageModel], prompt=None, **fields) -> Battle:
-    """Both answers stand."""
+    """Both answers stand, written for this battle alone: no visitor is shown an answer that another was told of."""
     prompt = prompt or factories.make_prompt(project, side="eval")
-    answers = [
-        prompt.completions.filter(model=model).first() or factories.make_completion(prompt, model=model)
-        for model in pair
-    ]
+    answers = [factories.make_completion(prompt, model=model) for model in pair]
     who = {} if "user" in fields else {"visitor": ME}
     return Battle.objects.create(
         **{
@@ -160,7 +157,22 @@ def test_the_same_request_again_is_the_same_vote_and_counts_no_second_try(projec
     assert counting.counted(f"votes:visitor:{ME}", seconds=60) == 1
 
 
-# One pair of answers at one address
+# One question and two models
+
+
+def test_one_question_asked_from_many_sessions_has_one_vote_on_two_models(project, pair):
+    """Whoever knows how the models answer it would otherwise have one for each session."""
+    asked = make_battle(project, pair, is_drawn=False, visitor="first")
+    assert cast(asked, address="1").status == "counted"
+    again = [make_battle(project, pair[::n], asked.prompt, is_drawn=False, visitor=f"{n}") for n in (1, -1)]
+    votes = [cast(battle, address=f"far {n}") for n, battle in enumerate(again)]
+    assert [vote.battle.trace.held_for for vote in votes] == [Hold.SAME_ITEM] * 2
+    others = [pair[0], factories.make_model()]
+    assert cast(make_battle(project, others, asked.prompt, is_drawn=False, visitor="x")).status == "counted"
+    assert cast(make_battle(project, pair, is_drawn=False, visitor="x")).status == "counted"
+    member = factories.make_user(project)
+    battle = make_battle(project, pair, asked.prompt, is_drawn=False, user=member)
+    assert cast(battle).status == "counted"
 
 
 def test_an_address_that_votes_on_one_pair_of_answers_again_and_again_is_held(project, pair):

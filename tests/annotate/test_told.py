@@ -1,0 +1,116 @@
+"""Answers whose author a vote has told: they are not shown to visitors again, and votes on them do not count."""
+
+from __future__ import annotations
+
+import pytest
+
+from annotate.actions import arena
+from annotate.models import Battle, Comparison, Hold, LanguageModel, Project
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project() -> Project:
+    return factories.make_project()
+
+
+@pytest.fixture
+def pair(project) -> list[LanguageModel]:
+    return [factories.make_contestant(project).model for _ in range(2)]
+
+
+def eval_prompt(project: Project, models: list[LanguageModel]):
+    """One that all of them have answered in bulk."""
+    prompt = factories.make_prompt(project, side="eval")
+    for model in models:
+        factories.make_completion(prompt, model=model)
+    return prompt
+
+
+def draw(project: Project, visitor: str = "", **who) -> Battle:
+    return arena.start_battle(project=project, drawn=True, visitor=visitor, **who)
+
+
+def write(battle: Battle, *texts: str) -> Battle:
+    """As the models would, for this battle alone."""
+    answers = zip((battle.model_a, battle.model_b), texts, strict=True)
+    made = [factories.make_completion(battle.prompt, text, model=model, source="arena") for model, text in answers]
+    battle.completion_a, battle.completion_b = made
+    battle.save()
+    return battle
+
+
+def cast(battle: Battle) -> Comparison:
+    token = arena.issue_token(battle)
+    return arena.vote(battle=battle, winner="model_a", token=token, visitor=battle.visitor, user=battle.user)
+
+
+def test_a_stored_answer_is_shown_to_one_visitor_and_then_new_ones_are_written(project, pair):
+    eval_prompt(project, pair)
+    first = draw(project, "sacrificed")
+    assert first.is_ready and cast(first).status == "counted"
+    assert not draw(project, "another").is_ready
+
+
+def test_an_answer_that_somebody_may_be_reading_is_not_shown_to_others_meanwhile(project, pair):
+    eval_prompt(project, pair)
+    assert draw(project, "one").is_ready and not draw(project, "two").is_ready
+
+
+def test_a_vote_on_an_answer_whose_author_was_told_before_is_held_with_that_reason(project, pair):
+    eval_prompt(project, pair)
+    told, waiting = draw(project, "sacrificed"), draw(project, "rigger")
+    waiting.completion_a, waiting.completion_b = told.completion_a, told.completion_b
+    waiting.model_a, waiting.model_b = told.model_a, told.model_b
+    waiting.save()
+    assert cast(told).status == "counted"
+    vote = cast(waiting)
+    assert vote.status == "held" and vote.battle.trace.held_for == Hold.TOLD
+    assert "told before which model" in vote.status_reason
+
+
+def test_one_told_answer_is_enough_and_a_held_vote_has_told_as_well(project, pair):
+    prompt, third = eval_prompt(project, pair), factories.make_contestant(project).model
+    told = Battle.objects.create(
+        project=project,
+        prompt=prompt,
+        model_a=pair[0],
+        model_b=pair[1],
+        completion_a=prompt.completions.get(model=pair[0]),
+        completion_b=prompt.completions.get(model=pair[1]),
+        visitor="sacrificed",
+        is_drawn=True,
+        hold_reason="a model named itself in its answer",
+    )
+    assert cast(told).status == "held"
+    other = factories.make_completion(prompt, model=third)
+    fields = {"project": project, "prompt": prompt, "model_a": pair[0], "model_b": third, "visitor": "rigger"}
+    battle = Battle.objects.create(**fields, completion_a=told.completion_a, completion_b=other)
+    assert cast(battle).battle.trace.held_for == Hold.TOLD
+
+
+def test_the_same_text_to_the_same_question_is_the_same_answer_whoever_asks(project, pair):
+    ask = {"project": project, "text": "What is seven times eight?"}
+    first = write(arena.start_battle(visitor="one", **ask), "It is 56.", "Seven times eight is 56.")
+    second = arena.start_battle(visitor="two", **ask)
+    second.model_b = factories.make_model()
+    assert cast(first).status == "counted"
+    assert cast(write(second, "Fifty-six, I think.", first.completion_b.text)).battle.trace.held_for == Hold.TOLD
+
+
+def test_members_answer_for_what_they_do_and_simulations_tell_nobody(project, pair):
+    eval_prompt(project, pair)
+    people = [factories.make_user(project), factories.make_user(project), factories.make_user(is_simulated=True)]
+    battles = [draw(project, user=user) for user in people]
+    assert all(battle.is_ready for battle in battles)
+    assert [cast(battle).status for battle in battles] == ["counted"] * 3
+    after = draw(project, "a visitor")
+    assert after.is_ready and cast(after).status == "counted"
+
+
+def test_an_account_of_ones_own_is_no_member(project, pair):
+    eval_prompt(project, pair)
+    cast(draw(project, user=factories.make_user()))
+    assert not draw(project, user=factories.make_user()).is_ready
