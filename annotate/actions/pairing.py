@@ -76,7 +76,7 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bo
     """
     # What a visitor has asked is not put before other visitors: it may be private, or worse.
     prompts = Prompt.objects.filter(project=project, side=Side.EVAL, harm="").exclude(source=ARENA)
-    stored = Completion.objects.exclude(source=ARENA)
+    stored: QuerySet[Completion] = Completion.objects.exclude(source=ARENA)
     if is_outside:
         stored = told.without_shown(stored, project)
     return _draw_stored(prompts, stored, pair, mine) or _draw_new(project, prompts, mine)
