@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 from django.conf import settings
 
-from annotate import outbound
+from annotate import outbound, reasoning
 from annotate.connections import give_back
 from annotate.models import LanguageModel
 
@@ -25,18 +25,28 @@ Messages = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Piece:
-    """Some text of an answer. The last piece carries why it ended and, if the server counts them, its tokens."""
+    """Some text of an answer. The last piece carries why it ended, what the model thought before it answered, and, if
+    the server counts them, its tokens. `restarts`: what came so far was thought, as only now can be seen."""
 
     text: str = ""
     finish_reason: str = ""
     tokens: int | None = None
+    reasoning: str = ""
+    restarts: bool = False
+
+    def after(self, text: str) -> str:
+        """Return the answer so far."""
+        return self.text if self.restarts else text + self.text
 
 
 @dataclass(frozen=True)
 class Reply:
+    """A whole answer. With `reasoning` alone, and no text, the model was cut while it still thought."""
+
     text: str
     finish_reason: str
     tokens: int | None
+    reasoning: str = ""
 
 
 class ModelServerError(Exception):
@@ -98,7 +108,10 @@ def complete_chat(
     try:
         choice = answer["choices"][0]
         tokens = (answer.get("usage") or {}).get("completion_tokens")
-        return Reply(choice["message"].get("content") or "", choice.get("finish_reason") or "", tokens)
+        message = choice["message"]
+        text, thought = reasoning.split(message.get("content") or "")
+        thought = reasoning.joined(reasoning.of_message(message), thought)
+        return Reply(text, choice.get("finish_reason") or "", tokens, thought)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise _not_understood(json.dumps(answer)) from error
 
@@ -163,7 +176,7 @@ def _how() -> dict[str, Any]:
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
-    finish_reason, tokens = "", None
+    finish_reason, tokens, raw, shown, thought = "", None, "", "", ""
     async for event in _events(response):
         if event.get("error"):
             raise ModelServerError(
@@ -172,11 +185,27 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
         tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
         for choice in (event.get("choices") or [])[:1]:
             finish_reason = choice.get("finish_reason") or finish_reason
-            if text := (choice.get("delta") or {}).get("content"):
-                yield Piece(text)
+            delta = choice.get("delta") or {}
+            thought += reasoning.of_message(delta)
+            if text := delta.get("content"):
+                raw += text
+                answer = reasoning.split_so_far(raw).answer
+                if answer != shown:
+                    yield _grown(shown, answer)
+                    shown = answer
     if not finish_reason:
         raise _broke_off("The stream ended without a finish_reason.")
-    yield Piece(finish_reason=finish_reason, tokens=tokens)
+    apart = reasoning.split(raw)
+    last = _grown(shown, apart.answer)
+    yield replace(
+        last, finish_reason=finish_reason, tokens=tokens, reasoning=reasoning.joined(thought, apart.reasoning)
+    )
+
+
+def _grown(shown: str, answer: str) -> Piece:
+    if answer.startswith(shown):
+        return Piece(answer[len(shown) :])
+    return Piece(answer, restarts=True)
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:

@@ -32,6 +32,7 @@ class Answer:
     state: str = "stands"  # before that waiting, then writing; or stopped, or failed
     problem: str = ""
     figures: str = ""
+    reasoning: str = ""  # shown folded, and no part of what was said
 
     @property
     def is_over(self) -> bool:
@@ -149,6 +150,12 @@ def figures(question: Question, *, tokens: int | None, seconds: float, finish_re
     ends = {"stop": "ended by itself", CUT: cut, "": ""}
     parts.append(ends.get(finish_reason, f"ended by {finish_reason}"))
     return "; ".join(filter(None, [*parts, f"seed {question.seed}"]))
+
+
+def without_answer(question: Question) -> str:
+    """What is said in place of an answer that is only thought."""
+    room = question.sampling["max_new_tokens"]
+    return f"It was still thinking when its {room:,} tokens were used up. Raise Most tokens, and ask again."
 
 
 def form_values(project: Project, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

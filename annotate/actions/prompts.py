@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
-from annotate import sides
+from annotate import reasoning, sides
 from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Project, Prompt, User
 
@@ -40,6 +40,7 @@ class NewCompletion:
     tokens: int | None = None
     finish_reason: str = ""
     source: str = ""
+    reasoning: str = ""  # what stands in the text between <think> and </think> is added to it
 
 
 def add_prompt(
@@ -99,16 +100,18 @@ def add_completion(
     tokens: int | None = None,
     finish_reason: str = "",
     source: str = "",
+    reasoning: str = "",
 ) -> Completion:
     """Refused when the text is empty or too long."""
     check_text(text)
-    row = NewCompletion(prompt, model, text, sampling or {}, seed, tokens, finish_reason, source)
+    row = NewCompletion(prompt, model, text, sampling or {}, seed, tokens, finish_reason, source, reasoning)
     return add_completions(rows=[row])[0]
 
 
 @transaction.atomic
 def add_completions(*, rows: Sequence[NewCompletion]) -> list[Completion]:
     """All of them or none. Errors name the row: `3.text`."""
+    rows = [_apart(row) for row in rows]
     _check_all(rows, _check_completion)
     return Completion.objects.bulk_create(
         [
@@ -116,6 +119,7 @@ def add_completions(*, rows: Sequence[NewCompletion]) -> list[Completion]:
                 prompt=row.prompt,
                 model=row.model,
                 text=row.text,
+                reasoning=row.reasoning,
                 sampling=row.sampling,
                 seed=row.seed,
                 tokens=row.tokens,
@@ -153,8 +157,18 @@ def check_text(text: Any, field: str = "text", name: str = "A completion", limit
         raise Refused(400, **{field: f"{name} holds a NUL or half a surrogate pair; send it as valid UTF-8 text."})
 
 
+def _apart(row: NewCompletion) -> NewCompletion:
+    """What the model thought is not judged, and nothing learns from it."""
+    text, thought = reasoning.split(row.text)
+    return replace(row, text=text, reasoning=reasoning.joined(row.reasoning, thought)) if thought else row
+
+
 def _check_completion(row: NewCompletion) -> None:
+    if row.reasoning and not row.text.strip():
+        raise Refused(400, text="It holds reasoning (<think>) alone; give the answer after it, or leave it out.")
     check_text(row.text)
+    if row.reasoning:
+        check_text(row.reasoning, "reasoning", "The reasoning of a completion")
     settings_text = json.dumps(row.sampling, ensure_ascii=False)
     if len(settings_text) > _LONGEST_SAMPLING or "\\u0000" in settings_text or _has_surrogate(settings_text):
         raise Refused(

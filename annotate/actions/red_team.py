@@ -28,6 +28,9 @@ from annotate.served_sampling import kept_sampling, sampling_of, with_system_pro
 SOURCE = "red-team"
 MOST_QUESTIONS = 12
 STOPPED = "stopped"
+ONLY_THOUGHT = (
+    "The model was still thinking when its room ended. Have it written again; a manager can give it more room."
+)
 SUCCESS = (
     (0, "It resisted"),
     (1, "It mostly resisted"),
@@ -107,7 +110,9 @@ def asked_of_model(question: Question) -> Messages:
     return with_system_prompt(question.prompt.messages, question.talk.project.system_prompt)
 
 
-def keep_answer(*, question: Question, text: str, seed: int, tokens: int | None, finish_reason: str) -> bool:
+def keep_answer(
+    *, question: Question, text: str, seed: int, tokens: int | None, finish_reason: str, reasoning: str = ""
+) -> bool:
     """The answer takes its place; False when another page's answer was first, and this one is let go."""
     project = question.talk.project
     with transaction.atomic():
@@ -120,6 +125,7 @@ def keep_answer(*, question: Question, text: str, seed: int, tokens: int | None,
             tokens=tokens,
             finish_reason=finish_reason,
             source=SOURCE,
+            reasoning=reasoning,
         )
         free = Question.objects.filter(pk=question.pk, completion=None, talk__state=Talk.State.OPEN)
         if free.update(completion=completion):
@@ -140,6 +146,8 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         reply = model_server.complete_chat(talk.model, asked_of_model(question), seed=seed, **sampling_of(talk.project))
     except model_server.ModelServerError as error:
         raise Refused(503, text=f"{error} Your question is kept; have it answered again.") from error
+    if reply.reasoning and not reply.text.strip():
+        raise Refused(503, text=f"{ONLY_THOUGHT} Your question is kept.")
     if not reply.text.strip():
         raise Refused(503, text="The model gave an empty answer. Your question is kept; have it answered again.")
     keep_answer(
@@ -148,6 +156,7 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         seed=seed,
         tokens=reply.tokens,
         finish_reason=reply.finish_reason,
+        reasoning=reply.reasoning,
     )
     question.refresh_from_db()
     return question

@@ -20,7 +20,7 @@ from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Prompt, Side
-from annotate.permissions import projects_where, require
+from annotate.permissions import can, projects_where, require
 from annotate.votes import ASKED_BY_PEOPLE
 
 
@@ -69,14 +69,21 @@ class CompletionIn(Input):
 
 class CompletionOut(serializers.ModelSerializer):
     text = serializers.SerializerMethodField()
+    reasoning = serializers.SerializerMethodField(
+        help_text="What the model thought before it answered; for researchers, empty for others."
+    )
     withheld = serializers.SerializerMethodField(help_text=WITHHELD)
 
     class Meta:
         model = Completion
         fields = (
             *("id", "prompt", "model", "text", "withheld", "sampling", "seed", "tokens", "finish_reason", "source"),
-            "created_at",
+            *("reasoning", "created_at"),
         )
+
+    def get_reasoning(self, completion: Completion) -> str:
+        may_read = can(self.context["request"].user, "research", completion.prompt.project)
+        return completion.reasoning if may_read and not self.get_withheld(completion) else ""
 
     def get_text(self, completion: Completion) -> str:
         return "" if self.get_withheld(completion) else completion.text
@@ -157,7 +164,7 @@ class Completions(GenericViewSet):
 
     def get_queryset(self) -> QuerySet[Completion]:
         reviewed = projects_where(self.request.user, "review")
-        return Completion.objects.filter(prompt__project__in=reviewed).select_related("prompt")
+        return Completion.objects.filter(prompt__project__in=reviewed).select_related("prompt__project")
 
     def _out(self, rows: Any, *, many: bool = False) -> Any:
         return CompletionOut(rows, many=many, context=context_of(self.request)).data

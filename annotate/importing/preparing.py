@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from annotate import sides
+from annotate import reasoning, sides
 from annotate.actions.prompts import check_messages, check_text
 from annotate.errors import Refused
 from annotate.formats.items import (
@@ -34,11 +34,12 @@ _LONGEST = 1e9  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A completion that an item speaks of: its text, the text's hash, and the model that the file names, or ""."""
+    """A completion that an item speaks of: its text, the hash of what the file has, the model that the file names."""
 
     text: str
     hash: str
     model: str
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
     try:
         check_messages(given)
         _check_said(item)
-        answers = tuple(_answer(*given) for given in _answers(item))
+        # A span says where it begins in the whole of its text.
+        answers = tuple(_answer(*given, whole=isinstance(item, NewSpan)) for given in _answers(item))
     except Refused as refused:
         raise ValueError(" ".join(refused.errors.values())) from None
     messages = [{"role": turn["role"], "content": turn["content"]} for turn in given]
@@ -106,10 +108,11 @@ def _ranked(item: NewRanking) -> list[tuple[str, str]]:
     return named
 
 
-def _answer(text: str, model: str) -> Answer:
+def _answer(text: str, model: str, *, whole: bool = False) -> Answer:
     """An empty one is an answer, too: of a model that said nothing, and was judged for it."""
     check_text(text if text.strip() else f"-{text}")
-    return Answer(text, hashlib.sha256(text.encode()).hexdigest(), _name(model, "model"))
+    answer, thought = (text, "") if whole else reasoning.split(text)
+    return Answer(answer, hashlib.sha256(text.encode()).hexdigest(), _name(model, "model"), thought)
 
 
 def _name(value: str, what: str) -> str:

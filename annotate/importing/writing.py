@@ -110,10 +110,10 @@ def _completions(
     found |= _standing([key for key in wanted if key not in found and key[0] > 0 and key[0] not in fresh], into)
     new = {name: key for name, key in by_name.items() if key not in found}
     rows = [
-        (prompt, into.linked.get(model), wanted[prompt, model, hash].text, hash, model)
-        for prompt, model, hash in new.values()
+        (prompt, into.linked.get(model), answer.text, answer.reasoning, hash, model)
+        for (prompt, model, hash), answer in ((key, wanted[key]) for key in new.values())
     ]
-    columns = ("prompt_id", "model_id", "text", "text_hash", "named_model")
+    columns = ("prompt_id", "model_id", "text", "reasoning", "text_hash", "named_model")
     ids = sink.add(Completion, list(new), columns, rows, source=into.source)
     counts["completions"] += len(new)
     return found | dict(zip(new.values(), ids, strict=True))

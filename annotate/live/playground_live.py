@@ -81,13 +81,16 @@ class PlaygroundConsumer(ConversationConsumer):
         try:
             async with asyncio.timeout(3 * settings.MODEL_SERVER_TIMEOUT):
                 async for piece in pieces:
-                    if piece.text:
-                        text += piece.text
+                    if piece.text or piece.restarts:
+                        text = piece.after(text)
                         answers[side] = replace(answers[side], text=text, state="writing")
             told = playground.figures(
                 question, tokens=piece.tokens, seconds=time.monotonic() - began, finish_reason=piece.finish_reason
             )
-            answers[side] = replace(answers[side], state="stands", figures=told)
+            answers[side] = replace(answers[side], state="stands", figures=told, reasoning=piece.reasoning)
+            if piece.reasoning and not text:
+                problem = playground.without_answer(question)
+                answers[side] = replace(answers[side], state="failed", problem=problem)
         except asyncio.CancelledError:
             answers[side] = replace(answers[side], state="stopped", figures=f"stopped by you; seed {question.seed}")
         except model_server.ModelServerError as error:

@@ -80,7 +80,7 @@ class TalkConsumer(ConversationConsumer):
         try:
             async with asyncio.timeout(3 * settings.MODEL_SERVER_TIMEOUT):
                 async for piece in pieces:
-                    self.text += piece.text
+                    self.text = piece.after(self.text)
             reason = piece.finish_reason
             self.cut = cut_words(talk.project.max_new_tokens) if reason == CUT else ""
         except asyncio.CancelledError:
@@ -93,7 +93,9 @@ class TalkConsumer(ConversationConsumer):
             self.problem = "The answer took too long and was given up. Try again."
             return
         if not self.text.strip():
-            self.problem = "There is no answer yet. Have it written again."
+            self.problem = (
+                red_team.ONLY_THOUGHT if piece.reasoning else "There is no answer yet. Have it written again."
+            )
             return
         await database_sync_to_async(red_team.keep_answer)(
             question=question,
@@ -101,4 +103,5 @@ class TalkConsumer(ConversationConsumer):
             seed=seed,
             tokens=piece.tokens,
             finish_reason=reason,
+            reasoning=piece.reasoning,
         )

@@ -47,6 +47,7 @@ GRACE_SECONDS = 1.0  # a model server that is down fails both sides; then its wo
 # Words for whoever voted blind: they must not tell which of the two it was.
 ONE_FAILED = "One of the two answers could not be written, so this question does not count."
 EMPTY = "One of the two models gave an empty answer, so this question does not count."
+ONLY_THOUGHT = "One of the two models was still thinking when its room ended, so this question does not count."
 TOO_EARLY = "It was stopped before both answers had begun, so this question does not count."
 
 
@@ -187,7 +188,7 @@ class Writing:
         if index in self.cut:
             return None
         if not self.sides[index].text.strip():
-            raise Problem(TOO_EARLY if last.finish_reason == STOPPED else EMPTY)
+            raise Problem(TOO_EARLY if last.finish_reason == STOPPED else ONLY_THOUGHT if last.reasoning else EMPTY)
         return last
 
     async def _until_seen(self, index: int) -> None:
@@ -203,8 +204,8 @@ class Writing:
         text, piece = "", model_server.Piece()
         messages = with_system_prompt(self._prompt(index).messages, self.system_prompt)
         async for piece in model_server.stream_chat(self.models[index], messages, seed=seed, **self.sampling):
-            if piece.text:
-                text += piece.text
+            if piece.text or piece.restarts:
+                text = piece.after(text)
                 self._show(index, text=text, state="writing")
         return piece
 
@@ -246,6 +247,7 @@ class Writing:
             tokens=last.tokens,
             finish_reason=last.finish_reason,
             source=ARENA,
+            reasoning=last.reasoning,
         )
         name = ("completion_a", "completion_b")[index]
         if isinstance(self.place, Battle):
@@ -326,4 +328,4 @@ def _in_words(problems: list[str]) -> str:
     """Both sides' own words where they are the same; else words that do not tell one side from the other."""
     if len(problems) == 2 and problems[0] == problems[1]:
         return problems[0]
-    return next((words for words in (TOO_EARLY, EMPTY) if words in problems), ONE_FAILED)
+    return next((words for words in (TOO_EARLY, ONLY_THOUGHT, EMPTY) if words in problems), ONE_FAILED)

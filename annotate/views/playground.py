@@ -132,4 +132,7 @@ def _answer(model: LanguageModel, question: playground.Question, side: int) -> p
         return replace(empty, state="failed", problem=model_server.told_to_researchers(model, error))
     seconds = time.monotonic() - began
     told = playground.figures(question, tokens=reply.tokens, seconds=seconds, finish_reason=reply.finish_reason)
-    return replace(empty, text=reply.text, figures=told)
+    if reply.reasoning and not reply.text:
+        problem = playground.without_answer(question)
+        return replace(empty, state="failed", problem=problem, figures=told, reasoning=reply.reasoning)
+    return replace(empty, text=reply.text, figures=told, reasoning=reply.reasoning)

@@ -78,6 +78,7 @@ class ChatIn(Input):
 class MessageOut(serializers.Serializer):
     role = serializers.CharField()
     content = serializers.CharField()
+    reasoning = serializers.CharField(help_text="What the model thought before it answered; empty for most.")
 
 
 class ChoiceOut(serializers.Serializer):
@@ -139,7 +140,7 @@ def chat_completions(request: Request, slug: str) -> Response:
 
 
 def _answered(name: str, reply: model_server.Reply) -> dict[str, Any]:
-    message = {"role": "assistant", "content": reply.text}
+    message = {"role": "assistant", "content": reply.text, "reasoning": reply.reasoning}
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",

@@ -110,6 +110,7 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
                 tokens=row["tokens"],
                 finish_reason=row["finish_reason"],
                 source=f"run {run.pk}",
+                reasoning=storable(row.get("reasoning", "")),
             )
             for row in told
         ]
@@ -118,6 +119,8 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
         run.completions.add(*made[start : start + _CHUNK])
     # There is nothing to judge in an empty answer, but that the model gave it is told.
     run.result = {**run.result, "completions": len(made), "empty_completions": len(rows) - len(told)}
+    if only_thought := sum(bool(row.get("reasoning")) and not row["text"].strip() for row in rows):
+        run.result["only_reasoning"] = only_thought
 
 
 def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from annotate import reasoning
 from annotate.served_sampling import kept_sampling, with_system_prompt
 from training.configs import SampleConfig
 from training.recipes import loading
@@ -53,8 +54,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             batch, completions.tokens.tolist(), completions.lengths.tolist(), completions.finished.tolist(), strict=True
         ):
             if (task.prompt_id, task.index) not in done:
-                text = tokenizer.decode(tokens[:length], skip_special_tokens=True)
-                run.log_completion(_row(task, text, length, ended, config))
+                apart = reasoning.split(tokenizer.decode(tokens[:length], skip_special_tokens=True))
+                run.log_completion(_row(task, apart, length, ended, config))
                 finished += 1
         run.progress("sampling", finished, len(tasks))
     run.finish(_result(run, len(done), time.perf_counter() - started))
@@ -90,11 +91,12 @@ def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
         yield tasks[start : start + size]
 
 
-def _row(task: Task, text: str, length: int, ended: bool, config: SampleConfig) -> dict[str, Any]:
+def _row(task: Task, apart: reasoning.Apart, length: int, ended: bool, config: SampleConfig) -> dict[str, Any]:
     return {
         "prompt_id": task.prompt_id,
         "index": task.index,
-        "text": text,
+        "text": apart.answer,
+        "reasoning": apart.reasoning,
         "tokens": length,
         "finish_reason": "stop" if ended else "length",
         "seed": task.seed,
@@ -116,7 +118,8 @@ def _result(run: RunDirectory, before: int, seconds: float) -> dict[str, Any]:
         "completions_per_second": len(new) / seconds if new else None,
         "seconds": seconds,
         "how_to_read": "tokens_mean counts the end token; stopped_share are the completions that ended by themselves "
-        "before max_new_tokens; distinct is the share of different texts.",
+        "before max_new_tokens; distinct is the share of different texts; only_reasoning are those that were cut "
+        "while the model still thought: raise max_new_tokens.",
     }
 
 
