@@ -8,6 +8,7 @@ from annotate.formats.items import (
     KIND_OF,
     Item,
     Messages,
+    NewAnswers,
     NewAttack,
     NewComparison,
     NewDemonstration,
@@ -50,6 +51,9 @@ def _answers(item: Item) -> list[tuple[str, str, bool]]:
         case NewRanking():
             models = item.models or ("",) * len(item.texts)
             return [(models[place], item.texts[place], False) for group in item.order for place in group]
+        case NewAnswers():
+            models = item.models or ("",) * len(item.texts)
+            return [(model, text, False) for model, text in zip(models, item.texts, strict=True)]
         case NewRating() | NewDemonstration() | NewSpan():
             return [(item.model, item.text, False)]
         case NewFlag() if item.text is not None:
@@ -70,6 +74,8 @@ def _said(item: Item) -> str:
             return f"{item.label}: {item.text[item.start : item.end]}"
         case NewFlag():
             return item.reason
+        case NewAnswers():
+            return "to be judged"
         case NewAttack() if item.rating is not None:
             return f"success {item.rating:g} of 4"
     return ""

@@ -33,7 +33,7 @@ from annotate.permissions import require
 _CHUNK = 500
 _OUR_OWN = ("annotation", "arena", "red-team")
 TABLE = "table"  # a plain table whose columns are named in the order
-FORMATS = ("auto", *formats.FORMATS)
+FORMATS = ("auto", *formats.READERS)
 ENDED = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED)
 
 

@@ -33,6 +33,7 @@ _PAIRS = (("left", "right"), ("chosen", "rejected"), ("first", "second"))
 _STARS = re.compile(r"(rating|stars|quality|score|overall)([\s_-].*)?", re.IGNORECASE)
 _COMMENT = re.compile(r"comment|reason|\bwhy|feedback|\bnotes?\b|explanation|rationale", re.IGNORECASE)
 _FLAG = re.compile(r"flag|issue|report", re.IGNORECASE)
+_SYSTEM = ("system", "system_prompt")
 _UP = {"up", "good", "yes", "positive", "acceptable", "correct", "helpful", "accept", "1"}
 _DOWN = {"down", "bad", "no", "negative", "unacceptable", "incorrect", "unhelpful", "reject", "0"}
 ASPECT = "aspect-"  # before an aspect's name that would else be read as something else
@@ -69,13 +70,30 @@ def task(data: Mapping[str, Any]) -> Task:
         told = ", ".join(list(data)[:12]) or "nothing"
         raise ValueError(f"has no field that is a question (prompt, instruction, question, messages): it has {told}.")
     value = there[prompt]
-    messages = fields.conversation(value, prompt) if fields.turns(value) else fields.question(fields.text(data, prompt))
-    texts = {name: _answer(name, value) for name, value in there.items() if name != prompt}
+    asked = fields.conversation(value, prompt) if fields.turns(value) else fields.question(fields.text(data, prompt))
+    messages = after_system(data, asked)
+    texts = {name: _answer(name, value) for name, value in there.items() if name != prompt and name not in _SYSTEM}
     answers = _answers({name: text for name, text in texts.items() if text is not None})
     if messages[-1]["role"] == "assistant" and not answers and len(messages) > 1:
         # A whole conversation to judge: its last answer.
         return Task(prompt, (prompt,), messages[:-1], (messages[-1]["content"],))
     return Task(prompt, answers, messages, tuple(texts[name] or "" for name in answers))
+
+
+def after_system(data: Mapping[str, Any], messages: Messages) -> Messages:
+    """The conversation with the system message that stands in a field of its own, unless it has one."""
+    said = next((text for name in _SYSTEM if isinstance(text := data.get(name), str) and text.strip()), "")
+    if not said or not messages or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": said}, *messages]
+
+
+def has_prompt(data: Mapping[str, Any]) -> bool:
+    return any(name.lower() in _PROMPTS and value for name, value in data.items())
+
+
+def is_answer(name: str) -> bool:
+    return any(word in name.lower() for word in _ANSWERS)
 
 
 def _answer(name: str, value: Any) -> str | None:

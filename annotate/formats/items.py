@@ -111,6 +111,14 @@ class NewPrompt(Item):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NewAnswers(Item):
+    """One or more answers that nobody has judged yet: they become completions. `models` as many, or none."""
+
+    texts: tuple[str, ...]
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewSpan(Item):
     """Characters `start` to `end` (code points) of an answer, and their label."""
 
@@ -155,7 +163,7 @@ KINDS: dict[str, type[Item]] = {
     "flag": NewFlag,
     "attack": NewAttack,
 }
-KIND_OF = {table: kind for kind, table in KINDS.items()}
+KIND_OF = {NewAnswers: "answers", **{table: kind for kind, table in KINDS.items()}}
 
 
 def kept(item: Item, **standing: Any) -> Row:

@@ -4,13 +4,14 @@ What is read of a result, by its type:
 
     pairwise             selected left or right: a comparison
     choices, two answers a choice that names one, or a tie: a comparison
-    choices, one answer  good or bad, up or down: thumbs; flags where it is called so
+    choices, one answer  good or bad, up or down: thumbs; a flag where it is called flag, as our own export has it
     rating, number       stars where it is called rating, stars or quality; strength; else the aspect of that name
     textarea             a comment where it is called so, else a written answer: an edit where there is one answer
     ranker               a ranking of `items`, or of the answers
     labels               marked spans
 
-Predictions, cancelled annotations and other types are passed over. Pure: no Django.
+Predictions, cancelled annotations and other types are passed over. A task without annotations has answers that nobody
+judged yet, or none. Pure: no Django.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from annotate.formats import fields, guessing
+from annotate.formats import fields, guessing, unjudged
 from annotate.formats.items import (
     Item,
     NewAttack,
@@ -64,6 +65,8 @@ def read(row: Row, line: int) -> list[Item]:
         if annotation.get("was_cancelled") or annotation.get("skipped"):
             continue
         said += [_of_models(item, models) for item in _annotation(annotation, task, common, extra)]
+    if not said and not annotations and any(text.strip() for text in task.texts):
+        return [unjudged.answers_of(task, data, **common, extra=extra)]
     if not said and not annotations:
         return [NewPrompt(**common, extra=extra)]
     if not said:
@@ -181,11 +184,16 @@ def _result(result: Row, task: guessing.Task, by: Row) -> list[Item]:
 
 
 def _choice(result: Row, choice: Any, task: guessing.Task, by: Row) -> list[Item]:
-    if guessing.is_flag(_name(result)):
+    if _is_flag(_name(result)):
         is_of_prompt = not task.texts or result.get("to_name") == task.prompt
         text = None if is_of_prompt else task.texts[task.place(result.get("to_name")) or 0]
         return [NewFlag(**by, reason=str(choice), text=text)]
     return [_comparison(choice, task, by)] if len(task.texts) > 1 and _is_winner(choice, task) else []
+
+
+def _is_flag(name: str) -> bool:
+    """As our own export calls it. Choices of other names, such as issue_type, are part of a task's own question."""
+    return name.lower() == "flag"
 
 
 def _is_winner(choice: Any, task: guessing.Task) -> bool:
@@ -228,7 +236,7 @@ def _rates(result: Row, task: guessing.Task) -> Row:
     value, name = result["value"], _name(result)
     if result.get("type") in ("rating", "number") and name != _STRENGTH:
         return guessing.step(name, value.get("rating", value.get("number")))
-    if result.get("type") == "choices" and len(task.texts) < 2 and not guessing.is_flag(name):
+    if result.get("type") == "choices" and len(task.texts) < 2 and not _is_flag(name):
         found = [thumbs for choice in _list(value.get("choices")) if (thumbs := guessing.thumbs(choice)) is not None]
         return {"thumbs": found[0]} if found else {}
     return {}

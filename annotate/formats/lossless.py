@@ -9,17 +9,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from annotate.formats.items import Item, Row
+from annotate.formats import fields, guessing
+from annotate.formats.items import Item, NewAttack, Row
 
 ABSENT = "_absent"  # in `extra`: fields that the row did not have
 
 
 def reader(name: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None]) -> Callable:
     def read_row(row: Row, line: int) -> list[Item]:
-        item = read(row)
+        item = _with_told(read(row), row)
         return [dataclasses.replace(item, format=name, extra=_rest(row, write(item) or {}))]
 
     return read_row
+
+
+def _with_told(item: Item, row: Row) -> Item:
+    """With the category and the system message that stand in fields of their own, whatever the format."""
+    category = item.category or fields.optional(row, "category")
+    messages = item.messages if isinstance(item, NewAttack) else guessing.after_system(row, item.messages)
+    return dataclasses.replace(item, category=category, messages=messages)
 
 
 def writer(name: str, write: Callable[[Item], Row | None]) -> Callable:

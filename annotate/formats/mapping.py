@@ -1,7 +1,8 @@
 """A plain table whose columns are named otherwise: which of its columns is which of ours. Pure: no Django.
 
 What a row means follows from what is named: chosen and rejected, completion_a and completion_b with a winner, a
-completion with a rating or alone, or a prompt alone.
+completion with a rating or alone, or a prompt alone. Answers without a winner are still to be judged, and so is one
+answer with its model and no author.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from annotate.formats import fields, trl
-from annotate.formats.items import Item, NewComparison, NewDemonstration, NewPrompt, NewRating, Row
+from annotate.formats import fields, guessing, trl
+from annotate.formats.items import Item, NewAnswers, NewComparison, NewDemonstration, NewPrompt, NewRating, Row
 
 NAME = "table"
 COMMON = ("author", "created_at", "comment", "language", "category", "id")
 COLUMNS = (
     "prompt", "chosen", "rejected", "completion_a", "completion_b", "winner", "strength", "model_a", "model_b",
-    "completion", "model", "thumbs", "stars", *COMMON,
+    "completion", "model", "thumbs", "stars", "system", *COMMON,
 )  # fmt: skip
 ASPECT = "aspect:"
 
@@ -44,18 +45,18 @@ def _maker(columns: Mapping[str, str]) -> Callable[[Row, Row], Item]:
         if one in columns or other in columns:
             if not {one, other} <= set(columns):
                 raise ValueError(f"Name the columns of both {one} and {other}.")
-            if make is _compared and "winner" not in columns:
-                raise ValueError("Say which column names the winner: winner=NAME.")
-            return make
+            return _unjudged if make is _compared and "winner" not in columns else make
     if "completion" not in columns:
         return _asked
     is_rated = any(name in ("thumbs", "stars") or name.startswith(ASPECT) for name in columns)
-    return _rated if is_rated else _written
+    if is_rated:
+        return _rated
+    return _unjudged if "model" in columns and "author" not in columns else _written
 
 
 def _common(row: Row) -> dict[str, Any]:
     return {
-        "messages": trl.prompt(row["prompt"]),
+        "messages": guessing.after_system(row, trl.prompt(row["prompt"])),
         "judge": fields.optional(row, "author"),
         "created_at": fields.moment(row.get("created_at")),
         "comment": fields.optional(row, "comment"),
@@ -80,6 +81,13 @@ def _compared(row: Row, common: Row) -> Item:
         **common, a=a, b=b, later_a=later_a, later_b=later_b, winner=fields.winner(row["winner"], "winner", *models),
         strength=fields.whole(row, "strength", 1, 3), model_a=models[0], model_b=models[1],
     )  # fmt: skip
+
+
+def _unjudged(row: Row, common: Row) -> Item:
+    names = [name for name in ("completion_a", "completion_b", "completion") if row.get(name) is not None]
+    texts = tuple(trl.completion(row[name], name)[0] for name in names)
+    models = tuple(fields.optional(row, name.replace("completion", "model")) for name in names)
+    return NewAnswers(**common, texts=texts, models=models)
 
 
 def _rated(row: Row, common: Row) -> Item:

@@ -17,10 +17,12 @@ from annotate.formats import (
     own,
     pandalm,
     trl,
+    unjudged,
 )
 from annotate.formats.items import (
     KINDS,
     Item,
+    NewAnswers,
     NewAttack,
     NewComparison,
     NewDemonstration,
@@ -155,15 +157,29 @@ _ALL = [
     *_trl(),
 ]  # fmt: skip
 FORMATS: dict[str, Format] = {each.name: each for each in _ALL}
-READERS: dict[str, Reader] = {name: each.reads for name, each in FORMATS.items()}
+# Read and not written: nobody has said anything yet that an export could hold.
+INCOMING: dict[str, Format] = {
+    each.name: each
+    for each in (
+        Format(
+            "answers", "Answers to be judged", unjudged.read_answers, lambda items: [], unjudged.fits_answers,
+            (NewAnswers,),
+        ),
+        Format(
+            "questions", "Questions: question, instruction, MT-bench", unjudged.read_questions, lambda items: [],
+            unjudged.fits_questions, (NewPrompt,),
+        ),
+    )
+}  # fmt: skip
+READERS: dict[str, Reader] = {name: each.reads for name, each in {**FORMATS, **INCOMING}.items()}
 WRITERS: dict[str, Writer] = {name: each.writes for name, each in FORMATS.items()}
 
 
 def detect(rows: Sequence[Row], name: str = "") -> str:
     """The first format that the first rows fit. Raises ValueError in words where none does."""
-    for format_, each in FORMATS.items():
+    for each in _in_order():
         if rows and all(each.fits(row) for row in rows):
-            return format_
+            return each.name
     if not rows:
         raise ValueError(f"{name or 'The file'} has no rows.")
     columns = ", ".join(sorted({column for row in rows for column in row})[:12])
@@ -173,4 +189,11 @@ def detect(rows: Sequence[Row], name: str = "") -> str:
     )
 
 
-__all__ = ["FORMATS", "READERS", "WRITERS", "Format", "detect", "mapped"]
+def _in_order() -> list[Format]:
+    """TRL's come late: a prompt with a completion is to learn from, unless the row says which model gave it."""
+    formats = list(FORMATS.values())
+    first = next(place for place, each in enumerate(formats) if each.name.startswith("trl"))
+    return [*formats[:first], INCOMING["answers"], *formats[first:], INCOMING["questions"]]
+
+
+__all__ = ["FORMATS", "INCOMING", "READERS", "WRITERS", "Format", "detect", "mapped"]

@@ -173,15 +173,14 @@ def prompt_only(*, conversational: bool) -> Callable[[Item], Row | None]:
 
 
 def read_language_modeling(row: Row) -> Item:
-    """A conversation that ends with an answer is one to learn from; one that ends with a question is a prompt."""
+    """A conversation that ends with an answer is one to learn from; one that ends with a question, or a text without
+    turns, is a prompt. (Raw texts, for a corpus, are uploaded.)"""
     if row.get("messages") is not None:
         turns = fields.conversation(row["messages"], "messages")
     else:
         turns = transcripts.split(fields.text(row, "text"))
-        if not any(turn["role"] == "user" for turn in turns):
-            raise ValueError(
-                "has a text without turns, which is nothing to judge: upload it as raw texts, for a corpus."
-            )
+        if not any(turn["role"] in ("user", "assistant") for turn in turns):
+            turns = fields.question(fields.text(row, "text"))
     if turns[-1]["role"] == "user":
         return NewPrompt(messages=turns)
     if turns[-1]["role"] != "assistant" or len(turns) < 2 or turns[-2]["role"] != "user":

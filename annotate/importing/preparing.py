@@ -15,6 +15,7 @@ from annotate.errors import Refused
 from annotate.formats.items import (
     Item,
     Messages,
+    NewAnswers,
     NewAttack,
     NewComparison,
     NewDemonstration,
@@ -78,6 +79,8 @@ def _answers(item: Item) -> list[tuple[str, str]]:
             return [(item.a, item.model_a), (item.b, item.model_b)]
         case NewRanking():
             return _ranked(item)
+        case NewAnswers():
+            return _unjudged(item)
         case NewRating() | NewSpan():
             return [(item.text, item.model)]
         case NewDemonstration():
@@ -106,6 +109,15 @@ def _ranked(item: NewRanking) -> list[tuple[str, str]]:
     if len(set(named)) != len(named):
         raise ValueError("Two of the ranked answers are the same.")
     return named
+
+
+def _unjudged(item: NewAnswers) -> list[tuple[str, str]]:
+    """An empty one is nothing to judge."""
+    models = item.models or ("",) * len(item.texts)
+    given = [(text, model) for text, model in zip(item.texts, models, strict=True) if text.strip()]
+    if not given:
+        raise ValueError("It has no answer that is not empty.")
+    return given
 
 
 def _answer(text: str, model: str, *, whole: bool = False) -> Answer:

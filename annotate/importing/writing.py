@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from annotate import harms
-from annotate.formats.items import NewAttack, NewPrompt
+from annotate.formats.items import NewAnswers, NewAttack, NewPrompt
 from annotate.importing import judgements
 from annotate.importing.bulk import as_json
 from annotate.importing.judgements import Asked, Into, Table
@@ -41,7 +41,7 @@ def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     for one in ready:
         prompt = prompts[one.text_hash]
         answers = [completions[prompt.key, answer.model, answer.hash] for answer in one.answers]
-        if not isinstance(one.item, NewPrompt):
+        if not isinstance(one.item, NewPrompt | NewAnswers):
             judgements.add(tables, one.item, prompt, answers, into)
     for kind, table in tables.items():
         _add(kind, table, fresh, into, sink, counts)
@@ -116,7 +116,17 @@ def _completions(
     columns = ("prompt_id", "model_id", "text", "reasoning", "text_hash", "named_model")
     ids = sink.add(Completion, list(new), columns, rows, source=into.source)
     counts["completions"] += len(new)
+    counts["already"] += _answered_already(ready, prompts, set(new.values()))
     return found | dict(zip(new.values(), ids, strict=True))
+
+
+def _answered_already(ready: Sequence[Ready], prompts: _Prompts, new: set[tuple[int, str, str]]) -> int:
+    """Rows of answers to be judged that all stand."""
+    rows = (one for one in ready if isinstance(one.item, NewAnswers))
+    return sum(
+        not any((prompts[one.text_hash].key, answer.model, answer.hash) in new for answer in one.answers)
+        for one in rows
+    )
 
 
 def _standing(wanted: Sequence[tuple[int, str, str]], into: Into) -> _Completions:

@@ -106,7 +106,7 @@ def _list(
         "form": form,
         "errors": errors,
         "imports": [_progress(one) | {"import": one} for one in project.imports.select_related("created_by")[:_SHOWN]],
-        "formats": formats.FORMATS.values(),
+        "formats": [*formats.FORMATS.values(), *formats.INCOMING.values()],
         "containers": row_files.FORMATS,
         "judges": Judge.choices,
         "columns": COLUMNS,
