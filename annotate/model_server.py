@@ -125,6 +125,20 @@ def served_models(url: str) -> list[str]:
         raise _not_understood(json.dumps(answer)) from error
 
 
+def held_models(url: str) -> frozenset[str] | None:
+    """The names that the server at `url` holds; None for one that loads whatever folder it is asked for.
+
+    `transformers serve` is such a one: it says of each model in its list whether it is loaded, as no other does. Asked
+    while somebody waits, so within 2 s.
+    """
+    answer = _request(url, "GET", "models", timeout=httpx.Timeout(2, connect=1))
+    try:
+        listed = {entry["id"]: "status" in entry for entry in answer["data"]}
+    except (KeyError, TypeError) as error:
+        raise _not_understood(json.dumps(answer)) from error
+    return frozenset(listed) if listed and not any(listed.values()) else None
+
+
 def is_in_memory(model: LanguageModel) -> bool | None:
     """Whether its server lists the model as loaded; None when it does not list it. Asked for a page, so within 3 s."""
     answer = _request(model.server_url, "GET", "models", timeout=httpx.Timeout(3, connect=1))

@@ -6,6 +6,7 @@ what they list. Asking for one token loads a model of either sort.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ _STATES = {
     "missing": "The server does not list it; check the served name.",
     "unreachable": "The model server cannot be reached.",
 }
+UNSERVED = (
+    "No server serves it, so it enters no live battle; battles on stored answers go on. Have the model server list it "
+    "as {name} (vLLM: --lora-modules), or sample its answers."
+)
+LISTED_SECONDS = 60  # so long a server's list is believed
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,35 @@ def serving(model: LanguageModel) -> Serving:
         return Serving("loaded", _STATES["loaded"])
     if told:
         return Serving("failed", "It could not be loaded.", told)
+    if not is_served(model):
+        return Serving("unserved", UNSERVED.format(name=model.server_name))
     state = "missing" if held is None and model.endpoint else "idle"
     return Serving(state, _STATES[state])
+
+
+def is_served(model: LanguageModel) -> bool:
+    """Whether somebody would answer for it now, as far as is known.
+
+    A server with a list of its own, such as vLLM, knows nothing of a child that was trained here until it is told. One
+    that loads folders by itself serves every child; one that cannot be asked is given the benefit of the doubt, and so
+    is an endpoint, which may answer to more names than it lists. Call it outside of transactions.
+    """
+    if model.endpoint:
+        return True
+    held = _held(model.server_url)
+    return held is None or model.server_name in held
+
+
+def _held(url: str) -> frozenset[str] | None:
+    key = f"held:{hashlib.sha256(url.encode()).hexdigest()}"
+    if (known := cache.get(key)) is None:
+        try:
+            held = model_server.held_models(url)
+        except model_server.ModelServerError:
+            held = None
+        known = ("any",) if held is None else ("these", held)
+        cache.set(key, known, timeout=LISTED_SECONDS)
+    return known[1] if known[0] == "these" else None
 
 
 def load(model: LanguageModel) -> None:

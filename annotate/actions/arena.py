@@ -40,11 +40,16 @@ def start_battle(
         raise Refused(400, text="Either ask something or draw a prompt, and not both.")
     if text is not None:
         check_question(text)
+    served = pairing.served_contestants(project)
     with transaction.atomic():
-        pair = pairing.choose_pair(project)
+        pair = pairing.choose_pair(project, None if drawn else served)
         if drawn:
             mine = battles_of(project=project, visitor=visitor, user=user)
-            draw = pairing.draw(project, pair, mine, is_outside=defence.is_outside(user, project))
+            is_outside = defence.is_outside(user, project)
+            draw = pairing.draw(project, pair, mine, is_outside=is_outside)
+            if draw.completions is None and not set(pair) <= set(served):
+                pair = pairing.choose_pair(project, served)
+                draw = pairing.draw(project, pair, mine, is_outside=is_outside)
         else:
             draw = pairing.Draw(_ask(project, str(text), user), None)
         completion_a, completion_b = draw.completions or (None, None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from annotate import serving
 from annotate.defence import told
 from annotate.errors import Refused
 from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, Side
@@ -43,9 +44,25 @@ def contestants(project: Project) -> list[LanguageModel]:
     return list(models.filter(contests__project=project, contests__left_at=None).order_by("pk"))
 
 
-def choose_pair(project: Project) -> Pair:
-    """Two models in random order, A first: drawn by the registered weights. 409 when there are fewer than two."""
+def served_contestants(project: Project) -> list[LanguageModel]:
+    """Those of them that can answer now. Asks the model server; call it outside of transactions."""
+    return [model for model in contestants(project) if serving.is_served(model)]
+
+
+def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None) -> Pair:
+    """Two models in random order, A first: drawn by the registered weights. 409 when there are fewer than two.
+
+    `served` are those of `served_contestants`, for a battle whose answers have yet to be written.
+    """
     models = contestants(project)
+    if served is not None and len(models) >= 2:
+        models = [model for model in models if model in served]
+        if len(models) < 2:
+            raise Refused(
+                409,
+                arena="A battle needs two models that answer now, and for too few of them there is a server. Draw a "
+                "question that was answered before; each model's page tells researchers whether it is served.",
+            )
     if len(models) < 2:
         raise Refused(
             409, arena=f"A battle needs two models, and {project.name} has {len(models)}: enter another on Models."

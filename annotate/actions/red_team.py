@@ -235,9 +235,11 @@ def withdraw(*, attack: Attack, by: User) -> None:
 
 
 def _least_attacked(project: Project) -> LanguageModel:
-    models = pairing.contestants(project)
+    models = pairing.served_contestants(project)
     if not models:
-        raise Refused(409, model=f"{project.name} has no model to attack; enter one into its arena first.")
+        raise Refused(
+            409, model=f"{project.name} has no model to attack; enter one into its arena that a server answers for."
+        )
     counted = project.talks.filter(model__in=models).order_by().values_list("model").annotate(n=Count("pk"))
     held = dict(counted)
     fewest = min(held.get(model.pk, 0) for model in models)

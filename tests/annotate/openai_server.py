@@ -22,7 +22,7 @@ class FakeServer:
     error: str = "it broke"
     finishes: bool = True
     reason: Callable[[dict[str, Any]], str] = lambda body: "stop"
-    models: list[str] = field(default_factory=lambda: ["served-one"])
+    models: list[str] = field(default_factory=list)  # none: it loads what it is asked for
     requests: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -103,6 +103,7 @@ def test_a_source_that_is_none_is_said_in_words(data_folder):
 
 def test_an_endpoint_that_serves_the_name():
     with openai_server() as server:
+        server.models = ["served-one"]
         arguments = ("--endpoint", server.url + "/", "--served-name", "served-one", "--name", "Theirs")
         assert "is imported" in run(*arguments)
         assert "there already" in run(*arguments)
@@ -112,6 +113,7 @@ def test_an_endpoint_that_serves_the_name():
 
 def test_an_endpoint_that_does_not_serve_the_name_says_what_it_lists():
     with openai_server() as server, pytest.raises(CommandError, match=r"does not serve two; it lists served-one"):
+        server.models = ["served-one"]
         run("--endpoint", server.url, "--served-name", "two", "--name", "Theirs")
     assert not LanguageModel.objects.exists()
 

@@ -93,6 +93,7 @@ async def test_an_http_error_is_said_without_what_the_server_said(fake, status, 
 
 
 def test_the_list_of_models(fake):
+    fake.models = ["served-one"]
     assert model_server.served_models(fake.url) == ["served-one"]
 
 

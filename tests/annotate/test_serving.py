@@ -9,6 +9,8 @@ import pytest
 from django.urls import reverse
 
 from annotate import model_server, serving
+from annotate.actions import arena, pairing
+from annotate.errors import Refused
 from annotate.models import LanguageModel
 from tests import factories
 from tests.annotate.openai_server import FakeServer, openai_server
@@ -113,3 +115,63 @@ def test_loading_from_the_page_says_so(client, model, fake, started):
     url = reverse("model-serving", args=[model.pk])
     part = client.post(url, headers={"HX-Request": "true"}).content.decode()
     assert "Being loaded" in part and 'hx-trigger="every 2s"' in part and len(started) == 1
+
+
+class TestNotServed:
+    """A server with a list of its own, such as vLLM, knows nothing of a child until it is told."""
+
+    @pytest.fixture
+    def project(self, model):
+        made = model.contests.get().project
+        factories.make_contestant(made)
+        return made
+
+    @pytest.fixture
+    def child(self, project, fake):
+        """A third model, which the server does not list."""
+        fake.models = [contestant.model.server_name for contestant in project.contestants.all()]
+        return factories.make_contestant(project, factories.make_model(name="the-child")).model
+
+    def test_it_does_not_enter_live_battles(self, project, child):
+        battles = [arena.start_battle(project=project, visitor="a" * 64, text=f"Why {n}?") for n in range(12)]
+        assert child not in {model for battle in battles for model in (battle.model_a, battle.model_b)}
+
+    def test_with_too_few_that_are_served_the_refusal_says_the_remedy_and_names_nobody(self, project, child, fake):
+        fake.models = [child.server_name]
+        with pytest.raises(Refused) as refused:
+            arena.start_battle(project=project, visitor="a" * 64, text="Why?")
+        told = refused.value.errors["arena"]
+        assert refused.value.status == 409 and "Draw a question" in told and child.name not in told
+
+    def test_it_meets_others_on_stored_answers(self, project, child, fake, monkeypatch):
+        fake.models = ["another"]
+        prompt = factories.make_prompt(project, side="eval")
+        for contestant in project.contestants.all():
+            factories.make_completion(prompt, model=contestant.model)
+        battles = [arena.start_battle(project=project, visitor="a" * 64, drawn=True) for _ in range(12)]
+        assert all(battle.is_ready for battle in battles)
+        assert child in {model for battle in battles for model in (battle.model_a, battle.model_b)}
+
+    def test_a_drawn_question_without_answers_is_written_by_those_that_are_served(self, project, child):
+        factories.make_prompt(project, side="eval")
+        battles = [arena.start_battle(project=project, visitor="a" * 64, drawn=True) for _ in range(12)]
+        assert child not in {model for battle in battles for model in (battle.model_a, battle.model_b)}
+
+    def test_a_red_team_does_not_meet_it(self, project, child):
+        assert child not in pairing.served_contestants(project)
+
+    def test_its_page_says_so_and_the_remedy(self, client, project, child):
+        client.force_login(factories.make_user(project, role="researcher"))
+        page = client.get(reverse("model-serving", args=[child.pk])).content.decode()
+        assert (
+            "unserved" in page and "no live battle" in page and child.server_name in page and "--lora-modules" in page
+        )
+
+    def test_a_server_that_loads_folders_by_itself_serves_every_child(self, child, fake, monkeypatch):
+        listed = {"data": [{"id": "another", "status": {"value": "loaded"}}]}
+        monkeypatch.setattr(model_server, "_request", lambda *args, **options: listed)
+        assert serving.is_served(child)
+
+    def test_a_server_that_cannot_be_asked_is_given_the_benefit_of_the_doubt(self, child, settings, unused_tcp_port):
+        settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
+        assert serving.is_served(child)
