@@ -453,7 +453,6 @@ WRONG = [
     ("open-assistant", {"message_tree_id": "x", "prompt": {"role": "prompter"}}, "message without a text"),
     ("trl-unpaired", {"prompt": "x", "completion": "y", "label": "perhaps"}, "where true or false is meant"),
     ("trl-preference", {"prompt": "x", "chosen": "y"}, "has no rejected"),
-    ("trl-language-modeling", {"text": "just words"}, "upload it as raw texts"),
     ("assay", {"type": "vote", "prompt": "x"}, "has the type 'vote'; one of comparison"),
     ("assay", {"type": "rating", "prompt": "x"}, "has no completion"),
     ("assay", {"type": "rating", "prompt": "x", "completion": "y", "stars": 6}, "has the stars 6, where a whole"),
@@ -538,7 +537,7 @@ def test_a_plain_table_says_which_column_is_which():
         ({"question": "q"}, "'question' is no column of ours; use prompt, chosen"),
         ({"chosen": "a", "rejected": "b"}, "which column holds the prompt"),
         ({"prompt": "q", "chosen": "a"}, "both chosen and rejected"),
-        ({"prompt": "q", "completion_a": "a", "completion_b": "b"}, "which column names the winner"),
+        ({"prompt": "q", "completion_a": "a"}, "both completion_a and completion_b"),
     ],
 )
 def test_a_table_without_the_columns_it_needs_is_told_so(columns, words):

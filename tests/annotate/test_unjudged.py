@@ -128,7 +128,7 @@ def test_a_file_of_answers_becomes_work_for_judges(tmp_path):
     ]
     file = tmp_path / "answers.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
-    for expected in ({"prompts": 3, "completions": 6}, {"already": 3}):
+    for expected in ({"rows": 3, "prompts": 3, "completions": 6}, {"rows": 3, "already": 3}):
         with file.open("rb") as opened:
             done = start_import(
                 project=project, by=manager, file=opened, file_name=file.name, order=Order(source="mine")
