@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotate', '0017_project_sampling'),
+        ('annotate', '0019_told'),
     ]
 
     operations = [
