@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from django.urls import reverse
 
-from annotate.actions import projects, red_team
+from annotate.actions import project_exports, projects, red_team
 from annotate.live import live_battles
 from annotate.models import Battle, Project
 from tests import factories
@@ -174,3 +174,12 @@ def test_a_cut_answer_says_so_in_the_playground(client, project, fake):
     fake.reason = lambda body: "length"
     page = client.post(reverse("playground", args=[project.contestants.first().model.pk]), {"text": "Why?"})
     assert "cut at 1,024 tokens" in page.content.decode().lower()
+
+
+def test_our_own_export_says_how_each_answer_was_drawn(project):
+    prompt = factories.make_prompt(project)
+    a = factories.make_completion(prompt, sampling=OWN, finish_reason="length")
+    factories.make_comparison(a, factories.make_completion(prompt, sampling=OWN, finish_reason="stop"))
+    reviewer = factories.make_user(project, role="reviewer")
+    row = json.loads(b"".join(project_exports.export_feedback(project=project, by=reviewer).parts))
+    assert json.loads(row["sampling"]) == [{**OWN, "finish_reason": "length"}, {**OWN, "finish_reason": "stop"}]

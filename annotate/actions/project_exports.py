@@ -6,6 +6,7 @@ the wall between training and judging: it has a `side` where it is one of ours, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,15 @@ def _of_ours(row: Any) -> Row:
     """What an importer has no use for, and somebody who looks at the file has."""
     prompt = getattr(row, "prompt", row)
     told = {name: getattr(row, name, "") for name in ("status", "status_reason", "source")}
-    return told | {"side": prompt.side, "by_simulation": getattr(row, "judge", "") == Judge.SIMULATION}
+    told |= {"side": prompt.side, "by_simulation": getattr(row, "judge", "") == Judge.SIMULATION}
+    return told | {"sampling": _sampling(row)}
+
+
+def _sampling(row: Any) -> str:
+    """How each of its answers was drawn and why it ended, as JSON in a text: a table has no nested columns."""
+    answers = [getattr(row, name, None) for name in ("completion", "completion_a", "completion_b")]
+    told = [{**answer.sampling, "finish_reason": answer.finish_reason} for answer in answers if answer is not None]
+    return json.dumps(told, ensure_ascii=False) if any(answer and answer.sampling for answer in answers) else ""
 
 
 def _all_have_margins(wanted: Wanted, format: str) -> bool:
