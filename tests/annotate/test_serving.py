@@ -148,7 +148,8 @@ class TestNotServed:
         prompt = factories.make_prompt(project, side="eval")
         for contestant in project.contestants.all():
             factories.make_completion(prompt, model=contestant.model)
-        battles = [arena.start_battle(project=project, visitor="a" * 64, drawn=True) for _ in range(12)]
+        ada = factories.make_user(project)
+        battles = [arena.start_battle(project=project, visitor="", user=ada, drawn=True) for _ in range(12)]
         assert all(battle.is_ready for battle in battles)
         assert child in {model for battle in battles for model in (battle.model_a, battle.model_b)}
 
