@@ -28,7 +28,6 @@ CROSSED_THE_WALL = """
     where prompt.side = 'eval'
 """
 # Answers that PPO's human review put before people: each names its run and step.
-ASKED = "select count(*) from annotate_completion where source like 'run %, step %'"
 MEASURED = """
     select json_extract(config, '$.measure'), count(distinct parent_id) from training_run
     where kind = 'evaluate' and state = 'succeeded' group by 1
