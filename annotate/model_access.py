@@ -24,20 +24,29 @@ def find_model(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
 def home_of(person: Person, model: LanguageModel, slug: str = "") -> Project | None:
     """A project of the model that the person may read: the one asked for, one that they research in, a public one.
 
-    Researchers may start a run from any model, so they read of those of no project of theirs in one of their own.
+    What is shared with all projects is read of by researchers in a project of their own. None: nowhere.
     """
     research = projects_where(person, "research")
     mine = set(research.values_list("pk", flat=True))
-    related = [project for project in projects_where(person, "read").filter(_of(model)).distinct()]
-    if related:
-        return min(related, key=lambda p: (p.slug != slug, p.pk not in mine, not p.is_public, p.pk))
-    return research.filter(slug=slug).first() or research.order_by("pk").first()
+    related = {project.pk: project for project in projects_where(person, "read").filter(_of(model)).distinct()}
+    own = {project.pk: project for project in research} if model.is_shared else {}
+    found = [*{**own, **related}.values()]
+
+    def rank(project: Project) -> tuple[bool | int, ...]:
+        pk = project.pk
+        return (project.slug != slug, pk not in mine, pk not in related, not project.is_public, pk)
+
+    return min(found, key=rank, default=None)
 
 
 def _of(model: LanguageModel) -> Q:
-    """Projects that it competes in, was made in, or was used in by a run."""
+    """Projects that it competes in, was made or registered in, or was used in by a run."""
     return (
-        Q(contestants__model=model) | Q(runs__output_model=model) | Q(runs__parent=model) | Q(runs__reward_model=model)
+        Q(registered_models=model)
+        | Q(contestants__model=model)
+        | Q(runs__output_model=model)
+        | Q(runs__parent=model)
+        | Q(runs__reward_model=model)
     )
 
 

@@ -99,8 +99,10 @@ def projects_where(user: Person, action: str) -> QuerySet[Project]:
 
 
 def models_seen(user: Person) -> QuerySet[LanguageModel]:
-    """Those of the projects that this person may see; all for researchers, who may start a run from any of them."""
+    """Those of the projects that this person may see; for researchers also what is shared with all projects."""
     models = LanguageModel.objects.all()
-    if user.is_superuser or projects_where(user, "research").exists():
+    if user.is_superuser:
         return models
+    if projects_where(user, "research").exists():
+        return models.usable_in(*projects_where(user, "read"))
     return models.of_projects(projects_where(user, "read"))

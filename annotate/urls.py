@@ -79,6 +79,7 @@ urlpatterns = [
     path("p/<slug:slug>/models/<int:pk>/", models.arena_entry, name="arena-entry"),
     path("models/<int:pk>/retire/", models.retire, name="model-retire"),
     path("models/<int:pk>/bring-back/", models.bring_back, name="model-bring-back"),
+    path("models/<int:pk>/share/", models.share, name="model-share"),
     path("models/<int:pk>/serving/", models.model_serving, name="model-serving"),
     path("p/<slug:slug>/playground/", playground.of_project, name="project-playground"),
     path("models/<int:pk>/playground/", playground.page, name="playground"),

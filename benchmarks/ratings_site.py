@@ -122,7 +122,7 @@ def _surroundings(models: int, people: int) -> np.ndarray:
     from annotate import sides
     from annotate.models import Completion, Contestant, LanguageModel, Project, Prompt, User
 
-    project = Project.objects.create(slug=SLUG, name="Benchmark")
+    project = Project.objects.create(slug=SLUG, name="Benchmark", is_public=True)
     made = [LanguageModel(name=f"contender-{k:03d}", folder=f"models/{k}") for k in range(models)]
     made = LanguageModel.objects.bulk_create(made)
     for child, parent in zip(made[1::2], made[::2], strict=False):

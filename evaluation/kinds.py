@@ -139,7 +139,11 @@ def _opponent_of(run: Run, model: LanguageModel) -> LanguageModel | None:
     if measure == "fluency":
         return model.parent
     name = run.config.get("opponent", "").strip()
-    return LanguageModel.objects.filter(name=name).first() if measure == "win_rate" and name else None
+    return (
+        LanguageModel.objects.usable_in(run.project).filter(name=name).first()
+        if measure == "win_rate" and name
+        else None
+    )
 
 
 def _numbers(name: str, figure: dict[str, Any]) -> dict[str, Any]:

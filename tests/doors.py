@@ -6,7 +6,6 @@ A page stands by its name, an address for programs by its path below /api/v1/. T
 - read: whoever may read the project; reader: the same, signed in
 - judge, review, research, manage: a role in the project that may
 - researcher: whoever may research in some project; staff
-- abroad: a researcher of other projects, of what is of no project that they may read: a run may start from any model
 - mine: whoever it belongs to, such as a task, a battle or a judgement
 
 A method without a right is not offered. An empty line of rights: another test tries it, since it answers by itself.
@@ -64,9 +63,10 @@ arena-turn                            post mine
 arena-entry                           post research
 model-retire                          post manage or staff
 model-bring-back                      post manage or staff
-model-serving                         get research or abroad, post research or abroad
+model-share                           post manage or staff
+model-serving                         get research, post research
 project-playground                    get research
-playground                            get research or abroad, post research or abroad
+playground                            get research, post research
 playground-keep
 data                                  get read, post research
 upload                                get research, post research
@@ -107,8 +107,8 @@ leaderboard-json                      get read
 leaderboard-png                       get read
 promote                               post manage
 models                                get read
-model                                 get read or abroad
-model-card                            get read or abroad
+model                                 get read
+model-card                            get read
 export-file                           get research
 evaluations                           get read
 evaluations-csv                       get read
@@ -120,9 +120,9 @@ lineage                               get read
 compare                               get read
 compare-items                         get read
 compare-download                      get read
-tax                                   get read or abroad
-tax-measure                           post reader or abroad
-tax-download                          get read or abroad
+tax                                   get read
+tax-measure                           post reader
+tax-download                          get read
 leaderboard-pairs                     get read
 leaderboard-pairs-file                get read
 leaderboard-over-time                 get read
@@ -229,12 +229,13 @@ projects/<p>/                                   get read, patch manage
 projects/<p>/guidelines/                        post manage
 projects/<p>/members/                           get manage, post manage
 models/                                         get account, post researcher or staff
-models/<pk>/                                    get reader or abroad
+models/<pk>/                                    get reader
 models/<pk>/bring-back/                         post manage or staff
 models/<pk>/enter/                              post research
 models/<pk>/leave/                              post research
 models/<pk>/retire/                             post manage or staff
-models/<pk>/serving/                            get researcher, post researcher
+models/<pk>/share/                              post manage or staff
+models/<pk>/serving/                            get research, post research
 prompts/                                        get account, post research
 prompts/<pk>/                                   get reader
 completions/                                    get account, post research
@@ -299,9 +300,9 @@ leaderboard/pairs/                              get read
 leaderboard/over-time/                          get read
 leaderboard/counted-otherwise/                  get read
 evaluations/compare/                            get read
-models/<pk>/tax/                                get reader or abroad
+models/<pk>/tax/                                get reader
 runs/<pk>/items/                                get read
-models/<pk>/card/                               get reader or abroad
+models/<pk>/card/                               get reader
 runs/<pk>/export/<name>                         get research
 projects/<p>/promotion-rule/                    get reader, post manage
 projects/<p>/candidacies/                       get read

@@ -51,7 +51,7 @@ def one_of_everything(project: Project) -> dict[str, Any]:
     owner = make_user(project, role="annotator")
     manager = make_user(project, role="manager")
     make_guideline(project)
-    models = [make_model(), make_model()]
+    models = [make_model(is_shared=False, project=project) for _ in range(2)]
     for model in models:
         make_contestant(project, model)
     prompt = make_prompt(project)

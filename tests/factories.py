@@ -39,7 +39,7 @@ _numbers = itertools.count(1)
 
 def make_project(**fields: Any) -> Project:
     n = next(_numbers)
-    return Project.objects.create(**{"slug": f"project-{n}", "name": f"Project {n}", **fields})
+    return Project.objects.create(**{"slug": f"project-{n}", "name": f"Project {n}", "is_public": True, **fields})
 
 
 def make_user(project: Project | None = None, *, role: str = "annotator", **fields: Any) -> User:
@@ -69,7 +69,9 @@ def make_guideline(project: Project, text: str = "Prefer the true one.", **field
 
 def make_model(**fields: Any) -> LanguageModel:
     n = next(_numbers)
-    return LanguageModel.objects.create(**{"name": f"model-{n}", "folder": f"models/model-{n}", **fields})
+    return LanguageModel.objects.create(
+        **{"name": f"model-{n}", "folder": f"models/model-{n}", "is_shared": True, **fields}
+    )
 
 
 def make_contestant(project: Project, model: LanguageModel | None = None) -> Contestant:

@@ -163,9 +163,9 @@ def make_room_and_resume(*, run: Run, by: User) -> Run:
 
 
 def prune(*, project: Project, by: User, run: Run | None = None) -> int:
-    """Delete the checkpoints that the rule lets go, of `run` every one; the bytes that are free again."""
+    """Delete the project's checkpoints that the rule lets go, of `run` every one; the bytes that are free again."""
     require(by, "research", project)
-    freed = pruning.prune_last(run) if run else sum(one.size for one in pruning.prune(at_once=True))
+    freed = pruning.prune_last(run) if run else sum(p.size for p in pruning.prune(at_once=True, project=project))
     about = f"{run.kind} {run.name}" if run else "by the rule"
     audit.record(action="checkpoints.pruned", about=f"{about}: {freed} bytes", by=by, project=project)
     return freed

@@ -101,7 +101,7 @@ def resolve(order: dict[str, Any], project: Project) -> Order:
     for field in ("kind", "name"):
         if not isinstance(arguments[field], str):
             errors[field] = f"must be a text, not {arguments[field]!r}; put it in quotation marks."
-    models, datasets = LanguageModel.objects.all(), Dataset.objects.filter(project=project)
+    models, datasets = LanguageModel.objects.usable_in(project), Dataset.objects.filter(project=project)
     for field, found in (
         *(("parent", models), ("reward_model", models)),
         *(("dataset", datasets), ("other_dataset", datasets)),

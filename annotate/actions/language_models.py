@@ -16,6 +16,7 @@ from annotate.models import Contestant, LanguageModel, Project, User
 from annotate.permissions import Person, can
 
 MAX_REASON_CHARACTERS = 200
+NOT_HERE = "There is no such model that {project} may use; GET models/ lists those. Its own project can share it."
 
 
 @transaction.atomic
@@ -34,8 +35,13 @@ def register_model(
     content_hash: str = "",
     card: dict[str, Any] | None = None,
     by: User | None = None,
+    project: Project | None = None,
+    is_shared: bool = False,
 ) -> LanguageModel:
-    """The model of that name. One that stands already with the same content is returned as it is; else 409."""
+    """The model of that name. One that stands already with the same content is returned as it is; else 409.
+
+    `project` is where somebody registers it; a run's model is of that run's project. `is_shared`: everybody's.
+    """
     name, stage = name.strip(), stage.strip() or "base"
     _check(name, folder, endpoint, served_name, kind, stage)
     model = LanguageModel(
@@ -52,16 +58,19 @@ def register_model(
         content_hash=content_hash,
         card=card or {},
         created_by=by,
+        project=project,
+        is_shared=is_shared,
     )
     standing = LanguageModel.objects.filter(name=name).first()
     if standing is not None:
-        if _content(standing) == _content(model):
+        is_open = project is None or LanguageModel.objects.usable_in(project).filter(pk=standing.pk).exists()
+        if is_open and _content(standing) == _content(model):
             return standing
         raise Refused(409, name=f"There is another model named {name}; choose another name.")
     model.save()
     if by is not None:
         where = endpoint or folder
-        audit.record(action="model.registered", about=f"{name} at {where}", by=by)
+        audit.record(action="model.registered", about=f"{name} at {where}", by=by, project=project)
     return model
 
 
@@ -70,6 +79,8 @@ def enter_arena(*, project: Project, model: LanguageModel, by: User | None = Non
     """The model takes part from now on. Entering twice changes nothing; one that has left comes back.
 
     `by` is None for a run whose model competes as soon as it is made, and for a command."""
+    if by is not None:
+        require_usable(model, project)
     if model.kind != LanguageModel.Kind.POLICY:
         raise Refused(400, model=f"{model.name} is a {model.kind} and answers nothing; choose a policy.")
     if model.retired_at is not None:
@@ -90,16 +101,50 @@ def leave_arena(*, project: Project, model: LanguageModel, by: User | None = Non
     audit.record(action="arena.left", about=model.name, by=by, project=project)
 
 
+def require_usable(model: LanguageModel, project: Project) -> None:
+    """Raises Refused, 404, for a model that is another project's alone: whoever asks is told no more."""
+    if not LanguageModel.objects.usable_in(project).filter(pk=model.pk).exists():
+        raise Refused(404, model=NOT_HERE.format(project=project.name))
+
+
+def may_share(model: LanguageModel, by: Person) -> bool:
+    """Staff, and whoever manages the project that made or registered it."""
+    return by.is_staff or any(can(by, "manage", home) for home in _homes_of(model))
+
+
+@transaction.atomic
+def share(*, model: LanguageModel, by: User, shared: bool = True) -> LanguageModel:
+    """Let every project use the model, or, with `shared` False, only its own and those that have used it."""
+    if not may_share(model, by):
+        raise Refused(403, model="Staff and managers of the project that made it share a model; ask one.")
+    if model.is_shared == shared:
+        raise Refused(409, shared=f"{model.name} is {'' if shared else 'not '}shared with all projects already.")
+    model.is_shared = shared
+    model.save(update_fields=["is_shared"])
+    _tell_trails(model, "model.shared" if shared else "model.unshared", by)
+    return model
+
+
+def _homes_of(model: LanguageModel) -> QuerySet[Project]:
+    return Project.objects.filter(Q(registered_models=model) | Q(runs__output_model=model)).distinct()
+
+
 def may_retire(model: LanguageModel, by: Person) -> bool:
-    """Staff, and whoever manages every project that the model competes in or was made in."""
+    """Staff, and whoever manages every project that the model competes in or was made in.
+
+    What the operator registered for everybody is retired by staff alone.
+    """
     if by.is_staff:
         return True
+    if model.is_shared and not _homes_of(model).exists():
+        return False
     projects = _projects_of(model)
     return projects.exists() and all(can(by, "manage", project) for project in projects)
 
 
 def _projects_of(model: LanguageModel) -> QuerySet[Project]:
-    return Project.objects.filter(Q(contestants__model=model) | Q(runs__output_model=model)).distinct()
+    of_it = Q(contestants__model=model) | Q(runs__output_model=model) | Q(registered_models=model)
+    return Project.objects.filter(of_it).distinct()
 
 
 @transaction.atomic
@@ -130,7 +175,7 @@ def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
 
 
 def _tell_trails(model: LanguageModel, action: str, by: User, reason: str = "") -> None:
-    for project in _projects_of(model):
+    for project in [*_projects_of(model)] or [None]:
         audit.record(action=action, about=model.name, by=by, project=project, reason=reason)
 
 

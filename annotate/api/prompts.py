@@ -20,7 +20,7 @@ from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Prompt, Side
-from annotate.permissions import can, projects_where, require
+from annotate.permissions import can, models_seen, projects_where, require
 from annotate.votes import ASKED_BY_PEOPLE
 
 
@@ -179,7 +179,7 @@ class Completions(GenericViewSet):
             prompts = Prompt.objects.filter(project__in=projects_where(request.user, "review"))
             rows = rows.filter(prompt=find(prompts, request.query_params["prompt"], "prompt"))
         if "model" in request.query_params:
-            rows = rows.filter(model=find(LanguageModel.objects.all(), request.query_params["model"], "model"))
+            rows = rows.filter(model=find(models_seen(request.user), request.query_params["model"], "model"))
         return self.get_paginated_response(self._out(self.paginate_queryset(rows), many=True))
 
     @extend_schema(responses={200: CompletionOut} | refusals(404), parameters=[SHOW_HARMFUL])
@@ -198,7 +198,10 @@ class Completions(GenericViewSet):
         prompts = find_all(
             Prompt.objects.filter(project__in=projects_where(request.user, "research")), {row["prompt"] for row in rows}
         )
-        models = find_all(LanguageModel.objects.policies(), {row["model"] for row in rows if row["model"]})
+        models = find_all(
+            models_seen(request.user).filter(kind=LanguageModel.Kind.POLICY),
+            {row["model"] for row in rows if row["model"]},
+        )
         with written(is_list):
             made = add_completions(rows=[_new(row, i, prompts, models) for i, row in enumerate(rows)])
         out = self._out(made, many=True)

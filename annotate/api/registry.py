@@ -13,14 +13,15 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from annotate import model_server, outbound
-from annotate.actions.language_models import bring_back, enter_arena, leave_arena, register_model, retire
+from annotate.actions.language_models import bring_back, enter_arena, leave_arena, register_model, retire, share
 from annotate.api.access import find, find_named, find_project
 from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.errors import Refused
-from annotate.models import LanguageModel, Project
-from annotate.permissions import models_seen, projects_where, require
+from annotate.model_access import home_of
+from annotate.models import LanguageModel, Project, User
+from annotate.permissions import Person, can, models_seen, projects_where, require
 from annotate.serving import address_of, load, serving
 from annotate.webhooks.addresses import place
 
@@ -35,6 +36,11 @@ class NewModel(Input):
     parent = Id(required=False, allow_null=True, default=None)
     licence = serializers.CharField(required=False, default="", allow_blank=True, max_length=120)
     origin = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
+    project = serializers.SlugField(
+        max_length=50,
+        required=False,
+        help_text="Whose it is. Left out by staff: everybody's; by who researches in one project alone: that one's.",
+    )
     parameters = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1
     )
@@ -66,7 +72,7 @@ class ModelOut(serializers.ModelSerializer):
         model = LanguageModel
         fields = (
             *("id", "name", "kind", "stage", "parent", "run", "parameters", "content_hash", "licence", "origin"),
-            *("card", "created_at", "retired_at", "retired_reason"),
+            *("card", "is_shared", "created_at", "retired_at", "retired_reason"),
         )
 
     def get_run(self, model: LanguageModel) -> int | None:
@@ -84,13 +90,17 @@ class ServingOut(serializers.Serializer):
     model = serializers.CharField(help_text="The `model` of a request to it.")
 
 
+class Sharing(Input):
+    shared = serializers.BooleanField(help_text="False: only its own project and those that have used it.")
+
+
 class ArenaEntry(Input):
     project = serializers.SlugField(max_length=50)
 
 
 @extend_schema(tags=["models"])
 class Models(GenericViewSet):
-    """Policies and reward models of the projects that you may see; all of them for researchers."""
+    """Policies and reward models of the projects that you may see; for researchers also what is shared with all."""
 
     queryset = LanguageModel.objects.none()
     serializer_class = ModelOut
@@ -126,8 +136,10 @@ class Models(GenericViewSet):
         given.is_valid(raise_exception=True)
         fields = dict(given.validated_data)
         if fields["parent"] is not None:
-            fields["parent"] = find_named(LanguageModel.objects.all(), fields["parent"], "parent")
-        return Response(ModelOut(register_model(by=request.user, **fields)).data, status=201)
+            fields["parent"] = find_named(self.get_queryset(), fields["parent"], "parent")
+        project = _home(request.user, fields.pop("project", None))
+        made = register_model(by=request.user, project=project, is_shared=project is None, **fields)
+        return Response(ModelOut(made).data, status=201)
 
     @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["post"])
@@ -160,13 +172,22 @@ class Models(GenericViewSet):
         """A retired model may start runs and battles again."""
         return Response(ModelOut(bring_back(model=find(self.get_queryset(), pk, "model"), by=request.user)).data)
 
+    @extend_schema(request=Sharing, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def share(self, request: Request, pk: str) -> Response:
+        """Share the model with all projects, or no longer; what has used it goes on."""
+        given = Sharing(data=request.data)
+        given.is_valid(raise_exception=True)
+        model = find(self.get_queryset(), pk, "model")
+        return Response(ModelOut(share(model=model, by=request.user, **given.validated_data)).data)
+
     @extend_schema(request=None, responses={200: ServingOut} | refusals(403, 404))
     @action(detail=True, methods=["get", "post"])
     def serving(self, request: Request, pk: str) -> Response:
         """Whether the model server holds it, and how a program reaches it. POST has it loaded; for researchers."""
         model = find(self.get_queryset(), pk, "model")
-        if not projects_where(request.user, "research").exists():
-            raise Refused(403, authorization="This needs the role of researcher or manager in some project; ask one.")
+        if (home := home_of(request.user, model)) is None or not can(request.user, "research", home):
+            raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
         if request.method == "POST":
             load(model)
         told = serving(model)
@@ -187,3 +208,17 @@ class Models(GenericViewSet):
         project = find_project(request.user, given.validated_data["project"])
         require(request.user, "research", project)
         return project, find(self.get_queryset(), pk, "model")
+
+
+def _home(person: Person, slug: str | None) -> Project | None:
+    """The project that a new model belongs to; None for what staff register for everybody."""
+    if slug is not None:
+        project = find_project(person, slug)
+        require(person, "research", project)
+        return project
+    if isinstance(person, User) and person.is_staff:
+        return None
+    mine = list(projects_where(person, "research")[:2])
+    if len(mine) != 1:
+        raise Refused(400, project="Name the project that the model belongs to, by its slug.")
+    return mine[0]

@@ -43,6 +43,7 @@ def seed(*, slug: str, name: str) -> Seeded:
         name=name,
         by=researcher,
         guidelines=GUIDELINES,
+        is_public=True,  # whoever starts the demo looks at it before they sign in
         max_new_tokens=MAX_NEW_TOKENS,
         description="Everyday questions, a small language model, and judgements that change it.",
     )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .projects import Project
 
 # From a model to the projects that it competes in, was made in, or was used in by a run.
-_PROJECT_PATHS = ("contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
+_PROJECT_PATHS = ("project", "contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
 
 
 class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
@@ -23,14 +23,22 @@ class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
         return self.filter(kind=LanguageModel.Kind.POLICY)
 
     def of_projects(self, projects: Iterable[Project]) -> LanguageModelQuerySet:
-        """Those that compete in these projects, were made there, or were used there by a run; each once."""
-        related = models.Q()
-        for path in _PROJECT_PATHS:
-            related |= models.Q(pk__in=LanguageModel.objects.filter(**{f"{path}__in": projects}).values("pk"))
-        return self.filter(related)
+        """Those that compete in these projects, were made or registered there, or were used there by a run."""
+        return self.filter(_of(projects))
+
+    def usable_in(self, *projects: Project) -> LanguageModelQuerySet:
+        """Those that runs and arenas of these projects may take: their own, and what is shared with all projects."""
+        return self.filter(_of(projects) | models.Q(is_shared=True))
 
     def reward_models(self) -> LanguageModelQuerySet:
         return self.filter(kind=LanguageModel.Kind.REWARD)
+
+
+def _of(projects: Iterable[Project]) -> models.Q:
+    related = models.Q()
+    for path in _PROJECT_PATHS:
+        related |= models.Q(pk__in=LanguageModel.objects.filter(**{f"{path}__in": projects}).values("pk"))
+    return related
 
 
 class LanguageModel(models.Model):
@@ -62,6 +70,16 @@ class LanguageModel(models.Model):
     licence = models.CharField(max_length=120, blank=True)
     origin = models.CharField(max_length=500, blank=True)
     card = models.JSONField(default=dict, blank=True)
+    project = models.ForeignKey(
+        *("annotate.Project", models.SET_NULL),
+        null=True,
+        blank=True,
+        related_name="registered_models",
+        help_text="Where a researcher registered it. A model that a run made is of that run's project.",
+    )
+    is_shared = models.BooleanField(
+        default=False, help_text="Every project may train from it, talk with it, measure and export it."
+    )
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     retired_at = models.DateTimeField(null=True, blank=True)

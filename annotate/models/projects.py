@@ -18,7 +18,7 @@ class Project(models.Model):
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
     members = models.ManyToManyField("annotate.User", through="annotate.Membership", related_name="projects")
-    is_public = models.BooleanField(default=True, help_text="Visitors without an account may vote in its arena.")
+    is_public = models.BooleanField(default=False, help_text="Visitors without an account may vote in its arena.")
     asks_ratings = models.BooleanField(default=True)
     asks_comparisons = models.BooleanField(default=True)
     asks_rankings = models.BooleanField(default=False)

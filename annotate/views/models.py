@@ -46,6 +46,13 @@ def _act(request: HttpRequest, pk: int, action: Callable[[LanguageModel, User], 
     return redirect("model", pk)
 
 
+@require_POST
+def share(request: HttpRequest, pk: int) -> HttpResponse:
+    """Let every project use it, or with `do` = stop, no longer."""
+    shared = request.POST.get("do") != "stop"
+    return _act(request, pk, lambda model, by: actions.share(model=model, by=by, shared=shared))
+
+
 @never_cache
 @require_http_methods(["GET", "POST"])
 def model_serving(request: PageRequest, pk: int) -> HttpResponse:

@@ -112,7 +112,8 @@ def _context(request: HttpRequest, models: list[LanguageModel], project: Project
 def _others(person: Person, model: LanguageModel, project: Project) -> list[LanguageModel]:
     """What may stand beside it: its parent first, what the project serves, then the project's other policies."""
     found = LanguageModel.objects.of_projects([project]).policies().available().exclude(pk=model.pk)
-    parent = [model.parent] if model.parent and model.parent.kind == LanguageModel.Kind.POLICY else []
+    may_have = model.parent and model.parent.kind == LanguageModel.Kind.POLICY and home_of(person, model.parent)
+    parent = [model.parent] if model.parent and may_have else []
     served = default_model(project)
     first = [*parent, *([served] if served and served != model else [])]
     return list(dict.fromkeys([*first, *found.order_by("name")]))

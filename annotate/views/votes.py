@@ -91,7 +91,7 @@ def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
             if value not in values:
                 raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
             asked[name] = value
-    for name, found in (("dataset", project.datasets.all()), ("model", LanguageModel.objects.all())):
+    for name, found in (("dataset", project.datasets.all()), ("model", LanguageModel.objects.of_projects([project]))):
         if value := sent.get(name):
             number = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
             asked[name] = found.filter(pk=number).first()

@@ -165,12 +165,12 @@ class Evaluations(GenericViewSet):
         project = find_project(request.user, fields.pop("project"))
         require(request.user, "research", project)  # before anything is told of models that may be others'
         ids = fields.pop("models")
-        fields["models"] = [find_named(LanguageModel.objects.all(), pk, "models") for pk in ids]
+        fields["models"] = [find_named(LanguageModel.objects.usable_in(project), pk, "models") for pk in ids]
         datasets = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
         for name, rows in (
             ("dataset", datasets),
             ("other_dataset", datasets),
-            ("reward_model", LanguageModel.objects.all()),
+            ("reward_model", LanguageModel.objects.usable_in(project)),
         ):
             if fields[name] is not None:
                 fields[name] = find_named(rows, fields[name], name)

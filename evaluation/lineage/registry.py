@@ -9,7 +9,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 
 from annotate.models import LanguageModel, Project
-from annotate.permissions import Person, can, projects_where
+from annotate.permissions import Person, can, models_seen, projects_where
 from evaluation.arena.leaderboard import current, default_judge
 from evaluation.arena.standings import Standing, standings
 from training import disk
@@ -42,7 +42,7 @@ class Choice:
     stage: str = ""
     name: str = ""
     retired: bool = False
-    everywhere: bool = False  # for researchers: models of other projects, too
+    everywhere: bool = False  # for researchers: shared models, and those of their other projects, too
 
     @classmethod
     def of(cls, query: Mapping[str, str], *, may_see_all: bool) -> Choice:
@@ -69,7 +69,8 @@ class Registry:
 def registry(project: Project, person: Person, choice: Choice, page: str = "") -> Registry:
     may_see_all = can(person, "research", project)
     mine = LanguageModel.objects.of_projects([project])
-    listed = LanguageModel.objects.all() if choice.everywhere else mine
+    seen = models_seen(person)
+    listed = seen if choice.everywhere else mine
     kept = _narrowed(listed, choice).select_related("parent", "made_by__project").order_by("-pk")
     found = Paginator(kept, PER_PAGE).get_page(page)
     shown = listed if choice.retired else listed.available()
@@ -79,7 +80,7 @@ def registry(project: Project, person: Person, choice: Choice, page: str = "") -
         [(kind, n) for kind in LanguageModel.Kind.values if (n := shown.filter(kind=kind).count())],
         sorted(set(shown.order_by().values_list("stage", flat=True))),
         listed.exclude(retired_at=None).count(),
-        LanguageModel.objects.available().exclude(pk__in=mine.values("pk")).count() if may_see_all else 0,
+        seen.filter(retired_at=None).exclude(pk__in=mine.values("pk")).count() if may_see_all else 0,
     )
 
 

@@ -30,7 +30,7 @@ class EvaluationForm(RunForm):
             only = field.metadata["only"]
             if field.name == "measure" or (only and measure.name not in only):
                 del self.fields[_PREFIX + field.name]
-        models = models_for(measure)
+        models = models_for(measure, project)
         self._choose("parent", models, "the model to measure")
         self._choose("other_dataset", datasets_for(measure, project), f"to measure on; none: {measure.without}")
         self.fields["other_dataset"].label = "Dataset"
@@ -77,7 +77,7 @@ class EvaluationForm(RunForm):
         return (field for field in super().first_fields() if field.name != "also")
 
     def lacks_models(self) -> bool:
-        return not models_for(self.measure).exists()
+        return not models_for(self.measure, self.project).exists()
 
     def add_refusal(self, refused: Any) -> None:
         for name, text in refused.errors.items():
@@ -85,8 +85,14 @@ class EvaluationForm(RunForm):
             self.add_error(name if name in self.fields else None, text)
 
 
-def models_for(measure: Measure) -> LanguageModelQuerySet:
-    return LanguageModel.objects.available().filter(kind__in=measure.parents).exclude(folder="").order_by("-pk")
+def models_for(measure: Measure, project: Project) -> LanguageModelQuerySet:
+    return (
+        LanguageModel.objects.usable_in(project)
+        .available()
+        .filter(kind__in=measure.parents)
+        .exclude(folder="")
+        .order_by("-pk")
+    )
 
 
 def datasets_for(measure: Measure, project: Project) -> QuerySet[Dataset]:

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.utils.text import slugify
 from django.views.decorators.http import require_GET
 
-from annotate.actions.language_models import may_retire
+from annotate.actions.language_models import may_retire, may_share
 from annotate.model_access import find_model, may_talk
 from annotate.models import Contestant, LanguageModel, Project
 from annotate.permissions import can, projects_where
@@ -76,6 +76,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "promotion": promoted(project),
         "can_research": can_research,
         "can_retire": may_retire(model, request.user),
+        "can_share": may_share(model, request.user),
         "can_talk": may_talk(request.user, model, project),
         "can_export": can_use,
         "can_measure": can_use and model.kind in KINDS["evaluate"].parent_kinds,

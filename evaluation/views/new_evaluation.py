@@ -85,7 +85,7 @@ def _measure(request: HttpRequest, project: Project, initial: dict[str, Any]) ->
     if dataset is not None:
         return _only_one(name for name, measure in ALL.items() if dataset.kind in measure.takes)
     pk = str(initial.get("parent") or "")
-    model = LanguageModel.objects.filter(pk=pk).first() if pk.isdecimal() else None
+    model = LanguageModel.objects.usable_in(project).filter(pk=pk).first() if pk.isdecimal() else None
     return _only_one(name for name, measure in ALL.items() if model and model.kind in measure.parents)
 
 
@@ -97,7 +97,7 @@ def _only_one(names: Any) -> str:
 def _choose(request: HttpRequest, project: Project) -> HttpResponse:
     query = request.GET.copy()
     query.pop("measure", None)
-    cards = [(measure, models_for(measure).count()) for measure in ALL.values()]
+    cards = [(measure, models_for(measure, project).count()) for measure in ALL.values()]
     context = {
         "project": project,
         "section": "evaluations",

@@ -54,8 +54,6 @@ def _may(who: str, right: str, is_public: bool) -> bool:
             return is_public or who not in OUTSIDE
         case "reader":
             return who != "visitor" and _may(who, "read", is_public)
-        case "abroad":
-            return who == "stranger" and not is_public
         case "mine":
             return who == "owner"
         case "staff":
@@ -86,6 +84,7 @@ def bodies(made: dict[str, Any]) -> dict[str, Any]:
         "models/<pk>/enter/": of_project,
         "models/<pk>/leave/": of_project,
         "models/<pk>/retire/": {"reason": "old"},
+        "models/<pk>/share/": {"shared": True},
         "prompts/": of_project | {"text": "A question?"},
         "completions/": {"prompt": made["prompt"].pk, "text": "An answer."},
         "ratings/": {"completion": made["completion"].pk, "stars": 3},

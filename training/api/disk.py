@@ -64,7 +64,7 @@ def use(request: Request) -> Response:
     found = disk.of_project(project)
     told: dict[str, Any] = {name: getattr(found, name) for name in ("free", "capacity", "datasets", "elsewhere")}
     told |= {"runs": found.runs, "models": found.models, "rule": pruning.RULE}
-    prunable = sum(one.size for one in pruning.prune(dry_run=True, at_once=True))
+    prunable = sum(one.size for one in pruning.prune(dry_run=True, at_once=True, project=project))
     return Response(DiskOut(told | {"prunable": prunable}).data)
 
 

@@ -257,8 +257,8 @@ def queue(request: Request, fields: dict[str, Any]) -> Run:
     project = find_project(request.user, fields.pop("project"))
     require(request.user, "research", project)  # before anything is told of models that may be others'
     rows: dict[str, QuerySet[Any]] = {
-        "parent": LanguageModel.objects.all(),
-        "reward_model": LanguageModel.objects.all(),
+        "parent": LanguageModel.objects.usable_in(project),
+        "reward_model": LanguageModel.objects.usable_in(project),
     }
     rows["cloned_from"] = Run.objects.filter(project__in=projects_where(request.user, "read"))
     rows["dataset"] = rows["other_dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))

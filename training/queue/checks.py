@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from annotate import sides
+from annotate.actions.language_models import NOT_HERE
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from annotate.tasks import TASKS
@@ -31,6 +32,7 @@ def check_order(
     if kind not in KINDS:
         raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
     order = KINDS[kind]
+    _check_tenancy(project, parent=parent, reward_model=reward_model)
     check_in_use(parent=parent, reward_model=reward_model)
     errors = _parent_errors(order, parent) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
     errors |= _other_dataset_errors(order, project, other_dataset)
@@ -52,6 +54,14 @@ def check_order(
         raise Refused(400, **errors)
     check_name(kind=kind, project=project, name=name)
     return checked
+
+
+def _check_tenancy(project: Project, **models: LanguageModel | None) -> None:
+    """A run takes models of its own project and shared ones; of others it is not even told whether they exist."""
+    asked = {field: model.pk for field, model in models.items() if model is not None}
+    usable = set(LanguageModel.objects.usable_in(project).filter(pk__in=asked.values()).values_list("pk", flat=True))
+    if errors := {field: NOT_HERE.format(project=project.name) for field, pk in asked.items() if pk not in usable}:
+        raise Refused(400, **errors)
 
 
 def check_in_use(**models: LanguageModel | None) -> None:

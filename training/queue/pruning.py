@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from annotate.models import Project
 from training import disk
 from training.models import Run
 from training.run_directory import RunDirectory
@@ -41,9 +42,14 @@ class Pruned:
     size: int
 
 
-def prune(*, dry_run: bool = False, at_once: bool = False) -> list[Pruned]:
-    """Follow the rule in every run; `at_once` waits for no day to pass. What went, or with `dry_run` would go."""
+def prune(*, dry_run: bool = False, at_once: bool = False, project: Project | None = None) -> list[Pruned]:
+    """Follow the rule in every run, or in those of one project. What went, or with `dry_run` would go.
+
+    `at_once` waits for no day to pass.
+    """
     ended = Run.objects.filter(state__in=[Run.State.SUCCEEDED, *RESUMABLE]).order_by("pk")
+    if project is not None:
+        ended = ended.filter(project=project)
     now = timezone.now() + _REST if at_once else timezone.now()
     found = []
     for run in ended.iterator():

@@ -20,7 +20,7 @@ from training.queue import pruning
 @require_GET
 @in_project("research")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    prunable = pruning.prune(dry_run=True, at_once=True)
+    prunable = pruning.prune(dry_run=True, at_once=True, project=project)
     context = {
         "project": project,
         "section": "runs",

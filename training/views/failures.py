@@ -57,7 +57,7 @@ def form(run: Run, **changes: object) -> str:
 
 
 def _for_room(run: Run) -> list[Remedy]:
-    freed = sum(one.size for one in pruning.prune(dry_run=True, at_once=True))
+    freed = sum(one.size for one in pruning.prune(dry_run=True, at_once=True, project=run.project))
     see = Remedy("See what lies on the disk", reverse("disk", args=[run.project.slug]))
     if not freed:
         return [see]

@@ -33,7 +33,8 @@ class RunForm(forms.Form):
         if not kind.makes_model:
             self.fields["name"].help_text = "how it is called in the list of runs"
         if kind.parent_kinds:
-            parents = LanguageModel.objects.available().filter(kind__in=kind.parent_kinds).exclude(folder="")
+            parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
+            parents = parents.exclude(folder="")
             label = "Model" if "policy" in kind.parent_kinds else kind.parent_kinds[0].capitalize()
             self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from")
         if kind.dataset_kind:
@@ -43,7 +44,7 @@ class RunForm(forms.Form):
             self.fields["other_dataset"] = _choice(others, "Second dataset", kind.other_purpose)
             self.fields["other_dataset"].initial = None
         if kind.takes_reward_model:
-            rewards = LanguageModel.objects.available().reward_models().exclude(folder="")
+            rewards = LanguageModel.objects.usable_in(project).available().reward_models().exclude(folder="")
             help_text = "what is to be pleased" + ("; or choose a reward_function below" if rewarding.names() else "")
             self.fields["reward_model"] = _choice(rewards, "Reward model", help_text)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")

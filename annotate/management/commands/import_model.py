@@ -88,6 +88,7 @@ class Command(BaseCommand):
             licence=facts["licence"],
             origin=facts["origin"] or endpoint,
             stage=facts["stage"],
+            is_shared=True,
         )
         return model, is_new
 
@@ -116,6 +117,7 @@ class Command(BaseCommand):
             parameters=found["parameters"],
             content_hash=found["hash"],
             card={"architecture": found.get("architecture", ""), "source": source, "source_sha256": fingerprint},
+            is_shared=True,
         )
         return model, True
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from annotate.actions import audit
 from training import disk
 from training.queue import pruning
 
@@ -20,6 +21,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, dry_run: bool, at_once: bool, **options: Any) -> None:
         found = pruning.prune(dry_run=dry_run, at_once=at_once)
         for one in found:
+            if not dry_run:
+                about = f"{one.run.kind} {one.run.name}, by the rule: {one.size} bytes"
+                audit.record(action="checkpoints.pruned", about=about, by=None, project=one.run.project)
             names = ", ".join(folder.name for folder in one.folders)
             self.stdout.write(f"{one.run} ({one.run.state}): {names}: {disk.size_in_words(one.size)}")
         total = disk.size_in_words(sum(one.size for one in found))
