@@ -80,8 +80,8 @@ def test_models_of_private_projects_are_hidden_from_others(project):
 
 
 def test_a_model_is_retired_with_a_reason_by_who_manages_all_its_projects(project, manager):
-    model = make_contestant(project).model
-    other = make_contestant(make_project(), make_model(name="shared")).model
+    model = make_contestant(project, make_model(is_shared=False, project=project)).model
+    other = make_contestant(make_project(), make_model(name="of two", is_shared=False)).model
     make_contestant(project, other)
     body = {"reason": "It babbles."}
     for wrong in ({"reason": " "}, {"reason": "x" * 201}):
@@ -93,7 +93,7 @@ def test_a_model_is_retired_with_a_reason_by_who_manages_all_its_projects(projec
 
 
 def test_a_model_is_retired_on_its_page(client, project):
-    model = make_contestant(project).model
+    model = make_contestant(project, make_model(is_shared=False, project=project)).model
     address = f"/models/{model.pk}/retire/"
     assert client.post(address, {"reason": "old"}).url.startswith("/sign-in/")
     client.force_login(make_user(project, role="researcher"))

@@ -379,7 +379,7 @@ def test_every_act_that_takes_data_out_or_moves_a_rank_is_on_the_trail():
     """Models in and out of the arena, what is served and by which rule, data frozen and taken away."""
     project = make_project()
     manager = Program(make_user(project, role="manager"))
-    model = make_model()
+    model = make_model(is_shared=False, project=project)
     make_comparison(*make_pair(project))
     of_project = {"project": project.slug}
     frozen = manager.post("datasets/", of_project | {"kind": "preferences", "name": "votes"}).json()["id"]

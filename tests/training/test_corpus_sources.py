@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from training.corpus import hub
+from training.corpus import bounds, hub
 from training.corpus.files import cut
 from training.corpus.orders import BadSource, read_orders
 from training.corpus.places import files_of
@@ -225,3 +225,61 @@ def test_the_apps_own_texts_come_from_the_run_directory(tmp_path):
     (tmp_path / "app_texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert texts("app:answers", tmp_path) == ["An answer."]
     assert texts("app:answers\napp:demonstrations", tmp_path) == ["An answer.", "A demonstration."]
+
+
+def rows_of(folder: Path, name: str, documents: str = "lines") -> list:
+    [part] = parts_of([order(name)], [folder], folder / "none", fields=["text"], documents=documents, longest=1000)
+    return list(part.read(part, 0))
+
+
+@pytest.mark.parametrize("name", ["bomb.txt.gz", "bomb.jsonl.gz"])
+def test_a_small_packed_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("training.corpus.files.opened.__defaults__", (10_000,))
+    line = '{"text": "a"}\n' if "jsonl" in name else "a\n"
+    (tmp_path / name).write_bytes(gzip.compress(line.encode() * 20_000))
+    with pytest.raises(RecipeFailure, match="unpacked") as failure:
+        rows_of(tmp_path, name)
+    assert failure.value.code == "file_too_large"
+
+
+def test_parquet_within_gzip_is_unpacked_to_disk_up_to_a_bound(tmp_path, monkeypatch):
+    table = pyarrow.table({"text": [f"text {n}" for n in range(2000)]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    assert len(rows_of(tmp_path, "a.parquet.gz")) == 2000
+    monkeypatch.setattr(bounds, "LARGEST_FILE", 3_000)
+    with pytest.raises(RecipeFailure, match="3,000 bytes, unpacked"):
+        rows_of(tmp_path, "a.parquet.gz")
+
+
+def test_a_text_that_stands_in_every_row_of_parquet_counts_each_time(tmp_path, monkeypatch):
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["x" * 1000] * 5000}), tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    monkeypatch.setattr(bounds, "LARGEST_IMPORT", 100_000)
+    with pytest.raises(RecipeFailure, match="100,000 bytes, unpacked"):
+        rows_of(tmp_path, "a.parquet")
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.txt", "a.jsonl"])
+def test_more_rows_than_anybody_waits_for_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(bounds, "MOST_ROWS", 100)
+    (tmp_path / "a.txt").write_text("a\n" * 101)
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * 101)
+    nothing = pyarrow.array([None] * 101, pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": nothing}), tmp_path / "a.parquet")
+    with pytest.raises(RecipeFailure, match=r"more than 100 (rows|lines)"):
+        rows_of(tmp_path, name)
+
+
+def test_a_long_line_is_cut_and_an_endless_one_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(bounds, "LONGEST_VOID", 5000)
+    (tmp_path / "a.txt").write_text("a" * 3000 + "\nb\n")
+    assert rows_of(tmp_path, "a.txt") == ["a" * 1000] * 3 + ["b"]
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "' + "a" * 3000 + '"}\n{"text": "b"}\n')
+    assert rows_of(tmp_path, "a.jsonl") == ["a", None, "b"]
+    (tmp_path / "b.jsonl").write_text('{"text": "a"}\n' + "a" * 6000)
+    with pytest.raises(RecipeFailure, match="5,000 bytes in one line"):
+        rows_of(tmp_path, "b.jsonl")
+    (tmp_path / "c.txt").write_text("line\n" * 1000)  # no blank line: no paragraph grows beyond a line's bound
+    assert max(map(len, rows_of(tmp_path, "c.txt", "between blank lines"))) <= 1010

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
+
+from training.corpus import bounds
 
 _LOOKED_AT = 1 << 18
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-def opened(raw: IO[bytes], name: str) -> AbstractContextManager[IO[bytes]]:
-    unpacked: Any = gzip.GzipFile(fileobj=raw) if name.endswith(".gz") else nullcontext(raw)
+def opened(raw: IO[bytes], name: str, most: int = bounds.LARGEST_IMPORT) -> AbstractContextManager[IO[bytes]]:
+    """Unpacked where its name says that it is packed, up to `most` bytes."""
+    if not name.endswith(".gz"):
+        return nullcontext(raw)
+    unpacked: Any = io.BufferedReader(bounds.Unpacked(cast(Any, gzip.GzipFile(fileobj=raw)), name, most))
     return unpacked
 
 
@@ -35,12 +41,14 @@ def encoding_of(file: Path) -> str:
 def paragraphs(lines: Iterable[str]) -> Iterator[str]:
     """The texts between blank lines."""
     held: list[str] = []
+    length = 0
     for line in lines:
         if line.strip():
             held.append(line)
-        elif held:
+            length += len(line)
+        if held and (not line.strip() or length > bounds.LONGEST_LINE):
             yield "".join(held).rstrip("\n")
-            held = []
+            held, length = [], 0
     if held:
         yield "".join(held).rstrip("\n")
 

@@ -10,12 +10,13 @@ import io
 import json
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from training.corpus import carried, hub
+from training.corpus import bounds, carried, hub
 from training.corpus.files import encoding_of, opened, paragraphs, pieces
 from training.corpus.orders import BadSource, Order
 from training.corpus.places import files_of
@@ -103,7 +104,7 @@ def _file_reader(
                 for text in _after(found, skip):
                     part.position = raw.tell()
                     yield text
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's or the system's own error, told as such
             raise RecipeFailure(
@@ -120,7 +121,8 @@ def _after(rows: Iterator[str | None], skip: int) -> Iterator[str | None]:
 
 
 def _texts(stream: IO[bytes], file: Path, documents: str, longest: int) -> Iterator[str | None]:
-    lines = io.TextIOWrapper(stream, encoding=encoding_of(file), errors="replace", newline=None)
+    text = io.TextIOWrapper(stream, encoding=encoding_of(file), errors="replace", newline=None)
+    lines = bounds.text_lines(text, file.name)  # `text` stays alive: it would close the file when it goes
     if documents == "lines":
         yield from (line.rstrip("\n") for line in lines if line.strip())
     elif documents == "between blank lines":
@@ -130,7 +132,7 @@ def _texts(stream: IO[bytes], file: Path, documents: str, longest: int) -> Itera
 
 
 def _json_lines(stream: IO[bytes], file: Path, fields: Sequence[str]) -> Iterator[str | None]:
-    for number, line in enumerate(stream):
+    for number, line in enumerate(bounds.json_lines(stream, file.name)):
         try:
             row = json.loads(line)
         except ValueError:
@@ -148,7 +150,7 @@ def _parquet(file: Path, part: Part, fields: Sequence[str], skip: int) -> Iterat
     with tempfile.TemporaryFile() as unpacked, file.open("rb") as raw:
         source: Any = raw
         if file.name.endswith(".gz"):
-            with opened(raw, file.name) as stream:
+            with opened(raw, file.name, bounds.LARGEST_FILE) as stream:  # to disk: the tail comes first in parquet
                 shutil.copyfileobj(stream, unpacked)
             source = unpacked
         try:
@@ -161,19 +163,40 @@ def _parquet(file: Path, part: Part, fields: Sequence[str], skip: int) -> Iterat
         if name is None:
             raise _no_field(file.name, dict.fromkeys(table.schema_arrow.names), fields)
         total = max(table.metadata.num_rows, 1)
-        for number, value in _cells(table, name, skip):
-            part.position = part.size * number // total
-            yield value if isinstance(value, str) and value.strip() else None
+        _check_parquet(table, file.name)
+        try:
+            for number, value in _cells(table, name, skip, file.name):
+                part.position = part.size * number // total
+                yield value if isinstance(value, str) and value.strip() else None
+        except pyarrow.ArrowException as error:
+            raise RecipeFailure(
+                "unreadable_file", f"{file.name} cannot be read to its end: {error}", "Upload the file again, whole."
+            ) from error
 
 
-def _cells(table: Any, name: str, skip: int) -> Iterator[tuple[int, Any]]:
-    """(how many rows are done, the cell) from row `skip` on; whole row groups before it are not read."""
-    begun = 0
+def _check_parquet(table: Any, name: str) -> None:
+    """By what the file says of itself, before any of it is unpacked."""
+    if table.metadata.num_rows > bounds.MOST_ROWS:
+        raise bounds.too_large(name, f"{bounds.MOST_ROWS:,} rows")
+    groups = [table.metadata.row_group(n) for n in range(table.num_row_groups)]
+    if any(group.total_byte_size > bounds.LARGEST_FILE for group in groups):
+        raise bounds.too_large(name, f"{bounds.LARGEST_FILE:,} bytes in one group of rows, unpacked")
+
+
+def _cells(table: Any, name: str, skip: int, file: str) -> Iterator[tuple[int, Any]]:
+    """(how many rows are done, the cell) from row `skip` on; whole row groups before it are not read.
+
+    A text that stands in every row is written once, and unpacks to as many: what comes out is counted.
+    """
+    begun = size = 0
     for group in range(table.num_row_groups):
         count = table.metadata.row_group(group).num_rows
         if begun + count > skip:
             number = begun
             for batch in table.iter_batches(_PARQUET_BATCH, row_groups=[group], columns=[name]):
+                size += batch.nbytes
+                if size > bounds.LARGEST_IMPORT:
+                    raise bounds.too_large(file, f"{bounds.LARGEST_IMPORT:,} bytes, unpacked")
                 for value in batch.column(0):
                     number += 1
                     if number > skip:
