@@ -92,6 +92,21 @@ def test_a_failed_run_says_why_and_what_to_do_and_can_be_resumed(client, project
     assert (run.state, run.reason) == ("queued", "")
 
 
+@pytest.mark.parametrize("role", ["", "annotator", "reviewer", "researcher"])
+def test_the_log_is_for_researchers_of_the_project_on_the_page_and_live(client, project, role):
+    run = make_run(project, state="failed", reason="It ended.")
+    run.path.mkdir(parents=True)
+    (run.path / "log.txt").write_text("loading /srv/secret-place\n")
+    if role:
+        client.force_login(make_user(project, role=role))
+    text, may = page(client, run), role == "researcher"
+    assert ("/srv/secret-place" in text) is may and ("The log is for researchers" in text) is not may
+    live = run_page.render_parts(
+        run, run_page.Figures.read(run), may_change=may, may_review=role == "reviewer", whole_tables=True
+    )
+    assert any("/srv/secret-place" in part for part in live.parts.values()) is may
+
+
 def test_a_queued_run_is_cancelled_at_once(client, project, researcher):
     run = make_run(project)
     assert "Next in the queue" in page(client, run)

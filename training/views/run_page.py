@@ -175,7 +175,9 @@ def render_parts(run: Run, figures: Figures, *, may_change: bool, may_review: bo
     `whole_tables` replaces the tables; else the rows of `figures` are appended to them.
     """
     shown = context(run, figures) | {"live": True, "may_change": may_change, "may_review": may_review}
-    wanted = PARTS if whole_tables else [part for part in PARTS if part not in TABLES]
+    wanted = [part for part in PARTS if whole_tables or part not in TABLES]
+    if not may_change:  # the log does not change for whoever may not read it
+        wanted.remove("log")
     parts: dict[str, str] = {part: render_to_string(f"training/run.html#{part}", shown) for part in wanted}
     appended = "" if whole_tables or not figures.rows else render_to_string("training/run.html#new-rows", shown)
     return Rendered(parts, appended, shown["curve_data"]["curves"])
