@@ -20,6 +20,6 @@ def place_registered(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("training", "0005_clones_and_remedies"), ("annotate", "0019_model_tenancy")]
+    dependencies = [("training", "0005_clones_and_remedies"), ("annotate", "0021_model_tenancy")]
 
     operations = [migrations.RunPython(place_registered, migrations.RunPython.noop)]
