@@ -175,7 +175,8 @@ def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
 
 
 def _tell_trails(model: LanguageModel, action: str, by: User, reason: str = "") -> None:
-    for project in [*_projects_of(model)] or [None]:
+    projects: list[Project | None] = [*_projects_of(model)]
+    for project in projects or [None]:
         audit.record(action=action, about=model.name, by=by, project=project, reason=reason)
 
 

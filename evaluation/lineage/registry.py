@@ -73,7 +73,7 @@ def registry(project: Project, person: Person, choice: Choice, page: str = "") -
     listed = seen if choice.everywhere else mine
     kept = _narrowed(listed, choice).select_related("parent", "made_by__project").order_by("-pk")
     found = Paginator(kept, PER_PAGE).get_page(page)
-    shown = listed if choice.retired else listed.available()
+    shown = listed if choice.retired else listed.filter(retired_at=None)
     return Registry(
         _entries(list(found), project, person, set(mine.values_list("pk", flat=True))),
         found,
