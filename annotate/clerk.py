@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from django.db import InterfaceError, OperationalError, connection, reset_queries
 
 from annotate.chores import Chore
+from annotate.connections import written_by
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 _AWAY = (OperationalError, InterfaceError)
@@ -62,7 +63,8 @@ class Clerk:
     def _take(self, turn: _Turn) -> bool:
         reset_queries()
         try:
-            is_more = turn.chore.do()
+            with written_by(f"chore {turn.chore.name}"):
+                is_more = turn.chore.do()
         except Exception as error:  # the edge: one chore's fault must not stop the others
             _say(turn, error)
             connection.close()  # whatever was wrong with it: the next turn begins with another

@@ -18,7 +18,7 @@ _HOUR = 3600.0
 _COUNTS_LAST = timedelta(days=2)  # longer than any while in which tries are counted
 _DELIVERIES_LAST = timedelta(days=30)
 _FIRST_ANSWERS_LAST = timedelta(days=30)
-_AT_ONCE = 5_000
+_AT_ONCE = 1_000  # rows of one statement
 
 
 def chores() -> list[Chore]:

@@ -2,6 +2,8 @@
 
 ASSAY_DATA        where models, runs and datasets lie (default: data/ beside manage.py)
 DATABASE_URL      postgres://… for many machines (default: SQLite in ASSAY_DATA)
+ASSAY_SLOW_WRITE_MS  a transaction that keeps SQLite's write lock for longer is logged with its address (default: 100;
+                  0: none)
 DATABASE_CONNECTIONS  to Postgres from one process, at most (default: 8)
 REDIS_URL         redis://… when there are several web processes (default: none)
 MODEL_SERVER_URL  an OpenAI-compatible server (default: the one that script/server starts)
@@ -103,6 +105,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.name_writer",
     "django.middleware.security.SecurityMiddleware",
     "config.middleware.content_security_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -142,6 +145,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
+        "slow_write_seconds": float(os.environ.get("ASSAY_SLOW_WRITE_MS", "100")) / 1000,
         # FULL: a vote that was acknowledged survives a power cut. NORMAL would lose the last ones.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
     }

@@ -107,6 +107,8 @@ def record_measure(run: Run, directory: RunDirectory) -> None:
     """One Evaluation for each metric, of the whole and of each group; none a second time for the same run."""
     if Evaluation.objects.filter(run=run).exists():
         return
+    # So that nobody waits for it on a page; after the transaction, for it reads a file.
+    transaction.on_commit(lambda: items.index_of(run.path), robust=True)
     result, model = run.result, evaluated(run)
     parts = [("", result.get("metrics", {})), *result.get("groups", {}).items()]
     common: dict[str, Any] = {
@@ -130,7 +132,6 @@ def record_measure(run: Run, directory: RunDirectory) -> None:
         for name, figure in figures.items()
         if isinstance(figure, dict) and figure.get("value") is not None
     )
-    items.index_of(run.path)  # so that nobody waits for it on a page
 
 
 def _opponent_of(run: Run, model: LanguageModel) -> LanguageModel | None:

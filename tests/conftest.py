@@ -68,7 +68,11 @@ def django_db_modify_db_settings(
         database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
         # Ten milliseconds for each commit, for rows that nobody keeps. What is shipped is tested in test_visitors.
         options = database["OPTIONS"]
-        database["OPTIONS"] = {**options, "init_command": options["init_command"].replace("=FULL", "=NORMAL")}
+        database["OPTIONS"] = {
+            **options,
+            "init_command": options["init_command"].replace("=FULL", "=NORMAL"),
+            "slow_write_seconds": 0,  # most tests are one transaction
+        }
 
 
 @pytest.fixture(autouse=True)

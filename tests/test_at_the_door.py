@@ -14,6 +14,7 @@ from django.db import OperationalError
 from django.test import Client, RequestFactory
 
 from annotate import proxies, visitors
+from tests.factories import make_project, make_user
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -84,6 +85,38 @@ def test_a_database_that_does_not_answer_is_busy_and_not_broken(stranger, db, mo
     page = answer.content.decode()
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
     assert "busy" in page and "again" in page and "locked" not in page
+
+
+def busy_form(monkeypatch, client: Client, name: str, fields: dict[str, object]) -> str:
+    """The page that whoever sent this form sees when nobody could write."""
+
+    def locked(**_: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(f"annotate.actions.projects.{name}", locked)
+    answer = client.post("/p/tea/settings/", fields)
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+    return answer.content.decode()
+
+
+@pytest.fixture
+def manager(db) -> Client:
+    client = Client(raise_request_exception=False)
+    client.force_login(make_user(make_project(slug="tea"), role="manager"))
+    return client
+
+
+def test_a_form_that_found_the_database_busy_is_kept_and_sent_again(manager, monkeypatch):
+    said = {"name": 'Tea & "milk"', "asks_ratings": "on", "description": "first\nsecond"}
+    page = busy_form(monkeypatch, manager, "change_settings", said)
+    assert 'action="/p/tea/settings/"' in page and 'name="csrfmiddlewaretoken"' in page and "Send it again" in page
+    assert 'value="Tea &amp; &quot;milk&quot;"' in page and 'name="asks_ratings" value="on"' in page
+    assert 'value="first\nsecond"' in page
+
+
+def test_a_secret_is_not_written_into_that_page(manager, monkeypatch):
+    page = busy_form(monkeypatch, manager, "change_settings", {"name": "Tea", "new_password": "hunter2"})
+    assert "hunter2" not in page and "<form" not in page and "Back button" in page
 
 
 def test_those_pages_ask_the_database_for_nothing(monkeypatch, django_assert_num_queries, db):

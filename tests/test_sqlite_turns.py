@@ -7,9 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from django.db import OperationalError, ProgrammingError, connection, transaction
+from django.db import OperationalError, ProgrammingError, connection, connections, transaction
+from django.test import Client
 
+from annotate.connections import writer, written_by
 from annotate.models import Project
+from config.sqlite import base
 from config.sqlite.base import Line
 from tests.factories import make_project
 
@@ -109,3 +112,87 @@ def test_a_writer_that_waits_in_vain_is_told_that_the_database_is_locked(monkeyp
         make_project()
         assert in_threads(1, write) == []
     assert in_threads(1, make_project) == []
+
+
+@pytest.fixture
+def watched(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log slow writes, as the shipped settings do."""
+    connection.ensure_connection()
+    monkeypatch.setattr(connections["default"], "_slow_write_seconds", 0.1)
+
+
+def _watched_connection(self: base.DatabaseWrapper, conn_params: dict[str, Any]) -> Any:
+    self._slow_write_seconds = 0.1
+    conn_params.pop("slow_write_seconds", None)
+    return super(base.DatabaseWrapper, self).get_new_connection(conn_params)
+
+
+def held(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "assay.holds"]
+
+
+@sqlite_only
+@pytest.mark.django_db(transaction=True)
+def test_who_holds_the_write_lock_for_long_is_named(watched: None, caplog: pytest.LogCaptureFixture) -> None:
+    with written_by("POST /projects/tea/settings/"), transaction.atomic():
+        time.sleep(0.12)
+    [told] = held(caplog)
+    assert told.startswith("POST /projects/tea/settings/ held the write lock for 1")
+    assert "tests/test_sqlite_turns.py" in told and "test_who_holds" in told
+
+
+@sqlite_only
+@pytest.mark.django_db(transaction=True)
+def test_a_short_write_and_the_wait_for_its_turn_are_not_named(
+    watched: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base.DatabaseWrapper, "get_new_connection", _watched_connection)
+
+    def write() -> None:
+        with transaction.atomic():
+            make_project()
+
+    with written_by("the long one"), transaction.atomic():
+        thread = threading.Thread(target=in_threads, args=(1, write))
+        thread.start()
+        time.sleep(0.15)
+    thread.join(5)
+    assert len(told := held(caplog)) == 1 and "the long one" in told[0]
+
+
+@sqlite_only
+@pytest.mark.django_db(transaction=True)
+def test_a_request_is_named_by_its_address(client: Client) -> None:
+    seen: list[str] = []
+    with connection.execute_wrapper(lambda execute, *args: (seen.append(writer()), execute(*args))[1]):
+        client.get("/")
+    assert seen and set(seen) == {"GET /"}
+
+
+@sqlite_only
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_outside_a_transaction_stands_in_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite would have it sleep and look again, and whoever writes one transaction after the other keep it out."""
+    project, stands = make_project(), threading.Event()
+    entered: list[str] = []
+    enter = base._line.enter
+
+    def noted(seconds: float) -> bool:
+        entered.append(threading.current_thread().name)
+        stands.set()
+        return enter(seconds)
+
+    def change() -> None:
+        Project.objects.filter(pk=project.pk).update(daily_goal=7)
+
+    with transaction.atomic():
+        make_project()
+        monkeypatch.setattr(base._line, "enter", noted)
+        thread = threading.Thread(target=in_threads, args=(1, change))
+        thread.start()
+        assert stands.wait(5), "it did not stand in the line"
+    thread.join(5)
+    project.refresh_from_db()
+    assert project.daily_goal == 7 and len(entered) == 1
+    with transaction.atomic():
+        make_project()  # its turn has ended

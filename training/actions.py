@@ -50,19 +50,22 @@ def queue_run(
         return first
     if cloned_from is not None and cloned_from.project_id != project.pk:
         raise Refused(400, cloned_from=f"Run {cloned_from.pk} is of another project; leave it out.")
+    # Before the transaction, for they look at files and ask git: nobody else writes during it.
+    checked = check_order(
+        kind=kind,
+        project=project,
+        name=name,
+        parent=parent,
+        dataset=dataset,
+        other_dataset=other_dataset,
+        reward_model=reward_model,
+        config={**defaults_of(kind, project), **(config or {})},
+        seed=seed,
+    )
+    code = code_version()
     try:
         with transaction.atomic():
-            checked = check_order(
-                kind=kind,
-                project=project,
-                name=name,
-                parent=parent,
-                dataset=dataset,
-                other_dataset=other_dataset,
-                reward_model=reward_model,
-                config={**defaults_of(kind, project), **(config or {})},
-                seed=seed,
-            )
+            check_name(kind=kind, project=project, name=name)  # again: a twin may have taken it meanwhile
             run = Run.objects.create(
                 kind=kind,
                 project=project,
@@ -74,7 +77,7 @@ def queue_run(
                 config=asdict(checked),
                 seed=seed,
                 cloned_from=cloned_from,
-                code_version=code_version(),
+                code_version=code,
                 idempotency_key=key,
                 created_by=by,
             )

@@ -16,9 +16,22 @@ from annotate.actions.judgement import MAX_COMMENT_CHARACTERS, check_key, check_
 from annotate.actions.prompts import add_prompt
 from annotate.errors import Refused
 from annotate.live import battle_scene, masking
-from annotate.models import Battle, Comparison, Completion, Judge, Project, Prompt, Side, Status, User, Winner
+from annotate.models import (
+    Battle,
+    Comparison,
+    Completion,
+    Judge,
+    LanguageModel,
+    Project,
+    Prompt,
+    Side,
+    Status,
+    User,
+    Winner,
+)
 
 LONGEST_SECONDS = 24 * 3600.0
+MOST_DRAWS = 3  # of a battle whose answers somebody else is shown at the same moment
 NAMED_ITSELF = "a model named itself in its answer"
 
 
@@ -41,34 +54,52 @@ def start_battle(
     if text is not None:
         check_question(text)
     served = pairing.served_contestants(project)
-    with transaction.atomic():
-        pair = pairing.choose_pair(project, None if drawn else served)
-        if drawn:
-            mine = battles_of(project=project, visitor=visitor, user=user)
-            is_outside = defence.is_outside(user, project)
-            draw = pairing.draw(project, pair, mine, is_outside=is_outside)
-            if draw.completions is None and not set(pair) <= set(served):
-                pair = pairing.choose_pair(project, served)
-                draw = pairing.draw(project, pair, mine, is_outside=is_outside)
-        else:
-            draw = pairing.Draw(_ask(project, str(text), user), None)
-        completion_a, completion_b = draw.completions or (None, None)
-        battle = Battle(
-            project=project,
-            prompt=draw.prompt,
-            model_a=pair[0],
-            model_b=pair[1],
-            completion_a=completion_a,
-            completion_b=completion_b,
-            user=user,
-            visitor=visitor,
-            is_drawn=drawn,
-        )
-        told = battle_scene.told_of(battle, battle)
-        if any(masking.names_itself(answer.text, told) for answer in draw.completions or ()):
-            battle.hold_reason = NAMED_ITSELF
-        battle.save()
+    if text is not None:
+        # Who meets whom may need ratings fitted: before the transaction, for nobody else writes during it.
+        pair = pairing.choose_pair(project, served)
+        with transaction.atomic():
+            battle = _battle(project, pair, pairing.Draw(_ask(project, text, user), None), visitor, user)
+            battle.save()
         return battle
+    is_outside = defence.is_outside(user, project)
+    for tries_left in reversed(range(MOST_DRAWS)):
+        battle = _draw(project, served, visitor, user, is_outside)
+        with transaction.atomic():
+            # Somebody else may have been shown these answers in the meantime. At the worst this vote will be held.
+            if not is_outside or pairing.is_free(battle) or not tries_left:
+                battle.save()
+                break
+    return battle
+
+
+def _draw(project: Project, served: list[LanguageModel], visitor: str, user: User | None, is_outside: bool) -> Battle:
+    """Return a battle on a drawn prompt, unsaved. Without stored answers both of its models are `served`."""
+    pair, mine = pairing.choose_pair(project), battles_of(project=project, visitor=visitor, user=user)
+    draw = pairing.draw(project, pair, mine, is_outside=is_outside)
+    if draw.completions is None and not set(pair) <= set(served):
+        pair = pairing.choose_pair(project, served)
+        draw = pairing.draw(project, pair, mine, is_outside=is_outside)
+    return _battle(project, pair, draw, visitor, user)
+
+
+def _battle(project: Project, pair: pairing.Pair, draw: pairing.Draw, visitor: str, user: User | None) -> Battle:
+    """Return the battle, unsaved; held for review where an answer that stands names its own model."""
+    completion_a, completion_b = draw.completions or (None, None)
+    battle = Battle(
+        project=project,
+        prompt=draw.prompt,
+        model_a=pair[0],
+        model_b=pair[1],
+        completion_a=completion_a,
+        completion_b=completion_b,
+        user=user,
+        visitor=visitor,
+        is_drawn=draw.is_drawn,
+    )
+    told = battle_scene.told_of(battle, battle)
+    if any(masking.names_itself(answer.text, told) for answer in draw.completions or ()):
+        battle.hold_reason = NAMED_ITSELF
+    return battle
 
 
 def battles_of(*, project: Project, visitor: str, user: User | None) -> QuerySet[Battle]:

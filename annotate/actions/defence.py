@@ -19,7 +19,7 @@ from annotate.permissions import is_vouched_for
 log = logging.getLogger("assay.defence")
 KEPT_DAYS = 90  # that the hash of an address is kept
 OUTAGE_SECONDS = 3600
-_AT_ONCE = 200  # rows of one transaction
+_AT_ONCE = 25  # rows of one transaction: nobody else writes on SQLite while it lasts
 
 
 @dataclass(frozen=True)

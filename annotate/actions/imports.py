@@ -7,7 +7,7 @@ import, and the judge whom a file names stays beside it. A file is taken in by t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -193,14 +193,19 @@ def import_hh_rlhf(*, project: Project, file: BinaryIO, source: str, by: User) -
     report, counts = Report(), Counter[str]()
     into, how = _into(project, source, by), HowToRead("hh-rlhf")
     kept = files.keep(file, "upload")
+
+    def portions() -> Iterator[reading.Portion]:
+        return reading.portions(files.path_of(kept.hash), "", how, eval_percent=project.eval_percent)
+
     try:
-        with transaction.atomic():
-            lock(project)  # two imports of one file at once would not see what the other adds
-            for portion in reading.portions(files.path_of(kept.hash), "", how, eval_percent=project.eval_percent):
+        for portion in portions():  # whole, before a row is written: a damaged file adds none
+            report.skipped += [Skipped(one.line, one.reason) for one in portion.bad]
+        for portion in portions():
+            with transaction.atomic():  # of each: on SQLite nobody else writes meanwhile
+                lock(project)  # two imports of one file at once would not see what the other adds
                 counts += write(portion.ready, into, Database())
-                report.skipped += [Skipped(one.line, one.reason) for one in portion.bad]
-            if counts:
-                audit.record(action="import.done", about=f"pairs of {source}", by=by, project=project)
+        if counts:
+            audit.record(action="import.done", about=f"pairs of {source}", by=by, project=project)
     except row_files.TooLarge as error:
         raise Refused(413, file=str(error)) from error
     except row_files.UnreadableFile as error:

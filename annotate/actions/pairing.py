@@ -36,6 +36,7 @@ class Draw:
 
     prompt: Prompt
     completions: tuple[Completion, Completion] | None
+    is_drawn: bool = False
 
 
 def contestants(project: Project) -> list[LanguageModel]:
@@ -113,14 +114,20 @@ def _draw_stored(
         .order_by("had", "votes", "?")
         .first()
     )
-    return Draw(best, _choose_completions(best, stored, pair, mine)) if best is not None else None
+    return Draw(best, _choose_completions(best, stored, pair, mine), is_drawn=True) if best is not None else None
+
+
+def is_free(battle: Battle) -> bool:
+    """Whether nobody outside has been shown its stored answers; there may be none yet."""
+    ids = [answer.pk for answer in (battle.completion_a, battle.completion_b) if answer is not None]
+    return told.without_shown(Completion.objects.filter(pk__in=ids), battle.project).count() == len(ids)
 
 
 def _draw_new(project: Project, prompts: QuerySet[Prompt], mine: QuerySet[Battle]) -> Draw:
     prompt = prompts.annotate(had=Count("battles", Q(battles__in=mine), distinct=True)).order_by("had", "?").first()
     if prompt is None:
         raise Refused(409, drawn=f"{project.name} has no prompt on its eval side to draw; ask something yourself.")
-    return Draw(prompt, None)
+    return Draw(prompt, None, is_drawn=True)
 
 
 def _meetings(project: Project) -> Counter[frozenset[int]]:

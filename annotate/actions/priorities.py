@@ -22,6 +22,7 @@ from annotate.models import Assignment, ItemPriority, Project, QueueEntry, User
 COVERAGE_SHARE = 0.2
 MOST_KEPT = 5000
 _LOOKED_AT = 8
+_AT_ONCE = 250
 _lot = random.SystemRandom()
 
 
@@ -72,10 +73,24 @@ def renew(project: Project) -> int:
         )
         for one in kept
     ]
-    with transaction.atomic():
-        ItemPriority.objects.filter(project=project).delete()
-        ItemPriority.objects.bulk_create(rows, batch_size=500)
+    _replace(project, rows)
     return len(rows)
+
+
+def _replace(project: Project, rows: list[ItemPriority]) -> None:
+    """Have these rows stand and no others, a few in each transaction: an item is never without its priority."""
+    kept = {row.item for row in rows}
+    standing = ItemPriority.objects.filter(project=project).values_list("pk", "item")
+    gone = [pk for pk, item in standing if item not in kept]
+    for start in range(0, len(gone), _AT_ONCE):
+        ItemPriority.objects.filter(pk__in=gone[start : start + _AT_ONCE]).delete()
+    for start in range(0, len(rows), _AT_ONCE):
+        ItemPriority.objects.bulk_create(
+            rows[start : start + _AT_ONCE],
+            update_conflicts=True,
+            unique_fields=["project", "item"],
+            update_fields=["prompt", "kind", "uncertainty", "why", "is_open"],
+        )
 
 
 def choose_uncertain(project: Project, user: User, kind: str) -> Item | None:

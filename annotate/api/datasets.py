@@ -99,7 +99,7 @@ class Datasets(GenericViewSet):
     @extend_schema(
         request=NewDataset, responses={201: DatasetOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
     )
-    @idempotent()
+    @idempotent(atomic=False)  # it reads feedback and writes files; a name that is taken is refused
     def create(self, request: Request) -> Response:
         """Freeze counted feedback of one kind of judge on the train side, or prompts of either side."""
         fields = _read(NewDataset, request)

@@ -20,7 +20,7 @@ from annotate.api.idempotency import idempotent
 from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
-from annotate.models import Comparison, Demonstration, Flag, Judge, Ranking, Rating, Span, Status
+from annotate.models import Comparison, Demonstration, Flag, Judge, Project, Ranking, Rating, Span, Status
 from annotate.permissions import can, projects_where
 
 FILTERS = [
@@ -93,7 +93,10 @@ class _Feedback(_Read):
         slugs = {row["project"] for row in given}
         if len(slugs) > 1:
             raise Refused(400, project="One request may add to one project; send one for each.")
-        project = find_project(request.user, slugs.pop())
+        return self._add(request, find_project(request.user, slugs.pop()), given, is_list)
+
+    @idempotent()  # what was sent is checked before: SQLite has one writer
+    def _add(self, request: Request, project: Project, given: list[dict[str, Any]], is_list: bool) -> Response:
         with written(is_list):
             made = rows.add(self.table, project=project, given=given, by=request.user)
         out = self.out(made)
@@ -121,7 +124,6 @@ class Ratings(_Feedback):
     table, form, serializer_class = Rating, rows.RatingIn, rows.RatingOut
 
     @_created(rows.RatingIn, rows.RatingOut)
-    @idempotent()
     def create(self, request: Request) -> Response:
         return super().create(request)
 
@@ -132,7 +134,6 @@ class Comparisons(_Feedback):
     table, form, serializer_class = Comparison, rows.ComparisonIn, rows.ComparisonOut
 
     @_created(rows.ComparisonIn, rows.ComparisonOut)
-    @idempotent()
     def create(self, request: Request) -> Response:
         return super().create(request)
 
@@ -143,7 +144,6 @@ class Demonstrations(_Feedback):
     table, form, serializer_class = Demonstration, rows.DemonstrationIn, rows.DemonstrationOut
 
     @_created(rows.DemonstrationIn, rows.DemonstrationOut)
-    @idempotent()
     def create(self, request: Request) -> Response:
         return super().create(request)
 

@@ -6,6 +6,7 @@ What is a secret in the answer is not kept with it: it is asked for again where 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
@@ -19,6 +20,7 @@ from annotate.models import FirstAnswer
 from annotate.prepared import Prepared, Slot
 
 LONGEST_KEY = 100
+TWIN_SECONDS = 0.5  # that whoever is refused waits for the answer of a twin
 _firsts = Prepared(lambda: FirstAnswer.objects.filter(who=Slot("who"), key=Slot("key")))
 
 
@@ -35,7 +37,8 @@ def idempotent(
     """Decorates a view method or function whose POST creates something.
 
     `atomic` keeps the answer in the transaction of the work itself, so that there is never one without the other and
-    a twin that arrives at the same moment waits; it is off where the work waits for a model server. `whole_body`
+    a twin that arrives at the same moment waits. It is off where the work waits for a model server or computes: SQLite
+    has one writer. Then the work itself must refuse a second time what was done. `whole_body`
     is off for uploads that are too large to hold. `who` tells senders without an account apart. `secrets` names the
     fields of the answer that must not lie in the database, each with what gives it again from the request and from
     what was kept of the answer.
@@ -57,7 +60,12 @@ def idempotent(
             if first := _firsts.first(who=sender, key=key):
                 return _again(first, asked, request, hidden)
             if not atomic:
-                response = view(*args, **kwargs)
+                try:
+                    response = view(*args, **kwargs)
+                except (Refused, IntegrityError):
+                    if twin := _twin(sender, key):
+                        return _again(twin, asked, request, hidden)
+                    raise
                 return _keep(sender, key, asked, response, request, hidden)
             return _work_and_keep(sender, key, asked, lambda: view(*args, **kwargs), request, hidden)
 
@@ -94,6 +102,14 @@ def _work_and_keep(
         if twin := _firsts.first(who=who, key=key):
             return _again(twin, asked, request, secrets)
         raise
+
+
+def _twin(who: str, key: str) -> FirstAnswer | None:
+    """The answer of a twin that was first at work, whose answer is kept a moment after the work is done."""
+    until = time.monotonic() + TWIN_SECONDS
+    while (first := _firsts.first(who=who, key=key)) is None and time.monotonic() < until:
+        time.sleep(0.05)
+    return first
 
 
 def _keep(who: str, key: str, asked: str, response: Response, request: Request, secrets: Secrets) -> Response:

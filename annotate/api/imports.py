@@ -64,7 +64,7 @@ class ImportOut(serializers.Serializer):
 )
 @api_view(["POST"])
 @parser_classes([MultiPartParser])
-@idempotent(whole_body=False)
+@idempotent(atomic=False, whole_body=False)  # the same file twice adds nothing twice
 def import_comparisons(request: Request) -> Response:
     """Import a file of pairs. `hh-rlhf`: on each line two transcripts, chosen and rejected, that share their beginning.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -19,7 +20,7 @@ from annotate.api.idempotency import idempotent
 from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
-from annotate.models import Completion, LanguageModel, Prompt, Side
+from annotate.models import Completion, LanguageModel, Project, Prompt, Side
 from annotate.permissions import can, models_seen, projects_where, require
 from annotate.votes import ASKED_BY_PEOPLE
 
@@ -138,7 +139,6 @@ class Prompts(GenericViewSet):
         parameters=[IDEMPOTENCY_KEY],
         description="One prompt or a list, taken whole or not at all. A text that stands already is given back.",
     )
-    @idempotent()
     def create(self, request: Request) -> Response:
         rows, is_list = read_one_or_many(PromptIn, request.data)
         slugs = {row["project"] for row in rows}
@@ -147,6 +147,10 @@ class Prompts(GenericViewSet):
         project = find_project(request.user, slugs.pop())
         require(request.user, "research", project)
         new = [NewPrompt(row["messages"], row["category"], row["source"]) for row in rows]
+        return self._add(request, project, new, is_list)
+
+    @idempotent()  # what was sent is checked before: SQLite has one writer
+    def _add(self, request: Request, project: Project, new: Sequence[NewPrompt], is_list: bool) -> Response:
         with written(is_list):
             made = add_prompts(project=project, rows=new, by=request.user)
         out = self._out(made, many=True)
@@ -192,7 +196,6 @@ class Completions(GenericViewSet):
         parameters=[IDEMPOTENCY_KEY],
         description="One completion or a list, taken whole or not at all.",
     )
-    @idempotent()
     def create(self, request: Request) -> Response:
         rows, is_list = read_one_or_many(CompletionIn, request.data)
         prompts = find_all(
@@ -203,7 +206,13 @@ class Completions(GenericViewSet):
             {row["model"] for row in rows if row["model"]},
         )
         with written(is_list):
-            made = add_completions(rows=[_new(row, i, prompts, models) for i, row in enumerate(rows)])
+            new = [_new(row, i, prompts, models) for i, row in enumerate(rows)]
+        return self._add(request, new, is_list)
+
+    @idempotent()  # what was sent is checked before: SQLite has one writer
+    def _add(self, request: Request, new: Sequence[NewCompletion], is_list: bool) -> Response:
+        with written(is_list):
+            made = add_completions(rows=new)
         out = self._out(made, many=True)
         return Response(out if is_list else out[0], status=201)
 

@@ -16,7 +16,7 @@ from annotate.formats.items import Item
 from annotate.importing.preparing import Ready, prepare
 from annotate.row_files import LARGEST_IMPORT, FileRow, TooLarge, is_parquet, printable, read_rows
 
-ROWS, CHARACTERS = 2_000, 4_000_000  # of a portion: a fraction of a second to write, some megabytes to hold
+ROWS, CHARACTERS = 400, 800_000  # of a portion: nobody else writes on SQLite while it is written
 _ODD = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
 log = logging.getLogger("assay.imports")
 _LOOKED_AT = 50  # rows by which the format is found out

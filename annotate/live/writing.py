@@ -234,14 +234,17 @@ class Writing:
         for index in (0, 1):
             self._show(index, state="failed")
 
-    @transaction.atomic
     def _keep(self, index: int, seed: int, last: model_server.Piece) -> None:
         """The completion and its place in the battle, or neither."""
-        text = self.sides[index].text
+        names_itself = masking.names_itself(self.sides[index].text, self.told)  # before the transaction: it takes time
+        with transaction.atomic():
+            self._keep_answer(index, seed, last, names_itself)
+
+    def _keep_answer(self, index: int, seed: int, last: model_server.Piece, names_itself: bool) -> None:
         completion = add_completion(
             prompt=self._prompt(index),
             model=self.models[index],
-            text=text,
+            text=self.sides[index].text,
             sampling=kept_sampling(self.sampling, self.system_prompt),
             seed=seed,
             tokens=last.tokens,
@@ -258,7 +261,7 @@ class Writing:
             kept = open_turn.update(**{name: completion})
         if not kept:
             raise LeaseLost
-        if masking.names_itself(text, self.told):
+        if names_itself:
             Battle.objects.filter(pk=self.battle.pk).update(hold_reason=NAMED_ITSELF)
 
 

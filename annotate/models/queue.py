@@ -45,7 +45,7 @@ class QueueChange(models.Model):
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="+")
     prompts = models.JSONField()
 
-    MOST_PROMPTS = 200
+    MOST_PROMPTS = 25  # they are taken in under a lock
 
     @classmethod
     def note(cls, project_id: int, prompts: Iterable[int]) -> None:

@@ -9,9 +9,10 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.contrib.auth.hashers import make_password
 
 from annotate.models import Membership, Project, Role, User
 
@@ -38,7 +39,7 @@ def with_role(project: Project | None, username: str, role: Role, **flags: bool)
     return account
 
 
-def kept(username: str, **flags: bool) -> Account:
+def kept(username: str, **flags: Any) -> Account:
     """A user whose password this machine keeps. Raises ValueError for a user whom somebody else made."""
     passwords = _read()
     if username not in passwords:
@@ -50,11 +51,9 @@ def kept(username: str, **flags: bool) -> Account:
         # Written before the user is made: no password is ever lost to a crash.
         passwords[username] = secrets.token_urlsafe(9)
         _write(passwords)
-    with transaction.atomic():
-        user, made = User.objects.get_or_create(username=username, defaults=flags)
-        if made:
-            user.set_password(passwords[username])
-            user.save(update_fields=["password"])
+    if not User.objects.filter(username=username).exists():
+        flags = {**flags, "password": make_password(passwords[username])}  # slow by design: before anything is written
+    User.objects.get_or_create(username=username, defaults=flags)
     return Account(username, passwords[username])
 
 

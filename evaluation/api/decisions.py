@@ -214,10 +214,15 @@ def decisions(request: Request, slug: str) -> Response:
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
 @api_view(["POST"])
-@idempotent()
 def roll_back(request: Request, slug: str) -> Response:
     """Serve again what was served before, as a manager."""
     project = find_project(request.user, slug)
+    current(project=project, judge=judge_of(project))  # fitted before the transaction, where it is found again
+    return _roll_back(request, project)
+
+
+@idempotent()
+def _roll_back(request: Request, project: Project) -> Response:
     reason = _given(Reason, request)["reason"]
     made = actions.roll_back(project=project, reason=reason, by=_user(request))
     return Response(PromotionOut(made).data, status=201)

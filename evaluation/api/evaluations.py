@@ -135,7 +135,7 @@ class Evaluations(GenericViewSet):
     @extend_schema(
         request=NewEvaluation, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
     )
-    @idempotent()
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def create(self, request: Request) -> Response:
         """Queue a run that evaluates a model; its figures appear here when it has ended."""
         given = NewEvaluation(data=request.data)
@@ -156,7 +156,7 @@ class Evaluations(GenericViewSet):
         filters=False,
     )
     @action(detail=False, methods=["post"], pagination_class=None)
-    @idempotent()
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def alike(self, request: Request) -> Response:
         """Queue a run for each of several models, with the same options on the same items; all of them or none."""
         given = NewEvaluations(data=request.data)

@@ -168,7 +168,7 @@ class Promotions(GenericViewSet):
     @extend_schema(
         request=NewPromotion, responses={201: PromotionOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
     )
-    @idempotent()
+    @idempotent(atomic=False)  # it fits ratings; what is served already is refused
     def create(self, request: Request) -> Response:
         """Serve a model from now on, as a manager, with the leaderboard of this moment as the evidence."""
         given = NewPromotion(data=request.data)

@@ -317,7 +317,7 @@ def exclusions(request: Request, slug: str) -> Response:
     return Response(ExclusionOut(persons.acts(project)[:500], many=True).data)
 
 
-@idempotent()
+@idempotent(atomic=False)  # it fits ratings; who is excluded already is refused
 def _exclude(request: Request, project: Project) -> Response:
     given = NewExclusion(data=request.data)
     given.is_valid(raise_exception=True)

@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from annotate.models import Comparison, Project, Side, Status, StatusChange
 from evaluation.arena import languages, ledger
-from evaluation.arena.ledger import Change, Missing, NewVote
+from evaluation.arena.ledger import Change, Missing, News, NewVote
 from evaluation.models import VoteCounts, VoteCursor
 from evaluation.ratings import LABELS, Tally
 
@@ -129,11 +129,25 @@ def _is_time_to_look_again() -> bool:
 
 
 def _fold_some() -> bool:
-    """Fold one block; whether there is more. Languages are found first, so that the lock is held briefly."""
+    """Fold one block; whether there is more. It is read and added up first, so that the lock is held briefly."""
     cursor = VoteCursor.objects.filter(pk=_CURSOR).first() or VoteCursor()
     languages.find(ledger.prompts_without_language(cursor.last_comparison_id))
+    # Changes first: whatever changed is then among the votes that are read after them.
+    changes = ledger.new_changes(cursor.last_status_change_id, missing(cursor, "changes"))
+    votes = ledger.new_votes(cursor.last_comparison_id, missing(cursor, "votes"))
+    sums = summed(votes.rows, [] if votes.is_more else changes.rows)
     with transaction.atomic():
-        return _fold_locked(cursor_locked())
+        locked = cursor_locked()
+        if _where(locked) != _where(cursor):
+            return True  # somebody else has folded this meanwhile: from there on, then
+        for key, some in sums.items():
+            _add(key, some)
+        _move(locked, votes, changes)
+    return votes.is_more or changes.is_more
+
+
+def _where(cursor: VoteCursor) -> tuple[int, int, dict]:
+    return cursor.last_comparison_id, cursor.last_status_change_id, cursor.late
 
 
 def cursor_locked() -> VoteCursor:
@@ -141,18 +155,12 @@ def cursor_locked() -> VoteCursor:
     return VoteCursor.objects.select_for_update().get_or_create(pk=_CURSOR)[0]
 
 
-def _fold_locked(cursor: VoteCursor) -> bool:
-    # Changes first: whatever changed is then among the votes that are read after them.
-    changes = ledger.new_changes(cursor.last_status_change_id, missing(cursor, "changes"))
-    votes = ledger.new_votes(cursor.last_comparison_id, missing(cursor, "votes"))
-    for key, sums in summed(votes.rows, [] if votes.is_more else changes.rows).items():
-        _add(key, sums)
+def _move(cursor: VoteCursor, votes: News[NewVote], changes: News[Change]) -> None:
     cursor.last_comparison_id, late = votes.last, {"votes": votes.missing, "changes": missing(cursor, "changes")}
     if not votes.is_more:  # else a change could be counted before its vote
         cursor.last_status_change_id, late["changes"] = changes.last, changes.missing
     cursor.late = late
     cursor.save()
-    return votes.is_more or changes.is_more
 
 
 def missing(cursor: VoteCursor, table: str) -> list[Missing]:

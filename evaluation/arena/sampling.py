@@ -8,6 +8,7 @@ alike, so that everybody stays joined to everybody by votes, and nobody can be k
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -28,6 +29,7 @@ QUESTION = 4.0  # how much more a difference counts on which a decision waits th
 # another pair decides nothing, however much it teaches the ratings.
 DIRECT = 0.5
 KEPT_SECONDS = 5  # while votes stream in, a fit of a few seconds ago advises as well
+_STALE_SECONDS, _LONGEST_SECONDS = 600, 60  # it advises while another is computed; a computation may take that long
 UNDECIDED = (Candidacy.State.OPEN, Candidacy.State.READY)
 Rates = Mapping[frozenset[int], float]
 
@@ -43,15 +45,22 @@ class Rate:
 
 
 def weights(project: Project, models: Sequence[LanguageModel]) -> Rates:
-    """For `annotate.actions.pairing`: they sum to 1 over all pairs of these models."""
+    """For `annotate.actions.pairing`: they sum to 1 over all pairs of these models.
+
+    One caller at a time computes them anew; others are told what was known last, and wait for nobody.
+    """
     ids = sorted(model.pk for model in models)
     of_these = hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
     key = f"sampling:{project.pk}:{of_these}"
-    if (kept := cache.get(key)) is not None:
+    until, kept = cache.get(key, (0.0, None))
+    if kept is not None and (time.time() < until or not cache.add(f"{key}:computed", True, _LONGEST_SECONDS)):
         return dict(kept)
-    found = _drawn(project, ids)
-    cache.set(key, list(found.items()), KEPT_SECONDS)
-    return found
+    try:
+        found = _drawn(project, ids)
+        cache.set(key, (time.time() + KEPT_SECONDS, list(found.items())), _STALE_SECONDS)
+        return found
+    finally:
+        cache.delete(f"{key}:computed")
 
 
 def rates(project: Project) -> list[Rate]:

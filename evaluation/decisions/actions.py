@@ -63,6 +63,9 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
     require(by, "manage", project)
     _may_be_served(project, model)
     reason = _told(reason, "Say in a few words why this model is to be served, for those who come after.")
+    # Before the transaction, for they may take seconds: the leaderboard, and the checks of this very moment.
+    board, rule = current(project=project, judge=judge_of(project)), rule_of(project)
+    checked = _checked_now(project, model, rule, board)
     with transaction.atomic():
         # First the candidacy and then the project, as the rule's own promotions and a roll-back take them.
         candidacies = project.candidacies.filter(model=model).select_for_update(of=("self",))
@@ -74,9 +77,9 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
         served = in_force.model.name if in_force is not None else None
         _on_trail("model.promoted", project, served, model, reason, by)
         if candidacy is not None:
-            return _promote_candidate(candidacy, reason, by)
+            return _promote_candidate(candidacy, rule, checked, board, reason, by)
         made = Promotion.objects.create(
-            project=project, model=model, leaderboard=_board(project), reason=reason, promoted_by=by
+            project=project, model=model, leaderboard=stored(board), reason=reason, promoted_by=by
         )
         sentence = f"{model} is served by default. {made.reason}"
         Decision.objects.create(project=project, what=Decision.What.PROMOTED, sentence=sentence, by=by)
@@ -88,6 +91,7 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
     """Serve again what was served before the promotion in force. Whatever is rolled back is not promoted by itself."""
     require(by, "manage", project)
     reason = _told(reason, "Say in a few words what is wrong with what is served now.")
+    board = current(project=project, judge=judge_of(project))  # before the transaction: it may fit ratings
     with transaction.atomic():
         # First the candidacies and then the project, as everybody does: else two who press at once block each other.
         served = project.candidacies.filter(pk__in=project.promotions.values("candidacy"))
@@ -100,7 +104,7 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
         made = Promotion.objects.create(
             project=project,
             model=before.model,
-            leaderboard=_board(project),
+            leaderboard=stored(board),
             reason=reason,
             candidacy=before.candidacy,
             rolls_back=now,
@@ -139,15 +143,33 @@ def _on_trail(action: str, project: Project, before: str | None, model: Language
     audit.record(action=action, about=model.name, by=by, project=project, changes=changes, reason=reason)
 
 
-def _promote_candidate(candidacy: Candidacy, reason: str, by: User) -> Promotion:
-    rule, unmet = rule_of(candidacy.project), []
-    if rule is not None:  # the checks of this very moment
-        found = promotion.take_in(candidacy, rule, promotion.glance(candidacy.project, rule))
-        unmet = [each.title for each in found.checks if each.state != checks.MET]
+def _checked_now(
+    project: Project, model: LanguageModel, rule: PromotionRule | None, board: Leaderboard
+) -> Candidacy | None:
+    """Return the model's candidacy, unsaved, with the checks as they stand now; None without one or without a rule."""
+    candidacy = project.candidacies.filter(model=model).select_related("model__parent", "project").first()
+    if candidacy is None or rule is None:
+        return None
+    promotion.take_in(candidacy, rule, promotion.glance(project, rule, board))
+    return candidacy
+
+
+def _promote_candidate(
+    candidacy: Candidacy,
+    rule: PromotionRule | None,
+    checked: Candidacy | None,
+    board: Leaderboard,
+    reason: str,
+    by: User,
+) -> Promotion:
+    unmet = []
+    if checked is not None:
+        candidacy.evidence = checked.evidence
+        unmet = [row["title"] for row in checked.evidence["checks"] if row["state"] != checks.MET]
     if unmet:
         end = "" if reason.endswith((".", "!", "?", "…")) else "."
         reason = f"{reason}{end} Not met of the rule: {'; '.join(unmet)}."
-    made = promotion.promote_candidate(candidacy, rule, reason=reason, by=by)
+    made = promotion.promote_candidate(candidacy, rule, board, reason=reason, by=by)
     promotion.tell(candidacy.project, f"{by} serves {candidacy.model} by default: {made.reason}", but=by)
     return made
 
@@ -195,10 +217,6 @@ def _told(reason: str, wanted: str) -> str:
 def _hold(project: Project) -> None:
     """Until the transaction ends nobody else changes what the project serves."""
     Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
-
-
-def _board(project: Project) -> Leaderboard | None:
-    return stored(current(project=project, judge=judge_of(project)))
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:

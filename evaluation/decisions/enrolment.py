@@ -6,6 +6,7 @@ A signal starts it; the clerk finds what a kill between the run's commit and the
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -25,6 +26,7 @@ from training.models import Run
 
 FEW_PROMPTS = 100  # eval prompts that a small model answers in a few minutes of two cores
 FRESH = timedelta(days=2)  # older runs, found by the clerk of a site that was upgraded, are not answered for anew
+_NO_ANSWERS = "No answers are sampled for it by itself"
 log = logging.getLogger("assay.decisions")
 
 
@@ -35,12 +37,16 @@ def enrol(run: Run) -> Candidacy | None:
         return None
     if model.retired_at is not None:
         return None
+    if standing := Candidacy.objects.filter(project=run.project, model=model).first():
+        return standing
+    begins = _begins(run.project, model)
+    sampling = _plan_sampling(Candidacy(project=run.project, model=model, run=run, **begins))
     with transaction.atomic():
         candidacy, is_new = Candidacy.objects.get_or_create(
-            project=run.project, model=model, defaults={"run": run, **_begins(run.project, model)}
+            project=run.project, model=model, defaults={"run": run, **begins}
         )
         if is_new:
-            said = [_enter(candidacy), _have_sampled(candidacy)]
+            said = [_enter(candidacy), _have_sampled(candidacy, sampling)]
             Decision.objects.create(
                 project=run.project,
                 candidacy=candidacy,
@@ -115,26 +121,45 @@ def _enter(candidacy: Candidacy) -> str:
     return " ".join([f"{candidacy.model} has entered the arena{meets}.", *out])
 
 
-def _have_sampled(candidacy: Candidacy) -> str:
-    """Runs that answer the eval prompts in bulk, so that battles wait for no server; what was done, in words."""
+@dataclass(frozen=True)
+class _Sampling:
+    """Who is to answer the eval prompts, and the frozen prompts; `told` says why nobody is, in words or not at all."""
+
+    models: tuple[LanguageModel, ...] = ()
+    prompts: Dataset | None = None
+    told: str = ""
+
+
+def _plan_sampling(candidacy: Candidacy) -> _Sampling:
+    """Freeze the eval prompts that a new candidate is to answer: before its transaction, for it writes files."""
     rule = rule_of(candidacy.project)
     wanted = rule.sampling if rule else PromotionRule.Sampling.AUTO
     prompts = candidacy.project.prompts.filter(side=Side.EVAL).exclude(source=ARENA)
     n, run = prompts.count(), candidacy.run
     if wanted == PromotionRule.Sampling.NEVER or n == 0 or run is None or run.created_by is None:
-        return ""
+        return _Sampling()
     if run.finished_at is None or timezone.now() - run.finished_at > FRESH:
-        return ""
+        return _Sampling()
     if wanted == PromotionRule.Sampling.AUTO and n > FEW_PROMPTS:
-        return f"No answers are sampled for it by itself: there are {n:,} eval prompts, more than {FEW_PROMPTS}."
+        return _Sampling(told=f"{_NO_ANSWERS}: there are {n:,} eval prompts, more than {FEW_PROMPTS}.")
     missing = [model for model in (candidacy.model, *opponents(candidacy)) if _can_sample(model, candidacy.project)]
     try:
-        with transaction.atomic():
-            for model in missing:
-                _queue_sampling(candidacy, model)
+        return _Sampling(tuple(missing), _eval_prompts(candidacy)) if missing else _Sampling()
     except Refused as refused:
-        return f"No answers are sampled for it by itself: {' '.join(refused.errors.values())}"
-    return f"Its eval prompts are being answered by {', '.join(m.name for m in missing)}." if missing else ""
+        return _Sampling(told=f"{_NO_ANSWERS}: {' '.join(refused.errors.values())}")
+
+
+def _have_sampled(candidacy: Candidacy, plan: _Sampling) -> str:
+    """Queue runs that answer the eval prompts in bulk, so that battles wait for no server; say what was done."""
+    if plan.prompts is None:
+        return plan.told
+    try:
+        with transaction.atomic():
+            for model in plan.models:
+                _queue_sampling(candidacy, model, plan.prompts)
+    except Refused as refused:
+        return f"{_NO_ANSWERS}: {' '.join(refused.errors.values())}"
+    return f"Its eval prompts are being answered by {', '.join(m.name for m in plan.models)}."
 
 
 def _can_sample(model: LanguageModel, project: Project) -> bool:
@@ -145,7 +170,7 @@ def _can_sample(model: LanguageModel, project: Project) -> bool:
     return bool(model.folder) and model.retired_at is None and not answers.exclude(source=ARENA).exists()
 
 
-def _queue_sampling(candidacy: Candidacy, model: LanguageModel) -> None:
+def _queue_sampling(candidacy: Candidacy, model: LanguageModel, prompts: Dataset) -> None:
     run = candidacy.run
     assert run is not None and run.created_by is not None
     queue_run(
@@ -154,7 +179,7 @@ def _queue_sampling(candidacy: Candidacy, model: LanguageModel) -> None:
         name=f"{model.name[:90]}: answers for the arena",
         by=run.created_by,
         parent=model,
-        dataset=_eval_prompts(candidacy),
+        dataset=prompts,
         config=_sampled_like(candidacy),
         idempotency_key=f"enrolled:{candidacy.pk}:{model.pk}",
     )
@@ -175,7 +200,7 @@ def _eval_prompts(candidacy: Candidacy) -> Dataset:
     return freeze(
         project=project,
         kind=Dataset.Kind.PROMPTS,
-        name=f"eval prompts for candidate {candidacy.pk}",
+        name=f"eval prompts for the candidate of run {run.pk}",
         by=run.created_by,
         side=Side.EVAL,
         sources=sources,

@@ -19,9 +19,9 @@ from django.utils import timezone
 from annotate.models import Contestant, Project
 from evaluation.arena.leaderboard import current, stored
 from evaluation.decisions import checks, notices
-from evaluation.decisions.enrolment import champion_of, enrol_missing, judge_of, rule_of
+from evaluation.decisions.enrolment import champion_of, enrol_missing, rule_of
 from evaluation.decisions.outside import announce_promotion
-from evaluation.models import Candidacy, Decision, Evaluation, Promotion, PromotionRule
+from evaluation.models import Candidacy, Decision, Evaluation, Leaderboard, Promotion, PromotionRule
 
 log = logging.getLogger("assay.decisions")
 TOLD_AGAIN_AFTER = timedelta(hours=1)  # each change is in the history; people are not told of the same one sooner
@@ -52,7 +52,7 @@ def look(project: Project) -> list[Candidacy]:
     rule = rule_of(project)
     if rule is None:
         return []
-    seen = glance(project, rule)
+    seen = glance(project, rule, current(project=project, judge=rule.judge))
     standing = project.candidacies.filter(STANDING).select_related("model").order_by("id")
     behind = [one.pk for one in standing if one.evidence.get("seen") != seen or _came_or_went(one)]
     served = project.promotions.first()
@@ -62,9 +62,8 @@ def look(project: Project) -> list[Candidacy]:
     return [one for one in found if one is not None]
 
 
-def glance(project: Project, rule: PromotionRule) -> list[int | str]:
-    """What tells one state of the evidence from another."""
-    board = current(project=project, judge=rule.judge)
+def glance(project: Project, rule: PromotionRule, board: Leaderboard) -> list[int | str]:
+    """What tells one state of the evidence from another; `board` is the leaderboard by the rule's judges."""
     return [
         rule.pk,
         board.state,
@@ -84,18 +83,39 @@ def _newest(rows: Any) -> int:
     return rows.order_by("-id").values_list("id", flat=True).first() or 0
 
 
-@transaction.atomic
 def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
-    """The candidacy, when its state has changed. Locked: two processes that look at once find one change."""
-    candidacy = Candidacy.objects.select_for_update(of=("self",)).select_related("model__parent", "project").get(pk=pk)
-    seen = glance(candidacy.project, rule)  # again, under the lock
-    if candidacy.model.retired_at is not None and candidacy.state in LIVE:
-        return _withdraw(candidacy, seen)
-    if candidacy.evidence.get("seen") == seen and not _came_or_went(candidacy):
+    """Return the candidacy, when its state has changed; None otherwise.
+
+    Ratings and checks are computed first, for they may take seconds. What they say is written under the lock, unless
+    the candidacy has changed meanwhile: two processes that look at once find one change, and the next look the rest.
+    """
+    candidacy = Candidacy.objects.select_related("model__parent", "project").get(pk=pk)
+    before = _state_of(candidacy)
+    board = current(project=candidacy.project, judge=rule.judge)
+    seen = glance(candidacy.project, rule, board)
+    is_gone = candidacy.model.retired_at is not None and candidacy.state in LIVE
+    if not is_gone and candidacy.evidence.get("seen") == seen and not _came_or_went(candidacy):
         return None
-    found = take_in(candidacy, rule, seen)
+    found = None if is_gone else take_in(candidacy, rule, seen)
+    with transaction.atomic():
+        held = Candidacy.objects.select_for_update(of=("self",)).select_related("model").get(pk=pk)
+        if _state_of(held) != before:
+            return None
+        if found is None:
+            return _withdraw(candidacy, seen)
+        return _apply(candidacy, rule, found, seen, board)
+
+
+def _state_of(candidacy: Candidacy) -> tuple[Any, ...]:
+    return candidacy.state, candidacy.evidence, candidacy.model.retired_at
+
+
+def _apply(
+    candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, seen: list[int | str], board: Leaderboard
+) -> Candidacy | None:
+    """Write what was found of a candidacy that is locked; return it when its state has changed."""
     if candidacy.state == Candidacy.State.PROMOTED:
-        _look_back(candidacy, rule, found)
+        _look_back(candidacy, rule, found, board)
         return None
     if found.state == Candidacy.State.READY and rule.is_automatic and _is_overtaken(candidacy.project, rule, seen):
         return None  # not a line is written: the next look sees what has come
@@ -104,7 +124,7 @@ def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
     if not changed:
         return None
-    _decide(candidacy, rule, found)
+    _decide(candidacy, rule, found, board)
     return candidacy
 
 
@@ -128,12 +148,12 @@ def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) ->
     return found
 
 
-def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -> None:
+def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, board: Leaderboard) -> None:
     sentence, what = _sentence(candidacy, found), _WHAT[Candidacy.State(found.state)]
     lately = _was_told_lately(candidacy, what)
-    record(candidacy, rule, what, sentence)
+    record(candidacy, rule, what, sentence, board)
     if found.state == Candidacy.State.READY and rule.is_automatic:
-        _promote_by_rule(candidacy, rule)
+        _promote_by_rule(candidacy, rule, board)
     elif lately:  # the leaderboard's interval may go back and forth while votes stream in
         return
     elif found.state == Candidacy.State.READY:
@@ -167,15 +187,16 @@ def _all(found: checks.Standing, state: str) -> str:
     return " ".join(f"{each.title}: {each.found}." for each in found.checks if each.state == state)
 
 
-def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule) -> None:
+def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule, board: Leaderboard) -> None:
     why = f"By the rule, automatically: {candidacy.model} meets all that it asks for."
-    promote_candidate(candidacy, rule, reason=why)
+    promote_candidate(candidacy, rule, board, reason=why)
     tell(candidacy.project, f"{candidacy.project} now serves {candidacy.model} by default. {why}")
 
 
-def promote_candidate(candidacy: Candidacy, rule: PromotionRule | None, *, reason: str, by: Any = None) -> Promotion:
+def promote_candidate(
+    candidacy: Candidacy, rule: PromotionRule | None, board: Leaderboard, *, reason: str, by: Any = None
+) -> Promotion:
     """Serve it from now on. The evidence is the leaderboard of this moment and the checks as they stand."""
-    board = current(project=candidacy.project, judge=judge_of(candidacy.project))
     made = Promotion.objects.create(
         project=candidacy.project,
         model=candidacy.model,
@@ -189,12 +210,13 @@ def promote_candidate(candidacy: Candidacy, rule: PromotionRule | None, *, reaso
     states = {row["state"] for row in candidacy.evidence.get("checks", [])}
     candidacy.evidence = {**candidacy.evidence, "stands": states == {checks.MET}}
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
-    record(candidacy, rule, Decision.What.PROMOTED, f"{candidacy.model} is served by default. {reason}", by=by)
+    sentence = f"{candidacy.model} is served by default. {reason}"
+    record(candidacy, rule, Decision.What.PROMOTED, sentence, board, by=by)
     announce_promotion(made)
     return made
 
 
-def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing) -> None:
+def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, board: Leaderboard) -> None:
     """What is served is never silently unserved: when the evidence for it goes, people are told, once."""
     stood = candidacy.evidence["stands"]
     # Without a parent nothing is left to be set against, now that it is served itself: then it stands as it stood.
@@ -207,12 +229,12 @@ def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing
             f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {why}"
         )
         lately = _was_told_lately(candidacy, Decision.What.OPEN)
-        record(candidacy, rule, Decision.What.OPEN, sentence)
+        record(candidacy, rule, Decision.What.OPEN, sentence, board)
         if not lately:
             tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")
     elif stands and not stood:
         sentence = f"{candidacy.model}, which is served by default, meets the rule again."
-        record(candidacy, rule, Decision.What.READY, sentence)
+        record(candidacy, rule, Decision.What.READY, sentence, board)
 
 
 def _withdraw(candidacy: Candidacy, seen: list[int | str]) -> Candidacy:
@@ -224,11 +246,18 @@ def _withdraw(candidacy: Candidacy, seen: list[int | str]) -> Candidacy:
     return candidacy
 
 
-def record(candidacy: Candidacy, rule: PromotionRule | None, what: str, sentence: str, by: Any = None) -> Decision:
+def record(
+    candidacy: Candidacy,
+    rule: PromotionRule | None,
+    what: str,
+    sentence: str,
+    board: Leaderboard | None = None,
+    by: Any = None,
+) -> Decision:
     """A line of the history, with the checks as they stood and the leaderboard that they were read from."""
     evidence: dict[str, Any] = {"checks": candidacy.evidence.get("checks", [])}
-    if rule is not None and (board := stored(current(project=candidacy.project, judge=rule.judge))):
-        evidence["leaderboard"] = board.pk
+    if rule is not None and board is not None and (kept := stored(board)):
+        evidence["leaderboard"] = kept.pk
     return Decision.objects.create(
         project=candidacy.project,
         candidacy=candidacy,

@@ -239,14 +239,12 @@ def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: boo
     require(by, "judge" if is_own else "manage", project)
     reason = _told(reason)
     status = WITHDRAWN if is_own else EXCLUDED
+    touched = touched_by(project, person)  # before the transaction: it fits ratings with them and without
+    if not touched.total:
+        raise Refused(409, person=f"Nothing that {person} said in {project} counts; there is nothing to change.")
     try:
         with transaction.atomic():
             lock(project)
-            touched = touched_by(project, person)
-            if not touched.total:
-                raise Refused(
-                    409, person=f"Nothing that {person} said in {project} counts; there is nothing to change."
-                )
             act = Exclusion.objects.create(
                 project=project,
                 person=account,

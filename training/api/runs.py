@@ -149,7 +149,7 @@ class Runs(GenericViewSet):
         return Response(run_out(request, find(self.get_queryset(), pk, "run")))
 
     @extend_schema(request=NewRun, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
-    @idempotent()
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def create(self, request: Request) -> Response:
         """Queue a run. Errors in the config are named `config.<field>`."""
         given = NewRun(data=request.data)
@@ -163,7 +163,7 @@ class Runs(GenericViewSet):
         parameters=[IDEMPOTENCY_KEY, PROJECT],
     )
     @action(detail=False, methods=["post"], url_path="from-yaml", parser_classes=[OrderParser])
-    @idempotent()
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def from_yaml(self, request: Request) -> Response:
         """Queue a run from its order as YAML. The project is the file's, unless `?project=` names another."""
         if not isinstance(request.data, str):
@@ -199,7 +199,7 @@ class Runs(GenericViewSet):
 
     @extend_schema(request=Again, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"])
-    @idempotent()
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def again(self, request: Request, pk: str) -> Response:
         """Queue a run like this one, with `changes`; without any, with those that are the remedy of its failure."""
         given = Again(data=request.data)

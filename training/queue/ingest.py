@@ -20,7 +20,7 @@ from training.models import Attempt, Metric, Run, Sample
 from training.queue.supervision import holding
 from training.run_directory import Row, RunDirectory
 
-_BATCH = 500
+_BATCH = 200  # rows of one transaction
 
 
 @dataclass
@@ -67,39 +67,43 @@ class Reader:
         progress = self.directory.current_progress()
         if not (metric_rows or metrics_afresh or sample_rows or samples_afresh) and progress == self.progress_seen:
             return False
-        with holding(self.attempt) as run:
-            _store(Metric, run, [_metric(run, row) for row in metric_rows], metrics_afresh, ("step", "values"))
-            _store(Sample, run, [_sample(run, row) for row in sample_rows], samples_afresh, ("step", "completion"))
-            if progress is not None and progress != self.progress_seen:
+        run_id = self.attempt.run_id
+        self._store(Metric, [_metric(run_id, row) for row in metric_rows], metrics_afresh, ("step", "values"))
+        self._store(Sample, [_sample(run_id, row) for row in sample_rows], samples_afresh, ("step", "completion"))
+        if progress is not None and progress != self.progress_seen:
+            with holding(self.attempt) as run:
                 _store_progress(run, progress)
         self.metrics, self.samples, self.progress_seen = metrics, samples, progress
         return True
 
+    def _store(self, model: type[models.Model], rows: list[Any], afresh: bool, compared: tuple[str, ...]) -> None:
+        """Append, a few rows in each transaction; when the file was read from its beginning, first drop what it no
+        longer says. Rows are compared before the lock: nobody but whoever holds the lease writes them."""
+        stored = model._default_manager.filter(run=self.attempt.run_id)
+        if afresh:
+            new = {row.sequence: tuple(getattr(row, name) for name in compared) for row in rows}
+            before = stored.order_by("sequence").values_list("sequence", *compared)
+            gone = next((sequence for sequence, *values in before if new.get(sequence) != tuple(values)), None)
+            if gone is not None:
+                with holding(self.attempt):
+                    stored.filter(sequence__gte=gone).delete()
+            last = stored.order_by("-sequence").values_list("sequence", flat=True).first() or 0
+            rows = [row for row in rows if row.sequence > last]
+        for start in range(0, len(rows), _BATCH):
+            with holding(self.attempt):
+                model._default_manager.bulk_create(rows[start : start + _BATCH], ignore_conflicts=True)
 
-def _store(model: type[models.Model], run: Run, rows: list[Any], afresh: bool, compared: tuple[str, ...]) -> None:
-    """Append; when the file was read from its beginning, first drop what it no longer says."""
-    stored = model._default_manager.filter(run=run)
-    if afresh:
-        new = {row.sequence: tuple(getattr(row, name) for name in compared) for row in rows}
-        for sequence, *values in stored.order_by("sequence").values_list("sequence", *compared):
-            if new.get(sequence) != tuple(values):
-                stored.filter(sequence__gte=sequence).delete()
-                break
-        last = stored.order_by("-sequence").values_list("sequence", flat=True).first() or 0
-        rows = [row for row in rows if row.sequence > last]
-    model._default_manager.bulk_create(rows, batch_size=_BATCH, ignore_conflicts=True)
 
-
-def _metric(run: Run, row: Row) -> Metric:
+def _metric(run_id: int, row: Row) -> Metric:
     values = {str(name): _finite(value) for name, value in row["values"].items()}
     time = datetime.fromtimestamp(row["time"], UTC)
-    return Metric(run=run, sequence=row["sequence"], step=row["step"], values=values, time=time)
+    return Metric(run_id=run_id, sequence=row["sequence"], step=row["step"], values=values, time=time)
 
 
-def _sample(run: Run, row: Row) -> Sample:
+def _sample(run_id: int, row: Row) -> Sample:
     prompt = [{**turn, "content": storable(turn["content"])} for turn in row["prompt"]]
     return Sample(
-        run=run,
+        run_id=run_id,
         sequence=row["sequence"],
         step=row["step"],
         prompt=prompt,
