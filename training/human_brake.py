@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Case, Q, QuerySet, When
 
-from annotate import sides
+from annotate import reasoning, sides
 from annotate.actions import choosing
 from annotate.actions.choosing import UrgentPair
 from annotate.actions.prompts import NewCompletion, add_completions
@@ -158,7 +158,7 @@ def _votes(run: Run) -> dict[int, dict[str, list[float]]]:
 
 def _ask(run: Run, row: Row) -> None:
     prompt = _prompt(run.project, row)
-    answers = {side: storable(row[side]["text"]) for side in ("policy", "parent")}
+    answers = {side: reasoning.split(storable(row[side]["text"])).answer for side in ("policy", "parent")}
     why_not = _why_not(run.project, prompt, answers)
     made: dict[str, Completion | None] = {"policy": None, "parent": None}
     if not why_not:

@@ -235,3 +235,15 @@ def test_a_program_reads_both_opinions(project, run):
     assert told == {
         "sequence": 1, "step": 4, "predicted": 0.8, "not_asked": "", "people": 0.0, "simulations": None,
     }  # fmt: skip
+
+
+def test_what_was_thought_is_no_part_of_the_pair_and_alone_no_answer(project, run):
+    prompt = make_prompt(project)
+    human_brake.take_in(run, [
+        row(prompt, 1, policy="<think>Hmm.</think>Yes.", parent="<think>Ah.</think>No."),
+        row(prompt, 2, policy="<think>Hmm.</think>Maybe.", parent="<think>Oh.</think>No."),
+        row(prompt, 3, policy="<think>Hmm."),
+    ])  # fmt: skip
+    first, second, third = run.reviews.all()
+    assert (first.policy_answer.text, first.policy_answer.reasoning) == ("Yes.", "Hmm.")
+    assert first.parent_answer == second.parent_answer and "empty answer" in third.not_asked

@@ -133,3 +133,14 @@ def test_a_kind_of_another_app_records_its_own_outputs(recorder):
     run = make_run(kind="measure")
     assert recorded(run, finished(run)).result == {"score": 1.0}
     assert recorder == [run]
+
+
+def test_a_run_that_began_before_reasoning_was_told_apart_is_recorded():
+    project = make_project()
+    dataset = make_dataset(project, rows=1)
+    run = make_run(project, kind="sample", dataset=dataset)
+    pk = dataset.prompts.get().pk
+    rows = [completion(pk, 0, "<think>Hm"), completion(pk, 1, "<think>Hm.</think>Yes.")]
+    run = recorded(run, finished(run, rows))
+    assert (run.result["completions"], run.result["only_reasoning"]) == (1, 1)
+    assert Completion.objects.get().text == "Yes."

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from annotate import sides
+from annotate import reasoning, sides
 from annotate.actions.events import announce_dataset
 from annotate.actions.language_models import enter_arena, register_model
 from annotate.actions.prompts import NewCompletion, add_completions
@@ -98,6 +98,7 @@ def record(run: Run, outputs: Outputs) -> None:
 
 def _record_completions(run: Run, rows: list[Row]) -> None:
     prompts = _prompts(run, {row["prompt_id"] for row in rows})
+    rows = [_apart(row) for row in rows]
     told = [row for row in rows if row["text"].strip()]
     made = add_completions(
         rows=[
@@ -110,7 +111,7 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
                 tokens=row["tokens"],
                 finish_reason=row["finish_reason"],
                 source=f"run {run.pk}",
-                reasoning=storable(row.get("reasoning", "")),
+                reasoning=storable(row["reasoning"]),
             )
             for row in told
         ]
@@ -119,8 +120,14 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
         run.completions.add(*made[start : start + _CHUNK])
     # There is nothing to judge in an empty answer, but that the model gave it is told.
     run.result = {**run.result, "completions": len(made), "empty_completions": len(rows) - len(told)}
-    if only_thought := sum(bool(row.get("reasoning")) and not row["text"].strip() for row in rows):
+    if only_thought := sum(bool(row["reasoning"]) and not row["text"].strip() for row in rows):
         run.result["only_reasoning"] = only_thought
+
+
+def _apart(row: Row) -> Row:
+    """What the recipe has told apart; else, of a run that began before it did, here."""
+    answer, thought = reasoning.split(row["text"])
+    return {**row, "text": answer, "reasoning": row.get("reasoning") or thought}
 
 
 def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
