@@ -41,12 +41,10 @@ FILL = f"""
 import json, random, sys
 import django
 django.setup()
-from django.db import connection, transaction
-from rest_framework.authtoken.models import Token
 from annotate import sides
 from annotate.actions import queue
-from annotate.models import (Comparison, Completion, Contestant, ItemPriority, LanguageModel, Membership, Project,
-    Prompt, QueueEntry, Role, User)
+from annotate.actions.tokens import sign_in
+from annotate.models import Comparison, Completion, Contestant, LanguageModel, Membership, Project, Prompt, Role, User
 from evaluation.models import Candidacy, PromotionRule
 from training.models import Run
 draw, votes = random.Random(0), int(sys.argv[1])
@@ -69,7 +67,7 @@ Completion.objects.bulk_create(answers, batch_size=500)
 people = User.objects.bulk_create([User(username=f"person-{{i}}", password="!", is_staff=i == 0) for i in range(60)])
 roles = [Role.MANAGER] + [Role.ANNOTATOR] * 59
 Membership.objects.bulk_create([Membership(project=project, user=u, role=r) for u, r in zip(people, roles)])
-tokens = Token.objects.bulk_create([Token(user=u, key=Token.generate_key()) for u in people[:{PEOPLE}]])
+tokens = [sign_in(u) for u in people[:{PEOPLE}]]
 rows = []
 for n in range(votes):
     p = draw.randrange({PROMPTS})
@@ -85,7 +83,7 @@ for model in models[-3:]:
     Candidacy.objects.create(project=project, model=model, run=run, champion=models[0])
 PromotionRule.objects.create(project=project, created_by=people[0], fewest_votes=50)
 queue.changed(project.pk, [p.pk for p in prompts])
-print(json.dumps([t.key for t in tokens]))
+print(json.dumps(tokens))
 """
 
 
