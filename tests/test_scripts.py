@@ -24,7 +24,8 @@ def clone(tmp_path: Path) -> Path:
     """The scripts in a folder without .venv, and a `bin` with the plainest tools and nothing else."""
     folder = tmp_path / "clone"
     shutil.copytree(ROOT / "script", folder / "script")
-    shutil.copy(ROOT / "requirements.txt", folder)
+    for name in ("requirements.txt", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
     (folder / "bin").mkdir()
     for tool in TOOLS:
         (folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
