@@ -15,6 +15,7 @@ from rich.table import Table
 from annotate.models import LanguageModel
 from evaluation.models import Leaderboard
 
+from .pace import Taken, seconds_left
 from .plan import Report, Stage
 
 SILENCE_SECONDS = 30.0  # between two plain lines of one stage
@@ -26,6 +27,7 @@ class Screen:
     def __init__(self, console: Console, stages: tuple[Stage, ...]) -> None:
         self.console = console
         self._left = list(stages)
+        self._taken: list[Taken] = []
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
             TextColumn("{task.description}"),
@@ -61,6 +63,7 @@ class Screen:
             yield report
         finally:
             self._left.remove(stage)
+            self._taken.append(Taken(stage.seconds, time.monotonic() - started))
             self._task, self._started = task, started
 
     def finished(self, summary: str) -> None:
@@ -70,16 +73,16 @@ class Screen:
             self.console.print(f"  {summary} ({took})")
 
     def _whole_ends(self, stage: Stage, started: float, done: int, total: int, ends_at: datetime | None) -> str:
-        """When the whole turn should end: this stage by its own pace, those to come by what they took elsewhere."""
+        """When the whole turn should end: this stage by its own progress, those to come by this machine's pace."""
         spent = time.monotonic() - started
+        own = None
         if ends_at is not None:
-            left = max(0.0, (ends_at - timezone.now()).total_seconds())
+            own = max(0.0, (ends_at - timezone.now()).total_seconds())
         elif total and done:
-            left = spent / done * (total - done)
-        else:
-            left = max(5.0, stage.seconds - spent)
-        later = sum(other.seconds for other in self._left if other is not stage)
-        return f"the turn ends about {datetime.now() + timedelta(seconds=left + later):%H:%M}"
+            own = spent / done * (total - done)
+        later = [other.seconds for other in self._left if other is not stage]
+        left = seconds_left(self._taken, stage.seconds, spent, own, later)
+        return f"the turn ends about {datetime.now() + timedelta(seconds=left):%H:%M}"
 
 
 def leaderboard_table(board: Leaderboard) -> Table:
