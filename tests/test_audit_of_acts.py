@@ -97,3 +97,14 @@ def test_sign_ins_and_tokens(client, rita):
     by_program = {"username": rita.username, "password": factories.PASSWORD}
     assert Program().post("auth/token/", by_program).status_code == 200
     assert AuditEntry.objects.filter(action="account.signed in", about__endswith="by program").count() == 1
+
+
+def test_leaderboards_that_are_downloaded_by_somebody(client, project, rita):
+    for name in ("leaderboard-csv", "leaderboard-json", "leaderboard-png"):
+        assert client.get(reverse(name, args=[project.slug])).status_code == 200  # a visitor leaves no row
+    assert not AuditEntry.objects.filter(action="leaderboard.exported").exists()
+    client.force_login(rita)
+    for name in ("csv", "json", "png"):
+        client.get(reverse(f"leaderboard-{name}", args=[project.slug]))
+    found = AuditEntry.objects.filter(action="leaderboard.exported", actor=rita, project=project)
+    assert [entry.about.rsplit(".")[-1] for entry in found] == ["png", "json", "csv"]

@@ -11,6 +11,7 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
+from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.models import LanguageModel, Project, User
 from annotate.permissions import can
@@ -66,12 +67,14 @@ def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
     parts = [project.slug, "leaderboard", asked.judge, slugify(asked.category), slugify(asked.language)]
     name = "-".join(part for part in parts if part) + ".csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    _note_export(request, project, name)
     return HttpResponse(exports.as_csv(board), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 @require_safe
 @in_project()
 def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
+    _note_export(request, project, "leaderboard.json")
     return JsonResponse(exports.as_json(board_page.board_of(_asked(request, project))))
 
 
@@ -79,15 +82,22 @@ def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project()
 def leaderboard_png(request: HttpRequest, project: Project) -> HttpResponse:
     """The interval plot, for a paper or a slide."""
+    _note_export(request, project, "leaderboard.png")
     board = board_page.board_of(_asked(request, project))
     return HttpResponse(png(exports.as_scene(board)), content_type="image/png")
+
+
+def _note_export(request: HttpRequest, project: Project, name: str) -> None:
+    """Of who is signed in alone: visitors of a public page write no rows."""
+    if isinstance(request.user, User):
+        audit.record(action="leaderboard.exported", about=name, by=request.user, project=project)
 
 
 @require_POST
 @in_project("manage")
 def promote(request: SignedIn, project: Project) -> HttpResponse:
     pk = request.POST.get("model", "")
-    model = get_object_or_404(LanguageModel, pk=pk if pk.isdecimal() else None)
+    model = get_object_or_404(LanguageModel.objects.usable_in(project), pk=pk if pk.isdecimal() else None)
     try:
         actions.promote(project=project, model=model, reason=request.POST.get("reason", ""), by=request.user)
         messages.success(request, f"{project} now serves {model} by default.")
