@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
@@ -42,6 +44,7 @@ SWITCHES = {
     "proof_of_work": "Votes of people whom nobody let in solve a small puzzle, unseen; where it fails, they are held",
 }
 
+WORDED = ("slug", "name", "description", "system_prompt", "text")  # `text` is of the guidelines
 GROUPS = (
     (
         "What judges are asked",
@@ -87,7 +90,7 @@ def new(request: HttpRequest) -> HttpResponse:
             **_settings(request),
         )
     except Refused as refused:
-        context = {**_form(_entered(request)), "errors": refused.errors}
+        context = _form(_entered(request), refused.errors)
         return render(request, "annotate/new_project.html", context, status=refused.status)
     messages.success(request, f"{made.name} stands. Add prompts and answers next, then people to judge them.")
     return redirect("project", made.slug)
@@ -103,7 +106,7 @@ def settings(request: MemberRequest, project: Project) -> HttpResponse:
         actions.change_settings(project=project, by=request.user, name=name, **_settings(request))
     except Refused as refused:
         project.refresh_from_db()
-        context = {"project": project, **_form(_entered(request)), "errors": refused.errors}
+        context = {"project": project, **_form(_entered(request), refused.errors)}
         return render(request, "annotate/settings.html", context, status=refused.status)
     messages.success(request, "The settings are saved.")
     return redirect("project-settings", project.slug)
@@ -156,7 +159,8 @@ def _settings(request: HttpRequest) -> dict:
 
 def _entered(request: HttpRequest) -> dict:
     """As it was sent, for a form that is shown again."""
-    return {"slug": request.POST.get("slug", ""), "name": request.POST.get("name", ""), **_settings(request)}
+    words = {name: request.POST.get(name, "") for name in ("slug", "name", "guidelines")}
+    return {**words, **_settings(request)}
 
 
 def _values(project: Project) -> dict:
@@ -164,13 +168,26 @@ def _values(project: Project) -> dict:
     return {name: getattr(project, name) for name in names}
 
 
-def _form(values: dict) -> dict:
+@dataclass(frozen=True)
+class Field:
+    """A switch or a number of the form; `said` is what is wrong with it."""
+
+    name: str
+    label: str
+    note: str
+    value: object
+    said: str
+
+
+def _form(values: dict, errors: dict[str, str] | None = None) -> dict:
+    errors = errors or {}
     groups = []
     for title, switches, numbers in GROUPS:
-        chosen = [(name, SWITCHES[name], values.get(name)) for name in switches]
-        entered = [(name, *NUMBERS[name], values.get(name, "")) for name in numbers]
+        chosen = [Field(name, SWITCHES[name], "", values.get(name), errors.get(name, "")) for name in switches]
+        entered = [Field(name, *NUMBERS[name], values.get(name, ""), errors.get(name, "")) for name in numbers]
         groups.append((title, chosen, entered))
-    return {"values": values, "groups": groups}
+    elsewhere = [text for name, text in errors.items() if name not in (*WORDED, *NUMBERS, *SWITCHES)]
+    return {"values": values, "groups": groups, "errors": errors, "elsewhere": elsewhere}
 
 
 def _counts(project: Project) -> dict:

@@ -112,6 +112,20 @@ def test_only_staff_start_projects(client):
     assert not Project.objects.exists()
 
 
+@pytest.mark.parametrize("page", ["project-settings", "new-project"])
+def test_what_is_wrong_stands_at_its_field_and_not_under_an_internal_name(client, page):
+    project = make_project()
+    client.force_login(make_user(project, role="manager", is_staff=True))
+    where = reverse(page, args=[project.slug] if page == "project-settings" else [])
+    wrong = {"overlap": "0", "top_p": "7", "daily_goal": "many", "system_prompt": "x" * 5000}
+    html = client.post(where, FORM | {"slug": "other"} | wrong).content.decode()
+    for name in wrong:
+        assert f'aria-describedby="{name}-error"' in html and f'id="{name}-error"' in html, name
+        assert f"<strong>{name}</strong>" not in html
+    assert "what to change stands beside the fields" in html
+    assert page != "new-project" or FORM["guidelines"] in html, "what was written is kept"
+
+
 def test_an_unknown_setting_is_refused():
     with pytest.raises(Refused) as refused:
         projects.create_project(slug="x", name="X", by=None, colour="red")
