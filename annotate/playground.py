@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
@@ -61,10 +61,13 @@ class Question:
         return len(self.turns)
 
     def messages(self, side: int) -> list[dict[str, str]]:
-        """The conversation as that side has it: each model goes on from its own answers."""
+        """The conversation as that side has it: each model goes on from its own answers.
+
+        Before a second model came in, the first one's answers are what was said.
+        """
         found = [{"role": "system", "content": self.system}] if self.system else []
         for turn in self.turns:
-            answer = turn.answers[side].text if side < len(turn.answers) else ""
+            answer = turn.answers[min(side, len(turn.answers) - 1)].text if turn.answers else ""
             if answer:  # a question that failed is not part of what was said
                 found += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": answer}]
         return [*found, {"role": "user", "content": self.text}]
@@ -131,6 +134,11 @@ def turns_of(told: str) -> tuple[Turn, ...]:
     if len(turns) > MOST_TURNS:
         raise Refused(413, conversation=f"After {MOST_TURNS} questions a conversation ends; begin a new one.")
     return turns
+
+
+def of_first_model(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """The conversation without the second model's answers: another one goes on from what the first said."""
+    return tuple(replace(turn, answers=turn.answers[:1]) for turn in turns)
 
 
 def as_json(turns: tuple[Turn, ...]) -> str:

@@ -16,9 +16,14 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const rounded = (v) => (v == null ? "–" : Math.abs(v) >= 1e6 || (v !== 0 && Math.abs(v) < 1e-3) ? v.toExponential(2) : String(+v.toPrecision(4)).replace("-", "−"));
 
+  // Candidates are numbered among themselves; the steps of a curve are those of all rows.
+  const has = (curve, row) => typeof row[3][curve.name] === "number";
+  const rowsOf = (curve) => (curve.dots ? rows.filter((r) => has(curve, r)) : rows);
+
   function data(curve) {
-    const steps = rows.map((r) => r[2]);
-    const values = rows.map((r) => (typeof r[3][curve.name] === "number" ? r[3][curve.name] : null));
+    const own = rowsOf(curve);
+    const steps = curve.dots ? own.map((_, i) => i + 1) : own.map((r) => r[2]);
+    const values = own.map((r) => (has(curve, r) ? r[3][curve.name] : null));
     return [steps, values, ...curve.lines.map((line) => steps.map(() => line.value))];
   }
 
@@ -34,7 +39,7 @@
       axes: [whole, { ...axis, size: 52, space: 26, values: (u, ticks) => ticks.map(rounded) }],
       series: [
         {},
-        { label: curve.title, stroke: colour("--accent"), width: 2, points: { show: lone, size: 6, fill: colour("--accent") }, spanGaps: true },
+        { label: curve.title, stroke: colour("--accent"), width: 2, points: { show: curve.dots || lone, size: 6, fill: colour("--accent") }, spanGaps: true, ...(curve.dots && { paths: () => null }) },
         ...curve.lines.map((line) => ({ label: line.label, stroke: colour("--b"), width: 1, dash: [5, 4], points: { show: false } })),
       ],
       hooks: { setCursor: [(u) => read(curve, u.cursor.idx)] },
@@ -43,12 +48,12 @@
 
   // The number under the cursor, else the latest one: read without guessing from the axis.
   function read(curve, index) {
-    const has = (r) => typeof r[3][curve.name] === "number";
-    const row = index == null || !rows[index] || !has(rows[index]) ? rows.findLast(has) : rows[index];
+    const own = rowsOf(curve);
+    const row = index == null || !own[index] || !has(curve, own[index]) ? own.findLast((r) => has(curve, r)) : own[index];
     const chart = charts.get(curve.name);
     if (!row || !chart) return;
     const lines = curve.lines.map((line) => ` · ${line.label} ${rounded(line.value)}`).join("");
-    chart.output.textContent = `step ${row[2]}: ${rounded(row[3][curve.name])}${lines}`;
+    chart.output.textContent = `${curve.unit} ${curve.dots ? own.indexOf(row) + 1 : row[2]}: ${rounded(row[3][curve.name])}${lines}`;
   }
 
   function build(curve, place, isWide) {

@@ -35,12 +35,21 @@ MOST_DRAWS = 3  # of a battle whose answers somebody else is shown at the same m
 NAMED_ITSELF = "a model named itself in its answer"
 
 
+RANKS, TEACHES, KEPT = "counted", "for training", "kept, counts for nothing"
+
+
 @dataclass(frozen=True)
 class Counting:
-    """Whether a vote moves the ranking, and why, in words for whoever cast it."""
+    """Whether a vote moves the ranking, and why, in words for whoever cast it; `tag` says it in one or two."""
 
     ranks: bool
     words: str
+    tag: str
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether it ranks or teaches."""
+        return self.tag in (RANKS, TEACHES)
 
 
 def start_battle(
@@ -199,22 +208,24 @@ def counting(comparison: Comparison) -> Counting:
     """What a vote counts for. The wall: what may train does not rank."""
     if comparison.status != Status.COUNTED:
         why = f": {comparison.status_reason}" if comparison.status_reason else ""
-        return Counting(False, f"Not counted: this vote is {comparison.status}{why}.")
+        return Counting(False, f"Not counted: this vote is {comparison.status}{why}.", comparison.status)
     if comparison.prompt.side == Side.TRAIN and comparison.completion_a.prompt_id != comparison.completion_b.prompt_id:
         return Counting(
             False,
             "Kept, but it neither ranks nor teaches: this question is on the training side, and after the first "
             "answers the two conversations had gone apart, so that they are no pair to learn from.",
+            KEPT,
         )
     if comparison.prompt.side == Side.TRAIN:
         return Counting(
             False,
             "Counted for training, not for the ranking: this prompt is on the training side, and what a model "
             "may learn from must not rank it.",
+            TEACHES,
         )
     if comparison.judge == Judge.SIMULATION:
-        return Counting(True, "Counted for the ranking by simulated judges, which is kept apart from people's.")
-    return Counting(True, "Counted for the ranking.")
+        return Counting(True, "Counted for the ranking by simulated judges, which is kept apart from people's.", RANKS)
+    return Counting(True, "Counted for the ranking.", RANKS)
 
 
 def check_question(text: str) -> None:

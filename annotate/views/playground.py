@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 @never_cache
 @require_http_methods(["GET", "POST"])
 def page(request: HttpRequest, pk: int) -> HttpResponse:
-    """GET: an empty conversation. POST, without JavaScript: the whole answer at once."""
+    """GET: an empty conversation. POST: another model beside it; or, without JavaScript, the whole answer at once."""
     model, project = find_model(request, pk)
     try:
         models = _models(request, model, project)
@@ -40,12 +40,28 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     context = _context(request, models, project)
     if request.method != "POST":
         return render(request, "annotate/playground.html", context)
+    if _changes_company(request):
+        return _with_company(request, context)
     try:
         question = playground.question_of(request.POST.dict(), project)
     except Refused as refused:
         context |= {"errors": refused.errors, "text": request.POST.get("text", "")}
         return render(request, "annotate/playground.html", context, status=refused.status)
     turns = (*question.turns, _answered(models, question))
+    context |= {"turns": turns, "conversation": playground.as_json(turns)}
+    return render(request, "annotate/playground.html", context)
+
+
+def _changes_company(request: HttpRequest) -> bool:
+    return request.method == "POST" and request.POST.get("do") == "beside"
+
+
+def _with_company(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    """The conversation goes on where it stands, with another model beside the first, or with nobody."""
+    try:
+        turns = playground.of_first_model(playground.turns_of(request.POST.get("conversation", "[]")))
+    except Refused as refused:
+        return render(request, "annotate/playground.html", context | {"errors": refused.errors}, status=refused.status)
     context |= {"turns": turns, "conversation": playground.as_json(turns)}
     return render(request, "annotate/playground.html", context)
 
@@ -81,9 +97,9 @@ def keep(request: PageRequest, pk: int) -> HttpResponse:
 
 
 def _models(request: HttpRequest, model: LanguageModel, project: Project) -> list[LanguageModel]:
-    """This one, and the one that `?beside=` names."""
+    """This one, and the one that `?beside=` names, or the form that changes it."""
     require_talk(request.user, model, project)
-    asked = request.GET.get("beside", "")
+    asked = (request.POST if _changes_company(request) else request.GET).get("beside", "")
     if not asked:
         return [model]
     other = LanguageModel.objects.filter(pk=asked).first() if asked.isdecimal() else None

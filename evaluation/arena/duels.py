@@ -17,8 +17,6 @@ from django.db.models import Case, Count, Min, Q, Value, When
 from annotate.models import LanguageModel, Project, Winner
 from evaluation.arena.leaderboard import current, fit_of, tally_of, votes
 from evaluation.models import Leaderboard, PromotionRule
-from evaluation.ratings import Fit
-from evaluation.ratings.fit import SCALE
 from evaluation.ratings.sequence import lower_bound, more_votes_until_better, points
 
 POINTS = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
@@ -82,7 +80,8 @@ def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: 
     cast = sum(_all_votes(board, model.pk, other.pk))
     if why := _why_unbounded(board):
         return Duel(difference.value, -math.inf, math.inf, cast, None, why)
-    more = _more_votes(fitted, difference.value, difference.upper, rule.margin)
+    above = difference.value - rule.margin
+    more = fitted.votes_until(difference.value, difference.upper - difference.value, above) if above > 0 else None
     return Duel(difference.value, difference.lower, difference.upper, cast, more)
 
 
@@ -94,20 +93,6 @@ def _why_unbounded(board: Leaderboard) -> str:
     if not found.get("is_read", True):
         return "Nothing but a little time: whose votes they are is being read."
     return ""
-
-
-def _more_votes(fitted: Fit, value: float, upper: float, margin: float) -> int | None:
-    """Battles of the two until the lower bound passes the margin, if the difference stays (see Fit.more_votes)."""
-    above = (value - margin) / SCALE
-    if above <= 0:
-        return None
-    half = (upper - value) / SCALE
-    p = 1 / (1 + math.exp(-value / SCALE))
-    ties = float(fitted.tally.ties.sum() / 2 / fitted.tally.votes)
-    h = p * (1 - p)
-    g = max(h - ties / 4, h / 4)
-    needed, known = (fitted.critical / above) ** 2, (fitted.critical / half) ** 2
-    return max(0, math.ceil((needed - known) * g / h**2))
 
 
 def _all_votes(board: Leaderboard, model: int, other: int) -> tuple[int, int, int]:

@@ -27,7 +27,8 @@ KEPT_SECONDS = 3600
 class Pair:
     """Two models' votes against each other, seen from `a`. Scores are means with a tie as half.
 
-    `lower` and `upper` hold at every look at once; `more` is about how many more votes decide it, None: no number.
+    `lower` and `upper` hold at every look at once. `more` is the leaderboard's: about how many more votes of the two
+    decide their difference there; 0 when it is decided, None: no number.
     """
 
     a: int
@@ -128,7 +129,7 @@ def _pairs(fitted: Fit, seen: Residuals) -> list[Pair]:
             lower=float(sequences.lower[i, j]),
             upper=float(sequences.upper[i, j]),
             verdict="better" if better[i, j] else "worse" if worse[i, j] else "undecided",
-            more=sequences.more_votes(i, j),
+            more=fitted.more_votes(i, j),
         )
         for i, j in _ahead(fitted, seen.played)
     ]

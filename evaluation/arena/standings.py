@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from evaluation.arena.fluency import Fluency
 
 
+EARLY = 200  # rating points to each side: what a dozen votes of two models leave open, or all votes of two judges
+
+
 @dataclass(frozen=True)
 class Against:
     """A model less its nearest rated ancestor, on the rating scale, with the 95 % interval of the difference."""
@@ -27,6 +30,11 @@ class Against:
     upper: float
     verdict: str
     more_votes: int | None
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the votes hardly bound the difference, so that nothing can be said of it, nor of votes to come."""
+        return not (self.upper - self.lower) / 2 < EARLY
 
 
 @dataclass(frozen=True)

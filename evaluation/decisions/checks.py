@@ -122,7 +122,9 @@ def _better(name: str, title: str, rule: PromotionRule, other: LanguageModel, fo
         return Check(name, title, MET, f"{said}: above {wanted} beyond doubt.", "", numbers)
     if found.upper < rule.margin:
         return Check(name, title, BROKEN, f"{said}: below {wanted} beyond doubt.", "", numbers)
-    return Check(name, title, NOT_YET, f"{said}: it may be either side of {wanted}.", _more(found, other), numbers)
+    return Check(
+        name, title, NOT_YET, f"{said}: it may be either side of {wanted}.", _more(found, other, rule), numbers
+    )
 
 
 def _enough(rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Check:
@@ -202,13 +204,15 @@ def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
     return Check(check.name, check.title, earlier.state, said, "", {**check.numbers, "decided_at": since})
 
 
-def _more(found: Duel, other: LanguageModel) -> str:
+def _more(found: Duel, other: LanguageModel, rule: PromotionRule) -> str:
     if found.unbounded:
         return found.unbounded
     if found.more is None:
         return f"As the votes fall now, no number of them would show it to be better than {other}."
     votes = "vote" if found.more <= 1 else "votes"
-    return f"About {roughly(max(found.more, 1))} more {votes} against {other}, should they fall as they do."
+    said = f"About {roughly(max(found.more, 1))} more {votes} against {other}, should they fall as they do"
+    why = ": a rule that is read after every vote needs more than the leaderboard, which is read once"
+    return f"{said}{why if rule.always_valid else ''}."
 
 
 def _how_to_get_votes(other: LanguageModel) -> str:

@@ -115,13 +115,19 @@ class Fit:
             return None
         if now.verdict != "undecided":
             return 0
-        p = 1 / (1 + math.exp(-now.value / SCALE))
+        return self.votes_until(now.value, now.upper - now.value, abs(now.value))
+
+    def votes_until(self, value: float, reach: float, above: float) -> int:
+        """About how many more battles of two until their difference's interval reaches `above` points and no further.
+
+        `value` is the difference and `reach` what its interval reaches to each side now, in rating points.
+        """
+        p = 1 / (1 + math.exp(-value / SCALE))
         ties = float(self.tally.ties.sum() / 2 / self.tally.votes)
         h = p * (1 - p)
         g = max(h - ties / 4, h / 4)
-        needed = (self.critical / (now.value / SCALE)) ** 2
-        known = (self.critical * SCALE / (now.upper - now.value)) ** 2
-        return math.ceil((needed - known) * g / h**2)
+        needed, known = (self.critical * SCALE / above) ** 2, (self.critical * SCALE / reach) ** 2
+        return max(0, math.ceil((needed - known) * g / h**2))
 
     def _difference_reach(self) -> np.ndarray:
         """(M, M) how far differences' intervals reach to each side; NaN across groups."""

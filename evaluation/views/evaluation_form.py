@@ -14,6 +14,7 @@ from annotate.models.language_models import LanguageModelQuerySet
 from evaluation.measuring.measures import Measure
 from training.configs.evaluate import EvaluateConfig
 from training.kinds import KINDS
+from training.views.defaults import newest_model
 from training.views.forms import RunForm
 
 _PREFIX = "config."
@@ -51,11 +52,11 @@ class EvaluationForm(RunForm):
             own, required=False, widget=forms.CheckboxSelectMultiple, label="Measure these models alike"
         )
 
-    def _choose(self, name: str, queryset: QuerySet, help_text: str) -> None:
+    def _choose(self, name: str, queryset: Any, help_text: str) -> None:
         field: Any = self.fields[name]
         field.queryset, field.help_text = queryset, help_text
         if name == "parent":
-            field.initial = queryset.first()
+            field.initial = newest_model(queryset, self.project)
 
     def _offer_opponents(self, project: Project) -> None:
         """By name, as a program gives it; a name from elsewhere that is none of them stays, and is refused in words."""

@@ -246,12 +246,29 @@ def test_only_votes_on_the_eval_side_rank(project, pair, side, ranks):
     said = arena.counting(vote)
     assert said.ranks is ranks and vote.status == "counted"
     assert ("training side" in said.words) is not ranks
+    assert said.tag == ("counted" if ranks else "for training") and said.is_of_use
+
+
+def test_a_vote_that_counts_for_nothing_does_not_say_counted(client, project, pair):
+    """On the training side, where the two conversations had gone apart."""
+    user = factories.make_user(project)
+    battle = ready_battle(project, pair, visitor="", user=user)
+    vote = cast(battle, visitor="", user=user)
+    vote.completion_b.prompt = factories.make_prompt(project)
+    vote.completion_b.save()
+    Prompt.objects.update(side="train")
+    client.force_login(user)
+    for page in (("arena-battle", project.slug, battle.token), ("arena-history", project.slug)):
+        html = client.get(reverse(page[0], args=page[1:])).content.decode()
+        assert '<span class="tag bad">kept, counts for nothing</span>' in html and ">counted<" not in html
 
 
 def test_a_vote_that_is_held_says_why(project, pair):
     vote = cast(ready_battle(project, pair))
     vote.status, vote.status_reason = "held", "cast within a second"
-    assert arena.counting(vote) == arena.Counting(False, "Not counted: this vote is held: cast within a second.")
+    assert arena.counting(vote) == arena.Counting(
+        False, "Not counted: this vote is held: cast within a second.", "held"
+    )
 
 
 # Pages

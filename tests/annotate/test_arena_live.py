@@ -335,7 +335,7 @@ def test_a_vote_on_a_conversation_ranks_by_its_first_question(spoken):
 def test_a_vote_on_conversations_that_went_apart_teaches_nothing_and_says_so(spoken):
     vote = vote_in(spoken("train"))
     assert not Comparison.objects.filter(pk=vote.pk).teaching().exists()
-    assert "neither ranks nor teaches" in arena.counting(vote).words
+    assert "neither ranks nor teaches" in arena.counting(vote).words and not arena.counting(vote).is_of_use
 
 
 def test_a_vote_teaches_where_both_sides_share_the_conversation(spoken):

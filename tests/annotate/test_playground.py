@@ -57,6 +57,23 @@ def nothing_was_kept() -> bool:
     return not Prompt.objects.exists() and not Completion.objects.exists()
 
 
+def test_another_model_comes_in_without_a_new_conversation(client, base, child, rita, fake):
+    client.force_login(rita)
+    told = json.dumps([{"prompt": "Why is the sky blue?", "answers": ["It scatters light.", "Nobody knows."]}])
+    sent = {"do": "beside", "beside": child.pk, "conversation": told}
+    page = client.post(address(base), sent)
+    text = html.unescape(page.content.decode())
+    assert "It scatters light." in text and "Nobody knows." not in text, "that was another model's"
+    assert f'action="{address(base, child)}"' in text and not fake.requests
+    client.post(address(base, child), {"text": "And at dusk?", "conversation": page.context["conversation"]})
+    said = [[message["content"] for message in request["messages"]] for request in fake.requests]
+    assert said == [["Why is the sky blue?", "It scatters light.", "And at dusk?"]] * 2
+    alone = client.post(address(base, child), {"do": "beside", "beside": "", "conversation": told})
+    assert alone.context["beside"] is None and "It scatters light." in alone.content.decode()
+    assert client.post(address(base), {"do": "beside", "conversation": "{"}).status_code == 400
+    assert nothing_was_kept()
+
+
 class TestWho:
     @pytest.mark.parametrize("role", ["annotator", "reviewer"])
     def test_whoever_judges_blind_does_not_get_there(self, client, project, base, fake, role):

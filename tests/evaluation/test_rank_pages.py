@@ -20,9 +20,11 @@ from evaluation.arena.exports import as_scene
 from evaluation.arena.leaderboard import current
 from evaluation.arena.other_ways import other_ways
 from evaluation.arena.pair_findings import findings
+from evaluation.arena.standings import standings
 from evaluation.arena.styles import count_missing, styled_votes, uncounted
 from evaluation.models import Style
 from evaluation.pictures.scene import Text
+from evaluation.templatetags.figures import roughly
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 
 PAGES = ("leaderboard-pairs", "leaderboard-over-time", "leaderboard-other-ways")
@@ -80,6 +82,26 @@ def test_an_undecided_pair_says_about_how_many_more_votes(project, base, child, 
     vote(base, child, "model_a", 4)
     pair = findings(project, current(project=project, judge="person")).pairs[0]
     assert pair.verdict == "undecided" and pair.more > 50
+
+
+def test_the_leaderboard_and_the_pairs_say_one_number_of_one_pair(client, project, base, child, vote):
+    vote(child, base, "model_a", 60)
+    vote(base, child, "model_a", 50)
+    board = current(project=project, judge="person")
+    pair, against = findings(project, board).pairs[0], standings(board)[0].against
+    assert pair.verdict == against.verdict == "undecided" and pair.more == against.more_votes
+    said = f"about {roughly(pair.more)} more votes"
+    for page in ("leaderboard", "leaderboard-pairs"):
+        assert said in client.get(reverse(page, args=[project.slug])).content.decode(), page
+
+
+@pytest.mark.parametrize(("wins", "losses", "early"), [(1, 1, True), (2, 0, True), (40, 40, False)])
+def test_after_two_votes_it_is_too_early_and_not_too_close(client, project, base, child, vote, wins, losses, early):
+    for winner, loser, n in ((child, base, wins), (base, child, losses)):
+        for _ in range(n):
+            vote(winner, loser)
+    page = client.get(reverse("leaderboard", args=[project.slug])).content.decode()
+    assert ("too few votes or judges yet" in page, "too close for votes to tell" in page) == (early, not early)
 
 
 def test_the_pairs_page_says_what_would_change_the_first_place(client, project, board_of_three):

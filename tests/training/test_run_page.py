@@ -323,6 +323,38 @@ def test_the_form_offers_only_what_fits(client, project, researcher):
     assert offered == {"parent": [policy], "reward_model": [reward], "dataset": [train]}
 
 
+def test_the_form_begins_with_this_project_s_models_that_go_together(client, project, researcher):
+    base = make_weights(name="base")
+    tuned, scorer = make_weights(name="tuned", parent=base), make_weights(name="scorer", kind="reward", parent=base)
+    apart = make_weights(name="apart")
+    unfit = make_weights(name="unfit", kind="reward", parent=apart)
+    elsewhere = make_weights(name="elsewhere", parent=base)
+    theirs = make_weights(name="theirs", kind="reward", parent=elsewhere)
+    make_run(project, kind="sft", parent=base, output_model=tuned, state="succeeded")
+    make_run(project, kind="reward", parent=base, output_model=scorer, state="succeeded")
+    make_run(project, kind="reward", parent=base, output_model=unfit, state="succeeded")
+    make_run(make_project(), kind="ppo", parent=elsewhere, reward_model=theirs, dataset=make_dataset(project))
+    url = reverse("new-run", args=[project.slug, "ppo"])
+    form = client.get(url).context["form"]
+    assert (form["parent"].value(), form["reward_model"].value()) == (tuned.pk, scorer.pk)
+    asked = client.get(f"{url}?parent={apart.pk}").context["form"]
+    assert asked["reward_model"].value() == unfit.pk, "the parent that a link asked for has one of its own"
+    alone = client.get(f"{url}?parent={elsewhere.pk}").context["form"]
+    assert alone["reward_model"].value() == scorer.pk, "of the same line, and of this project"
+    stranger = make_weights(name="stranger")
+    none = client.get(f"{url}?parent={stranger.pk}").context["form"]
+    assert none["reward_model"].value() is None, "no reward model was made from anything of its line"
+
+
+def test_a_new_project_begins_with_a_model_that_no_other_project_has(client, project, researcher):
+    make_run(make_project(), kind="sample", parent=make_weights(name="theirs"))
+    imported, theirs = make_weights(name="imported"), make_weights(name="theirs, newer")
+    make_run(make_project(), kind="sample", parent=theirs)
+    LanguageModel.objects.filter(name__startswith="model-").update(retired_at=timezone.now())  # make_run's own
+    form = client.get(reverse("new-run", args=[project.slug, "sample"])).context["form"]
+    assert form["parent"].value() == imported.pk
+
+
 def test_without_a_dataset_the_form_says_how_to_get_one(client, project, researcher):
     text = client.get(reverse("new-run", args=[project.slug, "reward"])).content.decode()
     assert "There is no dataset of kind <strong>preferences</strong>" in text
@@ -345,6 +377,17 @@ def test_what_is_missing_comes_with_the_way_to_it(client, project, researcher, k
 
 def test_an_unknown_kind_of_run_is_not_found(client, project, researcher):
     assert client.get(reverse("new-run", args=[project.slug, "alchemy"])).status_code == 404
+
+
+def test_candidates_of_a_reward_run_are_dots_and_no_curve(client, project, researcher):
+    run = make_run(project, kind="reward")
+    add_metrics(run, {"cv_accuracy": 0.6, "cv_nll": 0.7}, {"cv_accuracy": 0.5, "cv_nll": 0.8}, {"loss": 0.4})
+    drawn = client.get(reverse("run", args=[run.pk])).context["curve_data"]["curves"]
+    assert {c["name"]: (c["dots"], c["unit"]) for c in drawn} == {
+        "cv_accuracy": (True, "candidate"),
+        "cv_nll": (True, "candidate"),
+        "loss": (False, "step"),
+    }
 
 
 def test_metrics_come_as_json_after_a_sequence_number(client, project, researcher):

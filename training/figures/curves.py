@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 Values = dict[str, Any]
@@ -24,6 +24,8 @@ class Curve:
     title: str
     is_main: bool
     lines: tuple[Line, ...] = ()
+    unit: str = "step"  # what the horizontal axis counts
+    is_dots: bool = False  # things of a list, with nothing between them that a line would mean
 
 
 # In the order of what a reader asks: does it work, how far has it gone, are the answers still answers, is it healthy.
@@ -100,6 +102,7 @@ _BESIDE_THE_PARENT = (
 _ABOVE_THE_PARENT = {"surprise": "max_surprise_rise", "entropy": "max_entropy_rise"}
 # Of step 0 alone: the parent's baseline and what follows from it. Levels to compare with, and no curves.
 _BASELINE = "parent_"
+_OF_CANDIDATES = ("cv_accuracy", "cv_nll")  # one candidate a row: numbered, and in no order
 _LEVELS = ("kl_target", "stop_kl")
 _ERROR = "_se"  # the standard error of the figure that bears the name without it
 
@@ -130,12 +133,19 @@ def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None 
     others = sorted(names - set(known))
     titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}
     found = [
-        Curve(name, titles.get(name) or title_of(name), name in _MAIN, tuple(_lines(name, first, config)))
+        Curve(
+            name,
+            titles.get(name) or title_of(name),
+            name in _MAIN,
+            tuple(_lines(name, first, config)),
+            unit="candidate" if name in _OF_CANDIDATES else "step",
+            is_dots=name in _OF_CANDIDATES,
+        )
         for name in (*known, *others)
     ]
     # A kind that nobody here has heard of shows its first few; the rest are one click away.
     if found and not any(curve.is_main for curve in found):
-        found = [Curve(c.name, c.title, i < 4, c.lines) for i, c in enumerate(found)]
+        found = [replace(curve, is_main=i < 4) for i, curve in enumerate(found)]
     return found
 
 

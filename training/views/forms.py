@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django import forms
+from django.db.models import Model
 from django.forms.boundfield import BoundField
 
 from annotate import sides
@@ -20,6 +21,7 @@ from annotate.models import Dataset, LanguageModel, Project
 from training import configs
 from training import reward_functions as rewarding
 from training.kinds import Kind
+from training.views.defaults import newest_model, newest_reward_model
 
 _PREFIX = "config."
 
@@ -36,22 +38,33 @@ class RunForm(forms.Form):
             parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
             parents = parents.exclude(folder="")
             label = "Model" if "policy" in kind.parent_kinds else kind.parent_kinds[0].capitalize()
-            self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from")
+            begin = newest_model(parents, project)
+            self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from", begin)
         if kind.dataset_kind:
-            self.fields["dataset"] = _choice(_datasets(kind, project), "Dataset", f"frozen {kind.dataset_kind}")
+            datasets = _datasets(kind, project)
+            newest = datasets.order_by("-pk").first()
+            self.fields["dataset"] = _choice(datasets, "Dataset", f"frozen {kind.dataset_kind}", newest)
         if kind.other_kinds:
             others = _of_kinds(kind, project, kind.other_kinds)
-            self.fields["other_dataset"] = _choice(others, "Second dataset", kind.other_purpose)
-            self.fields["other_dataset"].initial = None
+            self.fields["other_dataset"] = _choice(others, "Second dataset", kind.other_purpose, None)
         if kind.takes_reward_model:
             rewards = LanguageModel.objects.usable_in(project).available().reward_models().exclude(folder="")
             help_text = "what is to be pleased" + ("; or choose a reward_function below" if rewarding.names() else "")
-            self.fields["reward_model"] = _choice(rewards, "Reward model", help_text)
+            fits = newest_reward_model(rewards, project, self._begins_with())
+            self.fields["reward_model"] = _choice(rewards, "Reward model", help_text, fits)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
         for field in dataclasses.fields(self.config_class):
             self.fields[_PREFIX + field.name] = _field(field, typing.get_type_hints(self.config_class)[field.name])
         if (function := f"{_PREFIX}reward_function") in self.fields:
             self._offer_functions(function)
+
+    def _begins_with(self) -> LanguageModel | None:
+        """The parent that the form shows at first: what a link or an earlier run asked for, else the newest."""
+        parents: Any = self.fields["parent"]
+        asked = self.initial.get("parent")
+        if isinstance(asked, str):
+            asked = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 19 else None
+        return parents.queryset.filter(pk=asked).first() if asked else parents.initial
 
     def _offer_functions(self, name: str) -> None:
         """By name, those that the operator lists; with none listed there is nothing to ask."""
@@ -103,11 +116,9 @@ def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
     return found.filter(side=sides.TRAIN) if kind.train_side_only else found
 
 
-def _choice(queryset: Any, label: str, help_text: str) -> forms.ModelChoiceField:
-    """Not required here: `queue_run` says better what is missing. The newest is chosen to begin with."""
-    return forms.ModelChoiceField(
-        queryset, label=label, help_text=help_text, required=False, initial=queryset.order_by("-pk").first()
-    )
+def _choice(queryset: Any, label: str, help_text: str, begin: Model | None) -> forms.ModelChoiceField:
+    """Not required here: `queue_run` says better what is missing. `begin` is chosen at first."""
+    return forms.ModelChoiceField(queryset, label=label, help_text=help_text, required=False, initial=begin)
 
 
 def _field(field: dataclasses.Field, hint: Any) -> forms.Field:

@@ -190,6 +190,8 @@ def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
             "name": c.name,
             "title": c.title,
             "main": c.is_main,
+            "unit": c.unit,
+            "dots": c.is_dots,
             "lines": [{"value": line.value, "label": line.label} for line in c.lines],
         }
         for c in drawn
