@@ -346,13 +346,12 @@ def test_the_form_begins_with_this_project_s_models_that_go_together(client, pro
     assert none["reward_model"].value() is None, "no reward model was made from anything of its line"
 
 
-def test_a_new_project_begins_with_a_model_that_no_other_project_has(client, project, researcher):
-    make_run(make_project(), kind="sample", parent=make_weights(name="theirs"))
-    imported, theirs = make_weights(name="imported"), make_weights(name="theirs, newer")
-    make_run(make_project(), kind="sample", parent=theirs)
-    LanguageModel.objects.filter(name__startswith="model-").update(retired_at=timezone.now())  # make_run's own
+def test_a_new_project_begins_with_what_was_imported_and_not_with_a_child_of_another(client, project, researcher):
+    imported = make_weights(name="imported")
+    child = make_weights(name="child", parent=imported)
+    make_run(make_project(), kind="sft", parent=imported, output_model=child, state="succeeded")
     form = client.get(reverse("new-run", args=[project.slug, "sample"])).context["form"]
-    assert form["parent"].value() == imported.pk
+    assert child in form.fields["parent"].queryset and form["parent"].value() == imported.pk
 
 
 def test_without_a_dataset_the_form_says_how_to_get_one(client, project, researcher):

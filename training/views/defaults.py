@@ -7,8 +7,8 @@ from annotate.models.language_models import LanguageModelQuerySet
 
 
 def newest_model(models: LanguageModelQuerySet, project: Project) -> LanguageModel | None:
-    """Return the project's newest of these models, else the newest that no project has; never another project's."""
-    return _of_project(models, project).first() or _of_nobody(models).first()
+    """Return the project's newest of these models, else the newest that no run made; never another project's child."""
+    return _of_project(models, project).first() or _imported(models).first()
 
 
 def newest_reward_model(
@@ -18,7 +18,7 @@ def newest_reward_model(
 
     Scores of a reward model of another line mean little for what this parent writes.
     """
-    own = list(_of_project(models, project)) or list(_of_nobody(models))
+    own = list(_of_project(models, project)) or list(_imported(models))
     if parent is None:
         return own[0] if own else None
     line = _line(parent)
@@ -34,9 +34,8 @@ def _of_project(models: LanguageModelQuerySet, project: Project) -> LanguageMode
     return models.of_projects([project]).order_by("-pk")
 
 
-def _of_nobody(models: LanguageModelQuerySet) -> LanguageModelQuerySet:
-    taken = LanguageModel.objects.of_projects(Project.objects.all())
-    return models.exclude(pk__in=taken.values("pk")).order_by("-pk")
+def _imported(models: LanguageModelQuerySet) -> LanguageModelQuerySet:
+    return models.filter(made_by=None).order_by("-pk")
 
 
 def _line(model: LanguageModel) -> list[int]:
