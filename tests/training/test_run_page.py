@@ -347,9 +347,10 @@ def test_the_form_begins_with_this_project_s_models_that_go_together(client, pro
 
 
 def test_a_new_project_begins_with_what_was_imported_and_not_with_a_child_of_another(client, project, researcher):
+    theirs = make_run(make_project(), kind="sft", state="succeeded")
     imported = make_weights(name="imported")
-    child = make_weights(name="child", parent=imported)
-    make_run(make_project(), kind="sft", parent=imported, output_model=child, state="succeeded")
+    child = theirs.output_model = make_weights(name="child", parent=imported)
+    theirs.save()
     form = client.get(reverse("new-run", args=[project.slug, "sample"])).context["form"]
     assert child in form.fields["parent"].queryset and form["parent"].value() == imported.pk
 
