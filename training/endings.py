@@ -19,6 +19,7 @@ SUCCEEDED, FAILED, LOST, CANCELLED, PAUSED = "succeeded", "failed", "lost", "can
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
 # The exit status of a recipe that failed and could not write failure.json: the disk is full.
 NO_ROOM_FOR_WORDS = errno.ENOSPC
+LAST_WORDS = " Its last words:"  # from here on a reason quotes the log
 _KEPT = "Resume it: it goes on from its last complete checkpoint."
 OUT_OF_MEMORY = "out_of_memory"
 DISK_FULL = ("disk_full", "The disk is full.", "Free some space, then resume: no checkpoint is lost.")
@@ -135,4 +136,4 @@ def _name(number: int) -> str:
 
 def _last_words(log: Path) -> str:
     lines = [line for line in log_tail(log, 20).splitlines() if line.strip()]
-    return f" Its last words: {lines[-1][:300]}" if lines else ""
+    return f"{LAST_WORDS} {lines[-1][:300]}" if lines else ""

@@ -8,6 +8,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import models
 
+from training.endings import LAST_WORDS
+
 
 class RunQuerySet(models.QuerySet["Run"]):
     def unfinished(self) -> RunQuerySet:
@@ -75,6 +77,11 @@ class Run(models.Model):
     @property
     def path(self) -> Path:
         return settings.RUNS_DIR / f"{self.pk:06d}"
+
+    @property
+    def reason_without_log(self) -> str:
+        """Why it ended, for whoever may read the project and not the log."""
+        return self.reason.split(LAST_WORDS)[0]
 
     @property
     def nameless_amendments(self) -> list[dict]:

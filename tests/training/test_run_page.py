@@ -18,9 +18,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import LanguageModel
+from tests.api_client import Program
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
 from training import consumers, machine, stages, words
+from training.endings import LAST_WORDS
 from training.figures import curves, health
 from training.kinds import KINDS
 from training.models import Attempt, Metric, Run, Sample
@@ -94,17 +96,22 @@ def test_a_failed_run_says_why_and_what_to_do_and_can_be_resumed(client, project
 
 @pytest.mark.parametrize("role", ["", "annotator", "reviewer", "researcher"])
 def test_the_log_is_for_researchers_of_the_project_on_the_page_and_live(client, project, role):
-    run = make_run(project, state="failed", reason="It ended.")
+    run = make_run(project, state="failed", reason=f"It ended.{LAST_WORDS} of /srv/secret-place")
     run.path.mkdir(parents=True)
     (run.path / "log.txt").write_text("loading /srv/secret-place\n")
-    if role:
-        client.force_login(make_user(project, role=role))
+    user = make_user(project, role=role) if role else None
+    if user is not None:
+        client.force_login(user)
     text, may = page(client, run), role == "researcher"
     assert ("/srv/secret-place" in text) is may and ("The log is for researchers" in text) is not may
     live = run_page.render_parts(
         run, run_page.Figures.read(run), may_change=may, may_review=role == "reviewer", whole_tables=True
     )
     assert any("/srv/secret-place" in part for part in live.parts.values()) is may
+    if user is not None:
+        assert ("/srv/secret-place" in Program(user).get(f"runs/{run.pk}/").json()["reason"]) is may
+    listed = client.get(reverse("runs", args=[project.slug])).content.decode()
+    assert "It ended." in listed and "/srv/secret-place" not in listed
 
 
 def test_a_queued_run_is_cancelled_at_once(client, project, researcher):

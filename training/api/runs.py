@@ -66,6 +66,7 @@ class RunOut(serializers.ModelSerializer):
     )
     result = serializers.SerializerMethodField(help_text="What came of it; a dataset's texts in it are for reviewers.")
 
+    reason = serializers.SerializerMethodField(help_text="What happened; quotes the log for researchers alone.")
     fidelity = serializers.SerializerMethodField(
         help_text="How near the saved model is to the trained one, in words; the figures are in `result.fidelity`."
     )
@@ -80,6 +81,9 @@ class RunOut(serializers.ModelSerializer):
             *("pause", "amendments"),
             *("result", "fidelity", "cancel_requested_at", "created_at", "started_at", "finished_at"),
         )
+
+    def get_reason(self, run: Run) -> str:
+        return run.reason if run.project_id in self.context["researched"] else run.reason_without_log
 
     def get_fidelity(self, run: Run) -> str:
         return fidelity.sentence(run.result)
@@ -248,8 +252,10 @@ class Runs(GenericViewSet):
 
 def run_out(request: Request, runs: Any, *, many: bool = False) -> Any:
     """Runs as this asker may see them."""
-    reviewed = set(projects_where(request.user, "review").values_list("pk", flat=True))
-    return RunOut(runs, many=many, context={"reviewed": reviewed}).data
+    reviewed, researched = (
+        set(projects_where(request.user, action).values_list("pk", flat=True)) for action in ("review", "research")
+    )
+    return RunOut(runs, many=many, context={"reviewed": reviewed, "researched": researched}).data
 
 
 def queue(request: Request, fields: dict[str, Any]) -> Run:
