@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 
 from django.db import connection
 
@@ -25,6 +26,19 @@ def written_by(name: str) -> Iterator[None]:
 def writer() -> str:
     """Who writes now: the request or chore under way, else the command line of this process."""
     return _writer.get() or " ".join([sys.argv[0].rpartition("/")[2], *sys.argv[1:3]]).strip()
+
+
+def database_now() -> datetime:
+    """Return the database's time, by which leases are given and run out: clocks of two machines may differ by minutes.
+
+    It is of this statement and not of the transaction, which may have begun long ago.
+    """
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT statement_timestamp()")
+            return cursor.fetchone()[0]
+        cursor.execute("SELECT strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", [])
+        return datetime.fromisoformat(cursor.fetchone()[0]).replace(tzinfo=UTC)
 
 
 def give_back() -> None:

@@ -26,13 +26,16 @@ from honcho.colour import get_colours
 from honcho.environ import parse_procfile
 from honcho.printer import Message, Printer
 
-from training.tether import ENVIRONMENT_NAME
+from training.tether import ENVIRONMENT_NAME, GRACE_SECONDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STEADY_SECONDS = 20.0  # a process that lasted this long starts with a clean record
 MAX_QUICK_DEATHS = 6
 LONGEST_PAUSE = 15.0
-PATIENCE = 8.0  # seconds between asking the processes to end and ending them
+PATIENCE = 8.0  # seconds for the processes of a runner that was killed to end
+# Between asking the processes to end and ending them: the worker gives its recipes a grace to write their checkpoints,
+# and then their runs back to the queue.
+END_PATIENCE = GRACE_SECONDS + 8.0
 
 
 class Runner:
@@ -69,7 +72,7 @@ class Runner:
     def end_all(self) -> None:
         """Ask every process to end, then make it. A process group ends with its leader."""
         self.stopping.set()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + END_PATIENCE
         with self._lock:
             running = list(self._running.values())
         for process in running:

@@ -36,6 +36,7 @@ import os
 import secrets
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -137,6 +138,22 @@ TEMPLATES = [
     },
 ]
 
+
+def postgres_options(given: dict[str, Any]) -> dict[str, Any]:
+    """How we talk to Postgres. A server that is cut off is given up well within the lease of a run (RUN_LEASE_SECONDS):
+    else whoever holds it would wait for TCP, for hours, while somebody else begins the run anew."""
+    return {
+        "connect_timeout": 5,  # seconds, as all but the next
+        "tcp_user_timeout": 8000,  # milliseconds
+        "keepalives_idle": 3,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        **given,
+        "prepare_threshold": 2,  # uses of one of `annotate.prepared` before the server keeps its plan
+        "pool": {"min_size": 1, "max_size": int(os.environ.get("DATABASE_CONNECTIONS", "8")), "timeout": 30},
+    }
+
+
 DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{DATA_DIR / 'assay.sqlite3'}", conn_max_age=60)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Several processes write: take the write lock at BEGIN, wait for it in turn, and let readers go on meanwhile.
@@ -152,17 +169,20 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     # Under ASGI each request has a thread of its own: connections are shared among them, and there are only so many.
     DATABASES["default"]["CONN_MAX_AGE"] = 0
-    DATABASES["default"]["OPTIONS"] = {
-        **DATABASES["default"].get("OPTIONS", {}),
-        "prepare_threshold": 2,  # uses of one of `annotate.prepared` before the server keeps its plan
-        "pool": {"min_size": 1, "max_size": int(os.environ.get("DATABASE_CONNECTIONS", "8")), "timeout": 30},
-    }
+    DATABASES["default"]["OPTIONS"] = postgres_options(DATABASES["default"].get("OPTIONS", {}))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+
+def redis_caches(url: str) -> dict[str, Any]:
+    """The cache in Redis, which answers at once or is taken for gone."""
+    seconds = {"socket_connect_timeout": 1, "socket_timeout": 1}
+    return {"default": {"BACKEND": "config.cache.Cache", "LOCATION": url, "OPTIONS": seconds}}
+
 
 REDIS_URL = os.environ.get("REDIS_URL", "")
 if REDIS_URL:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "config.layer.Layer", "CONFIG": {"hosts": [REDIS_URL]}}}
+    CACHES = redis_caches(REDIS_URL)
 else:
     # No layer: an in-memory one would not reach the worker's process. Consumers read the database on a timer.
     CHANNEL_LAYERS = {}

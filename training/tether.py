@@ -13,6 +13,7 @@ import threading
 import time
 
 ENVIRONMENT_NAME = "ASSAY_TETHER_FD"
+GRACE_SECONDS = 10.0  # that a recipe has to end in good order, and to write its checkpoint
 PARENT_NAME = "ASSAY_TETHER_PARENT"  # for a child that inherits no pipe: the process whose death ends it
 
 # It runs outside the group, so that it outlives the SIGTERM that it sends: a member that ignores SIGTERM is

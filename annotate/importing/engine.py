@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from annotate.actions.assignments import lock
 from annotate.actions.events import announce
+from annotate.connections import database_now
 from annotate.importing import bulk, files
 from annotate.importing.judgements import Into
 from annotate.importing.options import how_to_read, is_dry_run, rows_go_into
@@ -117,7 +118,7 @@ class Work:
             position=now.position,
             counts=now.counts,
             rate=now.rate,
-            claimed_until=timezone.now() + LEASE,
+            claimed_until=database_now() + LEASE,
         )
         if not held:
             raise Lost
@@ -201,7 +202,7 @@ class Importer:
 
 def claim(besides: Sequence[int] = (), only: int | None = None) -> Import | None:
     """The oldest that nobody has in hand, for us alone."""
-    now = timezone.now()
+    now = database_now()
     free = Q(claimed_until=None) | Q(claimed_until__lt=now)
     waiting = Import.objects.filter(free, state__in=[Import.State.QUEUED, Import.State.RUNNING])
     if only is not None:

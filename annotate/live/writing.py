@@ -15,12 +15,12 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
 
 from annotate import model_server
 from annotate.actions.arena import NAMED_ITSELF
 from annotate.actions.pairing import ARENA
 from annotate.actions.prompts import add_completion
+from annotate.connections import database_now
 from annotate.errors import Refused
 from annotate.live import masking
 from annotate.live.battle_scene import (
@@ -290,7 +290,7 @@ async def take(battle_id: int) -> Writing | None:
 
 
 def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
-    now = timezone.now()
+    now = database_now()
     is_open = Q(completion_a=None) | Q(completion_b=None)
     turns = BattleTurn.objects.filter(is_open, battle=OuterRef("pk"), spoilt_reason="")
     unfinished = Battle.objects.filter(is_open | Exists(turns), pk=battle_id, spoilt_reason="")
@@ -304,7 +304,7 @@ def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
 
 def _beat(battle_id: int, claim: uuid.UUID, draft_a: str, draft_b: str) -> bool:
     """Whether somebody wants the answers to end here."""
-    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
+    until = database_now() + timedelta(seconds=LEASE_SECONDS)
     ours = Battle.objects.filter(pk=battle_id, claim=claim)
     ours.update(claimed_until=until, draft_a=_storable(draft_a), draft_b=_storable(draft_b))
     return ours.filter(stop_asked_at__isnull=False).exists()

@@ -23,7 +23,7 @@ from training import endings, tether
 from training.launchers import Busy, Usage, confinement, gpus, several
 
 RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = tether.GRACE_SECONDS
 _NICE = 5  # people wait for pages; nobody waits for the next step
 _NO_USAGE = Usage(0.0, 0)
 

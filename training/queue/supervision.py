@@ -2,6 +2,7 @@
 
 A run under way has one attempt in state *running*. Whoever holds that attempt's lease may write to the run; each
 write checks it inside its own transaction. A worker that was cut off finds its lease gone and writes nothing.
+Leases are given and run out by the database's clock, whatever the workers' own say.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
 
+from annotate.connections import database_now
 from training.endings import OUT_OF_MEMORY, Ending
 from training.models import Attempt, Run
 from training.queue import remedies
@@ -26,18 +29,35 @@ class LeaseLost(Exception):
 
 
 def claim(*, worker: str, launcher: str) -> Attempt | None:
-    """The oldest queued run as a new attempt of this worker; None when the queue is empty.
+    """The oldest queued run of the project whose turn it is, as a new attempt of this worker; None when none waits.
 
     Atomic: on Postgres a row that somebody else is claiming is skipped; on SQLite BEGIN IMMEDIATE admits one claimer.
     """
-    queued = Run.objects.filter(state=Run.State.QUEUED).order_by("id")
-    if not queued.exists():
-        return None
+    for project in projects_in_turn():
+        if attempt := _claim(Run.objects.filter(project=project), worker, launcher):
+            return attempt
+    return None
+
+
+def projects_in_turn() -> list[int]:
+    """Return the projects that have queued runs, next first: that with fewest runs under way, then the one whose last
+    attempt began longest ago, then that of the oldest run. So five hundred runs of one keep no other waiting."""
+    queued = Run.objects.filter(state=Run.State.QUEUED).order_by()
+    oldest = dict(queued.values_list("project").annotate(oldest=Min("pk")))
+    attempts = Attempt.objects.filter(run__project__in=oldest).order_by().values_list("run__project")
+    under_way = Count("pk", filter=Q(state=Attempt.State.RUNNING))
+    before = {project: told for project, *told in attempts.annotate(under_way=under_way, last=Max("pk"))}
+    return sorted(oldest, key=lambda project: (*before.get(project, (0, 0)), oldest[project]))
+
+
+def _claim(runs: QuerySet[Run], worker: str, launcher: str) -> Attempt | None:
+    """The oldest of these that is queued."""
     with transaction.atomic():
+        queued = runs.filter(state=Run.State.QUEUED).order_by("id")
         run = queued.select_for_update(skip_locked=True).first()
         if run is None:
             return None
-        now = timezone.now()
+        now = database_now()
         attempt = Attempt.objects.create(
             run=run,
             number=run.attempts.count() + 1,
@@ -54,7 +74,7 @@ def claim(*, worker: str, launcher: str) -> Attempt | None:
 def renew(attempt: Attempt) -> bool:
     """Keep the lease. False when it is no longer ours."""
     held = Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
-    return held.update(lease_expires_at=timezone.now() + _lease()) == 1
+    return held.update(lease_expires_at=database_now() + _lease()) == 1
 
 
 @contextmanager
@@ -82,8 +102,10 @@ def conclude(attempt: Attempt, ending: Ending, record: Callable[[Run], None] | N
 
 def release_lost(*, is_gone: Callable[[str], bool]) -> None:
     """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead."""
-    for attempt in Attempt.objects.filter(state=Attempt.State.RUNNING).select_related("run"):
-        if attempt.lease_expires_at < timezone.now():
+    running = list(Attempt.objects.filter(state=Attempt.State.RUNNING).select_related("run"))
+    now = database_now() if running else None
+    for attempt in running:
+        if now and attempt.lease_expires_at < now:
             _release(attempt, "the worker was cut off: it no longer renewed its lease")
         elif is_gone(attempt.worker):
             _release(attempt, "the worker was lost")

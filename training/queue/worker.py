@@ -1,7 +1,7 @@
 """The worker: claims runs, has a launcher carry them out, follows them and records how they end.
 
 One loop does everything; a second thread does nothing but renew the leases, so that a slow disk or a slow
-launcher costs no lease. Knows no torch.
+launcher costs no lease; a third asks nobody, and ends a recipe whose lease was not renewed. Knows no torch.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import time
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
+from django.db.backends.signals import connection_created
 
 from training import human_brake, words
 from training.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
@@ -35,6 +37,7 @@ log = logging.getLogger("assay.worker")
 _AWAY = (OperationalError, InterfaceError)  # the database is locked, restarting or unreachable: wait for it
 _PATIENCE_SECONDS = 2.0
 _HEARING_SECONDS = 2.0
+_LATE = 0.7  # of a lease without renewal, after which the recipe is ended; the rest is for its grace
 
 
 @dataclass
@@ -66,8 +69,10 @@ class Worker:
     def work(self, *, once: bool = False) -> None:
         """Until `end` is called, or with `once` until there is nothing queued and nothing under way here."""
         settings.RUNS_DIR.mkdir(parents=True, exist_ok=True)
+        connection_created.connect(_bound_statements, dispatch_uid="worker.statements")
         heart = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
         heart.start()
+        threading.Thread(target=self._watch_leases, name="watchdog", daemon=True).start()
         try:
             while not self._ending.is_set():
                 try:
@@ -80,10 +85,10 @@ class Worker:
                     return
                 self._ending.wait(self.tick_seconds)
         finally:
-            for one in list(self.supervised):
-                self._give_back(one)
+            self._end_all()
             self._ending.set()
             heart.join()
+            connection_created.disconnect(dispatch_uid="worker.statements")
 
     def _tick(self) -> bool:
         """One round. True when there is nothing to do."""
@@ -186,6 +191,17 @@ class Worker:
         if record is not None:
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # the model stands; they may weigh gigabytes
 
+    def _end_all(self) -> None:
+        """Every recipe gets its grace, all at the same time; then their runs go back into the queue."""
+        left = list(self.supervised)
+        stopping = [threading.Thread(target=self._stop, args=(one,)) for one in left]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+        for one in left:
+            self._give_back(one)
+
     def _give_back(self, one: Supervised) -> None:
         """The worker ends: the recipe with it, and the run waits in the queue for the next worker."""
         self._stop(one)
@@ -227,19 +243,39 @@ class Worker:
         while not self._ending.wait(interval):
             close_old_connections()
             for one in list(self.supervised):
+                asked_at = time.monotonic()  # the lease counts from when it was asked for, not from the answer
                 try:
                     if supervision.renew(one.attempt):
-                        one.renewed_at = time.monotonic()
+                        one.renewed_at = asked_at
                     elif one in self.supervised:
                         one.is_lost = True
                 except _AWAY as error:
                     log.warning("The lease of %s could not be renewed: %s", one.attempt, error)
-                # Cut off from the database: stop before somebody else may begin. With SQLite there is no cutting
-                # off, only waiting for a long write of another process, and nobody can claim meanwhile.
-                is_late = time.monotonic() - one.renewed_at > settings.RUN_LEASE_SECONDS * 0.8
-                if is_late and connection.vendor != "sqlite":
-                    one.is_lost = True
         connections.close_all()  # this thread's own
+
+    def _watch_leases(self) -> None:
+        """End each recipe whose lease runs out soon and was not renewed: before somebody else may begin its run.
+
+        It asks the database nothing, for the other threads may hang in a question to it. From SQLite nobody is cut off:
+        there one only waits for a long write of another process, and nobody can claim meanwhile.
+        """
+        if connection.vendor == "sqlite":
+            return
+        lease = settings.RUN_LEASE_SECONDS
+        while not self._ending.wait(min(1.0, lease / 20)):
+            for one in list(self.supervised):
+                if not one.is_lost and time.monotonic() - one.renewed_at > lease * _LATE:
+                    one.is_lost = True
+                    log.error("The lease of %s could not be renewed: its recipe is ended.", one.attempt)
+                    if one.handle:
+                        self.launcher.stop(one.handle, lease * (1 - _LATE) / 2)
+
+
+def _bound_statements(connection: Any, **_: Any) -> None:
+    """No statement of the worker takes longer than a third of a lease: Postgres ends it, and the worker goes on."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET statement_timeout = {int(1000 * settings.RUN_LEASE_SECONDS / 3)}")
 
 
 def _describe(error: Exception) -> Ending:

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from training import tether
+from training.launchers.local import GRACE_SECONDS
 from training.queue.worker import Worker
 
 
@@ -23,6 +24,6 @@ class Command(BaseCommand):
         worker = Worker(name=name, concurrency=max(1, concurrency))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: worker.end())
-        tether.watch_parent()
+        tether.watch_parent(GRACE_SECONDS + 5)  # its recipes get their grace, also when the runner is gone
         self.stdout.write(f"Worker {worker.identity} is ready.")
         worker.work(once=once)

@@ -1,0 +1,46 @@
+"""The cache in Redis, as one that may be gone: what is kept there saves work, and nothing depends on it.
+
+While Redis does not answer, each look finds nothing and each word is lost; a caller then computes what it would have
+found. Django's own backend raises, and a battle would not start for want of a figure that is computed in a moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django.core.cache.backends.redis import RedisCache
+from redis.exceptions import RedisError
+
+log = logging.getLogger("assay.cache")
+REST_SECONDS = 5.0  # after a failure, in which Redis is not asked again: else everybody waits for its time-out
+
+
+class Cache(RedisCache):
+    _rests_until = 0.0  # of this process
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        return self._asked(lambda: super(Cache, self).get(key, default, version), default)
+
+    def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        self._asked(lambda: super(Cache, self).set(key, value, timeout, version), None)
+
+    def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """True when Redis is gone: whoever asks whether it is the first goes on as if it were."""
+        return self._asked(lambda: super(Cache, self).add(key, value, timeout, version), True)
+
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        return self._asked(lambda: super(Cache, self).delete(key, version), False)
+
+    def _asked(self, ask: Callable[[], Any], otherwise: Any) -> Any:
+        if time.monotonic() < Cache._rests_until:
+            return otherwise
+        try:
+            return ask()
+        except (RedisError, OSError) as error:
+            Cache._rests_until = time.monotonic() + REST_SECONDS
+            log.warning("Redis does not answer, and is not asked for %.0f s: %s", REST_SECONDS, error)
+            return otherwise

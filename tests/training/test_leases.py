@@ -1,0 +1,142 @@
+"""Leases go by the database's clock, end a recipe in time without asking anybody, and leave every project its turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.conf import settings as shipped
+from django.utils import timezone
+
+from annotate.connections import database_now
+from config import runner
+from tests.factories import make_project, make_user
+from tests.processes import until
+from tests.training.runs import make_run
+from training.launchers import local
+from training.models import Attempt, Run
+from training.queue import supervision
+from training.queue.worker import Supervised, Worker
+
+pytestmark = pytest.mark.django_db
+
+
+def claim(worker: str = "one") -> Attempt | None:
+    return supervision.claim(worker=worker, launcher="test")
+
+
+def claimed() -> Attempt:
+    attempt = claim()
+    assert attempt is not None
+    return attempt
+
+
+@pytest.fixture
+def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's clock is an hour behind the database's."""
+    behind = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: behind() - timedelta(hours=1))
+
+
+def test_the_databases_clock_is_read_to_the_millisecond() -> None:
+    assert abs((database_now() - timezone.now()).total_seconds()) < 5
+    assert database_now().tzinfo is not None
+
+
+def test_a_lease_is_given_and_runs_out_by_the_databases_clock(wrong_clock: None) -> None:
+    run = make_run()
+    attempt = claimed()
+    assert attempt.lease_expires_at > database_now()
+    supervision.release_lost(is_gone=lambda _: False)
+    run.refresh_from_db()
+    assert run.state == "running", "taken away by the wrong clock"
+    assert supervision.renew(attempt)
+    attempt.refresh_from_db()
+    assert attempt.lease_expires_at > database_now() + timedelta(seconds=shipped.RUN_LEASE_SECONDS - 5)
+
+
+def test_one_projects_five_hundred_runs_do_not_starve_another() -> None:
+    busy, quiet = make_project(), make_project()
+    by = make_user(busy, role="researcher")
+    Run.objects.bulk_create(
+        Run(kind="fake", name=f"sweep {n}", project=busy, created_by=by, state="queued") for n in range(500)
+    )
+    late = [make_run(project=quiet) for _ in range(2)]
+    order = [claimed().run for _ in range(4)]
+    assert [run.project for run in order] == [busy, quiet, busy, quiet]
+    assert [run for run in order if run.project == quiet] == late
+
+
+def test_whoever_waited_longest_comes_first_when_nothing_is_under_way() -> None:
+    first, second = make_project(), make_project()
+    for _ in range(2):
+        make_run(project=first)
+    make_run(project=second)
+    done = claimed()
+    Attempt.objects.filter(pk=done.pk).update(state="succeeded")
+    Run.objects.filter(pk=done.run_id).update(state="succeeded")
+    assert (done.run.project, claimed().run.project) == (first, second)
+
+
+class Stopped:
+    """A launcher that notes what it was asked to stop."""
+
+    def __init__(self) -> None:
+        self.stops: list[tuple[str, float | None]] = []
+
+    def stop(self, handle: str, grace_seconds: float | None = None) -> None:
+        time.sleep(0.3)
+        self.stops.append((handle, grace_seconds))
+
+
+def supervising(*handles: str) -> tuple[Worker, Stopped]:
+    worker, launcher = Worker(name="test"), Stopped()
+    worker.launcher = launcher  # type: ignore[assignment]
+    for handle in handles:
+        attempt: Any = SimpleNamespace(pk=1, lease="", run_id=1, __str__=lambda _: "attempt")
+        worker.supervised.append(Supervised(attempt, attempt, handle=handle))
+    return worker, launcher
+
+
+def test_a_recipe_whose_lease_was_not_renewed_is_ended_without_asking_the_database(
+    settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.RUN_LEASE_SECONDS = 2.0
+    monkeypatch.setattr("training.queue.worker.connection", SimpleNamespace(vendor="postgresql"))  # and nothing to ask
+    worker, launcher = supervising("host:1:2")
+    thread = threading.Thread(target=worker._watch_leases, daemon=True)
+    thread.start()
+    time.sleep(0.8)
+    assert not launcher.stops, "ended too soon"
+    until(lambda: bool(launcher.stops), 5)
+    worker.end()
+    thread.join(5)
+    [(handle, grace)] = launcher.stops
+    assert handle == "host:1:2" and grace is not None and grace < 0.6 and worker.supervised[0].is_lost
+
+
+def test_shutting_down_gives_all_recipes_their_grace_at_the_same_time() -> None:
+    worker, launcher = supervising(*(f"host:{n}:0" for n in range(5)))
+    given_back: list[str] = []
+    worker._give_back = lambda one: given_back.append(one.handle)  # type: ignore[method-assign]
+    began = time.monotonic()
+    worker._end_all()
+    assert time.monotonic() - began < 1.0, "one after the other"
+    assert sorted(given_back) == sorted(handle for handle, _ in launcher.stops) and len(given_back) == 5
+
+
+def test_the_runner_waits_for_longer_than_the_grace_of_recipes() -> None:
+    assert runner.END_PATIENCE > local.GRACE_SECONDS + 5
+
+
+def test_postgres_is_given_up_well_within_a_lease() -> None:
+    from config.settings import postgres_options
+
+    options = postgres_options({})
+    probes = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
+    for seconds in (options["connect_timeout"], options["tcp_user_timeout"] / 1000, probes):
+        assert 0 < seconds < shipped.RUN_LEASE_SECONDS / 2
