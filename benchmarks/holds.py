@@ -91,9 +91,13 @@ def acts(turn: int) -> list[tuple[str, str, Any]]:
     """What the manager does beside voting, in the turn-th round."""
     return [
         ("PATCH", f"/api/v1/projects/{SLUG}/", {"daily_goal": turn % 50 + 1}),
-        ("POST", "/api/v1/datasets/", {"project": SLUG, "kind": "preferences", "name": f"set {turn}"}),
+        ("POST", "/api/v1/datasets/", {"project": SLUG, "kind": "preferences", "name": f"set {time.time():.0f}"}),
         ("POST", "/api/v1/prompts/", [_prompt(turn, i) for i in range(200)]),
-        ("POST", f"/api/v1/projects/{SLUG}/exclusions/", {"person": PEOPLE + 1 + turn % 54, "reason": "benchmark"}),
+        (
+            "POST",
+            f"/api/v1/projects/{SLUG}/exclusions/",
+            {"person": PEOPLE + 1 + int(time.time()) % 54, "reason": "benchmark"},
+        ),
         ("POST", f"/api/v1/projects/{SLUG}/assignments/", {"kind": "compare"}),
     ]
 
