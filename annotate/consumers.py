@@ -6,12 +6,12 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from annotate.actions import arena
 from annotate.live import live_battles
 from annotate.live.battle_frames import Frames
+from annotate.live.database import in_thread
 from annotate.models import Battle
 from annotate.permissions import can
 from annotate.visitors import visitor_of_session
@@ -28,7 +28,7 @@ class BattleConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         await self.accept()
-        battle = await database_sync_to_async(self._battle)()
+        battle = await in_thread(self._battle)()
         if battle is None:
             await self.close(GONE)
             return
@@ -61,7 +61,7 @@ class BattleConsumer(AsyncWebsocketConsumer):
         async with aclosing(live_battles.follow(battle.pk)) as scenes:
             async for scene in scenes:
                 if scene.can_vote and not vote_token:
-                    vote_token = await database_sync_to_async(arena.issue_token)(battle)
+                    vote_token = await in_thread(arena.issue_token)(battle)
                 if frame := frames.of(scene, vote_token):
                     await self.send(frame)
         await self.close()

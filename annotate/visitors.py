@@ -47,7 +47,7 @@ def network_of(request: HttpRequest) -> str:
 
     Behind the proxies that TRUSTED_PROXIES names it is what the outermost of them wrote down.
     """
-    return _network(_client(request))
+    return network_in(_client(request))
 
 
 def _client(request: HttpRequest) -> str:
@@ -55,7 +55,8 @@ def _client(request: HttpRequest) -> str:
     return proxies.client_of(request.META.get("REMOTE_ADDR", ""), forwarded, settings.TRUSTED_PROXIES)
 
 
-def _network(given: str) -> str:
+def network_in(given: str) -> str:
+    """The network that counts as one address: an IPv4 address itself, the /64 of an IPv6 one."""
     address = proxies.address_in(given)
     if address is None:
         return given[:64]  # a socket's name, or nothing at all

@@ -16,10 +16,11 @@ django.setup(set_prefix=False)
 
 from config.handler import Handler  # noqa: E402 - it and the consumers need the apps to be loaded
 from config.routing import websocket_urlpatterns  # noqa: E402
+from config.sockets import Bounded  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": Handler(),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": Bounded(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))),
     }
 )

@@ -4,6 +4,8 @@ All our views are plain functions, and Django's own handler would cross between 
 request's own for each middleware, and open a database connection in that thread. Here a request runs from its first
 middleware to its last in one of a few dozen threads. What is sent bit by bit is sent by the event loop, as ever; what
 such a body reads of the database, it reads in a thread of its own.
+
+A request that waits for a model lets another one have its place meanwhile: its thread sleeps, and is one more.
 """
 
 from __future__ import annotations
@@ -16,30 +18,38 @@ from asgiref.sync import sync_to_async
 from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.db import connection
 from django.http import FileResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-THREADS = 40  # per process: a few may wait for a model for seconds while the others go on
-CONNECTION_SECONDS = 60
+from annotate.live import waiting
+from annotate.live.database import keep_connection
+from config import bodies
+
+THREADS = 40  # per process that work; those that wait for a model come on top: `annotate.live.waiting.MOST`
 
 
 class Handler(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
-        self._threads = ThreadPoolExecutor(THREADS, "request", initializer=_keep_connection)
+        self._threads = ThreadPoolExecutor(THREADS + waiting.MOST, "request", initializer=keep_connection)
+        self._places = asyncio.Semaphore(THREADS)
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     async def handle(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         try:
-            body = await self.read_body(receive)
+            body = await bodies.read(scope, receive)
         except RequestAborted:
             return
+        except bodies.TooLarge as error:
+            await self.send_response(bodies.refusal(error), send)
+            return
         answer = sync_to_async(self._answer, thread_sensitive=False, executor=self._threads)
-        response = await answer(scope, body)
+        waiting.place.set(self._places)
+        async with self._places:
+            response = await answer(scope, body)
         if response.streaming:
             await self._stream(response, receive, send)
         else:
@@ -74,9 +84,3 @@ class Handler(ASGIHandler):
         await sync_to_async(response.close)()
         if isinstance(ended, Exception):
             raise ended
-
-
-def _keep_connection() -> None:
-    """Opening one costs as much as a tenth of a judgement. Postgres has a pool that does this for all threads."""
-    if "pool" not in connection.settings_dict["OPTIONS"]:
-        connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": CONNECTION_SECONDS}

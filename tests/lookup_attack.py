@@ -43,7 +43,7 @@ class LookUp:
 class LookedUp:
     attack: LookUp
     door: Door
-    before: tuple[float, int]  # rating and rank of the target without the attack
+    before: tuple[float, int]  # rating and rank of the target when the same visitors vote without the table
     after: tuple[float, int]  # with it, and with all that the site does about it
     known: int  # votes cast in the knowledge which answer is the target's
     counted: int  # of them, those that count in the end
@@ -57,10 +57,10 @@ def looked_up(arena: Arena, attack: LookUp, door: Door, seed: int = 1) -> Looked
     """What the attack does; nothing of it stays."""
     random = np.random.default_rng((seed, attack.visitors, attack.each))
     with transaction.atomic():
-        before = place_of(arena)
         table = _given_away(arena, attack, random)
+        before = _without_table(arena, attack, seed)
         shown = {(c.prompt_id, c.model_id) for c in told.without_shown(Completion.objects.all(), arena.project)}
-        cast, asked, is_rigged = _rigged(arena, attack, table if door is not Door.NOW else table & shown, random)
+        cast, asked, is_rigged = _rigged(arena, attack, table if door is not Door.NOW else table & shown, seed)
         order = np.argsort(cast.seconds, kind="stable")
         ids = np.array(store(arena, cast, "rigger", random, asked))
         known = ids[is_rigged[order]].tolist()
@@ -73,6 +73,16 @@ def looked_up(arena: Arena, attack: LookUp, door: Door, seed: int = 1) -> Looked
         outcome = LookedUp(attack, door, before, place_of(arena), len(known), counted)
         transaction.set_rollback(True)
     return outcome
+
+
+def _without_table(arena: Arena, attack: LookUp, seed: int) -> tuple[float, int]:
+    with transaction.atomic():
+        cast, asked, _ = _rigged(arena, attack, set(), seed)
+        store(arena, cast, "crowd", np.random.default_rng(seed), asked)
+        defend(arena.project)
+        place = place_of(arena)
+        transaction.set_rollback(True)
+    return place
 
 
 def _is_held(vote: Comparison) -> bool:
@@ -93,10 +103,11 @@ def _given_away(arena: Arena, attack: LookUp, random: np.random.Generator) -> se
 
 
 def _rigged(
-    arena: Arena, attack: LookUp, table: set[tuple[int, int]], random: np.random.Generator
+    arena: Arena, attack: LookUp, table: set[tuple[int, int]], seed: int
 ) -> tuple[Cast, np.ndarray, np.ndarray]:
-    """The riggers' votes, the question of each, and which are cast knowingly. They start as many battles as it takes
-    to find the target in the table, three for each vote at most, and leave those where it is not."""
+    """The riggers' votes, the question of each, and which are cast knowingly. They start three battles for each vote,
+    vote for the target where they know it, and like the crowd in some of those without it."""
+    random = np.random.default_rng((seed, attack.visitors, attack.among))
     tries = attack.among * 3
     visitor = np.repeat(np.arange(attack.visitors), tries)
     a, b = _pairs(len(visitor), random)
@@ -105,7 +116,7 @@ def _rigged(
     is_target = (a == TARGET) | (b == TARGET)
     is_known = is_target & np.array([(arena.prompts[prompt].pk, target) in table for prompt in asked])
     is_rigged = is_known & (_count_within(visitor, is_known) <= attack.each)
-    is_rest = ~is_rigged & (_count_within(visitor, ~is_rigged) <= attack.among - attack.each)
+    is_rest = ~is_target & (_count_within(visitor, ~is_target) <= attack.among - attack.each)
     said = draw_labels(sigmoid(arena.strengths[a] - arena.strengths[b]), TIES, random)
     said = np.where(is_rigged, np.where(a == TARGET, 0, 1), said)
     kept = is_rigged | is_rest

@@ -14,10 +14,10 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qs
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
+from annotate.live.database import in_thread
 from annotate.models import Project
 from annotate.permissions import can
 from training.models import Run
@@ -41,7 +41,7 @@ class LivePage(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         query = parse_qs(self.scope["query_string"].decode())
         self.query = {name: values[-1] for name, values in query.items()}
-        if not await database_sync_to_async(self.open)():
+        if not await in_thread(self.open)():
             await self.accept()
             await self.close(_REFUSED)
             return
@@ -71,7 +71,7 @@ class LivePage(AsyncWebsocketConsumer):
     async def _send_updates(self) -> None:
         timer = _SLOW_TIMER_SECONDS if settings.CHANNEL_LAYERS and self.group else self.seconds
         while True:
-            html, is_over = await database_sync_to_async(self.updates)()
+            html, is_over = await in_thread(self.updates)()
             if html:
                 await self.send(text_data=html)
             if is_over:

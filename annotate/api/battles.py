@@ -28,7 +28,6 @@ from annotate.models import Battle, Comparison, LanguageModel, Project
 from annotate.permissions import can, is_vouched_for
 
 WAIT_SECONDS = 100.0
-LEAST_WAIT_SECONDS = 0.5  # so that the writing has begun
 VISITOR = OpenApiParameter(
     access.VISITOR_HEADER, str, OpenApiParameter.HEADER, description="The token that POST battles/ gave."
 )
@@ -152,6 +151,9 @@ def start(request: Request) -> Response:
     token, visitor = _identity(request)
     _throttle(request, project, visitor)
     user = request.user if request.user.is_authenticated else None
+    address, wait = visitors.address_of(request._request), given.validated_data["wait"]
+    if wait:
+        live_battles.require_room(user=user, visitor=visitor, address=address)
     battle = arena.start_battle(
         project=project,
         visitor=visitor,
@@ -160,7 +162,7 @@ def start(request: Request) -> Response:
         drawn=given.validated_data["drawn"],
     )
     if not battle.is_ready:
-        live_battles.write_now(battle, seconds=max(given.validated_data["wait"], LEAST_WAIT_SECONDS))
+        live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), address=address)
     return Response(_shown(battle, token), status=201)
 
 
@@ -179,7 +181,7 @@ def read(request: Request, token: str) -> Response:
 def stop(request: Request, token: str) -> Response:
     """End both answers where they are. They can be voted on, or asked on; with no word of one of them they cannot."""
     battle = _mine(request, token)
-    live_battles.stop(battle)
+    live_battles.stop(battle, address=visitors.address_of(request._request))
     battle.refresh_from_db()
     return Response(_shown(battle, access.visitor_token(request)))
 
@@ -200,14 +202,18 @@ def ask_on(request: Request, token: str) -> Response:
     given.is_valid(raise_exception=True)
     visitor = access.visitor(request)
     _throttle(request, battle.project, visitor)
+    user = request.user if request.user.is_authenticated else None
+    address, wait = visitors.address_of(request._request), given.validated_data["wait"]
+    if wait:
+        live_battles.require_room(user=user, visitor=visitor, address=address)
     asking_on.ask_on(
         battle=battle,
         text=given.validated_data["text"],
         visitor=visitor,
-        user=request.user if request.user.is_authenticated else None,
+        user=user,
         number=given.validated_data["number"],
     )
-    live_battles.write_now(battle, seconds=max(given.validated_data["wait"], LEAST_WAIT_SECONDS))
+    live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), address=address)
     return Response(_shown(battle, access.visitor_token(request)), status=201)
 
 

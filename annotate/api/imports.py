@@ -30,6 +30,7 @@ from annotate.api.fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusal
 from annotate.api.idempotency import idempotent
 from annotate.api.pages import Newest
 from annotate.api.parsing import BoundedJSONParser
+from annotate.large_files import takes_files
 from annotate.live.streaming import json_lines
 from annotate.models import Import, Judge
 from annotate.named_values import named_values
@@ -56,6 +57,7 @@ class ImportOut(serializers.Serializer):
     skipped = SkippedOut(many=True, help_text="Lines that could not be read, and why.")
 
 
+@takes_files
 @extend_schema(
     request={"multipart/form-data": Upload},
     responses={201: ImportOut} | refusals(400, 403, 404, 413),
@@ -117,6 +119,7 @@ class FileImportOut(serializers.ModelSerializer):
         return bool(of.options.get("dry_run"))
 
 
+@takes_files
 @extend_schema(tags=["feedback"])
 class Imports(GenericViewSet):
     """Imports of files into the projects in which you are a researcher or a manager."""

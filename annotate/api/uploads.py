@@ -17,6 +17,7 @@ from annotate.api.datasets import DatasetOut
 from annotate.api.fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.api.idempotency import idempotent
 from annotate.api.imports import SkippedOut
+from annotate.large_files import takes_files
 from annotate.named_values import named_values
 from annotate.row_files import FORMATS
 from annotate.tasks import TASKS
@@ -45,6 +46,7 @@ class RowsUploaded(serializers.Serializer):
     ignored_columns = serializers.ListField(child=serializers.CharField())
 
 
+@takes_files
 @extend_schema(
     request={"multipart/form-data": RowsUpload},
     responses={200: RowsUploaded, 201: RowsUploaded} | refusals(400, 403, 404, 409, 413),

@@ -138,10 +138,10 @@ def _to_a_word(text: str, length: int) -> str:
 def masked(sides: Sequence[Side], told: masking.Told) -> Sides:
     """What may be seen of them; an answer that goes on holds its last words back, lest a name be half shown."""
     a, b = (replace(side, text=masking.shown(side.text, told, is_whole=side.is_over)) for side in sides)
-    return _together(a, b)
+    return together(a, b)
 
 
-def _together(a: Side, b: Side) -> Sides:
+def together(a: Side, b: Side) -> Sides:
     """Nothing before both have begun: which model was slower to load is not for the voter to see."""
     if all(side.is_over or side.text for side in (a, b)):
         return a, b

@@ -13,17 +13,18 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 from asgiref.sync import async_to_sync
-from channels.db import database_sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.actions import arena
+from annotate.actions import arena, defence
 from annotate.connections import give_back
 from annotate.errors import Refused
-from annotate.live import writing
+from annotate.live import waiting, writing
 from annotate.live.battle_scene import Scene, stored
-from annotate.models import Battle, Comparison
+from annotate.live.database import in_thread
+from annotate.models import Battle, Comparison, User
 
+LEAST_SECONDS = 0.5  # of a wait, so that the writing has begun
 POLL_SECONDS = 1.0  # while another process writes
 SETTLING_SECONDS = 15.0  # for a vote in mid-stream: until both writers have let go
 
@@ -38,29 +39,33 @@ async def follow(battle_id: int) -> AsyncGenerator[Scene]:
         if here is not None:
             async for scene in here.watch():
                 yield scene
-            if scene.is_over and scene.number == (await database_sync_to_async(stored)(battle_id)).number:
+            if scene.is_over and scene.number == (await in_thread(stored)(battle_id)).number:
                 return
         else:
-            scene = await database_sync_to_async(stored)(battle_id)
+            scene = await in_thread(stored)(battle_id)
             yield scene
             if scene.is_over:
                 return
         await asyncio.sleep(POLL_SECONDS if here is None else 0)
 
 
-def write_now(battle: Battle, *, seconds: float) -> Scene:
+def write_now(battle: Battle, *, seconds: float, address: str = "") -> Scene:
     """For callers that cannot stream: write what is missing, wait as long as allowed, and say how it stands.
 
-    Not within a transaction: the answers are written by another thread, which would not see the battle.
+    X
     """
     if transaction.get_connection().in_atomic_block:
         raise RuntimeError("write_now was called within a transaction; commit the battle first.")
 
     async def wait(scene: Scene) -> Scene:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), aclosing(follow(battle.pk)) as frames:
-                async for frame in frames:
-                    scene = frame
+        async with waiting.aside(_person(battle), address) as has_room:
+            with suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(seconds if has_room else min(seconds, LEAST_SECONDS)),
+                    aclosing(follow(battle.pk)) as frames,
+                ):
+                    async for frame in frames:
+                        scene = frame
         return scene
 
     scene = stored(battle.pk)
@@ -71,6 +76,19 @@ def write_now(battle: Battle, *, seconds: float) -> Scene:
     return scene
 
 
+def require_room(*, user: User | None, visitor: str, address: str) -> None:
+    """Raises TooMany while this person, this address or everybody waits for as many answers as they may."""
+    waiting.require_room(_key(user.pk if user else None, visitor), address)
+
+
+def _person(battle: Battle) -> str:
+    return _key(battle.user_id, battle.visitor)
+
+
+def _key(user: int | None, visitor: str) -> str:
+    return f"user:{user}" if user else f"visitor:{visitor}"
+
+
 def look(battle: Battle) -> Scene:
     """The newest question just now, with what this process is writing."""
     here = writing.here(battle.pk)
@@ -78,18 +96,18 @@ def look(battle: Battle) -> Scene:
     return here.visible() if here is not None and not scene.is_over and here.number == scene.number else scene
 
 
-def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS) -> Scene:
+def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, address: str = "") -> Scene:
     """End both answers where they are, whoever writes them. An answer that has no word yet spoils its question."""
     if stored(battle.pk).is_over:
         return look(battle)
     Battle.objects.filter(pk=battle.pk).update(stop_asked_at=timezone.now())
     writing.nudge(battle.pk)
-    return write_now(battle, seconds=seconds)
+    return write_now(battle, seconds=seconds, address=address)
 
 
-def vote(*, battle: Battle, **ballot: object) -> Comparison:
+def vote(*, battle: Battle, origin: defence.Origin, **ballot: object) -> Comparison:
     """A vote that may come in mid-stream: both answers end here, what stands is kept, and then it is cast."""
     arena.check_vote(battle=battle, **ballot)  # type: ignore[arg-type]  # a bad one stops nothing
-    if not stop(battle).is_over:
+    if not stop(battle, address=origin.address).is_over:
         raise Refused(409, battle="The answers could not be stopped in time. Your vote is not cast; send it once more.")
-    return arena.vote(battle=battle, **ballot)  # type: ignore[arg-type]
+    return arena.vote(battle=battle, origin=origin, **ballot)  # type: ignore[arg-type]

@@ -51,6 +51,16 @@ def names_itself(text: str, told: Told) -> bool:
 
 def shown(text: str, told: Told, *, is_whole: bool) -> str:
     """`text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
+    return _shown_whole(text, told) if is_whole else _shown(text, told, is_whole=False)
+
+
+@lru_cache(maxsize=64)
+def _shown_whole(text: str, told: Told) -> str:
+    """Once for all who look at it."""
+    return _shown(text, told, is_whole=True)
+
+
+def _shown(text: str, told: Told, *, is_whole: bool) -> str:
     if not is_whole and (entity := _OPEN_ENTITY.search(text)):
         text = text[: entity.start()]
     folded, rules = fold(text), _rules(told, False)

@@ -8,12 +8,12 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 
 from annotate import model_server, playground
 from annotate.errors import Refused
 from annotate.live.conversation import ConversationConsumer
+from annotate.live.database import in_thread
 from annotate.model_access import home_of, require_talk
 from annotate.models import LanguageModel, Project
 
@@ -32,7 +32,7 @@ class PlaygroundConsumer(ConversationConsumer):
 
     async def admits(self) -> bool:
         try:
-            self.models = await database_sync_to_async(self._models)()
+            self.models = await in_thread(self._models)()
         except Refused:
             return False
         return True

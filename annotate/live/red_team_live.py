@@ -7,13 +7,13 @@ import logging
 import random
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 
 from annotate import model_server
 from annotate.actions import red_team
 from annotate.errors import Refused
 from annotate.live.conversation import ConversationConsumer
+from annotate.live.database import in_thread
 from annotate.models import Question, Talk
 from annotate.served_sampling import CUT, cut_words, sampling_of
 
@@ -33,7 +33,7 @@ class TalkConsumer(ConversationConsumer):
     shown: str | None = None
 
     async def admits(self) -> bool:
-        self.talk = await database_sync_to_async(self._mine)()
+        self.talk = await in_thread(self._mine)()
         return self.talk is not None
 
     def _mine(self) -> Talk | None:
@@ -45,7 +45,7 @@ class TalkConsumer(ConversationConsumer):
 
     async def answer(self, given: dict[str, Any]) -> None:
         try:
-            self.question, is_new = await database_sync_to_async(self._question)(str(given.get("text") or ""))
+            self.question, is_new = await in_thread(self._question)(str(given.get("text") or ""))
         except Refused as refused:
             await self.send_parts("problems", errors=refused.errors)
             return
@@ -97,7 +97,7 @@ class TalkConsumer(ConversationConsumer):
                 red_team.ONLY_THOUGHT if piece.reasoning else "There is no answer yet. Have it written again."
             )
             return
-        await database_sync_to_async(red_team.keep_answer)(
+        await in_thread(red_team.keep_answer)(
             question=question,
             text=self.text,
             seed=seed,

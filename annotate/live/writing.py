@@ -6,14 +6,14 @@ import asyncio
 import contextvars
 import logging
 import random
+import threading
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
-from channels.db import database_sync_to_async
 from django.conf import settings
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from annotate import model_server
@@ -22,26 +22,27 @@ from annotate.actions.pairing import ARENA
 from annotate.actions.prompts import add_completion
 from annotate.connections import database_now
 from annotate.errors import Refused
-from annotate.live import masking
+from annotate.live import beats, masking
 from annotate.live.battle_scene import (
     STOPPED,
     Place,
     Scene,
+    Side,
     in_step,
-    masked,
     number_of,
     places_of,
     raw_sides,
     scene_of,
+    together,
     told_of,
 )
+from annotate.live.database import in_thread
+from annotate.live.growing_mask import GrowingMask
 from annotate.models import Battle, BattleTurn, Prompt
 from annotate.served_sampling import CUT, cut_words, kept_sampling, sampling_of, with_system_prompt
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS = 10.0
-BEAT_SECONDS = 1.0  # the lease is renewed, what is written so far is kept, and a wish to stop is noticed
 FRAME_SECONDS = 0.1  # a reader gets at most ten frames per second
 GRACE_SECONDS = 1.0  # a model server that is down fails both sides; then its words are said
 # Words for whoever voted blind: they must not tell which of the two it was.
@@ -68,6 +69,9 @@ class Writing:
         self.models = (battle.model_a, battle.model_b)
         self.sampling, self.system_prompt = sampling_of(battle.project), battle.project.system_prompt
         self.sides, self.version, self.problem = list(raw_sides(battle, place)), 0, ""
+        self.masks = (GrowingMask(self.told), GrowingMask(self.told))
+        self.looking, self.seen_version = threading.Lock(), -1
+        self.seen = scene_of(place, (Side("A"), Side("B")), "")  # until somebody looks
         self.is_stopping = battle.stop_asked_at is not None
         self.streams: dict[int, asyncio.Task[model_server.Piece]] = {}
         self.problems: dict[int, str] = {}
@@ -86,13 +90,22 @@ class Writing:
             finished = self.task.done()  # before looking, so that the last look misses nothing
             if self.version != shown or finished:
                 shown = self.version
-                yield self.visible()
+                yield self.seen if self.seen_version == shown else await asyncio.to_thread(self.visible)
             if finished:
                 return
             await asyncio.wait({self.task}, timeout=FRAME_SECONDS)
 
     def visible(self) -> Scene:
-        return scene_of(self.place, masked(in_step(self.sides), self.told), self.problem)
+        """As it may be seen, masked once for all who look on. Not for the event loop: a long answer takes a while."""
+        with self.looking:
+            if self.seen_version != (version := self.version):
+                self.seen, self.seen_version = self._look(), version
+            return self.seen
+
+    def _look(self) -> Scene:
+        pairs = zip(in_step(self.sides), self.masks, strict=True)
+        a, b = (replace(side, text=mask.shown(side.text, is_whole=side.is_over)) for side, mask in pairs)
+        return scene_of(self.place, together(a, b), self.problem)
 
     def stop(self) -> None:
         """Both sides keep what the reader has seen of them."""
@@ -114,7 +127,7 @@ class Writing:
         self.version += 1
 
     async def _run(self) -> None:
-        beating = asyncio.create_task(self._beat())
+        beats.join(self)
         try:
             async with asyncio.TaskGroup() as group:
                 for index, side in enumerate(self.sides):
@@ -126,22 +139,13 @@ class Writing:
             for index in (0, 1):
                 self._show(index, state="waiting", text="")
         finally:
-            beating.cancel()
+            beats.leave(self)
             if _here.get(self.battle.pk) is self:
                 del _here[self.battle.pk]
-            await database_sync_to_async(_release)(self.battle.pk, self.claim)
+            await in_thread(_release)(self.battle.pk, self.claim)
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            try:
-                drafts = [side.text for side in self.sides]
-                is_stopping = await database_sync_to_async(_beat)(self.battle.pk, self.claim, *drafts)
-            except OperationalError as error:  # a database that is busy now; the lease lasts for several beats
-                log.warning("battle %s: its lease was not renewed: %s", self.battle.pk, error)
-                continue
-            if is_stopping and not self.is_stopping:
-                self.stop()
+    def drafts(self) -> tuple[str, str]:
+        return self.sides[0].text, self.sides[1].text
 
     async def _write(self, index: int) -> None:
         seed = random.getrandbits(31)
@@ -152,7 +156,7 @@ class Writing:
             await self._until_seen(index)
             if index in self.shortened:
                 last = model_server.Piece(finish_reason=STOPPED)
-            await database_sync_to_async(self._keep)(index, seed, last)
+            await in_thread(self._keep)(index, seed, last)
             cut = cut_words(self.sampling["max_new_tokens"]) if last.finish_reason == CUT else ""
             self._show(index, state=STOPPED if last.finish_reason == STOPPED else "stands", cut=cut)
         except LeaseLost:
@@ -229,8 +233,7 @@ class Writing:
 
     async def _spoil(self) -> None:
         self.problem = _in_words(list(self.problems.values()))
-        drafts = [side.text for side in self.sides]
-        await database_sync_to_async(_spoil)(self.battle, self.place, self.claim, self.problem, *drafts)
+        await in_thread(_spoil)(self.battle, self.place, self.claim, self.problem, *self.drafts())
         for index in (0, 1):
             self._show(index, state="failed")
 
@@ -281,7 +284,7 @@ def nudge(battle_id: int) -> None:
 async def take(battle_id: int) -> Writing | None:
     """Take the battle up, when it is neither finished nor somebody's."""
     claim = uuid.uuid4()
-    begun = await database_sync_to_async(_claim)(battle_id, claim)
+    begun = await in_thread(_claim)(battle_id, claim)
     if begun is None:
         return None
     battle, place = begun
@@ -295,24 +298,16 @@ def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
     turns = BattleTurn.objects.filter(is_open, battle=OuterRef("pk"), spoilt_reason="")
     unfinished = Battle.objects.filter(is_open | Exists(turns), pk=battle_id, spoilt_reason="")
     free = unfinished.filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
-    if not free.update(claim=claim, claimed_until=now + timedelta(seconds=LEASE_SECONDS)):
+    if not free.update(claim=claim, claimed_until=now + timedelta(seconds=beats.LEASE_SECONDS)):
         return None
     related = ("project", "prompt", "model_a", "model_b", "completion_a", "completion_b")
     battle = Battle.objects.select_related(*related).get(pk=battle_id)
     return battle, places_of(battle)[-1]
 
 
-def _beat(battle_id: int, claim: uuid.UUID, draft_a: str, draft_b: str) -> bool:
-    """Whether somebody wants the answers to end here."""
-    until = database_now() + timedelta(seconds=LEASE_SECONDS)
-    ours = Battle.objects.filter(pk=battle_id, claim=claim)
-    ours.update(claimed_until=until, draft_a=_storable(draft_a), draft_b=_storable(draft_b))
-    return ours.filter(stop_asked_at__isnull=False).exists()
-
-
 @transaction.atomic
 def _spoil(battle: Battle, place: Place, claim: uuid.UUID, reason: str, draft_a: str, draft_b: str) -> None:
-    drafts = {"draft_a": _storable(draft_a), "draft_b": _storable(draft_b)}
+    drafts = {"draft_a": beats.storable(draft_a), "draft_b": beats.storable(draft_b)}
     if not Battle.objects.filter(pk=battle.pk, claim=claim).update(**drafts):
         raise LeaseLost
     type(place).objects.filter(pk=place.pk).update(spoilt_reason=reason[:200])
@@ -320,11 +315,6 @@ def _spoil(battle: Battle, place: Place, claim: uuid.UUID, reason: str, draft_a:
 
 def _release(battle_id: int, claim: uuid.UUID) -> None:
     Battle.objects.filter(pk=battle_id, claim=claim).update(claim=None, claimed_until=None)
-
-
-def _storable(draft: str) -> str:
-    """What no database can keep is refused when the answer ends; the lease must not be lost over it before."""
-    return draft.encode("utf-8", "ignore").decode().replace("\x00", "")
 
 
 def _in_words(problems: list[str]) -> str:

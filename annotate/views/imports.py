@@ -20,6 +20,7 @@ from annotate.formats.mapping import COLUMNS
 from annotate.importing.engine import MOST_NAMED
 from annotate.importing.files import KEPT_DAYS
 from annotate.items_shown import shown
+from annotate.large_files import takes_files
 from annotate.models import Import, Judge, Project, User
 from annotate.named_values import named_values
 from annotate.permissions import can
@@ -32,6 +33,7 @@ _KINDS = ("comparisons", "ratings", "rankings", "demonstrations", "spans", "flag
 _FIELDS = ("source", "format", "container", "columns", "judge")
 
 
+@takes_files
 @in_project("research")
 @require_http_methods(["GET", "HEAD", "POST"])
 def imports(request: MemberRequest, project: Project) -> HttpResponse:

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from annotate.actions.uploads import KINDS, Uploaded, upload
 from annotate.errors import Refused
+from annotate.large_files import takes_files
 from annotate.models import Project, User
 from annotate.named_values import named_values
 from annotate.task_items import FORMS
@@ -35,6 +36,7 @@ WORDS = {
 _FIELDS = ("name", "task", "columns", "labels")
 
 
+@takes_files
 @in_project("research")
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload_rows(request: HttpRequest, project: Project) -> HttpResponse:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from annotate.actions import arena, asking_on
 from annotate.errors import Refused
-from annotate.live import live_battles, writing
+from annotate.live import beats, live_battles, writing
 from annotate.models import Battle, BattleTurn, Comparison, Completion
 from config.asgi import application
 from tests import factories
@@ -89,7 +89,7 @@ async def test_a_vote_stops_nothing_when_it_is_no_good(visit, fake):
 
 async def test_a_vote_reaches_the_writer_in_another_process(visit, fake, monkeypatch):
     """The writer here is what another process would be: nobody nudges it, it finds the wish in the database."""
-    monkeypatch.setattr(writing, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(beats, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(writing, "nudge", lambda pk: None)
     monkeypatch.setattr(live_battles, "POLL_SECONDS", 0.05)
     fake.answer = lambda body: LONG

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,7 @@ from django.db import OperationalError
 from django.test import AsyncClient
 from django.utils import timezone
 
-from annotate.live import live_battles, writing
+from annotate.live import live_battles, masking, writing
 from annotate.models import Battle, Completion, LanguageModel, Project
 from annotate.served_sampling import sampling_of
 from config.asgi import application
@@ -191,6 +192,25 @@ async def test_two_readers_see_one_writing(visit, fake):
     both = await asyncio.gather(visit.watch(), visit.watch())
     assert all("Both answers stand" in frames[-1] for frames in both)
     assert len(fake.requests) == 2 and len(await visit.completions()) == 2
+
+
+async def test_answers_are_masked_once_for_all_who_look_on_and_off_the_event_loop(visit, fake, monkeypatch):
+    words = [f"Word {n} of a long answer about lighthouses. " for n in range(120)]
+    fake.answer = lambda body: [piece for word in words for piece in (word, 0.01)]
+    passes: list[tuple[str, str]] = []
+    mask = masking.shown
+
+    def noted(text: str, told: masking.Told, *, is_whole: bool) -> str:
+        passes.append((threading.current_thread().name, text))
+        return mask(text, told, is_whole=is_whole)
+
+    monkeypatch.setattr(masking, "shown", noted)
+    frames = await asyncio.gather(*(visit.watch() for _ in range(4)))
+    assert all("Word 119" in part[-1] or any("Word 119" in frame for frame in part) for part in frames)
+    assert threading.main_thread().name not in {thread for thread, _ in passes}
+    length = len("".join(words))
+    read = sum(len(text) for _, text in passes if text)
+    assert read < 2 * 40 * length, f"{read / length:.0f} times the answers"
 
 
 async def test_a_reload_looks_on_and_asks_nobody_again(visit, fake):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from annotate.live import growing_mask, masking
 from annotate.live.masking import HIDDEN, Told, names_itself, shown
 
 TOLD = Told(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), asked="Tell me something.")
@@ -249,6 +250,22 @@ def test_to_whoever_asks_who_it_is_no_name_at_all_is_shown(asked, answer):
 def test_a_text_made_to_be_slow_is_read_quickly():
     for text in ("I am " + "a large language model " * 4000, "C " * 20_000, "&" * 20_000, "我是" * 20_000):
         shown(text, TOLD, is_whole=False)
+
+
+def test_an_answer_that_grows_is_read_in_time_that_is_linear_in_its_length(monkeypatch):
+    told, read = Told(names=("claude-3",)), []
+    monkeypatch.setattr(masking, "shown", lambda text, told, **how: read.append(len(text)) or shown(text, told, **how))
+    text = "The lighthouse stands on a rock. I am Claude, by the way. " * 700
+    mask, seen = growing_mask.GrowingMask(told), ""
+    for end in range(0, len(text), 12):
+        now = mask.shown(text[:end], is_whole=False)
+        assert now.startswith(seen)
+        seen = now
+    last = mask.shown(text, is_whole=True)
+    assert last.startswith(seen) and last == shown(text, told, is_whole=True)
+    assert sum(read) < (growing_mask.GROWTH + 10) * len(text)
+    passes = len(read)
+    assert mask.shown(text, is_whole=True) == last and len(read) == passes
 
 
 def test_answers_of_real_models_to_real_questions_are_left_whole():

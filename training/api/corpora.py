@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from annotate.api.access import find_project
 from annotate.api.fields import PROJECT, Input, refusals
 from annotate.errors import Refused
+from annotate.large_files import takes_files
 from annotate.permissions import require
 from training import corpora
 from training.catalogue import CATALOGUE
@@ -47,6 +48,7 @@ class SourcesOut(serializers.Serializer):
     hub = HubCorpusOut(many=True)
 
 
+@takes_files
 @extend_schema(
     methods=["GET"], responses={200: SourcesOut} | refusals(400, 403, 404), parameters=[PROJECT], tags=["runs"]
 )

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.errors import Refused
+from annotate.large_files import takes_files
 from annotate.models import Completion, Demonstration, Project, Side, User
 from annotate.permissions import can
 from annotate.views.access import in_project
@@ -29,6 +30,7 @@ def catalogue(request: HttpRequest, project: Project) -> HttpResponse:
     return _page(request, project)
 
 
+@takes_files
 @require_POST
 @in_project("research")
 def upload(request: HttpRequest, project: Project) -> HttpResponse:

@@ -12,6 +12,7 @@ from django.utils.datastructures import MultiValueDict
 from django.views.decorators.http import require_http_methods
 
 from annotate.errors import Refused
+from annotate.large_files import takes_files
 from annotate.models import Dataset, Project, User
 from annotate.tasks import TASKS
 from annotate.views.access import in_project
@@ -22,6 +23,7 @@ from training.instructions.templating import LONGEST, few_shots, fields_of, inst
 _WHOLE, _SHARES = ("cap", "limit", "templates_per_row", "most_shots", "seed"), ("inverted_share", "few_shot_share")
 
 
+@takes_files
 @in_project("research")
 @require_http_methods(["GET", "HEAD", "POST"])
 def instructions(request: HttpRequest, project: Project) -> HttpResponse:

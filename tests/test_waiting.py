@@ -1,0 +1,235 @@
+"""Whoever waits for a model holds nobody up: places of requests, bounds of waiting, of sockets and of bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import uuid
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from asgiref.testing import ApplicationCommunicator
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import path
+from django.utils import timezone
+
+from annotate.large_files import takes_files
+from annotate.live import beats, waiting
+from annotate.models import Battle
+from config import handler as handlers
+from config import sockets
+from config.handler import Handler
+from tests import factories
+
+doors = {"open": threading.Event()}
+
+
+def quick(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("quick")
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    """As a page that waits for a model."""
+
+    async def wait() -> bool:
+        async with waiting.aside(f"visitor:{request.GET['who']}", "") as has_room:
+            while has_room and not doors["open"].is_set():
+                await asyncio.sleep(0.01)
+            return has_room
+
+    return HttpResponse("waited" if async_to_sync(wait)() else "did not wait")
+
+
+def body(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(len(request.body)))
+
+
+files = takes_files(lambda request: HttpResponse(str(sum(len(file) for file in request.FILES.values()))))
+urlpatterns = [path("quick/", quick), path("slow/", slow), path("body/", body), path("files/", files)]
+
+
+@pytest.fixture
+def own_urls(settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = []
+    doors["open"] = threading.Event()
+
+
+def ask(handler: Handler, address: str, query: bytes = b"", *headers: tuple[bytes, bytes]) -> ApplicationCommunicator:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": address,
+        "query_string": query,
+        "headers": [(b"host", b"testserver"), *headers],
+    }
+    return ApplicationCommunicator(handler, scope)
+
+
+async def answer(asked: ApplicationCommunicator, *parts: bytes) -> tuple[int, bytes]:
+    for part in parts:
+        await asked.send_input({"type": "http.request", "body": part, "more_body": True})
+    if asked.future.done() is False:
+        await asked.send_input({"type": "http.request", "body": b"", "more_body": False})
+    status = (await asked.receive_output(10))["status"]
+    return status, (await asked.receive_output(10))["body"]
+
+
+async def test_requests_that_wait_for_a_model_take_nobody_s_place(own_urls: None, monkeypatch: Any) -> None:
+    monkeypatch.setattr(handlers, "THREADS", 3)
+    handler = Handler()
+    waits = [asyncio.create_task(answer(ask(handler, "/slow/", b"who=%d" % n))) for n in range(12)]
+    await asyncio.sleep(0.3)
+    assert [await asyncio.wait_for(answer(ask(handler, "/quick/")), 5) for _ in range(5)] == [(200, b"quick")] * 5
+    assert not any(task.done() for task in waits)
+    doors["open"].set()
+    assert await asyncio.gather(*waits) == [(200, b"waited")] * 12
+    assert not waiting._waiting
+
+
+async def test_one_person_one_address_and_all_together_wait_for_so_many_and_no_more(own_urls: None) -> None:
+    handler = Handler()
+    waits = [asyncio.create_task(answer(ask(handler, "/slow/", b"who=me"))) for _ in range(waiting.MOST_OF_ONE)]
+    await asyncio.sleep(0.3)
+    assert await asyncio.wait_for(answer(ask(handler, "/slow/", b"who=me")), 5) == (200, b"did not wait")
+    doors["open"].set()
+    await asyncio.gather(*waits)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("key", ["", "address", "visitor"])
+def test_a_battle_that_would_have_to_wait_is_refused_with_a_remedy(client, key):
+    project = factories.make_project()
+    for _ in range(2):
+        factories.make_contestant(project)
+    sent = {"project": project.slug, "text": "Why?"}
+    token = "t" * 32
+    from annotate.api import access
+    from annotate.visitors import address_of
+
+    request = type("Request", (), {"META": {"REMOTE_ADDR": "127.0.0.1"}})()
+    keys = {"": "", "address": address_of(request), "visitor": f"visitor:{access.visitor_of_token(token)}"}
+    waiting._waiting[keys[key]] = waiting.MOST
+    try:
+        headers = {"Visitor": token}
+        reply = client.post("/api/v1/battles/", json.dumps(sent), content_type="application/json", headers=headers)
+        assert reply.status_code == 429 and "wait=0" in reply.json()["wait"] and reply["Retry-After"]
+        assert not Battle.objects.exists()
+    finally:
+        waiting._waiting.clear()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_page_that_would_have_to_wait_is_refused_with_a_remedy():
+    project, client = factories.make_project(), Client()
+    for _ in range(2):
+        factories.make_contestant(project)
+    page = client.post(f"/p/{project.slug}/arena/", {"text": "Why?"})
+    waiting._waiting[""] = waiting.MOST
+    try:
+        reply = client.get(f"{page.url}?wait")
+        assert reply.status_code == 429 and "look again" in reply.content.decode()
+    finally:
+        waiting._waiting.clear()
+
+
+# Sockets
+
+
+async def open_socket(app: Any, *, session: str = "", address: str = "203.0.113.7") -> ApplicationCommunicator:
+    headers = [(b"cookie", f"sessionid={session}".encode())] if session else []
+    socket = ApplicationCommunicator(app, {"type": "websocket", "headers": headers, "client": (address, 1)})
+    await socket.send_input({"type": "websocket.connect"})
+    return socket
+
+
+async def stays_open(scope: Any, receive: Any, send: Any) -> None:
+    while (message := await receive())["type"] != "websocket.disconnect":
+        if message["type"] == "websocket.connect":
+            await send({"type": "websocket.accept"})
+
+
+@pytest.mark.parametrize("what", ["MOST_OF_ONE", "MOST_OF_ADDRESS", "MOST"])
+async def test_sockets_are_bounded_for_a_browser_an_address_and_in_all(monkeypatch, what):
+    monkeypatch.setattr(sockets, what, 2)
+    app = sockets.Bounded(stays_open)
+    # Each bound alone: other browsers, or other addresses, do not matter to it.
+    who = [
+        {
+            "session": "mine" if what == "MOST_OF_ONE" else f"s{n}",
+            "address": "203.0.113.7" if what == "MOST_OF_ADDRESS" else f"203.0.113.{n}",
+        }
+        for n in range(3)
+    ]
+    held = [await open_socket(app, **one) for one in who[:2]]
+    assert [(await socket.receive_output(5))["type"] for socket in held] == ["websocket.accept"] * 2
+    refused = await open_socket(app, **who[2])
+    assert await refused.receive_output(5) == {"type": "websocket.close", "code": sockets.TRY_AGAIN_LATER}
+    await held[0].send_input({"type": "websocket.disconnect", "code": 1001})
+    await held[0].wait(5)
+    again = await open_socket(app, **who[2])
+    assert (await again.receive_output(5))["type"] == "websocket.accept"
+
+
+# Bodies
+
+
+async def test_a_body_is_refused_by_its_length_before_any_of_it_is_read(own_urls: None, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    asked = ask(Handler(), "/body/", b"", (b"content-length", b"1001"))
+    status, words = (await asked.receive_output(5))["status"], (await asked.receive_output(5))["body"]
+    assert status == 413 and b"1,000 bytes" in words
+
+
+async def test_a_body_of_no_told_length_is_refused_as_soon_as_it_is_too_long(own_urls: None, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    asked = ask(Handler(), "/body/")
+    for _ in range(3):
+        await asked.send_input({"type": "http.request", "body": b"x" * 400, "more_body": True})
+    assert (await asked.receive_output(5))["status"] == 413
+    assert await answer(ask(Handler(), "/body/"), b"x" * 400, b"x" * 600) == (200, b"1000")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_large_file_is_taken_where_files_are_of_whoever_is_signed_in(own_urls: None, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    stranger = ask(Handler(), "/files/", b"", (b"content-length", b"5000"))
+    assert (await stranger.receive_output(5))["status"] == 413
+
+    def sign_in() -> bytes:
+        client = Client()
+        client.force_login(factories.make_user())
+        return client.cookies["sessionid"].value.encode()
+
+    from asgiref.sync import sync_to_async
+
+    cookie = (b"cookie", b"sessionid=" + await sync_to_async(sign_in)())
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' + b"x" * 5000 + b"\r\n--b--\r\n"
+    kind = (b"content-type", b"multipart/form-data; boundary=b")
+    length = (b"content-length", str(len(form)).encode())
+    assert await answer(ask(Handler(), "/files/", b"", cookie, kind, length), form) == (200, b"5000")
+    elsewhere = ask(Handler(), "/body/", b"", cookie, kind, length)
+    assert (await elsewhere.receive_output(5))["status"] == 413
+
+
+# Battles that are being written
+
+
+@pytest.mark.django_db
+def test_all_battles_of_a_process_beat_by_one_statement_and_keep_only_their_own_drafts(django_assert_num_queries):
+    project = factories.make_project()
+    prompt, models = factories.make_prompt(project), [factories.make_model(), factories.make_model()]
+    fields = {"project": project, "prompt": prompt, "model_a": models[0], "model_b": models[1], "draft_a": "before"}
+    battles = [Battle.objects.create(claim=uuid.uuid4(), visitor=str(n), **fields) for n in range(5)]
+    notes = [beats._Note(battle.claim, (f"a{n}", f"b\x00{n}"), n % 2 == 0) for n, battle in enumerate(battles)]
+    Battle.objects.filter(pk=battles[1].pk).update(claim=uuid.uuid4())  # somebody else has taken it up
+    Battle.objects.filter(pk=battles[2].pk).update(stop_asked_at=timezone.now())
+    with django_assert_num_queries(2):
+        stopping = beats._write(notes, [battle.claim for battle in battles])
+    assert stopping == {battles[2].claim}
+    drafts = Battle.objects.order_by("pk").values_list("draft_a", "draft_b")
+    assert list(drafts) == [("a0", "b0"), ("before", ""), ("a2", "b2"), ("before", ""), ("a4", "b4")]
+    assert Battle.objects.exclude(claimed_until=None).count() == 4
