@@ -30,6 +30,7 @@ UNSERVED = (
     "No server serves it, so it enters no live battle; battles on stored answers go on. Have the model server list it "
     "as {name} (vLLM: --lora-modules), or sample its answers."
 )
+ASKED_SECONDS = 5  # so long nobody else asks it
 LISTED_SECONDS = 60  # so long a server's list is believed
 
 
@@ -83,6 +84,8 @@ def is_served(model: LanguageModel) -> bool:
 def _held(url: str) -> frozenset[str] | None:
     key = f"held:{hashlib.sha256(url.encode()).hexdigest()}"
     if (known := cache.get(key)) is None:
+        if not cache.add(f"{key}:asked", True, timeout=ASKED_SECONDS):
+            return None  # somebody asks it just now: one that hangs must not hold everybody up
         try:
             held = model_server.held_models(url)
         except model_server.ModelServerError:

@@ -25,7 +25,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -107,11 +107,12 @@ async def person(connection: Connection, tally: Tally, until: float) -> None:
 
 
 @contextmanager
-def web(environment: dict[str, str], workers: int) -> Iterator[int]:
+def web(environment: dict[str, str], workers: int, errors: IO[bytes] | None = None) -> Iterator[int]:
+    """The port of a web server; what it says goes to `errors`."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port), "--log-level", "error"]
-    command += ["--workers", str(workers), "--timeout-graceful-shutdown", "3"]
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    command += ["--workers", str(workers), "--timeout-graceful-shutdown", "3", "--no-proxy-headers"]
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=errors, start_new_session=True)
     try:
         for _ in range(300):
             try:

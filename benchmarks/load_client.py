@@ -23,6 +23,7 @@ class Connection:
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
         self.cookies: list[bytes] = []
+        self.location = ""
 
     async def ask(
         self, method: str, path: str, body: Any = None, more: str = "", form: bool = False
@@ -52,6 +53,7 @@ class Connection:
         self.cookies = [
             v for k, v in ((line.partition(b":")[0].lower(), line) for line in lines[1:]) if k == b"set-cookie"
         ]
+        self.location = headers.get(b"location", b"").decode()
         content = await self._content(headers)
         if headers.get(b"connection") == b"close":
             self.close()

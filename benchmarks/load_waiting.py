@@ -1,0 +1,212 @@
+"""Judging while others wait: what 200 judges notice of a model server that hangs, 200 waiting visitors and 500 sockets.
+
+    python benchmarks/load_waiting.py                                      SQLite, then Postgres
+    python benchmarks/load_waiting.py --judges 20 --visitors 20 --sockets 50 --seconds 15 --databases sqlite
+
+Each database is measured twice on the same rows: judging alone, then beside the others. Visitors start battles by
+the API and wait for answers that never come, each from an address of their own; sockets look on at battles of pages.
+Printed are the waits of judging with and without, their ratio at p95, all errors, and the longest that a transaction
+kept SQLite's writers waiting, where the log tells of any (`config/sqlite` logs those above 100 ms).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.load import FILL, SLUG, person, web  # noqa: E402
+from benchmarks.load_client import Connection, Tally  # noqa: E402
+from tests.servers import postgres  # noqa: E402
+
+ARENA = f"""
+import django
+django.setup()
+from annotate.models import Contestant, LanguageModel, Project
+Project.objects.filter(slug="{SLUG}").update(is_public=True)
+project = Project.objects.get(slug="{SLUG}")
+for model in LanguageModel.objects.all()[:2]:
+    Contestant.objects.create(project=project, model=model)
+"""
+SOCKETS_OF_ONE = 5  # of each browser
+
+
+@contextmanager
+def hung_server() -> Iterator[str]:
+    """A model server that takes every connection and never says a word."""
+    ready, port = threading.Event(), 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while await reader.read(65_536):
+                pass
+
+    async def serve() -> None:
+        nonlocal port
+        server = await asyncio.start_server(silent, "127.0.0.1", 0, backlog=2000)
+        port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await server.serve_forever()
+
+    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+    ready.wait()
+    yield f"http://127.0.0.1:{port}/v1"
+
+
+def address(n: int) -> str:
+    return f"10.{n // 65_536}.{n // 256 % 256}.{n % 256}"
+
+
+async def visitor(port: int, n: int, until: float, seen: Counter[str]) -> None:
+    """Waits for a battle, again and again."""
+    connection = Connection("127.0.0.1", port, {"X-Forwarded-For": address(n), "Visitor": f"visitor-{n:032d}"})
+    while time.monotonic() < until:
+        body = {
+            "project": SLUG,
+            "text": f"Question {n} at {time.monotonic()}",
+            "wait": max(until - time.monotonic(), 1),
+        }
+        body["wait"] = min(body["wait"], 100)
+        status, _ = await connection.ask("POST", "/api/v1/battles/", body)
+        seen[f"{status} for a battle"] += 1
+        if status != 201:
+            await asyncio.sleep(5)
+    connection.close()
+
+
+async def browser(port: int, n: int, sockets: int, until: float, seen: Counter[str]) -> None:
+    """Starts a battle on the page and looks on from several tabs."""
+    connection = Connection("127.0.0.1", port, {"X-Forwarded-For": address(10_000 + n)})
+    page = f"/p/{SLUG}/arena/"
+    await connection.ask("GET", page)
+    cookies = _cookies(connection)
+    token = cookies["csrftoken"]
+    form = f"csrfmiddlewaretoken={token}&text=Question+{n}"
+    status, _ = await connection.ask("POST", page, form, f"Cookie: csrftoken={token}\r\n", form=True)
+    seen[f"{status} for a battle's page"] += 1
+    session, location = _cookies(connection).get("sessionid", ""), connection.location
+    connection.close()
+    battle = location.rstrip("/").rpartition("/")[2]
+    await asyncio.gather(*(_socket(port, n, battle, session, until, seen) for _ in range(sockets)))
+
+
+async def _socket(port: int, n: int, battle: str, session: str, until: float, seen: Counter[str]) -> None:
+    """Read what comes until the time is over."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    head = (
+        f"GET /ws/arena/{battle}/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
+        f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        f"Cookie: sessionid={session}\r\nX-Forwarded-For: {address(10_000 + n)}\r\n\r\n"
+    )
+    writer.write(head.encode())
+    status = (await reader.readline()).split()[1].decode()
+    seen[f"{status} for a socket"] += 1
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(until - time.monotonic(), 0)):
+            while await reader.read(65_536):
+                pass
+            seen["sockets closed by the server"] += 1
+    writer.close()
+
+
+def _cookies(connection: Connection) -> dict[str, str]:
+    pairs = (line.split(b":", 1)[1].split(b";")[0].strip().decode() for line in connection.cookies)
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+async def judge(port: int, keys: list[str], until: float) -> Tally:
+    tally = Tally()
+    people = [Connection("127.0.0.1", port, {"Authorization": f"Token {key}"}) for key in keys]
+    await asyncio.gather(*(person(one, tally, until) for one in people))
+    return tally
+
+
+async def beside(port: int, keys: list[str], visitors: int, sockets: int, seconds: float) -> tuple[Tally, Counter[str]]:
+    """Everybody else first; judging begins when they wait."""
+    seen: Counter[str] = Counter()
+    settling = 5 + (visitors + sockets) / 50
+    until = time.monotonic() + settling + seconds
+    others = [asyncio.create_task(visitor(port, n, until, seen)) for n in range(visitors)]
+    browsers = range(-(-sockets // SOCKETS_OF_ONE))
+    others += [asyncio.create_task(browser(port, n, SOCKETS_OF_ONE, until, seen)) for n in browsers]
+    await asyncio.sleep(settling)
+    tally = await judge(port, keys, until)
+    for result in await asyncio.gather(*others, return_exceptions=True):
+        if isinstance(result, BaseException):
+            seen[repr(result)[:80]] += 1
+    return tally, seen
+
+
+def measure(folder: Path, database_url: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    environment = {**os.environ, "ASSAY_DATA": str(folder), "DEBUG": "0", "SECRET_KEY": "load", "LOG_LEVEL": "WARNING"}
+    environment |= {"DJANGO_SETTINGS_MODULE": "config.settings", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment |= {"TRUSTED_PROXIES": "127.0.0.1", "ALLOWED_HOSTS": "127.0.0.1"}
+    environment.pop("DATABASE_URL", None)
+    if database_url:
+        environment["DATABASE_URL"] = database_url
+    options: dict[str, Any] = {"cwd": ROOT, "env": environment, "check": True}
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], **options)
+    subprocess.run([sys.executable, "manage.py", "collectstatic", "--noinput", "-v0"], **options)
+    filled = subprocess.run([sys.executable, "-c", FILL, str(arguments.judges)], stdout=subprocess.PIPE, **options)
+    subprocess.run([sys.executable, "-c", ARENA], **options)
+    keys = json.loads(filled.stdout.splitlines()[-1])
+    log = folder / "web.log"
+    with hung_server() as url, log.open("wb") as errors:
+        environment["MODEL_SERVER_URL"] = url
+        with web(environment, arguments.workers, errors=errors) as port:
+            asyncio.run(judge(port, keys[:20], time.monotonic() + 3))  # imports and caches are not what is measured
+            alone = asyncio.run(judge(port, keys, time.monotonic() + arguments.seconds))
+            crowd = (arguments.visitors, arguments.sockets, arguments.seconds)
+            together, seen = asyncio.run(beside(port, keys, *crowd))
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return {
+        "alone": alone.figures(arguments.seconds),
+        "beside": together.figures(arguments.seconds),
+        "p95_ratio": round(together.figures(1)["submit_ms"]["p95"] / alone.figures(1)["submit_ms"]["p95"], 2),
+        "others": dict(seen),
+        "logged": Counter(re.sub(r"[\d.]+", "#", line)[:160] for line in lines).most_common(8),
+        "holds": [line[-200:] for line in lines if "assay.holds" in line or "write transaction" in line][-5:],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judges", type=int, default=200)
+    parser.add_argument("--visitors", type=int, default=200)
+    parser.add_argument("--sockets", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--workers", type=int, default=2, help="web processes")
+    parser.add_argument("--databases", nargs="*", default=["sqlite", "postgres"])
+    arguments = parser.parse_args()
+    print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg(), **vars(arguments)}))
+    for name in arguments.databases:
+        with tempfile.TemporaryDirectory(prefix="assay-load-") as folder:
+            data = Path(folder) / "data"
+            data.mkdir()
+            if name == "sqlite":
+                figures = measure(data, "", arguments)
+            else:
+                with postgres(Path(folder) / "postgres", durable=True) as url:
+                    figures = measure(data, url, arguments)
+        print(json.dumps({"database": name, **figures}, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
