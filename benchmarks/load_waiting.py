@@ -1,7 +1,7 @@
 """Judging while others wait: what 200 judges notice of a model server that hangs, 200 waiting visitors and 500 sockets.
 
     python benchmarks/load_waiting.py                                      SQLite, then Postgres
-    python benchmarks/load_waiting.py --judges 20 --visitors 20 --sockets 50 --seconds 15 --databases sqlite
+    python benchmarks/load_waiting.py --judges 20 --visitors 20 --sockets 50 --seconds 15 --prompts 400
 
 Each database is measured twice on the same rows: judging alone, then beside the others. Visitors start battles by
 the API and wait for answers that never come, each from an address of their own; sockets look on at battles of pages.
@@ -31,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.load import FILL, SLUG, person, web  # noqa: E402
+from benchmarks.load import FILL, PROMPTS, SLUG, person, web  # noqa: E402
 from benchmarks.load_client import Connection, Tally  # noqa: E402
 from tests.servers import postgres  # noqa: E402
 
@@ -164,7 +164,8 @@ def measure(folder: Path, database_url: str, arguments: argparse.Namespace) -> d
     options: dict[str, Any] = {"cwd": ROOT, "env": environment, "check": True}
     subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], **options)
     subprocess.run([sys.executable, "manage.py", "collectstatic", "--noinput", "-v0"], **options)
-    filled = subprocess.run([sys.executable, "-c", FILL, str(arguments.judges)], stdout=subprocess.PIPE, **options)
+    fill = FILL.replace(f"range({PROMPTS})", f"range({arguments.prompts})")
+    filled = subprocess.run([sys.executable, "-c", fill, str(arguments.judges)], stdout=subprocess.PIPE, **options)
     subprocess.run([sys.executable, "-c", ARENA], **options)
     keys = json.loads(filled.stdout.splitlines()[-1])
     log = folder / "web.log"
@@ -192,6 +193,7 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=200)
     parser.add_argument("--sockets", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     parser.add_argument("--databases", nargs="*", default=["sqlite", "postgres"])
     arguments = parser.parse_args()

@@ -105,7 +105,7 @@ def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, address: str = ""
     return write_now(battle, seconds=seconds, address=address)
 
 
-def vote(*, battle: Battle, origin: defence.Origin, **ballot: object) -> Comparison:
+def vote(*, battle: Battle, origin: defence.Origin = defence.NOWHERE, **ballot: object) -> Comparison:
     """A vote that may come in mid-stream: both answers end here, what stands is kept, and then it is cast."""
     arena.check_vote(battle=battle, **ballot)  # type: ignore[arg-type]  # a bad one stops nothing
     if not stop(battle, address=origin.address).is_over:
