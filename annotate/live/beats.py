@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from django.db import OperationalError
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, TextField, Value, When
 
 from annotate.connections import database_now
 from annotate.live.database import in_thread
@@ -111,7 +111,11 @@ def _write(notes: Sequence[_Note], claims: Sequence[uuid.UUID]) -> set[uuid.UUID
         some = notes[first : first + _AT_ONCE]
         new = [note for note in some if note.is_new]
         drafts = {
-            name: Case(*(When(claim=n.claim, then=Value(storable(n.drafts[side]))) for n in new), default=F(name))
+            name: Case(
+                *(When(claim=note.claim, then=Value(storable(note.drafts[side]))) for note in new),
+                default=F(name),
+                output_field=TextField(),
+            )
             for side, name in enumerate(("draft_a", "draft_b"))
             if new
         }
