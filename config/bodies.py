@@ -16,7 +16,7 @@ from django.contrib.auth import get_user
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.urls import Resolver404, resolve
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -71,7 +71,7 @@ def refusal(error: TooLarge) -> HttpResponse:
         "where files are uploaded, of people who are signed in."
     )
     if error.is_json:
-        response = HttpResponse(f'{{"body": "{words}"}}', status=413, content_type="application/json")
+        response: HttpResponse = JsonResponse({"errors": {"body": words}}, status=413)
     else:
         response = HttpResponse(words, status=413, content_type="text/plain")
     response["Connection"] = "close"  # what is still to come is not read

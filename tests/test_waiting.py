@@ -116,7 +116,7 @@ def test_a_battle_that_would_have_to_wait_is_refused_with_a_remedy(client, key):
     try:
         headers = {"Visitor": token}
         reply = client.post("/api/v1/battles/", json.dumps(sent), content_type="application/json", headers=headers)
-        assert reply.status_code == 429 and "wait=0" in reply.json()["wait"] and reply["Retry-After"]
+        assert reply.status_code == 429 and "wait=0" in reply.json()["errors"]["wait"] and reply["Retry-After"]
         assert not Battle.objects.exists()
     finally:
         waiting._waiting.clear()
