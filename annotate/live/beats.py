@@ -107,6 +107,7 @@ async def _beat_once(beating: dict[Beating, _Kept]) -> None:
 
 def _write(notes: Sequence[_Note], claims: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     """Renew and keep what the notes say; the claims whose battles somebody wants to end."""
+    until = database_now() + timedelta(seconds=LEASE_SECONDS)
     for first in range(0, len(notes), _AT_ONCE):
         some = notes[first : first + _AT_ONCE]
         new = [note for note in some if note.is_new]
@@ -119,7 +120,6 @@ def _write(notes: Sequence[_Note], claims: Sequence[uuid.UUID]) -> set[uuid.UUID
             for side, name in enumerate(("draft_a", "draft_b"))
             if new
         }
-        until = database_now() + timedelta(seconds=LEASE_SECONDS)
         Battle.objects.filter(claim__in=[note.claim for note in some]).update(claimed_until=until, **drafts)
     asked = Battle.objects.filter(claim__in=claims, stop_asked_at__isnull=False)
     return {claim for claim in asked.values_list("claim", flat=True) if claim}
