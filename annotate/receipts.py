@@ -14,11 +14,15 @@ from django.db.models import CharField, QuerySet, Value
 
 from annotate import votes
 from annotate.models import Comparison, Completion, Demonstration, Project, Ranking, User
+from annotate.served_sampling import cut_note
 from annotate.words import letters_of, said_in_words
 
 # Without the pairs of rankings, which are not judgements of their own, and without votes in the arena, which has a
 # history itself.
 TITLES = {**votes.TITLES, "demonstration": "Answers of my own"}
+
+
+Answer = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Receipt:
     row: Any
     said: str
     counted: bool
-    answers: list[tuple[str, str]]  # what was judged: the letter shown, empty for one alone, and the text
+    answers: list[Answer]  # what was judged: the letter shown, empty for one alone, the text, and whether it was cut
     went: list[tuple[Any, Any, Any]]  # dataset, the run that used it, the model that this run made
 
     @property
@@ -70,10 +74,16 @@ def _receipt(kind: str, row: Any, ranked: dict[int, Completion]) -> Receipt:
     return Receipt(kind, row, said_in_words(row), row.status == "counted", answers, votes.went_into(row))
 
 
-def _answers(row: Any, ranked: dict[int, Completion]) -> list[tuple[str, str]]:
+def _answers(row: Any, ranked: dict[int, Completion]) -> list[Answer]:
+    shown = _shown(row, ranked)
+    beside = [answer for _, answer in shown]
+    return [(letter, answer.text, cut_note(answer, beside)) for letter, answer in shown]
+
+
+def _shown(row: Any, ranked: dict[int, Completion]) -> list[tuple[str, Completion]]:
     if isinstance(row, Comparison):
-        return [("A", row.completion_a.text), ("B", row.completion_b.text)]
+        return [("A", row.completion_a), ("B", row.completion_b)]
     if isinstance(row, Ranking):
-        return [(letter, ranked[pk].text) for pk, letter in letters_of(row).items() if pk in ranked]
+        return [(letter, ranked[pk]) for pk, letter in letters_of(row).items() if pk in ranked]
     about = row.edited_from if isinstance(row, Demonstration) else row.completion
-    return [("", about.text)] if about else []
+    return [("", about)] if about else []

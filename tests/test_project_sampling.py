@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from annotate.actions import project_exports, projects, red_team
 from annotate.live import live_battles
-from annotate.models import Battle, Project
+from annotate.models import Battle, GoldItem, Project
 from tests import factories
 from tests.annotate.openai_server import FakeServer, openai_server
 from tests.training.runs import make_dataset, make_weights
@@ -183,3 +183,13 @@ def test_our_own_export_says_how_each_answer_was_drawn(project):
     reviewer = factories.make_user(project, role="reviewer")
     row = json.loads(b"".join(project_exports.export_feedback(project=project, by=reviewer).parts))
     assert json.loads(row["sampling"]) == [{**OWN, "finish_reason": "length"}, {**OWN, "finish_reason": "stop"}]
+
+
+def test_a_cut_answer_says_so_in_what_one_has_judged_and_among_known_answers(client, project):
+    ada, manager = factories.make_user(project), factories.make_user(project, role="manager")
+    cut = factories.make_completion(factories.make_prompt(project), finish_reason="length", sampling=OWN)
+    factories.make_rating(cut, ada, assignment=factories.make_assignment(ada, cut))
+    GoldItem.objects.create(project=project, kind="rate", prompt=cut.prompt, completion_a=cut, expected={"stars": [4]})
+    for who, name in ((ada, "judge-history"), (manager, "gold")):
+        client.force_login(who)
+        assert "Cut at 300 tokens" in client.get(reverse(name, args=[project.slug])).content.decode()

@@ -299,8 +299,8 @@ def test_ones_own_history_shows_each_judgement_once_with_its_receipt(client, pro
         ("rating", "thumb up, 4 of 5 stars", "counted"),
     ]
     ranking, comparison = (r for r in page.context["receipts"] if r.kind in ("ranking", "comparison"))
-    assert [letter for letter, _ in ranking.answers] == ["A", "B", "C"]
-    assert comparison.answers[1] == ("B", comparison.row.completion_b.text)
+    assert [letter for letter, *_ in ranking.answers] == ["A", "B", "C"]
+    assert comparison.answers[1] == ("B", comparison.row.completion_b.text, "")
     text = page.content.decode()
     assert "Somebody else" not in text and "undo" in text and "Change it" in text
 
