@@ -190,6 +190,7 @@ class TestTheRuleForm:
         shown = answer.content.decode()
         assert answer.status_code == 400 and "Give rating points" in shown
         assert 'value="a lot"' in shown and 'value="40"' in shown
+        assert 'aria-describedby="margin-error"' in shown and "<b>margin</b>" not in shown
         assert not PromotionRule.objects.exists()
 
     def test_only_managers_come_here(self, client, project):
