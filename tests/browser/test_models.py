@@ -14,6 +14,8 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: lengths.append(len(frame))))
     heron, kestrel = site.made["models"]
     page.goto(f"{site.url}/models/{heron}/playground/?beside={kestrel}")
+    page.get_by_text("How the answer is drawn").click()
+    page.get_by_label("Most tokens").fill("64")  # these models end by no word of their own
     page.get_by_label("Your question").fill("What is a lighthouse for?")
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("button", name="Ask")).to_be_visible()
@@ -23,7 +25,6 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
     assert len(lengths) > 3, "the answers arrived whole, not piece by piece"
     expect(page.get_by_label("Your question")).to_have_value("")
 
-    page.get_by_text("How the answer is drawn").click()
     page.get_by_label("Most tokens").fill("2048")
     page.get_by_label("Your question").fill("And at night?")
     page.get_by_role("button", name="Ask").click()
@@ -31,6 +32,11 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#answer-1-a .figures")).to_contain_text("stopped by you")
     expect(page.get_by_role("button", name="Ask")).to_be_visible()
+
+    page.get_by_label("Beside it").select_option("nobody")
+    page.get_by_role("button", name="Go on with it").click()
+    expect(page.get_by_label("Question 2").locator("article")).to_have_count(1)  # what was said came along
+    expect(page.locator("#answer-0-b")).to_have_count(0)
 
     first.get_by_role("button", name="Keep the question as a prompt").click()
     expect(page.locator("#kept")).to_contain_text("Kept as prompt")
