@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -58,7 +59,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "manages": can(request.user, "manage", project),
         "asked": asked,
         "datasets": project.datasets.exclude(kind="prompts"),
-        "models": LanguageModel.objects.filter(completions__prompt__project=project).distinct().order_by("name"),
+        "models": _models(project).order_by("name"),
         "judges": Judge.choices,
         "statuses": Status.choices,
         "sides": Side.values,
@@ -84,6 +85,11 @@ def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) ->
     return redirect(f"{reverse('votes', args=[project.slug])}?kind={kind}{'&' if query else ''}{query}#{kind}-{pk}")
 
 
+def _models(project: Project) -> QuerySet[LanguageModel]:
+    """Those that have answered here."""
+    return LanguageModel.objects.filter(completions__prompt__project=project).distinct()
+
+
 def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
     asked: dict[str, Any] = {}
     for name, values in (("judge", Judge.values), ("status", Status.values), ("side", Side.values)):
@@ -91,7 +97,7 @@ def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
             if value not in values:
                 raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
             asked[name] = value
-    for name, found in (("dataset", project.datasets.all()), ("model", LanguageModel.objects.of_projects([project]))):
+    for name, found in (("dataset", project.datasets.all()), ("model", _models(project))):
         if value := sent.get(name):
             number = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
             asked[name] = found.filter(pk=number).first()

@@ -106,13 +106,13 @@ def test_a_program_reads_what_the_page_shows_and_prunes_by_the_same_rule(project
     researcher = program(project, "researcher")
     told = researcher.get("disk/", project=project.slug).json()
     [one] = told["runs"]
-    assert one["run"] == run.pk and one["checkpoints"] >= 4 * _SIZE and told["prunable"] >= 6 * _SIZE
+    assert one["run"] == run.pk and one["checkpoints"] >= 4 * _SIZE and told["prunable"] >= 3 * _SIZE
     assert 0 < told["free"] < told["capacity"] and told["rule"] == list(pruning.RULE)
-    assert researcher.post("disk/prune/", {"project": project.slug}).json()["freed"] >= 6 * _SIZE
-    assert left(run) == left(other) == ["step-000030"]
+    assert researcher.post("disk/prune/", {"project": project.slug}).json()["freed"] >= 3 * _SIZE
+    assert left(run) == ["step-000030"] and len(left(other)) > 1  # the other project's are not theirs to prune
     assert "run" in errors(researcher.post("disk/prune/", {"project": project.slug, "run": other.pk}))
     assert researcher.post("disk/prune/", {"project": project.slug, "run": run.pk}).json()["freed"] >= _SIZE
-    assert left(run) == [] and left(other) == ["step-000030"]
+    assert left(run) == [] and len(left(other)) > 1
     judge = program(project)
     assert errors(judge.get("disk/", project=project.slug), 403)
     assert errors(judge.post("disk/prune/", {"project": project.slug}), 403)

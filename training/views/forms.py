@@ -62,6 +62,8 @@ class RunForm(forms.Form):
         """The parent that the form shows at first: what a link or an earlier run asked for, else the newest."""
         parents: Any = self.fields["parent"]
         asked = self.initial.get("parent")
+        if isinstance(asked, LanguageModel):  # of an order that was read from a file
+            asked = asked.pk
         if isinstance(asked, str):
             asked = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 19 else None
         return parents.queryset.filter(pk=asked).first() if asked else parents.initial
