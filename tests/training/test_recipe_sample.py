@@ -66,11 +66,20 @@ def test_another_seed_gives_other_completions(tmp_path: Path, model: Path):
     assert [r["text"] for r in _rows(first)] != [r["text"] for r in _rows(second)]
 
 
+def test_a_model_with_a_small_window_answers_in_half_of_it_and_says_so(tmp_path: Path):
+    small = tiny_model.make(tmp_path / "small")
+    config = json.loads((small / "config.json").read_text())
+    (small / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32}))
+    run = _run(tmp_path / "run", small, PROMPTS[:1], max_new_tokens=1024)
+    assert entry.attempt(sample.main, run) == 0
+    assert {r["sampling"]["max_new_tokens"] for r in _rows(run)} == {16}
+    assert all(1 <= r["tokens"] <= 16 for r in _rows(run))
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
         ({"prompts": []}, "no_prompts"),
-        ({"max_new_tokens": 4000}, "too_long"),
         ({"model": Path("nowhere")}, "model_missing"),
     ],
 )

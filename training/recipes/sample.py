@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from annotate import reasoning
@@ -37,7 +37,9 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     config: SampleConfig = config_of(spec)
     run.progress("loading the model", 0, 1)
     model, tokenizer = loading.load_policy(spec.parent)
-    tasks = _tasks(run, spec, config, model, tokenizer)
+    window = getattr(model.config, "max_position_embeddings", 1 << 30)
+    config = _within(config, window)
+    tasks = _tasks(run, spec, config, window - config.max_new_tokens, tokenizer)
     done = {(row["prompt_id"], row["index"]) for row in read_lines(run.path / "completions.jsonl")}
     decoder, end_ids = decoder_for(model), loading.eos_token_ids(model, tokenizer)
     sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p)
@@ -61,20 +63,21 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.finish(_result(run, len(done), time.perf_counter() - started))
 
 
-def _tasks(run: RunDirectory, spec: RunSpec, config: SampleConfig, model: Any, tokenizer: Any) -> list[Task]:
-    """All the completions of the run, the shortest prompts first, those of one prompt side by side."""
+def _within(config: SampleConfig, window: int) -> SampleConfig:
+    """Leave a model whose window has no room for a prompt and `max_new_tokens` half of it for its answers.
+
+    The default is made for models that people read; one of 256 tokens answers in 128, and each answer keeps how it was
+    drawn.
+    """
+    return config if config.max_new_tokens < window else replace(config, max_new_tokens=max(1, window // 2))
+
+
+def _tasks(run: RunDirectory, spec: RunSpec, config: SampleConfig, room: int, tokenizer: Any) -> list[Task]:
+    """All the completions of the run, the shortest prompts first, those of one prompt side by side. room: in tokens."""
     prompts = run.rows("prompts")
     if not prompts:
         raise RecipeFailure(
             "no_prompts", "The run has no prompts.", "Add prompts to the project, then start the run again."
-        )
-    window = getattr(model.config, "max_position_embeddings", 1 << 30)
-    if (room := window - config.max_new_tokens) < 1:
-        raise RecipeFailure(
-            "too_long",
-            f"The model reads {window} tokens; {config.max_new_tokens} new ones leave no room for a prompt.",
-            "Lower max_new_tokens; the project's settings have what it is when nothing else is said.",
-            {"max_new_tokens": max(1, window // 2)},
         )
     asked = {row["id"]: with_system_prompt(row["messages"], config.system_prompt) for row in prompts}
     encoded = {row_id: tuple(loading.encode_prompt(tokenizer, messages, room)) for row_id, messages in asked.items()}
