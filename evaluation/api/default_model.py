@@ -78,7 +78,9 @@ class ChatIn(Input):
 class MessageOut(serializers.Serializer):
     role = serializers.CharField()
     content = serializers.CharField()
-    reasoning = serializers.CharField(help_text="What the model thought before it answered; empty for most.")
+    reasoning = serializers.CharField(
+        required=False, help_text="What the model thought before it answered; left out where it did not think aloud."
+    )
 
 
 class ChoiceOut(serializers.Serializer):
@@ -140,7 +142,9 @@ def chat_completions(request: Request, slug: str) -> Response:
 
 
 def _answered(name: str, reply: model_server.Reply) -> dict[str, Any]:
-    message = {"role": "assistant", "content": reply.text, "reasoning": reply.reasoning}
+    message = {"role": "assistant", "content": reply.text}
+    if reply.reasoning:
+        message["reasoning"] = reply.reasoning
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
