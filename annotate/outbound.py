@@ -1,15 +1,16 @@
-"""The one way out: HTTP clients for models behind an endpoint and for judges. Pure: no Django.
+"""The one way out: HTTP clients for models behind an endpoint, for judges and for webhooks. Pure: no Django.
 
-A researcher names the address, and this server reaches more than a researcher does. So each connection looks the name
-up once, judges every address that it has, and goes to one of those: a name cannot mean something else by then. What
-only this network reaches is refused unless the operator names it. Redirects are not followed. What comes back is read
-up to a bound, and not unpacked.
+A researcher or manager names the address, and this server reaches more than they do: a database's port, a cloud's
+metadata. So each connection looks the name up once, judges every address that it has, and goes to one of those: a name
+cannot mean something else by then. What only this network reaches is refused unless the operator names it. Redirects
+are not followed. What comes back is read up to a bound, and not unpacked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import cache
@@ -20,9 +21,10 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from annotate.webhooks.addresses import reachable
+from annotate.webhooks.addresses import is_public
 
 VARIABLE = "ASSAY_PRIVATE_ENDPOINTS"
+EVERYWHERE = ("0.0.0.0/0", "::/0")  # what allows every address
 LONGEST_BODY = 8_000_000  # bytes of one answer
 LONGEST_LINE = 1_000_000  # bytes of one event of a stream
 
@@ -90,12 +92,13 @@ async def lines_of(response: httpx.Response, most: int = LONGEST_BODY) -> AsyncI
 def judged(host: str, port: int, allowed: Sequence[str]) -> list[str]:
     """The addresses of a host, all of which may be asked. Raises Refused, and OSError where the name is not known."""
     try:
-        found = reachable(host, port, allow_private=True)
-        is_named = host.lower() in allowed or f"{host.lower()}:{port}" in allowed
-        if not is_named and not all(_is_allowed(address, allowed) for address in found):
-            reachable(host, port, allow_private=False)
-    except ValueError as error:
-        raise Refused(f"{host} is an address that only this network reaches; the operator can allow it.") from error
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host} is no name of a host: {error}") from error
+    found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+    is_named = host.lower() in allowed or f"{host.lower()}:{port}" in allowed
+    if not is_named and not all(is_public(address) or _is_allowed(address, allowed) for address in found):
+        raise Refused(f"{host} is an address that only this network reaches; the operator can allow it.")
     return found
 
 

@@ -29,11 +29,13 @@ ASSAY_RECIPE_PROCESSES  and threads that a recipe may add to those of its user (
 ASSAY_HUB_REPOSITORIES  owner/name or owner/*, comma-separated: where models may be pushed to (default: nowhere)
 ASSAY_PRIVATE_ENDPOINTS  hosts, addresses or networks, comma-separated: models and judges that only this network reaches
                   and that may be asked all the same, beside MODEL_SERVER_URL (default: none)
-WEBHOOK_ALLOW_PRIVATE  1: events may be sent to addresses that only this network reaches (default: no)
+ASSAY_PRIVATE_WEBHOOKS  likewise: where events may be sent although only this network reaches it (default: none)
+WEBHOOK_ALLOW_PRIVATE  1: events may be sent to every such address (default: no)
 """
 
 import os
 import secrets
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -298,7 +300,16 @@ EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS") == "1"
 EMAIL_TIMEOUT = 10
 
 PRIVATE_ENDPOINTS = outbound.read_list(os.environ.get(outbound.VARIABLE, ""))
-WEBHOOK_ALLOW_PRIVATE = os.environ.get("WEBHOOK_ALLOW_PRIVATE") == "1"
+
+
+def private_webhooks(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the inside hosts and networks that events may go to. WEBHOOK_ALLOW_PRIVATE is the older name, for all."""
+    if environment.get("WEBHOOK_ALLOW_PRIVATE") == "1":
+        return outbound.EVERYWHERE
+    return outbound.read_list(environment.get("ASSAY_PRIVATE_WEBHOOKS", ""))
+
+
+PRIVATE_WEBHOOKS = private_webhooks(os.environ)
 
 RUNS_DIR = DATA_DIR / "runs"
 MODELS_DIR = DATA_DIR / "models"

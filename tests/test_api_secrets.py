@@ -34,7 +34,7 @@ def contest():
 
 @pytest.fixture
 def manager(settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
+    settings.PRIVATE_WEBHOOKS = ("127.0.0.1",)
     return program(make_project(), role="manager")
 
 

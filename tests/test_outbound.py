@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
@@ -93,7 +95,7 @@ def test_a_name_that_means_something_else_by_the_second_look_is_not_followed(non
     with server() as (url, asked):
         port = int(url.split(":")[2].split("/")[0])
         answers = iter([[(2, 1, 6, "", ("127.0.0.1", port))]] * 4)
-        monkeypatch.setattr("annotate.webhooks.addresses.socket.getaddrinfo", lambda *_, **__: next(answers))
+        monkeypatch.setattr("annotate.outbound.socket.getaddrinfo", lambda *_, **__: next(answers))
         with pytest.raises(model_server.ModelServerError):
             completed(f"http://rebound.example.org:{port}/v1")
         assert not asked
@@ -105,7 +107,7 @@ def test_the_connection_goes_to_the_address_that_was_judged(monkeypatch):
         port = int(url.split(":")[2].split("/")[0])
         looked = []
         monkeypatch.setattr(
-            "annotate.webhooks.addresses.socket.getaddrinfo",
+            "annotate.outbound.socket.getaddrinfo",
             lambda *given, **_: looked.append(given) or [(2, 1, 6, "", ("127.0.0.1", port))],
         )
         with outbound.client(f"http://pinned.example.org:{port}/v1", allowed=LOCAL, timeout=httpx.Timeout(5)) as client:
@@ -128,6 +130,24 @@ def test_what_the_operator_names_is_asked(none_allowed, settings):
         settings.MODEL_SERVER_URL = "http://127.0.0.1:9/v1"
         with pytest.raises(model_server.ModelServerError):
             completed(url)  # another port of that machine is not it
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "10.0.0.1", "64:ff9b::a00:1"])
+def test_every_address_may_be_allowed(host):
+    assert outbound.judged(host, 80, outbound.EVERYWHERE) == [host]
+    with pytest.raises(outbound.Refused):
+        outbound.judged(host, 80, ())
+
+
+def test_nothing_else_here_is_a_client_of_what_others_name():
+    """The simulated people know one address: this site's own."""
+    clients = re.compile(
+        r"http\.client|urlopen|create_connection|httpx\.(Async)?Client\(|^import requests", re.MULTILINE
+    )
+    root = Path(outbound.__file__).parent.parent
+    sources = [path for package in ("annotate", "evaluation", "training") for path in (root / package).rglob("*.py")]
+    found = {str(path.relative_to(root)) for path in sources if clients.search(path.read_text())}
+    assert found == {"annotate/outbound.py", "annotate/simulation/client.py"}
 
 
 @pytest.mark.django_db

@@ -11,12 +11,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from annotate import outbound
 from annotate.actions import audit
 from annotate.actions.events import EVENTS
 from annotate.errors import Refused
 from annotate.models import Delivery, Project, User, Webhook
 from annotate.permissions import require
-from annotate.webhooks.addresses import place, reachable
+from annotate.webhooks.addresses import place
 
 MOST = 20
 OLD_SECRET_LASTS = timedelta(days=1)
@@ -117,9 +118,11 @@ def _checked(url: str) -> str:
     url = url.strip() if isinstance(url, str) else ""
     try:
         to = place(url)
-        reachable(to.host, to.port, allow_private=settings.WEBHOOK_ALLOW_PRIVATE)
+        outbound.judged(to.host, to.port, settings.PRIVATE_WEBHOOKS)
     except ValueError as error:
         raise Refused(400, url=str(error)) from error
+    except outbound.Refused as error:
+        raise Refused(400, url=f"{error} (ASSAY_PRIVATE_WEBHOOKS)") from error
     except OSError as error:
         raise Refused(400, url=f"The name cannot be looked up ({error}); check its spelling.") from error
     return url

@@ -1,13 +1,8 @@
-"""Where an event may be sent. Pure: no Django.
-
-Whoever may name an address could otherwise have this server ask what only it can reach: a database's port, a cloud's
-metadata. So a name is looked up once, every address that it has is judged, and the connection goes to one of those.
-"""
+"""Which addresses can be sent to, and which the public reaches. Pure: no Django. Look-ups are in `outbound`."""
 
 from __future__ import annotations
 
 import ipaddress
-import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -43,21 +38,6 @@ def place(url: str) -> Place:
     is_secure = parts.scheme == "https"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Place(is_secure, parts.hostname, port or (443 if is_secure else 80), target)
-
-
-def reachable(host: str, port: int, *, allow_private: bool) -> list[str]:
-    """Its addresses, in the order to be tried. Raises ValueError where one of them is not for the public, and OSError
-    where the name is not known."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    if not allow_private:
-        for address in addresses:
-            if not is_public(address):
-                raise ValueError(
-                    f"{host} is at {address}, which only this network reaches. Whoever runs this server can allow such "
-                    "addresses: WEBHOOK_ALLOW_PRIVATE=1."
-                )
-    return addresses
 
 
 def is_public(address: str) -> bool:

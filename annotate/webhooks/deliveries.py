@@ -76,7 +76,7 @@ class Deliverer:
             message_id=message_id(delivery),
             body=json.dumps(delivery.body, ensure_ascii=False, separators=(",", ":")),
             at=timezone.now(),
-            allow_private=settings.WEBHOOK_ALLOW_PRIVATE,
+            allowed=settings.PRIVATE_WEBHOOKS,
         )
 
 

@@ -164,7 +164,7 @@ def test_the_command_imports_tells_and_is_gone_on_with(project, tmp_path, capsys
 
 @pytest.fixture
 def private(settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
+    settings.PRIVATE_WEBHOOKS = ("127.0.0.1",)
 
 
 def test_a_webhooks_life_on_its_pages(client, project, private):

@@ -15,12 +15,14 @@ from django.utils import timezone
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from annotate import outbound
 from annotate.actions import webhooks
 from annotate.actions.events import announce
 from annotate.errors import Refused
 from annotate.models import AuditEntry, Delivery, Webhook
 from annotate.webhooks import addresses, deliveries, schedule, sending
 from annotate.webhooks.deliveries import Deliverer
+from config.settings import private_webhooks
 from evaluation.models import Notice
 from tests.factories import make_project, make_user
 
@@ -73,7 +75,7 @@ def receiver():
 
 @pytest.fixture
 def project(db, settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
+    settings.PRIVATE_WEBHOOKS = ("127.0.0.1",)
     return make_project()
 
 
@@ -206,13 +208,20 @@ def test_its_managers_are_told_when_it_is_switched_off(client, project, hook, re
     assert not Notice.objects.filter(user=researcher).exists()
 
 
-def test_a_receiver_that_drips_its_answer_holds_nobody_up(project, hook, monkeypatch):
+@pytest.mark.parametrize(
+    ("head", "status", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", None, "No answer within"),
+        (b"HTTP/1.1 200 OK\r\n\r\nthanks", 200, "thanks"),  # the status stands, and what was said by then
+    ],
+)
+def test_a_receiver_that_drips_its_answer_holds_nobody_up(project, hook, monkeypatch, head, status, said):
     monkeypatch.setattr(sending, "TIMEOUT", 1.0)
     server, stop = socket.create_server(("127.0.0.1", 0)), threading.Event()
 
     def drip() -> None:
         with server.accept()[0] as connection:
-            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            connection.sendall(head)
             while not stop.wait(0.1):
                 try:
                     connection.sendall(b"x")
@@ -224,12 +233,12 @@ def test_a_receiver_that_drips_its_answer_holds_nobody_up(project, hook, monkeyp
     began = time.monotonic()
     outcome = sending.send(
         url=f"http://127.0.0.1:{server.getsockname()[1]}/", secrets=[hook.secret], message_id="msg_1", body="{}",
-        at=timezone.now(), allow_private=True,
+        at=timezone.now(), allowed=("127.0.0.1",),
     )  # fmt: skip
     stop.set()
     thread.join(5)
     server.close()
-    assert outcome.status is None and "No answer within" in outcome.said
+    assert outcome.status == status and said in outcome.said
     assert time.monotonic() - began < 3
 
 
@@ -358,17 +367,44 @@ def test_addresses_of_the_public_are_known(address):
 
 @pytest.mark.parametrize("url", NO_ADDRESSES)
 def test_what_is_no_address_to_send_to_is_refused(project, manager, settings, url):
-    settings.WEBHOOK_ALLOW_PRIVATE = False
+    settings.PRIVATE_WEBHOOKS = ()
     with pytest.raises(Refused) as refused:
         webhooks.add_webhook(project=project, url=url, by=manager)
     assert set(refused.value.errors) == {"url"} and not Webhook.objects.exists()
 
 
 def test_a_name_that_moves_inside_after_it_was_added_is_not_asked(project, hook, receiver, settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = False  # as if it had been public when it was added
+    settings.PRIVATE_WEBHOOKS = ()  # as if it had been public when it was added
     tell(project)
     deliver()
     assert not receiver.got and "only this network" in Delivery.objects.get().log[0]["said"]
+
+
+def test_only_what_the_operator_names_is_reached_inside(project, hook, receiver, manager, settings):
+    settings.PRIVATE_WEBHOOKS = outbound.read_list(f"127.0.0.1:{receiver.server_port}")
+    tell(project)
+    deliver()
+    assert len(receiver.got) == 1 and Delivery.objects.get().state == "delivered"
+    with pytest.raises(Refused, match="ASSAY_PRIVATE_WEBHOOKS"):
+        webhooks.add_webhook(project=project, url="http://127.0.0.1:6379/", by=manager)
+
+
+def test_the_operators_older_switch_still_allows_every_address():
+    assert private_webhooks({"WEBHOOK_ALLOW_PRIVATE": "1", "ASSAY_PRIVATE_WEBHOOKS": "10.0.0.9"}) == outbound.EVERYWHERE
+    assert private_webhooks({"WEBHOOK_ALLOW_PRIVATE": "0", "ASSAY_PRIVATE_WEBHOOKS": "10.0.0.9"}) == ("10.0.0.9",)
+    assert private_webhooks({}) == ()
+
+
+def test_a_name_that_nobody_can_look_up_is_a_failure(monkeypatch):
+    how = {"secrets": ["whsec_AAAA"], "message_id": "msg_1", "body": "{}", "at": timezone.now(), "allowed": ()}
+    too_long = sending.send(url=f"http://{'a' * 64}.example/", **how)
+    assert too_long.status is None and "label" in too_long.said
+
+    def unknown(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert sending.send(url="http://example.org/", **how).said == "The name cannot be looked up: not known."
 
 
 def test_only_managers_have_webhooks(project, hook):
@@ -393,11 +429,11 @@ def test_a_name_is_looked_up_outside_the_transaction(project, manager, monkeypat
     """On SQLite a transaction that may write keeps everybody else from writing, and a lookup may take long."""
     looked = []
 
-    def slow(host, port, *, allow_private):
+    def slow(host, port, allowed):
         looked.append(transaction.get_connection().in_atomic_block)
         return ["93.184.216.34"]
 
-    monkeypatch.setattr(webhooks, "reachable", slow)
+    monkeypatch.setattr(outbound, "judged", slow)
     client.force_login(manager)
     sent = {"project": project.slug, "url": "https://example.org/api"}
     headers = {"Idempotency-Key": "k"}
