@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils import timezone
-
+from annotate.connections import database_now
 from annotate.models import Dataset, Delivery, Project, Webhook
 from annotate.prepared import Prepared, Slot
 
@@ -35,7 +34,7 @@ def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
     hooks = [hook for hook in _hooks.rows(project=project.pk) if not hook.events or event in hook.events]
     if not hooks:
         return
-    now = timezone.now()
+    now = database_now()
     body = {"type": event, "timestamp": now.isoformat(), "data": {"project": project.slug, **data}}
     Delivery.objects.bulk_create(Delivery(webhook=hook, event=event, body=body, next_try_at=now) for hook in hooks)
 

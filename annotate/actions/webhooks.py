@@ -14,6 +14,7 @@ from django.utils import timezone
 from annotate import outbound
 from annotate.actions import audit
 from annotate.actions.events import EVENTS
+from annotate.connections import database_now
 from annotate.errors import Refused
 from annotate.models import Delivery, Project, User, Webhook
 from annotate.permissions import require
@@ -97,7 +98,7 @@ def send_test(webhook: Webhook, *, by: User) -> Delivery:
     require(by, "manage", webhook.project)
     if not webhook.is_active:
         raise Refused(409, webhook="It is switched off; switch it on first.")
-    now = timezone.now()
+    now = database_now()
     body = {"type": TEST, "timestamp": now.isoformat(), "data": {"project": webhook.project.slug, "by": by.username}}
     return Delivery.objects.create(webhook=webhook, event=TEST, body=body, next_try_at=now)
 
@@ -107,8 +108,9 @@ def send_again(delivery: Delivery, *, by: User) -> Delivery:
     require(by, "manage", delivery.webhook.project)
     if not delivery.webhook.is_active:
         raise Refused(409, webhook="It is switched off; switch it on first.")
-    again = Delivery.objects.filter(pk=delivery.pk).exclude(claimed_until__gt=timezone.now())
-    if not again.update(state=Delivery.State.WAITING, tries=0, next_try_at=timezone.now(), claimed_until=None):
+    now = database_now()
+    again = Delivery.objects.filter(pk=delivery.pk).exclude(claimed_until__gt=now)
+    if not again.update(state=Delivery.State.WAITING, tries=0, next_try_at=now, claimed_until=None):
         raise Refused(409, delivery="It is on its way just now.")
     delivery.refresh_from_db()
     return delivery

@@ -1,4 +1,5 @@
-"""The clerk's chore that takes events to their addresses: claimed by a lease, sent side by side, and noted.
+"""The clerk's chore that takes events to their addresses: claimed by a lease, sent side by side, and noted. Their
+times are the database's, whatever the clerks' and servers' own clocks say.
 
 A clerk that dies between sending and noting lets its lease run out, and the event is sent again with the same id: at
 least once, and a receiver knows the second by its id.
@@ -19,6 +20,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from annotate.actions import audit
+from annotate.connections import database_now
 from annotate.models import Delivery, Webhook
 from annotate.webhooks.schedule import next_try, why_off
 from annotate.webhooks.sending import TIMEOUT, Outcome, send
@@ -91,8 +93,8 @@ def secrets_of(webhook: Webhook) -> list[str]:
     return [webhook.secret, *([webhook.old_secret] if until and until > timezone.now() else [])]
 
 
-def due() -> QuerySet[Delivery]:
-    now = timezone.now()
+def due(now: datetime) -> QuerySet[Delivery]:
+    """Return what is to be sent at `now` and under nobody's lease."""
     free = Q(claimed_until=None) | Q(claimed_until__lt=now)
     return Delivery.objects.filter(
         free, state=Delivery.State.WAITING, next_try_at__lte=now, webhook__is_active=True
@@ -104,12 +106,13 @@ def claim(n: int, under_way: Counter[int]) -> list[tuple[Claimed, Delivery]]:
     taken: list[tuple[Claimed, Delivery]] = []
     if n <= 0:
         return taken
+    now = database_now()
     full = [hook for hook, count in under_way.items() if count >= PER_HOOK]
-    for pk, hook in due().exclude(webhook__in=full).values_list("pk", "webhook")[: n * 8]:
+    for pk, hook in due(now).exclude(webhook__in=full).values_list("pk", "webhook")[: n * 8]:
         if len(taken) >= n:
             break
-        until = timezone.now() + LEASE
-        if under_way[hook] < PER_HOOK and Delivery.objects.filter(pk__in=due().filter(pk=pk)).update(
+        until = now + LEASE
+        if under_way[hook] < PER_HOOK and Delivery.objects.filter(pk__in=due(now).filter(pk=pk)).update(
             claimed_until=until
         ):
             under_way[hook] += 1
@@ -124,7 +127,7 @@ def note(claimed: Claimed, outcome: Outcome) -> None:
     delivery = mine.first()
     if delivery is None:
         return
-    now = timezone.now()
+    now = database_now()
     delivery.tries += 1
     delivery.log = [*delivery.log, _entry(now, outcome)]
     delivery.claimed_until = None

@@ -18,6 +18,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from annotate import outbound
 from annotate.actions import webhooks
 from annotate.actions.events import announce
+from annotate.connections import database_now
 from annotate.errors import Refused
 from annotate.models import AuditEntry, Delivery, Webhook
 from annotate.webhooks import addresses, deliveries, schedule, sending
@@ -102,7 +103,7 @@ def deliver(seconds: float = 5.0) -> None:
 
 
 def make_due() -> None:
-    Delivery.objects.filter(state="waiting").update(next_try_at=timezone.now())
+    Delivery.objects.filter(state="waiting").update(next_try_at=database_now())
 
 
 def test_an_event_arrives_signed(project, hook, receiver):
@@ -316,6 +317,24 @@ def test_a_clerk_that_died_after_sending_is_followed_by_one_that_sends_the_same_
     assert Delivery.objects.get().state == "delivered"
     deliveries.note(claimed, sending.Outcome(500, "late", 1.0))  # the dead one's news comes too late
     assert Delivery.objects.get().state == "delivered"
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_deliveries_go_by_the_databases_clock(project, hook, receiver, manager, monkeypatch, hours):
+    """Whoever tells of an event, or delivers it, may be on a machine whose clock is wrong."""
+    right = timezone.now
+    with monkeypatch.context() as wrong:
+        wrong.setattr(timezone, "now", lambda: right() + timedelta(hours=hours))
+        tell(project)
+    ((claimed, delivery),) = deliveries.claim(1, deliveries.Counter())
+    with monkeypatch.context() as wrong:
+        wrong.setattr(timezone, "now", lambda: right() + timedelta(hours=hours))
+        assert not deliveries.claim(1, deliveries.Counter()), "sent twice"
+        with pytest.raises(Refused, match="on its way"):
+            webhooks.send_again(delivery, by=manager)
+        deliveries.note(claimed, sending.Outcome(500, "broken", 1.0))
+    delivery.refresh_from_db()
+    assert 3 < (delivery.next_try_at - database_now()).total_seconds() <= 5.5
 
 
 def test_one_slow_address_does_not_hold_up_another(project, hook, receiver, manager):
