@@ -128,6 +128,32 @@ def test_what_a_researcher_registers_is_of_their_project_and_what_staff_register
     assert errors(Program(rita).post("models/", {"name": "which", "project": theirs.slug, **far}), 404)
 
 
+@pytest.mark.parametrize("spelling", ["{folder}", "./{folder}/", "models//own/../{name}", "{folder}/deeper"])
+def test_no_folder_of_another_project_s_model_is_registered_anew(rita, theirs, settings, tmp_path, spelling):
+    settings.DATA_DIR = tmp_path
+    held = make_model(is_shared=False, project=theirs)
+    (tmp_path / held.folder / "deeper").mkdir(parents=True)
+    (tmp_path / "models/own").mkdir()
+    folder = spelling.format(folder=held.folder, name=held.folder.removeprefix("models/"))
+    assert errors(Program(rita).post("models/", {"name": "copy", "folder": folder}))["folder"]
+    assert not LanguageModel.objects.filter(name="copy").exists()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8001", "localhost:8001", "[::ffff:127.0.0.1]:8001"])
+def test_nobody_has_the_site_s_own_server_answer_by_a_name_of_their_choice(rita, secret, settings, tmp_path, host):
+    """`transformers serve` loads whatever folder it is asked for by name: also that of another project's model."""
+    settings.MODEL_SERVER_URL, settings.DATA_DIR = "http://127.0.0.1:8001/v1", tmp_path
+    settings.PRIVATE_ENDPOINTS = ("localhost", "127.0.0.0/8")
+    (tmp_path / "models/own").mkdir(parents=True)
+    there = {"name": "copy", "served_name": secret.server_name}
+    program, staff = Program(rita), Program(make_user(is_staff=True))
+    assert "folder" in errors(program.post("models/", {**there, "endpoint": f"http://{host}/v1"}), 403)["endpoint"]
+    assert errors(program.post("models/", {**there, "folder": "models/own"}), 403)["served_name"]
+    assert not LanguageModel.objects.filter(name="copy").exists()
+    assert program.post("models/", {"name": "own", "folder": "models/own"}).status_code == 201
+    assert staff.post("models/", {**there, "endpoint": f"http://{host}/v1"}).status_code == 201
+
+
 def test_only_staff_retire_or_share_what_the_operator_registered(mine, theirs):
     base, boss = make_model(), make_user(mine, role="manager")
     language_models.enter_arena(project=mine, model=base, by=boss)

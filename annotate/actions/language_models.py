@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from annotate import model_server
 from annotate.actions import audit
 from annotate.errors import Refused
 from annotate.models import Contestant, LanguageModel, Project, User
@@ -61,6 +62,8 @@ def register_model(
         project=project,
         is_shared=is_shared,
     )
+    if project is not None and not (by and by.is_staff):
+        _require_their_own(model, project)
     standing = LanguageModel.objects.filter(name=name).first()
     if standing is not None:
         is_open = project is None or LanguageModel.objects.usable_in(project).filter(pk=standing.pk).exists()
@@ -178,6 +181,23 @@ def _tell_trails(model: LanguageModel, action: str, by: User, reason: str = "") 
     projects: list[Project | None] = [*_projects_of(model)]
     for project in projects or [None]:
         audit.record(action=action, about=model.name, by=by, project=project, reason=reason)
+
+
+def _require_their_own(model: LanguageModel, project: Project) -> None:
+    """Raises Refused where a registration would reach another project's weights.
+
+    The site's own server may load whatever folder it is asked for by name: so it is asked by a model's own folder.
+    """
+    if model.endpoint and model_server.is_own(model.endpoint):
+        raise Refused(403, endpoint="It is this site's own server: give the folder of the weights, or ask the staff.")
+    if model.folder and model.served_name:
+        raise Refused(403, served_name="Only staff say by which name this site's own server is asked; leave it out.")
+    if model.path is not None:
+        here, usable = model.path.resolve(), LanguageModel.objects.usable_in(project).values("pk")
+        others = LanguageModel.objects.exclude(folder="").exclude(pk__in=usable)
+        for other in (settings.DATA_DIR / folder for folder in others.values_list("folder", flat=True)):
+            if here.is_relative_to(other.resolve()) or other.resolve().is_relative_to(here):
+                raise Refused(400, folder=f"There is no folder {model.folder} that {project.name} may use.")
 
 
 def _content(model: LanguageModel) -> tuple[str, str, str, str]:
