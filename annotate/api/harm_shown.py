@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from annotate import harms
 from annotate.actions import harm_budget
 from annotate.models import Prompt
+from annotate.permissions import projects_where
 
 SHOW_HARMFUL = OpenApiParameter(
     "show_harmful",
@@ -40,6 +41,11 @@ class Reader:
             named = harms.title(" ".join(unwanted))
             return f"It is about harm that you have not agreed to see ({named}); say so by PUT harm-budget/."
         return "It is about harm; ask with ?show_harmful=true." if kinds and not self.asks else ""
+
+    @cached_property
+    def researches(self) -> frozenset[int]:
+        """The ids of the projects in which they are a researcher: looked up once for a whole list."""
+        return frozenset(projects_where(self.user, "research").values_list("pk", flat=True))
 
     @cached_property
     def _agreed(self) -> frozenset[str]:

@@ -21,7 +21,7 @@ from annotate.api.lists import read_one_or_many, written
 from annotate.api.pages import Oldest
 from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Project, Prompt, Side
-from annotate.permissions import can, models_seen, projects_where, require
+from annotate.permissions import models_seen, projects_where, require
 from annotate.votes import ASKED_BY_PEOPLE
 
 
@@ -83,8 +83,9 @@ class CompletionOut(serializers.ModelSerializer):
         )
 
     def get_reasoning(self, completion: Completion) -> str:
-        may_read = can(self.context["request"].user, "research", completion.prompt.project)
-        return completion.reasoning if may_read and not self.get_withheld(completion) else ""
+        if not completion.reasoning or self.get_withheld(completion):
+            return ""
+        return completion.reasoning if completion.prompt.project_id in self.context["reader"].researches else ""
 
     def get_text(self, completion: Completion) -> str:
         return "" if self.get_withheld(completion) else completion.text

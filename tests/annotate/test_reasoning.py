@@ -16,6 +16,7 @@ from annotate.live import live_battles
 from annotate.models import Battle, Completion, LanguageModel, Project
 from tests import factories
 from tests.annotate.openai_server import FakeServer, openai_server
+from tests.api_client import Program
 from tests.training.runs import make_dataset, make_run
 
 QUESTION = [{"role": "user", "content": "Why?"}]
@@ -156,6 +157,19 @@ def test_judges_do_not_see_it_and_researchers_may(client, project):
     assert client.get(f"/api/v1/completions/{completion.pk}/").json()["reasoning"] == ""
     client.force_login(rita)
     assert client.get(f"/api/v1/completions/{completion.pk}/").json()["reasoning"] == "secret thought"
+
+
+@pytest.mark.django_db
+def test_a_list_of_it_costs_no_query_for_each(project, django_assert_max_num_queries):
+    """A list that is written is told within its transaction: on SQLite nobody else writes meanwhile."""
+    rita = Program(factories.make_user(project, role="researcher"))
+    asked = [factories.make_prompt(project).pk for _ in range(30)]
+    sent = [{"prompt": pk, "text": f"<think>Hmm.</think>Because {pk}."} for pk in asked]
+    with django_assert_max_num_queries(25):
+        made = rita.post("completions/", sent)
+    assert made.status_code == 201 and made.json()[0]["reasoning"] == "Hmm."
+    with django_assert_max_num_queries(25):
+        assert all(row["reasoning"] for row in rita.get("completions/").json()["results"])
 
 
 @pytest.mark.django_db
