@@ -6,6 +6,7 @@ What is a secret in the answer is not kept with it: it is asked for again where 
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -21,6 +22,7 @@ from annotate.prepared import Prepared, Slot
 
 LONGEST_KEY = 100
 TWIN_SECONDS = 0.5  # that whoever is refused waits for the answer of a twin
+_twins = threading.BoundedSemaphore(4)  # that wait so at once: each has a place of those in which requests run
 _firsts = Prepared(lambda: FirstAnswer.objects.filter(who=Slot("who"), key=Slot("key")))
 
 
@@ -62,8 +64,8 @@ def idempotent(
             if not atomic:
                 try:
                     response = view(*args, **kwargs)
-                except (Refused, IntegrityError):
-                    if twin := _twin(sender, key):
+                except (Refused, IntegrityError) as error:
+                    if twin := _twin(sender, key, error):
                         return _again(twin, asked, request, hidden)
                     raise
                 return _keep(sender, key, asked, response, request, hidden)
@@ -104,11 +106,20 @@ def _work_and_keep(
         raise
 
 
-def _twin(who: str, key: str) -> FirstAnswer | None:
-    """The answer of a twin that was first at work, whose answer is kept a moment after the work is done."""
-    until = time.monotonic() + TWIN_SECONDS
-    while (first := _firsts.first(who=who, key=key)) is None and time.monotonic() < until:
-        time.sleep(0.05)
+def _twin(who: str, key: str, error: Exception) -> FirstAnswer | None:
+    """The answer of a twin that was first at work, whose answer is kept a moment after the work is done.
+
+    It is waited for where a twin may be why this one was refused: what stands already is a conflict.
+    """
+    first = _firsts.first(who=who, key=key)
+    is_conflict = not isinstance(error, Refused) or error.status == 409
+    if first is None and is_conflict and _twins.acquire(blocking=False):
+        try:
+            until = time.monotonic() + TWIN_SECONDS
+            while (first := _firsts.first(who=who, key=key)) is None and time.monotonic() < until:
+                time.sleep(0.05)
+        finally:
+            _twins.release()
     return first
 
 
