@@ -75,10 +75,15 @@ def wider_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
     One subscriber often has a /56 or a /48, and so 256 or 65,536 of the /64s that are counted. So those count, too: as
     much as `factor` addresses may do together.
     """
-    address = proxies.address_in(_client(request))
+    return tuple((_hashed(network), factor) for network, factor in wider_in(_client(request)))
+
+
+def wider_in(given: str) -> tuple[tuple[str, int], ...]:
+    """The same of a plain address, and the networks as they are."""
+    address = proxies.address_in(given)
     if not isinstance(address, IPv6Address):
         return ()
-    return tuple((_hashed(str(ip_network((int(address), bits), strict=False))), factor) for bits, factor in WIDER)
+    return tuple((str(ip_network((int(address), bits), strict=False)), factor) for bits, factor in WIDER)
 
 
 def address_of(request: HttpRequest) -> str:

@@ -28,8 +28,11 @@ class Bounded:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         bounds = {"": MOST}
-        if address := _address(scope):
+        client = _client(scope)
+        if address := visitors.network_in(client):
             bounds[f"address {address}"] = MOST_OF_ADDRESS
+        for wider, factor in visitors.wider_in(client):
+            bounds[f"address {wider}"] = min(MOST_OF_ADDRESS * factor, MOST // 2)  # one subscriber never has all
         if session := _session(scope):
             bounds[f"session {session}"] = MOST_OF_ONE
         if any(self._open[key] >= most for key, most in bounds.items()):
@@ -48,10 +51,10 @@ def _header(scope: dict[str, Any], name: bytes) -> str:
     return b",".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
 
 
-def _address(scope: dict[str, Any]) -> str:
+def _client(scope: dict[str, Any]) -> str:
     peer = scope.get("client") or ("",)
     forwarded = _header(scope, b"x-forwarded-for")
-    return visitors.network_in(proxies.client_of(peer[0] or "", forwarded, settings.TRUSTED_PROXIES))
+    return proxies.client_of(peer[0] or "", forwarded, settings.TRUSTED_PROXIES)
 
 
 def _session(scope: dict[str, Any]) -> str:

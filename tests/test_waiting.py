@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
+import types
 import uuid
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
 from django.utils import timezone
 
+from annotate.api import idempotency
+from annotate.errors import TooMany
 from annotate.large_files import takes_files
 from annotate.live import beats, waiting
 from annotate.models import Battle
@@ -43,12 +48,28 @@ def slow(request: HttpRequest) -> HttpResponse:
     return HttpResponse("waited" if async_to_sync(wait)() else "did not wait")
 
 
+def thread(request: HttpRequest) -> HttpResponse:
+    """As one whose thread asks a model itself."""
+    try:
+        with waiting.aside_in_thread(f"user:{request.GET['who']}"):
+            doors["open"].wait(10)
+    except TooMany:
+        return HttpResponse("did not wait")
+    return HttpResponse("waited")
+
+
 def body(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(len(request.body)))
 
 
 files = takes_files(lambda request: HttpResponse(str(sum(len(file) for file in request.FILES.values()))))
-urlpatterns = [path("quick/", quick), path("slow/", slow), path("body/", body), path("files/", files)]
+urlpatterns = [
+    path("quick/", quick),
+    path("slow/", slow),
+    path("thread/", thread),
+    path("body/", body),
+    path("files/", files),
+]
 
 
 @pytest.fixture
@@ -78,23 +99,25 @@ async def answer(asked: ApplicationCommunicator, *parts: bytes) -> tuple[int, by
     return status, (await asked.receive_output(10))["body"]
 
 
-async def test_requests_that_wait_for_a_model_take_nobody_s_place(own_urls: None, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("how", ["/slow/", "/thread/"])
+async def test_requests_that_wait_for_a_model_take_nobody_s_place(own_urls: None, monkeypatch: Any, how: str) -> None:
     monkeypatch.setattr(handlers, "THREADS", 3)
     handler = Handler()
-    waits = [asyncio.create_task(answer(ask(handler, "/slow/", b"who=%d" % n))) for n in range(12)]
+    waits = [asyncio.create_task(answer(ask(handler, how, b"who=%d" % n))) for n in range(12)]
     await asyncio.sleep(0.3)
     assert [await asyncio.wait_for(answer(ask(handler, "/quick/")), 5) for _ in range(5)] == [(200, b"quick")] * 5
     assert not any(task.done() for task in waits)
     doors["open"].set()
     assert await asyncio.gather(*waits) == [(200, b"waited")] * 12
-    assert not waiting._waiting
+    assert not waiting._waiting and handler._places._value == 3
 
 
-async def test_one_person_one_address_and_all_together_wait_for_so_many_and_no_more(own_urls: None) -> None:
+@pytest.mark.parametrize("how", ["/slow/", "/thread/"])
+async def test_one_person_one_address_and_all_together_wait_for_so_many_and_no_more(own_urls: None, how: str) -> None:
     handler = Handler()
-    waits = [asyncio.create_task(answer(ask(handler, "/slow/", b"who=me"))) for _ in range(waiting.MOST_OF_ONE)]
+    waits = [asyncio.create_task(answer(ask(handler, how, b"who=me"))) for _ in range(waiting.MOST_OF_ONE)]
     await asyncio.sleep(0.3)
-    assert await asyncio.wait_for(answer(ask(handler, "/slow/", b"who=me")), 5) == (200, b"did not wait")
+    assert await asyncio.wait_for(answer(ask(handler, how, b"who=me")), 5) == (200, b"did not wait")
     doors["open"].set()
     await asyncio.gather(*waits)
 
@@ -120,6 +143,24 @@ def test_a_battle_that_would_have_to_wait_is_refused_with_a_remedy(client, key):
         assert not Battle.objects.exists()
     finally:
         waiting._waiting.clear()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("status", [400, 409])
+def test_whoever_is_refused_keeps_no_place_asleep(client, monkeypatch, status):
+    """For a twin's answer: forty bad requests of one visitor with forty keys would hold all places."""
+    slept: list[float] = []
+    clock = types.SimpleNamespace(sleep=slept.append, monotonic=itertools.count(0, 0.2).__next__)
+    monkeypatch.setattr(idempotency, "time", clock)
+    if status == 409:  # where a twin may have been first a few wait, and no more
+        monkeypatch.setattr(idempotency, "_twins", threading.BoundedSemaphore(1), raising=False)
+        idempotency._twins.acquire()
+    project = factories.make_project()
+    sent = {"project": project.slug, "text": " " if status == 400 else "Why?"}
+    reply = client.post(
+        "/api/v1/battles/", json.dumps(sent), content_type="application/json", headers={"Idempotency-Key": "k"}
+    )
+    assert (reply.status_code, slept) == (status, [])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -172,6 +213,16 @@ async def test_sockets_are_bounded_for_a_browser_an_address_and_in_all(monkeypat
     await held[0].wait(5)
     again = await open_socket(app, **who[2])
     assert (await again.receive_output(5))["type"] == "websocket.accept"
+
+
+async def test_one_subscriber_s_many_networks_do_not_have_all_sockets(monkeypatch):
+    monkeypatch.setattr(sockets, "MOST", 4)
+    app = sockets.Bounded(stays_open)
+    held = [await open_socket(app, address=f"2001:db8:1:{n:x}00::1") for n in range(3)]
+    said = [(await socket.receive_output(5))["type"] for socket in held]
+    assert said == ["websocket.accept"] * 2 + ["websocket.close"]
+    elsewhere = await open_socket(app, address="2001:db8:2::1")
+    assert (await elsewhere.receive_output(5))["type"] == "websocket.accept"
 
 
 # Bodies
@@ -233,3 +284,26 @@ def test_all_battles_of_a_process_beat_by_one_statement_and_keep_only_their_own_
     drafts = Battle.objects.order_by("pk").values_list("draft_a", "draft_b")
     assert list(drafts) == [("a0", "b0"), ("before", ""), ("a2", "b2"), ("before", ""), ("a4", "b4")]
     assert Battle.objects.exclude(claimed_until=None).count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, DatabaseError])
+async def test_a_beat_that_the_database_did_not_take_is_not_the_last(monkeypatch, error):
+    tried: list[Any] = []
+
+    def write(notes: Any, claims: Any) -> set[uuid.UUID]:
+        tried.append(claims)
+        if len(tried) == 1:
+            raise error("the connection is closed")
+        return set()
+
+    monkeypatch.setattr(beats, "_write", write)
+    monkeypatch.setattr(beats, "BEAT_SECONDS", 0.02)
+    writing: Any = object.__new__(type("Writing", (), {"claim": uuid.uuid4(), "is_stopping": False}))
+    writing.drafts = lambda: ("", "")
+    beats.join(writing)
+    await asyncio.sleep(0.3)
+    beats.leave(writing)
+    assert len(tried) > 1 and tried[-1] == [writing.claim]
+    await asyncio.sleep(0.1)
+    assert not beats._beating

@@ -21,6 +21,7 @@ from annotate.actions.judgement import MAX_COMMENT_CHARACTERS, check_key, check_
 from annotate.actions.judgement_rows import judge_of
 from annotate.actions.prompts import add_completion, add_prompt
 from annotate.errors import Refused
+from annotate.live import waiting
 from annotate.models import Attack, LanguageModel, Project, Prompt, Question, Status, Talk, User
 from annotate.permissions import require
 from annotate.served_sampling import kept_sampling, sampling_of, with_system_prompt
@@ -143,7 +144,9 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         require_open(talk, by)
     seed = random.getrandbits(31)
     try:
-        reply = model_server.complete_chat(talk.model, asked_of_model(question), seed=seed, **sampling_of(talk.project))
+        asked, sampling = asked_of_model(question), sampling_of(talk.project)
+        with waiting.aside_in_thread(f"user:{by.pk}"):
+            reply = model_server.complete_chat(talk.model, asked, seed=seed, **sampling)
     except model_server.ModelServerError as error:
         raise Refused(503, text=f"{error} Your question is kept; have it answered again.") from error
     if reply.reasoning and not reply.text.strip():

@@ -118,7 +118,7 @@ def talk(request: Request, token: str) -> Response:
     return Response(TalkOut(found).data)
 
 
-@extend_schema(request=Say, responses={200: TalkOut} | refusals(400, 404, 409, 413, 503), tags=["red team"])
+@extend_schema(request=Say, responses={200: TalkOut} | refusals(400, 404, 409, 413, 429, 503), tags=["red team"])
 @api_view(["POST"])
 def say(request: Request, token: str) -> Response:
     """The next turn; answers when the model has. Without `text` the last question is answered that still waits."""

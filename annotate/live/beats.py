@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from django.db import OperationalError
+from django.db import Error
 from django.db.models import Case, F, TextField, Value, When
 
 from annotate.connections import database_now
@@ -94,7 +94,7 @@ async def _beat_once(beating: dict[Beating, _Kept]) -> None:
     }
     try:
         stopping = await in_thread(_write)(list(notes.values()), [writing.claim for writing in every])
-    except OperationalError as error:  # a database that is busy now; the leases last for several beats
+    except Error as error:  # a database that is busy or away now; the leases last for several beats
         log.warning("%d leases of battles were not renewed: %s", len(notes), error)
         return
     for writing, note in notes.items():

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+
+from asgiref.sync import async_to_sync
 
 from annotate.errors import TooMany
 
@@ -37,12 +39,7 @@ def require_room(person: str, address: str) -> None:
 @asynccontextmanager
 async def aside(person: str, address: str) -> AsyncGenerator[bool]:
     """Within it others have this request's place; False where there is no room, so that it should not wait."""
-    keys = {"", person, address}
-    with _lock:
-        has_room = _has_room(person, address)
-        if has_room:
-            _waiting.update(keys)
-    if not has_room:
+    if not _enter(person, address):
         yield False
         return
     mine = place.get()
@@ -51,13 +48,53 @@ async def aside(person: str, address: str) -> AsyncGenerator[bool]:
     try:
         yield True
     finally:
-        with _lock:
-            _waiting.subtract(keys)
-            for key in keys:
-                if not _waiting[key]:
-                    del _waiting[key]
+        _leave(person, address)
         if mine is not None:
             await mine.acquire()
+
+
+@contextmanager
+def aside_in_thread(person: str) -> Iterator[None]:
+    """The same for a request whose thread asks a model itself. Raises TooMany where there is no room."""
+    if not _enter(person, ""):
+        raise TooMany(
+            RETRY_SECONDS,
+            text="Too many requests are waiting for answers just now, yours or everybody's. Nothing is lost: try again "
+            f"in {RETRY_SECONDS} seconds.",
+        )
+    mine = place.get()
+    try:
+        if mine is not None:
+            async_to_sync(_release)(mine)  # by its own event loop
+        try:
+            yield
+        finally:
+            if mine is not None:
+                async_to_sync(mine.acquire)()
+    finally:
+        _leave(person, "")
+
+
+async def _release(mine: asyncio.Semaphore) -> None:
+    mine.release()
+
+
+def _enter(person: str, address: str) -> bool:
+    """Count one more, if there is room."""
+    with _lock:
+        has_room = _has_room(person, address)
+        if has_room:
+            _waiting.update({"", person, address})
+    return has_room
+
+
+def _leave(person: str, address: str) -> None:
+    keys = {"", person, address}
+    with _lock:
+        _waiting.subtract(keys)
+        for key in keys:
+            if not _waiting[key]:
+                del _waiting[key]
 
 
 def _has_room(person: str, address: str) -> bool:

@@ -17,6 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from annotate import model_server, playground
 from annotate.actions.prompts import add_prompt
 from annotate.errors import Refused
+from annotate.live import waiting
 from annotate.model_access import find_model, home_of, require_talk
 from annotate.models import LanguageModel, Project, User
 from annotate.permissions import Person
@@ -44,10 +45,11 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         return _with_company(request, context)
     try:
         question = playground.question_of(request.POST.dict(), project)
+        with waiting.aside_in_thread(f"user:{request.user.pk}"):
+            turns = (*question.turns, _answered(models, question))
     except Refused as refused:
         context |= {"errors": refused.errors, "text": request.POST.get("text", "")}
         return render(request, "annotate/playground.html", context, status=refused.status)
-    turns = (*question.turns, _answered(models, question))
     context |= {"turns": turns, "conversation": playground.as_json(turns)}
     return render(request, "annotate/playground.html", context)
 

@@ -24,6 +24,7 @@ from annotate.api.access import find_project
 from annotate.api.fields import Input, Turn, refusals
 from annotate.api.tokens import TokenAuthentication
 from annotate.errors import Refused
+from annotate.live import waiting
 from annotate.model_access import require_talk
 from annotate.models import Project
 from annotate.permissions import can
@@ -112,7 +113,7 @@ def default_model(request: Request, slug: str) -> Response:
     return Response(DefaultModelOut(served).data)
 
 
-@extend_schema(tags=TAGS, request=ChatIn, responses={200: ChatOut} | refusals(400, 403, 404, 409, 503))
+@extend_schema(tags=TAGS, request=ChatIn, responses={200: ChatOut} | refusals(400, 403, 404, 409, 429, 503))
 @api_view(["POST"])
 @authentication_classes([BearerToken, TokenAuthentication, SessionAuthentication])
 def chat_completions(request: Request, slug: str) -> Response:
@@ -128,14 +129,15 @@ def chat_completions(request: Request, slug: str) -> Response:
     if asked["stream"]:
         raise Refused(400, stream="Answers come whole here; leave it out, or ask the model's own server.")
     try:
-        reply = model_server.complete_chat(
-            served,
-            with_system_prompt(asked["messages"], project.system_prompt),
-            max_new_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens") or project.max_new_tokens,
-            temperature=asked.get("temperature", project.temperature),
-            top_p=asked.get("top_p", project.top_p),
-            seed=asked["seed"],
-        )
+        with waiting.aside_in_thread(f"user:{request.user.pk}"):
+            reply = model_server.complete_chat(
+                served,
+                with_system_prompt(asked["messages"], project.system_prompt),
+                max_new_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens") or project.max_new_tokens,
+                temperature=asked.get("temperature", project.temperature),
+                top_p=asked.get("top_p", project.top_p),
+                seed=asked["seed"],
+            )
     except model_server.ModelServerError as error:
         raise Refused(503, server=str(error)) from error
     return Response(_answered(served.name, reply))

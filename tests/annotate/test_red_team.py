@@ -11,10 +11,12 @@ from django.test import AsyncClient
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate import model_server
 from annotate.actions import assignments, harm_budget, red_team, set_aside
 from annotate.actions.selections import select
-from annotate.errors import Refused
+from annotate.errors import Refused, TooMany
 from annotate.harms import HARMS
+from annotate.live import waiting
 from annotate.models import Attack, Completion, Prompt, Question, Talk
 from annotate.views.audit_page import status_changes
 from evaluation.quality import persons
@@ -170,6 +172,20 @@ class TestTalk:
         fake.status = 200
         red_team.ask_and_wait(talk=talk, by=ada, text="")
         assert [turn["content"] for turn in red_team.conversation(talk)] == ["Hello", "Hello there."]
+
+    def test_whoever_waits_for_it_is_counted_and_one_too_many_is_refused(self, project, ada, fake, monkeypatch):
+        counted, ask = [], model_server.complete_chat
+
+        def complete(*args, **options):
+            counted.append(dict(waiting._waiting))
+            return ask(*args, **options)
+
+        monkeypatch.setattr(model_server, "complete_chat", complete)
+        talk = talked(project, ada, "How?")
+        assert counted == [{"": 1, f"user:{ada.pk}": 1}] and not waiting._waiting
+        monkeypatch.setattr(waiting, "MOST_OF_ONE", 0)
+        with pytest.raises(TooMany, match="try again in 5 seconds"):
+            red_team.ask_and_wait(talk=talk, by=ada, text="And then?")
 
     def test_the_slower_of_two_answers_to_one_question_is_let_go(self, project, ada, fake):
         talk = talked(project, ada)
