@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -75,10 +76,18 @@ def is_served(model: LanguageModel) -> bool:
     that loads folders by itself serves every child; one that cannot be asked is given the benefit of the doubt, and so
     is an endpoint, which may answer to more names than it lists. Call it outside of transactions.
     """
-    if model.endpoint:
-        return True
-    held = _held(model.server_url)
-    return held is None or model.server_name in held
+    return bool(served_of([model]))
+
+
+def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
+    """Those of them for which that holds. Each server is asked once, or its list looked up once."""
+    held = {url: _held(url) for url in {model.server_url for model in models if not model.endpoint}}
+
+    def answers(model: LanguageModel) -> bool:
+        names = None if model.endpoint else held[model.server_url]
+        return names is None or model.server_name in names
+
+    return [model for model in models if answers(model)]
 
 
 def _held(url: str) -> frozenset[str] | None:

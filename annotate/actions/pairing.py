@@ -47,7 +47,7 @@ def contestants(project: Project) -> list[LanguageModel]:
 
 def served_contestants(project: Project) -> list[LanguageModel]:
     """Those of them that can answer now. Asks the model server; call it outside of transactions."""
-    return [model for model in contestants(project) if serving.is_served(model)]
+    return serving.served_of(contestants(project))
 
 
 def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None) -> Pair:

@@ -176,3 +176,18 @@ class TestNotServed:
     def test_a_server_that_cannot_be_asked_is_given_the_benefit_of_the_doubt(self, child, settings, unused_tcp_port):
         settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
         assert serving.is_served(child)
+
+
+def test_each_server_is_asked_once_for_all_contestants_where_nothing_is_remembered(monkeypatch, settings):
+    """Redis gone, and the server hangs: a battle must not begin after as many time-outs as there are models."""
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+    project, asked = factories.make_project(), []
+    models = [factories.make_contestant(project).model for _ in range(5)]
+
+    def held(url: str) -> frozenset[str]:
+        asked.append(url)
+        return frozenset(model.server_name for model in models[1:])
+
+    monkeypatch.setattr(model_server, "held_models", held)
+    assert pairing.served_contestants(project) == models[1:]
+    assert asked == [settings.MODEL_SERVER_URL]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from annotate.actions import arena
-from annotate.models import Battle, Comparison, Hold, LanguageModel, Project
+from annotate.defence import told
+from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel, Project
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -114,3 +116,11 @@ def test_an_account_of_ones_own_is_no_member(project, pair):
     eval_prompt(project, pair)
     cast(draw(project, user=factories.make_user()))
     assert not draw(project, user=factories.make_user()).is_ready
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Postgres counts rows before it chooses an index")
+def test_what_was_shown_is_looked_up_by_the_answer_and_not_in_all_battles(project, pair):
+    """A thousand stored answers and five thousand battles took 0.4 s to go through, ten times as many answers 13 s."""
+    eval_prompt(project, pair)
+    plan = told.without_shown(Completion.objects.all(), project).explain()
+    assert "(completion_a_id=?)" in plan and "(completion_b_id=?)" in plan and "battle_project" not in plan, plan

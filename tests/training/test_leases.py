@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as shipped
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 from django.utils import timezone
 
 from annotate.connections import database_now
@@ -117,6 +118,30 @@ def test_a_recipe_whose_lease_was_not_renewed_is_ended_without_asking_the_databa
     thread.join(5)
     [(handle, grace)] = launcher.stops
     assert handle == "host:1:2" and grace is not None and grace < 0.6 and worker.supervised[0].is_lost
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, InternalError, DatabaseError])
+def test_no_answer_of_the_database_ends_the_renewing_of_leases(settings, monkeypatch: pytest.MonkeyPatch, error) -> None:
+    """After a failover Postgres refuses to write for a while, as an internal error: each later run would be ended."""
+    settings.RUN_LEASE_SECONDS = 0.2
+    asked: list[Any] = []
+
+    def renew(attempt: Any) -> bool:
+        asked.append(attempt)
+        if len(asked) == 1:
+            raise error("cannot execute UPDATE in a read-only transaction")
+        return True
+
+    monkeypatch.setattr(supervision, "renew", renew)
+    monkeypatch.setattr("training.queue.worker.close_old_connections", lambda: None)
+    monkeypatch.setattr("training.queue.worker.connections", SimpleNamespace(close_all=lambda: None))
+    worker, _ = supervising("host:1:2")
+    thread = threading.Thread(target=worker._keep_leases, daemon=True)
+    thread.start()
+    until(lambda: len(asked) > 1, 5)
+    worker.end()
+    thread.join(5)
+    assert not worker.supervised[0].is_lost
 
 
 def test_shutting_down_gives_all_recipes_their_grace_at_the_same_time() -> None:

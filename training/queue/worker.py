@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
+from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection, connections
 from django.db.backends.signals import connection_created
 
 from training import human_brake, words
@@ -249,7 +249,7 @@ class Worker:
                         one.renewed_at = asked_at
                     elif one in self.supervised:
                         one.is_lost = True
-                except _AWAY as error:
+                except Error as error:  # of any kind: this thread must outlive it, as the recipes do
                     log.warning("The lease of %s could not be renewed: %s", one.attempt, error)
         connections.close_all()  # this thread's own
 
