@@ -8,14 +8,16 @@ import json
 import threading
 import types
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from django.utils import timezone
 
@@ -255,8 +257,6 @@ async def test_a_large_file_is_taken_where_files_are_of_whoever_is_signed_in(own
         client.force_login(factories.make_user())
         return client.cookies["sessionid"].value.encode()
 
-    from asgiref.sync import sync_to_async
-
     cookie = (b"cookie", b"sessionid=" + await sync_to_async(sign_in)())
     form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' + b"x" * 5000 + b"\r\n--b--\r\n"
     kind = (b"content-type", b"multipart/form-data; boundary=b")
@@ -275,15 +275,50 @@ def test_all_battles_of_a_process_beat_by_one_statement_and_keep_only_their_own_
     prompt, models = factories.make_prompt(project), [factories.make_model(), factories.make_model()]
     fields = {"project": project, "prompt": prompt, "model_a": models[0], "model_b": models[1], "draft_a": "before"}
     battles = [Battle.objects.create(claim=uuid.uuid4(), visitor=str(n), **fields) for n in range(5)]
-    notes = [beats._Note(battle.claim, (f"a{n}", f"b\x00{n}"), n % 2 == 0) for n, battle in enumerate(battles)]
+    notes = [
+        beats._Note(battle.pk, battle.claim, (f"a{n}", f"b\x00{n}"), n % 2 == 0) for n, battle in enumerate(battles)
+    ]
     Battle.objects.filter(pk=battles[1].pk).update(claim=uuid.uuid4())  # somebody else has taken it up
     Battle.objects.filter(pk=battles[2].pk).update(stop_asked_at=timezone.now())
     with django_assert_num_queries(3):  # what time it is, one for all battles, and who is to stop
-        stopping = beats._write(notes, [battle.claim for battle in battles])
+        stopping = beats._write(notes, {battle.claim: battle.pk for battle in battles})
     assert stopping == {battles[2].claim}
     drafts = Battle.objects.order_by("pk").values_list("draft_a", "draft_b")
     assert list(drafts) == [("a0", "b0"), ("before", ""), ("a2", "b2"), ("before", ""), ("a4", "b4")]
     assert Battle.objects.exclude(claimed_until=None).count() == 4
+
+
+@dataclass(eq=False)
+class Written:
+    """A battle that this process writes."""
+
+    claim: uuid.UUID
+    battle_id: int = 0
+    is_stopping: bool = False
+
+    def drafts(self) -> tuple[str, str]:
+        return "a", "b"
+
+    def stop(self) -> None:
+        self.is_stopping = True
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's plans")
+def test_a_beat_reads_its_own_battles_and_not_all(monkeypatch):
+    project, models = factories.make_project(), [factories.make_model(), factories.make_model()]
+    fields = {"project": project, "prompt": factories.make_prompt(project), "model_a": models[0], "model_b": models[1]}
+    battle = Battle.objects.create(claim=uuid.uuid4(), **fields)
+    writing = Written(battle.claim, battle.pk)
+    monkeypatch.setattr(beats, "in_thread", sync_to_async)
+    with CaptureQueriesContext(connection) as asked:
+        async_to_sync(beats._beat_once)({writing: beats._Kept(("", ""), 0.0)})
+    plans = []
+    for query in asked.captured_queries:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+            plans += [row[3] for row in cursor.fetchall() if "annotate_battle" in row[3]]
+    assert len(plans) == 2 and all("PRIMARY KEY" in plan for plan in plans), plans
 
 
 @pytest.mark.django_db(transaction=True)
@@ -299,11 +334,10 @@ async def test_a_beat_that_the_database_did_not_take_is_not_the_last(monkeypatch
 
     monkeypatch.setattr(beats, "_write", write)
     monkeypatch.setattr(beats, "BEAT_SECONDS", 0.02)
-    writing: Any = object.__new__(type("Writing", (), {"claim": uuid.uuid4(), "is_stopping": False}))
-    writing.drafts = lambda: ("", "")
+    writing = Written(uuid.uuid4())
     beats.join(writing)
     await asyncio.sleep(0.3)
     beats.leave(writing)
-    assert len(tried) > 1 and tried[-1] == [writing.claim]
+    assert len(tried) > 1 and tried[-1] == {writing.claim: 0}
     await asyncio.sleep(0.1)
     assert not beats._beating

@@ -11,7 +11,7 @@ import contextvars
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 class Beating(Protocol):
     """What writes a battle. `stop` is called once, when somebody has asked for it."""
 
+    battle_id: int
     claim: uuid.UUID
     is_stopping: bool
 
@@ -43,6 +44,7 @@ class Beating(Protocol):
 
 @dataclass(frozen=True)
 class _Note:
+    battle_id: int
     claim: uuid.UUID
     drafts: tuple[str, str]
     is_new: bool  # they differ from what was kept last
@@ -88,12 +90,13 @@ async def _beat(loop: asyncio.AbstractEventLoop) -> None:
 async def _beat_once(beating: dict[Beating, _Kept]) -> None:
     now, every = time.monotonic(), dict(beating)
     notes = {
-        writing: _Note(writing.claim, drafts, drafts != kept.drafts)
+        writing: _Note(writing.battle_id, writing.claim, drafts, drafts != kept.drafts)
         for writing, kept in every.items()
         if (drafts := writing.drafts()) != kept.drafts or now - kept.renewed >= RENEW_SECONDS
     }
     try:
-        stopping = await in_thread(_write)(list(notes.values()), [writing.claim for writing in every])
+        mine = {writing.claim: writing.battle_id for writing in every}
+        stopping = await in_thread(_write)(list(notes.values()), mine)
     except Error as error:  # a database that is busy or away now; the leases last for several beats
         log.warning("%d leases of battles were not renewed: %s", len(notes), error)
         return
@@ -105,8 +108,11 @@ async def _beat_once(beating: dict[Beating, _Kept]) -> None:
             writing.stop()
 
 
-def _write(notes: Sequence[_Note], claims: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Renew and keep what the notes say; the claims whose battles somebody wants to end."""
+def _write(notes: Sequence[_Note], mine: Mapping[uuid.UUID, int]) -> set[uuid.UUID]:
+    """Renew and keep what the notes say; those of my claims whose battles somebody wants to end.
+
+    Battles are found by their ids: there is no index of claims, and all battles would be read each second.
+    """
     until = database_now() + timedelta(seconds=LEASE_SECONDS)
     for first in range(0, len(notes), _AT_ONCE):
         some = notes[first : first + _AT_ONCE]
@@ -120,8 +126,9 @@ def _write(notes: Sequence[_Note], claims: Sequence[uuid.UUID]) -> set[uuid.UUID
             for side, name in enumerate(("draft_a", "draft_b"))
             if new
         }
-        Battle.objects.filter(claim__in=[note.claim for note in some]).update(claimed_until=until, **drafts)
-    asked = Battle.objects.filter(claim__in=claims, stop_asked_at__isnull=False)
+        held = Battle.objects.filter(pk__in=[note.battle_id for note in some], claim__in=[note.claim for note in some])
+        held.update(claimed_until=until, **drafts)
+    asked = Battle.objects.filter(pk__in=mine.values(), claim__in=mine, stop_asked_at__isnull=False)
     return {claim for claim in asked.values_list("claim", flat=True) if claim}
 
 

@@ -64,7 +64,7 @@ class Writing:
     """A question that this process answers."""
 
     def __init__(self, battle: Battle, place: Place, claim: uuid.UUID) -> None:
-        self.battle, self.place, self.claim = battle, place, claim
+        self.battle, self.battle_id, self.place, self.claim = battle, battle.pk, place, claim
         self.number, self.told = number_of(place), told_of(battle, place)
         self.models = (battle.model_a, battle.model_b)
         self.sampling, self.system_prompt = sampling_of(battle.project), battle.project.system_prompt

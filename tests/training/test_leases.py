@@ -121,7 +121,7 @@ def test_a_recipe_whose_lease_was_not_renewed_is_ended_without_asking_the_databa
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError, InternalError, DatabaseError])
-def test_no_answer_of_the_database_ends_the_renewing_of_leases(settings, monkeypatch: pytest.MonkeyPatch, error) -> None:
+def test_no_error_of_the_database_ends_the_renewing_of_leases(settings, monkeypatch: pytest.MonkeyPatch, error) -> None:
     """After a failover Postgres refuses to write for a while, as an internal error: each later run would be ended."""
     settings.RUN_LEASE_SECONDS = 0.2
     asked: list[Any] = []
