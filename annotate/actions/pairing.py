@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from annotate import serving
 from annotate.defence import told
@@ -103,8 +103,7 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bo
 def _draw_stored(
     prompts: QuerySet[Prompt], stored: QuerySet[Completion], pair: Pair, mine: QuerySet[Battle]
 ) -> Draw | None:
-    of_this = stored.filter(prompt=OuterRef("pk"))
-    answered = prompts.filter(*(Exists(of_this.filter(model=model)) for model in pair))
+    answered = prompts.filter(*(Q(pk__in=stored.filter(model=model).values("prompt")) for model in pair))
     of_pair = Q(battles__model_a__in=pair, battles__model_b__in=pair)
     best = (
         answered.annotate(

@@ -32,7 +32,7 @@ def _of_this_item(battle: Battle) -> QuerySet[Comparison]:
     """All votes on the same question and the same two models, whichever way round."""
     a, b = battle.model_a_id, battle.model_b_id
     pair = Q(battle__model_a=a, battle__model_b=b) | Q(battle__model_a=b, battle__model_b=a)
-    return Comparison.objects.filter(pair, project=battle.project_id, battle__prompt=battle.prompt_id)
+    return Comparison.objects.filter(pair, battle__prompt=battle.prompt_id)
 
 
 def _is_asked_again(battle: Battle) -> bool:

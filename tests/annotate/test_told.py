@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from annotate.actions import arena
-from annotate.defence import told
+from annotate.defence import duplicates, told
 from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel, Project
 from tests import factories
 
@@ -124,3 +125,19 @@ def test_what_was_shown_is_looked_up_by_the_answer_and_not_in_all_battles(projec
     eval_prompt(project, pair)
     plan = told.without_shown(Completion.objects.all(), project).explain()
     assert "(completion_a_id=?)" in plan and "(completion_b_id=?)" in plan and "battle_project" not in plan, plan
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Postgres counts rows before it chooses an index")
+def test_a_draw_reads_a_model_s_answers_once_and_a_vote_those_to_its_question(project, pair):
+    """Not once for each question: a model has an answer more for each visitor who is shown new ones."""
+    eval_prompt(project, pair)
+    with CaptureQueriesContext(connection) as asked:
+        battle = draw(project, "one")
+    [query] = [one["sql"] for one in asked.captured_queries if one["sql"].startswith('SELECT "annotate_prompt"')]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+        plan = {row[0]: (row[1], row[3]) for row in cursor.fetchall()}
+    above = [plan[parent][1] for parent, told in plan.values() if "annotate_completion_model" in told]
+    assert above and all(told.startswith("LIST SUBQUERY") for told in above), plan
+    votes = duplicates._of_this_item(battle).explain()
+    assert "annotate_battle_prompt" in votes and "annotate_comparison_project" not in votes
