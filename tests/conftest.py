@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from annotate.models import Project
+    from tests.annotate.openai_server import FakeServer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -114,3 +115,13 @@ def in_ci() -> bool:
 def missing(what: str, remedy: str) -> None:
     """Skip for want of `what` on somebody's laptop; fail in CI, where nothing may be skipped silently."""
     (pytest.fail if in_ci() else pytest.skip)(f"{what} is missing: {remedy}")
+
+
+@pytest.fixture
+def fake(settings: Any) -> Iterator[FakeServer]:
+    """A model server that answers as a test tells it to, as the one that this site talks with."""
+    from tests.annotate.openai_server import openai_server
+
+    with openai_server() as server:
+        settings.MODEL_SERVER_URL = server.url
+        yield server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from django.urls import reverse
@@ -12,19 +11,11 @@ from annotate.actions import project_exports, projects, red_team
 from annotate.live import live_battles
 from annotate.models import Battle, GoldItem, Project
 from tests import factories
-from tests.annotate.openai_server import FakeServer, openai_server
 from tests.training.runs import make_dataset, make_weights
 from training.actions import queue_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OWN = {"max_new_tokens": 300, "temperature": 0.2, "top_p": 0.5, "system_prompt": "Be brief."}
-
-
-@pytest.fixture
-def fake(settings) -> Iterator[FakeServer]:
-    with openai_server() as server:
-        settings.MODEL_SERVER_URL = server.url
-        yield server
 
 
 @pytest.fixture

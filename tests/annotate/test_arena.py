@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from django.test import Client
@@ -17,7 +16,6 @@ from annotate.live import writing
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
 from annotate.served_sampling import sampling_of
 from tests import factories
-from tests.annotate.openai_server import FakeServer, openai_server
 
 NAMES = ["Aardvark-7B", "Zebra-SFT-v2"]
 ME = "v" * 64
@@ -38,13 +36,6 @@ def pair(project) -> list[LanguageModel]:
     for model in models:
         factories.make_contestant(project, model)
     return models
-
-
-@pytest.fixture
-def fake(settings) -> Iterator[FakeServer]:
-    with openai_server() as server:
-        settings.MODEL_SERVER_URL = server.url
-        yield server
 
 
 def eval_prompt(project: Project, models: list[LanguageModel], **fields) -> Prompt:

@@ -24,18 +24,10 @@ from annotate.models import Battle, Completion, LanguageModel, Project
 from annotate.served_sampling import sampling_of
 from config.asgi import application
 from tests import factories, tiny_model
-from tests.annotate.openai_server import FakeServer, openai_server
 
 NAMES = ["Aardvark-7B", "Zebra-SFT-v2"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def fake(settings) -> Iterator[FakeServer]:
-    with openai_server() as server:
-        settings.MODEL_SERVER_URL = server.url
-        yield server
 
 
 @pytest.fixture

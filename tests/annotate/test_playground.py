@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -15,7 +15,6 @@ from annotate import playground
 from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Project, Prompt
 from tests import factories
-from tests.annotate.openai_server import FakeServer, openai_server
 from tests.annotate.test_arena_stream import Socket
 
 pytestmark = pytest.mark.django_db
@@ -40,13 +39,6 @@ def child(project, base) -> LanguageModel:
 @pytest.fixture
 def rita(project):
     return factories.make_user(project, role="researcher")
-
-
-@pytest.fixture
-def fake(settings) -> Iterator[FakeServer]:
-    with openai_server() as server:
-        settings.MODEL_SERVER_URL = server.url
-        yield server
 
 
 def address(model: LanguageModel, beside: LanguageModel | None = None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from django.urls import reverse
@@ -15,20 +14,13 @@ from annotate.errors import Refused
 from annotate.live import live_battles
 from annotate.models import Battle, Completion, LanguageModel, Project
 from tests import factories
-from tests.annotate.openai_server import FakeServer, openai_server
+from tests.annotate.openai_server import FakeServer
 from tests.api_client import Program
 from tests.training.runs import make_dataset, make_run
 
 QUESTION = [{"role": "user", "content": "Why?"}]
 SAMPLING = {"max_new_tokens": 20, "temperature": 0.5, "top_p": 0.9}
 writes_answers = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def fake(settings) -> Iterator[FakeServer]:
-    with openai_server() as server:
-        settings.MODEL_SERVER_URL = server.url
-        yield server
 
 
 @pytest.fixture

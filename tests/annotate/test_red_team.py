@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -20,7 +19,6 @@ from annotate.live import waiting
 from annotate.models import Attack, Completion, Prompt, Question, Talk
 from annotate.views.audit_page import status_changes
 from evaluation.quality import persons
-from tests.annotate.openai_server import FakeServer, openai_server
 from tests.annotate.test_arena_stream import Socket
 from tests.api_client import errors, program
 from tests.factories import make_assignment, make_completion, make_contestant, make_model, make_project, make_prompt
@@ -46,13 +44,6 @@ def ready(user, **fields):
 @pytest.fixture
 def ada(project):
     return ready(make_person(project, username="ada"))
-
-
-@pytest.fixture
-def fake(settings) -> Iterator[FakeServer]:
-    with openai_server() as server:
-        settings.MODEL_SERVER_URL = server.url
-        yield server
 
 
 def address(project, name: str = "red-team", *more) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from django.urls import reverse
@@ -13,16 +12,8 @@ from annotate.actions import arena, pairing
 from annotate.errors import Refused
 from annotate.models import LanguageModel
 from tests import factories
-from tests.annotate.openai_server import FakeServer, openai_server
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def fake(settings) -> Iterator[FakeServer]:
-    with openai_server() as server:
-        settings.MODEL_SERVER_URL = server.url
-        yield server
 
 
 @pytest.fixture
