@@ -20,7 +20,7 @@ from annotate.live import beats, live_battles, writing
 from annotate.models import Battle, BattleTurn, Comparison, Completion
 from config.asgi import application
 from tests import factories
-from tests.annotate.test_arena_stream import NAMES, Visit, fake, models, visit  # noqa: F401
+from tests.annotate.test_arena_stream import NAMES, Visit, models, visit  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = [piece for n in range(200) for piece in (f"word{n} ", 0.02)]
