@@ -18,6 +18,7 @@ from annotate.actions import audit, invitations, tokens
 from annotate.counting import count, remaining, start_anew
 from annotate.errors import Refused, TooMany
 from annotate.models import Project, User
+from annotate.models.tokens import token_hash
 from annotate.visitors import network_of
 
 INVITED = "invitation"  # in the session: the token of an invitation that was opened before signing in
@@ -61,7 +62,7 @@ def was_right(*, name: str, address: str) -> None:
 def _tries_key(name: str, address: str) -> str:
     # As names are compared: else a space or a capital letter would begin a new count.
     plain = unicodedata.normalize("NFKC", name).strip().casefold()
-    return f"sign-in:{address}:{invitations.token_hash(plain)[:32]}"
+    return f"sign-in:{address}:{token_hash(plain)[:32]}"
 
 
 def require_patience_with_codes(user: User) -> None:

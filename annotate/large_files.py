@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+LARGEST_UPLOAD = 8_000_000_000  # bytes as they come, packed or not
 View = TypeVar("View", bound=Any)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
 
-from .errors import Refused
-from .models import ApiToken, LanguageModel, Membership, Project, Role, User
-from .prepared import Prepared, Slot
+from annotate.errors import Refused
+from annotate.models import ApiToken, LanguageModel, Membership, Project, Role, User
+from annotate.prepared import Prepared, Slot
 
 Person = User | AnonymousUser
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from annotate.actions import assignments, priorities, queue
+from annotate.actions import priorities, queue
 from annotate.actions.choosing import reserved_in, urgent_pairs
 from annotate.chores import Chore
 from annotate.models import Project, QueueChange
@@ -26,7 +26,7 @@ def take_in_changes() -> bool:
         return False
     project = first.project
     with transaction.atomic():
-        assignments.lock(project)
+        project.lock()
         queue.take_in(project, reserved_in(urgent_pairs(project)))
     return QueueChange.objects.exists()
 

@@ -8,9 +8,8 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from annotate import sides
-from annotate.actions.pairing import ARENA
-from annotate.actions.red_team import SOURCE as RED_TEAM
 from annotate.models import Comparison, Completion, Dataset, Demonstration, Flag, Project, Prompt, Ranking, Rating, Span
+from annotate.models.prompts import ARENA, RED_TEAM
 from annotate.permissions import Person, can
 
 TITLES = {

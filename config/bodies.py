@@ -23,7 +23,7 @@ from rest_framework.request import Request
 
 from annotate.api.tokens import TokenAuthentication
 from annotate.errors import Refused
-from annotate.importing.files import LARGEST_UPLOAD
+from annotate.large_files import LARGEST_UPLOAD
 
 FORM_BYTES = 1_000_000  # of a form around its file
 

@@ -8,7 +8,6 @@ from typing import Any
 from django.utils import timezone
 
 from annotate.actions.datasets import freeze
-from annotate.actions.invitations import token_hash
 from annotate.models import (
     ApiToken,
     Attack,
@@ -26,6 +25,7 @@ from annotate.models import (
     User,
     Webhook,
 )
+from annotate.models.tokens import token_hash
 from evaluation.models import Candidacy, Exclusion
 from evaluation.quality.persons import touched_by
 from tests.factories import (

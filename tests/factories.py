@@ -16,7 +16,6 @@ from typing import Any
 from django.utils import timezone
 
 from annotate import sides
-from annotate.actions.invitations import token_hash
 from annotate.models import (
     ApiToken,
     Assignment,
@@ -32,6 +31,7 @@ from annotate.models import (
     Scale,
     User,
 )
+from annotate.models.tokens import token_hash
 
 PASSWORD = "a long enough passphrase"
 _numbers = itertools.count(1)

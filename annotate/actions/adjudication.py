@@ -27,7 +27,7 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
     """The item as an assignment of the reviewer, to be submitted like any other. Theirs already: the same again."""
     require(by, "review", project)
     with transaction.atomic():
-        assignments.lock(project)
+        project.lock()
         work = judged_by(project, key)
         if work.filter(user=by).exists():
             raise Refused(409, item="You have judged this item yourself; another reviewer must decide.")
@@ -58,7 +58,7 @@ def send_back(*, assignment: Assignment, by: User, comment: str) -> Assignment:
     if len(comment) > LONGEST_COMMENT or "\x00" in comment:
         raise Refused(comment=f"Keep it within {LONGEST_COMMENT:,} characters, without null characters.")
     with transaction.atomic():
-        assignments.lock(project)
+        project.lock()
         assignment.refresh_from_db()
         rows = _check_returnable(assignment, by)
         withdrawn = feedback.withdraw(assignment=assignment, reason=SENT_BACK, by=by)

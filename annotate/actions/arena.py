@@ -29,6 +29,7 @@ from annotate.models import (
     User,
     Winner,
 )
+from annotate.models.prompts import ARENA
 
 LONGEST_SECONDS = 24 * 3600.0
 MOST_DRAWS = 3  # of a battle whose answers somebody else is shown at the same moment
@@ -242,7 +243,7 @@ def check_question(text: str) -> None:
 def _ask(project: Project, text: str, user: User | None) -> Prompt:
     try:
         messages = [{"role": "user", "content": text.strip()}]
-        return add_prompt(project=project, messages=messages, source=pairing.ARENA, by=user)
+        return add_prompt(project=project, messages=messages, source=ARENA, by=user)
     except Refused as refused:  # the person gave a text and knows nothing of messages
         raise Refused(refused.status, text=" ".join(refused.errors.values())) from refused
 
@@ -318,7 +319,7 @@ def _comparison(
         author=user,
         visitor=visitor,
         judge=Judge.SIMULATION if user and user.is_simulated else Judge.PERSON,
-        source=pairing.ARENA,
+        source=ARENA,
         seconds=min(max(taken, 0.0), LONGEST_SECONDS),
         guideline_version=guideline.version if guideline else None,
         idempotency_key=idempotency_key or None,

@@ -7,11 +7,12 @@ from typing import Literal
 from django.conf import settings
 from django.db import transaction
 
-from annotate.actions import arena, pairing
+from annotate.actions import arena
 from annotate.actions.prompts import add_prompt
 from annotate.errors import Refused
 from annotate.live.battle_scene import Place, places_of
 from annotate.models import Battle, BattleTurn, Comparison, Completion, Prompt, User
+from annotate.models.prompts import ARENA
 
 MOST_TURNS = 8  # questions of one battle, the first one included
 
@@ -75,4 +76,4 @@ def _prompt(battle: Battle, places: list[Place], letter: Literal["a", "b"], text
             text=f"This conversation has become longer than {settings.MAX_PROMPT_CHARACTERS:,} characters: "
             "vote, and start another one.",
         )
-    return add_prompt(project=battle.project, messages=messages, source=pairing.ARENA, by=user, root=battle.prompt)
+    return add_prompt(project=battle.project, messages=messages, source=ARENA, by=user, root=battle.prompt)

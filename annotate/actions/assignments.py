@@ -183,7 +183,7 @@ def again(*, assignment: Assignment, by: User) -> Assignment:
     require_owner(assignment, by)
     gates.check_pause(assignment.project, gates.member_of(assignment.project, by))
     with transaction.atomic():
-        lock(assignment.project)
+        assignment.project.lock()
         expire_stale(assignment.project)
         assignment.refresh_from_db()
         if assignment.state == Assignment.State.OPEN:
@@ -203,14 +203,6 @@ def keep(*, assignment: Assignment, by: User) -> bool:
 
 
 # --- below: what `feedback` needs as well; call inside a transaction ---
-
-
-def lock(project: Project) -> None:
-    """One at a time per project: the count of places and the handing out must not be torn apart.
-
-    On SQLite every transaction is BEGIN IMMEDIATE, which is lock enough; there this is a plain read.
-    """
-    Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
 
 
 def expire_stale(project: Project) -> None:

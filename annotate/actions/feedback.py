@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from annotate.actions import gates, gold, queue
-from annotate.actions.assignments import close, lock, refuse_closed, reopen, require_owner
+from annotate.actions.assignments import close, refuse_closed, reopen, require_owner
 from annotate.actions.events import announce
 from annotate.actions.judgement import Checked, Judgement, check, check_key
 from annotate.actions.judgement_rows import STANDING, TABLES, rows_of, sent_with, standing_rows, write
@@ -73,7 +73,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
     checked = check(_judgement(said), assignment)
     try:
         with transaction.atomic():
-            lock(assignment.project)
+            assignment.project.lock()
             require_changeable(assignment=assignment, by=by)
             earlier_rows = standing_rows(assignment)
             held = next((row for row in earlier_rows if row.status == Status.HELD), None)
@@ -94,7 +94,7 @@ def undo(*, assignment: Assignment, by: User) -> Assignment:
     gates.check_pause(assignment.project, gates.member_of(assignment.project, by))
     _refuse_lesson(assignment)
     with transaction.atomic():
-        lock(assignment.project)
+        assignment.project.lock()
         assignment.refresh_from_db()
         _require_fresh(assignment, (Assignment.State.SUBMITTED, Assignment.State.SKIPPED))
         if any(row.status == Status.HELD for row in standing_rows(assignment)):

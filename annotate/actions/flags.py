@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from annotate.actions.assignments import require_owner
 from annotate.actions.judgement import MAX_COMMENT_CHARACTERS, check_text
-from annotate.actions.judgement_rows import STANDING, judge_of
+from annotate.actions.judgement_rows import STANDING
 from annotate.errors import Refused
 from annotate.models import Assignment, Completion, Flag, User
+from annotate.models.feedback import judge_of
 from annotate.permissions import require
 
 REASONS = (

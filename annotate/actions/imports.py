@@ -16,8 +16,6 @@ from django.db import transaction
 
 from annotate import formats, row_files, transcripts
 from annotate.actions import audit
-from annotate.actions.assignments import lock
-from annotate.actions.judgement_rows import judge_of
 from annotate.actions.prompts import check_messages, check_text
 from annotate.errors import Refused
 from annotate.formats.items import Item, NewComparison
@@ -28,6 +26,7 @@ from annotate.importing.reading import HowToRead
 from annotate.importing.sinks import Database
 from annotate.importing.writing import write
 from annotate.models import Comparison, Import, Judge, Project, User
+from annotate.models.feedback import judge_of
 from annotate.permissions import require
 
 _CHUNK = 500
@@ -202,7 +201,7 @@ def import_hh_rlhf(*, project: Project, file: BinaryIO, source: str, by: User) -
             report.skipped += [Skipped(one.line, one.reason) for one in portion.bad]
         for portion in portions():
             with transaction.atomic():  # of each: on SQLite nobody else writes meanwhile
-                lock(project)  # two imports of one file at once would not see what the other adds
+                project.lock()  # two imports of one file at once would not see what the other adds
                 counts += write(portion.ready, into, Database())
         if counts:
             audit.record(action="import.done", about=f"pairs of {source}", by=by, project=project)
@@ -229,7 +228,7 @@ def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source:
     into, names = _into(project, source, by), list[str]()
     ready = [_ready(index, pair, project) for index, pair in enumerate(pairs)]
     with transaction.atomic():
-        lock(project)
+        project.lock()
         for start in range(0, len(ready), _CHUNK):
             write(ready[start : start + _CHUNK], into, Database(), names)
     found: dict[str | None, Comparison] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from datetime import timedelta
 
@@ -14,14 +13,11 @@ from django.utils import timezone
 from annotate.actions import audit, events
 from annotate.errors import Refused
 from annotate.models import Invitation, Membership, Project, Role, User
+from annotate.models.tokens import token_hash
 from annotate.permissions import require
 
 DAYS = 14
 _GONE = "This invitation is used up, too old, or was taken back; ask whoever sent it for another."
-
-
-def token_hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[Invitation, str]:

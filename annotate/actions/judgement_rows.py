@@ -9,17 +9,13 @@ from django.utils import timezone
 
 from annotate import rankings
 from annotate.actions.judgement import Checked
-from annotate.models import Assignment, Comparison, Demonstration, Guideline, Judge, Ranking, Rating, Span, Status, User
-from annotate.models.feedback import Feedback
+from annotate.models import Assignment, Comparison, Demonstration, Guideline, Ranking, Rating, Span, Status
+from annotate.models.feedback import Feedback, judge_of
 from annotate.prepared import Prepared, Slot
 
 # What fills an item's place, in the order in which one of them is the receipt. A flag is none: the item stays open.
 TABLES: tuple[type[Any], ...] = (Ranking, Comparison, Rating, Demonstration, Span)
 STANDING = (Status.COUNTED, Status.HELD)
-
-
-def judge_of(user: User) -> str:
-    return Judge.SIMULATION if user.is_simulated else Judge.PERSON
 
 
 def rows_of(assignment: Assignment) -> list[Any]:

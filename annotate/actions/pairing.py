@@ -16,8 +16,8 @@ from annotate import serving
 from annotate.defence import told
 from annotate.errors import Refused
 from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, Side
+from annotate.models.prompts import ARENA
 
-ARENA = "arena"
 _lot = random.SystemRandom()  # nobody can foresee the sides
 Pair = tuple[LanguageModel, LanguageModel]
 # How likely each pair of these models is to meet: {frozenset of two ids: probability}; they need not sum to 1.

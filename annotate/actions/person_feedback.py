@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from annotate.actions.assignments import lock
 from annotate.actions.events import announce
 from annotate.actions.judgement_rows import STANDING, TABLES
 from annotate.models import Assignment, Attack, Flag, Project, QueueChange, Status, StatusChange, User
@@ -72,7 +71,7 @@ def change_all(
     """Give all these rows that status and write the ledger; returns what changed. Inside a transaction."""
     if status not in Status.values:
         raise ValueError(f"{status!r} is no status; use one of {', '.join(Status.values)}.")
-    lock(project)
+    project.lock()
     written: list[StatusChange] = []
     touched: set[int] = set()
     for kind, ids in rows.items():

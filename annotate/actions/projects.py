@@ -8,9 +8,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.actions import audit, events, queue
+from annotate.actions import audit, events
 from annotate.errors import Refused
-from annotate.models import Guideline, Membership, Project, Role, User
+from annotate.models import Guideline, Membership, Project, QueueChange, Role, User
 from annotate.permissions import require
 
 SETTINGS = (
@@ -107,7 +107,7 @@ def remove_member(*, project: Project, user: User, by: User) -> None:
         Membership.objects.filter(project=project, user=user).delete()
         _tell_of_member(project, user, before, None, by)
         held = project.assignments.live().filter(user=user)
-        queue.changed(project.pk, held.values_list("prompt_id", flat=True))
+        QueueChange.note(project.pk, held.values_list("prompt_id", flat=True))
         held.update(state="expired", closed_at=timezone.now())
 
 

@@ -18,15 +18,15 @@ from annotate import harms, model_server
 from annotate.actions import events, harm_budget, pairing, queue
 from annotate.actions.feedback import set_status
 from annotate.actions.judgement import MAX_COMMENT_CHARACTERS, check_key, check_text
-from annotate.actions.judgement_rows import judge_of
 from annotate.actions.prompts import add_completion, add_prompt
 from annotate.errors import Refused
 from annotate.live import waiting
 from annotate.models import Attack, LanguageModel, Project, Prompt, Question, Status, Talk, User
+from annotate.models.feedback import judge_of
+from annotate.models.prompts import RED_TEAM
 from annotate.permissions import require
 from annotate.served_sampling import kept_sampling, sampling_of, with_system_prompt
 
-SOURCE = "red-team"
 MOST_QUESTIONS = 12
 STOPPED = "stopped"
 ONLY_THOUGHT = (
@@ -81,11 +81,11 @@ def ask(*, talk: Talk, by: User, text: str) -> Question:
     root = first.prompt if first else None
     try:
         with transaction.atomic():
-            prompt = add_prompt(project=talk.project, messages=messages, source=SOURCE, by=by, root=root)
+            prompt = add_prompt(project=talk.project, messages=messages, source=RED_TEAM, by=by, root=root)
             # What tries to do harm is not shown to whoever has not agreed to see it, from the first word on, and is no
             # work for others while the talk goes on. A prompt that stood before stays what it is: "Hello" is no harm.
             fresh = {"harm": "other", "out_since": timezone.now(), "out_reason": harms.UNRATED_TALK}
-            Prompt.objects.filter(pk=prompt.pk, source=SOURCE, harm="").update(**fresh)
+            Prompt.objects.filter(pk=prompt.pk, source=RED_TEAM, harm="").update(**fresh)
             return Question.objects.create(talk=talk, number=number, prompt=prompt)
     except IntegrityError as error:  # another window of the same talk was first
         raise Refused(409, text="You have asked in another window; wait for the answer there.") from error
@@ -125,7 +125,7 @@ def keep_answer(
             seed=seed,
             tokens=tokens,
             finish_reason=finish_reason,
-            source=SOURCE,
+            source=RED_TEAM,
             reasoning=reasoning,
         )
         free = Question.objects.filter(pk=question.pk, completion=None, talk__state=Talk.State.OPEN)
@@ -195,7 +195,7 @@ def rate(
     with transaction.atomic():
         if not Talk.objects.filter(pk=talk.pk, state=Talk.State.OPEN).update(state=Talk.State.SENT):
             raise Refused(409, talk="It was rated already, in another window.")
-        prompts = Prompt.objects.filter(pk__in=talk.questions.values("prompt"), source=SOURCE)
+        prompts = Prompt.objects.filter(pk__in=talk.questions.values("prompt"), source=RED_TEAM)
         prompts.filter(out_reason=harms.UNRATED_TALK).update(out_since=None, out_reason="")
         prompts.update(harm=harms.of_tags(tags))
         queue.changed(talk.project_id, prompts.values_list("pk", flat=True))
@@ -210,7 +210,7 @@ def rate(
             task_description=described,
             author=by,
             judge=judge_of(by),
-            source=SOURCE,
+            source=RED_TEAM,
             seconds=seconds,
             guideline_version=guideline.version if guideline else None,
             idempotency_key=idempotency_key or None,

@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.actions import audit
-from annotate.actions.invitations import token_hash
 from annotate.errors import Refused
 from annotate.models import ApiToken, User
+from annotate.models.tokens import token_hash
 
 DAYS, MOST_DAYS = 90, 366
 MOST = 50  # live tokens of one person

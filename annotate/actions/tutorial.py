@@ -34,7 +34,7 @@ def next_lesson(*, project: Project, user: User) -> Assignment | None:
         return None
     gates.check_pause(project, member)
     with transaction.atomic():
-        assignments.lock(project)
+        project.lock()
         mine = _mine(project, user).exclude(state=Assignment.State.SUBMITTED).exclude(state=Assignment.State.TAKEN_OUT)
         if begun := mine.select_related("project", "user", "prompt", "completion_a", "completion_b").first():
             return _for_longer(begun)

@@ -11,9 +11,9 @@ from rest_framework import authentication, exceptions
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from annotate.actions.invitations import token_hash
 from annotate.errors import Refused
 from annotate.models import ApiToken, User
+from annotate.models.tokens import token_hash
 from annotate.prepared import Prepared, Slot
 
 _SEEN_EVERY = timedelta(hours=1)  # a write for each request would stand in the line of those that judge

@@ -18,7 +18,6 @@ from django.db import DataError, IntegrityError, InterfaceError, OperationalErro
 from django.db.models import Q
 from django.utils import timezone
 
-from annotate.actions.assignments import lock
 from annotate.actions.events import announce
 from annotate.connections import database_now
 from annotate.importing import bulk, files
@@ -93,7 +92,7 @@ class Work:
         with transaction.atomic():
             self._hold()
             if not self.is_dry:
-                lock(self.claimed.project)  # two imports at once would not see what the other adds
+                self.claimed.project.lock()  # two imports at once would not see what the other adds
                 counts += _each_alone(portion, self._write_all)
                 counts["bad"] += len(portion.bad)
             self._tell(portion.bad)

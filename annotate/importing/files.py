@@ -16,10 +16,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from annotate.errors import Refused
+from annotate.large_files import LARGEST_UPLOAD
 from annotate.models import Import
 from annotate.row_files import printable
 
-LARGEST_UPLOAD = 8_000_000_000  # as it comes, packed or not
 KEPT_DAYS = 7  # after its import has ended, for a look at what was wrong
 _BLOCK = 1 << 20
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from annotate.actions.judgement_rows import judge_of
 from annotate.importing.judgements import Into
 from annotate.importing.reading import HowToRead
 from annotate.models import Import, LanguageModel
+from annotate.models.feedback import judge_of
 
 
 def is_dry_run(of: Import) -> bool:

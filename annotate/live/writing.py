@@ -18,7 +18,6 @@ from django.db.models import Exists, OuterRef, Q
 
 from annotate import model_server
 from annotate.actions.arena import NAMED_ITSELF
-from annotate.actions.pairing import ARENA
 from annotate.actions.prompts import add_completion
 from annotate.connections import database_now
 from annotate.errors import Refused
@@ -39,6 +38,7 @@ from annotate.live.battle_scene import (
 from annotate.live.database import in_thread
 from annotate.live.growing_mask import GrowingMask
 from annotate.models import Battle, BattleTurn, Prompt
+from annotate.models.prompts import ARENA
 from annotate.served_sampling import CUT, cut_words, kept_sampling, sampling_of, with_system_prompt
 
 log = logging.getLogger(__name__)

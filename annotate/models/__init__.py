@@ -1,8 +1,8 @@
-from .arena import Battle, BattleTurn, TryCount
-from .assignments import Assignment
-from .datasets import Dataset
-from .defence import HeldWatch, Hold, VoteTrace
-from .feedback import (
+from annotate.models.arena import Battle, BattleTurn, TryCount
+from annotate.models.assignments import Assignment
+from annotate.models.datasets import Dataset
+from annotate.models.defence import HeldWatch, Hold, VoteTrace
+from annotate.models.feedback import (
     Comparison,
     Demonstration,
     Flag,
@@ -14,15 +14,15 @@ from .feedback import (
     StatusChange,
     Winner,
 )
-from .language_models import Contestant, LanguageModel
-from .outside import Delivery, Import, ImportProblem, Webhook
-from .people import AuditEntry, Invitation, Membership, Role, User
-from .projects import GoldItem, Guideline, Project, Scale
-from .prompts import Completion, Prompt, Side
-from .queue import ItemPriority, QueueChange, QueueEntry, SideCount
-from .red_team import Attack, HarmBudget, Question, Talk
-from .repeats import FirstAnswer
-from .tokens import ApiToken
+from annotate.models.language_models import Contestant, LanguageModel
+from annotate.models.outside import Delivery, Import, ImportProblem, Webhook
+from annotate.models.people import AuditEntry, Invitation, Membership, Role, User
+from annotate.models.projects import GoldItem, Guideline, Project, Scale
+from annotate.models.prompts import Completion, Prompt, Side
+from annotate.models.queue import ItemPriority, QueueChange, QueueEntry, SideCount
+from annotate.models.red_team import Attack, HarmBudget, Question, Talk
+from annotate.models.repeats import FirstAnswer
+from annotate.models.tokens import ApiToken
 
 __all__ = [
     "ApiToken",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
-from .prompts import Completion
+from annotate.models.prompts import Completion
 
 
 class AssignmentQuerySet(models.QuerySet["Assignment"]):

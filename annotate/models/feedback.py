@@ -5,12 +5,18 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
-from .assignments import Assignment
+from annotate.models.assignments import Assignment
+from annotate.models.people import User
 
 
 class Judge(models.TextChoices):
     PERSON = "person"
     SIMULATION = "simulation"
+
+
+def judge_of(user: User) -> str:
+    """Return whether this account is a person's or a simulation's, as each row of theirs keeps it."""
+    return Judge.SIMULATION if user.is_simulated else Judge.PERSON
 
 
 class Status(models.TextChoices):

@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from .projects import Project
+    from annotate.models.projects import Project
 
 # From a model to the projects that it competes in, was made in, or was used in by a run.
 _PROJECT_PATHS = ("project", "contests__project", "made_by__project", "runs__project", "rewarded_runs__project")

@@ -72,6 +72,13 @@ class Project(models.Model):
     def guideline(self) -> Guideline | None:
         return self.guidelines.order_by("-version").first()
 
+    def lock(self) -> None:
+        """Let one transaction at a time go on here: counting places and handing out must not be torn apart.
+
+        On SQLite every transaction is BEGIN IMMEDIATE, which is lock enough; there this is a plain read.
+        """
+        Project.objects.select_for_update(no_key=True).filter(pk=self.pk).values_list("pk").first()
+
 
 class Guideline(models.Model):
     """One version of a project's guidelines. Feedback remembers the version that its judge had read."""

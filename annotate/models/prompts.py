@@ -7,8 +7,9 @@ from typing import Any
 from django.db import models, transaction
 
 from annotate import harms, sides
+from annotate.models.queue import QueueChange
 
-from .queue import QueueChange
+ARENA, RED_TEAM = "arena", "red-team"  # the `source` of what is asked and judged there
 
 
 class Side(models.TextChoices):

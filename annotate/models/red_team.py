@@ -7,8 +7,7 @@ import uuid
 from django.db import models
 
 from annotate.harms import HARMS, of_tags
-
-from .feedback import Feedback
+from annotate.models.feedback import Feedback
 
 
 class HarmBudget(models.Model):

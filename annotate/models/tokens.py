@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+
 from django.db import models
 from django.utils import timezone
+
+
+def token_hash(token: str) -> str:
+    """Return the sha256 of a token as hex: what is kept of it."""
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 class ApiToken(models.Model):

@@ -15,9 +15,9 @@ from django.utils import timezone
 
 from annotate.actions.datasets import freeze
 from annotate.actions.language_models import enter_arena
-from annotate.actions.pairing import ARENA
 from annotate.errors import Refused
 from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Side
+from annotate.models.prompts import ARENA
 from evaluation.arena.leaderboard import default_judge
 from evaluation.decisions.checks import parent_of
 from evaluation.models import Candidacy, Decision, Promotion, PromotionRule

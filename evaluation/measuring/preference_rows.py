@@ -25,8 +25,8 @@ from typing import Any
 
 from django.db.models import Q
 
-from annotate.actions.pairing import ARENA
 from annotate.models import Comparison, Completion, Judge, LanguageModel, Rating, Side
+from annotate.models.prompts import ARENA
 from training.models import Run
 from training.run_directory import RecipeFailure, Row
 

@@ -16,7 +16,6 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from annotate.actions import audit
-from annotate.actions.assignments import lock
 from annotate.actions.person_feedback import (
     KINDS,
     ImportedJudge,
@@ -244,7 +243,7 @@ def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: boo
         raise Refused(409, person=f"Nothing that {person} said in {project} counts; there is nothing to change.")
     try:
         with transaction.atomic():
-            lock(project)
+            project.lock()
             act = Exclusion.objects.create(
                 project=project,
                 person=account,
@@ -276,7 +275,7 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
     require(by, "judge" if act.status == WITHDRAWN else "manage", act.project)
     reason = _told(reason)
     with transaction.atomic():
-        lock(act.project)
+        act.project.lock()
         act = Exclusion.objects.select_for_update(of=("self",)).select_related("project").get(pk=act.pk)
         if act.undone_at is not None:
             raise Refused(409, act=f"It was undone on {act.undone_at:%d %B %Y} already.")
