@@ -16,10 +16,10 @@ from annotate.served_sampling import sampling_of
 from training import configs, hubs
 from training.code_version import code_version
 from training.models import Run
-from training.queue import pruning
 from training.queue.checks import check_in_use, check_name, check_order
 from training.queue.outside import announce_end
 from training.queue.signals import run_finished
+from training.storage import actions as storage
 
 _KEY_LENGTH = 100
 
@@ -161,17 +161,8 @@ def resume(*, run: Run, by: User) -> Run:
 
 def make_room_and_resume(*, run: Run, by: User) -> Run:
     """After a full disk: what the rule of checkpoints lets go goes now, and the run goes on."""
-    prune(project=run.project, by=by)
+    storage.prune(project=run.project, by=by)
     return resume(run=run, by=by)
-
-
-def prune(*, project: Project, by: User, run: Run | None = None) -> int:
-    """Delete the project's checkpoints that the rule lets go, of `run` every one; the bytes that are free again."""
-    require(by, "research", project)
-    freed = pruning.prune_last(run) if run else sum(p.size for p in pruning.prune(at_once=True, project=project))
-    about = f"{run.kind} {run.name}" if run else "by the rule"
-    audit.record(action="checkpoints.pruned", about=f"{about}: {freed} bytes", by=by, project=project)
-    return freed
 
 
 def _note(action: str, run: Run, by: User) -> None:

@@ -14,8 +14,9 @@ from annotate.api.access import find_named, find_project
 from annotate.api.fields import PROJECT, Id, Input, refusals
 from annotate.errors import Refused
 from annotate.permissions import require
-from training import actions, disk
+from training import disk
 from training.queue import pruning
+from training.storage import actions
 
 
 class PruneIn(Input):

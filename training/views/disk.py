@@ -12,8 +12,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate.models import Project, User
 from annotate.views.access import in_project
-from training import actions, disk
+from training import disk
 from training.queue import pruning
+from training.storage import actions
 
 
 @never_cache

@@ -1,0 +1,1 @@
+"""What runs and models take on the disk, and which checkpoints may go."""
