@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 
 from annotate.actions import audit
-from training.corpus import hub
-from training.corpus.orders import BadSource, Order
+from training.corpus.orders import BadSource, Order, is_local, local_words
 
 if TYPE_CHECKING:
     from annotate.models import Project
@@ -36,8 +35,8 @@ def check_export(project: Project, config: Any) -> dict[str, str]:
 def check_names(orders: list[Order]) -> None:
     """Raises BadSource for a Hub name that is a folder here, of which `load_dataset` would read the files."""
     for order in orders:
-        if order.scheme == "hub" and hub.is_local(order, Path(settings.BASE_DIR)):
-            raise BadSource(hub.local_words(order))
+        if order.scheme == "hub" and is_local(order, Path(settings.BASE_DIR)):
+            raise BadSource(local_words(order))
 
 
 def record_order(run: Run) -> None:

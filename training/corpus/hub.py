@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.corpus.orders import Order
+from training.corpus.orders import Order, is_local, local_words
 from training.run_directory import RecipeFailure
 
 if TYPE_CHECKING:
@@ -40,18 +39,6 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
             raise _told(order, error) from error
 
     return rows
-
-
-def is_local(order: Order, folder: Path) -> bool:
-    """Whether there is anything of that name in `folder`: `load_dataset` would read it before it asks the Hub."""
-    return os.path.lexists(folder / order.name)
-
-
-def local_words(order: Order) -> str:
-    return (
-        f"{order.line} is the name of a folder of this machine, not of a corpus of the Hub; upload its files, or name "
-        "a corpus of the Hub."
-    )
 
 
 def _stream(order: Order) -> Any:

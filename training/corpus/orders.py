@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 PYTHON = ("topics", "docstrings")
 APP = ("answers", "demonstrations")
@@ -38,6 +40,18 @@ def read_orders(text: str) -> list[Order]:
     if twice := next((line for line in lines if lines.count(line) > 1), None):
         raise BadSource(f"{twice} stands there twice; one line reads all of it.")
     return [_order(line) for line in lines]
+
+
+def is_local(order: Order, folder: Path) -> bool:
+    """Whether there is anything of that name in `folder`: `load_dataset` would read it before it asks the Hub."""
+    return os.path.lexists(folder / order.name)
+
+
+def local_words(order: Order) -> str:
+    return (
+        f"{order.line} is the name of a folder of this machine, not of a corpus of the Hub; upload its files, or name "
+        "a corpus of the Hub."
+    )
 
 
 def _order(line: str) -> Order:
