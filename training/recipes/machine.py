@@ -19,6 +19,7 @@ from training.configs.presets import PRESETS, Preset
 from training.recipes import architectures, estimate, loading
 from training.recipes.loss_sums import forward
 from training.recipes.masters import Masters, trained_parameters
+from training.recipes.memory import machine_name
 from training.recipes.objectives import Vocabulary, causal
 
 SIDE = 2048
@@ -32,19 +33,12 @@ def measure() -> dict[str, object]:
     flops = matrix_rate(device, dtype)
     return {
         "device": device.type,
-        "name": name(),
+        "name": machine_name(),
         "dtype": str(dtype).removeprefix("torch."),
         "flops": flops,
         "reached": [[PRESETS[size].width, step_rate(PRESETS[size], device, dtype) / flops] for size in SIZES],
         "memory": torch.cuda.get_device_properties(0).total_memory if device.type == "cuda" else None,
     }
-
-
-def name(processes: int = 1) -> str:
-    """What figures of speed are tied to: the GPU, or the cores that the processes of a run have together."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads() * processes} cores"
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:

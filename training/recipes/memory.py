@@ -1,4 +1,4 @@
-"""How much memory and disk a run may use here, and what to say when that is too little."""
+"""How much memory and disk a run may use here, what to say when that is too little, and what this machine is called."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def available_memory(processes: int = 1) -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
     return min(float(psutil.virtual_memory().available), _container_limit()) / processes
+
+
+def machine_name(processes: int = 1) -> str:
+    """What figures of speed are tied to: the GPU, or the cores that the processes of a run have together."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads() * processes} cores"
 
 
 def does_not_fit(what: str, error: DoesNotFit, changes: Row | None = None) -> RecipeFailure:

@@ -25,11 +25,11 @@ import transformers
 
 from training.configs import PretrainConfig
 from training.configs.presets import PRESETS
-from training.recipes import architectures, estimate, fit, held_out, loading, machine, text_samples, token_files
+from training.recipes import architectures, estimate, fit, held_out, loading, text_samples, token_files
 from training.recipes.corpora import read_corpus
 from training.recipes.entry import config_of, run_recipe
 from training.recipes.learning import Learner, Standing, learn, steps_of
-from training.recipes.memory import available_memory, check_disk, does_not_fit
+from training.recipes.memory import available_memory, check_disk, does_not_fit, machine_name
 from training.recipes.objectives import Objective, Vocabulary, objective_named
 from training.recipes.processes import Processes, directory_of, join
 from training.recipes.text_rows import TextRows, validation_rows
@@ -213,7 +213,7 @@ def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing
             "validation_loss_before": before.get("validation_loss"),
             "micro_batch": learner.micro_batch,
             "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
-            "machine": machine.name(learner.together.count),
+            "machine": machine_name(learner.together.count),
             "hash": loading.weights_hash(run.model),
             "seconds": standing.seconds,
         }
