@@ -10,24 +10,19 @@ import dataclasses
 import typing
 from typing import Any
 
-from training.configs.classify import ClassifyConfig
+from training.configs.classify import ClassifyConfig, LabelConfig
 from training.configs.corpus import CorpusConfig
-from training.configs.domain import DomainConfig
-from training.configs.dpo import DPOConfig
 from training.configs.evaluate import EvaluateConfig
 from training.configs.export import ExportConfig
-from training.configs.grpo import GRPOConfig
-from training.configs.kto import KTOConfig
-from training.configs.label import LabelConfig
+from training.configs.group import GRPOConfig, RLOOConfig
 from training.configs.options import ConfigError, check, option
 from training.configs.ppo import PPOConfig
-from training.configs.pretrain import PretrainConfig
+from training.configs.preference import DPOConfig, KTOConfig
+from training.configs.pretrain import DomainConfig, PretrainConfig, TokenizerConfig
 from training.configs.reward import RewardConfig
-from training.configs.rloo import RLOOConfig
 from training.configs.sample import SampleConfig
 from training.configs.sft import SFTConfig
 from training.configs.surprise import SurpriseConfig
-from training.configs.tokenizer import TokenizerConfig
 
 __all__ = [
     "CONFIGS",

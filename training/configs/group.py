@@ -1,8 +1,9 @@
-"""What GRPO and RLOO have in common: several answers to each prompt are each other's baseline."""
+"""GRPO and RLOO: several answers to each prompt are each other's baseline."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from training.configs.options import learning_rate_option, option
 
@@ -11,6 +12,8 @@ RATES = {"adapters": 1e-4, "full": 1e-5}
 
 @dataclass(frozen=True)
 class GroupConfig:
+    """What both of them take."""
+
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
     trust_unproven_reward: bool = option(
         False, "use the reward model although its held-out accuracy does not beat chance; without this, it is refused"
@@ -64,3 +67,27 @@ class GroupConfig:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
         return {}
+
+
+@dataclass(frozen=True)
+class GRPOConfig(GroupConfig):
+    """Group relative policy optimisation (TRL)."""
+
+    kind: ClassVar[str] = "grpo"
+    scale_rewards: str = option(
+        "group",
+        "group: advantages are divided by their group's deviation; batch: by the batch's; none: not at all (Dr. GRPO)",
+        choices=("group", "batch", "none"),
+        advanced=True,
+    )
+    loss: str = option(
+        "dapo", "how token losses are averaged", choices=("dapo", "grpo", "bnpo", "dr_grpo"), advanced=True
+    )
+
+
+@dataclass(frozen=True)
+class RLOOConfig(GroupConfig):
+    """REINFORCE leave-one-out (TRL)."""
+
+    kind: ClassVar[str] = "rloo"
+    normalise_advantages: bool = option(False, "advantages to mean 0, variance 1 over the batch", advanced=True)

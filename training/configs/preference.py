@@ -1,14 +1,17 @@
-"""What DPO and KTO have in common: they learn from judgements at once, without a reward model."""
+"""DPO and KTO: they learn from judgements at once, without a reward model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from training.configs.options import option
 
 
 @dataclass(frozen=True)
 class PreferenceConfig:
+    """What both of them take."""
+
     learning_rate: float = option(5e-5, "peak learning rate", low=1e-8, high=1)
     epochs: float = option(1.0, "passes over the data", low=0.01, high=100)
     batch_size: int = option(8, "examples in one optimiser step", low=2, high=4096)
@@ -36,3 +39,45 @@ class PreferenceConfig:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
         return {}
+
+
+@dataclass(frozen=True)
+class DPOConfig(PreferenceConfig):
+    """Direct preference optimisation on pairs (TRL)."""
+
+    kind: ClassVar[str] = "dpo"
+    loss: str = option(
+        "sigmoid",
+        "sigmoid: DPO; ipo: a margin that cannot run away; hinge: SLiC; robust: votes are wrong at a known rate",
+        choices=("sigmoid", "ipo", "hinge", "robust"),
+    )
+    label_smoothing: float = option(
+        0.0, "share of votes taken to be wrong (sigmoid and robust)", low=0, high=0.49, advanced=True
+    )
+
+    def cross_check(self) -> dict[str, str]:
+        errors = super().cross_check()
+        if self.label_smoothing and self.loss not in ("sigmoid", "robust"):
+            errors["label_smoothing"] = f"must be 0 with the loss {self.loss}."
+        if self.loss == "robust" and not self.label_smoothing:
+            errors["label_smoothing"] = "must be above 0 with the loss robust: the share of votes taken to be wrong."
+        return errors
+
+
+@dataclass(frozen=True)
+class KTOConfig(PreferenceConfig):
+    """Kahneman-Tversky optimisation on thumbs (TRL)."""
+
+    kind: ClassVar[str] = "kto"
+    balance: bool = option(
+        True, "weigh thumbs up and thumbs down so that both sides count alike, however many there are"
+    )
+
+    def cross_check(self) -> dict[str, str]:
+        errors = super().cross_check()
+        if self.micro_batch_size == 1:  # TRL refuses it too, after minutes, in words that name no option
+            errors["micro_batch_size"] = (
+                "must be at least 2 for kto, or 0 for the whole batch: how far the policy has moved (KL) is estimated "
+                "from the answers that are forwarded at once, and one is not enough."
+            )
+        return errors

@@ -6,7 +6,7 @@ there is `training.recipes.classify_predict`.
 
 from __future__ import annotations
 
-from training.configs.label import LabelConfig, lines_of
+from training.configs.classify import LabelConfig, lines_of
 from training.recipes.classifier import Classifier
 from training.recipes.entry import config_of, run_recipe
 from training.run_directory import RunDirectory, RunSpec
