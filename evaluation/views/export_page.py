@@ -20,7 +20,7 @@ from annotate.views.access import refused_page
 from evaluation.lineage import adapter_bases, model_card
 from training.models import Run
 from training.run_directory import Row
-from training.views.runs import find_run
+from training.views.access import find_run
 
 
 def card(run: Run) -> dict[str, list[Row]]:

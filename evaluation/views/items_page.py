@@ -21,7 +21,7 @@ from evaluation.measuring import items
 from evaluation.measuring.items import NO, UNKNOWN, YES, Choice, Index
 from evaluation.views.items_shown import Item, shown
 from training.models import Run
-from training.views.runs import find_run
+from training.views.access import find_run
 
 PER_PAGE = 20
 ORDERS = {"": "as measured", "worst": "worst first", "best": "best first"}

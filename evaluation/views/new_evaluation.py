@@ -18,7 +18,7 @@ from evaluation.views.evaluation_form import EvaluationForm, carried, models_for
 from training.kinds import KINDS
 from training.models import Run
 from training.stages import stages
-from training.views.runs import earlier_run, suggested
+from training.views.forms import earlier_run, suggested
 
 
 def page(request: HttpRequest, project: Project) -> HttpResponse:

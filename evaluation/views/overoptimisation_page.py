@@ -13,7 +13,7 @@ from evaluation.measuring.overoptimisation import Judges
 from evaluation.metrics.win_rates import Mean, WinRate
 from evaluation.pictures import parting_pictures
 from evaluation.pictures.scene import png
-from training.views.runs import find_run
+from training.views.access import find_run
 
 COLUMNS = ("judges", "first_step", "last_step", "votes", "expected", "preferred", "lower", "upper")
 

@@ -18,12 +18,31 @@ from django.forms.boundfield import BoundField
 from annotate import sides
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
-from training import configs
+from training import actions, configs
 from training import reward_functions as rewarding
 from training.kinds import Kind
+from training.models import Run
 from training.views.defaults import newest_model, newest_reward_model
 
+ROWS = ("parent", "dataset", "other_dataset", "reward_model")
 _PREFIX = "config."
+
+
+def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[str, Any]:
+    """A name that is still free, and all the choices of an earlier run."""
+    number = (Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0) + 1
+    name = f"{project.slug}-{kind}-{number}"
+    if earlier is None:
+        defaults = actions.defaults_of(kind, project)
+        return {"name": name, **{f"config.{option}": value for option, value in defaults.items()}}
+    rows = {field: getattr(earlier, f"{field}_id") for field in ROWS}
+    config = {f"config.{option}": value for option, value in configs.as_ordered(kind, earlier.config).items()}
+    return {"name": name, "seed": earlier.seed, **rows, **config}
+
+
+def earlier_run(project: Project, kind: str, number: str) -> Run | None:
+    """The run that a link wants repeated: `?like=7`."""
+    return project.runs.filter(pk=number, kind=kind).first() if number.isdecimal() else None
 
 
 class RunForm(forms.Form):

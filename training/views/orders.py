@@ -13,8 +13,9 @@ from annotate.models import Project, User
 from annotate.views.access import in_project
 from training import actions, orders
 from training.kinds import KINDS
-from training.views.forms import RunForm
-from training.views.runs import find_run, form_page, suggested
+from training.views.access import find_run
+from training.views.forms import RunForm, suggested
+from training.views.runs import form_page
 
 _MOST_BYTES = 1_000_000
 

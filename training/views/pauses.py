@@ -11,7 +11,7 @@ from annotate.errors import Refused
 from annotate.views.access import refused_page
 from training import pauses
 from training.views import run_page
-from training.views.runs import find_run
+from training.views.access import find_run
 
 
 @require_POST

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -17,15 +17,14 @@ from annotate.errors import Refused
 from annotate.models import Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project, refused_page
-from training import actions, configs
+from training import actions
 from training.figures import differences
 from training.kinds import KINDS
 from training.models import Run
 from training.stages import stages
 from training.views import kind_pages, run_list, run_page
-from training.views.forms import RunForm
-
-ROWS = ("parent", "dataset", "other_dataset", "reward_model")
+from training.views.access import find_run
+from training.views.forms import ROWS, RunForm, earlier_run, suggested
 
 
 @never_cache
@@ -156,16 +155,6 @@ def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
     return redirect("run", changed.pk)
 
 
-def find_run(request: HttpRequest, run_id: int) -> tuple[Run, HttpResponse | None]:
-    """The run, and a refusal for those who may not read its project."""
-    found = get_object_or_404(Run.objects.select_related(*run_page.RELATED), pk=run_id)
-    if can(request.user, "read", found.project):
-        return found, None
-    if not request.user.is_authenticated:
-        return found, redirect_to_login(request.get_full_path())
-    raise Http404("No such run.")
-
-
 def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
     shown = run_page.context(run)
     return {
@@ -181,24 +170,7 @@ def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
     }
 
 
-def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[str, Any]:
-    """A name that is still free, and all the choices of an earlier run."""
-    number = (Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0) + 1
-    name = f"{project.slug}-{kind}-{number}"
-    if earlier is None:
-        defaults = actions.defaults_of(kind, project)
-        return {"name": name, **{f"config.{option}": value for option, value in defaults.items()}}
-    rows = {field: getattr(earlier, f"{field}_id") for field in ROWS}
-    config = {f"config.{option}": value for option, value in configs.as_ordered(kind, earlier.config).items()}
-    return {"name": name, "seed": earlier.seed, **rows, **config}
-
-
 def _asked(request: HttpRequest) -> dict[str, Any]:
     """What a link asked for: `?dataset=3` chooses one, `?config.batch_size=4` sets an option."""
     given = request.GET.items()
     return {name: value for name, value in given if name in (*ROWS, "name", "seed") or name.startswith("config.")}
-
-
-def earlier_run(project: Project, kind: str, number: str) -> Run | None:
-    """The run that a link wants repeated: `?like=7`."""
-    return project.runs.filter(pk=number, kind=kind).first() if number.isdecimal() else None
