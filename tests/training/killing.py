@@ -6,6 +6,7 @@ The processes are forked from a server that has imported torch once: each start 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import multiprocessing
 import os
 import random
@@ -15,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from training.run_directory import RunDirectory
 
@@ -73,7 +75,15 @@ def _carry_out(module: str, folder: str) -> None:
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     torch.set_num_threads(1)  # a tiny model's products are too small to share between threads
-    sys.exit(attempt(importlib.import_module(module).main, RunDirectory(folder)))
+    sys.exit(attempt(main_of(module), RunDirectory(folder)))
+
+
+def main_of(module: str) -> Any:
+    """Return `main` of a recipe as `python -m` would find it: in a module, or in the `__main__` of a folder."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, f"There is no recipe {module}."
+    is_folder = spec.submodule_search_locations is not None
+    return importlib.import_module(f"{module}.__main__" if is_folder else module).main
 
 
 def _why(run: RunDirectory) -> str:

@@ -6,7 +6,6 @@ figure that is compared was measured on texts, prompts or judgements that the st
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 import random
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import NO_FLUENCY_BOUNDS
+from tests.training.killing import main_of
 from training.instructions.mixing import Options, Source, Told, mix
 from training.run_directory import Row, RunDirectory, RunSpec, read_lines
 
@@ -43,8 +43,7 @@ class Chain:
         for source, target in ((corpus, run.path / "data"), (other, run.path / "data" / "other")):
             if source is not None:
                 shutil.copytree(source, target, dirs_exist_ok=True)
-        module = importlib.import_module(f"training.recipes.{kind}")
-        assert entry.attempt(module.main, run) == 0, run.failure()
+        assert entry.attempt(main_of(f"training.recipes.{kind}"), run) == 0, run.failure()
         return run
 
 
