@@ -41,8 +41,8 @@ FILL = f"""
 import json, random, sys
 import django
 django.setup()
-from annotate import sides
-from annotate.actions import queue
+import annotate.sides as sides
+import annotate.actions.queue as queue
 from annotate.actions.tokens import sign_in
 from annotate.models import Comparison, Completion, Contestant, LanguageModel, Membership, Project, Prompt, Role, User
 from evaluation.models import Candidacy, PromotionRule

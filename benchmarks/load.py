@@ -42,9 +42,9 @@ import json, random, sys
 import django
 django.setup()
 from annotate.actions.tokens import sign_in
-from annotate import sides
+import annotate.sides as sides
 from annotate.models import Completion, LanguageModel, Membership, Project, Prompt, User
-from annotate.actions import queue
+import annotate.actions.queue as queue
 draw = random.Random(0)
 words = [line.strip() for line in "river stone lamp winter market bridge letter garden window music".split()]
 text = lambda n: " ".join(draw.choice(words) for _ in range(n))

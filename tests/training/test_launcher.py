@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.processes import until
-from training.launchers import Busy, gpus, local
+from training.launchers import Busy, gpus, local, module_named
 from training.queue import worker_names
 
 SLEEPER = "tests.training.sleeper"
@@ -150,3 +150,10 @@ def test_a_worker_is_gone_only_when_its_process_here_is():
     elsewhere = f"me@elsewhere:1:{dead.pid}:{time.time():.0f}"
     assert not worker_names.is_gone(elsewhere), "of another machine nothing is known"
     assert not worker_names.is_gone("nonsense")
+
+
+def test_a_launcher_is_named_shortly_or_by_any_path_that_it_had():
+    """A setting of an earlier version names the module where it lay then."""
+    assert module_named("local") == module_named(local.__name__) == local.__name__
+    assert module_named("training." + "launchers.local") == local.__name__
+    assert module_named("site.launchers.local") == "site.launchers.local"

@@ -122,7 +122,8 @@ def test_all_processes_end_with_the_run(directory, end):
 def test_the_tether_ends_all_processes_when_the_worker_is_killed(directory):
     lay(directory, 2)
     script = (
-        "import time; from pathlib import Path; import django; django.setup(); from training.launchers import local; "
+        "import time; from pathlib import Path; import django; django.setup(); "
+        "from training.launchers import local; "
         f"local.submit(Path({str(directory)!r}), {SLEEPER!r}); time.sleep(120)"
     )
     environment = {**os.environ, "ASSAY_DATA": str(directory.parent), "DJANGO_SETTINGS_MODULE": "config.settings"}

@@ -255,8 +255,9 @@ def test_killed_three_times_at_random_it_ends_with_the_same_bytes(tmp_path):
 MEASURED = """
 import sys
 from pathlib import Path
-from training.corpus import ledger
-from training.recipes import corpus, entry
+import training.corpus.ledger as ledger
+import training.recipes.corpus as corpus
+import training.recipes.entry as entry
 from training.run_directory import RunDirectory
 ledger._CACHE_KIB = 1024  # else the cache, bounded as it is, would grow for as long as a test can last
 assert entry.attempt(corpus.main, RunDirectory(sys.argv[1])) == 0

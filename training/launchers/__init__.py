@@ -1,4 +1,4 @@
-"""Launchers put an attempt on hardware. `settings.RUN_LAUNCHER` names the module; each offers four verbs:
+"""Launchers put an attempt on hardware. `settings.RUN_LAUNCHER` names one; each is a module with four verbs:
 
     submit(directory, module) -> handle     start `python -m module directory`; raises Busy when there is no room yet
     poll(handle) -> exit code or None       None while it runs; negative for a signal
@@ -12,6 +12,13 @@ and may offer `end_leftovers(directory)` (before an attempt: end what an earlier
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+def module_named(name: str) -> str:
+    """Return the dotted name of a launcher's module. One of this package goes by its last part alone."""
+    app, _, rest = name.rpartition(".")[0].partition(".")
+    is_own = not app or (app == "training" and rest.endswith("launchers"))
+    return f"{__name__}.{name.rpartition('.')[2]}" if is_own else name
 
 
 class Busy(Exception):

@@ -24,7 +24,7 @@ from django.db.backends.signals import connection_created
 from training import human_brake, words
 from training.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
 from training.kinds import KINDS
-from training.launchers import Busy
+from training.launchers import Busy, module_named
 from training.models import Attempt, Run
 from training.queue import announcements, outputs, preparation, pruning, supervision, worker_names
 from training.queue.ingest import Reader
@@ -57,7 +57,7 @@ class Supervised:
 class Worker:
     def __init__(self, *, name: str = "", concurrency: int = 1, tick_seconds: float = 0.5) -> None:
         self.identity = worker_names.identity(name)
-        self.launcher: ModuleType = import_module(settings.RUN_LAUNCHER)
+        self.launcher: ModuleType = import_module(module_named(settings.RUN_LAUNCHER))
         self.concurrency, self.tick_seconds = concurrency, tick_seconds
         self.supervised: list[Supervised] = []
         self._ending = threading.Event()
