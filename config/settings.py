@@ -181,9 +181,14 @@ def redis_caches(url: str) -> dict[str, Any]:
     return {"default": {"BACKEND": "config.cache.Cache", "LOCATION": url, "OPTIONS": seconds}}
 
 
+def redis_layers(url: str) -> dict[str, Any]:
+    """The channel layer in Redis, which all web processes and workers reach."""
+    return {"default": {"BACKEND": "config.layer.Layer", "CONFIG": {"hosts": [url]}}}
+
+
 REDIS_URL = os.environ.get("REDIS_URL", "")
 if REDIS_URL:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "config.layer.Layer", "CONFIG": {"hosts": [REDIS_URL]}}}
+    CHANNEL_LAYERS = redis_layers(REDIS_URL)
     CACHES = redis_caches(REDIS_URL)
 else:
     # No layer: an in-memory one would not reach the worker's process. Consumers read the database on a timer.

