@@ -5,7 +5,8 @@ from rest_framework.routers import SimpleRouter
 
 from evaluation.api import model_files
 from evaluation.api.evaluations import Evaluations, run_items
-from evaluation.api.leaderboard import Promotions, leaderboard
+from evaluation.api.leaderboard import leaderboard
+from evaluation.api.promotions import Promotions
 from evaluation.routes import compare, decisions, held, quality, ranks
 
 router = SimpleRouter()

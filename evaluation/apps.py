@@ -14,8 +14,8 @@ class EvaluationConfig(AppConfig):
         from annotate.webhooks.deliveries import SWITCHED_OFF
         from evaluation import kinds
         from evaluation.arena import sampling
+        from evaluation.core.served_model import serves
         from evaluation.decisions import ask_next, promotion, receivers
-        from evaluation.decisions.actions import serves
         from evaluation.defence import vote_defence
         from evaluation.measuring import uncertainty
 

@@ -12,8 +12,7 @@ from annotate.api.access import find, find_project
 from annotate.api.fields import refusals
 from annotate.errors import Refused
 from annotate.permissions import models_seen
-from evaluation.measuring import compare, tax
-from evaluation.views import compare_page
+from evaluation.measuring import compare, comparison_asked, tax
 
 _MODELS = "Ids parted by commas, two at least; without them all that were measured on the task's items."
 
@@ -41,7 +40,7 @@ def comparison(request: Request) -> Response:
     project = find_project(request.user, sent["project"])
     if (to := sent.get("to", compare.FIRST)) not in (compare.FIRST, compare.PARENT):
         raise Refused(400, to=f"{to!r} is none of {compare.FIRST}, {compare.PARENT}.")
-    asked = compare_page.read(sent, project)
+    asked = comparison_asked.read(sent, project)
     if asked.task is None:
         known = ", ".join(f"{task.name} ({task.measure})" for task in asked.tasks) or "none yet"
         raise Refused(400, task=f"No model was measured item by item on that. There is: {known}.")
@@ -49,7 +48,7 @@ def comparison(request: Request) -> Response:
     if len(runs) < 2:
         measured = ", ".join(f"{run.parent_id} ({run.parent})" for run in asked.candidates)
         raise Refused(400, models=f"Name two models at least that were measured on {asked.task.name}: {measured}.")
-    runs = runs[: compare_page.MOST_MODELS]
+    runs = runs[: comparison_asked.MOST_MODELS]
     return Response(compare.as_json(compare.compare(asked.task, runs, asked.to, asked.metric)))
 
 

@@ -17,14 +17,14 @@ from annotate.api.idempotency import idempotent
 from annotate.errors import Refused
 from annotate.models import Judge, Project, Side, User
 from annotate.permissions import require
-from evaluation.api.leaderboard import PromotionOut
+from evaluation.api.promotions import PromotionOut
 from evaluation.arena import sampling
 from evaluation.arena.leaderboard import current, default_judge
 from evaluation.decisions import actions, ask_next, notices, promotion
 from evaluation.decisions.cost import Cost, costs
 from evaluation.decisions.enrolment import judge_of
+from evaluation.decisions.promotion import candidates
 from evaluation.models import Decision, Notice, PromotionRule
-from evaluation.views.decisions_page import candidates
 
 TAGS = ["decisions"]
 MOST = 500

@@ -30,7 +30,7 @@ from annotate.models import Project
 from annotate.permissions import can
 from annotate.served_sampling import with_system_prompt
 from annotate.serving import address_of
-from evaluation.decisions import actions
+from evaluation.core import served_model
 from evaluation.models import Promotion
 
 TAGS = ["decisions"]
@@ -158,7 +158,7 @@ def _answered(name: str, reply: model_server.Reply) -> dict[str, Any]:
 
 
 def _served(project: Project) -> Promotion:
-    in_force = actions.promoted(project)
+    in_force = served_model.promoted(project)
     if in_force is None:
         raise Refused(404, project=f"{project} serves nothing by default yet; a manager promotes a model.")
     return in_force

@@ -20,12 +20,12 @@ from annotate.api.pages import Newest
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel
 from annotate.permissions import projects_where, require
+from evaluation.core.addresses import row_id
 from evaluation.measuring import evaluations, items
 from evaluation.measuring.evaluations import Chosen
 from evaluation.measuring.items import NO, UNKNOWN, YES, Choice, Index
 from evaluation.models import Evaluation
-from evaluation.views.items_page import ORDERS, may_read_texts, told
-from evaluation.views.judges import whole
+from evaluation.views.items_shown import ORDERS, may_read_texts, told
 from training.api.runs import RunOut, queue, run_out
 from training.models import Run
 
@@ -114,7 +114,7 @@ class Evaluations(GenericViewSet):
         rows = of_project(self.get_queryset(), request)
         for name in ("model", "run"):
             if (pk := asked.get(name)) is not None:
-                rows = rows.filter(**{name: whole(pk)})
+                rows = rows.filter(**{name: row_id(pk)})
         for name in ("task", "metric", "group"):
             if (value := asked.get(name)) is not None:
                 rows = rows.filter(**{name: value.replace("\x00", "")})

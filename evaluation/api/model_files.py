@@ -15,7 +15,7 @@ from annotate.api.fields import refusals
 from annotate.live import streaming
 from annotate.permissions import models_seen, projects_where, require
 from evaluation.lineage import model_card
-from evaluation.views.export_page import exported_file, note_download
+from evaluation.lineage.exported import exported_file, note_download
 from training.models import Run
 
 

@@ -20,7 +20,7 @@ from annotate.permissions import can, require
 from evaluation.models import Exclusion
 from evaluation.quality import persons, shown, words
 from evaluation.quality.findings import Findings, JudgeFound, findings
-from evaluation.views.quality_pages import asked_kind, figures_of, judge_ids
+from evaluation.quality.shown import asked_kind, figures_of, judge_ids
 
 TAGS = ["quality"]
 IMPORTED = [

@@ -15,12 +15,9 @@ from annotate.api.fields import refusals
 from annotate.models import Judge, LanguageModel
 from evaluation.api.leaderboard import LEADERBOARD, asked_of
 from evaluation.arena.leaderboard import current
-from evaluation.arena.moments import history
-from evaluation.arena.other_ways import BeingCounted, other_ways
-from evaluation.arena.pair_findings import findings, named
-from evaluation.views.other_ways_page import flat_ways
-from evaluation.views.over_time_page import flat_history
-from evaluation.views.pairs_page import flat_pair
+from evaluation.arena.moments import flat_history, history
+from evaluation.arena.other_ways import BeingCounted, flat_ways, other_ways
+from evaluation.arena.pair_findings import findings, flat_pair, named
 
 
 class PairOut(serializers.Serializer):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from django.http import HttpResponse
 
 from annotate.models import LanguageModel
 from evaluation.arena import fluency
 from evaluation.arena.standings import Standing, standings
+from evaluation.core.csv_files import csv_of
 from evaluation.models import Leaderboard
 from evaluation.pictures.charts import Interval, interval_chart
 from evaluation.pictures.scene import Scene, Text
@@ -52,24 +48,6 @@ def flat_row(row: Standing) -> dict[str, Any]:
 
 def as_csv(board: Leaderboard) -> str:
     return csv_of(COLUMNS, (flat_row(row) for row in fluency.beside(board, standings(board))))
-
-
-def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def csv_file(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> HttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return HttpResponse(csv_of(columns, rows), content_type="text/csv; charset=utf-8", headers=headers)
-
-
-def inert(value: Any) -> Any:
-    """A name that begins like a formula would be run by a spreadsheet."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
 def as_json(board: Leaderboard) -> dict[str, Any]:

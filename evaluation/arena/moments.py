@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from django.core.cache import cache
@@ -17,7 +18,7 @@ from django.db.models import Count, Exists, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.models import Project, Status, StatusChange
+from annotate.models import LanguageModel, Project, Status, StatusChange
 from evaluation.arena import ledger
 from evaluation.arena.counts import counts_of
 from evaluation.arena.intervals import EXACT, Spread, spread_of, widened
@@ -249,3 +250,18 @@ def _laid_out(moments: list[datetime], snapshots: list[_Snapshot | None], spread
     factor, critical = widened(spread, models)
     rating, half = values[:, :, 0], critical * factor * values[:, :, 1]
     return History(tuple(moments), tuple(models), rating, rating - half, rating + half, votes)
+
+
+def flat_history(found: History, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
+    """One row for each moment and model that was rated then."""
+    return [
+        {
+            "moment": moment.isoformat(timespec="seconds"),
+            "votes": int(found.votes[k]),
+            "model": models[pk].name,
+            **{name: round(float(getattr(found, name)[k, i]), 2) for name in ("rating", "lower", "upper")},
+        }
+        for k, moment in enumerate(found.moments)
+        for i, pk in enumerate(found.models)
+        if math.isfinite(found.rating[k, i])
+    ]

@@ -11,13 +11,13 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from django.core.cache import cache
 from django.db import connections
 
-from annotate.models import Project
+from annotate.models import LanguageModel, Project
 from evaluation.arena import styles
 from evaluation.arena.intervals import spread_of
 from evaluation.arena.published import state_of
@@ -224,3 +224,20 @@ def _elo(project: Project, board: Leaderboard, models: tuple[int, ...]) -> tuple
     a, b, said = (np.concatenate(column) for column in zip(*seen, strict=True))
     spread = order_spread(a, b, said, len(models), ORDERS)
     return spread, Column("elo", "Elo ticker", rating, spread.lowest, spread.highest)
+
+
+def flat_ways(ways: Ways, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": models[ways.models[i]].name,
+            "connected": i not in ways.apart,
+            "way": column.key,
+            **{name: _number(getattr(column, name)[i]) for name in ("rating", "lower", "upper")},
+        }
+        for i in ways.order
+        for column in ways.columns
+    ]
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 2) if math.isfinite(value) else None

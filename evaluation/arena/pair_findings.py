@@ -160,3 +160,21 @@ def _number(value: Any) -> float | None:
 
 def named(found: Findings) -> dict[int, LanguageModel]:
     return LanguageModel.objects.in_bulk(found.models)
+
+
+PAIR_COLUMNS = (
+    "model", "against", "votes", "wins", "ties", "losses", "score", "always_valid_lower", "always_valid_upper",
+    "expected", "residual", "verdict", "more_votes",
+)  # fmt: skip
+
+
+def flat_pair(pair: Pair, models: dict[int, LanguageModel]) -> dict[str, Any]:
+    values = (
+        models[pair.a].name, models[pair.b].name, pair.votes, pair.wins, pair.ties, pair.losses, _short(pair.observed),
+        _short(pair.lower), _short(pair.upper), _short(pair.expected), _short(pair.residual), pair.verdict, pair.more,
+    )  # fmt: skip
+    return dict(zip(PAIR_COLUMNS, values, strict=True))
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -18,8 +18,8 @@ from django.core.cache import cache
 from annotate.actions.pairing import contestants
 from annotate.models import LanguageModel, Project
 from evaluation.arena.leaderboard import current, fit_of
-from evaluation.decisions.checks import parent_of
 from evaluation.decisions.enrolment import champion_of, judge_of, rule_of
+from evaluation.lineage.ancestry import parent_of
 from evaluation.models import Candidacy
 from evaluation.ratings.teach import FLOOR, pair_probabilities, weigh_pairs, weigh_top
 

@@ -12,6 +12,7 @@ from annotate.errors import Refused
 from annotate.models import Judge, LanguageModel, Project, User
 from annotate.permissions import require
 from evaluation.arena.leaderboard import current, stored
+from evaluation.core.served_model import promoted, served_before
 from evaluation.decisions import checks, promotion
 from evaluation.decisions.enrolment import judge_of, rule_of
 from evaluation.decisions.outside import announce_promotion
@@ -114,28 +115,6 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
         _on_trail("model.rolled back", project, now.model.name, before.model, reason, by)
         announce_promotion(made)
     return made
-
-
-def promoted(project: Project) -> Promotion | None:
-    """The promotion in force."""
-    return project.promotions.select_related("model", "promoted_by").first()
-
-
-def serves(project: Project) -> LanguageModel | None:
-    """The model of the promotion in force, unless it has been retired since."""
-    in_force = promoted(project)
-    return in_force.model if in_force is not None and in_force.model.retired_at is None else None
-
-
-def served_before(project: Project) -> Promotion | None:
-    """What a roll-back would serve again: each promotion lies upon the last, and each roll-back takes one off."""
-    lying: list[Promotion] = []
-    for each in project.promotions.select_related("model", "candidacy").order_by("id"):
-        if each.rolls_back_id is None:
-            lying.append(each)
-        elif lying:
-            lying.pop()
-    return lying[-2] if len(lying) > 1 else None
 
 
 def _on_trail(action: str, project: Project, before: str | None, model: LanguageModel, reason: str, by: User) -> None:

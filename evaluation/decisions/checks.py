@@ -9,9 +9,10 @@ from typing import Any
 
 from annotate.models import LanguageModel
 from evaluation.arena.duels import Duel, duel
+from evaluation.core.number_formats import roughly, signed, whole
+from evaluation.lineage.ancestry import parent_of
 from evaluation.measuring.tolerances import Change, change_of, in_words
 from evaluation.models import Candidacy, PromotionRule
-from evaluation.templatetags.figures import roughly, signed, whole
 
 MET, NOT_YET, BROKEN = "met", "not yet", "broken"
 
@@ -93,12 +94,6 @@ def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel |
 
 def _is_out(candidacy: Candidacy) -> bool:
     return not candidacy.model.contests.filter(project=candidacy.project, left_at=None).exists()
-
-
-def parent_of(model: LanguageModel) -> LanguageModel | None:
-    """What a candidate is set against: a tokenizer, from which a pretrained model starts, answers nothing."""
-    parent = model.parent
-    return parent if parent is not None and parent.kind == LanguageModel.Kind.POLICY else None
 
 
 def _opponents(

@@ -13,8 +13,7 @@ from django.db.models import Sum
 
 from annotate.models import Dataset, LanguageModel, Project
 from evaluation.arena.leaderboard import fit_of
-from evaluation.decisions.checks import parent_of
-from evaluation.lineage.ancestry import ancestry, judgements_in
+from evaluation.lineage.ancestry import ancestry, judgements_in, parent_of
 from evaluation.models import Leaderboard
 from training.models import Attempt, Run
 

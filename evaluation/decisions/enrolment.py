@@ -19,7 +19,7 @@ from annotate.errors import Refused
 from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Side
 from annotate.models.prompts import ARENA
 from evaluation.arena.leaderboard import default_judge
-from evaluation.decisions.checks import parent_of
+from evaluation.lineage.ancestry import parent_of
 from evaluation.models import Candidacy, Decision, Promotion, PromotionRule
 from training.actions import queue_run
 from training.models import Run

@@ -8,6 +8,7 @@ has come is a few look-ups of newest rows.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -271,3 +272,26 @@ def record(
 
 def tell(project: Project, text: str, but: Any = None) -> None:
     notices.tell(project=project, text=text, url=reverse("decisions", args=[project.slug]), but=but)
+
+
+STATES_SHOWN = (Candidacy.State.READY, Candidacy.State.OPEN, Candidacy.State.REFUSED)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One that stands for being served, with its checks as they are now."""
+
+    candidacy: Candidacy
+    checks: list[checks.Check]
+
+    @property
+    def is_ready(self) -> bool:
+        return self.candidacy.state == Candidacy.State.READY
+
+
+def candidates(project: Project) -> list[Candidate]:
+    """Ready ones first, then the latest."""
+    rows = project.candidacies.filter(state__in=STATES_SHOWN).select_related("model__parent", "run", "champion")
+    order = {state: place for place, state in enumerate(STATES_SHOWN)}
+    found = sorted(rows, key=lambda row: (order[Candidacy.State(row.state)], -row.pk))
+    return [Candidate(row, checks.from_json(row.evidence.get("checks", []))) for row in found]

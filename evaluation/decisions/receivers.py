@@ -14,7 +14,7 @@ from django.utils import timezone
 from annotate.models import Role, Webhook
 from evaluation.decisions import notices, promotion
 from evaluation.decisions.enrolment import enrol
-from evaluation.kinds import write_metrics
+from evaluation.measuring.recording import write_metrics
 from evaluation.models import Evaluation
 from training.models import Run
 from training.queue.signals import run_finished

@@ -119,3 +119,9 @@ def totals(datasets: Iterable[Dataset]) -> Counter[int]:
         )
         found.update({pk: n for pk, n in held if pk in ids})
     return found
+
+
+def parent_of(model: LanguageModel) -> LanguageModel | None:
+    """What a candidate is set against: a tokenizer, from which a pretrained model starts, answers nothing."""
+    parent = model.parent
+    return parent if parent is not None and parent.kind == LanguageModel.Kind.POLICY else None

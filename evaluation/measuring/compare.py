@@ -17,8 +17,8 @@ import numpy as np
 from django.core.cache import cache
 
 from annotate.models import LanguageModel, Project
-from evaluation.kinds import task_of
 from evaluation.measuring import items
+from evaluation.measuring.recording import task_of
 from evaluation.metrics import families, paired
 from evaluation.metrics.intervals import Figure
 from evaluation.metrics.paired import Difference

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotate.models import LanguageModel, Project
-from evaluation.kinds import task_of
 from evaluation.measuring import compare, tax
+from evaluation.measuring.recording import task_of
 from evaluation.metrics import families, fluency
 from evaluation.models import Evaluation
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from annotate.actions.person_feedback import KINDS, ImportedJudge, Who
+from annotate.models import Judge, Project
 from evaluation.metrics.agreement import Pair
 from evaluation.metrics.marks import Estimate, MarkAgreement, MarkPair
 from evaluation.quality import words
-from evaluation.quality.findings import Findings, JudgeFound, Measure, ScaleFound
+from evaluation.quality.findings import Findings, JudgeFound, Measure, ScaleFound, findings, own_findings
+from evaluation.quality.rows import Judge as Named
 
 # As columns of the table: name, heading, scale and digits of its numbers.
 COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -230,3 +233,40 @@ def flat_mark_pair(found: Findings, pair: MarkPair) -> dict[str, Any]:
 
 def _short(value: float | None) -> float | None:
     return round(value, 5) if isinstance(value, float) else value
+
+
+def asked_kind(project: Project, sent: str) -> str:
+    """People, as soon as one of them has judged here; raises ValueError for a kind of judge that there is not."""
+    if sent and sent not in Judge.values:
+        raise ValueError(f"{sent!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    return sent or default_kind(project)
+
+
+def default_kind(project: Project) -> str:
+    def anything(kind: str) -> bool:
+        tables = (project.comparisons, project.ratings, project.rankings, project.spans)  # type: ignore[attr-defined]
+        return any(rows.filter(judge=kind).exists() for rows in tables)
+
+    return Judge.SIMULATION if not anything(Judge.PERSON) and anything(Judge.SIMULATION) else Judge.PERSON
+
+
+def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, JudgeFound | None]:
+    """Which kind of judge they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
+    if not isinstance(who, ImportedJudge):
+        own: str = Judge.SIMULATION if who.is_simulated else Judge.PERSON
+        found = (own_findings if is_own else findings)(project, own)
+        return own, found, found.of(who.pk)
+    named = Named(None, who.source, who.name)
+    for kind in Judge.values:
+        found = findings(project, kind)
+        if mine := found.of_judge(named):
+            return kind, found, mine
+    return Judge.PERSON, findings(project, Judge.PERSON), None
+
+
+def judge_ids(project: Project) -> set[int]:
+    ids = set(project.memberships.values_list("user_id", flat=True))  # type: ignore[attr-defined]
+    for table in KINDS.values():
+        rows = table.objects.filter(project=project).exclude(author=None)
+        ids.update(rows.order_by().values_list("author_id", flat=True).distinct())
+    return ids

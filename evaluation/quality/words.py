@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evaluation.core.number_formats import p_value, percent
 from evaluation.metrics.agreement import Alpha
 from evaluation.metrics.marks import FEWEST_MARKED, MarkAgreement
 from evaluation.metrics.suspicion import PROMISE
 from evaluation.quality.findings import JudgeFound, Measure
-from evaluation.templatetags.figures import p_value, percent
 
 TITLES = {
     "gold": "Known answers",

@@ -7,6 +7,7 @@ from evaluation.api import default_model as served
 from evaluation.views import decisions_page as pages
 
 urlpatterns = [
+    path("p/<slug:slug>/leaderboard/promote/", pages.promote_named, name="promote"),
     path("p/<slug:slug>/decisions/", pages.decisions, name="decisions"),
     path("p/<slug:slug>/decisions/rule/", pages.rule, name="promotion-rule"),
     path("p/<slug:slug>/decisions/<int:pk>/promote/", pages.promote, name="promote-candidate"),

@@ -1,77 +1,23 @@
-"""How numbers are written: rounded to what they mean, with a true minus sign, thousands set apart."""
+"""Number formats as filters of templates."""
 
 from __future__ import annotations
 
 from django import template
 
+from evaluation.core import number_formats
+
 register = template.Library()
-
-
-@register.filter
-def thousands(value: float) -> str:
-    """1149 -> 1,149"""
-    return f"{value:,.0f}"
-
-
-@register.filter
-def whole(value: float) -> str:
-    """-8.2 -> −8"""
-    return f"{round(value)}".replace("-", "−")  # round() gives an int, so that -0.2 is 0 and not -0
-
-
-@register.filter
-def signed(value: float) -> str:
-    """12.3 -> +12, -8.2 -> −8"""
-    text = whole(value)
-    return text if text.startswith("−") or text == "0" else f"+{text}"
-
-
-@register.filter
-def nats(value: float) -> str:
-    """2.834 -> 2.83"""
-    return f"{value:.2f}".replace("-", "−")
-
-
-@register.filter
-def signed_nats(value: float) -> str:
-    """0.478 -> +0.48, -0.031 -> −0.03, 0.001 -> 0.00"""
-    text = nats(value)
-    if text in ("0.00", "−0.00"):
-        return "0.00"
-    return text if text.startswith("−") else f"+{text}"
-
-
-@register.filter
-def roughly(value: float) -> str:
-    """2564 -> 2,600: two figures are all that an estimate of votes still to come can mean."""
-    return f"{float(f'{value:.2g}'):,.0f}"
-
-
-@register.filter
-def percent(value: float) -> str:
-    """0.523 -> 52 %"""
-    return f"{100 * value:.0f} %"
-
-
-@register.filter
-def percent_fine(value: float) -> str:
-    """0.00034 -> 0.034 %: two figures of a small share"""
-    return f"{float(f'{100 * value:.2g}'):g} %"
-
-
-@register.filter
-def p_value(value: float) -> str:
-    """0.0004 -> below 0.001, 0.034 -> 0.03"""
-    return "below 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.01 else f"{value:.2f}"
-
-
-@register.filter
-def likeliest(probabilities: dict[str, float]) -> list[tuple[str, float]]:
-    """The likeliest first: a database may keep a JSON object's keys in an order of its own."""
-    return sorted(probabilities.items(), key=lambda pair: -pair[1])
-
-
-@register.filter
-def tenths(share: float) -> int:
-    """0.62 -> 6: the class of colour of a share, which never stands without the number."""
-    return round(10 * share)
+for _format in (
+    number_formats.thousands,
+    number_formats.whole,
+    number_formats.signed,
+    number_formats.nats,
+    number_formats.signed_nats,
+    number_formats.roughly,
+    number_formats.percent,
+    number_formats.percent_fine,
+    number_formats.p_value,
+    number_formats.likeliest,
+    number_formats.tenths,
+):
+    register.filter(_format)

@@ -14,6 +14,7 @@ from annotate.models import Comparison, Dataset, Judge, LanguageModel, Rating, S
 from annotate.simulation import accounts, session
 from annotate.simulation.annotator import Annotator, taste_named
 from evaluation.arena import leaderboard
+from evaluation.core import served_model
 from evaluation.decisions import actions, promotion
 from evaluation.decisions.enrolment import rule_of
 from evaluation.metrics import fluency
@@ -280,7 +281,7 @@ def measure_older_skills(turn: Turn, report: Report) -> str:
 def decide(turn: Turn, report: Report) -> str:
     """The worker looks by itself, every few seconds; this does not wait for it."""
     promotion.look(turn.project)
-    served = actions.promoted(turn.project)
+    served = served_model.promoted(turn.project)
     return f"{served.model} is served by default" if served else "nothing is served by default yet"
 
 

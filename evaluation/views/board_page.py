@@ -24,7 +24,7 @@ from evaluation.arena.leaderboard import current, default_judge, left_out
 from evaluation.arena.moments import board_at
 from evaluation.arena.recent import Recent
 from evaluation.arena.standings import Standing, position_share, standings, win_matrix
-from evaluation.decisions import actions
+from evaluation.core import served_model
 from evaluation.models import Leaderboard, VoteCounts
 from evaluation.pictures.intervals import axis_over, axis_picture, interval_picture
 
@@ -114,7 +114,7 @@ def stamp(asked: Asked, board: Leaderboard) -> str:
     """Another one whenever the parts of the page would look different. A few look-ups, whatever the votes."""
     if asked.at:
         return "past"
-    served = actions.promoted(asked.project)
+    served = served_model.promoted(asked.project)
     fighting = Contestant.objects.filter(project=asked.project, left_at=None, model__retired_at=None).count()
     others = 0 if board.votes else _votes_of(asked.project, _other(asked.judge))
     measured = fluency.measured(asked.project).order_by("-pk").values_list("pk", flat=True).first() or 0
@@ -140,7 +140,7 @@ def context(asked: Asked, board: Leaderboard) -> dict[str, Any]:
         "other_votes": 0 if board.votes else others,
         "left_out": left_out(asked.project, asked.judge) if is_now and not asked.part else {},
         "stamp": stamp(asked, board),
-        "promotion": actions.promoted(asked.project) if is_now else None,
+        "promotion": served_model.promoted(asked.project) if is_now else None,
         **_pictures(rated),
         "unconnected": [row for row in rows if not row.is_connected],
         "untried": _untried(asked.project, rows) if is_now and not asked.part else [],

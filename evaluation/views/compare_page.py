@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,32 +17,20 @@ from django.views.decorators.http import require_safe
 
 from annotate.models import Project
 from annotate.views.access import in_project
+from evaluation.core.csv_files import cell
 from evaluation.measuring import compare, items
-from evaluation.measuring.compare import FIRST, PARENT, Comparison, Line, Task, Tested
+from evaluation.measuring.compare import PARENT, Comparison, Line, Tested
+from evaluation.measuring.comparison_asked import MOST_MODELS, Asked, read, row_ids
 from evaluation.metrics.paired import Difference
-from evaluation.views import figures_shown, items_page
+from evaluation.views import figures_shown, items_shown
 from evaluation.views.figures_shown import Shown
 from training.models import Run
 
-MOST_MODELS = 12
-MOST_UNASKED = 4  # that are shown before anybody chose
 PER_PAGE = 20
 COLUMNS = (
     *("task", "measure", "items", "metric", "model", "run", "value", "lower", "upper", "n", "against", "difference"),
     *("difference_lower", "difference_upper", "standard_error", "p", "p_holm", "test", "verdict"),
 )
-
-
-@dataclass
-class Asked:
-    """What the address says. `runs` overrule task and models: other pages link with them."""
-
-    tasks: list[Task]
-    task: Task | None = None
-    candidates: list[Run] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    to: str = FIRST
-    metric: str = ""  # by which parts of the task are told
 
 
 @dataclass(frozen=True)
@@ -121,7 +109,7 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
     metric = metric if metric in metrics else (metrics[0] if metrics else "")
     ids, pulls = compare.item_pairs(first, second, metric) if metric else ([], np.empty(0))
     shown = Paginator(range(len(ids)), PER_PAGE).get_page(request.GET.get("page"))
-    texts = all(items_page.may_read_texts(request.user, run) for run in (first, second))
+    texts = all(items_shown.may_read_texts(request.user, run) for run in (first, second))
     query = request.GET.copy()
     query.pop("page", None)
     context = {
@@ -147,37 +135,8 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
 # What is asked
 
 
-def read(sent: QueryDict, project: Project) -> Asked:
-    every = compare.measured(project)
-    asked = Asked(compare.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST, metric=sent.get("metric", ""))
-    by_pk = {run.pk: run for run in every}
-    named = [by_pk[pk] for pk in dict.fromkeys(_numbers(sent.getlist("runs"))) if pk in by_pk]
-    if named:
-        asked.task = next(t for t in asked.tasks if t.key == compare.key_of(named[0]))
-    elif asked.tasks:
-        wanted = sent.get("task", "")
-        asked.task = next((t for t in asked.tasks if wanted in (t.key, t.name)), None if wanted else asked.tasks[0])
-    if asked.task is None:
-        return asked
-    asked.candidates = compare.one_each(compare.of_task(every, asked.task))
-    if named:
-        asked.runs = compare.of_task(named, asked.task)[:MOST_MODELS]
-    elif models := _numbers(sent.getlist("models")):
-        chosen = compare.one_each(compare.of_task(every, asked.task, models))
-        first = _numbers([sent.get("first", "")])
-        asked.runs = sorted(chosen, key=lambda run: run.parent_id not in first)[:MOST_MODELS]
-    elif not sent.get("models") and not sent.get("runs") and len(asked.candidates) <= MOST_UNASKED:
-        asked.runs = asked.candidates
-    return asked
-
-
-def _numbers(given: list[str]) -> list[int]:
-    parts = [part.strip() for text in given for part in text.split(",")]
-    return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 19]
-
-
 def _run(project: Project, pk: str) -> Run:
-    numbers = _numbers([pk])
+    numbers = row_ids([pk])
     run = next((run for run in compare.measured(project) if run.pk in numbers), None)
     if run is None:
         raise Http404("No such evaluation in this project.")
@@ -323,10 +282,10 @@ def _csv(found: Comparison) -> str:
                 f, d, against = figure, tested.difference if tested else None, found.against[place]
                 writer.writerow(
                     [
-                        *map(items_page.cell, (found.task, found.measure, which, line.metric, str(run.parent))),
+                        *map(cell, (found.task, found.measure, which, line.metric, str(run.parent))),
                         run.pk,
                         *((f.value, f.lower, f.upper, f.n) if f else [""] * 4),
-                        items_page.cell(str(found.runs[against].parent)) if against is not None else "",
+                        cell(str(found.runs[against].parent)) if against is not None else "",
                         *((d.value, d.lower, d.upper, d.standard_error, d.p) if d else [""] * 5),
                         *((tested.adjusted, d.test, tested.verdict) if tested and d else [""] * 3),
                     ]
@@ -343,8 +302,8 @@ class ItemShown:
     pull: str
     favours_second: bool
     moves: bool
-    asked: items_page.Item
-    sides: list[tuple[items_page.Item, Run, str]]
+    asked: items_shown.Item
+    sides: list[tuple[items_shown.Item, Run, str]]
 
 
 def _item_pairs(
@@ -356,7 +315,7 @@ def _item_pairs(
     for i in places:
         one, other, moved = ours[ids[i]], theirs[ids[i]], float(pulls[i])
         # The place is of no use here: the two files may hold the item at different ones.
-        shown = [items_page.shown(row, 0, index, texts) for row, index in zip((one, other), indices, strict=True)]
+        shown = [items_shown.shown(row, 0, index, texts) for row, index in zip((one, other), indices, strict=True)]
         direction = figures_shown.direction(metric)
         yield ItemShown(
             ids[i],

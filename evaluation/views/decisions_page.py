@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -13,13 +12,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.errors import Refused
-from annotate.models import Judge, Project, Side
+from annotate.models import Judge, LanguageModel, Project, Side
 from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project, refused_page
 from evaluation.arena import sampling
 from evaluation.arena.leaderboard import current, default_judge
+from evaluation.core import served_model
 from evaluation.decisions import actions, ask_next, notices, promotion
-from evaluation.decisions.checks import Check, from_json
 from evaluation.decisions.cost import costs
 from evaluation.decisions.enrolment import FEW_PROMPTS, judge_of, rule_of
 from evaluation.decisions.variants import variants
@@ -31,19 +30,6 @@ MOST_RATES = 200
 MOST_CANDIDATES = 20
 MOST_COSTS = 10
 FREE_ROWS = 2
-STATES_SHOWN = (Candidacy.State.READY, Candidacy.State.OPEN, Candidacy.State.REFUSED)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One that stands for being served, with its checks as they are now."""
-
-    candidacy: Candidacy
-    checks: list[Check]
-
-    @property
-    def is_ready(self) -> bool:
-        return self.candidacy.state == Candidacy.State.READY
 
 
 @require_safe
@@ -51,9 +37,9 @@ class Candidate:
 def decisions(request: HttpRequest, project: Project) -> HttpResponse:
     """Opening it looks at the evidence: what stands here is of this moment, whether a worker runs or not."""
     promotion.look(project)
-    rule, in_force = rule_of(project), actions.promoted(project)
+    rule, in_force = rule_of(project), served_model.promoted(project)
     board = current(project=project, judge=judge_of(project))
-    standing = candidates(project)
+    standing = promotion.candidates(project)
     history = project.decisions.select_related("candidacy__model", "by", "rule")
     context = {
         "project": project,
@@ -61,7 +47,7 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
         "rule": rule,
         "rule_in_words": actions.in_words(rule) if rule else "",
         "promotion": in_force,
-        "before": actions.served_before(project),
+        "before": served_model.served_before(project),
         "candidates": standing[:MOST_CANDIDATES],
         "further": standing[MOST_CANDIDATES:],
         "rates": sampling.rates(project)[:MOST_RATES],
@@ -87,6 +73,20 @@ def promote(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     except Refused as refused:
         messages.error(request, " ".join(refused.errors.values()))
     return redirect("decisions", project.slug)
+
+
+@require_POST
+@in_project("manage")
+def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
+    """Serve the model that the form on the leaderboard names."""
+    pk = request.POST.get("model", "")
+    model = get_object_or_404(LanguageModel.objects.usable_in(project), pk=pk if pk.isdecimal() else None)
+    try:
+        actions.promote(project=project, model=model, reason=request.POST.get("reason", ""), by=request.user)
+        messages.success(request, f"{project} now serves {model} by default.")
+    except Refused as refused:
+        messages.error(request, " ".join(refused.errors.values()))
+    return redirect("leaderboard", slug=project.slug)
 
 
 @require_POST
@@ -163,14 +163,6 @@ def notice_list(request: MemberRequest) -> HttpResponse:
     if request.method == "GET":
         notices.mark_seen(user=request.user, ids=new)
     return render(request, "evaluation/notices.html", {"notices": rows, "new": new})
-
-
-def candidates(project: Project) -> list[Candidate]:
-    """Ready ones first, then the latest."""
-    rows = project.candidacies.filter(state__in=STATES_SHOWN).select_related("model__parent", "run", "champion")
-    order = {state: place for place, state in enumerate(STATES_SHOWN)}
-    found = sorted(rows, key=lambda row: (order[Candidacy.State(row.state)], -row.pk))
-    return [Candidate(row, from_json(row.evidence.get("checks", []))) for row in found]
 
 
 def _rule_form(project: Project, posted: dict[str, str] | None) -> dict[str, Any]:

@@ -20,14 +20,14 @@ from django.views.decorators.http import require_safe
 from annotate.models import LanguageModel, Project
 from annotate.permissions import can
 from annotate.views.access import in_project
+from evaluation.core.addresses import row_id
+from evaluation.core.csv_files import cell
 from evaluation.measuring import evaluations
 from evaluation.measuring.evaluations import Chosen
 from evaluation.models import Evaluation
 from evaluation.views import figures_shown
 from evaluation.views.figures_shown import Shown
 from evaluation.views.groups_table import Groups, groups_of
-from evaluation.views.items_page import cell
-from evaluation.views.judges import whole
 from training.models import Run
 
 MOST_FAILED = 6
@@ -170,7 +170,7 @@ def _failed(project: Project) -> list[Run]:
 
 def _model(pk: str, project: Project) -> LanguageModel | None:
     measured = LanguageModel.objects.filter(evaluations__project=project).distinct()
-    return measured.filter(pk=whole(pk)).first()
+    return measured.filter(pk=row_id(pk)).first()
 
 
 def _models(every: Any) -> list[LanguageModel]:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from django.core.paginator import Page, Paginator
@@ -15,16 +14,14 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from annotate.live.streaming import json_lines
-from annotate.permissions import Person, can
-from evaluation.arena.exports import inert
+from evaluation.core.csv_files import cell
 from evaluation.measuring import items
 from evaluation.measuring.items import NO, UNKNOWN, YES, Choice, Index
-from evaluation.views.items_shown import Item, shown
+from evaluation.views.items_shown import ORDERS, Item, may_read_texts, shown, told
 from training.models import Run
 from training.views.access import find_run
 
 PER_PAGE = 20
-ORDERS = {"": "as measured", "worst": "worst first", "best": "best first"}
 _WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
 
 
@@ -75,17 +72,6 @@ def download(request: HttpRequest, run_id: int, format: str) -> HttpResponseBase
     return response
 
 
-def may_read_texts(person: Person, run: Run) -> bool:
-    """Rows of a dataset and prompts of the eval side are for those who may review; the suite is everybody's."""
-    is_public = run.config.get("measure") == "choices" and run.other_dataset_id is None
-    return is_public or can(person, "review", run.project)
-
-
-def told(row: items.Row, texts: bool) -> items.Row:
-    """As this asker may see it."""
-    return row if texts else {**row, "shown": None}
-
-
 def _index(run: Run) -> Index:
     try:
         index = items.index_of(run.path)
@@ -127,8 +113,3 @@ def _csv(run: Run, index: Index, texts: bool) -> Iterator[str]:
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
-
-
-def cell(text: Any) -> str:
-    """As text that no spreadsheet takes for a formula."""
-    return str(inert(str(text)))

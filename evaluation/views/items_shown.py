@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from annotate.permissions import Person, can
 from evaluation.measuring import items
 from evaluation.measuring.items import Index
 from evaluation.views import figures_shown
+from training.models import Run
 
 
 @dataclass(frozen=True)
@@ -151,3 +153,17 @@ def _said(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_said(inner)}" for name, inner in value.items())
     return str(value)
+
+
+ORDERS = {"": "as measured", "worst": "worst first", "best": "best first"}
+
+
+def may_read_texts(person: Person, run: Run) -> bool:
+    """Rows of a dataset and prompts of the eval side are for those who may review; the suite is everybody's."""
+    is_public = run.config.get("measure") == "choices" and run.other_dataset_id is None
+    return is_public or can(person, "review", run.project)
+
+
+def told(row: items.Row, texts: bool) -> items.Row:
+    """As this asker may see it."""
+    return row if texts else {**row, "shown": None}

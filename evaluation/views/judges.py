@@ -14,8 +14,3 @@ def asked(request: HttpRequest, project: Project) -> str:
     if judge not in Judge.values:
         raise Http404(f"judge is one of {', '.join(Judge.values)}, not {judge!r}.")
     return judge
-
-
-def whole(text: str) -> int:
-    """A whole number from an address; 0, which no row has, for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

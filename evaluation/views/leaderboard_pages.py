@@ -1,35 +1,26 @@
-"""The leaderboard with its files, promotion, and the lineage of a model."""
+"""The leaderboard with its files."""
 
 from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.utils.text import slugify
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 from django_htmx.middleware import HtmxDetails
 
 from annotate.actions import audit
-from annotate.errors import Refused
 from annotate.models import LanguageModel, Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project
 from evaluation.arena import exports
-from evaluation.decisions import actions
-from evaluation.lineage import lineage_graph
-from evaluation.lineage.tracing import descent, offspring, readable_projects
 from evaluation.pictures.scene import png
 from evaluation.views import board_page
 
 
 class Request(HttpRequest):
     htmx: HtmxDetails
-
-
-class SignedIn(HttpRequest):
-    user: User
 
 
 @require_safe
@@ -91,38 +82,6 @@ def _note_export(request: HttpRequest, project: Project, name: str) -> None:
     """Of who is signed in alone: visitors of a public page write no rows."""
     if isinstance(request.user, User):
         audit.record(action="leaderboard.exported", about=name, by=request.user, project=project)
-
-
-@require_POST
-@in_project("manage")
-def promote(request: SignedIn, project: Project) -> HttpResponse:
-    pk = request.POST.get("model", "")
-    model = get_object_or_404(LanguageModel.objects.usable_in(project), pk=pk if pk.isdecimal() else None)
-    try:
-        actions.promote(project=project, model=model, reason=request.POST.get("reason", ""), by=request.user)
-        messages.success(request, f"{project} now serves {model} by default.")
-    except Refused as refused:
-        messages.error(request, " ".join(refused.errors.values()))
-    return redirect("leaderboard", slug=project.slug)
-
-
-@require_safe
-def lineage(request: HttpRequest, pk: int) -> HttpResponse:
-    model = get_object_or_404(LanguageModel, pk=pk)
-    projects = readable_projects(request.user, model)
-    if not projects:
-        raise Http404("No such model.")
-    slug = request.GET.get("project", "")
-    project = next((p for p in projects if p.slug == slug), projects[0])
-    context = {
-        "project": project,
-        "section": "models",
-        "model": model,
-        "graph": lineage_graph.of_model(model, request.user),
-        "steps": descent(model, project, request.user),
-        "offspring": offspring(model, projects, request.user),
-    }
-    return render(request, "evaluation/lineage.html", context)
 
 
 def _asked(request: HttpRequest, project: Project) -> board_page.Asked:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
 from django.utils.text import slugify
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_safe
 
 from annotate.actions.language_models import may_retire, may_share
 from annotate.model_access import find_model, may_talk
@@ -17,10 +17,11 @@ from annotate.permissions import can, projects_where
 from annotate.serving import address_of
 from annotate.views.access import in_project
 from evaluation.arena.leaderboard import current, default_judge
-from evaluation.decisions.actions import promoted
+from evaluation.core.served_model import promoted
 from evaluation.decisions.cost import Cost, cost_of
 from evaluation.lineage import adapter_bases, lineage_graph, model_card
 from evaluation.lineage.registry import Choice, in_millions, maker_of, registry
+from evaluation.lineage.tracing import descent, offspring, readable_projects
 from evaluation.measuring import overoptimisation
 from training import disk
 from training.kinds import KINDS
@@ -101,3 +102,22 @@ def _costs(model: LanguageModel, project: Project) -> list[Cost]:
         return []
     found = cost_of(model, current(project=project, judge=default_judge(project)))
     return [found] if found else []
+
+
+@require_safe
+def lineage(request: HttpRequest, pk: int) -> HttpResponse:
+    model = get_object_or_404(LanguageModel, pk=pk)
+    projects = readable_projects(request.user, model)
+    if not projects:
+        raise Http404("No such model.")
+    slug = request.GET.get("project", "")
+    project = next((p for p in projects if p.slug == slug), projects[0])
+    context = {
+        "project": project,
+        "section": "models",
+        "model": model,
+        "graph": lineage_graph.of_model(model, request.user),
+        "steps": descent(model, project, request.user),
+        "offspring": offspring(model, projects, request.user),
+    }
+    return render(request, "evaluation/lineage.html", context)

@@ -12,9 +12,9 @@ from django.views.decorators.http import require_safe
 
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
-from evaluation.arena.exports import csv_file
 from evaluation.arena.leaderboard import current
-from evaluation.arena.other_ways import BeingCounted, Column, Ways, other_ways
+from evaluation.arena.other_ways import BeingCounted, Column, Ways, flat_ways, other_ways
+from evaluation.core.csv_files import csv_file
 from evaluation.pictures.charts import Interval, interval_chart, nothing
 from evaluation.pictures.scene import Scene, png, svg
 from evaluation.ratings.tie_chances import MODELS
@@ -122,23 +122,6 @@ def _cell(column: Column, place: int, plain: float) -> Cell:
     rating = float(column.rating[place])
     moved = None if column.key in OTHER_POINTS else rating - float(plain)
     return Cell(rating, float(column.lower[place]), float(column.upper[place]), moved)
-
-
-def flat_ways(ways: Ways, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
-    return [
-        {
-            "model": models[ways.models[i]].name,
-            "connected": i not in ways.apart,
-            "way": column.key,
-            **{name: _number(getattr(column, name)[i]) for name in ("rating", "lower", "upper")},
-        }
-        for i in ways.order
-        for column in ways.columns
-    ]
-
-
-def _number(value: float) -> float | None:
-    return round(float(value), 2) if math.isfinite(value) else None
 
 
 def _picture(ways: Ways, models: dict[int, LanguageModel]) -> Scene:

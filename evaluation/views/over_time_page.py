@@ -11,8 +11,8 @@ from django.views.decorators.http import require_safe
 
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
-from evaluation.arena.exports import csv_file
-from evaluation.arena.moments import History, history
+from evaluation.arena.moments import History, flat_history, history
+from evaluation.core.csv_files import csv_file
 from evaluation.pictures.charts import Series, day_ticks, line_chart, nothing
 from evaluation.pictures.scene import Scene, png, svg
 from evaluation.views import judges
@@ -53,21 +53,6 @@ def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     if form == "json":
         return JsonResponse({"project": project.slug, "judge": judge, "rows": rows})
     return csv_file(f"{project.slug}-over-time-{judge}.csv", COLUMNS, rows)
-
-
-def flat_history(found: History, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
-    """One row for each moment and model that was rated then."""
-    return [
-        {
-            "moment": moment.isoformat(timespec="seconds"),
-            "votes": int(found.votes[k]),
-            "model": models[pk].name,
-            **{name: round(float(getattr(found, name)[k, i]), 2) for name in ("rating", "lower", "upper")},
-        }
-        for k, moment in enumerate(found.moments)
-        for i, pk in enumerate(found.models)
-        if math.isfinite(found.rating[k, i])
-    ]
 
 
 def _best(found: History) -> list[int]:

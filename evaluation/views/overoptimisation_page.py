@@ -7,7 +7,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-from evaluation.arena.exports import csv_file
+from evaluation.core.csv_files import csv_file
 from evaluation.measuring import overoptimisation
 from evaluation.measuring.overoptimisation import Judges
 from evaluation.metrics.win_rates import Mean, WinRate

@@ -11,9 +11,10 @@ from django.views.decorators.http import require_safe
 
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
-from evaluation.arena.exports import csv_file
 from evaluation.arena.leaderboard import current
-from evaluation.arena.pair_findings import Findings, Pair, findings, named
+from evaluation.arena.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, named
+from evaluation.core.addresses import row_id
+from evaluation.core.csv_files import csv_file
 from evaluation.pictures.charts import heat_map, nothing
 from evaluation.pictures.scene import Scene, png, svg
 from evaluation.ratings.fragility import Removal
@@ -53,7 +54,7 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     if found is None:
         return render(request, "evaluation/pairs.html", context)
     models = named(found)
-    chosen = models.get(judges.whole(request.GET.get("model", "")))
+    chosen = models.get(row_id(request.GET.get("model", "")))
     listed = found.of_model(chosen.pk) if chosen else list(found.pairs)
     context |= {
         "found": found,
@@ -86,25 +87,7 @@ def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpRespons
     rows = [flat_pair(pair, models) for pair in found.pairs] if found else []
     if form == "json":
         return JsonResponse({"project": project.slug, "judge": judge, "pairs": rows})
-    return csv_file(f"{project.slug}-pairs-{judge}.csv", COLUMNS, rows)
-
-
-COLUMNS = (
-    "model", "against", "votes", "wins", "ties", "losses", "score", "always_valid_lower", "always_valid_upper",
-    "expected", "residual", "verdict", "more_votes",
-)  # fmt: skip
-
-
-def flat_pair(pair: Pair, models: dict[int, LanguageModel]) -> dict[str, Any]:
-    values = (
-        models[pair.a].name, models[pair.b].name, pair.votes, pair.wins, pair.ties, pair.losses, _short(pair.observed),
-        _short(pair.lower), _short(pair.upper), _short(pair.expected), _short(pair.residual), pair.verdict, pair.more,
-    )  # fmt: skip
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    return csv_file(f"{project.slug}-pairs-{judge}.csv", PAIR_COLUMNS, rows)
 
 
 def _picture(found: Findings, models: dict[int, LanguageModel]) -> Scene:

@@ -15,7 +15,8 @@ from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project, refused_page
 from evaluation.models import Exclusion
 from evaluation.quality import persons
-from evaluation.views.quality_pages import asked_imported, judge_ids
+from evaluation.quality.shown import judge_ids
+from evaluation.views.quality_pages import asked_imported
 
 
 @never_cache

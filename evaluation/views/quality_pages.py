@@ -10,36 +10,20 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from annotate.actions.person_feedback import KINDS, ImportedJudge, Who, find_imported
+from annotate.actions.person_feedback import ImportedJudge, Who, find_imported
 from annotate.models import Judge, Project, User
 from annotate.permissions import can
 from annotate.views.access import MemberRequest, in_project
-from evaluation.arena.exports import csv_file
+from evaluation.core.csv_files import csv_file
 from evaluation.quality import persons, shown, words
-from evaluation.quality.findings import Findings, JudgeFound, findings, own_findings, settled_at
-from evaluation.quality.rows import Judge as Named
+from evaluation.quality.findings import Findings, findings, settled_at
 
 FLAGS = "flags"
 
 
-def asked_kind(project: Project, sent: str) -> str:
-    """People, as soon as one of them has judged here; raises ValueError for a kind of judge that there is not."""
-    if sent and sent not in Judge.values:
-        raise ValueError(f"{sent!r} is no kind of judge; use {' or '.join(Judge.values)}.")
-    return sent or default_kind(project)
-
-
-def default_kind(project: Project) -> str:
-    def anything(kind: str) -> bool:
-        tables = (project.comparisons, project.ratings, project.rankings, project.spans)  # type: ignore[attr-defined]
-        return any(rows.filter(judge=kind).exists() for rows in tables)
-
-    return Judge.SIMULATION if not anything(Judge.PERSON) and anything(Judge.SIMULATION) else Judge.PERSON
-
-
 def _asked(request: HttpRequest, project: Project) -> str:
     try:
-        return asked_kind(project, request.GET.get("judge", ""))
+        return shown.asked_kind(project, request.GET.get("judge", ""))
     except ValueError as error:
         raise Http404(str(error)) from None
 
@@ -148,22 +132,8 @@ def mine(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/quality_judge.html", context)
 
 
-def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, JudgeFound | None]:
-    """Which kind of judge they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
-    if not isinstance(who, ImportedJudge):
-        own: str = Judge.SIMULATION if who.is_simulated else Judge.PERSON
-        found = (own_findings if is_own else findings)(project, own)
-        return own, found, found.of(who.pk)
-    named = Named(None, who.source, who.name)
-    for kind in Judge.values:
-        found = findings(project, kind)
-        if mine := found.of_judge(named):
-            return kind, found, mine
-    return Judge.PERSON, findings(project, Judge.PERSON), None
-
-
 def _of_one(project: Project, who: Who, *, is_own: bool = False) -> dict[str, Any]:
-    kind, found, mine = figures_of(project, who, is_own=is_own)
+    kind, found, mine = shown.figures_of(project, who, is_own=is_own)
     is_imported = isinstance(who, ImportedJudge)
     return {
         "project": project,
@@ -181,15 +151,7 @@ def _of_one(project: Project, who: Who, *, is_own: bool = False) -> dict[str, An
 
 def _judges_of(project: Project) -> Any:
     """Members, and whoever has judged here and has left."""
-    return User.objects.filter(pk__in=judge_ids(project))
-
-
-def judge_ids(project: Project) -> set[int]:
-    ids = set(project.memberships.values_list("user_id", flat=True))  # type: ignore[attr-defined]
-    for table in KINDS.values():
-        rows = table.objects.filter(project=project).exclude(author=None)
-        ids.update(rows.order_by().values_list("author_id", flat=True).distinct())
-    return ids
+    return User.objects.filter(pk__in=shown.judge_ids(project))
 
 
 def _order(sort: str) -> tuple[str, bool]:

@@ -19,12 +19,12 @@ from annotate.errors import Refused
 from annotate.model_access import find_model
 from annotate.permissions import can
 from annotate.views.access import refused_page
+from evaluation.core.csv_files import cell as cell_text
 from evaluation.measuring import tax
 from evaluation.measuring.compare import Tested
 from evaluation.measuring.tax import Cell, Panel, Row
 from evaluation.views import compare_page, figures_shown
 from evaluation.views.figures_shown import Shown
-from evaluation.views.items_page import cell as cell_text
 
 WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 220, 104, 20, 24, 26
 COLUMNS = (

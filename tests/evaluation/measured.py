@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from annotate.models import LanguageModel, Project
-from evaluation import kinds
+from evaluation.measuring import recording
 from evaluation.models import Evaluation
 from evaluation.recipes import outcome
 from evaluation.recipes.outcome import Item, Measured
@@ -54,6 +54,6 @@ def measured(
     outcome.finish(directory, spec, whole, Measured(task, found, "made in a test"))
     run.result = directory.result() or {}
     run.save()
-    kinds.record_measure(run, directory)
+    recording.record_measure(run, directory)
     assert Evaluation.objects.filter(run=run).exists()
     return run

@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 
 from annotate.models import Judge
 from annotate.served import default_model
+from evaluation.core import served_model
 from evaluation.decisions import actions
 from evaluation.models import AskedAgain, Candidacy, PromotionRule
 from tests.annotate.openai_server import openai_server
@@ -93,7 +94,7 @@ class TestTheDecisionsPage:
         answer = signed_in.post(
             reverse("promote-candidate", args=[project.slug, ready.pk]), {"reason": "It meets the rule."}
         )
-        assert answer.status_code == 302 and actions.promoted(project).model == ready.model
+        assert answer.status_code == 302 and served_model.promoted(project).model == ready.model
         shown = page(signed_in, "decisions", project)
         assert "The numbers of that moment" in shown and "is served by default. It meets the rule." in shown
 
@@ -102,7 +103,7 @@ class TestTheDecisionsPage:
         actions.promote(project=project, model=child, reason="better", by=manager)
         assert f"Roll back to {base}" in page(signed_in, "decisions", project)
         signed_in.post(reverse("roll-back", args=[project.slug]), {"reason": "it swears"})
-        assert actions.promoted(project).model == base
+        assert served_model.promoted(project).model == base
         assert "rolled back" in page(signed_in, "decisions", project)
 
     def test_a_roll_back_that_is_refused_says_why(self, signed_in, project):
@@ -146,7 +147,7 @@ class TestTheDecisionsPage:
         assert client.login(username=make_user(project, role="researcher").username, password=PASSWORD)
         args = [project.slug, ready.pk] if name == "promote-candidate" else [project.slug]
         assert client.post(reverse(name, args=args), {"reason": "x"}).status_code == 403
-        assert actions.promoted(project) is None
+        assert served_model.promoted(project) is None
 
     def test_a_private_project_is_nobodys_business(self, client, project):
         project.is_public = False

@@ -9,7 +9,7 @@ from django.test import AsyncClient
 from django.urls import reverse
 
 from annotate.errors import Refused
-from evaluation.views import export_page
+from evaluation.lineage import exported as export_files
 from tests import factories
 from tests.evaluation.chains import Chain, make_chain
 from training.actions import queue_run
@@ -72,7 +72,7 @@ def test_the_card_holds_only_what_whoever_ordered_it_may_read(exported, chain):
     run = chain.sft.made_by
     run.project = secret
     run.save()
-    assert "best answers" not in export_page.card(exported)["card"][0]["readme"]
+    assert "best answers" not in export_files.card(exported)["card"][0]["readme"]
 
 
 def test_a_researcher_downloads_a_file_that_the_run_names(client, exported, rita):

@@ -17,11 +17,10 @@ from annotate import frozen_rows
 from annotate.actions import arena, pairing
 from annotate.actions.datasets import freeze
 from annotate.simulation import accounts
-from evaluation import kinds
 from evaluation.arena import leaderboard, ledger, sampling
 from evaluation.arena.counts import catch_up
 from evaluation.decisions import actions, checks, enrolment, promotion
-from evaluation.measuring import items
+from evaluation.measuring import items, recording
 from evaluation.models import Candidacy, Decision
 from evaluation.quality import persons
 from tests.factories import make_completion, make_prompt, make_user
@@ -161,7 +160,7 @@ def test_the_index_of_items_is_made_after_the_lock(project, base, outside: Watch
     run = Run.objects.create(kind="evaluate", name="e", project=project, parent=base, state="running")
     indexed = outside(items, "index_of")
     with transaction.atomic():
-        kinds.record_measure(run, RunDirectory(run.path))
+        recording.record_measure(run, RunDirectory(run.path))
         assert not indexed
     assert indexed
 

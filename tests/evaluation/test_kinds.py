@@ -4,8 +4,8 @@ import pytest
 from django.utils import timezone
 
 from evaluation.decisions import receivers
-from evaluation.kinds import write_metrics
 from evaluation.measuring.item_rows import texts
+from evaluation.measuring.recording import write_metrics
 from evaluation.models import Evaluation
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
 from tests.training.runs import make_dataset

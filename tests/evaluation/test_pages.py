@@ -8,8 +8,8 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import Dataset
+from evaluation.core.number_formats import roughly, signed, whole
 from evaluation.models import Promotion
-from evaluation.templatetags.figures import roughly, signed, whole
 from tests.factories import PASSWORD, make_model, make_project, make_rating, make_user
 from training.models import Run
 

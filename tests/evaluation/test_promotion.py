@@ -13,6 +13,7 @@ from annotate.actions.language_models import enter_arena, leave_arena
 from annotate.errors import Refused
 from annotate.models import StatusChange
 from evaluation.arena import duels, intervals, ledger
+from evaluation.core import served_model
 from evaluation.decisions import actions, checks, promotion
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
 from tests.evaluation.measured import items, measured, right
@@ -365,7 +366,7 @@ class TestPromotion:
         rule(is_automatic=True)
         vote(child, base, "model_a", 60)
         assert looked_at(candidacy).state == "promoted"
-        made = actions.promoted(project)
+        made = served_model.promoted(project)
         assert made.model == child and made.is_automatic and made.promoted_by is None
         assert made.leaderboard.votes == 60
         line = Decision.objects.first()
@@ -381,7 +382,7 @@ class TestPromotion:
         looked_at(candidacy)
         withdraw(won[55:57])
         looked_at(candidacy)
-        assert actions.promoted(project).model == child
+        assert served_model.promoted(project).model == child
         told = [n.text for n in Notice.objects.filter(user=manager) if "no longer meets the rule" in n.text]
         assert len(told) == 1
 
@@ -535,7 +536,7 @@ class TestRollingBack:
         actions.promote(project=project, model=base, reason="the first", by=manager)
         actions.promote(project=project, model=child, reason="better", by=manager)
         made = actions.roll_back(project=project, reason="it swears", by=manager)
-        assert actions.promoted(project).model == base and made.rolls_back.model == child
+        assert served_model.promoted(project).model == base and made.rolls_back.model == child
         line = Decision.objects.first()
         assert line.what == "rolled_back" and "it swears" in line.sentence
 
@@ -544,9 +545,9 @@ class TestRollingBack:
         for model in (base, child, third):
             actions.promote(project=project, model=model, reason="better", by=manager)
         actions.roll_back(project=project, reason="bad", by=manager)
-        assert actions.promoted(project).model == child
+        assert served_model.promoted(project).model == child
         actions.roll_back(project=project, reason="bad too", by=manager)
-        assert actions.promoted(project).model == base
+        assert served_model.promoted(project).model == base
         with pytest.raises(Refused) as refused:
             actions.roll_back(project=project, reason="all bad", by=manager)
         assert refused.value.status == 409
@@ -561,7 +562,7 @@ class TestRollingBack:
         actions.roll_back(project=project, reason="it swears", by=manager)
         vote(child, base, "model_a", 5)
         assert looked_at(candidacy).state == "withdrawn"
-        assert actions.promoted(project).model == base
+        assert served_model.promoted(project).model == base
 
     def test_what_is_served_again_is_promoted_and_not_once_more_by_itself(
         self, rule, candidacy, child, base, vote, project, manager
@@ -577,7 +578,7 @@ class TestRollingBack:
         before = project.promotions.count()
         vote(child, base, "model_a", 3)
         assert looked_at(candidacy).state == "promoted"
-        assert (actions.promoted(project).model, project.promotions.count()) == (child, before)
+        assert (served_model.promoted(project).model, project.promotions.count()) == (child, before)
 
     def test_to_a_model_that_is_retired_is_refused(self, project, base, child, manager):
         actions.promote(project=project, model=base, reason="the first", by=manager)

@@ -22,9 +22,9 @@ from evaluation.arena.other_ways import other_ways
 from evaluation.arena.pair_findings import findings
 from evaluation.arena.standings import standings
 from evaluation.arena.styles import count_missing, styled_votes, uncounted
+from evaluation.core.number_formats import roughly
 from evaluation.models import Style
 from evaluation.pictures.scene import Text
-from evaluation.templatetags.figures import roughly
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 
 PAGES = ("leaderboard-pairs", "leaderboard-over-time", "leaderboard-other-ways")

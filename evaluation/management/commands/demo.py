@@ -20,7 +20,7 @@ from annotate.simulation.accounts import password_file
 from annotate.simulation.annotator import taste_named
 from annotate.simulation.client import ApiError, Unreachable
 from evaluation.arena import leaderboard
-from evaluation.decisions.actions import promoted
+from evaluation.core.served_model import promoted
 from evaluation.decisions.checks import from_json
 from evaluation.turn.plan import Plan, Turn, TurnStopped
 from evaluation.turn.screen import Screen, leaderboard_table
