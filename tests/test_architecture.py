@@ -74,7 +74,7 @@ def test_the_check_notices_a_model_library(tmp_path):
 
 
 def test_ratings_metrics_and_configs_load_numpy_at_most(tmp_path):
-    code = importing("evaluation.ratings", "evaluation.metrics")
+    code = importing("common", "evaluation.ratings", "evaluation.metrics")
     code += "\nimport training.configs, training.run_directory, training.tether"
     code += "\nimport annotate.sides, annotate.preferences"
     assert loaded_by(code, ("django", *HEAVY), tmp_path) == []

@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = [
     path
-    for room in ("annotate", "training", "evaluation", "config", "benchmarks")
+    for room in ("common", "annotate", "training", "evaluation", "config", "benchmarks")
     for path in (ROOT / room).rglob("*.py")
 ]
-_BEGINS = r"(?<![\w./-])(?:annotate|training|evaluation|config|tests|benchmarks|docs|script|templates|static)"
+_BEGINS = r"(?<![\w./-])(?:common|annotate|training|evaluation|config|tests|benchmarks|docs|script|templates|static)"
 FILE = re.compile(_BEGINS + r"/[\w/-]*(?:\.\w+)?")
 MODULE = re.compile(r"(?<![\w./-])(?:annotate|training|evaluation|benchmarks)(?:\.(?!md\b)[a-z_0-9]+)+")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.intervals import wilson
+from common.distributions import ROUNDED_Z95
+from common.intervals import wilson
 
 RECENT = 3  # reviews that a pause is decided on
 
@@ -51,7 +52,7 @@ class Agreement:
 
     @property
     def interval(self) -> tuple[float, float]:
-        return wilson(self.agreed, self.decided)
+        return wilson(self.agreed, self.decided, ROUNDED_Z95)
 
 
 def agreement(opinions: Iterable[Opinion]) -> Agreement:

@@ -16,7 +16,7 @@ from annotate.connections import writer
 
 log = logging.getLogger("assay.holds")
 _ROOT = str(Path(__file__).resolve().parent.parent.parent)
-_OWN = tuple(f"{_ROOT}/{app}/" for app in ("annotate", "training", "evaluation", "tests", "benchmarks"))
+_OWN = tuple(f"{_ROOT}/{app}/" for app in ("common", "annotate", "training", "evaluation", "tests", "benchmarks"))
 
 
 def place() -> str:

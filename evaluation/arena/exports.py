@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from annotate.models import LanguageModel
+from common.charts.rating_charts import Interval, interval_chart
+from common.charts.scene import Scene, Text
 from evaluation.arena import fluency
 from evaluation.arena.standings import Standing, standings
 from evaluation.core.csv_files import csv_of
 from evaluation.models import Leaderboard
-from evaluation.pictures.charts import Interval, interval_chart
-from evaluation.pictures.scene import Scene, Text
 
 COLUMNS = (
     "rank", "worst_rank", "model", "stage", "rating", "lower", "upper", "battles", "wins", "ties", "losses",

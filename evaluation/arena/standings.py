@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from annotate.models import LanguageModel
+from common.intervals import wilson
 from evaluation.arena.leaderboard import tally_of
 from evaluation.models import Leaderboard
-from evaluation.ratings.chance import wilson
 
 if TYPE_CHECKING:
     from evaluation.arena.fluency import Fluency

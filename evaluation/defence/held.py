@@ -16,9 +16,9 @@ from annotate.actions.feedback import set_status
 from annotate.errors import Refused
 from annotate.models import Comparison, Hold, Project, Status, User, VoteTrace
 from annotate.permissions import require
-from evaluation.pictures.charts import Series, day_ticks, line_chart
-from evaluation.pictures.scene import Scene
-from evaluation.ratings.chance import wilson
+from common.charts.rating_charts import Series, day_ticks, line_chart
+from common.charts.scene import Scene
+from common.intervals import wilson
 
 PERIODS = {"hour": (TruncHour, timedelta(days=2)), "day": (TruncDay, timedelta(days=30))}
 MOST_AT_ONCE = 2_000  # votes of one decision

@@ -18,9 +18,9 @@ from itertools import combinations
 
 import numpy as np
 
+from common.distributions import Z95
+from common.intervals import wilson
 from evaluation.metrics.resampling import corrected_interval
-from evaluation.ratings.chance import wilson
-from evaluation.ratings.student import Z95
 
 NOMINAL, ORDINAL, INTERVAL = "nominal", "ordinal", "interval"
 METRICS = (NOMINAL, ORDINAL, INTERVAL)

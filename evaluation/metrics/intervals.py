@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.distributions import student95
+from common.intervals import wilson
 from evaluation.metrics import families, resampling
 from evaluation.metrics.classes import f1
 from evaluation.metrics.families import Metric
-from evaluation.ratings import chance
-from evaluation.ratings.student import student95
 
 _LARGEST = 709.0  # whose exponential is a number still
 FEWEST = 2  # items for an interval with a formula
@@ -53,7 +53,7 @@ def figure(metric: Metric, counts: np.ndarray, draws: int = 1000, seed: int = 0)
         if metric.bounds != (0.0, 1.0) or value not in (0.0, 1.0) or not telling:
             note = f"{metric.name}: its {n} items are all alike, and show no interval."
             return Figure(metric.name, value, None, None, None, n, metric.higher_is_better, note)
-        lower, upper = wilson(value, telling)
+        lower, upper = wilson(value * telling, telling)
         if metric.value is f1:  # from the share of right ones among them
             lower, upper = 2 * lower / (1 + lower), 2 * upper / (1 + upper)
     low, high = metric.bounds
@@ -101,7 +101,7 @@ def _interval(metric: Metric, counts: np.ndarray, value: float, draws: int, seed
         return resampling.standard_deviation(samples), *resampling.corrected_interval(value, samples, left_out)
     error = standard_error(influence(metric, counts))
     if metric.interval == families.MEAN and is_zero_or_one(counts):
-        return error, *wilson(value, len(counts))
+        return error, *wilson(value * len(counts), len(counts))
     t = student95(len(counts) - 1)
     if metric.interval == families.LOG_RATIO:  # taken before the exponential, and so never below 0
         reach = t * error / value
@@ -127,8 +127,3 @@ def standard_error(influences: np.ndarray) -> float:
 
 def is_zero_or_one(counts: np.ndarray) -> bool:
     return bool(np.isin(counts[:, 0], (0.0, 1.0)).all() and (counts[:, 1] == 1).all())
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Of a share of right and wrong: never empty, also where all were right."""
-    return chance.wilson(share * n, n)

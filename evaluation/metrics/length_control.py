@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.distributions import student95
 from evaluation.metrics.win_rates import Array, Labels, clustered_variance, degrees, places
-from evaluation.ratings.student import student95
 
 _STEPS = 100
 _NOTHING = 1e-9  # in log-odds

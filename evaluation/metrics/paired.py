@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.distributions import Z95, student95
 from evaluation.metrics import families, intervals, resampling
 from evaluation.metrics.families import Metric
-from evaluation.ratings.student import Z95, student95
 
 EXACT_UP_TO = 14  # items that differ: 2^14 ways of swapping them are tried one by one
 _POWER = 0.8416  # the normal's 80 % quantile

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.distributions import Z95, student95
 from evaluation.metrics.win_rates import Mean, WinRate, clustered_variance, degrees, places, win_rate
-from evaluation.ratings.student import Z95, student95
 
 FEWEST = 10  # opinions, before a line is drawn through them
 TELLS = 0.2  # a growth that enough opinions must be able to tell from none

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ratings.chance import wilson
-from evaluation.ratings.student import student95
+from common.distributions import student95
+from common.intervals import wilson
 
 FIRST, SECOND, LEVEL = 0, 1, 2  # what was said of two answers; a tie and "both are bad" are both level
 HASTY_SECONDS, HASTY_CHARACTERS = 1.0, 100.0  # nobody reads a hundred characters in a second

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.ratings.student import student95
+from common.distributions import student95
 
 Array = NDArray[np.float64]
 Labels = Sequence[object] | NDArray

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from django.utils.safestring import SafeString
-
-from evaluation.pictures.charts import number, scale, ticks
-from evaluation.pictures.scene import Dot, Line, Mark, Scene, Text, svg
+from common.charts.rating_charts import number, scale, ticks
+from common.charts.scene import Dot, Line, Mark, Scene, Svg, Text, svg
 
 if TYPE_CHECKING:
     from evaluation.measuring.overoptimisation import Curve, Judges
@@ -29,7 +27,7 @@ class Picture:
     keys: list[tuple[str, str]]  # (colour, meaning)
 
     @property
-    def svg(self) -> SafeString:
+    def svg(self) -> Svg:
         return svg(self.scene)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from django.utils import timezone
 
 from annotate.models import Project
+from common.intervals import wilson
 from evaluation.arena.recent import Recent
 from evaluation.metrics import agreement, marks, raters, suspicion
 from evaluation.metrics.agreement import Alpha, Pair, Said
@@ -273,7 +274,7 @@ class _Measured:
         first, second = int(self.repeats.first[j]), int(self.repeats.second[j])
         if not first + second:
             return None
-        ends = raters.wilson(first, first + second)
+        ends = wilson(first, first + second)
         p = raters.two_sided(first, first + second)
         return Measure("stuck", first / (first + second), *ends, first + second, 0.5, p, hits=first)
 

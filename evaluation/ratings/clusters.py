@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.distributions import student95
+
 from .bootstrap import portions, refit
 from .fit import Fit, half_wins, laplacian, sandwiched, sigmoid, squared_scores, tie_bridges
-from .student import student95
 
 Block = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

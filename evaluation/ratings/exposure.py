@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .chance import wilson
+from common.distributions import Z95
+from common.intervals import wilson
+
 from .fit import HALF_WIN, SCALE, Fit, sigmoid
 from .graph import groups
 from .pairs import expected_scores
-from .student import Z95
 from .tally import Tally
 
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from common.distributions import Z95
+
 from .graph import groups, strong_groups
-from .student import Z95
 from .tally import Tally
 
 CENTRE, SCALE = 1000.0, 400.0 / math.log(10.0)

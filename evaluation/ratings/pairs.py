@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .chance import chi_square_tail
+from common.distributions import Z95, chi_square_tail
+
 from .fit import Fit, laplacian, of_differences, sigmoid
-from .student import Z95
 from .tally import Tally
 
 SURE = Z95  # of a direct majority, in standard deviations

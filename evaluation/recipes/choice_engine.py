@@ -21,7 +21,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from evaluation.ratings.student import Z95
+from common.distributions import Z95
 from evaluation.recipes import likelihood
 from evaluation.recipes.choice_items import Items
 from evaluation.recipes.likelihood import Pair

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics import intervals
-from evaluation.ratings.student import student95
+from common.distributions import student95
+from common.intervals import wilson
 from training.run_directory import Row
 
 FEWEST = 2
@@ -28,7 +28,7 @@ def share(right: NDArray, higher: bool | None = None) -> Row | None:
     if not n:
         return None
     value = float(right.mean())
-    return figure(value, math.sqrt(value * (1 - value) / n), *intervals.wilson(value, n), n, higher)
+    return figure(value, math.sqrt(value * (1 - value) / n), *wilson(value * n, n), n, higher)
 
 
 def mean(values: NDArray, higher: bool | None = None, low: float = -math.inf, high: float = math.inf) -> Row | None:

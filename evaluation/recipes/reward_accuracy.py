@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics import separation
+from common import roc_auc
 from evaluation.metrics.win_rates import clustered_mean, win_rate
 from evaluation.recipes import figures
 from evaluation.recipes.judged_answers import Judgements, Pair, Rated, limited, read
@@ -251,7 +251,7 @@ def _separation(pairs: list[Pair], scores: np.ndarray, again: Again) -> Row | No
 
     def statistic(rows: np.ndarray) -> float:
         kept = won[rows]
-        return separation.auc(apart[rows][~kept], apart[rows][kept]) if 0 < kept.sum() < len(rows) else float("nan")
+        return roc_auc.auc(apart[rows][~kept], apart[rows][kept]) if 0 < kept.sum() < len(rows) else float("nan")
 
     return _estimate(again(statistic, np.array([p.prompt for p in pairs])), True)
 
@@ -272,7 +272,7 @@ def of_ratings(rated: list[Rated], scores: np.ndarray, again: Again) -> dict[str
     thumbed, starred = [r for r in rated if r.thumbs is not None], [r for r in rated if r.stars is not None]
     thumbs, stars = np.array([float(bool(r.thumbs)) for r in thumbed]), np.array([float(r.stars or 0) for r in starred])
     of_thumbs, of_stars = (np.array([scores[r.answer] for r in some]) for some in (thumbed, starred))
-    auc = again(lambda rows: reward_measures.auc(of_thumbs[rows], thumbs[rows]), np.array([r.prompt for r in thumbed]))
+    auc = again(lambda rows: roc_auc.of_labels(of_thumbs[rows], thumbs[rows]), np.array([r.prompt for r in thumbed]))
     rank = again(
         lambda rows: reward_measures.spearman(of_stars[rows], stars[rows]),
         np.array([r.prompt for r in starred]),

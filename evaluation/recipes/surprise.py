@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.metrics import separation
+from common import roc_auc
 from evaluation.recipes import spoiling
 from evaluation.recipes.perplexity import Window
 from training.recipes import loading, steps
@@ -192,7 +192,7 @@ def result_of(
     groups: list[Group], rows: dict[str, np.ndarray], scores: dict[str, np.ndarray], per_token: np.ndarray
 ) -> Row:
     normal = rows["normal"]
-    bounds = {score: separation.threshold(values[normal]) for score, values in scores.items()}
+    bounds = {score: roc_auc.threshold(values[normal]) for score, values in scores.items()}
     told = [_of_group(group, rows, scores, bounds, per_token) for group in groups]
     metrics = {"normal_bits_per_byte": _mean(scores["bits_per_byte"][normal])}
     for group, found in zip(groups[1:], told[1:], strict=True):
@@ -218,11 +218,11 @@ def _of_group(
     for score, values in scores.items():
         told: Row = {"quantiles": [float(q) for q in np.quantile(values[mine], [0.05, 0.5, 0.95])]}
         if group.name != "normal":
-            told["auc"] = asdict(separation.with_interval(values[normal], values[mine]))
-            told["caught"] = asdict(separation.share_above(values[mine], bounds[score]))
+            told["auc"] = asdict(roc_auc.with_interval(values[normal], values[mine]))
+            told["caught"] = asdict(roc_auc.share_above(values[mine], bounds[score]))
         if group.origin:  # a copy beside its own original: what the differences between texts cannot hide
             gain = values[mine] - values[normal[np.array(group.origin)]]
-            told["above_original"] = asdict(separation.share_above(gain, 0.0))
+            told["above_original"] = asdict(roc_auc.share_above(gain, 0.0))
         found["scores"][score] = told
     return found
 

@@ -14,8 +14,8 @@ from django.views.decorators.http import require_POST, require_safe
 from annotate.errors import Refused
 from annotate.models import Comparison, Project, Status
 from annotate.views.access import MemberRequest, in_project, refused_page
+from common.charts.scene import svg
 from evaluation.defence import held, held_watch
-from evaluation.pictures.scene import svg
 from evaluation.ratings.jump import EVERY
 
 PER_PAGE = 50

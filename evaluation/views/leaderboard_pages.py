@@ -14,8 +14,8 @@ from annotate.actions import audit
 from annotate.models import LanguageModel, Project, User
 from annotate.permissions import can
 from annotate.views.access import in_project
+from common.charts.scene import png
 from evaluation.arena import exports
-from evaluation.pictures.scene import png
 from evaluation.views import board_page
 
 

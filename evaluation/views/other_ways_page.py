@@ -12,11 +12,11 @@ from django.views.decorators.http import require_safe
 
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
+from common.charts.rating_charts import Interval, interval_chart, nothing
+from common.charts.scene import Scene, png, svg
 from evaluation.arena.leaderboard import current
 from evaluation.arena.other_ways import BeingCounted, Column, Ways, flat_ways, other_ways
 from evaluation.core.csv_files import csv_file
-from evaluation.pictures.charts import Interval, interval_chart, nothing
-from evaluation.pictures.scene import Scene, png, svg
 from evaluation.ratings.tie_chances import MODELS
 from evaluation.views import judges
 

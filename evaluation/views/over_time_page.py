@@ -11,10 +11,10 @@ from django.views.decorators.http import require_safe
 
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
+from common.charts.rating_charts import Series, day_ticks, line_chart, nothing
+from common.charts.scene import Scene, png, svg
 from evaluation.arena.moments import History, flat_history, history
 from evaluation.core.csv_files import csv_file
-from evaluation.pictures.charts import Series, day_ticks, line_chart, nothing
-from evaluation.pictures.scene import Scene, png, svg
 from evaluation.views import judges
 
 MOST_DRAWN = 12  # models: more lines than can be told apart

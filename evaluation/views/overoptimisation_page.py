@@ -7,12 +7,12 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
+from common.charts.scene import png
 from evaluation.core.csv_files import csv_file
 from evaluation.measuring import overoptimisation
 from evaluation.measuring.overoptimisation import Judges
 from evaluation.metrics.win_rates import Mean, WinRate
 from evaluation.pictures import parting_pictures
-from evaluation.pictures.scene import png
 from training.views.access import find_run
 
 COLUMNS = ("judges", "first_step", "last_step", "votes", "expected", "preferred", "lower", "upper")

@@ -11,12 +11,12 @@ from django.views.decorators.http import require_safe
 
 from annotate.models import LanguageModel, Project
 from annotate.views.access import in_project
+from common.charts.rating_charts import heat_map, nothing
+from common.charts.scene import Scene, png, svg
 from evaluation.arena.leaderboard import current
 from evaluation.arena.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, named
 from evaluation.core.addresses import row_id
 from evaluation.core.csv_files import csv_file
-from evaluation.pictures.charts import heat_map, nothing
-from evaluation.pictures.scene import Scene, png, svg
 from evaluation.ratings.fragility import Removal
 from evaluation.views import judges
 

@@ -11,8 +11,8 @@ import pytest
 from django.conf import settings
 from PIL import Image
 
-from evaluation.pictures.charts import Interval, Series, day_ticks, heat_map, interval_chart, line_chart, ticks
-from evaluation.pictures.scene import LIGHT, Dot, Line, Scene, Text, png, svg
+from common.charts.rating_charts import Interval, Series, day_ticks, heat_map, interval_chart, line_chart, ticks
+from common.charts.scene import LIGHT, Dot, Line, Scene, Text, png, svg
 
 
 def _dots(scene: Scene) -> list[Dot]:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.distributions import student95
+from common.intervals import wilson
 from evaluation.metrics import classes, families, intervals, resampling
 from evaluation.metrics.families import METRICS
 from evaluation.metrics.intervals import figure
-from evaluation.ratings.student import student95
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "families.json").read_text())
 
@@ -138,7 +139,7 @@ def test_too_few_items_have_a_value_and_no_interval():
 def test_items_that_are_all_alike_prove_nothing():
     perfect = figure(METRICS["macro F1"], np.array([classes.counts(t, t, 2) for t in (0, 1) * 10]))
     assert perfect.value == 1
-    assert ends(perfect)[0] == pytest.approx(intervals.wilson(1, 20)[0])
+    assert ends(perfect)[0] == pytest.approx(wilson(20, 20)[0])
     same = figure(METRICS["chrF2"], np.array([[5.0] * 18] * 20))
     assert (same.lower, same.upper) == (None, None)
     assert "all alike" in same.note
@@ -148,13 +149,13 @@ def test_items_that_are_all_alike_prove_nothing():
 def test_a_label_found_each_time_is_as_sure_as_the_few_texts_that_bear_it(bearing):
     """Of a thousand texts; the others say nothing of it."""
     counts = np.array([[1.0, 0, 0]] * bearing + [[0.0, 0, 0]] * (1000 - bearing))
-    lower = intervals.wilson(1, bearing)[0]
+    lower = wilson(bearing, bearing)[0]
     assert ends(figure(families.find("F1 of rare"), counts)) == (pytest.approx(2 * lower / (1 + lower)), 1)
 
 
 def test_a_label_never_found_may_still_be_found():
     counts = np.array([[0.0, 0, 1]] * 2 + [[0.0, 1, 0]] + [[0.0, 0, 0]] * 997)
-    upper = intervals.wilson(0, 3)[1]
+    upper = wilson(0, 3)[1]
     assert ends(figure(families.find("F1 of rare"), counts)) == (0, pytest.approx(2 * upper / (1 + upper)))
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from PIL import Image
 
 from annotate.models import Comparison, Status, StatusChange, User
+from common.charts.scene import Text
 from evaluation.arena import other_ways as other_ways_module
 from evaluation.arena import pair_findings, styles
 from evaluation.arena.exports import as_scene
@@ -24,7 +25,6 @@ from evaluation.arena.standings import standings
 from evaluation.arena.styles import count_missing, styled_votes, uncounted
 from evaluation.core.number_formats import roughly
 from evaluation.models import Style
-from evaluation.pictures.scene import Text
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 
 PAGES = ("leaderboard-pairs", "leaderboard-over-time", "leaderboard-other-ways")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from common.distributions import student95
 from evaluation.ratings import Tally, bootstrap, fit, tally_indices
 from evaluation.ratings.bootstrap import intervals, refit
 from evaluation.ratings.clusters import (
@@ -19,7 +20,6 @@ from evaluation.ratings.clusters import (
     whole_voters,
 )
 from evaluation.ratings.fit import CENTRE, SCALE, Z95
-from evaluation.ratings.student import student95
 
 STRENGTHS = np.array([0.5, 0.2, -0.1, -0.6])
 

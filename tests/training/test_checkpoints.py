@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = [path for folder in ("annotate", "training", "evaluation", "config") for path in (ROOT / folder).rglob("*.py")]
+OURS = [
+    path
+    for folder in ("common", "annotate", "training", "evaluation", "config")
+    for path in (ROOT / folder).rglob("*.py")
+]
 CALL = re.compile(r"torch\.load\((?:[^()]|\([^()]*\))*\)")
 
 

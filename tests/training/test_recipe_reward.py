@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from annotate.preferences import Comparison, Rating
+from common import roc_auc
 from tests import tiny_model
 from training import reward_trust
 from training.configs import RewardConfig
@@ -192,7 +193,7 @@ def test_a_harsh_judges_stars_do_not_lower_the_answers_they_saw():
 
 def test_auc_counts_the_pairs_in_the_right_order():
     scores, up = np.array([1.0, 2.0, 3.0, 3.0]), np.array([0.0, 1.0, 0.0, 1.0])
-    assert reward_measures.auc(scores, up) == pytest.approx((1 + 0 + 1 + 0.5) / 4)
+    assert roc_auc.of_labels(scores, up) == pytest.approx((1 + 0 + 1 + 0.5) / 4)
 
 
 def test_equal_scores_are_half_right():

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training import intervals
+from common import intervals
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-_Z = 1.959963984540054
 _BINS = 10
 
 
@@ -33,7 +32,7 @@ def confusion(truth: Index, predicted: Index, classes: int) -> Index:
 
 def wilson(right: float, n: int) -> Estimate:
     """A share with Wilson's interval (1927), which is never empty and never leaves 0 to 1."""
-    return Estimate(right / n, *intervals.wilson(right, n, _Z), n)
+    return Estimate(right / n, *intervals.wilson(right, n), n)
 
 
 def f1_by_class(tables: Index) -> Array:

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from common import roc_auc
+from common.distributions import ROUNDED_Z95
+from common.intervals import wilson
 from training import rao_kupper
-from training.intervals import wilson
 from training.recipes.feedback_likelihood import Observations
 
 Array = NDArray[np.float64]
@@ -59,15 +61,6 @@ def pair_accuracy(chosen: Array, rejected: Array) -> float:
     return float(np.mean((chosen > rejected) + 0.5 * (chosen == rejected)))
 
 
-def auc(scores: Array, positive: Array) -> float:
-    """The chance that a positive scores above a negative; NaN when one of the two is missing."""
-    up = int(positive.sum())
-    down = len(positive) - up
-    if up == 0 or down == 0:
-        return float("nan")
-    return float((rankdata(scores)[positive > 0].sum() - up * (up + 1) / 2) / (up * down))
-
-
 def spearman(a: Array, b: Array) -> float:
     """Rank correlation; NaN when either is constant."""
     ranks_a, ranks_b = rankdata(a), rankdata(b)
@@ -99,7 +92,8 @@ def bootstrap(
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     if low == high and floor is not None:
         low, high = (
-            floor + (1 - floor) * p for p in wilson((value - floor) / (1 - floor) * len(clusters), len(clusters))
+            floor + (1 - floor) * p
+            for p in wilson((value - floor) / (1 - floor) * len(clusters), len(clusters), ROUNDED_Z95)
         )
     return Estimate(value, float(low), float(high), len(rows), len(clusters))
 
@@ -112,7 +106,7 @@ def _statistics(judged: Judged) -> dict[str, tuple[Statistic, Index, float]]:
     c, r, t, s = judged.chosen, judged.rejected, judged.thumbed, judged.starred
     return {
         "pair_accuracy": (lambda scores, i: pair_accuracy(scores[c[i]], scores[r[i]]), c, 0.0),
-        "thumbs_auc": (lambda scores, i: auc(scores[t[i]], judged.thumbs[i]), t, 0.0),
+        "thumbs_auc": (lambda scores, i: roc_auc.of_labels(scores[t[i]], judged.thumbs[i]), t, 0.0),
         "stars_spearman": (lambda scores, i: spearman(scores[s[i]], judged.stars[i]), s, -1.0),
     }
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from training.intervals import wilson
+from common.distributions import ROUNDED_Z95
+from common.intervals import wilson
 
 _WIDTH, _HEIGHT = 640, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 12, 30
@@ -65,7 +66,7 @@ def _axes(marks: Sequence[Mark], x: Place, y: Place) -> SafeString:
 
 def _bars(heard: Sequence[Mark], x: Place, y: Place) -> Iterator[tuple[float, float, float]]:
     for mark in heard:
-        low, high = wilson(round(mark.people * mark.pairs), mark.pairs)
+        low, high = wilson(round(mark.people * mark.pairs), mark.pairs, ROUNDED_Z95)
         yield x(mark.step), y(low), y(high)
 
 

@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from annotate.models import User
+from common.distributions import ROUNDED_Z95
+from common.intervals import wilson
 from training import words
-from training.intervals import wilson
 from training.views import reward_pictures
 from training.views.reward_pictures import Point
 
@@ -41,7 +42,7 @@ def _calibration(found: Row) -> Row:
         return {}
     lines, points = [], []
     for row in bins:
-        low, high = wilson(round(row["observed"] * row["n"]), row["n"])
+        low, high = wilson(round(row["observed"] * row["n"]), row["n"], ROUNDED_Z95)
         points.append(Point(row["predicted"], row["observed"], low, high))
         right = {"value": row["observed"], "lower": low, "upper": high}
         lines.append((f"{row['predicted']:.0%}", words.with_interval(right), row["n"]))

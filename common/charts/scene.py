@@ -5,13 +5,13 @@ Colours are names of the tokens in assay.css: the SVG follows the reader's theme
 
 from __future__ import annotations
 
+import html
 import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
 from PIL import Image, ImageDraw, ImageFont
 
 # assay.css and evaluation.css in the light theme: a PNG cannot ask its reader for one.
@@ -61,6 +61,13 @@ class Text:
     size: int = FONT_SIZE
 
 
+class Svg(str):
+    """Markup whose parts were escaped where they were made: Django's templates ask by `__html__` and escape no more."""
+
+    def __html__(self) -> str:
+        return self
+
+
 Mark = Line | Area | Dot | Text
 
 
@@ -83,37 +90,42 @@ def box(x: float, y: float, width: float, height: float) -> tuple[Point, ...]:
     return ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
 
 
-def svg(scene: Scene) -> SafeString:
-    return format_html(
+def svg(scene: Scene) -> Svg:
+    return _markup(
         '<svg class="scene" width="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
         scene.width,
         scene.width,
         scene.height,
         scene.title,
-        mark_safe("".join(_as_svg(mark) for mark in scene.marks)),  # each part is escaped where it is made
+        Svg("".join(_as_svg(mark) for mark in scene.marks)),  # each part is escaped where it is made
     )
 
 
-def _as_svg(mark: Mark) -> SafeString:
+def _as_svg(mark: Mark) -> Svg:
     if isinstance(mark, Line):
-        dash = mark_safe(' stroke-dasharray="6 4"') if mark.is_dashed else ""
-        return format_html(
+        dash = Svg(' stroke-dasharray="6 4"') if mark.is_dashed else ""
+        return _markup(
             '<polyline points="{}" fill="none" stroke="var(--{})" stroke-width="{}" stroke-linejoin="round"{}/>',
             _points(mark.points), mark.colour, mark.width, dash,
         )  # fmt: skip
     if isinstance(mark, Area):
-        return format_html(
+        return _markup(
             '<polygon points="{}" fill="var(--{})" fill-opacity="{}"/>', _points(mark.points), mark.colour, mark.opacity
         )
     if isinstance(mark, Dot):
         (x, y), r = mark.at, mark.radius
-        return format_html('<circle cx="{}" cy="{}" r="{}" fill="var(--{})"/>', _short(x), _short(y), r, mark.colour)
+        return _markup('<circle cx="{}" cy="{}" r="{}" fill="var(--{})"/>', _short(x), _short(y), r, mark.colour)
     x, y = mark.at
-    size = format_html(" font-size:{}px;", mark.size) if mark.size != FONT_SIZE else ""
-    return format_html(
+    size = _markup(" font-size:{}px;", mark.size) if mark.size != FONT_SIZE else ""
+    return _markup(
         '<text x="{}" y="{}" text-anchor="{}" style="fill:var(--{});{}">{}</text>',
         _short(x), _short(y), mark.anchor, mark.colour, size, mark.text,
     )  # fmt: skip
+
+
+def _markup(form: str, *values: Any) -> Svg:
+    """Return `form` with its values, each escaped unless it is markup already."""
+    return Svg(form.format(*(value if isinstance(value, Svg) else html.escape(str(value)) for value in values)))
 
 
 def _points(points: Sequence[Point]) -> str:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.distributions import Z95
+from common.intervals import wilson
+
 Array = NDArray[np.float64]
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ def auc(normal: Array, abnormal: Array) -> float:
     return float((below + level / 2).sum() / (len(normal) * len(abnormal)))
 
 
+def of_labels(scores: Array, positive: Array) -> float:
+    """Return the chance that a positive scores above a negative; NaN when one of the two is missing."""
+    is_positive = positive > 0
+    if is_positive.all() or not is_positive.any():
+        return float("nan")
+    return auc(scores[~is_positive], scores[is_positive])
+
+
 def with_interval(normal: Array, abnormal: Array) -> Estimate:
     """AUC with Newcombe's method 5 (2006, 10.1002/sim.2324): all areas whose own standard error reaches the one found.
 
@@ -43,11 +53,11 @@ def with_interval(normal: Array, abnormal: Array) -> Estimate:
 
 
 def _end(found: float, m: int, n: int, direction: float) -> float:
-    """Bisection for the area, below or above `found`, that lies exactly `_Z` of its own standard errors away."""
+    """Bisection for the area, below or above `found`, that lies exactly `Z95` of its own standard errors away."""
     inside, outside = found, 0.0 if direction < 0 else 1.0
     for _ in range(60):
         middle = (inside + outside) / 2
-        if abs(middle - found) <= _Z * math.sqrt(_variance(middle, m, n)):
+        if abs(middle - found) <= Z95 * math.sqrt(_variance(middle, m, n)):
             inside = middle
         else:
             outside = middle
@@ -70,6 +80,4 @@ def threshold(normal: Array, false_alarms: float = 0.05) -> float:
 def share_above(scores: Array, bound: float) -> Estimate:
     """The share of scores above a bound, with Wilson's interval."""
     n, right = len(scores), int((scores > bound).sum())
-    p, z2 = right / n, _Z**2
-    centre, half = p + z2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n**2))
-    return Estimate(p, (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n), n)
+    return Estimate(right / n, *wilson(right, n), n)

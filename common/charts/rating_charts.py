@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from evaluation.pictures.scene import Area, Dot, Line, Mark, Scene, Text, box, colour_of
+from common.charts.scene import Area, Dot, Line, Mark, Scene, Text, box, colour_of
 
 Scale = Callable[[float], float]
 
