@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.texts import is_storable
+
 Row = Mapping[str, Any]
 LONGEST = 100_000  # characters of a context or a candidate
 MOST_CANDIDATES = 26
@@ -193,7 +195,7 @@ def _checked(value: Any, name: str) -> str:
         raise ValueError(f"has an empty {name}.")
     if len(value) > LONGEST:
         raise ValueError(f"has a {name} of {len(value):,} characters; at most {LONGEST:,} are taken.")
-    if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    if not is_storable(value):
         raise ValueError(f"has a NUL or half a surrogate pair in {name}; it must be valid UTF-8 text.")
     return value
 

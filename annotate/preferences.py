@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-WINNERS = ("model_a", "model_b", "tie", "both_bad")
+from common.winners import WINNERS
 
 # By benchmarks/reward_learning_curve.py, with five tastes that 14 to 35 % of a 135M model's answers fit and 10 % of the
 # votes wrong: with 20 telling judgements the head's AUC on unseen prompts is 0.71-0.86, with 40 0.76-0.88, with 80

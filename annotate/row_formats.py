@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from annotate.tasks import TASKS, Task
+from common.texts import is_storable
 
 Row = dict[str, Any]
 Messages = list[dict[str, str]]
@@ -31,7 +32,7 @@ def text_of(row: Mapping[str, Any], name: str, longest: int = LONGEST_TURN) -> s
         raise ValueError(f"has an empty {name}.")
     if len(value) > longest:
         raise ValueError(f"has a {name} of {len(value):,} characters; at most {longest:,} are taken.")
-    if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    if not is_storable(value):
         raise ValueError(f"has a NUL or half a surrogate pair in {name}; it must be valid UTF-8 text.")
     return value
 

@@ -25,9 +25,9 @@ from django.db.models import QuerySet
 
 from annotate.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
+from common.texts import is_storable
 from training.code_version import code_version
 from training.configs import CONFIGS
-from training.configs.options import is_storable
 from training.models import Run
 
 FIELDS = (

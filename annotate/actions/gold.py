@@ -18,13 +18,13 @@ from django.utils import timezone
 from annotate.actions import audit, events, harm_budget, queue
 from annotate.actions.judgement import Checked, Judgement
 from annotate.errors import Refused
-from annotate.models import Assignment, GoldItem, Membership, Project, User, Winner
+from annotate.models import Assignment, GoldItem, Membership, Project, User
 from annotate.permissions import require
+from common.winners import swapped
 
 LOOKED_AT = 10
 FEWEST = 5
 LEVEL = 0.05
-_MIRROR = {Winner.MODEL_A.value: Winner.MODEL_B.value, Winner.MODEL_B.value: Winner.MODEL_A.value}
 _lot = random.SystemRandom()
 
 
@@ -66,7 +66,7 @@ def expected_of(known: GoldItem, assignment: Assignment) -> dict[str, list]:
     """The right values, with winners as the sides were shown to this judge."""
     expected = {name: list(values) for name, values in known.expected.items()}
     if "winner" in expected and assignment.completion_a_id != known.completion_a_id:
-        expected["winner"] = [_MIRROR.get(winner, winner) for winner in expected["winner"]]
+        expected["winner"] = [swapped(winner) for winner in expected["winner"]]
     return expected
 
 

@@ -13,6 +13,7 @@ from django.db import transaction
 from annotate import reasoning, sides
 from annotate.errors import Refused
 from annotate.models import Completion, LanguageModel, Project, Prompt, User
+from common.texts import is_storable
 
 Messages = list[dict[str, str]]
 ROLES = ("system", "user", "assistant")
@@ -153,7 +154,7 @@ def check_text(text: Any, field: str = "text", name: str = "A completion", limit
         raise Refused(400, **{field: f"{name} must be text that is not empty."})
     if len(text) > limit:
         raise Refused(413, **{field: f"{name} may have {limit:,} characters and has {len(text):,}; shorten it."})
-    if "\x00" in text or _has_surrogate(text):
+    if not is_storable(text):
         raise Refused(400, **{field: f"{name} holds a NUL or half a surrogate pair; send it as valid UTF-8 text."})
 
 
@@ -170,20 +171,12 @@ def _check_completion(row: NewCompletion) -> None:
     if row.reasoning:
         check_text(row.reasoning, "reasoning", "The reasoning of a completion")
     settings_text = json.dumps(row.sampling, ensure_ascii=False)
-    if len(settings_text) > _LONGEST_SAMPLING or "\\u0000" in settings_text or _has_surrogate(settings_text):
+    if len(settings_text) > _LONGEST_SAMPLING or "\\u0000" in settings_text or not is_storable(settings_text):
         raise Refused(
             400,
             sampling=f"Give at most {_LONGEST_SAMPLING:,} characters of valid UTF-8, without NUL: temperature, top_p, "
             "max_new_tokens and the like.",
         )
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _check_all(rows: Iterable[Any], check: Any) -> None:

@@ -17,10 +17,10 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from common.winners import swapped
+
 Row = dict[str, Any]
 Messages = list[dict[str, str]]
-WINNERS = ("model_a", "model_b", "tie", "both_bad")
-_OPPOSITE = {"model_a": "model_b", "model_b": "model_a"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class NewComparison(Item):
             self,
             a=self.b,
             b=self.a,
-            winner=_OPPOSITE.get(self.winner, self.winner),
+            winner=swapped(self.winner),
             model_a=self.model_b,
             model_b=self.model_a,
             later_a=self.later_b,

@@ -17,9 +17,9 @@ from annotate.scales import asked_in
 from annotate.verdicts import VERDICTS
 from annotate.views import judge_form
 from annotate.views.access import MemberRequest, in_project, refused_page
+from common.winners import swapped
 
 LETTERS = "ABCDEF"
-_MIRROR = {"model_a": "model_b", "model_b": "model_a"}
 
 
 @never_cache
@@ -125,5 +125,5 @@ def _as_shown(said: dict, assignment: Assignment, key: str) -> dict:
     """The page shows the smaller id as A; the assignment may have its sides the other way round."""
     first = int(key.split(":")[1])
     if assignment.kind == COMPARE and assignment.completion_a_id != first:
-        said["winner"] = _MIRROR.get(said["winner"], said["winner"])
+        said["winner"] = swapped(said["winner"])
     return said

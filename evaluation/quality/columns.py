@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from common.winners import WINNERS
 from evaluation.metrics.agreement import NOMINAL, ORDINAL, Said
 from evaluation.metrics.marks import Reading, merged
 from evaluation.metrics.raters import FIRST, LEVEL, SECOND
 from evaluation.quality.rows import REPEAT, Compared, Judge, Rated, Row, Rows
 
-WINNERS = ("model_a", "model_b", "tie", "both_bad")
 _SWAPPED = {"model_a": 1, "model_b": 0, "tie": 2, "both_bad": 3}
 _SIDE = {"model_a": FIRST, "model_b": SECOND, "tie": LEVEL, "both_bad": LEVEL}
 THUMBS, STARS, COMPARISON, RANKING, ASPECT = "thumbs", "stars", "comparison", "ranking", "aspect"

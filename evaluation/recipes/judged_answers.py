@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 
+from common.winners import WINNERS
 from training.run_directory import RecipeFailure, Row, RunDirectory, read_lines
 
 FEWEST = 2
-WINNERS = ("model_a", "model_b", "tie", "both_bad")
 
 
 @dataclass(frozen=True)

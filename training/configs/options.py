@@ -8,6 +8,8 @@ import typing
 from dataclasses import field
 from typing import Any
 
+from common.texts import is_storable
+
 
 class ConfigError(ValueError):
     """`errors` maps a field's name to what is wrong with it and what would be right."""
@@ -41,11 +43,6 @@ def learning_rate_option(help: str, *, adapters: float, full: float) -> Any:
     """A learning rate that depends on what is trained: every weight takes a tenth of what adapters take, about."""
     found = f"{help}; empty: {adapters:g} for adapters, {full:g} for every weight (adapters: full)"
     return option(None, found, low=1e-8, high=1)
-
-
-def is_storable(text: str) -> bool:
-    """What a database keeps: no NUL, and no half of a surrogate pair."""
-    return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
