@@ -163,7 +163,7 @@ KINDS: dict[str, type[Item]] = {
     "flag": NewFlag,
     "attack": NewAttack,
 }
-KIND_OF = {NewAnswers: "answers", **{table: kind for kind, table in KINDS.items()}}
+KIND_OF: dict[type[Item], str] = {NewAnswers: "answers", **{table: kind for kind, table in KINDS.items()}}
 
 
 def kept(item: Item, **standing: Any) -> Row:
