@@ -86,6 +86,12 @@ def wider_in(given: str) -> tuple[tuple[str, int], ...]:
     return tuple((str(ip_network((int(address), bits), strict=False)), factor) for bits, factor in WIDER)
 
 
+def networks_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
+    """The keyed hash of the address with a factor of 1, and those of the wider networks; none where nothing tells."""
+    address = address_of(request)
+    return (*([(address, 1)] if address else []), *wider_of(request))
+
+
 def address_of(request: HttpRequest) -> str:
     """The keyed hash of where this comes from, 32 characters; "" where nothing tells."""
     network = network_of(request)

@@ -8,7 +8,10 @@ import json
 import threading
 import types
 import uuid
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,22 +19,31 @@ from asgiref.sync import async_to_sync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from django.utils import timezone
 
 from annotate.api import idempotency
+from annotate.connections import database_now
+from annotate.consumers import BattleConsumer
 from annotate.errors import TooMany
 from annotate.large_files import takes_files
-from annotate.live import beats, waiting
+from annotate.live import beats, database, waiting, writing
 from annotate.models import Battle
+from annotate.visitors import networks_of
 from config import handler as handlers
 from config import sockets
 from config.handler import Handler
 from tests import factories
+from training.consumers import LivePage
 
 doors = {"open": threading.Event()}
+SUBSCRIBER = "2001:db8:7:1234::1"
+
+
+def from_address(address: str) -> HttpRequest:
+    return RequestFactory().get("/", REMOTE_ADDR=address)
 
 
 def quick(request: HttpRequest) -> HttpResponse:
@@ -42,7 +54,7 @@ def slow(request: HttpRequest) -> HttpResponse:
     """As a page that waits for a model."""
 
     async def wait() -> bool:
-        async with waiting.aside(f"visitor:{request.GET['who']}", "") as has_room:
+        async with waiting.aside(f"visitor:{request.GET['who']}") as has_room:
             while has_room and not doors["open"].is_set():
                 await asyncio.sleep(0.01)
             return has_room
@@ -125,7 +137,7 @@ async def test_one_person_one_address_and_all_together_wait_for_so_many_and_no_m
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("key", ["", "address", "visitor"])
+@pytest.mark.parametrize("key", ["", "address", "/56", "/48", "visitor"])
 def test_a_battle_that_would_have_to_wait_is_refused_with_a_remedy(client, key):
     project = factories.make_project()
     for _ in range(2):
@@ -133,14 +145,14 @@ def test_a_battle_that_would_have_to_wait_is_refused_with_a_remedy(client, key):
     sent = {"project": project.slug, "text": "Why?"}
     token = "t" * 32
     from annotate.api import access
-    from annotate.visitors import address_of
 
-    request = type("Request", (), {"META": {"REMOTE_ADDR": "127.0.0.1"}})()
-    keys = {"": "", "address": address_of(request), "visitor": f"visitor:{access.visitor_of_token(token)}"}
+    address = networks_of(from_address(SUBSCRIBER))
+    keys = {"": "", "visitor": f"visitor:{access.visitor_of_token(token)}"}
+    keys |= dict(zip(("address", "/56", "/48"), (network for network, _ in address), strict=True))
     waiting._waiting[keys[key]] = waiting.MOST
     try:
-        headers = {"Visitor": token}
-        reply = client.post("/api/v1/battles/", json.dumps(sent), content_type="application/json", headers=headers)
+        how: dict[str, Any] = {"content_type": "application/json", "headers": {"Visitor": token}}
+        reply = client.post("/api/v1/battles/", json.dumps(sent), REMOTE_ADDR=SUBSCRIBER, **how)
         assert reply.status_code == 429 and "wait=0" in reply.json()["errors"]["wait"] and reply["Retry-After"]
         assert not Battle.objects.exists()
     finally:
@@ -166,17 +178,33 @@ def test_whoever_is_refused_keeps_no_place_asleep(client, monkeypatch, status):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_page_that_would_have_to_wait_is_refused_with_a_remedy():
-    project, client = factories.make_project(), Client()
+@pytest.mark.parametrize("network", [None, 0, 1, 2])
+def test_a_page_that_would_have_to_wait_is_refused_with_a_remedy(network):
+    project, client = factories.make_project(), Client(REMOTE_ADDR=SUBSCRIBER)
     for _ in range(2):
         factories.make_contestant(project)
     page = client.post(f"/p/{project.slug}/arena/", {"text": "Why?"})
-    waiting._waiting[""] = waiting.MOST
+    waiting._waiting["" if network is None else networks_of(from_address(SUBSCRIBER))[network][0]] = waiting.MOST
     try:
         reply = client.get(f"{page.url}?wait")
         assert reply.status_code == 429 and "look again" in reply.content.decode()
     finally:
         waiting._waiting.clear()
+
+
+async def test_one_subscriber_s_many_networks_do_not_take_all_waits(monkeypatch):
+    monkeypatch.setattr(waiting, "MOST", 8)
+    async with AsyncExitStack() as stack:
+        waits = [
+            await stack.enter_async_context(
+                waiting.aside(f"visitor:{n}", networks_of(from_address(f"2001:db8:1:{n:x}00::1")))
+            )
+            for n in range(6)
+        ]
+        assert waits == [True] * 4 + [False] * 2
+        elsewhere = waiting.aside("visitor:elsewhere", networks_of(from_address("2001:db8:2::1")))
+        assert await stack.enter_async_context(elsewhere) is True
+    assert not waiting._waiting
 
 
 # Sockets
@@ -225,6 +253,42 @@ async def test_one_subscriber_s_many_networks_do_not_have_all_sockets(monkeypatc
     assert said == ["websocket.accept"] * 2 + ["websocket.close"]
     elsewhere = await open_socket(app, address="2001:db8:2::1")
     assert (await elsewhere.receive_output(5))["type"] == "websocket.accept"
+
+
+@pytest.mark.django_db(transaction=True)  # channels looks at connections before each message
+async def test_live_pages_ask_the_database_in_threads_of_their_own(own_urls: None) -> None:
+    """As many as hang there leave requests theirs."""
+    names: list[str] = []
+
+    def hangs(_: Any) -> None:
+        names.append(threading.current_thread().name)
+        doors["open"].wait(10)
+
+    kinds: list[Any] = [
+        type("Run", (LivePage,), {"open": hangs}),
+        type("Battle", (BattleConsumer,), {"_battle": hangs}),
+    ]
+    scope = {"type": "websocket", "query_string": b"", "headers": []}
+    pages = [ApplicationCommunicator(kind.as_asgi(), scope) for _ in range(database.THREADS) for kind in kinds]
+    for page in pages:
+        await page.send_input({"type": "websocket.connect"})
+    async with asyncio.timeout(20):
+        while len(names) < database.THREADS:
+            await asyncio.sleep(0.05)
+    assert await asyncio.wait_for(answer(ask(Handler(), "/quick/")), 5) == (200, b"quick")
+    assert len(names) == database.THREADS, "the others wait for one of these"
+    doors["open"].set()
+    for page in pages:
+        while (await page.receive_output(5))["type"] != "websocket.close":
+            pass
+    assert len(names) == len(pages) and {name.partition("_")[0] for name in names} == {"live"}
+
+
+def test_no_other_place_crosses_into_a_thread_for_the_database() -> None:
+    root = Path(handlers.__file__).parent.parent
+    sources = [path for app in ("annotate", "training", "evaluation") for path in (root / app).rglob("*.py")]
+    found = {str(path.relative_to(root)) for path in sources if "database_sync_to_async(" in path.read_text()}
+    assert found == {"annotate/live/database.py"}
 
 
 # Bodies
@@ -286,6 +350,27 @@ def test_all_battles_of_a_process_beat_by_one_statement_and_keep_only_their_own_
     drafts = Battle.objects.order_by("pk").values_list("draft_a", "draft_b")
     assert list(drafts) == [("a0", "b0"), ("before", ""), ("a2", "b2"), ("before", ""), ("a4", "b4")]
     assert Battle.objects.exclude(claimed_until=None).count() == 4
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_battle_is_taken_up_and_kept_by_the_databases_clock(monkeypatch, hours):
+    """One of the web processes is on a machine whose clock is wrong: neither writes what the other does."""
+    project, models, right = factories.make_project(), [factories.make_model(), factories.make_model()], timezone.now
+    fields = {"project": project, "prompt": factories.make_prompt(project), "model_a": models[0], "model_b": models[1]}
+    battle, claim = Battle.objects.create(**fields), uuid.uuid4()
+    for renews in (False, True):
+        with monkeypatch.context() as wrong:
+            wrong.setattr(timezone, "now", lambda: right() + timedelta(hours=hours))
+            if renews:
+                beats._write([beats._Note(battle.pk, claim, ("a", "b"), True)], {claim: battle.pk})
+            else:
+                assert writing._claim(battle.pk, claim) is not None
+            assert writing._claim(battle.pk, uuid.uuid4()) is None
+        assert writing._claim(battle.pk, uuid.uuid4()) is None
+        battle.refresh_from_db()
+        assert battle.claim == claim
+        assert timedelta(0) < battle.claimed_until - database_now() <= timedelta(seconds=beats.LEASE_SECONDS)
 
 
 @dataclass(eq=False)

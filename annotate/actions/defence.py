@@ -30,6 +30,11 @@ class Origin:
     proof: str = ""
     wider: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def networks(self) -> tuple[tuple[str, int], ...]:
+        """As `visitors.networks_of` has them."""
+        return (*([(self.address, 1)] if self.address else []), *self.wider)
+
 
 NOWHERE = Origin()
 

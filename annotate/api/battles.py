@@ -151,9 +151,9 @@ def start(request: Request) -> Response:
     token, visitor = _identity(request)
     _throttle(request, project, visitor)
     user = request.user if request.user.is_authenticated else None
-    address, wait = visitors.address_of(request._request), given.validated_data["wait"]
+    networks, wait = visitors.networks_of(request._request), given.validated_data["wait"]
     if wait:
-        live_battles.require_room(user=user, visitor=visitor, address=address)
+        live_battles.require_room(user=user, visitor=visitor, networks=networks)
     battle = arena.start_battle(
         project=project,
         visitor=visitor,
@@ -162,7 +162,7 @@ def start(request: Request) -> Response:
         drawn=given.validated_data["drawn"],
     )
     if not battle.is_ready:
-        live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), address=address)
+        live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
     return Response(_shown(battle, token), status=201)
 
 
@@ -181,7 +181,7 @@ def read(request: Request, token: str) -> Response:
 def stop(request: Request, token: str) -> Response:
     """End both answers where they are. They can be voted on, or asked on; with no word of one of them they cannot."""
     battle = _mine(request, token)
-    live_battles.stop(battle, address=visitors.address_of(request._request))
+    live_battles.stop(battle, networks=visitors.networks_of(request._request))
     battle.refresh_from_db()
     return Response(_shown(battle, access.visitor_token(request)))
 
@@ -203,9 +203,9 @@ def ask_on(request: Request, token: str) -> Response:
     visitor = access.visitor(request)
     _throttle(request, battle.project, visitor)
     user = request.user if request.user.is_authenticated else None
-    address, wait = visitors.address_of(request._request), given.validated_data["wait"]
+    networks, wait = visitors.networks_of(request._request), given.validated_data["wait"]
     if wait:
-        live_battles.require_room(user=user, visitor=visitor, address=address)
+        live_battles.require_room(user=user, visitor=visitor, networks=networks)
     asking_on.ask_on(
         battle=battle,
         text=given.validated_data["text"],
@@ -213,7 +213,7 @@ def ask_on(request: Request, token: str) -> Response:
         user=user,
         number=given.validated_data["number"],
     )
-    live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), address=address)
+    live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
     return Response(_shown(battle, access.visitor_token(request)), status=201)
 
 

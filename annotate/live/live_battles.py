@@ -22,6 +22,7 @@ from annotate.errors import Refused
 from annotate.live import waiting, writing
 from annotate.live.battle_scene import Scene, stored
 from annotate.live.database import in_thread
+from annotate.live.waiting import Networks
 from annotate.models import Battle, Comparison, User
 
 LEAST_SECONDS = 0.5  # of a wait, so that the writing has begun
@@ -49,16 +50,16 @@ async def follow(battle_id: int) -> AsyncGenerator[Scene]:
         await asyncio.sleep(POLL_SECONDS if here is None else 0)
 
 
-def write_now(battle: Battle, *, seconds: float, address: str = "") -> Scene:
+def write_now(battle: Battle, *, seconds: float, networks: Networks = ()) -> Scene:
     """For callers that cannot stream: write what is missing, wait as long as allowed, and say how it stands.
 
-    X
+    Not within a transaction: the answers are written by another thread, which would not see the battle.
     """
     if transaction.get_connection().in_atomic_block:
         raise RuntimeError("write_now was called within a transaction; commit the battle first.")
 
     async def wait(scene: Scene) -> Scene:
-        async with waiting.aside(_person(battle), address) as has_room:
+        async with waiting.aside(_person(battle), networks) as has_room:
             with suppress(TimeoutError):
                 async with (
                     asyncio.timeout(seconds if has_room else min(seconds, LEAST_SECONDS)),
@@ -76,9 +77,9 @@ def write_now(battle: Battle, *, seconds: float, address: str = "") -> Scene:
     return scene
 
 
-def require_room(*, user: User | None, visitor: str, address: str) -> None:
-    """Raises TooMany while this person, this address or everybody waits for as many answers as they may."""
-    waiting.require_room(_key(user.pk if user else None, visitor), address)
+def require_room(*, user: User | None, visitor: str, networks: Networks) -> None:
+    """Raises TooMany while this person, these networks or everybody waits for as many answers as they may."""
+    waiting.require_room(_key(user.pk if user else None, visitor), networks)
 
 
 def _person(battle: Battle) -> str:
@@ -96,18 +97,18 @@ def look(battle: Battle) -> Scene:
     return here.visible() if here is not None and not scene.is_over and here.number == scene.number else scene
 
 
-def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, address: str = "") -> Scene:
+def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, networks: Networks = ()) -> Scene:
     """End both answers where they are, whoever writes them. An answer that has no word yet spoils its question."""
     if stored(battle.pk).is_over:
         return look(battle)
     Battle.objects.filter(pk=battle.pk).update(stop_asked_at=timezone.now())
     writing.nudge(battle.pk)
-    return write_now(battle, seconds=seconds, address=address)
+    return write_now(battle, seconds=seconds, networks=networks)
 
 
 def vote(*, battle: Battle, origin: defence.Origin = defence.NOWHERE, **ballot: object) -> Comparison:
     """A vote that may come in mid-stream: both answers end here, what stands is kept, and then it is cast."""
     arena.check_vote(battle=battle, **ballot)  # type: ignore[arg-type]  # a bad one stops nothing
-    if not stop(battle, address=origin.address).is_over:
+    if not stop(battle, networks=origin.networks).is_over:
         raise Refused(409, battle="The answers could not be stopped in time. Your vote is not cast; send it once more.")
     return arena.vote(battle=battle, origin=origin, **ballot)  # type: ignore[arg-type]

@@ -59,10 +59,11 @@ def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResp
     waits = "wait" in request.GET  # without JavaScript the page comes back until both stand
     if waits:
         try:
-            live_battles.require_room(user=_user(request), visitor=battle.visitor, address=visitors.address_of(request))
+            networks = visitors.networks_of(request)
+            live_battles.require_room(user=_user(request), visitor=battle.visitor, networks=networks)
         except Refused as refused:
             return refused_page(request, refused, project=project)
-        live_battles.write_now(battle, seconds=PATIENCE_SECONDS, address=visitors.address_of(request))
+        live_battles.write_now(battle, seconds=PATIENCE_SECONDS, networks=networks)
     return render(request, "annotate/arena_battle.html", _battle_context(battle) | {"waits": waits})
 
 
@@ -96,7 +97,7 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Both answers end where they are; then they can be voted on, or asked on."""
     battle = _mine(request, project, token)
-    scene = live_battles.stop(battle, address=visitors.address_of(request))
+    scene = live_battles.stop(battle, networks=visitors.networks_of(request))
     if not request.headers.get("HX-Request"):
         return redirect("arena-battle", project.slug, battle.token)
     vote_token = actions.issue_token(battle) if scene.can_vote else ""
