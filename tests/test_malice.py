@@ -20,7 +20,7 @@ from annotate.consumers import BattleConsumer
 from annotate.errors import Refused
 from annotate.live.playground_live import PlaygroundConsumer
 from annotate.models import ApiToken, LanguageModel, Membership, User
-from tests.api_client import ROOT, Program
+from tests.api_client import ROOT, Program, errors
 from tests.everything import one_of_everything
 from tests.factories import make_model, make_project, make_prompt, make_token, make_user
 from training import corpora
@@ -33,34 +33,43 @@ GONE = {404}  # of what is another project's nothing is told
 WRONG = {400}
 NOT_YOURS = {403}
 SIGN_IN = {401}
+Expected = set[int] | str
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """`path` and `body` may hold names of the world in braces, such as {run.pk}."""
+    """`path` and `body` may hold names of the world in braces, such as {run.pk}.
+
+    `expected`: the statuses, or the field that a 400 must name. An order that lacks something is refused for that, too.
+    """
 
     who: str
     what: str
     method: str
     path: str
-    expected: set[int]
+    expected: Expected
     body: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.who}: {self.what}"
 
 
-def rival(what: str, method: str, path: str, expected: set[int], **body: Any) -> Attempt:
+def rival(what: str, method: str, path: str, expected: Expected, **body: Any) -> Attempt:
     """A researcher of another project, through the API."""
     return Attempt("rival", what, method, path, expected, body)
 
 
-def annotator(what: str, method: str, path: str, expected: set[int], **body: Any) -> Attempt:
+def boss(what: str, method: str, path: str, expected: Expected, **body: Any) -> Attempt:
+    """A manager of another project, through the API."""
+    return Attempt("boss", what, method, path, expected, body)
+
+
+def annotator(what: str, method: str, path: str, expected: Expected, **body: Any) -> Attempt:
     """An annotator of the project itself, through the API."""
     return Attempt("annotator", what, method, path, expected, body)
 
 
-def visitor(what: str, method: str, path: str, expected: set[int], **body: Any) -> Attempt:
+def visitor(what: str, method: str, path: str, expected: Expected, **body: Any) -> Attempt:
     return Attempt("visitor", what, method, path, expected, body)
 
 
@@ -82,42 +91,47 @@ ATTEMPTS = [
     rival("shares it with themselves", "post", "models/{model.pk}/share/", GONE, shared=True),
     rival("retires it", "post", "models/{model.pk}/retire/", GONE, reason="mine"),
     rival("reads what alignment cost it", "get", "models/{model.pk}/tax/", GONE),
-    rival("promotes it in their own project", "post", "promotions/", WRONG | NOT_YOURS, project="{mine.slug}",
-          model="{model.pk}", reason="mine"),
+    boss("promotes it in their own project", "post", "promotions/", "model", project="{mine.slug}",
+         model="{model.pk}", reason="mine"),
+    boss("enters it into their own arena", "post", "models/{model.pk}/enter/", GONE, project="{mine.slug}"),
+    boss("shares it with everybody", "post", "models/{model.pk}/share/", GONE, shared=True),
+    boss("retires it", "post", "models/{model.pk}/retire/", GONE, reason="mine"),
     rival("downloads exported weights", "get", "runs/{run.pk}/export/model.gguf", GONE),
-    rival("registers weights out of a run's folder", "post", "models/", WRONG, name="x", folder="runs/1/model"),
-    rival("registers a folder beside the models", "post", "models/", WRONG, name="x", folder="models/../secret-key"),
-    rival("registers the cloud's own address", "post", "models/", WRONG, name="x", served_name="x",
+    rival("registers weights out of a run's folder", "post", "models/", "folder", name="x", folder="runs/1/model"),
+    rival("registers a folder beside the models", "post", "models/", "folder", name="x", folder="models/../secret-key"),
+    rival("registers the cloud's own address", "post", "models/", "endpoint", name="x", served_name="x",
           endpoint="http://169.254.169.254/v1"),
     rival("registers into the other project", "post", "models/", GONE, name="x", served_name="x",
           endpoint="https://93.184.215.14/v1", project="{theirs.slug}"),
     # Runs that take what is not theirs
-    rival("trains from it", "post", "runs/", WRONG, **order("sft", parent="{model.pk}")),
-    rival("exports it", "post", "runs/", WRONG, **order("export", parent="{model.pk}")),
-    rival("is rewarded by another's reward model", "post", "runs/", WRONG,
+    rival("trains from it", "post", "runs/", "parent", **order("sft", parent="{model.pk}")),
+    rival("exports it", "post", "runs/", "parent", **order("export", parent="{model.pk}")),
+    rival("is rewarded by another's reward model", "post", "runs/", "reward_model",
           **order("ppo", parent="{base.pk}", reward_model="{reward.pk}")),
-    rival("trains on another's dataset", "post", "runs/", WRONG,
+    rival("trains on another's dataset", "post", "runs/", "dataset",
           **order("sft", parent="{base.pk}", dataset="{dataset.pk}")),
-    rival("clones another's run", "post", "runs/", WRONG, **order("sft", parent="{base.pk}", cloned_from="{run.pk}")),
+    rival("clones another's run", "post", "runs/", "cloned_from",
+          **order("sft", parent="{base.pk}", cloned_from="{run.pk}")),
     rival("queues in the other project", "post", "runs/", GONE, kind="sft", project="{theirs.slug}", name="x"),
-    rival("measures it", "post", "evaluations/alike/", WRONG, project="{mine.slug}", models=["{model.pk}"], name="x",
+    rival("measures it", "post", "evaluations/alike/", "models", project="{mine.slug}", models=["{model.pk}"], name="x",
           config={"measure": "choices"}),
     rival("compares it with their own", "get", "evaluations/compare/?project={mine.slug}&task=x&models={model.pk}",
           WRONG | GONE),
     rival("makes instructions of another's dataset", "post", "instructions/", WRONG | GONE, project="{mine.slug}",
           datasets=["{dataset.pk}"], name="x"),
-    rival("runs a shell as a reward", "post", "runs/", WRONG,
+    rival("runs a shell as a reward", "post", "runs/", "config.reward_function",
           **order("ppo", parent="{base.pk}", config={"reward_function": "pydoc.pipepager"})),
-    rival("runs os.system as a reward", "post", "runs/", WRONG,
+    rival("runs os.system as a reward", "post", "runs/", "config.reward_function",
           **order("ppo", parent="{base.pk}", config={"reward_function": "os.system"})),
-    rival("pushes to a repository of their choice", "post", "runs/", WRONG,
+    rival("pushes to a repository of their choice", "post", "runs/", "config.repository",
           **order("export", parent="{base.pk}", config={"to": "hub", "repository": "evil/weights"})),
     # Corpora
-    rival("reads another project's upload by a path up", "post", "runs/", WRONG, **corpus("../{theirs.slug}/a.txt")),
-    rival("reads it by its full path", "post", "runs/", WRONG, **corpus("{upload}")),
-    rival("reads it as a hub corpus", "post", "runs/", WRONG, **corpus("hub:assay-data/corpus-uploads")),
-    rival("reads a folder of this machine as a hub corpus", "post", "runs/", WRONG, **corpus("hub:./data")),
-    rival("reads the machine's passwords", "post", "runs/", WRONG, **corpus("/etc/passwd")),
+    rival("reads another project's upload by a path up", "post", "runs/", "config.sources",
+          **corpus("../{theirs.slug}/a.txt")),
+    rival("reads it by its full path", "post", "runs/", "config.sources", **corpus("{upload}")),
+    rival("reads it as a hub corpus", "post", "runs/", "config.sources", **corpus("hub:assay-data/corpus-uploads")),
+    rival("reads a folder of this machine as a hub corpus", "post", "runs/", "config.sources", **corpus("hub:./data")),
+    rival("reads the machine's passwords", "post", "runs/", "config.sources", **corpus("/etc/passwd")),
     rival("lists another project's corpora", "get", "corpora/?project={theirs.slug}", GONE),
     # Other projects' runs, and their logs
     rival("reads a run", "get", "runs/{run.pk}/", GONE),
@@ -128,13 +142,13 @@ ATTEMPTS = [
     rival("resumes it", "post", "runs/{run.pk}/resume/", GONE),
     rival("queues it again", "post", "runs/{run.pk}/again/", GONE),
     rival("prunes the other project", "post", "disk/prune/", GONE, project="{theirs.slug}"),
-    rival("prunes another's run by its number", "post", "disk/prune/", WRONG, project="{mine.slug}", run="{run.pk}"),
+    rival("prunes another's run by its number", "post", "disk/prune/", "run", project="{mine.slug}", run="{run.pk}"),
     # Data
     rival("reads a dataset", "get", "datasets/{dataset.pk}/", GONE),
     rival("downloads it", "get", "datasets/{dataset.pk}/export/", GONE),
     rival("exports all that was said", "get", "projects/{theirs.slug}/export/", GONE),
-    rival("adds an answer to another's prompt", "post", "completions/", WRONG, prompt="{prompt.pk}", text="x"),
-    rival("gives an answer another's name", "post", "completions/", WRONG, prompt="{own_prompt.pk}", text="x",
+    rival("adds an answer to another's prompt", "post", "completions/", "prompt", prompt="{prompt.pk}", text="x"),
+    rival("gives an answer another's name", "post", "completions/", "model", prompt="{own_prompt.pk}", text="x",
           model="{model.pk}"),
     rival("reads the audit trail", "get", "projects/{theirs.slug}/audit/", GONE),
     rival("talks with what is served there", "post", "projects/{theirs.slug}/default-model/v1/chat/completions", GONE,
@@ -216,6 +230,7 @@ def world(data_folder, settings) -> SimpleNamespace:
     rival = make_user(mine, role="researcher")
     found = {name.replace("import", "importing"): row for name, row in made.items()} | {"run": run}
     more = {"theirs": theirs, "mine": mine, "rival": rival, "annotator": make_user(theirs), "reward": reward}
+    more["boss"] = make_user(mine, role="manager")
     own = {"base": make_model(name="base"), "own_prompt": make_prompt(mine), "revoked": revoked, "upload": upload}
     return SimpleNamespace(**found | more | own)
 
@@ -243,7 +258,10 @@ def test_it_is_refused_and_tells_nothing(world, attempt):
     path, body = ROOT + filled(attempt.path, world), filled(attempt.body, world)
     sent = {} if attempt.method == "get" else {"data": body, "format": "json"}
     response = getattr(program.http, attempt.method)(path, **sent)
-    assert response.status_code in attempt.expected, (response.status_code, response.content[:300])
+    if isinstance(attempt.expected, str):
+        assert attempt.expected in errors(response), response.content[:300]
+    else:
+        assert response.status_code in attempt.expected, (response.status_code, response.content[:300])
     if attempt.who != "annotator":  # who is a member, and may know the project's names
         assert CANARY not in response.content.decode()
     after = (Run.objects.count(), LanguageModel.objects.filter(is_shared=True).count(), Membership.objects.count())
