@@ -47,6 +47,22 @@ def test_each_line_is_one_release_and_nothing_of_a_machine():
         assert [spec.operator for spec in specs] == ["=="] and "*" not in specs[0].version, line
 
 
+def test_the_scripts_install_from_it_and_nothing_unpinned():
+    """requirements.txt has ranges: what it installs today is not what was tested."""
+    scripts = [path for path in (ROOT / "script").iterdir() if path.is_file()]
+    commands = [
+        line for path in scripts for line in path.read_text(encoding="utf-8").splitlines() if "-m pip install" in line
+    ]
+    assert sum("-r requirements.lock" in line for line in commands) == 1
+    for line in commands:
+        assert "-r requirements.lock" in line or ("--no-deps" in line and re.search(r" [\w-]+==[\d.]+ ", line)), line
+
+
+def test_requirements_txt_keeps_ranges():
+    for line in lines(ROOT / "requirements.txt"):
+        assert {spec.operator for spec in Requirement(line).specifier} != {"=="}, line
+
+
 def test_which_build_of_torch_is_left_open():
     assert not [name for name in pinned() if name.startswith(("nvidia-", "cuda-")) or name == "triton"]
     assert [str(release) for release in pinned()["torch"]] == [f"torch=={metadata.version('torch').partition('+')[0]}"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +133,15 @@ def _watched_connection(self: base.DatabaseWrapper, conn_params: dict[str, Any])
 
 def held(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "assay.holds"]
+
+
+@pytest.mark.parametrize(("given", "seconds"), [({}, 0.1), ({"ASSAY_SLOW_WRITE_MS": "250"}, 0.25)])
+def test_the_log_begins_at_a_hundred_milliseconds(tmp_path: Path, given: dict[str, str], seconds: float) -> None:
+    script = "from config import settings; print(settings.DATABASES['default']['OPTIONS']['slow_write_seconds'])"
+    environment = {"ASSAY_DATA": str(tmp_path), "PATH": os.environ["PATH"], **given}
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, env=environment, capture_output=True, text=True)
+    assert float(done.stdout) == seconds, done.stderr
 
 
 @sqlite_only

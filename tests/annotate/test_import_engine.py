@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from annotate import formats, row_files
 from annotate.actions.imports import Order, cancel_import, go_on, import_pairs, preview, start_import
+from annotate.connections import database_now
 from annotate.errors import Refused
 from annotate.formats.items import NewAttack, NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
 from annotate.importing import engine, files, judgements, reading
@@ -234,6 +235,19 @@ def test_who_was_cut_off_writes_nothing_more(project, researcher):
     quick.do()
     assert not slow.do()
     assert carry_out(of, quick).counts["comparisons"] == 35 and stored() == (35, 70, 35)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_an_import_is_claimed_and_kept_by_the_databases_clock(project, researcher, monkeypatch, hours):
+    """One of the clerks is on a machine whose clock is wrong: neither takes the other's import away."""
+    of, right = start(project, researcher, lines(row(n) for n in range(35))), timezone.now
+    with monkeypatch.context() as wrong:
+        wrong.setattr(timezone, "now", lambda: right() + timedelta(hours=hours))
+        Importer().do()
+        assert engine.claim() is None
+    of.refresh_from_db()
+    assert of.lines > 0 and timedelta(0) < of.claimed_until - database_now() <= engine.LEASE
+    assert engine.claim() is None
 
 
 def test_a_clerk_that_ends_gives_back_what_it_has(project, researcher):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from tests.training.runs import make_run
 from training.launchers import local
 from training.models import Attempt, Run
 from training.queue import supervision
-from training.queue.worker import Supervised, Worker
+from training.queue.worker import Supervised, Worker, _bound_statements
 
 pytestmark = pytest.mark.django_db
 
@@ -156,6 +157,14 @@ def test_shutting_down_gives_all_recipes_their_grace_at_the_same_time() -> None:
 
 def test_the_runner_waits_for_longer_than_the_grace_of_recipes() -> None:
     assert runner.END_PATIENCE > local.GRACE_SECONDS + 5
+
+
+def test_no_statement_of_a_worker_on_postgres_lasts_longer_than_a_third_of_a_lease(settings) -> None:
+    settings.RUN_LEASE_SECONDS, said = 30.0, []
+    cursor = SimpleNamespace(execute=said.append)
+    for vendor in ("sqlite", "postgresql"):
+        _bound_statements(SimpleNamespace(vendor=vendor, cursor=lambda: nullcontext(cursor)))
+    assert said == ["SET statement_timeout = 10000"]  # milliseconds
 
 
 def test_postgres_is_given_up_well_within_a_lease() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from tests import tiny_model
 from tests.tiny_model import NO_FLUENCY_BOUNDS
+from training.configs import PPOConfig
 from training.recipes import entry, ppo
 from training.rl.decode import LlamaDecoder
 from training.run_directory import RunDirectory, RunSpec, read_lines
@@ -62,6 +63,15 @@ def test_every_minibatch_is_one_step_of_the_optimiser_within_the_norm(
     assert len(norms) == 2 * 3 * 4  # steps x epochs x minibatches: TRL took half of its own
     assert all(norm == pytest.approx(limit, rel=1e-3) for norm in norms)
     assert all(step["grad_norm"] > 2 * limit for step in steps)  # logged before it is cut
+
+
+def test_the_passes_over_a_batch_end_where_the_default_bound_says(tmp_path: Path, model: Path):
+    """Of nats a token: one that never binds, as 0.1 was at usual rates, is none."""
+    bound = PPOConfig().max_approx_kl
+    steps = _metrics(tmp_path, model, learning_rate=2e-2, max_approx_kl=bound)
+    cut = [step for step in steps if step["updates"] < 3 * 4]
+    assert cut and all(step["approx_kl"] > bound for step in cut)
+    assert all(step["approx_kl"] <= bound for step in steps if step not in cut)
 
 
 def test_rollouts_are_drawn_by_the_fast_decoder(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch):
