@@ -17,8 +17,7 @@ from training import configs, hubs
 from training.code_version import code_version
 from training.models import Run
 from training.queue.checks import check_in_use, check_name, check_order
-from training.queue.outside import announce_end
-from training.queue.signals import run_finished
+from training.queue.outside import announce_end, run_finished
 from training.storage import actions as storage
 
 _KEY_LENGTH = 100

@@ -17,7 +17,7 @@ from evaluation.decisions.enrolment import enrol
 from evaluation.measuring.recording import write_metrics
 from evaluation.models import Evaluation
 from training.models import Run
-from training.queue.signals import run_finished
+from training.queue.outside import run_finished
 
 RECENT = timedelta(days=2)
 _without_figures: set[int] = set()

@@ -15,7 +15,7 @@ from evaluation.models import Candidacy, Decision
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_weights
 from training.models import Run
-from training.queue.signals import run_finished
+from training.queue.outside import run_finished
 
 
 @pytest.fixture

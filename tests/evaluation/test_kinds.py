@@ -12,8 +12,8 @@ from tests.training.runs import make_dataset
 from training import configs
 from training.kinds import KINDS
 from training.models import Run
+from training.queue.outside import run_finished
 from training.queue.preparation import prepare
-from training.queue.signals import run_finished
 from training.run_directory import RecipeFailure
 
 METRIC = {"value": 0.7, "standard_error": 0.02, "lower": 0.66, "upper": 0.74, "n": 400}

@@ -9,6 +9,7 @@ import pytest
 
 from annotate.passages import passages_of
 from training.configs import CorpusConfig, parse
+from training.configs.corpus import numbers
 from training.configs.options import ConfigError
 from training.corpus import c4, carried, contamination, unicode
 from training.corpus.cleaner import quality_of, rules_of
@@ -17,7 +18,6 @@ from training.corpus.gopher import repetition
 from training.corpus.language import in_languages
 from training.corpus.ledger import Ledger
 from training.corpus.private import replacing
-from training.corpus.thresholds import numbers
 from training.run_directory import RecipeFailure
 
 PROSE = (

@@ -15,7 +15,7 @@ from tests.training.runs import make_run
 from training import actions, configs, endings, pauses
 from training.models import Attempt, Run
 from training.queue import preparation, supervision
-from training.queue.signals import run_finished
+from training.queue.outside import run_finished
 from training.run_directory import RunDirectory
 
 PAUSE = {

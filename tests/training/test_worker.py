@@ -14,7 +14,7 @@ from tests.processes import until
 from tests.training.runs import end_workers, in_a_thread, lines_of, make_run, start_worker
 from training.actions import cancel
 from training.models import Attempt, Run
-from training.queue.signals import run_finished
+from training.queue.outside import run_finished
 from training.queue.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)

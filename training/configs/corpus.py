@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from training.configs.options import option
 from training.corpus.orders import BadSource, read_orders
-from training.corpus.thresholds import numbers
 
 
 @dataclass(frozen=True)
@@ -107,3 +106,12 @@ class CorpusConfig:
 
     def language_codes(self) -> tuple[str, ...]:
         return tuple(code.strip().lower() for code in self.languages.split(",") if code.strip())
+
+
+def numbers(text: str, count: int) -> tuple[float, ...] | None:
+    """The numbers between the commas, or None when they are not `count` numbers from 0 up."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return found if len(found) == count and all(value >= 0 for value in found) else None

@@ -7,6 +7,7 @@ from functools import partial
 
 from annotate.passages import Passages
 from training.configs import CorpusConfig
+from training.configs.corpus import numbers
 from training.corpus import c4, contamination, unicode
 from training.corpus.duplicates import Exact, Near
 from training.corpus.gopher import Quality, repetition
@@ -15,7 +16,6 @@ from training.corpus.ledger import Ledger
 from training.corpus.private import replacing
 from training.corpus.report import Report
 from training.corpus.rules import Rule, Verdict
-from training.corpus.thresholds import numbers
 
 
 def rules_of(config: CorpusConfig, ledger: Ledger, evaluation: Passages) -> list[Rule]:

@@ -1,9 +1,14 @@
-"""Other tools are told how a run has ended."""
+"""Who is told that a run has ended: other apps by a signal, other tools by an event."""
 
 from __future__ import annotations
 
+from django.dispatch import Signal
+
 from annotate.actions.events import announce
 from training.models import Run
+
+# Sent after the commit that ended a run, well or not. Receivers get `run`; what they raise is not passed on.
+run_finished = Signal()
 
 
 def announce_end(run: Run) -> None:

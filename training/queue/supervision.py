@@ -20,8 +20,7 @@ from annotate.connections import database_now
 from training.endings import OUT_OF_MEMORY, Ending
 from training.models import Attempt, Run
 from training.queue import remedies
-from training.queue.outside import announce_end
-from training.queue.signals import run_finished
+from training.queue.outside import announce_end, run_finished
 
 
 class LeaseLost(Exception):
