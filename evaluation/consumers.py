@@ -5,7 +5,7 @@ from __future__ import annotations
 from annotate.models import Project
 from annotate.permissions import can
 from evaluation.views import board_page
-from training.consumers import LivePage
+from training.live_pages import LivePage
 
 
 class LeaderboardPage(LivePage):

@@ -36,7 +36,7 @@ from config import handler as handlers
 from config import sockets
 from config.handler import Handler
 from tests import factories
-from training.consumers import LivePage
+from training.live_pages import LivePage
 
 doors = {"open": threading.Event()}
 SUBSCRIBER = "2001:db8:7:1234::1"
