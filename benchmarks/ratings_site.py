@@ -27,10 +27,7 @@ import numpy as np
 
 SLUG, BLOCK, PROMPTS = "benchmark", 50_000, 20
 LABELS = ("model_a", "model_b", "tie", "both_bad")
-COLUMNS = (
-    "project_id, prompt_id, completion_a_id, completion_b_id, winner, author_id, visitor, judge, source, comment,"
-    " status, status_reason, created_at"
-)
+COLUMNS = ("prompt_id", "completion_a_id", "completion_b_id", "winner", "author_id")  # those that differ by the vote
 
 
 def load(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -50,8 +47,10 @@ def load(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
     ).fetchall()
     for name, _ in indexes:
         database.execute(f"DROP INDEX {name}")
-    insert = f"INSERT INTO annotate_comparison ({COLUMNS}) VALUES ({', '.join('?' * 13)})"
-    for rows in _rows(votes, answers):
+    constant = _constant_columns()
+    names = [*COLUMNS, *constant]
+    insert = f"INSERT INTO annotate_comparison ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    for rows in _rows(votes, answers, tuple(constant.values())):
         database.executemany(insert, rows)
         database.commit()
     for _, statement in indexes:
@@ -141,10 +140,20 @@ def _surroundings(models: int, people: int) -> np.ndarray:
     return np.array([row.pk for row in Completion.objects.bulk_create(answers)]).reshape(PROMPTS, models)
 
 
-def _rows(votes: Mapping[str, np.ndarray], answers: np.ndarray) -> Iterator[Iterator[tuple]]:
-    from annotate.models import Completion, Project
+def _constant_columns() -> dict[str, Any]:
+    """Return what all votes have alike, as the database keeps it: the model's defaults fill new columns, too."""
+    from django.db import connection
 
-    project = Project.objects.get(slug=SLUG).pk
+    from annotate.models import Comparison, Project
+
+    vote = Comparison(project=Project.objects.get(slug=SLUG), judge="person", source="arena", status="counted")
+    fields = [f for f in Comparison._meta.concrete_fields if not f.primary_key and f.column not in COLUMNS]
+    return {f.column: f.get_db_prep_save(f.pre_save(vote, add=True), connection) for f in fields}
+
+
+def _rows(votes: Mapping[str, np.ndarray], answers: np.ndarray, constant: tuple) -> Iterator[Iterator[tuple]]:
+    from annotate.models import Completion
+
     prompts = dict(Completion.objects.values_list("pk", "prompt_id"))
     prompt_of = np.array([prompts[pk] for pk in answers[:, 0].tolist()])
     for first in range(0, len(votes["a"]), BLOCK):
@@ -154,10 +163,7 @@ def _rows(votes: Mapping[str, np.ndarray], answers: np.ndarray) -> Iterator[Iter
             prompt_of[asked], answers[asked, votes["a"][some]], answers[asked, votes["b"][some]],
             np.array(LABELS)[votes["said"][some]], votes["voter"][some] + 1,
         )  # fmt: skip
-        yield (
-            (project, p, a, b, said, who, "", "person", "arena", "", "counted", "", "2026-01-01 00:00:00")
-            for p, a, b, said, who in zip(*(column.tolist() for column in columns), strict=True)
-        )
+        yield ((*varying, *constant) for varying in zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _milliseconds(work: Callable[[], Any], repeats: int, before: Callable[[], Any] = lambda: None) -> float:
