@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.simulated_arenas import draw_arena, true_ratings, uneven
-from evaluation.ratings import Fit, bootstrap, fit
+from evaluation.ratings import Fit, bootstrap
 from evaluation.ratings.bootstrap import intervals
 from evaluation.ratings.clusters import bootstrap_voters, by_voters
-from evaluation.ratings.fit import CENTRE
+from evaluation.ratings.fit import CENTRE, fit
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels, uneven
-from evaluation.ratings import fit
 from evaluation.ratings.anomaly import HONEST, Honest, judge_voters
-from evaluation.ratings.fit import sigmoid
+from evaluation.ratings.fit import fit, sigmoid
 from evaluation.ratings.suspects import NOBODY, PATTERNS, Votes, bands, changes
 
 LOOKS = 20

@@ -39,7 +39,8 @@ def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, float]:
 
 def ours(votes: dict[str, np.ndarray], repeats: int, _: str) -> dict[str, Any]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from evaluation.ratings import Tally, bootstrap, fit, tally_indices
+    from evaluation.ratings import Tally, bootstrap, tally_indices
+    from evaluation.ratings.fit import fit
     from evaluation.ratings.live import begin, vote
 
     models = int(votes["models"])

@@ -22,9 +22,9 @@ from django.utils import timezone
 from evaluation.arena.counts import tally_of_counts
 from evaluation.arena.vote_blocks import Block, blocks
 from evaluation.models import VoteCounts
-from evaluation.ratings import Fit, Tally, fit, tally_indices
+from evaluation.ratings import Fit, Tally, tally_indices
 from evaluation.ratings.clusters import clustered, score_voters
-from evaluation.ratings.fit import Z95
+from evaluation.ratings.fit import Z95, fit
 
 log = logging.getLogger(__name__)
 EXACT = 5_000

@@ -23,11 +23,11 @@ from evaluation.arena.intervals import spread_of
 from evaluation.arena.published import state_of
 from evaluation.arena.vote_blocks import Block, blocks
 from evaluation.models import Leaderboard
-from evaluation.ratings import LABELS, Fit, NotConverged, Tally, fit, tally_indices
+from evaluation.ratings import LABELS, Fit, NotConverged, Tally, tally_indices
 from evaluation.ratings.bootstrap import intervals
 from evaluation.ratings.clusters import bootstrap_voters
 from evaluation.ratings.elo import OrderSpread, online, order_spread
-from evaluation.ratings.fit import CENTRE
+from evaluation.ratings.fit import CENTRE, fit
 from evaluation.ratings.reliability import Reliability, fit_reliability
 from evaluation.ratings.style import StyleFit, fit_style
 from evaluation.ratings.ties import TieFit, better_tie_model

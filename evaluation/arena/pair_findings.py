@@ -13,8 +13,9 @@ from evaluation.arena.leaderboard import tally_of
 from evaluation.arena.published import state_of
 from evaluation.arena.vote_blocks import blocks
 from evaluation.models import Leaderboard
-from evaluation.ratings import Fit, fit
+from evaluation.ratings import Fit
 from evaluation.ratings.exposure import Connectivity, Position, Sampling, connectivity, position, sampling
+from evaluation.ratings.fit import fit
 from evaluation.ratings.fragility import Fragility, VoterFragility, fewest_voters, fewest_votes
 from evaluation.ratings.pairs import Cycles, Residuals, cycles, residuals
 from evaluation.ratings.sequence import pair_sequences

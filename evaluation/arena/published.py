@@ -9,8 +9,9 @@ import numpy as np
 from annotate.models import LanguageModel
 from evaluation.arena.intervals import Spread
 from evaluation.models import Leaderboard
-from evaluation.ratings import LABELS, Fit, Tally, fit, tally_totals
+from evaluation.ratings import LABELS, Fit, Tally, tally_totals
 from evaluation.ratings.clusters import FEW
+from evaluation.ratings.fit import fit
 
 VERSION = 2
 

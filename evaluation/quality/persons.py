@@ -44,7 +44,8 @@ from annotate.permissions import require
 from evaluation.arena.leaderboard import current
 from evaluation.arena.published import tally_of
 from evaluation.models import Exclusion, Promotion
-from evaluation.ratings import LABELS, Tally, fit
+from evaluation.ratings import LABELS, Tally
+from evaluation.ratings.fit import fit
 from training.models import Run
 
 EXCLUDED, WITHDRAWN = Exclusion.Status.EXCLUDED, Exclusion.Status.WITHDRAWN

@@ -4,9 +4,9 @@ Pure numpy: no Django, no database. Votes are tallied once into models × models
 that grows with the number of votes.
 """
 
-from .bootstrap import bootstrap
-from .fit import Difference, Fit, NotConverged, fit
-from .tally import LABELS, Tally, tally_indices, tally_totals, tally_votes
+from evaluation.ratings.bootstrap import bootstrap
+from evaluation.ratings.fit import Difference, Fit, NotConverged, fit
+from evaluation.ratings.tally import LABELS, Tally, tally_indices, tally_totals, tally_votes
 
 __all__ = [
     "LABELS",

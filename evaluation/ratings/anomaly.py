@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from .clusters import SCORE, Block
-from .exposure import position
-from .fit import SCALE, Fit, fit, half_wins, laplacian, sigmoid
-from .sequence import log_e_above
-from .tally import LABELS, Tally
+from evaluation.ratings.clusters import SCORE, Block
+from evaluation.ratings.exposure import position
+from evaluation.ratings.fit import SCALE, Fit, fit, half_wins, laplacian, sigmoid
+from evaluation.ratings.sequence import log_e_above
+from evaluation.ratings.tally import LABELS, Tally
 
 ALPHA = 0.01
 TILTS = np.geomspace(0.1, 8.0, 7)

@@ -25,9 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from common.distributions import student95
-
-from .bootstrap import portions, refit
-from .fit import Fit, half_wins, laplacian, sandwiched, sigmoid, squared_scores, tie_bridges
+from evaluation.ratings.bootstrap import portions, refit
+from evaluation.ratings.fit import Fit, half_wins, laplacian, sandwiched, sigmoid, squared_scores, tie_bridges
 
 Block = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fit import CENTRE, SCALE
-from .tally import LABELS
+from evaluation.ratings.fit import CENTRE, SCALE
+from evaluation.ratings.tally import LABELS
 
 STEP = 4.0  # K
 SCORE = (1.0, 0.0, 0.5, 0.5)  # of the model shown as A, by LABELS

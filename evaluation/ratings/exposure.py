@@ -13,11 +13,10 @@ import numpy as np
 
 from common.distributions import Z95
 from common.intervals import wilson
-
-from .fit import HALF_WIN, SCALE, Fit, sigmoid
-from .graph import groups
-from .pairs import expected_scores
-from .tally import Tally
+from evaluation.ratings.fit import HALF_WIN, SCALE, Fit, sigmoid
+from evaluation.ratings.graph import groups
+from evaluation.ratings.pairs import expected_scores
+from evaluation.ratings.tally import Tally
 
 
 @dataclass(frozen=True)

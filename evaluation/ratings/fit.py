@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from common.distributions import Z95
-
-from .graph import groups, strong_groups
-from .tally import Tally
+from evaluation.ratings.graph import groups, strong_groups
+from evaluation.ratings.tally import Tally
 
 CENTRE, SCALE = 1000.0, 400.0 / math.log(10.0)
 HALF_WIN = 0.5

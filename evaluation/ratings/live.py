@@ -13,9 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from .fit import Fit, curvature, fitted_at, half_wins, sigmoid, solve_groups
-from .graph import groups
-from .tally import LABELS, Tally
+from evaluation.ratings.fit import Fit, curvature, fitted_at, half_wins, sigmoid, solve_groups
+from evaluation.ratings.graph import groups
+from evaluation.ratings.tally import LABELS, Tally
 
 SMALL_STEP = 1e-12  # in log-odds: 2e-10 rating points
 FEW_STEPS = 6

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.distributions import Z95, chi_square_tail
-
-from .fit import Fit, laplacian, of_differences, sigmoid
-from .tally import Tally
+from evaluation.ratings.fit import Fit, laplacian, of_differences, sigmoid
+from evaluation.ratings.tally import Tally
 
 SURE = Z95  # of a direct majority, in standard deviations
 FEW = 32  # votes of a pair up to which who leads is counted out

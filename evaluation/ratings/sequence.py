@@ -28,8 +28,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fit import SCALE
-from .tally import Tally
+from evaluation.ratings.fit import SCALE
+from evaluation.ratings.tally import Tally
 
 _STEEPNESS = 0.25
 _TILTS = np.geomspace(0.004, 8.0, 18)

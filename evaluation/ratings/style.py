@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .clusters import by_voters
-from .fit import CENTRE, SCALE, Fit, NotConverged, fit, sigmoid
-from .style_counts import FEATURES, Style, differences, style_of
-from .style_passes import Problem, StyledVotes, Sums, centred, covariance, newton, survey, votes_alone
+from evaluation.ratings.clusters import by_voters
+from evaluation.ratings.fit import CENTRE, SCALE, Fit, NotConverged, fit, sigmoid
+from evaluation.ratings.style_counts import FEATURES, Style, differences, style_of
+from evaluation.ratings.style_passes import Problem, StyledVotes, Sums, centred, covariance, newton, survey, votes_alone
 
 __all__ = ["FEATURES", "Coefficient", "Style", "StyleFit", "StyledVotes", "differences", "fit_style", "style_of"]
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .clusters import SCORE, Block, Voters, renumbered, summed_scores, voters_at_once
-from .fit import half_wins, laplacian, sigmoid, squared_scores, tie_bridges
-from .tally import Tally, tally_indices
+from evaluation.ratings.clusters import SCORE, Block, Voters, renumbered, summed_scores, voters_at_once
+from evaluation.ratings.fit import half_wins, laplacian, sigmoid, squared_scores, tie_bridges
+from evaluation.ratings.tally import Tally, tally_indices
 
 Sums = tuple[float, np.ndarray, np.ndarray]
 

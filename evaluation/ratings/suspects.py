@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .anomaly import HONEST, Honest, Voter, judge_outsiders, judge_voters
-from .clusters import Block, by_voters
-from .fit import fit
-from .tally import Tally, tally_indices
+from evaluation.ratings.anomaly import HONEST, Honest, Voter, judge_outsiders, judge_voters
+from evaluation.ratings.clusters import Block, by_voters
+from evaluation.ratings.fit import fit
+from evaluation.ratings.tally import Tally, tally_indices
 
 PATTERNS = ("pattern", "address_pattern", "alike")
 PERSON, ADDRESS, ALIKE = 1, 2, 3  # places in it, plus one

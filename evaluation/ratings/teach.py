@@ -20,7 +20,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from .fit import SCALE, Fit, laplacian, of_differences, sigmoid
+from evaluation.ratings.fit import SCALE, Fit, laplacian, of_differences, sigmoid
 
 PRIOR = 350.0 / SCALE  # standard deviation of a model nobody has judged: Glicko's 350 points (Glickman, 1999)
 JOINS = 0.05  # weight of differences between parts that no vote joins, so that they get joined

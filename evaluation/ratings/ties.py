@@ -26,11 +26,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .clusters import Block, score_voters, summed_scores, voters_at_once, whole_voters
-from .fit import CENTRE, HALF_WIN, LONGEST_STEP, SCALE, Z95, Fit, NotConverged, laplacian
-from .graph import groups, strong_groups
-from .tally import Tally
-from .tie_chances import MODELS, Terms, davidson, rao_kupper
+from evaluation.ratings.clusters import Block, score_voters, summed_scores, voters_at_once, whole_voters
+from evaluation.ratings.fit import CENTRE, HALF_WIN, LONGEST_STEP, SCALE, Z95, Fit, NotConverged, laplacian
+from evaluation.ratings.graph import groups, strong_groups
+from evaluation.ratings.tally import Tally
+from evaluation.ratings.tie_chances import MODELS, Terms, davidson, rao_kupper
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from typing import Any
 
 from annotate.actions import datasets
 from annotate.models import Dataset, Judge, LanguageModel
+from evaluation.turn.plan import Report, Turn, TurnStopped
 from training.actions import queue_run, resume
 from training.models import Run
-
-from .plan import Report, Turn, TurnStopped
 
 POLL_SECONDS = 1.0
 WORKER_PATIENCE = 30.0

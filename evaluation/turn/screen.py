@@ -14,9 +14,8 @@ from rich.table import Table
 
 from annotate.models import LanguageModel
 from evaluation.models import Leaderboard
-
-from .pace import Taken, seconds_left
-from .plan import Report, Stage
+from evaluation.turn.pace import Taken, seconds_left
+from evaluation.turn.plan import Report, Stage
 
 SILENCE_SECONDS = 30.0  # between two plain lines of one stage
 

@@ -20,12 +20,11 @@ from evaluation.decisions.enrolment import rule_of
 from evaluation.metrics import fluency
 from evaluation.models import PromotionRule
 from evaluation.recipes import suite
+from evaluation.turn.plan import Report, Stage, Turn, TurnStopped
+from evaluation.turn.runs import dataset, finished_run
 from training import reward_trust
 from training.bundled_model import NAME as BUNDLED_NAME
 from training.models import Run
-
-from .plan import Report, Stage, Turn, TurnStopped
-from .runs import dataset, finished_run
 
 SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
 

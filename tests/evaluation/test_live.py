@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from evaluation.ratings import Tally, fit, tally_indices
+from evaluation.ratings import Tally, tally_indices
+from evaluation.ratings.fit import fit
 from evaluation.ratings.live import Live, begin, move, vote
 
 

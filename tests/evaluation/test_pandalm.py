@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.ratings import Fit, fit, tally_votes
+from evaluation.ratings import Fit, tally_votes
 from evaluation.ratings.anomaly import judge_voters
 from evaluation.ratings.clusters import by_voters
 from evaluation.ratings.exposure import connectivity, position
+from evaluation.ratings.fit import fit
 from evaluation.ratings.fragility import fewest_votes
 from evaluation.ratings.pairs import cycles, residuals
 from evaluation.ratings.sequence import pair_sequences

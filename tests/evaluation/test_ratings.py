@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from evaluation.ratings import Tally, bootstrap, fit, tally_indices, tally_totals, tally_votes
-from evaluation.ratings.fit import CENTRE, SCALE, Z95
+from evaluation.ratings import Tally, bootstrap, tally_indices, tally_totals, tally_votes
+from evaluation.ratings.fit import CENTRE, SCALE, Z95, fit
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/choix.json").read_text())
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels
-from evaluation.ratings import Tally, fit
+from evaluation.ratings import Tally
 from evaluation.ratings.anomaly import HASTY_SHARE, TILTS, Honest, hasty_votes, judge_voters
+from evaluation.ratings.fit import fit
 
 STRENGTHS = np.linspace(0.9, -0.9, 6)
 STRICT = Honest(discernment=1.0, taste=0.0, lean=0.0)  # honest voters are exactly the crowd

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t as student
 
 from common.distributions import student95
-from evaluation.ratings import Tally, bootstrap, fit, tally_indices
+from evaluation.ratings import Tally, bootstrap, tally_indices
 from evaluation.ratings.bootstrap import intervals, refit
 from evaluation.ratings.clusters import (
     FEW,
@@ -19,7 +19,7 @@ from evaluation.ratings.clusters import (
     score_voters,
     whole_voters,
 )
-from evaluation.ratings.fit import CENTRE, SCALE, Z95
+from evaluation.ratings.fit import CENTRE, SCALE, Z95, fit
 
 STRENGTHS = np.array([0.5, 0.2, -0.1, -0.6])
 

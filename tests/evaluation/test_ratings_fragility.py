@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from evaluation.ratings import LABELS, Fit, Tally, fit, tally_indices, tally_totals
+from evaluation.ratings import LABELS, Fit, Tally, tally_indices, tally_totals
+from evaluation.ratings.fit import fit
 from evaluation.ratings.fragility import Fragility, fewest_voters, fewest_votes
 
 

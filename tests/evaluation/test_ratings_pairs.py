@@ -9,9 +9,9 @@ from scipy.stats import binom, chi2
 
 from common.distributions import chi_square_tail
 from common.intervals import wilson
-from evaluation.ratings import Tally, fit, tally_indices, tally_totals
+from evaluation.ratings import Tally, tally_indices, tally_totals
 from evaluation.ratings.exposure import connectivity, position, sampling
-from evaluation.ratings.fit import SCALE
+from evaluation.ratings.fit import SCALE, fit
 from evaluation.ratings.pairs import cycles, majority_chances, residuals
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.ratings import Tally, fit, tally_indices
+from evaluation.ratings import Tally, tally_indices
 from evaluation.ratings.clusters import cluster_covariance
 from evaluation.ratings.elo import online
+from evaluation.ratings.fit import fit
 from evaluation.ratings.style import FEATURES, StyledVotes, differences, fit_style
 from evaluation.ratings.ties import fit_ties
 

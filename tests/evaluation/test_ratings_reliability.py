@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.ratings import Tally, fit, tally_indices
+from evaluation.ratings import Tally, tally_indices
 from evaluation.ratings.clusters import by_voters
-from evaluation.ratings.fit import SCALE
+from evaluation.ratings.fit import SCALE, fit
 from evaluation.ratings.reliability import GRID, _passed, _solve, fit_reliability
 
 STRENGTHS = np.linspace(-1, 1, 6)

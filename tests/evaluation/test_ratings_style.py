@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from evaluation.ratings import fit, tally_indices
-from evaluation.ratings.fit import SCALE
+from evaluation.ratings import tally_indices
+from evaluation.ratings.fit import SCALE, fit
 from evaluation.ratings.style import Style, StyledVotes, differences, fit_style, style_of
 
 STRENGTHS = np.array([0.5, 0.1, -0.2, -0.4])

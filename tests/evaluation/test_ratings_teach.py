@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from evaluation.ratings import Tally, fit, tally_indices, tally_totals
-from evaluation.ratings.fit import SCALE
+from evaluation.ratings import Tally, tally_indices, tally_totals
+from evaluation.ratings.fit import SCALE, fit
 from evaluation.ratings.teach import FLOOR, gains, pair_probabilities, weigh_pairs, weigh_top
 
 

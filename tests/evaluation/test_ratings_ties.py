@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.ratings import Tally, fit, tally_indices, tally_totals, tally_votes
-from evaluation.ratings.fit import SCALE
+from evaluation.ratings import Tally, tally_indices, tally_totals, tally_votes
+from evaluation.ratings.fit import SCALE, fit
 from evaluation.ratings.tie_chances import MODELS, davidson, rao_kupper
 from evaluation.ratings.ties import better_tie_model, fit_ties
 

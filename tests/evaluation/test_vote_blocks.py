@@ -14,8 +14,8 @@ from evaluation.arena.counts import counts_of, tally_of_counts
 from evaluation.arena.leaderboard import current, fit_of
 from evaluation.arena.vote_blocks import FIRST_VISITOR, blocks
 from evaluation.models import VoteCounts
-from evaluation.ratings import fit
 from evaluation.ratings.clusters import by_voters
+from evaluation.ratings.fit import fit
 from tests.factories import make_comparison, make_completion, make_model, make_project, make_prompt, make_user
 from tests.processes import until
 
