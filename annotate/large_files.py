@@ -1,4 +1,7 @@
-"""Views that take files larger than other requests may be: config/bodies.py asks for the mark before it reads on."""
+"""Views that take files larger than other requests may be.
+
+`config.bodies` asks for their mark before it reads on.
+"""
 
 from __future__ import annotations
 

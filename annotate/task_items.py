@@ -1,6 +1,6 @@
 """Items of a task file, to measure models on: what one row means in each of five forms. Pure: no Django.
 
-    choices     whatever `annotate.choice_items.read_choice` reads: a context with its endings, or whole sentences
+    choices     what `annotate.choice_items.read_choice` reads: a context with its endings, or whole sentences
     references  {"prompt", "references": [...]}, or with "reference" or "completion" for one of them
     texts       {"text"}
     labelled    {"text", "label"}, perhaps with "text_b"

@@ -1,4 +1,6 @@
-"""A project's feedback as items (`annotate.formats.items`), in flat memory: some hundred rows to a query, by their ids.
+"""A project's feedback as items, in flat memory: some hundred rows to a query, by their ids.
+
+Items are those of `annotate.formats.items`.
 
 An imported judgement comes out as it came in: what our rows have no place for is in its `extra`.
 """

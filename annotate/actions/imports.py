@@ -1,7 +1,7 @@
 """Feedback from elsewhere: files of other tools, preference pairs, and judgements of completions that stand here.
 
 Importing the same again adds nothing twice. What is imported counts as its importer's feedback, its source names the
-import, and the judge whom a file names stays beside it. A file is taken in by the clerk (`annotate.importing.engine`).
+import, and the judge whom a file names stays beside it. The clerk takes a file in (`annotate.importing.engine`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Waiting for a model within a request: bounded for each person, each address and in all, and in nobody's way.
 
-A request runs in one of a few dozen places (config/handler.py). Whoever waits for a model gives its place to another
-request meanwhile and takes one again afterwards; its thread sleeps. Counts are those of this process.
+A request runs in one of a few dozen places (config/handler.py). Whoever waits for a model gives its place
+to another request meanwhile and takes one again afterwards; its thread sleeps. Counts are those of this process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How often a model finds the right one of several sentences or endings the likeliest: zero-shot, or after examples.
 
-In: `data/other/*.jsonl`, rows of one of six forms (`annotate.choice_items`); without them `config.suite`: this
-project's own suite, or names of lm-evaluation-harness's tasks, which it fetches from a hub.
+In: `data/other/*.jsonl`, rows of one of six forms (`annotate.choice_items`); without them `config.suite`:
+this project's own suite, or names of lm-evaluation-harness's tasks, which it fetches from a hub.
 
 lm-evaluation-harness is the engine (`choice_engine`), so that its figures and ours are the same. A candidate's
 log-probability is compared as it is (its `acc`), by character (its `acc_norm`) and by byte (its `acc_bytes`), for a

@@ -14,9 +14,11 @@ from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
+from rest_framework.request import Request
 
 from annotate import housekeeping, visitors
 from annotate.actions import defence
+from annotate.api import battles
 from annotate.defence import proof_of_work
 from annotate.errors import TooMany
 from tests import factories
@@ -177,3 +179,16 @@ def test_an_acknowledged_vote_survives_a_power_cut(tmp_path):
     environment = {"ASSAY_DATA": str(tmp_path), "PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "config.settings"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[2, 'wal']", done.stderr
+
+
+def test_addresses_that_are_kept_are_hashed_as_before(settings):
+    """Another hash of the same address would forget who voted from there; the name of a module once stood in it."""
+    settings.SECRET_KEY = "a key that does not change"
+    assert visitors._hashed("203.0.113.7") == "c6087ab5e41afd44f87364a7d09a3589"
+
+
+def test_a_repetition_is_the_same_visitor_as_before(settings):
+    settings.SECRET_KEY = "a key that does not change"
+    request = asked_from("203.0.113.7")
+    request.META["HTTP_IDEMPOTENCY_KEY"] = "one"
+    assert battles._token_of_key(Request(request)) == "8e73c99f3d29761bad39e8ca3fa5842a5dc1e2c2eac52037765e72cf04416a5f"

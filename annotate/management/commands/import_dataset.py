@@ -6,8 +6,9 @@
     manage.py import_dataset hub:glue/sst2 --project films --kind labelled --limit 5000
     manage.py import_dataset example:sentiment --project films --kind labelled
 
-What is known of a hub name (`annotate/hub_tasks.py`) fills in task, columns and labels. A hub is read as a stream: no
-more than `--limit` rows are fetched. `example:` names one of the small datasets of `annotate/example_tasks.py`.
+What is known of a hub name (`annotate/hub_tasks.py`) fills in task, columns and labels. A hub is read as a
+stream: no more than `--limit` rows are fetched. `example:` names one of the small datasets of
+`annotate/example_tasks.py`.
 """
 
 from __future__ import annotations
