@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from pickle import UnpicklingError
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -23,7 +24,12 @@ class Cache(RedisCache):
     _rests_until = 0.0  # of this process
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        return self._asked(lambda: super(Cache, self).get(key, default, version), default)
+        """Return what is kept, else `default`, as well where another version kept it: its classes may have moved."""
+        try:
+            return self._asked(lambda: super(Cache, self).get(key, default, version), default)
+        except (ImportError, AttributeError, UnpicklingError) as error:
+            log.warning("%s was kept by another version and is computed again: %s", key, error)
+            return default
 
     def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
         self._asked(lambda: super(Cache, self).set(key, value, timeout, version), None)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from django.core.cache import cache
+from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
 
 from annotate.actions import arena, pairing
@@ -41,6 +42,14 @@ def test_a_look_finds_nothing_and_a_first_is_first(redis_gone):
     redis_gone.set("a", 1)
     assert redis_gone.get("a") is None and redis_gone.get("a", 7) == 7
     assert redis_gone.add("b", 1) and not redis_gone.delete("b")
+
+
+def test_what_another_version_kept_is_computed_again(redis_gone, monkeypatch):
+    def gone(*_):
+        raise ModuleNotFoundError("No module named 'evaluation.measuring.compare'")
+
+    monkeypatch.setattr(RedisCache, "get", gone)
+    assert redis_gone.get("a", 7) == 7
 
 
 def test_nobody_waits_for_it_again_and_again(redis_gone):

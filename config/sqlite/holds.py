@@ -12,21 +12,28 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from django.conf import settings
+
 from annotate.connections import writer
 
 log = logging.getLogger("assay.holds")
-_ROOT = str(Path(__file__).resolve().parent.parent.parent)
+_ROOT, _HERE = str(settings.BASE_DIR), str(Path(__file__).resolve().parent)
 _OWN = tuple(f"{_ROOT}/{app}/" for app in ("common", "annotate", "training", "evaluation", "tests", "benchmarks"))
 
 
 def place() -> str:
     """The innermost line of our own that is under way: `annotate/actions/arena.py:43 start_battle`."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not frame.f_code.co_filename.startswith(_OWN):
+    while frame is not None and not _is_own(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:
         return "no line of our own"
     return f"{frame.f_code.co_filename[len(_ROOT) + 1 :]}:{frame.f_lineno} {frame.f_code.co_name}"
+
+
+def _is_own(file: str) -> bool:
+    """Whether it is ours, and not of this backend, through which all writing goes."""
+    return file.startswith(_OWN) and not file.startswith(_HERE)
 
 
 def note(seconds: float, computing: float, most: float, where: str) -> None:
