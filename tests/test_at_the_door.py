@@ -68,7 +68,7 @@ def breaks(monkeypatch, error: Exception) -> None:
     def broken(_: object) -> list[object]:
         raise error
 
-    monkeypatch.setattr("annotate.views.home._visible", broken)
+    monkeypatch.setattr("annotate.views.projects._visible", broken)
 
 
 def test_what_nobody_foresaw_is_a_page_that_needs_nothing(stranger, db, monkeypatch, settings):

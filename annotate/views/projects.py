@@ -1,4 +1,4 @@
-"""A project's own page, its guidelines, its members and settings, and the form that starts a new one."""
+"""The front page; a project's own page, its guidelines, its members and settings, and the form that starts one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from annotate.actions import projects as actions
 from annotate.errors import Refused
 from annotate.models import Completion, Guideline, Judge, Project, Side, User
-from annotate.permissions import can
+from annotate.permissions import ROLES_FOR, Person, can
 from annotate.views.access import MemberRequest, in_project, refused_page
 from annotate.views.next_step import next_step
 
@@ -55,6 +55,34 @@ GROUPS = (
     ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
     ("How models answer", (), ("max_new_tokens", "temperature", "top_p")),
 )
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """What this is, and which projects are open to whoever looks."""
+    projects = list(_visible(request.user))
+    judged = set()
+    if request.user.is_authenticated:
+        roles = ROLES_FOR["judge"]
+        judged = set(request.user.memberships.filter(role__in=roles).values_list("project_id", flat=True))
+    context = {
+        "projects": projects,
+        "judged": judged,
+        "is_fresh": not Project.objects.exists(),
+        "has_people": User.objects.exists(),
+    }
+    return render(request, "annotate/home.html", context)
+
+
+def _visible(user: Person) -> QuerySet[Project]:
+    projects = Project.objects.order_by("name")
+    if user.is_superuser:
+        return projects
+    public = Q(is_public=True)
+    return (
+        projects.filter(public | Q(memberships__user=user.pk)).distinct()
+        if user.is_authenticated
+        else projects.filter(public)
+    )
 
 
 @in_project("read")

@@ -9,8 +9,8 @@
 
 The first line says which way it goes (`forward` asks for the answer, `inverted` gives it and asks for something else)
 and what is particular about it. A template may use the fields of its task
-(annotate/tasks.py), `labels` (all those of the dataset) and the filters `either`, `bullets`, `lettered` and
-`letter_in`.
+(annotate/tasks.py), `labels` (all those of the dataset) and the filters `either`,
+`bullets`, `lettered` and `letter_in`.
 """
 
 from __future__ import annotations
