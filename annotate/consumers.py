@@ -40,14 +40,10 @@ class BattleConsumer(AsyncWebsocketConsumer):
 
     def _battle(self) -> Battle | None:
         """The battle of this address, if it is theirs; a stranger learns nothing, not even that there is one."""
-        battle = (
-            Battle.objects.select_related("project").filter(token=self.scope["url_route"]["kwargs"]["token"]).first()
-        )
         user = self.scope["user"] if self.scope["user"].is_authenticated else None
-        visitor = visitor_of_session(self.scope["session"])
-        if battle is None or not arena.belongs_to(battle, visitor=visitor, user=user):
-            return None
-        return battle if can(self.scope["user"], "read", battle.project) else None
+        token, visitor = self.scope["url_route"]["kwargs"]["token"], visitor_of_session(self.scope["session"])
+        battle = arena.own_battle(token=token, visitor=visitor, user=user)
+        return battle if battle is not None and can(self.scope["user"], "read", battle.project) else None
 
     async def _send_frames(self, battle: Battle) -> None:
         try:

@@ -10,14 +10,12 @@ from annotate.views import (
     exports,
     gold,
     history,
-    home,
     imports,
     judge,
     models,
     people,
     playground,
     projects,
-    proof,
     reading,
     red_team,
     scales,
@@ -30,7 +28,7 @@ from annotate.views import (
 )
 
 urlpatterns = [
-    path("", home.home, name="home"),
+    path("", projects.home, name="home"),
     path("projects/new/", projects.new, name="new-project"),
     path("p/<slug:slug>/", projects.project, name="project"),
     path("p/<slug:slug>/settings/", projects.settings, name="project-settings"),
@@ -73,7 +71,7 @@ urlpatterns = [
     path("p/<slug:slug>/arena/history/", arena.history, name="arena-history"),
     path("p/<slug:slug>/arena/<uuid:token>/", arena.battle, name="arena-battle"),
     path("p/<slug:slug>/arena/<uuid:token>/vote/", arena.vote, name="arena-vote"),
-    path("p/<slug:slug>/arena/<uuid:token>/proof/", proof.puzzle, name="arena-proof"),
+    path("p/<slug:slug>/arena/<uuid:token>/proof/", arena.puzzle, name="arena-proof"),
     path("p/<slug:slug>/arena/<uuid:token>/stop/", arena.stop, name="arena-stop"),
     path("p/<slug:slug>/arena/<uuid:token>/turn/", arena.turn, name="arena-turn"),
     path("p/<slug:slug>/models/<int:pk>/", models.arena_entry, name="arena-entry"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -118,8 +119,18 @@ def battles_of(*, project: Project, visitor: str, user: User | None) -> QuerySet
     return Battle.objects.filter(mine, project=project) if user or visitor else Battle.objects.none()
 
 
-def belongs_to(battle: Battle, *, visitor: str, user: User | None) -> bool:
-    """Only whoever started a battle sees it and votes in it."""
+def own_battle(*, token: UUID | str, visitor: str, user: User | None) -> Battle | None:
+    """Return the battle of this token if this person has started it; a stranger gets None, as if there were none.
+
+    Ownership is checked here and nowhere else: pages, API and sockets act on battles that they have found so.
+    Raises ValidationError for a token that is no UUID.
+    """
+    related = ("project", "prompt", "completion_a", "completion_b", "model_a", "model_b")
+    battle = Battle.objects.select_related(*related).filter(token=token).first()
+    return battle if battle is not None and _belongs_to(battle, visitor, user) else None
+
+
+def _belongs_to(battle: Battle, visitor: str, user: User | None) -> bool:
     if battle.user_id is not None:
         return user is not None and battle.user_id == user.pk
     return bool(visitor) and battle.visitor == visitor
@@ -139,70 +150,57 @@ def issue_token(battle: Battle) -> str:
     return token
 
 
-def check_vote(
-    *,
-    battle: Battle,
-    winner: str,
-    token: str,
-    visitor: str,
-    user: User | None = None,
-    comment: str = "",
-    idempotency_key: str | None = None,
-    **rest: object,
-) -> None:
-    """What can be wrong with a vote before the answers stand: a bad one must not stop them."""
-    if not belongs_to(battle, visitor=visitor, user=user):
-        raise Refused(403, battle="Somebody else started this battle; start one of your own.")
-    if winner not in Winner.values:
-        raise Refused(400, winner=f"{winner!r} is not one of {', '.join(Winner.values)}.")
-    check_key(idempotency_key)
-    check_text("comment", comment, MAX_COMMENT_CHARACTERS)
-    battle.refresh_from_db()
-    if battle.spoilt_reason:
-        raise Refused(409, battle=f"{battle.spoilt_reason} Start another battle.")
-    if not _already_cast(battle, idempotency_key):
-        _check_token(battle, token)
+@dataclass(frozen=True)
+class Ballot:
+    """A vote as it is sent. `token` is of `issue_token`; `seconds` None: since both answers had begun."""
+
+    winner: str
+    token: str
+    visitor: str
+    user: User | None = None
+    seconds: float | None = None
+    comment: str = ""
+    idempotency_key: str | None = None
 
 
-def vote(
-    *,
-    battle: Battle,
-    winner: str,
-    token: str,
-    visitor: str,
-    user: User | None = None,
-    seconds: float | None = None,
-    comment: str = "",
-    idempotency_key: str | None = None,
-    origin: defence.Origin = defence.NOWHERE,
-) -> Comparison:
-    """Once per battle; the same idempotency key gets the first answer again. `token` is of `issue_token`."""
-    check_vote(
-        battle=battle,
-        winner=winner,
-        token=token,
-        visitor=visitor,
-        user=user,
-        comment=comment,
-        idempotency_key=idempotency_key,
-    )
-    if cast := _already_cast(battle, idempotency_key):
+def check_ballot(battle: Battle, ballot: Ballot) -> Comparison | None:
+    """Refuse a bad vote before it stops any answers; return the vote that this very request has cast before, if any."""
+    if ballot.winner not in Winner.values:
+        raise Refused(400, winner=f"{ballot.winner!r} is not one of {', '.join(Winner.values)}.")
+    check_key(ballot.idempotency_key)
+    check_text("comment", ballot.comment, MAX_COMMENT_CHARACTERS)
+    _require_unspoilt(battle)
+    if cast := _already_cast(battle, ballot.idempotency_key):
         return cast
+    _check_token(battle, ballot.token)
+    return None
+
+
+def cast_vote(battle: Battle, ballot: Ballot, origin: defence.Origin = defence.NOWHERE) -> Comparison:
+    """Store a checked vote, once per battle: counted or held. Refused where the answers do not stand."""
+    _require_unspoilt(battle)  # a stop may have spoilt it
     try:
         with transaction.atomic():
-            _use_up(battle, token)  # from here on no further question comes: `ask_on` waits for the battle's row
-            comparison = _comparison(battle, winner, visitor, user, seconds, comment, idempotency_key)
+            _use_up(battle, ballot.token)  # from here on no further question comes: `ask_on` waits for the battle's row
+            comparison = _comparison(battle, ballot)
             comparison.status, comparison.status_reason = defence.judge_vote(
-                battle=battle, visitor=visitor, user=user, origin=origin
+                battle=battle, visitor=ballot.visitor, user=ballot.user, origin=origin
             )
             comparison.save()
-            told = {"comparison": comparison.pk, "winner": winner, "status": comparison.status}
+            told = {"comparison": comparison.pk, "winner": ballot.winner, "status": comparison.status}
             events.announce(project=battle.project, event="battle.voted", data=told)
     except (IntegrityError, Refused):  # another request came first: between the look and the write
-        if cast := _already_cast(battle, idempotency_key):
+        if cast := _already_cast(battle, ballot.idempotency_key):
             return cast
         raise
     return comparison
+
+
+def _require_unspoilt(battle: Battle) -> None:
+    """Look at the battle afresh."""
+    battle.refresh_from_db()
+    if battle.spoilt_reason:
+        raise Refused(409, battle=f"{battle.spoilt_reason} Start another battle.")
 
 
 def counting(comparison: Comparison) -> Counting:
@@ -296,32 +294,25 @@ def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
     return battle.prompt, battle.completion_a, battle.completion_b
 
 
-def _comparison(
-    battle: Battle,
-    winner: str,
-    visitor: str,
-    user: User | None,
-    seconds: float | None,
-    comment: str,
-    idempotency_key: str | None,
-) -> Comparison:
+def _comparison(battle: Battle, ballot: Ballot) -> Comparison:
     prompt, completion_a, completion_b = _judged(battle)
     guideline = battle.project.guideline
     shown_at = battle.begun_at or battle.created_at
-    taken = (timezone.now() - shown_at).total_seconds() if seconds is None else seconds
+    taken = (timezone.now() - shown_at).total_seconds() if ballot.seconds is None else ballot.seconds
+    user = ballot.user
     return Comparison(
         project=battle.project,
         prompt=prompt,
         battle=battle,
         completion_a=completion_a,
         completion_b=completion_b,
-        winner=winner,
+        winner=ballot.winner,
         author=user,
-        visitor=visitor,
+        visitor=ballot.visitor,
         judge=Judge.SIMULATION if user and user.is_simulated else Judge.PERSON,
         source=ARENA,
         seconds=min(max(taken, 0.0), LONGEST_SECONDS),
         guideline_version=guideline.version if guideline else None,
-        idempotency_key=idempotency_key or None,
-        comment=comment.strip(),
+        idempotency_key=ballot.idempotency_key or None,
+        comment=ballot.comment.strip(),
     )

@@ -12,14 +12,38 @@ from django.utils import timezone
 
 from annotate.actions.feedback import set_status
 from annotate.counting import count
-from annotate.defence import duplicates, holds, proof_of_work, throttles, told
+from annotate.defence import duplicates, proof_of_work, told
 from annotate.models import Battle, Comparison, Hold, Project, Status, StatusChange, User, VoteTrace
 from annotate.permissions import is_vouched_for
+from annotate.visitors import BATTLES_PER_ADDRESS, BATTLES_PER_PERSON, bound
 
 log = logging.getLogger("assay.defence")
 KEPT_DAYS = 90  # that the hash of an address is kept
 OUTAGE_SECONDS = 3600
 _AT_ONCE = 25  # rows of one transaction: nobody else writes on SQLite while it lasts
+
+# How many votes at once are usual: above the soft limits votes are held, above the hard ones nothing is taken.
+HELD_ABOVE_PER_PERSON = 50  # in visitors.WINDOW_SECONDS: one in twelve seconds, all the time
+HELD_ABOVE_PER_ADDRESS = 450  # a class of thirty that votes every twenty seconds
+MOST_PER_PERSON, MOST_PER_ADDRESS = BATTLES_PER_PERSON, BATTLES_PER_ADDRESS
+WITHOUT_END = 10**9
+
+# What whoever cast a held vote is told: what was seen, and no accusation. It goes on after "this vote is held:", see
+# `annotate.actions.arena.counting`.
+WORDS = {
+    Hold.UNSOLVED: "the small puzzle that your browser solves by itself did not arrive with the vote",
+    Hold.PUZZLE_BROKEN: "our small puzzle could not be checked, which is our fault; the vote is kept",
+    Hold.BUSY_VISITOR: "many votes came from you in a short time",
+    Hold.BUSY_ADDRESS: "many votes came from one address in a short time; others may share it",
+    Hold.REPEAT: "you have voted on this question and these two models before",
+    Hold.SAME_ITEM: "this question and these two models came up again and again, at one address or from many sessions",
+    Hold.TOLD: "somebody had been told before which model wrote one of these answers, so it may be known",
+    Hold.FLOOD: "more votes came at once, from one place, than nearly ever before",
+    Hold.PATTERN: "these votes differ from everybody else's by more than taste explains",
+    Hold.ADDRESS_PATTERN: "votes from one address, which others may share, differ from all others",
+    Hold.ALIKE: "many visitors of one day, or as busy as you, judged one model unlike all others",
+}
+RELEASED = "Counted again: with what is known by now there is no reason left to hold it."
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,7 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
         is_member = user is not None and is_vouched_for(user, battle.project)
         address = "" if is_member else origin.address  # members share an office, and answer for what they do
         wider = () if is_member else origin.wider
-        busy = throttles.busy(visitor=visitor, user=user, address=address, wider=wider, is_member=is_member)
+        busy = busy_reason(visitor=visitor, user=user, address=address, wider=wider, is_member=is_member)
         hold = (
             hold
             or _puzzle(battle, user, origin.proof)
@@ -61,7 +85,32 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
     VoteTrace.objects.create(
         battle=battle, project=battle.project, address=address, held_for=hold, held_at=now if hold else None
     )
-    return (Status.HELD, holds.words(hold, battle.hold_reason)) if hold else (Status.COUNTED, "")
+    return (Status.HELD, in_words(hold, battle.hold_reason)) if hold else (Status.COUNTED, "")
+
+
+def busy_reason(
+    *, visitor: str, user: User | None, address: str, is_member: bool, wider: tuple[tuple[str, int], ...] = ()
+) -> str:
+    """The reason to hold this vote for, or ""; TooMany above the hard limits.
+
+    Members answer for what they do, and share an office: theirs are counted by person alone, and never refused.
+    """
+    person = f"votes:user:{user.pk}" if user else f"votes:visitor:{visitor}"
+    of_person = bound(person, WITHOUT_END if is_member else MOST_PER_PERSON, "votes")
+    of_address = 0.0
+    for network, factor in [(address, 1), *wider] if address and not is_member else []:
+        here = bound(f"votes:address:{network}", MOST_PER_ADDRESS * factor, "votes")
+        of_address = max(of_address, here / factor)  # a wider network does what so many addresses may
+    if of_person > HELD_ABOVE_PER_PERSON:
+        return Hold.BUSY_VISITOR
+    return Hold.BUSY_ADDRESS if of_address > HELD_ABOVE_PER_ADDRESS else ""
+
+
+def in_words(hold: str, said: str = "") -> str:
+    """At most 200 characters, as a status' reason may have. `said` is the reason that a battle brought along."""
+    if hold == Hold.NAMED:
+        return (said or "a model named itself").removesuffix(".")[:200]
+    return WORDS[Hold(hold)]
 
 
 def is_outside(user: User | None, project: Project) -> bool:
@@ -91,12 +140,12 @@ def puzzle(battle: Battle, *, user: User | None, address: str, wider: tuple[tupl
 
 def hold(*, rows: Collection[Comparison], kind: str) -> int:
     """Hold votes for a reason found afterwards; how many changed."""
-    return _in_batches(rows, Status.HELD, holds.words(kind), kind)
+    return _in_batches(rows, Status.HELD, in_words(kind), kind)
 
 
 def release(*, rows: Collection[Comparison]) -> int:
     """Count them again, where the reason has gone; how many changed."""
-    return _in_batches(rows, Status.COUNTED, holds.RELEASED, "")
+    return _in_batches(rows, Status.COUNTED, RELEASED, "")
 
 
 def outage_key(project: Project) -> str:

@@ -210,7 +210,6 @@ def ask_on(request: Request, token: str) -> Response:
     asking_on.ask_on(
         battle=battle,
         text=given.validated_data["text"],
-        visitor=visitor,
         user=user,
         number=given.validated_data["number"],
     )
@@ -237,16 +236,16 @@ def vote(request: Request, token: str) -> Response:
     given.is_valid(raise_exception=True)
     visitor = access.visitor(request)
     key = feedback_key(request)
-    ballot = dict(given.validated_data)
-    proof = ballot.pop("proof")
-    comparison = live_battles.vote(
-        battle=battle,
+    sent = dict(given.validated_data)
+    proof = sent.pop("proof")
+    ballot = arena.Ballot(
         visitor=visitor,
         user=request.user if request.user.is_authenticated else None,
         idempotency_key=f"{visitor[:16]}:{key}" if key and not request.user.is_authenticated else key,
-        origin=defence.Origin(visitors.address_of(request._request), proof, visitors.wider_of(request._request)),
-        **ballot,
+        **sent,
     )
+    origin = defence.Origin(visitors.address_of(request._request), proof, visitors.wider_of(request._request))
+    comparison = live_battles.vote(battle=battle, ballot=ballot, origin=origin)
     return Response(_revealed(battle, comparison), status=201)
 
 
@@ -298,13 +297,12 @@ def _throttle(request: Request, project: Project, visitor: str) -> None:
 
 def _mine(request: Request, token: str) -> Battle:
     """The battle, if it is this person's; a stranger learns nothing, not even that there is one."""
+    user = request.user if request.user.is_authenticated else None
     try:
-        battle = Battle.objects.filter(token=token).select_related("project", "prompt", "model_a", "model_b").first()
+        battle = arena.own_battle(token=token, visitor=access.visitor(request), user=user)
     except ValidationError:
         battle = None
-    user = request.user if request.user.is_authenticated else None
-    is_mine = battle is not None and arena.belongs_to(battle, visitor=access.visitor(request), user=user)
-    if battle is None or not (is_mine and can(request.user, "read", battle.project)):
+    if battle is None or not can(request.user, "read", battle.project):
         raise Refused(
             404, battle="You have started no such battle. A visitor without cookies sends its token in `Visitor`."
         )

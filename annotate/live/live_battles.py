@@ -106,9 +106,13 @@ def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, networks: Network
     return write_now(battle, seconds=seconds, networks=networks)
 
 
-def vote(*, battle: Battle, origin: defence.Origin = defence.NOWHERE, **ballot: object) -> Comparison:
-    """A vote that may come in mid-stream: both answers end here, what stands is kept, and then it is cast."""
-    arena.check_vote(battle=battle, **ballot)  # type: ignore[arg-type]  # a bad one stops nothing
+def vote(*, battle: Battle, ballot: arena.Ballot, origin: defence.Origin = defence.NOWHERE) -> Comparison:
+    """Cast a vote that may come in mid-stream: both answers end here, what stands is kept, and then it is stored.
+
+    Once per battle; the same idempotency key gets the first answer again.
+    """
+    if cast := arena.check_ballot(battle, ballot):
+        return cast
     if not stop(battle, networks=origin.networks).is_over:
         raise Refused(409, battle="The answers could not be stopped in time. Your vote is not cast; send it once more.")
-    return arena.vote(battle=battle, origin=origin, **ballot)  # type: ignore[arg-type]
+    return arena.cast_vote(battle, ballot, origin)

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class Hold(models.TextChoices):
-    """Why a vote waits for a look. `annotate.defence.holds` has the words for whoever cast it."""
+    """Why a vote waits for a look. `annotate.actions.defence` has the words for whoever cast it."""
 
     NAMED = "named", "a model named itself"
     UNSOLVED = "unsolved", "the puzzle was not solved"

@@ -6,7 +6,7 @@ import uuid
 
 from django.conf import settings
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -76,15 +76,17 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
     try:
         live_battles.vote(
             battle=battle,
-            winner=request.POST.get("winner", ""),
-            token=request.POST.get("token", ""),
-            visitor=visitors.visitor_of(request),
-            user=_user(request),
-            comment=request.POST.get("comment", ""),
+            ballot=actions.Ballot(
+                winner=request.POST.get("winner", ""),
+                token=request.POST.get("token", ""),
+                visitor=visitors.visitor_of(request),
+                user=_user(request),
+                comment=request.POST.get("comment", ""),
+                idempotency_key=request.POST.get("key") or None,
+            ),
             origin=defence.Origin(
                 visitors.address_of(request), request.POST.get("proof", ""), visitors.wider_of(request)
             ),
-            idempotency_key=request.POST.get("key") or None,
         )
     except Refused as refused:
         return refused_page(request, refused, project=project)
@@ -116,7 +118,6 @@ def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
         asking_on.ask_on(
             battle=battle,
             text=request.POST.get("text", ""),
-            visitor=visitors.visitor_of(request),
             user=_user(request),
             number=int(number) if number.isascii() and number.isdigit() and len(number) < 4 else None,
         )
@@ -143,6 +144,17 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
     rows = [(battle, cast, actions.counting(cast) if cast else None) for battle, cast in votes]
     context = {"project": project, "section": "arena", "rows": rows, "page": page}
     return render(request, "annotate/arena_history.html", context)
+
+
+@never_cache
+@require_GET
+@in_project()
+def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResponse:
+    """Return {"challenge": text} for static/proof.js, or null where none is asked for or none can be given: the vote
+    may be cast all the same."""
+    battle = _mine(request, project, token)
+    address, wider = visitors.address_of(request), visitors.wider_of(request)
+    return JsonResponse({"challenge": defence.puzzle(battle, user=_user(request), address=address, wider=wider)})
 
 
 def _shown(request: HttpRequest, battle: Battle) -> HttpResponse:
@@ -176,9 +188,8 @@ def _throttle(request: HttpRequest, project: Project) -> None:
 
 def _mine(request: HttpRequest, project: Project, token: uuid.UUID) -> Battle:
     """Their battle. A stranger is not told that there is one."""
-    related = ("prompt", "completion_a", "completion_b", "model_a", "model_b", "project")
-    battle = Battle.objects.select_related(*related).filter(project=project, token=token).first()
-    if not battle or not actions.belongs_to(battle, visitor=visitors.visitor_of(request), user=_user(request)):
+    battle = actions.own_battle(token=token, visitor=visitors.visitor_of(request), user=_user(request))
+    if battle is None or battle.project_id != project.pk:
         raise Http404("There is no such battle of yours: it belongs to whoever started it, in the same browser.")
     return battle
 

@@ -16,6 +16,7 @@ from annotate.live import writing
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
 from annotate.served_sampling import sampling_of
 from tests import factories
+from tests.annotate import voting
 
 NAMES = ["Aardvark-7B", "Zebra-SFT-v2"]
 ME = "v" * 64
@@ -54,7 +55,7 @@ def ready_battle(project: Project, models: list[LanguageModel], **who) -> Battle
 def cast(battle: Battle, winner: str = "tie", **who) -> Comparison:
     """A vote with the battle's own token."""
     who = who or {"visitor": ME}
-    return arena.vote(battle=battle, winner=winner, token=arena.issue_token(battle), **who)
+    return voting.vote(battle=battle, winner=winner, token=arena.issue_token(battle), **who)
 
 
 def refusal(call, **arguments) -> Refused:
@@ -190,9 +191,9 @@ def test_a_second_vote_is_refused_and_the_same_key_gets_the_first_again(project,
     battle = ready_battle(project, pair)
     token = arena.issue_token(battle)
     vote = cast(battle, visitor=ME, idempotency_key="k")
-    assert arena.vote(battle=battle, winner="model_a", token=token, visitor=ME, idempotency_key="k") == vote
-    assert refusal(arena.vote, battle=battle, winner="model_a", token=token, visitor=ME).status == 409
-    assert refusal(arena.vote, battle=battle, winner="tie", token=token, visitor=ME, idempotency_key="o").status == 409
+    assert voting.vote(battle=battle, winner="model_a", token=token, visitor=ME, idempotency_key="k") == vote
+    assert refusal(voting.vote, battle=battle, winner="model_a", token=token, visitor=ME).status == 409
+    assert refusal(voting.vote, battle=battle, winner="tie", token=token, visitor=ME, idempotency_key="o").status == 409
     assert list(Comparison.objects.values_list("winner", flat=True)) == ["tie"]
 
 
@@ -206,10 +207,15 @@ def test_a_key_of_another_vote_is_refused(project, pair):
 def test_only_whoever_started_a_battle_votes_in_it(project, pair):
     user, other = factories.make_user(), factories.make_user()
     of_visitor, of_user = ready_battle(project, pair), ready_battle(project, pair, visitor=ME, user=user)
-    assert refusal(cast, battle=of_visitor, visitor="x").status == 403
-    assert refusal(cast, battle=of_visitor, visitor="").status == 403
-    assert refusal(cast, battle=of_user, visitor=ME).status == 403
-    assert refusal(cast, battle=of_user, visitor=ME, user=other).status == 403
+    for battle, visitor, who in [
+        (of_visitor, "x", None),
+        (of_visitor, "", None),
+        (of_user, ME, None),
+        (of_user, ME, other),
+    ]:
+        assert arena.own_battle(token=battle.token, visitor=visitor, user=who) is None
+    assert arena.own_battle(token=of_visitor.token, visitor=ME, user=None) == of_visitor
+    assert arena.own_battle(token=of_user.token, visitor="", user=user) == of_user
     assert cast(of_user, visitor="", user=user).author == user
 
 

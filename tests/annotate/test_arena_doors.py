@@ -86,7 +86,7 @@ def test_a_question_that_comes_between_the_look_and_the_vote_stops_the_vote(proj
     use_up = arena._use_up
 
     def asked_meanwhile(battle: Battle, token: str) -> None:
-        asking_on.ask_on(battle=battle, text="And then?", visitor=battle.visitor)
+        asking_on.ask_on(battle=battle, text="And then?")
         use_up(battle, token)
 
     monkeypatch.setattr(arena, "_use_up", asked_meanwhile)

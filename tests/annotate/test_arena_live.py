@@ -20,6 +20,7 @@ from annotate.live import beats, live_battles, writing
 from annotate.models import Battle, BattleTurn, Comparison, Completion
 from config.asgi import application
 from tests import factories
+from tests.annotate import voting
 from tests.annotate.test_arena_stream import NAMES, Visit, models, visit  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -170,7 +171,9 @@ async def test_both_sides_are_told_alike_when_one_fails_in_the_middle(visit, fak
     assert all("boom" not in frame and "alert" not in frame for frame in last.values())
     assert frames[-1].count(writing.ONE_FAILED) == 1
     with pytest.raises(Refused) as refused:
-        await sync_to_async(live_battles.vote)(battle=battle, winner="tie", token="x", visitor=battle.visitor)
+        await sync_to_async(live_battles.vote)(
+            battle=battle, ballot=arena.Ballot(winner="tie", token="x", visitor=battle.visitor)
+        )
     assert refused.value.status == 409 and await sync_to_async(arena.issue_token)(battle) == ""
 
 
@@ -303,7 +306,7 @@ def spoken(db):
             project=project, prompt=prompt, model_a=pair[0], model_b=pair[1], completion_a=a, completion_b=b,
             visitor="v",
         )  # fmt: skip
-        turn = asking_on.ask_on(battle=battle, text="And then?", visitor="v")
+        turn = asking_on.ask_on(battle=battle, text="And then?")
         for letter, model in zip("ab", pair, strict=True):
             prompt = getattr(turn, f"prompt_{letter}")
             setattr(turn, f"completion_{letter}", factories.make_completion(prompt, model=model))
@@ -314,7 +317,7 @@ def spoken(db):
 
 
 def vote_in(battle: Battle) -> Comparison:
-    return arena.vote(battle=battle, winner="model_a", token=arena.issue_token(battle), visitor="v")
+    return voting.vote(battle=battle, winner="model_a", token=arena.issue_token(battle), visitor="v")
 
 
 @pytest.mark.parametrize("side", ["train", "eval"])
@@ -364,30 +367,30 @@ def refused(call, **arguments) -> Refused:
 def test_a_battle_has_so_many_questions_and_no_more(spoken, monkeypatch):
     battle = spoken("eval")
     monkeypatch.setattr(asking_on, "MOST_TURNS", 2)
-    said = refused(asking_on.ask_on, battle=battle, text="More?", visitor="v")
+    said = refused(asking_on.ask_on, battle=battle, text="More?")
     assert said.status == 409 and "vote" in said.errors["text"]
 
 
 def test_a_conversation_has_so_many_characters_and_no_more(spoken):
     battle = spoken("eval")
-    said = refused(asking_on.ask_on, battle=battle, text="x" * 19_990, visitor="v")
+    said = refused(asking_on.ask_on, battle=battle, text="x" * 19_990)
     assert said.status == 413 and "vote" in said.errors["text"]
-    assert refused(asking_on.ask_on, battle=battle, text=" ", visitor="v").status == 400
+    assert refused(asking_on.ask_on, battle=battle, text=" ").status == 400
 
 
 def test_nothing_is_asked_on_after_the_vote_nor_by_others_nor_out_of_turn(spoken):
     battle = spoken("eval")
-    assert refused(asking_on.ask_on, battle=battle, text="More?", visitor="x").status == 403
-    assert refused(asking_on.ask_on, battle=battle, text="More?", visitor="v", number=5).status == 409
+    assert arena.own_battle(token=battle.token, visitor="x", user=None) is None
+    assert refused(asking_on.ask_on, battle=battle, text="More?", number=5).status == 409
     vote_in(battle)
-    assert "voted" in refused(asking_on.ask_on, battle=battle, text="More?", visitor="v").errors["battle"]
+    assert "voted" in refused(asking_on.ask_on, battle=battle, text="More?").errors["battle"]
 
 
 def test_nothing_is_asked_on_while_answers_are_written(spoken):
     battle = spoken("eval")
-    asking_on.ask_on(battle=battle, text="More?", visitor="v")
-    assert "Wait" in refused(asking_on.ask_on, battle=battle, text="Still more?", visitor="v").errors["battle"]
-    assert refused(arena.vote, battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v").status == 409
+    asking_on.ask_on(battle=battle, text="More?")
+    assert "Wait" in refused(asking_on.ask_on, battle=battle, text="Still more?").errors["battle"]
+    assert refused(voting.vote, battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v").status == 409
 
 
 # Tokens
@@ -396,20 +399,20 @@ def test_nothing_is_asked_on_while_answers_are_written(spoken):
 def test_a_token_is_used_up_by_one_vote(spoken):
     battle = spoken("eval")
     token = arena.issue_token(battle)
-    arena.vote(battle=battle, winner="tie", token=token, visitor="v")
+    voting.vote(battle=battle, winner="tie", token=token, visitor="v")
     battle.refresh_from_db()
     assert battle.vote_token_hash == "" and arena.issue_token(battle) == ""
-    assert refused(arena.vote, battle=battle, winner="tie", token=token, visitor="v").status == 409
+    assert refused(voting.vote, battle=battle, winner="tie", token=token, visitor="v").status == 409
     assert Comparison.objects.count() == 1
 
 
 def test_a_token_of_another_battle_or_none_is_refused_and_kept_out_of_the_database(spoken):
     battle, other = spoken("eval"), spoken("eval")
     token = arena.issue_token(other)
-    assert refused(arena.vote, battle=battle, winner="tie", token=token, visitor="v").errors.keys() == {"token"}
+    assert refused(voting.vote, battle=battle, winner="tie", token=token, visitor="v").errors.keys() == {"token"}
     arena.issue_token(battle)
-    assert refused(arena.vote, battle=battle, winner="tie", token=token, visitor="v").status == 403
-    assert refused(arena.vote, battle=battle, winner="tie", token="", visitor="v").status == 400
+    assert refused(voting.vote, battle=battle, winner="tie", token=token, visitor="v").status == 403
+    assert refused(voting.vote, battle=battle, winner="tie", token="", visitor="v").status == 400
     stored = Battle.objects.filter(pk=other.pk).values().get()
     assert token not in str(stored) and stored["begun_at"]
 
@@ -422,7 +425,7 @@ def test_tabs_of_one_visitor_have_one_token(spoken):
 def test_a_comment_that_is_too_long_is_refused_before_anything_is_stored(spoken):
     battle = spoken("eval")
     said = refused(
-        arena.vote, battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v", comment="x" * 10_001
+        voting.vote, battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v", comment="x" * 10_001
     )
     assert said.status == 413 and "comment" in said.errors and not Comparison.objects.exists()
 
@@ -436,5 +439,5 @@ def test_a_drawn_answer_that_names_its_model_is_masked_and_its_vote_held(db):
     battle = arena.start_battle(project=project, visitor="v", drawn=True)
     shown = " ".join(side.text for side in live_battles.look(battle).sides)
     assert "(name hidden)" in shown and "ChatGPT" not in shown
-    vote = arena.vote(battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v")
+    vote = voting.vote(battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v")
     assert vote.status == "held"

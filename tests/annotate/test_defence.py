@@ -12,10 +12,11 @@ from django.utils import timezone
 from annotate import counting, visitors
 from annotate.actions import arena, defence
 from annotate.actions.feedback import set_status
-from annotate.defence import duplicates, holds, throttles
+from annotate.defence import duplicates
 from annotate.errors import Refused, TooMany
 from annotate.models import Battle, Comparison, Hold, LanguageModel, Project, StatusChange, TryCount, User, VoteTrace
 from tests import factories
+from tests.annotate import voting
 
 ME, HERE = "v" * 64, "a" * 32
 
@@ -53,7 +54,7 @@ def make_battle(project: Project, pair: list[LanguageModel], prompt=None, **fiel
 
 
 def cast(battle: Battle, *, address: str = HERE, proof: str = "", **fields) -> Comparison:
-    return arena.vote(
+    return voting.vote(
         battle=battle,
         token=arena.issue_token(battle),
         visitor=battle.visitor,
@@ -106,15 +107,15 @@ def test_members_repeat_themselves_like_everybody(project, pair):
 
 
 def test_simulations_are_kept_apart_and_held_for_nothing(project, pair, monkeypatch):
-    monkeypatch.setattr(throttles, "HELD_ABOVE_PER_PERSON", 0)
+    monkeypatch.setattr(defence, "HELD_ABOVE_PER_PERSON", 0)
     bot = factories.make_user(project, is_simulated=True)
     first = cast(make_battle(project, pair, user=bot))
     assert cast(make_battle(project, pair, prompt=first.prompt, user=bot)).status == first.status == "counted"
 
 
 def test_many_votes_of_one_visitor_are_held_and_too_many_refused_with_the_time_to_wait(project, pair, monkeypatch):
-    monkeypatch.setattr(throttles, "HELD_ABOVE_PER_PERSON", 2)
-    monkeypatch.setattr(throttles, "MOST_PER_PERSON", 3)
+    monkeypatch.setattr(defence, "HELD_ABOVE_PER_PERSON", 2)
+    monkeypatch.setattr(defence, "MOST_PER_PERSON", 3)
     votes = [cast(make_battle(project, pair)) for _ in range(3)]
     assert [vote.status for vote in votes] == ["counted", "counted", "held"]
     assert votes[2].status_reason == "many votes came from you in a short time"
@@ -127,7 +128,7 @@ def test_many_votes_of_one_visitor_are_held_and_too_many_refused_with_the_time_t
 
 
 def test_many_votes_from_one_address_are_held_whoever_casts_them(project, pair, monkeypatch):
-    monkeypatch.setattr(throttles, "HELD_ABOVE_PER_ADDRESS", 1)
+    monkeypatch.setattr(defence, "HELD_ABOVE_PER_ADDRESS", 1)
     votes = [cast(make_battle(project, pair, visitor=str(n) * 64)) for n in range(3)]
     assert [vote.status for vote in votes] == ["counted", "held", "held"]
     assert "others may share it" in votes[1].status_reason
@@ -135,16 +136,16 @@ def test_many_votes_from_one_address_are_held_whoever_casts_them(project, pair, 
 
 
 def test_members_share_an_office_and_are_never_refused(project, pair, monkeypatch):
-    monkeypatch.setattr(throttles, "HELD_ABOVE_PER_ADDRESS", 0)
-    monkeypatch.setattr(throttles, "MOST_PER_PERSON", 0)
+    monkeypatch.setattr(defence, "HELD_ABOVE_PER_ADDRESS", 0)
+    monkeypatch.setattr(defence, "MOST_PER_PERSON", 0)
     member = factories.make_user(project)
     assert cast(make_battle(project, pair, user=member)).status == "counted"
 
 
 def test_the_window_ends_and_votes_count_again(project, pair, monkeypatch):
-    monkeypatch.setattr(throttles, "HELD_ABOVE_PER_PERSON", 0)
+    monkeypatch.setattr(defence, "HELD_ABOVE_PER_PERSON", 0)
     assert cast(make_battle(project, pair)).status == "held"
-    monkeypatch.setattr(throttles, "HELD_ABOVE_PER_PERSON", 1)
+    monkeypatch.setattr(defence, "HELD_ABOVE_PER_PERSON", 1)
     TryCount.objects.update(since=timezone.now() - timedelta(seconds=visitors.WINDOW_SECONDS + 1))
     assert cast(make_battle(project, pair)).status == "counted"
 
@@ -152,7 +153,7 @@ def test_the_window_ends_and_votes_count_again(project, pair, monkeypatch):
 def test_the_same_request_again_is_the_same_vote_and_counts_no_second_try(project, pair):
     battle = make_battle(project, pair)
     first = cast(battle, idempotency_key="once")
-    again = arena.vote(battle=battle, winner="model_a", token="", visitor=ME, idempotency_key="once")
+    again = voting.vote(battle=battle, winner="model_a", token="", visitor=ME, idempotency_key="once")
     assert again == first and VoteTrace.objects.count() == 1
     assert counting.counted(f"votes:visitor:{ME}", seconds=60) == 1
 
@@ -238,7 +239,7 @@ def test_a_vote_older_than_traces_is_held_as_well(project, pair):
 
 def test_every_reason_has_words_that_fit_and_accuse_nobody():
     for hold in Hold:
-        said = holds.words(hold)
+        said = defence.in_words(hold)
         assert 10 < len(said) <= 200 and not said.endswith(".")
         assert not any(word in said.lower() for word in ("rigged", "cheat", "fraud", "bot", "suspicious", "abuse"))
 
@@ -312,7 +313,7 @@ def test_no_table_holds_an_address_in_clear(project, pair):
 
 
 def test_page_and_api_refuse_too_many_votes_with_retry_after(client, project, pair, monkeypatch):
-    monkeypatch.setattr(throttles, "MOST_PER_PERSON", 0)
+    monkeypatch.setattr(defence, "MOST_PER_PERSON", 0)
     member_of_nothing = factories.make_user()
     client.force_login(member_of_nothing)
     battle = make_battle(project, pair, user=member_of_nothing)
@@ -376,7 +377,7 @@ def test_simulations_and_members_leave_no_address_and_so_are_no_flood(project, p
 
 
 def test_whoever_has_signed_up_alone_is_bounded_like_a_visitor(project, pair, monkeypatch):
-    monkeypatch.setattr(throttles, "HELD_ABOVE_PER_ADDRESS", 0)
+    monkeypatch.setattr(defence, "HELD_ABOVE_PER_ADDRESS", 0)
     project.open_sign_up = True
     project.save()
     newcomer, reviewer = factories.make_user(project), factories.make_user(project, role="reviewer")

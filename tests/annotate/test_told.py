@@ -10,6 +10,7 @@ from annotate.actions import arena
 from annotate.defence import duplicates, told
 from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel, Project
 from tests import factories
+from tests.annotate import voting
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +48,7 @@ def write(battle: Battle, *texts: str) -> Battle:
 
 def cast(battle: Battle) -> Comparison:
     token = arena.issue_token(battle)
-    return arena.vote(battle=battle, winner="model_a", token=token, visitor=battle.visitor, user=battle.user)
+    return voting.vote(battle=battle, winner="model_a", token=token, visitor=battle.visitor, user=battle.user)
 
 
 def test_a_stored_answer_is_shown_to_one_visitor_and_then_new_ones_are_written(project, pair):

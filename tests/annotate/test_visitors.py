@@ -38,7 +38,7 @@ def asked_from(address: str):
 @pytest.fixture
 def few(monkeypatch):
     monkeypatch.setattr(visitors, "BATTLES_PER_ADDRESS", 3)
-    monkeypatch.setattr("annotate.defence.throttles.MOST_PER_ADDRESS", 3)
+    monkeypatch.setattr("annotate.actions.defence.MOST_PER_ADDRESS", 3)
 
 
 def test_one_who_has_a_whole_48_gets_no_65536_times_as_much(few):

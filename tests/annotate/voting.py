@@ -1,0 +1,14 @@
+"""Votes on answers that stand, as `live_battles.vote` checks and stores them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotate.actions import arena, defence
+from annotate.models import Battle, Comparison
+
+
+def vote(*, battle: Battle, origin: defence.Origin = defence.NOWHERE, **fields: Any) -> Comparison:
+    """Cast a ballot of these fields; no answer is stopped for it."""
+    ballot = arena.Ballot(**fields)
+    return arena.check_ballot(battle, ballot) or arena.cast_vote(battle, ballot, origin)
