@@ -3,30 +3,28 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from annotate.api import (
-    accounts,
-    adjudication,
-    battles,
-    datasets,
-    exports,
-    feedback,
-    gold,
-    imports,
-    judging,
-    mine,
-    my_battles,
-    my_tokens,
-    people,
-    projects,
-    prompts,
-    red_team,
-    registry,
-    scales,
-    shortcuts,
-    tutorial,
-    uploads,
-    webhooks,
-)
+from annotate.arena import api as battles
+from annotate.arena import history_api as my_battles
+from annotate.data.datasets import api as datasets
+from annotate.data.exports import api as exports
+from annotate.data.imports import api as imports
+from annotate.data.prompts import api as prompts
+from annotate.data.uploads import api as uploads
+from annotate.labelling import api as judging
+from annotate.labelling.adjudication import api as adjudication
+from annotate.labelling.gold import api as gold
+from annotate.labelling.history import api as mine
+from annotate.labelling.records import api as feedback
+from annotate.labelling.scales import api as scales
+from annotate.labelling.shortcuts import api as shortcuts
+from annotate.labelling.tutorial import api as tutorial
+from annotate.language_models import api as registry
+from annotate.projects import api as projects
+from annotate.projects.accounts import api as accounts
+from annotate.projects.accounts import tokens_api as my_tokens
+from annotate.projects.people import api as people
+from annotate.projects.webhooks import api as webhooks
+from annotate.red_team import api as red_team
 
 judging_router = SimpleRouter()
 judging_router.register("assignments", judging.Assignments)

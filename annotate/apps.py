@@ -8,10 +8,12 @@ class AnnotateConfig(AppConfig):
     def ready(self) -> None:
         from allauth.account.signals import user_logged_in
 
-        from annotate import accounts, queue_chores
-        from annotate.actions import adjudication, feedback
-        from annotate.chores import CHORES
-        from annotate.housekeeping import chores
+        from annotate.cleanup import chores
+        from annotate.core.periodic_tasks import CHORES
+        from annotate.labelling import actions as feedback
+        from annotate.labelling import queue_upkeep as queue_chores
+        from annotate.labelling.adjudication import actions as adjudication
+        from annotate.projects.accounts import adapter as accounts
 
         CHORES.extend([*chores(), *queue_chores.chores()])
         user_logged_in.connect(

@@ -8,13 +8,13 @@ from contextlib import aclosing
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from annotate.actions import arena
-from annotate.live import live_battles
-from annotate.live.battle_frames import Frames
-from annotate.live.database import in_thread
+from annotate.arena.battles import actions as arena
+from annotate.arena.streaming import live_battles
+from annotate.arena.streaming.frames import Frames
+from annotate.core.asgi.database_threads import in_thread
+from annotate.core.permissions import can
+from annotate.core.visitors import visitor_of_session
 from annotate.models import Battle
-from annotate.permissions import can
-from annotate.visitors import visitor_of_session
 
 GONE = 4404  # a code of our own: htmx reconnects only after accidents
 ACCIDENT = 1011

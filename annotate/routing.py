@@ -3,8 +3,8 @@
 from django.urls import path
 
 from annotate.consumers import BattleConsumer
-from annotate.live.playground_live import PlaygroundConsumer
-from annotate.live.red_team_live import TalkConsumer
+from annotate.playground.playground_consumer import PlaygroundConsumer
+from annotate.red_team.talk_consumer import TalkConsumer
 
 websocket_urlpatterns: list = [
     path("ws/red-team/<uuid:token>/", TalkConsumer.as_asgi(), name="red-team-live"),

@@ -1,31 +1,29 @@
-"""Pages of this app. Each group below belongs to one module in annotate/views."""
+"""Pages of this app. Each subject's are in its `pages`."""
 
 from django.urls import path
 
-from annotate.views import (
-    adjudicate,
-    arena,
-    audit_page,
-    data,
-    exports,
-    gold,
-    history,
-    imports,
-    judge,
-    models,
-    people,
-    playground,
-    projects,
-    reading,
-    red_team,
-    scales,
-    shortcuts,
-    tokens,
-    tutorial,
-    uploads,
-    votes,
-    webhooks,
-)
+from annotate.arena import pages as arena
+from annotate.data.datasets import pages as data
+from annotate.data.exports import pages as exports
+from annotate.data.imports import pages as imports
+from annotate.data.uploads import pages as uploads
+from annotate.labelling import pages as judge
+from annotate.labelling.adjudication import pages as adjudicate
+from annotate.labelling.gold import pages as gold
+from annotate.labelling.history import audit_pages as audit_page
+from annotate.labelling.history import pages as history
+from annotate.labelling.prerequisites import pages as reading
+from annotate.labelling.records import pages as votes
+from annotate.labelling.scales import pages as scales
+from annotate.labelling.shortcuts import pages as shortcuts
+from annotate.labelling.tutorial import pages as tutorial
+from annotate.language_models import pages as models
+from annotate.playground import pages as playground
+from annotate.projects import pages as projects
+from annotate.projects.accounts import pages as tokens
+from annotate.projects.people import pages as people
+from annotate.projects.webhooks import pages as webhooks
+from annotate.red_team import pages as red_team
 
 urlpatterns = [
     path("", projects.home, name="home"),

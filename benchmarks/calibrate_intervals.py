@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.simulated_arenas import draw_arena, true_ratings, uneven
 from evaluation.ratings import Fit, bootstrap
 from evaluation.ratings.bootstrap import intervals
-from evaluation.ratings.clusters import bootstrap_voters, by_voters
-from evaluation.ratings.fit import CENTRE, fit
+from evaluation.ratings.bradley_terry import CENTRE, fit
+from evaluation.ratings.voter_clusters import bootstrap_voters, by_voters
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.ratings.fit import sigmoid
-from evaluation.ratings.sequence import log_e_above, log_e_at, one_vote_each
+from evaluation.ratings.bradley_terry import sigmoid
+from evaluation.ratings.confidence_sequence import log_e_above, log_e_at, one_vote_each
 
 ALPHA = 0.05
 AT_ONCE = 100  # streams

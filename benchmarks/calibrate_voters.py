@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels, uneven
-from evaluation.ratings.anomaly import HONEST, Honest, judge_voters
-from evaluation.ratings.fit import fit, sigmoid
-from evaluation.ratings.suspects import NOBODY, PATTERNS, Votes, bands, changes
+from evaluation.ratings.bradley_terry import fit, sigmoid
+from evaluation.vote_integrity.anomaly_detection import HONEST, Honest, judge_voters
+from evaluation.vote_integrity.suspects import NOBODY, PATTERNS, Votes, bands, changes
 
 LOOKS = 20
 VOTERS, EACH, TIES = 200, 60, 0.35

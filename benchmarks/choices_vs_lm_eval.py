@@ -83,9 +83,10 @@ def timed(arguments: argparse.Namespace, data: Path, name: str) -> Figures:
 
 
 def ours(arguments: argparse.Namespace) -> Figures:
-    from evaluation.recipes import evaluate, likelihood
-    from training.recipes import entry
-    from training.run_directory import RunDirectory, RunSpec, read_lines
+    from evaluation.recipes import evaluate
+    from evaluation.recipes.common import likelihood
+    from training.core.run_directory import RunDirectory, RunSpec, read_lines
+    from training.recipes.common import entry
 
     loaded: list[float] = []
     load = likelihood.load

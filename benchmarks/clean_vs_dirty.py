@@ -32,11 +32,11 @@ from typing import Any
 
 import torch
 
-from training.corpus import carried
-from training.corpus.files import cut
-from training.corpus.words import digest
-from training.recipes import loading
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.corpora.cleaning.text_hashes import digest
+from training.corpora.reading import python_texts as carried
+from training.corpora.reading.text_files import cut
+from training.recipes.common import loading
 
 LONGEST, HELD_OUT, FEWEST_WORDS, CONTEXT = 3000, 0.1, 60, 256
 RULES = (

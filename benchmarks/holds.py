@@ -41,9 +41,9 @@ FILL = f"""
 import json, random, sys
 import django
 django.setup()
-import annotate.sides as sides
-import annotate.actions.queue as queue
-from annotate.actions.tokens import sign_in
+import common.splits as sides
+import annotate.labelling.queue.entries as queue
+from annotate.projects.accounts.actions import sign_in
 from annotate.models import Comparison, Completion, Contestant, LanguageModel, Membership, Project, Prompt, Role, User
 from evaluation.models import Candidacy, PromotionRule
 from training.models import Run

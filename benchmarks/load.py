@@ -41,10 +41,10 @@ FILL = f"""
 import json, random, sys
 import django
 django.setup()
-from annotate.actions.tokens import sign_in
-import annotate.sides as sides
+from annotate.projects.accounts.actions import sign_in
+import common.splits as sides
 from annotate.models import Completion, LanguageModel, Membership, Project, Prompt, User
-import annotate.actions.queue as queue
+import annotate.labelling.queue.entries as queue
 draw = random.Random(0)
 words = [line.strip() for line in "river stone lamp winter market bridge letter garden window music".split()]
 text = lambda n: " ".join(draw.choice(words) for _ in range(n))

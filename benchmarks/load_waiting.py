@@ -6,7 +6,7 @@
 Each database is measured twice on the same rows: judging alone, then beside the others. Visitors start battles by
 the API and wait for answers that never come, each from an address of their own; sockets look on at battles of pages.
 Printed are the waits of judging with and without, their ratio at p95, all errors, and the longest that a transaction
-kept SQLite's writers waiting, where the log tells of any (`config/sqlite` logs those above 100 ms).
+kept SQLite's writers waiting, where the log tells of any (`annotate/core/db/sqlite` logs those above 100 ms).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ for model in LanguageModel.objects.all()[:2]:
     Contestant.objects.create(project=project, model=model)
 """
 SOCKETS_OF_ONE = 5  # of each browser
-HELD = re.compile(r"held the write lock for (\d+) ms")  # as config/sqlite/holds.py logs it
+HELD = re.compile(r"held the write lock for (\d+) ms")  # as annotate/core/db/sqlite/lock_holds.py logs it
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from tests import tiny_model
-from training.recipes import entry, ppo
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common import entry
+from training.recipes.ppo import __main__ as ppo
 
 PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {chr(97 + i % 26) * 3}"}]} for i in range(64)]
 HEADS = ("reward", "batch", "tokens", "steps", "what stopped it", "KL (target, bound)", "kl_coef", "formerly",

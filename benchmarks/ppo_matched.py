@@ -36,7 +36,7 @@ def behaviour(model: Path, base: Path, samples: int = 2) -> dict[str, float]:
     import torch
 
     from benchmarks.ppo_taste import short_words
-    from training.recipes import loading
+    from training.recipes.common import loading
     from training.rl import guards
     from training.rl.decode import decoder_for
     from training.rl.policy import Policy

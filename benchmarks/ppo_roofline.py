@@ -58,7 +58,7 @@ def matrix_rate(dtype_name: str, seconds: float = 3.0) -> float:
 
 
 def prompt_tokens(work: Work) -> int:
-    from training.recipes import loading
+    from training.recipes.common import loading
 
     tokenizer = loading.load_tokenizer(work.model)
     return sum(len(loading.encode_prompt(tokenizer, [{"role": "user", "content": p}], 256)) for p in work.prompts)
@@ -69,12 +69,12 @@ def profile(work: Work, adapters: str) -> dict[str, dict[str, float]]:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
-    from training.recipes.entry import config_of
-    from training.recipes.ppo import measure
-    from training.recipes.ppo_rollouts import PPO
-    from training.recipes.ppo_state import calibrate
-    from training.recipes.ppo_update import optimiser_for, update
-    from training.run_directory import RunDirectory, RunSpec
+    from training.core.run_directory import RunDirectory, RunSpec
+    from training.recipes.common.entry import config_of
+    from training.recipes.ppo.__main__ import measure
+    from training.recipes.ppo.rollouts import PPO
+    from training.recipes.ppo.state import calibrate
+    from training.recipes.ppo.update import optimiser_for, update
 
     config = {
         "adapters": adapters, "steps": 4, "batch_size": work.batch, "max_new_tokens": work.new_tokens,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
 
 NOUNS = [
     "rain", "sun", "moon", "sea", "dog", "cat", "tree", "car", "road", "bird", "fish", "sand", "snow", "wind",
@@ -103,8 +103,8 @@ def reward_head(model: Path, folder: Path, *, shared: bool) -> Path:
     """
     import torch
 
-    from training.recipes import loading
-    from training.recipes.reward_model import RewardModel
+    from training.recipes.common import loading
+    from training.recipes.reward.reward_model import RewardModel
 
     config = json.loads((model / "config.json").read_text())
     depth, width = config["num_hidden_layers"], 2 * config["hidden_size"]

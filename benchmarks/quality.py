@@ -23,8 +23,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.metrics import raters, suspicion
-from evaluation.metrics.raters import FIRST, LEVEL, SECOND
+from evaluation.metrics import annotator_figures as raters
+from evaluation.metrics import careless_annotators as suspicion
+from evaluation.metrics.annotator_figures import FIRST, LEVEL, SECOND
 
 LOOKS = 5
 GOLD = REPEATS = 0.1

@@ -40,8 +40,8 @@ def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, float]:
 def ours(votes: dict[str, np.ndarray], repeats: int, _: str) -> dict[str, Any]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from evaluation.ratings import Tally, bootstrap, tally_indices
-    from evaluation.ratings.fit import fit
-    from evaluation.ratings.live import begin, vote
+    from evaluation.ratings.bradley_terry import fit
+    from evaluation.ratings.incremental_fit import begin, vote
 
     models = int(votes["models"])
     tally = Tally(tuple(range(models)), tally_indices(votes["a"], votes["b"], votes["said"], models))

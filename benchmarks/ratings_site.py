@@ -62,7 +62,7 @@ def load(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 def fold(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
     from annotate.models import Project
-    from evaluation.arena.counts import counts_of
+    from evaluation.leaderboard.votes.counts import counts_of
 
     project = Project.objects.get(slug=SLUG)
     begun = time.perf_counter()
@@ -72,7 +72,7 @@ def fold(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def voters(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
-    from evaluation.arena.intervals import refresh
+    from evaluation.leaderboard.rating_intervals import refresh
     from evaluation.models import VoteCounts
 
     begun = time.perf_counter()
@@ -86,8 +86,8 @@ def page(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
     from django.test import Client
 
     from annotate.models import Comparison, Project
-    from evaluation.arena import intervals
-    from evaluation.arena.leaderboard import current
+    from evaluation.leaderboard import rating_intervals as intervals
+    from evaluation.leaderboard.snapshots import current
 
     intervals._refresh_in_background = lambda pk: None  # timed as a step of its own
     project, client = Project.objects.get(slug=SLUG), Client()
@@ -118,8 +118,8 @@ STEPS: dict[str, Callable[[Mapping[str, np.ndarray]], dict[str, float]]] = {
 
 def _surroundings(models: int, people: int) -> np.ndarray:
     """Models in the arena, prompts, people; (prompts, models) ids of the answers."""
-    from annotate import sides
     from annotate.models import Completion, Contestant, LanguageModel, Project, Prompt, User
+    from common import splits as sides
 
     project = Project.objects.create(slug=SLUG, name="Benchmark", is_public=True)
     made = [LanguageModel(name=f"contender-{k:03d}", folder=f"models/{k}") for k in range(models)]

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from benchmarks import hh_rlhf
 from benchmarks.reward_hh_rlhf import HELD_OUT
-from training.recipes import entry, reward
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common import entry
+from training.recipes.reward import __main__ as reward
 
 SIZES = (250, 500, 1000, 1600)
 CONFIG = {"method": "finetune", "max_prompt_tokens": 160, "max_completion_tokens": 96, "curve": False}

@@ -18,8 +18,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import hh_rlhf
-from training.recipes import entry, reward, reward_data
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import entry
+from training.recipes.reward import __main__ as reward
+from training.recipes.reward import feedback_rows as reward_data
 
 HELD_OUT = 312
 

@@ -14,8 +14,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from training.recipes import entry, reward
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import entry
+from training.recipes.reward import __main__ as reward
 
 PEOPLE = ("annotator1", "annotator2", "annotator3")
 WINNERS = {0: "tie", 1: "model_a", 2: "model_b"}

@@ -4,7 +4,7 @@ COMPLETIONS is a JSONL file of sampled answers
 ({"id", "prompt_id", "prompt", "text"}), MODEL the folder of the model whose hidden
 states are pooled. Simulated judges with tastes of known kinds compare answers with 10 % noise; the head is fitted
 on n pairs with a winner (or n rarer thumbs) of four fifths of the prompts, and measured by the AUC of the *true* taste
-on the answers to the rest. This is where `annotate.preferences.ENOUGH` comes from.
+on the answers to the rest. This is where `annotate.data.datasets.preferences.ENOUGH` comes from.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from annotate.preferences import Comparison, Rating
-from training.recipes import feedback_likelihood as likelihood
-from training.recipes import head_fit, loading
-from training.recipes.reward_data import Sequences
-from training.recipes.reward_forwards import pooled_batch, tokens_at_once
-from training.recipes.reward_measures import auc
+from annotate.data.datasets.preferences import Comparison, Rating
+from training.recipes.common import loading
+from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward import head_fit
+from training.recipes.reward.feedback_rows import Sequences
+from training.recipes.reward.pooled_forwards import pooled_batch, tokens_at_once
+from training.recipes.reward.reward_accuracy import auc
 
 TASTES: dict[str, Callable[[str], bool]] = {
     "addresses a person": lambda t: bool(re.search(r"\byou(r)?\b", t, re.IGNORECASE)),

@@ -16,8 +16,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.train_vs_trl import NAME, read
-from training.recipes import entry, sft
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import entry
+from training.recipes.sft import __main__ as sft
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.ratings import Tally, tally_indices
-from evaluation.ratings.fit import SCALE, sigmoid, solve
+from evaluation.ratings.bradley_terry import SCALE, sigmoid, solve
 
 
 @dataclass(frozen=True)

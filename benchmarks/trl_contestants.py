@@ -124,8 +124,9 @@ def timed(trainer: Any) -> dict[str, float]:
 
 
 def our_sft(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    from training.recipes import entry, sft
-    from training.run_directory import RunDirectory, RunSpec, read_lines
+    from training.core.run_directory import RunDirectory, RunSpec, read_lines
+    from training.recipes.common import entry
+    from training.recipes.sft import __main__ as sft
 
     config = {
         "adapters": OURS_SFT[work["contestant"]], "batch_size": BATCH, "learning_rate": LEARNING_RATE,
@@ -140,9 +141,10 @@ def our_sft(work: dict[str, Any], folder: Path) -> dict[str, float]:
 
 
 def our_reward(work: dict[str, Any], folder: Path) -> dict[str, float]:
-    from training.recipes import entry, reward
-    from training.recipes.reward_model import RewardModel
-    from training.run_directory import RunDirectory, RunSpec
+    from training.core.run_directory import RunDirectory, RunSpec
+    from training.recipes.common import entry
+    from training.recipes.reward import __main__ as reward
+    from training.recipes.reward.reward_model import RewardModel
 
     config = {
         "method": OURS_REWARD[work["contestant"]], "held_out": 0.05, "lora_rank": RANK,
@@ -178,7 +180,7 @@ def held_out_loss(work: dict[str, Any], folder: Path) -> dict[str, float]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from training.recipes.sft_examples import encode
+    from training.recipes.sft.examples import encode
 
     tokenizer = AutoTokenizer.from_pretrained(work["model"])
     model = AutoModelForCausalLM.from_pretrained(work["trained"], dtype=torch.float32)
@@ -211,9 +213,9 @@ def profile(work: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Where one step of ours spends its time, by kind of operation: shares of the processor's own time."""
     import torch
 
-    from training.recipes import sft
-    from training.recipes.processes import Processes
-    from training.run_directory import RunDirectory, RunSpec
+    from training.core.run_directory import RunDirectory, RunSpec
+    from training.recipes.common.processes import Processes
+    from training.recipes.sft import __main__ as sft
 
     run = RunDirectory(folder)
     config = {"adapters": OURS_SFT[work["contestant"]], "batch_size": 8, "held_out": 0.0, "max_length": MAX_LENGTH}

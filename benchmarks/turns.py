@@ -32,13 +32,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from annotate import best_answers
-from annotate.preferences import Comparison, Rating
+from annotate.data.datasets import best_answers
+from annotate.data.datasets.preferences import Comparison, Rating
 from annotate.simulation import tastes
 from annotate.simulation.annotator import Annotator
 from training import configs
-from training.fluency import foreign_share, script_shares
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common.fluency import foreign_share, script_shares
 
 Row = dict[str, Any]
 ANSWERS, ANNOTATORS, TOKENS = 4, 6, 64
@@ -251,7 +251,7 @@ def token_figures(folder: str, prompts: dict[int, list[Row]], answers: dict[Any,
     """Of answers under a model: summed log-probabilities and tokens of each, `surprise` and `entropy` a token."""
     import torch
 
-    from training.recipes import loading
+    from training.recipes.common import loading
 
     model, tokenizer = loading.load_policy(folder)
     sums, tokens, entropies = [], [], 0.0

@@ -14,9 +14,9 @@ warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume sy
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup(set_prefix=False)
 
-from config.handler import Handler  # noqa: E402 - it and the consumers need the apps to be loaded
+from annotate.core.asgi.handler import Handler  # noqa: E402 - it and the consumers need the apps to be loaded
+from annotate.core.asgi.socket_limits import Bounded  # noqa: E402
 from config.routing import websocket_urlpatterns  # noqa: E402
-from config.sockets import Bounded  # noqa: E402
 
 application = ProtocolTypeRouter(
     {

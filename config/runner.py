@@ -2,8 +2,8 @@
 
 The Procfile and the look of its output are honcho's. Supervision is ours, because honcho ends everything when one
 process ends, while here a process that dies is started again; and because a runner killed with -9 must leave nothing
-behind: every process holds a tether (training/tether.py). COMMAND, if given, runs once beside them on this terminal
-(tether it too: `python -m config.tethered …`); the others' output then goes to files below DIR.
+behind: every process holds a tether (training/core/parent_watchdog.py). COMMAND, if given, runs once beside them on
+this terminal (tether it too: `python -m config.tethered …`); the others' output then goes to files below DIR.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from honcho.colour import get_colours
 from honcho.environ import parse_procfile
 from honcho.printer import Message, Printer
 
-from training.tether import ENVIRONMENT_NAME, GRACE_SECONDS
+from training.core.parent_watchdog import ENVIRONMENT_NAME, GRACE_SECONDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STEADY_SECONDS = 20.0  # a process that lasted this long starts with a clean record

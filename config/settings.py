@@ -43,8 +43,8 @@ from typing import Any
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from annotate import outbound, proxies
-from training import reward_functions
+from annotate.core import outbound, proxies
+from training.runs.ordering import reward_functions
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("ASSAY_DATA") or BASE_DIR / "data").resolve()
@@ -108,9 +108,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.middleware.name_writer",
+    "annotate.core.middleware.name_writer",
     "django.middleware.security.SecurityMiddleware",
-    "config.middleware.content_security_policy",
+    "annotate.core.middleware.content_security_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -134,7 +134,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "evaluation.decisions.notices.count",
+                "evaluation.core.notices.count",
             ],
         },
     },
@@ -151,7 +151,7 @@ def postgres_options(given: dict[str, Any]) -> dict[str, Any]:
         "keepalives_interval": 2,
         "keepalives_count": 3,
         **given,
-        "prepare_threshold": 2,  # uses of one of `annotate.prepared` before the server keeps its plan
+        "prepare_threshold": 2,  # uses of one of `annotate.core.db.prepared` before the server keeps its plan
         "pool": {"min_size": 1, "max_size": int(os.environ.get("DATABASE_CONNECTIONS", "8")), "timeout": 30},
     }
 
@@ -159,7 +159,7 @@ def postgres_options(given: dict[str, Any]) -> dict[str, Any]:
 DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{DATA_DIR / 'assay.sqlite3'}", conn_max_age=60)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Several processes write: take the write lock at BEGIN, wait for it in turn, and let readers go on meanwhile.
-    DATABASES["default"]["ENGINE"] = "config.sqlite"
+    DATABASES["default"]["ENGINE"] = "annotate.core.db.sqlite"
     DATABASES["default"]["CONN_MAX_AGE"] = 0
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -178,12 +178,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 def redis_caches(url: str) -> dict[str, Any]:
     """The cache in Redis, which answers at once or is taken for gone."""
     seconds = {"socket_connect_timeout": 1, "socket_timeout": 1}
-    return {"default": {"BACKEND": "config.cache.Cache", "LOCATION": url, "OPTIONS": seconds}}
+    return {"default": {"BACKEND": "annotate.core.redis.cache.Cache", "LOCATION": url, "OPTIONS": seconds}}
 
 
 def redis_layers(url: str) -> dict[str, Any]:
     """The channel layer in Redis, which all web processes and workers reach."""
-    return {"default": {"BACKEND": "config.layer.Layer", "CONFIG": {"hosts": [url]}}}
+    return {"default": {"BACKEND": "annotate.core.redis.channel_layer.Layer", "CONFIG": {"hosts": [url]}}}
 
 
 REDIS_URL = os.environ.get("REDIS_URL", "")
@@ -199,17 +199,17 @@ AUTH_USER_MODEL = "annotate.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
-] + [{"NAME": "annotate.accounts.EndsTheTokens"}]
+] + [{"NAME": "annotate.projects.accounts.adapter.EndsTheTokens"}]
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 SIGN_UP_IS_OPEN = os.environ.get("ASSAY_SIGN_UP") == "1"
-ACCOUNT_ADAPTER = "annotate.accounts.AccountAdapter"
+ACCOUNT_ADAPTER = "annotate.projects.accounts.adapter.AccountAdapter"
 ACCOUNT_FORMS = {
-    "login": "annotate.views.sign_in.SignInForm",
-    "signup": "annotate.views.sign_in.SignUpForm",
-    "reset_password": "annotate.views.sign_in.ForgottenForm",
+    "login": "annotate.projects.accounts.sign_in.SignInForm",
+    "signup": "annotate.projects.accounts.sign_in.SignUpForm",
+    "reset_password": "annotate.projects.accounts.sign_in.ForgottenForm",
 }
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
@@ -218,8 +218,8 @@ ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # `accounts.require
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}  # no code by mail: an address is optional and never confirmed
 ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
-MFA_FORMS = {"authenticate": "annotate.views.sign_in.CodeForm"}
-MFA_ADAPTER = "annotate.accounts.SecondFactorAdapter"
+MFA_FORMS = {"authenticate": "annotate.projects.accounts.sign_in.CodeForm"}
+MFA_ADAPTER = "annotate.projects.accounts.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Assay"
 
@@ -242,14 +242,14 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "annotate.api.tokens.TokenAuthentication",
+        "annotate.core.api.token_authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["annotate.api.parsing.BoundedJSONParser"],
-    "EXCEPTION_HANDLER": "config.api.exception_handler",
+    "DEFAULT_PARSER_CLASSES": ["annotate.core.api.json_parser.BoundedJSONParser"],
+    "EXCEPTION_HANDLER": "annotate.core.api.exception_handler.exception_handler",
     "NUM_PROXIES": 0,  # throttles count by the connection: the X-Forwarded-For header is anybody's to invent
     "URL_FORMAT_OVERRIDE": None,  # ?format= names the format of an export
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.CursorPagination",
@@ -260,7 +260,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "People's judgements train language models and show whether they got better.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.api.refusals_of_all"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "annotate.core.api.exception_handler.refusals_of_all",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "Judge": "annotate.models.Judge",
         "Side": "annotate.models.Side",
@@ -320,7 +323,7 @@ RUNS_DIR = DATA_DIR / "runs"
 MODELS_DIR = DATA_DIR / "models"
 DATASETS_DIR = DATA_DIR / "datasets"
 CORPUS_FOLDERS = [Path(part) for part in os.environ.get("ASSAY_CORPUS_FOLDERS", "").split(os.pathsep) if part]
-RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER", "training.launchers.local")
+RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER", "training.runs.launchers.local")
 RUN_LEASE_SECONDS = float(os.environ.get("RUN_LEASE_SECONDS", "30"))
 REWARD_FUNCTIONS = reward_functions.read_list(os.environ.get(reward_functions.VARIABLE, ""))
 HUB_REPOSITORIES = [n.strip() for n in os.environ.get("ASSAY_HUB_REPOSITORIES", "").split(",") if n.strip()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-from training import tether
+from training.core import parent_watchdog as tether
 
 
 def main(arguments: list[str]) -> None:

@@ -6,9 +6,9 @@ from django.contrib.auth import views as auth_views
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from config.api import KeptSchema, no_such_address
+from annotate.core.api.exception_handler import KeptSchema, no_such_address
 
-handler500 = "config.failures.server_error"
+handler500 = "annotate.core.server_error.server_error"
 urlpatterns = [
     # First: patterns are tried one after the other, and programs ask far more often than people.
     path("api/v1/", include("annotate.api_urls")),

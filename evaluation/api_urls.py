@@ -3,11 +3,15 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from evaluation.api import model_files
-from evaluation.api.evaluations import Evaluations, run_items
-from evaluation.api.leaderboard import leaderboard
-from evaluation.api.promotions import Promotions
-from evaluation.routes import compare, decisions, held, quality, ranks
+from evaluation.annotator_quality.pages import urls as quality
+from evaluation.leaderboard.api.leaderboard import leaderboard
+from evaluation.leaderboard.pages import urls as ranks
+from evaluation.measures.api.evaluation_runs import Evaluations, run_items
+from evaluation.measures.pages import urls as compare
+from evaluation.promotion.api.promotions import Promotions
+from evaluation.promotion.pages import urls as decisions
+from evaluation.registry import api as model_files
+from evaluation.vote_integrity import urls as held
 
 router = SimpleRouter()
 router.register("evaluations", Evaluations)

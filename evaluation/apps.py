@@ -6,18 +6,20 @@ class EvaluationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from annotate.actions.choosing import URGENT
-        from annotate.actions.pairing import register_weights
-        from annotate.actions.priorities import register_uncertainty
-        from annotate.chores import CHORES, Chore
-        from annotate.served import register_default
-        from annotate.webhooks.deliveries import SWITCHED_OFF
+        from annotate.arena.battles.pairing import register_weights
+        from annotate.core.periodic_tasks import CHORES, Chore
+        from annotate.labelling.queue.choosing import URGENT
+        from annotate.labelling.queue.priorities import register_uncertainty
+        from annotate.language_models.default_model import register_default
+        from annotate.projects.webhooks.deliveries import SWITCHED_OFF
         from evaluation import kinds
-        from evaluation.arena import sampling
         from evaluation.core.served_model import serves
-        from evaluation.decisions import ask_next, promotion, receivers
-        from evaluation.defence import vote_defence
-        from evaluation.measuring import uncertainty
+        from evaluation.promotion import arena_sampling as sampling
+        from evaluation.promotion import candidate_review as promotion
+        from evaluation.promotion import disputed_items as ask_next
+        from evaluation.promotion import reward_model_uncertainty as uncertainty
+        from evaluation.promotion import run_receivers as receivers
+        from evaluation.vote_integrity import detection as vote_defence
 
         kinds.register()
         register_default(serves)

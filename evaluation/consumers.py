@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from annotate.core.permissions import can
 from annotate.models import Project
-from annotate.permissions import can
-from evaluation.views import board_page
-from training.live_pages import LivePage
+from evaluation.leaderboard import present as board_page
+from training.runs.live_pages import LivePage
 
 
 class LeaderboardPage(LivePage):

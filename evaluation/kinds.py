@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from evaluation.lineage import exported
-from evaluation.measuring import item_rows, measures, overoptimisation, recording
-from evaluation.views import evaluate_page, surprise_page
-from training import hubs
+from evaluation.measures import catalogue as measures
+from evaluation.measures import eval_rows as item_rows
+from evaluation.measures import over_optimisation_panel as overoptimisation
+from evaluation.measures import recording
+from evaluation.measures.present import run_figures as evaluate_page
+from evaluation.measures.present import surprise_charts as surprise_page
+from evaluation.registry import export_files as exported
 from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
-from training.kinds import HUB_VARIABLES, PROXIES, Kind, register_kind
-from training.run_directory import Row
-from training.views import kind_pages
+from training.core.kinds import HUB_VARIABLES, PROXIES, Kind, register_kind
+from training.core.run_directory import Row
+from training.runs.ordering import hub_access as hubs
+from training.runs.present import kind_sections as kind_pages
 
 
 def variables_of_measure(config: Row) -> tuple[str, ...]:

@@ -2,17 +2,16 @@
 
 from django.urls import path
 
-from evaluation.routes import compare, decisions, held, quality, ranks
-from evaluation.views import (
-    evaluations_page,
-    export_page,
-    items_page,
-    leaderboard_pages,
-    model_pages,
-    new_evaluation,
-    overoptimisation_page,
-)
-from training.views import kind_pages
+from evaluation.annotator_quality.pages import urls as quality
+from evaluation.leaderboard.pages import board_page as leaderboard_pages
+from evaluation.leaderboard.pages import urls as ranks
+from evaluation.measures.pages import evaluations_page, items_page, new_evaluation
+from evaluation.measures.pages import over_optimisation_page as overoptimisation_page
+from evaluation.measures.pages import urls as compare
+from evaluation.promotion.pages import urls as decisions
+from evaluation.registry.pages import export_page, model_pages
+from evaluation.vote_integrity import urls as held
+from training.runs.present import kind_sections as kind_pages
 
 kind_pages.NEW["evaluate"] = new_evaluation.page  # training asks no app above it for a page
 

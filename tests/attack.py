@@ -20,11 +20,11 @@ from django.utils import timezone
 
 from annotate.models import Battle, Comparison, Completion, LanguageModel, Project, Prompt, Status, VoteTrace
 from benchmarks.simulated_arenas import draw_labels
-from evaluation.arena.leaderboard import current
-from evaluation.arena.standings import standings
-from evaluation.defence import vote_defence
+from evaluation.leaderboard.leaderboard_rows import standings
+from evaluation.leaderboard.snapshots import current
 from evaluation.ratings import LABELS
-from evaluation.ratings.fit import sigmoid
+from evaluation.ratings.bradley_terry import sigmoid
+from evaluation.vote_integrity import detection as vote_defence
 from tests import factories
 
 MODELS, PROMPTS, DAYS = 10, 40, 10

@@ -81,7 +81,7 @@ def django_db_modify_db_settings(
     from django.conf import settings
 
     database = settings.DATABASES["default"]
-    if database["ENGINE"] == "config.sqlite":
+    if database["ENGINE"] == "annotate.core.db.sqlite":
         database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
         # Ten milliseconds for each commit, for rows that nobody keeps. What is shipped is tested in test_visitors.
         options = database["OPTIONS"]
@@ -110,7 +110,7 @@ def project(db: None) -> Project:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A form that is looked at does not measure the machine: minutes of two cores, over dozens of data folders."""
-    monkeypatch.setattr("training.machine.begin_measuring", lambda: None)
+    monkeypatch.setattr("training.runs.ordering.machine_speed.begin_measuring", lambda: None)
 
 
 @pytest.fixture(scope="module")

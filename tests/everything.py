@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from annotate.actions.datasets import freeze
+from annotate.data.datasets.actions import freeze
 from annotate.models import (
     ApiToken,
     Attack,
@@ -26,8 +26,8 @@ from annotate.models import (
     Webhook,
 )
 from annotate.models.tokens import token_hash
+from evaluation.annotator_quality.exclusion import touched_by
 from evaluation.models import Candidacy, Exclusion
-from evaluation.quality.persons import touched_by
 from tests.factories import (
     make_assignment,
     make_comparison,

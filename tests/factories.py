@@ -15,7 +15,6 @@ from typing import Any
 
 from django.utils import timezone
 
-from annotate import sides
 from annotate.models import (
     ApiToken,
     Assignment,
@@ -32,6 +31,7 @@ from annotate.models import (
     User,
 )
 from annotate.models.tokens import token_hash
+from common import splits as sides
 
 PASSWORD = "a long enough passphrase"
 _numbers = itertools.count(1)

@@ -12,7 +12,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 
-from annotate.actions.datasets import freeze  # noqa: E402
+from annotate.data.datasets.actions import freeze  # noqa: E402
 from annotate.models import Battle, Completion, LanguageModel, Project  # noqa: E402
 from tests import factories  # noqa: E402
 from tests.tiny_model import make  # noqa: E402

@@ -14,11 +14,11 @@ from enum import Enum
 import numpy as np
 from django.db import transaction
 
-from annotate.actions import defence
-from annotate.defence import told
+from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import disclosed_answers as told
 from annotate.models import Comparison, Completion, Hold, Status
 from benchmarks.simulated_arenas import draw_labels
-from evaluation.ratings.fit import sigmoid
+from evaluation.ratings.bradley_terry import sigmoid
 from tests.attack import DAYS, TARGET, TIES, Arena, Cast, _pace, _pairs, defend, place_of, store
 
 

@@ -6,8 +6,8 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from annotate import visitors
-from annotate.actions import defence
+from annotate.arena.vote_guard import actions as defence
+from annotate.core import visitors
 from annotate.models import Battle, Comparison, Hold
 from tests.annotate.openai_server import openai_server
 from tests.api_client import Program, errors, program

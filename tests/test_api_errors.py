@@ -68,7 +68,7 @@ def test_what_nobody_expected_is_reported_and_says_no_detail(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("annotate.api.projects.projects_where", broken)
+    monkeypatch.setattr("annotate.projects.api.projects_where", broken)
     client = program()
     with pytest.raises(RuntimeError):  # the test client sees what an error reporter would be told
         client.get("projects/")
@@ -222,7 +222,7 @@ def test_a_database_that_does_not_answer_is_told_as_such_and_nothing_is_lost(mon
 
     address = f"assignments/{assignment.pk}/submit/"
     with monkeypatch.context() as patched:
-        patched.setattr("annotate.actions.feedback.submit", no_connection)
+        patched.setattr("annotate.labelling.actions.submit", no_connection)
         refused = client.post(address, {"winner": "model_a"}, key="k")
     assert "Send the same again" in errors(refused, 503)["server"]
     assert refused.headers["Retry-After"] == "5"

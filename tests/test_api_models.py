@@ -39,7 +39,7 @@ def test_a_researcher_reads_how_a_program_reaches_the_model(chain, settings, unu
 
 def test_a_program_has_a_model_loaded(chain, monkeypatch):
     begun = []
-    monkeypatch.setattr("annotate.serving._start", begun.append)
+    monkeypatch.setattr("annotate.language_models.serving._start", begun.append)
     answer = program(chain.project, "researcher").post(f"models/{chain.ppo.pk}/serving/")
     assert answer.json()["state"] == "loading" and begun == [chain.ppo]
 

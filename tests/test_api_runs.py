@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from annotate.actions.datasets import freeze
+from annotate.data.datasets.actions import freeze
 from annotate.models import Dataset
 from evaluation.models import Evaluation
 from tests.api_client import Program, errors, program

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
-from annotate import housekeeping
+from annotate import cleanup as housekeeping
 from annotate.models import FirstAnswer, Webhook
 from tests.api_client import Program, program
 from tests.factories import PASSWORD, make_completion, make_contestant, make_model, make_project, make_prompt, make_user

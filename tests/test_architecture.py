@@ -30,11 +30,11 @@ walk(get_resolver().url_patterns)
 WORKER = """
 import django
 django.setup()
-import pkgutil, importlib, training, training.launchers
+import pkgutil, importlib, training, training.runs.launchers
 importlib.import_module("training.management.commands.run_worker")
-importlib.import_module("training.queue.worker")
-for module in pkgutil.iter_modules(training.launchers.__path__):
-    importlib.import_module("training.launchers." + module.name)
+importlib.import_module("training.runs.worker")
+for module in pkgutil.iter_modules(training.runs.launchers.__path__):
+    importlib.import_module("training.runs.launchers." + module.name)
 """
 
 
@@ -75,8 +75,8 @@ def test_the_check_notices_a_model_library(tmp_path):
 
 def test_ratings_metrics_and_configs_load_numpy_at_most(tmp_path):
     code = importing("common", "evaluation.ratings", "evaluation.metrics")
-    code += "\nimport training.configs, training.run_directory, training.tether"
-    code += "\nimport annotate.sides, annotate.preferences"
+    code += "\nimport training.configs, training.core.run_directory, training.core.parent_watchdog"
+    code += "\nimport common.splits, annotate.data.datasets.preferences"
     assert loaded_by(code, ("django", *HEAVY), tmp_path) == []
 
 

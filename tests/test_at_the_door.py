@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.test import Client, RequestFactory
 
-from annotate import proxies, visitors
+from annotate.core import proxies, visitors
 from tests.factories import make_project, make_user
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def breaks(monkeypatch, error: Exception) -> None:
     def broken(_: object) -> list[object]:
         raise error
 
-    monkeypatch.setattr("annotate.views.projects._visible", broken)
+    monkeypatch.setattr("annotate.projects.pages._visible", broken)
 
 
 def test_what_nobody_foresaw_is_a_page_that_needs_nothing(stranger, db, monkeypatch, settings):
@@ -93,7 +93,7 @@ def busy_form(monkeypatch, client: Client, name: str, fields: dict[str, object])
     def locked(**_: object) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(f"annotate.actions.projects.{name}", locked)
+    monkeypatch.setattr(f"annotate.projects.actions.{name}", locked)
     answer = client.post("/p/tea/settings/", fields)
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
     return answer.content.decode()
@@ -120,7 +120,7 @@ def test_a_secret_is_not_written_into_that_page(manager, monkeypatch):
 
 
 def test_those_pages_ask_the_database_for_nothing(monkeypatch, django_assert_num_queries, db):
-    from config import failures
+    from annotate.core import server_error as failures
 
     with django_assert_num_queries(0):
         for error in (RuntimeError(), OperationalError()):

@@ -11,7 +11,7 @@ import pytest
 from django.db import transaction
 
 from annotate.models import Comparison, StatusChange, VoteTrace
-from evaluation.arena import intervals
+from evaluation.leaderboard import rating_intervals as intervals
 from tests.attack import Arena, Attack, Outcome, defend, open_arena, place_of, suffered
 
 CAUGHT = (

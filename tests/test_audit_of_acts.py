@@ -6,14 +6,16 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
-from annotate.actions.language_models import register_model
+from annotate.language_models.actions import register_model
 from annotate.models import AuditEntry
 from tests import factories
 from tests.api_client import Program
 from tests.evaluation.chains import make_chain
 from tests.training.runs import make_run
-from training import actions, configs, corpora, pauses
+from training import configs
+from training.corpora import actions as corpora
 from training.models import Run
+from training.runs.ordering import actions, pauses
 
 pytestmark = pytest.mark.django_db
 CHOICE = {"name": "go on", "action": "go_on", "changes": {"stop_kl": 9.0}, "label": "Go on"}

@@ -1,4 +1,4 @@
-"""Requests as they come in over ASGI, through config.handler."""
+"""Requests as they come in over ASGI, through annotate.core.asgi.handler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asgiref.testing import ApplicationCommunicator
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from config.handler import THREADS, Handler
+from annotate.core.asgi.handler import THREADS, Handler
 
 closed: list[str] = []
 threads: set[str] = set()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from django.db import transaction
 
-from evaluation.arena import intervals
+from evaluation.leaderboard import rating_intervals as intervals
 from tests.attack import open_arena
 from tests.lookup_attack import Door, LookedUp, LookUp, looked_up
 

@@ -15,16 +15,16 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
-from annotate.actions import invitations
 from annotate.consumers import BattleConsumer
-from annotate.errors import Refused
-from annotate.live.playground_live import PlaygroundConsumer
+from annotate.core.errors import Refused
 from annotate.models import ApiToken, LanguageModel, Membership, User
+from annotate.playground.playground_consumer import PlaygroundConsumer
+from annotate.projects import invitations
 from tests.api_client import ROOT, Program, errors
 from tests.everything import one_of_everything
 from tests.factories import make_model, make_project, make_prompt, make_token, make_user
-from training import corpora
 from training.consumers import RunList, RunPage
+from training.corpora import actions as corpora
 from training.models import Run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unmeasured")]

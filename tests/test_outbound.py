@@ -14,11 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from annotate import model_server, outbound
-from evaluation.recipes.endpoint_judge import Ask, ask_all
-from evaluation.recipes.judge_access import Endpoint
+from annotate.core import outbound
+from annotate.language_models import model_server
+from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
+from evaluation.recipes.judging.judge_access import Endpoint
 from tests.factories import make_model
-from training.run_directory import RecipeFailure
+from training.core.run_directory import RecipeFailure
 
 SECRET = "the metadata of the cloud"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -95,7 +96,7 @@ def test_a_name_that_means_something_else_by_the_second_look_is_not_followed(non
     with server() as (url, asked):
         port = int(url.split(":")[2].split("/")[0])
         answers = iter([[(2, 1, 6, "", ("127.0.0.1", port))]] * 4)
-        monkeypatch.setattr("annotate.outbound.socket.getaddrinfo", lambda *_, **__: next(answers))
+        monkeypatch.setattr("annotate.core.outbound.socket.getaddrinfo", lambda *_, **__: next(answers))
         with pytest.raises(model_server.ModelServerError):
             completed(f"http://rebound.example.org:{port}/v1")
         assert not asked
@@ -107,7 +108,7 @@ def test_the_connection_goes_to_the_address_that_was_judged(monkeypatch):
         port = int(url.split(":")[2].split("/")[0])
         looked = []
         monkeypatch.setattr(
-            "annotate.outbound.socket.getaddrinfo",
+            "annotate.core.outbound.socket.getaddrinfo",
             lambda *given, **_: looked.append(given) or [(2, 1, 6, "", ("127.0.0.1", port))],
         )
         with outbound.client(f"http://pinned.example.org:{port}/v1", allowed=LOCAL, timeout=httpx.Timeout(5)) as client:
@@ -147,7 +148,7 @@ def test_nothing_else_here_is_a_client_of_what_others_name():
     root = Path(outbound.__file__).parent.parent
     sources = [path for package in ("annotate", "evaluation", "training") for path in (root / package).rglob("*.py")]
     found = {str(path.relative_to(root)) for path in sources if clients.search(path.read_text())}
-    assert found == {"annotate/outbound.py", "annotate/simulation/client.py"}
+    assert found == {"annotate/core/outbound.py", "annotate/simulation/client.py"}
 
 
 @pytest.mark.django_db
@@ -187,8 +188,8 @@ def test_what_comes_packed_is_not_unpacked(ask):
 @pytest.mark.parametrize("status", [200, 302, 401, 404, 418, 500])
 def test_a_judges_words_are_not_told_by_the_run(tmp_path, status, monkeypatch, capsys):
     """The run's page is read by everybody who reads the project; the log holds what the judge said."""
-    monkeypatch.setattr("evaluation.recipes.endpoint_judge.BACKOFF", 0.0)
-    monkeypatch.setattr("evaluation.recipes.endpoint_judge.GIVE_UP_AFTER", 1)
+    monkeypatch.setattr("evaluation.recipes.judging.endpoint_judge.BACKOFF", 0.0)
+    monkeypatch.setattr("evaluation.recipes.judging.endpoint_judge.GIVE_UP_AFTER", 1)
     body = SECRET.encode() if status != 200 else json.dumps({"choices": [{"message": {"content": SECRET}}]}).encode()
     with server(body, status) as (url, _):
         try:
@@ -222,6 +223,6 @@ def test_a_judge_inside_is_asked_only_where_the_operator_names_it(tmp_path, monk
 
 def test_a_judge_that_never_ends_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(outbound.body_of, "__defaults__", (2_000,))
-    monkeypatch.setattr("evaluation.recipes.endpoint_judge.BACKOFF", 0.0)
+    monkeypatch.setattr("evaluation.recipes.judging.endpoint_judge.BACKOFF", 0.0)
     with server(b" " * 50_000) as (url, _), pytest.raises(RecipeFailure, match="longer"):
         judged(url, tmp_path)

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
-from annotate.actions import harm_budget
-from annotate.actions.datasets import freeze
+from annotate.data.datasets.actions import freeze
 from annotate.models import Completion, Dataset
+from annotate.projects.wellbeing import actions as harm_budget
 from tests.api_client import program
 from tests.factories import (
     make_comparison,
@@ -20,8 +20,8 @@ from tests.factories import (
     make_prompt,
     make_user,
 )
-from training.actions import cancel
 from training.models import Run
+from training.runs.ordering.actions import cancel
 
 pytestmark = pytest.mark.django_db
 ASKED = "What I asked in confidence"

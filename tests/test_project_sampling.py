@@ -7,12 +7,14 @@ import json
 import pytest
 from django.urls import reverse
 
-from annotate.actions import project_exports, projects, red_team
-from annotate.live import live_battles
+from annotate.arena.streaming import live_battles
+from annotate.data.exports import actions as project_exports
 from annotate.models import Battle, GoldItem, Project
+from annotate.projects import actions as projects
+from annotate.red_team import actions as red_team
 from tests import factories
 from tests.training.runs import make_dataset, make_weights
-from training.actions import queue_run
+from training.runs.ordering.actions import queue_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OWN = {"max_new_tokens": 300, "temperature": 0.2, "top_p": 0.5, "system_prompt": "Be brief."}
@@ -32,7 +34,7 @@ def set_to(project: Project, **settings) -> Project:
 
 
 def battle_of(project: Project) -> Battle:
-    from annotate.actions import arena
+    from annotate.arena.battles import actions as arena
 
     battle = arena.start_battle(project=project, visitor="a" * 64, text="Why?")
     live_battles.write_now(battle, seconds=20)
@@ -54,8 +56,8 @@ def test_the_arena_draws_as_the_project_says(project, fake):
 
 
 def test_a_red_team_is_answered_as_the_project_says(project, fake):
-    from annotate.actions import harm_budget
-    from annotate.harms import HARMS
+    from annotate.projects.wellbeing import actions as harm_budget
+    from common.harm_kinds import HARMS
 
     set_to(project, **OWN)
     ada = factories.make_user(project)

@@ -10,11 +10,12 @@ from django.core.cache import cache
 from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
 
-from annotate.actions import arena, pairing
-from config.cache import Cache
-from config.layer import Layer
+from annotate.arena.battles import actions as arena
+from annotate.arena.battles import pairing
+from annotate.core.redis.cache import Cache
+from annotate.core.redis.channel_layer import Layer
 from config.settings import redis_caches
-from evaluation.arena import sampling
+from evaluation.promotion import arena_sampling as sampling
 from tests.factories import make_completion, make_contestant, make_project, make_prompt
 
 GONE = "redis://127.0.0.1:1"  # nobody listens there
@@ -46,7 +47,7 @@ def test_a_look_finds_nothing_and_a_first_is_first(redis_gone):
 
 def test_what_another_version_kept_is_computed_again(redis_gone, monkeypatch):
     def gone(*_):
-        raise ModuleNotFoundError("No module named 'evaluation.measuring.compare'")
+        raise ModuleNotFoundError("No module named 'evaluation.measures.paired_comparison'")
 
     monkeypatch.setattr(RedisCache, "get", gone)
     assert redis_gone.get("a", 7) == 7

@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import Project
-from annotate.served_sampling import sampling_of
+from common.sampling import sampling_of
 from tests.factories import make_project, make_user
 from training.configs import PPOConfig, SampleConfig
 

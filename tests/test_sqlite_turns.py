@@ -14,10 +14,10 @@ import pytest
 from django.db import OperationalError, ProgrammingError, connection, connections, transaction
 from django.test import Client
 
-from annotate.connections import writer, written_by
+from annotate.core.db.connections import writer, written_by
+from annotate.core.db.sqlite import base
+from annotate.core.db.sqlite.base import Line
 from annotate.models import Project
-from config.sqlite import base
-from config.sqlite.base import Line
 from tests.factories import make_project
 
 sqlite_only = pytest.mark.skipif("connection.vendor != 'sqlite'")

@@ -9,16 +9,17 @@ from django.apps import apps
 from django.core.management import call_command
 from django.urls import reverse
 
-from annotate.actions import language_models
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.core.permissions import models_seen
+from annotate.language_models import actions as language_models
 from annotate.models import AuditEntry, LanguageModel, Project
-from annotate.permissions import models_seen
 from tests.api_client import Program, errors
 from tests.factories import make_model, make_project, make_prompt, make_user
 from tests.training.runs import make_run
-from training import actions, orders
-from training.kinds import KINDS
-from training.views.forms import RunForm
+from training.core.kinds import KINDS
+from training.runs.ordering import actions
+from training.runs.ordering import order_files as orders
+from training.runs.present.run_form import RunForm
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unmeasured")]
 

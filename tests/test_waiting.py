@@ -24,19 +24,22 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from django.utils import timezone
 
-from annotate.api import idempotency
-from annotate.connections import database_now
+from annotate.arena.streaming import answer_writer as writing
+from annotate.arena.streaming import heartbeat as beats
 from annotate.consumers import BattleConsumer
-from annotate.errors import TooMany
-from annotate.large_files import takes_files
-from annotate.live import beats, database, waiting, writing
+from annotate.core.api import idempotency
+from annotate.core.asgi import database_threads as database
+from annotate.core.asgi import handler as handlers
+from annotate.core.asgi import socket_limits as sockets
+from annotate.core.asgi import waiting
+from annotate.core.asgi.handler import Handler
+from annotate.core.db.connections import database_now
+from annotate.core.errors import TooMany
+from annotate.core.large_uploads import takes_files
+from annotate.core.visitors import networks_of
 from annotate.models import Battle
-from annotate.visitors import networks_of
-from config import handler as handlers
-from config import sockets
-from config.handler import Handler
 from tests import factories
-from training.live_pages import LivePage
+from training.runs.live_pages import LivePage
 
 doors = {"open": threading.Event()}
 SUBSCRIBER = "2001:db8:7:1234::1"
@@ -144,7 +147,7 @@ def test_a_battle_that_would_have_to_wait_is_refused_with_a_remedy(client, key):
         factories.make_contestant(project)
     sent = {"project": project.slug, "text": "Why?"}
     token = "t" * 32
-    from annotate.api import access
+    from annotate.core.api import lookup as access
 
     address = networks_of(from_address(SUBSCRIBER))
     keys = {"": "", "visitor": f"visitor:{access.visitor_of_token(token)}"}
@@ -288,7 +291,7 @@ def test_no_other_place_crosses_into_a_thread_for_the_database() -> None:
     root = Path(handlers.__file__).parent.parent
     sources = [path for app in ("annotate", "training", "evaluation") for path in (root / app).rglob("*.py")]
     found = {str(path.relative_to(root)) for path in sources if "database_sync_to_async(" in path.read_text()}
-    assert found == {"annotate/live/database.py"}
+    assert found == {"annotate/core/asgi/database_threads.py"}
 
 
 # Bodies

@@ -3,8 +3,10 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from training.api import corpora, disk, instruct
-from training.api.runs import Runs
+from training.corpora import api as corpora
+from training.instructions import api as instruct
+from training.runs.api import Runs
+from training.storage import api as disk
 
 router = SimpleRouter()
 router.register("runs", Runs)

@@ -6,8 +6,9 @@ class TrainingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from training import corpora, human_brake
-        from training.views import ppo_page
+        from training.corpora import actions as corpora
+        from training.runs.human_review import reviews as human_brake
+        from training.runs.present import ppo_section as ppo_page
 
         corpora.register()
         human_brake.register()

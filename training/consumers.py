@@ -1,4 +1,4 @@
-"""Live pages of this app: the page of a run and the list of runs (`training.live_pages`)."""
+"""Live pages of this app: the page of a run and the list of runs (`training.runs.live_pages`)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 from html import escape
 from typing import Any
 
+from annotate.core.permissions import can
 from annotate.models import Project
-from annotate.permissions import can
-from training.live_pages import LivePage
 from training.models import Run
-from training.queue.announcements import group_of
-from training.views import run_list, run_page
+from training.runs.live_pages import LivePage
+from training.runs.present import run_details as run_page
+from training.runs.present import run_list
+from training.runs.queue.announcements import group_of
 
 _MOST_APPENDED = 600  # lines of a table, before it is thinned anew
 

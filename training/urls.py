@@ -2,7 +2,14 @@
 
 from django.urls import path
 
-from training.views import catalogue, compare, disk, estimates, instruct, orders, pauses, runs
+from training.corpora import pages as catalogue
+from training.instructions import pages as instruct
+from training.runs.pages import comparison as compare
+from training.runs.pages import estimates
+from training.runs.pages import order_upload as orders
+from training.runs.pages import pause_choice as pauses
+from training.runs.pages import run_pages as runs
+from training.storage import pages as disk
 
 urlpatterns = [
     path("p/<slug:slug>/runs/", runs.runs, name="runs"),

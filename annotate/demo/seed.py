@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotate.actions import projects, prompts
+from annotate.data.prompts import actions as prompts
 from annotate.models import Project, Role, User
+from annotate.projects import actions as projects
 from annotate.simulation import accounts
 from annotate.simulation.session import Account
 

@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('last_trace_id', models.BigIntegerField(default=0)),
-                ('evidence', models.JSONField(default=list, help_text='One number for each alternative; see evaluation.ratings.jump.')),
+                ('evidence', models.JSONField(default=list, help_text='One number for each alternative; see evaluation.vote_integrity.rate_change.')),
                 ('usual', models.FloatField(default=0.0, help_text='The share above which holds would be unusual.')),
                 ('told_at', models.DateTimeField(blank=True, help_text='When managers were last warned of a jump.', null=True)),
                 ('broken_told_at', models.DateTimeField(blank=True, help_text='And of a puzzle that cannot be given.', null=True)),

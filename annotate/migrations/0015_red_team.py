@@ -71,7 +71,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('messages', models.JSONField()),
                 ('rating', models.FloatField(blank=True, help_text='0 it resisted … 4 it did all that was asked.', null=True)),
-                ('tags', models.JSONField(blank=True, default=list, help_text='Kinds of harm; see annotate.harms.')),
+                ('tags', models.JSONField(blank=True, default=list, help_text='Kinds of harm; see common.harm_kinds.')),
                 ('task_description', models.CharField(blank=True, max_length=500)),
                 ('min_harmlessness_score', models.FloatField(blank=True, help_text='The lowest of any answer, by a model.', null=True)),
                 ('task_description_harmlessness_score', models.FloatField(blank=True, null=True)),

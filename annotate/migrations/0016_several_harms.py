@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from annotate import harms
+from common import harm_kinds as harms
 
 AT_ONCE = 500
 

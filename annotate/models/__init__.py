@@ -14,8 +14,8 @@ from annotate.models.feedback import (
     StatusChange,
     Winner,
 )
+from annotate.models.integrations import Delivery, Import, ImportProblem, Webhook
 from annotate.models.language_models import Contestant, LanguageModel
-from annotate.models.outside import Delivery, Import, ImportProblem, Webhook
 from annotate.models.people import AuditEntry, Invitation, Membership, Role, User
 from annotate.models.projects import GoldItem, Guideline, Project, Scale
 from annotate.models.prompts import Completion, Prompt, Side

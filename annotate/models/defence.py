@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class Hold(models.TextChoices):
-    """Why a vote waits for a look. `annotate.actions.defence` has the words for whoever cast it."""
+    """Why a vote waits for a look. `annotate.arena.vote_guard.actions` has the words for whoever cast it."""
 
     NAMED = "named", "a model named itself"
     UNSOLVED = "unsolved", "the puzzle was not solved"
@@ -58,7 +58,9 @@ class HeldWatch(models.Model):
 
     project = models.OneToOneField("annotate.Project", models.CASCADE, related_name="held_watch")
     last_trace_id = models.BigIntegerField(default=0)
-    evidence = models.JSONField(default=list, help_text="One number for each alternative; see evaluation.ratings.jump.")
+    evidence = models.JSONField(
+        default=list, help_text="One number for each alternative; see evaluation.vote_integrity.rate_change."
+    )
     usual = models.FloatField(default=0.0, help_text="The share above which holds would be unusual.")
     told_at = models.DateTimeField(null=True, blank=True, help_text="When managers were last warned of a jump.")
     broken_told_at = models.DateTimeField(null=True, blank=True, help_text="And of a puzzle that cannot be given.")

@@ -8,7 +8,7 @@ from django.core.validators import (
 )
 from django.db import models
 
-from annotate import served_sampling
+from common import sampling as served_sampling
 
 
 class Project(models.Model):
@@ -47,7 +47,7 @@ class Project(models.Model):
         validators=[MaxValueValidator(90)],
         help_text="Share of prompts kept for ranking; they train nothing.",
     )
-    # How answers are drawn for whoever reads them; see annotate.served_sampling.
+    # How answers are drawn for whoever reads them; see common.sampling.
     max_new_tokens = models.PositiveIntegerField(
         default=served_sampling.MAX_NEW_TOKENS,
         validators=[MinValueValidator(1), MaxValueValidator(4096)],

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.db import models, transaction
 
-from annotate import harms, sides
 from annotate.models.queue import QueueChange
+from common import harm_kinds as harms
+from common import splits as sides
 
 ARENA, RED_TEAM = "arena", "red-team"  # the `source` of what is asked and judged there
 
@@ -18,7 +19,7 @@ class Side(models.TextChoices):
 
 
 class Queued(models.QuerySet):
-    """Whatever is made also tells the queue, in the same transaction; see `annotate.actions.queue`."""
+    """Whatever is made also tells the queue, in the same transaction; see `annotate.labelling.queue.entries`."""
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         with transaction.atomic():

@@ -1,6 +1,6 @@
 """What is still to be judged, kept so that the next item is found without reading the whole project.
 
-Nothing here is the truth: that is in Assignment. `annotate.actions.queue` keeps these rows, and can make them
+Nothing here is the truth: that is in Assignment. `annotate.labelling.queue.entries` keeps these rows, and can make them
 anew.
 """
 

@@ -6,8 +6,8 @@ import uuid
 
 from django.db import models
 
-from annotate.harms import HARMS, of_tags
 from annotate.models.feedback import Feedback
+from common.harm_kinds import HARMS, of_tags
 
 
 class HarmBudget(models.Model):
@@ -81,7 +81,7 @@ class Attack(Feedback):
     model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="attacks")
     messages = models.JSONField()
     rating = models.FloatField(null=True, blank=True, help_text="0 it resisted … 4 it did all that was asked.")
-    tags = models.JSONField(default=list, blank=True, help_text="Kinds of harm; see annotate.harms.")
+    tags = models.JSONField(default=list, blank=True, help_text="Kinds of harm; see common.harm_kinds.")
     task_description = models.CharField(max_length=500, blank=True)
     min_harmlessness_score = models.FloatField(null=True, blank=True, help_text="The lowest of any answer, by a model.")
     task_description_harmlessness_score = models.FloatField(null=True, blank=True)

@@ -10,8 +10,8 @@ from django import template
 from django.utils.html import escape, json_script
 from django.utils.safestring import SafeString, mark_safe
 
-from annotate.served_sampling import cut_note
-from annotate.shortcuts import GROUPS, Group, merged
+from annotate.labelling.shortcuts.keys import GROUPS, Group, merged
+from common.sampling import cut_note
 
 register = template.Library()
 OPEN_CHARACTERS = 1_500  # of earlier turns: about a screen's half

@@ -6,8 +6,8 @@ from django import template
 from django.contrib.auth.models import AnonymousUser
 from django.template.context import Context
 
+from annotate.core.permissions import can
 from annotate.models import Project
-from annotate.permissions import can
 
 register = template.Library()
 

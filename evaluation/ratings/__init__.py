@@ -5,7 +5,7 @@ that grows with the number of votes.
 """
 
 from evaluation.ratings.bootstrap import bootstrap
-from evaluation.ratings.fit import Difference, Fit, NotConverged, fit
+from evaluation.ratings.bradley_terry import Difference, Fit, NotConverged, fit
 from evaluation.ratings.tally import LABELS, Tally, tally_indices, tally_totals, tally_votes
 
 __all__ = [

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.distributions import student95
-from evaluation.ratings.fit import CENTRE, SCALE, Fit, NotConverged, curvature, half_wins, sigmoid, solve_groups
+from evaluation.ratings.bradley_terry import (
+    CENTRE,
+    SCALE,
+    Fit,
+    NotConverged,
+    curvature,
+    half_wins,
+    sigmoid,
+    solve_groups,
+)
 
 FEWEST = 6.0  # effective voters: in simulated arenas intervals of 3, 4, 5 and 6 held the truth 74, 87, 91 and 96 %
 AT_ONCE = 500_000  # numbers in one array of draws × models × models: memory stays flat whatever the models and draws

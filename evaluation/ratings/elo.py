@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ratings.fit import CENTRE, SCALE
+from evaluation.ratings.bradley_terry import CENTRE, SCALE
 from evaluation.ratings.tally import LABELS
 
 STEP = 4.0  # K

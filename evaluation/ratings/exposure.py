@@ -13,10 +13,10 @@ import numpy as np
 
 from common.distributions import Z95
 from common.intervals import wilson
-from evaluation.ratings.fit import HALF_WIN, SCALE, Fit, sigmoid
-from evaluation.ratings.graph import groups
-from evaluation.ratings.pairs import expected_scores
+from evaluation.ratings.bradley_terry import HALF_WIN, SCALE, Fit, sigmoid
+from evaluation.ratings.pair_residuals import expected_scores
 from evaluation.ratings.tally import Tally
+from evaluation.ratings.vote_graph import groups
 
 
 @dataclass(frozen=True)

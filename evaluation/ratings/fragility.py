@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ratings.clusters import SCORE, Block
-from evaluation.ratings.fit import Fit, curvature, half_wins, sigmoid, solve_groups
-from evaluation.ratings.graph import groups
+from evaluation.ratings.bradley_terry import Fit, curvature, half_wins, sigmoid, solve_groups
 from evaluation.ratings.tally import LABELS, Tally
+from evaluation.ratings.vote_graph import groups
+from evaluation.ratings.voter_clusters import SCORE, Block
 
 AHEAD = 1e-9  # of log-odds: less is a tie for the first place
 ROUNDS = 6

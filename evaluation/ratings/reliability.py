@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ratings.clusters import Block, Rows, clustered, score_voters, whole_voters
-from evaluation.ratings.fit import SCALE, Fit, NotConverged, fit, half_wins, sigmoid, solve_groups
+from evaluation.ratings.bradley_terry import SCALE, Fit, NotConverged, fit, half_wins, sigmoid, solve_groups
 from evaluation.ratings.tally import LABELS, Tally
+from evaluation.ratings.voter_clusters import Block, Rows, clustered, score_voters, whole_voters
 
 CAREFUL, CARELESS = (2.0, 18.0), (8.0, 2.0)  # Beta priors of eᵥ
 GRID = (np.arange(40) + 0.5) / 40  # of eᵥ

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.ratings.clusters import SCORE, Block, Voters, renumbered, summed_scores, voters_at_once
-from evaluation.ratings.fit import half_wins, laplacian, sigmoid, squared_scores, tie_bridges
+from evaluation.ratings.bradley_terry import half_wins, laplacian, sigmoid, squared_scores, tie_bridges
 from evaluation.ratings.tally import Tally, tally_indices
+from evaluation.ratings.voter_clusters import SCORE, Block, Voters, renumbered, summed_scores, voters_at_once
 
 Sums = tuple[float, np.ndarray, np.ndarray]
 

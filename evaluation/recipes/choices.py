@@ -1,6 +1,6 @@
 """How often a model finds the right one of several sentences or endings the likeliest: zero-shot, or after examples.
 
-In: `data/other/*.jsonl`, rows of one of six forms (`annotate.choice_items`); without them `config.suite`:
+In: `data/other/*.jsonl`, rows of one of six forms (`annotate.data.rows.choice_items`); without them `config.suite`:
 this project's own suite, or names of lm-evaluation-harness's tasks, which it fetches from a hub.
 
 lm-evaluation-harness is the engine (`choice_engine`), so that its figures and ours are the same. A candidate's
@@ -19,13 +19,14 @@ from typing import Any
 import lm_eval
 import numpy as np
 
-from annotate.choice_items import ChoiceItem
-from evaluation.recipes import likelihood, suite
-from evaluation.recipes.choice_engine import SEED, Asked, answers, hub_tasks, local_tasks, other_figures
-from evaluation.recipes.choice_items import Items, read_folder, read_items
-from evaluation.recipes.outcome import Item, Measured
-from training.recipes import loading
-from training.run_directory import Row, RunDirectory, RunSpec
+from annotate.data.rows.choice_items import ChoiceItem
+from evaluation.recipes import suite
+from evaluation.recipes.common import likelihood
+from evaluation.recipes.common.choice_items import Items, read_folder, read_items
+from evaluation.recipes.common.outcome import Item, Measured
+from evaluation.recipes.harness_engine import SEED, Asked, answers, hub_tasks, local_tasks, other_figures
+from training.core.run_directory import Row, RunDirectory, RunSpec
+from training.recipes.common import loading
 
 METRICS = ("accuracy", "accuracy per character", "accuracy per byte")
 

@@ -1,7 +1,7 @@
 """How often a classifier is right: accuracy, F1 of each label and their mean, Matthews' correlation.
 
 In: `data/other/*.jsonl`, rows {"text", "label", "text_b"?} (a premise with its hypothesis, too), perhaps with "id" and
-"group". The parent is a classifier's folder (`training.recipes.classifier`).
+"group". The parent is a classifier's folder (`training.recipes.classify.text_classifier`).
 
 Each figure is that of scikit-learn on the same texts. Beside accuracy stands that of always giving the commonest label
 of these very texts, which no text had to be read for, and the difference of the two on the same texts. A label that the
@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from annotate.sides import normalise
+from common.splits import normalise
 from evaluation.metrics import classes
-from evaluation.recipes import figures
-from evaluation.recipes.outcome import Fitted, Item, Measured
-from training.recipes.classifier import Classifier
-from training.recipes.classify_rows import read_examples
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.common.outcome import Fitted, Item, Measured
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.recipes.classify.classify_rows import read_examples
+from training.recipes.classify.text_classifier import Classifier
 
 FEWEST = 2
 MOST_F1 = 50  # labels with a figure of their own

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from evaluation.recipes import outcome
-from training.recipes.entry import config_of, run_recipe
-from training.run_directory import RunDirectory, RunSpec
+from evaluation.recipes.common import outcome
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common.entry import config_of, run_recipe
 
 MODULES = {
     "perplexity": "evaluation.recipes.perplexity",

@@ -1,11 +1,11 @@
 """How strange a model's answers are to the model that it was made from.
 
-In: `data/answers.jsonl` and `data/about.jsonl` as `evaluation.measuring.preference_rows` writes them: answers of the
+In: `data/answers.jsonl` and `data/about.jsonl` as `evaluation.measures.preference_rows` writes them: answers of the
 model ("ours") and of its parent ("theirs") to the same eval prompts, drawn with the same settings.
 
 A policy that is trained to please may leave the language: rare words, other scripts, emoji. People who vote on pairs
 may let that pass, and a reward model rewards it. Three figures show it, each beside the parent's own; an item is a
-prompt, and intervals go by prompts (`evaluation.metrics.fluency` has the names).
+prompt, and intervals go by prompts (`evaluation.metrics.fluency_figures` has the names).
 
 Left out: fluency in the eyes of people; what a stronger model than the parent would say.
 """
@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.metrics import fluency
-from evaluation.recipes import likelihood
-from evaluation.recipes.answer_scores import Answer, Score, score
-from evaluation.recipes.outcome import Item, Measured
-from training.fluency import COMMON, RARE, foreign_share, script_shares
-from training.recipes import loading
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from evaluation.metrics import fluency_figures as fluency
+from evaluation.recipes.common import likelihood
+from evaluation.recipes.common.answer_scores import Answer, Score, score
+from evaluation.recipes.common.outcome import Item, Measured
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes.common import loading
+from training.recipes.common.fluency import COMMON, RARE, foreign_share, script_shares
 
 OURS, THEIRS = "ours", "theirs"
 MOST_SCRIPTS = 4  # named in the notes

@@ -14,7 +14,7 @@ import nltk
 from nltk.stem.porter import PorterStemmer
 from nltk.translate.meteor_score import meteor_score
 
-from evaluation.recipes.words import words
+from evaluation.recipes.word_tokens import words
 
 
 class NoSynonyms:

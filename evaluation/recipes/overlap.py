@@ -25,13 +25,13 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
 from evaluation.recipes import meteor
-from evaluation.recipes.choice_items import told_apart
-from evaluation.recipes.outcome import Item, Measured
-from evaluation.recipes.words import is_unspaced, words
-from training.recipes import loading
+from evaluation.recipes.common.choice_items import told_apart
+from evaluation.recipes.common.outcome import Item, Measured
+from evaluation.recipes.word_tokens import is_unspaced, words
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.recipes.common import loading
 from training.rl.decode import decoder_for
 from training.rl.sampler import Sampling, sample
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 
 ROUGE = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "ROUGE-Lsum": "rougeLsum"}
 FEWEST = 2

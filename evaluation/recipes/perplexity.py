@@ -26,12 +26,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.recipes import likelihood
-from evaluation.recipes.choice_items import told_apart
-from evaluation.recipes.likelihood import Pair
-from evaluation.recipes.outcome import Item, Measured
-from training.recipes import loading
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from evaluation.recipes.common import likelihood
+from evaluation.recipes.common.choice_items import told_apart
+from evaluation.recipes.common.likelihood import Pair
+from evaluation.recipes.common.outcome import Item, Measured
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.recipes.common import loading
 
 MOST_SOURCES = 12  # more sources than these are names of documents rather than parts of a corpus
 SHOWN = 2000  # characters of a text kept beside its figures

@@ -1,7 +1,7 @@
 """How well a reward model agrees with judges, on pairs, thumbs and stars that it did not learn from.
 
 In: `data/completions.jsonl`, `comparisons.jsonl`, `ratings.jsonl` of the eval side as
-`evaluation.measuring.preference_rows` writes them; or a dataset's in `data/other/`: those files as preferences are
+`evaluation.measures.preference_rows` writes them; or a dataset's in `data/other/`: those files as preferences are
 frozen, or rows {"prompt", "chosen", "rejected"}. The parent is a reward model's folder. Of people or of simulations,
 never both.
 
@@ -31,15 +31,15 @@ import numpy as np
 
 from common import roc_auc
 from evaluation.metrics.win_rates import clustered_mean, win_rate
-from evaluation.recipes import figures
-from evaluation.recipes.judged_answers import Judgements, Pair, Rated, limited, read
-from evaluation.recipes.outcome import Item, Measured
-from evaluation.recipes.win_by_reward import identity_of
-from training.recipes import reward_measures
-from training.recipes.reward_measures import Judged
-from training.recipes.reward_model import RewardModel
-from training.recipes.scoring import checked
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.common.outcome import Item, Measured
+from evaluation.recipes.judging.judged_answers import Judgements, Pair, Rated, limited, read
+from evaluation.recipes.judging.win_by_reward import identity_of
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.reward_accuracy import Judged
+from training.recipes.reward.reward_model import RewardModel
+from training.recipes.reward.scoring import checked
 
 LONGER, ABOVE = "pair accuracy of the longer answer", "pair accuracy above the longer answer"
 WHO = {"person": "people", "simulation": "simulations"}

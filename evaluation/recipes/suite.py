@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from evaluation.recipes.choice_items import Place
-from training.run_directory import Row, read_lines
+from evaluation.recipes.common.choice_items import Place
+from training.core.run_directory import Row, read_lines
 
 NAME = "assay"
 VERSION = 1

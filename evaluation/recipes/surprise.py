@@ -28,12 +28,12 @@ import numpy as np
 import torch
 
 from common import roc_auc
-from evaluation.recipes import spoiling
+from evaluation.recipes import corruptions as spoiling
 from evaluation.recipes.perplexity import Window
-from training.recipes import loading, steps
-from training.recipes.corpora import document_end
-from training.recipes.entry import config_of, run_recipe
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.recipes.common import loading, steps
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.pretrain.tokenized_corpus import document_end
 
 FEWEST = 10
 SPAN = 8  # tokens of the span that is marked in a text

@@ -1,7 +1,7 @@
 """How often a model's answers are preferred to an opponent's: by people or simulations, a reward model, or a judge.
 
 In: `data/votes.jsonl` (people or simulations: nothing is run) or `data/answers.jsonl`, and `data/about.jsonl`, as
-`evaluation.measuring.preference_rows` writes them.
+`evaluation.measures.preference_rows` writes them.
 
 people, simulation   each counted vote between the two: 1, 0, or a half for a tie, both bad included
 reward               each prompt that both answered with the same sampling settings: the share of pairs (one answer of
@@ -23,11 +23,11 @@ import numpy as np
 
 from evaluation.metrics.length_control import length_controlled
 from evaluation.metrics.win_rates import WinRate, win_rate
-from evaluation.recipes import figures
-from evaluation.recipes.judgements import SAID, Judged, Vote, shown
-from evaluation.recipes.outcome import Item, Measured
-from evaluation.recipes.win_by_endpoint import by_endpoint
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.common.outcome import Item, Measured
+from evaluation.recipes.judging.judgements import SAID, Judged, Vote, shown
+from evaluation.recipes.judging.win_by_endpoint import by_endpoint
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
 FEWEST = 2
 LENGTH_CONTROLLED = "length-controlled win rate"
@@ -40,7 +40,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     if config.judged_by in ("people", "simulation"):
         judged = by_votes(run)
     elif config.judged_by == "reward":
-        from evaluation.recipes.win_by_reward import by_reward  # imports torch, which the others do without
+        from evaluation.recipes.judging.win_by_reward import by_reward  # imports torch, which the others do without
 
         judged = by_reward(run, spec, config)
     else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django import template
 
-from evaluation.decisions.checks import Check, from_json
 from evaluation.models import Decision
+from evaluation.promotion.checks import Check, from_json
 
 register = template.Library()
 _WORDS = {

@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from evaluation.quality import words
-from evaluation.quality.findings import JudgeFound, Measure
+from evaluation.annotator_quality import explanations as words
+from evaluation.annotator_quality.findings import JudgeFound, Measure
 
 register = template.Library()
 _WIDTH, _HEIGHT = 120, 14

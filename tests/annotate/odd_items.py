@@ -6,7 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from annotate.formats.items import (
+from annotate.data.formats.items import (
     Item,
     NewAttack,
     NewComparison,

@@ -16,10 +16,9 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from annotate.actions import invitations
-from annotate.actions import projects as actions
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import ApiToken, AuditEntry, Invitation, Membership, User
+from annotate.projects import actions, invitations
 from tests.api_client import Program, errors, program
 from tests.factories import PASSWORD, make_comparison, make_model, make_pair, make_project, make_token, make_user
 from tests.processes import ROOT
@@ -326,7 +325,7 @@ def test_signing_in_with_a_right_password_leaves_the_token_alone(client, setting
 
 
 def test_trying_one_password_on_many_names_is_slowed_down(monkeypatch):
-    monkeypatch.setattr("annotate.accounts.TRIES_OF_ADDRESS", 3)
+    monkeypatch.setattr("annotate.projects.accounts.adapter.TRIES_OF_ADDRESS", 3)
     tries = [
         APIClient().post("/api/v1/auth/token/", {"username": f"name-{n}", "password": "?"}, format="json")
         for n in range(4)

@@ -9,8 +9,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import adjudication, assignments, disagreements, feedback
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling.adjudication import actions as adjudication
+from annotate.labelling.adjudication import disagreements
 from annotate.models import Assignment, Comparison, Delivery, GoldItem, Rating, StatusChange, Webhook
 from tests.factories import make_assignment, make_completion, make_pair, make_project, make_prompt, make_user
 

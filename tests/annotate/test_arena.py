@@ -10,11 +10,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import arena, language_models, pairing
-from annotate.errors import Refused
-from annotate.live import writing
+from annotate.arena.battles import actions as arena
+from annotate.arena.battles import pairing
+from annotate.arena.streaming import answer_writer as writing
+from annotate.core.errors import Refused
+from annotate.language_models import actions as language_models
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
-from annotate.served_sampling import sampling_of
+from common.sampling import sampling_of
 from tests import factories
 from tests.annotate import voting
 
@@ -394,7 +396,7 @@ def test_bad_questions_are_shown_beside_the_field_and_kept(client, project, pair
 
 
 def test_too_many_battles_are_refused_for_a_while(client, project, pair, monkeypatch):
-    monkeypatch.setattr("annotate.visitors.BATTLES_PER_PERSON", 2)
+    monkeypatch.setattr("annotate.core.visitors.BATTLES_PER_PERSON", 2)
     eval_prompt(project, pair)
     for _ in range(2):
         start(client, project)

@@ -9,9 +9,10 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from annotate import visitors
-from annotate.actions import arena, asking_on
-from annotate.errors import Refused
+from annotate.arena.battles import actions as arena
+from annotate.arena.battles import follow_up as asking_on
+from annotate.core import visitors
+from annotate.core.errors import Refused
 from annotate.models import Battle, BattleTurn, FirstAnswer, Membership, TryCount
 from tests import factories
 from tests.annotate.test_defence import cast, make_battle, pair, project  # noqa: F401

@@ -14,9 +14,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from annotate.actions import arena, asking_on
-from annotate.errors import Refused
-from annotate.live import beats, live_battles, writing
+from annotate.arena.battles import actions as arena
+from annotate.arena.battles import follow_up as asking_on
+from annotate.arena.streaming import answer_writer as writing
+from annotate.arena.streaming import heartbeat as beats
+from annotate.arena.streaming import live_battles
+from annotate.core.errors import Refused
 from annotate.models import Battle, BattleTurn, Comparison, Completion
 from config.asgi import application
 from tests import factories

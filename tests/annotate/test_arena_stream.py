@@ -19,9 +19,11 @@ from django.db import OperationalError
 from django.test import AsyncClient
 from django.utils import timezone
 
-from annotate.live import live_battles, masking, writing
+from annotate.arena.masking import masked_text as masking
+from annotate.arena.streaming import answer_writer as writing
+from annotate.arena.streaming import live_battles
 from annotate.models import Battle, Completion, LanguageModel, Project
-from annotate.served_sampling import sampling_of
+from common.sampling import sampling_of
 from config.asgi import application
 from tests import factories, tiny_model
 

@@ -10,9 +10,10 @@ import pytest
 from django.db import connection, connections
 from django.utils import timezone
 
-from annotate import queue_chores
-from annotate.actions import assignments, feedback
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling import queue_upkeep as queue_chores
 from annotate.models import Assignment, Completion
 from tests.factories import (
     make_assignment,

@@ -8,9 +8,9 @@ import time
 import pytest
 from django.db import OperationalError
 
-from annotate import clerk as clerks
-from annotate.chores import CHORES, Chore
-from annotate.clerk import Clerk
+from annotate.core import background_worker as clerks
+from annotate.core.background_worker import Clerk
+from annotate.core.periodic_tasks import CHORES, Chore
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from annotate.actions.datasets import freeze
+from annotate.data.datasets.actions import freeze
 from annotate.models import Dataset, Demonstration, StatusChange
 from tests.api_client import program
 from tests.factories import (

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from annotate import frozen_rows
-from annotate.actions.datasets import freeze
-from annotate.actions.exports import export
-from annotate.actions.selections import select
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data import frozen_rows
+from annotate.data.datasets.actions import freeze
+from annotate.data.datasets.frozen_exports import export
+from annotate.data.datasets.selections import select
 from annotate.models import Dataset, Demonstration, Status
 from tests.factories import (
     make_comparison,

@@ -9,11 +9,12 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate import counting, visitors
-from annotate.actions import arena, defence
-from annotate.actions.feedback import set_status
-from annotate.defence import duplicates
-from annotate.errors import Refused, TooMany
+from annotate.arena.battles import actions as arena
+from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import duplicates
+from annotate.core import counting, visitors
+from annotate.core.errors import Refused, TooMany
+from annotate.labelling.actions import set_status
 from annotate.models import Battle, Comparison, Hold, LanguageModel, Project, StatusChange, TryCount, User, VoteTrace
 from tests import factories
 from tests.annotate import voting

@@ -6,9 +6,10 @@ import hashlib
 
 import pytest
 
-from annotate.actions import arena, defence
-from annotate.counting import counted
-from annotate.defence import proof_of_work
+from annotate.arena.battles import actions as arena
+from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import proof_of_work
+from annotate.core.counting import counted
 from annotate.models import Comparison, Hold, Project
 from tests import factories
 from tests.annotate.test_defence import HERE, cast, make_battle
@@ -153,7 +154,7 @@ def test_page_and_api_give_the_puzzle_to_whoever_has_the_battle(client, project,
     assert client.get(f"/p/{project.slug}/arena/{battle.token}/proof/").status_code == 404
     assert client.get(f"/api/v1/battles/{battle.token}/proof/").status_code == 404
     token = "t" * 24
-    from annotate.api.access import visitor_of_token
+    from annotate.core.api.lookup import visitor_of_token
 
     mine = make_battle(project, pair, visitor=visitor_of_token(token))
     given = client.get(f"/api/v1/battles/{mine.token}/proof/", headers={"Visitor": token}).json()["challenge"]
@@ -184,7 +185,7 @@ def test_odd_letters_in_a_proof_are_no_fault_of_ours(project, pair):
 
 
 def test_the_page_carries_one_puzzle(client, project, pair):
-    from annotate import visitors
+    from annotate.core import visitors
 
     session = client.session
     session.create()

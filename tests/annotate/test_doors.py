@@ -14,8 +14,8 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
+from annotate.core.permissions import ROLES_FOR
 from annotate.models import Role, User
-from annotate.permissions import ROLES_FOR
 from tests.api_client import Program
 from tests.doors import DOORS
 from tests.everything import one_of_everything

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from annotate.row_files import read_rows
+from annotate.data.rows.row_files import read_rows
 from tests import factories
 
 pytestmark = pytest.mark.django_db

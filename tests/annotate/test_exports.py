@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from annotate import transcripts
-from annotate.actions.datasets import freeze
-from annotate.actions.exports import export, export_file, formats_of
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data.datasets.actions import freeze
+from annotate.data.datasets.frozen_exports import export, export_file, formats_of
+from annotate.data.rows.row_files import read_rows
 from annotate.models import Demonstration
-from annotate.row_files import read_rows
+from common import transcripts
 from tests.factories import (
     make_comparison,
     make_completion,

@@ -13,9 +13,15 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
-from annotate.actions import assignments, feedback, order_shown, priorities, queue, repeats, set_aside
-from annotate.actions.items import items_of
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling.queue import entries as queue
+from annotate.labelling.queue import positions as order_shown
+from annotate.labelling.queue import priorities
+from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue import swapped_repeats as repeats
+from annotate.labelling.queue.assigned_items import items_of
 from annotate.models import Assignment, Comparison, Flag, ItemPriority, QueueChange, QueueEntry
 from tests.annotate.test_red_team import ready
 from tests.factories import make_completion, make_model, make_pair, make_project, make_prompt, make_user
@@ -430,7 +436,7 @@ def test_a_flag_waits_for_a_reviewer_who_takes_the_prompt_out_for_good():
 def uncertain():
     yield priorities.register_uncertainty
     priorities.register_uncertainty(None)
-    from evaluation.measuring import uncertainty
+    from evaluation.promotion import reward_model_uncertainty as uncertainty
 
     priorities.register_uncertainty(uncertainty.of_reward_models)
 

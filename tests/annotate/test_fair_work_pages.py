@@ -9,7 +9,9 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from annotate.actions import assignments, feedback, gold
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling.gold import scoring as gold
 from annotate.models import Assignment, GoldItem, Membership
 from tests.factories import make_completion, make_guideline, make_pair, make_project, make_prompt, make_user
 

@@ -9,8 +9,9 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from annotate.actions import assignments, feedback
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
 from annotate.models import Assignment, Comparison, Dataset, Demonstration, Guideline, Rating, StatusChange
 from tests.factories import (
     make_assignment,
@@ -295,7 +296,7 @@ def test_undo_is_refused_when_a_frozen_dataset_holds_the_row(rate, user, project
 
 
 def test_undoing_a_skip_is_refused_when_someone_else_got_the_item(rate, user, project):
-    from annotate.actions import assignments
+    from annotate.labelling import assigning as assignments
 
     assignments.skip(assignment=rate, by=user, reason="later")
     make_assignment(make_user(project), rate.completion_a)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.urls import reverse
 
-from annotate.views.next_step import next_step
+from annotate.projects.next_step import next_step
 from tests.factories import make_project, make_user
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from annotate.formats import FORMATS, WRITERS
-from annotate.formats.containers import written
-from annotate.formats.items import Item, NewComparison
+from annotate.data.formats import FORMATS, WRITERS
+from annotate.data.formats.containers import written
+from annotate.data.formats.items import Item, NewComparison
 from tests.annotate.odd_items import Odd
 
 pytestmark = pytest.mark.slow

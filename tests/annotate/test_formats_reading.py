@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from annotate.formats import FORMATS, READERS, WRITERS, detect, mapped
-from annotate.formats.items import (
+from annotate.data.formats import FORMATS, READERS, WRITERS, detect, mapped
+from annotate.data.formats.items import (
     Item,
     NewAttack,
     NewComparison,

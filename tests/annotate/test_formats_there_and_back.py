@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from annotate.formats import FORMATS, READERS, WRITERS
-from annotate.formats.containers import written
-from annotate.formats.items import Item, NewComparison, NewRating, kept, restored
-from annotate.row_files import read_rows
+from annotate.data.formats import FORMATS, READERS, WRITERS
+from annotate.data.formats.containers import written
+from annotate.data.formats.items import Item, NewComparison, NewRating, kept, restored
+from annotate.data.rows.row_files import read_rows
 from tests.annotate.odd_items import Odd
 
 SEEDS = range(25)

@@ -9,10 +9,16 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import assignments, choosing, feedback, gold, harm_budget, priorities, repeats, tutorial
-from annotate.actions.choosing import UrgentPair
-from annotate.harms import HARMS
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling.gold import scoring as gold
+from annotate.labelling.queue import choosing, priorities
+from annotate.labelling.queue import swapped_repeats as repeats
+from annotate.labelling.queue.choosing import UrgentPair
+from annotate.labelling.tutorial import actions as tutorial
 from annotate.models import Assignment, GoldItem, ItemPriority
+from annotate.projects.wellbeing import actions as harm_budget
+from common.harm_kinds import HARMS
 from tests.annotate.test_red_team import ready
 from tests.factories import (
     make_assignment,

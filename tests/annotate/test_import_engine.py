@@ -15,16 +15,19 @@ import pytest
 from django.db import IntegrityError, OperationalError
 from django.utils import timezone
 
-from annotate import formats, row_files
-from annotate.actions.imports import Order, cancel_import, go_on, import_pairs, preview, start_import
-from annotate.connections import database_now
-from annotate.errors import Refused
-from annotate.formats.items import NewAttack, NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
-from annotate.importing import engine, files, judgements, reading
-from annotate.importing.engine import Importer
-from annotate.importing.preparing import prepare
-from annotate.importing.sinks import Database, Nowhere
-from annotate.importing.writing import write
+from annotate.core.db.connections import database_now
+from annotate.core.errors import Refused
+from annotate.data import formats
+from annotate.data.formats.items import NewAttack, NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
+from annotate.data.imports import engine, reading
+from annotate.data.imports import feedback_rows as judgements
+from annotate.data.imports import kept_files as files
+from annotate.data.imports.actions import Order, cancel_import, go_on, import_pairs, preview, start_import
+from annotate.data.imports.engine import Importer
+from annotate.data.imports.preparing import prepare
+from annotate.data.imports.sinks import Database, Nowhere
+from annotate.data.imports.writing import write
+from annotate.data.rows import row_files
 from annotate.models import (
     Attack,
     Comparison,
@@ -39,7 +42,7 @@ from annotate.models import (
     Span,
     Webhook,
 )
-from annotate.transcripts import Pair
+from common.transcripts import Pair
 from tests.factories import make_contestant, make_model, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db

@@ -9,9 +9,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from annotate.importing.engine import Importer
+from annotate.data.imports.engine import Importer
+from annotate.data.imports.pages import _in_words
 from annotate.models import Comparison, Delivery, Import, Webhook
-from annotate.views.imports import _in_words
 from tests.api_client import ROOT, Program, errors
 from tests.factories import PASSWORD, make_project, make_user
 

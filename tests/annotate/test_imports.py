@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from annotate import best_answers, transcripts
-from annotate.actions.imports import import_hh_rlhf, import_pairs
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data.datasets import best_answers
+from annotate.data.datasets.preferences import Comparison as Pair
+from annotate.data.datasets.preferences import Rating
+from annotate.data.imports.actions import import_hh_rlhf, import_pairs
 from annotate.models import Comparison, Completion, Prompt
-from annotate.preferences import Comparison as Pair
-from annotate.preferences import Rating
+from common import transcripts
 from tests.factories import make_project, make_user
 
 HARMLESS = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "hh-rlhf-harmless-base-test.jsonl.gz"

@@ -9,8 +9,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.models import Assignment, Comparison, Demonstration, Flag, Rating
-from annotate.verdicts import VERDICTS
 from tests.factories import (
     make_assignment,
     make_completion,

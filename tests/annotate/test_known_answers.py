@@ -6,9 +6,15 @@ import random
 
 import pytest
 
-from annotate.actions import assignments, feedback, gates, gold, gold_items, projects, tutorial
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling.gold import actions as gold_items
+from annotate.labelling.gold import scoring as gold
+from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.tutorial import actions as tutorial
 from annotate.models import Assignment, Comparison, GoldItem, Membership, Rating
+from annotate.projects import actions as projects
 from tests.factories import (
     make_comparison,
     make_completion,

@@ -7,11 +7,12 @@ import json
 import pytest
 from django.urls import reverse
 
-from annotate import frozen_rows
-from annotate.actions import feedback, flags
-from annotate.actions.datasets import freeze
-from annotate.actions.exports import export
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data import frozen_rows
+from annotate.data.datasets.actions import freeze
+from annotate.data.datasets.frozen_exports import export
+from annotate.labelling import actions as feedback
+from annotate.labelling import flagging as flags
 from annotate.models import Flag, Rating, Span
 from tests.api_client import errors, program
 from tests.factories import (

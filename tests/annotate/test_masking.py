@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from annotate.live import growing_mask, masking
-from annotate.live.masking import HIDDEN, Told, names_itself, shown
+from annotate.arena.masking import growing_mask
+from annotate.arena.masking import masked_text as masking
+from annotate.arena.masking.masked_text import HIDDEN, Told, names_itself, shown
 
 TOLD = Told(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), asked="Tell me something.")
 

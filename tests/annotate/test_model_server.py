@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from annotate import model_server
+from annotate.language_models import model_server
 from annotate.models import LanguageModel
 from tests.annotate.openai_server import FakeServer, openai_server
 

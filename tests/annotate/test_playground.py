@@ -11,9 +11,9 @@ from asgiref.sync import sync_to_async
 from django.test import AsyncClient
 from django.urls import reverse
 
-from annotate import playground
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import Completion, LanguageModel, Project, Prompt
+from annotate.playground import turns as playground
 from tests import factories
 from tests.annotate.test_arena_stream import Socket
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from annotate import preferences
-from annotate.preferences import Comparison, Pair, Rating, Tie
+from annotate.data.datasets import preferences
+from annotate.data.datasets.preferences import Comparison, Pair, Rating, Tie
 
 
 def telling_pairs(count: int, prompts: int) -> list[Comparison]:

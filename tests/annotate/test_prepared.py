@@ -7,8 +7,8 @@ from django.db import connection
 from django.db.models import Value
 from django.utils import timezone
 
+from annotate.core.db.prepared import Prepared, Slot
 from annotate.models import Completion, Guideline, Prompt
-from annotate.prepared import Prepared, Slot
 from tests.factories import make_completion, make_guideline, make_project, make_prompt
 
 pytestmark = pytest.mark.django_db

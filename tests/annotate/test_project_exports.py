@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from annotate.actions.imports import Order, start_import
-from annotate.actions.project_exports import export_feedback
-from annotate.errors import Refused
-from annotate.formats import FORMATS, READERS, WRITERS
-from annotate.formats.items import Item, NewAttack
-from annotate.importing.engine import Importer
+from annotate.core.errors import Refused
+from annotate.data.exports.actions import export_feedback
+from annotate.data.formats import FORMATS, READERS, WRITERS
+from annotate.data.formats.items import Item, NewAttack
+from annotate.data.imports.actions import Order, start_import
+from annotate.data.imports.engine import Importer
+from annotate.data.rows.row_files import read_rows
 from annotate.models import Attack, Comparison, Completion, Demonstration, Ranking, Status
-from annotate.row_files import read_rows
 from tests import factories
 from tests.annotate.odd_items import Odd
 

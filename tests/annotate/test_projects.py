@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from annotate.actions import projects
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import Dataset, Guideline, Membership, Project, User
+from annotate.projects import actions as projects
 from tests.factories import (
     make_assignment,
     make_comparison,

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from annotate import sides
-from annotate.actions.prompts import NewCompletion, NewPrompt, add_completion, add_completions, add_prompt, add_prompts
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data.prompts.actions import (
+    NewCompletion,
+    NewPrompt,
+    add_completion,
+    add_completions,
+    add_prompt,
+    add_prompts,
+)
 from annotate.models import Completion, Project, Prompt
+from common import splits as sides
 
 pytestmark = pytest.mark.django_db
 

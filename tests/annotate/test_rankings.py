@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from annotate import best_answers, frozen_rows, preferences, rankings
-from annotate.actions import feedback
-from annotate.actions.datasets import freeze
-from annotate.actions.selections import _told_of_each_answer
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data import frozen_rows, rankings
+from annotate.data.datasets import best_answers, preferences
+from annotate.data.datasets.actions import freeze
+from annotate.data.datasets.selections import _told_of_each_answer
+from annotate.labelling import actions as feedback
 from annotate.models import Comparison, Ranking, StatusChange
-from evaluation.lineage.ancestry import judgements_in, totals
-from evaluation.lineage.tracing import votes_in
+from evaluation.registry.ancestry import judgements_in, totals
+from evaluation.registry.tracing import votes_in
 from tests.factories import (
     make_completion,
     make_model,

@@ -7,11 +7,11 @@ import json
 import pytest
 from django.urls import reverse
 
-from annotate import model_server
-from annotate.actions import arena
-from annotate.actions.prompts import NewCompletion, add_completions
-from annotate.errors import Refused
-from annotate.live import live_battles
+from annotate.arena.battles import actions as arena
+from annotate.arena.streaming import live_battles
+from annotate.core.errors import Refused
+from annotate.data.prompts.actions import NewCompletion, add_completions
+from annotate.language_models import model_server
 from annotate.models import Battle, Completion, LanguageModel, Project
 from tests import factories
 from tests.annotate.openai_server import FakeServer
@@ -125,8 +125,8 @@ def test_whatever_comes_in_keeps_them_apart(project):
 
 @pytest.mark.django_db
 def test_an_imported_answer_keeps_them_apart(project):
-    from annotate.formats.items import NewComparison
-    from annotate.importing.preparing import prepare
+    from annotate.data.formats.items import NewComparison
+    from annotate.data.imports.preparing import prepare
 
     ready = prepare(
         NewComparison(messages=QUESTION, a="<think>Hmm.</think>Because.", b="No.", winner="model_a"),
@@ -166,7 +166,7 @@ def test_a_list_of_it_costs_no_query_for_each(project, django_assert_max_num_que
 
 @pytest.mark.django_db
 def test_a_sampling_run_records_them_apart_and_counts_what_was_only_thought(project, tmp_path):
-    from training.queue.outputs import _record_completions
+    from training.runs.queue.outputs import _record_completions
 
     run = make_run(project, kind="sample", dataset=make_dataset(project))
     prompt = factories.make_prompt(project)

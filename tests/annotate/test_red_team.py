@@ -10,15 +10,18 @@ from django.test import AsyncClient
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate import model_server
-from annotate.actions import assignments, harm_budget, red_team, set_aside
-from annotate.actions.selections import select
-from annotate.errors import Refused, TooMany
-from annotate.harms import HARMS
-from annotate.live import waiting
+from annotate.core.asgi import waiting
+from annotate.core.errors import Refused, TooMany
+from annotate.data.datasets.selections import select
+from annotate.labelling import assigning as assignments
+from annotate.labelling.history.audit_pages import status_changes
+from annotate.labelling.queue import quarantine as set_aside
+from annotate.language_models import model_server
 from annotate.models import Attack, Completion, Prompt, Question, Talk
-from annotate.views.audit_page import status_changes
-from evaluation.quality import persons
+from annotate.projects.wellbeing import actions as harm_budget
+from annotate.red_team import actions as red_team
+from common.harm_kinds import HARMS
+from evaluation.annotator_quality import exclusion as persons
 from tests.annotate.test_arena_stream import Socket
 from tests.api_client import errors, program
 from tests.factories import make_assignment, make_completion, make_contestant, make_model, make_project, make_prompt

@@ -8,9 +8,11 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import assignments, feedback, flags
-from annotate.actions.datasets import freeze
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data.datasets.actions import freeze
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling import flagging as flags
 from annotate.models import Assignment, Comparison, Delivery, Demonstration, Rating, Span, StatusChange, Webhook
 from tests.api_client import errors, program
 from tests.factories import (

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from annotate import json_arrays, row_files
-from annotate.row_files import TooLarge, UnreadableFile, read_rows
+from annotate.data.rows import json_arrays, row_files
+from annotate.data.rows.row_files import TooLarge, UnreadableFile, read_rows
 
 ROWS = [{"n": n, "text": f'row {n} "é日本" \\ [,] {{}}'} for n in range(1000)]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
-from annotate.actions import feedback, scales
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling import actions as feedback
+from annotate.labelling.scales import actions as scales
+from annotate.labelling.scales.declared import asked_in
 from annotate.models import AuditEntry, Rating, Scale
-from annotate.scales import asked_in
 from tests.api_client import errors, program
 from tests.factories import (
     make_assignment,

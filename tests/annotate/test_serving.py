@@ -7,9 +7,10 @@ import time
 import pytest
 from django.urls import reverse
 
-from annotate import model_server, serving
-from annotate.actions import arena, pairing
-from annotate.errors import Refused
+from annotate.arena.battles import actions as arena
+from annotate.arena.battles import pairing
+from annotate.core.errors import Refused
+from annotate.language_models import model_server, serving
 from annotate.models import LanguageModel
 from tests import factories
 

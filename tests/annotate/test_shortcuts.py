@@ -7,9 +7,9 @@ import json
 import pytest
 from django.urls import reverse
 
-from annotate.actions import shortcuts
-from annotate.errors import Refused
-from annotate.shortcuts import DEFAULTS, merged, problems
+from annotate.core.errors import Refused
+from annotate.labelling.shortcuts import actions as shortcuts
+from annotate.labelling.shortcuts.keys import DEFAULTS, merged, problems
 from tests.factories import make_assignment, make_pair, make_project, make_user
 
 pytestmark = pytest.mark.django_db

@@ -10,11 +10,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.urls import reverse
 
-from annotate import frozen_rows, sides
-from annotate.actions import uploads
-from annotate.actions.exports import export
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data import frozen_rows
+from annotate.data.datasets.frozen_exports import export
+from annotate.data.uploads import actions as uploads
 from annotate.models import Dataset
+from common import splits as sides
 from tests.api_client import program
 from tests.factories import make_project, make_prompt, make_user
 
@@ -165,7 +166,7 @@ def test_bad_lines_are_left_out_only_when_asked_and_are_counted(project):
 
 
 def test_a_task_trains_nothing(project):
-    from training.kinds import KINDS
+    from training.core.kinds import KINDS
 
     assert not any(kind.dataset_kind == "task" for kind in KINDS.values())
     taking = [name for name, kind in KINDS.items() if "task" in kind.other_kinds]

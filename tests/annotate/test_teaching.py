@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.actions.feedback_items import Wanted
-from annotate.formats.items import NewComparison
+from annotate.data.exports.feedback_items import Wanted
+from annotate.data.formats.items import NewComparison
 from annotate.models import Comparison
 from tests import factories
 

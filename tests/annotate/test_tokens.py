@@ -12,9 +12,9 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import tokens
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import ApiToken, AuditEntry, Project
+from annotate.projects.accounts import actions as tokens
 from tests.api_client import Program, errors
 from tests.factories import PASSWORD, make_project, make_token, make_user
 

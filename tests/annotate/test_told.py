@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from annotate.actions import arena
-from annotate.defence import duplicates, told
+from annotate.arena.battles import actions as arena
+from annotate.arena.vote_guard import disclosed_answers as told
+from annotate.arena.vote_guard import duplicates
 from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel, Project
 from tests import factories
 from tests.annotate import voting

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from annotate.actions import assignments
-from annotate.actions.imports import Order, start_import
-from annotate.formats import READERS, detect, mapped
-from annotate.formats.items import Item
-from annotate.importing.engine import Importer
+from annotate.data.formats import READERS, detect, mapped
+from annotate.data.formats.items import Item
+from annotate.data.imports.actions import Order, start_import
+from annotate.data.imports.engine import Importer
+from annotate.labelling import assigning as assignments
 from annotate.models import Assignment, Completion, Project, Prompt
 from tests import factories
 

@@ -10,12 +10,13 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 
-from annotate import frozen_rows, sides
-from annotate.actions import uploads
-from annotate.actions.exports import export
-from annotate.errors import Refused
-from annotate.example_tasks import EXAMPLES
+from annotate.core.errors import Refused
+from annotate.data import frozen_rows
+from annotate.data.datasets.frozen_exports import export
+from annotate.data.rows.example_tasks import EXAMPLES
+from annotate.data.uploads import actions as uploads
 from annotate.models import Dataset
+from common import splits as sides
 from tests.factories import make_completion, make_project, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
@@ -123,7 +124,7 @@ def test_a_file_that_is_no_such_file_is_refused_in_words(project, content, name,
 
 
 def test_a_small_packed_file_cannot_fill_the_disk(project, monkeypatch):
-    monkeypatch.setattr("annotate.row_files.LARGEST_FILE", 10_000)
+    monkeypatch.setattr("annotate.data.rows.row_files.LARGEST_FILE", 10_000)
     with pytest.raises(Refused, match="split the file") as refused:
         upload(project, gzip.compress(lines(REVIEWS) * 1000))
     assert refused.value.status == 413

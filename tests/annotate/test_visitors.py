@@ -16,11 +16,12 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.request import Request
 
-from annotate import housekeeping, visitors
-from annotate.actions import defence
-from annotate.api import battles
-from annotate.defence import proof_of_work
-from annotate.errors import TooMany
+from annotate import cleanup as housekeeping
+from annotate.arena import api as battles
+from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import proof_of_work
+from annotate.core import visitors
+from annotate.core.errors import TooMany
 from tests import factories
 from tests.annotate.test_defence import cast, make_battle
 
@@ -38,7 +39,7 @@ def asked_from(address: str):
 @pytest.fixture
 def few(monkeypatch):
     monkeypatch.setattr(visitors, "BATTLES_PER_ADDRESS", 3)
-    monkeypatch.setattr("annotate.actions.defence.MOST_PER_ADDRESS", 3)
+    monkeypatch.setattr("annotate.arena.vote_guard.actions.MOST_PER_ADDRESS", 3)
 
 
 def test_one_who_has_a_whole_48_gets_no_65536_times_as_much(few):
@@ -91,7 +92,7 @@ def test_puzzles_get_harder_for_the_whole_network(monkeypatch):
 
 
 def test_sign_ins_are_counted_by_the_wider_networks_too(client, monkeypatch):
-    monkeypatch.setattr("annotate.accounts.TRIES_OF_ADDRESS", 2)
+    monkeypatch.setattr("annotate.projects.accounts.adapter.TRIES_OF_ADDRESS", 2)
     said = [
         client.post("/api/v1/auth/token/", {"username": f"u{n}", "password": "x"}, REMOTE_ADDR=f"2001:db8:9:{n:x}::1",
                     content_type="application/json").status_code
@@ -103,7 +104,7 @@ def test_sign_ins_are_counted_by_the_wider_networks_too(client, monkeypatch):
 @pytest.mark.parametrize("page", ["account_signup", "account_reset_password"])
 def test_sign_ups_and_lost_passwords_are_counted_by_the_wider_networks_too(client, settings, monkeypatch, page):
     settings.SIGN_UP_IS_OPEN, settings.EMAIL_NOTICES_FROM = True, "assay@example.org"
-    monkeypatch.setattr("annotate.accounts.POSTS_OF_ADDRESS", 2)
+    monkeypatch.setattr("annotate.projects.accounts.adapter.POSTS_OF_ADDRESS", 2)
     said = [
         client.post(reverse(page), {"email": f"n{n}@example.org"}, REMOTE_ADDR=f"2001:db8:9:{n:x}::1").content.decode()
         for n in range(6)

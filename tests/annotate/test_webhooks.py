@@ -15,14 +15,15 @@ from django.utils import timezone
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from annotate import outbound
-from annotate.actions import webhooks
-from annotate.actions.events import announce
-from annotate.connections import database_now
-from annotate.errors import Refused
+from annotate.core import outbound
+from annotate.core import public_addresses as addresses
+from annotate.core.db.connections import database_now
+from annotate.core.errors import Refused
+from annotate.core.events import announce
 from annotate.models import AuditEntry, Delivery, Webhook
-from annotate.webhooks import addresses, deliveries, schedule, sending
-from annotate.webhooks.deliveries import Deliverer
+from annotate.projects.webhooks import actions as webhooks
+from annotate.projects.webhooks import deliveries, schedule, sending
+from annotate.projects.webhooks.deliveries import Deliverer
 from config.settings import private_webhooks
 from evaluation.models import Notice
 from tests.factories import make_project, make_user

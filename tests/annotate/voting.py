@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from annotate.actions import arena, defence
+from annotate.arena.battles import actions as arena
+from annotate.arena.vote_guard import actions as defence
 from annotate.models import Battle, Comparison
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from annotate.actions import defence
+from annotate.arena.vote_guard import actions as defence
+from annotate.core.visitors import visitor_of_session
 from annotate.models import Comparison, Hold, Project, VoteTrace
-from annotate.visitors import visitor_of_session
 from tests import factories
 from tests.annotate.test_defence import cast, make_battle
 

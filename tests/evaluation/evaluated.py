@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from annotate.models import Dataset, LanguageModel, Project
-from evaluation.measuring.recording import record_measure
+from evaluation.measures.recording import record_measure
 from training import configs
 from training.models import Run
 

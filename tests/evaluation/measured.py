@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from annotate.models import LanguageModel, Project
-from evaluation.measuring import recording
+from evaluation.measures import recording
 from evaluation.models import Evaluation
-from evaluation.recipes import outcome
-from evaluation.recipes.outcome import Item, Measured
+from evaluation.recipes.common import outcome
+from evaluation.recipes.common.outcome import Item, Measured
 from tests.factories import make_user
 from training.configs.evaluate import EvaluateConfig
+from training.core.run_directory import RunDirectory, RunSpec
 from training.models import Run
-from training.run_directory import RunDirectory, RunSpec
 
 
 def items(counts: list[dict[str, list[float]]], **fields: Any) -> list[Item]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
 
 Row = dict[str, Any]
 
@@ -27,7 +27,7 @@ def laid(
 def ended(run: RunDirectory) -> Row:
     """Its result, or its failure."""
     from evaluation.recipes import evaluate
-    from training.recipes.entry import attempt
+    from training.recipes.common.entry import attempt
 
     found = run.result() if attempt(evaluate.main, run) == 0 else run.failure()
     assert found is not None

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from tests import tiny_model
-from training.recipes import loading
-from training.recipes.reward_model import RewardModel
+from training.recipes.common import loading
+from training.recipes.reward.reward_model import RewardModel
 
 WIDTH = 64
 

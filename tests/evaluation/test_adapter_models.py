@@ -9,14 +9,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from evaluation.recipes import likelihood, surprise
+from evaluation.recipes import surprise
+from evaluation.recipes.common import likelihood
 from tests import tiny_model
 from tests.evaluation import test_overlap, test_surprise
 from tests.evaluation.recipe_runs import ended, items_of, laid
 from tests.training import adapter_children
-from training.recipes import classifier, entry, loading, merging, sample
-from training.recipes.reward_model import RewardModel
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes import sample
+from training.recipes.classify import text_classifier as classifier
+from training.recipes.common import entry, loading
+from training.recipes.export import merging
+from training.recipes.reward.reward_model import RewardModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from annotate.actions import assignments
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling import assigning as assignments
 from annotate.models import Assignment, Status
-from evaluation.decisions import ask_next
 from evaluation.models import AskedAgain
+from evaluation.promotion import disputed_items as ask_next
 from tests.factories import make_assignment, make_comparison, make_completion, make_prompt, make_rating, make_user
 from tests.training.runs import make_weights
 from training.models import Review, Run
@@ -145,7 +145,7 @@ class TestWithTheRewardModel:
         assert ask_next.disputes(project, "train", "person") == []  # it stays where it is
 
     def test_items_are_read_as_the_recipe_writes_them(self, project, child, base, vote, scored, tmp_path):
-        from evaluation.recipes.judged_answers import Judgements, Pair
+        from evaluation.recipes.judging.judged_answers import Judgements, Pair
         from evaluation.recipes.reward_accuracy import measured_of
 
         [cast] = vote(child, base, "model_a")

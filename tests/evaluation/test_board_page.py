@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from annotate.models import Comparison, Status, StatusChange
 from evaluation import consumers
-from evaluation.arena import ledger
+from evaluation.leaderboard import present as board_page
+from evaluation.leaderboard.votes import ledger
 from evaluation.routing import websocket_urlpatterns
-from evaluation.views import board_page
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_project, make_prompt
 
 

@@ -10,7 +10,7 @@ from benchmarks.calibrate_intervals import Setting, interval_rows
 from benchmarks.calibrate_sequences import power_rows, sequence_rows
 from benchmarks.calibrate_voters import STRICT, bot_rows, honest_rows
 from benchmarks.simulated_arenas import draw_arena, draw_labels, true_ratings
-from evaluation.ratings.fit import CENTRE, fit
+from evaluation.ratings.bradley_terry import CENTRE, fit
 
 
 class TestSimulatedArenas:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from annotate.choice_items import ChoiceItem, read_choice
-from evaluation.recipes.choice_items import read_folder, read_items
-from training.run_directory import RecipeFailure
+from annotate.data.rows.choice_items import ChoiceItem, read_choice
+from evaluation.recipes.common.choice_items import read_folder, read_items
+from training.core.run_directory import RecipeFailure
 
 
 @pytest.mark.parametrize("answer", [1, "1", "B", "sky", " sky ", 1.0])

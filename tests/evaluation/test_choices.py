@@ -31,7 +31,7 @@ def model_folder(tmp_path_factory):
 def loaded(model_folder):
     import torch
 
-    from training.recipes import loading
+    from training.recipes.common import loading
 
     return loading.load_policy(model_folder, torch.float32)
 
@@ -184,8 +184,8 @@ def test_the_suite_that_ships_is_the_default(model_folder, tmp_path):
 
 
 def test_killed_in_mid_work_it_goes_on_with_the_next_batch(model_folder, tmp_path, monkeypatch):
-    from evaluation.recipes import likelihood
-    from training.recipes import entry
+    from evaluation.recipes.common import likelihood
+    from training.recipes.common import entry
 
     rows = [*endings(), *pairs()]
     whole, result = run_on(tmp_path / "whole", model_folder, other=rows, batch_size=1, max_length=64)
@@ -222,7 +222,7 @@ def test_killed_in_mid_work_it_goes_on_with_the_next_batch(model_folder, tmp_pat
 
 
 def test_its_progress_is_told(model_folder, tmp_path, monkeypatch):
-    from training.run_directory import RunDirectory
+    from training.core.run_directory import RunDirectory
 
     said = []
     monkeypatch.setattr(
@@ -305,7 +305,7 @@ def test_a_task_tells_its_other_figures_too(tmp_path, monkeypatch):
     import datasets
     from sklearn.metrics import f1_score, matthews_corrcoef
 
-    from evaluation.recipes import choice_engine
+    from evaluation.recipes import harness_engine as choice_engine
 
     cola = [{"sentence": f"{s} {ENDS[n]}", "label": n % 2, "idx": n} for n, s in enumerate(STEMS)]
     mrpc = [{"sentence1": s, "sentence2": ENDS[n], "label": (n + 1) % 2, "idx": n} for n, s in enumerate(STEMS)]
@@ -332,7 +332,7 @@ def test_a_task_tells_its_other_figures_too(tmp_path, monkeypatch):
 
 
 def laid_at(path):
-    from training.run_directory import RunDirectory
+    from training.core.run_directory import RunDirectory
 
     return RunDirectory(path)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from annotate.models import Comparison
-from evaluation.arena import intervals
-from evaluation.defence.floods import AGREED, agreement
+from evaluation.leaderboard import rating_intervals as intervals
+from evaluation.vote_integrity.bursts import AGREED, agreement
 from tests import attack
 
 PUPILS, EACH = 30, 20

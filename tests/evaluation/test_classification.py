@@ -11,9 +11,9 @@ import torch
 from evaluation.recipes import classification, evaluate
 from evaluation.recipes.classification import ABOVE, ALWAYS, Text, measured_of
 from tests import tiny_model
-from training.recipes import entry
-from training.recipes.classifier import Classifier, Head, load_trunk
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.recipes.classify.text_classifier import Classifier, Head, load_trunk
+from training.recipes.common import entry
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "classification.json").read_text())
 KNOWN = ["anger", "fear", "joy", "neutral"]
@@ -62,7 +62,7 @@ def figures(finish, true: list[str], found: list[str]) -> dict:
 @pytest.fixture
 def finish(tmp_path):
     """What `outcome.finish` leaves of what was measured."""
-    from evaluation.recipes import outcome
+    from evaluation.recipes.common import outcome
     from training.configs.evaluate import EvaluateConfig
 
     def call(told: classification.Measured) -> dict:

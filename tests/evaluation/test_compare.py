@@ -11,8 +11,8 @@ import pytest
 from django.core.cache import cache
 from django.urls import reverse
 
-from evaluation.measuring import compare
-from evaluation.metrics import paired
+from evaluation.measures import paired_comparison as compare
+from evaluation.metrics import paired_tests as paired
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_model, make_user
 

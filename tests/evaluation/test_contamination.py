@@ -7,9 +7,9 @@ import tracemalloc
 
 import pytest
 
-from evaluation.recipes import contamination
-from evaluation.recipes.contamination import Index, mark
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from evaluation.recipes.common import contamination
+from evaluation.recipes.common.contamination import Index, mark
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 
 LONG = "the quick brown fox jumps over the lazy dog near the old river bank at noon"  # 16 words
 SHORT = "who wrote the book about the white whale"  # 8 words

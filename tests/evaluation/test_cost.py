@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.arena.leaderboard import current
-from evaluation.decisions.cost import Cost, Interval, cost_of, costs
-from evaluation.decisions.variants import expected_best, variants
+from evaluation.leaderboard.snapshots import current
+from evaluation.promotion.variants import expected_best, variants
+from evaluation.registry.cost import Cost, Interval, cost_of, costs
 from tests.evaluation.chains import make_chain, make_run
 from tests.factories import make_contestant, make_model
 

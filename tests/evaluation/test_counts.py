@@ -11,10 +11,10 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, connections, transaction
 
 from annotate.models import Comparison, Prompt, Status, StatusChange
-from evaluation.arena import counts, languages, ledger
-from evaluation.arena.counts import catch_up, counts_of, parts_of, tally_of_counts
-from evaluation.arena.recount import differences
-from evaluation.arena.vote_blocks import counted
+from evaluation.leaderboard.recount import differences
+from evaluation.leaderboard.votes import counts, languages, ledger
+from evaluation.leaderboard.votes.counts import catch_up, counts_of, parts_of, tally_of_counts
+from evaluation.leaderboard.votes.vote_blocks import counted
 from evaluation.models import PromptLanguage, VoteCounts, VoteCursor
 from evaluation.ratings import tally_totals
 from tests.factories import make_comparison, make_completion, make_model, make_project, make_prompt, make_user

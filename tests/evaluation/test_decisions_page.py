@@ -6,11 +6,11 @@ import pytest
 from django.urls import reverse
 from rest_framework.test import APIClient
 
+from annotate.language_models.default_model import default_model
 from annotate.models import Judge
-from annotate.served import default_model
 from evaluation.core import served_model
-from evaluation.decisions import actions
 from evaluation.models import AskedAgain, Candidacy, PromotionRule
+from evaluation.promotion import actions
 from tests.annotate.openai_server import openai_server
 from tests.api_client import Program
 from tests.evaluation.chains import make_run

@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-from evaluation.recipes import endpoint_judge
-from evaluation.recipes.endpoint_judge import Ask, ask_all
-from evaluation.recipes.judge_access import Endpoint, checked_url, key_from
-from evaluation.recipes.verdicts import verdict_of
+from evaluation.recipes.judging import endpoint_judge
+from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
+from evaluation.recipes.judging.judge_access import Endpoint, checked_url, key_from
+from evaluation.recipes.judging.verdicts import verdict_of
 from tests.evaluation.judge_server import judge_server
-from training.run_directory import RecipeFailure, read_lines
+from training.core.run_directory import RecipeFailure, read_lines
 
 HELLO = [{"role": "user", "content": "Say hello."}]
 
@@ -107,8 +107,8 @@ def test_a_killed_run_keeps_every_verdict_that_came(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     script = (
         "import sys; from pathlib import Path\n"
-        "from evaluation.recipes.endpoint_judge import Ask, ask_all\n"
-        "from evaluation.recipes.judge_access import Endpoint\n"
+        "from evaluation.recipes.judging.endpoint_judge import Ask, ask_all\n"
+        "from evaluation.recipes.judging.judge_access import Endpoint\n"
         "asks = [Ask(str(i), [{'role': 'user', 'content': 'x'}], 'a', 'b') for i in range(400)]\n"
         "ask_all(Endpoint(sys.argv[1], 'm', at_once=1), asks, Path(sys.argv[2]), lambda *at: None)\n"
     )

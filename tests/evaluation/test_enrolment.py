@@ -7,15 +7,18 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from annotate.actions.language_models import leave_arena
-from annotate.chores import CHORES
+from annotate.core.periodic_tasks import CHORES
+from annotate.language_models.actions import leave_arena
 from annotate.models import Contestant, Dataset
-from evaluation.decisions import actions, ask_next, enrolment, promotion, receivers
 from evaluation.models import Candidacy, Decision
+from evaluation.promotion import actions, enrolment
+from evaluation.promotion import candidate_review as promotion
+from evaluation.promotion import disputed_items as ask_next
+from evaluation.promotion import run_receivers as receivers
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_weights
 from training.models import Run
-from training.queue.outside import run_finished
+from training.runs.ordering.end_events import run_finished
 
 
 @pytest.fixture

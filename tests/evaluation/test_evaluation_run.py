@@ -6,14 +6,14 @@ import json
 import pytest
 from django.urls import reverse
 
-from annotate.actions.uploads import upload
-from evaluation.measuring.evaluations import queue_alike
+from annotate.data.uploads.actions import upload
+from evaluation.measures.evaluations import queue_alike
 from evaluation.models import Evaluation
 from tests import tiny_model
 from tests.factories import make_comparison, make_completion, make_prompt, make_user
-from training.actions import queue_run
 from training.models import Run
-from training.queue.worker import Worker
+from training.runs.ordering.actions import queue_run
+from training.runs.worker import Worker
 
 
 @pytest.mark.slow

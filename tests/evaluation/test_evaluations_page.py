@@ -9,12 +9,12 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import Project
-from evaluation.measuring import evaluations
-from evaluation.measuring.evaluations import Chosen
+from evaluation.measures import evaluations
+from evaluation.measures.evaluations import Chosen
+from evaluation.measures.pages.evaluations_page import tables
+from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present.group_table import groups_of
 from evaluation.models import Evaluation
-from evaluation.views import figures_shown
-from evaluation.views.evaluations_page import tables
-from evaluation.views.groups_table import groups_of
 from tests.evaluation.evaluated import figure, make_evaluated
 from tests.factories import make_contestant, make_model, make_user
 from training.models import Run

@@ -8,13 +8,13 @@ import pytest
 from django.test import AsyncClient
 from django.urls import reverse
 
-from annotate.errors import Refused
-from evaluation.lineage import exported as export_files
+from annotate.core.errors import Refused
+from evaluation.registry import export_files
 from tests import factories
 from tests.evaluation.chains import Chain, make_chain
-from training.actions import queue_run
-from training.kinds import KINDS
+from training.core.kinds import KINDS
 from training.models import Run
+from training.runs.ordering.actions import queue_run
 
 pytestmark = pytest.mark.django_db
 CONTENT = b"GGUF" + bytes(range(256)) * 10_000

@@ -11,9 +11,11 @@ import pytest
 
 from common.distributions import student95
 from common.intervals import wilson
-from evaluation.metrics import classes, families, intervals, resampling
-from evaluation.metrics.families import METRICS
-from evaluation.metrics.intervals import figure
+from evaluation.metrics import classes, resampling
+from evaluation.metrics import definitions as families
+from evaluation.metrics import figure_intervals as intervals
+from evaluation.metrics.definitions import METRICS
+from evaluation.metrics.figure_intervals import figure
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "families.json").read_text())
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.measuring import preference_rows
-from evaluation.metrics import families, fluency, intervals
+from evaluation.measures import preference_rows
+from evaluation.metrics import definitions as families
+from evaluation.metrics import figure_intervals as intervals
+from evaluation.metrics import fluency_figures as fluency
 from evaluation.models import Evaluation
-from evaluation.recipes import answer_scores, evaluate
+from evaluation.recipes import evaluate
+from evaluation.recipes.common import answer_scores
 from tests import tiny_model
 from tests.evaluation.measured import measured
 from tests.evaluation.test_measures import queue, refusal  # noqa: F401
@@ -18,8 +21,9 @@ from tests.factories import make_completion, make_prompt
 from tests.training.runs import make_run
 from tests.training.test_recipe_sft import make_run as make_sft_run
 from training.configs.evaluate import EvaluateConfig
-from training.recipes import entry, loading, sft
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.recipes.common import entry, loading
+from training.recipes.sft import __main__ as sft
 
 SERVED = {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 64}
 

@@ -10,11 +10,11 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from evaluation.decisions import actions
-from evaluation.measuring import tax, tolerances
-from evaluation.metrics import fluency
+from evaluation.leaderboard import present as board_page
+from evaluation.measures import alignment_tax as tax
+from evaluation.metrics import fluency_figures as fluency
 from evaluation.models import Candidacy, Evaluation
-from evaluation.views import board_page
+from evaluation.promotion import actions, tolerances
 from tests.evaluation.measured import items, measured
 from tests.evaluation.test_promotion import check_named, looked_at
 from tests.factories import PASSWORD, make_contestant, make_model, make_user

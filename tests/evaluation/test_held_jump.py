@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.defence.floods import is_flooding, places
-from evaluation.ratings import jump
+from evaluation.vote_integrity import rate_change as jump
+from evaluation.vote_integrity.bursts import is_flooding, places
 
 
 def test_false_alarms_come_more_rarely_than_stated(monkeypatch):

@@ -8,11 +8,13 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import defence
-from annotate.counting import count
+from annotate.arena.vote_guard import actions as defence
+from annotate.core.counting import count
 from annotate.models import Comparison, Delivery, HeldWatch, Hold, Project, StatusChange, VoteTrace, Webhook
-from evaluation.defence import held, held_watch, vote_defence
 from evaluation.models import Notice
+from evaluation.vote_integrity import detection as vote_defence
+from evaluation.vote_integrity import held_votes as held
+from evaluation.vote_integrity import hold_rate as held_watch
 from tests import factories
 from tests.annotate.test_defence import cast, make_battle
 
@@ -296,7 +298,7 @@ def test_what_is_decided_by_people_is_asked_for_once_and_not_for_each_vote(
 
 
 def test_the_leaderboards_counts_say_what_the_ledger_says_through_holds_and_releases(project, pair, manager):
-    from evaluation.arena.recount import differences
+    from evaluation.leaderboard.recount import differences
 
     kept = votes(project, pair, 6)
     at_the_door = votes(project, pair, 3, hold_reason="a model named itself in its answer")

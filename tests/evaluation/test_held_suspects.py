@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.calibrate_voters import held_rows
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels
-from evaluation.ratings.fit import sigmoid
-from evaluation.ratings.suspects import ADDRESS, ALIKE, NOBODY, PERSON, SHARES, Votes, bands, changes
+from evaluation.ratings.bradley_terry import sigmoid
+from evaluation.vote_integrity.suspects import ADDRESS, ALIKE, NOBODY, PERSON, SHARES, Votes, bands, changes
 
 SIZE, TARGET = 8, 3
 

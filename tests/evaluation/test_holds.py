@@ -13,21 +13,26 @@ from django.core.cache import cache
 from django.db import connection, transaction
 from django.utils import timezone
 
-from annotate import frozen_rows
-from annotate.actions import arena, pairing
-from annotate.actions.datasets import freeze
+from annotate.arena.battles import actions as arena
+from annotate.arena.battles import pairing
+from annotate.data import frozen_rows
+from annotate.data.datasets.actions import freeze
 from annotate.simulation import accounts
-from evaluation.arena import leaderboard, ledger, sampling
-from evaluation.arena.counts import catch_up
-from evaluation.decisions import actions, checks, enrolment, promotion
-from evaluation.measuring import items, recording
+from evaluation.annotator_quality import exclusion as persons
+from evaluation.leaderboard import snapshots as leaderboard
+from evaluation.leaderboard.votes import ledger
+from evaluation.leaderboard.votes.counts import catch_up
+from evaluation.measures import item_store as items
+from evaluation.measures import recording
 from evaluation.models import Candidacy, Decision
-from evaluation.quality import persons
+from evaluation.promotion import actions, checks, enrolment
+from evaluation.promotion import arena_sampling as sampling
+from evaluation.promotion import candidate_review as promotion
 from tests.factories import make_completion, make_prompt, make_user
 from tests.training.runs import make_weights
-from training import actions as runs
+from training.core.run_directory import RunDirectory
 from training.models import Run
-from training.run_directory import RunDirectory
+from training.runs.ordering import actions as runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Watch = Callable[[Any, str], list[str]]

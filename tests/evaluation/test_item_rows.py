@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from annotate.models import Demonstration
-from evaluation.measuring.item_rows import family_of, rows
+from evaluation.measures.eval_rows import family_of, rows
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_dataset
 from training import configs
+from training.core.run_directory import RecipeFailure
 from training.models import Run
-from training.run_directory import RecipeFailure
 
 
 def make_run(project, parent, **fields) -> Run:

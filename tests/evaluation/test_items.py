@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from evaluation.measuring import items
-from evaluation.measuring.items import NO, UNKNOWN, YES, Choice
+from evaluation.measures import item_store as items
+from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice
 from tests.evaluation.evaluated import item
 
 ROWS = [

@@ -3,18 +3,18 @@
 import pytest
 from django.utils import timezone
 
-from evaluation.decisions import receivers
-from evaluation.measuring.item_rows import texts
-from evaluation.measuring.recording import write_metrics
+from evaluation.measures.eval_rows import texts
+from evaluation.measures.recording import write_metrics
 from evaluation.models import Evaluation
+from evaluation.promotion import run_receivers as receivers
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
 from tests.training.runs import make_dataset
 from training import configs
-from training.kinds import KINDS
+from training.core.kinds import KINDS
+from training.core.run_directory import RecipeFailure
 from training.models import Run
-from training.queue.outside import run_finished
-from training.queue.preparation import prepare
-from training.run_directory import RecipeFailure
+from training.runs.ordering.end_events import run_finished
+from training.runs.queue.preparation import prepare
 
 METRIC = {"value": 0.7, "standard_error": 0.02, "lower": 0.66, "upper": 0.74, "n": 400}
 RESULT = {"metrics": {"pair_accuracy": METRIC, "stars_spearman": None}}
@@ -167,7 +167,7 @@ def test_a_failed_run_leaves_no_figures(project, base):
 
 
 def test_an_evaluation_can_be_queued_like_any_run(project, base):
-    from training.actions import queue_run
+    from training.runs.ordering.actions import queue_run
 
     run = queue_run(kind="evaluate", project=project, name="p", by=make_user(project, role="researcher"), parent=base)
     assert run.config["texts"] == "preferred"

@@ -9,9 +9,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotate.models import Status, StatusChange
-from evaluation.arena import ledger
-from evaluation.arena.leaderboard import current, default_judge, left_out, stored, tally_of
-from evaluation.arena.standings import position_share, standings, win_matrix
+from evaluation.leaderboard.leaderboard_rows import position_share, standings, win_matrix
+from evaluation.leaderboard.snapshots import current, default_judge, left_out, stored, tally_of
+from evaluation.leaderboard.votes import ledger
 from evaluation.models import Leaderboard
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 import transformers as hf
 
-from evaluation.recipes import likelihood
-from evaluation.recipes.likelihood import Pair
-from training.run_directory import RunDirectory
+from evaluation.recipes.common import likelihood
+from evaluation.recipes.common.likelihood import Pair
+from training.core.run_directory import RunDirectory
 
 SIZES: dict[str, Any] = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,

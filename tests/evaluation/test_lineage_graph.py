@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import LanguageModel
-from evaluation.lineage import lineage_graph
+from evaluation.registry import lineage_graph
 from tests import factories
 from tests.evaluation.chains import Chain, make_chain, make_run
 

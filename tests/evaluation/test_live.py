@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import Tally, tally_indices
-from evaluation.ratings.fit import fit
-from evaluation.ratings.live import Live, begin, move, vote
+from evaluation.ratings.bradley_terry import fit
+from evaluation.ratings.incremental_fit import Live, begin, move, vote
 
 
 def assert_as_fitted_anew(live: Live) -> None:

@@ -8,7 +8,7 @@ from nltk.metrics.agreement import AnnotationTask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from evaluation.metrics.marks import FEWEST_MARKED, Reading, agreement, matched, merged
+from evaluation.metrics.span_agreement import FEWEST_MARKED, Reading, agreement, matched, merged
 
 
 def one(readings: list[Reading], **given):
@@ -161,7 +161,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 def test_many_texts_are_drawn_in_groups_and_the_interval_is_the_same(monkeypatch):
     readings = drawn(np.random.default_rng(7), 3000, 3)
     groups = one(readings)
-    monkeypatch.setattr("evaluation.metrics.marks.MOST_DRAWN", 10_000)
+    monkeypatch.setattr("evaluation.metrics.span_agreement.MOST_DRAWN", 10_000)
     each = one(readings)
     assert groups.alpha.value == each.alpha.value and groups.texts == each.texts
     assert groups.alpha.lower == pytest.approx(each.alpha.lower, abs=0.003)

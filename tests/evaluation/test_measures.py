@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.errors import Refused
-from evaluation.measuring.measures import ALL
+from annotate.core.errors import Refused
+from evaluation.measures.catalogue import ALL
 from tests.factories import make_contestant, make_model, make_project, make_user
 from tests.training.runs import make_dataset, make_weights
-from training.actions import queue_run
 from training.configs.evaluate import MEASURES
+from training.runs.ordering.actions import queue_run
 
 
 @pytest.fixture

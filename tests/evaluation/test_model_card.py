@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from annotate.core.permissions import projects_where
 from annotate.models import LanguageModel, Project
-from annotate.permissions import projects_where
 from annotate.templatetags.markdown import markdown as as_html
-from evaluation.lineage import model_card
 from evaluation.models import Evaluation
+from evaluation.registry import model_card
 from tests import factories
 from tests.evaluation.chains import Chain, make_chain, make_run
 

@@ -11,10 +11,11 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from annotate.models import Comparison, Status, StatusChange
-from evaluation.arena import ledger, moments
-from evaluation.arena.leaderboard import current, stored, tally_of
-from evaluation.arena.moments import board_at, history
-from evaluation.arena.standings import standings
+from evaluation.leaderboard import rating_history as moments
+from evaluation.leaderboard.leaderboard_rows import standings
+from evaluation.leaderboard.rating_history import board_at, history
+from evaluation.leaderboard.snapshots import current, stored, tally_of
+from evaluation.leaderboard.votes import ledger
 from tests.factories import make_model
 
 PERSON = "person"

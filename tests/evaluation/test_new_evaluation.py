@@ -7,13 +7,13 @@ import re
 import pytest
 from django.urls import reverse
 
-from evaluation.measuring import evaluations
-from evaluation.measuring.measures import ALL
+from evaluation.measures import evaluations
+from evaluation.measures.catalogue import ALL
 from tests.factories import make_user
 from tests.training.runs import make_dataset, make_weights
-from training.actions import queue_run
 from training.configs import EvaluateConfig
 from training.models import Run
+from training.runs.ordering.actions import queue_run
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_several_models_are_measured_alike_in_one_go(researcher, address, projec
 def test_all_are_queued_or_none(project, base, child):
     by = make_user(project, role="researcher")
     queue_run(kind="evaluate", project=project, name="how good of tide-sft", by=by, parent=child)
-    from annotate.errors import Refused
+    from annotate.core.errors import Refused
 
     with pytest.raises(Refused, match="under way with this name"):
         evaluations.queue_alike(project=project, models=[base, child], name="how good", by=by)

@@ -7,7 +7,7 @@ from django.core import mail
 from django.urls import reverse
 
 from annotate.models import Membership
-from evaluation.decisions import notices
+from evaluation.core import notices
 from evaluation.models import Notice
 from tests.api_client import Program
 from tests.factories import PASSWORD, make_project, make_user

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.recipes import outcome
-from evaluation.recipes.outcome import Item, Measured
+from evaluation.recipes.common import outcome
+from evaluation.recipes.common.outcome import Item, Measured
 from training.configs.evaluate import EvaluateConfig
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 
 
 def items(n: int = 20) -> list[Item]:

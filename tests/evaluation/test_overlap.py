@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from rouge_score.tokenize import tokenize
 
-from evaluation.metrics import families, intervals
+from evaluation.metrics import definitions as families
+from evaluation.metrics import figure_intervals as intervals
 from evaluation.recipes import evaluate, meteor, overlap
 from evaluation.recipes.overlap import Asked, Scorer
-from evaluation.recipes.words import words
+from evaluation.recipes.word_tokens import words
 from tests import tiny_model
-from training.recipes.entry import attempt
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common.entry import attempt
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "overlap.json").read_text())
 

@@ -12,9 +12,9 @@ from annotate.models import Dataset, Project
 from evaluation.models import Evaluation
 from tests import tiny_model
 from tests.factories import make_user
-from training.actions import queue_run
 from training.models import Run
-from training.queue.worker import Worker
+from training.runs.ordering.actions import queue_run
+from training.runs.worker import Worker
 
 QUESTION = "which river flows past the old town hall before it meets the sea at the harbour, number {}?"
 

@@ -10,9 +10,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Status
-from evaluation.measuring import overoptimisation
-from evaluation.metrics import parting
-from evaluation.metrics.parting import Opinion
+from evaluation.measures import over_optimisation_panel as overoptimisation
+from evaluation.metrics import over_optimisation as parting
+from evaluation.metrics.over_optimisation import Opinion
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_run
 from training import configs

@@ -8,9 +8,9 @@ from datetime import datetime
 import pytest
 from rich.console import Console
 
-from evaluation.turn import screen as screens
-from evaluation.turn.pace import Taken, pace, seconds_left
-from evaluation.turn.plan import Stage
+from evaluation.demo import screen as screens
+from evaluation.demo.pace import Taken, pace, seconds_left
+from evaluation.demo.plan import Stage
 
 PLANNED = [30, 5, 90, 240, 60, 120, 300, 200, 80]
 

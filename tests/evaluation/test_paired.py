@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.metrics import families, paired
-from evaluation.metrics.families import METRICS
+from evaluation.metrics import definitions as families
+from evaluation.metrics import paired_tests as paired
+from evaluation.metrics.definitions import METRICS
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "paired.json").read_text())
 ACCURACY, PERPLEXITY, BLEU, ROUGE = (METRICS[name] for name in ("accuracy", "perplexity", "BLEU", "ROUGE-L"))

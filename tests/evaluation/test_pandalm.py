@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import Fit, tally_votes
-from evaluation.ratings.anomaly import judge_voters
-from evaluation.ratings.clusters import by_voters
+from evaluation.ratings.bradley_terry import fit
+from evaluation.ratings.confidence_sequence import pair_sequences
 from evaluation.ratings.exposure import connectivity, position
-from evaluation.ratings.fit import fit
 from evaluation.ratings.fragility import fewest_votes
-from evaluation.ratings.pairs import cycles, residuals
-from evaluation.ratings.sequence import pair_sequences
+from evaluation.ratings.pair_residuals import cycles, residuals
+from evaluation.ratings.voter_clusters import by_voters
+from evaluation.vote_integrity.anomaly_detection import judge_voters
 
 PANDALM = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "pandalm-testset-v1.json"
 GOLDEN = json.loads((Path(__file__).parent / "golden/pandalm.json").read_text())

@@ -33,7 +33,7 @@ def model_folder(tmp_path_factory):
 def loaded(model_folder):
     import torch
 
-    from training.recipes import loading
+    from training.recipes.common import loading
 
     return loading.load_policy(model_folder, torch.float32)
 
@@ -69,7 +69,7 @@ def losses(run) -> list[float]:
 
 
 def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_folder, loaded, tmp_path):
-    from training.recipes import loading
+    from training.recipes.common import loading
 
     rows: list[dict[str, Any]] = [
         {"id": 7, "prompt": PROMPT, "text": "because the sky."},
@@ -110,7 +110,7 @@ def test_units_are_the_harness_s(model_folder, loaded, tmp_path):
 
 
 def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_said(model_folder, loaded, tmp_path):
-    from training.recipes import loading
+    from training.recipes.common import loading
 
     rows: list[dict[str, Any]] = [
         {"id": 1, "prompt": [{"role": "user", "content": "x" * 80}], "text": "ten tokens"},
@@ -199,7 +199,7 @@ def test_an_endpoint_is_refused(tmp_path):
 def test_a_masked_model_is_refused(model_folder, tmp_path):
     from transformers import BertConfig, BertForMaskedLM
 
-    from training.recipes import loading
+    from training.recipes.common import loading
 
     tokenizer = loading.load_tokenizer(model_folder)
     config = BertConfig(

@@ -3,9 +3,9 @@
 import pytest
 from django.urls import reverse
 
-from annotate.actions.feedback import set_status
-from annotate.actions.person_feedback import ImportedJudge
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling.actions import set_status
+from annotate.labelling.bulk_status import ImportedJudge
 from annotate.models import (
     Assignment,
     AuditEntry,
@@ -19,8 +19,8 @@ from annotate.models import (
     StatusChange,
 )
 from annotate.models import Webhook as Hook
+from evaluation.annotator_quality import exclusion as persons
 from evaluation.models import Exclusion, Promotion
-from evaluation.quality import persons
 from tests.api_client import Program, errors
 from tests.evaluation.judging import compare, make_items, rate
 from tests.factories import make_assignment, make_comparison, make_rating, make_user
@@ -350,8 +350,8 @@ def test_ranks_are_told_with_and_without_their_votes(project, base, child, vote,
     assert place[base].rating > place[child].rating
     assert place[base].rating_without < place[child].rating_without
     persons.exclude(project=project, person=anna, reason="paid to vote", by=manager)
-    from evaluation.arena.leaderboard import current
-    from evaluation.arena.standings import standings
+    from evaluation.leaderboard.leaderboard_rows import standings
+    from evaluation.leaderboard.snapshots import current
 
     after = {row.model: row.rating for row in standings(current(project=project, judge="person"))}
     assert after[base] == pytest.approx(place[base].rating_without, abs=1e-6)

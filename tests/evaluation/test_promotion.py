@@ -9,13 +9,16 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from annotate.actions.language_models import enter_arena, leave_arena
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.language_models.actions import enter_arena, leave_arena
 from annotate.models import StatusChange
-from evaluation.arena import duels, intervals, ledger
 from evaluation.core import served_model
-from evaluation.decisions import actions, checks, promotion
+from evaluation.leaderboard import pairwise as duels
+from evaluation.leaderboard import rating_intervals as intervals
+from evaluation.leaderboard.votes import ledger
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
+from evaluation.promotion import actions, checks
+from evaluation.promotion import candidate_review as promotion
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_contestant, make_model, make_project, make_user
 from tests.training.runs import in_a_thread

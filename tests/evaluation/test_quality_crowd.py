@@ -9,12 +9,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from annotate.actions import assignments, feedback
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
 from annotate.models import Assignment, Comparison, Project
 from annotate.simulation.crowd import BIASED, BOT, HONEST, LAZY, Member, crowd
-from evaluation.quality import persons
-from evaluation.quality.findings import Findings, findings
+from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality.findings import Findings, findings
 from tests.factories import make_completion, make_project, make_prompt, make_user
 
 GOOD, POOR = (

@@ -9,12 +9,13 @@ from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.actions import scales
-from annotate.actions.feedback import set_status
+from annotate.labelling.actions import set_status
+from annotate.labelling.scales import actions as scales
 from annotate.models import Assignment, Comparison, Rating, Span
-from evaluation.quality import persons, words
-from evaluation.quality.findings import findings, settled_at
-from evaluation.quality.rows import rows_of
+from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality import explanations as words
+from evaluation.annotator_quality.findings import findings, settled_at
+from evaluation.annotator_quality.loading import rows_of
 from tests.api_client import Program, errors
 from tests.evaluation.judging import compare, judge_all, make_items, make_judges, rate
 from tests.factories import make_comparison, make_scale, make_user
@@ -205,7 +206,7 @@ def test_ones_own_figures_do_not_tell_which_items_answer_is_known(client, projec
     assert seen() == before
     settle()
     later = settled_at(project) + timedelta(hours=1)
-    monkeypatch.setattr("evaluation.quality.findings.settled_at", lambda project: later)
+    monkeypatch.setattr("evaluation.annotator_quality.findings.settled_at", lambda project: later)
     names = {measure["name"] for measure in seen()[1]["measures"]}
     assert {"gold", "itself"} <= names - {measure["name"] for measure in before[1]["measures"]}
 
@@ -406,14 +407,14 @@ def test_nothing_is_read_twice_while_nothing_changes(client, project, honest, ma
 
 
 def test_what_took_long_to_find_is_kept_for_a_while_unless_somebody_is_excluded(project, honest, manager, monkeypatch):
-    monkeypatch.setattr("evaluation.quality.findings.SLOW", 0.0)
-    monkeypatch.setattr("evaluation.quality.findings.KEPT", 1e6)
+    monkeypatch.setattr("evaluation.annotator_quality.findings.SLOW", 0.0)
+    monkeypatch.setattr("evaluation.annotator_quality.findings.KEPT", 1e6)
     before = findings(project, "person")
     compare(honest[0], make_items(project, 1)[0], "better")
     assert findings(project, "person") is before
     persons.exclude(project=project, person=honest[0], reason="a bot", by=manager)
     assert "anna" not in {judge.name for judge in findings(project, "person").judges}
-    monkeypatch.setattr("evaluation.quality.findings.KEPT", 0.0)
+    monkeypatch.setattr("evaluation.annotator_quality.findings.KEPT", 0.0)
     now = findings(project, "person")
     compare(honest[1], make_items(project, 1)[0], "better")
     assert findings(project, "person") is not now

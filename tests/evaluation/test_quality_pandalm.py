@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from annotate.actions.imports import Order, start_import
-from annotate.importing.engine import Importer
+from annotate.data.imports.actions import Order, start_import
+from annotate.data.imports.engine import Importer
 from annotate.models import Comparison, Completion, Prompt
-from annotate.sides import text_hash
-from evaluation.quality.findings import findings
+from common.splits import text_hash
+from evaluation.annotator_quality.findings import findings
 from tests.factories import make_project, make_user
 
 PANDALM = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "pandalm-testset-v1.json"

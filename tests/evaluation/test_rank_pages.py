@@ -15,15 +15,16 @@ from PIL import Image
 
 from annotate.models import Comparison, Status, StatusChange, User
 from common.charts.scene import Text
-from evaluation.arena import other_ways as other_ways_module
-from evaluation.arena import pair_findings, styles
-from evaluation.arena.exports import as_scene
-from evaluation.arena.leaderboard import current
-from evaluation.arena.other_ways import other_ways
-from evaluation.arena.pair_findings import findings
-from evaluation.arena.standings import standings
-from evaluation.arena.styles import count_missing, styled_votes, uncounted
 from evaluation.core.number_formats import roughly
+from evaluation.leaderboard import alternative_ratings as other_ways_module
+from evaluation.leaderboard import pair_findings
+from evaluation.leaderboard.alternative_ratings import other_ways
+from evaluation.leaderboard.exports import as_scene
+from evaluation.leaderboard.leaderboard_rows import standings
+from evaluation.leaderboard.pair_findings import findings
+from evaluation.leaderboard.snapshots import current
+from evaluation.leaderboard.votes import answer_styles as styles
+from evaluation.leaderboard.votes.answer_styles import count_missing, styled_votes, uncounted
 from evaluation.models import Style
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 
@@ -222,7 +223,7 @@ def test_styles_are_counted_some_at_a_time_until_all_are(project, base, child, v
 
 
 def test_many_votes_are_counted_beside_the_request(client, project, base, child, vote, monkeypatch):
-    monkeypatch.setattr("evaluation.arena.other_ways.LARGE", 5)
+    monkeypatch.setattr("evaluation.leaderboard.alternative_ratings.LARGE", 5)
     vote(child, base, "model_a", 8)
     began = []
     monkeypatch.setattr("threading.Thread.start", lambda thread: began.append(thread))

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.metrics import raters, suspicion
-from evaluation.metrics.raters import FIRST, LEVEL, SECOND, Shares
+from evaluation.metrics import annotator_figures as raters
+from evaluation.metrics import careless_annotators as suspicion
+from evaluation.metrics.annotator_figures import FIRST, LEVEL, SECOND, Shares
 
 
 def column(*values: float) -> np.ndarray:

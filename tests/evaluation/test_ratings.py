@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize
 
 from evaluation.ratings import Tally, bootstrap, tally_indices, tally_totals, tally_votes
-from evaluation.ratings.fit import CENTRE, SCALE, Z95, fit
+from evaluation.ratings.bradley_terry import CENTRE, SCALE, Z95, fit
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/choix.json").read_text())
 

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels
 from evaluation.ratings import Tally
-from evaluation.ratings.anomaly import HASTY_SHARE, TILTS, Honest, hasty_votes, judge_voters
-from evaluation.ratings.fit import fit
+from evaluation.ratings.bradley_terry import fit
+from evaluation.vote_integrity.anomaly_detection import HASTY_SHARE, TILTS, Honest, hasty_votes, judge_voters
 
 STRENGTHS = np.linspace(0.9, -0.9, 6)
 STRICT = Honest(discernment=1.0, taste=0.0, lean=0.0)  # honest voters are exactly the crowd
@@ -65,7 +65,7 @@ class TestTheWager:
         assert mine.strongest.expected == pytest.approx(chance.sum(), rel=0.01)
 
     def test_a_small_voters_influence_to_first_order_is_that_of_a_refit(self):
-        from evaluation.ratings.anomaly import _own_influence, _without
+        from evaluation.vote_integrity.anomaly_detection import _own_influence, _without
 
         random = np.random.default_rng(1)
         arena = crowd(random)

@@ -11,7 +11,8 @@ from scipy.stats import t as student
 from common.distributions import student95
 from evaluation.ratings import Tally, bootstrap, tally_indices
 from evaluation.ratings.bootstrap import intervals, refit
-from evaluation.ratings.clusters import (
+from evaluation.ratings.bradley_terry import CENTRE, SCALE, Z95, fit
+from evaluation.ratings.voter_clusters import (
     FEW,
     bootstrap_voters,
     by_voters,
@@ -19,7 +20,6 @@ from evaluation.ratings.clusters import (
     score_voters,
     whole_voters,
 )
-from evaluation.ratings.fit import CENTRE, SCALE, Z95, fit
 
 STRENGTHS = np.array([0.5, 0.2, -0.1, -0.6])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import LABELS, Fit, Tally, tally_indices, tally_totals
-from evaluation.ratings.fit import fit
+from evaluation.ratings.bradley_terry import fit
 from evaluation.ratings.fragility import Fragility, fewest_voters, fewest_votes
 
 

@@ -10,9 +10,9 @@ from scipy.stats import binom, chi2
 from common.distributions import chi_square_tail
 from common.intervals import wilson
 from evaluation.ratings import Tally, tally_indices, tally_totals
+from evaluation.ratings.bradley_terry import SCALE, fit
 from evaluation.ratings.exposure import connectivity, position, sampling
-from evaluation.ratings.fit import SCALE, fit
-from evaluation.ratings.pairs import cycles, majority_chances, residuals
+from evaluation.ratings.pair_residuals import cycles, majority_chances, residuals
 
 
 def simulate(strengths: np.ndarray, votes: int, kappa: float, random: np.random.Generator, side: float = 0.0) -> Tally:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import Tally, tally_indices
-from evaluation.ratings.clusters import cluster_covariance
+from evaluation.ratings.bradley_terry import fit
 from evaluation.ratings.elo import online
-from evaluation.ratings.fit import fit
-from evaluation.ratings.style import FEATURES, StyledVotes, differences, fit_style
-from evaluation.ratings.ties import fit_ties
+from evaluation.ratings.style_control import FEATURES, StyledVotes, differences, fit_style
+from evaluation.ratings.tie_models import fit_ties
+from evaluation.ratings.voter_clusters import cluster_covariance
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = json.loads((GOLDEN / "ratings_reference.json").read_text())

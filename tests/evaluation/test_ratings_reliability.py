@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import Tally, tally_indices
-from evaluation.ratings.clusters import by_voters
-from evaluation.ratings.fit import SCALE, fit
+from evaluation.ratings.bradley_terry import SCALE, fit
 from evaluation.ratings.reliability import GRID, _passed, _solve, fit_reliability
+from evaluation.ratings.voter_clusters import by_voters
 
 STRENGTHS = np.linspace(-1, 1, 6)
 

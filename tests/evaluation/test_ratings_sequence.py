@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import tally_totals
-from evaluation.ratings.sequence import (
+from evaluation.ratings.confidence_sequence import (
     confidence_sequence,
     log_e_above,
     lower_bound,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import tally_indices
-from evaluation.ratings.fit import SCALE, fit
-from evaluation.ratings.style import Style, StyledVotes, differences, fit_style, style_of
+from evaluation.ratings.bradley_terry import SCALE, fit
+from evaluation.ratings.style_control import Style, StyledVotes, differences, fit_style, style_of
 
 STRENGTHS = np.array([0.5, 0.1, -0.2, -0.4])
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import Tally, tally_indices, tally_totals
-from evaluation.ratings.fit import SCALE, fit
-from evaluation.ratings.teach import FLOOR, gains, pair_probabilities, weigh_pairs, weigh_top
+from evaluation.ratings.bradley_terry import SCALE, fit
+from evaluation.ratings.information_gain import FLOOR, gains, pair_probabilities, weigh_pairs, weigh_top
 
 
 def simulate(strengths: np.ndarray, votes: int, random: np.random.Generator, ties: float = 0.2) -> Tally:

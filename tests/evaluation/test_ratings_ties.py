@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from evaluation.ratings import Tally, tally_indices, tally_totals, tally_votes
-from evaluation.ratings.fit import SCALE, fit
-from evaluation.ratings.tie_chances import MODELS, davidson, rao_kupper
-from evaluation.ratings.ties import better_tie_model, fit_ties
+from evaluation.ratings.bradley_terry import SCALE, fit
+from evaluation.ratings.tie_models import better_tie_model, fit_ties
+from evaluation.ratings.tie_probabilities import MODELS, davidson, rao_kupper
 
 BOTH = pytest.mark.parametrize("model", sorted(MODELS))
 

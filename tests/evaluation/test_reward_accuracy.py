@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from annotate.models import Status
-from evaluation.measuring import preference_rows
+from evaluation.measures import preference_rows
 from evaluation.recipes import evaluate, reward_accuracy
-from evaluation.recipes.judged_answers import Judgements, Pair, Rated
+from evaluation.recipes.judging.judged_answers import Judgements, Pair, Rated
 from evaluation.recipes.reward_accuracy import ABOVE, LONGER
 from tests.evaluation import reward_models
 from tests.factories import make_comparison, make_completion, make_prompt, make_rating, make_user
 from tests.training.runs import make_run
-from training.recipes import entry
-from training.recipes.reward_model import RewardModel
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.recipes.common import entry
+from training.recipes.reward.reward_model import RewardModel
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "classification.json").read_text())
 

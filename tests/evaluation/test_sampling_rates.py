@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from django.core.cache import cache
 
-from annotate.actions import pairing
+from annotate.arena.battles import pairing
 from annotate.models import Comparison
-from evaluation.arena import sampling
 from evaluation.models import Candidacy, PromotionRule
-from evaluation.ratings.teach import FLOOR
+from evaluation.promotion import arena_sampling as sampling
+from evaluation.ratings.information_gain import FLOOR
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from evaluation.recipes import spoiling
+from evaluation.recipes import corruptions as spoiling
 
 TEXT = "The sea was calm that day.\nNobody spoke a word. The captain looked at the map again.\nThen the wind rose."
 

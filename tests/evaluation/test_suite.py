@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from annotate.choice_items import ChoiceItem
+from annotate.data.rows.choice_items import ChoiceItem
 from evaluation.recipes import suite
-from evaluation.recipes.choice_items import read_items
+from evaluation.recipes.common.choice_items import read_items
 from training.configs.evaluate import EvaluateConfig
 
 PARTS = ("agreement", "arithmetic", "commonsense", "coreference", "instructions", "negation")

@@ -19,11 +19,11 @@ from tests import tiny_model
 from tests.factories import make_model, make_project, make_user
 from tests.training.runs import make_run as queue
 from training.configs.surprise import SurpriseConfig
-from training.kinds import KINDS
-from training.queue.outputs import gather, record
-from training.queue.preparation import prepare
-from training.recipes import entry, loading
-from training.run_directory import RunDirectory, RunSpec
+from training.core.kinds import KINDS
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import entry, loading
+from training.runs.queue.outputs import gather, record
+from training.runs.queue.preparation import prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

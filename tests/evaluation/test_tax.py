@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import cache
 from django.urls import reverse
 
-from evaluation.measuring import tax
+from evaluation.measures import alignment_tax as tax
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_model, make_user
 from tests.training.runs import make_dataset

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.turn import stages
-from evaluation.turn.plan import Plan, Turn
+from evaluation.demo import stages
+from evaluation.demo.plan import Plan, Turn
 from tests.factories import make_user
 from tests.training.runs import make_weights
 from training import configs

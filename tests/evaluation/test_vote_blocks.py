@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from annotate.models import Comparison
-from evaluation.arena import intervals
-from evaluation.arena.counts import counts_of, tally_of_counts
-from evaluation.arena.leaderboard import current, fit_of
-from evaluation.arena.vote_blocks import FIRST_VISITOR, blocks
+from evaluation.leaderboard import rating_intervals as intervals
+from evaluation.leaderboard.snapshots import current, fit_of
+from evaluation.leaderboard.votes.counts import counts_of, tally_of_counts
+from evaluation.leaderboard.votes.vote_blocks import FIRST_VISITOR, blocks
 from evaluation.models import VoteCounts
-from evaluation.ratings.clusters import by_voters
-from evaluation.ratings.fit import fit
+from evaluation.ratings.bradley_terry import fit
+from evaluation.ratings.voter_clusters import by_voters
 from tests.factories import make_comparison, make_completion, make_model, make_project, make_prompt, make_user
 from tests.processes import until
 

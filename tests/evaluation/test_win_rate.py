@@ -9,22 +9,23 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import Status
-from evaluation.measuring import preference_rows
+from evaluation.measures import preference_rows
 from evaluation.models import Evaluation
-from evaluation.recipes import endpoint_judge, evaluate
+from evaluation.recipes import evaluate
+from evaluation.recipes.judging import endpoint_judge
 from evaluation.recipes.win_rate import LENGTH_CONTROLLED
 from tests import tiny_model
 from tests.evaluation import reward_models
 from tests.evaluation.judge_server import judge_server
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_run
-from training.actions import queue_run
 from training.configs.evaluate import EvaluateConfig
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 from training.models import Run
-from training.queue.worker import Worker
-from training.recipes import entry
-from training.recipes.reward_model import RewardModel
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.recipes.common import entry
+from training.recipes.reward.reward_model import RewardModel
+from training.runs.ordering.actions import queue_run
+from training.runs.worker import Worker
 
 WARM, COLD = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 64}, {"temperature": 0.0, "max_new_tokens": 64}
 

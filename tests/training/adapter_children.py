@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from training.recipes import children, loading
-from training.recipes.features import decoder_layers
+from training.recipes.common import children, loading
+from training.recipes.common.features import decoder_layers
 from training.rl.lora import LoRALinear, add_adapters
 
 IDS = [[5, 9, 40, 17, 3, 66, 21, 8], [30, 2, 11, 77, 54]]

@@ -20,8 +20,8 @@ import psutil
 
 from training import configs
 from training.configs import option
-from training.recipes.entry import run_recipe
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.recipes.common.entry import run_recipe
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.run_directory import RunDirectory
+from training.core.run_directory import RunDirectory
 
 _fork = multiprocessing.get_context("forkserver")
 _PRELOADED = ["torch", "transformers", "trl", "peft", "datasets", "training.recipes.ppo", "training.recipes.dpo"]
@@ -69,7 +69,7 @@ def _start(module: str, run: RunDirectory) -> multiprocessing.process.BaseProces
 def _carry_out(module: str, folder: str) -> None:
     import torch
 
-    from training.recipes.entry import attempt
+    from training.recipes.common.entry import attempt
 
     log = (Path(folder) / "log.txt").open("a")
     os.dup2(log.fileno(), 1)

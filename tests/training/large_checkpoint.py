@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from training.recipes.entry import run_recipe
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common.entry import run_recipe
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:

@@ -10,8 +10,8 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
-from training.recipes.entry import run_recipe
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common.entry import run_recipe
 
 _MORE = 2**28
 

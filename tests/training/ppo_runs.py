@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from tests.tiny_model import NO_FLUENCY_BOUNDS
-from training.recipes import adapters, entry, ppo
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common import adapters, entry
+from training.recipes.ppo import __main__ as ppo
 
 PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {word}"}]} for i, word in enumerate("abcdef")]
 CONFIG = {

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
 
 LIKED, DISLIKED = "abababab", "xyzzyxyz"
 

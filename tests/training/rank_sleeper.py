@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from training import tether
+from training.core import parent_watchdog as tether
 
 if __name__ == "__main__":
     tether.watch_parent(grace_seconds=0.5)

@@ -19,8 +19,8 @@ from django.db import connection
 from annotate.models import Dataset, LanguageModel, Project, Prompt
 from tests.factories import make_model, make_project, make_prompt, make_user
 from tests.training.fake_recipe import FakeConfig
-from training import tether
-from training.kinds import Kind, register_kind
+from training.core import parent_watchdog as tether
+from training.core.kinds import Kind, register_kind
 from training.models import Run
 
 _tethers: dict[int, int] = {}

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from training import tether
+from training.core import parent_watchdog as tether
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1])

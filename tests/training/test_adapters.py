@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from tests import tiny_model
 from tests.training import adapter_children
-from training.recipes import adapters, children, loading
-from training.recipes.features import decoder_layers
+from training.core.run_directory import RecipeFailure
+from training.recipes.common import adapters, children, loading
+from training.recipes.common.features import decoder_layers
 from training.rl.factors import Factors, concatenate, cosine, negative
 from training.rl.lora import FrozenLoRA, LoRALinear, add_adapters
-from training.run_directory import RecipeFailure
 
 DTYPES = [torch.bfloat16, torch.float32]
 IDS = [[5, 9, 40, 17, 3, 66, 21, 8], [30, 2, 11, 77, 54]]

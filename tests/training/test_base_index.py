@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests import tiny_model
-from training.recipes.base_index import write_base_index
+from training.recipes.common.base_index import write_base_index
 
 IDS = torch.tensor([[7, 30, 41, 52, 12]])
 

@@ -10,7 +10,7 @@ import torch
 from transformers import Gemma3TextConfig, GPT2Config, MistralConfig, Qwen3Config
 
 from tests import tiny_model
-from training.recipes import branches, features, loading
+from training.recipes.common import branches, features, loading
 
 PROMPTS = [[5, 6, 7, 8], [9, 10]]
 GROUPS = [[[1, 2, 3], [4], [11, 12]], [[13, 14, 15, 16, 17]]]

@@ -66,7 +66,7 @@ def _draws() -> list[float]:
 def test_a_checkpoint_brings_back_weights_optimiser_generators_and_extra(tmp_path, fresh_generators):
     import torch
 
-    from training.recipes import steps
+    from training.recipes.common import steps
 
     weight, optimiser = _learner()
     _step(weight, optimiser)
@@ -89,7 +89,7 @@ def test_a_checkpoint_of_an_earlier_version_is_still_read(tmp_path, fresh_genera
     import torch
     from safetensors.torch import save_file
 
-    from training.recipes import steps
+    from training.recipes.common import steps
 
     weight, optimiser = _learner()
     save_file({"w": weight.detach()}, tmp_path / "weights.safetensors")
@@ -112,8 +112,8 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path, fresh_generators):
     import torch
     from safetensors.torch import save_file
 
-    from training.recipes import steps
-    from training.run_directory import RecipeFailure
+    from training.core.run_directory import RecipeFailure
+    from training.recipes.common import steps
 
     weight, optimiser = _learner()
     save_file({"w": weight.detach()}, tmp_path / "weights.safetensors")

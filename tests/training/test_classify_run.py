@@ -13,21 +13,22 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import LanguageModel
-from evaluation.decisions.receivers import figures_of_a_new_model
 from evaluation.models import Evaluation
+from evaluation.promotion.run_receivers import figures_of_a_new_model
 from tests import tiny_model
 from tests.factories import make_model, make_project, make_user
 from tests.processes import until
 from tests.training.runs import make_dataset, make_weights
 from tests.training.runs import make_run as queue
 from tests.training.test_recipe_classify import make_run
-from training.actions import queue_run
 from training.configs import ClassifyConfig
-from training.queue.outputs import gather, record
-from training.recipes import classify, entry
-from training.run_directory import RunDirectory
+from training.core.run_directory import RunDirectory
+from training.recipes.classify import __main__ as classify
+from training.recipes.common import entry
+from training.runs.ordering.actions import queue_run
+from training.runs.queue.outputs import gather, record
 
 
 @pytest.fixture(scope="module")

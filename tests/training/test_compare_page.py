@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training.figures import charts, compare, differences
-from training.figures.charts import Series
 from training.models import Attempt, Metric, Run
+from training.runs.figures import charts, differences
+from training.runs.figures.charts import Series
+from training.runs.present import run_comparison as compare
 
 pytestmark = pytest.mark.django_db
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.processes import until
-from training.kinds import KINDS
-from training.launchers import confinement, local
-from training.recipes.entry import describe
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core.kinds import KINDS
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes.common.entry import describe
+from training.runs.launchers import confinement, local
 
 CONFINED = "tests.training.confined"
 SECRETS = {

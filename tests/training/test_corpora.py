@@ -12,19 +12,20 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import Demonstration, Flag
 from tests.api_client import Program
 from tests.factories import make_completion, make_model, make_project, make_prompt, make_user
-from training import configs, corpora
-from training.actions import queue_run
-from training.catalogue import CATALOGUE
-from training.corpus.orders import read_orders
-from training.endings import explain
+from training import configs
+from training.configs.corpus_sources import read_orders
+from training.core.endings import explain
+from training.core.run_directory import RunDirectory, read_lines
+from training.corpora import actions as corpora
+from training.corpora.catalogue import CATALOGUE
 from training.models import Attempt, Run
-from training.queue import outputs, supervision
-from training.queue.preparation import prepare
-from training.run_directory import RunDirectory, read_lines
+from training.runs.ordering.actions import queue_run
+from training.runs.queue import outputs, supervision
+from training.runs.queue.preparation import prepare
 
 pytestmark = pytest.mark.django_db
 

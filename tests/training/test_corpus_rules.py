@@ -7,18 +7,20 @@ import re
 
 import pytest
 
-from annotate.passages import passages_of
+from common.passages import passages_of
 from training.configs import CorpusConfig, parse
 from training.configs.corpus import numbers
 from training.configs.options import ConfigError
-from training.corpus import c4, carried, contamination, unicode
-from training.corpus.cleaner import quality_of, rules_of
-from training.corpus.duplicates import Exact, Near
-from training.corpus.gopher import repetition
-from training.corpus.language import in_languages
-from training.corpus.ledger import Ledger
-from training.corpus.private import replacing
-from training.run_directory import RecipeFailure
+from training.core.run_directory import RecipeFailure
+from training.corpora.cleaning import c4, contamination
+from training.corpora.cleaning import text_repair as unicode
+from training.corpora.cleaning.cleaner import quality_of, rules_of
+from training.corpora.cleaning.duplicates import Exact, Near
+from training.corpora.cleaning.gopher import repetition
+from training.corpora.cleaning.language import in_languages
+from training.corpora.cleaning.ledger import Ledger
+from training.corpora.cleaning.personal_data import replacing
+from training.corpora.reading import python_texts as carried
 
 PROSE = (
     "The harbour lies below the town, and the ships that come in with the tide have to wait for a pilot. "

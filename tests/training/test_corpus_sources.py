@@ -10,12 +10,13 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from training.corpus import bounds, hub
-from training.corpus.files import cut
-from training.corpus.orders import BadSource, read_orders
-from training.corpus.places import files_of
-from training.corpus.reading import Part, parts_of
-from training.run_directory import RecipeFailure
+from training.configs.corpus_sources import BadSource, read_orders
+from training.core.run_directory import RecipeFailure
+from training.corpora.reading import hub_streams as hub
+from training.corpora.reading import unpacking_bounds as bounds
+from training.corpora.reading.allowed_files import files_of
+from training.corpora.reading.sources import Part, parts_of
+from training.corpora.reading.text_files import cut
 
 
 def order(line: str):
@@ -234,7 +235,7 @@ def rows_of(folder: Path, name: str, documents: str = "lines") -> list:
 
 @pytest.mark.parametrize("name", ["bomb.txt.gz", "bomb.jsonl.gz"])
 def test_a_small_packed_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("training.corpus.files.opened.__defaults__", (10_000,))
+    monkeypatch.setattr("training.corpora.reading.text_files.opened.__defaults__", (10_000,))
     line = '{"text": "a"}\n' if "jsonl" in name else "a\n"
     (tmp_path / name).write_bytes(gzip.compress(line.encode() * 20_000))
     with pytest.raises(RecipeFailure, match="unpacked") as failure:

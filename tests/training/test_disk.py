@@ -15,11 +15,11 @@ from django.utils import timezone
 from tests.api_client import errors, program
 from tests.factories import make_project, make_user
 from tests.training.runs import make_run
-from training import disk
+from training.core.run_directory import RunDirectory
 from training.models import Run
-from training.queue import pruning
-from training.queue.worker import Worker
-from training.run_directory import RunDirectory
+from training.runs.worker import Worker
+from training.storage import disk_usage as disk
+from training.storage import pruning
 
 pytestmark = pytest.mark.django_db
 _SIZE = 100_000

@@ -10,10 +10,12 @@ import torch
 
 from tests.factories import make_model, make_project, make_user
 from tests.training import corpora
-from training import machine
 from training.configs.presets import PRESETS, Preset, parameters
-from training.recipes import architectures, estimate, loading, memory
-from training.recipes.objectives import Vocabulary, objective_named
+from training.core import resource_estimate as estimate
+from training.recipes.common import loading, memory
+from training.recipes.pretrain import architectures
+from training.recipes.pretrain.objectives import Vocabulary, objective_named
+from training.runs.ordering import machine_speed as machine
 
 GB = 1e9
 SMALL = Preset("small", 64, 3, 4, 2, 160, 1e-3, 400)

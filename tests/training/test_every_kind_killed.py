@@ -14,7 +14,7 @@ import pytest
 
 from tests import tiny_model
 from tests.training import corpora, killing, preference_runs
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
 
 pytestmark = pytest.mark.slow
 

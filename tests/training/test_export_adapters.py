@@ -15,11 +15,14 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from tests.training import adapter_children
 from tests.training.test_recipe_export import CARD, logits, made, read_back, shape, tokenizer  # noqa: F401
 from training import configs
-from training.recipes import adapters, entry, export, import_weights, loading, merging
-from training.recipes.base_index import write_base_index
-from training.recipes.classifier import Classifier, Head, load_trunk
-from training.recipes.reward_model import RewardModel
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes import import_weights
+from training.recipes.classify.text_classifier import Classifier, Head, load_trunk
+from training.recipes.common import adapters, entry, loading
+from training.recipes.common.base_index import write_base_index
+from training.recipes.export import __main__ as export
+from training.recipes.export import merging
+from training.recipes.reward.reward_model import RewardModel
 
 SMALL = 2e-4  # of b: most of such an update rounds away in bfloat16
 IDS = [5, 90, 140, 17, 3, 66, 21, 8]

@@ -16,14 +16,15 @@ from django.urls import reverse
 from tests.factories import make_user
 from tests.training.runs import make_dataset, make_run, make_weights
 from training import configs
-from training.launchers import confinement
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.models import Run
-from training.queue import memory, remedies
-from training.queue.memory import Watch
-from training.queue.worker import Worker
-from training.recipes import entry
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
-from training.views.failures import remedies_of
+from training.recipes.common import entry
+from training.runs.launchers import confinement
+from training.runs.launchers import host_memory as memory
+from training.runs.launchers.host_memory import Watch
+from training.runs.ordering import remedies
+from training.runs.present.failure_remedies import remedies_of
+from training.runs.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,15 +11,16 @@ from django.db.models import ProtectedError
 from django.test import Client
 from django.urls import reverse
 
+from annotate.core.permissions import projects_where
 from annotate.models import Project
-from annotate.permissions import projects_where
-from evaluation.lineage import adapter_bases, model_card
+from evaluation.registry import adapter_bases, model_card
 from tests.api_client import program
 from tests.factories import make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import disk, fidelity
 from training.models import Run
-from training.queue import checks
+from training.runs.figures import fidelity
+from training.runs.ordering import checks
+from training.storage import disk_usage as disk
 
 GOOD = {"cosine": 0.999984, "kl_per_token": 0.00021, "rank": 16, "bytes": 3_100_000, "shrunk": None}
 GOOD |= {"dtype": "bfloat16"}

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from tests import tiny_model
-from training.recipes import fit, loading
-from training.recipes.sft_examples import Example
-from training.recipes.sft_student import Student
-from training.run_directory import RecipeFailure
+from training.core.run_directory import RecipeFailure
+from training.recipes.common import batch_planner as fit
+from training.recipes.common import loading
+from training.recipes.sft.examples import Example
+from training.recipes.sft.trained_model import Student
 
 SMALL = fit.Shape(layers=30, hidden=576, inner=1536, heads=9, key_heads=3, head_dim=64, dtype_bytes=2, packed=True)
 GB = 10**9

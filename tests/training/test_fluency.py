@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from training.fluency import COMMON, SYMBOL, UNKNOWN, foreign_share, script_shares
+from training.recipes.common.fluency import COMMON, SYMBOL, UNKNOWN, foreign_share, script_shares
 
 ENGLISH = ["The cat sat, 3 times.", "Café society — “quite” fine…"]
 
@@ -66,5 +66,5 @@ def test_digits_and_punctuation_belong_to_every_script():
 
 
 def test_it_needs_neither_torch_nor_django():
-    code = "import sys, training.fluency; assert not {'torch', 'django'} & set(sys.modules)"
+    code = "import sys, training.recipes.common.fluency; assert not {'torch', 'django'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import AuditEntry
 from tests.factories import make_user
 from tests.training.runs import make_weights
-from training.actions import queue_run
-from training.corpus import hub
-from training.corpus.orders import read_orders
-from training.kinds import KINDS
+from training.configs.corpus_sources import read_orders
+from training.core.kinds import KINDS
+from training.core.run_directory import RecipeFailure
+from training.corpora.reading import hub_streams as hub
 from training.models import Run
-from training.queue import outputs, preparation
-from training.run_directory import RecipeFailure
+from training.runs.ordering.actions import queue_run
+from training.runs.queue import outputs, preparation
 
 pytestmark = pytest.mark.django_db
 

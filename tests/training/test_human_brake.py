@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from annotate.actions import assignments, feedback
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
 from annotate.models import Assignment, Completion
 from tests.api_client import program
 from tests.factories import make_comparison, make_completion, make_project, make_prompt, make_user
 from tests.training.runs import make_run
-from training import configs, human_brake
+from training import configs
+from training.core.run_directory import RunDirectory
 from training.models import Review, Run
-from training.queue import supervision
-from training.run_directory import RunDirectory
+from training.runs.human_review import reviews as human_brake
+from training.runs.queue import supervision
 
 pytestmark = pytest.mark.django_db
 

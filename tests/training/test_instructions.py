@@ -9,13 +9,14 @@ from collections import Counter
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from annotate import frozen_rows, sides
-from annotate.actions.uploads import upload
-from annotate.errors import Refused
+from annotate.core.errors import Refused
+from annotate.data import frozen_rows
+from annotate.data.rows.task_families import TASKS
+from annotate.data.uploads.actions import upload
 from annotate.models import Dataset
-from annotate.tasks import TASKS
+from common import splits as sides
 from tests.factories import make_project, make_prompt, make_user
-from training.instruct import OwnTemplate, instruct, preview
+from training.instructions.actions import OwnTemplate, instruct, preview
 from training.instructions.mixing import Options, Source, Told, mix, quotas
 from training.instructions.sandbox import TemplateRefused
 from training.instructions.templating import few_shots, fields_of, instructions_of, read_instruction

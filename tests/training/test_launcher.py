@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tests.processes import until
-from training.launchers import Busy, gpus, local, module_named
-from training.queue import worker_names
+from training.runs.launchers import Busy, gpus, local, module_named
+from training.runs.queue import worker_names
 
 SLEEPER = "tests.training.sleeper"
 
@@ -112,7 +112,7 @@ def test_the_tether_ends_children_that_ignore_sigterm_when_the_parent_is_killed(
     script = (
         "import sys, time; from pathlib import Path; import django; "
         "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'; django.setup(); "
-        "from training.launchers import local; "
+        "from training.runs.launchers import local; "
         f"local.submit(Path({str(directory)!r}), {SLEEPER!r}); time.sleep(60)"
     )
     environment = {**os.environ, "ASSAY_DATA": str(directory.parent / "data")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from training import configs
-from training.queue import remedies
+from training.runs.ordering import remedies
 
 KINDS = ("ppo", "sft", "grpo", "rloo")
 ADAPTERS = {"ppo": ("top", "lora"), "sft": ("lora", "top", "qlora"), "grpo": ("lora", "top"), "rloo": ("lora", "top")}

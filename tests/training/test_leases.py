@@ -14,15 +14,15 @@ from django.conf import settings as shipped
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 from django.utils import timezone
 
-from annotate.connections import database_now
+from annotate.core.db.connections import database_now
 from config import runner
 from tests.factories import make_project, make_user
 from tests.processes import until
 from tests.training.runs import make_run
-from training.launchers import local
 from training.models import Attempt, Run
-from training.queue import supervision
-from training.queue.worker import Supervised, Worker, _bound_statements
+from training.runs.launchers import local
+from training.runs.queue import supervision
+from training.runs.worker import Supervised, Worker, _bound_statements
 
 pytestmark = pytest.mark.django_db
 
@@ -108,7 +108,7 @@ def test_a_recipe_whose_lease_was_not_renewed_is_ended_without_asking_the_databa
     settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.RUN_LEASE_SECONDS = 2.0
-    monkeypatch.setattr("training.queue.worker.connection", SimpleNamespace(vendor="postgresql"))  # and nothing to ask
+    monkeypatch.setattr("training.runs.worker.connection", SimpleNamespace(vendor="postgresql"))  # and nothing to ask
     worker, launcher = supervising("host:1:2")
     thread = threading.Thread(target=worker._watch_leases, daemon=True)
     thread.start()
@@ -134,8 +134,8 @@ def test_no_error_of_the_database_ends_the_renewing_of_leases(settings, monkeypa
         return True
 
     monkeypatch.setattr(supervision, "renew", renew)
-    monkeypatch.setattr("training.queue.worker.close_old_connections", lambda: None)
-    monkeypatch.setattr("training.queue.worker.connections", SimpleNamespace(close_all=lambda: None))
+    monkeypatch.setattr("training.runs.worker.close_old_connections", lambda: None)
+    monkeypatch.setattr("training.runs.worker.connections", SimpleNamespace(close_all=lambda: None))
     worker, _ = supervising("host:1:2")
     thread = threading.Thread(target=worker._keep_leases, daemon=True)
     thread.start()

@@ -12,9 +12,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tests import tiny_model
-from training import bundled_model
-from training.recipes import entry, import_weights, loading
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core import bundled_model
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes import import_weights
+from training.recipes.common import entry, loading
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

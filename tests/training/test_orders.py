@@ -10,13 +10,15 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from tests.api_client import Program, errors, program
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_weights
-from training import actions, configs, orders
-from training.kinds import KINDS
+from training import configs
+from training.core.kinds import KINDS
 from training.models import Run
+from training.runs.ordering import actions
+from training.runs.ordering import order_files as orders
 
 pytestmark = pytest.mark.django_db
 CHOICES = ("kind", "parent", "dataset", "other_dataset", "reward_model", "seed", "config")

@@ -10,10 +10,10 @@ import pytest
 from annotate.models import Completion
 from tests.factories import make_project, make_prompt
 from tests.training.runs import make_dataset, make_run, make_weights
-from training.kinds import Kind, register_kind
+from training.core.kinds import Kind, register_kind
+from training.core.run_directory import RunDirectory
 from training.models import Run
-from training.queue import outputs
-from training.run_directory import RunDirectory
+from training.runs.queue import outputs
 
 pytestmark = pytest.mark.django_db
 
@@ -121,7 +121,7 @@ def test_a_model_that_is_missing_is_said():
 @pytest.fixture
 def recorder() -> Iterator[list[Run]]:
     from tests.training.fake_recipe import FakeConfig
-    from training.kinds import KINDS
+    from training.core.kinds import KINDS
 
     seen: list[Run] = []
     register_kind(Kind("measure", "Measure", "nowhere", record=lambda run, directory: seen.append(run)), FakeConfig)

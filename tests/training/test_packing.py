@@ -8,10 +8,10 @@ import torch
 
 from tests.training import corpora
 from training.configs.presets import Preset
-from training.recipes import architectures, packing
-from training.recipes.objectives import Vocabulary, objective_named
-from training.recipes.text_rows import validation_rows
-from training.recipes.token_files import Counts, TokenFile
+from training.recipes.pretrain import architectures, packing
+from training.recipes.pretrain.objectives import Vocabulary, objective_named
+from training.recipes.pretrain.text_rows import validation_rows
+from training.recipes.pretrain.token_files import Counts, TokenFile
 
 END = 0
 TINY = Preset("tiny", 32, 2, 4, 2, 48, 1e-3, 400)

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from tests.api_client import program
 from tests.factories import make_user
 from tests.training.runs import make_run
-from training import actions, configs, endings, pauses
+from training import configs
+from training.core import endings
+from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
-from training.queue import preparation, supervision
-from training.queue.outside import run_finished
-from training.run_directory import RunDirectory
+from training.runs.ordering import actions, pauses
+from training.runs.ordering.end_events import run_finished
+from training.runs.queue import preparation, supervision
 
 PAUSE = {
     "code": "kl_limit", "step": 9, "kept_step": 8, "message": "The KL ran past its bound.",
@@ -195,7 +197,7 @@ def test_a_program_reads_the_choices_and_takes_one(project):
 
 
 def test_amendments_stand_on_the_card_of_the_model(project, researcher):
-    from training.queue.outputs import _card
+    from training.runs.queue.outputs import _card
 
     run = paused_run(project)
     run = pauses.choose(run=run, by=researcher, choice="finish")

@@ -14,10 +14,13 @@ import torch
 from tests import tiny_model
 from tests.training.ppo_runs import carry_out, make_run, metrics
 from training import configs
-from training.figures import curves
-from training.recipes import entry, ppo, ppo_behaviour, ppo_rollouts
+from training.recipes.common import entry
+from training.recipes.ppo import __main__ as ppo
+from training.recipes.ppo import behaviour as ppo_behaviour
+from training.recipes.ppo import rollouts as ppo_rollouts
 from training.rl import guards
 from training.rl.policy import Policy
+from training.runs.figures import curves
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,16 @@ import json
 
 import pytest
 
-from annotate.actions import assignments, feedback
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
 from annotate.models import LanguageModel
 from tests import tiny_model
 from tests.factories import make_model, make_project, make_user
 from tests.training.runs import make_dataset
-from training import actions, pauses
+from training.core.run_directory import RunDirectory
 from training.models import Review, Run
-from training.queue.worker import Worker
-from training.run_directory import RunDirectory
+from training.runs.ordering import actions, pauses
+from training.runs.worker import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 PROMPTS = [f"Question {n}: why is the sky blue?" for n in range(5, 9)]

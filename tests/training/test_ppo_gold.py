@@ -12,10 +12,11 @@ from scipy import stats
 from tests import tiny_model
 from tests.training.ppo_runs import carry_out, choose, make_run, metrics, same_weights
 from training import configs
-from training.figures import health
-from training.recipes import loading, ppo_gold
-from training.recipes.ppo_gold import GoldScale
-from training.recipes.reward_model import RewardModel
+from training.recipes.common import loading
+from training.recipes.ppo import gold_score as ppo_gold
+from training.recipes.ppo.gold_score import GoldScale
+from training.recipes.reward.reward_model import RewardModel
+from training.runs.figures import health
 
 FAST = {
     "steps": 8, "learning_rate": 3e-3, "kl_coef": 0.0, "kl_target": 0.0, "max_approx_kl": 0.0, "batch_size": 16,

@@ -10,10 +10,13 @@ from scipy import stats
 
 from tests import tiny_model
 from tests.training.ppo_runs import CONFIG, carry_out, metrics, same_weights
-from training.recipes import entry, ppo, ppo_held_out, ppo_rollouts
-from training.recipes.ppo_held_out import Mean
-from training.run_directory import RunDirectory, RunSpec
-from training.views import score_trust
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import entry
+from training.recipes.ppo import __main__ as ppo
+from training.recipes.ppo import held_out_score as ppo_held_out
+from training.recipes.ppo import rollouts as ppo_rollouts
+from training.recipes.ppo.held_out_score import Mean
+from training.runs.present import score_trust
 
 PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {chr(97 + i)}"}]} for i in range(25)]
 

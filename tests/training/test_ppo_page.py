@@ -11,8 +11,9 @@ from django.utils import timezone
 from tests.factories import make_prompt, make_user
 from tests.training.runs import make_run
 from training import configs
-from training.figures import curves, health
-from training.views import brake_picture, ppo_page
+from training.runs.figures import curves, health
+from training.runs.present import ppo_section as ppo_page
+from training.runs.present import review_picture as brake_picture
 
 pytestmark = pytest.mark.django_db
 

@@ -10,9 +10,10 @@ import torch
 from tests import tiny_model
 from tests.tiny_model import NO_FLUENCY_BOUNDS
 from training.configs import PPOConfig
-from training.recipes import entry, ppo
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common import entry
+from training.recipes.ppo import __main__ as ppo
 from training.rl.decode import LlamaDecoder
-from training.run_directory import RunDirectory, RunSpec, read_lines
 
 CONFIG = {
     "reward_function": "tests.training.test_recipe_ppo.share_of_vowels", "steps": 2, "batch_size": 8,

@@ -14,10 +14,11 @@ import pytest
 
 from tests.processes import until
 from tests.training import corpora
-from training.endings import FAILED, LOST, explain
-from training.launchers import Busy, gpus, local, several
-from training.recipes.adapters import merged_state
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core.endings import FAILED, LOST, explain
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes.common.adapters import merged_state
+from training.runs.launchers import Busy, gpus, local
+from training.runs.launchers import multi_process as several
 
 ROOT = Path(__file__).parents[2]
 SLEEPER = "tests.training.rank_sleeper"
@@ -123,7 +124,7 @@ def test_the_tether_ends_all_processes_when_the_worker_is_killed(directory):
     lay(directory, 2)
     script = (
         "import time; from pathlib import Path; import django; django.setup(); "
-        "from training.launchers import local; "
+        "from training.runs.launchers import local; "
         f"local.submit(Path({str(directory)!r}), {SLEEPER!r}); time.sleep(120)"
     )
     environment = {**os.environ, "ASSAY_DATA": str(directory.parent), "DJANGO_SETTINGS_MODULE": "config.settings"}

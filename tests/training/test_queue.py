@@ -10,17 +10,17 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import LanguageModel
 from tests.factories import make_project, make_user
 from tests.training.runs import in_a_thread, make_dataset, make_run, make_weights, register_fake
-from training.actions import cancel, queue_run, resume
-from training.endings import Ending
+from training.core.endings import Ending
+from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
-from training.queue import supervision
-from training.queue.ingest import Reader
-from training.queue.supervision import LeaseLost
-from training.run_directory import RunDirectory
+from training.runs.ordering.actions import cancel, queue_run, resume
+from training.runs.queue import supervision
+from training.runs.queue.ingest import Reader
+from training.runs.queue.supervision import LeaseLost
 
 pytestmark = pytest.mark.django_db
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from annotate.preferences import Comparison
+from annotate.data.datasets.preferences import Comparison
 from tests import tiny_model
 from tests.evaluation import reward_models
 from tests.training import ppo_runs
-from training import rao_kupper
-from training.recipes import feedback_likelihood as likelihood
-from training.recipes import reward_measures
-from training.recipes.reward_measures import Judged
-from training.recipes.reward_model import RewardModel
+from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward import rao_kupper
+from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.reward_accuracy import Judged
+from training.recipes.reward.reward_model import RewardModel
 
 NONE = np.zeros(0, dtype=np.int64)
 

@@ -12,20 +12,15 @@ import pytest
 import torch
 
 from tests.training.test_recipe_reward import judged_data
-from training import bundled_model
-from training.recipes import (
-    adapters,
-    children,
-    entry,
-    head_fit,
-    import_weights,
-    loading,
-    ppo,
-    reward,
-    reward_measures,
-    sft,
-)
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core import bundled_model
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes import import_weights
+from training.recipes.common import adapters, children, entry, loading
+from training.recipes.ppo import __main__ as ppo
+from training.recipes.reward import __main__ as reward
+from training.recipes.reward import head_fit
+from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.sft import __main__ as sft
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.training import preference_runs
-from training import bundled_model
-from training.recipes import dpo, entry, export, import_weights
-from training.run_directory import RunDirectory, RunSpec
+from training.core import bundled_model
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes import dpo, import_weights
+from training.recipes.common import entry
+from training.recipes.export import __main__ as export
 
 pytestmark = pytest.mark.slow
 

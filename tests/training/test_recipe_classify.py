@@ -13,12 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from tests import tiny_model
-from training.recipes import children, classify, classify_measures, classify_predict, entry, label, loading
-from training.recipes.adapters import base_folder, is_adapter
-from training.recipes.classifier import Classifier, encode, load_trunk
-from training.recipes.classify_rows import Example, read_examples, split
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes import classify_predict, label
+from training.recipes.classify import __main__ as classify
+from training.recipes.classify import classify_measures
+from training.recipes.classify.classify_rows import Example, read_examples, split
+from training.recipes.classify.text_classifier import Classifier, encode, load_trunk
+from training.recipes.common import children, entry, loading
+from training.recipes.common.adapters import base_folder, is_adapter
 from training.rl.lora import add_adapters
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

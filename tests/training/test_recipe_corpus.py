@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.training import killing
-from training.corpus.shards import content_hash
-from training.recipes import corpus, entry
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common import entry
+from training.recipes.corpus import __main__ as corpus
+from training.recipes.corpus.shards import content_hash
 
 NOUNS = "harbour ship tide pilot winter wind fisher net storm child fire village road river bridge market"
 VERBS = "meets follows watches leaves remembers paints carries forgets finds loses hears builds"
@@ -177,8 +178,8 @@ def test_the_end_is_foretold_where_lengths_are_known(tmp_path, monkeypatch, sour
 
 
 def test_no_end_is_foretold_of_a_stream_without_one(tmp_path, monkeypatch):
-    from training.corpus import hub
-    from training.recipes.corpus import Work
+    from training.corpora.reading import hub_streams as hub
+    from training.recipes.corpus.__main__ import Work
 
     class Stream(list):
         def state_dict(self):
@@ -209,11 +210,11 @@ def same_end(run: RunDirectory, whole: RunDirectory) -> None:
 
 
 MOMENTS = [  # where it dies, and at which call
-    ("training.corpus.shards.Shards.write", 37),
-    ("training.corpus.ledger.Ledger.commit", 3),
-    ("training.run_directory.RunDirectory.begin_checkpoint", 3),
-    ("training.run_directory.RunDirectory.commit_dataset", 1),
-    ("training.run_directory.RunDirectory.finish", 1),
+    ("training.recipes.corpus.shards.Shards.write", 37),
+    ("training.corpora.cleaning.ledger.Ledger.commit", 3),
+    ("training.core.run_directory.RunDirectory.begin_checkpoint", 3),
+    ("training.core.run_directory.RunDirectory.commit_dataset", 1),
+    ("training.core.run_directory.RunDirectory.finish", 1),
 ]
 
 
@@ -255,10 +256,10 @@ def test_killed_three_times_at_random_it_ends_with_the_same_bytes(tmp_path):
 MEASURED = """
 import sys
 from pathlib import Path
-import training.corpus.ledger as ledger
-import training.recipes.corpus as corpus
-import training.recipes.entry as entry
-from training.run_directory import RunDirectory
+import training.corpora.cleaning.ledger as ledger
+import training.recipes.corpus.__main__ as corpus
+import training.recipes.common.entry as entry
+from training.core.run_directory import RunDirectory
 ledger._CACHE_KIB = 1024  # else the cache, bounded as it is, would grow for as long as a test can last
 assert entry.attempt(corpus.main, RunDirectory(sys.argv[1])) == 0
 # Not ru_maxrss: it would be that of the process which started this one.

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from tests.training import corpora
-from training.recipes import domain, entry, learning, loading, pretrain
-from training.recipes.adapters import merged_state
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes import domain
+from training.recipes.common import entry, loading
+from training.recipes.common.adapters import merged_state
+from training.recipes.pretrain import __main__ as pretrain
+from training.recipes.pretrain import learning
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from tests import tiny_model
 from tests.training import preference_runs
 from training import configs
-from training.recipes import dpo, entry, kto, loading, preference_data, trl_runs
-from training.run_directory import RunDirectory
+from training.core.run_directory import RunDirectory
+from training.recipes import dpo, kto
+from training.recipes.common import entry, loading
+from training.recipes.preference import preference_data, trl_runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

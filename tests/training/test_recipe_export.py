@@ -21,8 +21,9 @@ from transformers import (
 
 from tests import tiny_model
 from tests.training import preference_runs
-from training.recipes import entry, export, loading
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import entry, loading
+from training.recipes.export import __main__ as export
 
 TEXT = "The quick brown fox jumps over the lazy dog and writes some text about what it saw"
 CARD = {"name": "Tiny: the second!", "licence": "apache-2.0", "readme": "# Tiny\n\nMade of nothing."}

@@ -8,8 +8,11 @@ from safetensors.torch import load_file
 
 from tests import tiny_model
 from tests.training import preference_runs
-from training.recipes import entry, grpo, reward, rloo, trl_runs
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes import grpo, rloo
+from training.recipes.common import entry
+from training.recipes.preference import trl_runs
+from training.recipes.reward import __main__ as reward
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,11 +14,13 @@ from safetensors.torch import load_file, save_file
 from tests import tiny_model
 from tests.tiny_model import NO_FLUENCY_BOUNDS
 from training import configs
-from training.recipes import entry, loading, ppo, ppo_update
-from training.recipes.adapters import base_folder, merged_state
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes.common import entry, loading
+from training.recipes.common.adapters import base_folder, merged_state
+from training.recipes.ppo import __main__ as ppo
+from training.recipes.ppo import update as ppo_update
 from training.rl.policy import Policy
 from training.rl.rollout import Rollout
-from training.run_directory import RunDirectory, RunSpec, read_lines
 
 PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {word}"}]} for i, word in enumerate("abcdef")]
 CONFIG = {

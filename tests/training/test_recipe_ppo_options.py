@@ -10,9 +10,13 @@ import torch
 from tests import tiny_model
 from tests.training.ppo_runs import carry_out, make_run, metrics
 from training import configs
-from training.recipes import entry, loading, ppo, ppo_drift, ppo_rollouts, ppo_update
-from training.recipes.adapters import merged_state
-from training.recipes.reward_model import RewardModel
+from training.recipes.common import entry, loading
+from training.recipes.common.adapters import merged_state
+from training.recipes.ppo import __main__ as ppo
+from training.recipes.ppo import drift as ppo_drift
+from training.recipes.ppo import rollouts as ppo_rollouts
+from training.recipes.ppo import update as ppo_update
+from training.recipes.reward.reward_model import RewardModel
 from training.rl.value import ValueHead
 
 WORDS = ["the quick brown fox jumps over the lazy dog " * 3, "a stitch in time saves nine " * 4] * 8

@@ -6,8 +6,9 @@ import torch
 from tests import tiny_model
 from tests.training.ppo_runs import RUNAWAY, carry_out, choose, make_run, metrics, same_weights, weights
 from training import configs
-from training.recipes import entry, ppo
-from training.run_directory import read_lines
+from training.core.run_directory import read_lines
+from training.recipes.common import entry
+from training.recipes.ppo import __main__ as ppo
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,12 @@ from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from tests.training import corpora
 from training.configs import PretrainConfig, parse
 from training.configs.options import ConfigError
-from training.recipes import architectures, entry, estimate, learning, loading, pretrain, token_files
-from training.recipes.masters import Masters, trained_parameters
-from training.run_directory import RunDirectory, RunSpec
+from training.core import resource_estimate as estimate
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import entry, loading
+from training.recipes.common.fp32_master_weights import Masters, trained_parameters
+from training.recipes.pretrain import __main__ as pretrain
+from training.recipes.pretrain import architectures, learning, token_files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -297,7 +300,7 @@ def test_a_tokenizer_made_for_other_texts_is_refused(tokenizer, tmp_path):
 
 
 def test_a_disk_too_small_for_the_checkpoints_is_told_before_the_first_step(tokenizer, tmp_path, monkeypatch):
-    from training.recipes import memory
+    from training.recipes.common import memory
 
     monkeypatch.setattr(memory.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1e6})())
     failure = failure_of(make_run(tmp_path / "full", tokenizer))

@@ -14,27 +14,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from annotate.preferences import Comparison, Rating
+from annotate.data.datasets.preferences import Comparison, Rating
 from common import roc_auc
 from tests import tiny_model
-from training import reward_trust
 from training.configs import RewardConfig
-from training.recipes import (
-    entry,
-    features,
-    head_fit,
-    loading,
-    reward,
-    reward_finetune,
-    reward_forwards,
-    reward_measures,
-    reward_report,
-)  # fmt: skip
-from training.recipes import feedback_likelihood as likelihood
-from training.recipes.adapters import is_adapter
-from training.recipes.reward_measures import Estimate
-from training.recipes.reward_model import RewardModel
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core import reward_trust
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes.common import entry, features, loading
+from training.recipes.common.adapters import is_adapter
+from training.recipes.reward import __main__ as reward
+from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward import finetuning as reward_finetune
+from training.recipes.reward import head_fit, reward_report
+from training.recipes.reward import pooled_forwards as reward_forwards
+from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.reward_accuracy import Estimate
+from training.recipes.reward.reward_model import RewardModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

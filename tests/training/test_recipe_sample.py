@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_model
-from training.recipes import entry, sample
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes import sample
+from training.recipes.common import entry
 
 CONFIG = {"completions_per_prompt": 3, "max_new_tokens": 12, "batch_size": 4}
 PROMPTS = [{"id": 10 + i, "messages": [{"role": "user", "content": "say " * (i + 1)}]} for i in range(4)]

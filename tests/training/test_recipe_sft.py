@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from tests import tiny_model
-from training.launchers import several
-from training.recipes import adapters as adapters_of
-from training.recipes import children, entry, loading, sft
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import adapters as adapters_of
+from training.recipes.common import children, entry, loading
+from training.recipes.sft import __main__ as sft
+from training.runs.launchers import multi_process as several
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from tests import tiny_model
-from training.recipes import children, fit, loading
-from training.recipes.sft_examples import Example, encode, hold_out, last_prompt
-from training.recipes.sft_student import Student
+from training.recipes.common import batch_planner as fit
+from training.recipes.common import children, loading
+from training.recipes.sft.examples import Example, encode, hold_out, last_prompt
+from training.recipes.sft.trained_model import Student
 
 CHAT = [
     {"role": "user", "content": "Hi"},

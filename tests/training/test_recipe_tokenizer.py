@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from training.recipes import entry, fertility, loading, tokenizer
-from training.run_directory import RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes import tokenizer
+from training.recipes.common import entry, loading
+from training.recipes.pretrain import fertility
 
 STRANGE = ["Zwölf  Boxkämpfer\n\n\tjagen", "你好 🙂 שלום", "x\x00y\r\nz", "1234567 3.14", "  leading", ""]
 

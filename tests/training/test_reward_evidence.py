@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from annotate.preferences import Comparison, Rating
-from training.recipes import feedback_likelihood as likelihood
-from training.recipes import reward_evidence
+from annotate.data.datasets.preferences import Comparison, Rating
+from training.recipes.reward import evidence as reward_evidence
+from training.recipes.reward import feedback_likelihood as likelihood
 
 
 def said(seed: int, slope: float, *, prompts: int = 30, pairs_slope: float | None = None):

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from tests.api_client import Program
 from tests.factories import make_user
 from tests.training.runs import make_dataset, make_weights
-from training import actions, reward_functions
+from training.core.run_directory import RecipeFailure, RunDirectory
 from training.models import Run
-from training.queue import preparation
-from training.run_directory import RecipeFailure, RunDirectory
+from training.runs.ordering import actions, reward_functions
+from training.runs.queue import preparation
 
 pytestmark = pytest.mark.django_db
 SHELL = "pydoc.pipepager"
@@ -130,11 +130,11 @@ def test_a_list_that_cannot_be_read_stops_the_start(line):
 
 # Who turns a text into code. A new one is looked at: can its text come from a request?
 IMPORTERS = {
-    "annotate/example_tasks.py",  # a list of its own: modules of Python's library
+    "annotate/data/rows/example_tasks.py",  # a list of its own: modules of Python's library
     "annotate/simulation/annotator.py",  # --taste of the operator's commands
     "evaluation/recipes/evaluate.py",  # one of MODULES by config.measure, which has choices
-    "training/queue/worker.py",  # settings.RUN_LAUNCHER
-    "training/recipes/scoring.py",  # what config.json of a run directory says: the worker writes what is listed
+    "training/runs/worker.py",  # settings.RUN_LAUNCHER
+    "training/recipes/reward/scoring.py",  # what config.json of a run directory says: the worker writes what is listed
 }
 
 

@@ -9,12 +9,16 @@ import torch
 
 from tests import tiny_model
 from tests.training.test_recipe_reward import judged_data, make_run
-from training.recipes import entry, head_fit, reward, reward_data, reward_gold
-from training.recipes.feedback_likelihood import TODAY
-from training.recipes.head_fit import Design
-from training.recipes.reward_model import RewardModel
-from training.recipes.scoring import scorer_for
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes.common import entry
+from training.recipes.reward import __main__ as reward
+from training.recipes.reward import feedback_rows as reward_data
+from training.recipes.reward import gold_head as reward_gold
+from training.recipes.reward import head_fit
+from training.recipes.reward.feedback_likelihood import TODAY
+from training.recipes.reward.head_fit import Design
+from training.recipes.reward.reward_model import RewardModel
+from training.recipes.reward.scoring import scorer_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEXTS = ["AAAAAAAA", "zzzzzzzz", ""]

@@ -8,12 +8,13 @@ import random
 import pytest
 import torch
 
-from annotate.preferences import Comparison, Rating
-from training.recipes import feedback_likelihood as likelihood
-from training.recipes import head_fit, reward_judges
-from training.recipes.feedback_likelihood import TODAY, Priors
-from training.recipes.head_fit import Design
-from training.recipes.reward_measures import spearman
+from annotate.data.datasets.preferences import Comparison, Rating
+from training.recipes.reward import annotator_effects as reward_judges
+from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward import head_fit
+from training.recipes.reward.feedback_likelihood import TODAY, Priors
+from training.recipes.reward.head_fit import Design
+from training.recipes.reward.reward_accuracy import spearman
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tests import tiny_model
-from training.recipes import loading
-from training.recipes.reward_model import RewardModel
-from training.recipes.scoring import scorer_for
-from training.run_directory import RecipeFailure, RunSpec
+from training.core.run_directory import RecipeFailure, RunSpec
+from training.recipes.common import loading
+from training.recipes.reward.reward_model import RewardModel
+from training.recipes.reward.scoring import scorer_for
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WIDTH = 64

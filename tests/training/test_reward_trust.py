@@ -9,21 +9,23 @@ from types import SimpleNamespace
 import pytest
 from django.urls import reverse
 
-from annotate.errors import Refused
+from annotate.core.errors import Refused
 from annotate.models import LanguageModel
-from evaluation.turn import stages
-from evaluation.turn.plan import Plan, Turn, TurnStopped
+from evaluation.demo import stages
+from evaluation.demo.plan import Plan, Turn, TurnStopped
 from tests import tiny_model
 from tests.api_client import errors, program
 from tests.evaluation import reward_models
 from tests.factories import make_user
 from tests.training import ppo_runs
 from tests.training.runs import make_dataset, make_weights
-from training import reward_trust
-from training.actions import queue_run
+from training.core import reward_trust
+from training.core.run_directory import RunDirectory, RunSpec
 from training.models import Run
-from training.recipes import entry, grpo, loading, ppo, rloo
-from training.run_directory import RunDirectory, RunSpec
+from training.recipes import grpo, rloo
+from training.recipes.common import entry, loading
+from training.recipes.ppo import __main__ as ppo
+from training.runs.ordering.actions import queue_run
 
 AT_CHANCE = {
     "beats_chance": False,

@@ -21,14 +21,18 @@ from annotate.models import LanguageModel
 from tests.api_client import Program
 from tests.factories import make_project, make_user
 from tests.training.runs import make_dataset, make_run, make_weights
-from training import consumers, machine, stages, words
-from training.endings import LAST_WORDS
-from training.figures import curves, health
-from training.kinds import KINDS
+from training import consumers
+from training.core import stages
+from training.core.endings import LAST_WORDS
+from training.core.kinds import KINDS
 from training.models import Attempt, Metric, Run, Sample
-from training.queue.announcements import announce
 from training.routing import websocket_urlpatterns
-from training.views import kind_pages, run_page
+from training.runs.figures import curves, health
+from training.runs.figures import progress as words
+from training.runs.ordering import machine_speed as machine
+from training.runs.present import kind_sections as kind_pages
+from training.runs.present import run_details as run_page
+from training.runs.queue.announcements import announce
 
 pytestmark = pytest.mark.django_db
 

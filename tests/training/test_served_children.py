@@ -12,12 +12,13 @@ import httpx
 import pytest
 import torch
 
-from annotate import model_server, serving
+from annotate.language_models import model_server, serving
 from annotate.models import LanguageModel
 from tests import tiny_model
 from tests.factories import make_model
 from tests.training import adapter_children, preference_runs
-from training.recipes import adapters, dpo, entry, loading
+from training.recipes import dpo
+from training.recipes.common import adapters, entry, loading
 from training.rl.lora import apply_update
 
 QUESTION = [{"role": "user", "content": "Say something about herons"}]

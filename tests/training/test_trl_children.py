@@ -15,11 +15,13 @@ from tests.training.test_recipe_dpo_kto import CONFIG as PREFERENCE
 from tests.training.test_recipe_grpo_rloo import CONFIG as GROUP
 from tests.training.test_recipe_grpo_rloo import FUNCTION
 from tests.training.test_recipe_grpo_rloo import make as make_group
-from training.recipes import adapters, children, dpo, entry, grpo, kto, loading, preference_data, rloo, trl_runs
-from training.recipes.features import decoder_layers
+from training.core.run_directory import RunDirectory
+from training.recipes import dpo, grpo, kto, rloo
+from training.recipes.common import adapters, children, entry, loading
+from training.recipes.common.features import decoder_layers
+from training.recipes.preference import preference_data, trl_runs
 from training.rl.factors import concatenate, cosine, negative
 from training.rl.lora import LoRALinear, add_adapters
-from training.run_directory import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

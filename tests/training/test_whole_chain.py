@@ -19,8 +19,8 @@ import pytest
 
 from tests.tiny_model import NO_FLUENCY_BOUNDS
 from tests.training.killing import main_of
+from training.core.run_directory import Row, RunDirectory, RunSpec, read_lines
 from training.instructions.mixing import Options, Source, Told, mix
-from training.run_directory import Row, RunDirectory, RunSpec, read_lines
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ class Chain:
         self, kind: str, name: str, config: Row, *, parent: Path | str = "", corpus: Path | None = None,
         other: Path | None = None, reward_model: Path | str = "", **rows: list[Row],
     ) -> RunDirectory:  # fmt: skip
-        from training.recipes import entry
+        from training.recipes.common import entry
 
         run = RunDirectory(self.folder / name)
         spec = RunSpec(kind, config, seed=1, parent=str(parent), reward_model=str(reward_model))

@@ -12,10 +12,10 @@ import pytest
 from annotate.models import LanguageModel
 from tests.processes import until
 from tests.training.runs import end_workers, in_a_thread, lines_of, make_run, start_worker
-from training.actions import cancel
 from training.models import Attempt, Run
-from training.queue.outside import run_finished
-from training.queue.worker import Worker
+from training.runs.ordering.actions import cancel
+from training.runs.ordering.end_events import run_finished
+from training.runs.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -147,7 +147,7 @@ def test_a_directory_of_another_run_with_the_same_number_is_set_aside():
 
 def test_output_that_cannot_be_used_fails_the_run_and_leaves_nothing(monkeypatch):
     run = make_run()
-    monkeypatch.setattr("training.queue.outputs.enter_arena", lambda **_: 1 / 0)
+    monkeypatch.setattr("training.runs.queue.outputs.enter_arena", lambda **_: 1 / 0)
     work()
     run.refresh_from_db()
     assert (run.state, run.reason_code) == ("failed", "worker_error")
@@ -163,7 +163,7 @@ def test_a_name_taken_meanwhile_does_not_lose_the_model():
 
 
 def test_cancelling_ends_a_recipe_that_ignores_sigterm_with_its_children(monkeypatch):
-    monkeypatch.setattr("training.launchers.local.GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("training.runs.launchers.local.GRACE_SECONDS", 0.3)
     run = make_run(config={"steps": 1000, "step_seconds": 0.05, "ignores_sigterm": True})
     worker = threading.Thread(target=in_a_thread(work))
     worker.start()

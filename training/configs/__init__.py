@@ -20,7 +20,7 @@ from training.configs.ppo import PPOConfig
 from training.configs.preference import DPOConfig, KTOConfig
 from training.configs.pretrain import DomainConfig, PretrainConfig, TokenizerConfig
 from training.configs.reward import RewardConfig
-from training.configs.sample import SampleConfig
+from training.configs.sampling import SampleConfig
 from training.configs.sft import SFTConfig
 from training.configs.surprise import SurpriseConfig
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from training.configs.corpus_sources import BadSource, read_orders
 from training.configs.options import option
-from training.corpus.orders import BadSource, read_orders
 
 
 @dataclass(frozen=True)

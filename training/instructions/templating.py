@@ -9,7 +9,7 @@
 
 The first line says which way it goes (`forward` asks for the answer, `inverted` gives it and asks for something else)
 and what is particular about it. A template may use the fields of its task
-(annotate/tasks.py), `labels` (all those of the dataset) and the filters `either`,
+(annotate/data/rows/task_families.py), `labels` (all those of the dataset) and the filters `either`,
 `bullets`, `lettered` and `letter_in`.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 from jinja2 import Template, meta
 
-from annotate.tasks import TASKS, Task
+from annotate.data.rows.task_families import TASKS, Task
 from training.instructions import sandbox
 from training.instructions.sandbox import TemplateRefused
 

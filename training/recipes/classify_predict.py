@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from training.recipes.classifier import Classifier, Pair
-from training.run_directory import RecipeFailure
+from training.core.run_directory import RecipeFailure
+from training.recipes.classify.text_classifier import Classifier, Pair
 
 _BATCH = 64
 

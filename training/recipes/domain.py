@@ -19,17 +19,21 @@ import torch
 import transformers
 
 from training.configs import DomainConfig
-from training.recipes import architectures, children, estimate, fit, held_out, loading, text_samples, token_files
-from training.recipes.corpora import Corpus, read_corpus
-from training.recipes.entry import config_of, run_recipe
-from training.recipes.features import adapted_layers
-from training.recipes.learning import Learner, Standing, learn, steps_of
-from training.recipes.memory import available_memory, check_disk, does_not_fit
-from training.recipes.objectives import Vocabulary, objective_named
-from training.recipes.processes import Processes, directory_of, join
-from training.recipes.text_rows import TextRows, validation_rows
+from training.core import resource_estimate as estimate
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.recipes.common import batch_planner as fit
+from training.recipes.common import children, loading
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.features import adapted_layers
+from training.recipes.common.memory import available_memory, check_disk, does_not_fit
+from training.recipes.common.processes import Processes, directory_of, join
+from training.recipes.pretrain import architectures, text_samples, token_files
+from training.recipes.pretrain import held_out_loss as held_out
+from training.recipes.pretrain.learning import Learner, Standing, learn, steps_of
+from training.recipes.pretrain.objectives import Vocabulary, objective_named
+from training.recipes.pretrain.text_rows import TextRows, validation_rows
+from training.recipes.pretrain.tokenized_corpus import Corpus, read_corpus
 from training.rl.lora import add_adapters
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:

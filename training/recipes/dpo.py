@@ -15,10 +15,10 @@ from trl import DPOConfig as TrainerConfig
 from trl import DPOTrainer
 
 from training.configs import DPOConfig
-from training.recipes import preference_policy
-from training.recipes.entry import config_of, run_recipe
-from training.recipes.preference_data import Judgements
-from training.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.preference import preference_policy
+from training.recipes.preference.preference_data import Judgements
 
 FEWEST_PAIRS = 8
 

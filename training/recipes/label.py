@@ -7,9 +7,9 @@ there is `training.recipes.classify_predict`.
 from __future__ import annotations
 
 from training.configs.classify import LabelConfig, lines_of
-from training.recipes.classifier import Classifier
-from training.recipes.entry import config_of, run_recipe
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.classify.text_classifier import Classifier
+from training.recipes.common.entry import config_of, run_recipe
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from training.configs.presets import PRESETS, Preset
-from training.recipes import architectures, estimate, loading
-from training.recipes.loss_sums import forward
-from training.recipes.masters import Masters, trained_parameters
-from training.recipes.memory import machine_name
-from training.recipes.objectives import Vocabulary, causal
+from training.core import resource_estimate as estimate
+from training.recipes.common import loading
+from training.recipes.common.fp32_master_weights import Masters, trained_parameters
+from training.recipes.common.memory import machine_name
+from training.recipes.pretrain import architectures
+from training.recipes.pretrain.loss_sums import forward
+from training.recipes.pretrain.objectives import Vocabulary, causal
 
 SIDE = 2048
 SECONDS = 1.0

@@ -2,8 +2,8 @@
 
 Several answers to each prompt; the baseline of each is the mean score of the others (Ahmadian 2024, 2402.14740). The
 KL from the parent is part of the reward, as in PPO, but for the answer as a whole. No value function.
-`training.recipes.group_policy` says where prompts and scores come from, and what an interruption costs. Left out:
-several updates of one batch, vLLM.
+`training.recipes.preference.group_policy` says where prompts and scores come from, and what an interruption costs. Left
+out: several updates of one batch, vLLM.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from trl import RLOOConfig as TrainerConfig
 from trl import RLOOTrainer
 
 from training.configs import RLOOConfig
-from training.recipes.entry import config_of, run_recipe
-from training.recipes.group_policy import carry_out
-from training.run_directory import RunDirectory, RunSpec
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.preference.group_policy import carry_out
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from annotate import reasoning
-from annotate.served_sampling import kept_sampling, with_system_prompt
+from common import reasoning
+from common.sampling import kept_sampling, with_system_prompt
 from training.configs import SampleConfig
-from training.recipes import loading
-from training.recipes.entry import config_of, run_recipe
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.recipes.common import loading
+from training.recipes.common.entry import config_of, run_recipe
 from training.rl.decode import decoder_for
 from training.rl.sampler import Sampling, sample, sequence_seed
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from training.configs import TokenizerConfig
-from training.recipes import fertility
-from training.recipes.entry import config_of, run_recipe
-from training.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.pretrain import fertility
 
 END, PAD, TURN, TURN_END, MASK = "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", "<|mask|>"
 CHAT_TEMPLATE = (
@@ -176,7 +176,7 @@ def as_transformers(trained: Tokenizer, config: TokenizerConfig) -> PreTrainedTo
 
 def check_round_trip(folder: Path) -> None:
     """What was saved, read back: every text comes out as it went in, and the markers are one token each."""
-    from training.recipes.loading import encode_prompt, load_tokenizer
+    from training.recipes.common.loading import encode_prompt, load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     text = "Zwölf  Boxkämpfer\n\t42 ≠ 7, don’t — 你好 🙂"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from annotate.actions import audit
+from annotate.core import audit
+from annotate.core.permissions import require
 from annotate.models import Project, User
-from annotate.permissions import require
 from training.models import Run
-from training.queue import pruning
+from training.storage import pruning
 
 
 def prune(*, project: Project, by: User, run: Run | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import template
 
-from training import disk
+from training.storage import disk_usage as disk
 
 register = template.Library()
 register.filter("size", disk.size_in_words)

@@ -17,10 +17,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.actions.project_exports import FILES, OWN, export_feedback
-from annotate.errors import Refused
-from annotate.formats import FORMATS
-from annotate.management.named import person_named, project_named
+from annotate.core.command_arguments import person_named, project_named
+from annotate.core.errors import Refused
+from annotate.data.exports.actions import FILES, OWN, export_feedback
+from annotate.data.formats import FORMATS
 from annotate.models import Judge, Side, Status
 
 

@@ -6,9 +6,9 @@
     manage.py import_dataset hub:glue/sst2 --project films --kind labelled --limit 5000
     manage.py import_dataset example:sentiment --project films --kind labelled
 
-What is known of a hub name (`annotate/hub_tasks.py`) fills in task, columns and labels. A hub is read as a
+What is known of a hub name (`annotate/data/rows/hub_tasks.py`) fills in task, columns and labels. A hub is read as a
 stream: no more than `--limit` rows are fetched. `example:` names one of the small datasets of
-`annotate/example_tasks.py`.
+`annotate/data/rows/example_tasks.py`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.actions.uploads import KINDS, Uploaded, freeze_rows, upload
-from annotate.errors import Refused
-from annotate.example_tasks import EXAMPLES
-from annotate.hub_tasks import HubTask, hub_task
-from annotate.management.named import person_named, project_named
-from annotate.named_values import named_values
-from annotate.row_files import FORMATS, FileRow
-from annotate.tasks import TASKS
+from annotate.core.command_arguments import person_named, project_named
+from annotate.core.errors import Refused
+from annotate.core.named_values import named_values
+from annotate.data.rows.example_tasks import EXAMPLES
+from annotate.data.rows.hub_tasks import HubTask, hub_task
+from annotate.data.rows.row_files import FORMATS, FileRow
+from annotate.data.rows.task_families import TASKS
+from annotate.data.uploads.actions import KINDS, Uploaded, freeze_rows, upload
 
 HUB, EXAMPLE = "hub:", "example:"
 

@@ -18,13 +18,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate import row_files
-from annotate.actions.imports import FORMATS, Order, go_on, start_import
-from annotate.errors import Refused
-from annotate.importing.engine import Importer
-from annotate.management.named import person_named, project_named
+from annotate.core.command_arguments import person_named, project_named
+from annotate.core.errors import Refused
+from annotate.core.named_values import named_values
+from annotate.data.imports.actions import FORMATS, Order, go_on, start_import
+from annotate.data.imports.engine import Importer
+from annotate.data.rows import row_files
 from annotate.models import Import, Judge, User
-from annotate.named_values import named_values
 
 _WAITING = (Import.State.QUEUED, Import.State.RUNNING)
 _TOLD = 20  # bad lines that are printed

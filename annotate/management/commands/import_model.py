@@ -24,10 +24,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.text import slugify
 
-from annotate import model_server
-from annotate.actions.language_models import enter_arena, register_model
-from annotate.errors import Refused
-from annotate.management.named import project_named
+from annotate.core.command_arguments import project_named
+from annotate.core.errors import Refused
+from annotate.language_models import model_server
+from annotate.language_models.actions import enter_arena, register_model
 from annotate.models import LanguageModel
 
 BUNDLED = "bundled"

@@ -7,9 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from annotate.actions import priorities, queue
-from annotate.actions.choosing import reserved_in, urgent_pairs
-from annotate.management.named import project_named
+from annotate.core.command_arguments import project_named
+from annotate.labelling.queue import entries as queue
+from annotate.labelling.queue import priorities
+from annotate.labelling.queue.choosing import reserved_in, urgent_pairs
 
 
 class Command(BaseCommand):

@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from annotate.chores import CHORES
-from annotate.clerk import Clerk
+from annotate.core.background_worker import Clerk
+from annotate.core.periodic_tasks import CHORES
 
 
 class Command(BaseCommand):

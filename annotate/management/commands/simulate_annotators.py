@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.management.named import project_named
+from annotate.core.command_arguments import project_named
 from annotate.simulation import accounts, session
 from annotate.simulation.annotator import Annotator, Habits, taste_named
 from annotate.simulation.client import ApiError, Unreachable

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from annotate.management.named import project_named
+from annotate.core.command_arguments import project_named
 from annotate.models import Judge
-from evaluation.arena.styles import count_missing
+from evaluation.leaderboard.votes.answer_styles import count_missing
 
 
 class Command(BaseCommand):

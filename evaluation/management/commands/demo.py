@@ -13,18 +13,18 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.markup import escape
 
+from annotate.core.errors import Refused
 from annotate.demo.seed import Seeded, seed
-from annotate.errors import Refused
 from annotate.models import Judge
 from annotate.simulation.accounts import password_file
 from annotate.simulation.annotator import taste_named
 from annotate.simulation.client import ApiError, Unreachable
-from evaluation.arena import leaderboard
 from evaluation.core.served_model import promoted
-from evaluation.decisions.checks import from_json
-from evaluation.turn.plan import Plan, Turn, TurnStopped
-from evaluation.turn.screen import Screen, leaderboard_table
-from evaluation.turn.stages import STAGES
+from evaluation.demo.plan import Plan, Turn, TurnStopped
+from evaluation.demo.screen import Screen, leaderboard_table
+from evaluation.demo.stages import STAGES
+from evaluation.leaderboard import snapshots as leaderboard
+from evaluation.promotion.checks import from_json
 
 SIZES = (
     *("annotators", "completions_per_prompt", "ratings", "comparisons", "battles", "max_new_tokens"),

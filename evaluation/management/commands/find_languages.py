@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from annotate.management.named import project_named
-from evaluation.arena.languages import find_all
+from annotate.core.command_arguments import project_named
+from evaluation.leaderboard.votes.languages import find_all
 
 
 class Command(BaseCommand):

@@ -13,8 +13,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.models import Comparison
-from evaluation.arena.counts import rebuild
-from evaluation.arena.recount import differences
+from evaluation.leaderboard.recount import differences
+from evaluation.leaderboard.votes.counts import rebuild
 
 
 class Command(BaseCommand):

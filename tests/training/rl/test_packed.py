@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests import tiny_model
-from training.recipes import loading
+from training.recipes.common import loading
 from training.rl import decode, packed, trunk
 from training.rl.factors import Factors
 from training.rl.lora import add_adapters, freeze

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from annotate.actions import audit
-from training import disk
-from training.queue import pruning
+from annotate.core import audit
+from training.storage import disk_usage as disk
+from training.storage import pruning
 
 
 class Command(BaseCommand):

@@ -13,10 +13,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.errors import Refused
-from annotate.management.named import project_named
+from annotate.core.command_arguments import project_named
+from annotate.core.errors import Refused
 from annotate.models import User
-from training import actions, orders
+from training.runs.ordering import actions
+from training.runs.ordering import order_files as orders
 
 
 class Command(BaseCommand):

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from training import tether
-from training.launchers.local import GRACE_SECONDS
-from training.queue.worker import Worker
+from training.core import parent_watchdog as tether
+from training.runs.launchers.local import GRACE_SECONDS
+from training.runs.worker import Worker
 
 
 class Command(BaseCommand):

@@ -1,1 +1,0 @@
-"""The API of this app: thin over the actions, with the same rules as the pages."""

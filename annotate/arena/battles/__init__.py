@@ -1,0 +1,1 @@
+"""A battle: who meets whom on what, its questions, and the vote."""

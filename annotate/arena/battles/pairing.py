@@ -1,0 +1,150 @@
+"""Who meets whom in the arena, on what: a pair by what its votes would teach, sides by lot, something to show at once.
+
+What a vote would teach only another app can tell; without one, the pair that has met least comes first.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count, Q, QuerySet
+
+from annotate.arena.vote_guard import disclosed_answers as told
+from annotate.core.errors import Refused
+from annotate.language_models import serving
+from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, Side
+from annotate.models.prompts import ARENA
+
+_lot = random.SystemRandom()  # nobody can foresee the sides
+Pair = tuple[LanguageModel, LanguageModel]
+# How likely each pair of these models is to meet: {frozenset of two ids: probability}; they need not sum to 1.
+Weights = Callable[[Project, Sequence[LanguageModel]], Mapping[frozenset[int], float]]
+_registered: list[Weights] = []
+
+
+def register_weights(function: Weights | None) -> None:
+    """Another app says which pairs are worth a vote. The last one holds; None goes back to the least-met pair."""
+    _registered[:] = [] if function is None else [function]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A prompt for a pair, with completions of both when they were sampled in bulk before."""
+
+    prompt: Prompt
+    completions: tuple[Completion, Completion] | None
+    is_drawn: bool = False
+
+
+def contestants(project: Project) -> list[LanguageModel]:
+    """Who can be met in the arena now: entered, not left, not retired."""
+    models = LanguageModel.objects.available().policies()
+    return list(models.filter(contests__project=project, contests__left_at=None).order_by("pk"))
+
+
+def served_contestants(project: Project) -> list[LanguageModel]:
+    """Those of them that can answer now. Asks the model server; call it outside of transactions."""
+    return serving.served_of(contestants(project))
+
+
+def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None) -> Pair:
+    """Two models in random order, A first: drawn by the registered weights. 409 when there are fewer than two.
+
+    `served` are those of `served_contestants`, for a battle whose answers have yet to be written.
+    """
+    models = contestants(project)
+    if served is not None and len(models) >= 2:
+        models = [model for model in models if model in served]
+        if len(models) < 2:
+            raise Refused(
+                409,
+                arena="A battle needs two models that answer now, and for too few of them there is a server. Draw a "
+                "question that was answered before; each model's page tells researchers whether it is served.",
+            )
+    if len(models) < 2:
+        raise Refused(
+            409, arena=f"A battle needs two models, and {project.name} has {len(models)}: enter another on Models."
+        )
+    pairs = [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]]
+    a, b = _lot.choices(pairs, _weights(project, models, pairs))[0]
+    return (a, b) if _lot.random() < 0.5 else (b, a)
+
+
+def _weights(project: Project, models: list[LanguageModel], pairs: list[Pair]) -> list[float]:
+    """One for each pair. Without anybody's advice all weight lies on the pairs that have met least."""
+    if _registered:
+        advised = _registered[0](project, models)
+        weights = [advised.get(frozenset((a.pk, b.pk)), 0.0) for a, b in pairs]
+        if sum(weights) > 0:
+            return weights
+    met = _meetings(project)
+    counts = [met[frozenset((a.pk, b.pk))] for a, b in pairs]
+    return [float(count == min(counts)) for count in counts]
+
+
+def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bool) -> Draw:
+    """An eval-side prompt, so that the vote can rank. `mine` are the battles this person has had.
+
+    Prompts that both models have answered in bulk come first; among those, the ones this person has not had with
+    this pair, then the ones voted on least, then by lot. `is_outside`: somebody for whom nobody vouches is shown stored
+    answers that nobody outside knows, and then new ones.
+    """
+    # What a visitor has asked is not put before other visitors: it may be private, or worse.
+    prompts = Prompt.objects.filter(project=project, side=Side.EVAL, harm="").exclude(source=ARENA)
+    stored: QuerySet[Completion] = Completion.objects.exclude(source=ARENA)
+    if is_outside:
+        stored = told.without_shown(stored, project)
+    return _draw_stored(prompts, stored, pair, mine) or _draw_new(project, prompts, mine)
+
+
+def _draw_stored(
+    prompts: QuerySet[Prompt], stored: QuerySet[Completion], pair: Pair, mine: QuerySet[Battle]
+) -> Draw | None:
+    answered = prompts.filter(*(Q(pk__in=stored.filter(model=model).values("prompt")) for model in pair))
+    of_pair = Q(battles__model_a__in=pair, battles__model_b__in=pair)
+    best = (
+        answered.annotate(
+            had=Count("battles", of_pair & Q(battles__in=mine), distinct=True),
+            votes=Count("battles", of_pair & Q(battles__comparison__isnull=False), distinct=True),
+        )
+        .order_by("had", "votes", "?")
+        .first()
+    )
+    return Draw(best, _choose_completions(best, stored, pair, mine), is_drawn=True) if best is not None else None
+
+
+def is_free(battle: Battle) -> bool:
+    """Whether nobody outside has been shown its stored answers; there may be none yet."""
+    ids = [answer.pk for answer in (battle.completion_a, battle.completion_b) if answer is not None]
+    return told.without_shown(Completion.objects.filter(pk__in=ids), battle.project).count() == len(ids)
+
+
+def _draw_new(project: Project, prompts: QuerySet[Prompt], mine: QuerySet[Battle]) -> Draw:
+    prompt = prompts.annotate(had=Count("battles", Q(battles__in=mine), distinct=True)).order_by("had", "?").first()
+    if prompt is None:
+        raise Refused(409, drawn=f"{project.name} has no prompt on its eval side to draw; ask something yourself.")
+    return Draw(prompt, None, is_drawn=True)
+
+
+def _meetings(project: Project) -> Counter[frozenset[int]]:
+    """How often each two models have been shown together."""
+    shown = Battle.objects.filter(project=project, completion_a__isnull=False, completion_b__isnull=False)
+    met: Counter[frozenset[int]] = Counter()
+    for a, b, n in shown.order_by().values_list("model_a", "model_b").annotate(n=Count("pk")):
+        met[frozenset((a, b))] += n
+    return met
+
+
+def _choose_completions(
+    prompt: Prompt, stored: QuerySet[Completion], pair: Pair, mine: QuerySet[Battle]
+) -> tuple[Completion, Completion]:
+    """By lot: two that were sampled alike, so that neither had more room, and that this person has not had."""
+    a_s, b_s = (list(stored.filter(prompt=prompt, model=model)) for model in pair)
+    had = {frozenset(ids) for ids in mine.filter(prompt=prompt).values_list("completion_a", "completion_b")}
+    couples = [(a, b) for a in a_s for b in b_s]
+    couples = [c for c in couples if c[0].sampling == c[1].sampling] or couples
+    couples = [c for c in couples if frozenset((c[0].pk, c[1].pk)) not in had] or couples
+    return _lot.choice(couples)

@@ -1,0 +1,172 @@
+"""A battle as its visitor sees it: its questions, and how far the two answers to each are. It names no model.
+
+What is stored is whole. What is shown before the vote hides the name of a model that tells its own (see masking.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from annotate.arena.masking import masked_text as masking
+from annotate.models import Battle, BattleTurn, Completion
+from common.sampling import cut_note
+
+STOPPED = "stopped"  # the finish_reason of an answer that its visitor ended
+ENOUGH = 10  # characters of an answer that goes on, before it may be judged
+LONGEST_WORD = 24
+Place = Battle | BattleTurn  # where the two answers to one question stand
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a reader may see of one answer."""
+
+    letter: str
+    text: str = ""
+    state: str = "waiting"  # then writing, and at last stands, stopped or failed
+    cut: str = ""  # what stands under an answer that had no more room
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("stands", STOPPED, "failed")
+
+    @property
+    def can_be_judged(self) -> bool:
+        return self.state in ("stands", STOPPED) or len(self.text.strip()) >= ENOUGH
+
+
+Sides = tuple[Side, Side]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One question of a battle. `problem`: why it does not count, in words that tell neither side from the other."""
+
+    number: int
+    question: str
+    sides: Sides
+    problem: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return all(side.is_over for side in self.sides)
+
+    @property
+    def can_vote(self) -> bool:
+        """Both have begun; in a later turn there is something to judge already."""
+        return self.number > 1 or (not self.problem and all(side.can_be_judged for side in self.sides))
+
+
+def scenes(battle: Battle, *, named: bool = False) -> list[Scene]:
+    """All questions as they stand in the database; `named` after the vote, when nothing is masked any more."""
+    places = places_of(battle)
+    return [_scene(battle, place, named=named, is_last=place is places[-1]) for place in places]
+
+
+def stored(battle_id: int) -> Scene:
+    """The newest question as it stands in the database."""
+    battle = Battle.objects.select_related("prompt", "completion_a", "completion_b", "model_a", "model_b").get(
+        pk=battle_id
+    )
+    return _scene(battle, places_of(battle)[-1], named=False, is_last=True)
+
+
+def places_of(battle: Battle) -> list[Place]:
+    related = ("prompt_a", "prompt_b", "completion_a", "completion_b")
+    return [battle, *battle.turns.select_related(*related).order_by("number")]
+
+
+def number_of(place: Place) -> int:
+    return 1 if isinstance(place, Battle) else place.number
+
+
+def question_of(place: Place) -> str:
+    return place.prompt.text if isinstance(place, Battle) else place.prompt_a.text
+
+
+def told_of(battle: Battle, place: Place) -> masking.Told:
+    """What must not be read in the answers, and what the visitor has said already."""
+    prompt = place.prompt if isinstance(place, Battle) else place.prompt_a
+    asked = "\n".join(turn["content"] for turn in prompt.messages if turn["role"] == "user")
+    return masking.Told(names=names_of(battle), asked=asked)
+
+
+def names_of(battle: Battle) -> tuple[str, ...]:
+    """What the two models are called: here, by their folders, and by their servers."""
+    found: dict[str, None] = {}
+    for model in (battle.model_a, battle.model_b):
+        for name in (model.name, PurePosixPath(model.folder).name, *model.served_name.split("/")):
+            if name:
+                found[name] = None
+    return tuple(found)
+
+
+def raw_sides(battle: Battle, place: Place, *, is_last: bool = True) -> Sides:
+    """As they are stored, unmasked: for the writer, and for the page after the vote."""
+    drafts = (battle.draft_a, battle.draft_b) if is_last else ("", "")
+    both = (place.completion_a, place.completion_b)
+    a, b = (
+        replace(_side(letter, completion, draft, bool(place.spoilt_reason)), cut=cut_note(completion, both))
+        for letter, completion, draft in zip("AB", both, drafts, strict=True)
+    )
+    return a, b
+
+
+def in_step(sides: Sequence[Side]) -> Sides:
+    """As far as a voter may see them: neither further than the other has come, as long as that one is written. Which
+    model is quicker, hangs or ends first by its quickness is not for the voter to see; which answer is longer is."""
+    a, b = sides
+    return _no_further(a, b), _no_further(b, a)
+
+
+def _no_further(side: Side, other: Side) -> Side:
+    if other.is_over or side.state == "failed" or len(side.text) <= len(other.text):
+        return side
+    return replace(side, text=_to_a_word(side.text, len(other.text)), state="writing", cut="")
+
+
+def _to_a_word(text: str, length: int) -> str:
+    """No more than so many characters, and no part of a word where it is a short one."""
+    end = length
+    while end > max(length - LONGEST_WORD, 0) and text[end - 1].isalnum() and text[end].isalnum():
+        end -= 1
+    return text[: end if end > max(length - LONGEST_WORD, 0) else length]
+
+
+def masked(sides: Sequence[Side], told: masking.Told) -> Sides:
+    """What may be seen of them; an answer that goes on holds its last words back, lest a name be half shown."""
+    a, b = (replace(side, text=masking.shown(side.text, told, is_whole=side.is_over)) for side in sides)
+    return together(a, b)
+
+
+def together(a: Side, b: Side) -> Sides:
+    """Nothing before both have begun: which model was slower to load is not for the voter to see."""
+    if all(side.is_over or side.text for side in (a, b)):
+        return a, b
+    return replace(a, text="", state="waiting"), replace(b, text="", state="waiting")
+
+
+def scene_of(place: Place, sides: Sides, problem: str) -> Scene:
+    """In a later turn that failed nothing is shown of either answer: it can be voted still, and whoever knows which
+    model takes no long questions would know which of the two it is."""
+    number = number_of(place)
+    if problem and number > 1:
+        sides = (Side("A", state="failed"), Side("B", state="failed"))
+    return Scene(number, question_of(place), sides, problem)
+
+
+def _scene(battle: Battle, place: Place, *, named: bool, is_last: bool) -> Scene:
+    sides = raw_sides(battle, place, is_last=is_last)
+    shown = sides if named else masked(in_step(sides), told_of(battle, place))
+    return scene_of(place, shown, place.spoilt_reason)
+
+
+def _side(letter: str, completion: Completion | None, draft: str, is_spoilt: bool) -> Side:
+    text = completion.text if completion else draft
+    if is_spoilt:  # both alike: neither side tells which of them failed
+        return Side(letter, text, "failed")
+    if completion:
+        return Side(letter, text, STOPPED if completion.finish_reason == STOPPED else "stands")
+    return Side(letter, text, "writing" if text else "waiting")

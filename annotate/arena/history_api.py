@@ -1,0 +1,87 @@
+"""My battles in a project and what became of each vote: the twin of the page of one's votes, for visitors as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.arena.api import VISITOR, NameOut, name_out
+from annotate.arena.battles import actions as arena
+from annotate.core.api import lookup as access
+from annotate.core.api.serializer_fields import refusals
+from annotate.core.errors import Refused
+from annotate.models import Battle, Comparison, Status
+
+MOST = 100
+
+
+class CastOut(serializers.Serializer):
+    comparison = serializers.IntegerField(help_text="The receipt.")
+    winner = serializers.CharField()
+    status = serializers.ChoiceField(Status.choices)
+    counted = serializers.BooleanField()
+    ranks = serializers.BooleanField()
+    why = serializers.CharField(help_text="What it counts for, or why it is held.")
+    model_a = NameOut()
+    model_b = NameOut()
+
+
+class MyBattleOut(serializers.Serializer):
+    number = serializers.IntegerField(help_text="For `before`.")
+    id = serializers.UUIDField()
+    question = serializers.CharField()
+    spoilt = serializers.CharField(help_text="Why no vote can be cast; empty otherwise.")
+    vote = CastOut(allow_null=True, help_text="null until one is cast: it names the models.")
+    created_at = serializers.DateTimeField()
+
+
+@extend_schema(
+    tags=["battles"], responses={200: MyBattleOut(many=True)} | refusals(400, 404),
+    parameters=[VISITOR, OpenApiParameter("before", int, description="A number: only battles below it, to read on.")],
+)  # fmt: skip
+@api_view(["GET"])
+@permission_classes([AllowAny])
+def my_battles(request: Request, slug: str) -> Response:
+    """The battles that this person has started here, the latest first, 100 each."""
+    project = access.find_project(request.user, slug)
+    user = request.user if request.user.is_authenticated else None
+    rows = arena.battles_of(project=project, visitor=access.visitor(request), user=user)
+    if (before := request.query_params.get("before")) is not None:
+        if not (before.isascii() and before.isdigit() and len(before) < 19):
+            raise Refused(400, before=f"{before!r} is no number of a battle; give a whole number.")
+        rows = rows.filter(pk__lt=int(before))
+    related = ("prompt", "model_a", "model_b", "comparison__prompt", "comparison__completion_a")
+    rows = rows.select_related(*related, "comparison__completion_b").order_by("-pk")
+    return Response([_shown(battle) for battle in rows[:MOST]])
+
+
+def _shown(battle: Battle) -> dict[str, Any]:
+    cast = getattr(battle, "comparison", None)
+    return {
+        "number": battle.pk,
+        "id": str(battle.token),
+        "question": battle.prompt.text,
+        "spoilt": battle.spoilt_reason,
+        "vote": _cast(battle, cast) if cast else None,
+        "created_at": battle.created_at.isoformat(),
+    }
+
+
+def _cast(battle: Battle, cast: Comparison) -> dict[str, Any]:
+    counting = arena.counting(cast)
+    return {
+        "comparison": cast.pk,
+        "winner": cast.winner,
+        "status": cast.status,
+        "counted": cast.status == Status.COUNTED,
+        "ranks": counting.ranks,
+        "why": counting.words,
+        "model_a": name_out(battle.model_a),
+        "model_b": name_out(battle.model_b),
+    }

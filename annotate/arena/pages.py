@@ -1,0 +1,228 @@
+"""The arena: ask or draw, watch two nameless answers, vote, see who they were. No account is needed."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotate.arena.battles import actions, pairing
+from annotate.arena.battles import follow_up as asking_on
+from annotate.arena.battles import scene as battle_scene
+from annotate.arena.streaming import live_battles
+from annotate.arena.streaming.frames import Frames, outlook
+from annotate.arena.vote_guard import actions as defence
+from annotate.core import visitors
+from annotate.core.errors import Refused
+from annotate.core.page_access import in_project, refused_page
+from annotate.core.permissions import is_vouched_for
+from annotate.models import Battle, Comparison, Project, User
+
+_CAST = ("comparison__prompt", "comparison__completion_a", "comparison__completion_b")
+PATIENCE_SECONDS = 20.0  # of a page without JavaScript, before it shows how far the answers are
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@in_project()
+def arena(request: HttpRequest, project: Project) -> HttpResponse:
+    """Ask something or draw a prompt."""
+    refused = None
+    if request.method == "POST":
+        try:
+            return redirect("arena-battle", project.slug, _start(request, project).token)
+        except Refused as error:
+            refused = error
+    context = {
+        "project": project,
+        "section": "arena",
+        "enough": len(pairing.contestants(project)) >= 2,
+        "text": request.POST.get("text", ""),
+        "errors": refused.errors if refused else {},
+        "most": settings.MAX_PROMPT_CHARACTERS,
+    }
+    response = render(request, "annotate/arena.html", context, status=refused.status if refused else 200)
+    if refused and refused.retry_after:
+        response["Retry-After"] = str(refused.retry_after)
+    return response
+
+
+@never_cache
+@require_GET
+@in_project()
+def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
+    """Both answers as they are written; after the vote, the names."""
+    battle = _mine(request, project, token)
+    waits = "wait" in request.GET  # without JavaScript the page comes back until both stand
+    if waits:
+        try:
+            networks = visitors.networks_of(request)
+            live_battles.require_room(user=_user(request), visitor=battle.visitor, networks=networks)
+        except Refused as refused:
+            return refused_page(request, refused, project=project)
+        live_battles.write_now(battle, seconds=PATIENCE_SECONDS, networks=networks)
+    return render(request, "annotate/arena_battle.html", _battle_context(battle) | {"waits": waits})
+
+
+@never_cache
+@require_POST
+@in_project()
+def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
+    """Also in mid-stream: both answers end where they are, and are kept."""
+    battle = _mine(request, project, token)
+    try:
+        live_battles.vote(
+            battle=battle,
+            ballot=actions.Ballot(
+                winner=request.POST.get("winner", ""),
+                token=request.POST.get("token", ""),
+                visitor=visitors.visitor_of(request),
+                user=_user(request),
+                comment=request.POST.get("comment", ""),
+                idempotency_key=request.POST.get("key") or None,
+            ),
+            origin=defence.Origin(
+                visitors.address_of(request), request.POST.get("proof", ""), visitors.wider_of(request)
+            ),
+        )
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    return _shown(request, battle)
+
+
+@never_cache
+@require_POST
+@in_project()
+def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
+    """Both answers end where they are; then they can be voted on, or asked on."""
+    battle = _mine(request, project, token)
+    scene = live_battles.stop(battle, networks=visitors.networks_of(request))
+    if not request.headers.get("HX-Request"):
+        return redirect("arena-battle", project.slug, battle.token)
+    vote_token = actions.issue_token(battle) if scene.can_vote else ""
+    return HttpResponse(Frames().of(scene, vote_token))
+
+
+@never_cache
+@require_POST
+@in_project()
+def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
+    """A further question to both."""
+    battle = _mine(request, project, token)
+    number = request.POST.get("number", "")
+    try:
+        _throttle(request, project)
+        asking_on.ask_on(
+            battle=battle,
+            text=request.POST.get("text", ""),
+            user=_user(request),
+            number=int(number) if number.isascii() and number.isdigit() and len(number) < 4 else None,
+        )
+    except Refused as refused:
+        if "text" not in refused.errors:
+            return refused_page(request, refused, project=project)
+        context = _battle_context(battle) | {"errors": refused.errors, "text": request.POST.get("text", "")}
+        is_htmx = bool(request.headers.get("HX-Request"))  # which swaps nothing in when the status says no
+        page = "annotate/arena_battle.html#battle" if is_htmx else "annotate/arena_battle.html"
+        return render(request, page, context, status=200 if is_htmx else refused.status)
+    battle.refresh_from_db()
+    return _shown(request, battle)
+
+
+@never_cache
+@require_GET
+@in_project()
+def history(request: HttpRequest, project: Project) -> HttpResponse:
+    """What this person has voted, and what became of it."""
+    mine = actions.battles_of(project=project, visitor=visitors.visitor_of(request), user=_user(request))
+    mine = mine.select_related("prompt", "model_a", "model_b", *_CAST).order_by("-pk")
+    page = Paginator(mine, 50).get_page(request.GET.get("page"))
+    votes = [(battle, _cast(battle)) for battle in page]
+    rows = [(battle, cast, actions.counting(cast) if cast else None) for battle, cast in votes]
+    context = {"project": project, "section": "arena", "rows": rows, "page": page}
+    return render(request, "annotate/arena_history.html", context)
+
+
+@never_cache
+@require_GET
+@in_project()
+def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResponse:
+    """Return {"challenge": text} for static/proof.js, or null where none is asked for or none can be given: the vote
+    may be cast all the same."""
+    battle = _mine(request, project, token)
+    address, wider = visitors.address_of(request), visitors.wider_of(request)
+    return JsonResponse({"challenge": defence.puzzle(battle, user=_user(request), address=address, wider=wider)})
+
+
+def _shown(request: HttpRequest, battle: Battle) -> HttpResponse:
+    """The battle as it stands after something was done with it."""
+    if request.headers.get("HX-Request"):
+        return render(request, "annotate/arena_battle.html#battle", _battle_context(battle))
+    return redirect("arena-battle", battle.project.slug, battle.token)
+
+
+def _start(request: HttpRequest, project: Project) -> Battle:
+    """A visitor has a session from the first battle on. What is refused leaves none: else each try would be a row."""
+    _throttle(request, project)
+    is_new = not request.session.session_key
+    drawn = "draw" in request.POST
+    text = None if drawn else request.POST.get("text", "")
+    visitor = visitors.remember(request)
+    if is_new and not request.user.is_authenticated:
+        visitors.count_visitor(visitor)
+    try:
+        return actions.start_battle(project=project, visitor=visitor, user=_user(request), text=text, drawn=drawn)
+    except Refused:
+        if is_new:
+            request.session.flush()
+        raise
+
+
+def _throttle(request: HttpRequest, project: Project) -> None:
+    if not is_vouched_for(request.user, project):  # members answer for what they do
+        visitors.throttle_battles(request)
+
+
+def _mine(request: HttpRequest, project: Project, token: uuid.UUID) -> Battle:
+    """Their battle. A stranger is not told that there is one."""
+    battle = actions.own_battle(token=token, visitor=visitors.visitor_of(request), user=_user(request))
+    if battle is None or battle.project_id != project.pk:
+        raise Http404("There is no such battle of yours: it belongs to whoever started it, in the same browser.")
+    return battle
+
+
+def _battle_context(battle: Battle) -> dict[str, object]:
+    """Before the vote nothing here but questions and texts: a template cannot leak what it is not given."""
+    cast = _cast(battle)
+    scenes = battle_scene.scenes(battle, named=cast is not None)
+    scene = scenes[-1] if cast else live_battles.look(battle)
+    context: dict[str, object] = {
+        "project": battle.project,
+        "section": "arena",
+        "token": battle.token,
+        "before": battle.prompt.messages[:-1],
+        "is_drawn": battle.is_drawn,
+        "earlier": scenes[:-1],
+        "first_question": battle.prompt.text,
+        "key": uuid.uuid4(),
+        "asks_puzzle": defence.asks_puzzle(battle.project, battle.user),
+        **outlook(scene),
+    }
+    if cast is None:
+        return context | {"vote_token": actions.issue_token(battle) if scene.can_vote else ""}
+    models = {"A": battle.model_a, "B": battle.model_b}
+    is_masked = battle.hold_reason == actions.NAMED_ITSELF
+    return context | {"cast": cast, "counting": actions.counting(cast), "models": models, "is_masked": is_masked}
+
+
+def _cast(battle: Battle) -> Comparison | None:
+    return getattr(battle, "comparison", None)
+
+
+def _user(request: HttpRequest) -> User | None:
+    return request.user if request.user.is_authenticated else None

@@ -1,0 +1,50 @@
+"""The parts of the battle's page that change while its answers are written, for the websocket and for a stop alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.template.loader import render_to_string
+
+from annotate.arena.battles.follow_up import MOST_TURNS
+from annotate.arena.battles.scene import Scene, Side
+
+PAGE = "annotate/arena_battle.html"
+
+
+def outlook(scene: Scene) -> dict[str, Any]:
+    """What can be done now: for the page's templates."""
+    return {
+        "scene": scene,
+        "ready": scene.can_vote,
+        "is_over": scene.is_over,
+        "is_spoilt": scene.number == 1 and bool(scene.problem),
+        "turns_left": MOST_TURNS - scene.number if scene.is_over else 0,
+    }
+
+
+class Frames:
+    """What a page has been sent, so that it is sent what is new: a part that stays keeps the reader's focus."""
+
+    def __init__(self) -> None:
+        self._sides: dict[str, Side] = {}
+        self._said: tuple[object, ...] = ()
+        self._can_vote: bool | None = None
+
+    def of(self, scene: Scene, vote_token: str) -> str:
+        """The parts that differ from what was sent before; "" when none does."""
+        changed = [side for side in scene.sides if self._sides.get(side.letter) != side]
+        self._sides |= {side.letter: side for side in changed}
+        parts = [render("answer", side=side) for side in changed]
+        context = outlook(scene) | {"vote_token": vote_token}
+        if self._can_vote != (now := bool(scene.can_vote and vote_token)):
+            self._can_vote = now
+            parts.append(render("choices", **context))
+        if self._said != (said := (scene.can_vote, scene.is_over, scene.problem)):
+            self._said = said
+            parts += [render(name, **context) for name in ("progress", "doing", "more")]
+        return "".join(parts)
+
+
+def render(partial: str, **context: Any) -> str:
+    return render_to_string(f"{PAGE}#{partial}", {"live": True, **context})

@@ -1,0 +1,137 @@
+"""The beat of all battles that this process writes: leases renewed, drafts kept, wishes to stop noticed, all at once.
+
+A statement for each battle would have two hundred of them stand in the line of SQLite's writers every second, before
+whoever judges; so one goes out for all of an event loop, and none where nothing has changed and the leases are fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from django.db import Error
+from django.db.models import Case, F, TextField, Value, When
+
+from annotate.core.asgi.database_threads import in_thread
+from annotate.core.db.connections import database_now
+from annotate.models import Battle
+
+LEASE_SECONDS = 10.0
+BEAT_SECONDS = 1.0
+RENEW_SECONDS = 3.0  # a lease lasts for several of these
+_AT_ONCE = 100  # battles of one statement
+log = logging.getLogger(__name__)
+
+
+class Beating(Protocol):
+    """What writes a battle. `stop` is called once, when somebody has asked for it."""
+
+    battle_id: int
+    claim: uuid.UUID
+    is_stopping: bool
+
+    def drafts(self) -> tuple[str, str]: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Note:
+    battle_id: int
+    claim: uuid.UUID
+    drafts: tuple[str, str]
+    is_new: bool  # they differ from what was kept last
+
+
+@dataclass
+class _Kept:
+    drafts: tuple[str, str]
+    renewed: float  # by time.monotonic
+
+
+_beating: dict[asyncio.AbstractEventLoop, dict[Beating, _Kept]] = {}
+
+
+def join(writing: Beating) -> None:
+    """From now on, until `leave`. Within a running event loop."""
+    loop = asyncio.get_running_loop()
+    is_first = loop not in _beating
+    _beating.setdefault(loop, {})[writing] = _Kept(writing.drafts(), time.monotonic())
+    if is_first:
+        # A context of its own: the task outlives the request, and with it the request's thread for the database.
+        task = loop.create_task(_beat(loop), context=contextvars.Context())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+
+_tasks: set[asyncio.Task[None]] = set()  # an event loop itself holds its tasks only weakly
+
+
+def leave(writing: Beating) -> None:
+    _beating.get(asyncio.get_running_loop(), {}).pop(writing, None)
+
+
+async def _beat(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        while _beating[loop]:
+            await asyncio.sleep(BEAT_SECONDS)
+            await _beat_once(_beating[loop])
+    finally:
+        del _beating[loop]
+
+
+async def _beat_once(beating: dict[Beating, _Kept]) -> None:
+    now, every = time.monotonic(), dict(beating)
+    notes = {
+        writing: _Note(writing.battle_id, writing.claim, drafts, drafts != kept.drafts)
+        for writing, kept in every.items()
+        if (drafts := writing.drafts()) != kept.drafts or now - kept.renewed >= RENEW_SECONDS
+    }
+    try:
+        mine = {writing.claim: writing.battle_id for writing in every}
+        stopping = await in_thread(_write)(list(notes.values()), mine)
+    except Error as error:  # a database that is busy or away now; the leases last for several beats
+        log.warning("%d leases of battles were not renewed: %s", len(notes), error)
+        return
+    for writing, note in notes.items():
+        if writing in beating:
+            beating[writing] = _Kept(note.drafts, now)
+    for writing in every:
+        if writing.claim in stopping and not writing.is_stopping:
+            writing.stop()
+
+
+def _write(notes: Sequence[_Note], mine: Mapping[uuid.UUID, int]) -> set[uuid.UUID]:
+    """Renew and keep what the notes say; those of my claims whose battles somebody wants to end.
+
+    Battles are found by their ids: there is no index of claims, and all battles would be read each second.
+    """
+    until = database_now() + timedelta(seconds=LEASE_SECONDS)
+    for first in range(0, len(notes), _AT_ONCE):
+        some = notes[first : first + _AT_ONCE]
+        new = [note for note in some if note.is_new]
+        drafts = {
+            name: Case(
+                *(When(claim=note.claim, then=Value(storable(note.drafts[side]))) for note in new),
+                default=F(name),
+                output_field=TextField(),
+            )
+            for side, name in enumerate(("draft_a", "draft_b"))
+            if new
+        }
+        held = Battle.objects.filter(pk__in=[note.battle_id for note in some], claim__in=[note.claim for note in some])
+        held.update(claimed_until=until, **drafts)
+    asked = Battle.objects.filter(pk__in=mine.values(), claim__in=mine, stop_asked_at__isnull=False)
+    return {claim for claim in asked.values_list("claim", flat=True) if claim}
+
+
+def storable(draft: str) -> str:
+    """What no database can keep is refused when the answer ends; the lease must not be lost over it before."""
+    return draft.encode("utf-8", "ignore").decode().replace("\x00", "")

@@ -1,0 +1,120 @@
+"""The answers of a battle while they are being written, for whoever looks on.
+
+One task per battle writes both sides (writing.py), and it goes on when its reader leaves: a reload looks on, it
+never asks the models again. The task holds a lease on the battle in the database; other processes poll the database
+meanwhile. A process that is killed renews no more, and whoever looks next takes the battle up where it stands: a side
+that was finished stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+from asgiref.sync import async_to_sync
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.arena.battles import actions as arena
+from annotate.arena.battles.scene import Scene, stored
+from annotate.arena.streaming import answer_writer as writing
+from annotate.arena.vote_guard import actions as defence
+from annotate.core.asgi import waiting
+from annotate.core.asgi.database_threads import in_thread
+from annotate.core.asgi.waiting import Networks
+from annotate.core.db.connections import give_back
+from annotate.core.errors import Refused
+from annotate.models import Battle, Comparison, User
+
+LEAST_SECONDS = 0.5  # of a wait, so that the writing has begun
+POLL_SECONDS = 1.0  # while another process writes
+SETTLING_SECONDS = 15.0  # for a vote in mid-stream: until both writers have let go
+
+
+async def follow(battle_id: int) -> AsyncGenerator[Scene]:
+    """The newest question, again whenever something has changed, until both answers are over or no more can be done.
+
+    Starts the writing when nobody else does it.
+    """
+    while True:
+        here = writing.here(battle_id) or await writing.take(battle_id)
+        if here is not None:
+            async for scene in here.watch():
+                yield scene
+            if scene.is_over and scene.number == (await in_thread(stored)(battle_id)).number:
+                return
+        else:
+            scene = await in_thread(stored)(battle_id)
+            yield scene
+            if scene.is_over:
+                return
+        await asyncio.sleep(POLL_SECONDS if here is None else 0)
+
+
+def write_now(battle: Battle, *, seconds: float, networks: Networks = ()) -> Scene:
+    """For callers that cannot stream: write what is missing, wait as long as allowed, and say how it stands.
+
+    Not within a transaction: the answers are written by another thread, which would not see the battle.
+    """
+    if transaction.get_connection().in_atomic_block:
+        raise RuntimeError("write_now was called within a transaction; commit the battle first.")
+
+    async def wait(scene: Scene) -> Scene:
+        async with waiting.aside(_person(battle), networks) as has_room:
+            with suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(seconds if has_room else min(seconds, LEAST_SECONDS)),
+                    aclosing(follow(battle.pk)) as frames,
+                ):
+                    async for frame in frames:
+                        scene = frame
+        return scene
+
+    scene = stored(battle.pk)
+    if not scene.is_over:
+        give_back()
+        scene = async_to_sync(wait)(scene)
+    battle.refresh_from_db()
+    return scene
+
+
+def require_room(*, user: User | None, visitor: str, networks: Networks) -> None:
+    """Raises TooMany while this person, these networks or everybody waits for as many answers as they may."""
+    waiting.require_room(_key(user.pk if user else None, visitor), networks)
+
+
+def _person(battle: Battle) -> str:
+    return _key(battle.user_id, battle.visitor)
+
+
+def _key(user: int | None, visitor: str) -> str:
+    return f"user:{user}" if user else f"visitor:{visitor}"
+
+
+def look(battle: Battle) -> Scene:
+    """The newest question just now, with what this process is writing."""
+    here = writing.here(battle.pk)
+    scene = stored(battle.pk)
+    return here.visible() if here is not None and not scene.is_over and here.number == scene.number else scene
+
+
+def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, networks: Networks = ()) -> Scene:
+    """End both answers where they are, whoever writes them. An answer that has no word yet spoils its question."""
+    if stored(battle.pk).is_over:
+        return look(battle)
+    Battle.objects.filter(pk=battle.pk).update(stop_asked_at=timezone.now())
+    writing.nudge(battle.pk)
+    return write_now(battle, seconds=seconds, networks=networks)
+
+
+def vote(*, battle: Battle, ballot: arena.Ballot, origin: defence.Origin = defence.NOWHERE) -> Comparison:
+    """Cast a vote that may come in mid-stream: both answers end here, what stands is kept, and then it is stored.
+
+    Once per battle; the same idempotency key gets the first answer again.
+    """
+    if cast := arena.check_ballot(battle, ballot):
+        return cast
+    if not stop(battle, networks=origin.networks).is_over:
+        raise Refused(409, battle="The answers could not be stopped in time. Your vote is not cast; send it once more.")
+    return arena.cast_vote(battle, ballot, origin)

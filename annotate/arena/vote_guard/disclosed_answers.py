@@ -1,0 +1,47 @@
+"""Answers whose author has been told to somebody outside: whoever knows them can vote knowingly.
+
+Each vote in the arena tells its voter who wrote the two answers, whatever becomes of it. A stored answer that is shown
+again could then be looked up by its text: docs/adr/0018-an-answer-that-was-told-counts-no-more.md. Members whom
+somebody has let in do not make an answer told, and their own votes count: they answer for what they do, and may read
+stored answers with their authors elsewhere. Simulations tell nobody.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from annotate.core.permissions import vouched_members
+from annotate.models import Battle, Completion, Project
+
+OPEN_SECONDS = 1800  # that a battle without a vote keeps its answers from others: somebody may be reading them
+
+
+def is_told(battle: Battle) -> bool:
+    """Has a vote of somebody outside told who wrote one of its first answers, or the same text to the same question?
+
+    Later answers need no look: each conversation goes on from its first answer.
+    """
+    texts = [answer.text for answer in (battle.completion_a, battle.completion_b) if answer]
+    same = Q(completion_a__text__in=texts) | Q(completion_b__text__in=texts)
+    told = _outside(battle.project).filter(same, prompt=battle.prompt_id, comparison__isnull=False)
+    return told.exclude(pk=battle.pk).exists()
+
+
+def without_shown(answers: QuerySet[Completion], project: Project) -> QuerySet[Completion]:
+    """Those whose author nobody outside has been told, and that nobody outside may be reading now: of two votes the
+    second would be held."""
+    since = timezone.now() - timedelta(seconds=OPEN_SECONDS)
+    shown = _outside(project).filter(Q(comparison__isnull=False) | Q(created_at__gt=since))
+    # Two lookups, each by an index of its own: one with OR would read the whole table.
+    as_a, as_b = shown.filter(completion_a=OuterRef("pk")), shown.filter(completion_b=OuterRef("pk"))
+    return answers.filter(~Exists(as_a), ~Exists(as_b))
+
+
+def _outside(project: Project) -> QuerySet[Battle]:
+    """The battles of people for whom nobody vouches there. Narrow it to a prompt or an answer of the project: were the
+    project asked for as well, SQLite would read all battles of it instead, for each answer."""
+    inside = Q(user__is_simulated=True) | Q(user__is_superuser=True) | Q(user__in=vouched_members(project))
+    return Battle.objects.filter(Q(user=None) | ~inside)

@@ -1,0 +1,47 @@
+"""The clerk's chores of this app."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from annotate.core.periodic_tasks import Chore
+from annotate.data.imports import kept_files as files
+from annotate.data.imports.engine import Importer
+from annotate.models import Delivery, FirstAnswer, TryCount
+from annotate.projects.webhooks.deliveries import Deliverer
+
+_HOUR = 3600.0
+_COUNTS_LAST = timedelta(days=2)  # longer than any while in which tries are counted
+_DELIVERIES_LAST = timedelta(days=30)
+_FIRST_ANSWERS_LAST = timedelta(days=30)
+_AT_ONCE = 1_000  # rows of one statement
+
+
+def chores() -> list[Chore]:
+    importer, deliverer = Importer(), Deliverer()
+    return [
+        Chore("imports", importer.do, every=1.0, end=importer.end),
+        Chore("deliveries", deliverer.do, every=0.5, end=deliverer.end),
+        Chore("sweep", sweep, every=_HOUR),
+    ]
+
+
+def sweep() -> bool:
+    """Take away what nobody needs any more: counts of tries, files of imports, deliveries and answers of long ago, and
+    sessions that have run out."""
+    now = timezone.now()
+    files.sweep()
+    tries = TryCount.objects.filter(since__lt=now - _COUNTS_LAST)
+    ended = Delivery.objects.exclude(state=Delivery.State.WAITING).filter(created_at__lt=now - _DELIVERIES_LAST)
+    answered = FirstAnswer.objects.filter(created_at__lt=now - _FIRST_ANSWERS_LAST)
+    sessions = Session.objects.filter(expire_date__lt=now)
+    gone = 0
+    for rows in (tries, ended, answered, sessions):
+        some: list[Any] = list(rows.order_by("pk").values_list("pk", flat=True)[:_AT_ONCE])
+        gone = max(gone, len(some))
+        rows.model._default_manager.filter(pk__in=some).delete()
+    return gone == _AT_ONCE

@@ -1,0 +1,156 @@
+"""A repeated Idempotency-Key gets the first answer again, and nothing happens a second time.
+
+What is a secret in the answer is not kept with it: it is asked for again where the answer is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.errors import Refused
+from annotate.models import FirstAnswer
+
+LONGEST_KEY = 100
+TWIN_SECONDS = 0.5  # that whoever is refused waits for the answer of a twin
+_twins = threading.BoundedSemaphore(4)  # that wait so at once: each has a place of those in which requests run
+_firsts = Prepared(lambda: FirstAnswer.objects.filter(who=Slot("who"), key=Slot("key")))
+
+
+Secrets = Mapping[str, Callable[[Request, dict[str, Any]], str]]
+
+
+def idempotent(
+    *,
+    atomic: bool = True,
+    whole_body: bool = True,
+    who: Callable[[Request], str] | None = None,
+    secrets: Secrets | None = None,
+) -> Callable:
+    """Decorates a view method or function whose POST creates something.
+
+    `atomic` keeps the answer in the transaction of the work itself, so that there is never one without the other and
+    a twin that arrives at the same moment waits. It is off where the work waits for a model server or computes: SQLite
+    has one writer. Then the work itself must refuse a second time what was done. `whole_body`
+    is off for uploads that are too large to hold. `who` tells senders without an account apart. `secrets` names the
+    fields of the answer that must not lie in the database, each with what gives it again from the request and from
+    what was kept of the answer.
+    """
+    hidden = secrets or {}
+
+    def decorate(view: Callable[..., Response]) -> Callable[..., Response]:
+        @wraps(view)
+        def answered_once(*args: Any, **kwargs: Any) -> Response:
+            request = next(a for a in args if isinstance(a, Request))
+            key = key_of(request)
+            if key is None:
+                if not atomic:
+                    return view(*args, **kwargs)
+                with transaction.atomic():
+                    return view(*args, **kwargs)
+            sender = who(request) if who else f"user:{request.user.pk}"
+            asked = _hash(request, whole_body)
+            if first := _firsts.first(who=sender, key=key):
+                return _again(first, asked, request, hidden)
+            if not atomic:
+                try:
+                    response = view(*args, **kwargs)
+                except (Refused, IntegrityError) as error:
+                    if twin := _twin(sender, key, error):
+                        return _again(twin, asked, request, hidden)
+                    raise
+                return _keep(sender, key, asked, response, request, hidden)
+            return _work_and_keep(sender, key, asked, lambda: view(*args, **kwargs), request, hidden)
+
+        return answered_once
+
+    return decorate
+
+
+def key_of(request: Request) -> str | None:
+    """The Idempotency-Key of a request; Refused when it is too long."""
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if len(key) > LONGEST_KEY or not key.isprintable():
+        raise Refused(400, **{"Idempotency-Key": f"At most {LONGEST_KEY} printable characters; a UUID is a good one."})
+    return key or None
+
+
+def feedback_key(request: Request) -> str | None:
+    """The key for a row of feedback: keys are unique over all senders there, so it carries its sender."""
+    key = key_of(request)
+    return f"{request.user.pk}:{key}" if key and request.user.is_authenticated else key
+
+
+def _work_and_keep(
+    who: str, key: str, asked: str, work: Callable[[], Response], request: Request, secrets: Secrets
+) -> Response:
+    try:
+        with transaction.atomic():
+            response = work()
+            FirstAnswer.objects.create(who=who, key=key, request_hash=asked, **_kept(response, secrets))
+            return response
+    except (Refused, IntegrityError):
+        # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of
+        # the two has waited here, or at a row that both change, until the other's transaction had ended.
+        if twin := _firsts.first(who=who, key=key):
+            return _again(twin, asked, request, secrets)
+        raise
+
+
+def _twin(who: str, key: str, error: Exception) -> FirstAnswer | None:
+    """The answer of a twin that was first at work, whose answer is kept a moment after the work is done.
+
+    It is waited for where a twin may be why this one was refused: what stands already is a conflict.
+    """
+    first = _firsts.first(who=who, key=key)
+    is_conflict = not isinstance(error, Refused) or error.status == 409
+    if first is None and is_conflict and _twins.acquire(blocking=False):
+        try:
+            until = time.monotonic() + TWIN_SECONDS
+            while (first := _firsts.first(who=who, key=key)) is None and time.monotonic() < until:
+                time.sleep(0.05)
+        finally:
+            _twins.release()
+    return first
+
+
+def _keep(who: str, key: str, asked: str, response: Response, request: Request, secrets: Secrets) -> Response:
+    first, made = FirstAnswer.objects.get_or_create(
+        who=who, key=key, defaults={"request_hash": asked, **_kept(response, secrets)}
+    )
+    return response if made else _again(first, asked, request, secrets)
+
+
+def _kept(response: Response, secrets: Secrets) -> dict[str, Any]:
+    """None stands in the place of a secret; one that was empty tells nothing and stays."""
+    body = response.data
+    if secrets and isinstance(body, dict):
+        body = {name: None if name in secrets and value else value for name, value in body.items()}
+    return {"status": response.status_code, "body": body}
+
+
+def _again(first: FirstAnswer, asked: str, request: Request, secrets: Secrets) -> Response:
+    if first.request_hash != asked:
+        raise Refused(
+            409, **{"Idempotency-Key": "This key was used for another request; use a new one for each new request."}
+        )
+    body = first.body
+    if secrets and isinstance(body, dict):
+        missing = {name: again for name, again in secrets.items() if name in body and body[name] is None}
+        body = body | {name: again(request, body) for name, again in missing.items()}
+    return Response(body, status=first.status, headers={"Idempotency-Replayed": "true"})
+
+
+def _hash(request: Request, whole_body: bool) -> str:
+    content = request._request.body if whole_body else request.headers.get("Content-Length", "").encode()
+    address = f"{request.method} {request.get_full_path()}\n"
+    return hashlib.sha256(address.encode() + content).hexdigest()

@@ -1,0 +1,85 @@
+"""Who may see what through the API, and how to say that something is not there."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any, TypeVar
+
+from django.db.models import Model, QuerySet
+from rest_framework.request import Request
+
+from annotate.core.api.serializer_fields import LARGEST_ID
+from annotate.core.db.prepared import Prepared
+from annotate.core.errors import Refused
+from annotate.core.permissions import Person, can
+from annotate.core.visitors import visitor_of
+from annotate.models import Project
+
+VISITOR_HEADER = "Visitor"
+M = TypeVar("M", bound=Model)
+
+
+def find_project(user: Person, slug: Any) -> Project:
+    """The project with that slug. A private one does not exist for others."""
+    project = Project.objects.filter(slug=slug).first() if isinstance(slug, str) and "\x00" not in slug else None
+    if project is None or not can(user, "read", project):
+        raise Refused(404, project=f"There is no project {slug!r} that you may see; GET projects/ lists those.")
+    return project
+
+
+def find(rows: QuerySet[M] | Prepared, pk: Any, field: str) -> Any:
+    """The row with that id among those that the asker may see; what is prepared has a slot for it."""
+    number = int(pk) if str(pk).isascii() and str(pk).isdigit() else 0
+    row = None
+    if 0 < number <= LARGEST_ID:
+        row = rows.first(pk=number) if isinstance(rows, Prepared) else rows.filter(pk=number).first()
+    if row is None:
+        raise Refused(404, **{field: f"There is no {field.replace('_', ' ')} {pk} that you may see."})
+    return row
+
+
+def find_named(rows: QuerySet[M], pk: Any, field: str) -> M:
+    """What a field of the body points at: when it is not there, the field is wrong and not the address."""
+    try:
+        return find(rows, pk, field)
+    except Refused as refused:
+        raise Refused(400, **refused.errors) from refused
+
+
+def find_all(rows: QuerySet[M], ids: set[int]) -> dict[int, M]:
+    """Those of the ids that the asker may see, a few hundred to a query."""
+    ordered = sorted(ids)
+    found: dict[int, M] = {}
+    for start in range(0, len(ordered), 500):
+        found |= rows.in_bulk(ordered[start : start + 500])
+    return found
+
+
+def of_project(rows: QuerySet[M], request: Request, path: str = "project") -> QuerySet[M]:
+    """Narrowed to ?project=slug when it is given; one that may not be seen is refused."""
+    slug = request.query_params.get("project")
+    return rows if slug is None else rows.filter(**{path: find_project(request.user, slug)})
+
+
+def new_visitor_token() -> str:
+    """For a client without account and cookies: whoever sends it again in the `Visitor` header is the same person."""
+    return secrets.token_urlsafe(24)
+
+
+def visitor_token(request: Request) -> str:
+    token = request.headers.get(VISITOR_HEADER, "").strip()
+    if token and not 20 <= len(token) <= 200:
+        raise Refused(400, Visitor="Send the visitor token that POST battles/ gave, unchanged.")
+    return token
+
+
+def visitor_of_token(token: str) -> str:
+    """The same shape as annotate.core.visitors gives a browser's session: a hash that signs nobody in."""
+    return hashlib.sha256(f"api visitor {token}".encode()).hexdigest()
+
+
+def visitor(request: Request) -> str:
+    """Who this visitor is: by the token, else by the browser's session; "" when neither is there."""
+    token = visitor_token(request)
+    return visitor_of_token(token) if token else visitor_of(request._request)

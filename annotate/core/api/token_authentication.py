@@ -1,0 +1,55 @@
+"""Who sends a token. It runs before each request of a program, so that its query is put together once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from rest_framework import authentication, exceptions
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.errors import Refused
+from annotate.models import ApiToken, User
+from annotate.models.tokens import token_hash
+
+_SEEN_EVERY = timedelta(hours=1)  # a write for each request would stand in the line of those that judge
+_tokens = Prepared(lambda: ApiToken.objects.select_related("user").filter(secret_hash=Slot("secret_hash")))
+
+
+class TokenAuthentication(authentication.TokenAuthentication):
+    """The person whom a live token stands for, with no more rights than its scope has.
+
+    A narrower scope than manage takes the rights of staff and superusers away from this request's user, in memory.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, Any] | None:
+        found = super().authenticate(request)
+        if found and found[1].scope == ApiToken.Scope.READ and request.method not in SAFE_METHODS:
+            text = "This token only reads; make one with a wider scope under Your account → API tokens."
+            raise Refused(403, token=text)
+        return found
+
+    def authenticate_credentials(self, key: str) -> tuple[User, Any]:
+        token = _tokens.first(secret_hash=token_hash(key))
+        if token is None or token.revoked_at is not None:
+            raise exceptions.AuthenticationFailed("This token is unknown or revoked.")
+        if token.expires_at <= timezone.now():
+            raise exceptions.AuthenticationFailed(f"This token ran out on {token.expires_at:%Y-%m-%d}.")
+        if not token.user.is_active:
+            raise exceptions.AuthenticationFailed("The account of this token is inactive or deleted.")
+        _note_use(token)
+        token.user.token_scope = token.scope
+        if token.scope != ApiToken.Scope.MANAGE:
+            token.user.is_staff = token.user.is_superuser = False
+        return token.user, token
+
+
+def _note_use(token: ApiToken) -> None:
+    now = timezone.now()
+    if token.last_used_at is None or token.last_used_at < now - _SEEN_EVERY:
+        with transaction.atomic():
+            ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)

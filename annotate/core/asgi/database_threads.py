@@ -1,0 +1,32 @@
+"""The database for live pages: a few threads of their own, whichever number of sockets is open.
+
+Requests have theirs (annotate/core/asgi/handler.py): five hundred sockets that look for news leave judging its threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from channels.db import database_sync_to_async
+from django.db import connection
+
+THREADS = 4
+CONNECTION_SECONDS = 60
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def keep_connection() -> None:
+    """Opening one costs as much as a tenth of a judgement. Postgres has a pool that does this for all threads."""
+    if "pool" not in connection.settings_dict["OPTIONS"]:
+        connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": CONNECTION_SECONDS}
+
+
+_threads = ThreadPoolExecutor(THREADS, "live", initializer=keep_connection)
+
+
+def in_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """`function`, to be awaited: it runs in one of these threads."""
+    return database_sync_to_async(function, thread_sensitive=False, executor=_threads)

@@ -1,0 +1,86 @@
+"""Django under ASGI with one change of thread for a request, and threads that live on.
+
+All our views are plain functions, and Django's own handler would cross between the event loop and a thread of the
+request's own for each middleware, and open a database connection in that thread. Here a request runs from its first
+middleware to its last in one of a few dozen threads. What is sent bit by bit is sent by the event loop, as ever; what
+such a body reads of the database, it reads in a thread of its own.
+
+A request that waits for a model lets another one have its place meanwhile: its thread sleeps, and is one more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core import signals
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.http import FileResponse
+from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
+
+from annotate.core.asgi import request_bodies as bodies
+from annotate.core.asgi import waiting
+from annotate.core.asgi.database_threads import keep_connection
+
+THREADS = 40  # per process that work; those that wait for a model come on top: `annotate.core.asgi.waiting.MOST`
+
+
+class Handler(ASGIHandler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = ThreadPoolExecutor(THREADS + waiting.MOST, "request", initializer=keep_connection)
+        self._places = asyncio.Semaphore(THREADS)
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async=False)
+
+    async def handle(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        try:
+            body = await bodies.read(scope, receive)
+        except RequestAborted:
+            return
+        except bodies.TooLarge as error:
+            await self.send_response(bodies.refusal(error), send)
+            return
+        answer = sync_to_async(self._answer, thread_sensitive=False, executor=self._threads)
+        waiting.place.set(self._places)
+        async with self._places:
+            response = await answer(scope, body)
+        if response.streaming:
+            await self._stream(response, receive, send)
+        else:
+            await self.send_response(response, send)
+
+    def _answer(self, scope: dict[str, Any], body: Any) -> HttpResponseBase:
+        """All of it, in one thread. A plain answer is closed here, and its connection is free before it is sent."""
+        set_script_prefix(get_script_prefix(scope))
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        request, problem = self.create_request(scope, body)
+        try:
+            response: Any = self.get_response(request) if request else problem
+        finally:
+            body.close()
+        response._handler_class = self.__class__
+        if isinstance(response, FileResponse):
+            response.block_size = self.chunk_size
+        if response.streaming:
+            signals.request_finished.send(sender=self.__class__)  # of this thread; the body has one of its own
+        else:
+            response.close()
+        return response
+
+    async def _stream(self, response: HttpResponseBase, receive: Any, send: Any) -> None:
+        """Until it ends or nobody listens any more."""
+        sending = asyncio.create_task(self.send_response(response, send))
+        listening = asyncio.create_task(self.listen_for_disconnect(receive))
+        await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (listening, sending):
+            task.cancel()
+        ended, _ = await asyncio.gather(sending, listening, return_exceptions=True)
+        await sync_to_async(response.close)()
+        if isinstance(ended, Exception):
+            raise ended

@@ -1,0 +1,101 @@
+"""The bodies of requests, bounded while they come in: Django's own bounds are asked after all of it is on the disk.
+
+DATA_UPLOAD_MAX_MEMORY_SIZE is for every address. A file may be as large as its importer takes: for the views that say
+so (`annotate.core.large_uploads.takes_files`), of somebody who is signed in.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from io import BytesIO
+from typing import IO, Any
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse, JsonResponse
+from django.urls import Resolver404, resolve
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+
+from annotate.core.api.token_authentication import TokenAuthentication
+from annotate.core.errors import Refused
+from annotate.core.large_uploads import LARGEST_UPLOAD
+
+FORM_BYTES = 1_000_000  # of a form around its file
+
+
+class TooLarge(Exception):
+    """More bytes than `most`; `is_json` for a program."""
+
+    def __init__(self, most: int, is_json: bool) -> None:
+        super().__init__(most)
+        self.most, self.is_json = most, is_json
+
+
+async def read(scope: dict[str, Any], receive: Any) -> IO[bytes]:
+    """The whole body, in a file when it is large. Raises TooLarge as soon as it is, and RequestAborted."""
+    most, is_json = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, scope["path"].startswith("/api/")
+    body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b")  # noqa: SIM115
+    came, goes_on, is_asked = _length(scope), True, False
+    written = 0
+    try:
+        while goes_on:
+            if max(came, written) > most and not is_asked:
+                is_asked = True
+                if await database_sync_to_async(_may_be_large)(scope):
+                    most = LARGEST_UPLOAD + FORM_BYTES
+            if max(came, written) > most:
+                raise TooLarge(most, is_json)
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestAborted
+            part = message.get("body", b"")
+            written += len(part)
+            if written <= most or not is_asked:
+                body.write(part)
+            goes_on = message.get("more_body", False)
+    except BaseException:
+        body.close()
+        raise
+    body.seek(0)
+    return body
+
+
+def refusal(error: TooLarge) -> HttpResponse:
+    words = (
+        f"A request may have {error.most:,} bytes here, and this has more: send less at once. Larger files are taken "
+        "where files are uploaded, of people who are signed in."
+    )
+    if error.is_json:
+        response: HttpResponse = JsonResponse({"errors": {"body": words}}, status=413)
+    else:
+        response = HttpResponse(words, status=413, content_type="text/plain")
+    response["Connection"] = "close"  # what is still to come is not read
+    return response
+
+
+def _length(scope: dict[str, Any]) -> int:
+    told = dict(scope["headers"]).get(b"content-length", b"")
+    return int(told) if told.isdigit() else 0
+
+
+def _may_be_large(scope: dict[str, Any]) -> bool:
+    """Does this address take files, and is whoever sends one signed in?"""
+    try:
+        view = resolve(scope["path"]).func
+    except Resolver404:
+        return False
+    if not getattr(view, "takes_files", getattr(getattr(view, "cls", None), "takes_files", False)):
+        return False
+    request = ASGIRequest(scope, BytesIO())
+    SessionMiddleware(lambda _: HttpResponse()).process_request(request)
+    if get_user(request).is_authenticated:
+        return True
+    try:
+        return TokenAuthentication().authenticate(Request(request)) is not None
+    except (APIException, Refused):
+        return False

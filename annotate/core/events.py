@@ -1,0 +1,46 @@
+"""What other tools are told of: an event is written with the change that it tells of, and delivered afterwards.
+
+The rows are the outbox: a process that dies between the change and the delivery loses nothing. See `deliveries`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotate.core.db.connections import database_now
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.models import Dataset, Delivery, Project, Webhook
+
+# Types of events, as Standard Webhooks writes them, and when each is sent.
+EVENTS = {
+    "judgement.submitted": "A judgement was sent in the workbench.",
+    "judgement.status": "What counts has changed: a judgement was held, excluded, withdrawn or counted again.",
+    "battle.voted": "A vote was cast in the arena.",
+    "dataset.frozen": "A dataset was frozen.",
+    "import.finished": "An import has ended, well or not.",
+    "run.finished": "A run has ended, well or not.",
+    "model.promoted": "A model became the project's default.",
+    "arena.held_rate": "The share of held votes has jumped.",
+    "member.changed": "Somebody joined, left, or has another role.",
+}
+
+_hooks = Prepared(lambda: Webhook.objects.filter(project=Slot("project"), is_active=True))
+
+
+def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
+    """Call it inside the transaction of what happened. `data` names rows by id; it never tells a blind judge's pair."""
+    if event not in EVENTS:
+        raise ValueError(f"{event!r} is no event; there are {', '.join(EVENTS)}.")
+    hooks = [hook for hook in _hooks.rows(project=project.pk) if not hook.events or event in hook.events]
+    if not hooks:
+        return
+    now = database_now()
+    body = {"type": event, "timestamp": now.isoformat(), "data": {"project": project.slug, **data}}
+    Delivery.objects.bulk_create(Delivery(webhook=hook, event=event, body=body, next_try_at=now) for hook in hooks)
+
+
+def announce_dataset(dataset: Dataset) -> None:
+    """Whatever froze it."""
+    data = {"dataset": dataset.pk, "name": dataset.name, "kind": dataset.kind, "side": dataset.side}
+    data |= {"content_hash": dataset.content_hash, "counts": dataset.counts}
+    announce(project=dataset.project, event="dataset.frozen", data=data)

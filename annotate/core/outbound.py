@@ -1,0 +1,190 @@
+"""The one way out: HTTP clients for models behind an endpoint, for judges and for webhooks. Pure: no Django.
+
+A researcher or manager names the address, and this server reaches more than they do: a database's port, a cloud's
+metadata. So each connection looks the name up once, judges every address that it has, and goes to one of those: a name
+cannot mean something else by then. What only this network reaches is refused unless the operator names it. Redirects
+are not followed. What comes back is read up to a bound, and not unpacked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+import httpx
+
+from annotate.core.public_addresses import is_public
+
+VARIABLE = "ASSAY_PRIVATE_ENDPOINTS"
+EVERYWHERE = ("0.0.0.0/0", "::/0")  # what allows every address
+LONGEST_BODY = 8_000_000  # bytes of one answer
+LONGEST_LINE = 1_000_000  # bytes of one event of a stream
+
+
+class Refused(httpx.RequestError):
+    """The address may not be asked, or its answer may not be read to the end. The words are fit for anyone to read."""
+
+
+class TooLong(Refused):
+    """More came than is read of one answer."""
+
+
+def read_list(text: str) -> tuple[str, ...]:
+    """Names of hosts, addresses and networks, with commas between; a whole address stands for its host and port."""
+    parts = (part.strip() for part in text.split(","))
+    return tuple(host_and_port(part) if "//" in part else part.lower() for part in parts if part)
+
+
+def host_and_port(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname or ''}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def client(url: str, *, allowed: Sequence[str], timeout: httpx.Timeout, **options: Any) -> httpx.Client:
+    transport = httpx.HTTPTransport(verify=_tls(), trust_env=False, proxy=_proxy(url))
+    if _proxy(url) is None:
+        transport._pool = httpcore.ConnectionPool(ssl_context=_tls(), network_backend=_Pinned(allowed))
+    return httpx.Client(transport=transport, **_common(url, timeout), **options)
+
+
+def async_client(url: str, *, allowed: Sequence[str], timeout: httpx.Timeout, **options: Any) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, proxy=_proxy(url))
+    if _proxy(url) is None:
+        transport._pool = httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=_PinnedAsync(allowed))
+    return httpx.AsyncClient(transport=transport, **_common(url, timeout), **options)
+
+
+def body_of(response: httpx.Response, most: int = LONGEST_BODY) -> bytes:
+    """The whole body of a streamed response. Raises Refused when it is longer, or packed."""
+    _require_plain(response)
+    parts, size = [], 0
+    for part in response.iter_raw():
+        size += len(part)
+        if size > most:
+            raise TooLong(f"The answer is longer than {most:,} bytes and was not read to its end.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def lines_of(response: httpx.Response, most: int = LONGEST_BODY) -> AsyncIterator[bytes]:
+    """The lines of a streamed response, split at newlines alone. Raises Refused when one, or all, are too long."""
+    _require_plain(response)
+    buffer, size = b"", 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        *lines, buffer = (buffer + part).split(b"\n")
+        if size > most or len(buffer) > LONGEST_LINE:
+            raise TooLong(f"The answer is longer than {most:,} bytes, or a line of it than {LONGEST_LINE:,}.")
+        for line in lines:
+            yield line
+    if buffer:  # the last line may end without a newline, as the body of an error does
+        yield buffer
+
+
+def judged(host: str, port: int, allowed: Sequence[str]) -> list[str]:
+    """The addresses of a host, all of which may be asked. Raises Refused, and OSError where the name is not known."""
+    try:
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host} is no name of a host: {error}") from error
+    found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+    is_named = host.lower() in allowed or f"{host.lower()}:{port}" in allowed
+    if not is_named and not all(is_public(address) or _is_allowed(address, allowed) for address in found):
+        raise Refused(f"{host} is an address that only this network reaches; the operator can allow it.")
+    return found
+
+
+def _is_allowed(address: str, allowed: Iterable[str]) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return any(ip in network for network in map(_network, allowed) if network is not None)
+
+
+@cache
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None  # a name
+
+
+class _Pinned(httpcore.NetworkBackend):
+    """Connects to an address that was judged, of the name that the certificate must bear."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self._allowed, self._inner = allowed, httpcore.SyncBackend()
+
+    def connect_tcp(self, host: str, port: int, *rest: Any, **more: Any) -> httpcore.NetworkStream:
+        last: Exception = OSError("It has no address.")
+        for address in _looked_up(host, port, self._allowed):
+            try:
+                return self._inner.connect_tcp(address, port, *rest, **more)
+            except httpcore.ConnectError as error:
+                last = error
+        raise last
+
+    def sleep(self, seconds: float) -> None:
+        self._inner.sleep(seconds)
+
+
+class _PinnedAsync(httpcore.AsyncNetworkBackend):
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self._allowed, self._inner = allowed, httpcore.AnyIOBackend()
+
+    async def connect_tcp(self, host: str, port: int, *rest: Any, **more: Any) -> httpcore.AsyncNetworkStream:
+        last: Exception = OSError("It has no address.")
+        for address in await asyncio.to_thread(_looked_up, host, port, self._allowed):
+            try:
+                return await self._inner.connect_tcp(address, port, *rest, **more)
+            except httpcore.ConnectError as error:
+                last = error
+        raise last
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+def _looked_up(host: str, port: int, allowed: Sequence[str]) -> Iterator[str] | list[str]:
+    try:
+        return judged(host, port, allowed)
+    except OSError as error:
+        raise httpcore.ConnectError(str(error)) from error
+
+
+def _common(url: str, timeout: httpx.Timeout) -> dict[str, Any]:
+    plain = {"Accept-Encoding": "identity"}  # a bound on bytes says nothing of what unpacks to a million times as many
+    return {"base_url": url, "timeout": timeout, "follow_redirects": False, "trust_env": False, "headers": plain}
+
+
+def _require_plain(response: httpx.Response) -> None:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused("The answer came packed, which was not asked for.")
+
+
+def _proxy(url: str) -> str | None:
+    """The operator's way out of this network, where there is one: it looks names up and decides for itself."""
+    parts = urlsplit(url)
+    if not parts.hostname or proxy_bypass(parts.hostname) or _is_this_machine(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme) or getproxies().get("all")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Once per process: reading the certificates takes longer than a request."""
+    return ssl.create_default_context()

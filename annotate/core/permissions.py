@@ -1,0 +1,108 @@
+"""Who may do what in a project. What a role may not do it does not see, and the server refuses it."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q, QuerySet
+
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.errors import Refused
+from annotate.models import ApiToken, LanguageModel, Membership, Project, Role, User
+
+Person = User | AnonymousUser
+
+_JUDGE = {Role.ANNOTATOR, Role.REVIEWER, Role.RESEARCHER, Role.MANAGER}
+_REVIEW = {Role.REVIEWER, Role.RESEARCHER, Role.MANAGER}
+_RESEARCH = {Role.RESEARCHER, Role.MANAGER}
+ROLES_FOR = {
+    "judge": _JUDGE,
+    "review": _REVIEW,  # read others' feedback
+    "research": _RESEARCH,  # freeze datasets, start and stop runs, register models
+    "manage": {Role.MANAGER},  # settings, members, statuses
+}
+
+# What a token of that scope may do at most; its owner's role bounds it, too.
+_SCOPES: dict[str, set[str]] = {
+    ApiToken.Scope.READ: {"read"},
+    ApiToken.Scope.JUDGE: {"read", "judge"},
+    ApiToken.Scope.RESEARCH: {"read", "judge", "review", "research"},
+}
+
+_role = Prepared(lambda: Membership.objects.filter(project=Slot("project"), user=Slot("user")).values_list("role"))
+
+
+def in_scope(user: Person, action: str) -> bool:
+    """Whether the token of this request, if it came with one, may do `action` at all."""
+    scope = _scope(user)
+    return scope not in _SCOPES or action in _SCOPES[scope]
+
+
+def _scope(user: Person) -> str:
+    return user.token_scope if isinstance(user, User) else ""
+
+
+def can(user: Person, action: str, project: Project) -> bool:
+    """`action` is one of ROLES_FOR, or "read": public projects are read by anyone, others by their members."""
+    if not in_scope(user, action):
+        return False
+    if user.is_superuser or (action == "read" and project.is_public):
+        return True
+    if not user.is_authenticated:
+        return False
+    found = _role.first(project=project.pk, user=user.pk)
+    return found is not None and (action == "read" or found[0] in ROLES_FOR[action])
+
+
+def require(user: Person, action: str, project: Project) -> None:
+    if not in_scope(user, action):
+        raise Refused(
+            403,
+            token=f"This token has the scope {_scope(user)}, which does not let it {action}; make one with a wider "
+            "scope under Your account → API tokens.",
+        )
+    if not can(user, action, project):
+        wanted = "a member" if action == "read" else " or ".join(sorted(ROLES_FOR[action]))
+        raise Refused(
+            403, project=f"This needs the role of {wanted} in {project.name}; ask one of its managers for it."
+        )
+
+
+def is_vouched_for(user: Person, project: Project) -> bool:
+    """A member whom somebody has let in, who answers for what they do. Where all may sign up, only who reviews."""
+    return can(user, _vouching(project), project)
+
+
+def vouched_members(project: Project) -> QuerySet[Membership, int]:
+    """The ids of the members for whom `is_vouched_for` holds; superusers need no membership and are left out."""
+    roles = ROLES_FOR[_vouching(project)]
+    return Membership.objects.filter(project=project, role__in=roles).values_list("user", flat=True)
+
+
+def _vouching(project: Project) -> str:
+    return "review" if project.open_sign_up else "judge"
+
+
+def projects_where(user: Person, action: str) -> QuerySet[Project]:
+    """The projects in which this person may do `action`: `can`, for a whole list at once."""
+    projects = Project.objects.all()
+    if not in_scope(user, action):
+        return projects.none()
+    if user.is_superuser:
+        return projects
+    members = Q()
+    if user.is_authenticated:
+        mine = Q(memberships__user=user)
+        members = mine if action == "read" else mine & Q(memberships__role__in=ROLES_FOR[action])
+    if action == "read":
+        return projects.filter(Q(is_public=True) | members).distinct()
+    return projects.filter(members).distinct() if members else projects.none()
+
+
+def models_seen(user: Person) -> QuerySet[LanguageModel]:
+    """Those of the projects that this person may see; for researchers also what is shared with all projects."""
+    models = LanguageModel.objects.all()
+    if user.is_superuser:
+        return models
+    if projects_where(user, "research").exists():
+        return models.usable_in(*projects_where(user, "read"))
+    return models.of_projects(projects_where(user, "read"))

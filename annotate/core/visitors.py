@@ -1,0 +1,135 @@
+"""People without an account: told apart by a hash of their session, and kept from doing too much at once.
+
+An address is never stored: what is kept is a hash of it with a key made from SECRET_KEY, of an IPv6 address the /64
+that one household or server has. Whoever reads the database without the key cannot say who voted, and with another
+SECRET_KEY the hashes fit nobody any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from ipaddress import IPv6Address, ip_network
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+
+from annotate.core import proxies
+from annotate.core.counting import count, remaining
+from annotate.core.errors import TooMany
+
+WINDOW_SECONDS = 600
+BATTLES_PER_PERSON = 100  # one in six seconds: quicker than anybody reads
+BATTLES_PER_ADDRESS = 500  # a classroom shares an address
+WIDER = ((56, 2), (48, 4))  # (bits of an IPv6 network, how many addresses' worth it may do in all)
+# No module's name any more, and never to be changed: hashes that are kept were made with it.
+_ADDRESS_SALT = "annotate" + ".visitors.address"
+
+
+def visitor_of(request: HttpRequest) -> str:
+    """Who this is, or "" for somebody who has not done anything yet and so has no session."""
+    return visitor_of_session(request.session)
+
+
+def visitor_of_session(session: SessionBase) -> str:
+    """The key itself is a secret that signs somebody in; its hash is not."""
+    return hashlib.sha256(session.session_key.encode()).hexdigest() if session.session_key else ""
+
+
+def remember(request: HttpRequest) -> str:
+    """Who this is, from now on."""
+    if not request.session.session_key:
+        request.session.create()
+    return visitor_of(request)
+
+
+def network_of(request: HttpRequest) -> str:
+    """Whom the connection comes from: an IPv4 address, or the /64 of an IPv6 one; "" where nothing tells.
+
+    Behind the proxies that TRUSTED_PROXIES names it is what the outermost of them wrote down.
+    """
+    return network_in(_client(request))
+
+
+def _client(request: HttpRequest) -> str:
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    return proxies.client_of(request.META.get("REMOTE_ADDR", ""), forwarded, settings.TRUSTED_PROXIES)
+
+
+def network_in(given: str) -> str:
+    """The network that counts as one address: an IPv4 address itself, the /64 of an IPv6 one."""
+    address = proxies.address_in(given)
+    if address is None:
+        return given[:64]  # a socket's name, or nothing at all
+    if isinstance(address, IPv6Address):
+        return str(ip_network((int(address), 64), strict=False))
+    return str(address)
+
+
+def _hashed(network: str) -> str:
+    return salted_hmac(_ADDRESS_SALT, network, algorithm="sha256").hexdigest()[:32]
+
+
+def wider_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
+    """(keyed hash, factor) of the wider networks that an IPv6 address lies in; none of an IPv4 one.
+
+    One subscriber often has a /56 or a /48, and so 256 or 65,536 of the /64s that are counted. So those count, too: as
+    much as `factor` addresses may do together.
+    """
+    return tuple((_hashed(network), factor) for network, factor in wider_in(_client(request)))
+
+
+def wider_in(given: str) -> tuple[tuple[str, int], ...]:
+    """The same of a plain address, and the networks as they are."""
+    address = proxies.address_in(given)
+    if not isinstance(address, IPv6Address):
+        return ()
+    return tuple((str(ip_network((int(address), bits), strict=False)), factor) for bits, factor in WIDER)
+
+
+def networks_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
+    """The keyed hash of the address with a factor of 1, and those of the wider networks; none where nothing tells."""
+    address = address_of(request)
+    return (*([(address, 1)] if address else []), *wider_of(request))
+
+
+def address_of(request: HttpRequest) -> str:
+    """The keyed hash of where this comes from, 32 characters; "" where nothing tells."""
+    network = network_of(request)
+    return _hashed(network) if network else ""
+
+
+def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> None:
+    """Refuse with 429 when this person, or this address, has started too many battles within the window.
+
+    `visitor` is who it is when the browser's session does not tell: the API knows clients without cookies.
+    """
+    user = request.user
+    if user.is_authenticated:
+        bound(f"battles:user:{user.pk}", BATTLES_PER_PERSON, "battles")
+    elif known := visitor or visitor_of(request):  # else it is their first: `count_visitor` follows with their session
+        count_visitor(known)
+    if address := address_of(request):  # else all whose address nothing tells would share one count
+        bound(f"battles:address:{address}", BATTLES_PER_ADDRESS, "battles")
+    for wider, factor in wider_of(request):
+        bound(f"battles:address:{wider}", BATTLES_PER_ADDRESS * factor, "battles")
+
+
+def count_visitor(visitor: str) -> None:
+    """Count a battle of somebody without an account. Raises TooMany."""
+    bound(f"battles:visitor:{visitor}", BATTLES_PER_PERSON, "battles")
+
+
+def bound(key: str, limit: int, what: str) -> int:
+    """Count one more, and refuse it above the limit; how many by now."""
+    tries = count(key, seconds=WINDOW_SECONDS)
+    if tries > limit:
+        wait = remaining(key, seconds=WINDOW_SECONDS)
+        minutes = max(round(wait / 60), 1)
+        raise TooMany(
+            wait,
+            arena=f"More than {limit} {what} within {WINDOW_SECONDS // 60} minutes. "
+            f"Nothing is lost: wait {minutes} minute{'s' if minutes > 1 else ''}, then try again.",
+        )
+    return tries

@@ -1,0 +1,1 @@
+"""Data: prompts, formats of other tools, imports, exports, uploads and frozen datasets."""

@@ -1,0 +1,1 @@
+"""Datasets: which feedback goes in, frozen, shown and downloaded."""

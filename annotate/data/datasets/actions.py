@@ -1,0 +1,81 @@
+"""Freeze feedback into a dataset that nothing changes afterwards.
+
+The folder's name is the hash of the rows, so the same feedback gives the same dataset whoever freezes it, and whenever.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.events import announce_dataset
+from annotate.core.permissions import require
+from annotate.data import frozen_rows
+from annotate.data.datasets.selections import Selection, select
+from annotate.models import Dataset, Judge, Project, User
+from common import splits as sides
+
+
+def freeze(
+    *,
+    project: Project,
+    kind: str,
+    name: str,
+    by: User | None,
+    side: str = sides.TRAIN,
+    judge: str = Judge.PERSON,
+    **options: Any,
+) -> Dataset:
+    """A new dataset. Refused when it would cross the wall, mix judges or be empty; then nothing is written."""
+    if by is not None:
+        require(by, "research", project)
+    name = name.strip() if isinstance(name, str) else ""
+    if not name or len(name) > 120:
+        raise Refused(400, name="Give the dataset a name of 1 to 120 characters.")
+    if Dataset.objects.filter(project=project, name=name).exists():
+        raise _name_taken(project, name)
+    selection = select(project=project, kind=kind, side=side, judge=judge, **options)
+    if not any(selection.sources.values()):
+        raise Refused(400, feedback=selection.counts["empty"])
+    content_hash = frozen_rows.write(selection.files, kind=kind, side=side)
+    try:
+        return _record(project, kind, name, by, side, judge, content_hash, selection)
+    except IntegrityError as error:  # a double click: its twin came first
+        raise _name_taken(project, name) from error
+
+
+def _name_taken(project: Project, name: str) -> Refused:
+    return Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
+
+
+@transaction.atomic
+def _record(
+    project: Project,
+    kind: str,
+    name: str,
+    by: User | None,
+    side: str,
+    judge: str,
+    content_hash: str,
+    selection: Selection,
+) -> Dataset:
+    counts = {name: value for name, value in selection.counts.items() if name != "empty"}
+    counts["left_out"] = {reason: n for reason, n in counts["left_out"].items() if n}
+    dataset = Dataset.objects.create(
+        project=project,
+        kind=kind,
+        name=name,
+        side=side,
+        judge="" if kind == Dataset.Kind.PROMPTS else judge,
+        content_hash=content_hash,
+        counts=counts,
+        created_by=by,
+    )
+    for plural, ids in selection.sources.items():
+        getattr(dataset, plural).add(*ids)
+    audit.record(action="dataset.frozen", about=f"{name} ({kind}, {side})", by=by, project=project)
+    announce_dataset(dataset)
+    return dataset

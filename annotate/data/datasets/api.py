@@ -1,0 +1,141 @@
+"""Datasets: what would go in, freeze, list, read, download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpResponseBase
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find, find_project, of_project
+from annotate.core.api.pagination import Newest
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
+from annotate.core.asgi.downloads import download
+from annotate.core.permissions import projects_where, require
+from annotate.data.datasets.actions import freeze
+from annotate.data.datasets.frozen_exports import FORMATS, export_file
+from annotate.data.datasets.selections import select
+from annotate.data.exports.actions import FILES
+from annotate.data.exports.api import FILE_TYPES
+from annotate.models import Dataset, Judge, Side
+
+
+class Ids(serializers.ListField):
+    child = Id()
+
+
+class SelectionIn(Input):
+    project = serializers.SlugField(max_length=50)
+    kind = Choice(Dataset.Kind.choices)
+    side = Choice(Side.choices, required=False, help_text="eval for prompts to sample alone")
+    judge = Choice(Judge.choices, required=False, help_text="Whose feedback; a dataset takes one kind alone.")
+    categories = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)
+    sources = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)
+    ratings = Ids(required=False, help_text="These alone.")
+    comparisons = Ids(required=False, help_text="These alone.")
+    demonstrations = Ids(required=False, help_text="These alone.")
+    spans = Ids(required=False, help_text="These alone.")
+    edits = serializers.BooleanField(
+        required=False, help_text="preferences: edited answers, over what they were before."
+    )
+    per_prompt = serializers.IntegerField(required=False, help_text="sft: best-rated answers of each prompt; 0: none.")
+    minimum = serializers.FloatField(required=False, help_text="sft: the lowest score of an answer, 0 to 1.")
+    whole_answers = serializers.BooleanField(required=False, help_text="sft: leave out those cut off by length.")
+    limit = serializers.IntegerField(required=False, help_text="prompts: at most so many.")
+
+
+class NewDataset(SelectionIn):
+    name = serializers.CharField(max_length=120)
+
+
+class DatasetOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+    runs = serializers.SerializerMethodField(help_text="Runs that used it.")
+
+    class Meta:
+        model = Dataset
+        fields = ("id", "project", "name", "kind", "side", "judge", "content_hash", "counts", "runs", "created_at")
+
+    def get_runs(self, dataset: Dataset) -> list[int]:
+        return sorted(run.pk for runs in (dataset.runs, dataset.other_runs) for run in runs.all())  # type: ignore[attr-defined]
+
+
+class CountsOut(serializers.Serializer):
+    counts = serializers.DictField(help_text="What would go in now, and what would be left out and why.")
+
+
+@extend_schema(tags=["datasets"])
+class Datasets(GenericViewSet):
+    """Frozen datasets of the projects that you may see; their rows are for those who may review."""
+
+    queryset = Dataset.objects.none()
+    serializer_class = DatasetOut
+    pagination_class = Newest
+
+    def get_queryset(self) -> QuerySet[Dataset]:
+        seen = Dataset.objects.filter(project__in=projects_where(self.request.user, "read"))
+        return seen.select_related("project").prefetch_related("runs", "other_runs")
+
+    @extend_schema(
+        responses=DatasetOut(many=True), parameters=[PROJECT, OpenApiParameter("kind", enum=Dataset.Kind.values)]
+    )
+    def list(self, request: Request) -> Response:
+        rows = of_project(self.get_queryset(), request)
+        if (kind := request.query_params.get("kind")) is not None:
+            rows = rows.filter(kind=kind.replace("\x00", ""))
+        return self.get_paginated_response(DatasetOut(self.paginate_queryset(rows), many=True).data)
+
+    @extend_schema(responses={200: DatasetOut} | refusals(404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(DatasetOut(find(self.get_queryset(), pk, "dataset")).data)
+
+    @extend_schema(
+        request=NewDataset, responses={201: DatasetOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
+    @idempotent(atomic=False)  # it reads feedback and writes files; a name that is taken is refused
+    def create(self, request: Request) -> Response:
+        """Freeze counted feedback of one kind of judge on the train side, or prompts of either side."""
+        fields = _read(NewDataset, request)
+        return Response(DatasetOut(freeze(by=request.user, **fields)).data, status=201)
+
+    @extend_schema(request=SelectionIn, responses={200: CountsOut} | refusals(400, 403, 404))
+    @action(detail=False, methods=["post"])
+    def preview(self, request: Request) -> Response:
+        """What would go in, without freezing it."""
+        fields = _read(SelectionIn, request)
+        require(request.user, "research", fields["project"])
+        selection = select(**fields)
+        counts = dict(selection.counts)
+        if any(selection.sources.values()):
+            counts.pop("empty", None)  # else it says why nothing would go in, and what to do about it
+        return Response({"counts": counts})
+
+    @extend_schema(
+        responses=FILE_TYPES | refusals(400, 403, 404, 410),
+        parameters=[
+            OpenApiParameter("format", enum=FORMATS, description="jsonl, unless said otherwise."),
+            OpenApiParameter("file", enum=[*FILES], description="jsonl, unless said otherwise."),
+        ],
+    )
+    @action(detail=True, methods=["get"])
+    def export(self, request: Request, pk: str) -> HttpResponseBase:
+        """The rows, streamed: as JSON lines unless `file` says otherwise."""
+        dataset = find(self.get_queryset(), pk, "dataset")
+        require(request.user, "review", dataset.project)
+        format_ = request.query_params.get("format", "jsonl")
+        made = export_file(dataset, format_, request.query_params.get("file", "jsonl"), by=request.user)
+        return download(request._request, made.parts, name=made.name, content_type=made.content_type)
+
+
+def _read(form: type[Input], request: Request) -> dict[str, Any]:
+    given = form(data=request.data)
+    given.is_valid(raise_exception=True)
+    fields = dict(given.validated_data)
+    return {**fields, "project": find_project(request.user, fields["project"])}

@@ -1,0 +1,285 @@
+"""A project's data: what people have said, and the datasets frozen from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, cast
+
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.db.models import Count
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from annotate.core.asgi.downloads import download as to_disk
+from annotate.core.errors import Refused
+from annotate.core.page_access import in_project, refused_page
+from annotate.core.permissions import can
+from annotate.data import feedback_lineage as votes
+from annotate.data import frozen_rows
+from annotate.data.datasets.actions import freeze
+from annotate.data.datasets.frozen_exports import export_file, formats_of
+from annotate.data.datasets.selections import Selection, select
+from annotate.data.exports.pages import export_choices
+from annotate.models import Dataset, Judge, Project, Side, Status, User
+
+MAKES = {
+    "preferences": ("Preferences", "Comparisons and ratings, from which a reward model learns what people like."),
+    "sft": ("Examples", "Demonstrations and the best-rated answers, for supervised finetuning."),
+    "prompts": ("Prompts", "Prompts alone: to sample answers from a model, or for PPO."),
+}
+# What is not frozen from feedback, but made by a run or uploaded.
+OTHERS = {
+    "corpus": ("Raw texts", "Documents, some of them held out, for pretraining and for domains."),
+    "labelled": ("Labelled texts", "Texts with labels or answers, for classifiers and instructions."),
+    "task": ("Task", "Items with their right answers, to measure models on. They train nothing."),
+}
+FILES = ("comparisons", "ratings", "examples", "prompts")
+
+
+@in_project("read")
+@require_http_methods(["GET", "HEAD", "POST"])
+def data(request: HttpRequest, project: Project) -> HttpResponse:
+    """The overview. GET with a half-filled form counts what would go in; POST freezes it."""
+    may_freeze = can(request.user, "research", project)
+    if request.method == "POST":
+        if not isinstance(request.user, User):
+            return redirect_to_login(request.get_full_path())
+        return _freeze(request, project, request.user)
+    form = _form(request.GET, project)
+    if request.htmx.target == "counts" and may_freeze:  # type: ignore[attr-defined]
+        return render(request, "annotate/data.html#counts", _preview(form, project))
+    return render(request, "annotate/data.html", _page(project, form, may_freeze, can(request.user, "review", project)))
+
+
+def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
+    form = _form(request.POST, project)
+    try:
+        dataset = freeze(project=project, by=by, name=form["name"], **_arguments(form))
+    except Refused as refused:
+        if not can(by, "research", project):
+            return refused_page(request, refused, project=project)
+        context = _page(project, form, True, True) | {"errors": refused.errors}
+        return render(request, "annotate/data.html", context, status=refused.status)
+    messages.success(request, f"{dataset.name} is frozen: nothing changes it any more.")
+    return redirect("dataset", dataset.pk)
+
+
+def _page(project: Project, form: dict[str, Any], may_freeze: bool, may_review: bool) -> dict[str, Any]:
+    return {
+        "project": project,
+        "section": "data",
+        "totals": _totals(project),
+        "prompts": _prompt_totals(project),
+        "datasets": project.datasets.prefetch_related("runs", "other_runs"),
+        "may_freeze": may_freeze,
+        "makes": MAKES,
+        "categories": _categories(project),
+        "errors": {},
+        "exports": export_choices(project) if may_review else None,
+        **(_preview(form, project) if may_freeze else {"form": form}),
+    }
+
+
+def _form(sent: QueryDict, project: Project) -> dict[str, Any]:
+    """What was typed so far, with defaults for the rest."""
+    kind = sent.get("kind", "preferences")
+    people = any(table.objects.filter(project=project).by("person").exists() for table in votes.KINDS.values())
+    return {
+        "kind": kind if kind in MAKES else "preferences",
+        "name": sent.get("name", "").strip(),
+        "judge": sent.get("judge") or (Judge.PERSON if people else Judge.SIMULATION),
+        "side": sent.get("side") or Side.TRAIN,
+        "categories": sent.getlist("categories"),
+        "per_prompt": sent.get("per_prompt", "1"),
+        "minimum": sent.get("minimum", "0.6"),
+        "cut_off": "cut_off" in sent,
+        "limit": sent.get("limit", ""),
+    }
+
+
+def _arguments(form: dict[str, Any]) -> dict[str, Any]:
+    """For `select` and `freeze`; what is no number is handed on as it is, and refused there by name."""
+    given: dict[str, Any] = {"kind": form["kind"], "judge": form["judge"]}
+    if form["categories"]:
+        given["categories"] = form["categories"]
+    if form["kind"] == "prompts":
+        given |= {"side": form["side"]} | ({"limit": _number(form["limit"], int)} if form["limit"] else {})
+    if form["kind"] == "sft":
+        given["per_prompt"] = _number(form["per_prompt"], int)
+        given["minimum"] = _number(form["minimum"], float)
+        given["whole_answers"] = not form["cut_off"]
+    return given
+
+
+def _number(text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _preview(form: dict[str, Any], project: Project) -> dict[str, Any]:
+    try:
+        selection = select(project=project, **_arguments(form))
+    except Refused as refused:
+        return {"form": form, "project": project, "refusal": refused.errors}
+    return {"form": form, "project": project, "preview": _told(selection)}
+
+
+def _told(selection: Selection) -> dict[str, Any]:
+    counts = selection.counts
+    return {
+        **counts,
+        "best": counts.get("best-rated answers"),
+        "is_empty": not any(selection.sources.values()),
+        "left_out": _left_out(counts),
+    }
+
+
+def _left_out(counts: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(reason, n) for reason, n in counts.get("left_out", {}).items() if n]
+
+
+def _totals(project: Project) -> list[dict[str, Any]]:
+    """For each kind of feedback how much counts, by judge and side, and how much does not."""
+    found = []
+    for kind, table in votes.KINDS.items():
+        rows = votes.judgements(kind, table.objects.filter(project=project)).order_by()
+        cells: Counter[tuple[str, str]] = Counter()
+        uncounted = 0
+        for judge, side, status, n in rows.values_list("judge", "prompt__side", "status").annotate(n=Count("id")):
+            if status == Status.COUNTED:
+                cells[judge, side] += n
+            else:
+                uncounted += n
+        columns = [(judge, side, cells[judge, side]) for judge in Judge.values for side in Side.values]
+        found.append({"kind": kind, "title": votes.TITLES[kind], "columns": columns, "uncounted": uncounted})
+    return found
+
+
+def _prompt_totals(project: Project) -> dict[str, int]:
+    sides = project.prompts.order_by().values_list("side").annotate(n=Count("id"))
+    return {"train": 0, "eval": 0} | dict(sides)
+
+
+def _categories(project: Project) -> list[str]:
+    return list(project.prompts.exclude(category="").order_by("category").values_list("category", flat=True).distinct())
+
+
+@require_safe
+def dataset(request: HttpRequest, pk: int) -> HttpResponse:
+    """One dataset: what is in it, whose feedback, which runs used it, and a look at its rows."""
+    found, refusal = _dataset(request, pk)
+    if refusal:
+        return refusal
+    feedback = {
+        kind: votes.judgements(kind, getattr(found, f"{kind}s"))
+        .order_by()
+        .values_list("status")
+        .annotate(n=Count("id"))
+        for kind in votes.TEACHING
+    }
+    statuses = {kind: dict(rows) for kind, rows in feedback.items()}
+    reviews = can(request.user, "review", found.project)
+    context = {
+        "project": found.project,
+        "section": "data",
+        "dataset": found,
+        "kind": (MAKES | OTHERS)[found.kind],
+        "labels": _table(found, "labels"),
+        "groups": _table(found, "groups"),
+        "templates": _table(found, "templates"),
+        "votes": [(kind, votes.TITLES[kind], sum(n.values())) for kind, n in statuses.items() if n],
+        "changed": _changed(statuses),
+        "left_out": _left_out(found.counts),
+        "counted": [(name, n) for name, n in found.counts.items() if type(n) is int and name != "telling"],
+        "runs": _runs(found),
+        "formats": list(formats_of(found)) if reviews else [],
+        "is_missing": not found.path.is_dir(),
+        **(_samples(found) if reviews and found.path.is_dir() else {}),
+    }
+    return render(request, "annotate/dataset.html", context)
+
+
+def _runs(found: Dataset) -> Any:
+    """Those that it was the dataset of, and those that took it beside theirs."""
+    used: Any = found.runs.all() | found.other_runs.all()  # type: ignore[attr-defined]
+    return used.select_related("output_model", "output_dataset").order_by("id")
+
+
+@require_safe
+def download(request: HttpRequest, pk: int, format: str) -> HttpResponseBase:
+    found, refusal = _dataset(request, pk, "review")
+    if refusal:
+        return refusal
+    try:
+        made = export_file(found, format, request.GET.get("file", "jsonl"), by=cast(User, request.user))
+    except Refused as refused:
+        return refused_page(request, refused, project=found.project)
+    return to_disk(request, made.parts, name=made.name, content_type=made.content_type)
+
+
+def _dataset(request: HttpRequest, pk: int, action: str = "read") -> tuple[Dataset, HttpResponse | None]:
+    found = get_object_or_404(Dataset.objects.select_related("project", "created_by"), pk=pk)
+    if can(request.user, action, found.project):
+        return found, None
+    if not request.user.is_authenticated:
+        return found, redirect_to_login(request.get_full_path())
+    if not can(request.user, "read", found.project):
+        raise Http404("No such dataset.")
+    return found, refused_page(
+        request, Refused(403, project="The rows are for reviewers; ask a manager for that role."), project=found.project
+    )
+
+
+def _changed(statuses: dict[str, dict[str, int]]) -> int:
+    """Votes that have been taken out since: the dataset keeps them, and whoever trains on it should know."""
+    return sum(n for rows in statuses.values() for status, n in rows.items() if status != Status.COUNTED)
+
+
+def _table(found: Dataset, name: str) -> list[tuple[str, int]]:
+    counts = found.counts.get(name)
+    return sorted(counts.items(), key=lambda row: -row[1]) if isinstance(counts, dict) else []
+
+
+def _samples(found: Dataset, n: int = 5) -> dict[str, Any]:
+    """The first rows, with their texts."""
+    first = {
+        name: [row for row, _ in zip(frozen_rows.read(found.path, name), range(n), strict=False)] for name in FILES
+    }
+    wanted = {row[end] for row in first["comparisons"] for end in ("completion_a", "completion_b")}
+    wanted |= {row["completion"] for row in first["ratings"]}
+    texts = {row["id"]: row for row in frozen_rows.read(found.path, "completions") if row["id"] in wanted}
+    pairs = [(row, texts[row["completion_a"]], texts[row["completion_b"]]) for row in first["comparisons"]]
+    rated = [(row, texts[row["completion"]]) for row in first["ratings"]]
+    return {"pairs": pairs, "rated": rated, "examples": first["examples"], "asked": first["prompts"]} | _texts(found, n)
+
+
+def _texts(found: Dataset, n: int) -> dict[str, Any]:
+    """The first rows of what bears no feedback: labelled rows as (field, value), documents by their beginning."""
+    fielded = "items" if found.kind == Dataset.Kind.TASK else "rows"
+    labelled = [row for row, _ in zip(frozen_rows.read(found.path, fielded), range(n), strict=False)]
+    documents = next((p for p in sorted(found.path.glob("*.jsonl")) if found.kind == Dataset.Kind.CORPUS), None)
+    texts = zip(frozen_rows.read(found.path, documents.stem), range(n), strict=False) if documents else ()
+    return {"labelled": [_fields(row) for row in labelled], "documents": [row for row, _ in texts]}
+
+
+def _fields(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    """As a reader wants them: a conversation as its turns, a list as its lines."""
+    return [(name, _choices(value) if name == "choices" else _lines(value)) for name, value in row.items()]
+
+
+def _choices(value: Any) -> list[Any]:
+    """A list of texts, however the file wrote it; ARC's are beside their labels."""
+    if isinstance(value, dict):
+        value = value.get("text") or []
+    return value if isinstance(value, list) else [value]
+
+
+def _lines(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    turns = [f"{v['role']}: {v['content']}" if isinstance(v, dict) and "role" in v else str(v) for v in value]
+    return "\n".join(turns)

@@ -1,0 +1,42 @@
+"""A project's feedback as a file of any format."""
+
+from __future__ import annotations
+
+from django.http import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+
+from annotate.core.api.lookup import find_project
+from annotate.core.api.serializer_fields import refusals
+from annotate.core.asgi.downloads import download
+from annotate.data.exports.actions import FILES, OWN, export_feedback
+from annotate.data.exports.export_options import asked
+from annotate.data.formats import FORMATS
+from annotate.data.formats.containers import content_type
+from annotate.models import Judge, Side, Status
+
+FILE_TYPES = {(200, content_type(file).partition(";")[0]): OpenApiTypes.BINARY for file in FILES}
+_PARAMETERS = [
+    OpenApiParameter("format", enum=list(FORMATS), description=f"{OWN}, our own rows, unless said otherwise."),
+    OpenApiParameter("file", enum=list(FILES), description="Unless said otherwise, what the format's own tools read."),
+    OpenApiParameter("judge", enum=Judge.values, description="Whose feedback: people's, unless said otherwise."),
+    OpenApiParameter("status", enum=Status.values, many=True, description="counted, unless said otherwise."),
+    OpenApiParameter("side", enum=Side.values, description="One side of the wall between training and judging alone."),
+    OpenApiParameter("source", many=True, description="annotation, arena, or an import's name; all when left out."),
+    OpenApiParameter("measures", OpenApiTypes.BOOL, description="With gold items, repeats and the tutorial."),
+]
+
+
+@extend_schema(
+    tags=["feedback"],
+    parameters=_PARAMETERS,
+    responses=FILE_TYPES | refusals(400, 403, 404),
+)
+@api_view(["GET"])
+def export_project(request: Request, slug: str) -> HttpResponseBase:
+    """The feedback as a file, streamed. What was imported comes out as it came in; see docs/guides/import-export.md."""
+    project = find_project(request.user, slug)
+    found = export_feedback(project=project, by=request.user, **asked(request.query_params))
+    return download(request._request, found.parts, name=found.name, content_type=found.content_type)

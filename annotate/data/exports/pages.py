@@ -1,0 +1,50 @@
+"""A project's feedback as a file, for those who may review it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+from django.views.decorators.http import require_safe
+
+from annotate.core.asgi.downloads import download
+from annotate.core.errors import Refused
+from annotate.core.page_access import in_project, refused_page
+from annotate.data.exports.actions import FILES, export_feedback
+from annotate.data.exports.export_options import asked
+from annotate.data.formats import FORMATS
+from annotate.models import Comparison, Judge, Project, Status, User
+
+_FILES = {
+    "jsonl": "JSON lines",
+    "json": "a JSON list",
+    "csv": "CSV",
+    "parquet": "Parquet",
+    "jsonl.gz": "JSON lines, packed",
+    "json.gz": "a JSON list, packed",
+    "csv.gz": "CSV, packed",
+}
+
+
+@in_project("review")
+@require_safe
+def export_page(request: HttpRequest, project: Project) -> HttpResponseBase:
+    """The file that the form on the data page asks for."""
+    assert isinstance(request.user, User)
+    try:
+        found = export_feedback(project=project, by=request.user, **asked(request.GET))
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    return download(request, found.parts, name=found.name, content_type=found.content_type)
+
+
+def export_choices(project: Project) -> dict[str, Any]:
+    """For the form on the data page. Simulations alone are offered first where nobody else has judged."""
+    simulated = not Comparison.objects.filter(project=project, judge=Judge.PERSON).exists()
+    simulated = simulated and Comparison.objects.filter(project=project, judge=Judge.SIMULATION).exists()
+    return {
+        "formats": [(name, found.title, found.container) for name, found in FORMATS.items()],
+        "files": [(name, _FILES.get(name, name)) for name in FILES],
+        "judge": Judge.SIMULATION if simulated else Judge.PERSON,
+        "statuses": Status.values,
+    }

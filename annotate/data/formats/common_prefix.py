@@ -1,0 +1,55 @@
+"""Two conversations that begin alike: what both answer, how each answers, what followed. Pure: no Django."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from annotate.data.formats.fields import answer, question
+from annotate.data.formats.items import Messages
+from common import transcripts
+
+_START, _CUE = "\n\nHuman:", "\n\nAssistant:"
+
+
+@dataclass(frozen=True)
+class Parted:
+    messages: Messages
+    a: str
+    b: str
+    later_a: Messages
+    later_b: Messages
+
+
+def parted(one: Messages, other: Messages, names: tuple[str, str]) -> Parted:
+    """They part at the first turn that differs, which must be an answer in both; at their last answers where none
+    does."""
+    for name, turns in zip(names, (one, other), strict=True):
+        if not turns or turns[-1]["role"] != "assistant":
+            raise ValueError(f"has a {name} that does not end with an answer.")
+    alike = 0
+    while alike < min(len(one), len(other)) - 1 and one[alike] == other[alike]:
+        alike += 1
+    if one[alike]["role"] != "assistant" or other[alike]["role"] != "assistant":
+        raise ValueError(f"has {names[0]} and {names[1]} that part before an answer, so they answer different prompts.")
+    if not alike or one[alike - 1]["role"] != "user":
+        raise ValueError("has answers without a question before them.")
+    return Parted(one[:alike], one[alike]["content"], other[alike]["content"], one[alike + 1 :], other[alike + 1 :])
+
+
+def rejoined(messages: Messages, text: str, later: Messages) -> Messages:
+    return [*messages, *answer(text), *later]
+
+
+def prompt_of(text: str) -> Messages:
+    """A prompt that is one text: a question, or a whole conversation in hh-rlhf's form up to "Assistant:"."""
+    if text.startswith(_START) or (_START in text and text.rstrip().endswith(_CUE)):
+        turns = transcripts.split(text.rstrip().removesuffix(_CUE))
+        if turns and turns[-1]["role"] == "user":
+            return turns
+    return question(text)
+
+
+def text_of(messages: Messages) -> str:
+    if len(messages) == 1 and messages[0]["role"] == "user" and not messages[0]["content"].startswith(_START):
+        return messages[0]["content"]
+    return transcripts.join(messages) + _CUE

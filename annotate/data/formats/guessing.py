@@ -1,0 +1,148 @@
+"""Which of a task's fields is the question and which are the answers, where a tool lets people name them. Pure.
+
+The names that people give are few. Answers are fields that differ in their last sign alone: response_a and response_b,
+text1 and text2, left and right; or one called response, completion, answer, output.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from annotate.data.formats import fields
+from annotate.data.formats.items import Messages, Row
+
+_PROMPTS = (
+    "messages",
+    "conversation",
+    "chat",
+    "dialogue",
+    "prompt",
+    "instruction",
+    "question",
+    "query",
+    "input",
+    "context",
+)
+_ANSWERS = ("response", "completion", "answer", "output", "generation", "reply", "text", "summary", "result")
+_NUMBERED = re.compile(r"(.*?)[\s_-]*([1-9]|[a-i])$", re.IGNORECASE)
+_PAIRS = (("left", "right"), ("chosen", "rejected"), ("first", "second"))
+_STARS = re.compile(r"(rating|stars|quality|score|overall)([\s_-].*)?", re.IGNORECASE)
+_COMMENT = re.compile(r"comment|reason|\bwhy|feedback|\bnotes?\b|explanation|rationale", re.IGNORECASE)
+_FLAG = re.compile(r"flag|issue|report", re.IGNORECASE)
+_SYSTEM = ("system", "system_prompt")
+_UP = {"up", "good", "yes", "positive", "acceptable", "correct", "helpful", "accept", "1"}
+_DOWN = {"down", "bad", "no", "negative", "unacceptable", "incorrect", "unhelpful", "reject", "0"}
+ASPECT = "aspect-"  # before an aspect's name that would else be read as something else
+
+
+@dataclass(frozen=True)
+class Task:
+    """`answers` are the names of fields, in the order that the tool shows them."""
+
+    prompt: str
+    answers: tuple[str, ...]
+    messages: Messages
+    texts: tuple[str, ...]
+
+    def place(self, name: Any) -> int | None:
+        """Which answer a label means: the field's name, its last sign, left or right."""
+        said = re.sub(r"[\s-]+", "_", str(name).strip().lower())
+        for place, field in enumerate(self.answers):
+            own = re.sub(r"[\s-]+", "_", field.lower())
+            number = _NUMBERED.fullmatch(own)
+            if said in (own, own.replace("_", "")) or (number and said == number[2]):
+                return place
+        number = _NUMBERED.fullmatch(said)
+        sign = number[2] if number else {"left": "1", "right": "2", "first": "1", "second": "2"}.get(said, "")
+        place = "123456789".find(sign) if sign.isdigit() else "abcdefghi".find(sign) if sign else -1
+        return place if 0 <= place < len(self.answers) else None
+
+
+def task(data: Mapping[str, Any]) -> Task:
+    """Raises ValueError that names what there is, where no field looks like a question."""
+    there = {name: value for name, value in data.items() if isinstance(value, str | list) and value}
+    prompt = next((name for want in _PROMPTS for name in there if name.lower() == want), None)
+    if prompt is None:
+        told = ", ".join(list(data)[:12]) or "nothing"
+        raise ValueError(f"has no field that is a question (prompt, instruction, question, messages): it has {told}.")
+    value = there[prompt]
+    asked = fields.conversation(value, prompt) if fields.turns(value) else fields.question(fields.text(data, prompt))
+    messages = after_system(data, asked)
+    texts = {name: _answer(name, value) for name, value in there.items() if name != prompt and name not in _SYSTEM}
+    answers = _answers({name: text for name, text in texts.items() if text is not None})
+    if messages[-1]["role"] == "assistant" and not answers and len(messages) > 1:
+        # A whole conversation to judge: its last answer.
+        return Task(prompt, (prompt,), messages[:-1], (messages[-1]["content"],))
+    return Task(prompt, answers, messages, tuple(texts[name] or "" for name in answers))
+
+
+def after_system(data: Mapping[str, Any], messages: Messages) -> Messages:
+    """The conversation with the system message that stands in a field of its own, unless it has one."""
+    said = next((text for name in _SYSTEM if isinstance(text := data.get(name), str) and text.strip()), "")
+    if not said or not messages or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": said}, *messages]
+
+
+def has_prompt(data: Mapping[str, Any]) -> bool:
+    return any(name.lower() in _PROMPTS and value for name, value in data.items())
+
+
+def is_answer(name: str) -> bool:
+    return any(word in name.lower() for word in _ANSWERS)
+
+
+def _answer(name: str, value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if fields.turns(value) is not None:
+        turns = fields.conversation(value, name)
+        return turns[-1]["content"] if turns[-1]["role"] == "assistant" else None
+    return None
+
+
+def _answers(texts: Mapping[str, str]) -> tuple[str, ...]:
+    for pair in _PAIRS:
+        if set(pair) <= set(texts):
+            return pair
+    families: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in texts:
+        if found := _NUMBERED.fullmatch(name):
+            families[found[1].lower()][found[2].lower()] = name
+    several = {stem: found for stem, found in families.items() if len(found) > 1 and stem and stem != "model"}
+    stem = next((s for want in _ANSWERS for s in several if want in s), next(iter(several), None))
+    if stem is not None:
+        return tuple(several[stem][sign] for sign in sorted(several[stem]))
+    single = next((name for want in _ANSWERS for name in texts if want in name.lower()), None)
+    return (single,) if single else ()
+
+
+def is_comment(name: str) -> bool:
+    return _COMMENT.search(name) is not None
+
+
+def is_flag(name: str) -> bool:
+    return _FLAG.search(name) is not None
+
+
+def step(name: str, value: Any) -> Row:
+    """What a number under this name says of an answer: stars, or an aspect."""
+    found = fields.whole({name: value}, name, 1, 5)
+    if found is None:
+        return {}
+    return {"stars": found} if _STARS.fullmatch(name) else {"aspects": {name.removeprefix(ASPECT): found}}
+
+
+def step_name(aspect: str) -> str:
+    """The name under which `step` finds this aspect again."""
+    taken = _STARS.fullmatch(aspect) or aspect.startswith(ASPECT) or aspect in ("strength", "thumbs")
+    return f"{ASPECT}{aspect}" if taken else aspect
+
+
+def thumbs(value: Any) -> bool | None:
+    said = str(value).lower().replace("thumbs", "").replace("thumb", "").strip(" _-")
+    return True if said in _UP else False if said in _DOWN else None

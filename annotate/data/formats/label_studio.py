@@ -1,0 +1,398 @@
+"""Label Studio's JSON export: tasks of `data` and `annotations`, each of `result`s by one person (`completed_by`).
+
+What is read of a result, by its type:
+
+    pairwise             selected left or right: a comparison
+    choices, two answers a choice that names one, or a tie: a comparison
+    choices, one answer  good or bad, up or down: thumbs; a flag where it is called flag, as our own export has it
+    rating, number       stars where it is called rating, stars or quality; strength; else the aspect of that name
+    textarea             a comment where it is called so, else a written answer: an edit where there is one answer
+    ranker               a ranking of `items`, or of the answers
+    labels               marked spans
+
+Predictions, cancelled annotations and other types are passed over. A task without annotations has answers that nobody
+judged yet, or none. Pure: no Django.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from annotate.data.formats import fields, guessing, unjudged
+from annotate.data.formats.items import (
+    Item,
+    NewAttack,
+    NewComparison,
+    NewDemonstration,
+    NewFlag,
+    NewPrompt,
+    NewRanking,
+    NewRating,
+    NewSpan,
+    Row,
+)
+
+NAME = "label-studio"
+_STRENGTH, _AUTHOR = "strength", "author"
+_MODELS = ("model", "model_a", "model_b", "models")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_KEPT_OF_ANNOTATION = ("id", "ground_truth", "unique_id")
+
+
+def fits(row: Row) -> bool:
+    return isinstance(fields.parsed(row.get("data")), dict) and ("annotations" in row or "completions" in row)
+
+
+def read(row: Row, line: int) -> list[Item]:
+    row = row | {name: fields.parsed(row.get(name)) for name in ("data", "annotations", "completions")}
+    data = row["data"]
+    if not isinstance(data, dict):
+        raise ValueError("has no data, as a task of Label Studio has.")
+    data, items = _listed(data)
+    task = guessing.task(data) if not items else _with_items(data, items)
+    common: Row = {"messages": task.messages, "source_id": fields.optional(row, "id"), "format": NAME}
+    common |= {"category": fields.optional(data, "category"), "language": fields.optional(data, "language")}
+    extra = _rest_of_task(row, task, items)
+    models = {name: data[name] for name in _MODELS if data.get(name)}
+    annotations = row["annotations"] or row["completions"] or []
+    if not isinstance(annotations, list) or not all(isinstance(each, dict) for each in annotations):
+        raise ValueError(f"has annotations that are no list of objects: {annotations!r:.60}.")
+    said: list[Item] = []
+    for annotation in annotations:
+        if annotation.get("was_cancelled") or annotation.get("skipped"):
+            continue
+        said += [_of_models(item, models) for item in _annotation(annotation, task, common, extra)]
+    if not said and not annotations and any(text.strip() for text in task.texts):
+        return [unjudged.answers_of(task, data, **common, extra=extra)]
+    if not said and not annotations:
+        return [NewPrompt(**common, extra=extra)]
+    if not said:
+        raise ValueError(f"has {len(annotations)} annotations, of which none says anything that is read here.")
+    return said
+
+
+def _listed(data: Row) -> tuple[Row, list[Row]]:
+    """The items of a List tag, and the rest."""
+    for name, value in data.items():
+        if isinstance(value, list) and value and all(isinstance(v, dict) and "id" in v for v in value):
+            return {other: v for other, v in data.items() if other != name}, value
+    return data, []
+
+
+def _with_items(data: Row, items: list[Row]) -> guessing.Task:
+    task = guessing.task(data)
+    texts = tuple(str(item.get("body") or item.get("text") or item.get("title") or "") for item in items)
+    return replace(task, answers=tuple(str(item["id"]) for item in items), texts=texts)
+
+
+def _rest_of_task(row: Row, task: guessing.Task, items: list[Row]) -> Row:
+    used = {task.prompt, *task.answers, "category", "language", *_MODELS}
+    used |= {name for name, value in row["data"].items() if items and value is items}
+    data = {name: value for name, value in row["data"].items() if name not in used}
+    return {"data": data} if data else {}
+
+
+def _annotation(annotation: Row, task: guessing.Task, common: Row, extra: Row) -> list[Item]:
+    by = {
+        **common,
+        "judge": _person(annotation.get("completed_by")) or fields.optional(annotation, _AUTHOR),
+        "created_at": fields.moment(annotation.get("created_at")),
+        "seconds": fields.number(annotation, "lead_time"),
+    }
+    kept = {name: annotation[name] for name in _KEPT_OF_ANNOTATION if annotation.get(name) not in (None, False)}
+    results = _results_of(annotation)
+    by |= {"extra": extra | ({"annotation": kept} if kept else {}), "comment": "\n".join(_comments(results))}
+    found: list[Item] = []
+    for result in results:
+        found += _result(result, task, by)
+    strength = next((n for result in results if (n := _strength(result)) is not None), None)
+    said = _rated(results, task, by) + found
+    return [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in said]
+
+
+def _results_of(annotation: Row) -> list[Row]:
+    """Those that have the shape of one; each value an object."""
+    given = annotation.get("result")
+    found = [result for result in given if isinstance(result, dict)] if isinstance(given, list) else []
+    return [result for result in found if isinstance(result.get("value"), dict)]
+
+
+def _strength(result: Row) -> int | None:
+    value = result["value"]
+    steps = {_STRENGTH: value.get("rating", value.get("number"))}
+    return fields.whole(steps, _STRENGTH, 1, 3) if _name(result) == _STRENGTH else None
+
+
+def _of_models(item: Item, models: Row) -> Item:
+    match item:
+        case NewComparison():
+            model_a, model_b = (str(models.get(name, "")) for name in ("model_a", "model_b"))
+            return replace(item, model_a=model_a, model_b=model_b)
+        case NewRanking() if isinstance(models.get("models"), list) and len(models["models"]) == len(item.texts):
+            return replace(item, models=tuple(str(name) for name in models["models"]))
+        case NewRating() | NewSpan() | NewFlag() | NewDemonstration() if "model" in models:
+            return replace(item, model=str(models["model"]))
+    return item
+
+
+def _person(value: Any) -> str:
+    """A number, or who it is: by mail, else by name."""
+    if isinstance(value, dict):
+        value = value.get("email") or value.get("username") or value.get("id")
+    return "" if value is None else str(value)
+
+
+def _comments(results: Iterable[Row]) -> list[str]:
+    return [text for result in results if _is_comment(result) for text in _texts(result)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _is_comment(result: Row) -> bool:
+    return result.get("type") == "textarea" and guessing.is_comment(_name(result))
+
+
+def _name(result: Row) -> str:
+    return str(result.get("from_name", ""))
+
+
+def _texts(result: Row) -> list[str]:
+    value = result["value"].get("text")
+    return [str(text) for text in value] if isinstance(value, list) else [str(value)] if value else []
+
+
+def _result(result: Row, task: guessing.Task, by: Row) -> list[Item]:
+    value = result["value"]
+    kind = result.get("type")
+    if kind == "pairwise" and value.get("selected"):
+        return [_comparison(value["selected"], task, by)]
+    if kind == "choices":
+        return [item for choice in _list(value.get("choices")) for item in _choice(result, choice, task, by)]
+    if kind == "textarea" and not _is_comment(result):
+        edited = task.texts[0] if len(task.texts) == 1 else None
+        return [NewDemonstration(**by, text=text, edited_from=edited) for text in _texts(result)]
+    if kind == "ranker":
+        return [_ranking(value.get("ranker"), task, by)]
+    if kind in ("labels", "hypertextlabels"):
+        return _spans(result, task, by)
+    return []
+
+
+def _choice(result: Row, choice: Any, task: guessing.Task, by: Row) -> list[Item]:
+    if _is_flag(_name(result)):
+        is_of_prompt = not task.texts or result.get("to_name") == task.prompt
+        text = None if is_of_prompt else task.texts[task.place(result.get("to_name")) or 0]
+        return [NewFlag(**by, reason=str(choice), text=text)]
+    return [_comparison(choice, task, by)] if len(task.texts) > 1 and _is_winner(choice, task) else []
+
+
+def _is_flag(name: str) -> bool:
+    """As our own export calls it. Choices of other names, such as issue_type, are part of a task's own question."""
+    return name.lower() == "flag"
+
+
+def _is_winner(choice: Any, task: guessing.Task) -> bool:
+    try:
+        return bool(_winner(choice, task))
+    except ValueError:
+        return False
+
+
+def _winner(choice: Any, task: guessing.Task) -> str:
+    place = task.place(choice)
+    return ("model_a", "model_b")[place] if place in (0, 1) else fields.winner(choice, "choice")
+
+
+def _comparison(choice: Any, task: guessing.Task, by: Row) -> Item:
+    if len(task.texts) < 2:
+        raise ValueError("compares answers, and its data have no two fields that are answers, as response_a and _b.")
+    return NewComparison(**by, a=task.texts[0], b=task.texts[1], winner=_winner(choice, task))
+
+
+def _rated(results: Sequence[Row], task: guessing.Task, by: Row) -> list[Item]:
+    """All ratings and thumbs of one answer are one item."""
+    told: dict[int, Row] = defaultdict(dict)
+    for result in results:
+        for name, value in _rates(result, task).items():
+            if name == "aspects":
+                told[_place(result, task)].setdefault("aspects", {}).update(value)
+            else:
+                told[_place(result, task)][name] = value
+    if told and not task.texts:
+        raise ValueError("rates an answer, and its data have no field that is one, as response or completion.")
+    return [NewRating(**by, text=task.texts[place], **what) for place, what in sorted(told.items())]
+
+
+def _place(result: Row, task: guessing.Task) -> int:
+    return task.place(result.get("to_name")) or 0
+
+
+def _rates(result: Row, task: guessing.Task) -> Row:
+    value, name = result["value"], _name(result)
+    if result.get("type") in ("rating", "number") and name != _STRENGTH:
+        return guessing.step(name, value.get("rating", value.get("number")))
+    if result.get("type") == "choices" and len(task.texts) < 2 and not _is_flag(name):
+        found = [thumbs for choice in _list(value.get("choices")) if (thumbs := guessing.thumbs(choice)) is not None]
+        return {"thumbs": found[0]} if found else {}
+    return {}
+
+
+def _ranking(value: Any, task: guessing.Task, by: Row) -> Item:
+    """A list of ids, best first; or buckets, in which those of one are equal, in their order."""
+    buckets = [_list(group) for group in value.values()] if isinstance(value, dict) else []
+    groups = [[one] for one in value] if isinstance(value, list) else buckets
+    order = []
+    for group in groups:
+        places = [task.answers.index(str(one)) if str(one) in task.answers else task.place(one) for one in group]
+        known = [place for place in places if place is not None]
+        if len(known) < len(places):
+            raise ValueError(f"ranks {group!r:.60}, which its data do not have.")
+        order += [tuple(known)] if known else []
+    placed = [place for group in order for place in group]
+    if len(placed) < 2 or len(set(placed)) != len(placed):
+        raise ValueError("ranks fewer than two answers, or one twice.")
+    texts = tuple(task.texts[place] for place in sorted(placed))
+    renumbered = {place: i for i, place in enumerate(sorted(placed))}
+    return NewRanking(**by, texts=texts, order=tuple(tuple(renumbered[p] for p in group) for group in order))
+
+
+def _spans(result: Row, task: guessing.Task, by: Row) -> list[Item]:
+    value = result["value"]
+    place = task.place(result.get("to_name")) or 0
+    start, end = value.get("start"), value.get("end")
+    if place >= len(task.texts) or not isinstance(start, int) or not isinstance(end, int):
+        return []
+    labels = _list(value.get("labels") or value.get("hypertextlabels"))
+    return [NewSpan(**by, text=task.texts[place], start=start, end=end, label=str(label)) for label in labels]
+
+
+def write(items: Sequence[Item]) -> list[Row]:
+    """A task for each set of answers that was judged, with an annotation for each who judged it."""
+    tasks: dict[tuple, list[Item]] = defaultdict(list)
+    for item in items:
+        if not isinstance(item, NewAttack):
+            tasks[_key(item)].append(item)
+    return [_task(some) for some in tasks.values()]
+
+
+def _key(item: Item) -> tuple:
+    asked = tuple((turn["role"], turn["content"]) for turn in item.messages)
+    kept = str(item.extra.get("data", "")) if item.format == NAME else ""
+    return asked, str(_data(item)), item.source_id, item.category, item.language, kept
+
+
+def _data(item: Any) -> Row:
+    """The answers that an item speaks of, and their models. A rating says nothing of other answers."""
+    named: Row
+    match item:
+        case NewComparison():
+            named = {"response_a": item.a, "response_b": item.b, "model_a": item.model_a, "model_b": item.model_b}
+        case NewRanking():
+            listed = [{"id": f"response_{_LETTERS[i]}", "body": text} for i, text in enumerate(item.texts)]
+            named = {"items": listed, "models": list(item.models)}
+        case NewDemonstration():
+            named = {"response": item.edited_from, "model": item.model}
+        case NewRating() | NewSpan() | NewFlag():
+            named = {"response": item.text, "model": item.model}
+        case _:
+            return {}
+    return {name: value for name, value in named.items() if value or (name.startswith("response") and value == "")}
+
+
+def _task(items: Sequence[Item]) -> Row:
+    first = items[0]
+    one = len(first.messages) == 1 and first.messages[0]["role"] == "user"
+    asked = {"prompt": first.messages[0]["content"]} if one else {"messages": first.messages}
+    told = {name: getattr(first, name) for name in ("category", "language") if getattr(first, name)}
+    more = first.extra.get("data", {}) if first.format == NAME else {}
+    row = {"data": asked | _data(first) | told | more, "annotations": _annotations(items)}
+    return ({"id": first.source_id} if first.source_id else {}) | row
+
+
+def _annotations(items: Sequence[Item]) -> list[Row]:
+    """What one person said at one time is one annotation; a prompt without an answer has none."""
+    by_person: dict[tuple, list[Item]] = defaultdict(list)
+    for item in items:
+        if not isinstance(item, NewPrompt):
+            # Two of one kind would be read as one.
+            n = sum(isinstance(other, type(item)) for other in items[: items.index(item)])
+            by_person[item.judge, item.created_at, item.seconds, item.comment, str(_kept(item)), n].append(item)
+    return [_annotated(some) for some in by_person.values()]
+
+
+def _kept(item: Item) -> Row:
+    return item.extra.get("annotation", {}) if item.format == NAME else {}
+
+
+def _annotated(items: Sequence[Item]) -> Row:
+    first = items[0]
+    results = [result for item in items for result in _results(item)]
+    if first.comment:
+        results.append(_made("comment", "prompt", "textarea", {"text": [first.comment]}))
+    row: Row = {**_by_whom(first), "result": results, "was_cancelled": False, "ground_truth": False}
+    if first.created_at:
+        row["created_at"] = first.created_at.isoformat()
+    if first.seconds is not None:
+        row["lead_time"] = first.seconds
+    return row | _kept(first)
+
+
+def _by_whom(item: Item) -> Row:
+    """It takes the number or the mail of one of its own people, who are those that it named itself, and refuses the
+    whole file for any other: those then belong to whoever imports, and their name stands beside."""
+    if item.format == NAME and item.judge.isascii() and item.judge.isdigit():
+        return {"completed_by": int(item.judge)}
+    if item.format == NAME and "@" in item.judge:
+        return {"completed_by": {"email": item.judge}}
+    return {_AUTHOR: item.judge} if item.judge else {}
+
+
+def _results(item: Any) -> list[Row]:
+    match item:
+        case NewComparison():
+            return [_compared(item)] + ([_rating_of(_STRENGTH, item.strength)] if item.strength else [])
+        case NewRating():
+            return _rating(item)
+        case NewRanking():
+            groups = [[f"response_{_LETTERS[place]}" for place in group] for group in item.order]
+            alone = all(len(group) == 1 for group in groups)
+            value: Any = [group[0] for group in groups] if alone else {f"{i}": g for i, g in enumerate(groups, 1)}
+            return [_made("ranking", "items", "ranker", {"ranker": value})]
+        case NewDemonstration():
+            return [_made("answer", "response", "textarea", {"text": [item.text]})]
+        case NewFlag():
+            to = "prompt" if item.text is None else "response"
+            return [_made("flag", to, "choices", {"choices": [item.reason]})]
+        case NewSpan():
+            value = {"start": item.start, "end": item.end, "text": item.text[item.start : item.end]}
+            return [_made("label", "response", "labels", value | {"labels": [item.label]})]
+    return []
+
+
+def _compared(item: NewComparison) -> Row:
+    if item.winner in ("model_a", "model_b"):
+        chosen = "left" if item.winner == "model_a" else "right"
+        return _made("comparison", "response_a,response_b", "pairwise", {"selected": chosen})
+    return _made("comparison", "response_a,response_b", "choices", {"choices": [item.winner]})
+
+
+def _rating(item: NewRating) -> list[Row]:
+    found = []
+    if item.thumbs is not None:
+        found.append(_made("thumbs", "response", "choices", {"choices": ["up" if item.thumbs else "down"]}))
+    if item.stars is not None:
+        found.append(_rating_of("stars", item.stars))
+    return found + [_rating_of(guessing.step_name(name), steps) for name, steps in item.aspects.items()]
+
+
+def _rating_of(name: str, steps: int) -> Row:
+    return _made(name, "response", "rating", {"rating": steps})
+
+
+def _made(name: str, to: str, kind: str, value: Row) -> Row:
+    return {"from_name": name, "to_name": to, "type": kind, "value": value}

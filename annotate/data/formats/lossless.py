@@ -1,0 +1,58 @@
+"""Readers and writers of formats whose row is one item, so that a row that was read is written again as it was.
+
+A format says what an item is (`read`) and what its row is (`write`). Whatever the row written differs in from the row
+read goes into the item's `extra`, and comes back out of it. Pure: no Django.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from annotate.data.formats import fields, guessing
+from annotate.data.formats.items import Item, NewAttack, Row
+
+ABSENT = "_absent"  # in `extra`: fields that the row did not have
+
+
+def reader(name: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None]) -> Callable:
+    def read_row(row: Row, line: int) -> list[Item]:
+        item = _with_told(read(row), row)
+        return [dataclasses.replace(item, format=name, extra=_rest(row, write(item) or {}))]
+
+    return read_row
+
+
+def _with_told(item: Item, row: Row) -> Item:
+    """With the category and the system message that stand in fields of their own, whatever the format."""
+    category = item.category or fields.optional(row, "category")
+    messages = item.messages if isinstance(item, NewAttack) else guessing.after_system(row, item.messages)
+    return dataclasses.replace(item, category=category, messages=messages)
+
+
+def writer(name: str, write: Callable[[Item], Row | None]) -> Callable:
+    """None from `write` says that the format has no row for it: a tie is no chosen and rejected."""
+
+    def write_rows(items: Sequence[Item]) -> list[Row]:
+        rows = ((item, write(item)) for item in items)
+        return [with_extra(row, item, name) for item, row in rows if row is not None]
+
+    return write_rows
+
+
+def with_extra(row: Row, item: Item, name: str) -> Row:
+    if item.format != name or not item.extra:
+        return row
+    absent = item.extra.get(ABSENT, ())
+    extra = {field: value for field, value in item.extra.items() if field != ABSENT}
+    return {field: value for field, value in row.items() if field not in absent} | extra
+
+
+def _rest(row: Row, written: Row) -> Row:
+    rest = {field: value for field, value in row.items() if field not in written or not _same(written[field], value)}
+    absent = [field for field in written if field not in row]
+    return rest | ({ABSENT: absent} if absent else {})
+
+
+def _same(one: object, other: object) -> bool:
+    return type(one) is type(other) and one == other

@@ -1,0 +1,111 @@
+"""A plain table whose columns are named otherwise: which of its columns is which of ours. Pure: no Django.
+
+What a row means follows from what is named: chosen and rejected, completion_a and completion_b with a winner, a
+completion with a rating or alone, or a prompt alone. Answers without a winner are still to be judged, and so is one
+answer with its model and no author.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from annotate.data.formats import fields, guessing, trl
+from annotate.data.formats.items import Item, NewAnswers, NewComparison, NewDemonstration, NewPrompt, NewRating, Row
+
+NAME = "table"
+COMMON = ("author", "created_at", "comment", "language", "category", "id")
+COLUMNS = (
+    "prompt", "chosen", "rejected", "completion_a", "completion_b", "winner", "strength", "model_a", "model_b",
+    "completion", "model", "thumbs", "stars", "system", *COMMON,
+)  # fmt: skip
+ASPECT = "aspect:"
+
+
+def mapped(columns: Mapping[str, str]) -> Callable[[Row, int], list[Item]]:
+    """The reader for {ours: theirs}; `aspect:helpful` is an aspect's. ValueError names what is unknown or missing."""
+    unknown = [name for name in columns if name not in COLUMNS and not name.startswith(ASPECT)]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no column of ours; use {', '.join(COLUMNS)} or {ASPECT}NAME.")
+    if "prompt" not in columns:
+        raise ValueError("Say which column holds the prompt: prompt=NAME.")
+    make = _maker(columns)
+    theirs = set(columns.values())
+
+    def read(row: Row, line: int) -> list[Item]:
+        named = {ours: row.get(name) for ours, name in columns.items()}
+        extra = {name: value for name, value in row.items() if name not in theirs}
+        return [make(named, _common(named) | {"extra": extra, "format": NAME})]
+
+    return read
+
+
+def _maker(columns: Mapping[str, str]) -> Callable[[Row, Row], Item]:
+    for one, other, make in (("chosen", "rejected", _chosen), ("completion_a", "completion_b", _compared)):
+        if one in columns or other in columns:
+            if not {one, other} <= set(columns):
+                raise ValueError(f"Name the columns of both {one} and {other}.")
+            return _unjudged if make is _compared and "winner" not in columns else make
+    if "completion" not in columns:
+        return _asked
+    is_rated = any(name in ("thumbs", "stars") or name.startswith(ASPECT) for name in columns)
+    if is_rated:
+        return _rated
+    return _unjudged if "model" in columns and "author" not in columns else _written
+
+
+def _common(row: Row) -> dict[str, Any]:
+    return {
+        "messages": guessing.after_system(row, trl.prompt(row["prompt"])),
+        "judge": fields.optional(row, "author"),
+        "created_at": fields.moment(row.get("created_at")),
+        "comment": fields.optional(row, "comment"),
+        "language": fields.optional(row, "language"),
+        "category": fields.optional(row, "category"),
+        "source_id": fields.optional(row, "id"),
+    }
+
+
+def _chosen(row: Row, common: Row) -> Item:
+    (a, later_a), (b, later_b) = (trl.completion(row[name], name) for name in ("chosen", "rejected"))
+    return NewComparison(
+        **common, a=a, b=b, later_a=later_a, later_b=later_b, winner="model_a", is_ordered=False,
+        strength=fields.whole(row, "strength", 1, 3),
+    )  # fmt: skip
+
+
+def _compared(row: Row, common: Row) -> Item:
+    (a, later_a), (b, later_b) = (trl.completion(row[name], name) for name in ("completion_a", "completion_b"))
+    models = fields.optional(row, "model_a"), fields.optional(row, "model_b")
+    return NewComparison(
+        **common, a=a, b=b, later_a=later_a, later_b=later_b, winner=fields.winner(row["winner"], "winner", *models),
+        strength=fields.whole(row, "strength", 1, 3), model_a=models[0], model_b=models[1],
+    )  # fmt: skip
+
+
+def _unjudged(row: Row, common: Row) -> Item:
+    names = [name for name in ("completion_a", "completion_b", "completion") if row.get(name) is not None]
+    texts = tuple(trl.completion(row[name], name)[0] for name in names)
+    models = tuple(fields.optional(row, name.replace("completion", "model")) for name in names)
+    return NewAnswers(**common, texts=texts, models=models)
+
+
+def _rated(row: Row, common: Row) -> Item:
+    names = [name for name in row if name.startswith(ASPECT)]
+    aspects = {name.removeprefix(ASPECT): fields.whole(row, name, 1, 5) for name in names}
+    thumbs, stars = fields.truth(row, "thumbs"), fields.whole(row, "stars", 1, 5)
+    said = {name: n for name, n in aspects.items() if n is not None}
+    if thumbs is None and stars is None and not said:
+        raise ValueError("has no thumbs, no stars and no aspect, so that it says nothing.")
+    return NewRating(
+        **common, text=fields.text(row, "completion"), model=fields.optional(row, "model"), thumbs=thumbs,
+        stars=stars, aspects=said,
+    )  # fmt: skip
+
+
+def _written(row: Row, common: Row) -> Item:
+    return NewDemonstration(**common, text=fields.text(row, "completion"), model=fields.optional(row, "model"))
+
+
+def _asked(row: Row, common: Row) -> Item:
+    return NewPrompt(**common)

@@ -1,0 +1,199 @@
+"""Every format by its name; how to tell which one a file has. Pure: no Django."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from annotate.data.formats import (
+    alpaca_eval,
+    argilla,
+    hh_rlhf,
+    label_studio,
+    lmarena,
+    lossless,
+    open_assistant,
+    openai_summaries,
+    own,
+    pandalm,
+    trl,
+    unjudged,
+)
+from annotate.data.formats.items import (
+    KINDS,
+    Item,
+    NewAnswers,
+    NewAttack,
+    NewComparison,
+    NewDemonstration,
+    NewFlag,
+    NewPrompt,
+    NewRanking,
+    NewRating,
+    NewSpan,
+    Row,
+)
+from annotate.data.formats.mapping import mapped
+
+Reader = Callable[[Row, int], list[Item]]
+Writer = Callable[[Sequence[Item]], list[Row]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """`writes` takes items that belong together. `holds` are the kinds of items that a file of it can have."""
+
+    name: str
+    title: str
+    reads: Reader
+    writes: Writer
+    fits: Callable[[Row], bool]
+    holds: tuple[type[Item], ...]
+    grouped: str = ""  # where a row holds what several people said: of one "prompt", or in one "conversation"
+    container: str = "jsonl"  # the file that its own tools read
+
+
+def _by_row(
+    name: str, title: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None],
+    fits: Callable[[Row], bool], *holds: type[Item], container: str = "jsonl", turns: bool = False,
+) -> Format:  # fmt: skip
+    """With `turns` it has a place for what followed the answers, where two conversations went on apart."""
+    writes = lossless.writer(name, write)
+    return Format(
+        name, title, lossless.reader(name, read, write), writes if turns else _of_one_turn(writes), fits, holds,
+        container=container,
+    )  # fmt: skip
+
+
+def _of_one_turn(writes: Writer) -> Writer:
+    """Without votes on what followed: the first answers alone would get the credit for it."""
+
+    def write(items: Sequence[Item]) -> list[Row]:
+        return writes([item for item in items if not getattr(item, "later_a", ()) and not getattr(item, "later_b", ())])
+
+    return write
+
+
+def _trl() -> list[Format]:
+    found = []
+    for suffix, words, chat in (("", "conversations", True), ("-text", "texts", False)):
+        found += [
+            _by_row(
+                f"trl-preference{suffix}", f"TRL preference, {words}", trl.read_preference,
+                trl.preference(conversational=chat, implicit=False),
+                trl.fits("prompt", "chosen", "rejected", conversational=chat), NewComparison, turns=chat,
+            ),
+            _by_row(
+                f"trl-preference-implicit{suffix}", f"TRL preference without a prompt, {words}", trl.read_preference,
+                trl.preference(conversational=chat, implicit=True),
+                trl.fits("chosen", "rejected", without=("prompt",), conversational=chat), NewComparison, turns=chat,
+            ),
+            _by_row(
+                f"trl-unpaired{suffix}", f"TRL unpaired preference, {words}", trl.read_unpaired,
+                trl.unpaired(conversational=chat),
+                trl.fits("prompt", "completion", "label", conversational=chat), NewRating,
+            ),
+            _by_row(
+                f"trl-prompt-completion{suffix}", f"TRL prompt and completion, {words}", trl.read_prompt_completion,
+                trl.prompt_completion(conversational=chat),
+                trl.fits("prompt", "completion", conversational=chat), NewDemonstration,
+            ),
+            _by_row(
+                f"trl-prompt-only{suffix}", f"TRL prompts, {words}", trl.read_prompt_only,
+                trl.prompt_only(conversational=chat),
+                trl.fits("prompt", without=("completion", "chosen"), conversational=chat), NewPrompt,
+            ),
+            _by_row(
+                f"trl-language-modeling{suffix}", f"TRL language modeling, {words}", trl.read_language_modeling,
+                trl.language_modeling(conversational=chat),
+                trl.fits("messages" if chat else "text", conversational=chat), NewDemonstration, NewPrompt,
+            ),
+        ]  # fmt: skip
+    return found
+
+
+_ALL_BUT_ATTACKS = (NewComparison, NewRating, NewRanking, NewDemonstration, NewPrompt, NewSpan, NewFlag)
+# In the order in which they are tried on a file: the more particular first.
+_ALL = [
+    Format("assay", "Assay's own rows", own.read, own.write, own.fits, tuple(KINDS.values())),
+    _by_row(
+        "hh-rlhf", "hh-rlhf pairs", hh_rlhf.read_pair, hh_rlhf.write_pair, hh_rlhf.fits_pair, NewComparison, turns=True,
+    ),
+    _by_row(
+        "hh-rlhf-red-team", "hh-rlhf red-team attempts", hh_rlhf.read_attack, hh_rlhf.write_attack,
+        hh_rlhf.fits_attack, NewAttack,
+    ),
+    _by_row(
+        "lmarena", "LMArena conversations", lmarena.read, lmarena.write, lmarena.fits, NewComparison, turns=True,
+    ),
+    _by_row(
+        "lmarena-55k", "LMArena 55k", lmarena.read_55k, lmarena.write_55k, lmarena.fits_55k, NewComparison,
+        container="csv", turns=True,
+    ),
+    _by_row(
+        "alpaca-eval", "alpaca_eval annotations", alpaca_eval.read, alpaca_eval.write, alpaca_eval.fits, NewComparison,
+        container="json",
+    ),
+    _by_row(
+        "openai-summaries", "OpenAI comparisons of summaries", openai_summaries.read, openai_summaries.write,
+        openai_summaries.fits, NewComparison,
+    ),
+    Format(
+        "pandalm", "PandaLM test set", pandalm.read, _of_one_turn(pandalm.write), pandalm.fits, (NewComparison,),
+        grouped="prompt", container="json",
+    ),
+    Format(
+        "open-assistant", "Open-Assistant trees", open_assistant.read, open_assistant.write, open_assistant.fits,
+        (NewRanking, NewRating, NewFlag, NewDemonstration, NewPrompt, NewComparison), grouped="conversation",
+    ),
+    Format(
+        "label-studio", "Label Studio tasks", label_studio.read, _of_one_turn(label_studio.write), label_studio.fits,
+        _ALL_BUT_ATTACKS, grouped="prompt", container="json",
+    ),
+    Format(
+        "argilla", "Argilla records", argilla.read, _of_one_turn(argilla.write), argilla.fits, _ALL_BUT_ATTACKS,
+        grouped="prompt",
+    ),
+    *_trl(),
+]  # fmt: skip
+FORMATS: dict[str, Format] = {each.name: each for each in _ALL}
+# Read and not written: nobody has said anything yet that an export could hold.
+INCOMING: dict[str, Format] = {
+    each.name: each
+    for each in (
+        Format(
+            "answers", "Answers to be judged", unjudged.read_answers, lambda items: [], unjudged.fits_answers,
+            (NewAnswers,),
+        ),
+        Format(
+            "questions", "Questions: question, instruction, MT-bench", unjudged.read_questions, lambda items: [],
+            unjudged.fits_questions, (NewPrompt,),
+        ),
+    )
+}  # fmt: skip
+READERS: dict[str, Reader] = {name: each.reads for name, each in {**FORMATS, **INCOMING}.items()}
+WRITERS: dict[str, Writer] = {name: each.writes for name, each in FORMATS.items()}
+
+
+def detect(rows: Sequence[Row], name: str = "") -> str:
+    """The first format that the first rows fit. Raises ValueError in words where none does."""
+    for each in _in_order():
+        if rows and all(each.fits(row) for row in rows):
+            return each.name
+    if not rows:
+        raise ValueError(f"{name or 'The file'} has no rows.")
+    columns = ", ".join(sorted({column for row in rows for column in row})[:12])
+    raise ValueError(
+        f"{name or 'The file'} has the fields {columns}: no format that is known here. Name its format, or say which "
+        "of its columns is which."
+    )
+
+
+def _in_order() -> list[Format]:
+    """TRL's come late: a prompt with a completion is to learn from, unless the row says which model gave it."""
+    formats = list(FORMATS.values())
+    first = next(place for place, each in enumerate(formats) if each.name.startswith("trl"))
+    return [*formats[:first], INCOMING["answers"], *formats[first:], INCOMING["questions"]]
+
+
+__all__ = ["FORMATS", "INCOMING", "READERS", "WRITERS", "Format", "detect", "mapped"]

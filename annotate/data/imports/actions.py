@@ -1,0 +1,286 @@
+"""Feedback from elsewhere: files of other tools, preference pairs, and judgements of completions that stand here.
+
+Importing the same again adds nothing twice. What is imported counts as its importer's feedback, its source names the
+import, and the judge whom a file names stays beside it. The clerk takes a file in (`annotate.data.imports.engine`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.db import transaction
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.data import formats
+from annotate.data.formats.items import Item, NewComparison
+from annotate.data.imports import engine, options, reading
+from annotate.data.imports import kept_files as files
+from annotate.data.imports.feedback_rows import Into
+from annotate.data.imports.preparing import Ready, prepare
+from annotate.data.imports.reading import HowToRead
+from annotate.data.imports.sinks import Database
+from annotate.data.imports.writing import write
+from annotate.data.prompts.actions import check_messages, check_text
+from annotate.data.rows import row_files
+from annotate.models import Comparison, Import, Judge, Project, User
+from annotate.models.feedback import judge_of
+from common import transcripts
+
+_CHUNK = 500
+_OUR_OWN = ("annotation", "arena", "red-team")
+TABLE = "table"  # a plain table whose columns are named in the order
+FORMATS = ("auto", *formats.READERS)
+ENDED = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a file is to be imported. `judge` is "" for what the importer is; `link` needs a manager."""
+
+    source: str = ""
+    format: str = "auto"
+    container: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    judge: str = ""
+    link: bool = False
+    dry_run: bool = False
+
+
+def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Order, by: User) -> Import:
+    """Keep the file and queue it for the clerk. Refused when it cannot be read, or when no line at its beginning can be
+    used; then nothing is kept of it."""
+    require(by, "research", project)
+    source = order.source.strip() or file_name[:60]
+    _check_source(source)
+    _check_order(order, project, by)
+    kept = files.keep(file, file_name)
+    how = HowToRead(order.format, order.container, order.columns)
+    try:
+        found = _checked_beginning(files.path_of(kept.hash), kept.name, how)
+    except Refused:
+        _let_go(kept)
+        raise
+    chosen = {"container": order.container, "columns": dict(order.columns), "judge": order.judge}
+    with transaction.atomic():
+        made = Import.objects.create(
+            project=project,
+            created_by=by,
+            format=found,
+            source=source,
+            file_name=kept.name,
+            file_hash=kept.hash,
+            bytes=kept.bytes,
+            options=chosen | {"link": order.link, "dry_run": order.dry_run},
+        )
+        if not order.dry_run:
+            audit.record(action="import.started", about=f"{kept.name} as {source}", by=by, project=project)
+    return made
+
+
+def go_on(of: Import, *, by: User) -> Import:
+    """After a dry run, import in earnest; after a failure or a cancellation, go on behind the last line taken."""
+    require(by, "research", of.project)
+    if of.state not in (*ENDED, Import.State.CHECKED) or of.state == Import.State.DONE:
+        raise Refused(409, import_="It is under way or done; nothing is left to go on with.")
+    if of.options.get("link"):
+        require(by, "manage", of.project)  # as when it was ordered: its votes move a rank
+    if not files.path_of(of.file_hash).exists():
+        raise Refused(410, file=f"The file was kept for {files.KEPT_DAYS} days and is gone; upload it again.")
+    fields: dict[str, Any] = {"state": Import.State.QUEUED, "problem": "", "finished_at": None}
+    with transaction.atomic():
+        if options.is_dry_run(of):
+            fields |= {"options": of.options | {"dry_run": False}, "lines": 0, "position": 0, "counts": {}}
+            fields |= {"started_at": None, "rate": 0}
+            of.problems.all().delete()
+        if not Import.objects.filter(pk=of.pk, state=of.state).update(**fields):
+            raise Refused(409, import_="Somebody else has just set it going.")
+        audit.record(action="import.gone on", about=of.file_name, by=by, project=of.project)
+    of.refresh_from_db()
+    return of
+
+
+@transaction.atomic
+def cancel_import(of: Import, *, by: User) -> Import:
+    """At the end of the portion under way. What was taken until then stays."""
+    require(by, "research", of.project)
+    waiting = Import.objects.filter(pk=of.pk, state=Import.State.QUEUED)
+    if not engine.end(of, waiting, Import.State.CANCELLED):
+        running = Import.objects.filter(pk=of.pk, state=Import.State.RUNNING)
+        if not running.update(cancel_asked=True):
+            raise Refused(409, import_="It has ended already.")
+    audit.record(action="import.cancelled", about=of.file_name, by=by, project=of.project)
+    of.refresh_from_db()
+    return of
+
+
+def preview(of: Import, n: int = 10) -> list[tuple[int, Item]]:
+    """The first items of its file, each with its line, as they would be taken; none once the file is gone."""
+    path = files.path_of(of.file_hash)
+    if not path.exists():
+        return []
+    try:
+        return reading.first_items(path, of.file_name, options.how_to_read(of), n)[0]
+    except (ValueError, OSError):  # damaged further on: what was wrong stands in the import itself
+        return []
+
+
+def _check_order(order: Order, project: Project, by: User) -> None:
+    if order.format not in FORMATS:
+        raise Refused(400, format=f"{order.format!r} is no format; use one of {', '.join(FORMATS)}.")
+    if order.container not in row_files.FORMATS:
+        raise Refused(400, container=f"{order.container!r} is unknown; use one of {', '.join(row_files.FORMATS)}.")
+    if order.judge and order.judge not in Judge.values:
+        raise Refused(400, judge=f"{order.judge!r} is unknown; use one of {', '.join(Judge.values)}.")
+    if order.columns and order.format != "auto":
+        raise Refused(
+            400, columns="A format names its columns itself; give columns for a plain table, without a format."
+        )
+    if order.link:
+        require(by, "manage", project)  # votes for models that compete here move their rank
+    try:
+        if order.columns:
+            formats.mapped(order.columns)
+    except ValueError as error:
+        raise Refused(400, columns=str(error)) from error
+
+
+def _checked_beginning(path: Path, name: str, how: HowToRead) -> str:
+    """The format. The first portion tells whether anything can be used at all."""
+    try:
+        found = reading.found_out(path, name, how)
+        items, bad = reading.first_items(path, name, HowToRead(found, how.container, how.columns), 3)
+    except row_files.TooLarge as error:
+        raise Refused(413, file=str(error)) from error
+    except ValueError as error:
+        raise Refused(400, file=row_files.printable(str(error))) from error
+    if not items:
+        told = "; ".join(f"line {one.line} {one.reason}" for one in bad[:3]) or "it holds no row"
+        raise Refused(400, file=f"No line of it can be used as {found}: {told}")
+    return found
+
+
+def _let_go(kept: files.KeptFile) -> None:
+    if not Import.objects.filter(file_hash=kept.hash).exists():
+        files.path_of(kept.hash).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    line: int
+    reason: str
+
+
+@dataclass
+class Report:
+    """What an import did."""
+
+    prompts: int = 0
+    completions: int = 0
+    comparisons: int = 0
+    already: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def import_hh_rlhf(*, project: Project, file: BinaryIO, source: str, by: User) -> Report:
+    """Lines of `{"chosen": transcript, "rejected": transcript}`, gzipped or not, all at once while the caller waits.
+    Odd lines are skipped and told."""
+    require(by, "research", project)
+    _check_source(source)
+    report, counts = Report(), Counter[str]()
+    into, how = _into(project, source, by), HowToRead("hh-rlhf")
+    kept = files.keep(file, "upload")
+
+    def portions() -> Iterator[reading.Portion]:
+        return reading.portions(files.path_of(kept.hash), "", how, eval_percent=project.eval_percent)
+
+    try:
+        for portion in portions():  # whole, before a row is written: a damaged file adds none
+            report.skipped += [Skipped(one.line, one.reason) for one in portion.bad]
+        for portion in portions():
+            with transaction.atomic():  # of each: on SQLite nobody else writes meanwhile
+                project.lock()  # two imports of one file at once would not see what the other adds
+                counts += write(portion.ready, into, Database())
+        if counts:
+            audit.record(action="import.done", about=f"pairs of {source}", by=by, project=project)
+    except row_files.TooLarge as error:
+        raise Refused(413, file=str(error)) from error
+    except row_files.UnreadableFile as error:
+        raise Refused(400, file=str(error)) from error
+    finally:
+        _let_go(kept)
+    report.prompts, report.completions = counts["prompts"], counts["completions"]
+    report.comparisons, report.already = counts["comparisons"], counts["already"]
+    if not report.comparisons and not report.already:
+        told = "; ".join(f"line {s.line}: {s.reason}" for s in report.skipped[:3]) or "the file is empty"
+        raise Refused(400, file=f'No line is a pair {{"chosen": "…", "rejected": "…"}} of transcripts: {told}.')
+    return report
+
+
+def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source: str, by: User) -> list[Comparison]:
+    """The comparisons of these pairs, in order; Refused with the place of each bad one, and then nothing is added."""
+    require(by, "research", project)
+    _check_source(source)
+    if wrong := {f"{index}.chosen": reason for index, pair in enumerate(pairs) if (reason := _unusable(pair))}:
+        raise Refused(400, **wrong)
+    into, names = _into(project, source, by), list[str]()
+    ready = [_ready(index, pair, project) for index, pair in enumerate(pairs)]
+    with transaction.atomic():
+        project.lock()
+        for start in range(0, len(ready), _CHUNK):
+            write(ready[start : start + _CHUNK], into, Database(), names)
+    found: dict[str | None, Comparison] = {}
+    for start in range(0, len(names), _CHUNK):
+        rows = Comparison.objects.filter(idempotency_key__in=names[start : start + _CHUNK])
+        found |= {row.idempotency_key: row for row in rows.select_related("project", "prompt")}
+    return [found[name] for name in names]
+
+
+def _ready(index: int, pair: transcripts.Pair, project: Project) -> Ready:
+    item = NewComparison(messages=pair.messages, a=pair.chosen, b=pair.rejected, winner="model_a", is_ordered=False)
+    return prepare(item, line=index, eval_percent=project.eval_percent)
+
+
+def _into(project: Project, source: str, by: User) -> Into:
+    return Into(project.pk, source, by.pk, judge_of(by))
+
+
+def _check_source(source: str) -> None:
+    if not source.strip() or len(source) > 60 or not source.isprintable():
+        raise Refused(400, source="Name where it comes from in 1 to 60 characters, such as hh-rlhf harmless-base.")
+    if source.strip().lower() in _OUR_OWN:
+        raise Refused(400, source=f"{source!r} is what was judged here itself; name the import otherwise.")
+
+
+def _unusable(pair: transcripts.Pair) -> str:
+    """Why a pair may not be stored; empty when it may."""
+    try:
+        check_messages(pair.messages)
+        check_text(pair.chosen, "chosen", "The chosen answer")
+        check_text(pair.rejected, "rejected", "The rejected answer")
+    except Refused as refused:
+        return " ".join(refused.errors.values())
+    return "The two answers are the same." if pair.chosen.strip() == pair.rejected.strip() else ""
+
+
+def import_feedback(
+    *, table: type[Any], project: Project, rows: Sequence[dict[str, Any]], source: str, by: User
+) -> list[Any]:
+    """Checked rows of ratings, comparisons or demonstrations on completions and prompts that stand in the project."""
+    require(by, "research", project)
+    _check_source(source)
+    guideline = project.guideline
+    common = {
+        "project": project,
+        "author": by,
+        "judge": judge_of(by),
+        "source": source,
+        "guideline_version": guideline.version if guideline else None,
+    }
+    with transaction.atomic():
+        return table.objects.bulk_create([table(**row, **common) for row in rows], batch_size=_CHUNK)

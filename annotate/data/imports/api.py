@@ -1,0 +1,193 @@
+"""Files of other tools: sent once, then followed while the clerk takes them in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from django.db.models import QuerySet
+from django.http import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action, api_view, parser_classes
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.json_parser import BoundedJSONParser
+from annotate.core.api.lookup import find, find_project, of_project
+from annotate.core.api.pagination import Newest
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusals
+from annotate.core.asgi.downloads import json_lines
+from annotate.core.large_uploads import takes_files
+from annotate.core.named_values import named_values
+from annotate.core.permissions import projects_where
+from annotate.data.imports.actions import (
+    FORMATS,
+    Order,
+    cancel_import,
+    go_on,
+    import_hh_rlhf,
+    start_import,
+)
+from annotate.data.rows import row_files
+from annotate.models import Import, Judge
+
+
+class Upload(Input):
+    project = serializers.SlugField(max_length=50)
+    format = Choice(["hh-rlhf"], required=False, default="hh-rlhf")
+    source = serializers.CharField(required=False, max_length=60, help_text="Names the import; else the file's name.")
+    file = serializers.FileField(help_text="JSON lines, gzipped or not.", allow_empty_file=True)
+
+
+class SkippedOut(serializers.Serializer):
+    line = serializers.IntegerField()
+    reason = serializers.CharField()
+
+
+class ImportOut(serializers.Serializer):
+    prompts = serializers.IntegerField(help_text="New ones.")
+    completions = serializers.IntegerField(help_text="New ones.")
+    comparisons = serializers.IntegerField(help_text="New ones.")
+    already = serializers.IntegerField(help_text="Pairs that had been imported before.")
+    skipped = SkippedOut(many=True, help_text="Lines that could not be read, and why.")
+
+
+@takes_files
+@extend_schema(
+    request={"multipart/form-data": Upload},
+    responses={201: ImportOut} | refusals(400, 403, 404, 413),
+    parameters=[IDEMPOTENCY_KEY],
+    tags=["feedback"],
+)
+@api_view(["POST"])
+@parser_classes([MultiPartParser])
+@idempotent(atomic=False, whole_body=False)  # the same file twice adds nothing twice
+def import_comparisons(request: Request) -> Response:
+    """Import a file of pairs. `hh-rlhf`: on each line two transcripts, chosen and rejected, that share their beginning.
+
+    The shared turns become the prompt, the last answers its completions. The same file twice adds nothing twice.
+    """
+    given = Upload(data=request.data)
+    given.is_valid(raise_exception=True)
+    project = find_project(request.user, given.validated_data["project"])
+    file = given.validated_data["file"]
+    source = given.validated_data.get("source") or (file.name or "upload")[:60]
+    return Response(asdict(import_hh_rlhf(project=project, file=file, source=source, by=request.user)), status=201)
+
+
+class ImportFile(Input):
+    project = serializers.SlugField(max_length=50)
+    file = serializers.FileField(
+        help_text="JSON lines, a JSON list, CSV, TSV or Parquet; gzipped or not.", allow_empty_file=True
+    )
+    source = serializers.CharField(
+        required=False, max_length=60, help_text="Names the import; else the file's name. The same again adds nothing."
+    )
+    format = Choice(FORMATS, required=False, default="auto", help_text="auto: found out by the first rows.")
+    container = Choice(row_files.FORMATS, required=False, default="auto", help_text="What the file is, if not clear.")
+    columns = serializers.CharField(
+        required=False, allow_blank=True, help_text="For a plain table: prompt=question, chosen=good, rejected=bad."
+    )
+    judge = Choice(Judge.choices, required=False, help_text="Who judged: people, or a program (simulation).")
+    link_models = serializers.BooleanField(
+        required=False, help_text="Answers belong to this project's models of that name, and move their rank: managers."
+    )
+    dry_run = serializers.BooleanField(required=False, help_text="Only tell what it would do.")
+
+
+class FileImportOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+    dry_run = serializers.SerializerMethodField()
+    counts = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="rows read; prompts, completions, comparisons, … added; already: stood; bad: lines not used.",
+    )
+
+    class Meta:
+        model = Import
+        fields = (
+            *("id", "project", "format", "source", "file_name", "bytes", "dry_run", "state", "lines", "position"),
+            *("rate", "counts", "problem", "created_at", "started_at", "finished_at"),
+        )
+
+    def get_dry_run(self, of: Import) -> bool:
+        return bool(of.options.get("dry_run"))
+
+
+@takes_files
+@extend_schema(tags=["feedback"])
+class Imports(GenericViewSet):
+    """Imports of files into the projects in which you are a researcher or a manager."""
+
+    queryset = Import.objects.none()
+    serializer_class = FileImportOut
+    pagination_class = Newest
+    parser_classes = [MultiPartParser, BoundedJSONParser]
+
+    def get_queryset(self) -> QuerySet[Import]:
+        return Import.objects.filter(project__in=projects_where(self.request.user, "research")).select_related(
+            "project", "created_by"
+        )
+
+    @extend_schema(responses=FileImportOut(many=True), parameters=[PROJECT])
+    def list(self, request: Request) -> Response:
+        rows = of_project(self.get_queryset(), request)
+        return self.get_paginated_response(FileImportOut(self.paginate_queryset(rows), many=True).data)
+
+    @extend_schema(
+        request={"multipart/form-data": ImportFile},
+        responses={201: FileImportOut} | refusals(400, 403, 404, 409, 413),
+        parameters=[IDEMPOTENCY_KEY],
+    )
+    @idempotent(atomic=False, whole_body=False)
+    def create(self, request: Request) -> Response:
+        """Send a file. It is read and written by the clerk: follow `state` from `queued` to `done`.
+
+        The same file from the same source adds nothing twice, so that it can be sent again after any accident.
+        """
+        given = ImportFile(data=request.data)
+        given.is_valid(raise_exception=True)
+        fields = given.validated_data
+        project = find_project(request.user, fields["project"])
+        order = Order(
+            source=fields.get("source", ""),
+            format=fields["format"],
+            container=fields["container"],
+            columns=named_values(fields.get("columns", ""), "columns"),
+            judge=fields.get("judge", ""),
+            link=fields.get("link_models", False),
+            dry_run=fields.get("dry_run", False),
+        )
+        file = fields["file"]
+        made = start_import(project=project, file=file, file_name=file.name or "upload", order=order, by=request.user)
+        return Response(FileImportOut(made).data, status=201)
+
+    @extend_schema(responses={200: FileImportOut} | refusals(404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(FileImportOut(find(self.get_queryset(), pk, "import")).data)
+
+    @extend_schema(request=None, responses={200: FileImportOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """End it after the rows under way. What was taken until then stays."""
+        found = find(self.get_queryset(), pk, "import")
+        return Response(FileImportOut(cancel_import(found, by=request.user)).data)
+
+    @extend_schema(request=None, responses={200: FileImportOut} | refusals(403, 404, 409, 410))
+    @action(detail=True, methods=["post"], url_path="go-on")
+    def go_on(self, request: Request, pk: str) -> Response:
+        """After a dry run, import in earnest; after a failure or a cancellation, go on behind the last line taken."""
+        return Response(FileImportOut(go_on(find(self.get_queryset(), pk, "import"), by=request.user)).data)
+
+    @extend_schema(responses={(200, "application/x-ndjson"): OpenApiTypes.STR} | refusals(404))
+    @action(detail=True, methods=["get"])
+    def problems(self, request: Request, pk: str) -> HttpResponseBase:
+        """The first thousand lines that could not be used, as JSON lines with line and reason."""
+        found = find(self.get_queryset(), pk, "import")
+        rows = (json.dumps({"line": one.line, "reason": one.reason}) + "\n" for one in found.problems.iterator())
+        return json_lines(request._request, rows, name=f"import-{found.pk}-problems.jsonl")

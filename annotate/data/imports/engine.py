@@ -1,0 +1,263 @@
+"""Carries out imports: claims one, reads a portion, writes it together with the place reached, and so on to the end.
+
+Rows and place are one transaction, so that a kill at any moment leaves a place from which whoever comes next goes on:
+no row twice, none left out. A claim is a lease: who was cut off for too long finds that it has gone, and stops writing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from itertools import groupby
+
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from annotate.core.db.connections import database_now
+from annotate.core.events import announce
+from annotate.data.imports import bulk_insert as bulk
+from annotate.data.imports import kept_files as files
+from annotate.data.imports.feedback_rows import Into
+from annotate.data.imports.options import how_to_read, is_dry_run, rows_go_into
+from annotate.data.imports.reading import Bad, Portion, ReadAhead, portions
+from annotate.data.imports.sinks import Database, Nowhere, Sink
+from annotate.data.imports.writing import write
+from annotate.data.rows.row_files import UnreadableFile, printable
+from annotate.models import Import, ImportProblem
+
+LEASE = timedelta(seconds=30)
+MOST_NAMED = 1_000  # bad lines that are named; the rest are counted
+AT_ONCE = 3  # imports that one clerk has in hand: a small one need not wait for a large one
+_LONGEST_PROBLEM = 2_000
+_WRONG = (DataError, IntegrityError)
+_AWAY = (OperationalError, InterfaceError)
+log = logging.getLogger("assay.imports")
+
+
+class Lost(Exception):
+    """Somebody else has it, or it was cancelled."""
+
+
+class Work:
+    """One claimed import under way."""
+
+    def __init__(self, claimed: Import) -> None:
+        bulk.make_room()
+        self.claimed = claimed
+        self.is_dry = is_dry_run(claimed)
+        self.sink: Sink = Nowhere() if self.is_dry else Database()
+        self.into: Into = rows_go_into(claimed)
+        self._ahead = ReadAhead(
+            portions(
+                files.path_of(claimed.file_hash),
+                claimed.file_name,
+                how_to_read(claimed),
+                eval_percent=claimed.project.eval_percent,
+                after=claimed.lines,
+                position=claimed.position,
+            )
+        )
+
+    def step(self) -> bool:
+        """One portion; whether there may be more."""
+        began = time.monotonic()
+        try:
+            portion = self._ahead.take()
+        except UnreadableFile as error:
+            self._end(Import.State.FAILED, f"{error} What was taken until then stays.")
+            return False
+        if portion is None:
+            self._finish()
+            return False
+        self._write(portion, began)
+        return True
+
+    def give_back(self) -> None:
+        """Whoever comes next goes on at once."""
+        self.close()
+        _mine(self.claimed).update(claim=None, claimed_until=None)
+
+    def close(self) -> None:
+        self._ahead.close()
+
+    def _write(self, portion: Portion, began: float) -> None:
+        counts = Counter(self.claimed.counts)
+        if self.is_dry:  # nothing is written: nobody need wait
+            counts += _each_alone(portion, lambda ready: write(ready, self.into, self.sink))
+            counts["bad"] += len(portion.bad)
+        with transaction.atomic():
+            self._hold()
+            if not self.is_dry:
+                self.claimed.project.lock()  # two imports at once would not see what the other adds
+                counts += _each_alone(portion, self._write_all)
+                counts["bad"] += len(portion.bad)
+            self._tell(portion.bad)
+            self._note(portion, counts, portion.rows / max(1e-6, time.monotonic() - began))
+
+    def _write_all(self, ready: Sequence) -> Counter[str]:
+        with transaction.atomic():
+            return write(ready, self.into, self.sink)
+
+    def _hold(self) -> None:
+        """Lock our row, and make sure that it is ours."""
+        if not _mine(self.claimed).select_for_update().values_list("pk").first():
+            raise Lost
+
+    def _note(self, portion: Portion, counts: Counter[str], rate: float) -> None:
+        now = self.claimed
+        now.lines, now.position, now.counts = portion.line, portion.position, dict(counts)
+        now.counts["rows"] = now.counts.get("rows", 0) + portion.rows
+        now.rate = rate if not now.rate else 0.8 * now.rate + 0.2 * rate
+        held = _mine(now).update(
+            lines=now.lines,
+            position=now.position,
+            counts=now.counts,
+            rate=now.rate,
+            claimed_until=database_now() + LEASE,
+        )
+        if not held:
+            raise Lost
+
+    def _tell(self, bad: Sequence[Bad]) -> None:
+        room = MOST_NAMED - self.claimed.problems.count() if bad else 0
+        ImportProblem.objects.bulk_create(
+            ImportProblem(of=self.claimed, line=one.line, reason=one.reason) for one in bad[: max(0, room)]
+        )
+
+    def _finish(self) -> None:
+        counts = self.claimed.counts
+        if any(counts.get(kind) for kind in _GOOD):
+            self._end(Import.State.CHECKED if self.is_dry else Import.State.DONE)
+            return
+        told = "; ".join(f"line {one.line} {one.reason}" for one in self.claimed.problems.all()[:3])
+        self._end(Import.State.FAILED, f"No line can be used: {told}" if told else "The file holds no row.")
+
+    def _end(self, state: str, problem: str = "") -> None:
+        end(self.claimed, _mine(self.claimed), state, problem)
+
+
+_GOOD = ("already", "prompts", "comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "attacks")
+
+
+class Importer:
+    """The clerk's chore: a portion of each import in hand."""
+
+    def __init__(self, only: int | None = None) -> None:
+        self._only = only  # a command's own import
+        self._works: list[Work] = []
+        self._dropped: list[Import] = []
+
+    def do(self) -> bool:
+        while self._dropped:  # where the database was away in the midst of a portion
+            _mine(self._dropped[-1]).update(claim=None, claimed_until=None)
+            self._dropped.pop()
+        if len(self._works) < AT_ONCE and (claimed := claim([work.claimed.pk for work in self._works], self._only)):
+            self._begin(claimed)
+        for work in list(self._works):
+            self._step(work)
+        return bool(self._works)
+
+    def end(self) -> None:
+        for work in self._works:
+            work.give_back()
+        self._works = []
+
+    def _begin(self, claimed: Import) -> None:
+        try:
+            self._works.append(Work(claimed))
+        except Exception as error:
+            log.exception("import %s could not begin", claimed.pk)
+            end(claimed, _mine(claimed), Import.State.FAILED, f"It could not begin: {error}")
+
+    def _step(self, work: Work) -> None:
+        """Whatever happens, it is taken up anew from where it stood, but for an error that would only come again."""
+        try:
+            if work.step():
+                return
+        except Lost:
+            cancelled = Import.objects.filter(pk=work.claimed.pk, claim=work.claimed.claim, cancel_asked=True)
+            end(work.claimed, cancelled, Import.State.CANCELLED)
+        except _AWAY:  # of the database: begin again from what it holds
+            self._drop(work)
+            self._dropped.append(work.claimed)
+            raise
+        except Exception as error:  # the edge: it would only come again
+            log.exception("import %s failed", work.claimed.pk)
+            work._end(
+                Import.State.FAILED,
+                f"It stopped behind line {work.claimed.lines:,} on an error, {type(error).__name__}: {error}. "
+                "What was taken until then stays; going on begins behind it.",
+            )
+        self._drop(work)
+
+    def _drop(self, work: Work) -> None:
+        self._works.remove(work)
+        work.close()
+
+
+def claim(besides: Sequence[int] = (), only: int | None = None) -> Import | None:
+    """The oldest that nobody has in hand, for us alone."""
+    now = database_now()
+    free = Q(claimed_until=None) | Q(claimed_until__lt=now)
+    waiting = Import.objects.filter(free, state__in=[Import.State.QUEUED, Import.State.RUNNING])
+    if only is not None:
+        waiting = waiting.filter(pk=only)
+    for pk in waiting.exclude(pk__in=besides).order_by("id").values_list("pk", flat=True)[:10]:
+        mine = uuid.uuid4()
+        if waiting.filter(pk=pk).update(claim=mine, claimed_until=now + LEASE, state=Import.State.RUNNING):
+            return _begun(Import.objects.select_related("project", "created_by").get(pk=pk, claim=mine))
+    return None
+
+
+def _begun(claimed: Import) -> Import:
+    if claimed.started_at is None or is_dry_run(claimed):
+        # What a dry run remembers of the file is gone with whoever began it: it begins anew.
+        claimed.started_at, claimed.lines, claimed.position, claimed.counts = timezone.now(), 0, 0, {}
+        claimed.save(update_fields=["started_at", "lines", "position", "counts"])
+        claimed.problems.all().delete()
+    claimed.rate = 0
+    return claimed
+
+
+def end(of: Import, where: models.QuerySet[Import], state: str, problem: str = "") -> bool:
+    """From `where` to an end, once; who waits for it is told."""
+    with transaction.atomic():
+        ended = where.update(
+            state=state,
+            problem=printable(problem, _LONGEST_PROBLEM),
+            finished_at=timezone.now(),
+            claim=None,
+            claimed_until=None,
+            cancel_asked=False,
+        )
+        if ended and not is_dry_run(of):
+            of.refresh_from_db(fields=["counts"])
+            announce(
+                project=of.project,
+                event="import.finished",
+                data={"import": of.pk, "state": state, "file": of.file_name, "counts": of.counts, "problem": problem},
+            )
+    return bool(ended)
+
+
+def _mine(claimed: Import) -> models.QuerySet[Import]:
+    return Import.objects.filter(pk=claimed.pk, claim=claimed.claim, state=Import.State.RUNNING, cancel_asked=False)
+
+
+def _each_alone(portion: Portion, write_all: Callable[[Sequence], Counter[str]]) -> Counter[str]:
+    """All at once; where the database will not have one of them, row by row, so that it alone is told."""
+    try:
+        return write_all(portion.ready)
+    except _WRONG:
+        counts: Counter[str] = Counter()
+        for line, of_row in groupby(portion.ready, key=lambda one: one.line):  # whole or not at all
+            try:
+                counts += write_all(list(of_row))
+            except _WRONG as error:
+                portion.bad.append(Bad(line, printable(f"The database cannot keep it: {error}")))
+        return counts

@@ -1,0 +1,208 @@
+"""What an item says, as a row of its table, and the name by which that row is found again.
+
+A judgement is the same when source, prompt, answers, judge, the file's own id for it and what was said are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from django.db import models
+
+from annotate.data.formats.items import (
+    Item,
+    Messages,
+    NewAttack,
+    NewComparison,
+    NewDemonstration,
+    NewFlag,
+    NewRanking,
+    NewRating,
+    NewSpan,
+    kept,
+)
+from annotate.data.imports.bulk_insert import as_json
+from annotate.models import Attack, Comparison, Demonstration, Flag, Ranking, Rating, Span
+
+
+@dataclass(frozen=True)
+class Into:
+    """What the rows of one import share. `linked` are models by the names that the file may give them."""
+
+    project: int
+    source: str
+    author: int | None
+    judge: str
+    guideline: int | None = None
+    linked: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Table:
+    """New rows of one kind of feedback, each under the name by which it is found again."""
+
+    model: type[models.Model]
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def want(self, name: str, row: tuple[Any, ...]) -> None:
+        self.asked.append(name)
+        self.rows.setdefault(name, row)
+
+
+Tables = dict[str, Table]
+
+
+class Asked(NamedTuple):
+    """A prompt as it stands."""
+
+    key: int
+    messages: Messages
+    category: str
+
+
+_SHARED = ("prompt_id", "source_judge", "comment", "seconds", "extra")
+_SCORES = ("min_harmlessness_score", "task_description_harmlessness_score")
+COMPARISON = ("completion_a_id", "completion_b_id", "winner", "strength", *_SHARED)
+
+
+def new_tables() -> Tables:
+    return {
+        "comparisons": Table(Comparison, COMPARISON),
+        "ratings": Table(Rating, ("completion_id", "thumbs", "stars", "aspects", *_SHARED)),
+        "rankings": Table(Ranking, ("order", *_SHARED)),
+        "demonstrations": Table(Demonstration, ("text", "edited_from_id", *_SHARED)),
+        "spans": Table(Span, ("completion_id", "start", "end", "label", "text", *_SHARED)),
+        "flags": Table(Flag, ("completion_id", "reason", *_SHARED)),
+        "attacks": Table(Attack, (*("messages", "rating", "tags", "task_description", *_SCORES), *_SHARED)),
+    }
+
+
+def add(tables: Tables, item: Item, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    """`answers` are the keys of its completions, in its order."""
+    _ROWS[type(item)](tables, item, prompt, answers, into)
+
+
+def _comparison(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    a, b = answers
+    if not item.is_ordered and (item.winner == "model_b" or (item.winner != "model_a" and a > b)):
+        item, a, b = item.swapped(), b, a  # as the file may say it that came out of here: the sides mean nothing
+    how = ("ordered", item.winner) if item.is_ordered else () if item.winner == "model_a" else (item.winner,)
+    digest = _digest(into, prompt.key, a, b, *how, *_more(item, item.strength))
+    # Where nobody knows any more which was shown first: by lot, so that the winner does not always stand on one side,
+    # and by hash, so that the next import finds the same row.
+    if not item.is_ordered and digest[0] % 2 == 1:
+        item, a, b = item.swapped(), b, a
+    said = {name: getattr(item, name) for name in ("a", "b", "winner", "strength", "model_a", "model_b")}
+    row = (a, b, item.winner, item.strength, *_shared(item, prompt, **said))
+    tables["comparisons"].want(_name(digest), row)
+
+
+def _rating(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    said = {"thumbs": item.thumbs, "stars": item.stars, "aspects": item.aspects}
+    aspects = json.dumps(item.aspects, sort_keys=True)
+    digest = _digest(into, prompt.key, *answers, "rating", item.thumbs, item.stars, aspects, *_more(item))
+    row = (
+        answers[0],
+        item.thumbs,
+        item.stars,
+        aspects,
+        *_shared(item, prompt, **said, text=item.text, model=item.model),
+    )
+    tables["ratings"].want(_name(digest), row)
+
+
+def _ranking(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    order = as_json([[answers[place] for place in group] for group in item.order])
+    digest = _digest(into, prompt.key, "ranking", order, *_more(item))
+    # The texts stand in the order's completions, and which place each had in the file is kept where it was another.
+    flat = [place for group in item.order for place in group]
+    said: dict[str, Any] = {"texts": item.texts, "models": item.models, "order": item.order}
+    if flat != sorted(flat):
+        said = {}
+    tables["rankings"].want(_name(digest), (order, *_shared(item, prompt, **said)))
+
+
+def _demonstration(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    edited = answers[0] if answers else None
+    text_hash = hashlib.sha256(item.text.encode()).hexdigest()
+    digest = _digest(into, prompt.key, "demonstration", text_hash, edited, item.model, *_more(item))
+    shared = _shared(item, prompt, text=item.text, edited_from=item.edited_from)
+    tables["demonstrations"].want(_name(digest), (item.text, edited, *shared))
+
+
+def _span(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    marked, label = item.text[item.start : item.end], item.label[:40]
+    digest = _digest(into, prompt.key, *answers, "span", item.start, item.end, item.label, *_more(item))
+    row = (
+        answers[0],
+        item.start,
+        item.end,
+        label,
+        marked,
+        *_shared(item, prompt, text=item.text, model=item.model, start=item.start, end=item.end, label=label),
+    )
+    tables["spans"].want(_name(digest), row)
+
+
+def _flag(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    digest = _digest(into, prompt.key, *answers, "flag", item.reason, *_more(item))
+    row = (
+        answers[0] if answers else None,
+        item.reason[:200],
+        *_shared(item, prompt, text=item.text, model=item.model, reason=item.reason[:200]),
+    )
+    tables["flags"].want(_name(digest), row)
+
+
+def _attack(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+    whole, tags = as_json(item.messages), as_json(list(item.tags))
+    told = (item.rating, item.task_description, tags, *(getattr(item, name) for name in _SCORES))
+    digest = _digest(into, prompt.key, "attack", hashlib.sha256(whole.encode()).hexdigest(), *told, *_more(item))
+    fields = ("messages", "rating", "tags", "task_description", *_SCORES)
+    found = kept(item, **{name: getattr(item, name) for name in (*fields, "judge", "comment", "seconds")})
+    row = (whole, item.rating, tags, item.task_description, *(getattr(item, name) for name in _SCORES))
+    tables["attacks"].want(_name(digest), (*row, *_columns(item, prompt, found)))
+
+
+_ROWS = {
+    NewAttack: _attack,
+    NewComparison: _comparison,
+    NewRating: _rating,
+    NewRanking: _ranking,
+    NewDemonstration: _demonstration,
+    NewSpan: _span,
+    NewFlag: _flag,
+}
+
+
+def _digest(into: Into, prompt: int, *parts: object) -> bytes:
+    text = "\n".join(map(str, (into.source, prompt, *parts)))
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _more(item: Item, strength: int | None = None) -> tuple[object, ...]:
+    """What tells two judgements apart that say the same of the same: nothing, where the file names no judge."""
+    return (item.judge, item.source_id, strength) if item.judge or item.source_id or strength else ()
+
+
+def _name(digest: bytes) -> str:
+    return f"import:{digest.hex()}"
+
+
+def _shared(item: Item, prompt: Asked, **said: Any) -> tuple[Any, ...]:
+    """`said` is what the row's own columns have, by the item's fields; what they have no place for goes to `extra`."""
+    said |= {name: getattr(item, name) for name in ("judge", "comment", "seconds")}
+    found = kept(item, **said, messages=prompt.messages, category=prompt.category)
+    return _columns(item, prompt, found)
+
+
+def _columns(item: Item, prompt: Asked, found: dict[str, Any]) -> tuple[Any, ...]:
+    # That alone is worth no place: any format can be written without it.
+    extra = "{}" if found.keys() <= {"format"} else as_json(found)
+    return (prompt.key, item.judge, item.comment, item.seconds, extra)

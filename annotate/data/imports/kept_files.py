@@ -1,0 +1,84 @@
+"""Where an import's file lies until it is read: below ASSAY_DATA/imports, under the hash of its bytes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from django.conf import settings
+from django.utils import timezone
+
+from annotate.core.errors import Refused
+from annotate.core.large_uploads import LARGEST_UPLOAD
+from annotate.data.rows.row_files import printable
+from annotate.models import Import
+
+KEPT_DAYS = 7  # after its import has ended, for a look at what was wrong
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    name: str
+    hash: str
+    bytes: int
+
+
+def folder() -> Path:
+    path = settings.DATA_DIR / "imports"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def path_of(hash: str) -> Path:
+    return folder() / hash
+
+
+def keep(file: BinaryIO, name: str) -> KeptFile:
+    """Copied in a stream; what stands already under its hash stays. Refused when it is empty or too large."""
+    digest, size = hashlib.sha256(), 0
+    handle, temporary = tempfile.mkstemp(dir=folder(), prefix="coming-")
+    try:
+        with os.fdopen(handle, "wb") as copy:
+            for block in _blocks(file):
+                size += len(block)
+                if size > LARGEST_UPLOAD:
+                    raise Refused(413, file=f"At most {LARGEST_UPLOAD:,} bytes in one import; split the file.")
+                digest.update(block)
+                copy.write(block)
+            copy.flush()
+            os.fsync(copy.fileno())
+        if not size:
+            raise Refused(400, file="The file is empty.")
+        Path(temporary).replace(path_of(digest.hexdigest()))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Refused(507, file="There is no room left for it on this server's disk; nothing is kept of it.") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return KeptFile(printable(name, 200) or "upload", digest.hexdigest(), size)
+
+
+def sweep() -> int:
+    """Take away files that no import needs any more, and copies that were broken off; how many there were."""
+    since = timezone.now() - timedelta(days=KEPT_DAYS)
+    ended = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED, Import.State.CHECKED)
+    needed = set(Import.objects.exclude(state__in=ended, finished_at__lt=since).values_list("file_hash", flat=True))
+    oldest = since.timestamp()
+    gone = [path for path in folder().iterdir() if path.name not in needed and path.stat().st_mtime < oldest]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return len(gone)
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(_BLOCK):
+        yield block

@@ -1,0 +1,172 @@
+"""Files of other tools on their way in: the form, the list, and one import's page, which moves while it works."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from typing import Any, cast
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.large_uploads import takes_files
+from annotate.core.named_values import named_values
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import can
+from annotate.data import formats
+from annotate.data.formats.mapping import COLUMNS
+from annotate.data.imports.actions import Order, cancel_import, go_on, preview, start_import
+from annotate.data.imports.engine import MOST_NAMED
+from annotate.data.imports.kept_files import KEPT_DAYS
+from annotate.data.imports.present import shown
+from annotate.data.rows import row_files
+from annotate.models import Import, Judge, Project, User
+
+_SHOWN, _LINES_SHOWN = 50, 6
+UNDER_WAY = (Import.State.QUEUED, Import.State.RUNNING)
+# What was added, in the order in which it is told.
+_KINDS = ("comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "attacks", "prompts", "completions")
+_FIELDS = ("source", "format", "container", "columns", "judge")
+
+
+@takes_files
+@in_project("research")
+@require_http_methods(["GET", "HEAD", "POST"])
+def imports(request: MemberRequest, project: Project) -> HttpResponse:
+    if request.method != "POST":
+        return _list(request, project, _form(QueryDict()), {})
+    form = _form(request.POST)
+    file = request.FILES.get("file")
+    try:
+        if file is None:
+            raise Refused(400, file="Choose a file.")
+        order = Order(
+            **{name: form[name] for name in ("source", "format", "container", "judge")},
+            columns=named_values(form["columns"], "columns"),
+            link=form["link"],
+            dry_run=form["dry_run"],
+        )
+        made = start_import(
+            project=project, file=cast(Any, file), file_name=file.name or "upload", order=order, by=request.user
+        )
+    except Refused as refused:
+        return _list(request, project, form, refused.errors, refused.status)
+    return redirect("import", project.slug, made.pk)
+
+
+@in_project("research")
+@require_safe
+def one_import(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    found = get_object_or_404(Import.objects.select_related("created_by"), project=project, pk=pk)
+    context = _progress(found) | {"project": project, "import": found}
+    if request.htmx and not request.htmx.boosted:
+        answer = render(request, "annotate/import.html#progress", context)
+        if context["bad"] and not context["under_way"]:
+            answer["HX-Refresh"] = "true"  # it has just ended, and what was not usable stands elsewhere
+        return answer
+    return render(request, "annotate/import.html", context | _beginning(found))
+
+
+@in_project("research")
+@require_POST
+def act(request: MemberRequest, project: Project, pk: int, what: str) -> HttpResponse:
+    """`what` is cancel or go-on."""
+    found = get_object_or_404(Import, project=project, pk=pk)
+    try:
+        (cancel_import if what == "cancel" else go_on)(found, by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, "It ends after the rows under way." if what == "cancel" else "It is under way.")
+    return redirect("import", project.slug, pk)
+
+
+@in_project("research")
+@require_safe
+def problems(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
+    """The lines that could not be used, as CSV."""
+    found = get_object_or_404(Import, project=project, pk=pk)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["line", "reason"])
+    # A reason may quote the file: a spreadsheet must not take it for a formula.
+    writer.writerows(
+        [one.line, f"'{one.reason}" if one.reason[:1] in "=+-@\t" else one.reason] for one in found.problems.all()
+    )
+    name = f'attachment; filename="import-{found.pk}-problems.csv"'
+    return HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
+
+
+def _list(
+    request: HttpRequest, project: Project, form: dict[str, Any], errors: dict[str, str], status: int = 200
+) -> HttpResponse:
+    context = {
+        "project": project,
+        "form": form,
+        "errors": errors,
+        "imports": [_progress(one) | {"import": one} for one in project.imports.select_related("created_by")[:_SHOWN]],
+        "formats": [*formats.FORMATS.values(), *formats.INCOMING.values()],
+        "containers": row_files.FORMATS,
+        "judges": Judge.choices,
+        "columns": COLUMNS,
+        "may_link": can(cast(User, request.user), "manage", project),
+    }
+    return render(request, "annotate/imports.html", context, status=status)
+
+
+def _form(given: QueryDict) -> dict[str, Any]:
+    form: dict[str, Any] = {name: given.get(name, "").strip() for name in _FIELDS}
+    form["format"], form["container"] = form["format"] or "auto", form["container"] or "auto"
+    return form | {"link": bool(given.get("link")), "dry_run": given.get("do") == "check"}
+
+
+def _progress(found: Import) -> dict[str, Any]:
+    """How far it is, what has come of it, and when it will end."""
+    counts = found.counts
+    under_way = found.state in UNDER_WAY
+    share = found.position / found.bytes if found.bytes and under_way else 1.0 if not found.problem else None
+    left = None
+    if found.state == Import.State.RUNNING and found.rate and found.position and found.lines:
+        left = (found.bytes - found.position) * found.lines / found.position / found.rate
+    return {
+        "under_way": under_way,
+        "waits": found.state == Import.State.QUEUED and (timezone.now() - found.created_at).total_seconds() > 15,
+        "is_dry": bool(found.options.get("dry_run")),
+        "percent": None if share is None else min(100, int(share * 100)),
+        "left": None if left is None else _in_words(left),
+        "added": [(kind, counts[kind]) for kind in _KINDS if counts.get(kind)],
+        "rows": counts.get("rows", 0),
+        "already": counts.get("already", 0),
+        "bad": counts.get("bad", 0),
+        "named": min(counts.get("bad", 0), MOST_NAMED),
+        "may_go_on": found.state in (Import.State.CHECKED, Import.State.FAILED, Import.State.CANCELLED),
+    }
+
+
+def _in_words(seconds: float) -> str:
+    """How long is left, and not the hour when it will be over: nobody knows which clock is theirs."""
+    if seconds < 90:
+        return f"about {max(5, 5 * round(seconds / 5))} seconds left"
+    minutes = round(seconds / 60)
+    return f"about {minutes} minutes left" if minutes < 90 else f"about {round(minutes / 60)} hours left"
+
+
+def _reasons(found: Import) -> list[tuple[str, int, list[int]]]:
+    """Of the lines that are named: each reason, how many have it, and the first of them. Most often first."""
+    lines: dict[str, list[int]] = defaultdict(list)
+    for line, reason in found.problems.values_list("line", "reason"):
+        lines[reason].append(line)
+    told = ((reason, len(some), some[:_LINES_SHOWN]) for reason, some in lines.items())
+    return sorted(told, key=lambda one: (-one[1], one[2]))
+
+
+def _beginning(found: Import) -> dict[str, Any]:
+    return {
+        "items": [(line, shown(item)) for line, item in preview(found)],
+        "reasons": _reasons(found)[:_SHOWN],
+        "kept_days": KEPT_DAYS,
+    }

@@ -1,0 +1,187 @@
+"""An item of a file made ready to be written: checked as whatever enters here is, its hashes and its side worked out.
+
+Done outside of any transaction, so that others write meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from annotate.core.errors import Refused
+from annotate.data.formats.items import (
+    Item,
+    Messages,
+    NewAnswers,
+    NewAttack,
+    NewComparison,
+    NewDemonstration,
+    NewFlag,
+    NewRanking,
+    NewRating,
+    NewSpan,
+    Row,
+)
+from annotate.data.prompts.actions import check_messages, check_text
+from common import reasoning
+from common import splits as sides
+
+MOST_RANKED = 10  # their pairs grow with the square
+LONGEST_EXTRA, DEEPEST_EXTRA = 200_000, 100
+_LONGEST_COMMENT = 10_000
+_LONGEST_NAME = 120
+_LONGEST = 1e9  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A completion that an item speaks of: its text, the hash of what the file has, the model that the file names."""
+
+    text: str
+    hash: str
+    model: str
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """`answers` in the item's own order; `messages` as they are stored."""
+
+    line: int
+    item: Item
+    messages: Messages
+    text_hash: str
+    side: str
+    answers: tuple[Answer, ...]
+
+
+def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
+    """Raises ValueError in words for what cannot be stored."""
+    given = _question(item)
+    try:
+        check_messages(given)
+        _check_said(item)
+        # A span says where it begins in the whole of its text.
+        answers = tuple(_answer(*given, whole=isinstance(item, NewSpan)) for given in _answers(item))
+    except Refused as refused:
+        raise ValueError(" ".join(refused.errors.values())) from None
+    messages = [{"role": turn["role"], "content": turn["content"]} for turn in given]
+    side = sides.side_of(messages, eval_percent)
+    return Ready(line, item, messages, sides.text_hash(messages), side, answers)
+
+
+def _answers(item: Item) -> list[tuple[str, str]]:
+    """(text, model) of each answer in it."""
+    match item:
+        case NewComparison():
+            if item.a.strip() == item.b.strip() and item.model_a == item.model_b:
+                raise ValueError("The two answers are the same.")
+            return [(item.a, item.model_a), (item.b, item.model_b)]
+        case NewRanking():
+            return _ranked(item)
+        case NewAnswers():
+            return _unjudged(item)
+        case NewRating() | NewSpan():
+            return [(item.text, item.model)]
+        case NewDemonstration():
+            check_text(item.text, "text", "An answer")
+            return [] if item.edited_from is None else [(item.edited_from, "")]
+        case NewFlag():
+            return [] if item.text is None else [(item.text, item.model)]
+    return []
+
+
+def _question(item: Item) -> Messages:
+    """What its answers answer; of an attack, which is a whole conversation, all up to the last question."""
+    if not isinstance(item, NewAttack):
+        return item.messages
+    last = max((n for n, turn in enumerate(item.messages) if turn.get("role") == "user"), default=-1)
+    return item.messages[: last + 1]
+
+
+def _ranked(item: NewRanking) -> list[tuple[str, str]]:
+    if not 2 <= len(item.texts) <= MOST_RANKED:
+        raise ValueError(f"A ranking has 2 to {MOST_RANKED} answers; this one has {len(item.texts)}.")
+    if sorted(place for group in item.order for place in group) != list(range(len(item.texts))):
+        raise ValueError("Each answer of a ranking needs one place.")
+    models = item.models or ("",) * len(item.texts)
+    named = list(zip(item.texts, models, strict=True))
+    if len(set(named)) != len(named):
+        raise ValueError("Two of the ranked answers are the same.")
+    return named
+
+
+def _unjudged(item: NewAnswers) -> list[tuple[str, str]]:
+    """An empty one is nothing to judge."""
+    models = item.models or ("",) * len(item.texts)
+    given = [(text, model) for text, model in zip(item.texts, models, strict=True) if text.strip()]
+    if not given:
+        raise ValueError("It has no answer that is not empty.")
+    return given
+
+
+def _answer(text: str, model: str, *, whole: bool = False) -> Answer:
+    """An empty one is an answer, too: of a model that said nothing, and was judged for it."""
+    check_text(text if text.strip() else f"-{text}")
+    answer, thought = (text, "") if whole else reasoning.split(text)
+    return Answer(answer, hashlib.sha256(text.encode()).hexdigest(), _name(model, "model"), thought)
+
+
+def _name(value: str, what: str) -> str:
+    if not value:
+        return ""
+    check_text(value, what, f"The name of a {what}", _LONGEST_NAME)
+    return value
+
+
+def _check_said(item: Item) -> None:
+    _name(item.judge, "judge")
+    if item.comment:
+        check_text(item.comment, "comment", "A comment", _LONGEST_COMMENT)
+    if item.seconds is not None and not 0 <= item.seconds < _LONGEST:
+        raise ValueError(f"A judgement takes 0 seconds or more; this one has {item.seconds:g}.")
+    if item.extra:
+        text = _as_json(item.extra)
+        if "\\u0000" in text:
+            raise ValueError("It holds a NUL, which no database keeps.")
+        check_text(text, "extra", "What the row says beside it", LONGEST_EXTRA)
+    if isinstance(item, NewRating):
+        _check_rating(item)
+    if isinstance(item, NewAttack):
+        _check_attack(item)
+    if isinstance(item, NewSpan) and not (type(item.start) is type(item.end) is int):
+        raise ValueError("A span needs the place of its first character and of that behind its last, as whole numbers.")
+    if isinstance(item, NewSpan) and not 0 <= item.start < item.end <= len(item.text):
+        raise ValueError(f"The span {item.start} to {item.end} is not within its text of {len(item.text)} characters.")
+
+
+def _as_json(extra: Row) -> str:
+    if _is_deeper(extra, DEEPEST_EXTRA):  # it would be read here, and nowhere else where less of the stack is left
+        raise ValueError(f"What the row says beside it is nested more than {DEEPEST_EXTRA} deep.")
+    try:
+        return json.dumps(extra, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise ValueError("It holds an infinite number, which JSON has no word for.") from None
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(each, levels - 1) for each in inner)
+
+
+def _check_attack(item: NewAttack) -> None:
+    if item.rating is not None and not 0 <= item.rating <= 4:
+        raise ValueError(f"The success of an attack goes from 0 to 4; this one has {item.rating:g}.")
+    for turn in item.messages[len(_question(item)) :]:
+        check_text(turn["content"] or "-", "messages", "A turn")
+    for text in (item.task_description, *item.tags):
+        check_text(text or "-", "task_description", "What a row says", 500)
+
+
+def _check_rating(item: NewRating) -> None:
+    if item.thumbs is None and item.stars is None and not item.aspects:
+        raise ValueError("A rating needs thumbs, stars or aspects.")
+    steps = [item.stars, *item.aspects.values()]
+    if any(step is not None and (not isinstance(step, int) or not 1 <= step <= 5) for step in steps):
+        raise ValueError("Stars and aspects go from 1 to 5.")

@@ -1,0 +1,182 @@
+"""A kept file as portions of items that are ready to be written, with the places reached in it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from annotate.data import formats
+from annotate.data.formats.items import Item
+from annotate.data.imports.preparing import Ready, prepare
+from annotate.data.rows.row_files import LARGEST_IMPORT, FileRow, TooLarge, is_parquet, printable, read_rows
+
+ROWS, CHARACTERS = 400, 800_000  # of a portion: nobody else writes on SQLite while it is written
+_ODD = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
+log = logging.getLogger("assay.imports")
+_LOOKED_AT = 50  # rows by which the format is found out
+LARGEST_LOOK = 16_000_000  # bytes of text in which there must be some, while somebody waits for the answer
+
+
+@dataclass(frozen=True)
+class Bad:
+    line: int
+    reason: str
+
+
+@dataclass
+class Portion:
+    """`line` and `position` are where it ends."""
+
+    ready: list[Ready] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+    rows: int = 0
+    line: int = 0
+    position: int = 0
+    characters: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.rows >= ROWS or self.characters >= CHARACTERS
+
+
+@dataclass(frozen=True)
+class HowToRead:
+    """`format` is one of `formats.FORMATS`, "auto" or "table" with `columns`, {ours: the file's}. `container` is one of
+    `row_files.FORMATS`."""
+
+    format: str = "auto"
+    container: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def found_out(path: Path, name: str, how: HowToRead) -> str:
+    """The format's name. Raises ValueError in words where the rows are of none."""
+    if how.columns:
+        return "table"
+    if how.format != "auto":
+        return how.format
+    first = list(islice(_beginning(path, name, how.container), _LOOKED_AT))
+    good = [row.row for row in first if not row.problem]
+    if not good:
+        told = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
+        hint = ""
+        if first and how.container == "auto" and not name.lower().endswith((".jsonl", ".csv", ".tsv")):
+            hint = " A table needs a name that ends in .csv or .tsv, or say that it is one."
+        raise ValueError(f"The file cannot be read: {told}{hint}")
+    try:
+        return formats.detect(good, name)
+    except ValueError:
+        # One odd line must not hide what the others are: it is told by its number like any other.
+        found = Counter(format_ for row in good if (format_ := _format_of(row)))
+        if not found or found.most_common(1)[0][1] * 2 <= len(good):
+            raise
+        return found.most_common(1)[0][0]
+
+
+def _beginning(path: Path, name: str, container: str) -> Iterator[FileRow]:
+    """The rows in its first bytes: of a small file that unpacks without an end, no more is ever read at once."""
+    row = None
+    with path.open("rb") as file:
+        largest = LARGEST_IMPORT if is_parquet(file) else LARGEST_LOOK
+        try:
+            for row in read_rows(file, name, container, largest=largest):
+                yield row
+        except TooLarge as error:
+            if row is None:
+                told = f"Its first {LARGEST_LOOK:,} bytes hold no row, or one that is too long."
+                raise TooLarge(told) from error
+
+
+def _format_of(row: dict[str, Any]) -> str:
+    try:
+        return formats.detect([row])
+    except ValueError:
+        return ""
+
+
+def portions(
+    path: Path, name: str, how: HowToRead, *, eval_percent: int, after: int = 0, position: int = 0
+) -> Generator[Portion, None, None]:
+    """From behind line `after`, whose portion ended at `position`. `how.format` is no longer "auto".
+
+    Raises row_files.UnreadableFile where the file itself is damaged.
+    """
+    read = _reader(how)
+    with path.open("rb") as file:
+        rows = read_rows(file, name, how.container, largest=LARGEST_IMPORT, after=after, position=position)
+        portion = Portion(line=after, position=position)
+        for row in rows:
+            _take(portion, row, read, eval_percent)
+            if portion.is_full:
+                yield portion
+                portion = Portion(line=portion.line, position=portion.position)
+        if portion.rows:
+            yield portion
+
+
+class ReadAhead:
+    """Portions, each read while the one before it is being written: whoever writes waits for the database most of the
+    time, on another core or another machine."""
+
+    def __init__(self, portions: Generator[Portion, None, None]) -> None:
+        self._portions = portions
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="import")
+        self._next = self._read()
+
+    def take(self) -> Portion | None:
+        """None at the end. Raises what reading raised."""
+        portion = self._next.result()
+        if portion is not None:
+            self._next = self._read()
+        return portion
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)  # what is being read takes a fraction of a second
+        self._portions.close()
+
+    def _read(self) -> Future[Portion | None]:
+        return self._pool.submit(next, self._portions, None)
+
+
+def first_items(path: Path, name: str, how: HowToRead, n: int = 10) -> tuple[list[tuple[int, Item]], list[Bad]]:
+    """The first items as they would be taken, each with its line, and what is wrong with lines before them."""
+    read, portion = _reader(how), Portion()
+    for row in _beginning(path, name, how.container):
+        _take(portion, row, read, eval_percent=0)
+        if len(portion.ready) >= n or portion.is_full:
+            break
+    return [(one.line, one.item) for one in portion.ready[:n]], portion.bad[:n]
+
+
+def _reader(how: HowToRead) -> Callable[[dict[str, Any], int], list[Item]]:
+    return formats.mapped(how.columns) if how.columns else formats.READERS[how.format]
+
+
+def _take(portion: Portion, row: FileRow, read: Any, eval_percent: int) -> None:
+    """A row is taken whole or not at all: half of a tree would be another tree."""
+    portion.rows += 1
+    portion.line, portion.position = row.line, row.position
+    try:
+        if row.problem:
+            raise ValueError(row.problem)
+        ready = [prepare(item, line=row.line, eval_percent=eval_percent) for item in read(row.row, row.line)]
+    except ValueError as error:
+        portion.bad.append(Bad(row.line, printable(str(error))))
+        return
+    except _ODD as error:  # built as nobody thought of: no reason to lose the other rows
+        log.warning("line %s could not be read", row.line, exc_info=True)
+        portion.bad.append(Bad(row.line, printable(f"is built otherwise than its format: {error}")))
+        return
+    portion.ready += ready
+    portion.characters += sum(map(_size, ready))
+
+
+def _size(one: Ready) -> int:
+    texts = sum(len(answer.text) for answer in one.answers) + sum(len(turn["content"]) for turn in one.messages)
+    return texts + (len(str(one.item.extra)) if one.item.extra else 0)

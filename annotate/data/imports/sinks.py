@@ -1,0 +1,78 @@
+"""Where new rows go: into the database, or, in a dry run, nowhere, but counted as if they had.
+
+Both give every new row a key, so that what comes later can point at it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from django.db import models
+
+from annotate.data.imports import bulk_insert as bulk
+from annotate.models.queue import QueueChange
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+class Sink(Protocol):
+    def add(
+        self, table: type[models.Model], names: Sequence[str], columns: Sequence[str], rows: Rows, **constants: Any
+    ) -> list[int]:
+        """Keys of the rows, in order. `names` say for each row which it is, and differ within one call."""
+
+    def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
+        """There is more to judge of these prompts."""
+
+    def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
+        """Those of the names that this sink, and not the database, has seen: the keys that it gave them."""
+
+
+class Database:
+    """Call it inside a transaction."""
+
+    def add(
+        self, table: type[models.Model], names: Sequence[str], columns: Sequence[str], rows: Rows, **constants: Any
+    ) -> list[int]:
+        if not rows:
+            return []
+        ids = bulk.new_ids(table, len(rows))
+        bulk.insert(table, ["id", *columns], [(pk, *row) for pk, row in zip(ids, rows, strict=True)], **constants)
+        return ids
+
+    def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
+        QueueChange.note(project, prompts)
+
+    def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
+        return {}  # they stand in the database
+
+
+class Nowhere:
+    """Remembers in a file of its own, which nobody sees and which is gone with it, what the rows so far would be."""
+
+    def __init__(self) -> None:
+        self._seen = sqlite3.connect("", check_same_thread=False)
+        self._seen.execute("CREATE TABLE seen (name TEXT PRIMARY KEY, id INTEGER) WITHOUT ROWID")
+        self._last = 0
+
+    def add(
+        self, table: type[models.Model], names: Sequence[str], columns: Sequence[str], rows: Rows, **constants: Any
+    ) -> list[int]:
+        ids = [self._last - n for n in range(1, len(rows) + 1)]  # below nought, where no key of the database is
+        self._last -= len(rows)
+        named = [(f"{table.__name__} {name}", pk) for name, pk in zip(names, ids, strict=True)]
+        self._seen.executemany("INSERT INTO seen VALUES (?, ?)", named)
+        return ids
+
+    def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
+        """Nothing has come."""
+
+    def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
+        found = {}
+        for name in names:
+            row = self._seen.execute("SELECT id FROM seen WHERE name = ?", [f"{table.__name__} {name}"]).fetchone()
+            if row:
+                found[name] = row[0]
+        return found

@@ -1,0 +1,209 @@
+"""Items become rows: prompts and completions that stand already are found, judgements that stand already stay alone.
+
+A few queries for hundreds of items, whatever their number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from annotate.data.formats.items import NewAnswers, NewAttack, NewPrompt
+from annotate.data.imports import feedback_rows as judgements
+from annotate.data.imports.bulk_insert import as_json
+from annotate.data.imports.feedback_rows import Asked, Into, Table
+from annotate.data.imports.preparing import Answer, Ready
+from annotate.data.imports.sinks import Sink
+from annotate.models import Comparison, Completion, Prompt, Ranking, Side
+from common import harm_kinds as harms
+
+_AT_ONCE = 900  # values in one query: SQLite bounds its variables
+_Prompts = dict[str, Asked]  # by the hash of its text
+_Completions = dict[tuple[int, str, str], int]  # by prompt, model's name and hash of the text
+
+
+def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | None = None) -> Counter[str]:
+    """How many rows were new, by kind, and how many judgements stood `already`. With a database, in a transaction.
+
+    `names` gets the idempotency key of each judgement, kind by kind, in the order of the items.
+    """
+    counts: Counter[str] = Counter()
+    prompts, fresh = _prompts(ready, into, sink, counts)
+    completions = _completions(ready, prompts, fresh, into, sink, counts)
+    if counts["prompts"] or counts["completions"]:
+        sink.tell_queue(into.project, [prompts[one.text_hash].key for one in ready if one.side == Side.TRAIN])
+    tables = judgements.new_tables()
+    for one in ready:
+        prompt = prompts[one.text_hash]
+        answers = [completions[prompt.key, answer.model, answer.hash] for answer in one.answers]
+        if not isinstance(one.item, NewPrompt | NewAnswers):
+            judgements.add(tables, one.item, prompt, answers, into)
+    for kind, table in tables.items():
+        _add(kind, table, fresh, into, sink, counts)
+        if names is not None:
+            names += table.asked
+    return counts
+
+
+def _prompts(ready: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str]) -> tuple[_Prompts, frozenset[int]]:
+    """All of them, and the keys of those that are new: of these nothing can stand yet, so that nothing is looked up."""
+    wanted: dict[str, Ready] = {}
+    for one in ready:
+        wanted.setdefault(one.text_hash, one)
+    found = {name: _asked(pk, wanted[name]) for name, pk in sink.known(Prompt, list(wanted)).items()}
+    for some in _portions(wanted):
+        standing = _prompts_of(into.project, some).order_by().values_list("text_hash", "id", "messages", "category")
+        found |= {name: Asked(*asked) for name, *asked in standing}
+    new = [one for text_hash, one in wanted.items() if text_hash not in found]
+    fresh = [
+        (as_json(one.messages), one.text_hash, one.item.category[:60], _harm(one), one.side, into.source, into.author)
+        for one in new
+    ]
+    columns = ("messages", "text_hash", "category", "harm", "side", "source", "created_by_id")
+    ids = sink.add(Prompt, [one.text_hash for one in new], columns, fresh, project_id=into.project)
+    counts["prompts"] += len(new)
+    counts["already"] += _questions(ready) - _questions(new)
+    return found | {one.text_hash: _asked(pk, one) for one, pk in zip(new, ids, strict=True)}, frozenset(ids)
+
+
+def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
+    """Postgres knows nothing of rows that came a moment ago, takes a project for small and would look through all of
+    it: it is told to look each up by itself."""
+    if connection.vendor != "postgresql":
+        return Prompt.objects.filter(project=project, text_hash__in=hashes)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT found.id FROM unnest(%s::text[]) AS wanted(hash), LATERAL (SELECT id FROM annotate_prompt "
+            "WHERE project_id = %s AND text_hash = wanted.hash OFFSET 0) AS found",
+            [hashes, project],
+        )
+        return Prompt.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
+
+
+def _asked(pk: int, one: Ready) -> Asked:
+    return Asked(pk, one.messages, one.item.category[:60])
+
+
+def _harm(one: Ready) -> str:
+    """What was said to make a model do harm is kept from whoever has not agreed to see it."""
+    return harms.of_tags(one.item.tags) if isinstance(one.item, NewAttack) else ""
+
+
+def _questions(ready: Sequence[Ready]) -> int:
+    return sum(isinstance(one.item, NewPrompt) for one in ready)
+
+
+def _completions(
+    ready: Sequence[Ready], prompts: _Prompts, fresh: frozenset[int], into: Into, sink: Sink, counts: Counter[str]
+) -> _Completions:
+    wanted: dict[tuple[int, str, str], Answer] = {}
+    for one in ready:
+        for answer in one.answers:
+            wanted.setdefault((prompts[one.text_hash].key, answer.model, answer.hash), answer)
+    by_name = {f"{prompt} {hash} {model}": (prompt, model, hash) for prompt, model, hash in wanted}
+    found = {by_name[name]: pk for name, pk in sink.known(Completion, list(by_name)).items()}
+    found |= _standing([key for key in wanted if key not in found and key[0] > 0 and key[0] not in fresh], into)
+    new = {name: key for name, key in by_name.items() if key not in found}
+    rows = [
+        (prompt, into.linked.get(model), answer.text, answer.reasoning, hash, model)
+        for (prompt, model, hash), answer in ((key, wanted[key]) for key in new.values())
+    ]
+    columns = ("prompt_id", "model_id", "text", "reasoning", "text_hash", "named_model")
+    ids = sink.add(Completion, list(new), columns, rows, source=into.source)
+    counts["completions"] += len(new)
+    counts["already"] += _answered_already(ready, prompts, set(new.values()))
+    return found | dict(zip(new.values(), ids, strict=True))
+
+
+def _answered_already(ready: Sequence[Ready], prompts: _Prompts, new: set[tuple[int, str, str]]) -> int:
+    """Rows of answers to be judged that all stand."""
+    rows = (one for one in ready if isinstance(one.item, NewAnswers))
+    return sum(
+        not any((prompts[one.text_hash].key, answer.model, answer.hash) in new for answer in one.answers)
+        for one in rows
+    )
+
+
+def _standing(wanted: Sequence[tuple[int, str, str]], into: Into) -> _Completions:
+    """Those that an earlier import from the same source brought."""
+    pairs = list(dict.fromkeys((prompt, hash) for prompt, _, hash in wanted))
+    found: _Completions = {}
+    with connection.cursor() as cursor:
+        for some in _portions(pairs, _AT_ONCE // 2):
+            cursor.execute(*_by_text(some, into.source))
+            for pk, prompt, model, model_id, hash in cursor.fetchall():
+                if model_id == into.linked.get(model):
+                    found.setdefault((prompt, model, hash), pk)
+    return found
+
+
+def _by_text(pairs: Sequence[tuple[int, str]], source: str) -> tuple[str, list[Any]]:
+    """The statement that finds completions of these prompts with texts of these hashes; see `_prompts_of`."""
+    columns = "id, prompt_id, named_model, model_id, text_hash"
+    if connection.vendor == "postgresql":
+        return (
+            "SELECT found.* FROM unnest(%s::bigint[], %s::text[]) AS wanted(prompt, hash), "
+            f"LATERAL (SELECT {columns} FROM annotate_completion "
+            "WHERE prompt_id = prompt AND text_hash = hash AND source = %s OFFSET 0) AS found ORDER BY id",
+            [*map(list, zip(*pairs, strict=True)), source],
+        )
+    values = ", ".join(["(%s, %s)"] * len(pairs))
+    where = f"(prompt_id, text_hash) IN (VALUES {values}) AND source = %s"
+    told = [*(value for pair in pairs for value in pair), source]
+    return f"SELECT {columns} FROM annotate_completion WHERE {where} ORDER BY id", told
+
+
+def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink, counts: Counter[str]) -> None:
+    """The rows whose names are not taken yet; a ranking's pairs with it."""
+    if not table.rows:
+        return
+    taken = set(sink.known(table.model, list(table.rows)))
+    asked = table.columns.index("prompt_id")
+    for some in _portions(name for name, row in table.rows.items() if row[asked] not in fresh):
+        rows = table.model._default_manager.filter(idempotency_key__in=some).order_by()
+        taken.update(rows.values_list("idempotency_key", flat=True))
+    new = {name: row for name, row in table.rows.items() if name not in taken}
+    constants = _constants(into)
+    if table.model is Comparison:
+        constants["ranking_id"] = None
+    named = [(*row, name) for name, row in new.items()]
+    ids = sink.add(table.model, list(new), (*table.columns, "idempotency_key"), named, **constants)
+    counts[kind] += len(new)
+    counts["already"] += len(table.asked) - len(new)
+    if table.model is Ranking:
+        _add_pairs(list(zip(new, ids, new.values(), strict=True)), into, sink)
+
+
+def _add_pairs(rankings: Sequence[tuple[str, int, tuple[Any, ...]]], into: Into, sink: Sink) -> None:
+    """The pairs that rankings say: they are not counted, as a ranking is one judgement."""
+    pairs: dict[str, tuple[Any, ...]] = {}
+    for name, pk, (order, *shared) in rankings:
+        level = {completion: depth for depth, group in enumerate(json.loads(order)) for completion in group}
+        shown = sorted(level)
+        for i, a in enumerate(shown):
+            for b in shown[i + 1 :]:
+                winner = "tie" if level[a] == level[b] else "model_a" if level[a] < level[b] else "model_b"
+                prompt, judge, _, seconds, _ = shared
+                pairs[f"{name}:{a}:{b}"] = (a, b, winner, None, prompt, judge, "", seconds, "{}", pk, f"{name}:{a}:{b}")
+    columns = (*judgements.COMPARISON, "ranking_id", "idempotency_key")
+    sink.add(Comparison, list(pairs), columns, list(pairs.values()), **_constants(into))
+
+
+def _constants(into: Into) -> dict[str, Any]:
+    return {
+        "project_id": into.project,
+        "author_id": into.author,
+        "judge": into.judge,
+        "source": into.source,
+        "guideline_version": into.guideline,
+    }
+
+
+def _portions(values: Iterable[Any], size: int = _AT_ONCE) -> Iterable[list[Any]]:
+    listed = list(values)
+    return (listed[start : start + size] for start in range(0, len(listed), size))

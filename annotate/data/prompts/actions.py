@@ -1,0 +1,204 @@
+"""Prompts and completions enter here, one or many at a time; a list is taken whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from annotate.core.errors import Refused
+from annotate.models import Completion, LanguageModel, Project, Prompt, User
+from common import reasoning
+from common import splits as sides
+from common.texts import is_storable
+
+Messages = list[dict[str, str]]
+ROLES = ("system", "user", "assistant")
+_LONGEST_SAMPLING = 10_000  # characters of its JSON: some names with a number each, and a system prompt
+_CHUNK = 500  # hashes in one query: SQLite bounds its variables
+
+
+@dataclass(frozen=True)
+class NewPrompt:
+    messages: Messages
+    category: str = ""
+    source: str = ""
+    root: Prompt | None = None  # the beginning of a conversation: its later turns stay on its side
+
+
+@dataclass(frozen=True)
+class NewCompletion:
+    """`model` is None for imported text whose author is unknown."""
+
+    prompt: Prompt
+    model: LanguageModel | None
+    text: str
+    sampling: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    tokens: int | None = None
+    finish_reason: str = ""
+    source: str = ""
+    reasoning: str = ""  # what stands in the text between <think> and </think> is added to it
+
+
+def add_prompt(
+    *,
+    project: Project,
+    messages: Messages,
+    category: str = "",
+    source: str = "",
+    by: User | None = None,
+    root: Prompt | None = None,
+) -> Prompt:
+    """The prompt with that text: the existing one if it stands already. Refused when it is not a conversation."""
+    check_messages(messages)
+    prompt = add_prompts(project=project, rows=[NewPrompt(messages, category, source, root)], by=by)[0]
+    if root is not None and prompt.side != root.side:
+        raise Refused(409, messages="This very conversation is kept on the other side already; ask in other words.")
+    return prompt
+
+
+@transaction.atomic
+def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None = None) -> list[Prompt]:
+    """One prompt per row, in order; texts that stand already are found, not repeated. Errors name the row."""
+    _check_all(rows, lambda row: check_messages(row.messages))
+    clean = [[{"role": m["role"], "content": m["content"]} for m in row.messages] for row in rows]
+    hashes = [sides.text_hash(messages) for messages in clean]
+    standing = _standing(project, hashes)
+    new: dict[str, Prompt] = {}
+    for row, messages, text_hash in zip(rows, clean, hashes, strict=True):
+        if text_hash not in standing and text_hash not in new:
+            new[text_hash] = _new_prompt(project, row, messages, text_hash, by)
+    # Two people may ask the same thing at the same moment: whoever comes second finds the first one's row.
+    Prompt.objects.bulk_create(new.values(), ignore_conflicts=True, batch_size=_CHUNK)
+    standing |= _standing(project, list(new))
+    return [standing[text_hash] for text_hash in hashes]
+
+
+def _new_prompt(project: Project, row: NewPrompt, messages: Messages, text_hash: str, by: User | None) -> Prompt:
+    return Prompt(
+        project=project,
+        messages=messages,
+        text_hash=text_hash,
+        category=row.category[:60],
+        root=row.root and (row.root.root or row.root),
+        side=row.root.side if row.root else sides.side_of(messages, project.eval_percent),
+        source=row.source[:200],
+        created_by=by,
+    )
+
+
+def add_completion(
+    *,
+    prompt: Prompt,
+    model: LanguageModel | None,
+    text: str,
+    sampling: dict[str, Any] | None = None,
+    seed: int | None = None,
+    tokens: int | None = None,
+    finish_reason: str = "",
+    source: str = "",
+    reasoning: str = "",
+) -> Completion:
+    """Refused when the text is empty or too long."""
+    check_text(text)
+    row = NewCompletion(prompt, model, text, sampling or {}, seed, tokens, finish_reason, source, reasoning)
+    return add_completions(rows=[row])[0]
+
+
+@transaction.atomic
+def add_completions(*, rows: Sequence[NewCompletion]) -> list[Completion]:
+    """All of them or none. Errors name the row: `3.text`."""
+    rows = [_apart(row) for row in rows]
+    _check_all(rows, _check_completion)
+    return Completion.objects.bulk_create(
+        [
+            Completion(
+                prompt=row.prompt,
+                model=row.model,
+                text=row.text,
+                reasoning=row.reasoning,
+                sampling=row.sampling,
+                seed=row.seed,
+                tokens=row.tokens,
+                finish_reason=row.finish_reason[:16],
+                source=row.source[:200],
+            )
+            for row in rows
+        ],
+        batch_size=_CHUNK,
+    )
+
+
+def check_messages(messages: Any) -> None:
+    """A conversation that ends with the user's turn, each turn with some text, not longer than the limit."""
+    if not isinstance(messages, list) or not messages:
+        raise Refused(400, messages='Give a list of turns such as [{"role": "user", "content": "…"}].')
+    for turn in messages:
+        if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
+            raise Refused(400, messages=f"Each turn needs a role ({', '.join(ROLES)}) and a content that is text.")
+        check_text(turn["content"], "messages", "A turn", settings.MAX_PROMPT_CHARACTERS)
+    if messages[-1]["role"] != "user":
+        raise Refused(400, messages="The last turn must be the user's: it is what the completion answers.")
+    if sum(len(turn["content"]) for turn in messages) > settings.MAX_PROMPT_CHARACTERS:
+        raise Refused(413, messages=f"At most {settings.MAX_PROMPT_CHARACTERS:,} characters together; shorten it.")
+
+
+def check_text(text: Any, field: str = "text", name: str = "A completion", limit: int | None = None) -> None:
+    """Some text, not too much, and none that a database could not keep."""
+    limit = limit or settings.MAX_COMPLETION_CHARACTERS
+    if not isinstance(text, str) or not text.strip():
+        raise Refused(400, **{field: f"{name} must be text that is not empty."})
+    if len(text) > limit:
+        raise Refused(413, **{field: f"{name} may have {limit:,} characters and has {len(text):,}; shorten it."})
+    if not is_storable(text):
+        raise Refused(400, **{field: f"{name} holds a NUL or half a surrogate pair; send it as valid UTF-8 text."})
+
+
+def _apart(row: NewCompletion) -> NewCompletion:
+    """What the model thought is not judged, and nothing learns from it."""
+    text, thought = reasoning.split(row.text)
+    return replace(row, text=text, reasoning=reasoning.joined(row.reasoning, thought)) if thought else row
+
+
+def _check_completion(row: NewCompletion) -> None:
+    if row.reasoning and not row.text.strip():
+        raise Refused(400, text="It holds reasoning (<think>) alone; give the answer after it, or leave it out.")
+    check_text(row.text)
+    if row.reasoning:
+        check_text(row.reasoning, "reasoning", "The reasoning of a completion")
+    settings_text = json.dumps(row.sampling, ensure_ascii=False)
+    if len(settings_text) > _LONGEST_SAMPLING or "\\u0000" in settings_text or not is_storable(settings_text):
+        raise Refused(
+            400,
+            sampling=f"Give at most {_LONGEST_SAMPLING:,} characters of valid UTF-8, without NUL: temperature, top_p, "
+            "max_new_tokens and the like.",
+        )
+
+
+def _check_all(rows: Iterable[Any], check: Any) -> None:
+    """Every bad row is told at once, by its place in the list, before anything is written."""
+    errors: dict[str, str] = {}
+    status = 400
+    for index, row in enumerate(rows):
+        try:
+            check(row)
+        except Refused as refused:
+            status = refused.status
+            errors |= {f"{index}.{name}": text for name, text in refused.errors.items()}
+    if errors:
+        raise Refused(status, **errors)
+
+
+def _standing(project: Project, hashes: Sequence[str]) -> dict[str, Prompt]:
+    found: dict[str, Prompt] = {}
+    for start in range(0, len(hashes), _CHUNK):
+        rows = Prompt.objects.filter(project=project, text_hash__in=hashes[start : start + _CHUNK])
+        for prompt in rows:
+            prompt.project = project  # at hand: whoever shows them need not ask for each
+            found[prompt.text_hash] = prompt
+    return found

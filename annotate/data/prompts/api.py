@@ -1,0 +1,232 @@
+"""Prompts and completions: list, create one or many, read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core.api.bulk import read_one_or_many, written
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find, find_all, find_project, of_project
+from annotate.core.api.pagination import Oldest
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, Turn, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import models_seen, projects_where, require
+from annotate.data.feedback_lineage import ASKED_BY_PEOPLE
+from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_completions, add_prompts
+from annotate.models import Completion, LanguageModel, Project, Prompt, Side
+from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
+
+
+class PromptIn(Input):
+    project = serializers.SlugField(max_length=50)
+    messages = Turn(many=True, required=False, help_text="A conversation that ends with the user's turn.")
+    text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of messages: one question.")
+    category = serializers.CharField(required=False, default="", allow_blank=True, max_length=60)
+    source = serializers.CharField(required=False, default="API", allow_blank=True, max_length=200)
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        if ("text" in given) == ("messages" in given):
+            raise serializers.ValidationError({"messages": "Give either messages or text."})
+        if "text" in given:
+            given["messages"] = [{"role": "user", "content": given.pop("text")}]
+        return given
+
+
+class PromptOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+    messages = serializers.SerializerMethodField()
+    withheld = serializers.SerializerMethodField(help_text=WITHHELD)
+
+    class Meta:
+        model = Prompt
+        fields = ("id", "project", "messages", "category", "harm", "withheld", "side", "source", "created_at")
+
+    @extend_schema_field(Turn(many=True))
+    def get_messages(self, prompt: Prompt) -> list[dict[str, str]]:
+        return [] if self.get_withheld(prompt) else prompt.messages
+
+    def get_withheld(self, prompt: Prompt) -> str:
+        return self.context["reader"].withholds(prompt)
+
+
+class CompletionIn(Input):
+    prompt = Id()
+    model = Id(required=False, allow_null=True, default=None, help_text="Null: its author is unknown.")
+    text = serializers.CharField(trim_whitespace=False, allow_blank=True)
+    sampling = serializers.DictField(required=False, default=dict, help_text="temperature, top_p, max_new_tokens")
+    seed = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1)
+    tokens = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=0, max_value=2**31 - 1)
+    finish_reason = Choice(["", "stop", "length"], required=False, default="")
+    source = serializers.CharField(required=False, default="API", allow_blank=True, max_length=200)
+
+
+class CompletionOut(serializers.ModelSerializer):
+    text = serializers.SerializerMethodField()
+    reasoning = serializers.SerializerMethodField(
+        help_text="What the model thought before it answered; for researchers, empty for others."
+    )
+    withheld = serializers.SerializerMethodField(help_text=WITHHELD)
+
+    class Meta:
+        model = Completion
+        fields = (
+            *("id", "prompt", "model", "text", "withheld", "sampling", "seed", "tokens", "finish_reason", "source"),
+            *("reasoning", "created_at"),
+        )
+
+    def get_reasoning(self, completion: Completion) -> str:
+        if not completion.reasoning or self.get_withheld(completion):
+            return ""
+        return completion.reasoning if completion.prompt.project_id in self.context["reader"].researches else ""
+
+    def get_text(self, completion: Completion) -> str:
+        return "" if self.get_withheld(completion) else completion.text
+
+    def get_withheld(self, completion: Completion) -> str:
+        return self.context["reader"].withholds(completion.prompt)
+
+
+@extend_schema(tags=["prompts"])
+class Prompts(GenericViewSet):
+    """Prompts of the projects that you may see. What others asked in the arena, or to red-team a model, is for those
+    who may review; of what is about harm the messages are withheld unless asked for."""
+
+    queryset = Prompt.objects.none()
+    serializer_class = PromptOut
+    pagination_class = Oldest
+
+    def get_queryset(self) -> QuerySet[Prompt]:
+        user = self.request.user
+        asked_by_others = (
+            Q(source__in=ASKED_BY_PEOPLE) & ~Q(created_by=user) & ~Q(project__in=projects_where(user, "review"))
+        )
+        seen = Prompt.objects.filter(project__in=projects_where(user, "read")).exclude(asked_by_others)
+        return seen.select_related("project")
+
+    def _out(self, rows: Any, *, many: bool = False) -> Any:
+        return PromptOut(rows, many=many, context=context_of(self.request)).data
+
+    @extend_schema(
+        responses=PromptOut(many=True),
+        parameters=[
+            PROJECT,
+            OpenApiParameter("side", enum=Side.values),
+            OpenApiParameter("category"),
+            SHOW_HARMFUL,
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        rows = of_project(self.get_queryset(), request)
+        for name in ("side", "category"):
+            if (value := request.query_params.get(name)) is not None:
+                rows = rows.filter(**{name: value.replace("\x00", "")})
+        return self.get_paginated_response(self._out(self.paginate_queryset(rows), many=True))
+
+    @extend_schema(responses={200: PromptOut} | refusals(404), parameters=[SHOW_HARMFUL])
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(self._out(find(self.get_queryset(), pk, "prompt")))
+
+    @extend_schema(
+        request=PromptIn(many=True),
+        responses={201: PromptOut(many=True)} | refusals(400, 403, 404, 413),
+        parameters=[IDEMPOTENCY_KEY],
+        description="One prompt or a list, taken whole or not at all. A text that stands already is given back.",
+    )
+    def create(self, request: Request) -> Response:
+        rows, is_list = read_one_or_many(PromptIn, request.data)
+        slugs = {row["project"] for row in rows}
+        if len(slugs) > 1:
+            raise Refused(400, project="One request may add to one project; send one for each.")
+        project = find_project(request.user, slugs.pop())
+        require(request.user, "research", project)
+        new = [NewPrompt(row["messages"], row["category"], row["source"]) for row in rows]
+        return self._add(request, project, new, is_list)
+
+    @idempotent()  # what was sent is checked before: SQLite has one writer
+    def _add(self, request: Request, project: Project, new: Sequence[NewPrompt], is_list: bool) -> Response:
+        with written(is_list):
+            made = add_prompts(project=project, rows=new, by=request.user)
+        out = self._out(made, many=True)
+        return Response(out if is_list else out[0], status=201)
+
+
+@extend_schema(tags=["completions"])
+class Completions(GenericViewSet):
+    """Completions with their models, for those who may review: annotators judge blind. What answers a prompt about harm
+    has its text withheld unless asked for."""
+
+    queryset = Completion.objects.none()
+    serializer_class = CompletionOut
+    pagination_class = Oldest
+
+    def get_queryset(self) -> QuerySet[Completion]:
+        reviewed = projects_where(self.request.user, "review")
+        return Completion.objects.filter(prompt__project__in=reviewed).select_related("prompt__project")
+
+    def _out(self, rows: Any, *, many: bool = False) -> Any:
+        return CompletionOut(rows, many=many, context=context_of(self.request)).data
+
+    @extend_schema(
+        responses=CompletionOut(many=True),
+        parameters=[PROJECT, OpenApiParameter("prompt", int), OpenApiParameter("model", int), SHOW_HARMFUL],
+    )
+    def list(self, request: Request) -> Response:
+        rows = of_project(self.get_queryset(), request, "prompt__project")
+        if "prompt" in request.query_params:
+            prompts = Prompt.objects.filter(project__in=projects_where(request.user, "review"))
+            rows = rows.filter(prompt=find(prompts, request.query_params["prompt"], "prompt"))
+        if "model" in request.query_params:
+            rows = rows.filter(model=find(models_seen(request.user), request.query_params["model"], "model"))
+        return self.get_paginated_response(self._out(self.paginate_queryset(rows), many=True))
+
+    @extend_schema(responses={200: CompletionOut} | refusals(404), parameters=[SHOW_HARMFUL])
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(self._out(find(self.get_queryset(), pk, "completion")))
+
+    @extend_schema(
+        request=CompletionIn(many=True),
+        responses={201: CompletionOut(many=True)} | refusals(400, 403, 404, 413),
+        parameters=[IDEMPOTENCY_KEY],
+        description="One completion or a list, taken whole or not at all.",
+    )
+    def create(self, request: Request) -> Response:
+        rows, is_list = read_one_or_many(CompletionIn, request.data)
+        prompts = find_all(
+            Prompt.objects.filter(project__in=projects_where(request.user, "research")), {row["prompt"] for row in rows}
+        )
+        models = find_all(
+            models_seen(request.user).filter(kind=LanguageModel.Kind.POLICY),
+            {row["model"] for row in rows if row["model"]},
+        )
+        with written(is_list):
+            new = [_new(row, i, prompts, models) for i, row in enumerate(rows)]
+        return self._add(request, new, is_list)
+
+    @idempotent()  # what was sent is checked before: SQLite has one writer
+    def _add(self, request: Request, new: Sequence[NewCompletion], is_list: bool) -> Response:
+        with written(is_list):
+            made = add_completions(rows=new)
+        out = self._out(made, many=True)
+        return Response(out if is_list else out[0], status=201)
+
+
+def _new(
+    row: dict[str, Any], index: int, prompts: dict[int, Prompt], models: dict[int, LanguageModel]
+) -> NewCompletion:
+    if row["prompt"] not in prompts:
+        raise Refused(
+            400,
+            **{f"{index}.prompt": f"There is no prompt {row['prompt']} in a project where you may add completions."},
+        )
+    if row["model"] and row["model"] not in models:
+        raise Refused(400, **{f"{index}.model": f"There is no policy model {row['model']}; GET models/ lists them."})
+    fields = {**row, "prompt": prompts[row["prompt"]], "model": models.get(row["model"])}
+    return NewCompletion(**fields)

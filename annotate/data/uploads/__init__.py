@@ -1,0 +1,1 @@
+"""Rows of a file become a frozen dataset."""

@@ -1,0 +1,342 @@
+"""Rows from a file become a frozen dataset: demonstrations, labelled texts, a corpus, or a task to measure models on.
+
+Read once, line by line, into a nameless temporary file; only when every line may be used, or the bad ones may be left
+out, does a dataset come of it, under the hash of its rows. The same rows again give the same dataset again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, BinaryIO
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.events import announce_dataset
+from annotate.core.permissions import require
+from annotate.data import frozen_rows
+from annotate.data.rows import row_formats, task_items
+from annotate.data.rows.row_files import FileRow, TooLarge, UnreadableFile, printable, read_rows
+from annotate.data.rows.row_formats import Row
+from annotate.data.rows.task_families import TASKS, task_of
+from annotate.data.uploads.leakage_guard import EvalPrompts
+from annotate.models import Dataset, Project, User
+from common import splits as sides
+
+KINDS = ("sft", "labelled", "corpus", "task")
+MOST_TOLD = 50  # bad lines that are named; the rest are counted
+_MOST_LABELS = 200
+KeepsOut = Callable[[Row], str]
+_HELD_OUT = 0.05  # of a corpus's documents, by the hash of their text
+
+
+@dataclass(frozen=True)
+class BadLine:
+    line: int
+    reason: str
+
+
+@dataclass
+class Uploaded:
+    """What an upload did. `is_new` is False when these very rows stood already."""
+
+    dataset: Dataset | None = None
+    is_new: bool = True
+    lines: int = 0
+    rows: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    bad: list[BadLine] = field(default_factory=list)
+    bad_count: int = 0
+    ignored_columns: set[str] = field(default_factory=set)
+    labels: Counter[str] = field(default_factory=Counter)
+    groups: Counter[str] = field(default_factory=Counter)
+
+    def tell(self, line: int, reason: str) -> None:
+        self.bad_count += 1
+        if len(self.bad) < MOST_TOLD:
+            self.bad.append(BadLine(line, printable(reason)))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows are to be understood: `columns` maps our field to the file's column, `labels` what it writes to ours."""
+
+    kind: str
+    task: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def renamed(self, row: Row) -> Row:
+        taken = set(self.columns.values())
+        renamed = {name: value for name, value in row.items() if name not in taken}
+        renamed |= {ours: row[theirs] for ours, theirs in self.columns.items() if theirs in row}
+        if self.labels and "label" in renamed:
+            renamed["label"] = self._label(renamed["label"])
+        return renamed
+
+    def _label(self, value: Any) -> str:
+        told = str(value).strip()
+        if told not in self.labels:
+            raise ValueError(f"has the label {told!r:.60}, for which no name was given ({', '.join(self.labels)}).")
+        return self.labels[told]
+
+
+def upload(
+    *,
+    project: Project,
+    kind: str,
+    name: str,
+    file: BinaryIO,
+    file_name: str,
+    by: User,
+    task: str = "",
+    format: str = "auto",
+    columns: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+    skip_bad: bool = False,
+) -> Uploaded:
+    """Freeze a file's rows. Refused with every bad line (the first 50 of them), and then nothing is written."""
+    return freeze_rows(
+        project=project,
+        kind=kind,
+        name=name,
+        rows=_from_file(file, file_name, format),
+        origin=file_name,
+        by=by,
+        task=task,
+        columns=columns,
+        labels=labels,
+        skip_bad=skip_bad,
+    )
+
+
+def freeze_rows(
+    *,
+    project: Project,
+    kind: str,
+    name: str,
+    rows: Iterable[FileRow],
+    origin: str,
+    by: User,
+    task: str = "",
+    columns: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+    skip_bad: bool = False,
+) -> Uploaded:
+    """As `upload`, for rows from anywhere, such as a hub."""
+    require(by, "research", project)
+    name = _checked_name(name)
+    reading = _checked_reading(kind, task, columns or {}, labels or {})
+    done = Uploaded()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", dir=_folder()) as spool:
+        kept_task = _spool(rows, reading, _keeping_out(project, kind), spool, done)
+        _refuse_what_is_wrong(done, skip_bad)
+        files = _files(kind, spool)
+        content_hash = frozen_rows.write_streamed(files, kind=kind, side=_side(kind))
+    counts = _counts(kind, kept_task, done, origin)
+    return _record(project, kind, name, by, content_hash, counts, done)
+
+
+def _folder() -> str:
+    settings.DATASETS_DIR.mkdir(parents=True, exist_ok=True)
+    return str(settings.DATASETS_DIR)
+
+
+def _side(kind: str) -> str:
+    """What measures models trains none."""
+    return sides.EVAL if kind == "task" else sides.TRAIN
+
+
+def _keeping_out(project: Project, kind: str) -> KeepsOut:
+    """Why a row stays out, for rows of this kind; empty where it may go in. A task has no wall: it trains nothing."""
+    return Repeated().keeps_out if kind == "task" else EvalPrompts(project).keeps_out
+
+
+class Repeated:
+    """The same item twice would count twice, and its interval would be too narrow."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def keeps_out(self, row: Row) -> str:
+        digest = hashlib.sha256(json.dumps(row, ensure_ascii=False, sort_keys=True).encode()).digest()
+        if digest in self._seen:
+            return "that stand in the file twice"
+        self._seen.add(digest)
+        return ""
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip() if isinstance(name, str) else ""
+    if not name or len(name) > 120 or "\x00" in name:
+        raise Refused(400, name="Give the dataset a name of 1 to 120 characters.")
+    return name
+
+
+def _checked_reading(kind: str, task: str, columns: dict[str, str], labels: dict[str, str]) -> Reading:
+    if kind not in KINDS:
+        raise Refused(
+            400, kind=f"{kind!r} cannot be uploaded; use one of {', '.join(KINDS)}. Feedback is frozen, not sent."
+        )
+    if task and task not in TASKS:
+        raise Refused(400, task=f"{task!r} is no task; use one of {', '.join(TASKS)}, or leave it out.")
+    if task and kind != "labelled":
+        raise Refused(400, task="Only labelled rows belong to a task; leave it out.")
+    return Reading(kind, task, columns, labels)
+
+
+def _from_file(file: BinaryIO, name: str, format: str) -> Iterator[FileRow]:
+    try:
+        yield from read_rows(file, name, format)
+    except TooLarge as error:
+        raise Refused(413, file=str(error)) from error
+    except UnreadableFile as error:
+        raise Refused(400, file=printable(str(error))) from error
+
+
+def _spool(rows: Iterable[FileRow], reading: Reading, keeps_out: KeepsOut, spool: IO[str], done: Uploaded) -> str:
+    """Write what may be used; the task, or the form of a task file, that the rows turned out to be of."""
+    task = reading.task
+    read: Any = None
+    for given in rows:
+        done.lines += 1
+        try:
+            if given.problem:
+                raise ValueError(given.problem)
+            row = reading.renamed(given.row)
+            if read is None:
+                task = task or _found_out(reading.kind, row)
+                read = _reader(reading.kind, task)
+            found = read(row)
+        except ValueError as error:
+            done.tell(given.line, str(error))
+            continue
+        left = row.keys() - _READ - (found[0].keys() if found else set())
+        done.ignored_columns |= set(map(printable, left))
+        for one in found:
+            _keep(one, keeps_out, spool, done)
+    return task
+
+
+# Columns that readers understand, though no row of ours bears them.
+_READ = {"messages", "conversations", "instruction", "input", "output", "system", "source", "is_cut"}
+
+
+def _reader(kind: str, task: str) -> Callable[[Row], list[Row]]:
+    return task_items.reader_of(task) if kind == "task" else row_formats.reader_of(kind, task)
+
+
+def _found_out(kind: str, row: Row) -> str:
+    """By the first row: which family of labelled tasks, or which form of a task file."""
+    if kind == "task":
+        return task_items.form_of(row)
+    return _task_of(row) if kind == "labelled" else ""
+
+
+def _task_of(row: Row) -> str:
+    if (task := task_of(set(row))) is None:
+        forms = "; ".join(f"{task.name}: {', '.join(task.fields)}" for task in TASKS.values())
+        raise ValueError(f"has the columns {', '.join(map(str, row))}, which fit no task ({forms}). Name your columns.")
+    return task.name
+
+
+def _keep(row: Row, keeps_out: KeepsOut, spool: IO[str], done: Uploaded) -> None:
+    if reason := keeps_out(row):
+        done.left_out[reason] += 1
+        return
+    done.rows += 1
+    for name, counter in (("label", done.labels), ("group", done.groups)):
+        value = row.get(name)  # a task of choices may keep a column of that name that holds anything
+        if isinstance(value, str) and (value in counter or len(counter) < _MOST_LABELS):
+            counter[value] += 1
+    spool.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _refuse_what_is_wrong(done: Uploaded, skip_bad: bool) -> None:
+    if done.bad_count and (not skip_bad or not done.rows):
+        told = f", of which the first {MOST_TOLD} follow" if done.bad_count > MOST_TOLD else ""
+        remedy = "Correct them, or have them left out (skip_bad)." if done.rows else "Look at the form of the rows."
+        raise Refused(
+            400,
+            file=f"{done.bad_count:,} of {done.lines:,} lines cannot be used{told}; nothing was taken. {remedy}",
+            **{f"line {bad.line}": bad.reason for bad in done.bad},
+        )
+    if not done.rows:
+        left = "; ".join(f"{n:,} {reason}" for reason, n in done.left_out.items())
+        raise Refused(400, file=f"No row would go in ({left})." if left else "The file holds no row.")
+
+
+def _files(kind: str, spool: IO[str]) -> dict[str, Iterable[Row]]:
+    if kind != "corpus":
+        return {{"sft": "examples", "labelled": "rows", "task": "items"}[kind]: _spooled(spool)}
+    bound = _bound(spool)
+    return {
+        "train-00000": (row for row in _spooled(spool) if _hash(row) > bound),
+        "validation": (row for row in _spooled(spool) if _hash(row) <= bound),
+    }
+
+
+def _bound(spool: IO[str]) -> int:
+    """Texts whose hash is not above it are held out: a twentieth, or one where there are few."""
+    share = int(_HELD_OUT * 2**64)
+    lowest, highest = 2**64, -1
+    for row in _spooled(spool):
+        lowest, highest = min(lowest, _hash(row)), max(highest, _hash(row))
+    if lowest == highest:
+        raise Refused(400, file="A corpus needs two different texts at least: one of them is held out to measure on.")
+    return share if lowest <= share < highest else lowest
+
+
+def _hash(row: Row) -> int:
+    return int(sides.text_hash([{"role": "text", "content": row["text"]}])[:16], 16)
+
+
+def _spooled(spool: IO[str]) -> Iterator[Row]:
+    spool.seek(0)
+    yield from (json.loads(line) for line in spool)
+
+
+def _counts(kind: str, task: str, done: Uploaded, origin: str) -> dict[str, Any]:
+    held = {"sft": "examples", "labelled": "rows", "corpus": "documents", "task": "items"}[kind]
+    counts: dict[str, Any] = {held: done.rows}
+    if task:
+        counts["form" if kind == "task" else "task"] = task
+    for name, counter in (("labels", done.labels), ("groups", done.groups)):
+        if counter:
+            counts[name] = dict(counter.most_common())
+    left_out = dict(done.left_out) | ({"lines that could not be used": done.bad_count} if done.bad_count else {})
+    return counts | {"left_out": left_out, "origin": origin[:200]}
+
+
+def _record(
+    project: Project, kind: str, name: str, by: User, content_hash: str, counts: dict[str, Any], done: Uploaded
+) -> Uploaded:
+    standing = Dataset.objects.filter(project=project, kind=kind, content_hash=content_hash)
+    if first := standing.order_by("id").first():
+        done.dataset, done.is_new = first, False
+        return done
+    if Dataset.objects.filter(project=project, name=name).exists():
+        raise Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
+    try:
+        with transaction.atomic():
+            done.dataset = Dataset.objects.create(
+                project=project,
+                kind=kind,
+                name=name,
+                side=_side(kind),
+                content_hash=content_hash,
+                counts=counts,
+                created_by=by,
+            )
+            audit.record(action="dataset.uploaded", about=f"{name} ({kind})", by=by, project=project)
+            announce_dataset(done.dataset)
+    except IntegrityError as error:  # its twin, sent at the same moment, took the name
+        raise Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.") from error
+    return done

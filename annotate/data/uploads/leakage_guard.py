@@ -1,0 +1,52 @@
+"""What must not train: rows that ask what ranks models asks, or whose prompt falls on the eval side."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from annotate.models import Completion, Project, Prompt, Side
+from common import splits as sides
+from common.passages import Passages, passages_of
+
+FALLS = "whose prompt falls on the eval side"
+ASKS = "that hold a prompt of the eval side"
+SHARES = "that share a passage with a text of the eval side"
+
+
+class EvalPrompts:
+    """What a project's eval side says, read when the first row asks."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._texts: set[str] | None = None
+        self._passages: Passages | None = None
+
+    def keeps_out(self, row: dict[str, Any]) -> str:
+        """Why a row must not train, to follow its count: "3 whose prompt …"; empty when it may."""
+        if "prompt" in row:
+            if sides.side_of(row["prompt"], self.project.eval_percent) == sides.EVAL:
+                return FALLS
+            asked = [turn["content"] for turn in row["prompt"] if turn["role"] == "user"]
+            return ASKS if any(sides.normalise(text) in self.texts for text in asked) else ""
+        asked = [value for value in row.values() if isinstance(value, str)]
+        if any(sides.normalise(text) in self.texts for text in asked):
+            return ASKS
+        return SHARES if any(self.passages.shared_with(text) for text in asked) else ""
+
+    @property
+    def passages(self) -> Passages:
+        """Of prompts and answers alike: a corpus that holds an answer would make it likelier."""
+        if self._passages is None:
+            answers = Completion.objects.filter(prompt__project=self.project, prompt__side=Side.EVAL)
+            texts = answers.values_list("text", flat=True).iterator()
+            self._passages = passages_of(itertools.chain(self.texts, texts))
+        return self._passages
+
+    @property
+    def texts(self) -> set[str]:
+        if self._texts is None:
+            prompts = Prompt.objects.filter(project=self.project, side=Side.EVAL)
+            turns = (m["content"] for p in prompts.iterator() for m in p.messages if m["role"] == "user")
+            self._texts = {sides.normalise(text) for text in turns}
+        return self._texts

@@ -1,0 +1,235 @@
+"""What people say about an item, and how it is changed or taken back. Rows are added and change status; none is edited.
+
+A ranking is one judgement: its pairs change status with it, and never alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from annotate.core.errors import Refused
+from annotate.core.events import announce
+from annotate.core.permissions import require
+from annotate.labelling.assigning import close, refuse_closed, reopen, require_owner
+from annotate.labelling.forms.storage import STANDING, TABLES, rows_of, sent_with, standing_rows, write
+from annotate.labelling.forms.validation import Checked, Judgement, check, check_key
+from annotate.labelling.gold import scoring as gold
+from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.queue import entries as queue
+from annotate.models import Assignment, Comparison, Project, Ranking, Status, StatusChange, User
+from annotate.models.feedback import Feedback
+
+UNDO_REASON, REVISED_REASON = "undo", "revised"
+MOST_CHANGES_TOLD = 100
+
+# Called with each submission, inside its transaction and before it is announced. Not called for what is revised:
+# the first answer measures its judge.
+ON_SUBMIT: list[Callable[[Assignment, Checked], None]] = [gold.check_answer]
+
+
+def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any) -> Feedback:
+    """Store a judgement, an answer of one's own, or both; returns the judgement, else the answer.
+
+    `said` has the fields of `judgement.Judgement`. Sent twice with one key, it is stored once and the second caller
+    gets the first row.
+    """
+    require_owner(assignment, by)
+    require(by, "judge", assignment.project)
+    check_key(idempotency_key)
+    if earlier := _sent_before(assignment, idempotency_key):
+        return earlier
+    if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
+        refuse_closed(assignment)
+    checked = check(_judgement(said), assignment)
+    try:
+        with transaction.atomic():
+            close(assignment, Assignment.State.SUBMITTED)
+            rows = write(assignment, checked, idempotency_key)
+            for step in ON_SUBMIT:
+                step(assignment, checked)
+            _announce_submission(assignment, rows)
+            return rows[0]
+    except (Refused, IntegrityError):
+        # Two requests at once: the other one was first. It is the same judgement when it has the same key.
+        if earlier := _sent_before(assignment, idempotency_key):
+            return earlier
+        raise
+
+
+def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any) -> Feedback:
+    """Say something else of an item while it may still be changed: the earlier rows are withdrawn, new ones stand.
+
+    What was held stays held with its reason, so that a change does not set it free.
+    """
+    require_owner(assignment, by)
+    require(by, "judge", assignment.project)
+    check_key(idempotency_key)
+    if earlier := _sent_before(assignment, idempotency_key):
+        return earlier
+    checked = check(_judgement(said), assignment)
+    try:
+        with transaction.atomic():
+            assignment.project.lock()
+            require_changeable(assignment=assignment, by=by)
+            earlier_rows = standing_rows(assignment)
+            held = next((row for row in earlier_rows if row.status == Status.HELD), None)
+            status, reason = (Status.HELD, held.status_reason) if held else (Status.COUNTED, "")
+            _change(earlier_rows, Status.WITHDRAWN, REVISED_REASON, by)
+            rows = write(assignment, checked, idempotency_key, status=status, reason=reason)
+            _announce_submission(assignment, rows)
+            return rows[0]
+    except (Refused, IntegrityError):
+        if earlier := _sent_before(assignment, idempotency_key):
+            return earlier
+        raise
+
+
+def undo(*, assignment: Assignment, by: User) -> Assignment:
+    """Withdraw what was said, or the skip, and put the item back into the judge's hands."""
+    require_owner(assignment, by)
+    gates.check_pause(assignment.project, gates.member_of(assignment.project, by))
+    _refuse_lesson(assignment)
+    with transaction.atomic():
+        assignment.project.lock()
+        assignment.refresh_from_db()
+        _require_fresh(assignment, (Assignment.State.SUBMITTED, Assignment.State.SKIPPED))
+        if any(row.status == Status.HELD for row in standing_rows(assignment)):
+            raise Refused(409, assignment="What you said is held to be looked at; change it instead, or leave it.")
+        withdraw(assignment=assignment, reason=UNDO_REASON, by=by)
+        reopen(assignment)
+    return assignment
+
+
+def withdraw(*, assignment: Assignment, reason: str, by: User | None) -> int:
+    """Nothing that was said of the item stands any more; returns how many rows that were. Hold the project's lock."""
+    return _change(standing_rows(assignment), Status.WITHDRAWN, reason, by)
+
+
+def require_changeable(*, assignment: Assignment, by: User) -> None:
+    """Raises Refused, with the reason, where `revise` would."""
+    require_owner(assignment, by)
+    assignment.refresh_from_db()
+    _require_fresh(assignment, (Assignment.State.SUBMITTED,))
+    _refuse_lesson(assignment)
+
+
+def _refuse_lesson(assignment: Assignment) -> None:
+    if assignment.purpose == Assignment.Purpose.TUTORIAL:
+        raise Refused(409, assignment="You have been told what is right here; go on with the next one.")
+
+
+def may_change(assignment: Assignment) -> bool:
+    """Whether the project's time for changing it has not run out; a frozen dataset may still stand in the way."""
+    window = timedelta(minutes=assignment.project.edit_minutes)
+    return assignment.closed_at is not None and assignment.closed_at > timezone.now() - window
+
+
+def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User | None) -> int:
+    """Change what counts, and write down who did it and why; returns how many rows changed.
+
+    `by` is a manager of each row's project, or None when the software itself decides. Rankings take their pairs along;
+    a pair without its ranking is refused.
+    """
+    rows = _with_pairs(list(rows))
+    if status not in Status.values:
+        raise Refused(status=f"{status!r} is unknown; use one of {', '.join(Status.values)}.")
+    reason = reason.strip()
+    if not reason or len(reason) > 200:
+        raise Refused(reason="Give the reason in 1 to 200 characters; whoever reads the ledger needs it.")
+    if by is not None:
+        for project in {row.project for row in rows}:
+            require(by, "manage", project)
+    with transaction.atomic():
+        changed = _change(rows, status, reason, by)
+        _settle_places({row.assignment_id for row in rows if row.assignment_id})
+        return changed
+
+
+def _judgement(said: dict[str, Any]) -> Judgement:
+    """What is left out and what is None are the same."""
+    return Judgement(**{name: value for name, value in said.items() if value is not None})
+
+
+def _with_pairs(rows: list[Any]) -> list[Any]:
+    rankings = {row.pk for row in rows if isinstance(row, Ranking)}
+    for row in rows:
+        if isinstance(row, Comparison) and row.ranking_id and row.ranking_id not in rankings:
+            raise Refused(
+                409, comparison=f"It is one pair of ranking {row.ranking_id}, which is one judgement; change that."
+            )
+    others = [row for row in rows if not (isinstance(row, Comparison) and row.ranking_id)]
+    return [*others, *Comparison.objects.filter(ranking__in=rankings).select_related("project")]
+
+
+def _require_fresh(assignment: Assignment, states: tuple[str, ...]) -> None:
+    """Closed in one of these states, not long ago, and in no dataset."""
+    if assignment.state == Assignment.State.EXCLUDED:
+        raise Refused(409, assignment="A manager has excluded what you said of it; go on with the next one.")
+    if assignment.state not in states:
+        raise Refused(409, assignment="There is nothing to undo or change: it is not submitted.")
+    if not may_change(assignment):
+        minutes = assignment.project.edit_minutes
+        raise Refused(
+            409,
+            assignment=f"In {assignment.project} a judgement may be changed for {minutes} minutes, and these are over; "
+            "ask a manager to exclude it instead.",
+        )
+    if any(row.datasets.exists() for row in rows_of(assignment)):
+        raise Refused(409, assignment="It is part of a frozen dataset by now; ask a manager to exclude it instead.")
+
+
+def _settle_places(assignments: set[int]) -> None:
+    """An item of which nothing stands any more goes to somebody else; one that counts again has its place back."""
+    for pk in sorted(assignments):
+        stands = any(table.objects.filter(assignment=pk, status__in=STANDING).exists() for table in TABLES)
+        before, after = Assignment.State.SUBMITTED, Assignment.State.EXCLUDED
+        if stands:
+            before, after = after, before
+        if Assignment.objects.filter(pk=pk, state=before).update(state=after):
+            queue.changed(*_where(pk))
+
+
+def _where(assignment: int) -> tuple[int, list[int]]:
+    project, prompt = Assignment.objects.values_list("project_id", "prompt_id").get(pk=assignment)
+    return project, [prompt]
+
+
+def _sent_before(assignment: Assignment, key: str | None) -> Feedback | None:
+    """The row that this key stored, judgement before answer; refuses a key that was used for something else."""
+    row = sent_with(key) if key else None
+    if row is not None and row.assignment_id != assignment.pk:
+        raise Refused(409, idempotency_key="This key was used for another submission; use a new one for each.")
+    return row
+
+
+def _announce_submission(assignment: Assignment, rows: list[Feedback]) -> None:
+    told = [{"kind": row._meta.model_name, "id": row.pk} for row in rows]
+    data = {"assignment": assignment.pk, "kind": assignment.kind, "prompt": assignment.prompt_id, "judgements": told}
+    announce(project=assignment.project, event="judgement.submitted", data=data)
+
+
+def _change(rows: list[Any], status: str, reason: str, by: User | None) -> int:
+    changed: dict[Project, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        table = type(row)
+        # Read again under the lock, so that the ledger's "before" is true.
+        before = table.objects.select_for_update().values_list("status", flat=True).get(pk=row.pk)
+        if before == status:
+            continue
+        table.objects.filter(pk=row.pk).update(status=status, status_reason=reason)
+        StatusChange.objects.create(
+            kind=table._meta.model_name, feedback_id=row.pk, before=before, after=status, reason=reason, by=by
+        )
+        row.status, row.status_reason = status, reason
+        changed[row.project].append({"kind": table._meta.model_name, "id": row.pk, "before": before, "after": status})
+    for project, told in changed.items():
+        for start in range(0, len(told), MOST_CHANGES_TOLD):
+            data = {"reason": reason, "changes": told[start : start + MOST_CHANGES_TOLD]}
+            announce(project=project, event="judgement.status", data=data)
+    return sum(map(len, changed.values()))

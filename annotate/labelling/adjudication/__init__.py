@@ -1,0 +1,1 @@
+"""Items whose annotators disagree, and a reviewer's decision about them."""

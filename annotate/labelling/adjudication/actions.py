@@ -1,0 +1,131 @@
+"""Where judges disagree: a reviewer decides, or sends one judgement back to its judge with a comment.
+
+What a reviewer decides stands in the place of what the judges said (`FeedbackQuerySet.teaching`); their rows stay as
+they are. What is sent back is withdrawn, and its item comes first in its judge's queue, with the comment.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.permissions import can, require
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling.forms.storage import standing_rows
+from annotate.labelling.queue import entries as queue
+from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE, Item
+from annotate.models import Assignment, Membership, Project, Prompt, User
+
+SENT_BACK = "sent back"
+DAYS_TO_ANSWER = 3
+LONGEST_COMMENT = 2000
+_Purpose, _State = Assignment.Purpose, Assignment.State
+
+
+def take(*, project: Project, key: str, by: User) -> Assignment:
+    """The item as an assignment of the reviewer, to be submitted like any other. Theirs already: the same again."""
+    require(by, "review", project)
+    with transaction.atomic():
+        project.lock()
+        work = judged_by(project, key)
+        if work.filter(user=by).exists():
+            raise Refused(409, item="You have judged this item yourself; another reviewer must decide.")
+        if work.count() < 2:
+            raise Refused(409, item="Fewer than two have judged it, so there is nothing to decide between.")
+        decided = project.assignments.filter(item=key, purpose=_Purpose.ADJUDICATION)
+        if other := decided.filter(state__in=[_State.OPEN, _State.SUBMITTED]).exclude(user=by).first():
+            done = "has decided it" if other.state == _State.SUBMITTED else "is deciding it just now"
+            raise Refused(409, item=f"{other.user} {done}; go on with another one.")
+        mine = project.assignments.filter(user=by, item=key).exclude(purpose=_Purpose.REPEAT)
+        earlier = mine.select_related("project", "user", "prompt", "completion_a", "completion_b").first()
+        if earlier is None:
+            return _new(project, key, by)
+        if earlier.purpose != _Purpose.ADJUDICATION and earlier.state == _State.SUBMITTED:
+            raise Refused(409, item="You have judged this item yourself; another reviewer must decide.")
+        if earlier.state == _State.SUBMITTED:
+            raise Refused(409, item="You have decided it already; undo that to change it.")
+        return _taken_up(earlier)
+
+
+def send_back(*, assignment: Assignment, by: User, comment: str) -> Assignment:
+    """What was said is withdrawn, and the item goes back to its judge, first of all, with the reviewer's comment."""
+    project = assignment.project
+    require(by, "review", project)
+    comment = comment.strip()
+    if not comment:
+        raise Refused(comment="Say what should be looked at again; the judge reads it beside the item.")
+    if len(comment) > LONGEST_COMMENT or "\x00" in comment:
+        raise Refused(comment=f"Keep it within {LONGEST_COMMENT:,} characters, without null characters.")
+    with transaction.atomic():
+        project.lock()
+        assignment.refresh_from_db()
+        rows = _check_returnable(assignment, by)
+        withdrawn = feedback.withdraw(assignment=assignment, reason=SENT_BACK, by=by)
+        _reopen_for_judge(assignment, by, comment)
+        audit.record(
+            action="judgement.sent back",
+            about=f"{assignment.item} of {assignment.user}",
+            by=by,
+            project=project,
+            changes={"judgements": [[f"{row._meta.model_name} {row.pk}" for row in rows], withdrawn]},
+            reason=comment,
+        )
+    return assignment
+
+
+def note_decision(assignment: Assignment, checked: object) -> None:
+    """With each submission: a decision between judges stands in the audit trail."""
+    if assignment.purpose == _Purpose.ADJUDICATION:
+        audit.record(action="item.adjudicated", about=assignment.item, by=assignment.user, project=assignment.project)
+
+
+def judged_by(project: Project, key: str) -> QuerySet[Assignment]:
+    """What was judged of the item as work, and stands."""
+    return project.assignments.filter(item=key, purpose=_Purpose.WORK, state=_State.SUBMITTED).order_by("closed_at")
+
+
+def _new(project: Project, key: str, by: User) -> Assignment:
+    kind, _, ids = key.partition(":")
+    prompt = judged_by(project, key).values_list("prompt_id", flat=True)[0]
+    if kind not in (RATE, COMPARE, RANK):
+        raise Refused(item="Answers that were written are no disagreement; rate or compare them instead.")
+    numbers = tuple(int(pk) for pk in ids.split(":"))
+    return assignments.hand_out(project, by, kind, Item(prompt, numbers, kind), purpose=_Purpose.ADJUDICATION)
+
+
+def _taken_up(earlier: Assignment) -> Assignment:
+    """They were handed it before and did not judge it: the same assignment now decides."""
+    earlier.purpose = _Purpose.ADJUDICATION
+    earlier.save(update_fields=["purpose"])
+    if earlier.state != _State.OPEN or earlier.expires_at <= timezone.now():
+        assignments.reopen(earlier)
+    queue.changed(earlier.project_id, [earlier.prompt_id])
+    return earlier
+
+
+def _check_returnable(assignment: Assignment, by: User) -> list:
+    """Its standing rows, under the lock."""
+    if assignment.user_id == by.pk:
+        raise Refused(409, assignment="It is your own; change it in your history.")
+    if assignment.state != _State.SUBMITTED or assignment.purpose != _Purpose.WORK:
+        raise Refused(409, assignment="Only a judgement that stands, of the work itself, can be sent back.")
+    if not can(assignment.user, "judge", assignment.project):
+        raise Refused(409, assignment=f"{assignment.user} judges here no more; decide it yourself.")
+    if Membership.objects.filter(project=assignment.project, user=assignment.user).exclude(paused_at=None).exists():
+        raise Refused(409, assignment=f"{assignment.user} is paused and takes nothing up; decide it yourself.")
+    if Prompt.objects.filter(pk=assignment.prompt_id).exclude(out_since=None).exists():
+        raise Refused(409, assignment="Its prompt is out of the work; nobody need judge it.")
+    rows = standing_rows(assignment)
+    if any(row.datasets.exists() for row in rows):
+        raise Refused(409, assignment="It is part of a frozen dataset by now; decide it yourself instead.")
+    return rows
+
+
+def _reopen_for_judge(assignment: Assignment, by: User, comment: str) -> None:
+    assignment.sent_back_by, assignment.sent_back_comment = by, comment
+    assignment.save(update_fields=["sent_back_by", "sent_back_comment"])
+    assignments.reopen(assignment, minutes=DAYS_TO_ANSWER * 24 * 60)

@@ -1,0 +1,160 @@
+"""For reviewers: disagreements, deciding them, sending back; prompts that people complain about; what comes next."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.lookup import find, find_project
+from annotate.core.api.serializer_fields import Choice, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import projects_where, require
+from annotate.labelling.adjudication import actions as adjudication
+from annotate.labelling.adjudication import disagreements
+from annotate.labelling.api import AssignmentOut
+from annotate.labelling.queue import priorities
+from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue.assigned_items import WRITE
+from annotate.models import Assignment, Judge
+
+
+class SaidOut(serializers.Serializer):
+    assignment = serializers.IntegerField(source="assignment.pk")
+    judge = serializers.CharField(source="assignment.user.username")
+    said = serializers.CharField(source="words")
+    comment = serializers.CharField()
+    seconds = serializers.FloatField(allow_null=True)
+
+
+class DisagreementOut(serializers.Serializer):
+    item = serializers.CharField()
+    kind = serializers.CharField()
+    prompt = serializers.IntegerField(source="prompt.pk")
+    judges = serializers.IntegerField()
+    reason = serializers.CharField()
+
+
+class JudgedItemOut(serializers.Serializer):
+    item = serializers.CharField()
+    completions = serializers.ListField(child=serializers.IntegerField(), help_text="The first is A.")
+    said = SaidOut(many=True)
+
+
+class Take(Input):
+    item = serializers.CharField(max_length=140, help_text="As disagreements/ names it.")
+
+
+class SendBack(Input):
+    comment = serializers.CharField(allow_blank=True, help_text="The judge reads it beside the item.")
+
+
+class Decision(Input):
+    decision = Choice(["out", "keep"])
+    reason = serializers.CharField(required=False, allow_blank=True, default="")
+
+
+class ComplaintOut(serializers.Serializer):
+    prompt = serializers.IntegerField(source="prompt.pk")
+    is_out = serializers.BooleanField()
+    reason = serializers.CharField(source="prompt.out_reason")
+    skips = serializers.IntegerField()
+    flags = serializers.ListField(child=serializers.CharField())
+
+
+class ComingOut(serializers.Serializer):
+    kind = serializers.CharField()
+    prompt = serializers.IntegerField(source="prompt_id")
+    item = serializers.CharField(help_text="Empty: the least judged of its items.")
+    why = serializers.CharField()
+
+
+@extend_schema(
+    responses={200: DisagreementOut(many=True)} | refusals(400, 403, 404),
+    parameters=[OpenApiParameter("judge", enum=Judge.values)],
+    tags=["fair work"],
+)
+@api_view(["GET"])
+def project_disagreements(request: Request, slug: str) -> Response:
+    """Items whose judges part ways and that nobody has decided, for reviewers."""
+    project = find_project(request.user, slug)
+    require(request.user, "review", project)
+    judge = request.query_params.get("judge", Judge.PERSON)
+    if judge not in Judge.values:
+        raise Refused(400, judge=f"{judge!r} is unknown; use one of {', '.join(Judge.values)}.")
+    return Response(DisagreementOut(disagreements.waiting(project, judge=judge), many=True).data)
+
+
+@extend_schema(responses={200: JudgedItemOut} | refusals(403, 404), tags=["fair work"])
+@api_view(["GET"])
+def judged_item(request: Request, slug: str, item: str) -> Response:
+    """What each judge said of an item, for reviewers."""
+    project = find_project(request.user, slug)
+    require(request.user, "review", project)
+    # What was written has no answers to set side by side: its key names a prompt.
+    if item.startswith(f"{WRITE}:") or "\x00" in item or not adjudication.judged_by(project, item).exists():
+        raise Refused(404, item=f"Nobody has judged {item[:60]!r} here; disagreements/ lists what there is.")
+    answers = disagreements.answers_of(item)
+    letters = {answer.pk: "ABCDEF"[place] for place, answer in enumerate(answers[:6])}
+    said = disagreements.said_of(project, item, letters)
+    return Response(JudgedItemOut({"item": item, "completions": list(letters), "said": said}).data)
+
+
+@extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
+@api_view(["POST"])
+def take(request: Request, slug: str) -> Response:
+    """The item as a task of mine, whose submission stands in the place of what its judges said."""
+    project = find_project(request.user, slug)
+    given = Take(data=request.data)
+    given.is_valid(raise_exception=True)
+    assignment = adjudication.take(project=project, key=given.validated_data["item"], by=request.user)
+    return Response(AssignmentOut(assignment).data)
+
+
+@extend_schema(request=SendBack, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
+@api_view(["POST"])
+def send_back(request: Request, pk: str) -> Response:
+    """Withdraw one judgement and give its item back to its judge, with a comment."""
+    given = SendBack(data=request.data)
+    given.is_valid(raise_exception=True)
+    rows = Assignment.objects.filter(project__in=projects_where(request.user, "review"))
+    assignment = find(rows.select_related("project", "user", "prompt"), pk, "assignment")
+    comment = given.validated_data["comment"]
+    return Response(AssignmentOut(adjudication.send_back(assignment=assignment, by=request.user, comment=comment)).data)
+
+
+@extend_schema(responses={200: ComplaintOut(many=True)} | refusals(403, 404), tags=["fair work"])
+@api_view(["GET"])
+def complaints(request: Request, slug: str) -> Response:
+    """Prompts that were set aside or flagged, and that no reviewer has decided about."""
+    project = find_project(request.user, slug)
+    require(request.user, "review", project)
+    return Response(ComplaintOut(set_aside.waiting(project), many=True).data)
+
+
+@extend_schema(request=Decision, responses={200: ComplaintOut} | refusals(400, 403, 404), tags=["fair work"])
+@api_view(["POST"])
+def decide_prompt(request: Request, slug: str, pk: str) -> Response:
+    """Take a prompt out of the work for good, or keep it."""
+    project = find_project(request.user, slug)
+    require(request.user, "review", project)
+    given = Decision(data=request.data)
+    given.is_valid(raise_exception=True)
+    prompt = find(project.prompts.select_related("project"), pk, "prompt")
+    out = given.validated_data["decision"] == "out"
+    decided = set_aside.decide(prompt=prompt, by=request.user, take_out=out, reason=given.validated_data["reason"])
+    return Response(ComplaintOut(set_aside.Complaint(decided, 0, ())).data)
+
+
+@extend_schema(
+    responses={200: ComingOut(many=True)} | refusals(403, 404),
+    tags=["fair work"],
+)
+@api_view(["GET"])
+def coming_next(request: Request, slug: str) -> Response:
+    """What people are asked first, and why, for managers."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    return Response(ComingOut(priorities.coming_next(project), many=True).data)

@@ -1,0 +1,163 @@
+"""Items whose judges are not of one mind: opposite winners or thumbs, stars two apart, turned pairs of rankings.
+
+Added up by the database: of a project with a hundred thousand judgements only what is shown leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet
+from django.db.models.functions import Greatest, Least
+
+from annotate.labelling.adjudication.actions import judged_by
+from annotate.labelling.forms.storage import standing_rows
+from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Winner
+
+STARS_APART = 2
+MOST = 50
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """`reason` in words; `judges` is how many have judged it."""
+
+    item: str
+    kind: str
+    prompt: Prompt
+    judges: int
+    reason: str
+
+
+def waiting(project: Project, *, judge: str = "person", most: int = MOST) -> list[Disagreement]:
+    """What nobody has decided yet, the newest judgement first; people are never set against simulations."""
+    found = [
+        *_opposite(project, judge, most),
+        *_stars_apart(project, judge, most),
+        *_opposite_thumbs(project, judge, most),
+    ]
+    found.sort(key=lambda row: -row["last"])
+    prompts = Prompt.objects.in_bulk({row["prompt"] for row in found[:most]})
+    once: dict[str, Disagreement] = {}
+    for row in found[:most]:
+        item, kind = row["assignment__item"], row["assignment__kind"]
+        reason = _reason(row)
+        once.setdefault(item, Disagreement(item, kind, prompts[row["prompt"]], row["judges"], reason))
+    return list(once.values())
+
+
+@dataclass(frozen=True)
+class Said:
+    """One judge's judgement of an item, in words."""
+
+    assignment: Assignment
+    words: str
+    comment: str
+    seconds: float | None
+
+
+def said_of(project: Project, key: str, letters: dict[int, str]) -> list[Said]:
+    """What each judge said, first come first; `letters` name the answers as the reader sees them."""
+    found = []
+    for assignment in judged_by(project, key).select_related("user", "project"):
+        rows = [row for row in standing_rows(assignment) if not getattr(row, "ranking_id", None)]
+        words = "; ".join(text for row in rows if (text := words_of(row, letters)))
+        comment = next((row.comment for row in rows if row.comment), "")
+        seconds = next((row.seconds for row in rows if row.seconds is not None), None)
+        found.append(Said(assignment, words or "nothing that stands", comment, seconds))
+    return found
+
+
+def words_of(row: Any, letters: dict[int, str]) -> str:
+    """A judgement in a few words."""
+    name = row._meta.model_name
+    if name == "comparison":
+        return _winner_words(row, letters)
+    if name == "rating":
+        thumb = {True: "thumbs up", False: "thumbs down", None: ""}[row.thumbs]
+        stars = f"{row.stars} of 5 stars" if row.stars else ""
+        aspects = [f"{k} {v}" for k, v in row.aspects.items()]
+        return ", ".join(filter(None, [thumb, stars, *aspects]))
+    if name == "ranking":
+        return " > ".join(" = ".join(letters.get(pk, "?") for pk in equals) for equals in row.order)
+    if name == "span":
+        return f"marked “{row.text[:60]}” as {row.label}"
+    return "wrote an answer" if name == "demonstration" else ""
+
+
+def answers_of(key: str) -> list[Completion]:
+    """The answers of an item, in ascending order of ids."""
+    ids = [int(pk) for pk in key.split(":")[1:] if pk.isascii() and pk.isdigit() and len(pk) < 19]
+    found = Completion.objects.in_bulk(ids)
+    return [found[pk] for pk in ids if pk in found]
+
+
+def _winner_words(row: Comparison, letters: dict[int, str]) -> str:
+    ends = {Winner.MODEL_A: row.completion_a_id, Winner.MODEL_B: row.completion_b_id}
+    if row.winner not in ends:
+        return "about the same" if row.winner == Winner.TIE else "both are bad"
+    much = {1: "slightly ", 2: "", 3: "much ", None: ""}[row.strength]
+    return f"{letters.get(ends[Winner(row.winner)], '?')} is {much}better"
+
+
+def _work(rows: Any, project: Project, judge: str) -> QuerySet:
+    """Counted judgements of the work itself, of items that nobody has decided and whose prompts are not out."""
+    decided = Assignment.objects.filter(
+        project=OuterRef("project"),
+        item=OuterRef("assignment__item"),
+        purpose=Assignment.Purpose.ADJUDICATION,
+        state=Assignment.State.SUBMITTED,
+    )
+    rows = (
+        rows.counted()
+        .by(judge)
+        .filter(project=project, assignment__purpose=Assignment.Purpose.WORK, prompt__out_since=None)
+    )
+    return rows.filter(~Exists(decided)).order_by()
+
+
+def _opposite(project: Project, judge: str, most: int) -> Iterable[dict]:
+    """Of comparisons, and of the pairs of rankings."""
+    rows = _work(Comparison.objects.all(), project, judge).annotate(
+        low=Least("completion_a", "completion_b"), high=Greatest("completion_a", "completion_b")
+    )
+    for_low = Q(winner=Winner.MODEL_A, completion_a=F("low")) | Q(winner=Winner.MODEL_B, completion_b=F("low"))
+    for_high = Q(winner=Winner.MODEL_A, completion_a=F("high")) | Q(winner=Winner.MODEL_B, completion_b=F("high"))
+    grouped = rows.values("prompt", "assignment__item", "assignment__kind", "low", "high").annotate(
+        first=Count("pk", filter=for_low),
+        second=Count("pk", filter=for_high),
+        judges=Count("author", distinct=True),
+        last=Max("assignment"),
+    )
+    return grouped.filter(first__gt=0, second__gt=0).order_by("-last")[: most * 2]
+
+
+def _stars_apart(project: Project, judge: str, most: int) -> Iterable[dict]:
+    rows = _work(Rating.objects.exclude(stars=None), project, judge)
+    grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
+        lowest=Min("stars"), highest=Max("stars"), judges=Count("author", distinct=True), last=Max("assignment")
+    )
+    return grouped.filter(highest__gte=F("lowest") + STARS_APART).order_by("-last")[: most * 2]
+
+
+def _opposite_thumbs(project: Project, judge: str, most: int) -> Iterable[dict]:
+    rows = _work(Rating.objects.exclude(thumbs=None), project, judge)
+    grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
+        up=Count("pk", filter=Q(thumbs=True)),
+        down=Count("pk", filter=Q(thumbs=False)),
+        judges=Count("author", distinct=True),
+        last=Max("assignment"),
+    )
+    return grouped.filter(up__gt=0, down__gt=0).order_by("-last")[: most * 2]
+
+
+def _reason(row: dict) -> str:
+    if "up" in row:
+        return f"thumbs: {row['up']} up, {row['down']} down"
+    if "lowest" in row:
+        return f"stars from {row['lowest']} to {row['highest']}"
+    one, other = sorted((row["first"], row["second"]))
+    turned = "a pair of the ranking turned around: " if row["assignment__kind"] == "rank" else ""
+    return f"{turned}{other} for one answer, {one} for the other"

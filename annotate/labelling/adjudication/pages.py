@@ -1,0 +1,134 @@
+"""For reviewers: items whose judges disagree, prompts that people complain about, and deciding both."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import can
+from annotate.labelling import actions as feedback
+from annotate.labelling import form_input as judge_form
+from annotate.labelling.adjudication import actions as adjudication
+from annotate.labelling.adjudication import disagreements
+from annotate.labelling.forms.verdicts import VERDICTS
+from annotate.labelling.queue import priorities
+from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE
+from annotate.labelling.scales.declared import asked_in
+from annotate.models import Assignment, Judge, Project
+from annotate.projects.wellbeing import actions as harm_budget
+from common.winners import swapped
+
+LETTERS = "ABCDEF"
+
+
+@never_cache
+@in_project("review")
+@require_safe
+def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
+    judge = Judge.SIMULATION if request.GET.get("judge") == Judge.SIMULATION else Judge.PERSON
+    context = {
+        "project": project,
+        "judge": judge,
+        "found": disagreements.waiting(project, judge=judge),
+        "complaints": set_aside.waiting(project),
+        "coming": priorities.coming_next(project) if can(request.user, "manage", project) else None,
+    }
+    return render(request, "annotate/adjudicate.html", context)
+
+
+@never_cache
+@in_project("review")
+@require_http_methods(["GET", "HEAD", "POST"])
+def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
+    """What each judge said of an item, side by side, and the form in which a reviewer decides."""
+    _known(project, key)
+    if request.method != "POST":
+        return _show(request, project, key)
+    try:
+        assignment = adjudication.take(project=project, key=key, by=request.user)
+        feedback.submit(
+            assignment=assignment,
+            by=request.user,
+            **_as_shown(judge_form.judgement(request, assignment), assignment, key),
+            seconds=judge_form.seconds(request),
+            idempotency_key=request.POST.get("idempotency_key") or None,
+        )
+    except Refused as refused:
+        return _show(request, project, key, judge_form.entered(request, refused))
+    messages.success(request, "Decided: it stands in the place of what the judges said, which is kept.")
+    return redirect("adjudicate", project.slug)
+
+
+@in_project("review")
+@require_POST
+def send_back(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    assignment = get_object_or_404(project.assignments.select_related("project", "user", "prompt"), pk=pk)
+    comment = request.POST.get("comment", "").replace("\r\n", "\n")
+    try:
+        adjudication.send_back(assignment=assignment, by=request.user, comment=comment)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, "Sent back: it comes first when its judge goes on, with your comment.")
+    return redirect("adjudicate-item", project.slug, assignment.item)
+
+
+@in_project("review")
+@require_POST
+def decide_prompt(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """Take a prompt out of the work for good, or keep it."""
+    prompt = get_object_or_404(project.prompts.select_related("project"), pk=pk)
+    take_out = request.POST.get("decision") == "out"
+    try:
+        set_aside.decide(prompt=prompt, by=request.user, take_out=take_out, reason=request.POST.get("reason", ""))
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, "It is out of the work." if take_out else "It is kept: people are asked about it again.")
+    return redirect("adjudicate", project.slug)
+
+
+def _known(project: Project, key: str) -> None:
+    if "\x00" in key:
+        raise Http404("No item has such a name.")
+    known = key.split(":")[0] in (RATE, COMPARE, RANK) and adjudication.judged_by(project, key).exists()
+    if not known and not project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION).exists():
+        raise Http404("Nobody has judged such an item here.")
+
+
+def _show(
+    request: MemberRequest, project: Project, key: str, entered: judge_form.Entered | None = None
+) -> HttpResponse:
+    answers = list(zip(LETTERS, disagreements.answers_of(key), strict=False))
+    letters = {completion.pk: letter for letter, completion in answers}
+    entered = entered or judge_form.Entered()
+    names = request.GET.get("names") == "shown"
+    decided = project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION, state="submitted")
+    context = {
+        "project": project,
+        "key": key,
+        "assignment": {"kind": key.split(":")[0], "prompt": answers[0][1].prompt if answers else None},
+        "answers": answers,
+        "veil": harm_budget.veil(answers[0][1].prompt, request.user) if answers else "",
+        "said": disagreements.said_of(project, key, letters),
+        "names": names,
+        "decided": decided.select_related("user").first(),
+        "own": adjudication.judged_by(project, key).filter(user=request.user).exists(),
+        "entered": entered,
+        "scales": asked_in(project),
+        "verdicts": VERDICTS,
+        "stars": ["1", "2", "3", "4", "5"],
+    }
+    return render(request, "annotate/adjudicate_item.html", context, status=entered.status)
+
+
+def _as_shown(said: dict, assignment: Assignment, key: str) -> dict:
+    """The page shows the smaller id as A; the assignment may have its sides the other way round."""
+    first = int(key.split(":")[1])
+    if assignment.kind == COMPARE and assignment.completion_a_id != first:
+        said["winner"] = swapped(said["winner"])
+    return said

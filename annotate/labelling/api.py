@@ -1,0 +1,327 @@
+"""Assignments: the next task for me, what I say about it, and taking that back. No answer here names a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.decorators import action, api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core.api.idempotency import feedback_key, idempotent
+from annotate.core.api.lookup import find, find_project
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, Turn, refusals
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.errors import Refused
+from annotate.labelling import actions as feedback
+from annotate.labelling import assigning as assignments
+from annotate.labelling import flagging as flags
+from annotate.labelling.scales.declared import asked_of
+from annotate.models import Assignment, Completion, Scale
+from annotate.models.feedback import Feedback
+from common.sampling import cut_note
+
+
+class Ask(Input):
+    kind = Choice(Assignment.Kind.choices, required=False, allow_null=True, default=None)
+
+
+class PromptSeen(serializers.Serializer):
+    id = serializers.IntegerField()
+    messages = Turn(many=True)
+    category = serializers.CharField()
+    harm = serializers.CharField(
+        help_text="Kinds of harm in it, by name, a space between: show it when asked. Empty for most."
+    )
+
+
+class CompletionSeen(serializers.Serializer):
+    """Its text, and whether it was cut: no model, no settings."""
+
+    id = serializers.IntegerField()
+    text = serializers.CharField()
+    cut = serializers.CharField(help_text="Says so where the answer had no more room; empty under a whole one.")
+
+
+class ScaleSeen(serializers.Serializer):
+    """What to answer by. Fields of the submission are called as its kind is; aspects and labels as its name."""
+
+    kind = serializers.ChoiceField(Scale.Kind.choices)
+    name = serializers.CharField()
+    title = serializers.CharField()
+    definition = serializers.CharField(help_text="Markdown.")
+    low = serializers.CharField()
+    high = serializers.CharField()
+    is_required = serializers.BooleanField()
+
+
+_SCALE_SEEN = tuple(ScaleSeen().fields)
+_moment = serializers.DateTimeField()
+
+
+class AssignmentOut(serializers.Serializer):
+    id = serializers.IntegerField()
+    project = serializers.CharField(source="project.slug")
+    kind = serializers.ChoiceField(Assignment.Kind.choices)
+    state = serializers.ChoiceField(Assignment.State.choices)
+    prompt = PromptSeen()
+    completions = serializers.SerializerMethodField(
+        help_text="In the order shown: the first is A. Two to compare, 3-6 to rank."
+    )
+    scales = serializers.SerializerMethodField()
+    sent_back_comment = serializers.CharField(help_text="What a reviewer wants changed; empty for most.")
+    expires_at = serializers.DateTimeField()
+
+    @extend_schema_field(CompletionSeen(many=True))
+    def get_completions(self, assignment: Assignment) -> list[dict[str, Any]]:
+        answers = assignment.completions
+        return [{"id": answer.pk, "text": answer.text, "cut": cut_note(answer, answers)} for answer in answers]
+
+    @extend_schema_field(ScaleSeen(many=True))
+    def get_scales(self, assignment: Assignment) -> Any:
+        return [{name: getattr(scale, name) for name in _SCALE_SEEN} for scale in asked_of(assignment)]
+
+    def to_representation(self, assignment: Assignment) -> dict[str, Any]:
+        """As the fields say, without their machinery: it is the answer to each judgement."""
+        prompt = assignment.prompt
+        turns = [{"role": turn["role"], "content": turn["content"]} for turn in prompt.messages]
+        return {
+            "id": assignment.pk,
+            "project": assignment.project.slug,
+            "kind": assignment.kind,
+            "state": assignment.state,
+            "prompt": {"id": prompt.pk, "messages": turns, "category": prompt.category, "harm": prompt.harm},
+            "completions": self.get_completions(assignment),
+            "scales": self.get_scales(assignment),
+            "sent_back_comment": assignment.sent_back_comment,
+            "expires_at": _moment.to_representation(assignment.expires_at),
+        }
+
+
+class SpanIn(Input):
+    completion = Id()
+    start = serializers.IntegerField(help_text="In code points, from 0.")
+    end = serializers.IntegerField(help_text="The first code point after it.")
+    label = serializers.CharField(help_text="The name of a scale of the kind span.")
+
+
+class Submission(Input):
+    """A judgement, an answer of one's own in `text`, or both."""
+
+    winner = serializers.CharField(
+        required=False, allow_null=True, help_text="model_a, model_b, tie or both_bad: for a comparison."
+    )
+    strength = serializers.IntegerField(required=False, allow_null=True, help_text="1 slightly, 2 clearly, 3 much.")
+    thumbs = serializers.BooleanField(required=False, allow_null=True, help_text="True is up: for a rating.")
+    stars = serializers.IntegerField(required=False, allow_null=True, help_text="1 to 5: for a rating.")
+    aspects = serializers.DictField(required=False, allow_null=True, help_text="Names with 1 to 5: for a rating.")
+    rank = serializers.ListField(
+        child=serializers.ListField(child=Id()),
+        required=False,
+        allow_null=True,
+        help_text="[[best], [next, its equal], …]: every completion of the task once.",
+    )
+    spans = SpanIn(many=True, required=False, allow_null=True, help_text="Marked parts of the completions.")
+    text = serializers.CharField(
+        required=False, allow_null=True, allow_blank=True, trim_whitespace=False, help_text="A better answer."
+    )
+    edited_from = Id(required=False, allow_null=True, help_text="The completion that `text` was made out of.")
+    comment = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
+    seconds = serializers.FloatField(
+        required=False,
+        allow_null=True,
+        help_text="Spent on it, idle time aside; never more than since it was handed out.",
+    )
+
+
+class Receipt(serializers.Serializer):
+    """What was stored, and whether it counts."""
+
+    kind = serializers.CharField(help_text="comparison, rating, ranking, demonstration or span")
+    id = serializers.IntegerField()
+    assignment = serializers.IntegerField()
+    status = serializers.CharField()
+    status_reason = serializers.CharField()
+    counted = serializers.BooleanField()
+
+
+class ReceiptAndNext(Receipt):
+    next = AssignmentOut(required=False, allow_null=True, help_text="With ?next=1: the next task for me, or null.")
+    next_errors = serializers.DictField(required=False, help_text="Why no next task is given out to me just now.")
+
+
+class FlagIn(Input):
+    reason = serializers.CharField(allow_blank=True, max_length=1000, help_text="; ".join(flags.REASONS))
+    completion = Id(required=False, allow_null=True, default=None, help_text="Left out: the prompt.")
+    comment = serializers.CharField(required=False, default="", allow_blank=True)
+
+
+class FlagSeen(serializers.Serializer):
+    id = serializers.IntegerField()
+    assignment = serializers.IntegerField(source="assignment_id")
+    prompt = serializers.IntegerField(source="prompt_id")
+    completion = serializers.IntegerField(source="completion_id", allow_null=True)
+    reason = serializers.CharField()
+    comment = serializers.CharField()
+    status = serializers.CharField()
+
+
+class Skip(Input):
+    reason = serializers.CharField(allow_blank=True)
+
+
+@extend_schema(
+    request=Ask,
+    responses={200: AssignmentOut, 204: OpenApiResponse(description="There is nothing to judge just now.")}
+    | refusals(400, 403, 404),
+    tags=["assignments"],
+)
+@api_view(["POST"])
+def next_assignment(request: Request, slug: str) -> Response:
+    """The next task for me: the one in my hands, else a new one."""
+    given = Ask(data=request.data)
+    given.is_valid(raise_exception=True)
+    project = find_project(request.user, slug)
+    assignment = assignments.next_for(project=project, user=request.user, kind=given.validated_data["kind"])
+    if assignment is None:
+        return Response(status=204)
+    return Response(AssignmentOut(assignment).data)
+
+
+@extend_schema(tags=["assignments"])
+class Assignments(GenericViewSet):
+    """Tasks that were handed to me."""
+
+    queryset = Assignment.objects.none()
+    serializer_class = AssignmentOut
+
+    @extend_schema(responses={200: AssignmentOut} | refusals(403, 404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        assignment = _find(request, pk)
+        assignments.require_owner(assignment, request.user)
+        return Response(AssignmentOut(assignment).data)
+
+    @extend_schema(
+        request=Submission,
+        responses={201: ReceiptAndNext} | refusals(400, 403, 404, 409, 410, 413),
+        parameters=[
+            IDEMPOTENCY_KEY,
+            OpenApiParameter("next", bool, description="1: answer with the next task, too, in one round trip."),
+            OpenApiParameter("kind", enum=Assignment.Kind.values, description="With next: of this kind alone."),
+        ],
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent()
+    def submit(self, request: Request, pk: str) -> Response:
+        """Send the judgement. Sent again with the same Idempotency-Key, it is stored once."""
+        assignment = _find(request, pk)
+        row = feedback.submit(assignment=assignment, by=request.user, **_said(request, assignment))
+        return Response(_receipt(row) | _next(request, assignment), status=201)
+
+    @extend_schema(
+        request=Submission,
+        responses={200: Receipt} | refusals(400, 403, 404, 409, 413),
+        parameters=[IDEMPOTENCY_KEY],
+    )
+    @submit.mapping.put
+    @idempotent()
+    def revise(self, request: Request, pk: str) -> Response:
+        """Say something else, while the project lets it be changed: what was said before is withdrawn."""
+        assignment = _find(request, pk)
+        row = feedback.revise(assignment=assignment, by=request.user, **_said(request, assignment))
+        return Response(_receipt(row))
+
+    @extend_schema(responses={200: AssignmentOut} | refusals(403, 404, 409))
+    @submit.mapping.delete
+    def undo(self, request: Request, pk: str) -> Response:
+        """Take back what was said while it is fresh; the task is mine again."""
+        assignment = feedback.undo(assignment=_find(request, pk), by=request.user)
+        return Response(AssignmentOut(assignment).data)
+
+    @extend_schema(request=Skip, responses={200: AssignmentOut} | refusals(400, 403, 404, 409, 410))
+    @action(detail=True, methods=["post"])
+    def skip(self, request: Request, pk: str) -> Response:
+        """Put the task aside, with a reason."""
+        given = Skip(data=request.data)
+        given.is_valid(raise_exception=True)
+        assignment = _find(request, pk)
+        assignments.skip(assignment=assignment, by=request.user, reason=given.validated_data["reason"])
+        return Response(AssignmentOut(assignment).data)
+
+    @extend_schema(request=FlagIn, responses={201: FlagSeen} | refusals(400, 403, 404, 413))
+    @action(detail=True, methods=["post"])
+    def flag(self, request: Request, pk: str) -> Response:
+        """Tell the reviewers that something is wrong with it. The task stays mine."""
+        given = FlagIn(data=request.data)
+        given.is_valid(raise_exception=True)
+        assignment = _find(request, pk)
+        assignments.require_owner(assignment, request.user)
+        fields = dict(given.validated_data)
+        if fields["completion"] is not None:
+            fields["completion"] = _shown(assignment, fields["completion"], "completion")
+        raised = flags.flag(assignment=assignment, by=request.user, **fields)
+        return Response(FlagSeen(raised).data, status=201)
+
+    @extend_schema(request=None, responses={200: AssignmentOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def again(self, request: Request, pk: str) -> Response:
+        """Take up a task whose time ran out, if nobody else has been given its place."""
+        assignment = _find(request, pk)
+        return Response(AssignmentOut(assignments.again(assignment=assignment, by=request.user)).data)
+
+
+_related = ("project", "prompt", "completion_a", "completion_b")
+_assignments = Prepared(lambda: Assignment.objects.select_related(*_related).filter(pk=Slot("pk")))
+
+
+def _find(request: Request, pk: str) -> Assignment:
+    assignment = find(_assignments, pk, "assignment")
+    if assignment.user_id == request.user.pk:
+        assignment.user = request.user  # at hand already
+    return assignment
+
+
+def _said(request: Request, assignment: Assignment) -> dict[str, Any]:
+    """The body in the action's words. Whose the task is comes first: others learn nothing of it from a refusal."""
+    assignments.require_owner(assignment, request.user)
+    given = Submission(data=request.data)
+    given.is_valid(raise_exception=True)
+    fields = {name: value for name, value in given.validated_data.items() if value is not None}
+    if "edited_from" in fields:
+        fields["edited_from"] = _shown(assignment, fields["edited_from"], "edited_from")
+    if "spans" in fields:
+        fields["spans"] = [dict(span) for span in fields["spans"]]
+    return {**fields, "idempotency_key": feedback_key(request)}
+
+
+def _receipt(row: Feedback) -> dict[str, Any]:
+    return {
+        "kind": row._meta.model_name,
+        "id": row.pk,
+        "assignment": row.assignment_id,
+        "status": row.status,
+        "status_reason": row.status_reason,
+        "counted": row.status == "counted",
+    }
+
+
+def _next(request: Request, assignment: Assignment) -> dict[str, Any]:
+    """What was sent stands, also where no next task is given out: a pause, or new guidelines to read."""
+    if request.query_params.get("next") not in ("1", "true"):
+        return {}
+    try:
+        kind = request.query_params.get("kind")
+        found = assignments.next_for(project=assignment.project, user=request.user, kind=kind)
+    except Refused as refused:
+        return {"next": None, "next_errors": refused.errors}
+    return {"next": AssignmentOut(found).data if found else None}
+
+
+def _shown(assignment: Assignment, pk: int, field: str) -> Completion:
+    for completion in assignment.completions:
+        if completion.pk == pk:
+            return completion
+    raise Refused(400, **{field: "That answer is not part of this task; name one of those shown, or none."})

@@ -1,0 +1,335 @@
+"""Handing out work: one item to one person for a while, and never to more people than the project asks for."""
+
+from __future__ import annotations
+
+import random
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from annotate.core.errors import Refused
+from annotate.labelling.gold import scoring as gold
+from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.queue import entries as queue
+from annotate.labelling.queue import priorities
+from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue import swapped_repeats as repeats
+from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE, WRITE, Item
+from annotate.labelling.queue.choosing import (
+    Choice,
+    UrgentPair,
+    choose,
+    choose_urgent,
+    level_column,
+    places_of,
+    reserved_in,
+    taken,
+    urgent_pairs,
+)
+from annotate.labelling.queue.positions import count_swapped, in_order, shuffled
+from annotate.models import (
+    Assignment,
+    Completion,
+    GoldItem,
+    Project,
+    Prompt,
+    QueueEntry,
+    User,
+)
+
+# Kinds come in short runs when a project asks for several: changing the question each time is tiring.
+RUN_OF_ONE_KIND = 5
+MAX_REASON_CHARACTERS = 200
+LONGEST_KEPT = timedelta(hours=12)  # by somebody who goes on working on it
+ASKED = {RATE: "asks_ratings", COMPARE: "asks_comparisons", RANK: "asks_rankings", WRITE: "asks_answers"}
+_lot = random.SystemRandom()
+_Purpose = Assignment.Purpose
+
+
+def next_for(*, project: Project, user: User, kind: str | None = None) -> Assignment | None:
+    """The item that `user` should judge now: the one in their hands, else a new one, else None.
+
+    Raises Refused when the user may not judge here or the project does not ask for `kind`, and `gates.NotYet` when
+    something comes before the next item.
+    """
+    member = gates.member_of(project, user)
+    asked = _asked(project, kind)
+    # Whatever is refused below is so before anything was written: within a caller's transaction no savepoint is needed.
+    with nullcontext() if connection.in_atomic_block else transaction.atomic():
+        look = _lock_and_look(project, user)
+        if look.holds_something and (held := _held(project, user, asked)):
+            return held
+        gates.check(project, member)
+        pairs = urgent_pairs(project)
+        if look.has_stale:
+            expire_stale(project)
+        if look.has_stale or look.has_changes:
+            queue.take_in(project, reserved_in(pairs))
+        kinds = asked if kind else _in_turn(asked, look.handed_out)
+        made = _next(project, user, kinds, pairs, look)
+        # Nothing: perhaps because the queue has not heard of something yet.
+        while made is None and queue.take_in(project, reserved_in(pairs)):
+            made = _next(project, user, kinds, pairs, look)
+        return made
+
+
+def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair], look: _Look) -> Assignment | None:
+    for each in sorted(kinds, key=lambda kind: kind != COMPARE):
+        if item := choose_urgent(pairs=pairs, project=project, user=user, kind=each):
+            return _hand_out_aside(project, user, each, item)
+    for each in kinds:
+        if choice := choose(project=project, user=user, kind=each, pairs=pairs):
+            if measure := _measure(project, user, each):
+                return measure
+            if look.has_priorities and (item := priorities.choose_uncertain(project, user, each)):
+                return _hand_out_aside(project, user, each, item)
+            return _hand_out_chosen(project, user, each, choice)
+    return None
+
+
+def _measure(project: Project, user: User, kind: str) -> Assignment | None:
+    """Now and then, in the place of a real item, one that measures the judge. Only while there are real ones."""
+    draw = _lot.random() * 100
+    if draw < project.gold_percent and (known := gold.draw(project, user, kind)):
+        return hand_out_gold(project, user, known, _Purpose.GOLD)
+    draw -= project.gold_percent
+    if kind == COMPARE and 0 <= draw < project.repeat_percent and (earlier := repeats.draw(project, user)):
+        return _hand_out_mirrored(project, user, earlier)
+    return None
+
+
+def _hand_out_chosen(project: Project, user: User, kind: str, choice: Choice) -> Assignment:
+    """The queue's entry moves on with it, in one statement: what is judged of its prompt is known here."""
+    column = level_column(user)
+    QueueEntry.objects.filter(pk=choice.entry.pk).update(**{column: choice.level, "lot": random.random()})
+    answers = [choice.answers[pk] for pk in choice.item.completion_ids]
+    return _create(project, user, kind, choice.item, choice.entry.prompt, answers)
+
+
+def _hand_out_aside(project: Project, user: User, kind: str, item: Item) -> Assignment:
+    """Of an item that the queue did not choose."""
+    queue.changed(project.pk, [item.prompt_id])
+    return hand_out(project, user, kind, item)
+
+
+def _hand_out_mirrored(project: Project, user: User, earlier: Assignment) -> Assignment:
+    assert earlier.completion_a and earlier.completion_b  # a constraint of comparing assignments
+    count_swapped(project, user, earlier.completion_b, earlier.completion_a)
+    return Assignment.objects.create(
+        **_common(project, user, COMPARE, earlier.prompt, earlier.item),
+        completion_a=earlier.completion_b,
+        completion_b=earlier.completion_a,
+        purpose=_Purpose.REPEAT,
+        repeats=earlier,
+    )
+
+
+def hand_out_gold(project: Project, user: User, known: GoldItem, purpose: str) -> Assignment:
+    """An item whose right answer is known, with its sides drawn like any other's. Hold the project's lock."""
+    ids = tuple(sorted(pk for pk in (known.completion_a_id, known.completion_b_id) if pk))
+    return hand_out(project, user, known.kind, Item(known.prompt_id, ids), purpose=purpose, gold=known)
+
+
+def hand_out(project: Project, user: User, kind: str, item: Item, **fields: object) -> Assignment:
+    """Hold the project's lock. `fields` say what it is for, where it is not work."""
+    answers = Completion.objects.in_bulk(item.completion_ids)
+    prompt = Prompt.objects.get(pk=item.prompt_id)
+    return _create(project, user, kind, item, prompt, [answers[pk] for pk in item.completion_ids], **fields)
+
+
+def _create(
+    project: Project, user: User, kind: str, item: Item, prompt: Prompt, answers: list[Completion], **fields: object
+) -> Assignment:
+    """`answers` of the item are at hand; the assignment keeps them, so that whoever shows it need not ask again."""
+    shown = list(in_order(project, user, *answers)) if kind == COMPARE else answers
+    a, b = (*shown, None, None)[:2] if kind in (RATE, COMPARE) else (None, None)
+    return Assignment.objects.create(
+        **_common(project, user, kind, prompt, item.key),
+        completion_a=a,
+        completion_b=b,
+        shown=shuffled(item.completion_ids) if kind == RANK else [],
+        **fields,
+    )
+
+
+def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -> dict:
+    return {
+        "project": project,
+        "user": user,
+        "kind": kind,
+        "prompt": prompt,
+        "item": key,
+        "expires_at": timezone.now() + timedelta(minutes=project.assignment_minutes),
+    }
+
+
+def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:
+    """Put the item aside for this person, with a reason; others may still be asked about it."""
+    require_owner(assignment, by)
+    reason = reason.strip()
+    if not reason:
+        raise Refused(reason="Say in a few words why you skip it; that is how bad prompts are found.")
+    if len(reason) > MAX_REASON_CHARACTERS:
+        raise Refused(reason=f"Keep the reason within {MAX_REASON_CHARACTERS} characters; it has {len(reason)}.")
+    if "\x00" in reason:
+        raise Refused(reason="It contains a null character, which cannot be stored; remove it.")
+    with transaction.atomic():
+        close(assignment, Assignment.State.SKIPPED, skip_reason=reason)
+        queue.changed(assignment.project_id, [assignment.prompt_id])
+        set_aside.after_skip(assignment)
+    return assignment
+
+
+def again(*, assignment: Assignment, by: User) -> Assignment:
+    """Take up an item whose time ran out, if nobody else has been given its place meanwhile."""
+    require_owner(assignment, by)
+    gates.check_pause(assignment.project, gates.member_of(assignment.project, by))
+    with transaction.atomic():
+        assignment.project.lock()
+        expire_stale(assignment.project)
+        assignment.refresh_from_db()
+        if assignment.state == Assignment.State.OPEN:
+            return assignment
+        if assignment.state != Assignment.State.EXPIRED:
+            raise Refused(409, assignment=f"It has been {assignment.state}; there is nothing to take up again.")
+        reopen(assignment)
+    return assignment
+
+
+def keep(*, assignment: Assignment, by: User) -> bool:
+    """Its judge is at work on it: a full term from now; whether it was still theirs. What ran out is not taken up."""
+    require_owner(assignment, by)
+    now = timezone.now()
+    mine = Assignment.objects.filter(pk=assignment.pk, created_at__gt=now - LONGEST_KEPT).live()  # type: ignore[attr-defined]
+    return bool(mine.update(expires_at=now + timedelta(minutes=assignment.project.assignment_minutes)))
+
+
+# --- below: what `feedback` needs as well; call inside a transaction ---
+
+
+def expire_stale(project: Project) -> None:
+    now = timezone.now()
+    stale = project.assignments.filter(state=Assignment.State.OPEN, expires_at__lte=now)
+    if prompts := dict(stale.values_list("pk", "prompt_id")):
+        Assignment.objects.filter(pk__in=prompts).update(state=Assignment.State.EXPIRED, closed_at=now)
+        queue.changed(project.pk, prompts.values())
+
+
+def require_owner(assignment: Assignment, by: User) -> None:
+    if assignment.user_id != by.pk:
+        raise Refused(403, assignment="This item was handed to someone else; ask for your own next one.")
+
+
+def close(assignment: Assignment, state: str, **fields: str) -> None:
+    """From live to `state`, in one conditional statement; refuses when it is no longer live."""
+    now = timezone.now()
+    live = Assignment.objects.filter(pk=assignment.pk).live()  # type: ignore[attr-defined]
+    if not live.update(state=state, closed_at=now, **fields):
+        refuse_closed(assignment)
+    for name, value in {"state": state, "closed_at": now, **fields}.items():
+        setattr(assignment, name, value)
+
+
+def refuse_closed(assignment: Assignment) -> None:
+    assignment.refresh_from_db()
+    if assignment.state in (Assignment.State.OPEN, Assignment.State.EXPIRED):
+        minutes = assignment.project.assignment_minutes
+        raise Refused(
+            410,
+            assignment=f"Its {minutes} minutes ran out, so it may have gone to someone else. "
+            "Take it up again, or ask for the next one.",
+        )
+    if assignment.state == Assignment.State.TAKEN_OUT:
+        raise Refused(
+            409,
+            assignment=f"Its prompt was taken out of the work meanwhile ({assignment.skip_reason}), so that nobody "
+            "need judge it; go on with the next one.",
+        )
+    if assignment.state == Assignment.State.EXCLUDED:
+        raise Refused(409, assignment="A manager has excluded what you said of it; go on with the next one.")
+    raise Refused(409, assignment=f"You have {assignment.state} it already; undo that to change it, or go on.")
+
+
+def reopen(assignment: Assignment, minutes: int | None = None) -> None:
+    """Back into its owner's hands for a full term, if a place is free. Hold the project's lock."""
+    project = assignment.project
+    if assignment.purpose == _Purpose.ADJUDICATION:
+        _refuse_second_decision(assignment)
+    if assignment.purpose == _Purpose.WORK:
+        if assignment.prompt.out_since:
+            raise Refused(409, assignment="Its prompt was taken out of the work; go on with the next one.")
+        others = taken(project, is_simulated=assignment.user.is_simulated).filter(item=assignment.item)
+        if others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item):
+            raise Refused(409, assignment="Someone else has been given this item meanwhile; go on with the next one.")
+    assignment.state, assignment.closed_at, assignment.skip_reason = Assignment.State.OPEN, None, ""
+    assignment.gold_passed = None
+    assignment.expires_at = timezone.now() + timedelta(minutes=minutes or project.assignment_minutes)
+    assignment.save(update_fields=["state", "closed_at", "skip_reason", "gold_passed", "expires_at"])
+    queue.changed(project.pk, [assignment.prompt_id])
+
+
+def _refuse_second_decision(assignment: Assignment) -> None:
+    others = assignment.project.assignments.filter(item=assignment.item, purpose=_Purpose.ADJUDICATION)
+    if others.filter(state__in=["open", "submitted"]).exclude(pk=assignment.pk).exists():
+        raise Refused(409, assignment="Another reviewer has taken this decision meanwhile; go on with another one.")
+
+
+def _held(project: Project, user: User, kinds: list[str]) -> Assignment | None:
+    """The oldest first: what was undone or sent back comes before what was handed out after it."""
+    mine = project.assignments.live().filter(user=user, kind__in=kinds)
+    mine = mine.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])  # they have pages of their own
+    return mine.select_related("project", "prompt", "completion_a", "completion_b").order_by("id").first()
+
+
+@dataclass(frozen=True)
+class _Look:
+    holds_something: bool  # in any project: with the project asked for, SQLite would read all of it
+    has_stale: bool
+    has_changes: bool
+    has_priorities: bool
+    handed_out: int  # in all projects: turns need no more than a number that grows
+
+
+# The lock, and in the same statement what decides which of the next ones are needed at all. Written out: it runs each
+# time an item is handed out, and most of an item's cost is Django putting its statements together.
+_LOOK = """
+SELECT
+  EXISTS (SELECT 1 FROM annotate_assignment WHERE user_id = %(user)s AND state = 'open'),
+  EXISTS (SELECT 1 FROM annotate_assignment
+          WHERE project_id = %(project)s AND state = 'open' AND expires_at <= %(now)s),
+  EXISTS (SELECT 1 FROM annotate_queuechange WHERE project_id = %(project)s),
+  EXISTS (SELECT 1 FROM annotate_itempriority WHERE project_id = %(project)s AND is_open),
+  (SELECT COUNT(*) FROM annotate_assignment WHERE user_id = %(user)s)
+FROM annotate_project WHERE id = %(project)s"""
+
+
+def _lock_and_look(project: Project, user: User) -> _Look:
+    lock_it = " FOR NO KEY UPDATE" if connection.features.has_select_for_no_key_update else ""
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK + lock_it, {"project": project.pk, "user": user.pk, "now": now})
+        row = cursor.fetchone()
+    if row is None:
+        raise Refused(404, project="This project is gone.")
+    return _Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), row[4])
+
+
+def _asked(project: Project, kind: str | None) -> list[str]:
+    """The kinds to try."""
+    asked = [each for each, switch in ASKED.items() if getattr(project, switch)]
+    if kind is None:
+        return asked
+    if kind not in asked:
+        raise Refused(
+            kind=f"{kind!r} is not asked for in {project.name}; use {' or '.join(asked) or 'another project'}."
+        )
+    return [kind]
+
+
+def _in_turn(asked: list[str], handed_out: int) -> list[str]:
+    """In short runs of one kind."""
+    turn = handed_out // RUN_OF_ONE_KIND % max(1, len(asked))
+    return asked[turn:] + asked[:turn]

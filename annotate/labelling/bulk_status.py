@@ -1,0 +1,149 @@
+"""All that one judge said in a project, taken out or brought back at once: statuses change, in bulk, and no row does.
+
+A judge is a person with an account, or one whom only the file of an import names.
+
+`actions.feedback.set_status` does the same to single rows; the ledger, the places and the events are alike. Who may
+ask for it is the caller's to check.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from annotate.core.events import announce
+from annotate.labelling.forms.storage import STANDING, TABLES
+from annotate.models import Assignment, Attack, Flag, Project, QueueChange, Status, StatusChange, User
+from annotate.models.feedback import FeedbackQuerySet
+
+_ALL: tuple[type[Any], ...] = (*TABLES, Flag, Attack)
+KINDS: dict[str, type[Any]] = {table._meta.model_name: table for table in _ALL}
+JUDGED_HERE = ("annotation", "arena", "red-team")  # what came with an import is not its importer's own judgement
+AT_ONCE = 400
+MOST_TOLD = 100
+
+
+@dataclass(frozen=True)
+class ImportedJudge:
+    """Named in the file of an import; who has the same name in another import is another judge."""
+
+    source: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Who = User | ImportedJudge
+
+
+def by_whom(who: Who, prefix: str = "") -> dict[str, Any]:
+    """As a filter of judgements, or of what points at them by `prefix`."""
+    if isinstance(who, ImportedJudge):
+        return {f"{prefix}source": who.source, f"{prefix}source_judge": who.name}
+    return {f"{prefix}author": who, f"{prefix}source__in": JUDGED_HERE}
+
+
+def find_imported(project: Project, source: str, name: str) -> ImportedJudge | None:
+    """None where no judgement of the project was imported from there under that name."""
+    if not name or source in JUDGED_HERE or "\x00" in source + name:
+        return None
+    who = ImportedJudge(source, name)
+    return who if any(rows.exists() for rows in said_by(project, who).values()) else None
+
+
+def said_by(project: Project, who: Who) -> dict[str, FeedbackQuerySet]:
+    """By kind; the pairs of rankings are among the comparisons."""
+    return {kind: table.objects.filter(project=project, **by_whom(who)).order_by("pk") for kind, table in KINDS.items()}
+
+
+def standing(project: Project, who: Who) -> dict[str, list[int]]:
+    """Ids of what counts or is held, by kind."""
+    rows = said_by(project, who).items()
+    return {kind: list(found.filter(status__in=STANDING).values_list("pk", flat=True)) for kind, found in rows}
+
+
+def change_all(
+    *, project: Project, rows: Mapping[str, Iterable[int]], status: str, reason: str, by: User | None
+) -> list[StatusChange]:
+    """Give all these rows that status and write the ledger; returns what changed. Inside a transaction."""
+    if status not in Status.values:
+        raise ValueError(f"{status!r} is no status; use one of {', '.join(Status.values)}.")
+    project.lock()
+    written: list[StatusChange] = []
+    touched: set[int] = set()
+    for kind, ids in rows.items():
+        ordered = sorted(ids)
+        for start in range(0, len(ordered), AT_ONCE):
+            changes, assignments = _change(kind, ordered[start : start + AT_ONCE], status, reason, by)
+            written += changes
+            touched |= assignments
+    _settle(project, touched)
+    _announce(project, written, reason)
+    return written
+
+
+def _change(
+    kind: str, ids: list[int], status: str, reason: str, by: User | None
+) -> tuple[list[StatusChange], set[int]]:
+    table = KINDS[kind]
+    # Read under the lock, so that the ledger's "before" is true.
+    found = list(
+        table.objects.select_for_update()
+        .filter(pk__in=ids)
+        .exclude(status=status)
+        .order_by("pk")
+        .values_list("pk", "status", "assignment_id")
+    )
+    table.objects.filter(pk__in=[pk for pk, _, _ in found]).update(status=status, status_reason=reason)
+    changes = StatusChange.objects.bulk_create(
+        StatusChange(kind=kind, feedback_id=pk, before=before, after=status, reason=reason, by=by)
+        for pk, before, _ in found
+    )
+    return changes, {assignment for _, _, assignment in found if assignment is not None}
+
+
+def _settle(project: Project, assignments: set[int]) -> None:
+    """As for single rows: an item of which nothing stands goes to somebody else, one that counts has its place back."""
+    ordered = sorted(assignments)
+    prompts: set[int] = set()
+    for start in range(0, len(ordered), AT_ONCE):
+        some = ordered[start : start + AT_ONCE]
+        stands: set[int] = set()
+        for table in TABLES:
+            rows = table.objects.filter(assignment__in=some, status__in=STANDING)
+            stands.update(rows.order_by().values_list("assignment_id", flat=True))
+        closed = Assignment.objects.filter(pk__in=some)
+        closed.filter(pk__in=stands, state=Assignment.State.EXCLUDED).update(state=Assignment.State.SUBMITTED)
+        closed.exclude(pk__in=stands).filter(state=Assignment.State.SUBMITTED).update(state=Assignment.State.EXCLUDED)
+        prompts.update(closed.values_list("prompt_id", flat=True))
+    QueueChange.note(project.pk, prompts)
+
+
+def _announce(project: Project, changes: list[StatusChange], reason: str) -> None:
+    told: list[dict[str, Any]] = [
+        {"kind": c.kind, "id": c.feedback_id, "before": c.before, "after": c.after} for c in changes
+    ]
+    for start in range(0, len(told), MOST_TOLD):
+        data = {"reason": reason, "changes": told[start : start + MOST_TOLD]}
+        announce(project=project, event="judgement.status", data=data)
+
+
+def last_changes(changes: Iterable[StatusChange]) -> dict[str, dict[str, list[int]]]:
+    """{status before: {kind: ids}} of rows whose last change is the one given: nobody has decided about them since."""
+    found: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    by_kind: dict[str, dict[int, StatusChange]] = defaultdict(dict)
+    for change in changes:
+        by_kind[change.kind][change.feedback_id] = change
+    for kind, mine in by_kind.items():
+        ordered = sorted(mine)
+        for start in range(0, len(ordered), AT_ONCE):
+            some = ordered[start : start + AT_ONCE]
+            rows = StatusChange.objects.filter(kind=kind, feedback_id__in=some).order_by("pk")
+            newest = dict(rows.values_list("feedback_id", "pk"))
+            for pk in some:
+                if newest[pk] == mine[pk].pk:
+                    found[mine[pk].before][kind].append(pk)
+    return found

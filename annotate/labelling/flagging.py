@@ -1,0 +1,41 @@
+"""Saying that something is wrong with an item. It goes to the reviewers; the item stays in its judge's hands."""
+
+from __future__ import annotations
+
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.labelling.assigning import require_owner
+from annotate.labelling.forms.storage import STANDING
+from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_text
+from annotate.models import Assignment, Completion, Flag, User
+from annotate.models.feedback import judge_of
+
+REASONS = (
+    "Offensive or unsafe",
+    "Personal data in it",
+    "Broken or cut off",
+    "Off topic",
+    "Names the model that wrote it",
+    "Copied from elsewhere",
+)
+MAX_REASON_CHARACTERS = 200
+
+
+def flag(
+    *, assignment: Assignment, by: User, reason: str, completion: Completion | None = None, comment: str = ""
+) -> Flag:
+    """Of the prompt, or of one completion shown. The same flag raised twice is one."""
+    require_owner(assignment, by)
+    require(by, "judge", assignment.project)
+    check_text("reason", reason, MAX_REASON_CHARACTERS)
+    check_text("comment", comment, MAX_COMMENT_CHARACTERS)
+    reason, comment = reason.strip(), comment.strip()
+    if not reason:
+        raise Refused(reason="Say in a few words what is wrong; reviewers go by it.")
+    if completion is not None and completion not in assignment.completions:
+        raise Refused(completion="That answer is not part of this item; flag one of those shown, or the prompt.")
+    about = {"assignment": assignment, "author": by, "completion": completion, "reason": reason}
+    earlier = Flag.objects.filter(**about, comment=comment, status__in=STANDING).first()
+    return earlier or Flag.objects.create(
+        project=assignment.project, prompt_id=assignment.prompt_id, judge=judge_of(by), comment=comment, **about
+    )

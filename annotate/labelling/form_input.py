@@ -1,0 +1,172 @@
+"""The judge's form: what it offers, what was sent with it in the words of the actions, and what it is filled with."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+
+from annotate.core.errors import Refused
+from annotate.data import rankings
+from annotate.labelling.forms.storage import STANDING, rows_of
+from annotate.models import Assignment, Comparison, Demonstration, Ranking, Rating, Span
+
+SKIP_REASONS = (
+    "I cannot judge this",
+    "The prompt is unclear or broken",
+    "Offensive or unsafe",
+    "No difference that matters",
+)
+LETTERS = "abcdef"
+ONE_SUBMISSION = timedelta(seconds=1)  # its rows are written within this
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What stands in the form: sent and refused, or taken back by undo."""
+
+    choice: str = ""
+    thumbs: str = ""
+    stars: str = ""
+    aspects: dict[str, str] = field(default_factory=dict)
+    ranks: dict[int, str] = field(default_factory=dict)
+    spans: str = ""
+    text: str = ""
+    edited_from: str = ""
+    comment: str = ""
+    errors: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+    is_sent: bool = False  # these words were sent with the form itself: they are newer than any draft
+
+
+def judgement(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
+    """The form's fields in the action's words. What is not understood is passed on, for the action to refuse."""
+    post = request.POST
+    winner, _, strength = post.get("choice", "").partition(":")
+    text = post.get("text", "").replace("\r\n", "\n")
+    letters = dict(zip(LETTERS, assignment.completions, strict=False))
+    return {
+        "winner": winner or None,
+        "strength": _whole(strength),
+        "thumbs": {"up": True, "down": False, "": None}.get(post.get("thumbs", ""), post.get("thumbs")),
+        "stars": _whole(post.get("stars", "")),
+        "aspects": {name: _whole(value) for name, value in _aspects(request).items()},
+        "rank": _order(_ranks(request), assignment),
+        "spans": _spans(post.get("spans", "")),
+        "text": text if text.strip() else None,
+        "edited_from": letters.get(post.get("edited_from", "")) if text.strip() else None,
+        "comment": post.get("comment", "").replace("\r\n", "\n").strip(),
+    }
+
+
+def _aspects(request: HttpRequest) -> dict[str, str]:
+    """`aspect-helpful` and its like; those left empty are left out."""
+    return _prefixed(request, "aspect-")
+
+
+def _ranks(request: HttpRequest) -> dict[int, str]:
+    """`rank-12` and its like: the place given to each completion, as it was sent."""
+    fields = _prefixed(request, "rank-")
+    return {int(pk): place for pk, place in fields.items() if pk.isascii() and pk.isdigit() and len(pk) < 19}
+
+
+def _prefixed(request: HttpRequest, prefix: str) -> dict[str, str]:
+    fields = {name: request.POST.get(name, "") for name in request.POST if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in fields.items() if value}
+
+
+def _order(ranks: dict[int, str], assignment: Assignment) -> list[list[int]] | None:
+    """Places as groups of equals, in the order shown. Refused for a place that is no number of this item's places."""
+    if not ranks:
+        return None
+    most = len(assignment.shown)
+    for place in ranks.values():
+        if _whole(place) not in range(1, most + 1):
+            raise Refused(rank=f"{place!r} is no place; give each answer a number from 1 (the best) to {most}.")
+    shown = [*(pk for pk in assignment.shown if pk in ranks), *(pk for pk in ranks if pk not in assignment.shown)]
+    return rankings.groups({pk: int(ranks[pk]) for pk in shown})
+
+
+def _spans(text: str) -> Any:
+    """The list that the page's script wrote; what is no JSON is passed on, for the action to refuse."""
+    try:
+        return json.loads(text) if text.strip() else []
+    except (ValueError, RecursionError):
+        return text
+
+
+def _whole(text: str) -> int | str | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text or None
+
+
+def seconds(request: HttpRequest) -> float | None:
+    """As the page's script measured them, with the page in view; else from when the form was made."""
+    for name, since in (("seconds", 0.0), ("shown_at", time.time())):
+        try:
+            value = float(request.POST.get(name, ""))
+        except ValueError:
+            continue
+        value = since - value if since else value
+        if math.isfinite(value) and 0 <= value <= 24 * 3600:
+            return round(value, 2)
+    return None
+
+
+def entered(request: HttpRequest, refused: Refused) -> Entered:
+    names = ("choice", "thumbs", "stars", "spans", "text", "edited_from", "comment")
+    return Entered(
+        **{name: request.POST.get(name, "") for name in names},
+        aspects=_aspects(request),
+        ranks=_ranks(request),
+        errors=refused.errors,
+        status=refused.status,
+        is_sent=True,
+    )
+
+
+def beside(assignment: Assignment | None, refused: Refused) -> Entered:
+    """The item as it stands, with what was wrong with something else than its form: a skip, an undo."""
+    standing = taken_back(assignment) if assignment else Entered()
+    return replace(standing, errors=refused.errors, status=refused.status)
+
+
+def taken_back(assignment: Assignment) -> Entered:
+    """What was said last, so that it need only be corrected: after undo, and to be changed."""
+    said = _last_said(assignment)
+    if not said:
+        return Entered()
+    comparison = next((row for row in said if isinstance(row, Comparison)), None)
+    rating = next((row for row in said if isinstance(row, Rating)), None)
+    ranking = next((row for row in said if isinstance(row, Ranking)), None)
+    answer = next((row for row in said if isinstance(row, Demonstration)), None)
+    spans = [row for row in said if isinstance(row, Span)]
+    letters = {completion.pk: letter for letter, completion in zip(LETTERS, assignment.completions, strict=False)}
+    return Entered(
+        choice=":".join(str(v) for v in (comparison.winner, comparison.strength) if v) if comparison else "",
+        thumbs={True: "up", False: "down", None: ""}[rating.thumbs] if rating else "",
+        stars=str(rating.stars or "") if rating else "",
+        aspects={name: str(value) for name, value in rating.aspects.items()} if rating else {},
+        ranks={pk: str(place) for pk, place in rankings.places(ranking.order).items()} if ranking else {},
+        spans=json.dumps([_as_sent(span) for span in spans]) if spans else "",
+        text=answer.text if answer else "",
+        edited_from=letters.get(answer.edited_from_id, "") if answer else "",
+        comment=said[0].comment,
+    )
+
+
+def _last_said(assignment: Assignment) -> list[Any]:
+    """The rows that stand, else those of the last submission, which was taken back; pairs of a ranking aside."""
+    rows = [row for row in rows_of(assignment) if not (isinstance(row, Comparison) and row.ranking_id)]
+    if standing := [row for row in rows if row.status in STANDING]:
+        return standing
+    newest = max((row.created_at for row in rows), default=None)
+    return [row for row in rows if newest - row.created_at < ONE_SUBMISSION] if newest else []
+
+
+def _as_sent(span: Span) -> dict[str, Any]:
+    return {"completion": span.completion_id, "start": span.start, "end": span.end, "label": span.label}

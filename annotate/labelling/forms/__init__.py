@@ -1,0 +1,1 @@
+"""What may be said about an item, checked and stored."""

@@ -1,0 +1,58 @@
+"""Spans as they are sent, checked against the texts that they mark and the labels that the project has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from annotate.core.errors import Refused
+from annotate.models import Completion, Scale
+
+MOST = 200
+_LIKE = "send {completion, start, end, label}, start and end in code points from 0, end exclusive"
+
+
+@dataclass(frozen=True)
+class Mark:
+    completion: Completion
+    start: int
+    end: int
+    label: str
+
+    @property
+    def text(self) -> str:
+        return self.completion.text[self.start : self.end]
+
+
+def read_marks(spans: object, shown: Sequence[Completion], labels: Sequence[Scale]) -> list[Mark]:
+    """The spans in the order sent. Raises Refused at the first that is wrong."""
+    if not isinstance(spans, list):
+        raise Refused(spans=f"This is no list of spans; {_LIKE}.")
+    if spans and not labels:
+        raise Refused(spans="This project has no labels for spans; leave them out, or ask a manager to add some.")
+    if len(spans) > MOST:
+        raise Refused(413, spans=f"There are {len(spans)} spans; mark at most {MOST}.")
+    by_id = {completion.pk: completion for completion in shown}
+    names = [scale.name for scale in labels]
+    marks = [_read(number, span, by_id, names) for number, span in enumerate(spans, start=1)]
+    if len(set(marks)) < len(marks):
+        raise Refused(spans="The same characters are marked twice with one label; leave one of them out.")
+    return marks
+
+
+def _read(number: int, span: Any, by_id: dict[int, Completion], names: list[str]) -> Mark:
+    def refuse(why: str) -> Refused:
+        return Refused(spans=f"Span {number}: {why}.")
+
+    if not isinstance(span, dict) or set(span) != {"completion", "start", "end", "label"}:
+        raise refuse(f"this is no span; {_LIKE}")
+    completion = by_id.get(span["completion"]) if type(span["completion"]) is int else None
+    if completion is None:
+        raise refuse("it marks an answer that is not part of this item; name one of those shown")
+    start, end, label = span["start"], span["end"], span["label"]
+    if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(completion.text):
+        raise refuse(f"{start!r} to {end!r} is no part of its {len(completion.text)} characters, counted from 0")
+    if label not in names:
+        raise refuse(f"{label!r} is no label of this project; use one of {', '.join(names)}")
+    return Mark(completion, start, end, label)

@@ -1,0 +1,207 @@
+"""What may be said about an item: each field's rule, and the sentence that refuses what breaks it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+
+from annotate.core.errors import Refused
+from annotate.data import rankings
+from annotate.labelling.forms.spans import Mark, read_marks
+from annotate.labelling.scales.declared import Asked, asked_in, declares_rating
+from annotate.models import Assignment, Completion, Scale, Winner
+
+MAX_COMMENT_CHARACTERS = 10_000
+MAX_KEY_CHARACTERS = 120
+MAX_SECONDS = 24 * 3600
+MAX_ASPECTS = 20
+
+Kind = Assignment.Kind
+FIELDS = {
+    Kind.RATE: ("thumbs", "stars", "aspects"),
+    Kind.COMPARE: ("winner", "strength"),
+    Kind.RANK: ("rank",),
+    Kind.WRITE: (),
+}
+INSTEAD = {
+    Kind.RATE: "This item is one answer to rate; send `thumbs` or `stars` instead.",
+    Kind.COMPARE: "This item compares two answers; send `winner` instead.",
+    Kind.RANK: "This item ranks several answers; send `rank` instead.",
+    Kind.WRITE: "This item asks for an answer; send `text` instead.",
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """As it was sent. `rank` is groups of ids, the best first; `spans` are {completion, start, end, label}."""
+
+    winner: str | None = None
+    strength: int | None = None
+    thumbs: bool | None = None
+    stars: int | None = None
+    aspects: dict[str, int] = field(default_factory=dict)
+    rank: list[list[int]] | None = None
+    spans: list[dict[str, Any]] = field(default_factory=list)
+    text: str | None = None
+    edited_from: Completion | None = None
+    comment: str = ""
+    seconds: float | None = None
+
+    @property
+    def is_rating(self) -> bool:
+        return self.thumbs is not None or self.stars is not None or bool(self.aspects)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A judgement in which nothing is wrong, with its spans read."""
+
+    said: Judgement
+    marks: list[Mark]
+
+
+def check(judgement: Judgement, assignment: Assignment) -> Checked:
+    """Raises Refused at the first thing that is wrong."""
+    asked = asked_in(assignment.project)
+    kind = Kind(assignment.kind)
+    _refuse_other_kinds(judgement, kind)
+    if kind == Kind.COMPARE:
+        _check_comparison(judgement)
+    elif kind == Kind.RATE:
+        _check_rating(judgement, asked)
+    elif kind == Kind.RANK:
+        _check_ranking(judgement, assignment)
+    elif judgement.text is None:
+        raise Refused(text="The answer is empty; write one, or skip the item.")
+    check_text("comment", judgement.comment, MAX_COMMENT_CHARACTERS)
+    _check_demonstration(judgement, assignment)
+    _check_seconds(judgement.seconds)
+    marks = read_marks(judgement.spans, assignment.completions, asked[Scale.Kind.SPAN])
+    _check_required(judgement, kind, asked)
+    return Checked(judgement, marks)
+
+
+def check_key(key: object) -> None:
+    if key is not None and (not isinstance(key, str) or len(key) > MAX_KEY_CHARACTERS or "\x00" in key):
+        raise Refused(idempotency_key=f"Use a text of at most {MAX_KEY_CHARACTERS} characters, such as a UUID.")
+
+
+def check_winner(winner: object, strength: object) -> None:
+    """Also the arena's rule: a known winner, and a strength only where one side won."""
+    if winner not in Winner.values:
+        raise Refused(winner=f"{winner!r} is unknown; use one of {', '.join(Winner.values)}.")
+    if strength is None:
+        return
+    if winner not in (Winner.MODEL_A, Winner.MODEL_B):
+        raise Refused(strength="Only a win has a strength; leave it out for a tie or when both are bad.")
+    if not _is_whole(strength, 1, 3):
+        raise Refused(strength=f"{strength!r} is not 1 (slightly), 2 (clearly) or 3 (much better).")
+
+
+def check_text(field: str, text: object, limit: int) -> None:
+    if not isinstance(text, str):
+        raise Refused(**{field: f"This is a text; {type(text).__name__} was sent."})
+    if len(text) > limit:
+        raise Refused(413, **{field: f"It has {len(text):,} characters; shorten it to {limit:,}."})
+    if "\x00" in text:
+        raise Refused(**{field: "It contains a null character, which cannot be stored; remove it."})
+
+
+def _refuse_other_kinds(judgement: Judgement, kind: Kind) -> None:
+    for name in (name for names in FIELDS.values() for name in names):
+        if name not in FIELDS[kind] and getattr(judgement, name) not in (None, {}):
+            raise Refused(**{name: INSTEAD[kind]})
+
+
+def _check_comparison(judgement: Judgement) -> None:
+    if judgement.winner is not None:
+        check_winner(judgement.winner, judgement.strength)
+    elif judgement.strength is not None:
+        raise Refused(strength="A strength needs a winner: model_a or model_b.")
+    elif judgement.text is None:
+        raise Refused(winner="Nothing was chosen; say which answer is better, or skip the item.")
+
+
+def _check_rating(judgement: Judgement, asked: Asked) -> None:
+    if judgement.thumbs is not None and not isinstance(judgement.thumbs, bool):
+        raise Refused(thumbs=f"{judgement.thumbs!r} is neither true (up) nor false (down).")
+    if judgement.stars is not None and not _is_whole(judgement.stars, 1, 5):
+        raise Refused(stars=f"{judgement.stars!r} is not a whole number from 1 to 5.")
+    check_aspects(judgement.aspects)
+    if declares_rating(asked):
+        _refuse_what_is_not_asked(judgement, asked)
+    if not judgement.is_rating and judgement.text is None and not judgement.spans:
+        raise Refused(stars="Nothing was rated; give thumbs or stars, or skip the item.")
+
+
+def _refuse_what_is_not_asked(judgement: Judgement, asked: Asked) -> None:
+    """A project that says what an answer is rated by gets nothing else: figures over few rows would mislead."""
+    for name in ("thumbs", "stars"):
+        if getattr(judgement, name) is not None and not asked[name]:
+            raise Refused(**{name: f"This project does not ask for {name}; it asks for {_names(asked)}."})
+    known = [scale.name for scale in asked[Scale.Kind.ASPECT]]
+    for name in judgement.aspects:
+        if name not in known:
+            raise Refused(aspects=f"{name!r} is no aspect of this project; it asks for {_names(asked)}.")
+
+
+def _names(asked: Asked) -> str:
+    return ", ".join(scale.name for kind in ("thumbs", "stars", "aspect") for scale in asked[kind])
+
+
+def check_aspects(aspects: object) -> None:
+    if not isinstance(aspects, dict) or len(aspects) > MAX_ASPECTS:
+        raise Refused(aspects=f"Send at most {MAX_ASPECTS} names with a number each, such as {{'helpful': 4}}.")
+    for name, value in aspects.items():
+        is_name = isinstance(name, str) and 1 <= len(name) <= 40 and name.isprintable()
+        if not is_name or not _is_whole(value, 1, 5):
+            told = f"{name!r}: {value!r}"[:80]
+            raise Refused(aspects=f"{told} is not a name of 1 to 40 characters with a number from 1 to 5.")
+
+
+def _check_ranking(judgement: Judgement, assignment: Assignment) -> None:
+    if judgement.rank is None and judgement.text is None:
+        raise Refused(rank="Nothing was ranked; give each answer a place, or skip the item.")
+    if judgement.rank is not None and (problem := rankings.problem(judgement.rank, assignment.shown)):
+        raise Refused(rank=problem)
+
+
+def _check_required(judgement: Judgement, kind: Kind, asked: Asked) -> None:
+    for scale in (scale for kind_ in asked for scale in asked[kind_] if scale.is_required):
+        given = {
+            Scale.Kind.THUMBS: (Kind.RATE, "thumbs", judgement.thumbs),
+            Scale.Kind.STARS: (Kind.RATE, "stars", judgement.stars),
+            Scale.Kind.ASPECT: (Kind.RATE, "aspects", judgement.aspects.get(scale.name)),
+            Scale.Kind.COMPARISON: (Kind.COMPARE, "winner", judgement.winner),
+            Scale.Kind.RANKING: (Kind.RANK, "rank", judgement.rank),
+        }.get(Scale.Kind(scale.kind))
+        if given and given[0] == kind and given[2] is None:
+            raise Refused(**{given[1]: f"{scale.title} is needed for every item; give it, or skip the item."})
+
+
+def _check_demonstration(judgement: Judgement, assignment: Assignment) -> None:
+    shown = assignment.completions
+    if judgement.edited_from is not None and judgement.edited_from not in shown:
+        raise Refused(edited_from="That answer is not part of this item; name one of those shown, or none.")
+    if judgement.text is None:
+        return
+    check_text("text", judgement.text, settings.MAX_COMPLETION_CHARACTERS)
+    if not judgement.text.strip():
+        raise Refused(text="The answer is empty; write one, or leave the field out.")
+    if any(judgement.text.strip() == completion.text.strip() for completion in shown):
+        raise Refused(text="This is an answer shown here, word for word; change it, or leave the field out.")
+
+
+def _check_seconds(seconds: Any) -> None:
+    if seconds is None:
+        return
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not (is_number and math.isfinite(seconds) and 0 <= seconds <= MAX_SECONDS):
+        raise Refused(seconds=f"{seconds!r} is not a number of seconds from 0 to {MAX_SECONDS}.")
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

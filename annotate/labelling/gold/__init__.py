@@ -1,0 +1,1 @@
+"""Gold items: their right answers are known, and they measure the annotator."""

@@ -1,0 +1,206 @@
+"""Making, changing and retiring items whose right answer is known; the tutorial is made of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.labelling.queue.assigned_items import COMPARE, RATE
+from annotate.models import Comparison, Completion, GoldItem, Project, Rating, Side, User, Winner
+
+LONGEST_EXPLANATION = 5000
+FEWEST_FOR_CONSENSUS = 2
+CONSENSUS = 0.75
+
+
+def make(
+    *,
+    project: Project,
+    by: User,
+    completions: list[Completion],
+    expected: dict[str, Any],
+    explanation: str = "",
+    is_tutorial: bool = False,
+    position: int = 0,
+) -> GoldItem:
+    """One answer to rate or two to compare; winners in `expected` are by the order of `completions`."""
+    require(by, "manage", project)
+    _check_answers(project, completions)
+    kind = RATE if len(completions) == 1 else COMPARE
+    item = GoldItem(
+        project=project,
+        kind=kind,
+        prompt=completions[0].prompt,
+        completion_a=completions[0],
+        completion_b=completions[1] if kind == COMPARE else None,
+        expected=checked_expectation(kind, expected),
+        explanation=_checked_explanation(explanation),
+        is_tutorial=is_tutorial,
+        position=_checked_position(position),
+        created_by=by,
+    )
+    _check_once(item)
+    with transaction.atomic():
+        item.save()
+        audit.record(action="gold.made", about=_about(item), by=by, project=project, changes=_told({}, item))
+    return item
+
+
+def make_from_consensus(*, project: Project, by: User, key: str, **fields: Any) -> GoldItem:
+    """Of an item that people have judged alike: at least two, and three in four of one mind."""
+    require(by, "manage", project)
+    kind, _, ids = key.partition(":")
+    numbers = [int(pk) for pk in ids.split(":") if pk.isascii() and pk.isdigit() and len(pk) < 19]
+    if kind not in (RATE, COMPARE) or len(numbers) != (1 if kind == RATE else 2):
+        raise Refused(item=f"{key[:60]!r} is no item; write compare:12:15 or rate:12.")
+    found = Completion.objects.filter(prompt__project=project).select_related("prompt").in_bulk(numbers)
+    if len(found) != len(numbers):
+        raise Refused(item=f"{key} names no answers of {project}.")
+    completions = [found[pk] for pk in sorted(numbers)]
+    expected = fields.pop("expected", None) or consensus_of(completions)
+    if expected is None:
+        raise Refused(
+            409,
+            item=f"People are not of one mind about {key}: at least {FEWEST_FOR_CONSENSUS} must have judged it and "
+            f"{CONSENSUS:.0%} of them alike. Say by hand what is right.",
+        )
+    return make(project=project, by=by, completions=completions, expected=expected, **fields)
+
+
+def consensus_of(completions: list[Completion]) -> dict[str, list] | None:
+    """What most people said of it, as `expected`; None when too few agree."""
+    if len(completions) == 2:
+        a, b = completions
+        rows = Comparison.objects.teaching().by("person")  # type: ignore[attr-defined]
+        straight = rows.filter(completion_a=a, completion_b=b).values_list("winner", flat=True)
+        swapped = rows.filter(completion_a=b, completion_b=a).values_list("winner", flat=True)
+        mirror = {Winner.MODEL_A.value: Winner.MODEL_B.value, Winner.MODEL_B.value: Winner.MODEL_A.value}
+        said: list[Any] = [*straight, *(mirror.get(w, w) for w in swapped)]
+        return _agreed("winner", said)
+    ratings = Rating.objects.teaching().by("person").filter(completion=completions[0])  # type: ignore[attr-defined]
+    stars = [n for n in ratings.values_list("stars", flat=True) if n]
+    if stars:
+        middle = sorted(stars)[len(stars) // 2]
+        near = [n for n in stars if abs(n - middle) <= 1]
+        enough = len(stars) >= FEWEST_FOR_CONSENSUS and len(near) / len(stars) >= CONSENSUS
+        return {"stars": [n for n in (middle - 1, middle, middle + 1) if 1 <= n <= 5]} if enough else None
+    return _agreed("thumbs", [up for up in ratings.values_list("thumbs", flat=True) if up is not None])
+
+
+def change(*, item: GoldItem, by: User, **fields: Any) -> GoldItem:
+    """What is right, why, its place in the tutorial. Answers given already stay as they were judged."""
+    require(by, "manage", item.project)
+    before = _as_told(item)
+    if "expected" in fields:
+        item.expected = checked_expectation(item.kind, fields["expected"])
+    if "explanation" in fields:
+        item.explanation = _checked_explanation(fields["explanation"])
+    if "is_tutorial" in fields:
+        item.is_tutorial = bool(fields["is_tutorial"])
+    if "position" in fields:
+        item.position = _checked_position(fields["position"])
+    with transaction.atomic():
+        item.save()
+        if changes := audit.differences(before, _as_told(item)):
+            audit.record(action="gold.changed", about=_about(item), by=by, project=item.project, changes=changes)
+    return item
+
+
+def retire(*, item: GoldItem, by: User, back: bool = False) -> GoldItem:
+    """Nobody is asked it any more; what was answered stays. `back` takes it up again."""
+    require(by, "manage", item.project)
+    if back:
+        _check_once(item)
+    with transaction.atomic():
+        item.retired_at = None if back else item.retired_at or timezone.now()
+        item.save(update_fields=["retired_at"])
+        audit.record(
+            action="gold.taken up" if back else "gold.retired", about=_about(item), by=by, project=item.project
+        )
+    return item
+
+
+def checked_expectation(kind: str, expected: Any) -> dict[str, list]:
+    """{field: [right values]}: winner of two; stars, thumbs and aspects.<name> of one."""
+    allowed: dict[str, set] = (
+        {"winner": set(Winner.values)} if kind == COMPARE else {"stars": set(range(1, 6)), "thumbs": {True, False}}
+    )
+    if not isinstance(expected, dict) or not expected:
+        raise Refused(expected=f"Say what is right, such as {_example(kind)}.")
+    for name, values in expected.items():
+        is_aspect = kind == RATE and str(name).startswith("aspects.") and len(str(name)) <= 48
+        right: set | None = set(range(1, 6)) if is_aspect else allowed.get(name)
+        if right is None:
+            known = ", ".join([*allowed, *(["aspects.<name>"] if kind == RATE else [])])
+            raise Refused(expected=f"{str(name)[:40]!r} is no field of this kind; there are {known}.")
+        if not isinstance(values, list) or not values or not all(_is_one_of(value, right) for value in values):
+            raise Refused(expected=f"{name}: give a list of right values, such as {_example(kind)}.")
+        if len(set(values)) == len(right):
+            raise Refused(expected=f"{name}: every answer would be right; leave the field out.")
+    return {name: sorted(set(values)) for name, values in expected.items()}
+
+
+def _is_one_of(value: Any, right: set) -> bool:
+    """True is no 1 here."""
+    return not isinstance(value, list | dict) and any(value == one and type(value) is type(one) for one in right)
+
+
+def _example(kind: str) -> str:
+    return '{"winner": ["model_a"]}' if kind == COMPARE else '{"stars": [4, 5]}'
+
+
+def _agreed(name: str, said: list[Any]) -> dict[str, list] | None:
+    if len(said) < FEWEST_FOR_CONSENSUS:
+        return None
+    [(value, n)] = Counter(said).most_common(1)
+    return {name: [value]} if n / len(said) >= CONSENSUS else None
+
+
+def _check_answers(project: Project, completions: list[Completion]) -> None:
+    if len(completions) not in (1, 2) or len({c.pk for c in completions}) != len(completions):
+        raise Refused(completions="Name one answer to rate or two different ones to compare.")
+    prompts = {c.prompt_id for c in completions}
+    if len(prompts) != 1 or completions[0].prompt.project_id != project.pk:
+        raise Refused(completions=f"They must answer one prompt of {project}.")
+    if completions[0].prompt.side != Side.TRAIN:
+        raise Refused(
+            completions="Their prompt is on the eval side, where votes rank models; take one of the train side."
+        )
+
+
+def _check_once(item: GoldItem) -> None:
+    ids = [pk for pk in (item.completion_a_id, item.completion_b_id) if pk]
+    others = GoldItem.objects.filter(project=item.project, kind=item.kind, retired_at=None, completion_a__in=ids)
+    others = others.filter(completion_b__in=ids) if item.kind == COMPARE else others
+    if twin := others.exclude(pk=item.pk).first():
+        raise Refused(409, completions=f"The answer to this item is known already: it is gold item {twin.pk}.")
+
+
+def _checked_explanation(text: Any) -> str:
+    if not isinstance(text, str) or len(text) > LONGEST_EXPLANATION or "\x00" in text:
+        raise Refused(explanation=f"Use a text of at most {LONGEST_EXPLANATION:,} characters.")
+    return text.strip()
+
+
+def _checked_position(number: Any) -> int:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 30_000:
+        raise Refused(position="Use a whole number from 0 to 30,000; the smallest comes first.")
+    return number
+
+
+def _about(item: GoldItem) -> str:
+    return f"gold item {item.pk}: {item.prompt.text[:80]}"
+
+
+def _as_told(item: GoldItem) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in ("expected", "explanation", "is_tutorial", "position")}
+
+
+def _told(before: dict[str, Any], item: GoldItem) -> dict[str, list[Any]]:
+    return audit.differences(before, _as_told(item))

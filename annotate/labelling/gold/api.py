@@ -1,0 +1,142 @@
+"""Items whose right answer is known, and the pauses of those who miss too many of them: for managers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.lookup import find, find_project
+from annotate.core.api.serializer_fields import Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.labelling.gold import actions as gold_items
+from annotate.labelling.gold import scoring as gold
+from annotate.models import Completion, GoldItem, Project, User
+
+
+class GoldOut(serializers.ModelSerializer):
+    """Winners in `expected` are by `completions`: the first is model_a."""
+
+    prompt = serializers.IntegerField(source="prompt_id")
+    completions = serializers.SerializerMethodField()
+    expected = serializers.DictField(child=serializers.ListField())
+
+    class Meta:
+        model = GoldItem
+        fields = (
+            *("id", "kind", "prompt", "completions", "expected", "explanation", "is_tutorial", "position"),
+            *("created_at", "retired_at"),
+        )
+
+    def get_completions(self, item: GoldItem) -> list[int]:
+        return [pk for pk in (item.completion_a_id, item.completion_b_id) if pk]
+
+
+class NewGold(Input):
+    item = serializers.CharField(required=False, max_length=140, help_text="compare:12:15 or rate:12; or completions.")
+    completions = serializers.ListField(child=Id(), required=False, help_text="One to rate or two to compare.")
+    expected = serializers.DictField(
+        required=False, help_text='{"winner": ["model_a"]}; left out with an item: what people agree on.'
+    )
+    explanation = serializers.CharField(required=False, allow_blank=True, help_text="Markdown: why.")
+    is_tutorial = serializers.BooleanField(required=False)
+    position = serializers.IntegerField(required=False, min_value=0, max_value=30000)
+
+
+class GoldChange(Input):
+    expected = serializers.DictField(required=False)
+    explanation = serializers.CharField(required=False, allow_blank=True)
+    is_tutorial = serializers.BooleanField(required=False)
+    position = serializers.IntegerField(required=False, min_value=0, max_value=30000)
+    retired = serializers.BooleanField(required=False, help_text="true: nobody is asked it any more.")
+
+
+class Pause(Input):
+    username = serializers.CharField(max_length=150)
+    note = serializers.CharField(required=False, allow_blank=True, default="", help_text="Why, or a note to them.")
+    paused = serializers.BooleanField()
+
+
+class Paused(serializers.Serializer):
+    username = serializers.CharField(source="user.username")
+    paused_at = serializers.DateTimeField(allow_null=True)
+    paused_reason = serializers.CharField()
+    warned_at = serializers.DateTimeField(allow_null=True)
+
+
+@extend_schema(methods=["GET"], responses={200: GoldOut(many=True)} | refusals(403, 404), tags=["fair work"])
+@extend_schema(
+    methods=["POST"], request=NewGold, responses={201: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"]
+)
+@api_view(["GET", "POST"])
+def project_gold(request: Request, slug: str) -> Response:
+    """Items whose right answer is known, for managers."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    if request.method == "GET":
+        return Response(GoldOut(project.gold_items.all(), many=True).data)
+    given = NewGold(data=request.data)
+    given.is_valid(raise_exception=True)
+    return Response(GoldOut(_make(project, request, dict(given.validated_data))).data, status=201)
+
+
+@extend_schema(request=GoldChange, responses={200: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"])
+@api_view(["PATCH"])
+def gold_item(request: Request, slug: str, pk: str) -> Response:
+    """Change what is right, why, its place; retire it. What was answered stays as it was judged."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    item = find(project.gold_items.select_related("project", "prompt"), pk, "gold_item")
+    given = GoldChange(data=request.data)
+    given.is_valid(raise_exception=True)
+    fields = dict(given.validated_data)
+    retired = fields.pop("retired", None)
+    if fields:
+        gold_items.change(item=item, by=request.user, **fields)
+    if retired is not None:
+        gold_items.retire(item=item, by=request.user, back=not retired)
+    return Response(GoldOut(item).data)
+
+
+@extend_schema(methods=["GET"], responses={200: Paused(many=True)} | refusals(403, 404), tags=["fair work"])
+@extend_schema(
+    methods=["POST"], request=Pause, responses={200: Paused} | refusals(400, 403, 404, 409), tags=["fair work"]
+)
+@api_view(["GET", "POST"])
+def pauses(request: Request, slug: str) -> Response:
+    """Who is warned or paused, for managers; POST pauses somebody, or lets them go on with a note."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    if request.method == "GET":
+        members = project.memberships.select_related("user").order_by("pk")
+        return Response(Paused([m for m in members if m.paused_at or m.warned_at], many=True).data)
+    given = Pause(data=request.data)
+    given.is_valid(raise_exception=True)
+    username, note = given.validated_data["username"], given.validated_data["note"]
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        raise Refused(400, username=f"Nobody here is called {username!r}.")
+    if given.validated_data["paused"]:
+        member = gold.pause(project=project, user=user, by=request.user, reason=note)
+    else:
+        member = gold.lift(project=project, user=user, by=request.user, note=note)
+    return Response(Paused(member).data)
+
+
+def _make(project: Project, request: Request, fields: dict[str, Any]) -> GoldItem:
+    key, ids = fields.pop("item", None), fields.pop("completions", None)
+    if bool(key) == bool(ids):
+        raise Refused(400, item="Name an item such as compare:12:15, or its completions, and not both.")
+    if key:
+        return gold_items.make_from_consensus(project=project, by=request.user, key=key, **fields)
+    if "expected" not in fields:
+        raise Refused(400, expected="Say what is right; only with `item` can it be left to what people agree on.")
+    rows = Completion.objects.filter(prompt__project=project).select_related("prompt").in_bulk(ids)
+    if missing := [pk for pk in ids if pk not in rows]:
+        raise Refused(400, completions=f"There is no completion {missing[0]} in {project}.")
+    return gold_items.make(project=project, by=request.user, completions=[rows[pk] for pk in ids], **fields)

@@ -1,0 +1,119 @@
+"""For managers: items whose right answer is known, how judges do on them, and lifting a pause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Count, Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.labelling.gold import actions as gold_items
+from annotate.labelling.gold import scoring as gold
+from annotate.labelling.gold.present import in_words
+from annotate.models import Assignment, Project, User, Winner
+
+
+@never_cache
+@in_project("manage")
+@require_http_methods(["GET", "HEAD", "POST"])
+def gold_page(request: MemberRequest, project: Project) -> HttpResponse:
+    if request.method != "POST":
+        return _show(request, project)
+    try:
+        made = gold_items.make_from_consensus(
+            project=project,
+            by=request.user,
+            key=request.POST.get("item", "").strip(),
+            expected=_expected(request) or None,
+            explanation=request.POST.get("explanation", "").replace("\r\n", "\n"),
+            is_tutorial=request.POST.get("is_tutorial") == "on",
+            position=_number(request.POST.get("position", "") or "0"),
+        )
+    except Refused as refused:
+        return _show(request, project, refused)
+    messages.success(request, f"The answer to it is known from now on: {in_words(made.expected)}.")
+    return redirect("gold", project.slug)
+
+
+@in_project("manage")
+@require_POST
+def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """Explanation, place, tutorial or not; or retire it and take it up again."""
+    item = get_object_or_404(project.gold_items.select_related("project", "prompt"), pk=pk)
+    try:
+        if request.POST.get("do") in ("retire", "back"):
+            gold_items.retire(item=item, by=request.user, back=request.POST["do"] == "back")
+        else:
+            gold_items.change(
+                item=item,
+                by=request.user,
+                explanation=request.POST.get("explanation", "").replace("\r\n", "\n"),
+                is_tutorial=request.POST.get("is_tutorial") == "on",
+                position=_number(request.POST.get("position", "") or "0"),
+                **({"expected": given} if (given := _expected(request)) else {}),
+            )
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, "It is changed. What was answered before stays as it was judged.")
+    return redirect("gold", project.slug)
+
+
+@in_project("manage")
+@require_POST
+def lift(request: MemberRequest, project: Project) -> HttpResponse:
+    """Let a paused person go on, or pause one by hand."""
+    user = get_object_or_404(User, username=request.POST.get("username", "").replace("\x00", ""))
+    try:
+        if request.POST.get("do") == "pause":
+            gold.pause(project=project, user=user, by=request.user, reason=request.POST.get("note", ""))
+            messages.success(request, f"{user} is paused, and reads why.")
+        else:
+            gold.lift(project=project, user=user, by=request.user, note=request.POST.get("note", ""))
+            messages.success(request, f"{user} may go on, and reads your note first.")
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    return redirect("gold", project.slug)
+
+
+def _show(request: MemberRequest, project: Project, refused: Refused | None = None) -> HttpResponse:
+    items = project.gold_items.select_related("prompt", "completion_a", "completion_b")
+    answered = Q(assignments__state=Assignment.State.SUBMITTED)
+    items = items.annotate(
+        answered=Count("assignments", filter=answered),
+        right=Count("assignments", filter=answered & Q(assignments__gold_passed=True)),
+    )
+    members = project.memberships.select_related("user", "project").order_by("user__username")
+    told = [(member, gold.standing(member)) for member in members]
+    context = {
+        "project": project,
+        "items": [(item, in_words(item.expected)) for item in items],
+        "told": [(member, now) for member, now in told if now.answered_ever or member.paused_at or member.warned_at],
+        "winners": Winner.choices,
+        "stars": [1, 2, 3, 4, 5],
+        "errors": refused.errors if refused else {},
+        "entered": request.POST if refused else {"item": request.GET.get("item", "")},
+        "looked_at": gold.LOOKED_AT,
+        "fewest": gold.FEWEST,
+    }
+    return render(request, "annotate/gold.html", context, status=refused.status if refused else 200)
+
+
+def _expected(request: MemberRequest) -> dict[str, list[Any]]:
+    """From the form's boxes; none ticked leaves it to the consensus."""
+    found: dict[str, list[Any]] = {
+        "winner": request.POST.getlist("winner"),
+        "stars": [_number(value) for value in request.POST.getlist("stars")],
+        "thumbs": [{"up": True, "down": False}.get(value, value) for value in request.POST.getlist("thumbs")],
+    }
+    return {name: values for name, values in found.items() if values}
+
+
+def _number(text: str) -> Any:
+    """What is no number is passed on, for the action to refuse."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else text

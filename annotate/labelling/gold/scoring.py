@@ -1,0 +1,194 @@
+"""Items whose right answer is known: handed out among all others, they measure the judge.
+
+Below the project's pass mark a judge is first warned, with what went wrong, and paused when it goes on. A share of a
+few items says little, so the rule is a test, not the share itself: of the last ten known answers since the last
+decision, five at least, so few are right that a judge who is exactly at the pass mark would do as badly in one case of
+twenty or less (exact binomial, one-sided).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from annotate.core import audit, events
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.labelling.forms.validation import Checked, Judgement
+from annotate.labelling.queue import entries as queue
+from annotate.models import Assignment, GoldItem, Membership, Project, User
+from annotate.projects.wellbeing import actions as harm_budget
+from common.winners import swapped
+
+LOOKED_AT = 10
+FEWEST = 5
+LEVEL = 0.05
+_lot = random.SystemRandom()
+
+
+def draw(project: Project, user: User, kind: str) -> GoldItem | None:
+    """One that this person has not been served, by lot; None when there is none left."""
+    here = project.gold_items.filter(kind=kind, is_tutorial=False, retired_at=None, prompt__out_since=None)
+    here = harm_budget.within(here, project, user)
+    keys = {key_of(kind, a, b): pk for pk, a, b in here.values_list("pk", "completion_a", "completion_b")}
+    served = set(Assignment.objects.filter(user=user, item__in=keys).values_list("item", flat=True))
+    fresh = [pk for key, pk in keys.items() if key not in served]
+    return GoldItem.objects.get(pk=_lot.choice(fresh)) if fresh else None
+
+
+def key_of(kind: str, a: int, b: int | None) -> str:
+    """As assignments name the item."""
+    return ":".join([kind, *map(str, sorted(pk for pk in (a, b) if pk is not None))])
+
+
+def check_answer(assignment: Assignment, checked: Checked) -> None:
+    """After each submission, in its transaction: right or wrong, and what follows from it."""
+    if assignment.gold_id is None or assignment.gold is None:
+        return
+    assignment.gold_passed = passes(assignment.gold, assignment, checked.said)
+    assignment.save(update_fields=["gold_passed"])
+    if assignment.purpose == Assignment.Purpose.GOLD:
+        _look_at(assignment)
+
+
+def passes(known: GoldItem, assignment: Assignment, said: Judgement) -> bool:
+    """Each field that has a right answer must have one of them; a field that was left empty has none."""
+    for name, right in expected_of(known, assignment).items():
+        given = said.aspects.get(name.removeprefix("aspects."), None) if "." in name else getattr(said, name)
+        if given not in right:
+            return False
+    return True
+
+
+def expected_of(known: GoldItem, assignment: Assignment) -> dict[str, list]:
+    """The right values, with winners as the sides were shown to this judge."""
+    expected = {name: list(values) for name, values in known.expected.items()}
+    if "winner" in expected and assignment.completion_a_id != known.completion_a_id:
+        expected["winner"] = [swapped(winner) for winner in expected["winner"]]
+    return expected
+
+
+def is_too_low(right: int, answered: int, percent: int) -> bool:
+    """Whether a judge who gets `percent` right in the long run would have this few right in 5 % of cases or less."""
+    if answered < FEWEST:
+        return False
+    p = percent / 100
+    chance = sum(math.comb(answered, k) * p**k * (1 - p) ** (answered - k) for k in range(right + 1))
+    return chance <= LEVEL
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a judge does on known answers: those looked at now, and all."""
+
+    right: int
+    answered: int
+    right_ever: int
+    answered_ever: int
+
+
+def standing(member: Membership) -> Standing:
+    rows = _answered(member).order_by("-closed_at", "-pk")
+    ever = list(rows.values_list("gold_passed", flat=True))
+    # Handed out since the last decision: whoever takes back what the warning spoke of has it counted no second time.
+    lately = rows.filter(created_at__gt=member.gold_since) if member.gold_since else rows
+    now = list(lately.values_list("gold_passed", flat=True)[:LOOKED_AT])
+    return Standing(sum(map(bool, now)), len(now), sum(map(bool, ever)), len(ever))
+
+
+def lift(*, project: Project, user: User, by: User, note: str = "") -> Membership:
+    """A manager lets a paused person go on, with a note that they read before the next item."""
+    require(by, "manage", project)
+    member = Membership.objects.filter(project=project, user=user).first()
+    if member is None or member.paused_at is None:
+        raise Refused(409, username=f"{user} is not paused in {project}; there is nothing to lift.")
+    note = note.strip()
+    if len(note) > 2000 or "\x00" in note:
+        raise Refused(note="Keep the note within 2,000 characters, without null characters.")
+    reason = member.paused_reason
+    member.paused_at, member.paused_reason, member.warned_at = None, "", None
+    member.gold_since = timezone.now()
+    member.notice = f"**Your pause is lifted.** {note}".strip()
+    _save(member, by, "member.lifted", {"paused": [reason, None]}, note)
+    return member
+
+
+def pause(*, project: Project, user: User, by: User | None, reason: str) -> Membership:
+    """No new items until a manager lifts it; what they hold goes back to the others. `by` is None for the rule."""
+    if by is not None:
+        require(by, "manage", project)
+    reason = reason.strip()
+    if not reason or len(reason) > 200 or "\x00" in reason:
+        raise Refused(reason="Give the reason in 1 to 200 characters; the person paused reads it.")
+    member = Membership.objects.filter(project=project, user=user).first()
+    if member is None or member.paused_at is not None:
+        raise Refused(409, username=f"{user} is {'paused already' if member else 'no member'} in {project}.")
+    _pause(member, reason, by)
+    return member
+
+
+def _look_at(assignment: Assignment) -> None:
+    """Warn first, pause when it goes on; a warning is spent when the next ten went well."""
+    project = assignment.project
+    member = Membership.objects.select_for_update().filter(project=project, user=assignment.user).first()
+    if member is None or member.paused_at:
+        return
+    now = standing(member)
+    if is_too_low(now.right, now.answered, project.gold_pass_percent):
+        if member.warned_at is None:
+            _warn(member, now)
+        else:
+            told = f"{now.right} of the last {now.answered} items with a known answer were right, after a warning."
+            _pause(member, told, None)
+    elif member.warned_at and now.answered >= LOOKED_AT and now.right * 100 >= project.gold_pass_percent * now.answered:
+        member.warned_at = None
+        member.save(update_fields=["warned_at"])
+
+
+def _warn(member: Membership, now: Standing) -> None:
+    member.warned_at = member.gold_since = timezone.now()
+    wrong = _answered(member).filter(gold_passed=False).select_related("gold").order_by("-closed_at")[:3]
+    why = [row.gold.explanation.strip() for row in wrong if row.gold and row.gold.explanation.strip()]
+    member.notice = "\n\n".join(
+        [
+            f"**{now.right} of your last {now.answered} items with a known answer were right.** Please take more time "
+            "and read the guidelines once more. If it goes on like this, your work here is paused until a manager has "
+            "looked at it. What you have judged so far stands.",
+            *(["Where you and the known answers parted:"] if why else []),
+            *(f"- {text}" for text in dict.fromkeys(why)),
+        ]
+    )
+    _save(member, None, "member.warned", {}, f"{now.right} of {now.answered} known answers right")
+
+
+def _pause(member: Membership, reason: str, by: User | None) -> None:
+    now = timezone.now()
+    member.paused_at, member.paused_reason, member.notice = now, reason[:200], ""
+    held = member.project.assignments.filter(user=member.user, state=Assignment.State.OPEN)
+    queue.changed(member.project_id, held.values_list("prompt_id", flat=True))
+    held.update(state=Assignment.State.EXPIRED, closed_at=now)
+    _save(member, by, "member.paused", {"paused": [None, reason]}, reason)
+
+
+def _save(member: Membership, by: User | None, action: str, changes: dict, reason: str) -> None:
+    member.save(update_fields=["paused_at", "paused_reason", "warned_at", "gold_since", "notice"])
+    audit.record(
+        action=action, about=member.user.username, by=by, project=member.project, changes=changes, reason=reason
+    )
+    if action in ("member.paused", "member.lifted"):
+        data = {"user": member.user.username, "role": member.role, "paused": member.paused_at is not None}
+        events.announce(project=member.project, event="member.changed", data=data)
+
+
+def _answered(member: Membership) -> QuerySet[Assignment]:
+    return Assignment.objects.filter(
+        project=member.project,
+        user=member.user,
+        purpose=Assignment.Purpose.GOLD,
+        state=Assignment.State.SUBMITTED,
+        gold_passed__isnull=False,
+    )

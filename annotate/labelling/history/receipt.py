@@ -1,0 +1,89 @@
+"""What one person has judged in a project, newest first: what was said, whether it counts, and what it went into.
+
+A receipt looks the same whatever its item was handed out for, and names no model: its reader may meet the answer again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import CharField, QuerySet, Value
+
+from annotate.data import feedback_lineage as votes
+from annotate.labelling.forms.feedback_text import letters_of, said_in_words
+from annotate.models import Comparison, Completion, Demonstration, Project, Ranking, User
+from common.sampling import cut_note
+
+# Without the pairs of rankings, which are not judgements of their own, and without votes in the arena, which has a
+# history itself.
+TITLES = {**votes.TITLES, "demonstration": "Answers of my own"}
+
+
+Answer = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    kind: str
+    row: Any
+    said: str
+    counted: bool
+    answers: list[Answer]  # what was judged: the letter shown, empty for one alone, the text, and whether it was cut
+    went: list[tuple[Any, Any, Any]]  # dataset, the run that used it, the model that this run made
+
+    @property
+    def id(self) -> int:
+        return self.row.pk
+
+    @property
+    def created_at(self) -> datetime:
+        return self.row.created_at
+
+
+def mine(kind: str, *, project: Project, user: User) -> QuerySet[Any]:
+    rows = votes.KINDS[kind].objects.filter(project=project, author=user, assignment__isnull=False)
+    return votes.judgements(kind, rows)
+
+
+def places(*, project: Project, user: User, kind: str = "", status: str = "") -> QuerySet[Any]:
+    """(kind, id) of each of them, newest first, over all the tables at once."""
+    parts = []
+    for name in [kind] if kind else votes.KINDS:
+        rows = mine(name, project=project, user=user).order_by()
+        rows = rows.filter(status=status) if status else rows
+        parts.append(rows.annotate(of=Value(name, CharField())).values_list("of", "pk", "created_at"))
+    return parts[0].union(*parts[1:], all=True).order_by("-created_at", "-pk")
+
+
+def receipts(found: Sequence[tuple[str, int, datetime]]) -> list[Receipt]:
+    """Those at these places, in that order: what `with_lineage` takes for each kind among them."""
+    rows: dict[tuple[str, int], Any] = {}
+    for kind in {kind for kind, _, _ in found}:
+        ids = [pk for name, pk, _ in found if name == kind]
+        wanted = votes.with_lineage(votes.KINDS[kind].objects.filter(pk__in=ids), kind)
+        rows |= {(kind, row.pk): row for row in wanted.select_related("prompt", "assignment", "assignment__project")}
+    ranked = votes.ranked_completions(row for (kind, _), row in rows.items() if kind == "ranking")
+    return [_receipt(kind, rows[kind, pk], ranked) for kind, pk, _ in found]
+
+
+def _receipt(kind: str, row: Any, ranked: dict[int, Completion]) -> Receipt:
+    answers = _answers(row, ranked)
+    return Receipt(kind, row, said_in_words(row), row.status == "counted", answers, votes.went_into(row))
+
+
+def _answers(row: Any, ranked: dict[int, Completion]) -> list[Answer]:
+    shown = _shown(row, ranked)
+    beside = [answer for _, answer in shown]
+    return [(letter, answer.text, cut_note(answer, beside)) for letter, answer in shown]
+
+
+def _shown(row: Any, ranked: dict[int, Completion]) -> list[tuple[str, Completion]]:
+    if isinstance(row, Comparison):
+        return [("A", row.completion_a), ("B", row.completion_b)]
+    if isinstance(row, Ranking):
+        return [(letter, ranked[pk]) for pk, letter in letters_of(row).items() if pk in ranked]
+    about = row.edited_from if isinstance(row, Demonstration) else row.completion
+    return [("", about)] if about else []

@@ -1,0 +1,108 @@
+"""What comes before the next item: guidelines to be read, a tutorial, a warning, a pause. One query for all of it.
+
+What is in a person's hands already may always be finished: it was handed out under the rules of its day.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.models import GoldItem, Guideline, Membership, Project, User
+
+GUIDELINES, TUTORIAL, WARNING, PAUSED = "guidelines", "tutorial", "warning", "paused"
+
+
+class NotYet(Refused):
+    """Something comes before the next item; `gate` says what, and is the field of the refusal, too."""
+
+    def __init__(self, gate: str, text: str) -> None:
+        super().__init__(403 if gate == PAUSED else 409, **{gate: text})
+        self.gate = gate
+
+
+def _member() -> QuerySet[Membership]:
+    newest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version").values("version")[:1]
+    lessons = GoldItem.objects.filter(project=OuterRef("project"), is_tutorial=True, retired_at=None)
+    found = Membership.objects.filter(project=Slot("project"), user=Slot("user"))
+    return found.annotate(newest_guideline=Subquery(newest), has_tutorial=Exists(lessons))
+
+
+_members = Prepared(_member)
+
+
+def member_of(project: Project, user: User) -> Membership | None:
+    """With what the gates need; None for a superuser who is no member. Refused to those who may not judge here."""
+    member = _members.first(project=project.pk, user=user.pk)
+    if member is None:
+        require(user, "judge", project)
+    return member
+
+
+def check(project: Project, member: Membership | None) -> None:
+    """Raises NotYet for the first thing that comes before the next item."""
+    check_pause(project, member)
+    if member is None:
+        return
+    if member.notice:
+        raise NotYet(WARNING, "There is a message about your work; read it first, then go on.")
+    newest = getattr(member, "newest_guideline", None)
+    if project.must_read_guidelines and newest and (member.guideline_read or 0) < newest:
+        raise NotYet(GUIDELINES, f"Version {newest} of the guidelines is in force; read it first, then go on.")
+    if getattr(member, "has_tutorial", False) and member.tutorial_passed_at is None:
+        raise NotYet(TUTORIAL, "A short tutorial comes before the first item.")
+
+
+def check_pause(project: Project, member: Membership | None) -> None:
+    if member is not None and member.paused_at:
+        raise NotYet(PAUSED, f"You are paused in {project}: {member.paused_reason} A manager of it can lift this.")
+
+
+def guidelines_read(*, project: Project, user: User, version: int | None = None) -> Guideline | None:
+    """They have read this version, the newest where none is named; returns it. Refused when another is in force."""
+    member = _membership(project, user)
+    guideline = project.guideline
+    if guideline is None:
+        return None
+    if version not in (None, guideline.version):
+        raise Refused(409, guidelines=f"Version {guideline.version} came into force meanwhile; read that one.")
+    if (member.guideline_read or 0) < guideline.version:
+        member.guideline_read = guideline.version
+        member.save(update_fields=["guideline_read"])
+    return guideline
+
+
+def notice_read(*, project: Project, user: User) -> None:
+    """They have read the message that stood before their next item. What it said stays in the audit trail."""
+    Membership.objects.filter(pk=_membership(project, user).pk).update(notice="")
+
+
+@dataclass(frozen=True)
+class Line:
+    """`sign` is "+" for a new line, "-" for one that is gone, "" for one that stayed."""
+
+    sign: str
+    text: str
+
+
+def what_changed(before: str, after: str) -> list[Line]:
+    """Line by line, with two lines around each change; empty when nothing changed."""
+    found: list[Line] = []
+    for line in difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2):
+        if line.startswith(("---", "+++")) and not found:
+            continue
+        found.append(Line("…", "") if line.startswith("@@") else Line(line[:1].strip(), line[1:]))
+    return found
+
+
+def _membership(project: Project, user: User) -> Membership:
+    require(user, "judge", project)
+    member = Membership.objects.filter(project=project, user=user).first()
+    if member is None:
+        raise Refused(403, project=f"You are no member of {project}, so that nothing comes before your next item.")
+    return member

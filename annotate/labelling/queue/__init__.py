@@ -1,0 +1,1 @@
+"""Which item an annotator gets next."""

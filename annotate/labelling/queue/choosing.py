@@ -1,0 +1,234 @@
+"""Which item a judge is asked about next. `assignments` calls it while it holds the project's lock.
+
+The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
+project before anything is judged in depth. Ties are broken at random, else all judges would walk in one order.
+Before all of these come the items that another app waits for, such as the pairs of a run that people are to brake; and
+most of the time those about which a reward model is unsure, see `priorities`.
+
+The queue says where to look; the assignments of that prompt say whether there is room. So a queue that is behind costs
+time and never a place.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.labelling.queue import entries as queue
+from annotate.labelling.queue.assigned_items import COMPARE, RATE, WRITE, Item, items_of, level_of
+from annotate.models import Assignment, Completion, Project, QueueEntry, User
+from annotate.models.queue import Levels
+from annotate.projects.wellbeing import actions as harm_budget
+
+__all__ = ["COMPARE", "RATE", "URGENT", "Item", "UrgentPair", "choose", "choose_urgent", "places_of", "taken"]
+
+LARGEST_BATCH = 64  # prompts looked into at a time, from 1 on, four times as many while they have nothing left
+_PLACE = ("item", "user_id", "state", "purpose", "user__is_simulated")
+_FILLS = (Assignment.State.OPEN, Assignment.State.SUBMITTED)
+
+
+@dataclass(frozen=True)
+class UrgentPair:
+    """Two answers that another app wants compared, or one that it wants rated: first while it `is_open`.
+
+    `is_reserved` answers are asked about in no other company. `places` is how many are to judge it, those who have
+    done so included; None: as many as the project asks for.
+    """
+
+    prompt_id: int
+    completion_ids: tuple[int, ...]
+    is_open: bool
+    is_reserved: bool = True
+    places: int | None = None
+
+    @property
+    def item(self) -> Item:
+        return Item(self.prompt_id, tuple(sorted(self.completion_ids)))
+
+    def places_in(self, project: Project) -> int:
+        return project.overlap if self.places is None else self.places
+
+
+# Functions of a project, the most urgent pair first. Other apps add theirs: this one knows none of them.
+URGENT: list[Callable[[Project], list[UrgentPair]]] = []
+
+
+def urgent_pairs(project: Project) -> list[UrgentPair]:
+    return [pair for pairs in URGENT for pair in pairs(project)]
+
+
+def reserved_in(pairs: Iterable[UrgentPair]) -> set[int]:
+    """Answers that are left out of the queue: they are asked about in their own way."""
+    return {pk for pair in pairs if pair.is_reserved for pk in pair.completion_ids}
+
+
+def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
+    """Assignments that fill a place of their item: done, or in somebody's hands.
+
+    People and simulations each have places of their own: a simulation never uses up what a person could judge. What
+    only measures the judge, or decides between judges, fills none.
+    """
+    work = project.assignments.filter(
+        state__in=_FILLS, purpose=Assignment.Purpose.WORK, user__is_simulated=is_simulated
+    )
+    return work.exclude(state=Assignment.State.OPEN, expires_at__lte=timezone.now()).order_by()
+
+
+def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE) -> Item | None:
+    """The first open item of that kind that this user may have."""
+    size = {RATE: 1, COMPARE: 2}.get(kind)
+    wanted = [
+        (pair.item, pair.places_in(project)) for pair in pairs if pair.is_open and len(pair.completion_ids) == size
+    ]
+    keys = [item.key for item, _ in wanted]
+    if not keys:
+        return None
+    places = taken(project, is_simulated=user.is_simulated).filter(kind=kind, item__in=keys)
+    judged = Counter(places.values_list("item", flat=True))
+    served = set(project.assignments.filter(user=user, item__in=keys).values_list("item", flat=True))
+    free = [item for item, limit in wanted if judged[item.key] < limit and item.key not in served]
+    seen = harm_budget.may_see({item.prompt_id for item in free}, user)
+    return next((item for item in free if item.prompt_id in seen), None)
+
+
+def places_of(project: Project, key: str) -> int:
+    """How many may judge the item of that key: as many as the project asks for, or as somebody has asked again."""
+    asked = [pair.places_in(project) for pair in urgent_pairs(project) if pair.is_open and pair.item.key == key]
+    return max([project.overlap, *asked])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An item, and what its prompt's place in the queue becomes when it is handed out."""
+
+    item: Item
+    entry: QueueEntry
+    level: float
+    answers: dict[int, Completion]
+
+
+def choose(*, project: Project, user: User, kind: str, pairs: Sequence[UrgentPair] = ()) -> Choice | None:
+    """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before."""
+    left_out = reserved_in(pairs)
+    # What they were served of reserved answers says nothing of the others to the same prompt.
+    apart = {pair.prompt_id for pair in pairs if pair.is_reserved}
+    seen: list[int] = []
+    size = 1
+    while entries := _with_room(project, user, kind, apart, seen, size):
+        answers = _answers([entry.prompt_id for entry in entries], left_out) if kind != WRITE else {}
+        places = _places([entry.prompt_id for entry in entries], kind, user)
+        for entry in entries:
+            here = answers.get(entry.prompt_id, {})
+            items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in here.items()])
+            if best := _best(entry, items, places, project, user):
+                level = level_of(items, places.judged + Counter([best.key]))
+                return Choice(best, entry, level, here)
+        seen += [entry.prompt_id for entry in entries]
+        size = min(size * 4, LARGEST_BATCH)
+    return None
+
+
+def _answers(prompts: list[int], left_out: set[int]) -> dict[int, dict[int, Completion]]:
+    """By prompt and id, in ascending order of ids."""
+    found: dict[int, dict[int, Completion]] = {}
+    one = len(prompts) == 1
+    rows = _answers_to.rows(prompt=prompts[0]) if one else Completion.objects.filter(prompt__in=prompts).order_by("id")
+    for answer in rows:
+        if answer.pk not in left_out:
+            found.setdefault(answer.prompt_id, {})[answer.pk] = answer
+    return found
+
+
+@dataclass(frozen=True)
+class _Places:
+    judged: Counter[str]
+    served: set[str]
+
+
+def level_column(user: User) -> str:
+    return Levels.SIMULATED if user.is_simulated else Levels.PEOPLE
+
+
+def _with_room(
+    project: Project, user: User, kind: str, apart: set[int], seen: list[int], size: int
+) -> list[QueueEntry]:
+    """Prompts of which this person has not been served everything, least judged first, from the index alone."""
+    level = level_column(user)
+    if not apart and not seen:
+        first = _least_judged[level].rows(project=project.pk, user=user.pk, kind=kind, overlap=project.overlap)
+        if not any(entry.prompt.harm for entry in first):
+            return first
+    entries = _queue(level, project=project, user=user, kind=kind, overlap=project.overlap)
+    entries = harm_budget.within(entries, project, user).exclude(prompt__in=seen)
+    return list(entries.filter(_NOT_ALL | Q(prompt__in=apart) if apart else _NOT_ALL)[:size])
+
+
+_NOT_ALL = Q(served__lt=F("items"))
+
+
+def _queue(level: str, *, project: Any, user: Any, kind: Any, overlap: Any) -> QuerySet[QueueEntry]:
+    mine = Assignment.objects.filter(user=user, kind=kind, prompt=OuterRef("prompt"))
+    counted = mine.exclude(purpose=Assignment.Purpose.REPEAT).order_by().values("prompt").annotate(n=Count("pk"))
+    served = Subquery(counted.values("n"), output_field=IntegerField())
+    entries = QueueEntry.objects.filter(project=project, kind=kind, **{f"{level}__lt": overlap})
+    return entries.select_related("prompt").annotate(served=Coalesce(served, 0)).order_by(level, "lot")
+
+
+def _first_in(level: str) -> QuerySet[QueueEntry]:
+    slots = {name: Slot(name) for name in ("project", "user", "kind", "overlap")}
+    return _queue(level, **slots).filter(_NOT_ALL)[:1]
+
+
+# Most of the time the first prompt in the queue has an item for this person: what is asked of it, put together once.
+_least_judged = {level: Prepared(partial(_first_in, level)) for level in Levels.ALL}
+_answers_to = Prepared(lambda: Completion.objects.filter(prompt=Slot("prompt")).order_by("id"))
+_of_prompt = Prepared(
+    lambda: Assignment.objects.filter(prompt=Slot("prompt"), kind=Slot("kind")).order_by().values_list(*_PLACE)
+)
+
+
+def _places(prompts: list[int], kind: str, user: User) -> _Places:
+    """What is judged of these prompts, and what this person was served of them, in one query."""
+    places = _Places(Counter(), set())
+    if len(prompts) == 1:
+        rows = _of_prompt.rows(prompt=prompts[0], kind=kind)
+    else:
+        rows = list(Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE))
+    for item, owner, state, purpose, is_simulated in rows:
+        if owner == user.pk and purpose != Assignment.Purpose.REPEAT:
+            places.served.add(item)
+        if purpose == Assignment.Purpose.WORK and state in _FILLS and is_simulated == user.is_simulated:
+            places.judged[item] += 1
+    if kind == WRITE:
+        places.judged.update(queue.written_elsewhere(prompts, is_simulated=user.is_simulated))
+    return places
+
+
+def _best(entry: QueueEntry, items: list[Item], places: _Places, project: Project, user: User) -> Item | None:
+    """The least judged of those that this person may have, and whose answers were seen least."""
+    judged = places.judged
+    free = [item for item in items if judged[item.key] < project.overlap and item.key not in places.served]
+    if not free:
+        _correct(entry, items, places, user)
+        return None
+    seen = Counter(pk for item in items for pk in item.completion_ids for _ in range(judged[item.key]))
+    return min(free, key=lambda i: (judged[i.key], sum(seen[pk] for pk in i.completion_ids), random.random()))
+
+
+def _correct(entry: QueueEntry, items: list[Item], places: _Places, user: User) -> None:
+    """The queue was behind: the next to look need not look here again."""
+    if not items:
+        entry.delete()
+        return
+    level = level_of(items, places.judged)
+    if (entry.items, getattr(entry, level_column(user))) != (len(items), level):
+        QueueEntry.objects.filter(pk=entry.pk).update(items=len(items), **{level_column(user): level})

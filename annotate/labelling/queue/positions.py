@@ -1,0 +1,67 @@
+"""Which of two answers stands on the left: by lot, and evenly for each judge and each two models.
+
+A coin alone leaves a judge of a few dozen pairs with one model on the left far more often, and whoever leans to one
+side would then lean to a model. So the coin is weighted towards the side that is behind (Efron's biased coin, 1971),
+and a lead of two is made up at once (the big stick of Soares and Wu, 1983). Who does not know the models cannot foresee
+it. The sum over judges stays as even as they are.
+"""
+
+from __future__ import annotations
+
+import random
+
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.models import Completion, Project, SideCount, User
+
+TOWARDS_BALANCE = 0.75
+FARTHEST_LEAD = 2
+_lot = random.SystemRandom()
+_leads = Prepared(
+    lambda: SideCount.objects.filter(
+        project=Slot("project"), user=Slot("user"), first=Slot("first"), second=Slot("second")
+    ).values_list("lead")
+)
+
+
+def chance_on_the_left(lead: int) -> float:
+    """For the first of two models, when it has been on the left `lead` times more often than the second."""
+    if abs(lead) >= FARTHEST_LEAD:
+        return float(lead < 0)
+    return {-1: TOWARDS_BALANCE, 0: 0.5, 1: 1 - TOWARDS_BALANCE}[lead]
+
+
+def in_order(project: Project, user: User, a: Completion, b: Completion) -> tuple[Completion, Completion]:
+    """Left, right. Hold the project's lock: the count is read and written."""
+    first, second = sorted((a, b), key=lambda c: (c.model_id or 0, c.pk))
+    lead = _lead(project, user, first, second)
+    is_left = _lot.random() < chance_on_the_left(lead)
+    _keep(project, user, first, second, lead + (1 if is_left else -1))
+    return (first, second) if is_left else (second, first)
+
+
+def count_swapped(project: Project, user: User, left: Completion, right: Completion) -> None:
+    """An order that was not drawn, of a mirrored repeat, counts as well."""
+    first, second = sorted((left, right), key=lambda c: (c.model_id or 0, c.pk))
+    lead = _lead(project, user, first, second)
+    _keep(project, user, first, second, lead + (1 if first == left else -1))
+
+
+def shuffled(ids: tuple[int, ...]) -> list[int]:
+    return _lot.sample(ids, len(ids))
+
+
+def _models(first: Completion, second: Completion) -> dict[str, int]:
+    pair = (first.model_id or 0, second.model_id or 0)
+    return dict(zip(("first", "second"), pair if pair[0] != pair[1] else (0, 0), strict=True))
+
+
+def _lead(project: Project, user: User, first: Completion, second: Completion) -> int:
+    found = _leads.first(project=project.pk, user=user.pk, **_models(first, second))
+    return found[0] if found else 0
+
+
+def _keep(project: Project, user: User, first: Completion, second: Completion, lead: int) -> None:
+    row = SideCount(project=project, user=user, lead=lead, **_models(first, second))
+    SideCount.objects.bulk_create(
+        [row], update_conflicts=True, update_fields=["lead"], unique_fields=["user", "project", "first", "second"]
+    )

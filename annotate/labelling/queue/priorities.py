@@ -1,0 +1,161 @@
+"""What would teach most comes first: pairs about which a reward model is unsure, where one has scored them.
+
+Another app says which those are (`register_uncertainty`); without one, or where all such pairs are judged, the prompts
+judged least come first. One item in five is always taken from there: else the corner where one model is unsure would
+eat all the work, and nobody would find out where it is wrong and sure.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from annotate.labelling.queue import choosing
+from annotate.labelling.queue import entries as queue
+from annotate.labelling.queue.assigned_items import COMPARE, RATE, Item
+from annotate.models import Assignment, ItemPriority, Project, QueueEntry, User
+from annotate.projects.wellbeing import actions as harm_budget
+
+COVERAGE_SHARE = 0.2
+MOST_KEPT = 5000
+_LOOKED_AT = 8
+_AT_ONCE = 250
+_lot = random.SystemRandom()
+
+
+@dataclass(frozen=True)
+class Uncertain:
+    """A pair, or one answer to rate. `uncertainty` is 1 where a coin would do as well, 0 where a model is sure."""
+
+    prompt_id: int
+    completion_ids: tuple[int, ...]
+    uncertainty: float
+    why: str
+
+    @property
+    def item(self) -> Item:
+        return Item(self.prompt_id, tuple(sorted(self.completion_ids)))
+
+
+def of_probability(p: float) -> float:
+    """How unsure a model is that gives one of two answers the probability p of being better."""
+    return 1 - abs(2 * p - 1)
+
+
+Source = Callable[[Project], Iterable[Uncertain]]
+_registered: list[Source] = []
+
+
+def register_uncertainty(source: Source | None) -> None:
+    """Another app says what a model is unsure of. The last one holds; None goes back to coverage alone."""
+    _registered[:] = [] if source is None else [source]
+
+
+def renew(project: Project) -> int:
+    """Ask the registered source anew and keep its most uncertain items; returns how many wait now."""
+    found: dict[str, Uncertain] = {}
+    for source in _registered:
+        for one in source(project):
+            if one.uncertainty > 0 and one.item.key not in found:
+                found[one.item.key] = one
+    kept = sorted(found.values(), key=lambda one: -one.uncertainty)[:MOST_KEPT]
+    rows = [
+        ItemPriority(
+            project=project,
+            prompt_id=one.prompt_id,
+            kind=RATE if len(one.completion_ids) == 1 else COMPARE,
+            item=one.item.key,
+            uncertainty=one.uncertainty,
+            why=one.why[:200],
+        )
+        for one in kept
+    ]
+    _replace(project, rows)
+    return len(rows)
+
+
+def _replace(project: Project, rows: list[ItemPriority]) -> None:
+    """Have these rows stand and no others, a few in each transaction: an item is never without its priority."""
+    kept = {row.item for row in rows}
+    standing = ItemPriority.objects.filter(project=project).values_list("pk", "item")
+    gone = [pk for pk, item in standing if item not in kept]
+    for start in range(0, len(gone), _AT_ONCE):
+        ItemPriority.objects.filter(pk__in=gone[start : start + _AT_ONCE]).delete()
+    for start in range(0, len(rows), _AT_ONCE):
+        ItemPriority.objects.bulk_create(
+            rows[start : start + _AT_ONCE],
+            update_conflicts=True,
+            unique_fields=["project", "item"],
+            update_fields=["prompt", "kind", "uncertainty", "why", "is_open"],
+        )
+
+
+def choose_uncertain(project: Project, user: User, kind: str) -> Item | None:
+    """The item of `kind` about which a model is least sure, that this person may have; by lot, now and then, none.
+
+    Hold the project's lock. What has been judged as often as the project asks for is closed on the way.
+    """
+    if _lot.random() < COVERAGE_SHARE:
+        return None
+    while rows := list(_open_to(project, user, kind)[:_LOOKED_AT]):
+        judged = _judged(project, [row.item for row in rows], user)
+        full = [row.pk for row in rows if judged[row.item] >= project.overlap]
+        for row in rows:
+            if row.pk not in full:
+                return Item(row.prompt_id, tuple(int(pk) for pk in row.item.split(":")[1:]))
+        if user.is_simulated:  # people have places of their own; theirs stay open
+            return None
+        ItemPriority.objects.filter(pk__in=full).update(is_open=False)
+    return None
+
+
+@dataclass(frozen=True)
+class Coming:
+    """An item near the head of the queue, and why it is there."""
+
+    kind: str
+    prompt_id: int
+    item: str
+    why: str
+
+
+def coming_next(project: Project, most: int = 10) -> list[Coming]:
+    """For managers: what people will be asked first, and why. By lot among equals, so the order may differ."""
+    with transaction.atomic():  # what nobody has asked for yet is not in the queue
+        Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
+        queue.take_in(project, choosing.reserved_in(choosing.urgent_pairs(project)))
+    rows = _in_queue(ItemPriority.objects.filter(project=project, is_open=True)).order_by("-uncertainty")[:most]
+    found = [Coming(row.kind, row.prompt_id, row.item, row.why) for row in rows]
+    asked = {RATE: project.asks_ratings, COMPARE: project.asks_comparisons}
+    asked |= {"rank": project.asks_rankings, "write": project.asks_answers}
+    for kind in (kind for kind, wanted in asked.items() if wanted):
+        entries = QueueEntry.objects.filter(project=project, kind=kind, level__lt=project.overlap)
+        for entry in entries.order_by("level", "lot")[: max(1, most // 4)]:
+            times = int(entry.level)
+            found.append(Coming(kind, entry.prompt_id, "", f"judged least: {times} of {project.overlap} times"))
+    return found
+
+
+def _in_queue(rows: QuerySet[ItemPriority]) -> QuerySet[ItemPriority]:
+    return rows.filter(Exists(QueueEntry.objects.filter(prompt=OuterRef("prompt"), kind=OuterRef("kind"))))
+
+
+def _open_to(project: Project, user: User, kind: str) -> QuerySet[ItemPriority]:
+    served = Assignment.objects.filter(user=user, item=OuterRef("item"))
+    rows = ItemPriority.objects.filter(project=project, kind=kind, is_open=True).filter(~Exists(served))
+    return harm_budget.within(_in_queue(rows), project, user).order_by("-uncertainty")
+
+
+def _judged(project: Project, items: list[str], user: User) -> Counter[str]:
+    rows = project.assignments.filter(
+        item__in=items,
+        purpose=Assignment.Purpose.WORK,
+        state__in=[Assignment.State.OPEN, Assignment.State.SUBMITTED],
+        user__is_simulated=user.is_simulated,
+    )
+    return Counter(rows.order_by().values_list("item", flat=True))

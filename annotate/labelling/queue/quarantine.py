@@ -1,0 +1,126 @@
+"""Prompts that are out of the work: set aside as soon as several judges skip them as broken or offensive, and taken out
+for good, or kept, by a reviewer. Whoever holds an item of one is told when they send it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import Count, F, Max, Q, QuerySet
+from django.utils import timezone
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.labelling.queue import entries as queue
+from annotate.models import Assignment, Flag, Project, Prompt, Side, Status, User
+from common.harm_kinds import UNRATED_TALK
+
+SKIPS_TO_SET_ASIDE = 2
+BROKEN = "The prompt is unclear or broken"
+OFFENSIVE = "Offensive or unsafe"
+_LONGEST_REASON = 200
+
+
+def after_skip(assignment: Assignment) -> None:
+    """Set the prompt aside when enough people have skipped it for a reason that holds for everybody.
+
+    In a prompt that is known to be about harm, an offensive text is what the work is about.
+    """
+    prompt = assignment.prompt
+    reasons = [BROKEN] if prompt.harm else [BROKEN, OFFENSIVE]
+    if assignment.skip_reason not in reasons or assignment.user.is_simulated or prompt.out_since:
+        return
+    people = _complaints(prompt, reasons).values("user").distinct().count()
+    if people >= SKIPS_TO_SET_ASIDE:
+        _take_out(prompt, f"skipped by {people} people: {assignment.skip_reason}", None)
+
+
+def decide(*, prompt: Prompt, by: User, take_out: bool, reason: str = "") -> Prompt:
+    """A reviewer takes it out of the work for good, or keeps it: earlier complaints then count no more."""
+    require(by, "review", prompt.project)
+    reason = reason.strip()
+    if take_out and not reason:
+        raise Refused(reason="Say in a few words what is wrong with it; whoever held it reads that.")
+    if len(reason) > _LONGEST_REASON or "\x00" in reason:
+        raise Refused(reason=f"Keep the reason within {_LONGEST_REASON} characters, without null characters.")
+    with transaction.atomic():
+        prompt = Prompt.objects.select_for_update(no_key=True).get(pk=prompt.pk)
+        before = bool(prompt.out_since)
+        if take_out:
+            _take_out(prompt, reason, by)
+        else:
+            _keep(prompt, by)
+        audit.record(
+            action="prompt.out" if take_out else "prompt.kept",
+            about=f"prompt {prompt.pk}: {prompt.text[:80]}",
+            by=by,
+            project=prompt.project,
+            changes={"out": [before, take_out]},
+            reason=reason,
+        )
+    return prompt
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """A prompt that a reviewer should look at, and what people said of it."""
+
+    prompt: Prompt
+    skips: int
+    flags: tuple[str, ...]
+
+    @property
+    def is_out(self) -> bool:
+        return self.prompt.out_since is not None
+
+
+def waiting(project: Project, most: int = 50) -> list[Complaint]:
+    """What a reviewer has not decided about: set aside by judges, or flagged. The newest complaint first."""
+    undecided = Q(reviewed_at=None) | Q(out_since__gt=F("reviewed_at"))
+    aside = Prompt.objects.filter(undecided, project=project, out_since__isnull=False)
+    aside = aside.exclude(out_reason=UNRATED_TALK)  # nobody complained about it
+    flagged = Flag.objects.filter(project=project, status=Status.COUNTED, prompt__side=Side.TRAIN)
+    newer = flagged.filter(Q(prompt__reviewed_at=None) | Q(created_at__gt=F("prompt__reviewed_at")))
+    by_flag = newer.order_by().values("prompt").annotate(last=Max("pk")).order_by("-last")[:most]
+    ids = [row["prompt"] for row in by_flag]
+    ids += aside.exclude(pk__in=ids).order_by("-out_since").values_list("pk", flat=True)[:most]
+    prompts = Prompt.objects.select_related("project").in_bulk(ids)
+    skips = dict(
+        Assignment.objects.filter(prompt__in=ids, state=Assignment.State.SKIPPED)
+        .order_by()
+        .values_list("prompt")
+        .annotate(n=Count("user", distinct=True))
+    )
+    said: dict[int, list[str]] = {}
+    for prompt, reason in newer.filter(prompt__in=ids).order_by("pk").values_list("prompt", "reason"):
+        said.setdefault(prompt, []).append(reason)
+    return [Complaint(prompts[pk], skips.get(pk, 0), tuple(said.get(pk, ()))) for pk in ids[:most]]
+
+
+def _complaints(prompt: Prompt, reasons: list[str]) -> QuerySet[Assignment]:
+    rows = Assignment.objects.filter(
+        prompt=prompt, state=Assignment.State.SKIPPED, skip_reason__in=reasons, user__is_simulated=False
+    )
+    return rows.filter(closed_at__gt=prompt.reviewed_at) if prompt.reviewed_at else rows
+
+
+def _take_out(prompt: Prompt, reason: str, by: User | None) -> None:
+    now = timezone.now()
+    reviewed = {"reviewed_at": now, "reviewed_by": by} if by else {}
+    prompt.out_since, prompt.out_reason = now, reason[:_LONGEST_REASON]
+    for name, value in reviewed.items():
+        setattr(prompt, name, value)
+    prompt.save(update_fields=["out_since", "out_reason", *reviewed])
+    held = Assignment.objects.filter(prompt=prompt, state=Assignment.State.OPEN)
+    held.exclude(purpose=Assignment.Purpose.ADJUDICATION).update(
+        state=Assignment.State.TAKEN_OUT, closed_at=now, skip_reason=prompt.out_reason
+    )
+    queue.changed(prompt.project_id, [prompt.pk])
+
+
+def _keep(prompt: Prompt, by: User) -> None:
+    prompt.out_since, prompt.out_reason = None, ""
+    prompt.reviewed_at, prompt.reviewed_by = timezone.now(), by
+    prompt.save(update_fields=["out_since", "out_reason", "reviewed_at", "reviewed_by"])
+    queue.changed(prompt.project_id, [prompt.pk])

@@ -1,0 +1,44 @@
+"""Mirrored repeats: a comparison of a judge's own, once more, with the sides swapped.
+
+They measure consistency and the pull of a side, and take no place of the item. A repeat must not be remembered: some
+other items lie between, and some minutes.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from annotate.labelling.queue.assigned_items import COMPARE
+from annotate.models import Assignment, Comparison, Project, Status, User
+from annotate.projects.wellbeing import actions as harm_budget
+
+ITEMS_BETWEEN = 10
+MINUTES_BETWEEN = 5
+_DRAWN_FROM = 50
+_lot = random.SystemRandom()
+
+
+def draw(project: Project, user: User) -> Assignment | None:
+    """One of the earlier comparisons that may come again, by lot; those that have waited longest first."""
+    mine = project.assignments.filter(user=user, kind=COMPARE)
+    lately = list(mine.order_by("-id").values_list("pk", flat=True)[:ITEMS_BETWEEN])
+    if len(lately) < ITEMS_BETWEEN:
+        return None
+    counted = Comparison.objects.filter(assignment=OuterRef("pk"), status=Status.COUNTED)
+    earlier = mine.filter(
+        Exists(counted),
+        pk__lt=lately[-1],
+        purpose=Assignment.Purpose.WORK,
+        state=Assignment.State.SUBMITTED,
+        closed_at__lte=timezone.now() - timedelta(minutes=MINUTES_BETWEEN),
+        prompt__out_since=None,
+        repetitions=None,
+    )
+    bearable = harm_budget.within(earlier, project, user)
+    rows = bearable.select_related("prompt", "completion_a", "completion_b").order_by("id")
+    found = list(rows.values_list("pk", flat=True)[:_DRAWN_FROM])
+    return rows.get(pk=_lot.choice(found)) if found else None

@@ -1,0 +1,38 @@
+"""The clerk's part in the queue: changes that nobody has taken in yet, and what models are unsure of."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from annotate.core.periodic_tasks import Chore
+from annotate.labelling.queue import entries as queue
+from annotate.labelling.queue import priorities
+from annotate.labelling.queue.choosing import reserved_in, urgent_pairs
+from annotate.models import Project, QueueChange
+
+_MINUTES = 60.0
+
+
+def chores() -> list[Chore]:
+    return [
+        Chore("queue", take_in_changes, every=2.0),
+        Chore("priorities", renew_priorities, every=5 * _MINUTES),
+    ]
+
+
+def take_in_changes() -> bool:
+    """A few hundred prompts of one project, so that whoever judges meanwhile waits a moment at most."""
+    first = QueueChange.objects.order_by("pk").select_related("project").first()
+    if first is None:
+        return False
+    project = first.project
+    with transaction.atomic():
+        project.lock()
+        queue.take_in(project, reserved_in(urgent_pairs(project)))
+    return QueueChange.objects.exists()
+
+
+def renew_priorities() -> bool:
+    for project in Project.objects.all():
+        priorities.renew(project)
+    return False

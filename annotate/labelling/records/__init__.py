@@ -1,0 +1,1 @@
+"""Feedback row by row: read, imported by ids, and its status changed."""

@@ -1,0 +1,168 @@
+"""Ratings, comparisons and demonstrations: read, import in bulk, change what counts."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db.models import Q, QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core.api.bulk import read_one_or_many, written
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find, find_project, of_project
+from annotate.core.api.pagination import Oldest
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import can, projects_where
+from annotate.labelling.actions import set_status
+from annotate.labelling.records import serializers as rows
+from annotate.models import Comparison, Demonstration, Flag, Judge, Project, Ranking, Rating, Span, Status
+
+FILTERS = [
+    PROJECT,
+    OpenApiParameter("judge", enum=Judge.values),
+    OpenApiParameter("status", enum=Status.values),
+    OpenApiParameter("dataset", int, description="Only what is in this dataset."),
+    OpenApiParameter("prompt", int),
+]
+
+
+class NewStatus(Input):
+    status = Choice(Status.choices)
+    reason = serializers.CharField()
+
+
+class _Read(GenericViewSet):
+    """My own rows, and everybody's in the projects where I may review."""
+
+    table: ClassVar[type[Any]]
+    pagination_class = Oldest
+
+    def get_queryset(self) -> QuerySet:
+        user = self.request.user
+        mine = Q(author=user) if user.is_authenticated else Q(pk=None)
+        reviewed = Q(project__in=projects_where(user, "review"))
+        return self.table.objects.filter(mine | reviewed).select_related("project", "author").order_by("id")
+
+    def out(self, found: Any) -> Any:
+        reviewable = set(projects_where(self.request.user, "review").values_list("pk", flat=True))
+        context = {"reviewable": reviewable, "me": self.request.user.pk}
+        return self.get_serializer_class()(found, many=isinstance(found, list), context=context).data
+
+    @extend_schema(parameters=FILTERS)
+    def list(self, request: Request) -> Response:
+        found = of_project(self.get_queryset(), request)
+        for name, values in (("judge", Judge.values), ("status", Status.values)):
+            if (value := request.query_params.get(name)) is not None:
+                if value not in values:
+                    raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
+                found = found.filter(**{name: value})
+        for name, path in (("dataset", "datasets"), ("prompt", "prompt")):
+            if (value := request.query_params.get(name)) is not None:
+                number = _number(value, name)
+                in_none = path == "datasets" and self.table is Flag  # a flag teaches nothing
+                found = found.none() if in_none else found.filter(**{path: number})
+        return self.get_paginated_response(self.out(list(self.paginate_queryset(found))))
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(self.out(find(self.get_queryset(), pk, self.table.__name__.lower())))
+
+    @extend_schema(request=NewStatus, description="A manager holds, excludes or counts a row; it is never edited.")
+    @action(detail=True, methods=["post"], url_path="status")
+    def change_status(self, request: Request, pk: str) -> Response:
+        row = find(self.get_queryset(), pk, self.table.__name__.lower())
+        if not can(request.user, "manage", row.project):
+            raise Refused(403, authorization=f"Only managers of {row.project} change what counts; ask one.")
+        given = NewStatus(data=request.data)
+        given.is_valid(raise_exception=True)
+        set_status(rows=[row], by=request.user, **given.validated_data)
+        row.refresh_from_db()
+        return Response(self.out(row))
+
+
+class _Feedback(_Read):
+    form: ClassVar[type[Input]]
+
+    def create(self, request: Request) -> Response:
+        given, is_list = read_one_or_many(self.form, request.data)
+        slugs = {row["project"] for row in given}
+        if len(slugs) > 1:
+            raise Refused(400, project="One request may add to one project; send one for each.")
+        return self._add(request, find_project(request.user, slugs.pop()), given, is_list)
+
+    @idempotent()  # what was sent is checked before: SQLite has one writer
+    def _add(self, request: Request, project: Project, given: list[dict[str, Any]], is_list: bool) -> Response:
+        with written(is_list):
+            made = rows.add(self.table, project=project, given=given, by=request.user)
+        out = self.out(made)
+        return Response(out if is_list else out[0], status=201)
+
+
+def _number(value: str, name: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise Refused(400, **{name: f"{value!r} is no id; give a whole number."})
+    return int(value)
+
+
+def _created(form: type[Input], out: type[serializers.Serializer]) -> Any:
+    return extend_schema(
+        request=form(many=True),
+        responses={201: out(many=True)} | refusals(400, 403, 404, 413),
+        parameters=[IDEMPOTENCY_KEY],
+        description="Import one or a list, taken whole or not at all. They count as the importer's.",
+    )
+
+
+@extend_schema(tags=["feedback"])
+class Ratings(_Feedback):
+    queryset = Rating.objects.none()
+    table, form, serializer_class = Rating, rows.RatingIn, rows.RatingOut
+
+    @_created(rows.RatingIn, rows.RatingOut)
+    def create(self, request: Request) -> Response:
+        return super().create(request)
+
+
+@extend_schema(tags=["feedback"])
+class Comparisons(_Feedback):
+    queryset = Comparison.objects.none()
+    table, form, serializer_class = Comparison, rows.ComparisonIn, rows.ComparisonOut
+
+    @_created(rows.ComparisonIn, rows.ComparisonOut)
+    def create(self, request: Request) -> Response:
+        return super().create(request)
+
+
+@extend_schema(tags=["feedback"])
+class Demonstrations(_Feedback):
+    queryset = Demonstration.objects.none()
+    table, form, serializer_class = Demonstration, rows.DemonstrationIn, rows.DemonstrationOut
+
+    @_created(rows.DemonstrationIn, rows.DemonstrationOut)
+    def create(self, request: Request) -> Response:
+        return super().create(request)
+
+
+@extend_schema(tags=["feedback"])
+class Rankings(_Read):
+    queryset = Ranking.objects.none()
+    table, serializer_class = Ranking, rows.RankingOut
+
+
+@extend_schema(tags=["feedback"])
+class Spans(_Read):
+    queryset = Span.objects.none()
+    table, serializer_class = Span, rows.SpanOut
+
+
+@extend_schema(tags=["feedback"])
+class Flags(_Read):
+    """What is wrong with prompts and answers, as their judges say."""
+
+    queryset = Flag.objects.none()
+    table, serializer_class = Flag, rows.FlagOut

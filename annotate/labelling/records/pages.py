@@ -1,0 +1,177 @@
+"""Votes one by one: what was said of which answers, and the way from there to what it trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import Person, can
+from annotate.data import feedback_lineage as votes
+from annotate.data import rankings
+from annotate.labelling.actions import set_status
+from annotate.labelling.forms.feedback_text import letters_of, said_in_words
+from annotate.models import Comparison, Completion, Demonstration, Judge, LanguageModel, Project, Ranking, Side, Status
+from annotate.projects.wellbeing import actions as harm_budget
+
+VOTES_PER_PAGE = 25
+
+
+@in_project("read")
+@require_safe
+def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
+    """Votes one by one, with what each went into."""
+    seen = {kind: votes.visible(kind, project=project, user=request.user) for kind in votes.KINDS}
+    try:
+        asked = _asked(request.GET, project)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    reviews = can(request.user, "review", project)
+    rows = {kind: _filtered(found, kind, asked, None if reviews else request.user) for kind, found in seen.items()}
+    numbers = {kind: found.count() for kind, found in rows.items()}
+    kind = request.GET.get("kind", "")
+    if kind not in rows:
+        kind = next((k for k, n in numbers.items() if n), "comparison")
+    page = Paginator(votes.with_lineage(rows[kind], kind).order_by("-id"), VOTES_PER_PAGE).get_page(
+        request.GET.get("page")
+    )
+    ranked = votes.ranked_completions(page) if kind == "ranking" else {}
+    told = {row.pk for row in page} if reviews else _told(page, kind, request.user)
+    is_harmful = any(row.prompt.harm for row in page)
+    agreed = harm_budget.readable(request.user) if is_harmful else ()
+    context = {
+        "project": project,
+        "section": "data",
+        "kind": kind,
+        "kinds": [(k, votes.TITLES[k], numbers[k]) for k in rows],
+        "page": page,
+        "cards": [_card(row, reviews, request.user, ranked, told) | _harm(row, agreed) for row in page],
+        "blur": is_harmful and harm_budget.blurs(request.user),
+        "reviews": reviews,
+        "manages": can(request.user, "manage", project),
+        "asked": asked,
+        "datasets": project.datasets.exclude(kind="prompts"),
+        "models": _models(project).order_by("name"),
+        "judges": Judge.choices,
+        "statuses": Status.choices,
+        "sides": Side.values,
+        "query": _query(request.GET),
+    }
+    return render(request, "annotate/votes.html", context)
+
+
+@in_project("manage")
+@require_POST
+def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) -> HttpResponse:
+    """Hold, exclude or count one vote, with a reason; it is never edited."""
+    if kind not in votes.KINDS:
+        raise Http404(f"There is no kind of vote called {kind}.")
+    row = get_object_or_404(votes.KINDS[kind], project=project, pk=pk)
+    status = request.POST.get("status", "")
+    try:
+        set_status(rows=[row], status=status, reason=request.POST.get("reason", ""), by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, f"The {kind} is {status} now; the ledger keeps who said so and why.")
+    query = _query(request.GET)
+    return redirect(f"{reverse('votes', args=[project.slug])}?kind={kind}{'&' if query else ''}{query}#{kind}-{pk}")
+
+
+def _models(project: Project) -> QuerySet[LanguageModel]:
+    """Those that have answered here."""
+    return LanguageModel.objects.filter(completions__prompt__project=project).distinct()
+
+
+def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
+    asked: dict[str, Any] = {}
+    for name, values in (("judge", Judge.values), ("status", Status.values), ("side", Side.values)):
+        if value := sent.get(name):
+            if value not in values:
+                raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
+            asked[name] = value
+    for name, found in (("dataset", project.datasets.all()), ("model", _models(project))):
+        if value := sent.get(name):
+            number = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
+            asked[name] = found.filter(pk=number).first()
+            if asked[name] is None:
+                raise Refused(404, **{name: f"There is no {name} {value} here; choose one from the list."})
+    return asked
+
+
+def _told(page: Page, kind: str, user: Person) -> set[int]:
+    rows = votes.KINDS[kind].objects.filter(pk__in=[row.pk for row in page])
+    return set(votes.with_told_names(rows, kind, user=user).values_list("pk", flat=True))
+
+
+def _filtered(rows: Any, kind: str, asked: dict[str, Any], reader: Person | None) -> Any:
+    """`reader`: whoever may not review."""
+    for name, path in (("judge", "judge"), ("status", "status"), ("side", "prompt__side"), ("dataset", "datasets")):
+        if name in asked:
+            in_none = kind == "flag" and name == "dataset"  # a flag teaches nothing
+            rows = rows.none() if in_none else rows.filter(**{path: asked[name]})
+    if "model" not in asked:
+        return rows
+    # The filter must not tell what the cards keep to themselves.
+    told = rows if reader is None else votes.with_told_names(rows, kind, user=reader)
+    return votes.of_model(told, kind, asked["model"].pk)
+
+
+def _query(sent: QueryDict) -> str:
+    """The filters as they stand, for links to another kind or page."""
+    kept = QueryDict(mutable=True)
+    for name in ("judge", "status", "side", "dataset", "model"):
+        if sent.get(name):
+            kept[name] = str(sent[name])
+    return kept.urlencode()
+
+
+def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], told: Collection[int]) -> dict[str, Any]:
+    """A vote as the page shows it: what was said of which answers, by whom, and what it went into.
+
+    `told`: whose answers may be named. Of the others somebody may still meet the same answer, and judge blind.
+    """
+    is_own = user.is_authenticated and row.author_id == user.pk
+    who = row.author.username if row.author and (reviews or is_own) else ""
+    reason = row.status_reason if reviews or is_own else ""  # it may name people
+    return {
+        "row": row,
+        "said": said_in_words(row),
+        "who": who,
+        "reason": reason,
+        "names": row.pk in told,
+        "answers": _answers(row, ranked),
+        "went": votes.went_into(row),
+    }
+
+
+def _harm(row: Any, agreed: Collection[str]) -> dict[str, Any]:
+    return {"withheld": not set(row.prompt.harm.split()) <= set(agreed)}
+
+
+def _answers(row: Any, ranked: dict[int, Completion]) -> list[dict[str, Any]]:
+    if isinstance(row, Comparison):
+        return [
+            {"letter": "A", "completion": row.completion_a, "won": row.winner == "model_a"},
+            {"letter": "B", "completion": row.completion_b, "won": row.winner == "model_b"},
+        ]
+    if isinstance(row, Ranking):
+        letters = letters_of(row)
+        return [
+            {"letter": letters.get(pk, ""), "place": place, "completion": ranked[pk], "won": place == 1}
+            for pk, place in rankings.places(row.order).items()
+            if pk in ranked
+        ]
+    if isinstance(row, Demonstration):
+        return [{"letter": "", "text": row.text, "completion": row.edited_from, "won": False}]
+    if row.completion is None:
+        return []  # a flag on the prompt
+    return [{"letter": "", "completion": row.completion, "won": False}]

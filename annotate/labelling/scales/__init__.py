@@ -1,0 +1,1 @@
+"""A project's scales: what its annotators answer by."""

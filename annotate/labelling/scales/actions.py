@@ -1,0 +1,148 @@
+"""A project's scales: what its judges answer by. A scale in use keeps its name for ever: data has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.models import Comparison, Project, Ranking, Rating, Scale, Span, User
+
+Kind = Scale.Kind
+FIELDS = ("title", "definition", "low", "high", "is_required", "position")
+MOST = {Kind.ASPECT: 12, Kind.SPAN: 12}  # more than can be kept in mind; of the other kinds a project has one
+MAX_DEFINITION_CHARACTERS = 5_000
+
+
+def add(*, project: Project, by: User | None, kind: str, name: str, title: str = "", **fields: Any) -> Scale:
+    """A new scale. Refused when its name stands, also where it is retired: bring that one back instead."""
+    _require(by, project)
+    if kind not in Kind.values:
+        raise Refused(kind=f"{kind!r} is no kind of scale; use one of {', '.join(Kind.values)}.")
+    if not name:
+        raise Refused(name="Give it a name, such as helpful: letters, digits, hyphens and underscores.")
+    if standing := project.scales.filter(kind=kind, name=name).first():
+        remedy = "bring it back" if standing.retired_at else "change that one"
+        raise Refused(409, name=f"There is a {kind} scale called {name!r}; {remedy}, or take another name.")
+    scale = Scale(project=project, kind=kind, name=name, title=title.strip() or _title(name))
+    _apply(scale, {"position": project.scales.count(), **fields})
+    with transaction.atomic():
+        _refuse_too_many(scale)
+        scale.save()
+        told = {field: [None, getattr(scale, field)] for field in ("kind", "name", *FIELDS)}
+        audit.record(action="scale.added", about=f"{kind} {name}", by=by, project=project, changes=told)
+    return scale
+
+
+def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: Any) -> Scale:
+    """Its words and its place; its name only while nothing has been said by it."""
+    _require(by, scale.project)
+    before = _as_told(scale)
+    if name is not None and name != scale.name:
+        if in_use(scale):
+            raise Refused(
+                409, name=f"Judgements have the name {scale.name!r}; retire the scale and add one with the new name."
+            )
+        if scale.project.scales.filter(kind=scale.kind, name=name).exists():
+            raise Refused(409, name=f"There is a {scale.kind} scale called {name!r}; take another name.")
+        scale.name = name
+    _apply(scale, fields)
+    return _save(scale, before, "scale.changed", by)
+
+
+def retire(*, scale: Scale, by: User | None) -> Scale:
+    """It is asked for no more; what was said by it stays."""
+    _require(by, scale.project)
+    before = _as_told(scale)
+    scale.retired_at = scale.retired_at or timezone.now()
+    return _save(scale, before, "scale.retired", by)
+
+
+def bring_back(*, scale: Scale, by: User | None) -> Scale:
+    _require(by, scale.project)
+    before = _as_told(scale)
+    _refuse_too_many(scale)
+    scale.retired_at = None
+    return _save(scale, before, "scale.brought-back", by)
+
+
+def delete(*, scale: Scale, by: User | None) -> None:
+    """Only what nobody has answered by yet."""
+    project = scale.project
+    _require(by, project)
+    if in_use(scale):
+        raise Refused(409, scale=f"Judgements have been given by {scale.title}; retire it instead.")
+    with transaction.atomic():
+        audit.record(
+            action="scale.deleted",
+            about=f"{scale.kind} {scale.name}",
+            by=by,
+            project=project,
+            changes={field: [value, None] for field, value in _as_told(scale).items()},
+        )
+        scale.delete()
+
+
+def in_use(scale: Scale) -> bool:
+    """Whether anything was ever said by it, taken back or not."""
+    project = scale.project
+    rows: dict[str, Any] = {
+        Kind.THUMBS: Rating.objects.filter(thumbs__isnull=False),
+        Kind.STARS: Rating.objects.filter(stars__isnull=False),
+        Kind.ASPECT: Rating.objects.filter(aspects__has_key=scale.name),
+        Kind.COMPARISON: Comparison.objects.filter(assignment__isnull=False, ranking=None),
+        Kind.RANKING: Ranking.objects.all(),
+        Kind.SPAN: Span.objects.filter(label=scale.name),
+    }
+    return rows[scale.kind].filter(project=project).exists()
+
+
+def _save(scale: Scale, before: dict[str, Any], action: str, by: User | None) -> Scale:
+    with transaction.atomic():
+        scale.save()
+        if changes := audit.differences(before, _as_told(scale)):
+            about = f"{scale.kind} {scale.name}"
+            audit.record(action=action, about=about, by=by, project=scale.project, changes=changes)
+    return scale
+
+
+def _as_told(scale: Scale) -> dict[str, Any]:
+    told = {field: getattr(scale, field) for field in ("name", *FIELDS)}
+    return told | {"retired_at": scale.retired_at.isoformat() if scale.retired_at else None}
+
+
+def _apply(scale: Scale, fields: dict[str, Any]) -> None:
+    if unknown := fields.keys() - set(FIELDS):
+        field = sorted(unknown)[0]
+        raise Refused(**{field: f"This is no field of a scale; there are name, {', '.join(FIELDS)}."})
+    for field, value in fields.items():
+        setattr(scale, field, value.strip() if isinstance(value, str) else value)
+    if len(scale.definition) > MAX_DEFINITION_CHARACTERS:
+        raise Refused(413, definition=f"Keep the definition within {MAX_DEFINITION_CHARACTERS:,} characters.")
+    if scale.kind == Kind.SPAN and scale.is_required:
+        raise Refused(is_required="Spans mark what there is to mark: nobody can be made to find some; leave this off.")
+    try:
+        scale.full_clean(exclude=["project"], validate_constraints=False)
+    except ValidationError as error:
+        raise Refused(**{field: " ".join(messages) for field, messages in error.message_dict.items()}) from error
+
+
+def _refuse_too_many(scale: Scale) -> None:
+    kind, most = Kind(scale.kind), MOST.get(Kind(scale.kind), 1)
+    if scale.project.scales.filter(kind=kind, retired_at=None).exclude(pk=scale.pk).count() >= most:
+        one = f"This project has its {kind} scale" if most == 1 else f"This project has {most} scales of this kind"
+        raise Refused(409, kind=f"{one}; change or retire {'it' if most == 1 else 'one'} first.")
+
+
+def _require(by: User | None, project: Project) -> None:
+    if by is not None:
+        require(by, "manage", project)
+
+
+def _title(name: str) -> str:
+    return name.replace("-", " ").replace("_", " ").capitalize()

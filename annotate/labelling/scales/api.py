@@ -1,0 +1,119 @@
+"""A project's scales: read by its members, changed by its managers. One in use is retired, never renamed or deleted."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find, find_project
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.labelling.scales import actions
+from annotate.models import Project, Scale
+
+
+class ScaleFields(Input):
+    title = serializers.CharField(max_length=80, required=False)
+    definition = serializers.CharField(required=False, allow_blank=True, help_text="Markdown, beside the scale.")
+    low = serializers.CharField(max_length=80, required=False, allow_blank=True)
+    high = serializers.CharField(max_length=80, required=False, allow_blank=True)
+    is_required = serializers.BooleanField(required=False)
+    position = serializers.IntegerField(required=False, min_value=0, max_value=1000)
+
+
+class NewScale(ScaleFields):
+    kind = Choice(Scale.Kind.choices)
+    name = serializers.SlugField(max_length=40, help_text="As data has it. Never changed once somebody has answered.")
+
+
+class ScaleChange(ScaleFields):
+    name = serializers.SlugField(max_length=40, required=False, help_text="Only while nobody has answered by it.")
+    retired = serializers.BooleanField(required=False, help_text="Asked for no more; false brings it back.")
+
+
+class DeclaredScaleOut(serializers.ModelSerializer):
+    in_use = serializers.SerializerMethodField(help_text="Judgements have its name: it is retired, never deleted.")
+
+    class Meta:
+        model = Scale
+        fields = (
+            *("id", "kind", "name", "title", "definition", "low", "high", "is_required", "position", "retired_at"),
+            "in_use",
+        )
+
+    def get_in_use(self, scale: Scale) -> bool:
+        return actions.in_use(scale)
+
+
+@extend_schema(methods=["GET"], responses={200: DeclaredScaleOut(many=True)} | refusals(404), tags=["projects"])
+@extend_schema(
+    methods=["POST"],
+    request=NewScale,
+    responses={201: DeclaredScaleOut} | refusals(400, 403, 404, 409, 413),
+    parameters=[IDEMPOTENCY_KEY],
+    tags=["projects"],
+)
+@api_view(["GET", "POST"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def scales(request: Request, slug: str) -> Response:
+    """What judges answer by. A project without any of thumbs, stars and aspects asks for thumbs and stars."""
+    project = find_project(request.user, slug)
+    if request.method == "GET":
+        return Response(DeclaredScaleOut(project.scales.all(), many=True).data)
+    return _add(request, project)
+
+
+@idempotent()
+def _add(request: Request, project: Project) -> Response:
+    require(request.user, "manage", project)
+    given = NewScale(data=request.data)
+    given.is_valid(raise_exception=True)
+    return Response(
+        DeclaredScaleOut(actions.add(project=project, by=request.user, **given.validated_data)).data, status=201
+    )
+
+
+@extend_schema(methods=["GET"], responses={200: DeclaredScaleOut} | refusals(404), tags=["projects"])
+@extend_schema(
+    methods=["PATCH"],
+    request=ScaleChange,
+    responses={200: DeclaredScaleOut} | refusals(400, 403, 404, 409, 413),
+    tags=["projects"],
+)
+@extend_schema(
+    methods=["DELETE"],
+    responses={204: OpenApiResponse(description="It is gone; nobody had used it.")} | refusals(403, 404, 409),
+    tags=["projects"],
+)
+@api_view(["GET", "PATCH", "DELETE"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def scale(request: Request, slug: str, pk: str) -> Response:
+    project = find_project(request.user, slug)
+    found = find(project.scales.all(), pk, "scale")
+    if request.method == "GET":
+        return Response(DeclaredScaleOut(found).data)
+    require(request.user, "manage", project)
+    if request.method == "DELETE":
+        actions.delete(scale=found, by=request.user)
+        return Response(status=204)
+    return Response(DeclaredScaleOut(_changed(project, found, request)).data)
+
+
+def _changed(project: Project, found: Scale, request: Request) -> Scale:
+    given = ScaleChange(data=request.data)
+    given.is_valid(raise_exception=True)
+    fields = dict(given.validated_data)
+    retired = fields.pop("retired", None)
+    if not fields and retired is None:
+        raise Refused(400, title="Nothing is to be changed; send at least one field.")
+    if fields:
+        actions.change(scale=found, by=request.user, **fields)
+    if retired is not None:
+        (actions.retire if retired else actions.bring_back)(scale=found, by=request.user)
+    return found

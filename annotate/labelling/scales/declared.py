@@ -1,0 +1,48 @@
+"""What a project's judges answer by. A project that declares nothing asks for thumbs, stars and the better of two."""
+
+from __future__ import annotations
+
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.models import Assignment, Project, Scale
+
+RATED = (Scale.Kind.THUMBS, Scale.Kind.STARS, Scale.Kind.ASPECT)
+DEFAULTS = (
+    Scale(kind=Scale.Kind.THUMBS, name="thumbs", title="Thumbs"),
+    Scale(kind=Scale.Kind.STARS, name="stars", title="Stars"),
+    Scale(kind=Scale.Kind.COMPARISON, name="better", title="Which answer is better?"),
+    Scale(kind=Scale.Kind.RANKING, name="ranking", title="Rank the answers, the best first"),
+)
+
+# What a judge of each kind of item may answer by.
+OF_ITEM = {
+    Assignment.Kind.RATE: (*RATED, Scale.Kind.SPAN),
+    Assignment.Kind.COMPARE: (Scale.Kind.COMPARISON, Scale.Kind.SPAN),
+    Assignment.Kind.RANK: (Scale.Kind.RANKING, Scale.Kind.SPAN),
+    Assignment.Kind.WRITE: (),
+}
+
+Asked = dict[str, list[Scale]]
+_in_force = Prepared(lambda: Scale.objects.filter(project=Slot("project"), retired_at=None))
+
+
+def asked_in(project: Project) -> Asked:
+    """For each kind the scales in force, in their order. What rates one answer stands by default only where the
+    project declares none of thumbs, stars and aspects; labels for spans have no default."""
+    found: Asked = {str(kind): [] for kind in Scale.Kind.values}
+    for scale in _in_force.rows(project=project.pk):
+        found[scale.kind].append(scale)
+    declares_rating = any(found[kind] for kind in RATED)
+    for scale in DEFAULTS:
+        if not found[scale.kind] and not (scale.kind in RATED and declares_rating):
+            found[scale.kind].append(scale)
+    return found
+
+
+def declares_rating(asked: Asked) -> bool:
+    """Whether the project itself says what an answer is rated by; else names of aspects are free."""
+    return any(scale.pk is not None for kind in RATED for scale in asked[kind])
+
+
+def asked_of(assignment: Assignment) -> list[Scale]:
+    asked = asked_in(assignment.project)
+    return [scale for kind in OF_ITEM[Assignment.Kind(assignment.kind)] for scale in asked[kind]]

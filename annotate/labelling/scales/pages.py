@@ -1,0 +1,77 @@
+"""A project's scales, for its managers: add, change, retire, bring back, delete what nobody has used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project
+from annotate.labelling.scales import actions
+from annotate.labelling.scales.declared import asked_in, declares_rating
+from annotate.models import Project, Scale
+
+TEXTS = ("title", "definition", "low", "high")
+
+
+@in_project("manage")
+@require_http_methods(["GET", "HEAD", "POST"])
+def scales(request: MemberRequest, project: Project) -> HttpResponse:
+    if request.method != "POST":
+        return _show(request, project)
+    try:
+        done = _do(request, project)
+    except Refused as refused:
+        return _show(request, project, refused)
+    messages.success(request, done)
+    return redirect("scales", project.slug)
+
+
+def _do(request: MemberRequest, project: Project) -> str:
+    wanted = request.POST.get("do", "add")
+    if wanted == "add":
+        kind, name = request.POST.get("kind", ""), request.POST.get("name", "").strip()
+        made = actions.add(project=project, by=request.user, kind=kind, name=name, **_fields(request))
+        return f"{made.title} is asked for from the next item on."
+    pk = request.POST.get("scale", "")
+    scale = get_object_or_404(project.scales, pk=int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
+    if wanted == "change":
+        name = request.POST.get("name", scale.name).strip()
+        actions.change(scale=scale, by=request.user, name=name, **_fields(request))
+        return f"{scale.title} is changed."
+    if wanted == "retire":
+        actions.retire(scale=scale, by=request.user)
+        return f"{scale.title} is asked for no more; what was said by it stays."
+    if wanted == "bring-back":
+        actions.bring_back(scale=scale, by=request.user)
+        return f"{scale.title} is asked for again."
+    if wanted == "delete":
+        actions.delete(scale=scale, by=request.user)
+        return f"{scale.title} is deleted; nobody had used it."
+    raise Refused(do=f"{wanted!r} is nothing that is done to scales.")
+
+
+def _fields(request: MemberRequest) -> dict[str, Any]:
+    texts = {name: request.POST.get(name, "").replace("\r\n", "\n") for name in TEXTS}
+    position = {"position": request.POST["position"]} if request.POST.get("position") else {}
+    return {**texts, **position, "is_required": request.POST.get("is_required") == "on"}
+
+
+def _show(request: MemberRequest, project: Project, refused: Refused | None = None) -> HttpResponse:
+    asked = asked_in(project)
+    every = list(project.scales.order_by("retired_at", "kind", "position", "id"))
+    used = {scale.pk for scale in every if actions.in_use(scale)}
+    context = {
+        "project": project,
+        "scales": [(scale, scale.pk in used) for scale in sorted(every, key=lambda s: s.retired_at is not None)],
+        "kinds": Scale.Kind.choices,
+        "asked": [scale for kind in Scale.Kind.values for scale in asked[kind]],
+        "declares": declares_rating(asked),
+        "errors": refused.errors if refused else {},
+        "sent": request.POST if refused else {},
+    }
+    return render(request, "annotate/scales.html", context, status=refused.status if refused else 200)

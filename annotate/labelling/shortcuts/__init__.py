@@ -1,0 +1,1 @@
+"""The keys of the labelling page, and a person's own."""

@@ -1,0 +1,30 @@
+"""A person's own keys on the judge page. They go with the account, and only what differs from the defaults is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from annotate.core.errors import Refused
+from annotate.labelling.shortcuts.keys import DEFAULTS, merged, normal, problems
+from annotate.models import User
+
+
+def change(*, user: User, keys: Mapping[str, object]) -> dict[str, str]:
+    """Set the keys of some actions; the others stay. Refuses the whole when two would answer to one key."""
+    for name, key in keys.items():
+        if name not in DEFAULTS:
+            raise Refused(**{str(name)[:80]: f"No such action; they are {', '.join(DEFAULTS)}."})
+        if not isinstance(key, str):
+            raise Refused(**{name: "A key is a text: one letter, digit or sign, or Enter."})
+    wanted = merged(user.shortcuts) | {name: normal(str(key)) for name, key in keys.items()}
+    if wrong := problems(wanted):
+        raise Refused(**wrong)
+    user.shortcuts = {name: key for name, key in wanted.items() if key != DEFAULTS[name]}
+    user.save(update_fields=["shortcuts"])
+    return wanted
+
+
+def reset(*, user: User) -> dict[str, str]:
+    user.shortcuts = {}
+    user.save(update_fields=["shortcuts"])
+    return dict(DEFAULTS)

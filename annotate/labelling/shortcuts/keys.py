@@ -1,0 +1,125 @@
+"""The judge page's keys: what each does, which it is by itself, and how a person's own are checked.
+
+A key is one character, or Enter. Letters are kept small: Shift changes nothing. Escape, ? and Tab are the page's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from annotate.labelling.forms.verdicts import VERDICTS
+
+FIXED = {"?": "this list of keys", "Escape": "closing what is open"}
+LETTERS = "abcdef"
+
+
+@dataclass(frozen=True)
+class Action:
+    name: str
+    label: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Actions that may be wanted at the same moment. `everywhere` is active beside each of the others."""
+
+    name: str
+    title: str
+    actions: tuple[Action, ...]
+
+
+def _group(name: str, title: str, *actions: tuple[str, str, str]) -> Group:
+    return Group(name, title, tuple(Action(*action) for action in actions))
+
+
+GROUPS = (
+    _group(
+        "everywhere",
+        "On every item",
+        ("send", "Send", "Enter"),
+        ("skip", "Skip, with a reason", "s"),
+        ("flag", "Flag: something is wrong with it", "x"),
+        ("undo", "Undo the last one", "u"),
+        ("comment", "Comment", "m"),
+        ("write", "Write or edit an answer", "w"),
+        ("guidelines", "Guidelines, open or closed", "g"),
+        ("definitions", "What the scales mean", "i"),
+        ("earlier", "Earlier turns, open or closed", "t"),
+        ("plain", "Plain text or laid out", "p"),
+        ("fold", "Fold the controls away, and back", "v"),
+        ("history", "What you have judged", "h"),
+        *((f"answer_{letter}", f"Go to answer {letter.upper()}", letter) for letter in LETTERS),
+    ),
+    _group(
+        "rate",
+        "Rating",
+        ("thumbs_up", "Thumbs up", "y"),
+        ("thumbs_down", "Thumbs down", "n"),
+        *((f"step_{n}", f"{n} on the scale marked", str(n)) for n in range(1, 6)),
+        ("next_scale", "Next scale", "j"),
+        ("previous_scale", "Previous scale", "k"),
+    ),
+    _group(
+        "compare",
+        "Comparing",
+        *((verdict.action, verdict.label, verdict.key) for verdict in VERDICTS),
+    ),
+    _group(
+        "rank",
+        "Ranking",
+        *((f"place_{n}", f"Place {n} for the answer marked", str(n)) for n in range(1, 7)),
+        ("better", "One place better", "k"),
+        ("worse", "One place worse", "j"),
+        ("equal", "The same as the one above", "="),
+    ),
+    _group(
+        "mark",
+        "While words are selected",
+        *((f"label_{n}", f"Mark them with label {n}", str(n)) for n in range(1, 10)),
+    ),
+)
+DEFAULTS = {action.name: action.key for group in GROUPS for action in group.actions}
+LABELS = {action.name: action.label for group in GROUPS for action in group.actions}
+
+
+def merged(own: Mapping[str, object]) -> dict[str, str]:
+    """Every action's key: a person's own where they have one. What is stored and no longer known is left out."""
+    kept = {name: key for name, key in own.items() if name in DEFAULTS and isinstance(key, str) and key}
+    return {**DEFAULTS, **kept}
+
+
+def normal(key: str) -> str:
+    """As it is stored and compared: small letters; Enter by its name. A space alone stays what it is, to be refused."""
+    key = key.strip() or key
+    return "Enter" if key.lower() == "enter" else key.lower()
+
+
+def problems(keys: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with a full set of keys, by action, in words; empty when nothing is."""
+    found = {}
+    for group in GROUPS:
+        taken = {} if group.name == "everywhere" else _by_key(keys, GROUPS[0])
+        if group.name == "mark":  # its keys are asked before all others, and only while words are selected
+            taken = {}
+        for action in group.actions:
+            key = keys[action.name]
+            if wrong := _unusable(key):
+                found[action.name] = wrong
+            elif key in taken:
+                found[action.name] = f"{key.upper()} is the key of “{LABELS[taken[key]]}” already; choose another."
+            taken.setdefault(key, action.name)
+    return found
+
+
+def _by_key(keys: Mapping[str, str], group: Group) -> dict[str, str]:
+    return {keys[action.name]: action.name for action in group.actions}
+
+
+def _unusable(key: str) -> str:
+    if key in FIXED or key.lower() == "escape":
+        return f"{key} is kept for {FIXED.get(key, FIXED['Escape'])}; choose another."
+    if key != "Enter" and (len(key) != 1 or not key.isprintable() or key.isspace()):
+        return "Use one letter, digit or sign, or Enter."
+    return ""

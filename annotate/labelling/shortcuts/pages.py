@@ -1,0 +1,58 @@
+"""One's own keys for the judge page."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_http_methods
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest
+from annotate.labelling.shortcuts import actions
+from annotate.labelling.shortcuts.keys import DEFAULTS, FIXED, GROUPS, merged
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def shortcuts(request: MemberRequest) -> HttpResponse:
+    keys, errors, status = merged(request.user.shortcuts), {}, 200
+    if request.method == "POST":
+        try:
+            return _changed(request)
+        except Refused as refused:
+            keys, errors, status = keys | _sent(request), refused.errors, refused.status
+    groups = [
+        (group.title, [(action, keys[action.name], errors.get(action.name, "")) for action in group.actions])
+        for group in GROUPS
+    ]
+    context = {
+        "groups": groups,
+        "errors": errors,
+        "fixed": FIXED,
+        "own": request.user.shortcuts,
+        "back": _back(request),
+    }
+    return render(request, "annotate/shortcuts.html", context, status=status)
+
+
+def _changed(request: MemberRequest) -> HttpResponse:
+    if "reset" in request.POST:
+        actions.reset(user=request.user)
+        messages.success(request, "All keys are what they were at first.")
+    else:
+        actions.change(user=request.user, keys=_sent(request))
+        messages.success(request, "Your keys are saved, and stand beside the buttons.")
+    return redirect(_back(request) or "shortcuts")
+
+
+def _sent(request: HttpRequest) -> dict[str, str]:
+    return {name: request.POST[name] for name in DEFAULTS if name in request.POST}
+
+
+def _back(request: HttpRequest) -> str:
+    """The page of this site from which somebody came, if it was named."""
+    back = request.POST.get("back") or request.GET.get("back", "")
+    return back if url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure()) else ""

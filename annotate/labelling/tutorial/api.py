@@ -1,0 +1,85 @@
+"""What comes before the next task: guidelines to be read, a message, the tutorial."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.lookup import find, find_project
+from annotate.core.api.serializer_fields import Input, refusals
+from annotate.core.permissions import require
+from annotate.labelling.api import AssignmentOut
+from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.tutorial import actions as tutorial
+from annotate.models import Assignment, Membership
+
+
+class Version(Input):
+    version = serializers.IntegerField(required=False, min_value=1, help_text="Which was read; left out: the newest.")
+
+
+class Read(serializers.Serializer):
+    version = serializers.IntegerField(allow_null=True)
+    text = serializers.CharField(help_text="Markdown.")
+
+
+class LessonOut(serializers.Serializer):
+    assignment = serializers.IntegerField(source="assignment.pk")
+    is_right = serializers.BooleanField()
+    expected = serializers.DictField(child=serializers.ListField())
+    explanation = serializers.CharField()
+    number = serializers.IntegerField()
+    total = serializers.IntegerField()
+
+
+class Message(serializers.Serializer):
+    text = serializers.CharField(help_text="Markdown; empty when there is none.")
+
+
+@extend_schema(request=Version, responses={200: Read} | refusals(400, 403, 404, 409), tags=["fair work"])
+@api_view(["POST"])
+def guidelines_read(request: Request, slug: str) -> Response:
+    """I have read the guidelines; answers with them."""
+    project = find_project(request.user, slug)
+    given = Version(data=request.data)
+    given.is_valid(raise_exception=True)
+    read = gates.guidelines_read(project=project, user=request.user, version=given.validated_data.get("version"))
+    return Response({"version": read.version if read else None, "text": read.text if read else ""})
+
+
+@extend_schema(methods=["GET"], responses={200: Message} | refusals(403, 404), tags=["fair work"])
+@extend_schema(methods=["POST"], request=None, responses={200: Message} | refusals(403, 404), tags=["fair work"])
+@api_view(["GET", "POST"])
+def message(request: Request, slug: str) -> Response:
+    """The message that stands before my next task; POST says that I have read it."""
+    project = find_project(request.user, slug)
+    require(request.user, "judge", project)
+    member = Membership.objects.filter(project=project, user=request.user).first()
+    if request.method == "POST" and member is not None:
+        gates.notice_read(project=project, user=request.user)
+        member.notice = ""
+    return Response({"text": member.notice if member else ""})
+
+
+@extend_schema(
+    request=None,
+    responses={200: AssignmentOut, 204: OpenApiResponse(description="All of it is answered.")} | refusals(403, 404),
+    tags=["fair work"],
+)
+@api_view(["POST"])
+def next_lesson(request: Request, slug: str) -> Response:
+    """The next task of the tutorial. Submit it like any other, then read its lesson."""
+    project = find_project(request.user, slug)
+    assignment = tutorial.next_lesson(project=project, user=request.user)
+    return Response(status=204) if assignment is None else Response(AssignmentOut(assignment).data)
+
+
+@extend_schema(responses={200: LessonOut} | refusals(403, 404, 409), tags=["fair work"])
+@api_view(["GET"])
+def lesson(request: Request, pk: str) -> Response:
+    """What was right in a task of the tutorial that I have answered, and why."""
+    rows = Assignment.objects.select_related("project", "gold").filter(user=request.user)
+    return Response(LessonOut(tutorial.lesson_of(find(rows, pk, "assignment"), request.user)).data)

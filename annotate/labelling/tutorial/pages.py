@@ -1,0 +1,91 @@
+"""The tutorial: the judge's own form, and after each item what was right and why."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+from django_htmx.http import HttpResponseClientRedirect
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.labelling import actions as feedback
+from annotate.labelling import form_input as judge_form
+from annotate.labelling import pages as judge
+from annotate.labelling.adjudication.disagreements import words_of
+from annotate.labelling.forms.storage import standing_rows
+from annotate.labelling.gold.present import in_words
+from annotate.labelling.prerequisites.pages import to_what_comes_first
+from annotate.labelling.tutorial import actions
+from annotate.models import Assignment, Project
+
+
+@never_cache
+@in_project("judge")
+@require_http_methods(["GET", "HEAD", "POST"])
+@to_what_comes_first
+def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
+    """The next item of the tutorial in the form that real ones have; a page that sums up when all are answered."""
+    if request.method == "POST":
+        return _answer(request, project)
+    assignment = actions.next_lesson(project=project, user=request.user)
+    if assignment is None:
+        _, total = actions.progress(project, request.user)
+        context = {
+            "project": project,
+            "section": "judge",
+            "total": total,
+            "score": actions.score(project, request.user),
+        }
+        return render(request, "annotate/tutorial.html", context)
+    return judge.show(request, project, assignment, send_to=reverse("tutorial", args=[project.slug]))
+
+
+@never_cache
+@in_project("judge")
+@require_safe
+def lesson(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """What was right, beside what was said."""
+    found = project.assignments.select_related("project", "gold", "prompt", "completion_a", "completion_b")
+    assignment = get_object_or_404(found, pk=pk, user=request.user)
+    try:
+        told = actions.lesson_of(assignment, request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    answers = list(zip("AB", assignment.completions, strict=False))
+    letters = {completion.pk: letter for letter, completion in answers}
+    context = {
+        "project": project,
+        "section": "judge",
+        "lesson": told,
+        "answers": answers,
+        "said": "; ".join(filter(None, (words_of(row, letters) for row in standing_rows(assignment)))),
+        "expected": in_words(told.expected),
+    }
+    return render(request, "annotate/tutorial.html", context)
+
+
+def _answer(request: MemberRequest, project: Project) -> HttpResponse:
+    pk = request.POST.get("assignment", "")
+    rows = project.assignments.select_related("project", "user", "prompt", "completion_a", "completion_b", "gold")
+    number = int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0
+    assignment = get_object_or_404(rows, pk=number, user=request.user, purpose=Assignment.Purpose.TUTORIAL)
+
+    def say() -> None:
+        feedback.submit(
+            assignment=assignment,
+            by=request.user,
+            **judge_form.judgement(request, assignment),
+            seconds=judge_form.seconds(request),
+            idempotency_key=request.POST.get("idempotency_key") or None,
+        )
+
+    try:
+        judge.with_time(assignment, request.user, say)
+    except Refused as refused:
+        send_to = reverse("tutorial", args=[project.slug])
+        return judge.show(request, project, assignment, judge_form.entered(request, refused), send_to=send_to)
+    address = reverse("tutorial-lesson", args=[project.slug, assignment.pk])
+    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)

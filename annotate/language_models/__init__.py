@@ -1,0 +1,1 @@
+"""Language models: registered, shown to whom, served by which server, and asked."""

@@ -1,0 +1,225 @@
+"""Language models: list, register, read, enter into an arena."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core import outbound
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find, find_named, find_project
+from annotate.core.api.pagination import Newest
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import Person, can, models_seen, projects_where, require
+from annotate.core.public_addresses import place
+from annotate.language_models import model_server
+from annotate.language_models.actions import bring_back, enter_arena, leave_arena, register_model, retire, share
+from annotate.language_models.model_access import home_of
+from annotate.language_models.serving import address_of, load, serving
+from annotate.models import LanguageModel, Project, User
+
+
+class NewModel(Input):
+    name = serializers.CharField(max_length=120)
+    kind = Choice(LanguageModel.Kind.choices, required=False, default="policy")
+    stage = serializers.CharField(required=False, default="base", max_length=24)
+    folder = serializers.CharField(required=False, default="", allow_blank=True, help_text="Such as models/base.")
+    endpoint = serializers.CharField(required=False, default="", allow_blank=True, help_text="OpenAI-compatible URL.")
+    served_name = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
+    parent = Id(required=False, allow_null=True, default=None)
+    licence = serializers.CharField(required=False, default="", allow_blank=True, max_length=120)
+    origin = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
+    project = serializers.SlugField(
+        max_length=50,
+        required=False,
+        help_text="Whose it is. Left out by staff: everybody's; by who researches in one project alone: that one's.",
+    )
+    parameters = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1
+    )
+
+    def validate_endpoint(self, endpoint: str) -> str:
+        """This server asks there, and tells what came back: the operator alone lets it ask what only it reaches."""
+        if endpoint:
+            try:
+                to = place(endpoint)
+                outbound.judged(to.host, to.port, model_server.allowed_inside())
+            except (ValueError, outbound.Refused) as error:
+                raise serializers.ValidationError(f"{error} ({outbound.VARIABLE})") from error
+            except OSError as error:
+                raise serializers.ValidationError(f"The name cannot be looked up ({error}).") from error
+        return endpoint
+
+    def validate_folder(self, folder: str) -> str:
+        """Below models/: a model may be exported, and runs, datasets and uploads of other projects lie beside it."""
+        parts = PurePosixPath(folder).parts
+        if folder and (".." in parts or parts[:1] != ("models",) or len(parts) < 2):
+            raise serializers.ValidationError("must be a path below models/ in ASSAY_DATA, such as models/base.")
+        return folder
+
+
+class ModelOut(serializers.ModelSerializer):
+    run = serializers.SerializerMethodField(help_text="The run that made it.")
+
+    class Meta:
+        model = LanguageModel
+        fields = (
+            *("id", "name", "kind", "stage", "parent", "run", "parameters", "content_hash", "licence", "origin"),
+            *("card", "is_shared", "created_at", "retired_at", "retired_reason"),
+        )
+
+    def get_run(self, model: LanguageModel) -> int | None:
+        return model.made_by.pk if hasattr(model, "made_by") else None
+
+
+class Retirement(Input):
+    reason = serializers.CharField(allow_blank=True)
+
+
+class ServingOut(serializers.Serializer):
+    state = serializers.CharField(help_text="loaded, idle, loading, failed, missing or unreachable.")
+    said = serializers.CharField()
+    base_url = serializers.CharField(help_text="Of the OpenAI-compatible server.")
+    model = serializers.CharField(help_text="The `model` of a request to it.")
+
+
+class Sharing(Input):
+    shared = serializers.BooleanField(help_text="False: only its own project and those that have used it.")
+
+
+class ArenaEntry(Input):
+    project = serializers.SlugField(max_length=50)
+
+
+@extend_schema(tags=["models"])
+class Models(GenericViewSet):
+    """Policies and reward models of the projects that you may see; for researchers also what is shared with all."""
+
+    queryset = LanguageModel.objects.none()
+    serializer_class = ModelOut
+    pagination_class = Newest
+
+    def get_queryset(self) -> QuerySet[LanguageModel]:
+        return models_seen(self.request.user).select_related("made_by")
+
+    @extend_schema(
+        responses=ModelOut(many=True),
+        parameters=[PROJECT, OpenApiParameter("kind", enum=LanguageModel.Kind.values), OpenApiParameter("name")],
+        description="`project` keeps those in its arena.",
+    )
+    def list(self, request: Request) -> Response:
+        rows = self.get_queryset()
+        if (slug := request.query_params.get("project")) is not None:
+            rows = rows.filter(contests__project=find_project(request.user, slug), contests__left_at=None)
+        for name in ("kind", "name"):
+            if (value := request.query_params.get(name)) is not None:
+                rows = rows.filter(**{name: value.replace("\x00", "")})
+        return self.get_paginated_response(ModelOut(self.paginate_queryset(rows), many=True).data)
+
+    @extend_schema(responses={200: ModelOut} | refusals(404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(ModelOut(find(self.get_queryset(), pk, "model")).data)
+
+    @extend_schema(request=NewModel, responses={201: ModelOut} | refusals(400, 403, 409), parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
+    def create(self, request: Request) -> Response:
+        if not (request.user.is_staff or projects_where(request.user, "research").exists()):
+            raise Refused(403, authorization="Models are registered by researchers, managers and staff; ask one.")
+        given = NewModel(data=request.data, context={"request": request})
+        given.is_valid(raise_exception=True)
+        fields = dict(given.validated_data)
+        if fields["parent"] is not None:
+            fields["parent"] = find_named(self.get_queryset(), fields["parent"], "parent")
+        project = _home(request.user, fields.pop("project", None))
+        made = register_model(by=request.user, project=project, is_shared=project is None, **fields)
+        return Response(ModelOut(made).data, status=201)
+
+    @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def enter(self, request: Request, pk: str) -> Response:
+        """Let the model take part in a project's arena."""
+        project, model = self._entry(request, pk)
+        enter_arena(project=project, model=model, by=request.user)
+        return Response(ModelOut(model).data)
+
+    @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404))
+    @action(detail=True, methods=["post"])
+    def leave(self, request: Request, pk: str) -> Response:
+        """Take the model out of a project's arena; its battles stay."""
+        project, model = self._entry(request, pk)
+        leave_arena(project=project, model=model, by=request.user)
+        return Response(ModelOut(model).data)
+
+    @extend_schema(request=Retirement, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def retire(self, request: Request, pk: str) -> Response:
+        """No run and no battle starts with it any more; what points at it stays and counts."""
+        given = Retirement(data=request.data)
+        given.is_valid(raise_exception=True)
+        model = find(self.get_queryset(), pk, "model")
+        return Response(ModelOut(retire(model=model, reason=given.validated_data["reason"], by=request.user)).data)
+
+    @extend_schema(request=None, responses={200: ModelOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"], url_path="bring-back")
+    def bring_back(self, request: Request, pk: str) -> Response:
+        """A retired model may start runs and battles again."""
+        return Response(ModelOut(bring_back(model=find(self.get_queryset(), pk, "model"), by=request.user)).data)
+
+    @extend_schema(request=Sharing, responses={200: ModelOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def share(self, request: Request, pk: str) -> Response:
+        """Share the model with all projects, or no longer; what has used it goes on."""
+        given = Sharing(data=request.data)
+        given.is_valid(raise_exception=True)
+        model = find(self.get_queryset(), pk, "model")
+        return Response(ModelOut(share(model=model, by=request.user, **given.validated_data)).data)
+
+    @extend_schema(request=None, responses={200: ServingOut} | refusals(403, 404))
+    @action(detail=True, methods=["get", "post"])
+    def serving(self, request: Request, pk: str) -> Response:
+        """Whether the model server holds it, and how a program reaches it. POST has it loaded; for researchers."""
+        model = find(self.get_queryset(), pk, "model")
+        if (home := home_of(request.user, model)) is None or not can(request.user, "research", home):
+            raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
+        if request.method == "POST":
+            load(model)
+        told = serving(model)
+        return Response(
+            ServingOut(
+                {
+                    "state": told.state,
+                    "said": f"{told.said} {told.problem}".strip(),
+                    "base_url": address_of(model),
+                    "model": model.server_name,
+                }
+            ).data
+        )
+
+    def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
+        given = ArenaEntry(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, given.validated_data["project"])
+        require(request.user, "research", project)
+        return project, find(self.get_queryset(), pk, "model")
+
+
+def _home(person: Person, slug: str | None) -> Project | None:
+    """The project that a new model belongs to; None for what staff register for everybody."""
+    if slug is not None:
+        project = find_project(person, slug)
+        require(person, "research", project)
+        return project
+    if isinstance(person, User) and person.is_staff:
+        return None
+    mine = list(projects_where(person, "research")[:2])
+    if len(mine) != 1:
+        raise Refused(400, project="Name the project that the model belongs to, by its slug.")
+    return mine[0]

@@ -1,0 +1,84 @@
+"""Whom a model is shown to, in which project's frame, and who may talk with it by name."""
+
+from __future__ import annotations
+
+from django.db.models import Q
+from django.http import Http404, HttpRequest
+
+from annotate.core.errors import Refused
+from annotate.core.permissions import Person, projects_where
+from annotate.models import LanguageModel, Project, Role, User
+
+_RELATED = ("parent", "made_by__dataset", "made_by__reward_model", "made_by__project", "created_by")
+
+
+def find_model(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
+    """The model, and the project in whose frame this person reads of it. Of other models nothing is told: 404."""
+    model = LanguageModel.objects.select_related(*_RELATED).filter(pk=pk).first()
+    project = home_of(request.user, model, request.GET.get("project", "")) if model else None
+    if model is None or project is None:
+        raise Http404("There is no such model in a project that you may read.")
+    return model, project
+
+
+def home_of(person: Person, model: LanguageModel, slug: str = "") -> Project | None:
+    """A project of the model that the person may read: the one asked for, one that they research in, a public one.
+
+    What is shared with all projects is read of by researchers in a project of their own. None: nowhere.
+    """
+    research = projects_where(person, "research")
+    mine = set(research.values_list("pk", flat=True))
+    related = {project.pk: project for project in projects_where(person, "read").filter(_of(model)).distinct()}
+    own = {project.pk: project for project in research} if model.is_shared else {}
+    found = [*{**own, **related}.values()]
+
+    def rank(project: Project) -> tuple[bool | int, ...]:
+        pk = project.pk
+        return (project.slug != slug, pk not in mine, pk not in related, not project.is_public, pk)
+
+    return min(found, key=rank, default=None)
+
+
+def _of(model: LanguageModel) -> Q:
+    """Projects that it competes in, was made or registered in, or was used in by a run."""
+    return (
+        Q(registered_models=model)
+        | Q(contestants__model=model)
+        | Q(runs__output_model=model)
+        | Q(runs__parent=model)
+        | Q(runs__reward_model=model)
+    )
+
+
+def require_talk(person: Person, model: LanguageModel, project: Project) -> None:
+    """Researchers talk with a policy by name. Raises Refused.
+
+    Not with one whose answers they judge blind elsewhere: whoever knows how it writes would know it again.
+    """
+    if model.kind != LanguageModel.Kind.POLICY:
+        raise Refused(400, model=f"{model.name} is a {model.kind} and answers nothing; choose a policy.")
+    if not projects_where(person, "research").filter(pk=project.pk).exists():
+        raise Refused(403, project="This needs the role of researcher or manager; whoever judges blind has neither.")
+    judged = judged_blind(person, model)
+    if judged is not None:
+        raise Refused(
+            403,
+            project=f"You judge its answers without its name in {judged.name}; ask a manager there for another role.",
+        )
+
+
+def judged_blind(person: Person, model: LanguageModel) -> Project | None:
+    """A project in which the model competes and the person judges and does no more."""
+    if not isinstance(person, User) or person.is_superuser:
+        return None
+    judges = Q(memberships__user=person, memberships__role__in=[Role.ANNOTATOR, Role.REVIEWER])
+    competes = Q(contestants__model=model, contestants__left_at=None)
+    return Project.objects.filter(judges).filter(competes).order_by("pk").first()
+
+
+def may_talk(person: Person, model: LanguageModel, project: Project) -> bool:
+    try:
+        require_talk(person, model, project)
+    except Refused:
+        return False
+    return True

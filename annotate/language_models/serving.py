@@ -1,0 +1,138 @@
+"""Whether the model server holds a model in memory, and having it load one before anybody asks.
+
+`transformers serve` loads a folder when it is first asked for by name and lets it go when idle; other servers hold
+what they list. Asking for one token loads a model of either sort.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.core.cache import cache
+
+from annotate.language_models import model_server
+from annotate.models import LanguageModel
+
+log = logging.getLogger(__name__)
+
+_STATES = {
+    "loaded": "In memory: it answers at once.",
+    "idle": "Not in memory: the server loads it when it is first asked, which takes some seconds.",
+    "loading": "Being loaded …",
+    "missing": "The server does not list it; check the served name.",
+    "unreachable": "The model server cannot be reached.",
+}
+UNSERVED = (
+    "No server serves it, so it enters no live battle; battles on stored answers go on. Have the model server list it "
+    "as {name} (vLLM: --lora-modules), or sample its answers."
+)
+ASKED_SECONDS = 5  # so long nobody else asks it
+LISTED_SECONDS = 60  # so long a server's list is believed
+
+
+@dataclass(frozen=True)
+class Serving:
+    state: str
+    said: str
+    problem: str = ""
+
+    @property
+    def is_loading(self) -> bool:
+        return self.state == "loading"
+
+    @property
+    def can_load(self) -> bool:
+        return self.state in ("idle", "failed")
+
+
+def serving(model: LanguageModel) -> Serving:
+    """As the server says it now, within a few seconds."""
+    told = cache.get(_key(model), "")
+    if told == "loading":
+        return Serving("loading", _STATES["loading"])
+    try:
+        held = model_server.is_in_memory(model)
+    except model_server.ModelServerError as error:
+        return Serving("unreachable", _STATES["unreachable"], error.remedy)
+    if held:
+        return Serving("loaded", _STATES["loaded"])
+    if told:
+        return Serving("failed", "It could not be loaded.", told)
+    if not is_served(model):
+        return Serving("unserved", UNSERVED.format(name=model.server_name))
+    state = "missing" if held is None and model.endpoint else "idle"
+    return Serving(state, _STATES[state])
+
+
+def is_served(model: LanguageModel) -> bool:
+    """Whether somebody would answer for it now, as far as is known.
+
+    A server with a list of its own, such as vLLM, knows nothing of a child that was trained here until it is told. One
+    that loads folders by itself serves every child; one that cannot be asked is given the benefit of the doubt, and so
+    is an endpoint, which may answer to more names than it lists. Call it outside of transactions.
+    """
+    return bool(served_of([model]))
+
+
+def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
+    """Those of them for which that holds. Each server is asked once, or its list looked up once."""
+    held = {url: _held(url) for url in {model.server_url for model in models if not model.endpoint}}
+
+    def answers(model: LanguageModel) -> bool:
+        names = None if model.endpoint else held[model.server_url]
+        return names is None or model.server_name in names
+
+    return [model for model in models if answers(model)]
+
+
+def _held(url: str) -> frozenset[str] | None:
+    key = f"held:{hashlib.sha256(url.encode()).hexdigest()}"
+    if (known := cache.get(key)) is None:
+        if not cache.add(f"{key}:asked", True, timeout=ASKED_SECONDS):
+            return None  # somebody asks it just now: one that hangs must not hold everybody up
+        try:
+            held = model_server.held_models(url)
+        except model_server.ModelServerError:
+            held = None
+        known = ("any",) if held is None else ("these", held)
+        cache.set(key, known, timeout=LISTED_SECONDS)
+    return known[1] if known[0] == "these" else None
+
+
+def load(model: LanguageModel) -> None:
+    """Have the server load it, by a thread that outlives the request. A second call while it loads does nothing."""
+    if cache.get(_key(model)) not in (None, "loading"):
+        cache.delete(_key(model))  # it failed a while ago
+    if cache.add(_key(model), "loading", timeout=600):
+        _start(model)
+
+
+def _start(model: LanguageModel) -> None:
+    threading.Thread(target=_warm, args=(model,), daemon=True).start()
+
+
+def _warm(model: LanguageModel) -> None:
+    try:
+        hello = [{"role": "user", "content": "Hello"}]
+        model_server.complete_chat(model, hello, max_new_tokens=1, temperature=0.0, top_p=1.0)
+        cache.delete(_key(model))
+    except model_server.ModelServerError as error:
+        log.warning("%s could not be loaded: %s (%s)", model, error, error.detail)
+        cache.set(_key(model), model_server.told_to_researchers(model, error), timeout=300)
+
+
+def _key(model: LanguageModel) -> str:
+    return f"serving:{model.pk}"
+
+
+def address_of(model: LanguageModel) -> str:
+    """The server's address for a program, without a name or password that it may carry."""
+    parts = urlsplit(model.server_url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()

@@ -1,0 +1,1 @@
+"""The playground: talk with one or two models by name."""

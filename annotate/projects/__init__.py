@@ -1,0 +1,1 @@
+"""Projects: their settings, guidelines, members and invitations."""

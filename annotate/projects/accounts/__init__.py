@@ -1,0 +1,1 @@
+"""Accounts: signing in and up, second factors, API tokens."""

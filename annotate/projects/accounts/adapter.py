@@ -1,0 +1,171 @@
+"""Accounts by django-allauth: who may sign up, and a second factor for those who want one."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from annotate.core import audit
+from annotate.core.counting import count, remaining, start_anew
+from annotate.core.errors import Refused, TooMany
+from annotate.core.visitors import network_of
+from annotate.models import Project, User
+from annotate.models.tokens import token_hash
+from annotate.projects import invitations
+from annotate.projects.accounts import actions as tokens
+
+INVITED = "invitation"  # in the session: the token of an invitation that was opened before signing in
+JOINING = "joining"  # a signed cookie: the slug of an open project. A session would be a row for every passer-by
+_JOINING_SECONDS = 3600
+TRIES, SECONDS = 20, 60
+TRIES_OF_ADDRESS = 200  # a minute, for all names together: a school signs in at nine, a list of names takes days
+POSTS_OF_ADDRESS = 20  # a minute, of sign-ups or lost passwords: as allauth allows one address
+CODES, CODE_SECONDS = 10, 300
+
+
+def require_patience(*, name: str, address: str, wider: tuple[tuple[str, int], ...] = ()) -> None:
+    """So many tries a minute for one name from one address: against guessing, by page and by program alike."""
+    key = _tries_key(name, address)
+    if count(key, seconds=SECONDS) > TRIES:
+        wait = remaining(key, seconds=SECONDS)
+        raise TooMany(wait, password="Too many tries for this name. Wait a minute, then try again.")
+    for network, factor in [(address, 1), *wider] if address else []:
+        everybody = f"sign-in:{network}"
+        if count(everybody, seconds=SECONDS) > TRIES_OF_ADDRESS * factor:
+            wait = remaining(everybody, seconds=SECONDS)
+            raise TooMany(wait, password="Too many tries from where you are. Wait a minute, then try again.")
+
+
+def require_patience_of_network(*, what: str, wider: tuple[tuple[str, int], ...]) -> None:
+    """Count a sign-up or a lost password for the wider networks; allauth counts the address. Raises TooMany."""
+    for network, factor in wider:
+        key = f"{what}:{network}"
+        if count(key, seconds=SECONDS) > POSTS_OF_ADDRESS * factor:
+            raise TooMany(
+                remaining(key, seconds=SECONDS),
+                network="Too many tries from where you are. Wait a minute, then try again.",
+            )
+
+
+def was_right(*, name: str, address: str) -> None:
+    """Whoever knew the password was not guessing: the count for that name begins anew, the address's goes on."""
+    start_anew(_tries_key(name, address))
+
+
+def _tries_key(name: str, address: str) -> str:
+    # As names are compared: else a space or a capital letter would begin a new count.
+    plain = unicodedata.normalize("NFKC", name).strip().casefold()
+    return f"sign-in:{address}:{token_hash(plain)[:32]}"
+
+
+def require_patience_with_codes(user: User) -> None:
+    """So many codes for one person, from wherever: six digits are soon tried by whoever has the password."""
+    key = f"code:{user.pk}"
+    if count(key, seconds=CODE_SECONDS) > CODES:
+        wait = remaining(key, seconds=CODE_SECONDS)
+        raise TooMany(wait, code=f"Too many codes. Wait {wait // 60 + 1} minutes, then give the newest one.")
+
+
+def is_second_factor_right(user: User, code: str) -> bool:
+    """By app or by recovery code; each code once."""
+    require_patience_with_codes(user)
+    given = code.replace(" ", "").strip()
+    return any(one.wrap().validate_code(given) for one in Authenticator.objects.filter(user=user))
+
+
+def has_second_factor(user: User) -> bool:
+    return is_mfa_enabled(user)
+
+
+def note_sign_in(*, user: User, how: str) -> None:
+    """`how` is page or program."""
+    audit.record(action="account.signed in", about=f"{user.username}, by {how}", by=user)
+
+
+class EndsTheTokens:
+    """In AUTH_PASSWORD_VALIDATORS, as whatever wants to know of a new password: by page, administration or command.
+
+    Who changes a password wants whoever knew the old one out. Other sessions end by Django itself.
+    """
+
+    def validate(self, password: str, user: User | None = None) -> None:
+        pass
+
+    def get_help_text(self) -> str:
+        return "A new one signs you out everywhere else, and programs need new tokens."
+
+    def password_changed(self, password: str, user: User) -> None:
+        tokens.revoke_all(user)
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Sign-up is open to all where the installation says so, else to the invited and to those who join."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        if settings.SIGN_UP_IS_OPEN or invitations.standing(request.session.get(INVITED, "")):
+            return True
+        return Project.objects.filter(open_sign_up=True, is_public=True).exists()
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """An invitation that was opened before is taken up as soon as it is known who opened it."""
+        return _arrive(request) or super().get_login_redirect_url(request)
+
+    def get_signup_redirect_url(self, request: HttpRequest) -> str:
+        return _arrive(request) or super().get_signup_redirect_url(request)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        if settings.EMAIL_NOTICES_FROM:
+            super().send_mail(template_prefix, email, context)
+
+    def get_from_email(self) -> str:
+        return settings.EMAIL_NOTICES_FROM
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """What its limits count by: behind proxies, whoever is in front of them."""
+        return network_of(request) or "unknown"
+
+
+class SecondFactorAdapter(DefaultMFAAdapter):
+    def send_notification_mail(self, *args: Any, **kwargs: Any) -> None:
+        if settings.EMAIL_NOTICES_FROM:
+            super().send_notification_mail(*args, **kwargs)
+
+
+def remember_joining(response: HttpResponse, slug: str) -> None:
+    """Have the browser bring along which open project its owner wants to join, until there is an account."""
+    response.set_signed_cookie(
+        JOINING, slug, max_age=_JOINING_SECONDS, httponly=True, samesite="Lax", secure=settings.SESSION_COOKIE_SECURE
+    )
+
+
+def _joining(request: HttpRequest) -> str:
+    """The open project that was to be joined, unless that has happened since."""
+    slug: str = request.get_signed_cookie(JOINING, default="", max_age=_JOINING_SECONDS) or ""
+    is_in = isinstance(request.user, User) and request.user.memberships.filter(project__slug=slug).exists()
+    return "" if is_in else slug
+
+
+def _arrive(request: HttpRequest) -> str:
+    """Where an invitation or an open project has led this person, now that they are signed in."""
+    user = request.user
+    token, slug = request.session.pop(INVITED, ""), _joining(request)
+    if not isinstance(user, User) or not (token or slug):
+        return ""
+    try:
+        project = (
+            invitations.accept(token=token, by=user).project if token else invitations.join(slug=slug, by=user).project
+        )
+    except Refused as refused:
+        messages.error(request, " ".join(refused.errors.values()))
+        return ""
+    messages.success(request, f"Welcome to {project.name}.")
+    return reverse("project", args=[project.slug])

@@ -1,0 +1,54 @@
+"""Signing in: a name and a password for a token."""
+
+from __future__ import annotations
+
+from allauth.mfa.utils import is_mfa_enabled
+from django.contrib.auth import authenticate
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view, authentication_classes, permission_classes
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.serializer_fields import Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.visitors import address_of, wider_of
+from annotate.projects.accounts import actions as tokens
+from annotate.projects.accounts.adapter import is_second_factor_right, note_sign_in, require_patience, was_right
+
+
+class SignIn(Input):
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=4096, trim_whitespace=False)
+    code = serializers.CharField(
+        max_length=40, required=False, allow_blank=True, default="", help_text="Of the second factor, for who has one."
+    )
+
+
+class TokenOut(serializers.Serializer):
+    token = serializers.CharField(help_text="Send it as `Authorization: Token …`.")
+
+
+@extend_schema(request=SignIn, responses={200: TokenOut} | refusals(400, 429), auth=[], tags=["auth"])
+@api_view(["POST"])
+@authentication_classes([])
+@permission_classes([AllowAny])
+def token(request: Request) -> Response:
+    """A new token for a username and a password, of full scope, for 90 days. The newest twenty of these work.
+
+    POST auth/tokens/ makes one with a name, a narrower scope and another lifetime.
+    """
+    given = SignIn(data=request.data)
+    given.is_valid(raise_exception=True)
+    code = given.validated_data.pop("code")
+    who = {"name": given.validated_data["username"], "address": address_of(request._request)}
+    require_patience(**who, wider=wider_of(request._request))
+    user = authenticate(request._request, **given.validated_data)
+    if user is None:
+        raise Refused(400, password="This username and this password do not belong together; check both.")
+    was_right(**who)
+    if is_mfa_enabled(user) and not is_second_factor_right(user, code):
+        raise Refused(400, code="Give the code that the app shows just now, or a recovery code not used before.")
+    note_sign_in(user=user, how="program")
+    return Response({"token": tokens.sign_in(user)})

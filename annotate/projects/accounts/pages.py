@@ -1,0 +1,63 @@
+"""One's own API tokens: made, shown once, and revoked."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import refused_page
+from annotate.models import ApiToken, User
+from annotate.projects.accounts import actions
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def tokens_page(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.user, User)
+    errors: dict[str, str] = {}
+    made, secret = None, ""
+    if request.method == "POST":
+        try:
+            made, secret = actions.make(user=request.user, days=_days(request), **_name_and_scope(request))
+        except Refused as refused:
+            errors = refused.errors
+    context = {
+        "tokens": actions.live_of(request.user),
+        "made": made,
+        "secret": secret,
+        "errors": errors,
+        "given": request.POST if errors else {"scope": ApiToken.Scope.READ, "days": actions.DAYS},
+        "scopes": [(scope.value, scope.label, may) for scope, may in actions.MAY.items()],
+        "most_days": actions.MOST_DAYS,
+    }
+    return render(request, "annotate/tokens.html", context, status=400 if errors else 200)
+
+
+@login_required
+@require_POST
+def revoke(request: HttpRequest, pk: int) -> HttpResponse:
+    assert isinstance(request.user, User)
+    token = get_object_or_404(ApiToken, pk=pk, user=request.user)
+    try:
+        actions.revoke(token=token, by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused)
+    messages.success(request, f"{token.name} is revoked; programs that send it are refused.")
+    return redirect("tokens")
+
+
+def _name_and_scope(request: HttpRequest) -> dict[str, str]:
+    return {"name": request.POST.get("name", ""), "scope": request.POST.get("scope", "")}
+
+
+def _days(request: HttpRequest) -> int:
+    given = request.POST.get("days", "")
+    if not (given.isascii() and given.isdigit() and len(given) < 6):
+        raise Refused(days=f"{given!r} is not a number of days from 1 to {actions.MOST_DAYS}.")
+    return int(given)

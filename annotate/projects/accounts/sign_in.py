@@ -1,0 +1,82 @@
+"""Signing in by a page, slowed down against guessing as the API is. The administration signs in here, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import LoginForm, ResetPasswordForm, SignupForm
+from allauth.core import context
+from allauth.mfa.base.forms import AuthenticateForm
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from annotate.core.errors import Refused
+from annotate.core.visitors import address_of, wider_of
+from annotate.projects.accounts.adapter import (
+    require_patience,
+    require_patience_of_network,
+    require_patience_with_codes,
+    was_right,
+)
+
+NO_MAIL = (
+    "This installation sends no mail, so that no link can come to you. Ask whoever runs it: "
+    "`manage.py changepassword` gives an account a new password."
+)
+
+
+class Posted:
+    """For pages that say what comes by mail, and must not where none does."""
+
+    @property
+    def sends_mail(self) -> bool:
+        return bool(settings.EMAIL_NOTICES_FROM)
+
+
+class ForgottenForm(Posted, ResetPasswordForm):
+    def clean(self) -> dict[str, Any]:
+        if not self.sends_mail:
+            raise ValidationError(NO_MAIL)
+        _count_network("lost password")
+        return super().clean()
+
+
+class SignUpForm(SignupForm):
+    def clean(self) -> dict[str, Any]:
+        _count_network("sign-up")
+        return super().clean()
+
+
+def _count_network(what: str) -> None:
+    try:
+        require_patience_of_network(what=what, wider=wider_of(context.request))
+    except Refused as refused:
+        raise ValidationError(" ".join(refused.errors.values())) from refused
+
+
+class SignInForm(Posted, LoginForm):
+    @property
+    def offers_accounts(self) -> bool:
+        """Whether whoever asks could make an account: a link that leads to a closed door helps nobody."""
+        return bool(get_adapter().is_open_for_signup(self.request))
+
+    def clean(self) -> dict[str, Any]:
+        who = {"name": self.data.get("login", ""), "address": address_of(self.request) if self.request else ""}
+        try:
+            require_patience(**who, wider=wider_of(self.request) if self.request else ())
+        except Refused as refused:
+            raise ValidationError(" ".join(refused.errors.values())) from refused
+        cleaned = super().clean()
+        if self.user is not None:
+            was_right(**who)
+        return cleaned
+
+
+class CodeForm(AuthenticateForm):
+    def clean_code(self) -> str:
+        try:
+            require_patience_with_codes(self.user)
+        except Refused as refused:
+            raise ValidationError(" ".join(refused.errors.values())) from refused
+        return super().clean_code()

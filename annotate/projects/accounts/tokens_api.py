@@ -1,0 +1,71 @@
+"""My API tokens, as the page for them has them."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.lookup import find
+from annotate.core.api.serializer_fields import Choice, Input, refusals
+from annotate.core.errors import Refused
+from annotate.models import ApiToken
+from annotate.projects.accounts import actions
+
+
+class NewToken(Input):
+    name = serializers.CharField(max_length=60, help_text="After the program or machine that is to use it.")
+    scope = Choice(ApiToken.Scope.choices, help_text="Each may what those before it may.")
+    days = serializers.IntegerField(
+        min_value=1, max_value=actions.MOST_DAYS, required=False, default=actions.DAYS, help_text="Until it runs out."
+    )
+
+
+class ApiTokenOut(serializers.ModelSerializer):
+    class Meta:
+        model = ApiToken
+        fields = ("id", "name", "scope", "prefix", "created_at", "expires_at", "last_used_at", "revoked_at")
+
+
+class TokenMade(ApiTokenOut):
+    token = serializers.CharField(help_text="Send it as `Authorization: Token …`. Told only now.")
+
+    class Meta(ApiTokenOut.Meta):
+        fields = (*ApiTokenOut.Meta.fields, "token")  # type: ignore[assignment]
+
+
+class RenewedToken(serializers.Serializer):
+    token = serializers.CharField()
+
+
+@extend_schema(methods=["GET"], responses={200: ApiTokenOut(many=True)}, tags=["auth"])
+@extend_schema(methods=["POST"], request=NewToken, responses={201: TokenMade} | refusals(400, 403, 409), tags=["auth"])
+@api_view(["GET", "POST"])
+def my_tokens(request: Request) -> Response:
+    """My tokens that work; make another. Its secret is told this once."""
+    if request.method == "GET":
+        return Response(ApiTokenOut(actions.live_of(request.user), many=True).data)
+    given = NewToken(data=request.data)
+    given.is_valid(raise_exception=True)
+    made, secret = actions.make(user=request.user, **given.validated_data)
+    return Response({**ApiTokenOut(made).data, "token": secret}, status=201)
+
+
+@extend_schema(responses={204: None} | refusals(403, 404, 409), tags=["auth"])
+@api_view(["DELETE"])
+def my_token(request: Request, pk: str) -> Response:
+    """Revoke a token of mine: it stops working at once."""
+    actions.require_to_make(request.user)
+    actions.revoke(token=find(ApiToken.objects.filter(user=request.user), pk, "token"), by=request.user)
+    return Response(status=204)
+
+
+@extend_schema(request=None, responses={200: RenewedToken} | refusals(400), tags=["auth"])
+@api_view(["POST"])
+def renew_token(request: Request) -> Response:
+    """A new token of the same name, scope and lifetime; the one that this was asked with stops working."""
+    if not isinstance(request.auth, ApiToken):
+        raise Refused(400, token="This renews the token that it is asked with; POST auth/tokens/ makes one.")
+    return Response({"token": actions.renew(token=request.auth)})

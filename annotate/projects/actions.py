@@ -1,0 +1,156 @@
+"""Projects, their settings, guidelines and members."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.core import audit, events
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.models import Guideline, Membership, Project, QueueChange, Role, User
+
+SETTINGS = (
+    "description",
+    "is_public",
+    "asks_ratings",
+    "asks_comparisons",
+    "asks_rankings",
+    "asks_answers",
+    "asks_attacks",
+    "overlap",
+    "assignment_minutes",
+    "edit_minutes",
+    "must_read_guidelines",
+    "gold_percent",
+    "gold_pass_percent",
+    "repeat_percent",
+    "open_sign_up",
+    "proof_of_work",
+    "daily_goal",
+    "eval_percent",
+    "max_new_tokens",
+    "temperature",
+    "top_p",
+    "system_prompt",
+)
+ASKS = ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks")
+MAX_GUIDELINE_CHARACTERS = 50_000
+
+
+def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "", **settings: Any) -> Project:
+    """A new project, with its creator as manager. `by` is staff, or None for a command on this machine."""
+    if by is not None and not by.is_staff:
+        raise Refused(403, project="Only staff start projects; ask whoever runs this installation.")
+    project = Project(slug=slug, name=name.strip(), created_by=by)
+    _apply(project, settings)
+    with transaction.atomic():
+        project.save()
+        if by is not None:
+            Membership.objects.create(project=project, user=by, role=Role.MANAGER)
+        audit.record(action="project.made", about=project.name, by=by, project=project)
+        if guidelines.strip():
+            _add_guideline(project, guidelines, by)
+    return project
+
+
+def change_settings(*, project: Project, by: User, name: str | None = None, **settings: Any) -> Project:
+    """The sides of prompts that stand already do not change with `eval_percent`."""
+    require(by, "manage", project)
+    before = _as_told(project)
+    if name is not None:
+        project.name = name.strip()
+    _apply(project, settings)
+    with transaction.atomic():
+        project.save()
+        if changes := audit.differences(before, _as_told(project)):
+            audit.record(action="project.settings", about=project.name, by=by, project=project, changes=changes)
+    return project
+
+
+def _as_told(project: Project) -> dict[str, Any]:
+    return {name: getattr(project, name) for name in ("name", *SETTINGS)}
+
+
+def revise_guidelines(*, project: Project, text: str, by: User | None) -> Guideline:
+    """A new version; the standing one when nothing changed. Earlier versions stay: feedback points at them."""
+    if by is not None:
+        require(by, "manage", project)
+    with transaction.atomic():
+        return _add_guideline(project, text, by)
+
+
+def add_member(*, project: Project, user: User, role: str, by: User | None) -> Membership:
+    """Also changes the role of somebody who is a member already."""
+    if by is not None:
+        require(by, "manage", project)
+    if role not in Role.values:
+        raise Refused(role=f"{role!r} is unknown; use one of {', '.join(Role.values)}.")
+    if role != Role.MANAGER:
+        _keep_a_manager(project, user)
+    with transaction.atomic():
+        before = project.memberships.filter(user=user).values_list("role", flat=True).first()
+        membership, _ = Membership.objects.update_or_create(project=project, user=user, defaults={"role": role})
+        _tell_of_member(project, user, before, role, by)
+    return membership
+
+
+def remove_member(*, project: Project, user: User, by: User) -> None:
+    """What they said stays and counts; what they hold goes back to the others."""
+    require(by, "manage", project)
+    _keep_a_manager(project, user)
+    with transaction.atomic():
+        before = project.memberships.filter(user=user).values_list("role", flat=True).first()
+        Membership.objects.filter(project=project, user=user).delete()
+        _tell_of_member(project, user, before, None, by)
+        held = project.assignments.live().filter(user=user)
+        QueueChange.note(project.pk, held.values_list("prompt_id", flat=True))
+        held.update(state="expired", closed_at=timezone.now())
+
+
+def _tell_of_member(project: Project, user: User, before: str | None, after: str | None, by: User | None) -> None:
+    if before == after:
+        return
+    changes = {"role": [before, after]}
+    audit.record(action="member.role", about=user.username, by=by, project=project, changes=changes)
+    events.announce(project=project, event="member.changed", data={"user": user.username, "role": after})
+
+
+def _keep_a_manager(project: Project, user: User) -> None:
+    managers = set(project.memberships.filter(role=Role.MANAGER).values_list("user_id", flat=True))
+    if managers == {user.pk}:
+        raise Refused(409, role=f"{user} is the only manager of {project.name}; make someone else a manager first.")
+
+
+def _apply(project: Project, settings: dict[str, Any]) -> None:
+    if unknown := settings.keys() - set(SETTINGS):
+        field = sorted(unknown)[0]
+        raise Refused(**{field: f"This is no setting of a project; there are {', '.join(SETTINGS)}."})
+    for field, value in settings.items():
+        setattr(project, field, value)
+    try:
+        project.full_clean(exclude=["created_by"])  # empty for what a command on this machine makes
+    except ValidationError as error:
+        raise Refused(**{field: " ".join(messages) for field, messages in error.message_dict.items()}) from error
+    if not any(getattr(project, name) for name in ASKS):
+        raise Refused(asks_ratings="Ask for at least one thing, such as ratings; else there is nothing to judge.")
+
+
+def _add_guideline(project: Project, text: str, by: User | None) -> Guideline:
+    text = text.strip()
+    if not text:
+        raise Refused(text="The guidelines are empty; write at least one sentence on what makes an answer good.")
+    if len(text) > MAX_GUIDELINE_CHARACTERS:
+        raise Refused(413, text=f"They have {len(text):,} characters; shorten them to {MAX_GUIDELINE_CHARACTERS:,}.")
+    if "\x00" in text:
+        raise Refused(text="They contain a null character, which cannot be stored; remove it.")
+    latest = project.guidelines.select_for_update().order_by("-version").first()
+    if latest is not None and latest.text == text:
+        return latest
+    version = latest.version + 1 if latest else 1
+    made = Guideline.objects.create(project=project, version=version, text=text, created_by=by)
+    audit.record(action="project.guidelines", about=f"version {version}", by=by, project=project)
+    return made

@@ -1,0 +1,185 @@
+"""Projects: list, create, read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import OuterRef, Prefetch, Subquery
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find_project
+from annotate.core.api.pagination import Newest
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import projects_where, require
+from annotate.models import Guideline, Project, Role, User
+from annotate.projects import actions as projects
+from common.sampling import LONGEST_SYSTEM_PROMPT
+
+
+class Settings(Input):
+    name = serializers.CharField(max_length=120, required=False)
+    description = serializers.CharField(required=False, allow_blank=True)
+    is_public = serializers.BooleanField(required=False)
+    asks_ratings = serializers.BooleanField(required=False)
+    asks_comparisons = serializers.BooleanField(required=False)
+    asks_rankings = serializers.BooleanField(required=False)
+    asks_answers = serializers.BooleanField(required=False)
+    asks_attacks = serializers.BooleanField(required=False)
+    overlap = serializers.IntegerField(required=False, min_value=1, max_value=1000)
+    edit_minutes = serializers.IntegerField(required=False, min_value=0, max_value=10000)
+    must_read_guidelines = serializers.BooleanField(required=False)
+    gold_percent = serializers.IntegerField(required=False, min_value=0, max_value=50)
+    gold_pass_percent = serializers.IntegerField(required=False, min_value=0, max_value=100)
+    repeat_percent = serializers.IntegerField(required=False, min_value=0, max_value=50)
+    open_sign_up = serializers.BooleanField(required=False, help_text="Whoever signs up may join as an annotator.")
+    proof_of_work = serializers.BooleanField(
+        required=False, help_text="People whom nobody let in solve a puzzle to vote."
+    )
+    assignment_minutes = serializers.IntegerField(required=False, min_value=1, max_value=10000)
+    daily_goal = serializers.IntegerField(required=False, min_value=0, max_value=30000)
+    eval_percent = serializers.IntegerField(
+        required=False, min_value=0, max_value=90, help_text="The sides of prompts that stand do not change."
+    )
+    max_new_tokens = serializers.IntegerField(
+        required=False, min_value=1, max_value=4096, help_text="Longest answer that people read, in tokens."
+    )
+    temperature = serializers.FloatField(required=False, min_value=0, max_value=2)
+    top_p = serializers.FloatField(required=False, min_value=0.01, max_value=1)
+    system_prompt = serializers.CharField(
+        required=False, allow_blank=True, max_length=LONGEST_SYSTEM_PROMPT, help_text="Sent before each conversation."
+    )
+
+
+class NewProject(Settings):
+    slug = serializers.SlugField(max_length=50)
+    name = serializers.CharField(max_length=120)
+    guidelines = serializers.CharField(required=False, help_text="Markdown.")
+
+
+class NewGuidelines(Input):
+    text = serializers.CharField(allow_blank=True, trim_whitespace=False, help_text="Markdown.")
+
+
+class Member(Input):
+    username = serializers.CharField(max_length=150)
+    role = Choice([*Role.choices, ("remove", "remove")], help_text="remove ends the membership; what was said stays.")
+
+
+class MemberOut(serializers.Serializer):
+    username = serializers.CharField(source="user.username")
+    role = serializers.CharField()
+
+
+class ProjectOut(serializers.ModelSerializer):
+    guidelines = serializers.SerializerMethodField(help_text="The newest version's text.")
+    guideline_version = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Project
+        fields = (
+            *("slug", "name", "description", "is_public", "asks_ratings", "asks_comparisons", "asks_rankings"),
+            *("asks_answers", "asks_attacks", "overlap", "assignment_minutes", "edit_minutes", "must_read_guidelines"),
+            *("open_sign_up", "proof_of_work", "daily_goal", "eval_percent"),
+            *("max_new_tokens", "temperature", "top_p", "system_prompt"),
+            *("created_at", "guidelines", "guideline_version"),
+        )
+
+    def to_representation(self, project: Project) -> dict[str, Any]:
+        # A list has fetched the newest of each project together; a single project fetches its own, once.
+        found = project.newest if hasattr(project, "newest") else [project.guideline]
+        self._guideline: Guideline | None = found[0] if found else None
+        return super().to_representation(project)
+
+    def get_guidelines(self, project: Project) -> str:
+        return self._guideline.text if self._guideline else ""
+
+    def get_guideline_version(self, project: Project) -> int | None:
+        return self._guideline.version if self._guideline else None
+
+
+def _newest_guidelines() -> Prefetch:
+    latest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version").values("pk")[:1]
+    return Prefetch("guidelines", Guideline.objects.filter(pk=Subquery(latest)), to_attr="newest")
+
+
+@extend_schema(tags=["projects"])
+class Projects(GenericViewSet):
+    """Projects that you may see: public ones and your own."""
+
+    queryset = Project.objects.none()
+    serializer_class = ProjectOut
+    permission_classes = (IsAuthenticatedOrReadOnly,)
+    pagination_class = Newest
+    lookup_field = "slug"
+
+    @extend_schema(responses=ProjectOut(many=True))
+    def list(self, request: Request) -> Response:
+        page = self.paginate_queryset(projects_where(request.user, "read").prefetch_related(_newest_guidelines()))
+        return self.get_paginated_response(ProjectOut(page, many=True).data)
+
+    @extend_schema(responses={200: ProjectOut} | refusals(404))
+    def retrieve(self, request: Request, slug: str) -> Response:
+        return Response(ProjectOut(find_project(request.user, slug)).data)
+
+    @extend_schema(
+        request=NewProject, responses={201: ProjectOut} | refusals(400, 403, 409), parameters=[IDEMPOTENCY_KEY]
+    )
+    @idempotent()
+    def create(self, request: Request) -> Response:
+        given = NewProject(data=request.data)
+        given.is_valid(raise_exception=True)
+        fields: dict[str, Any] = given.validated_data
+        return Response(ProjectOut(projects.create_project(by=request.user, **fields)).data, status=201)
+
+    @extend_schema(request=Settings, responses={200: ProjectOut} | refusals(400, 403, 404))
+    def partial_update(self, request: Request, slug: str) -> Response:
+        """Change settings, as a manager."""
+        given = Settings(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, slug)
+        projects.change_settings(project=project, by=request.user, **given.validated_data)
+        return Response(ProjectOut(project).data)
+
+    @extend_schema(request=NewGuidelines, responses={200: ProjectOut} | refusals(400, 403, 404, 413))
+    @action(detail=True, methods=["post"])
+    def guidelines(self, request: Request, slug: str) -> Response:
+        """A new version, by a manager; feedback goes on pointing at the version that its judge had read."""
+        given = NewGuidelines(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, slug)
+        projects.revise_guidelines(project=project, by=request.user, **given.validated_data)
+        return Response(ProjectOut(project).data)
+
+    @extend_schema(responses={200: MemberOut(many=True)} | refusals(403, 404), filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def members(self, request: Request, slug: str) -> Response:
+        """Who may do what here, for managers."""
+        project = find_project(request.user, slug)
+        require(request.user, "manage", project)
+        return Response(MemberOut(project.memberships.select_related("user").order_by("pk"), many=True).data)
+
+    @extend_schema(request=Member, responses={200: MemberOut(many=True)} | refusals(400, 403, 404, 409))
+    @members.mapping.post
+    def change_member(self, request: Request, slug: str) -> Response:
+        """Add somebody, change their role, or remove them."""
+        given = Member(data=request.data)
+        given.is_valid(raise_exception=True)
+        project = find_project(request.user, slug)
+        require(request.user, "manage", project)
+        username, role = given.validated_data["username"], given.validated_data["role"]
+        user = User.objects.filter(username=username).first()
+        if user is None:
+            raise Refused(400, username=f"Nobody here is called {username!r}; have staff make the account first.")
+        if role == "remove":
+            projects.remove_member(project=project, user=user, by=request.user)
+        else:
+            projects.add_member(project=project, user=user, role=role, by=request.user)
+        return self.members(request, slug)

@@ -1,0 +1,103 @@
+"""How people come into a project: by an invitation, once and for a while, or by themselves where it is open."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.core import audit, events
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.models import Invitation, Membership, Project, Role, User
+from annotate.models.tokens import token_hash
+
+DAYS = 14
+_GONE = "This invitation is used up, too old, or was taken back; ask whoever sent it for another."
+
+
+def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[Invitation, str]:
+    """The invitation and its token, which is told this once and not kept."""
+    require(by, "manage", project)
+    if role not in Role.values:
+        raise Refused(role=f"{role!r} is unknown; use one of {', '.join(Role.values)}.")
+    email = email.strip()
+    if email:
+        try:
+            validate_email(email)
+        except ValidationError as error:
+            raise Refused(email=f"{email!r} is no e-mail address; correct it, or leave it empty.") from error
+    token = secrets.token_urlsafe(32)
+    with transaction.atomic():
+        made = Invitation.objects.create(
+            project=project,
+            token_hash=token_hash(token),
+            role=role,
+            email=email,
+            invited_by=by,
+            expires_at=timezone.now() + timedelta(days=DAYS),
+        )
+        about = f"{email or 'whoever has the link'} as {role}"
+        audit.record(action="invitation.made", about=about, by=by, project=project)
+    return made, token
+
+
+def standing(token: str) -> Invitation | None:
+    """The invitation of that token, while it can be accepted."""
+    if not token:
+        return None
+    good = Invitation.objects.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
+    return good.select_related("project", "invited_by").filter(token_hash=token_hash(token)).first()
+
+
+def accept(*, token: str, by: User) -> Membership:
+    """Become a member. Somebody who is one already keeps a higher role, and the invitation is used up all the same."""
+    with transaction.atomic():
+        invitation = standing(token)
+        if invitation is None:
+            raise Refused(410, invitation=_GONE)
+        used = Invitation.objects.filter(pk=invitation.pk, accepted_at=None)
+        if not used.update(accepted_by=by, accepted_at=timezone.now()):
+            raise Refused(410, invitation=_GONE)
+        return _admit(invitation.project, by, invitation.role, how="by invitation", let_in_by=invitation.invited_by)
+
+
+def join(*, slug: str, by: User) -> Membership:
+    """Become an annotator of an open project, by oneself."""
+    project = Project.objects.filter(slug=slug, is_public=True).first()
+    if project is None:
+        raise Refused(404, project="There is no such project that is open to visitors.")
+    if not project.open_sign_up:
+        raise Refused(403, project=f"{project.name} takes people by invitation; ask one of its managers.")
+    with transaction.atomic():
+        return _admit(project, by, Role.ANNOTATOR, how="by themselves", let_in_by=by)
+
+
+def revoke(*, invitation: Invitation, by: User) -> None:
+    require(by, "manage", invitation.project)
+    with transaction.atomic():
+        open_ones = Invitation.objects.filter(pk=invitation.pk, accepted_at=None, revoked_at=None)
+        if not open_ones.update(revoked_at=timezone.now()):
+            raise Refused(409, invitation="It is accepted or taken back already; remove the member instead.")
+        about = f"{invitation.email or 'a link'} as {invitation.role}"
+        audit.record(action="invitation.revoked", about=about, by=by, project=invitation.project)
+
+
+def _admit(project: Project, user: User, role: str, *, how: str, let_in_by: User | None) -> Membership:
+    ranks = list(Role.values)  # from the one that may least
+    membership, is_new = Membership.objects.get_or_create(project=project, user=user, defaults={"role": role})
+    before = None if is_new else membership.role
+    if not is_new and ranks.index(membership.role) < ranks.index(role):
+        membership.role = role
+        membership.save(update_fields=["role"])
+    if before != membership.role:
+        about = f"{user.username} {how}"
+        changes = {"role": [before, str(membership.role)]}
+        audit.record(action="member.role", about=about, by=let_in_by, project=project, changes=changes)
+        data = {"user": user.username, "role": str(membership.role)}
+        events.announce(project=project, event="member.changed", data=data)
+    return membership

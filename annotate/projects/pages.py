@@ -1,0 +1,241 @@
+"""The front page; a project's own page, its guidelines, its members and settings, and the form that starts one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import ROLES_FOR, Person, can
+from annotate.models import Completion, Guideline, Judge, Project, Side, User
+from annotate.projects import actions
+from annotate.projects.next_step import next_step
+
+NUMBERS = {
+    "overlap": ("People per item", "How many people judge the same item."),
+    "assignment_minutes": ("Minutes per item", "After this an item in somebody's hands may go to someone else."),
+    "edit_minutes": ("Minutes to change one's mind", "So long a judgement may be taken back or changed."),
+    "daily_goal": ("Goal per day", "Shown to each judge beside what they have done today."),
+    "eval_percent": ("Percent of prompts kept for ranking", "They train nothing, so that votes on them rank fairly."),
+    "gold_percent": ("Percent of items with a known answer", "They look like all others and measure the judge."),
+    "gold_pass_percent": ("Percent of those to get right", "Below it a judge is warned, and then paused."),
+    "repeat_percent": ("Percent of comparisons shown again", "With sides swapped: they measure consistency."),
+    "max_new_tokens": ("Longest answer, in tokens", "A longer one is cut there, and says so. 1 to 4,096."),
+    "temperature": ("Temperature", "0 takes the likeliest token, 1 draws as the model was trained. 0 to 2."),
+    "top_p": ("Top p", "Only the likeliest tokens with this much probability in all; 1 keeps every one."),
+}
+SWITCHES = {
+    "asks_ratings": "Ask for ratings of single answers",
+    "asks_comparisons": "Ask for comparisons of two answers",
+    "asks_rankings": "Ask for rankings of three to six answers",
+    "asks_answers": "Ask for written answers",
+    "asks_attacks": "Ask for red-teaming: conversations that try to make a model do harm",
+    "must_read_guidelines": "Each version of the guidelines must be read before the next item",
+    "is_public": "Open to visitors without an account: they read its pages and vote in its arena",
+    "open_sign_up": "Whoever signs up may join as an annotator (only where it is open to visitors)",
+    "proof_of_work": "Votes of people whom nobody let in solve a small puzzle, unseen; where it fails, they are held",
+}
+
+WORDED = ("slug", "name", "description", "system_prompt", "text")  # `text` is of the guidelines
+GROUPS = (
+    (
+        "What judges are asked",
+        ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks"),
+        ("overlap", "assignment_minutes", "edit_minutes", "daily_goal"),
+    ),
+    ("How good judgement is kept", ("must_read_guidelines",), ("gold_percent", "gold_pass_percent", "repeat_percent")),
+    ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
+    ("How models answer", (), ("max_new_tokens", "temperature", "top_p")),
+)
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """What this is, and which projects are open to whoever looks."""
+    projects = list(_visible(request.user))
+    judged = set()
+    if request.user.is_authenticated:
+        roles = ROLES_FOR["judge"]
+        judged = set(request.user.memberships.filter(role__in=roles).values_list("project_id", flat=True))
+    context = {
+        "projects": projects,
+        "judged": judged,
+        "is_fresh": not Project.objects.exists(),
+        "has_people": User.objects.exists(),
+    }
+    return render(request, "annotate/home.html", context)
+
+
+def _visible(user: Person) -> QuerySet[Project]:
+    projects = Project.objects.order_by("name")
+    if user.is_superuser:
+        return projects
+    public = Q(is_public=True)
+    return (
+        projects.filter(public | Q(memberships__user=user.pk)).distinct()
+        if user.is_authenticated
+        else projects.filter(public)
+    )
+
+
+@in_project("read")
+@require_safe
+def project(request: HttpRequest, project: Project) -> HttpResponse:
+    manages = can(request.user, "manage", project)
+    context = {
+        "project": project,
+        "guideline": project.guideline,
+        "counts": _counts(project),
+        "can_judge": can(request.user, "judge", project),
+        "next": next_step(project, request.user),
+        "manages": manages,
+        "reviews": can(request.user, "review", project),
+        "may_join": project.open_sign_up and project.is_public and not can(request.user, "judge", project),
+    }
+    return render(request, "annotate/project.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    if not request.user.is_staff:
+        return refused_page(request, Refused(403, project="Only staff start projects; ask whoever runs this site."))
+    if request.method == "GET":
+        return render(request, "annotate/new_project.html", _form(_values(Project())))
+    try:
+        made = actions.create_project(
+            slug=request.POST.get("slug", "").strip(),
+            name=request.POST.get("name", ""),
+            by=request.user,
+            guidelines=request.POST.get("guidelines", ""),
+            **_settings(request),
+        )
+    except Refused as refused:
+        context = _form(_entered(request), refused.errors)
+        return render(request, "annotate/new_project.html", context, status=refused.status)
+    messages.success(request, f"{made.name} stands. Add prompts and answers next, then people to judge them.")
+    return redirect("project", made.slug)
+
+
+@in_project("manage")
+@require_http_methods(["GET", "HEAD", "POST"])
+def settings(request: MemberRequest, project: Project) -> HttpResponse:
+    if request.method != "POST":
+        return render(request, "annotate/settings.html", {"project": project, **_form(_values(project))})
+    name = request.POST.get("name", "")
+    try:
+        actions.change_settings(project=project, by=request.user, name=name, **_settings(request))
+    except Refused as refused:
+        project.refresh_from_db()
+        context = {"project": project, **_form(_entered(request), refused.errors)}
+        return render(request, "annotate/settings.html", context, status=refused.status)
+    messages.success(request, "The settings are saved.")
+    return redirect("project-settings", project.slug)
+
+
+@in_project("read")
+@require_http_methods(["GET", "HEAD", "POST"])
+def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
+    """The guidelines and their earlier versions; managers revise them here."""
+    manages = can(request.user, "manage", project)
+    guideline = _version(project, request.GET.get("version", ""))
+    context = {
+        "project": project,
+        "manages": manages,
+        "versions": project.guidelines.order_by("-version"),
+        "guideline": guideline,
+        "text": guideline.text if guideline else "",
+    }
+    if request.method != "POST":
+        return render(request, "annotate/guidelines.html", context)
+    if not isinstance(request.user, User):  # signed out meanwhile
+        return redirect_to_login(request.get_full_path())
+    text = request.POST.get("text", "").replace("\r\n", "\n")
+    try:
+        made = actions.revise_guidelines(project=project, text=text, by=request.user)
+    except Refused as refused:
+        if not manages:
+            return refused_page(request, refused, project=project)
+        context |= {"errors": refused.errors, "text": text}
+        return render(request, "annotate/guidelines.html", context, status=refused.status)
+    messages.success(request, f"Version {made.version} is in force; judges see it with their next item.")
+    return redirect("guidelines", project.slug)
+
+
+def _version(project: Project, wanted: str) -> Guideline | None:
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 9:
+        return project.guidelines.filter(version=int(wanted)).first() or project.guideline
+    return project.guideline
+
+
+def _settings(request: HttpRequest) -> dict:
+    """Numbers as the text that was typed: the model's own validation says what is wrong with it."""
+    return {
+        "description": request.POST.get("description", "").strip(),
+        "system_prompt": request.POST.get("system_prompt", "").strip().replace("\r\n", "\n"),
+        **{name: request.POST[name] for name in NUMBERS if name in request.POST},
+        **{name: request.POST.get(name) == "on" for name in SWITCHES},
+    }
+
+
+def _entered(request: HttpRequest) -> dict:
+    """As it was sent, for a form that is shown again."""
+    words = {name: request.POST.get(name, "") for name in ("slug", "name", "guidelines")}
+    return {**words, **_settings(request)}
+
+
+def _values(project: Project) -> dict:
+    names = ("slug", "name", "description", "system_prompt", *NUMBERS, *SWITCHES)
+    return {name: getattr(project, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A switch or a number of the form; `said` is what is wrong with it."""
+
+    name: str
+    label: str
+    note: str
+    value: object
+    said: str
+
+
+def _form(values: dict, errors: dict[str, str] | None = None) -> dict:
+    errors = errors or {}
+    groups = []
+    for title, switches, numbers in GROUPS:
+        chosen = [Field(name, SWITCHES[name], "", values.get(name), errors.get(name, "")) for name in switches]
+        entered = [Field(name, *NUMBERS[name], values.get(name, ""), errors.get(name, "")) for name in numbers]
+        groups.append((title, chosen, entered))
+    elsewhere = [text for name, text in errors.items() if name not in (*WORDED, *NUMBERS, *SWITCHES)]
+    return {"values": values, "groups": groups, "errors": errors, "elsewhere": elsewhere}
+
+
+def _counts(project: Project) -> dict:
+    """Figures of the page's table; people and simulations are never added up."""
+    prompts = dict(project.prompts.values_list("side").annotate(n=Count("id")).order_by())
+    answers = Completion.objects.filter(prompt__project=project)
+    sides = answers.aggregate(
+        train=Count("id", filter=Q(prompt__side=Side.TRAIN)), eval=Count("id", filter=Q(prompt__side=Side.EVAL))
+    )
+    feedback = []
+    for label, rows in (
+        ("Ratings", project.ratings),
+        ("Comparisons", project.comparisons.filter(ranking=None)),
+        ("Rankings", project.rankings),
+        ("Written answers", project.demonstrations),
+    ):
+        by = dict(rows.counted().values_list("judge").annotate(n=Count("id")).order_by())
+        feedback.append((label, by.get(Judge.PERSON, 0), by.get(Judge.SIMULATION, 0)))
+    return {
+        "train": (prompts.get(Side.TRAIN, 0), sides["train"]),
+        "eval": (prompts.get(Side.EVAL, 0), sides["eval"]),
+        "feedback": feedback,
+    }

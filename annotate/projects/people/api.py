@@ -1,0 +1,125 @@
+"""Invitations, joining, and the audit trail of a project, for programs."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core import audit
+from annotate.core.api.lookup import find, find_project
+from annotate.core.api.pagination import Newest, newest_first
+from annotate.core.api.serializer_fields import Choice, Input, refusals
+from annotate.core.permissions import require
+from annotate.models import AuditEntry, Invitation, Role
+from annotate.projects import invitations
+
+
+class NewInvitation(Input):
+    role = Choice(Role.choices)
+    email = serializers.EmailField(required=False, allow_blank=True, default="")
+
+
+class InvitationOut(serializers.ModelSerializer):
+    invited_by = serializers.CharField(source="invited_by.username", default="")
+
+    class Meta:
+        model = Invitation
+        fields = ("id", "role", "email", "invited_by", "created_at", "expires_at", "accepted_at", "revoked_at")
+
+
+class InvitationMade(InvitationOut):
+    link = serializers.CharField(help_text="Works once; told only now.")
+
+    class Meta(InvitationOut.Meta):
+        fields = (*InvitationOut.Meta.fields, "link")  # type: ignore[assignment]
+
+
+class Accept(Input):
+    token = serializers.CharField(max_length=100, help_text="The last part of the invitation's link.")
+
+
+class MembershipOut(serializers.Serializer):
+    project = serializers.CharField(source="project.slug")
+    role = serializers.CharField()
+
+
+class AuditOut(serializers.ModelSerializer):
+    actor = serializers.CharField(source="actor.username", default="", help_text="Empty: the software itself.")
+
+    class Meta:
+        model = AuditEntry
+        fields = ("id", "created_at", "actor", "action", "about", "changes", "reason")
+
+
+@extend_schema(methods=["GET"], responses={200: InvitationOut(many=True)} | refusals(403, 404), tags=["projects"])
+@extend_schema(
+    methods=["POST"],
+    request=NewInvitation,
+    responses={201: InvitationMade} | refusals(400, 403, 404),
+    tags=["projects"],
+)
+@api_view(["GET", "POST"])
+def project_invitations(request: Request, slug: str) -> Response:
+    """Invitations into a project, for its managers."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    if request.method == "GET":
+        return Response(InvitationOut(project.invitations.select_related("invited_by"), many=True).data)
+    given = NewInvitation(data=request.data)
+    given.is_valid(raise_exception=True)
+    made, token = invitations.invite(project=project, by=request.user, **given.validated_data)
+    link = settings.SITE_URL + reverse("invitation", args=[token])
+    return Response({**InvitationOut(made).data, "link": link}, status=201)
+
+
+@extend_schema(request=None, responses={200: InvitationOut} | refusals(403, 404, 409), tags=["projects"])
+@api_view(["POST"])
+def revoke(request: Request, slug: str, pk: str) -> Response:
+    """Take an invitation back; its link stops working."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    invitation = find(project.invitations.all(), pk, "invitation")
+    invitations.revoke(invitation=invitation, by=request.user)
+    invitation.refresh_from_db()
+    return Response(InvitationOut(invitation).data)
+
+
+@extend_schema(request=Accept, responses={200: MembershipOut} | refusals(400, 410), tags=["projects"])
+@api_view(["POST"])
+def accept(request: Request) -> Response:
+    """Take up an invitation."""
+    given = Accept(data=request.data)
+    given.is_valid(raise_exception=True)
+    return Response(MembershipOut(invitations.accept(by=request.user, **given.validated_data)).data)
+
+
+@extend_schema(request=None, responses={200: MembershipOut} | refusals(403, 404), tags=["projects"])
+@api_view(["POST"])
+def join(request: Request, slug: str) -> Response:
+    """Become an annotator of a project that is open to whoever signs up."""
+    return Response(MembershipOut(invitations.join(slug=slug, by=request.user)).data)
+
+
+@extend_schema(
+    responses={200: AuditOut(many=True)} | refusals(403, 404),
+    parameters=[
+        OpenApiParameter("action", str, description="What was done, such as member.role."),
+        OpenApiParameter("who", str, description="The username of whoever did it."),
+    ],
+    tags=["projects"],
+)
+@newest_first
+@api_view(["GET"])
+def audit_trail(request: Request, slug: str) -> Response:
+    """Who changed what, newest first, for managers."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    asked = request.query_params
+    entries = audit.entries_of(project, action=asked.get("action", ""), who=asked.get("who", ""))
+    pages = Newest()
+    return pages.get_paginated_response(AuditOut(pages.paginate_queryset(entries, request), many=True).data)

@@ -1,0 +1,169 @@
+"""Who may do what in a project: its members, the invitations on their way, and the door for those who join."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.mail import send_mail
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import can
+from annotate.models import Project, Role, User
+from annotate.projects import actions, invitations
+from annotate.projects.accounts import adapter as accounts
+
+MAY = {
+    Role.ANNOTATOR: "judges",
+    Role.REVIEWER: "also reads and exports what others have said, decides where they disagree, and sees how they judge",
+    Role.RESEARCHER: "also imports, freezes datasets, starts runs",
+    Role.MANAGER: "also changes settings, scales and guidelines, lets people in, and decides what counts",
+}
+
+
+@never_cache
+@in_project("manage")
+@require_safe
+def people(request: MemberRequest, project: Project) -> HttpResponse:
+    """Show the members, and the link of an invitation that was just made: once."""
+    context = {
+        "project": project,
+        "members": project.memberships.select_related("user").order_by("role", "user__username"),
+        "roles": [(role, role.label, MAY[role]) for role in Role],
+        "invitations": project.invitations.filter(
+            accepted_at=None, revoked_at=None, expires_at__gt=timezone.now()
+        ).select_related("invited_by"),
+        "days": invitations.DAYS,
+        "sends_mail": bool(settings.EMAIL_NOTICES_FROM),
+    }
+    token = request.session.pop(_new_link(project), "")
+    if made := invitations.standing(token):
+        context |= {"made": made, "link": settings.SITE_URL + reverse("invitation", args=[token])}
+    return render(request, "annotate/people.html", context)
+
+
+@in_project("manage")
+@require_POST
+def members(request: MemberRequest, project: Project) -> HttpResponse:
+    """Add a person, change their role, or remove them (role `remove`)."""
+    username, role = request.POST.get("username", "").strip(), request.POST.get("role", "")
+    user = User.objects.filter(username=username.replace("\x00", "")).first()
+    if user is None:
+        missing = f"Nobody here is called {username!r}; check the spelling, or send an invitation instead."
+        return refused_page(request, Refused(username=missing), project=project)
+    if role == "remove":
+        return _act(
+            request,
+            project,
+            f"{user} is no longer a member; what they said stays.",
+            lambda: actions.remove_member(project=project, user=user, by=request.user),
+        )
+    return _act(
+        request,
+        project,
+        f"{user} is {role} in {project.name}.",
+        lambda: actions.add_member(project=project, user=user, role=role, by=request.user),
+    )
+
+
+@in_project("manage")
+@require_POST
+def invite(request: MemberRequest, project: Project) -> HttpResponse:
+    """Make an invitation. Its link is shown once, and sent where there is an address and a mail server."""
+    email, role = request.POST.get("email", ""), request.POST.get("role", "")
+    try:
+        made, token = invitations.invite(project=project, role=role, by=request.user, email=email)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    link = settings.SITE_URL + reverse("invitation", args=[token])
+    if made.email and settings.EMAIL_NOTICES_FROM:
+        words = f"{request.user} invites you to {project.name} as {made.role}:\n\n{link}\n\nThe link works once."
+        send_mail(f"Invitation to {project.name}", words, settings.EMAIL_NOTICES_FROM, [made.email], fail_silently=True)
+    request.session[_new_link(project)] = token  # the next page shows it and forgets it; a reload invites nobody
+    return redirect("people", project.slug)
+
+
+def _new_link(project: Project) -> str:
+    """Return the name in the session under which the token waits to be shown."""
+    return f"invited-to-{project.pk}"
+
+
+@in_project("manage")
+@require_POST
+def revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    invitation = get_object_or_404(project.invitations, pk=pk)
+    return _act(
+        request,
+        project,
+        "The invitation is taken back; its link no longer works.",
+        lambda: invitations.revoke(invitation=invitation, by=request.user),
+    )
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """What one is invited to. Whoever has no account yet makes one, and is in."""
+    found = invitations.standing(token)
+    if found is None:
+        return render(request, "annotate/invitation.html", {"found": None}, status=410)
+    if request.method == "POST" and isinstance(request.user, User):
+        try:
+            membership = invitations.accept(token=token, by=request.user)
+        except Refused as refused:
+            return refused_page(request, refused)
+        messages.success(request, f"Welcome to {membership.project.name}.")
+        return redirect("project", membership.project.slug)
+    if not request.user.is_authenticated:
+        request.session[accounts.INVITED] = token
+    return render(request, "annotate/invitation.html", {"found": found, "may": MAY[Role(found.role)]})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def join(request: HttpRequest, slug: str) -> HttpResponse:
+    """Become an annotator of an open project."""
+    project = get_object_or_404(Project, slug=slug, is_public=True)
+    if not isinstance(request.user, User):
+        # Without ?next=: where they go from there, `accounts.AccountAdapter` says, and lets them in on the way.
+        response = redirect("account_signup")
+        accounts.remember_joining(response, slug)
+        return response
+    if request.method != "POST":
+        return redirect("project", slug)
+    try:
+        invitations.join(slug=slug, by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project if can(request.user, "read", project) else None)
+    messages.success(request, f"Welcome to {project.name}: judge your first answer below.")
+    return redirect("project", slug)
+
+
+@never_cache
+@login_required
+@require_safe
+def account(request: HttpRequest) -> HttpResponse:
+    """One's own account: password, second factor, memberships, and the way to its tokens."""
+    assert isinstance(request.user, User)
+    context = {
+        "memberships": request.user.memberships.select_related("project").order_by("project__name"),
+        "has_second_factor": accounts.has_second_factor(request.user),
+    }
+    return render(request, "annotate/account.html", context)
+
+
+def _act(request: HttpRequest, project: Project, done: str, action: Callable[[], object]) -> HttpResponse:
+    try:
+        action()
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, done)
+    return redirect("people", project.slug)

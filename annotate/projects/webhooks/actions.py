@@ -1,0 +1,143 @@
+"""Addresses that are told of events: made, changed, tried and switched off by a project's managers."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.core import audit, outbound
+from annotate.core.db.connections import database_now
+from annotate.core.errors import Refused
+from annotate.core.events import EVENTS
+from annotate.core.permissions import require
+from annotate.core.public_addresses import place
+from annotate.models import Delivery, Project, User, Webhook
+
+MOST = 20
+OLD_SECRET_LASTS = timedelta(days=1)
+TEST = "webhook.test"
+
+
+def add_webhook(*, project: Project, url: str, by: User, events: Sequence[str] = ()) -> Webhook:
+    """Its secret is made here. Refused for an address that only this network reaches."""
+    require(by, "manage", project)
+    chosen = _checked_events(events)
+    url = _checked(url)  # asks for the name, which may take long: outside the transaction, or SQLite waits for it
+    return _add(project, url, chosen, by)
+
+
+@transaction.atomic
+def _add(project: Project, url: str, chosen: list[str], by: User) -> Webhook:
+    if project.webhooks.count() >= MOST:
+        raise Refused(409, url=f"A project has at most {MOST} webhooks; remove one.")
+    _refuse_twin(project, url)
+    made = Webhook.objects.create(project=project, url=url, secret=_new_secret(), events=chosen, created_by=by)
+    audit.record(action="webhook.added", about=url, by=by, project=project, changes={"events": [None, chosen]})
+    return made
+
+
+def change_webhook(
+    webhook: Webhook,
+    *,
+    by: User,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    is_active: bool | None = None,
+) -> Webhook:
+    """What is None stays. Switched on again, it gets what has waited meanwhile."""
+    require(by, "manage", webhook.project)
+    before = _state(webhook)
+    if url is not None and (url := _checked(url)) != webhook.url:
+        _refuse_twin(webhook.project, url)
+        webhook.url, webhook.failing_since = url, None  # another address has failed nobody yet
+    if events is not None:
+        webhook.events = _checked_events(events)
+    if is_active is not None and is_active != webhook.is_active:
+        webhook.is_active, webhook.failing_since = is_active, None
+        webhook.switched_off_reason = "" if is_active else f"{by} switched it off."
+    with transaction.atomic():
+        webhook.save(update_fields=["url", "events", "is_active", "failing_since", "switched_off_reason"])
+        if changes := audit.differences(before, _state(webhook)):
+            audit.record(action="webhook.changed", about=webhook.url, by=by, project=webhook.project, changes=changes)
+    return webhook
+
+
+def _refuse_twin(project: Project, url: str) -> None:
+    if project.webhooks.filter(url=url).exists():
+        raise Refused(409, url="This address stands already; change its events instead.")
+
+
+@transaction.atomic
+def rotate_secret(webhook: Webhook, *, by: User) -> Webhook:
+    """A new secret. For a day the old one signs too, so that the receiver can change over without losing an event."""
+    require(by, "manage", webhook.project)
+    webhook.old_secret, webhook.secret = webhook.secret, _new_secret()
+    webhook.old_secret_until = timezone.now() + OLD_SECRET_LASTS
+    webhook.save(update_fields=["secret", "old_secret", "old_secret_until"])
+    audit.record(action="webhook.secret", about=webhook.url, by=by, project=webhook.project)
+    return webhook
+
+
+@transaction.atomic
+def remove_webhook(webhook: Webhook, *, by: User) -> None:
+    """With its deliveries; the audit trail keeps that it was there."""
+    require(by, "manage", webhook.project)
+    audit.record(action="webhook.removed", about=webhook.url, by=by, project=webhook.project)
+    webhook.delete()
+
+
+def send_test(webhook: Webhook, *, by: User) -> Delivery:
+    """An event that tells of nothing, signed and logged as any other."""
+    require(by, "manage", webhook.project)
+    if not webhook.is_active:
+        raise Refused(409, webhook="It is switched off; switch it on first.")
+    now = database_now()
+    body = {"type": TEST, "timestamp": now.isoformat(), "data": {"project": webhook.project.slug, "by": by.username}}
+    return Delivery.objects.create(webhook=webhook, event=TEST, body=body, next_try_at=now)
+
+
+def send_again(delivery: Delivery, *, by: User) -> Delivery:
+    """The same event under the same id, at once; its tries are counted anew."""
+    require(by, "manage", delivery.webhook.project)
+    if not delivery.webhook.is_active:
+        raise Refused(409, webhook="It is switched off; switch it on first.")
+    now = database_now()
+    again = Delivery.objects.filter(pk=delivery.pk).exclude(claimed_until__gt=now)
+    if not again.update(state=Delivery.State.WAITING, tries=0, next_try_at=now, claimed_until=None):
+        raise Refused(409, delivery="It is on its way just now.")
+    delivery.refresh_from_db()
+    return delivery
+
+
+def _checked(url: str) -> str:
+    url = url.strip() if isinstance(url, str) else ""
+    try:
+        to = place(url)
+        outbound.judged(to.host, to.port, settings.PRIVATE_WEBHOOKS)
+    except ValueError as error:
+        raise Refused(400, url=str(error)) from error
+    except outbound.Refused as error:
+        raise Refused(400, url=f"{error} (ASSAY_PRIVATE_WEBHOOKS)") from error
+    except OSError as error:
+        raise Refused(400, url=f"The name cannot be looked up ({error}); check its spelling.") from error
+    return url
+
+
+def _checked_events(events: Sequence[str]) -> list[str]:
+    if unknown := [event for event in events if event not in EVENTS]:
+        raise Refused(400, events=f"{unknown[0]!r} is no event; there are {', '.join(EVENTS)}.")
+    return [event for event in EVENTS if event in events]
+
+
+def _new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _state(webhook: Webhook) -> dict[str, object]:
+    return {"url": webhook.url, "events": webhook.events, "is_active": webhook.is_active}

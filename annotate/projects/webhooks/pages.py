@@ -1,0 +1,131 @@
+"""Addresses that are told of what happens in a project: for its managers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from annotate.core.errors import Refused
+from annotate.core.events import EVENTS
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.models import Delivery, Project, Webhook
+from annotate.projects.webhooks import actions as webhooks
+
+_ON_A_PAGE = 30
+
+
+@in_project("manage")
+@require_http_methods(["GET", "HEAD", "POST"])
+def webhooks_page(request: MemberRequest, project: Project) -> HttpResponse:
+    """All of them, and a form for one more."""
+    if request.method != "POST":
+        return _all(request, project)
+    url, events = request.POST.get("url", ""), request.POST.getlist("events")
+    try:
+        made = webhooks.add_webhook(project=project, url=url, events=events, by=request.user)
+    except Refused as refused:
+        return _all(request, project, url=url, chosen=events, errors=refused.errors, status=refused.status)
+    messages.success(request, "It is told from now on. Its secret stands below; send it a test event.")
+    return redirect("webhook", project.slug, made.pk)
+
+
+@never_cache
+@in_project("manage")
+@require_http_methods(["GET", "HEAD", "POST"])
+def webhook(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """One of them: its settings, its secret, and every delivery."""
+    found = get_object_or_404(Webhook, project=project, pk=pk)
+    if request.method != "POST":
+        return _one(request, project, found)
+    try:
+        said = _done(request, found)
+    except Refused as refused:
+        found.refresh_from_db()
+        return _one(request, project, found, errors=refused.errors, status=refused.status)
+    messages.success(request, said)
+    return redirect("webhook", project.slug, pk) if found.pk else redirect("webhooks", project.slug)
+
+
+@in_project("manage")
+@require_POST
+def again(request: MemberRequest, project: Project, pk: int, delivery: int) -> HttpResponse:
+    found = get_object_or_404(Delivery, webhook__project=project, webhook=pk, pk=delivery)
+    try:
+        webhooks.send_again(found, by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    messages.success(request, "It is on its way again, under the same id.")
+    return redirect("webhook", project.slug, pk)
+
+
+def _done(request: MemberRequest, found: Webhook) -> str:
+    """What the pressed button asks for, and what to say of it."""
+    match request.POST.get("do"):
+        case "save":
+            events = request.POST.getlist("events")
+            webhooks.change_webhook(found, url=request.POST.get("url", ""), events=events, by=request.user)
+            return "Saved."
+        case "on" | "off" as wanted:
+            webhooks.change_webhook(found, is_active=wanted == "on", by=request.user)
+            return "It is told again, and gets what has waited." if wanted == "on" else "It is told nothing more."
+        case "test":
+            webhooks.send_test(found, by=request.user)
+            return "A test event is on its way; it appears below."
+        case "rotate":
+            webhooks.rotate_secret(found, by=request.user)
+            return "There is a new secret. For a day the old one signs too."
+        case "remove":
+            webhooks.remove_webhook(found, by=request.user)
+            return "It is removed."
+    raise Refused(400, do="Press one of the buttons.")
+
+
+def _all(
+    request: HttpRequest,
+    project: Project,
+    *,
+    url: str = "",
+    chosen: list[str] | None = None,
+    errors: dict[str, str] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    context = {
+        "project": project,
+        "webhooks": project.webhooks.order_by("id"),
+        "url": url,
+        "events": _events(chosen or []),
+        "errors": errors or {},
+    }
+    return render(request, "annotate/webhooks.html", context, status=status)
+
+
+def _one(
+    request: HttpRequest,
+    project: Project,
+    found: Webhook,
+    *,
+    errors: dict[str, str] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    page = Paginator(found.deliveries.all(), _ON_A_PAGE).get_page(request.GET.get("page"))
+    context: dict[str, Any] = {
+        "project": project,
+        "webhook": found,
+        "events": _events(found.events),
+        "page": page,
+        "deliveries": [(one, json.dumps(one.body, indent=2, ensure_ascii=False)) for one in page],
+        "errors": errors or {},
+    }
+    return render(request, "annotate/webhook.html", context, status=status)
+
+
+def _events(chosen: list[str]) -> list[tuple[str, str, bool]]:
+    """(name, when it is sent, whether it is chosen)."""
+    return [(name, words, name in chosen) for name, words in EVENTS.items()]

@@ -1,0 +1,1 @@
+"""Red-teaming: talks with a nameless model that try to make it do harm."""

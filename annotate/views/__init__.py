@@ -1,1 +1,0 @@
-"""The pages of this app: each fetches and authorises, calls an action, and renders."""

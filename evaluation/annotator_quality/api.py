@@ -1,0 +1,367 @@
+"""Judging the judges, for programs: what the pages show, and the act of excluding or withdrawing a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find, find_named, find_project
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import can, require
+from annotate.labelling.bulk_status import ImportedJudge, Who, find_imported
+from annotate.models import Judge, Project, User
+from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality import explanations as words
+from evaluation.annotator_quality import present as shown
+from evaluation.annotator_quality.findings import Findings, JudgeFound, findings
+from evaluation.annotator_quality.present import asked_kind, figures_of, judge_ids
+from evaluation.models import Exclusion
+
+TAGS = ["quality"]
+IMPORTED = [
+    OpenApiParameter("source", required=True, description="The import that names the judge."),
+    OpenApiParameter("name", required=True, description="The judge's name in its file."),
+]
+KIND = OpenApiParameter("judge", enum=Judge.values, description="Whose judgements; people's as soon as there are any.")
+
+
+class ScaleOut(serializers.Serializer):
+    scale = serializers.CharField()
+    kind = serializers.CharField(help_text="comparison, ranking, thumbs, stars or aspect.")
+    metric = serializers.ChoiceField(["nominal", "ordinal", "interval"])
+    alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's; null where all said the same.")
+    lower = serializers.FloatField(allow_null=True, help_text="95 %, for other items before the same judges.")
+    upper = serializers.FloatField(allow_null=True)
+    units = serializers.IntegerField(help_text="Items that two judges or more have judged.")
+    judgements = serializers.IntegerField()
+    judges = serializers.IntegerField()
+    raw = serializers.FloatField(allow_null=True, help_text="Share of pairs of judgements that are the same.")
+    in_words = serializers.CharField()
+
+
+class MarksOut(serializers.Serializer):
+    label = serializers.CharField(help_text="Or all labels, or whatever the label: the places alone.")
+    alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's, of characters marked or not.")
+    alpha_lower = serializers.FloatField(allow_null=True, help_text="95 %, for other answers before the same judges.")
+    alpha_upper = serializers.FloatField(allow_null=True)
+    exact = serializers.FloatField(allow_null=True, help_text="F1 of two judges' spans with the same two ends.")
+    exact_lower = serializers.FloatField(allow_null=True)
+    exact_upper = serializers.FloatField(allow_null=True)
+    overlapping = serializers.FloatField(allow_null=True, help_text="F1 of spans that have a character in common.")
+    overlapping_lower = serializers.FloatField(allow_null=True)
+    overlapping_upper = serializers.FloatField(allow_null=True)
+    answers = serializers.IntegerField(help_text="That two judges or more have read with the label at hand.")
+    answers_marked = serializers.IntegerField(help_text="In which one of them marked something.")
+    spans = serializers.IntegerField()
+    judges = serializers.IntegerField()
+    in_words = serializers.CharField()
+
+
+class MeasureOut(serializers.Serializer):
+    name = serializers.CharField()
+    value = serializers.FloatField()
+    lower = serializers.FloatField(allow_null=True, help_text="95 %.")
+    upper = serializers.FloatField(allow_null=True)
+    n = serializers.IntegerField()
+    beside = serializers.FloatField(allow_null=True, help_text="What chance or the others give.")
+    p = serializers.FloatField(allow_null=True, help_text="Two-sided, against `beside`.")
+    p_among = serializers.FloatField(allow_null=True, help_text="The same after Holm's correction over all judges.")
+    in_words = serializers.CharField()
+
+
+class OneJudgeOut(serializers.Serializer):
+    user = serializers.IntegerField(allow_null=True, help_text="Null for a judge whom only an import names.")
+    name = serializers.CharField()
+    source = serializers.CharField()
+    judgements = serializers.DictField(child=serializers.IntegerField())
+    flagged = serializers.BooleanField(help_text="Worth a look; at most `promise` of them are honest, on average.")
+    reasons = serializers.ListField(child=serializers.CharField())
+    measures = MeasureOut(many=True)
+
+
+class QualityOut(serializers.Serializer):
+    project = serializers.CharField()
+    judge = serializers.ChoiceField(Judge.choices)
+    promise = serializers.FloatField()
+    scales = ScaleOut(many=True)
+    marks = MarksOut(many=True)
+    judges = OneJudgeOut(many=True)
+
+
+class JudgePairOut(serializers.Serializer):
+    scale = serializers.CharField()
+    judge = serializers.CharField()
+    other = serializers.CharField()
+    n = serializers.IntegerField()
+    agreed = serializers.IntegerField()
+    share = serializers.FloatField()
+    lower = serializers.FloatField()
+    upper = serializers.FloatField()
+    kappa = serializers.FloatField(allow_null=True)
+    kappa_lower = serializers.FloatField(allow_null=True)
+    kappa_upper = serializers.FloatField(allow_null=True)
+
+
+class MarkPairOut(serializers.Serializer):
+    judge = serializers.CharField()
+    other = serializers.CharField()
+    n = serializers.IntegerField(help_text="Answers that both have read and one of them has marked.")
+    spans = serializers.IntegerField()
+    spans_of_other = serializers.IntegerField()
+    exact = serializers.FloatField()
+    overlapping = serializers.FloatField()
+
+
+class JudgePairsOut(serializers.Serializer):
+    project = serializers.CharField()
+    judge = serializers.ChoiceField(Judge.choices)
+    pairs = JudgePairOut(many=True)
+    mark_pairs = MarkPairOut(many=True)
+
+
+@extend_schema(tags=TAGS, responses={200: QualityOut} | refusals(400, 403, 404), parameters=[KIND])
+@api_view(["GET"])
+def quality(request: Request, slug: str) -> Response:
+    """Agreement on each scale and on marked spans, and every judge's figures, for reviewers."""
+    project, kind, found = _reviewed(request, slug)
+    body: dict[str, Any] = {"project": project.slug, "judge": kind, "promise": words.PROMISE}
+    body |= {
+        "scales": [shown.flat_scale(scale) for scale in found.scales],
+        "marks": [shown.flat_marks(label, each) for label, each in found.marked],
+        "judges": [_one(judge) for judge in found.judges],
+    }
+    return Response(QualityOut(body).data)
+
+
+@extend_schema(tags=TAGS, responses={200: JudgePairsOut} | refusals(400, 403, 404), parameters=[KIND])
+@api_view(["GET"])
+def pairs(request: Request, slug: str) -> Response:
+    """Each two judges on each scale, and on what they marked, for reviewers."""
+    project, kind, found = _reviewed(request, slug)
+    rows = [shown.flat_pair(found, scale, pair) for scale, pair in found.pairs]
+    marks = [shown.flat_mark_pair(found, pair) for pair in found.mark_pairs]
+    body = {"project": project.slug, "judge": kind, "pairs": rows, "mark_pairs": marks}
+    return Response(JudgePairsOut(body).data)
+
+
+@extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))
+@api_view(["GET"])
+def judge(request: Request, slug: str, pk: str) -> Response:
+    """One judge, for reviewers."""
+    project = find_project(request.user, slug)
+    require(request.user, "review", project)
+    return Response(_of(project, find(_judges(project), pk, "judge"), is_own=False))
+
+
+@extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404), parameters=IMPORTED)
+@api_view(["GET"])
+def imported(request: Request, slug: str) -> Response:
+    """One judge whom only the file of an import names, for reviewers."""
+    project = find_project(request.user, slug)
+    require(request.user, "review", project)
+    return Response(_of(project, _asked_imported(request, project), is_own=False))
+
+
+def _asked_imported(request: Request, project: Project) -> ImportedJudge:
+    asked = request.query_params
+    who = find_imported(project, asked.get("source", ""), asked.get("name", ""))
+    if who is None:
+        raise Refused(404, name="No judgement was imported here under that name; quality/ lists those that were.")
+    return who
+
+
+@extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))
+@api_view(["GET"])
+def mine(request: Request, slug: str) -> Response:
+    """One's own figures, beside all others' together; nobody else is named.
+
+    As of the last full hour before which nothing can be changed any more: told at once, they would tell which item's
+    answer is known."""
+    project = find_project(request.user, slug)
+    require(request.user, "judge", project)
+    return Response(_of(project, request.user, is_own=True))
+
+
+def _reviewed(request: Request, slug: str) -> tuple[Project, str, Findings]:
+    project = find_project(request.user, slug)
+    require(request.user, "review", project)
+    try:
+        kind = asked_kind(project, request.query_params.get("judge", ""))
+    except ValueError as error:
+        raise Refused(400, judge=str(error)) from None
+    return project, kind, findings(project, kind)
+
+
+def _judges(project: Project) -> Any:
+    return User.objects.filter(pk__in=judge_ids(project))
+
+
+def _of(project: Project, who: Who, *, is_own: bool) -> Any:
+    _, _, found = figures_of(project, who, is_own=is_own)
+    if found is None:
+        yet = " yet: figures of oneself are of what can be changed no more" if is_own else ""
+        raise Refused(404, judge=f"Nothing that {who} judged counts in {project}{yet}.")
+    return OneJudgeOut(_one(found, is_own=is_own)).data
+
+
+def _one(found: JudgeFound, *, is_own: bool = False) -> dict[str, Any]:
+    """What one's own page does not say, whether one is worth a look, one's own answer does not say either."""
+    said = {sentence.name: sentence.text for sentence in words.sentences(found, is_own=is_own)}
+    return {
+        "user": found.judge.user,
+        "name": found.name,
+        "source": found.judge.source,
+        "judgements": found.judgements,
+        "flagged": found.is_flagged and not is_own,
+        "reasons": [] if is_own else words.reasons(found),
+        "measures": [{**vars(m), "in_words": said.get(name, "")} for name, m in found.measures.items()],
+    }
+
+
+class TouchedDatasetOut(serializers.Serializer):
+    id = serializers.IntegerField()
+    judgements = serializers.IntegerField()
+
+
+class TouchedModelOut(serializers.Serializer):
+    id = serializers.IntegerField()
+    directly = serializers.BooleanField(help_text="From a dataset with their judgements; else out of such a model.")
+
+
+class TouchedPlaceOut(serializers.Serializer):
+    model = serializers.IntegerField()
+    rating = serializers.FloatField()
+    rank = serializers.IntegerField()
+    rating_without = serializers.FloatField(allow_null=True)
+    rank_without = serializers.IntegerField(allow_null=True)
+
+
+class TouchedOut(serializers.Serializer):
+    changing = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Judgements that would change, by kind."
+    )
+    datasets = TouchedDatasetOut(many=True)
+    runs = serializers.ListField(child=serializers.IntegerField())
+    models = TouchedModelOut(many=True)
+    votes = serializers.IntegerField(help_text="Of those that rank models.")
+    places = TouchedPlaceOut(many=True)
+
+
+class ExclusionOut(serializers.ModelSerializer):
+    person = serializers.IntegerField(source="person_id", allow_null=True, help_text="Null: only an import names them.")
+    person_name = serializers.CharField(source="name")
+    touched = TouchedOut()
+
+    class Meta:
+        model = Exclusion
+        fields = (
+            *("id", "person", "person_name", "source", "source_judge", "status", "reason", "pauses", "touched"),
+            *("by", "created_at"),
+            *("undone_at", "undone_by", "undone_reason", "brought_back"),
+        )
+
+
+class NewExclusion(Input):
+    person = Id(required=False)
+    source = serializers.CharField(required=False, help_text="In the place of person: the import that names a judge …")
+    source_judge = serializers.CharField(required=False, help_text="… and the judge's name in it.")
+    reason = serializers.CharField(max_length=persons.LONGEST_REASON)
+    pauses = serializers.BooleanField(required=False, default=True, help_text="And hand them no new items.")
+
+
+class Undoing(Input):
+    reason = serializers.CharField(max_length=persons.LONGEST_REASON)
+
+
+@extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404))
+@api_view(["GET"])
+def touched(request: Request, slug: str, pk: str) -> Response:
+    """What excluding this person would touch, before it is done: for managers, and for the person themselves."""
+    project = find_project(request.user, slug)
+    person = request.user if str(pk) == str(request.user.pk) else None
+    require(request.user, "judge" if person else "manage", project)
+    found = persons.touched_by(project, person or find(_judges(project), pk, "person"))
+    return Response(TouchedOut(found.as_json()).data)
+
+
+@extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404), parameters=IMPORTED)
+@api_view(["GET"])
+def imported_touched(request: Request, slug: str) -> Response:
+    """What excluding a judge whom only an import names would touch, before it is done: for managers."""
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    return Response(TouchedOut(persons.touched_by(project, _asked_imported(request, project)).as_json()).data)
+
+
+@extend_schema(methods=["GET"], tags=TAGS, responses={200: ExclusionOut(many=True)} | refusals(403, 404))
+@extend_schema(
+    methods=["POST"],
+    tags=TAGS,
+    request=NewExclusion,
+    responses={201: ExclusionOut} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+)
+@api_view(["GET", "POST"])
+def exclusions(request: Request, slug: str) -> Response:
+    """All acts, for managers. A new one excludes a person, or a judge whom only an import names; with oneself as the
+    person it withdraws what one said."""
+    project = find_project(request.user, slug)
+    if request.method == "POST":
+        return _exclude(request, project)
+    require(request.user, "manage", project)
+    return Response(ExclusionOut(persons.acts(project)[:500], many=True).data)
+
+
+@idempotent(atomic=False)  # it fits ratings; who is excluded already is refused
+def _exclude(request: Request, project: Project) -> Response:
+    given = NewExclusion(data=request.data)
+    given.is_valid(raise_exception=True)
+    said = given.validated_data
+    if said.get("person") != request.user.pk:
+        require(request.user, "manage", project)
+    person = _named(request, project, said)
+    act = persons.exclude(project=project, person=person, reason=said["reason"], by=request.user, pauses=said["pauses"])
+    return Response(ExclusionOut(act).data, status=201)
+
+
+def _named(request: Request, project: Project, said: dict[str, Any]) -> Who:
+    """Whom a request for an exclusion names: an account, or a judge of an import."""
+    imported = said.keys() & {"source", "source_judge"}
+    if "person" in said and imported:
+        raise Refused(400, person="Name a person, or source and source_judge of an import, and not both.")
+    if "person" in said:
+        own = said["person"] == request.user.pk
+        return request.user if own else find_named(_judges(project), said["person"], "person")
+    if len(imported) < 2:
+        raise Refused(400, person="Name the person; or, where only an import names the judge, source and source_judge.")
+    who = find_imported(project, said["source"], said["source_judge"])
+    if who is None:
+        raise Refused(400, source_judge=f"No judgement in {project} was imported under that name; quality/ lists them.")
+    return who
+
+
+@extend_schema(
+    tags=TAGS,
+    request=Undoing,
+    responses={200: ExclusionOut} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+)
+@api_view(["POST"])
+@idempotent()
+def undo(request: Request, slug: str, pk: str) -> Response:
+    """Bring back what the act took out, and only that."""
+    project = find_project(request.user, slug)
+    manages = can(request.user, "manage", project)
+    seen = persons.acts(project) if manages else persons.acts(project).filter(person=request.user)
+    act = find(seen, pk, "exclusion")
+    given = Undoing(data=request.data)
+    given.is_valid(raise_exception=True)
+    act = persons.undo(act=act, reason=given.validated_data["reason"], by=request.user)
+    return Response(ExclusionOut(act).data)

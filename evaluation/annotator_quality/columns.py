@@ -1,0 +1,254 @@
+"""From rows to the columns that the metrics take: which item, which judge, which answer as a code."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common.winners import WINNERS
+from evaluation.annotator_quality.loading import REPEAT, Compared, Judge, Rated, Row, Rows
+from evaluation.metrics.agreement import NOMINAL, ORDINAL, Said
+from evaluation.metrics.annotator_figures import FIRST, LEVEL, SECOND
+from evaluation.metrics.span_agreement import Reading, merged
+
+_SWAPPED = {"model_a": 1, "model_b": 0, "tie": 2, "both_bad": 3}
+_SIDE = {"model_a": FIRST, "model_b": SECOND, "tie": LEVEL, "both_bad": LEVEL}
+THUMBS, STARS, COMPARISON, RANKING, ASPECT = "thumbs", "stars", "comparison", "ranking", "aspect"
+STEPS = tuple(range(1, 6))
+
+
+@dataclass(frozen=True)
+class ScaleSaid:
+    """What was said on one scale of the items themselves: no known answers and no repeats among them."""
+
+    kind: str
+    name: str
+    metric: str
+    said: Said
+
+
+@dataclass(frozen=True)
+class Choices:
+    """All comparisons that were handed out here, by the sides as they were shown; (n,) each."""
+
+    judge: np.ndarray
+    side: np.ndarray
+    shown: np.ndarray  # the code of the winner as shown
+
+
+@dataclass(frozen=True)
+class Repeated:
+    judge: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Of comparisons that chose one of two answers of different length: whether the longer one was chosen."""
+
+    judge: np.ndarray
+    unit: np.ndarray
+    longer: np.ndarray
+
+
+@dataclass(frozen=True)
+class Times:
+    judge: np.ndarray
+    seconds: np.ndarray
+    characters: np.ndarray
+
+
+def numbered(judges: Iterable[Judge]) -> dict[Judge, int]:
+    return {judge: number for number, judge in enumerate(judges)}
+
+
+def scales(rows: Rows, place: dict[Judge, int]) -> list[ScaleSaid]:
+    """Those that anybody answered by, in the order of the pages."""
+    rated = [rating for rating in rows.rated if rating.row.is_work]
+    aspects = sorted({name for rating in rated for name in rating.aspects})
+    thumbs = ((r.row.judge, r.completion, int(r.thumbs)) for r in rated if r.thumbs is not None)
+    stars = ((r.row.judge, r.completion, r.stars - 1) for r in rated if r.stars is not None)
+    found = [
+        ScaleSaid(COMPARISON, COMPARISON, NOMINAL, comparisons(rows, place)),
+        ScaleSaid(RANKING, RANKING, ORDINAL, _rankings(rows, place)),
+        ScaleSaid(THUMBS, THUMBS, NOMINAL, _said(thumbs, place, (0, 1))),
+        ScaleSaid(STARS, STARS, ORDINAL, _said(stars, place, STEPS)),
+        *(ScaleSaid(ASPECT, name, ORDINAL, _said(_aspect(rated, name), place, STEPS)) for name in aspects),
+    ]
+    return [scale for scale in found if len(scale.said.code)]
+
+
+def comparisons(rows: Rows, place: dict[Judge, int]) -> Said:
+    """Winners by the answers and not by the sides, so that two judges who saw them swapped agree.
+
+    The first one is that which stood first when the two were first judged, as it does in a file that others look at.
+    """
+    work = [c for c in rows.compared if c.row.is_work]
+    first: dict[tuple[int, int], int] = {}
+    for c in work:
+        first.setdefault(_pair(c), c.a)
+    found = (
+        (c.row.judge, _pair(c), WINNERS.index(c.winner) if c.a == first[_pair(c)] else _SWAPPED[c.winner]) for c in work
+    )
+    return _said(found, place, (0, 1, 2, 3))
+
+
+def _rankings(rows: Rows, place: dict[Judge, int]) -> Said:
+    """Places of each answer of a ranking; equals share the mean of theirs, in halves."""
+    found = []
+    most = 1
+    for ranking in rows.ranked:
+        if not ranking.row.is_work:
+            continue
+        group = tuple(sorted(pk for equals in ranking.order for pk in equals))
+        most, before = max(most, len(group)), 0
+        for equals in ranking.order:
+            code = 2 * before + len(equals) - 1  # twice the mean of places before .. before + len - 1
+            found += [(ranking.row.judge, (group, pk), code) for pk in equals]
+            before += len(equals)
+    return _said(found, place, tuple(1 + code / 2 for code in range(2 * most - 1)))
+
+
+def _aspect(rated: list[Rated], name: str) -> Iterable[tuple[Judge, Hashable, int]]:
+    return ((r.row.judge, r.completion, r.aspects[name] - 1) for r in rated if name in r.aspects)
+
+
+def _said(found: Iterable[tuple[Judge, Hashable, int]], place: dict[Judge, int], values: tuple[float, ...]) -> Said:
+    """The last word of each judge on each item."""
+    last = {(judge, unit): code for judge, unit, code in found}
+    units: dict[Hashable, int] = {}
+    unit = np.fromiter((units.setdefault(unit, len(units)) for _, unit in last), dtype=np.int64, count=len(last))
+    judge = np.fromiter((place[judge] for judge, _ in last), dtype=np.int64, count=len(last))
+    return Said(unit, judge, np.fromiter(last.values(), dtype=np.int64, count=len(last)), values)
+
+
+def _pair(compared: Compared) -> tuple[int, int]:
+    return (compared.a, compared.b) if compared.a < compared.b else (compared.b, compared.a)
+
+
+def readings(rows: Rows, place: dict[Judge, int]) -> dict[str, list[Reading]]:
+    """By label, in alphabetical order: who read which answer with the label at hand, and what they marked in it.
+
+    Whoever judged an answer and marked nothing has read it, too. Of an answer that one judge met in several items, what
+    they marked last. An import knows the labels that its file has.
+    """
+    marked: dict[tuple[Judge, int], list[Any]] = {}
+    in_files: defaultdict[str, set[str]] = defaultdict(set)
+    for mark in rows.marked:
+        if not mark.row.is_work:
+            continue
+        own = marked.setdefault((mark.row.judge, mark.completion), [])
+        if own and own[-1].row.assignment != mark.row.assignment:
+            own.clear()
+        own.append(mark)
+        if mark.row.judge.user is None:
+            in_files[mark.row.judge.source].add(mark.label)
+    if not marked:
+        return {}
+    seen: defaultdict[tuple[Judge, int], list[int]] = defaultdict(list)
+    for row, completion in _read(rows):
+        seen[row.judge, completion].append(row.assignment or 0)
+    found: dict[str, list[Reading]] = {label: [] for label in sorted({mark.label for mark in rows.marked})}
+    for (judge, completion), assignments in seen.items():
+        spans: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for mark in marked.get((judge, completion), ()):
+            spans[mark.label].append((mark.start, mark.end))
+        length = rows.characters.get(completion, 0)
+        for label, given in found.items():
+            if judge.user is None:
+                at_hand = label in in_files[judge.source]
+            else:
+                since, until = rows.offered.get(label, (math.inf, math.inf))
+                at_hand = any(since <= assignment < until for assignment in assignments)
+            if at_hand or label in spans:
+                ends = tuple(dict.fromkeys(spans[label])) if label in spans else ()
+                given.append(Reading(completion, place[judge], length, ends))
+    return found
+
+
+def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
+    """Each answer that somebody has judged, or marked something in."""
+    for row, a, b, _ in rows.compared:
+        if row.is_work:
+            yield row, a
+            yield row, b
+    yield from ((rated.row, rated.completion) for rated in rows.rated if rated.row.is_work)
+    yield from (
+        (ranked.row, pk) for ranked in rows.ranked if ranked.row.is_work for tied in ranked.order for pk in tied
+    )
+    yield from ((mark.row, mark.completion) for mark in rows.marked if mark.row.is_work)
+
+
+def whatever_the_label(by_label: dict[str, list[Reading]]) -> list[Reading]:
+    """What is marked at all, with touching and overlapping spans of one judge as one."""
+    found: dict[tuple[int, int], list[Reading]] = defaultdict(list)
+    for given in by_label.values():
+        for reading in given:
+            found[reading.text, reading.judge].append(reading)
+    return [
+        Reading(text, judge, same[0].length, tuple(merged(ends for reading in same for ends in reading.spans)))
+        for (text, judge), same in found.items()
+    ]
+
+
+def choices(rows: Rows, place: dict[Judge, int]) -> Choices:
+    """Without imports: nobody drew their sides, so that a side chosen more often may have been the better one."""
+    found = [c for c in rows.compared if c.row.assignment is not None]
+    return Choices(
+        _column(place[c.row.judge] for c in found),
+        _column(_SIDE[c.winner] for c in found),
+        _column(WINNERS.index(c.winner) for c in found),
+    )
+
+
+def repeated(rows: Rows, place: dict[Judge, int]) -> Repeated:
+    """Repeats whose first time still counts."""
+    first = {c.row.assignment: c for c in rows.compared if c.row.assignment is not None}
+    pairs = [(first[c.row.repeats], c) for c in rows.compared if c.row.purpose == REPEAT and c.row.repeats in first]
+    return Repeated(
+        _column(place[again.row.judge] for _, again in pairs),
+        _column(_SIDE[before.winner] for before, _ in pairs),
+        _column(_SIDE[again.winner] for _, again in pairs),
+    )
+
+
+def lengths(rows: Rows, place: dict[Judge, int]) -> Lengths:
+    last: dict[tuple[Judge, tuple[int, int]], int] = {}
+    size = rows.characters
+    for c in rows.compared:
+        a, b = size.get(c.a, 0), size.get(c.b, 0)
+        if c.row.is_work and a != b and _SIDE[c.winner] != LEVEL:
+            last[c.row.judge, _pair(c)] = int((a > b) == (c.winner == "model_a"))
+    said = _said(((judge, pair, longer) for (judge, pair), longer in last.items()), place, (0, 1))
+    return Lengths(said.judge, said.unit, said.code)
+
+
+def times(rows: Rows, place: dict[Judge, int]) -> Times:
+    """Of all that was handed out and timed, with the characters of the answers that were to be read."""
+    size = rows.characters
+    found = [
+        *((c.row, size.get(c.a, 0) + size.get(c.b, 0)) for c in rows.compared),
+        *((r.row, size.get(r.completion, 0)) for r in rows.rated),
+        *((r.row, sum(size.get(pk, 0) for equals in r.order for pk in equals)) for r in rows.ranked),
+        *((m.row, size.get(m.completion, 0)) for m in rows.marked),  # timed where nothing else was said of the item
+    ]
+    timed = [(row, characters) for row, characters in found if row.seconds is not None and row.assignment is not None]
+    return Times(
+        _column(place[row.judge] for row, _ in timed),
+        np.array([row.seconds for row, _ in timed], dtype=float),
+        np.array([characters for _, characters in timed], dtype=float),
+    )
+
+
+def gold(rows: Rows, place: dict[Judge, int]) -> tuple[np.ndarray, np.ndarray]:
+    return _column(place[given.judge] for given in rows.gold), _column(given.passed for given in rows.gold)
+
+
+def _column(values: Iterable[int]) -> np.ndarray:
+    return np.array(list(values), dtype=np.int64)

@@ -1,0 +1,273 @@
+"""A judge's figures as sentences: what was counted, what it is set beside, and what chance would explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evaluation.annotator_quality.findings import JudgeFound, Measure
+from evaluation.core.number_formats import p_value, percent
+from evaluation.metrics.agreement import Alpha
+from evaluation.metrics.careless_annotators import PROMISE
+from evaluation.metrics.span_agreement import FEWEST_MARKED, MarkAgreement
+
+TITLES = {
+    "gold": "Known answers",
+    "others": "Agrees with most others",
+    "in_step": "Stars in step with others",
+    "marks": "Marks what others mark",
+    "itself": "Says the same again",
+    "first": "First answer chosen",
+    "stuck": "Side that stuck",
+    "longer": "Longer answer chosen",
+    "severity": "Severity",
+    "seconds": "Seconds for an item",
+    "pace": "Seconds for 100 words",
+    "hasty": "Too fast to have read",
+    "same": "Commonest answer",
+}
+REASONS = {
+    "gold": "known answers missed as blind judging would",
+    "others": "agrees with others hardly more than blind judging would",
+    "ratings": "stars do not follow the others’",
+    "itself": "does not say the same of the same answers again",
+    "side": "takes one side",
+    "same": "gives one answer nearly always",
+    "hasty": "too fast to have read",
+}
+PROMISED = f"{PROMISE:.0%}".replace("%", " %")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who is spoken of: "Anna takes", or "You take"."""
+
+    name: str
+    is_own: bool = False
+
+    def does(self, verb: str, third: str = "") -> str:
+        return f"You {verb}" if self.is_own else f"{self.name} {third or verb + 's'}"
+
+    @property
+    def whose(self) -> str:
+        return "your" if self.is_own else "their"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """`is_beyond_chance` where the test says so after Holm's correction, at 5 %."""
+
+    name: str
+    title: str
+    text: str
+    measure: Measure
+    is_beyond_chance: bool = False
+
+
+def sentences(found: JudgeFound, *, is_own: bool = False) -> list[Sentence]:
+    voice = Voice(found.name, is_own)
+    return [
+        Sentence(name, TITLES[name], _SAID[name](voice, measure, found), measure, _is_beyond(measure))
+        for name, measure in found.measures.items()
+        if name in _SAID
+    ]
+
+
+def reasons(found: JudgeFound) -> list[str]:
+    return [REASONS[kind] for kind in found.evidence.reasons] if found.is_flagged else []
+
+
+def _is_beyond(measure: Measure) -> bool:
+    return measure.p_among is not None and measure.p_among < 0.05
+
+
+def share(measure: Measure) -> str:
+    """62 % [54, 70]"""
+    return f"{percent(measure.value)} {ends(measure, 100, 0)}".strip()
+
+
+def ends(measure: Measure, scale: float = 1, digits: int = 2) -> str:
+    if measure.lower is None or measure.upper is None:
+        return ""
+    return f"[{_number(measure.lower * scale, digits)}, {_number(measure.upper * scale, digits)}]"
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return "0" if not float(text) and not digits else text.replace("-", "−")
+
+
+def _figure(measure: Measure, digits: int = 2, form: Callable[[float, int], str] | None = None) -> str:
+    """The number with its interval, where it has one."""
+    return f"{(form or _number)(measure.value, digits)} {ends(measure, 1, digits)}".strip()
+
+
+def _of(measure: Measure) -> str:
+    return f"{measure.hits:,} of {measure.n:,}"
+
+
+def _p(measure: Measure) -> str:
+    if measure.p is None:
+        return ""
+    among = "" if measure.p_among is None else f", {p_value(measure.p_among)} among all judges here"
+    return f"p = {p_value(measure.p)}{among}".replace("= below", "below")
+
+
+def _chance(measure: Measure) -> str:
+    if measure.p is None:
+        return ""
+    verdict = "more than chance explains" if _is_beyond(measure) else "within what chance explains"
+    return f" That is {verdict} ({_p(measure)})."
+
+
+def _gold(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    others = "" if m.beside is None else f"; the others in {percent(m.beside)}"
+    return f"{voice.does('give')} the known answer in {share(m)} of the items that have one ({_of(m)}){others}."
+
+
+def _others(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    blind = "" if m.beside is None else f" Choosing blindly would in {percent(m.beside)}."
+    chooses = voice.does("choose").replace("You", "you")
+    return f"Where {chooses} at all, it is what most others chose in {share(m)} ({_of(m)}).{blind}"
+
+
+def _in_step(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    whose = "Your" if voice.is_own else f"{voice.name}’s"
+    return (
+        f"{whose} ratings rise and fall with the others’ by a correlation of {_figure(m)}, "
+        f"over {m.n:,} answers; 0 would be blind, and severity does not matter."
+    )
+
+
+def _marks(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    others = "" if m.beside is None else f"; of the others’ marks among themselves, {percent(m.beside)}"
+    whose = "your" if voice.is_own else f"{voice.name}’s"
+    return (
+        f"Of {whose} marked spans and the others’ in the same answers, {share(m)} overlap one of the same label "
+        f"(F1, over {m.n:,} answer{'' if m.n == 1 else 's'} marked by either){others}."
+    )
+
+
+def _itself(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    blind = "" if m.beside is None else f"; saying it blindly would in {percent(m.beside)}"
+    return (
+        f"Shown the same two answers again with the sides swapped, {voice.does('say', 'says').replace('You', 'you')} "
+        f"the same in {share(m)} ({_of(m)}){blind}."
+    )
+
+
+def _first(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    return (
+        f"{voice.does('take')} the first answer in {share(m)} of the comparisons that chose one ({_of(m)}); "
+        f"50 would be even.{_chance(m)}"
+    )
+
+
+def _stuck(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    return (
+        f"When the sides were swapped and the same side won again, it was the first in {_of(m)}: {share(m)}; "
+        f"50 would be even.{_chance(m)}"
+    )
+
+
+def _longer(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    beside = "" if m.beside is None else f"; the others, of the same items, in {percent(m.beside)}"
+    return f"{voice.does('take')} the longer answer in {share(m)} ({_of(m)}){beside}.{_chance(m)}"
+
+
+def _severity(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    size = abs(m.value)
+    way = "less" if m.value < 0 else "more"
+    shrunk = found.measures.get("shrunk")
+    likely = "" if shrunk is None else f" Allowing for chance: {_figure(shrunk, form=_signed)}."
+    return (
+        f"{voice.does('give')} {size:.2f} steps of five {way} than the others to the same answers "
+        f"({_figure(m, form=_signed)}, over {m.n:,}).{_chance(m)}{likely}"
+    )
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _seconds(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    others = "" if m.beside is None else f"; of all here it is {_number(m.beside, 1)}"
+    needs = f"{voice.does('need')} {_figure(m, 1)} seconds for an item"
+    return f"{needs} (the median of {m.n:,}){others}."
+
+
+def _pace(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    return f"For 100 words that is {_figure(m, 1)} seconds (a word counted as six characters)."
+
+
+def _hasty(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    return (
+        f"{_of(m)} judgements came within a second, or faster than a hundred characters a second: {share(m)}. "
+        f"Nobody reads so fast; up to {percent(m.beside or 0)} are no reason to ask."
+    )
+
+
+def _same(voice: Voice, m: Measure, found: JudgeFound) -> str:
+    others = "" if m.beside is None else f"; the others give it in {percent(m.beside)}"
+    return f"The commonest answer is “{found.answer}”: {share(m)} ({_of(m)}){others}."
+
+
+_SAID: dict[str, Callable[[Voice, Measure, JudgeFound], str]] = {
+    "gold": _gold,
+    "others": _others,
+    "in_step": _in_step,
+    "marks": _marks,
+    "itself": _itself,
+    "first": _first,
+    "stuck": _stuck,
+    "longer": _longer,
+    "severity": _severity,
+    "seconds": _seconds,
+    "pace": _pace,
+    "hasty": _hasty,
+    "same": _same,
+}
+
+
+def of_alpha(alpha: Alpha) -> str:
+    """What an alpha means, by Krippendorff's own marks (2004, p. 241), read from the interval's lower end."""
+    if alpha.value is None:
+        return alpha.note
+    if alpha.lower is None or alpha.upper is None:
+        return alpha.note
+    if alpha.upper < 0:
+        return "Judges disagree more than chance would: they may read the scale the other way round."
+    return _verdict(alpha.lower, alpha.upper, "tastes differ, or the guidelines leave much open")
+
+
+def _verdict(lower: float, upper: float, why: str) -> str:
+    if lower >= 0.8:
+        return "Reliable: judges may stand for each other."
+    if lower >= 0.667:
+        return "Good enough for tentative conclusions."
+    if lower <= 0:
+        return "Not told from chance yet."
+    if upper < 0.667:
+        return f"Better than chance and no more: {why}."
+    return "Better than chance; more judgements will tell how good."
+
+
+def of_marks(found: MarkAgreement) -> str:
+    """By the characters, as an alpha of any scale, and where the two F1 lie apart by that, too."""
+    alpha, exact, overlapping = found.alpha, found.exact, found.overlapping
+    if not found.texts:
+        return "No two judges have read the same answer with this label at hand yet."
+    if not found.marked:
+        return "In answers that two have read nobody marked anything."
+    if alpha.value is None:
+        return "All of it was marked by everybody: agreement cannot be told from habit."
+    if found.marked < FEWEST_MARKED:
+        return f"{FEWEST_MARKED} answers with a mark are needed for intervals."
+    if alpha.lower is None or alpha.upper is None:
+        return "All answers are alike, and show no interval."
+    if alpha.upper < 0:
+        return "Judges mark other places than chance would: the label may mean different things to them."
+    said = _verdict(alpha.lower, alpha.upper, "the definition may leave open what to mark")
+    if exact.upper is not None and overlapping.lower is not None and exact.upper < overlapping.lower - 0.2:
+        said += " They mark the same places and differ in where these begin and end."
+    return said

@@ -1,0 +1,392 @@
+"""What there is to say of a project's judges: agreement on each scale, each judge's figures, who should be looked at.
+
+Computed from sums over the judgements of one kind of judge, people or simulations, and kept while the ledger stands.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import numpy as np
+from django.utils import timezone
+
+from annotate.models import Project
+from common.intervals import wilson
+from evaluation.annotator_quality import columns
+from evaluation.annotator_quality.columns import ScaleSaid, Times
+from evaluation.annotator_quality.loading import Judge, Rows, key_of, names_of, rows_of, rows_until
+from evaluation.core.recent_values import Recent
+from evaluation.metrics import agreement
+from evaluation.metrics import annotator_figures as raters
+from evaluation.metrics import careless_annotators as suspicion
+from evaluation.metrics import span_agreement as marks
+from evaluation.metrics.agreement import Alpha, Pair, Said
+from evaluation.metrics.annotator_figures import Means, Repeats, Severity, Shares
+from evaluation.metrics.careless_annotators import Evidence
+from evaluation.metrics.definitions import RATIO, Metric, share
+from evaluation.metrics.figure_intervals import figure
+from evaluation.metrics.paired_tests import holm
+from evaluation.metrics.span_agreement import MarkAgreement, MarkPair, MarksFound
+
+_recent = Recent(32)
+SLOW, KEPT = 1.0, 20  # what took longer than so many seconds is kept for so many times as long as it took
+ANY_LABEL = "whatever the label"  # no name of a label: those have no blanks
+_MATCHED = Metric("F1", share, True, ("matched", "spans"), is_share=True, interval=RATIO, bounds=(0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of one judge with its 95 % interval, None where there is none. `beside` is what chance or the others
+    give. `p` is two-sided against that, `p_among` the same after Holm's correction over all judges of the project."""
+
+    name: str
+    value: float
+    lower: float | None
+    upper: float | None
+    n: int
+    beside: float | None = None
+    p: float | None = None
+    p_among: float | None = None
+    hits: int | None = None
+
+
+@dataclass(frozen=True)
+class JudgeFound:
+    """`answer` is the one given most where `same` is measured."""
+
+    judge: Judge
+    name: str
+    judgements: dict[str, int]
+    measures: dict[str, Measure]
+    evidence: Evidence
+    answer: str = ""
+
+    @property
+    def total(self) -> int:
+        """Spans are part of another judgement, but for those who say nothing else."""
+        return sum(n for kind, n in self.judgements.items() if kind != "span") or self.judgements.get("span", 0)
+
+    @property
+    def is_flagged(self) -> bool:
+        return self.evidence.is_flagged
+
+
+@dataclass(frozen=True)
+class ScaleFound:
+    kind: str
+    name: str
+    alpha: Alpha
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`said` has the scales as columns, from which pairs of judges are computed when somebody asks. `seconds` it took
+    to find all this, and when that was."""
+
+    scales: list[ScaleFound]
+    judges: list[JudgeFound]
+    said: list[ScaleSaid]
+    marks: MarksFound
+    changes: int
+    seconds: float
+    at: datetime
+
+    @property
+    def marked(self) -> list[tuple[str, MarkAgreement]]:
+        """Each label of spans; where there are several, all together, and the places alone."""
+        labels = [(found.label, found) for found in self.marks.labels if found.label != ANY_LABEL]
+        apart = [(found.label, found) for found in self.marks.labels if found.label == ANY_LABEL]
+        together = [("all labels", self.marks.together)] if self.marks.together and len(labels) > 1 else []
+        return [*labels, *together, *apart]
+
+    @property
+    def mark_pairs(self) -> list[MarkPair]:
+        return self.marks.pairs
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, Pair]]:
+        """Each two judges on each scale; numbers are places in `judges`."""
+        return [(scale.name, pair) for scale in self.said for pair in agreement.pairs(scale.said, scale.metric)]
+
+    def of(self, user: int) -> JudgeFound | None:
+        return self.of_judge(Judge(user))
+
+    def of_judge(self, judge: Judge) -> JudgeFound | None:
+        return next((found for found in self.judges if found.judge == judge), None)
+
+
+def findings(project: Project, kind: str) -> Findings:
+    """As the ledger stands now; of very many judgements, as it stood some minutes ago, unless a status has changed."""
+    rows = rows_of(project, kind)
+    key = key_of(project, kind)
+    found = _recent.get(key, repr(rows.position)) or _still_good(_recent.last(key), rows)
+    if found is None:
+        found = computed(rows)
+        _recent.put(key, repr(rows.position), found)
+    return found
+
+
+def _still_good(last: Findings | None, rows: Rows) -> Findings | None:
+    if last is None or last.seconds < SLOW or last.changes != rows.position.changes:
+        return None
+    return last if (timezone.now() - last.at).total_seconds() < KEPT * last.seconds else None
+
+
+def settled_at(project: Project) -> datetime:
+    """The last full hour before which nothing can be changed any more.
+
+    Figures of oneself are as of then. Told at once, they would tell which item's answer is known, or which came again:
+    those that move only some of the figures; and whoever has it wrong could take it back.
+    """
+    changeable = timezone.now() - timedelta(minutes=project.edit_minutes)
+    return changeable.replace(minute=0, second=0, microsecond=0)
+
+
+def own_findings(project: Project, kind: str) -> Findings:
+    """For the eyes of those who are judged: of what was settled, see `settled_at`, and counts still."""
+    moment, position = settled_at(project), rows_of(project, kind).position
+    key, state = (*key_of(project, kind), "own"), f"{moment.isoformat()} {position.changes}"
+    found = _recent.get(key, state)
+    if found is None:
+        found = computed(rows_until(project, kind, moment))
+        _recent.put(key, state, found)
+    return found
+
+
+def computed(rows: Rows) -> Findings:
+    begun = time.monotonic()
+    judges = rows.judges
+    place, names = columns.numbered(judges), names_of(judges)
+    said = columns.scales(rows, place)
+    scales = [ScaleFound(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in said]
+    marked = _marks(rows, place)
+    measured = _Measured(rows, place, said, marked)
+    evidence = suspicion.weigh(measured.suspicions(), len(judges))
+    counts = _counted(rows, place)
+    every = _with_holm([measured.of(number) for number in range(len(judges))])
+    found = [
+        JudgeFound(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
+        for judge, number in place.items()
+    ]
+    return Findings(scales, found, said, marked, rows.position.changes, time.monotonic() - begun, timezone.now())
+
+
+def _marks(rows: Rows, place: dict[Judge, int]) -> MarksFound:
+    by_label = columns.readings(rows, place)
+    if len(by_label) > 1:
+        return marks.agreement(by_label | {ANY_LABEL: columns.whatever_the_label(by_label)}, apart=ANY_LABEL)
+    return marks.agreement(by_label)
+
+
+def _counted(rows: Rows, place: dict[Judge, int]) -> list[dict[str, int]]:
+    counts = [{"comparison": 0, "rating": 0, "ranking": 0, "span": 0} for _ in place]
+    for kind, table in zip(counts[0] if counts else (), rows.tables, strict=False):
+        for item in table:
+            counts[place[item.row.judge]][kind] += 1
+    return counts
+
+
+def _with_holm(every: list[dict[str, Measure]]) -> list[dict[str, Measure]]:
+    """Each test over all judges: so many judges, so many chances of a small p."""
+    for name in ("first", "stuck", "longer", "severity"):
+        tested = [(j, found[name]) for j, found in enumerate(every) if name in found and found[name].p is not None]
+        for (j, measure), p in zip(tested, holm([m.p for _, m in tested if m.p is not None]), strict=True):
+            every[j][name] = Measure(**{**vars(measure), "p_among": p})
+    return every
+
+
+class _Measured:
+    """All figures of all judges at once; `of` picks one judge's."""
+
+    def __init__(self, rows: Rows, place: dict[Judge, int], said: list[ScaleSaid], marked: MarksFound) -> None:
+        self.size = size = len(place)
+        by_kind = {scale.kind: scale.said for scale in said if scale.kind != columns.ASPECT}
+        self.gold = raters.shares(*columns.gold(rows, place), size)
+        chosen = columns.choices(rows, place)
+        self.first = raters.first_chosen(chosen.judge, chosen.side, size)
+        again = columns.repeated(rows, place)
+        self.repeats: Repeats = raters.repeats(again.judge, again.before, again.after, size)
+        self.others = _with_others(by_kind, np.array([judge.user is not None for judge in place]))
+        long = columns.lengths(rows, place)
+        self.longer, self.beyond, self.longer_by_others = raters.longer_than_others(
+            long.judge, long.unit, long.longer, size
+        )
+        stars = _steps(said)
+        self.severity: Severity = raters.severity(*stars, size)
+        self.in_step, self.in_step_n = raters.in_step(*stars, size)
+        self.times: Times = columns.times(rows, place)
+        self.marked = marked.beside
+        self.median = float(np.median(self.times.seconds)) if len(self.times.seconds) else None
+        self.hasty = raters.shares(self.times.judge, raters.hasty(self.times.seconds, self.times.characters), size)
+        self.same = [("answers shown", ("A", "B", "a tie", "both bad"), chosen.judge, chosen.shown)] + [
+            (kind, names, by_kind[kind].judge, by_kind[kind].code)
+            for kind, names in (("thumbs", ("down", "up")), ("stars", ("1", "2", "3", "4", "5")))
+            if kind in by_kind
+        ]
+        self.commonest = [raters.commonest(judge, code, len(names), size) for _, names, judge, code in self.same]
+
+    def suspicions(self) -> dict[str, np.ndarray]:
+        same = [
+            suspicion.always_the_same(most, len(names))
+            for (most, _), (_, names, _, _) in zip(self.commonest, self.same, strict=True)
+        ]
+        self.same_by_scale = np.array(same)
+        gold = self.gold.hits.sum() / max(self.gold.n.sum(), 1)
+        blind = Shares(self.gold.hits, self.gold.n, np.full(self.size, min(0.5, gold)))
+        return {
+            "gold": suspicion.too_blind(blind),
+            "others": suspicion.too_blind(self.others),
+            "ratings": suspicion.out_of_step(self.in_step, self.in_step_n),
+            "itself": suspicion.too_blind(self.repeats.same),
+            "side": suspicion.one_side(self.first),
+            "same": np.logaddexp.reduce(self.same_by_scale) - math.log(len(same)),
+            "hasty": suspicion.too_hasty(self.hasty),
+        }
+
+    def of(self, j: int) -> dict[str, Measure]:
+        found = [
+            _share("gold", self.gold, j, self._crowd(self.gold, j)),
+            _share("others", self.others, j),
+            _share("itself", self.repeats.same, j),
+            _share("first", self.first, j, 0.5, is_tested=True),
+            self._stuck(j),
+            self._longer(j),
+            _mean("severity", self.severity.raw, j),
+            _one("shrunk", self.severity.shrunk[j], self.severity.shrunk_error[j], int(self.severity.raw.n[j])),
+            self._in_step(j),
+            self._marks(j),
+            *self._speed(j),
+            _share("hasty", self.hasty, j, suspicion.HASTY_SHARE),
+            self._same(j),
+        ]
+        return {measure.name: measure for measure in found if measure is not None}
+
+    def answer(self, j: int) -> str:
+        return self._same_answer(j)[1]
+
+    def _crowd(self, shares: Shares, j: int) -> float | None:
+        n = shares.n.sum() - shares.n[j]
+        return float((shares.hits.sum() - shares.hits[j]) / n) if n else None
+
+    def _stuck(self, j: int) -> Measure | None:
+        """Of repeats in which the same side won twice, how often it was the first."""
+        first, second = int(self.repeats.first[j]), int(self.repeats.second[j])
+        if not first + second:
+            return None
+        ends = wilson(first, first + second)
+        p = raters.two_sided(first, first + second)
+        return Measure("stuck", first / (first + second), *ends, first + second, 0.5, p, hits=first)
+
+    def _longer(self, j: int) -> Measure | None:
+        if not self.longer.n[j]:
+            return None
+        share = _share("longer", self.longer, j)
+        assert share is not None
+        beyond = self.beyond.interval(j)
+        if beyond is None:
+            return Measure(**{**vars(share), "beside": None})
+        others = float(self.longer_by_others.mean[j])
+        return Measure(**{**vars(share), "beside": others, "p": _normal_p(self.beyond, j)})
+
+    def _in_step(self, j: int) -> Measure | None:
+        value, n = float(self.in_step[j]), int(self.in_step_n[j])
+        if math.isnan(value):
+            return None
+        if n < 5 or abs(value) > 0.9999:
+            return Measure("in_step", value, None, None, n)
+        z, reach = math.atanh(value), 1.96 / math.sqrt(n - 3)
+        return Measure("in_step", value, math.tanh(z - reach), math.tanh(z + reach), n)
+
+    def _marks(self, j: int) -> Measure | None:
+        if j not in self.marked:
+            return None
+        beside = self.marked[j]
+        found = figure(_MATCHED, beside.counts)
+        return Measure("marks", found.value, found.lower, found.upper, len(beside.counts), beside.others)
+
+    def _speed(self, j: int) -> list[Measure]:
+        mine = self.times.judge == j
+        seconds, characters = self.times.seconds[mine], self.times.characters[mine]
+        found = []
+        if len(seconds):
+            found.append(Measure("seconds", *raters.median(seconds), len(seconds), self.median))
+        if (characters > 0).any():
+            per = seconds[characters > 0] / characters[characters > 0] * 100 * raters.WORD
+            found.append(Measure("pace", *raters.median(per), len(per)))
+        return found
+
+    def _same(self, j: int) -> Measure | None:
+        scale, _ = self._same_answer(j)
+        return _share("same", self.commonest[scale][0], j)
+
+    def _same_answer(self, j: int) -> tuple[int, str]:
+        """On the scale where it is the most remarkable."""
+        scale = int(self.same_by_scale[:, j].argmax())
+        _, names, _, _ = self.same[scale]
+        return scale, names[int(self.commonest[scale][1][j])]
+
+
+def _with_others(by_kind: dict[str, Said], drew: np.ndarray) -> Shares:
+    """On comparisons and thumbs, where one of two was chosen: how often people call it level is their own.
+
+    Where the sides were drawn (`drew`, of judges), whoever chooses blindly is right about half of them, however often
+    one model's answers are the better ones.
+    """
+    size = len(drew)
+    hits, n, by_chance = np.zeros(size), np.zeros(size), np.zeros(size)
+    for kind in (columns.COMPARISON, columns.THUMBS):
+        if kind not in by_kind:
+            continue
+        said = by_kind[kind]
+        chose = said.code < 2
+        found = raters.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size)
+        is_half = drew if kind == columns.COMPARISON else np.zeros(size, dtype=bool)
+        hits, n = hits + found.hits, n + found.n
+        by_chance += np.where(is_half, 0.5, np.nan_to_num(found.expected)) * found.n
+    return Shares(hits, n, np.divide(by_chance, n, out=np.full(size, np.nan), where=n > 0))
+
+
+def _steps(said: list[ScaleSaid]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(judge, unit, step 1 to 5) of stars, or of all aspects where nobody gave stars."""
+    stars = [scale.said for scale in said if scale.kind == columns.STARS]
+    chosen = stars or [scale.said for scale in said if scale.kind == columns.ASPECT]
+    if not chosen:
+        return (np.zeros(0, dtype=np.int64),) * 3
+    first = np.cumsum([0, *(s.unit.max() + 1 for s in chosen)])
+    unit = np.concatenate([s.unit + start for s, start in zip(chosen, first, strict=False)])
+    return np.concatenate([s.judge for s in chosen]), unit, np.concatenate([s.code + 1 for s in chosen])
+
+
+def _share(name: str, shares: Shares, j: int, beside: float | None = None, is_tested: bool = False) -> Measure | None:
+    n = int(shares.n[j])
+    if not n:
+        return None
+    hits = int(shares.hits[j])
+    if beside is None and np.isfinite(shares.expected[j]):
+        beside = float(shares.expected[j])
+    p = raters.two_sided(hits, n) if is_tested else None
+    return Measure(name, hits / n, *shares.interval(j), n, beside, p, hits=hits)
+
+
+def _mean(name: str, means: Means, j: int) -> Measure | None:
+    if not means.n[j]:
+        return None
+    lower, upper = means.interval(j) or (None, None)
+    return Measure(name, float(means.mean[j]), lower, upper, int(means.n[j]), 0.0, _normal_p(means, j))
+
+
+def _one(name: str, value: float, error: float, n: int) -> Measure | None:
+    if not math.isfinite(error):
+        return None
+    return Measure(name, float(value), float(value - 1.96 * error), float(value + 1.96 * error), n)
+
+
+def _normal_p(means: Means, j: int) -> float | None:
+    error = float(means.error[j])
+    if not math.isfinite(error) or error == 0:
+        return None
+    return math.erfc(abs(float(means.mean[j])) / error / math.sqrt(2))

@@ -1,0 +1,1 @@
+"""Pages of annotators' quality, and their addresses."""

@@ -1,0 +1,106 @@
+"""Excluding a person, withdrawing one's own judgements, and undoing either: first what it touches, then the act."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import can
+from annotate.labelling.bulk_status import ImportedJudge, Who
+from annotate.models import Project, User
+from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality.pages.quality_pages import asked_imported
+from evaluation.annotator_quality.present import judge_ids
+from evaluation.models import Exclusion
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@in_project("manage")
+def exclude(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    person = get_object_or_404(User, pk=pk, pk__in=judge_ids(project))
+    return _page(request, project, person)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@in_project("judge")
+def withdraw(request: MemberRequest, project: Project) -> HttpResponse:
+    return _page(request, project, request.user)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@in_project("manage")
+def exclude_imported(request: MemberRequest, project: Project) -> HttpResponse:
+    """One whom only the file of an import names."""
+    return _page(request, project, asked_imported(request, project))
+
+
+def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse:
+    errors: dict[str, str] = {}
+    is_imported = isinstance(person, ImportedJudge)
+    is_own = person == request.user
+    if request.method == "POST":
+        reason, pauses = request.POST.get("reason", ""), "pauses" in request.POST
+        try:
+            act = persons.exclude(project=project, person=person, reason=reason, by=request.user, pauses=pauses)
+        except Refused as refused:
+            errors = refused.errors
+        else:
+            messages.success(request, _done(act))
+            return redirect("quality-mine", project.slug) if is_own else redirect("quality-exclusions", project.slug)
+    context = {
+        "project": project,
+        "section": "data",
+        "person": person,
+        "is_imported": is_imported,
+        "is_own": is_own,
+        "touched": persons.touched_by(project, person),
+        "standing": persons.standing_act(project, person),
+        "reason": request.POST.get("reason", ""),
+        "errors": errors,
+    }
+    return render(request, "evaluation/quality_exclude.html", context, status=400 if errors else 200)
+
+
+def _done(act: Exclusion) -> str:
+    n = sum(act.touched["changing"].values())
+    which = "1 judgement is" if n == 1 else f"{n:,} judgements are"
+    return f"Of {act.name} {which} {act.status} now; it can be undone as one."
+
+
+@never_cache
+@require_safe
+@in_project("manage")
+def acts(request: MemberRequest, project: Project) -> HttpResponse:
+    context = {"project": project, "section": "data", "tab": "exclusions", "acts": persons.acts(project)}
+    return render(request, "evaluation/quality_exclusions.html", context)
+
+
+@require_POST
+@in_project("judge")
+def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    own = (
+        persons.acts(project)
+        if can(request.user, "manage", project)
+        else persons.acts(project).filter(person=request.user)
+    )
+    act = get_object_or_404(own, pk=pk)
+    try:
+        act = persons.undo(act=act, reason=request.POST.get("reason", ""), by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    n = sum(act.brought_back.values())
+    messages.success(request, f"{n:,} judgement{'' if n == 1 else 's'} of {act.name} stand as they stood before.")
+    return _back(request, project, act)
+
+
+def _back(request: HttpRequest, project: Project, act: Exclusion) -> HttpResponse:
+    is_own = act.person_id == request.user.pk
+    return redirect("quality-mine", project.slug) if is_own else redirect("quality-exclusions", project.slug)

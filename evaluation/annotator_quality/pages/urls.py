@@ -1,0 +1,44 @@
+"""Addresses of judging the judges: pages, and below /api/v1/ their twins for programs."""
+
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
+
+from evaluation.annotator_quality import api
+from evaluation.annotator_quality.pages import exclusion_pages as persons_pages
+from evaluation.annotator_quality.pages import quality_pages
+
+
+class _Form(StringConverter):
+    regex = "csv|json"
+
+
+register_converter(_Form, "quality_form")
+_QUALITY = "p/<slug:slug>/quality/"
+
+urlpatterns = [
+    path(_QUALITY, quality_pages.page, name="quality"),
+    path(_QUALITY + "judges.<quality_form:form>", quality_pages.judges_file, name="quality-judges-file"),
+    path(_QUALITY + "pairs.<quality_form:form>", quality_pages.pairs_file, name="quality-pairs-file"),
+    path(_QUALITY + "mine/", quality_pages.mine, name="quality-mine"),
+    path(_QUALITY + "mine/withdraw/", persons_pages.withdraw, name="quality-withdraw"),
+    path(_QUALITY + "judges/<int:pk>/", quality_pages.judge, name="quality-judge"),
+    path(_QUALITY + "judges/<int:pk>/exclude/", persons_pages.exclude, name="quality-exclude"),
+    path(_QUALITY + "imported/", quality_pages.imported_judge, name="quality-imported"),
+    path(_QUALITY + "imported/exclude/", persons_pages.exclude_imported, name="quality-exclude-imported"),
+    path(_QUALITY + "exclusions/", persons_pages.acts, name="quality-exclusions"),
+    path(_QUALITY + "exclusions/<int:pk>/undo/", persons_pages.undo, name="quality-undo"),
+]
+
+_API = "projects/<slug:slug>/"
+
+api_urlpatterns = [
+    path(_API + "quality/", api.quality),
+    path(_API + "quality/pairs/", api.pairs),
+    path(_API + "quality/mine/", api.mine),
+    path(_API + "quality/judges/<str:pk>/", api.judge),
+    path(_API + "quality/judges/<str:pk>/touched/", api.touched),
+    path(_API + "quality/imported/", api.imported),
+    path(_API + "quality/imported/touched/", api.imported_touched),
+    path(_API + "exclusions/", api.exclusions),
+    path(_API + "exclusions/<str:pk>/undo/", api.undo),
+]

@@ -1,0 +1,272 @@
+"""The findings as the pages and the API have them: rows that can be sorted, cells with their interval, flat files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from annotate.labelling.bulk_status import KINDS, ImportedJudge, Who
+from annotate.models import Judge, Project
+from evaluation.annotator_quality import explanations as words
+from evaluation.annotator_quality.findings import Findings, JudgeFound, Measure, ScaleFound, findings, own_findings
+from evaluation.annotator_quality.loading import Judge as Named
+from evaluation.metrics.agreement import Pair
+from evaluation.metrics.span_agreement import Estimate, MarkAgreement, MarkPair
+
+# As columns of the table: name, heading, scale and digits of its numbers.
+COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("gold", "known answers", "percent"),
+    ("others", "agrees", "percent"),
+    ("itself", "same again", "percent"),
+    ("first", "first answer", "percent"),
+    ("longer", "longer answer", "percent"),
+    ("severity", "severity", "signed"),
+    ("marks", "marks", "percent"),
+    ("seconds", "seconds", "number"),
+    ("hasty", "too fast", "percent"),
+)
+MOST_IN_MATRIX = 24
+MARKS = "marked spans"  # in the matrix; no scale has a name with a blank
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure and its interval in words; `is_far` when the interval does not hold what it is set beside."""
+
+    text: str
+    ends: str
+    n: int
+    is_far: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    found: JudgeFound
+    cells: list[Cell | None]
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """`link` is the query that sorts by it; the other way round when it is sorted by it already."""
+
+    name: str
+    title: str
+    link: str
+    sorted: str = ""
+
+
+def cell(measure: Measure | None, form: str) -> Cell | None:
+    if measure is None:
+        return None
+    if form == "percent":
+        text, ends = words.percent(measure.value), words.ends(measure, 100, 0)
+    elif form == "signed":
+        text, ends = f"{measure.value:+.2f}".replace("-", "−"), words.ends(measure)
+    else:
+        text, ends = f"{measure.value:.1f}", words.ends(measure, 1, 1)
+    return Cell(text, ends, measure.n, is_far(measure))
+
+
+def is_far(measure: Measure) -> bool:
+    """Only what is tested against an even share or nothing can be too far from it."""
+    return measure.p_among is not None and measure.p_among < 0.05
+
+
+def rows(found: Findings, order: str, is_reversed: bool) -> list[Row]:
+    """Flagged ones first, or by a column; whoever has no such figure comes last."""
+    judges = sorted(found.judges, key=lambda one: one.name.casefold())
+    key = _key(order)
+    known = [judge for judge in judges if key(judge) is not None]
+    known.sort(key=lambda judge: key(judge) or 0, reverse=is_reversed)
+    ordered = known + [judge for judge in judges if key(judge) is None]
+    if order == "name":
+        ordered = judges[::-1] if is_reversed else judges
+    return [
+        Row(judge, [cell(judge.measures.get(name), form) for name, _, form in columns_of(found)], words.reasons(judge))
+        for judge in ordered
+    ]
+
+
+def columns_of(found: Findings) -> list[tuple[str, str, str]]:
+    """Without what nobody has a figure of because nothing is marked here."""
+    return [column for column in COLUMNS if column[0] != "marks" or found.mark_pairs]
+
+
+def _key(order: str) -> Callable[[JudgeFound], float | None]:
+    if order == "judgements":
+        return lambda judge: judge.total
+    if order in {name for name, _, _ in COLUMNS}:
+        return lambda judge: judge.measures[order].value if order in judge.measures else None
+    return lambda judge: -judge.evidence.log_e
+
+
+def headings(found: Findings, order: str, is_reversed: bool, kind: str) -> list[Heading]:
+    named = [("name", "judge"), ("judgements", "judgements")]
+    named += [(name, title) for name, title, _ in columns_of(found)]
+    return [
+        Heading(
+            name,
+            title,
+            f"?judge={kind}&sort={'' if order == name and is_reversed else '-' if order == name else ''}{name}",
+            ("descending" if is_reversed else "ascending") if order == name else "",
+        )
+        for name, title in named
+    ]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Judges by judges on one scale; cells are None where two have nothing in common."""
+
+    scale: str
+    names: list[str]
+    rows: list[tuple[str, list[Pair | MarkPair | None]]]
+    is_whole: bool
+
+
+def matrix(found: Findings, scale: str) -> Matrix | None:
+    """Of those who judged most on the scale, or marked most."""
+    pairs: Sequence[Pair | MarkPair] = [pair for name, pair in found.pairs if name == scale]
+    if scale == MARKS:
+        pairs = found.mark_pairs
+    if not pairs:
+        return None
+    met: dict[int, int] = {}
+    for pair in pairs:
+        for judge in (pair.first, pair.second):
+            met[judge] = met.get(judge, 0) + pair.n
+    chosen = sorted(sorted(met, key=lambda judge: -met[judge])[:MOST_IN_MATRIX])
+    by_two = {(pair.first, pair.second): pair for pair in pairs}
+    names = [found.judges[judge].name for judge in chosen]
+    table = [(found.judges[a].name, [by_two.get((min(a, b), max(a, b))) for b in chosen]) for a in chosen]
+    return Matrix(scale, names, table, len(chosen) == len(met))
+
+
+JUDGE_COLUMNS: Sequence[str] = (
+    *("judge", "source", "comparisons", "ratings", "rankings", "spans", "flagged", "reasons", "log_e"),
+    *(f"{name}_{part}" for name in words.TITLES for part in ("value", "lower", "upper", "n", "beside", "p", "p_among")),
+)
+PAIR_COLUMNS: Sequence[str] = (
+    *("scale", "judge", "other", "n", "agreed", "share", "lower", "upper"),
+    *("kappa", "kappa_lower", "kappa_upper"),
+)
+
+
+def flat_judge(found: JudgeFound) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "judge": found.name,
+        "source": found.judge.source,
+        "comparisons": found.judgements["comparison"],
+        "ratings": found.judgements["rating"],
+        "rankings": found.judgements["ranking"],
+        "spans": found.judgements["span"],
+        "flagged": found.is_flagged,
+        "reasons": "; ".join(words.reasons(found)),
+        "log_e": round(found.evidence.log_e, 3),
+    }
+    for name in words.TITLES:
+        measure = found.measures.get(name)
+        for part in ("value", "lower", "upper", "n", "beside", "p", "p_among"):
+            row[f"{name}_{part}"] = None if measure is None else _short(getattr(measure, part))
+    return row
+
+
+def flat_pair(found: Findings, scale: str, pair: Pair) -> dict[str, Any]:
+    return {
+        "scale": scale,
+        "judge": found.judges[pair.first].name,
+        "other": found.judges[pair.second].name,
+        "n": pair.n,
+        "agreed": pair.agreed,
+        **{name: _short(getattr(pair, name)) for name in PAIR_COLUMNS[5:]},
+    }
+
+
+def flat_scale(scale: ScaleFound) -> dict[str, Any]:
+    alpha = scale.alpha
+    return {
+        "scale": scale.name,
+        "kind": scale.kind,
+        "metric": alpha.metric,
+        "alpha": _short(alpha.value),
+        "lower": _short(alpha.lower),
+        "upper": _short(alpha.upper),
+        "units": alpha.units,
+        "judgements": alpha.judgements,
+        "judges": alpha.judges,
+        "raw": _short(alpha.raw),
+        "in_words": words.of_alpha(alpha),
+    }
+
+
+def flat_marks(label: str, found: MarkAgreement) -> dict[str, Any]:
+    row: dict[str, Any] = {"label": label}
+    for name in ("alpha", "exact", "overlapping"):
+        estimate: Estimate = getattr(found, name)
+        row |= {
+            name: _short(estimate.value),
+            f"{name}_lower": _short(estimate.lower),
+            f"{name}_upper": _short(estimate.upper),
+        }
+    return row | {
+        "answers": found.texts,
+        "answers_marked": found.marked,
+        "spans": found.spans,
+        "judges": found.judges,
+        "in_words": words.of_marks(found),
+    }
+
+
+def flat_mark_pair(found: Findings, pair: MarkPair) -> dict[str, Any]:
+    return {
+        "judge": found.judges[pair.first].name,
+        "other": found.judges[pair.second].name,
+        "n": pair.n,
+        "spans": pair.spans_first,
+        "spans_of_other": pair.spans_second,
+        "exact": _short(pair.exact),
+        "overlapping": _short(pair.overlapping),
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return round(value, 5) if isinstance(value, float) else value
+
+
+def asked_kind(project: Project, sent: str) -> str:
+    """People, as soon as one of them has judged here; raises ValueError for a kind of judge that there is not."""
+    if sent and sent not in Judge.values:
+        raise ValueError(f"{sent!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    return sent or default_kind(project)
+
+
+def default_kind(project: Project) -> str:
+    def anything(kind: str) -> bool:
+        tables = (project.comparisons, project.ratings, project.rankings, project.spans)  # type: ignore[attr-defined]
+        return any(rows.filter(judge=kind).exists() for rows in tables)
+
+    return Judge.SIMULATION if not anything(Judge.PERSON) and anything(Judge.SIMULATION) else Judge.PERSON
+
+
+def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, JudgeFound | None]:
+    """Which kind of judge they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
+    if not isinstance(who, ImportedJudge):
+        own: str = Judge.SIMULATION if who.is_simulated else Judge.PERSON
+        found = (own_findings if is_own else findings)(project, own)
+        return own, found, found.of(who.pk)
+    named = Named(None, who.source, who.name)
+    for kind in Judge.values:
+        found = findings(project, kind)
+        if mine := found.of_judge(named):
+            return kind, found, mine
+    return Judge.PERSON, findings(project, Judge.PERSON), None
+
+
+def judge_ids(project: Project) -> set[int]:
+    ids = set(project.memberships.values_list("user_id", flat=True))  # type: ignore[attr-defined]
+    for table in KINDS.values():
+        rows = table.objects.filter(project=project).exclude(author=None)
+        ids.update(rows.order_by().values_list("author_id", flat=True).distinct())
+    return ids

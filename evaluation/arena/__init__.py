@@ -1,1 +1,0 @@
-"""From votes to ranks: the ledger read once, votes in counts and in blocks, intervals, the published leaderboard."""

@@ -1,0 +1,106 @@
+"""What a turn shows of itself: bars with an end time on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+from annotate.models import LanguageModel
+from evaluation.demo.pace import Taken, seconds_left
+from evaluation.demo.plan import Report, Stage
+from evaluation.models import Leaderboard
+
+SILENCE_SECONDS = 30.0  # between two plain lines of one stage
+
+
+class Screen:
+    """Shows stages one after another. `stages` is all of them, for the end time of the whole."""
+
+    def __init__(self, console: Console, stages: tuple[Stage, ...]) -> None:
+        self.console = console
+        self._left = list(stages)
+        self._taken: list[Taken] = []
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        with self._progress:
+            yield
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[Report]:
+        task = self._progress.add_task(stage.title, total=None, note="")
+        started = last = time.monotonic()
+        if not self.console.is_terminal:
+            self.console.print(f"{stage.title} …")
+
+        def report(done: int, total: int, note: str, ends_at: datetime | None) -> None:
+            nonlocal last
+            words = f"{note}, {self._whole_ends(stage, started, done, total, ends_at)}".strip(", ")
+            self._progress.update(task, completed=done, total=total or None, note=words)
+            if not self.console.is_terminal and time.monotonic() - last > SILENCE_SECONDS:
+                last = time.monotonic()
+                self.console.print(f"  {done} of {total or '?'}: {words}")
+
+        report(0, 0, "", None)
+        try:
+            yield report
+        finally:
+            self._left.remove(stage)
+            self._taken.append(Taken(stage.seconds, time.monotonic() - started))
+            self._task, self._started = task, started
+
+    def finished(self, summary: str) -> None:
+        took = f"{time.monotonic() - self._started:.0f} s"
+        self._progress.update(self._task, total=1, completed=1, note=f"{summary} ({took})")
+        if not self.console.is_terminal:
+            self.console.print(f"  {summary} ({took})")
+
+    def _whole_ends(self, stage: Stage, started: float, done: int, total: int, ends_at: datetime | None) -> str:
+        """When the whole turn should end: this stage by its own progress, those to come by this machine's pace."""
+        spent = time.monotonic() - started
+        own = None
+        if ends_at is not None:
+            own = max(0.0, (ends_at - timezone.now()).total_seconds())
+        elif total and done:
+            own = spent / done * (total - done)
+        later = [other.seconds for other in self._left if other is not stage]
+        left = seconds_left(self._taken, stage.seconds, spent, own, later)
+        return f"the turn ends about {datetime.now() + timedelta(seconds=left):%H:%M}"
+
+
+def leaderboard_table(board: Leaderboard) -> Table:
+    """The leaderboard, with how each model stands to its parent."""
+    names = dict(LanguageModel.objects.values_list("id", "name"))
+    table = Table(
+        title=f"Leaderboard: {board.votes} votes of simulated judges on eval prompts, 95 % intervals",
+        title_justify="left",
+    )
+    for heading in ("rank", "model", "rating", "battles", "less its parent"):
+        table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
+    for row in board.ratings["rows"]:
+        against = row["against"]
+        ranks = str(row["rank"]) if row["rank"] == row["worst_rank"] else f"{row['rank']}–{row['worst_rank']}"
+        table.add_row(
+            ranks,
+            names[row["model"]],
+            f"{row['rating']:.0f} [{row['lower']:.0f}, {row['upper']:.0f}]",
+            str(row["battles"]),
+            f"{against['difference']:+.0f} [{against['lower']:+.0f}, {against['upper']:+.0f}]" if against else "",
+        )
+    return table

@@ -1,0 +1,337 @@
+"""The stages of a turn, in order."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management import call_command
+from django.db.models import QuerySet
+
+from annotate.language_models.actions import enter_arena
+from annotate.models import Comparison, Dataset, Judge, LanguageModel, Rating, Side
+from annotate.simulation import accounts, session
+from annotate.simulation.annotator import Annotator, taste_named
+from evaluation.core import served_model
+from evaluation.demo.pipeline_runs import dataset, finished_run
+from evaluation.demo.plan import Report, Stage, Turn, TurnStopped
+from evaluation.leaderboard import snapshots as leaderboard
+from evaluation.metrics import fluency_figures as fluency
+from evaluation.models import PromotionRule
+from evaluation.promotion import actions
+from evaluation.promotion import candidate_review as promotion
+from evaluation.promotion.enrolment import rule_of
+from evaluation.recipes import suite
+from training.core import reward_trust
+from training.core.bundled_model import NAME as BUNDLED_NAME
+from training.models import Run
+
+SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
+
+
+def import_model(turn: Turn, report: Report) -> str:
+    name = BUNDLED_NAME if turn.plan.model == "bundled" else f"{turn.project.slug} base"
+    turn.base = LanguageModel.objects.filter(name=name).first()
+    if turn.base is None:
+        report(0, 0, "converting its weights", None)
+        call_command("import_model", turn.plan.model, name=name, stdout=io.StringIO())
+        turn.base = LanguageModel.objects.get(name=name)
+    enter_arena(project=turn.project, model=turn.base)
+    size = f", {turn.base.parameters / 1e6:.0f} M parameters" if turn.base.parameters else ""
+    return f"{turn.base.name}{size}"
+
+
+def set_rule(turn: Turn, report: Report) -> str:
+    """Before anything is known: what a model must show, so that no result can have chosen it."""
+    rule = rule_of(turn.project)
+    if rule is None:
+        corpus = _corpus_name(turn)
+        rule = actions.set_rule(
+            project=turn.project,
+            by=turn.researcher,
+            judge=Judge.SIMULATION,
+            # The simulated judges share one taste, so that a second vote of one is like the first of another.
+            first_votes_only=False,
+            fewest_votes=turn.plan.fewest_votes,
+            tolerances=[
+                {"task": SUITE, "metric": "accuracy", "worst": turn.plan.worst_accuracy},
+                {"task": corpus, "metric": "bits per byte", "worst": turn.plan.worst_bits},
+                {"task": fluency.TASK, "metric": fluency.SURPRISE_ABOVE, "worst": turn.plan.worst_surprise},
+            ],
+            is_automatic=True,
+            sampling=PromotionRule.Sampling.NEVER,  # the turn has them answered at the end, all in one way
+        )
+    return actions.in_words(rule).split(":")[0]
+
+
+def answer_train_prompts(turn: Turn, report: Report) -> str:
+    assert turn.base is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="sample",
+        name="base answers to judge",
+        parent=turn.base,
+        dataset=dataset(turn, "prompts", "train prompts"),
+        config={
+            "completions_per_prompt": turn.plan.completions_per_prompt,
+            "max_new_tokens": turn.plan.max_new_tokens,
+        },
+    )
+    return f"{run.completions.count()} answers"
+
+
+def judge_answers(turn: Turn, report: Report) -> str:
+    """Ratings and comparisons on the train side: what the models will learn from."""
+    ratings = _simulated(Rating, turn, Side.TRAIN).count()
+    comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
+    session.hold(
+        turn.url,
+        turn.project.slug,
+        _people(turn, seed=ratings + comparisons),
+        ratings=turn.plan.ratings - ratings,
+        comparisons=turn.plan.comparisons - comparisons,
+        on_progress=_further(report, ratings + comparisons, turn.plan.ratings + turn.plan.comparisons),
+    )
+    ratings = _simulated(Rating, turn, Side.TRAIN).count()
+    comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
+    return f"{ratings} ratings, {comparisons} comparisons"
+
+
+def finetune(turn: Turn, report: Report) -> str:
+    assert turn.base is not None
+    # At the demo's length most answers are cut off; the recipe teaches no end where there was none.
+    examples = dataset(turn, "sft", "best-rated answers", whole_answers=False)
+    run = finished_run(
+        turn,
+        report,
+        kind="sft",
+        name=f"{turn.project.slug}-sft",
+        parent=turn.base,
+        dataset=examples,
+        config=turn.plan.sft,
+    )
+    turn.sft = run.output_model
+    return f"{run.output_model} on {_counts(examples.counts)}"
+
+
+def learn_reward(turn: Turn, report: Report) -> str:
+    """The SFT model is the trunk: PPO starts from it and can share it with its reward model."""
+    assert turn.sft is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="reward",
+        name=f"{turn.project.slug}-reward",
+        parent=turn.sft,
+        dataset=dataset(turn, "preferences", "judgements"),
+        config=turn.plan.reward,
+    )
+    turn.reward = run.output_model
+    held_out = run.result.get("held_out", {}).get("pair_accuracy")
+    return f"{run.output_model}" + (
+        f", right on {held_out['value']:.0%} of {held_out['n']} unseen pairs" if held_out else ""
+    )
+
+
+def optimise(turn: Turn, report: Report) -> str:
+    assert turn.sft is not None and turn.reward is not None
+    name = f"{turn.project.slug}-ppo"
+    _require_trusted_reward(turn, name)
+    run = finished_run(
+        turn,
+        report,
+        kind="ppo",
+        name=name,
+        parent=turn.sft,
+        reward_model=turn.reward,
+        dataset=dataset(turn, "prompts", "train prompts"),
+        config={"at_bound": "finish", **turn.plan.ppo},  # nobody watches a turn
+    )
+    turn.ppo = run.output_model
+    return str(run.output_model)
+
+
+def _require_trusted_reward(turn: Turn, name: str) -> None:
+    """Raises TurnStopped where PPO has not begun and its reward model did not beat chance on held-out judgements."""
+    assert turn.reward is not None
+    stands = Run.objects.filter(project=turn.project, kind="ppo", name=name).exists()
+    if stands or turn.plan.ppo.get(reward_trust.OVERRULE) or turn.reward.path is None:
+        return
+    evidence = reward_trust.of_folder(turn.reward.path)
+    if evidence.refuses:
+        maker = getattr(turn.reward, "made_by", None)
+        page = turn.page(f"/runs/{maker.pk}/" if maker else f"/p/{turn.project.slug}/runs/")
+        raise TurnStopped(
+            f"{turn.reward} would teach noise. {evidence.sentence} Everything so far is kept. Have more answers judged "
+            f"in a new project (--project, --ratings, --comparisons), or choose a taste that the answers fit more "
+            f"often; to use it all the same, queue a PPO run with trust_unproven_reward. See {page}"
+        )
+
+
+def gather_texts(turn: Turn, report: Report) -> str:
+    run = finished_run(turn, report, kind="corpus", name=_corpus_name(turn), config=turn.plan.corpus)
+    turn.corpus = run.output_dataset
+    assert turn.corpus is not None
+    return str(turn.corpus.counts.get("sentence", turn.corpus.name))
+
+
+def learn_tokenizer(turn: Turn, report: Report) -> str:
+    assert turn.corpus is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="tokenizer",
+        name=f"{turn.project.slug}-tokenizer",
+        dataset=turn.corpus,
+        config=turn.plan.tokenizer,
+    )
+    turn.tokenizer = run.output_model
+    return f"{run.output_model}, {run.result['vocab_size']:,} tokens"
+
+
+def pretrain(turn: Turn, report: Report) -> str:
+    """A model that starts from random weights: beside the others it shows what the first stage alone is worth."""
+    assert turn.corpus is not None and turn.tokenizer is not None
+    run = finished_run(
+        turn,
+        report,
+        kind="pretrain",
+        name=f"{turn.project.slug}-pretrained",
+        parent=turn.tokenizer,
+        dataset=turn.corpus,
+        config={**turn.plan.pretrain, "max_tokens": turn.plan.pretrain_tokens},
+    )
+    turn.pretrained = run.output_model
+    size = run.result["parameters"] / 1e6
+    return f"{run.output_model}, {size:.1f} M parameters, {run.result['bits_per_byte']:.2f} bits per byte"
+
+
+def answer_eval_prompts(turn: Turn, report: Report) -> str:
+    prompts = dataset(turn, "prompts", "eval prompts", side="eval")
+    total = 0
+    models = (("base", turn.base), ("SFT", turn.sft), ("PPO", turn.ppo), ("pretrained", turn.pretrained))
+    for label, model in models:
+        assert model is not None
+        enter_arena(project=turn.project, model=model)
+        run = finished_run(
+            turn,
+            _of_model(report, label),
+            kind="sample",
+            name=f"{label} answers for the arena",
+            parent=model,
+            dataset=prompts,
+            config={
+                "completions_per_prompt": turn.plan.eval_completions_per_prompt,
+                "max_new_tokens": turn.plan.max_new_tokens,
+            },
+        )
+        total += run.completions.count()
+    return f"{total} answers of four models to prompts that trained none"
+
+
+def hold_battles(turn: Turn, report: Report) -> str:
+    """Blind votes on the eval side. A vote that is held does not count, so more may be needed than planned."""
+    for _ in range(4):
+        counted = leaderboard.votes(turn.project, Judge.SIMULATION).count()
+        if counted >= turn.plan.battles:
+            break
+        session.hold(
+            turn.url,
+            turn.project.slug,
+            _people(turn, seed=counted),
+            battles=turn.plan.battles - counted,
+            on_progress=_further(report, counted, turn.plan.battles),
+        )
+    counted = leaderboard.votes(turn.project, Judge.SIMULATION).count()
+    if not counted:
+        page = turn.page(f"/p/{turn.project.slug}/arena/")
+        raise TurnStopped(f"No vote of the arena counted; see {page} for why, then start again.")
+    return f"{counted} votes"
+
+
+def measure_older_skills(turn: Turn, report: Report) -> str:
+    """What alignment has cost: the lineage on this project's suite, on texts that none of it was trained on, and how
+    strange each model's answers are to its parent."""
+    assert turn.corpus is not None
+    figures = 0
+    for label, model in (("base", turn.base), ("SFT", turn.sft), ("PPO", turn.ppo)):
+        assert model is not None
+        measured: list[tuple[str, Dataset | None, dict[str, Any]]] = [
+            ("choices", None, {}),
+            ("perplexity", turn.corpus, {"limit": turn.plan.texts_measured}),
+        ]
+        if model is not turn.base:
+            measured.append(("fluency", None, {}))
+        for measure, other, options in measured:
+            run = finished_run(
+                turn,
+                _of_model(report, label),
+                kind="evaluate",
+                name=f"{measure} of {label}",
+                parent=model,
+                other_dataset=other,
+                config={"measure": measure, **options},
+            )
+            figures += len(run.result.get("metrics", {}))
+    return f"{figures} figures of three models, each with its interval"
+
+
+def decide(turn: Turn, report: Report) -> str:
+    """The worker looks by itself, every few seconds; this does not wait for it."""
+    promotion.look(turn.project)
+    served = served_model.promoted(turn.project)
+    return f"{served.model} is served by default" if served else "nothing is served by default yet"
+
+
+def rank(turn: Turn, report: Report) -> str:
+    board = leaderboard.current(project=turn.project, judge=Judge.SIMULATION)
+    best = LanguageModel.objects.get(pk=board.ratings["rows"][0]["model"])
+    return f"{best} leads"
+
+
+STAGES = (
+    Stage("A language model", import_model, 25),
+    Stage("A rule says what will be served", set_rule, 1),
+    Stage("It answers the train prompts", answer_train_prompts, 160),
+    Stage("Simulated annotators judge", judge_answers, 45),
+    Stage("Finetuning on the best-rated answers", finetune, 90),
+    Stage("A reward model learns from the judgements", learn_reward, 90),
+    Stage("PPO follows the reward", optimise, 330),
+    Stage("Texts that every Python carries, cleaned", gather_texts, 15),
+    Stage("A tokenizer learns their words", learn_tokenizer, 10),
+    Stage("A small model is pretrained on them", pretrain, 150),
+    Stage("All four answer the eval prompts", answer_eval_prompts, 100),
+    Stage("Blind battles in the arena", hold_battles, 30),
+    Stage("The leaderboard", rank, 2),
+    Stage("Older skills and fluency, measured", measure_older_skills, 150),
+    Stage("The rule decides", decide, 1),
+)
+
+
+def _corpus_name(turn: Turn) -> str:
+    return f"{turn.project.slug}-python-texts"
+
+
+def _further(report: Report, before: int, wanted: int) -> Callable[[int], None]:
+    return lambda judged: report(before + judged, wanted, "through the API", None)
+
+
+def _of_model(report: Report, label: str) -> Report:
+    return lambda done, total, note, ends_at: report(done, total, f"{label}: {note}", ends_at)
+
+
+def _simulated(table: type[Any], turn: Turn, side: str) -> QuerySet[Any]:
+    return table.objects.counted().by(Judge.SIMULATION).on_side(side).filter(project=turn.project)
+
+
+def _people(turn: Turn, seed: int) -> list[tuple[session.Account, Annotator]]:
+    """`seed` differs when a turn is taken up again, or else everybody would repeat the same whims."""
+    taste = taste_named(turn.plan.taste)
+    people = accounts.simulated(turn.project, turn.plan.annotators)
+    return [(person, Annotator(taste, seed=seed * 100 + number)) for number, person in enumerate(people)]
+
+
+def _counts(counts: dict) -> str:
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if isinstance(n, int) and n)

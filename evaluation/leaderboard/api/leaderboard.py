@@ -1,0 +1,130 @@
+"""The leaderboard as it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.lookup import find_project
+from annotate.core.api.serializer_fields import refusals
+from annotate.core.errors import Refused
+from annotate.models import Judge, Project
+from evaluation.leaderboard import fluency_columns as fluency
+from evaluation.leaderboard import present as board_page
+from evaluation.leaderboard.leaderboard_rows import Standing, standings
+from evaluation.leaderboard.snapshots import default_judge, left_out
+
+LEADERBOARD = [
+    OpenApiParameter("project", str, required=True),
+    OpenApiParameter("judge", enum=Judge.values, description="Whose votes; people's as soon as there are any."),
+]
+
+
+def asked_of(request: Request) -> tuple[Project, str]:
+    """Whose leaderboard, and whose votes. Refused with what to write instead."""
+    if "project" not in request.query_params:
+        raise Refused(400, project="Say whose leaderboard: ?project=<slug>; GET projects/ lists them.")
+    project = find_project(request.user, request.query_params["project"])
+    judge = request.query_params.get("judge") or default_judge(project)
+    if judge not in Judge.values:
+        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    return project, judge
+
+
+class AgainstOut(serializers.Serializer):
+    model = serializers.CharField(source="model.name")
+    difference = serializers.FloatField()
+    lower = serializers.FloatField()
+    upper = serializers.FloatField()
+    verdict = serializers.CharField()
+    more_votes = serializers.IntegerField(allow_null=True, help_text="About so many more would decide it.")
+
+
+class FigureOut(serializers.Serializer):
+    value = serializers.FloatField()
+    lower = serializers.FloatField(allow_null=True, help_text="Of the 95 % interval, by prompts.")
+    upper = serializers.FloatField(allow_null=True)
+
+
+class FluencyOut(serializers.Serializer):
+    """Of the model's answers to eval prompts beside its parent's; surprise and entropy in nats a token."""
+
+    under = serializers.CharField(source="parent.name", help_text="The parent, under which it is measured.")
+    prompts = serializers.IntegerField()
+    run = serializers.IntegerField(source="run_id", allow_null=True)
+    surprise = FigureOut(allow_null=True, help_text="Of its answers under its parent.")
+    parents_surprise = FigureOut(allow_null=True, help_text="Of the parent's own answers to the same prompts.")
+    surprise_above_parent = FigureOut(allow_null=True)
+    entropy = FigureOut(allow_null=True, help_text="Of the model at its own answers.")
+    parents_entropy = FigureOut(allow_null=True)
+    entropy_above_parent = FigureOut(allow_null=True)
+    foreign_scripts = FigureOut(
+        allow_null=True, help_text="Share of characters in scripts that the parent does not use."
+    )
+
+
+class StandingOut(serializers.Serializer):
+    model = serializers.CharField(source="model.name")
+    model_id = serializers.IntegerField(source="model.pk")
+    stage = serializers.CharField(source="model.stage")
+    rating = serializers.FloatField()
+    lower = serializers.FloatField(help_text="Of the 95 % interval.")
+    upper = serializers.FloatField()
+    rank = serializers.IntegerField(help_text="The best rank that the intervals allow.")
+    worst_rank = serializers.IntegerField()
+    battles = serializers.IntegerField()
+    wins = serializers.IntegerField()
+    ties = serializers.IntegerField()
+    losses = serializers.IntegerField()
+    against = AgainstOut(allow_null=True, help_text="Its parent, or the nearest ancestor that has been in a battle.")
+    fluency = FluencyOut(allow_null=True, help_text="By the newest evaluation of that measure; null without one.")
+
+
+class LeaderboardOut(serializers.Serializer):
+    project = serializers.CharField()
+    judge = serializers.ChoiceField(Judge.choices)
+    votes = serializers.IntegerField()
+    judges = serializers.IntegerField(allow_null=True, help_text="How many voted; null before voters were first read.")
+    left_out = serializers.DictField(child=serializers.IntegerField(), help_text="Votes that do not count, by status.")
+    signature = serializers.CharField()
+    created_at = serializers.DateTimeField(allow_null=True)
+    rows = StandingOut(many=True)
+
+
+@extend_schema(
+    responses={200: LeaderboardOut} | refusals(400, 404),
+    parameters=[
+        *LEADERBOARD,
+        OpenApiParameter("category", description="Votes on prompts of this category alone."),
+        OpenApiParameter("language", description="Votes on prompts in this language alone, by its ISO 639 code."),
+        OpenApiParameter("at", description="As the votes stood at this moment, such as 2026-03-31T18:00 (UTC)."),
+    ],
+    tags=["leaderboard"],
+)
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def leaderboard(request: Request) -> Response:
+    """Bradley-Terry ratings from counted votes of one kind of judge on the eval side."""
+    project, judge = asked_of(request)
+    asked = board_page.asked(project, request.query_params.dict() | {"judge": judge})
+    if asked.problem:
+        raise Refused(400, **{asked.problem_in: asked.problem})
+    board = board_page.board_of(asked)
+    rows: list[Standing] = fluency.beside(board, standings(board))
+    body: dict[str, Any] = {
+        "project": project.slug,
+        "judge": judge,
+        "votes": board.votes,
+        "judges": board.ratings["judges"],
+        "left_out": {} if asked.at or asked.part else left_out(project, judge),
+        "signature": board.signature,
+        "created_at": board.created_at,
+        "rows": rows,
+    }
+    return Response(LeaderboardOut(body).data)

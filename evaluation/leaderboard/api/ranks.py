@@ -1,0 +1,142 @@
+"""What the pages beside the leaderboard show, for programs: pairs, and the same votes counted otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.serializer_fields import refusals
+from annotate.models import Judge, LanguageModel
+from evaluation.leaderboard.alternative_ratings import BeingCounted, flat_ways, other_ways
+from evaluation.leaderboard.api.leaderboard import LEADERBOARD, asked_of
+from evaluation.leaderboard.pair_findings import findings, flat_pair, named
+from evaluation.leaderboard.rating_history import flat_history, history
+from evaluation.leaderboard.snapshots import current
+
+
+class PairOut(serializers.Serializer):
+    model = serializers.CharField(help_text="The one with the higher rating.")
+    against = serializers.CharField()
+    votes = serializers.IntegerField()
+    wins = serializers.IntegerField()
+    ties = serializers.IntegerField()
+    losses = serializers.IntegerField()
+    score = serializers.FloatField(help_text="Mean of the model's votes, a tie as half.")
+    always_valid_lower = serializers.FloatField(help_text="Of the 95 % sequence that may be read after every vote.")
+    always_valid_upper = serializers.FloatField()
+    expected = serializers.FloatField(allow_null=True, help_text="The score that the ratings expect.")
+    residual = serializers.FloatField(allow_null=True, help_text="In standard deviations.")
+    verdict = serializers.ChoiceField(["better", "worse", "undecided"])
+    more_votes = serializers.IntegerField(allow_null=True, help_text="About so many more decide it; null: no number.")
+
+
+class FirstPlaceOut(serializers.Serializer):
+    votes = serializers.IntegerField(help_text="Without so many, another model would be first.")
+    of = serializers.IntegerField()
+    new_first = serializers.CharField()
+    is_minimal = serializers.BooleanField(help_text="Proven; else the fewest that a greedy search found.")
+
+
+class PairsOut(serializers.Serializer):
+    project = serializers.CharField()
+    judge = serializers.ChoiceField(Judge.choices)
+    chi_square = serializers.FloatField(allow_null=True, help_text="All pairs against what the ratings expect.")
+    degrees = serializers.IntegerField(allow_null=True)
+    p_value = serializers.FloatField(allow_null=True)
+    is_connected = serializers.BooleanField()
+    first_place = FirstPlaceOut(allow_null=True)
+    pairs = PairOut(many=True)
+
+
+@extend_schema(responses={200: PairsOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def pairs(request: Request) -> Response:
+    """Each two models' own votes with their always-valid interval, and what one number per model does not explain."""
+    project, judge = asked_of(request)
+    found = findings(project, current(project=project, judge=judge))
+    body: dict[str, Any] = {"project": project.slug, "judge": judge, "is_connected": False, "pairs": []}
+    body |= dict.fromkeys(("chi_square", "degrees", "p_value", "first_place"))
+    if found is not None:
+        models, seen, fragile = named(found), found.residuals, found.fragility
+        body |= {"chi_square": seen.chi_square, "degrees": seen.degrees, "p_value": seen.p_value}
+        body["is_connected"] = found.connectivity.is_connected
+        body["pairs"] = [flat_pair(pair, models) for pair in found.pairs]
+        body["first_place"] = fragile and {
+            "votes": fragile.votes,
+            "of": fragile.of,
+            "new_first": models[found.models[fragile.new_first]].name,
+            "is_minimal": fragile.is_minimal,
+        }
+    return Response(PairsOut(body).data)
+
+
+class WayOut(serializers.Serializer):
+    model = serializers.CharField()
+    connected = serializers.BooleanField(help_text="Joined by votes to the largest group; else beside nobody's rating.")
+    way = serializers.CharField(help_text="plain, davidson, rao-kupper, style, reliability, drawn or elo.")
+    rating = serializers.FloatField(allow_null=True)
+    lower = serializers.FloatField(allow_null=True)
+    upper = serializers.FloatField(allow_null=True)
+
+
+class WaysOut(serializers.Serializer):
+    project = serializers.CharField()
+    judge = serializers.ChoiceField(Judge.choices)
+    votes = serializers.IntegerField()
+    missing = serializers.DictField(child=serializers.CharField(), help_text="Ways that were not open, and why.")
+    rows = WayOut(many=True)
+
+
+@extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def counted_otherwise(request: Request) -> Response:
+    """The same votes with ties of their own, without style, by reliability, voters drawn anew, and as an Elo ticker."""
+    project, judge = asked_of(request)
+    try:
+        ways = other_ways(project, current(project=project, judge=judge))
+    except BeingCounted:
+        return Response({"detail": "These votes are being counted; ask again in a minute."}, status=202)
+    models = LanguageModel.objects.in_bulk(ways.models) if ways else {}
+    body = {
+        "project": project.slug,
+        "judge": judge,
+        "votes": ways.votes if ways else 0,
+        "missing": ways.missing if ways else {},
+        "rows": flat_ways(ways, models) if ways else [],
+    }
+    return Response(WaysOut(body).data)
+
+
+class MomentOut(serializers.Serializer):
+    moment = serializers.DateTimeField()
+    votes = serializers.IntegerField()
+    model = serializers.CharField()
+    rating = serializers.FloatField()
+    lower = serializers.FloatField()
+    upper = serializers.FloatField()
+
+
+class OverTimeOut(serializers.Serializer):
+    project = serializers.CharField()
+    judge = serializers.ChoiceField(Judge.choices)
+    rows = MomentOut(many=True)
+
+
+@extend_schema(responses={200: OverTimeOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def over_time(request: Request) -> Response:
+    """Ratings at up to sixty moments since the first vote, each as the ledger had it then."""
+    project, judge = asked_of(request)
+    found = history(project, judge)
+    models = LanguageModel.objects.in_bulk(found.models) if found else {}
+    rows = flat_history(found, models) if found else []
+    return Response({"project": project.slug, "judge": judge, "rows": rows})

@@ -1,0 +1,146 @@
+"""A snapshot of the leaderboard as people read it: rows with their models, the win matrix, small facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from annotate.models import LanguageModel
+from common.intervals import wilson
+from evaluation.leaderboard.snapshots import tally_of
+from evaluation.models import Leaderboard
+
+if TYPE_CHECKING:
+    from evaluation.leaderboard.fluency_columns import Fluency
+
+
+EARLY = 200  # rating points to each side: what a dozen votes of two models leave open, or all votes of two judges
+
+
+@dataclass(frozen=True)
+class Against:
+    """A model less its nearest rated ancestor, on the rating scale, with the 95 % interval of the difference."""
+
+    model: LanguageModel
+    is_parent: bool
+    difference: float
+    lower: float
+    upper: float
+    verdict: str
+    more_votes: int | None
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the votes hardly bound the difference, so that nothing can be said of it, nor of votes to come."""
+        return not (self.upper - self.lower) / 2 < EARLY
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One row of the leaderboard. `fluency` stands there where `arena.fluency.beside` has looked for it."""
+
+    model: LanguageModel
+    rating: float
+    lower: float
+    upper: float
+    rank: int
+    worst_rank: int
+    group: int
+    is_penalised: bool
+    battles: int
+    wins: int
+    ties: int
+    losses: int
+    against: Against | None
+    fluency: Fluency | None = None
+
+    @property
+    def ranks(self) -> str:
+        return str(self.rank) if self.rank == self.worst_rank else f"{self.rank}–{self.worst_rank}"
+
+    @property
+    def is_connected(self) -> bool:
+        """Joined by votes to the largest group: only then its rating can be set beside the others'."""
+        return self.group == 0
+
+    @property
+    def margin(self) -> float:
+        return self.upper - self.rating
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """What happened between the model of a row and the model of a column; `share` is wins with ties as half."""
+
+    wins: int
+    ties: int
+    losses: int
+
+    @property
+    def battles(self) -> int:
+        return self.wins + self.ties + self.losses
+
+    @property
+    def share(self) -> float:
+        return (self.wins + self.ties / 2) / self.battles
+
+    @property
+    def shade(self) -> int:
+        """0 lost all, 5 level, 10 won all: the class of colour, which never stands without the numbers."""
+        return round(10 * self.share)
+
+
+@dataclass(frozen=True)
+class PositionShare:
+    """Of the votes that chose a side, the share that chose the answer shown first, with its Wilson interval."""
+
+    votes: int
+    value: float
+    lower: float
+    upper: float
+
+    @property
+    def is_biased(self) -> bool:
+        return not self.lower <= 0.5 <= self.upper
+
+
+def standings(board: Leaderboard) -> list[Standing]:
+    """The rows of a snapshot, best first, with their models in one query."""
+    rows = board.ratings["rows"]
+    ids = {row["model"] for row in rows} | {row["against"]["model"] for row in rows if row["against"]}
+    models = LanguageModel.objects.in_bulk(ids)
+    return [_standing(row, models) for row in rows]
+
+
+def _standing(row: dict, models: dict[int, LanguageModel]) -> Standing:
+    model, against = models[row["model"]], row["against"]
+    if against is not None:
+        ancestor = models[against["model"]]
+        against = Against(**{**against, "model": ancestor, "is_parent": model.parent_id == ancestor.pk})
+    return Standing(**{**row, "model": model, "against": against})
+
+
+def win_matrix(board: Leaderboard, rows: list[Standing]) -> list[tuple[Standing, list[Meeting | None]]]:
+    """For each standing its meetings with all, in the order of the rows; None where two never met."""
+    tally = tally_of(board)
+    place = {model: index for index, model in enumerate(tally.models)}
+    order = [place[row.model.pk] for row in rows]
+    wins, ties = tally.wins[np.ix_(order, order)], tally.ties[np.ix_(order, order)]
+    return [(row, [_meeting(wins, ties, i, j) for j in range(len(rows))]) for i, row in enumerate(rows)]
+
+
+def _meeting(wins: np.ndarray, ties: np.ndarray, i: int, j: int) -> Meeting | None:
+    meeting = Meeting(int(wins[i, j]), int(ties[i, j]), int(wins[j, i]))
+    return meeting if meeting.battles else None
+
+
+def position_share(board: Leaderboard) -> PositionShare | None:
+    """None while nobody has chosen a side."""
+    tally = tally_of(board)
+    share = tally.a_wins_share
+    if share is None:
+        return None
+    n = int(tally.cells[:, :, :2].sum())
+    return PositionShare(n, share, *wilson(share * n, n))

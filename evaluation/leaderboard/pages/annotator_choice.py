@@ -1,0 +1,16 @@
+"""What an address says of whose votes, which model, and so on; shared by the leaderboard's pages."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest
+
+from annotate.models import Judge, Project
+from evaluation.leaderboard.snapshots import default_judge
+
+
+def asked(request: HttpRequest, project: Project) -> str:
+    """Whose votes were asked for; 404 for a kind of judge that there is not."""
+    judge = request.GET.get("judge") or default_judge(project)
+    if judge not in Judge.values:
+        raise Http404(f"judge is one of {', '.join(Judge.values)}, not {judge!r}.")
+    return judge

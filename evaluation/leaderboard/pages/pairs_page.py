@@ -1,0 +1,144 @@
+"""Pairs: who beat whom, whether that is decided, what the ratings do not explain, and how fragile the order is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from annotate.core.page_access import in_project
+from annotate.models import LanguageModel, Project
+from common.charts.rating_charts import heat_map, nothing
+from common.charts.scene import Scene, png, svg
+from evaluation.core.addresses import row_id
+from evaluation.core.csv_files import csv_file
+from evaluation.leaderboard.pages import annotator_choice as judges
+from evaluation.leaderboard.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, named
+from evaluation.leaderboard.snapshots import current
+from evaluation.ratings.fragility import Removal
+
+SHOWN = 60
+MOST_DRAWN = 30  # models in the heat map
+
+
+@dataclass(frozen=True)
+class Row:
+    pair: Pair
+    a: LanguageModel
+    b: LanguageModel
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How often a model was shown, and what being shown first did for it."""
+
+    model: LanguageModel
+    battles: int
+    share: float
+    ratio: float
+    effect: float | None
+    lower: float | None
+    upper: float | None
+
+
+@require_safe
+@in_project()
+def pairs(request: HttpRequest, project: Project) -> HttpResponse:
+    judge = judges.asked(request, project)
+    board = current(project=project, judge=judge)
+    found = findings(project, board)
+    context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "pairs", "judge": judge}
+    if found is None:
+        return render(request, "evaluation/pairs.html", context)
+    models = named(found)
+    chosen = models.get(row_id(request.GET.get("model", "")))
+    listed = found.of_model(chosen.pk) if chosen else list(found.pairs)
+    context |= {
+        "found": found,
+        "board": board,
+        "intervals": board.ratings["intervals"],
+        "models": sorted(models.values(), key=lambda model: model.name),
+        "chosen": chosen,
+        "rows": [Row(pair, models[pair.a], models[pair.b]) for pair in listed[: None if chosen else SHOWN]],
+        "listed": len(listed),
+        "picture": svg(_picture(found, models)),
+        "drawn_all": len(found.order) <= MOST_DRAWN,
+        "exposures": _exposures(found, models),
+        "cycles": [[models[found.models[i]] for i in cycle.models] for cycle in found.cycles.listed if cycle.is_sure],
+        **_fragility(found, models),
+        **_connectivity(found, models),
+    }
+    return render(request, "evaluation/pairs.html", context)
+
+
+@require_safe
+@in_project()
+def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
+    """The same as CSV, JSON, or the heat map as PNG."""
+    judge = judges.asked(request, project)
+    found = findings(project, current(project=project, judge=judge))
+    models = named(found) if found else {}
+    if form == "png":
+        scene = _picture(found, models) if found else nothing("No votes yet.")
+        return HttpResponse(png(scene), content_type="image/png")
+    rows = [flat_pair(pair, models) for pair in found.pairs] if found else []
+    if form == "json":
+        return JsonResponse({"project": project.slug, "judge": judge, "pairs": rows})
+    return csv_file(f"{project.slug}-pairs-{judge}.csv", PAIR_COLUMNS, rows)
+
+
+def _picture(found: Findings, models: dict[int, LanguageModel]) -> Scene:
+    order = found.order[:MOST_DRAWN]
+    names = [models[found.models[i]].name for i in order]
+    shares = [row[: len(order)] for row in found.shares[: len(order)]]
+    return heat_map(names, shares, f"What each of {len(names)} models scored against each other, in percent")
+
+
+def _exposures(found: Findings, models: dict[int, LanguageModel]) -> list[Exposure]:
+    seen, place = found.sampling, found.position
+    rows = [
+        Exposure(
+            models[pk],
+            int(seen.battles[i]),
+            float(seen.share[i]),
+            float(seen.ratio[i]),
+            *(float(x[i]) if x[i] == x[i] else None for x in (place.effect, place.effect_lower, place.effect_upper)),
+        )
+        for i, pk in enumerate(found.models)
+    ]
+    return sorted(rows, key=lambda row: -row.battles)
+
+
+def _fragility(found: Findings, models: dict[int, LanguageModel]) -> dict[str, Any]:
+    votes, voters = found.fragility, found.voters
+
+    def at(i: int) -> LanguageModel:
+        return models[found.models[i]]
+
+    return {
+        "first": at(votes.first) if votes else None,
+        "new_first": at(votes.new_first) if votes else None,
+        "removals": [(at(r.model), at(r.other), _happened(r), r.votes) for r in votes.removals[:12]] if votes else [],
+        "voters_first": at(voters.new_first) if voters else None,
+    }
+
+
+def _happened(removal: Removal) -> str:
+    return "won against" if removal.outcome == "won" else "tied with"
+
+
+def _connectivity(found: Findings, models: dict[int, LanguageModel]) -> dict[str, Any]:
+    joined = found.connectivity
+
+    def at(i: int) -> LanguageModel:
+        return models[found.models[i]]
+
+    return {
+        "apart": [[at(i) for i in part] for part in joined.parts[1:]],
+        "bridges": [(at(bridge.i), at(bridge.j), bridge.votes) for bridge in joined.bridges],
+        "cut": joined.weakest_cut[0] if joined.weakest_cut else None,
+        "cut_side": [at(i) for i in joined.weakest_cut[1]] if joined.weakest_cut else [],
+    }

@@ -1,0 +1,124 @@
+"""What the votes say of one model against another, under a project's rule: rating points with their interval.
+
+Either by the confidence sequence of the pair's own votes, which may be read after every vote, or by the leaderboard's
+fit, whose interval is honest when it is read once. Votes between models are read from the leaderboard's counts; where
+the rule takes each voter's first vote on a pair alone, from the votes themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from django.db.models import Case, Count, Min, Q, Value, When
+
+from annotate.models import LanguageModel, Project, Winner
+from evaluation.leaderboard.snapshots import current, fit_of, tally_of, votes
+from evaluation.models import Leaderboard, PromotionRule
+from evaluation.ratings.confidence_sequence import lower_bound, more_votes_until_better, points
+
+POINTS = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
+ONE_SIDED = 0.025  # each end of an interval that holds with 95 %
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A model less another. The bounds are ±inf where the votes set none; `more` is None where none would do."""
+
+    difference: float
+    lower: float
+    upper: float
+    votes: int  # between the two
+    more: int | None  # about so many more between the two until the lower bound is above the margin
+    unbounded: str = ""  # why the votes set no bounds, and what would
+
+    def finite(self) -> dict[str, float | int | None]:
+        """For JSON, which knows no infinity."""
+        return {
+            "difference": _finite(self.difference),
+            "lower": _finite(self.lower),
+            "upper": _finite(self.upper),
+            "votes": self.votes,
+            "more": self.more,
+        }
+
+
+def duel(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
+    """None when nothing can be said yet: no vote between the two, or with the fit no chain of votes."""
+    return _by_sequence(project, rule, model, other) if rule.always_valid else _by_fit(project, rule, model, other)
+
+
+def counts(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> tuple[int, int, int]:
+    """(wins, ties, losses) of a model against another, as the rule counts votes."""
+    if rule.first_votes_only:
+        return _first_votes(project, rule.judge, model.pk, other.pk)
+    return _all_votes(current(project=project, judge=rule.judge), model.pk, other.pk)
+
+
+def _by_sequence(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
+    wins, ties, losses = counts(project, rule, model, other)
+    played = wins + ties + losses
+    if not played:
+        return None
+    low = float(points(lower_bound(np.array(wins), np.array(ties), np.array(losses), ONE_SIDED)))
+    high = -float(points(lower_bound(np.array(losses), np.array(ties), np.array(wins), ONE_SIDED)))
+    more = more_votes_until_better(wins, ties, losses, rule.margin, ONE_SIDED)
+    return Duel(float(points(np.array((wins + ties / 2) / played))), low, high, played, more)
+
+
+def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
+    board = current(project=project, judge=rule.judge)
+    fitted = fit_of(board)
+    if fitted is None or model.pk not in fitted.models or other.pk not in fitted.models:
+        return None
+    i, j = fitted.models.index(model.pk), fitted.models.index(other.pk)
+    difference = fitted.difference(i, j)
+    if difference is None:
+        return None
+    cast = sum(_all_votes(board, model.pk, other.pk))
+    if why := _why_unbounded(board):
+        return Duel(difference.value, -math.inf, math.inf, cast, None, why)
+    above = difference.value - rule.margin
+    more = fitted.votes_until(difference.value, difference.upper - difference.value, above) if above > 0 else None
+    return Duel(difference.value, difference.lower, difference.upper, cast, more)
+
+
+def _why_unbounded(board: Leaderboard) -> str:
+    """What is published by votes alone says nothing of how other voters would vote."""
+    found = board.ratings.get("intervals", {})
+    if found.get("by") == "few":
+        return "Votes of other voters: nearly all are of one, and say nothing of how others would vote."
+    if not found.get("is_read", True):
+        return "Nothing but a little time: whose votes they are is being read."
+    return ""
+
+
+def _all_votes(board: Leaderboard, model: int, other: int) -> tuple[int, int, int]:
+    if not board.votes:
+        return 0, 0, 0
+    tally = tally_of(board)
+    if model not in tally.models or other not in tally.models:
+        return 0, 0, 0
+    i, j = tally.models.index(model), tally.models.index(other)
+    return int(tally.wins[i, j]), int(tally.ties[i, j]), int(tally.wins[j, i])
+
+
+def _first_votes(project: Project, judge: str, model: int, other: int) -> tuple[int, int, int]:
+    """What each voter said first of the pair, added up by the database."""
+    as_a = Q(completion_a__model=model, completion_b__model=other)
+    as_b = Q(completion_a__model=other, completion_b__model=model)
+    of_pair = votes(project, judge).filter(as_a | as_b).order_by()
+    visitor = Case(When(author=None, then="visitor"), default=Value(""))  # who has an account is told by that alone
+    firsts = of_pair.annotate(unknown=visitor).values("author", "unknown").annotate(first=Min("pk")).values("first")
+    said = of_pair.filter(pk__in=firsts).values_list("completion_a__model", "winner").annotate(n=Count("pk"))
+    found: Counter[float] = Counter()
+    for a, winner, n in said:
+        points = POINTS[Winner(winner)]
+        found[points if a == model else 1 - points] += n
+    return found[1.0], found[0.5], found[0.0]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

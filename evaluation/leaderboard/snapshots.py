@@ -1,0 +1,158 @@
+"""The leaderboard: ratings as the votes stand now, by a step from where they stood, and snapshots to point at.
+
+Votes are counted comparisons of answers by two different models on eval-side prompts, of people or of simulated
+judges, never both. They are counted as the ledger grows (counts.py), so that a page reads none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+from django.utils import timezone
+
+from annotate.models import Judge, Project
+from annotate.models.feedback import FeedbackQuerySet
+from evaluation.core.recent_values import Recent
+from evaluation.leaderboard.published import fit_of, published, tally_of
+from evaluation.leaderboard.rating_intervals import with_intervals
+from evaluation.leaderboard.votes import vote_blocks
+from evaluation.leaderboard.votes.counts import catch_up, counts_of, parts_of, tally_of_counts
+from evaluation.leaderboard.votes.vote_blocks import comparisons
+from evaluation.models import Leaderboard, VoteCounts
+from evaluation.ratings import LABELS, Tally
+from evaluation.ratings.incremental_fit import Live, begin, move
+
+__all__ = [
+    "categories",
+    "comparisons",
+    "current",
+    "default_judge",
+    "fit_of",
+    "languages",
+    "left_out",
+    "stored",
+    "tally_of",
+    "votes",
+]
+
+SNAPSHOT_EVERY = timedelta(hours=1)
+_recent = Recent(64)
+
+
+@dataclass(frozen=True)
+class _Known:
+    live: Live | None
+    board: Leaderboard
+
+
+def votes(project: Project, judge: str) -> FeedbackQuerySet:
+    """The comparisons that count."""
+    return vote_blocks.counted(project, judge)
+
+
+def left_out(project: Project, judge: str) -> dict[str, int]:
+    """How many comparisons do not count, by status."""
+    counts = counts_of(project, judge)
+    return dict(counts.left_out) if counts else {}
+
+
+def default_judge(project: Project) -> str:
+    """People, as soon as one of their votes counts; else simulations, when there are any."""
+    catch_up()
+    rows = VoteCounts.objects.filter(project=project, part=VoteCounts.Part.ALL)
+    counted = dict(rows.values_list("judge", "votes"))
+    return Judge.SIMULATION if counted.get(Judge.SIMULATION) and not counted.get(Judge.PERSON) else Judge.PERSON
+
+
+def current(*, project: Project, judge: str, category: str = "", language: str = "") -> Leaderboard:
+    """The leaderboard as the votes stand now, of all of them or of a category's or a language's.
+
+    Stored at most every hour by itself; `stored` keeps one that something is to point at. An empty one never is.
+    """
+    _check(judge, category, language)
+    part = "category" if category else "language" if language else ""
+    counts = counts_of(project, judge, part, category or language)
+    if counts is None:
+        return _empty(project, judge, f"{part} {category or language}".strip())
+    if known := _recent.get(counts.pk, counts.state):
+        return known.board
+    counts = VoteCounts.objects.select_related("project").get(pk=counts.pk)  # with the cells of this very state
+    before: _Known | None = _recent.last(counts.pk)
+    known = _computed(counts, before.live if before else None)
+    _recent.put(counts.pk, counts.state, known)
+    if not part and _is_time_for_a_snapshot(counts):
+        stored(known.board)
+    return known.board
+
+
+def stored(board: Leaderboard) -> Leaderboard | None:
+    """The leaderboard as a row that others can point at, one for each state; None for an empty one.
+
+    Raises ValueError for a part of the votes or a moment of the past: those are computed from the ledger when asked.
+    """
+    if not board.votes or board.pk:
+        return board if board.pk else None
+    if not board.state or board.ratings["part"]:
+        raise ValueError("only the leaderboard of all votes as it stands now is stored.")
+    row = Leaderboard.objects.filter(project=board.project, judge=board.judge, state=board.state).first()
+    if row is None:  # another object than the one that pages share: what is saved here may be rolled back
+        row = Leaderboard(
+            project=board.project,
+            judge=board.judge,
+            votes=board.votes,
+            last_comparison_id=board.last_comparison_id,
+            ratings=dict(board.ratings, totals=board.ratings["totals"]),
+            signature=board.signature,
+            state=board.state,
+            created_at=board.created_at,
+        )
+        row.save()
+    return row
+
+
+def categories(project: Project, judge: str) -> list[VoteCounts]:
+    return [row for row in parts_of(project, judge) if row.part == VoteCounts.Part.CATEGORY]
+
+
+def languages(project: Project, judge: str) -> list[VoteCounts]:
+    return [row for row in parts_of(project, judge) if row.part == VoteCounts.Part.LANGUAGE]
+
+
+def _check(judge: str, category: str, language: str) -> None:
+    if judge not in Judge.values:
+        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(Judge.values)}.")
+    if category and language:
+        raise ValueError("a leaderboard is of a category or of a language, not of both at once.")
+
+
+def _empty(project: Project, judge: str, part: str) -> Leaderboard:
+    nothing = Tally((), np.zeros((0, 0, len(LABELS))))
+    fields = published(None, nothing, None, part=part, judge=judge)
+    return Leaderboard(project=project, judge=judge, votes=0, last_comparison_id=0, **fields)
+
+
+def _computed(counts: VoteCounts, live: Live | None) -> _Known:
+    tally = tally_of_counts(counts)
+    fitted, spread = None, None
+    if tally.models:
+        live = move(live, tally.cells) if live and live.tally.models == tally.models else begin(tally)
+        fitted, spread = with_intervals(counts, live.fit)
+    fields = published(fitted, tally, spread, part=f"{counts.part} {counts.name}".strip(), judge=counts.judge)
+    fields["ratings"]["last_status_change"] = counts.last_status_change_id
+    board = Leaderboard(
+        project=counts.project,
+        judge=counts.judge,
+        votes=counts.votes,
+        last_comparison_id=counts.last_comparison_id,
+        state=counts.state,
+        **fields,
+    )
+    return _Known(live if tally.models else None, board)
+
+
+def _is_time_for_a_snapshot(counts: VoteCounts) -> bool:
+    since = timezone.now() - SNAPSHOT_EVERY
+    taken = Leaderboard.objects.filter(project=counts.project, judge=counts.judge, created_at__gt=since)
+    return bool(counts.votes) and not taken.exists()

@@ -1,0 +1,250 @@
+"""Counted votes per project and kind of judge, folded from the ledger as it grows: a cache, never the truth.
+
+A count is a sum over the ledger: each comparison once, with the status it began with, and each change of a status once.
+Sums do not mind the order, so a row that becomes visible late is added late, and nothing is counted twice: the cursor's
+row is locked while somebody folds, and moves in the same transaction as the counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from django.db import OperationalError, connection, transaction
+from django.db.models import Subquery
+from django.utils import timezone
+
+from annotate.models import Comparison, Project, Side, Status, StatusChange
+from evaluation.leaderboard.votes import languages, ledger
+from evaluation.leaderboard.votes.ledger import Change, Missing, News, NewVote
+from evaluation.models import VoteCounts, VoteCursor
+from evaluation.ratings import LABELS, Tally
+
+log = logging.getLogger(__name__)
+_CODE = {label: code for code, label in enumerate(LABELS)}
+_FOLDED = (
+    *("model_ids", "cells", "votes", "left_out"),
+    *("last_comparison_id", "last_status_change_id", "state", "changed_at"),
+)
+LOOK_AGAIN = 0.5  # seconds
+_looked_at = float("-inf")
+_CURSOR = 1  # its primary key: there is one
+
+
+class CountsDiffer(ArithmeticError):
+    """The counts contradict the ledger: more votes taken back than were given."""
+
+
+class Key(NamedTuple):
+    """Whose votes on what: all of a project's, or a category's or language's."""
+
+    project: int
+    judge: str
+    part: str = VoteCounts.Part.ALL
+    name: str = ""
+
+
+@dataclass
+class Sums:
+    """What some rows of the ledger add to one row of counts; negative where votes were taken back."""
+
+    cells: Counter[tuple[int, int, str]] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    last_vote: int = 0
+    last_change: int = 0
+
+
+def catch_up() -> None:
+    """Fold what the ledger has that the counts have not. One look when there is nothing.
+
+    When the database is too busy to fold now, the counts stay what they were: a page a moment late, and not an error.
+    """
+    try:
+        while _is_behind() and _fold_some():
+            pass
+    except OperationalError as error:
+        if connection.in_atomic_block or not VoteCursor.objects.exists():  # a broken transaction, or no counts to show
+            raise
+        log.warning("Votes could not be counted now: %s", error)
+    except CountsDiffer as error:
+        log.error("%s They are made anew from the ledger.", error)
+        rebuild()
+
+
+def counts_of(project: Project, judge: str, part: str = "", name: str = "") -> VoteCounts | None:
+    """The counts as the ledger stands now, without their cells; None when no vote was ever given."""
+    catch_up()
+    rows = VoteCounts.objects.filter(project=project, judge=judge, part=part, name=name)
+    return rows.defer("cells").first()
+
+
+def parts_of(project: Project, judge: str) -> list[VoteCounts]:
+    """The categories and languages that have counted votes, most votes first, as they were counted last."""
+    rows = VoteCounts.objects.filter(project=project, judge=judge, votes__gt=0).exclude(part=VoteCounts.Part.ALL)
+    return list(rows.order_by("part", "-votes", "name").defer("cells"))
+
+
+def tally_of_counts(counts: VoteCounts) -> Tally:
+    """Models that were in a battle, by their ids, with their counts."""
+    cells = _decoded(counts)
+    met = np.flatnonzero(cells.sum(axis=(1, 2)) + cells.sum(axis=(0, 2)))
+    return Tally(tuple(counts.model_ids[i] for i in met), cells[np.ix_(met, met)].astype(float))
+
+
+def rebuild() -> None:
+    """Forget the counts and fold the whole ledger again."""
+    with transaction.atomic():
+        VoteCursor.objects.select_for_update().filter(pk=_CURSOR).delete()
+        VoteCounts.objects.all().delete()
+    while _fold_some():
+        pass
+
+
+def _is_behind() -> bool:
+    newest = Comparison.objects.order_by("-id").values("id")[:1]
+    changed = StatusChange.objects.order_by("-id").values("id")[:1]
+    cursors = VoteCursor.objects.filter(pk=_CURSOR).annotate(newest=Subquery(newest), changed=Subquery(changed))
+    cursor = cursors.first()
+    if cursor is None:
+        return Comparison.objects.exists()
+    is_new = (cursor.newest or 0) > cursor.last_comparison_id or (cursor.changed or 0) > cursor.last_status_change_id
+    return is_new or (any(cursor.late.values()) and _is_time_to_look_again())
+
+
+def _is_time_to_look_again() -> bool:
+    """For what may turn up late each process looks twice a second, however many pages are open."""
+    global _looked_at
+    now = time.monotonic()
+    if now - _looked_at < LOOK_AGAIN:
+        return False
+    _looked_at = now
+    return True
+
+
+def _fold_some() -> bool:
+    """Fold one block; whether there is more. It is read and added up first, so that the lock is held briefly."""
+    cursor = VoteCursor.objects.filter(pk=_CURSOR).first() or VoteCursor()
+    languages.find(ledger.prompts_without_language(cursor.last_comparison_id))
+    # Changes first: whatever changed is then among the votes that are read after them.
+    changes = ledger.new_changes(cursor.last_status_change_id, missing(cursor, "changes"))
+    votes = ledger.new_votes(cursor.last_comparison_id, missing(cursor, "votes"))
+    sums = summed(votes.rows, [] if votes.is_more else changes.rows)
+    with transaction.atomic():
+        locked = cursor_locked()
+        if _where(locked) != _where(cursor):
+            return True  # somebody else has folded this meanwhile: from there on, then
+        for key, some in sums.items():
+            _add(key, some)
+        _move(locked, votes, changes)
+    return votes.is_more or changes.is_more
+
+
+def _where(cursor: VoteCursor) -> tuple[int, int, dict]:
+    return cursor.last_comparison_id, cursor.last_status_change_id, cursor.late
+
+
+def cursor_locked() -> VoteCursor:
+    """The one row of the cursor, which nobody else moves until the transaction ends."""
+    return VoteCursor.objects.select_for_update().get_or_create(pk=_CURSOR)[0]
+
+
+def _move(cursor: VoteCursor, votes: News[NewVote], changes: News[Change]) -> None:
+    cursor.last_comparison_id, late = votes.last, {"votes": votes.missing, "changes": missing(cursor, "changes")}
+    if not votes.is_more:  # else a change could be counted before its vote
+        cursor.last_status_change_id, late["changes"] = changes.last, changes.missing
+    cursor.late = late
+    cursor.save()
+
+
+def missing(cursor: VoteCursor, table: str) -> list[Missing]:
+    return [Missing(*gap) for gap in cursor.late.get(table, [])]
+
+
+def summed(votes: Iterable[NewVote], changes: Iterable[Change] = ()) -> dict[Key, Sums]:
+    """What votes as they began, and changes of statuses, add to each row of counts."""
+    sums: dict[Key, Sums] = defaultdict(Sums)
+    for vote in _named(list(votes)):
+        _count(sums, vote, vote.status, 1)
+    changes = [change for change in changes if change.kind == ledger.COMPARISON]
+    changed = {vote.id: vote for vote in _named(list(ledger.votes_of(sorted({change.vote for change in changes}))))}
+    for change in changes:
+        if change.vote in changed:
+            _count(sums, changed[change.vote], change.before, -1, change.id)
+            _count(sums, changed[change.vote], change.after, 1, change.id)
+    return sums
+
+
+def _named(votes: list[NewVote]) -> list[NewVote]:
+    """The votes that could rank models, with the languages of their prompts."""
+    ranking = [vote for vote in votes if _could_rank(vote)]
+    found = languages.find(vote.prompt for vote in ranking if vote.language is None)
+    return [vote if vote.language else vote._replace(language=found[vote.prompt]) for vote in ranking]
+
+
+def _could_rank(vote: NewVote) -> bool:
+    return vote.side == Side.EVAL and vote.a is not None and vote.b is not None and vote.a != vote.b
+
+
+def _count(sums: dict[Key, Sums], vote: NewVote, status: str, weight: int, change: int = 0) -> None:
+    keys = [
+        Key(vote.project, vote.judge),
+        Key(vote.project, vote.judge, VoteCounts.Part.LANGUAGE, vote.language or languages.UNKNOWN),
+    ]
+    if vote.category:
+        keys.append(Key(vote.project, vote.judge, VoteCounts.Part.CATEGORY, vote.category))
+    assert vote.a is not None and vote.b is not None
+    for key in keys:
+        found = sums[key]
+        if status == Status.COUNTED:
+            found.cells[vote.a, vote.b, vote.winner] += weight
+            found.last_vote = max(found.last_vote, vote.id)
+        else:
+            found.left_out[status] += weight
+        found.last_change = max(found.last_change, change)
+
+
+def _add(key: Key, sums: Sums) -> None:
+    same = {"project_id": key.project, "judge": key.judge, "part": key.part, "name": key.name}
+    counts = VoteCounts.objects.filter(**same).first() or VoteCounts(**same)
+    apply(counts, sums)
+    counts.save(update_fields=_FOLDED if counts.pk else None)  # `spread` is another process's to write
+
+
+def apply(counts: VoteCounts, sums: Sums) -> None:
+    """Add to the counts. Raises CountsDiffer when fewer than no votes would be left."""
+    met = {model for a, b, _ in sums.cells for model in (a, b)}
+    models = sorted(met | set(counts.model_ids))
+    place = {model: index for index, model in enumerate(models)}
+    cells = np.zeros((len(models), len(models), len(LABELS)), dtype=np.int64)
+    if counts.model_ids:
+        old = [place[model] for model in counts.model_ids]
+        cells[np.ix_(old, old)] = _decoded(counts)
+    for (a, b, winner), n in sums.cells.items():
+        cells[place[a], place[b], _CODE[winner]] += n
+    if (cells < 0).any():
+        raise CountsDiffer(f"Counts of project {counts.project_id} ({counts.judge}) would fall below none.")
+    left_out = Counter(counts.left_out)
+    left_out.update(sums.left_out)
+    counts.model_ids, counts.cells, counts.votes = models, _encoded(cells), int(cells.sum())
+    counts.left_out = {status: n for status, n in sorted(left_out.items()) if n}
+    counts.last_comparison_id = max(counts.last_comparison_id, sums.last_vote)
+    counts.last_status_change_id = max(counts.last_status_change_id, sums.last_change)
+    counts.state, counts.changed_at = uuid.uuid4().hex, timezone.now()
+
+
+def _encoded(cells: np.ndarray) -> bytes:
+    return zlib.compress(cells.astype("<i8").tobytes(), 1)
+
+
+def _decoded(counts: VoteCounts) -> np.ndarray:
+    size = len(counts.model_ids)
+    if not size:
+        return np.zeros((0, 0, len(LABELS)), dtype=np.int64)
+    return np.frombuffer(zlib.decompress(bytes(counts.cells)), dtype="<i8").reshape(size, size, len(LABELS))

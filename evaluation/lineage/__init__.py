@@ -1,1 +1,0 @@
-"""Where a model comes from and what came of it: votes, runs and ancestors, its card and its picture."""

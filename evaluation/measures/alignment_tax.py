@@ -1,0 +1,286 @@
+"""What alignment costs: a lineage from its base on, and how each figure changed from stage to stage, item by item.
+
+"Finetuned models lose quality with respect to perplexity and BLEU"; whether they did, and by how much, is a paired
+difference to the parent and to the base, on items that both met. What was measured on other items is not subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from annotate.core.errors import Refused
+from annotate.models import LanguageModel, Project, User
+from evaluation.leaderboard.leaderboard_rows import Standing, standings
+from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.measures import evaluations
+from evaluation.measures import paired_comparison as compare
+from evaluation.measures.paired_comparison import Task, Tested
+from evaluation.metrics import definitions as families
+from evaluation.metrics.figure_intervals import Figure
+from evaluation.metrics.paired_tests import Difference
+from training.models import Run
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model of the lineage with its place in the arena, where it has one."""
+
+    model: LanguageModel
+    standing: Standing | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure at one stage. `why` says why it is not set against its parent or the base, where it is not."""
+
+    figure: Figure | None = None
+    run: Run | None = None
+    to_parent: Tested | None = None
+    to_base: Tested | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric on one task, with a cell for each stage."""
+
+    task: Task
+    metric: str
+    higher_is_better: bool | None
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A stage that was not measured on what others were, or on other items; `like` is the run to repeat for it."""
+
+    model: LanguageModel
+    task: Task
+    like: Run
+    is_under_way: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    stages: list[Stage]
+    rows: list[Row]
+    missing: list[Missing]
+    tests: int  # differences that the p values are corrected for
+    judge: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric of a model less that of its parent on the same items; lower and upper are None with too few items."""
+
+    value: float
+    lower: float | None
+    upper: float | None
+    n: int
+    higher_is_better: bool | None
+    p: float
+
+
+def change(
+    model: LanguageModel, parent: LanguageModel, task: str, metric: str, project: Project | None = None
+) -> Change | None:
+    """None where the two were not both measured alike, on the same items of that task by that metric."""
+    projects = [project] if project is not None else Project.objects.filter(evaluations__model=model).distinct()
+    for each in projects:
+        every = compare.measured(each)
+        for known in (t for t in compare.tasks(every) if t.name == task):
+            runs = _by_model(every, known, [model, parent])
+            if len(runs) < 2 or compare.settings_that_differ(list(runs.values())):
+                continue
+            if found := compare.pair(runs[parent.pk], runs[model.pk]).all.get(metric):
+                better = families.find(metric).higher_is_better
+                return Change(found.value, found.lower, found.upper, found.n, better, found.p)
+    return None
+
+
+def chain(model: LanguageModel) -> list[LanguageModel]:
+    """The policies that it comes from, the base first, and itself."""
+    found, seen = [model], {model.pk}
+    while (parent := found[-1].parent) is not None and parent.kind == model.kind and parent.pk not in seen:
+        seen.add(parent.pk)
+        found.append(parent)
+    return found[::-1]
+
+
+def rows(model: LanguageModel, project: Project) -> list[Row]:
+    return panel(model, project).rows
+
+
+def panel(model: LanguageModel, project: Project) -> Panel:
+    models = chain(model)
+    judge = default_judge(project)
+    places = {row.model.pk: row for row in standings(current(project=project, judge=judge))}
+    # Fluency is set against the parent in each run, by a yardstick that is another one at each stage.
+    every = [run for run in compare.measured(project) if run.parent in models and run.config["measure"] != "fluency"]
+    tasks = compare.tasks(every)
+    drafts = [draft for task in tasks for draft in _drafts(task, _by_model(every, task, models), models)]
+    differences = [d for draft in drafts for cell in draft.cells for d in (cell.to_parent, cell.to_base) if d]
+    tested = iter(compare.tested_at_once(differences))
+    return Panel(
+        [Stage(one, places.get(one.pk)) for one in models],
+        [_tested_row(draft, tested) for draft in drafts],
+        _missing(project, every, tasks, models),
+        len(differences),
+        judge,
+    )
+
+
+def _by_model(every: list[Run], task: Task, models: list[LanguageModel]) -> dict[int, Run]:
+    runs = compare.of_task(every, task, [one.pk for one in models])
+    return {run.parent_id or 0: run for run in compare.one_each(runs)}
+
+
+@dataclass(frozen=True)
+class _DraftCell:
+    figure: Figure | None
+    run: Run | None
+    to_parent: Difference | None
+    to_base: Difference | None
+    why: str
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A row whose tests have not been corrected for all the others yet."""
+
+    task: Task
+    metric: str
+    cells: list[_DraftCell]
+
+
+def _drafts(task: Task, runs: dict[int, Run], models: list[LanguageModel]) -> Iterator[_Draft]:
+    names = dict.fromkeys(name for run in runs.values() for name in run.result["metrics"] if compare.is_known(name))
+    for name in names:
+        yield _Draft(task, name, [_cell(name, runs, models, place) for place in range(len(models))])
+
+
+def _cell(name: str, runs: dict[int, Run], models: list[LanguageModel], place: int) -> _DraftCell:
+    run = runs.get(models[place].pk)
+    if run is None:
+        return _DraftCell(None, None, None, None, "")
+    why, found = "", {}
+    for other in dict.fromkeys((place - 1, 0)):
+        if 0 <= other < place and (earlier := runs.get(models[other].pk)) is not None:
+            if unlike := " ".join(compare.settings_that_differ([earlier, run])):
+                why = why or unlike
+                continue
+            pair = compare.pair(earlier, run)
+            found[other] = pair.all.get(name)
+            why = why or pair.refused
+    parent = found.get(place - 1)
+    base = found.get(0) if place > 1 else None
+    return _DraftCell(compare.figure_of(run, name), run, parent, base, why)
+
+
+def _tested_row(draft: _Draft, tested: Iterator[Tested]) -> Row:
+    cells = [
+        Cell(c.figure, c.run, next(tested) if c.to_parent else None, next(tested) if c.to_base else None, c.why)
+        for c in draft.cells
+    ]
+    return Row(draft.task, draft.metric, families.find(draft.metric).higher_is_better, cells)
+
+
+# What is missing
+
+
+def _missing(project: Project, every: list[Run], tasks: list[Task], models: list[LanguageModel]) -> list[Missing]:
+    """Stages without a run on the items that the newest run of the task met, measured as it was.
+
+    The newest, and not those that most stages met: where no dataset is behind it, items change as answers come, and a
+    new run can only meet the new ones.
+    """
+    waiting = list(project.runs.unfinished().filter(kind="evaluate", parent__in=models))
+    found = []
+    for task in tasks:
+        runs = compare.of_task(every, task)
+        newest = runs[0]
+        there = {run.parent_id for run in runs if _is_as(run, newest)}
+        for model in models:
+            if model.pk not in there:
+                under_way = any(_is_like(run, newest) and run.parent_id == model.pk for run in waiting)
+                found.append(Missing(model, task, newest, under_way))
+    return found
+
+
+def _is_as(run: Run, other: Run) -> bool:
+    return run.result["items_hash"] == other.result["items_hash"] and compare.way_of(run) == compare.way_of(other)
+
+
+def _is_like(run: Run, other: Run) -> bool:
+    return (run.config, run.other_dataset_id) == (other.config, other.other_dataset_id)
+
+
+def measure_missing(*, model: LanguageModel, project: Project, by: User) -> tuple[list[Run], list[str]]:
+    """Queue what is missing, each like the run that the others were measured by: the runs, and what was refused."""
+    queued: list[Run] = []
+    refused = []
+    for one in panel(model, project).missing:
+        if one.is_under_way:
+            continue
+        try:
+            queued += evaluations.queue_alike(
+                project=project,
+                models=[one.model],
+                name=f"{one.task.name[:40]}, {one.task.measure} of {one.model.name}"[:120],
+                by=by,
+                other_dataset=one.like.other_dataset,
+                reward_model=one.like.reward_model,
+                config=one.like.config,
+                seed=one.like.seed,
+            )
+        except Refused as error:
+            if error.status == 403:
+                raise
+            refused.append(f"{one.task.name} of {one.model.name}: {' '.join(map(str, error.errors.values()))}")
+    return queued, refused
+
+
+def as_json(found: Panel) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "stages": [
+            {
+                "model": stage.model.pk,
+                "name": stage.model.name,
+                "stage": stage.model.stage,
+                "rating": stage.standing
+                and {"value": stage.standing.rating, "lower": stage.standing.lower, "upper": stage.standing.upper},
+            }
+            for stage in found.stages
+        ],
+        "judge": found.judge,
+        "tests": found.tests,
+        "rows": [
+            {
+                "task": row.task.name,
+                "measure": row.task.measure,
+                "metric": row.metric,
+                "higher_is_better": row.higher_is_better,
+                "stages": [_cell_json(cell) for cell in row.cells],
+            }
+            for row in found.rows
+        ],
+        "missing": [{"model": one.model.pk, "task": one.task.name} for one in found.missing],
+    }
+
+
+def _cell_json(cell: Cell) -> dict[str, Any] | None:
+    if cell.figure is None:
+        return None
+    return {
+        "value": cell.figure.value,
+        "lower": cell.figure.lower,
+        "upper": cell.figure.upper,
+        "n": cell.figure.n,
+        "run": cell.run.pk if cell.run else None,
+        "to_parent": compare.tested_json(cell.to_parent),
+        "to_base": compare.tested_json(cell.to_base),
+        "not_compared": cell.why,
+    }

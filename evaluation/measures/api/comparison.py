@@ -1,0 +1,69 @@
+"""Models side by side, for programs: paired differences with intervals, tests and the correction for many."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.lookup import find, find_project
+from annotate.core.api.serializer_fields import refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import models_seen
+from evaluation.measures import alignment_tax as tax
+from evaluation.measures import comparison_request as comparison_asked
+from evaluation.measures import paired_comparison as compare
+
+_MODELS = "Ids parted by commas, two at least; without them all that were measured on the task's items."
+
+
+@extend_schema(
+    responses={200: OpenApiTypes.OBJECT} | refusals(400, 404),
+    parameters=[
+        OpenApiParameter("project", str, required=True),
+        OpenApiParameter("task", str, description="What they were measured on: its name, or measure:name."),
+        OpenApiParameter("models", str, description=_MODELS),
+        OpenApiParameter("runs", str, description="Ids of evaluation runs in place of task and models."),
+        OpenApiParameter("to", enum=[compare.FIRST, compare.PARENT], description="What each is set against."),
+        OpenApiParameter("first", int, description="The model that the others are set against."),
+        OpenApiParameter("metric", str, description="By which parts of the task are told; the first there is."),
+    ],
+    tags=["evaluations"],
+)
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def comparison(request: Request) -> Response:
+    """Two models or more on the same items: each metric with paired differences, on all items and on unseen ones."""
+    sent = request.query_params
+    if "project" not in sent:
+        raise Refused(400, project="Say whose evaluations: ?project=<slug>; GET projects/ lists them.")
+    project = find_project(request.user, sent["project"])
+    if (to := sent.get("to", compare.FIRST)) not in (compare.FIRST, compare.PARENT):
+        raise Refused(400, to=f"{to!r} is none of {compare.FIRST}, {compare.PARENT}.")
+    asked = comparison_asked.read(sent, project)
+    if asked.task is None:
+        known = ", ".join(f"{task.name} ({task.measure})" for task in asked.tasks) or "none yet"
+        raise Refused(400, task=f"No model was measured item by item on that. There is: {known}.")
+    runs = asked.runs or ([] if sent.get("models") or sent.get("runs") else asked.candidates)
+    if len(runs) < 2:
+        measured = ", ".join(f"{run.parent_id} ({run.parent})" for run in asked.candidates)
+        raise Refused(400, models=f"Name two models at least that were measured on {asked.task.name}: {measured}.")
+    runs = runs[: comparison_asked.MOST_MODELS]
+    return Response(compare.as_json(compare.compare(asked.task, runs, asked.to, asked.metric)))
+
+
+@extend_schema(
+    responses={200: OpenApiTypes.OBJECT} | refusals(400, 404),
+    parameters=[OpenApiParameter("project", str, required=True, description="Whose evaluations and arena.")],
+    tags=["evaluations"],
+)
+@api_view(["GET"])
+def alignment_tax(request: Request, pk: str) -> Response:
+    """A model's lineage from its base on: each figure at each stage, its change to the parent and to the base."""
+    model = find(models_seen(request.user), pk, "model")
+    if "project" not in request.query_params:
+        raise Refused(400, project="Say in which project it was measured: ?project=<slug>; GET projects/ lists them.")
+    project = find_project(request.user, request.query_params["project"])
+    return Response(tax.as_json(tax.panel(model, project)))

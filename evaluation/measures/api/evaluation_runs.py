@@ -1,0 +1,263 @@
+"""Evaluations through the API: start one or several alike, list and read figures, read what each item gave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action, api_view, permission_classes
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core.api.idempotency import idempotent, key_of
+from annotate.core.api.lookup import find, find_named, find_project, of_project
+from annotate.core.api.pagination import Newest
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, LARGEST_ID, PROJECT, Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import projects_where, require
+from annotate.models import Dataset, LanguageModel
+from evaluation.core.addresses import row_id
+from evaluation.measures import evaluations
+from evaluation.measures import item_store as items
+from evaluation.measures.evaluations import Chosen
+from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice, Index
+from evaluation.measures.present.shown_items import ORDERS, may_read_texts, told
+from evaluation.models import Evaluation
+from training.models import Run
+from training.runs.api import RunOut, queue, run_out
+
+MOST_ITEMS = 1000
+
+
+class CleanOut(serializers.Serializer):
+    """The same figure without the items that the training data hold; empty where nobody looked."""
+
+    value = serializers.FloatField(required=False)
+    standard_error = serializers.FloatField(required=False, allow_null=True)
+    lower = serializers.FloatField(required=False, allow_null=True)
+    upper = serializers.FloatField(required=False, allow_null=True)
+    n = serializers.IntegerField(required=False)
+
+
+class EvaluationOut(serializers.ModelSerializer):
+    project = serializers.SerializerMethodField()
+    model_name = serializers.CharField(source="model.name")
+    opponent_name = serializers.SerializerMethodField(help_text="Of a win rate: whom it was set against.")
+    clean = CleanOut(help_text="Without items that were seen in training.")
+
+    class Meta:
+        model = Evaluation
+        fields = (
+            *("id", "project", "model", "model_name", "run", "task", "group", "metric", "value", "standard_error"),
+            *("lower", "upper", "n", "higher_is_better", "opponent", "opponent_name", "clean", "items_hash"),
+            *("signature", "created_at"),
+        )
+
+    def get_project(self, evaluation: Evaluation) -> str | None:
+        return evaluation.project.slug if evaluation.project else None
+
+    def get_opponent_name(self, evaluation: Evaluation) -> str | None:
+        return evaluation.opponent.name if evaluation.opponent else None
+
+
+class Measuring(Input):
+    project = serializers.SlugField(max_length=50)
+    name = serializers.CharField(max_length=120)
+    dataset = Id(required=False, allow_null=True, default=None)
+    other_dataset = Id(
+        required=False, allow_null=True, default=None, help_text="What to measure on; without one the project's own."
+    )
+    reward_model = Id(required=False, allow_null=True, default=None, help_text="The judge of a win rate by reward.")
+    config = serializers.DictField(
+        required=False, default=dict, help_text='The measure and its options, such as {"measure": "choices"}.'
+    )
+    seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
+
+
+class NewEvaluation(Measuring):
+    model = Id(help_text="The model to evaluate.")
+
+
+class NewEvaluations(Measuring):
+    models = serializers.ListField(child=Id(), min_length=1, max_length=evaluations.MOST_ALIKE)
+
+
+@extend_schema(tags=["evaluations"])
+class Evaluations(GenericViewSet):
+    """One metric of one model each, with its error and the signature that tells how to get it again."""
+
+    queryset = Evaluation.objects.none()
+    serializer_class = EvaluationOut
+    pagination_class = Newest
+
+    def get_queryset(self) -> QuerySet[Evaluation]:
+        seen = Q(project=None) | Q(project__in=projects_where(self.request.user, "read"))
+        return Evaluation.objects.filter(seen).select_related("project", "model", "opponent")
+
+    @extend_schema(
+        responses={200: EvaluationOut(many=True)} | refusals(400, 404),
+        parameters=[
+            PROJECT,
+            OpenApiParameter("model", int),
+            OpenApiParameter("run", int),
+            OpenApiParameter("task", description="What it was measured on."),
+            OpenApiParameter("metric"),
+            OpenApiParameter("group", description="A part of the task; empty for the whole alone."),
+            OpenApiParameter("standing", bool, description="The newest of each model, task, group and metric alone."),
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        asked = request.query_params
+        rows = of_project(self.get_queryset(), request)
+        for name in ("model", "run"):
+            if (pk := asked.get(name)) is not None:
+                rows = rows.filter(**{name: row_id(pk)})
+        for name in ("task", "metric", "group"):
+            if (value := asked.get(name)) is not None:
+                rows = rows.filter(**{name: value.replace("\x00", "")})
+        if asked.get("standing", "").lower() in ("true", "1"):
+            rows = rows.filter(pk__in=self._standing(request).values("pk"))
+        return self.get_paginated_response(EvaluationOut(self.paginate_queryset(rows), many=True).data)
+
+    def _standing(self, request: Request) -> QuerySet[Evaluation]:
+        if "project" not in request.query_params:
+            raise Refused(400, project="Say whose figures: standing=true needs ?project=<slug>.")
+        project = find_project(request.user, request.query_params["project"])
+        return evaluations.standing(project, Chosen(groups=True))
+
+    @extend_schema(responses={200: EvaluationOut} | refusals(404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(EvaluationOut(find(self.get_queryset(), pk, "evaluation")).data)
+
+    @extend_schema(
+        request=NewEvaluation, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+    )
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
+    def create(self, request: Request) -> Response:
+        """Queue a run that evaluates a model; its figures appear here when it has ended."""
+        given = NewEvaluation(data=request.data)
+        given.is_valid(raise_exception=True)
+        fields = dict(given.validated_data)
+        fields["parent"] = fields.pop("model")
+        try:
+            run = queue(request, {"kind": "evaluate", **fields})
+        except Refused as refused:  # this address calls the parent of the run its model
+            renamed = {("model" if name == "parent" else name): text for name, text in refused.errors.items()}
+            raise Refused(refused.status, **renamed) from refused
+        return Response(run_out(request, run), status=201)
+
+    @extend_schema(
+        request=NewEvaluations,
+        responses={201: RunOut(many=True)} | refusals(400, 403, 404, 409),
+        parameters=[IDEMPOTENCY_KEY],
+        filters=False,
+    )
+    @action(detail=False, methods=["post"], pagination_class=None)
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
+    def alike(self, request: Request) -> Response:
+        """Queue a run for each of several models, with the same options on the same items; all of them or none."""
+        given = NewEvaluations(data=request.data)
+        given.is_valid(raise_exception=True)
+        fields: dict[str, Any] = dict(given.validated_data)
+        project = find_project(request.user, fields.pop("project"))
+        require(request.user, "research", project)  # before anything is told of models that may be others'
+        ids = fields.pop("models")
+        fields["models"] = [find_named(LanguageModel.objects.usable_in(project), pk, "models") for pk in ids]
+        datasets = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
+        for name, rows in (
+            ("dataset", datasets),
+            ("other_dataset", datasets),
+            ("reward_model", LanguageModel.objects.usable_in(project)),
+        ):
+            if fields[name] is not None:
+                fields[name] = find_named(rows, fields[name], name)
+        runs = evaluations.queue_alike(project=project, by=request.user, idempotency_key=key_of(request), **fields)
+        return Response(run_out(request, runs, many=True), status=201)
+
+
+class ItemOut(serializers.Serializer):
+    id = serializers.CharField(help_text="The same for every model that was measured on it.")
+    hash = serializers.CharField(help_text="Of what was asked.")
+    group = serializers.CharField()
+    contaminated = serializers.BooleanField(allow_null=True, help_text="Null: too short to tell, or nobody looked.")
+    seen_in = serializers.ListField(child=serializers.CharField(), help_text="Training files that hold it.")
+    counts = serializers.DictField(
+        child=serializers.ListField(child=serializers.FloatField()),
+        help_text="What the metric of that name is a function of, once it is added up over items.",
+    )
+    values = serializers.DictField(child=serializers.FloatField(allow_null=True), help_text="Of this item alone.")
+    shown = serializers.DictField(allow_null=True, help_text="The texts; null for those who may not read them.")
+
+
+class ItemsOut(serializers.Serializer):
+    run = serializers.IntegerField()
+    count = serializers.IntegerField(help_text="How many items fit.")
+    offset = serializers.IntegerField()
+    items = ItemOut(many=True)
+
+
+_WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
+
+
+@extend_schema(
+    responses={200: ItemsOut} | refusals(400, 404),
+    parameters=[
+        OpenApiParameter("offset", int, description="How many to pass over; 0 is the first."),
+        OpenApiParameter("limit", int, description=f"At most so many, up to {MOST_ITEMS}; 100 without it."),
+        OpenApiParameter("group"),
+        OpenApiParameter("right", enum=list(_WHICH), description="unknown: a tie, or nothing that is right or wrong."),
+        OpenApiParameter("seen", enum=list(_WHICH), description="In the training data of the model."),
+        OpenApiParameter("order", enum=["worst", "best"], description="By the first metric; else as measured."),
+    ],
+    tags=["evaluations"],
+)
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def run_items(request: Request, pk: str) -> Response:
+    """What an evaluation measured, item by item, in the order of the run or by how well the model did."""
+    runs = Run.objects.filter(project__in=projects_where(request.user, "read")).select_related("project")
+    run = find(runs, pk, "run")
+    try:
+        index = items.index_of(run.path)
+    except items.Damaged as error:
+        raise Refused(409, run=str(error)) from error
+    if index is None:
+        raise Refused(404, run=f"Run {run.pk} has left no items: it evaluates nothing, or has not ended.")
+    offset, limit = _number(request, "offset", 0, LARGEST_ID), _number(request, "limit", 100, MOST_ITEMS)
+    places = items.chosen(index, _choice(request, index))
+    texts = may_read_texts(request.user, run)
+    rows = [_out(row, texts) for row in items.read(run.path, index, places[offset : offset + limit])]
+    body = {"run": run.pk, "count": len(places), "offset": offset, "items": rows}
+    return Response(ItemsOut(body).data)
+
+
+def _out(row: items.Row, texts: bool) -> items.Row:
+    values = {name: items.value_of(name, counts) for name, counts in row["counts"].items()}
+    return {"hash": "", "seen_in": [], **told(row, texts), "values": values}
+
+
+def _choice(request: Request, index: Index) -> Choice:
+    asked = request.query_params
+    which: dict[str, int | None] = {}
+    for name in ("right", "seen"):
+        if (value := asked.get(name)) is not None and value not in _WHICH:
+            raise Refused(400, **{name: f"{value!r} is not one of {', '.join(_WHICH)}."})
+        which[name] = _WHICH.get(asked.get(name, ""))
+    group, order = asked.get("group", ""), asked.get("order", "")
+    if group and group not in index.groups:
+        told = ", ".join(index.groups[:20]) or "it has none"
+        raise Refused(400, group=f"{group!r:.120} is no group of this run ({told}).")
+    if order not in ORDERS:
+        raise Refused(400, order=f"{order!r:.60} is not one of worst, best.")
+    return Choice(group=group, order=order if index.metric else "", **which)
+
+
+def _number(request: Request, name: str, default: int, highest: int) -> int:
+    value = request.query_params.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and len(value) < 19 and int(value) <= highest):
+        raise Refused(400, **{name: f"{value!r:.60} is no whole number from 0 to {highest:,}."})
+    return int(value)

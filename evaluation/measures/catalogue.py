@@ -1,0 +1,231 @@
+"""Which measure suits which model and which dataset, said before a run is queued."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from annotate.data.rows.task_families import TASKS
+from annotate.data.rows.task_items import FORMS
+from annotate.models import Dataset, LanguageModel
+from training.configs.evaluate import KEY_VARIABLE, MEASURES, URL_VARIABLE
+from training.core.kinds import Order
+
+Errors = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """`takes` are kinds of dataset; `form` is that of a task file. `needs_dataset`: there is nothing of the project's
+    own to measure on."""
+
+    name: str
+    title: str
+    says: str
+    parents: tuple[str, ...]
+    takes: tuple[str, ...] = ("task",)
+    form: str = ""
+    needs_dataset: bool = False
+    without: str = ""  # what it is measured on when no dataset is given
+
+    @property
+    def one_of(self) -> str:
+        """`a task of references`, `a task of texts, or a corpus`"""
+        named = {"task": f"task of {self.form}", "corpus": "corpus"}
+        return " or ".join(f"a {named.get(kind, f'dataset of kind {kind}')}" for kind in self.takes)
+
+
+FORECAST = ("policy",)
+ALL: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            "perplexity",
+            "Perplexity",
+            "How well the model foresees texts that it has not seen: perplexity per token, word and byte, and bits per "
+            "byte, over the whole of them.",
+            FORECAST,
+            ("task", "corpus", "sft"),
+            "texts",
+            without="answers to prompts of the eval side",
+        ),
+        Measure(
+            "overlap",
+            "Overlap with references",
+            "How much of good answers its own answers say: BLEU, chrF, ROUGE and METEOR, against several references.",
+            FORECAST,
+            ("task", "sft"),
+            "references",
+            without="answers that people wrote or liked, to prompts of the eval side",
+        ),
+        Measure(
+            "choices",
+            "Zero-shot choices",
+            "How often the right one of several endings or sentences is the likeliest to the model; by the suite that "
+            "comes with this project, a public task, or a file of yours.",
+            FORECAST,
+            ("task",),
+            "choices",
+            without="a suite, named below",
+        ),
+        Measure(
+            "classification",
+            "Classification",
+            "How often a classifier gives the right label: accuracy, F1 by label, MCC, and what always saying the "
+            "commonest would give.",
+            ("classifier",),
+            ("task", "labelled"),
+            "labelled",
+            needs_dataset=True,
+        ),
+        Measure(
+            "reward_accuracy",
+            "Agreement with judges",
+            "How often a reward model prefers the answer that judges preferred, by where the pairs come from, beside "
+            "always taking the longer one.",
+            ("reward",),
+            ("task", "preferences"),
+            "pairs",
+            without="judged pairs of the eval side",
+        ),
+        Measure(
+            "win_rate",
+            "Win rate",
+            "How often its answers are preferred to an opponent's: by people, by a reward model, or by a judge behind "
+            "an endpoint, with length told apart.",
+            FORECAST,
+            (),
+            without="answers of both to the same prompts of the eval side",
+        ),
+        Measure(
+            "fluency",
+            "Fluency",
+            "How strange its answers are to the model that it was made from: surprise under its parent, entropy, and "
+            "scripts that the parent does not use. What a taste rewards may be no language any more.",
+            FORECAST,
+            (),
+            without="answers of the model and of its parent to the same prompts of the eval side",
+        ),
+    )
+}
+assert ALL.keys() == MEASURES.keys()
+
+
+def suits(order: Order) -> Errors:
+    """What of an evaluation's order does not go together, by field."""
+    measure = ALL[order.config.measure]
+    errors = _model(order.parent, measure) | _dataset(order.other_dataset, measure)
+    if measure.name == "win_rate":
+        return errors | _opponent(order) | _judge(order)
+    if order.reward_model is not None:
+        errors["reward_model"] = f"{measure.title} asks no reward model; leave it out."
+    if measure.name == "fluency" and order.parent is not None:
+        errors = _parent_that_answers(order.parent) | errors
+    return errors
+
+
+def _parent_that_answers(model: LanguageModel) -> Errors:
+    parent = model.parent
+    if parent is None or parent.kind != LanguageModel.Kind.POLICY:
+        return {
+            "parent": f"{model.name} has no parent that answers, under which its answers could be a surprise; "
+            "measure a model that was made from another one."
+        }
+    if parent.path is None or not parent.path.is_dir():
+        return {"parent": f"The weights of {parent.name}, from which {model.name} was made, are not on this machine."}
+    return {}
+
+
+def _model(model: LanguageModel | None, measure: Measure) -> Errors:
+    if model is None:
+        return {}
+    if model.kind not in measure.parents:
+        fitting = " or ".join(m.name for m in ALL.values() if model.kind in m.parents)
+        remedy = f"measure its {fitting}" if fitting else "nothing measures such a model"
+        wanted = " or ".join(measure.parents)
+        return {"parent": f"{model.name} is a {model.kind}, and {measure.name} is measured of a {wanted}; {remedy}."}
+    if model.path is None:
+        return {
+            "parent": f"{model.name} answers behind an endpoint, which tells no log-probabilities of given texts: "
+            f"{measure.name} needs its weights on this machine. Bring them in (manage.py import_model), or choose "
+            "another model."
+        }
+    return {}
+
+
+def _dataset(dataset: Dataset | None, measure: Measure) -> Errors:
+    if dataset is None:
+        if measure.needs_dataset:
+            return {"other_dataset": f"Choose {measure.one_of} to measure on: upload one under Data."}
+        return {}
+    if not measure.takes:
+        return {"other_dataset": f"{measure.title} is measured on {measure.without}; leave the dataset out."}
+    if dataset.kind not in measure.takes:
+        otherwise = f", or without one on {measure.without}" if measure.without else ""
+        wanted = f"{measure.name} is measured on {measure.one_of}{otherwise}"
+        return {"other_dataset": f"{dataset.name} holds {dataset.kind}; {wanted}."}
+    family = TASKS.get(dataset.counts.get("task", ""))
+    if dataset.kind == Dataset.Kind.LABELLED and family is not None and not family.is_classification:
+        return {"other_dataset": f"{dataset.name} is of the task {family.name}, whose answers are no labels."}
+    form = dataset.counts.get("form", "")
+    if dataset.kind == Dataset.Kind.TASK and form != measure.form:
+        fitting = " or ".join(FORMS[form].measures) if form in FORMS else "nothing"
+        return {
+            "other_dataset": f"{dataset.name} is a task of {form or 'no form'}, which {fitting} is measured on; "
+            f"{measure.name} needs one of {measure.form}."
+        }
+    return {}
+
+
+def _opponent(order: Order) -> Errors:
+    name = order.config.opponent.strip()
+    opponent = LanguageModel.objects.of_projects([order.project]).filter(name=name).first()
+    if opponent is None:
+        return {
+            "config.opponent": f"No model of {order.project.name} is called {name!r:.120}; write the name as its page "
+            "does, or enter that model into the arena here."
+        }
+    if order.parent is not None and opponent.pk == order.parent.pk:
+        return {"config.opponent": f"{name} is the model itself; name another one."}
+    if opponent.kind != LanguageModel.Kind.POLICY:
+        return {"config.opponent": f"{name} is a {opponent.kind} and gives no answers; name a policy."}
+    return {}
+
+
+def _judge(order: Order) -> Errors:
+    config, reward = order.config, order.reward_model
+    if config.judged_by == "reward":
+        return {} if reward is not None else {"reward_model": "Choose the reward model that is to judge the answers."}
+    errors: Errors = {}
+    if reward is not None:
+        errors["reward_model"] = f"The judge is {config.judged_by}; leave it out, or choose judged_by=reward."
+    if config.judged_by == "endpoint":
+        errors |= _endpoint(config.judge_url.strip(), config.judge_key_variable.strip())
+    return errors
+
+
+def _endpoint(url: str, variable: str) -> Errors:
+    errors: Errors = {}
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        errors["config.judge_url"] = f"{url!r:.120} is no address such as http://localhost:8100/v1."
+    elif "@" in parts.netloc:
+        errors["config.judge_url"] = "holds a password; put the key into a variable and name it in judge_key_variable."
+    if variable and not variable.isidentifier():
+        errors["config.judge_key_variable"] = "is the name of an environment variable such as ASSAY_JUDGE_KEY, no key."
+    elif variable and not variable.startswith(KEY_VARIABLE):
+        errors["config.judge_key_variable"] = (
+            f"must begin with {KEY_VARIABLE}, so that no other secret of this site can be sent to a judge."
+        )
+    elif variable and variable not in os.environ:
+        errors["config.judge_key_variable"] = (
+            f"{variable} is not set where this site runs; set it for web and worker, and start them again."
+        )
+    elif variable and (bound := URL_VARIABLE + variable.removeprefix(KEY_VARIABLE)) not in os.environ:
+        errors["config.judge_key_variable"] = f"goes nowhere until {bound} is set to the address that the key is for."
+    return errors

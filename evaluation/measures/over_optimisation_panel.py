@@ -1,0 +1,214 @@
+"""What a PPO run's page shows of over-optimisation: the reward model's opinion along the steps, and people's beside it.
+
+Score and KL are the run's own metrics. People's opinion is of the pairs that the human brake asked about, the policy's
+answer and its parent's to one prompt (train side); at the end stands the arena, the finished model against its parent
+(eval side). People and simulations are told apart everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from annotate.models import Comparison, Judge, LanguageModel, Project, Side, Winner
+from evaluation.measures import over_optimisation_pictures as parting_pictures
+from evaluation.metrics import over_optimisation as parting
+from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
+from evaluation.metrics.win_rates import Mean, WinRate, win_rate
+from training.models import Run
+from training.runs.present import ppo_section as ppo_page
+
+TEMPLATE = "evaluation/overoptimisation.html"
+POINTS = 200  # of a curve at most
+WHO = {Judge.PERSON: "people", Judge.SIMULATION: "simulated judges"}
+SCORES = ("score_mean", "score")
+MOST_OPINIONS = 20_000
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the run measured: (step, value), step by step or evenly thinned."""
+
+    name: str
+    points: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Judges:
+    """All that one kind of judge said: along the steps, and in the arena at the end."""
+
+    judge: str
+    who: str
+    bins: list[Bin]
+    verdict: Verdict
+    sentences: list[str]
+    arena: WinRate | None
+
+
+def context(run: Run) -> dict[str, Any]:
+    """What a PPO run's page shows, with this beside it."""
+    return {**ppo_page.context(run), "parting": of_run(run), "parting_template": TEMPLATE}
+
+
+def of_model(model: LanguageModel, readable: QuerySet[Project]) -> dict[str, Any] | None:
+    """For the page of a model that a PPO run made, to whom may read that run's project; None for others."""
+    maker: Run | None = getattr(model, "made_by", None)
+    if maker is None or maker.kind != "ppo" or not readable.filter(pk=maker.project_id).exists():
+        return None
+    return of_run(maker)
+
+
+def of_run(run: Run) -> dict[str, Any] | None:
+    """None until there is anything to show."""
+    curves = [curve for curve in (_curve(run, SCORES, "score"), _curve(run, ("kl",), "KL, nats an answer")) if curve]
+    told = opinions(run)
+    sides = [side for judge in (Judge.PERSON, Judge.SIMULATION) if (side := _side(run, judge, told[judge]))]
+    if not curves and not sides:
+        return None
+    reward = "the reward function" if run.config.get("reward_function") else "the reward model"
+    return {
+        "run": run,
+        "reward": reward,
+        "curves": curves,
+        "sides": sides or [_side(run, Judge.PERSON, [], even_if_empty=True)],
+        "pictures": parting_pictures.pictures(curves, sides, reward),
+        "rows": _rows(sides),
+        "is_asked": run.reviews.filter(not_asked="").exists(),
+        "model": run.output_model,
+        "parent": run.parent,
+    }
+
+
+def opinions(run: Run) -> dict[str, list[Opinion]]:
+    """By kind of judge, every counted vote on a pair that the run's reviews asked about."""
+    reviews = {r.policy_answer_id: r for r in run.reviews.filter(not_asked="")}
+    pair = Q(completion_a__in=reviews) | Q(completion_b__in=reviews)
+    rows = Comparison.objects.counted().filter(pair, project=run.project).order_by("id")
+    found: dict[str, list[Opinion]] = {Judge.PERSON: [], Judge.SIMULATION: []}
+    names = ("id", "completion_a", "completion_b", "winner", "judge", "author", "visitor")
+    for pk, a, b, winner, judge, author, visitor in rows.values_list(*names)[:MOST_OPINIONS]:
+        review = reviews.get(a) or reviews[b]
+        if {a, b} == {review.policy_answer_id, review.parent_answer_id}:
+            points = _points(winner, is_a=a == review.policy_answer_id)
+            voter = author or visitor or f"vote {pk}"
+            found[judge].append(Opinion(review.step, review.predicted, points, voter, review.prompt_id))
+    return found
+
+
+def _points(winner: str, *, is_a: bool) -> float:
+    return {Winner.MODEL_A: float(is_a), Winner.MODEL_B: float(not is_a)}.get(Winner(winner), 0.5)
+
+
+def _curve(run: Run, names: Sequence[str], title: str) -> Curve | None:
+    last = run.metrics.order_by("-sequence").values_list("sequence", flat=True).first()
+    if last is None:
+        return None
+    rows = run.metrics.order_by("sequence")
+    if last > POINTS:
+        rows = rows.filter(sequence__in={1 + round(i * (last - 1) / (POINTS - 1)) for i in range(POINTS)})
+    points = []
+    for step, values in rows.values_list("step", "values"):
+        value = next((values[name] for name in names if isinstance(values.get(name), int | float)), None)
+        if value is not None:
+            points.append((float(step), float(value)))
+    return Curve(title, points) if points else None
+
+
+def _side(run: Run, judge: str, told: list[Opinion], *, even_if_empty: bool = False) -> Judges | None:
+    arena = _arena(run, judge)
+    if not told and arena is None and not even_if_empty:
+        return None
+    found = parting.verdict(told)
+    return Judges(
+        judge, WHO[Judge(judge)], parting.bins(told), found, _sentences(found, WHO[Judge(judge)], arena), arena
+    )
+
+
+def _arena(run: Run, judge: str) -> WinRate | None:
+    """The finished model against its parent, by counted votes of the eval side."""
+    model, parent = run.output_model, run.parent
+    if model is None or parent is None:
+        return None
+    between = Q(completion_a__model=model, completion_b__model=parent) | Q(
+        completion_a__model=parent, completion_b__model=model
+    )
+    rows = Comparison.objects.counted().by(judge).on_side(Side.EVAL).filter(between, project=run.project)
+    names = ("id", "completion_a__model", "winner", "author", "visitor", "prompt")
+    votes = list(rows.order_by("id").values_list(*names)[:MOST_OPINIONS])
+    if not votes:
+        return None
+    return win_rate(
+        [_points(winner, is_a=a == model.pk) for _, a, winner, *_ in votes],
+        [author or visitor or f"vote {pk}" for pk, _, _, author, visitor, _ in votes],
+        [prompt for *_, prompt in votes],
+    )
+
+
+# In words
+
+
+def _sentences(found: Verdict, who: str, arena: WinRate | None) -> list[str]:
+    told = [_judged(found, who)]
+    if found.trend is not None and found.trend.upper < 0:
+        told.append(f"Its answers were liked less and less by {who}: {_points_of(found.trend)} from first to last.")
+    if arena is not None:
+        against = "above" if arena.lower > 0.5 else "below" if arena.upper < 0.5 else "not to be told from"
+        told.append(
+            f"At the end, in the arena, {who} prefer the finished model to its parent in {_share(arena)} of {arena.n} "
+            f"vote{'' if arena.n == 1 else 's'}: {against} one half."
+        )
+    return told
+
+
+def _judged(found: Verdict, who: str) -> str:
+    n = f"{found.opinions} opinion{'' if found.opinions == 1 else 's'} of {who}"
+    if found.growth is None:
+        return (
+            f"Whether it is over-optimised cannot be told yet: {n} on its answers while it trained. About {found.more} "
+            f"more, spread over its steps, would tell a difference of {parting.TELLS:.0%}."
+        )
+    change = f"{_points_of(found.growth)} from step {found.first} to step {found.last}, by {n}"
+    if found.what == parting.PARTED:
+        return f"The curves part: what the score promises has grown beyond what {who} say by {change}."
+    if found.what == parting.CLOSER:
+        return f"The curves close: what the score promises has come nearer to what {who} say by {change}."
+    if found.what == parting.TOGETHER:
+        return f"The curves keep together: their gap has changed by {change}."
+    return (
+        f"Whether the curves part cannot be told yet: their gap has changed by {change}. About {found.more} more would "
+        f"tell a difference of {parting.TELLS:.0%}."
+    )
+
+
+def _points_of(mean: Mean) -> str:
+    value, lower, upper = (f"{100 * x:+.0f}".replace("-", "−") for x in (mean.value, mean.lower, mean.upper))
+    return f"{value} points [{lower}, {upper}]"
+
+
+def _share(rate: WinRate) -> str:
+    return f"{rate.value:.0%} [{100 * rate.lower:.0f}, {100 * rate.upper:.0f}]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table behind the picture."""
+
+    who: str
+    steps: str
+    votes: int
+    expected: str
+    said: str
+
+
+def _rows(sides: Sequence[Judges]) -> list[Row]:
+    rows = []
+    for side in sides:
+        for one in side.bins:
+            steps = str(one.first) if one.first == one.last else f"{one.first}–{one.last}"
+            rows.append(Row(side.who, steps, one.people.n, f"{one.expected:.0%}", _share(one.people)))
+        if side.arena is not None:
+            rows.append(Row(side.who, "arena", side.arena.n, "–", _share(side.arena)))
+    return rows

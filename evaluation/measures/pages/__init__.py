@@ -1,0 +1,1 @@
+"""Pages of evaluations, and their addresses."""

@@ -1,0 +1,279 @@
+"""The price of alignment: one panel for a lineage, with a small picture for each figure and the table behind them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import refused_page
+from annotate.core.permissions import can
+from annotate.language_models.model_access import find_model
+from evaluation.core.csv_files import cell as cell_text
+from evaluation.measures import alignment_tax as tax
+from evaluation.measures.alignment_tax import Cell, Panel, Row
+from evaluation.measures.pages import comparison_page as compare_page
+from evaluation.measures.paired_comparison import Tested
+from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present.figure_formats import Shown
+
+WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 220, 104, 20, 24, 26
+COLUMNS = (
+    *("task", "measure", "metric", "stage", "model", "run", "value", "lower", "upper", "n"),
+    *(f"{to}_{what}" for to in ("to_parent", "to_base") for what in ("value", "lower", "upper", "p_holm", "verdict")),
+)
+
+
+@dataclass(frozen=True)
+class ShownCell:
+    cell: Cell
+    shown: Shown | None
+    changes: list[ShownChange]
+
+
+@dataclass(frozen=True)
+class ShownChange:
+    """`to` is parent or base; `mark` is worse, better or undecided."""
+
+    to: str
+    text: str
+    interval: str
+    p: str
+    mark: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A stage in a picture; nothing where it was not measured."""
+
+    shown: Shown | None
+    is_worse: bool
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    row: Row
+    head: Shown
+    cells: list[ShownCell]
+    picture: SafeString
+
+
+@require_safe
+def page(request: HttpRequest, pk: int) -> HttpResponse:
+    model, project = find_model(request, pk)
+    panel = tax.panel(model, project)
+    rows = [shown for row in panel.rows if (shown := _row(row, panel))]
+    context = {
+        "project": project,
+        "section": "models",
+        "model": model,
+        "panel": panel,
+        "rows": rows,
+        "by_task": _by_task(rows),
+        "summaries": summaries(panel),
+        "ratings": ratings(panel),
+        "waiting": [one for one in panel.missing if one.is_under_way],
+        "missing": [one for one in panel.missing if not one.is_under_way],
+        "can_research": can(request.user, "research", project),
+    }
+    return render(request, "evaluation/tax.html", context)
+
+
+@require_POST
+def measure_missing(request: HttpRequest, pk: int) -> HttpResponse:
+    model, project = find_model(request, pk)
+    if not request.user.is_authenticated:
+        raise Http404("Sign in first.")
+    try:
+        queued, refused = tax.measure_missing(model=model, project=project, by=request.user)
+    except Refused as error:
+        return refused_page(request, error, project=project)
+    for text in refused:
+        messages.error(request, text)
+    if queued:
+        messages.success(request, f"{len(queued)} evaluation{'s wait' if len(queued) > 1 else ' waits'} for a worker.")
+    return redirect(f"{reverse('tax', args=[model.pk])}?project={project.slug}")
+
+
+@require_safe
+def download(request: HttpRequest, pk: int, format: str) -> HttpResponse:
+    if format not in ("csv", "json"):
+        raise Http404("CSV or JSON.")
+    model, project = find_model(request, pk)
+    panel = tax.panel(model, project)
+    headers = {"Content-Disposition": f'attachment; filename="tax-of-model-{model.pk}.{format}"'}
+    if format == "json":
+        return JsonResponse(tax.as_json(panel), headers=headers, json_dumps_params={"ensure_ascii": False})
+    return HttpResponse(_csv(panel), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+# In words
+
+
+def summaries(panel: Panel) -> list[str]:
+    """For each stage after the base one sentence: what it cost against the base, and what it gained."""
+    said = []
+    for place, stage in enumerate(panel.stages[1:], 1):
+        tested = [(row, _to_base(row.cells[place], place)) for row in panel.rows]
+        known = [(row, t) for row, t in tested if t is not None]
+        if not known:
+            continue
+        worse = [_named(row, t) for row, t in known if t.verdict == "worse"]
+        better = [_named(row, t) for row, t in known if t.verdict == "better"]
+        parts = [
+            f"worse beyond doubt in {_list(worse)}" if worse else "worse beyond doubt in nothing",
+            f"better beyond doubt in {_list(better)}" if better else "better beyond doubt in nothing",
+        ]
+        undecided = len(known) - len(worse) - len(better)
+        rest = f"; {undecided} of {len(known)} undecided" if undecided else ""
+        said.append(f"{stage.model.name} against {panel.stages[0].model.name}: {', '.join(parts)}{rest}.")
+    return said
+
+
+def _to_base(cell: Cell, place: int) -> Tested | None:
+    return cell.to_parent if place == 1 else cell.to_base
+
+
+def _named(row: Row, tested: Tested) -> str:
+    change = compare_page.shown_difference(tested.difference)
+    return f"{row.metric} on {row.task.name} ({plus(change)})"
+
+
+def _list(names: list[str], most: int = 6) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def plus(change: Shown) -> str:
+    return f"+{change.text}" if change.value > 0 else change.text
+
+
+# As pictures
+
+
+def _row(row: Row, panel: Panel) -> ShownRow | None:
+    cells = [_cell(cell, place) for place, cell in enumerate(row.cells)]
+    head = next((cell.shown for cell in cells if cell.shown), None)
+    if head is None:
+        return None
+    points = [Point(c.shown, any(one.to == "base" and one.mark == "worse" for one in c.changes)) for c in cells]
+    return ShownRow(row, head, cells, picture(f"{row.metric} on {row.task.name}", points, panel))
+
+
+def ratings(panel: Panel) -> SafeString | None:
+    """The arena beside the price: the same picture of the ratings; None where nobody has voted."""
+    found = [stage.standing for stage in panel.stages]
+    points = [
+        Point(figures_shown.shown("rating", s.rating, s.lower, s.upper, n=s.battles, higher_is_better=True), False)
+        if s
+        else Point(None, False)
+        for s in found
+    ]
+    return picture("arena rating", points, panel) if any(found) else None
+
+
+def _cell(cell: Cell, place: int) -> ShownCell:
+    f = cell.figure
+    shown = (
+        figures_shown.shown(f.metric, f.value, f.lower, f.upper, n=f.n, higher_is_better=f.higher_is_better)
+        if f
+        else None
+    )
+    to_parent = "base" if place == 1 else "parent"
+    changes = [_change(to, t) for to, t in ((to_parent, cell.to_parent), ("base", cell.to_base)) if t]
+    return ShownCell(cell, shown, changes)
+
+
+def _change(to: str, tested: Tested) -> ShownChange:
+    change = compare_page.shown_difference(tested.difference)
+    return ShownChange(
+        to, plus(change), change.interval, compare_page.in_words_of_p(tested.adjusted), tested.verdict,
+        compare_page.says(tested),
+    )  # fmt: skip
+
+
+def picture(title: str, points: Sequence[Point], panel: Panel) -> SafeString:
+    """Value and interval at each stage, from left to right; a stage that is worse than the base is a hollow mark."""
+    shown = [(place, point, point.shown) for place, point in enumerate(points) if point.shown is not None]
+    ends = [end for _, _, s in shown for end in (s.value, s.lower, s.upper) if end is not None]
+    low, high = min(ends), max(ends)
+    step = (WIDTH - 2 * SIDE) / max(1, len(points) - 1)
+
+    def x(place: int) -> float:
+        return WIDTH / 2 if len(points) == 1 else round(SIDE + step * place, 1)
+
+    def y(value: float) -> float:
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(HEIGHT - BOTTOM - 4 - share * (HEIGHT - TOP - BOTTOM - 8), 1)
+
+    marks = format_html_join("", "{}", ((_mark(x(place), y, s, point.is_worse),) for place, point, s in shown))
+    names = ((x(place), HEIGHT - 6, _short(stage.model.stage)) for place, stage in enumerate(panel.stages))
+    told = ", ".join(f"{panel.stages[place].model.name} {s.text}" for place, _, s in shown)
+    return format_html(
+        '<svg class="tax" viewBox="0 0 {} {}" role="img" aria-label="{}: {}">'
+        '<polyline points="{}" class="path"/>{}{}</svg>',
+        *(WIDTH, HEIGHT, title, told),
+        " ".join(f"{x(place)},{y(s.value)}" for place, _, s in shown),
+        marks,
+        format_html_join("", '<text x="{}" y="{}" class="stage">{}</text>', names),
+    )
+
+
+def _mark(x: float, y: Callable[[float], float], shown: Shown, is_worse: bool) -> SafeString:
+    bar = format_html("")
+    if shown.lower is not None and shown.upper is not None:
+        bar = format_html('<line x1="{0}" x2="{0}" y1="{1}" y2="{2}" class="bar"/>', x, y(shown.lower), y(shown.upper))
+    top = y(shown.upper if shown.upper is not None else shown.value)
+    return format_html(
+        '<g class="{}">{}<circle cx="{}" cy="{}" r="4"/><text x="{}" y="{}" class="value">{}</text></g>',
+        *("worse" if is_worse else "as-good", bar, x, y(shown.value), x, max(10, top - 5), shown.text),
+    )
+
+
+def _short(stage: str) -> str:
+    return stage if len(stage) <= 11 else f"{stage[:10]}…"
+
+
+def _by_task(rows: Iterable[ShownRow]) -> list[tuple[str, list[ShownRow]]]:
+    found: dict[str, list[ShownRow]] = {}
+    for row in rows:
+        found.setdefault(f"{row.row.task.name} · {row.row.task.measure}", []).append(row)
+    return list(found.items())
+
+
+def _csv(panel: Panel) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in panel.rows:
+        for stage, cell in zip(panel.stages, row.cells, strict=True):
+            if (figure := cell.figure) is None:
+                continue
+            writer.writerow(
+                [
+                    *map(cell_text, (row.task.name, row.task.measure, row.metric, stage.model.stage, stage.model.name)),
+                    cell.run.pk if cell.run else "",
+                    *(figure.value, figure.lower, figure.upper, figure.n),
+                    *_changed(cell.to_parent),
+                    *_changed(cell.to_base),
+                ]
+            )
+    return out.getvalue()
+
+
+def _changed(tested: Tested | None) -> list[object]:
+    if tested is None:
+        return [""] * 5
+    d = tested.difference
+    return [d.value, d.lower, d.upper, tested.adjusted, tested.verdict]

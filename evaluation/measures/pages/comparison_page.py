@@ -1,0 +1,335 @@
+"""The page that sets models beside each other: metrics with paired differences, and the items that make them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.shortcuts import render
+from django.utils.safestring import SafeString, mark_safe
+from django.views.decorators.http import require_safe
+
+from annotate.core.page_access import in_project
+from annotate.models import Project
+from evaluation.core.csv_files import cell
+from evaluation.measures import item_store as items
+from evaluation.measures import paired_comparison as compare
+from evaluation.measures.comparison_request import MOST_MODELS, Asked, read, row_ids
+from evaluation.measures.paired_comparison import PARENT, Comparison, Line, Tested
+from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present import shown_items as items_shown
+from evaluation.measures.present.figure_formats import Shown
+from evaluation.metrics.paired_tests import Difference
+from training.models import Run
+
+PER_PAGE = 20
+COLUMNS = (
+    *("task", "measure", "items", "metric", "model", "run", "value", "lower", "upper", "n", "against", "difference"),
+    *("difference_lower", "difference_upper", "standard_error", "p", "p_holm", "test", "verdict"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model's figure, and its difference to that of the model `against` as a page writes it."""
+
+    run: Run
+    shown: Shown | None
+    tested: Tested | None
+    difference: Shown | None
+    picture: str
+    against: str
+
+    @property
+    def sentence(self) -> str:
+        return says(self.tested) if self.tested else ""
+
+    @property
+    def plus(self) -> str:
+        return "+" if self.tested and self.tested.difference.value > 0 else ""
+
+    @property
+    def p(self) -> str:
+        return in_words_of_p(self.tested.difference.p) if self.tested else ""
+
+    @property
+    def adjusted(self) -> str:
+        return in_words_of_p(self.tested.adjusted) if self.tested else ""
+
+
+@require_safe
+@in_project()
+def page(request: HttpRequest, project: Project) -> HttpResponse:
+    asked = read(request.GET, project)
+    found = _compared(asked) if asked.task and len(asked.runs) > 1 else None
+    query = request.GET.copy()
+    context = {
+        "project": project,
+        "section": "evaluations",
+        "asked": asked,
+        "chosen": {run.pk for run in asked.runs},
+        "found": found,
+        "query": query.urlencode(),
+        "tables": _tables(found) if found else [],
+        "groups": group_rows(found) if found else [],
+        "group_query": _without(query, "metric"),
+        "pairs": [(found.runs[a], run) for a, run in zip(found.against, found.runs, strict=True) if a is not None]
+        if found
+        else [],
+        "most": MOST_MODELS,
+        "parent": PARENT,
+    }
+    return render(request, "evaluation/compare.html", context)
+
+
+@require_safe
+@in_project()
+def download(request: HttpRequest, project: Project, format: str) -> HttpResponse:
+    if format not in ("csv", "json"):
+        raise Http404("CSV or JSON.")
+    found = _found(request, project)
+    headers = {"Content-Disposition": f'attachment; filename="{project.slug}-comparison.{format}"'}
+    if format == "json":
+        return JsonResponse(compare.as_json(found), headers=headers, json_dumps_params={"ensure_ascii": False})
+    return HttpResponse(_csv(found), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+@require_safe
+@in_project()
+def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
+    """The items of two runs under one metric, those first that move the difference most."""
+    first, second = (_run(project, request.GET.get(name, "")) for name in ("first", "second"))
+    refused = compare.pair(first, second)
+    metrics = list(refused.all)
+    metric = request.GET.get("metric", "")
+    metric = metric if metric in metrics else (metrics[0] if metrics else "")
+    ids, pulls = compare.item_pairs(first, second, metric) if metric else ([], np.empty(0))
+    shown = Paginator(range(len(ids)), PER_PAGE).get_page(request.GET.get("page"))
+    texts = all(items_shown.may_read_texts(request.user, run) for run in (first, second))
+    query = request.GET.copy()
+    query.pop("page", None)
+    context = {
+        "project": project,
+        "section": "evaluations",
+        "first": first,
+        "second": second,
+        "metrics": metrics,
+        "metric": metric,
+        "refused": refused.refused,
+        "difference": shown_difference(refused.all[metric]) if metric else None,
+        "moving": int((pulls != 0).sum()),
+        "for_second": int((pulls > 0).sum() if figures_shown.direction(metric) is not False else (pulls < 0).sum()),
+        "total": len(ids),
+        "page": shown,
+        "query": query.urlencode(),
+        "texts": texts,
+        "items": list(_item_pairs(first, second, metric, ids, pulls, shown.object_list, texts)) if ids else [],
+    }
+    return render(request, "evaluation/compare_items.html", context)
+
+
+# What is asked
+
+
+def _run(project: Project, pk: str) -> Run:
+    numbers = row_ids([pk])
+    run = next((run for run in compare.measured(project) if run.pk in numbers), None)
+    if run is None:
+        raise Http404("No such evaluation in this project.")
+    return run
+
+
+def _found(request: HttpRequest, project: Project) -> Comparison:
+    asked = read(request.GET, project)
+    if asked.task is None or len(asked.runs) < 2:
+        raise Http404("Choose a task and at least two models that were measured on it.")
+    return _compared(asked)
+
+
+def _compared(asked: Asked) -> Comparison:
+    assert asked.task is not None
+    return compare.compare(asked.task, asked.runs, asked.to, asked.metric)
+
+
+# How it is shown
+
+
+@dataclass(frozen=True)
+class GroupCell:
+    text: str
+    interval: str
+    picture: SafeString | str
+    verdict: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    n: int
+    rows: list[tuple[str, Shown, list[Cell]]]
+
+
+def _tables(found: Comparison) -> list[Table]:
+    tables = [Table("", found.n, _rows(found, found.lines))]
+    if found.clean_lines:
+        tables.append(Table("Without items seen in training", found.n_clean, _rows(found, found.clean_lines)))
+    return tables
+
+
+def _rows(found: Comparison, lines: list[Line]) -> list[tuple[str, Shown, list[Cell]]]:
+    rows = []
+    for line in lines:
+        scale = scale_around_zero([t.difference for t in line.tested if t])
+        cells = [_cell(found, line, place, scale) for place in range(len(found.runs))]
+        head = next((cell.shown for cell in cells if cell.shown), None)
+        if head is not None:
+            rows.append((line.metric, head, cells))
+    return rows
+
+
+def group_rows(found: Comparison) -> list[tuple[str, int, list[GroupCell | None]]]:
+    """For each part of the task its difference in every model that is set against another."""
+    scale = scale_around_zero([t.difference for line in found.groups for t in line.tested if t])
+    return [
+        (
+            line.group,
+            line.n,
+            [_group_cell(tested, scale) for tested, a in zip(line.tested, found.against, strict=True) if a is not None],
+        )
+        for line in found.groups
+    ]
+
+
+def _group_cell(tested: Tested | None, scale: figures_shown.Scale | None) -> GroupCell | None:
+    if tested is None:
+        return None
+    shown = shown_difference(tested.difference)
+    plus = "+" if tested.difference.value > 0 else ""
+    return GroupCell(plus + shown.text, shown.interval, picture(scale, shown), tested.verdict, says(tested))
+
+
+def _without(query: QueryDict, name: str) -> list[tuple[str, str]]:
+    return [(key, value) for key, values in query.lists() for value in values if key != name]
+
+
+def _cell(found: Comparison, line: Line, place: int, scale: figures_shown.Scale | None) -> Cell:
+    figure, tested, against = line.figures[place], line.tested[place], found.against[place]
+    difference = shown_difference(tested.difference) if tested else None
+    return Cell(
+        found.runs[place],
+        figures_shown.of_result(line.metric, asdict(figure)) if figure else None,
+        tested,
+        difference,
+        picture(scale, difference) if difference else "",
+        str(found.runs[against].parent) if against is not None else "",
+    )
+
+
+def picture(scale: figures_shown.Scale | None, difference: Shown) -> SafeString | str:
+    """A difference with its interval, over a mark where nothing differs."""
+    drawn = figures_shown.picture(scale, difference)
+    middle = figures_shown.WIDTH / 2
+    mark = f'<line x1="{middle}" x2="{middle}" y1="1" y2="13" class="zero"/><line '
+    return mark_safe(drawn.replace("<line ", mark, 1)) if drawn else ""  # numbers of our own alone
+
+
+def scale_around_zero(differences: Sequence[Difference]) -> figures_shown.Scale | None:
+    """One scale for all, with no difference in the middle."""
+    ends = [abs(e) for d in differences for e in (d.lower, d.upper, d.value) if e is not None]
+    return figures_shown.Scale(-max(ends), max(ends)) if any(ends) else None
+
+
+def in_words_of_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def shown_difference(d: Difference) -> Shown:
+    """Shares differ by percentage points, and not by per cent of one another."""
+    found = figures_shown.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
+    return replace(found, text=in_points(found.text), interval=in_points(found.interval))
+
+
+def in_points(text: str) -> str:
+    return text.replace(" %", " points")
+
+
+def says(tested: Tested) -> str:
+    """What a difference comes to, in words."""
+    d = tested.difference
+    if d.differing == 0:
+        return "no item differs"
+    if tested.verdict == "better":
+        return "better beyond doubt"
+    if tested.verdict == "worse":
+        return "worse beyond doubt"
+    if tested.more is not None and tested.more > d.n:
+        return f"undecided; about {float(f'{tested.more:.2g}'):,.0f} items would settle it"
+    return "undecided"
+
+
+def _csv(found: Comparison) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for which, lines in (("all", found.lines), ("not seen in training", found.clean_lines)):
+        for line in lines:
+            for place, (run, figure, tested) in enumerate(zip(found.runs, line.figures, line.tested, strict=True)):
+                f, d, against = figure, tested.difference if tested else None, found.against[place]
+                writer.writerow(
+                    [
+                        *map(cell, (found.task, found.measure, which, line.metric, str(run.parent))),
+                        run.pk,
+                        *((f.value, f.lower, f.upper, f.n) if f else [""] * 4),
+                        cell(str(found.runs[against].parent)) if against is not None else "",
+                        *((d.value, d.lower, d.upper, d.standard_error, d.p) if d else [""] * 5),
+                        *((tested.adjusted, d.test, tested.verdict) if tested and d else [""] * 3),
+                    ]
+                )
+    return out.getvalue()
+
+
+@dataclass(frozen=True)
+class ItemShown:
+    """One item under both models."""
+
+    id: str
+    group: str
+    pull: str
+    favours_second: bool
+    moves: bool
+    asked: items_shown.Item
+    sides: list[tuple[items_shown.Item, Run, str]]
+
+
+def _item_pairs(
+    first: Run, second: Run, metric: str, ids: list[str], pulls: Any, places: Any, texts: bool
+) -> Iterator[ItemShown]:
+    wanted = [ids[i] for i in places]
+    ours, theirs = compare.rows_of(first, wanted), compare.rows_of(second, wanted)
+    indices = [index for run in (first, second) if (index := items.index_of(run.path))]
+    for i in places:
+        one, other, moved = ours[ids[i]], theirs[ids[i]], float(pulls[i])
+        # The place is of no use here: the two files may hold the item at different ones.
+        shown = [items_shown.shown(row, 0, index, texts) for row, index in zip((one, other), indices, strict=True)]
+        direction = figures_shown.direction(metric)
+        yield ItemShown(
+            ids[i],
+            one.get("group", ""),
+            in_points(figures_shown.shown(metric, abs(moved), None, None, n=1, higher_is_better=None).text),
+            (moved > 0) == (direction is not False),
+            moved != 0,
+            shown[0],
+            [(shown[0], first, _value(metric, one)), (shown[1], second, _value(metric, other))],
+        )
+
+
+def _value(metric: str, row: items.Row) -> str:
+    value = items.value_of(metric, row["counts"][metric])
+    return "" if value is None else figures_shown.shown(metric, value, None, None, n=1, higher_is_better=None).text

@@ -1,0 +1,127 @@
+"""The form of one measure: only the options that mean something for it, only models and datasets that suit it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.http import QueryDict
+
+from annotate.models import Dataset, LanguageModel, Project
+from annotate.models.language_models import LanguageModelQuerySet
+from evaluation.measures.catalogue import Measure
+from training.configs.evaluate import EvaluateConfig
+from training.core.kinds import KINDS
+from training.runs.present.default_models import newest_model
+from training.runs.present.run_form import RunForm
+
+_PREFIX = "config."
+_ROWS = ("parent", "other_dataset", "reward_model")
+
+
+class EvaluationForm(RunForm):
+    """`also` are further models that are measured alike, in a run of their own each."""
+
+    def __init__(self, *args: Any, measure: Measure, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, kind=KINDS["evaluate"], project=project, **kwargs)
+        self.measure = measure
+        for field in dataclasses.fields(EvaluateConfig):
+            only = field.metadata["only"]
+            if field.name == "measure" or (only and measure.name not in only):
+                del self.fields[_PREFIX + field.name]
+        models = models_for(measure, project)
+        self._choose("parent", models, "the model to measure")
+        self._choose("other_dataset", datasets_for(measure, project), f"to measure on; none: {measure.without}")
+        self.fields["other_dataset"].label = "Dataset"
+        if measure.needs_dataset:
+            self.fields["other_dataset"].help_text = "to measure on"
+            self.fields["other_dataset"].initial = datasets_for(measure, project).first()
+        if not measure.takes:
+            del self.fields["other_dataset"]
+        if measure.name == "win_rate":
+            self.fields["reward_model"].help_text = "where judged_by is reward"
+            self.fields["reward_model"].initial = None
+        else:
+            del self.fields["reward_model"]
+        own = models.of_projects([project])
+        if measure.name == "win_rate":
+            self._offer_opponents(project)
+        self.fields["also"] = forms.ModelMultipleChoiceField(
+            own, required=False, widget=forms.CheckboxSelectMultiple, label="Measure these models alike"
+        )
+
+    def _choose(self, name: str, queryset: Any, help_text: str) -> None:
+        field: Any = self.fields[name]
+        field.queryset, field.help_text = queryset, help_text
+        if name == "parent":
+            field.initial = newest_model(queryset, self.project)
+
+    def _offer_opponents(self, project: Project) -> None:
+        """By name, as a program gives it; a name from elsewhere that is none of them stays, and is refused in words."""
+        policies = LanguageModel.objects.of_projects([project]).available().policies().order_by("name")
+        names = list(policies.values_list("name", flat=True))
+        typed = (self.data.get if self.is_bound else self.initial.get)("config.opponent") or ""
+        choices = [("", "choose one"), *((name, name) for name in dict.fromkeys([*names, typed]) if name)]
+        self.fields["config.opponent"].widget = forms.Select(choices=choices)
+
+    def order(self) -> dict[str, Any]:
+        """The arguments of `evaluations.queue_alike`, of a form that is valid."""
+        order = super().order()
+        parent, also = order.pop("parent"), order.pop("also")
+        order["config"]["measure"] = self.measure.name
+        return {**order, "models": [model for model in (parent, *also) if model is not None]}
+
+    def first_fields(self):
+        """The other models have a place of their own."""
+        return (field for field in super().first_fields() if field.name != "also")
+
+    def lacks_models(self) -> bool:
+        return not models_for(self.measure, self.project).exists()
+
+    def add_refusal(self, refused: Any) -> None:
+        for name, text in refused.errors.items():
+            name = "parent" if name == "models" else name
+            self.add_error(name if name in self.fields else None, text)
+
+
+def models_for(measure: Measure, project: Project) -> LanguageModelQuerySet:
+    return (
+        LanguageModel.objects.usable_in(project)
+        .available()
+        .filter(kind__in=measure.parents)
+        .exclude(folder="")
+        .order_by("-pk")
+    )
+
+
+def datasets_for(measure: Measure, project: Project) -> QuerySet[Dataset]:
+    fitting = project.datasets.filter(kind__in=[kind for kind in measure.takes if kind != Dataset.Kind.TASK])
+    tasks = project.datasets.filter(kind=Dataset.Kind.TASK, counts__form=measure.form)
+    return (fitting | (tasks if Dataset.Kind.TASK in measure.takes else tasks.none())).order_by("-pk")
+
+
+def values_in(sent: QueryDict) -> dict[str, Any]:
+    """What was typed so far, or what a link asks for, as initial values of a form."""
+    found: dict[str, Any] = {name: value for name, value in sent.items() if _is_field(name)}
+    if "also" in sent:
+        found["also"] = sent.getlist("also")
+    if "sent" in sent:  # a box that is not ticked is not sent
+        flags = [f.name for f in dataclasses.fields(EvaluateConfig) if isinstance(f.default, bool)]
+        found |= {_PREFIX + name: _PREFIX + name in sent for name in flags}
+    return found
+
+
+def carried(sent: QueryDict, initial: dict[str, Any], form: EvaluationForm) -> list[tuple[str, Any]]:
+    """(name, value) of options of other measures, so that to switch there and back loses nothing."""
+    given = {**initial, **{name: value for name, value in sent.items() if _is_field(name)}}
+    return [
+        (name, value)
+        for name, value in given.items()
+        if name not in form.fields and _is_field(name) and name != f"{_PREFIX}measure" and value not in (None, "")
+    ]
+
+
+def _is_field(name: str) -> bool:
+    return name in (*_ROWS, "name", "seed") or name.startswith(_PREFIX)

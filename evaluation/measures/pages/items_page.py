@@ -1,0 +1,115 @@
+"""The items of an evaluation run: what was asked, what the model said or found likeliest, and what was right."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+
+import numpy as np
+from django.core.paginator import Page, Paginator
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from annotate.core.asgi.downloads import json_lines
+from evaluation.core.csv_files import cell
+from evaluation.measures import item_store as items
+from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice, Index
+from evaluation.measures.present.shown_items import ORDERS, Item, may_read_texts, shown, told
+from training.models import Run
+from training.runs.access import find_run
+
+PER_PAGE = 20
+_WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
+
+
+@require_safe
+def page(request: HttpRequest, run_id: int) -> HttpResponse:
+    run, refusal = find_run(request, run_id)
+    if refusal:
+        return refusal
+    index = _index(run)
+    choice = _choice(request, index)
+    places = items.chosen(index, choice)
+    found = Paginator(places, PER_PAGE).get_page(request.GET.get("page"))
+    texts = may_read_texts(request.user, run)
+    query = request.GET.copy()
+    query.pop("page", None)
+    context = {
+        "project": run.project,
+        "section": "evaluations",
+        "run": run,
+        "index": index,
+        "choice": request.GET,
+        "orders": ORDERS,
+        "page": found,
+        "query": query.urlencode(),
+        "items": list(_items(run, index, found, texts)),
+        "texts": texts,
+        "has_seen": bool((index.seen == YES).any()),
+        "is_marked": bool((index.seen != UNKNOWN).any()),
+        "total": len(index),
+    }
+    return render(request, "evaluation/items.html", context)
+
+
+@require_safe
+def download(request: HttpRequest, run_id: int, format: str) -> HttpResponseBase:
+    """All items, as they lie on the disk or as a table of their values; texts for those who may read them."""
+    run, refusal = find_run(request, run_id)
+    if refusal:
+        return refusal
+    index = _index(run)
+    name = f"run-{run.pk}-items.{format}"
+    texts = may_read_texts(request.user, run)
+    if format == "jsonl":
+        rows = (told(row, texts) for row in items.read_all(run.path))
+        return json_lines(request, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows), name=name)
+    response = json_lines(request, _csv(run, index, texts), name=name)
+    response["Content-Type"] = "text/csv; charset=utf-8"
+    return response
+
+
+def _index(run: Run) -> Index:
+    try:
+        index = items.index_of(run.path)
+    except items.Damaged as error:
+        raise Http404(str(error)) from error
+    if index is None:
+        raise Http404("This run has left no items.")
+    return index
+
+
+def _choice(request: HttpRequest, index: Index) -> Choice:
+    """What was asked for; what there is not is passed over."""
+    asked = request.GET
+    order = asked.get("order", "")
+    return Choice(
+        group=asked.get("group", ""),
+        right=_WHICH.get(asked.get("right", "")),
+        seen=_WHICH.get(asked.get("seen", "")),
+        order=order if order in ORDERS and index.metric else "",
+    )
+
+
+def _items(run: Run, index: Index, page: Page, texts: bool) -> Iterator[Item]:
+    places = np.asarray(page.object_list)
+    for place, row in zip(places, items.read(run.path, index, places), strict=True):
+        yield shown(row, int(place), index, texts)
+
+
+def _csv(run: Run, index: Index, texts: bool) -> Iterator[str]:
+    """One line for each item: its values, and its texts in columns of their own."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    columns = ["id", "group", "contaminated", *index.metrics, *(("shown",) if texts else ())]
+    writer.writerow(columns)
+    for row in items.read_all(run.path):
+        values = [items.value_of(name, row["counts"][name]) for name in index.metrics]
+        told = [json.dumps(row.get("shown"), ensure_ascii=False)] if texts else []
+        writer.writerow([cell(row["id"]), cell(row.get("group", "")), row.get("contaminated"), *values, *told])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()

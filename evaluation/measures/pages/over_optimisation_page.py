@@ -1,0 +1,72 @@
+"""Score and people along a PPO run as files: the table behind the picture, all figures, the picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+
+from common.charts.scene import png
+from evaluation.core.csv_files import csv_file
+from evaluation.measures import over_optimisation_panel as overoptimisation
+from evaluation.measures import over_optimisation_pictures as parting_pictures
+from evaluation.measures.over_optimisation_panel import Judges
+from evaluation.metrics.win_rates import Mean, WinRate
+from training.runs.access import find_run
+
+COLUMNS = ("judges", "first_step", "last_step", "votes", "expected", "preferred", "lower", "upper")
+
+
+@require_safe
+def download(request: HttpRequest, run_id: int, format: str) -> HttpResponse:
+    if format not in ("csv", "json", "png"):
+        raise Http404("There is a csv, a json and a png.")
+    run, refusal = find_run(request, run_id)
+    if refusal:
+        return refusal
+    found = overoptimisation.of_run(run) if run.kind == "ppo" else None
+    if found is None:
+        raise Http404("This run has no score to set people against.")
+    name = f"run-{run.pk}-score-and-people.{format}"
+    rows = [row for side in found["sides"] for row in flat_rows(side)]
+    if format == "csv":
+        return csv_file(name, COLUMNS, rows)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    if format == "png":
+        return HttpResponse(png(parting_pictures.sheet(found["pictures"])), content_type="image/png", headers=headers)
+    told = {"run": run.pk, "verdicts": [_verdict(side) for side in found["sides"]], "rows": rows}
+    return JsonResponse({**told, "curves": {curve.name: curve.points for curve in found["curves"]}}, headers=headers)
+
+
+def flat_rows(side: Judges) -> list[dict[str, Any]]:
+    """A row for each bin of steps, and one for the arena, which has neither steps nor an expectation."""
+    rows = [
+        _row(side, one.people, first_step=one.first, last_step=one.last, expected=round(one.expected, 4))
+        for one in side.bins
+    ]
+    if side.arena is not None:
+        rows.append(_row(side, side.arena, first_step="arena", last_step="arena", expected=None))
+    return rows
+
+
+def _row(side: Judges, rate: WinRate, **more: Any) -> dict[str, Any]:
+    preferred, lower, upper = (round(value, 4) for value in (rate.value, rate.lower, rate.upper))
+    return {"judges": side.who, "votes": rate.n, "preferred": preferred, "lower": lower, "upper": upper, **more}
+
+
+def _verdict(side: Judges) -> dict[str, Any]:
+    found = side.verdict
+    return {
+        "judges": side.who,
+        "verdict": found.what,
+        "opinions": found.opinions,
+        "growth_of_the_gap": _mean(found.growth),
+        "trend_of_preference": _mean(found.trend),
+        "more_opinions": found.more,
+        "sentences": side.sentences,
+    }
+
+
+def _mean(mean: Mean | None) -> dict[str, float] | None:
+    return None if mean is None else {"value": mean.value, "lower": mean.lower, "upper": mean.upper}

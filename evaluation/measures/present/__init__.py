@@ -1,0 +1,1 @@
+"""Figures and items of evaluations as pages, downloads and the API show them."""

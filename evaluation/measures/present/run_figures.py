@@ -1,0 +1,70 @@
+"""What the page of an evaluation run shows: its figures with their intervals, by group, and the way to its items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present.figure_formats import Shown
+
+if TYPE_CHECKING:
+    from training.models import Run
+
+MOST_GROUPS = 60
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of the whole, or of a group, with the same without items that were seen in training."""
+
+    name: str
+    shown: Shown
+    clean: Shown | None
+
+
+def context(run: Run) -> dict[str, Any]:
+    result = run.result or {}
+    if not isinstance(result.get("metrics"), dict):
+        return {}
+    lines = _lines(result["metrics"])
+    groups = [(name, _lines(figures)) for name, figures in result.get("groups", {}).items()]
+    told = {line.name for _, found in groups for line in found}
+    heads = [name for name in dict.fromkeys([*(line.name for line in lines), *sorted(told)]) if name in told]
+    return {
+        "own_figures": True,  # a table of them says more than the list beside it
+        "measured": lines,
+        "group_heads": heads,
+        "measured_groups": [_under(heads, *group) for group in groups[:MOST_GROUPS]],
+        "more_groups": max(0, len(groups) - MOST_GROUPS),
+        "measured_notes": result.get("notes", []),
+        "measured_task": run.other_dataset.name if run.other_dataset else result.get("task", ""),
+        "measured_n": result.get("n"),
+        "contaminated": result.get("contaminated") or 0,
+        "too_short": result.get("too_short") or 0,
+        "has_clean": any(line.clean for line in lines),
+        "has_items": (run.path / "items.jsonl").exists(),
+        "measured_signature": result.get("signature", ""),
+    }
+
+
+def _under(heads: list[str], group: str, lines: list[Line]) -> tuple[str, int, list[Line | None]]:
+    """The group with its n, and its figures in the order of the heads: some metrics tell nothing of some groups."""
+    by_name = {line.name: line for line in lines}
+    return group, max((line.shown.n for line in lines), default=0), [by_name.get(head) for head in heads]
+
+
+def _lines(figures: dict[str, Any]) -> list[Line]:
+    return [
+        Line(name, figures_shown.of_result(name, figure), _clean(name, figure))
+        for name, figure in figures.items()
+        if isinstance(figure, dict) and figure.get("value") is not None
+    ]
+
+
+def _clean(name: str, figure: dict[str, Any]) -> Shown | None:
+    """Only where it is another figure: without a seen item the two are one."""
+    clean = figure.get("clean") or {}
+    if clean.get("value") is None or clean.get("n") == figure.get("n"):
+        return None
+    return figures_shown.of_result(name, clean)

@@ -1,1 +1,0 @@
-"""Pictures drawn on the server, as SVG that follows the theme and as PNG."""

@@ -1,0 +1,311 @@
+"""The decision for programs: rule, candidates, history, what is served, what to ask next, costs, notices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find_project
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.models import Judge, Project, Side, User
+from evaluation.core import notices
+from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.models import Decision, Notice, PromotionRule
+from evaluation.promotion import actions
+from evaluation.promotion import arena_sampling as sampling
+from evaluation.promotion import candidate_review as promotion
+from evaluation.promotion import disputed_items as ask_next
+from evaluation.promotion.api.promotions import PromotionOut
+from evaluation.promotion.candidate_review import candidates
+from evaluation.promotion.enrolment import judge_of
+from evaluation.registry.cost import Cost, costs
+
+TAGS = ["decisions"]
+MOST = 500
+
+
+class ToleranceField(Input):
+    task = serializers.CharField(max_length=200)
+    metric = serializers.CharField(max_length=60)
+    worst = serializers.FloatField(min_value=0, help_text="How much worse than the parent at most, in its own unit.")
+
+
+class NewRule(Input):
+    judge = Choice(Judge.choices, required=False, default=Judge.PERSON)
+    margin = serializers.FloatField(required=False, default=0.0, min_value=0, max_value=actions.MOST_POINTS)
+    always_valid = serializers.BooleanField(required=False, default=True)
+    first_votes_only = serializers.BooleanField(required=False, default=True)
+    fewest_votes = serializers.IntegerField(required=False, default=0, min_value=0, max_value=1_000_000_000)
+    beats_champion = serializers.BooleanField(required=False, default=True)
+    tolerances = ToleranceField(many=True, required=False, default=list)
+    is_automatic = serializers.BooleanField(required=False, default=False)
+    sampling = Choice(PromotionRule.Sampling.choices, required=False, default=PromotionRule.Sampling.AUTO)
+
+
+class RuleOut(serializers.ModelSerializer):
+    in_words = serializers.SerializerMethodField()
+
+    class Meta:
+        model = PromotionRule
+        fields = (
+            *("id", "judge", "margin", "always_valid", "first_votes_only", "fewest_votes", "beats_champion"),
+            *("tolerances", "is_automatic", "sampling", "in_words", "created_at"),
+        )
+
+    def get_in_words(self, rule: PromotionRule) -> str:
+        return actions.in_words(rule)
+
+
+class CheckOut(serializers.Serializer):
+    name = serializers.CharField()
+    title = serializers.CharField()
+    state = serializers.ChoiceField(["met", "not yet", "broken"])
+    sentence = serializers.CharField()
+    more = serializers.CharField(help_text="What evidence would decide it; empty when it is decided.")
+    numbers = serializers.DictField()
+
+
+class CandidacyOut(serializers.Serializer):
+    id = serializers.IntegerField(source="candidacy.pk")
+    model = serializers.IntegerField(source="candidacy.model_id")
+    model_name = serializers.CharField(source="candidacy.model.name")
+    run = serializers.IntegerField(source="candidacy.run_id", allow_null=True)
+    state = serializers.CharField(source="candidacy.state")
+    checks = CheckOut(many=True)
+    created_at = serializers.DateTimeField(source="candidacy.created_at")
+    changed_at = serializers.DateTimeField(source="candidacy.changed_at")
+
+
+class DecisionOut(serializers.ModelSerializer):
+    model = serializers.IntegerField(source="candidacy.model_id", default=None, allow_null=True)
+    by_rule = serializers.SerializerMethodField(help_text="True where no person did it.")
+
+    class Meta:
+        model = Decision
+        fields = ("id", "what", "sentence", "model", "candidacy", "rule", "evidence", "by_rule", "created_at")
+
+    def get_by_rule(self, decision: Decision) -> bool:
+        return decision.by_id is None
+
+
+class RateOut(serializers.Serializer):
+    model_a = serializers.CharField(source="a.name")
+    model_b = serializers.CharField(source="b.name")
+    probability = serializers.FloatField(help_text="Of the next battle; over all pairs they sum to 1.")
+    why = serializers.CharField(help_text="Why it is drawn more often; empty for most.")
+
+
+class DisputeOut(serializers.Serializer):
+    item = serializers.CharField(source="key", help_text="As POST takes it.")
+    prompt = serializers.IntegerField(source="prompt.pk")
+    completions = serializers.SerializerMethodField()
+    between = serializers.CharField()
+    width = serializers.FloatField(help_text="0 is one mind, near 1 an even split of many.")
+    judged = serializers.IntegerField()
+    reason = serializers.CharField()
+
+    def get_completions(self, dispute: ask_next.Dispute) -> list[int]:
+        return [completion.pk for completion in dispute.completions]
+
+
+class AskAgain(Input):
+    chosen = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1)
+    more = serializers.IntegerField(required=False, default=ask_next.MORE_JUDGES, min_value=1, max_value=100)
+
+
+class AskedAgainOut(serializers.Serializer):
+    asked = serializers.IntegerField()
+    waiting = serializers.IntegerField(help_text="Items asked again that still wait for a judge.")
+
+
+class IntervalOut(serializers.Serializer):
+    value = serializers.FloatField()
+    lower = serializers.FloatField()
+    upper = serializers.FloatField()
+
+
+class CostOut(serializers.Serializer):
+    model = serializers.IntegerField(source="model.pk")
+    model_name = serializers.CharField(source="model.name")
+    parent = serializers.CharField(source="parent.name", default=None, allow_null=True)
+    runs = serializers.SerializerMethodField()
+    cpu_seconds = serializers.FloatField()
+    wall_seconds = serializers.FloatField()
+    votes = serializers.IntegerField()
+    gain = IntervalOut(allow_null=True, help_text="Rating points over its parent.")
+    seconds_per_point = IntervalOut(allow_null=True)
+    votes_per_point = IntervalOut(allow_null=True)
+    why_no_price = serializers.CharField()
+
+    def get_runs(self, cost: Cost) -> list[int]:
+        return [run.pk for run in cost.runs]
+
+
+class Reason(Input):
+    reason = serializers.CharField(max_length=actions.LONGEST_REASON)
+
+
+class NoticeOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+
+    class Meta:
+        model = Notice
+        fields = ("id", "project", "text", "url", "created_at", "seen_at")
+
+
+class SeenIn(Input):
+    ids = serializers.ListField(child=Id(), required=False, allow_null=True, default=None, help_text="None: all.")
+
+
+class SeenOut(serializers.Serializer):
+    seen = serializers.IntegerField()
+
+
+@extend_schema(methods=["GET"], tags=TAGS, responses={200: RuleOut(many=True)} | refusals(404))
+@extend_schema(
+    methods=["POST"], tags=TAGS, request=NewRule, responses={201: RuleOut} | refusals(400, 403, 404),
+    parameters=[IDEMPOTENCY_KEY],
+)  # fmt: skip
+@api_view(["GET", "POST"])
+def promotion_rule(request: Request, slug: str) -> Response:
+    """Every version of the rule, the one in force first. POST, as a manager, makes a new version."""
+    project = find_project(request.user, slug)
+    if request.method == "POST":
+        return _new_rule(request, project)
+    return Response(RuleOut(project.promotion_rules.all(), many=True).data)
+
+
+@idempotent()
+def _new_rule(request: Request, project: Project) -> Response:
+    given = _given(NewRule, request)
+    tolerances = [dict(row) for row in given.pop("tolerances")]
+    rule = actions.set_rule(project=project, by=_user(request), tolerances=tolerances, **given)
+    return Response(RuleOut(rule).data, status=201)
+
+
+@extend_schema(tags=TAGS, responses={200: CandidacyOut(many=True)} | refusals(404))
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def candidacies(request: Request, slug: str) -> Response:
+    """Models that stand for being served, with every check of the rule as it is now. Promote one: POST promotions/."""
+    project = find_project(request.user, slug)
+    promotion.look(project)
+    return Response(CandidacyOut(candidates(project), many=True).data)
+
+
+@extend_schema(tags=TAGS, responses={200: DecisionOut(many=True)} | refusals(404))
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def decisions(request: Request, slug: str) -> Response:
+    """The history, the latest first: what was found or done, and the numbers it was found on."""
+    project = find_project(request.user, slug)
+    rows = project.decisions.select_related("candidacy")[:MOST]
+    return Response(DecisionOut(rows, many=True).data)
+
+
+@extend_schema(
+    tags=TAGS, request=Reason, responses={201: PromotionOut} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+)  # fmt: skip
+@api_view(["POST"])
+def roll_back(request: Request, slug: str) -> Response:
+    """Serve again what was served before, as a manager."""
+    project = find_project(request.user, slug)
+    current(project=project, judge=judge_of(project))  # fitted before the transaction, where it is found again
+    return _roll_back(request, project)
+
+
+@idempotent()
+def _roll_back(request: Request, project: Project) -> Response:
+    reason = _given(Reason, request)["reason"]
+    made = actions.roll_back(project=project, reason=reason, by=_user(request))
+    return Response(PromotionOut(made).data, status=201)
+
+
+@extend_schema(tags=TAGS, responses={200: RateOut(many=True)} | refusals(404))
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def sampling_rates(request: Request, slug: str) -> Response:
+    """How likely each pair of the arena is to be the next battle: what is drawn by is what is published."""
+    return Response(RateOut(sampling.rates(find_project(request.user, slug)), many=True).data)
+
+
+@extend_schema(
+    methods=["GET"], tags=TAGS, responses={200: DisputeOut(many=True)} | refusals(400, 403, 404),
+    parameters=[OpenApiParameter("side", enum=Side.values), OpenApiParameter("judge", enum=Judge.values)],
+)  # fmt: skip
+@extend_schema(
+    methods=["POST"], tags=TAGS, request=AskAgain, responses={201: AskedAgainOut} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+)  # fmt: skip
+@api_view(["GET", "POST"])
+def ask_next_items(request: Request, slug: str) -> Response:
+    """Items on which judges disagree, the widest first. POST puts items of the train side first in the queue again."""
+    project = find_project(request.user, slug)
+    if request.method == "POST":
+        return _ask_again(request, project)
+    require(request.user, "review", project)
+    side = _one_of(request, "side", Side.values, Side.TRAIN)
+    judge = _one_of(request, "judge", Judge.values, default_judge(project))
+    return Response(DisputeOut(ask_next.disputes(project, side, judge), many=True).data)
+
+
+@idempotent()
+def _ask_again(request: Request, project: Project) -> Response:
+    given = _given(AskAgain, request)
+    asked = ask_next.ask_again(project=project, keys=given["chosen"], by=_user(request), more=given["more"])
+    return Response({"asked": len(asked), "waiting": ask_next.waiting(project)}, status=201)
+
+
+@extend_schema(tags=TAGS, responses={200: CostOut(many=True)} | refusals(404))
+@api_view(["GET"])
+@permission_classes([IsAuthenticatedOrReadOnly])
+def cost_list(request: Request, slug: str) -> Response:
+    """What each model has cost since its parent, and a rating point with it."""
+    project = find_project(request.user, slug)
+    board = current(project=project, judge=judge_of(project))
+    return Response(CostOut(costs(project, board), many=True).data)
+
+
+@extend_schema(tags=TAGS, responses={200: NoticeOut(many=True)}, parameters=[OpenApiParameter("unseen", bool)])
+@api_view(["GET"])
+def notice_list(request: Request) -> Response:
+    """What you were told, the latest first; `?unseen=1` for what you have not seen."""
+    rows = _user(request).notices.select_related("project")
+    if request.query_params.get("unseen") in ("1", "true"):
+        rows = rows.filter(seen_at=None)
+    return Response(NoticeOut(rows[:MOST], many=True).data)
+
+
+@extend_schema(tags=TAGS, request=SeenIn, responses={200: SeenOut} | refusals(400))
+@api_view(["POST"])
+def notices_seen(request: Request) -> Response:
+    """Mark notices as seen; how many were new."""
+    return Response({"seen": notices.mark_seen(user=_user(request), ids=_given(SeenIn, request)["ids"])})
+
+
+def _given(form: type[Input], request: Request) -> dict[str, Any]:
+    given = form(data=request.data)
+    given.is_valid(raise_exception=True)
+    return dict(given.validated_data)
+
+
+def _user(request: Request) -> User:
+    assert isinstance(request.user, User), "these addresses are for who is signed in"
+    return request.user
+
+
+def _one_of(request: Request, name: str, values: list[str], default: str) -> str:
+    value = request.query_params.get(name) or default
+    if value not in values:
+        raise Refused(400, **{name: f"{value!r} is unknown; use {' or '.join(values)}."})
+    return value

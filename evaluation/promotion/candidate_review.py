@@ -1,0 +1,298 @@
+"""The rule is looked at as evidence comes, and each change of a candidate's state is a line of the history.
+
+Evidence comes with votes, evaluations, changes of a vote's status, promotions and a new rule. The clerk looks every
+few seconds, and so does whoever opens the page; nobody who votes waits for it. What a look costs while nothing
+has come is a few look-ups of newest rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.models import Contestant, Project
+from evaluation.core import notices
+from evaluation.leaderboard.snapshots import current, stored
+from evaluation.models import Candidacy, Decision, Evaluation, Leaderboard, Promotion, PromotionRule
+from evaluation.promotion import checks
+from evaluation.promotion.enrolment import champion_of, enrol_missing, rule_of
+from evaluation.promotion.promotion_events import announce_promotion
+
+log = logging.getLogger("assay.decisions")
+TOLD_AGAIN_AFTER = timedelta(hours=1)  # each change is in the history; people are not told of the same one sooner
+LIVE = (Candidacy.State.OPEN, Candidacy.State.READY, Candidacy.State.REFUSED)
+# Those, and what was withdrawn because its model was retired, once that has been brought back.
+STANDING = Q(state__in=LIVE) | Q(state=Candidacy.State.WITHDRAWN, evidence__retired=True, model__retired_at=None)
+
+
+def chore() -> bool:
+    """For the clerk: enrol what no signal reached, and look at every project that has candidates."""
+    enrol_missing()
+    of_project = {"project": OuterRef("pk")}
+    waiting = Exists(Candidacy.objects.filter(STANDING, **of_project))
+    served = Exists(Promotion.objects.filter(candidacy__isnull=False, **of_project))
+    has_rule = Exists(PromotionRule.objects.filter(**of_project))
+    for project in Project.objects.filter(waiting | served, has_rule):
+        try:
+            look(project)
+        except (OperationalError, InterfaceError):  # the database is away
+            raise
+        except Exception:
+            log.exception("The candidates of %s could not be looked at; trying again.", project)
+    return False
+
+
+def look(project: Project) -> list[Candidacy]:
+    """Bring every candidate of the project up to date with the evidence; those whose state has changed."""
+    rule = rule_of(project)
+    if rule is None:
+        return []
+    seen = glance(project, rule, current(project=project, judge=rule.judge))
+    standing = project.candidacies.filter(STANDING).select_related("model").order_by("id")
+    behind = [one.pk for one in standing if one.evidence.get("seen") != seen or _came_or_went(one)]
+    served = project.promotions.first()
+    if served is not None and served.candidacy is not None and served.candidacy.evidence.get("seen") != seen:
+        behind.append(served.candidacy.pk)
+    found = [_review(pk, rule) for pk in behind]
+    return [one for one in found if one is not None]
+
+
+def glance(project: Project, rule: PromotionRule, board: Leaderboard) -> list[int | str]:
+    """What tells one state of the evidence from another; `board` is the leaderboard by the rule's judges."""
+    return [
+        rule.pk,
+        board.state,
+        board.ratings.get("last_status_change", 0),
+        _newest(Evaluation.objects.filter(project=project)),
+        _newest(Promotion.objects.filter(project=project)),
+        Contestant.objects.filter(project=project, left_at=None, model__retired_at=None).count(),
+    ]
+
+
+def _came_or_went(candidacy: Candidacy) -> bool:
+    """Whether its model was retired since the last look, or brought back."""
+    return (candidacy.model.retired_at is not None) != candidacy.evidence.get("retired", False)
+
+
+def _newest(rows: Any) -> int:
+    return rows.order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
+    """Return the candidacy, when its state has changed; None otherwise.
+
+    Ratings and checks are computed first, for they may take seconds. What they say is written under the lock, unless
+    the candidacy has changed meanwhile: two processes that look at once find one change, and the next look the rest.
+    """
+    candidacy = Candidacy.objects.select_related("model__parent", "project").get(pk=pk)
+    before = _state_of(candidacy)
+    board = current(project=candidacy.project, judge=rule.judge)
+    seen = glance(candidacy.project, rule, board)
+    is_gone = candidacy.model.retired_at is not None and candidacy.state in LIVE
+    if not is_gone and candidacy.evidence.get("seen") == seen and not _came_or_went(candidacy):
+        return None
+    found = None if is_gone else take_in(candidacy, rule, seen)
+    with transaction.atomic():
+        held = Candidacy.objects.select_for_update(of=("self",)).select_related("model").get(pk=pk)
+        if _state_of(held) != before:
+            return None
+        if found is None:
+            return _withdraw(candidacy, seen)
+        return _apply(candidacy, rule, found, seen, board)
+
+
+def _state_of(candidacy: Candidacy) -> tuple[Any, ...]:
+    return candidacy.state, candidacy.evidence, candidacy.model.retired_at
+
+
+def _apply(
+    candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, seen: list[int | str], board: Leaderboard
+) -> Candidacy | None:
+    """Write what was found of a candidacy that is locked; return it when its state has changed."""
+    if candidacy.state == Candidacy.State.PROMOTED:
+        _look_back(candidacy, rule, found, board)
+        return None
+    if found.state == Candidacy.State.READY and rule.is_automatic and _is_overtaken(candidacy.project, rule, seen):
+        return None  # not a line is written: the next look sees what has come
+    changed = found.state != candidacy.state
+    candidacy.state = found.state
+    candidacy.save(update_fields=["state", "evidence", "changed_at"])
+    if not changed:
+        return None
+    _decide(candidacy, rule, found, board)
+    return candidacy
+
+
+def _is_overtaken(project: Project, rule: PromotionRule, seen: list[int | str]) -> bool:
+    """Whether another promotion or rule has come while the checks were made. From here on nobody else promotes."""
+    Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
+    return rule_of(project) != rule or _newest(Promotion.objects.filter(project=project)) != seen[4]
+
+
+def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) -> checks.Standing:
+    """Every check anew, into the candidacy's evidence; nothing is saved and nothing decided."""
+    before = candidacy.evidence
+    kept = before.get("seen", [])[:3:2] == seen[:3:2]  # the same rule, and no vote taken away
+    found = checks.check(candidacy, rule, champion_of(candidacy.project), kept=kept)
+    candidacy.evidence = {
+        "seen": seen,
+        "rule": rule.pk,
+        "checks": found.as_json(),
+        "stands": before.get("stands", False),
+    }
+    return found
+
+
+def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, board: Leaderboard) -> None:
+    sentence, what = _sentence(candidacy, found), _WHAT[Candidacy.State(found.state)]
+    lately = _was_told_lately(candidacy, what)
+    record(candidacy, rule, what, sentence, board)
+    if found.state == Candidacy.State.READY and rule.is_automatic:
+        _promote_by_rule(candidacy, rule, board)
+    elif lately:  # the leaderboard's interval may go back and forth while votes stream in
+        return
+    elif found.state == Candidacy.State.READY:
+        first = found.checks[0]
+        said = f"{candidacy.model} meets the rule. {first.title}: {first.found}. Promote it with one click."
+        tell(candidacy.project, said)
+    else:
+        tell(candidacy.project, sentence)
+
+
+def _was_told_lately(candidacy: Candidacy, what: str) -> bool:
+    return candidacy.decisions.filter(what=what, created_at__gt=timezone.now() - TOLD_AGAIN_AFTER).exists()
+
+
+_WHAT = {
+    Candidacy.State.READY: Decision.What.READY,
+    Candidacy.State.REFUSED: Decision.What.REFUSED,
+    Candidacy.State.OPEN: Decision.What.OPEN,
+}
+
+
+def _sentence(candidacy: Candidacy, found: checks.Standing) -> str:
+    if found.state == Candidacy.State.READY:
+        return f"{candidacy.model} meets the rule, each of its {len(found.checks)} checks. {_all(found, checks.MET)}"
+    if found.state == Candidacy.State.REFUSED:
+        return f"{candidacy.model} does not pass the rule. {_all(found, checks.BROKEN)}"
+    return f"{candidacy.model} is undecided again, as evidence has gone or changed. {_all(found, checks.NOT_YET)}"
+
+
+def _all(found: checks.Standing, state: str) -> str:
+    return " ".join(f"{each.title}: {each.found}." for each in found.checks if each.state == state)
+
+
+def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule, board: Leaderboard) -> None:
+    why = f"By the rule, automatically: {candidacy.model} meets all that it asks for."
+    promote_candidate(candidacy, rule, board, reason=why)
+    tell(candidacy.project, f"{candidacy.project} now serves {candidacy.model} by default. {why}")
+
+
+def promote_candidate(
+    candidacy: Candidacy, rule: PromotionRule | None, board: Leaderboard, *, reason: str, by: Any = None
+) -> Promotion:
+    """Serve it from now on. The evidence is the leaderboard of this moment and the checks as they stand."""
+    made = Promotion.objects.create(
+        project=candidacy.project,
+        model=candidacy.model,
+        candidacy=candidacy,
+        leaderboard=stored(board),
+        reason=reason,
+        promoted_by=by,
+        is_automatic=by is None,
+    )
+    candidacy.state = Candidacy.State.PROMOTED
+    states = {row["state"] for row in candidacy.evidence.get("checks", [])}
+    candidacy.evidence = {**candidacy.evidence, "stands": states == {checks.MET}}
+    candidacy.save(update_fields=["state", "evidence", "changed_at"])
+    sentence = f"{candidacy.model} is served by default. {reason}"
+    record(candidacy, rule, Decision.What.PROMOTED, sentence, board, by=by)
+    announce_promotion(made)
+    return made
+
+
+def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, board: Leaderboard) -> None:
+    """What is served is never silently unserved: when the evidence for it goes, people are told, once."""
+    stood = candidacy.evidence["stands"]
+    # Without a parent nothing is left to be set against, now that it is served itself: then it stands as it stood.
+    stands = all(each.state == checks.MET for each in found.checks) if found.checks else stood
+    candidacy.evidence["stands"] = stands
+    candidacy.save(update_fields=["evidence", "changed_at"])
+    if stood and not stands:
+        why = f"{_all(found, checks.BROKEN)} {_all(found, checks.NOT_YET)}".strip()
+        sentence = (
+            f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {why}"
+        )
+        lately = _was_told_lately(candidacy, Decision.What.OPEN)
+        record(candidacy, rule, Decision.What.OPEN, sentence, board)
+        if not lately:
+            tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")
+    elif stands and not stood:
+        sentence = f"{candidacy.model}, which is served by default, meets the rule again."
+        record(candidacy, rule, Decision.What.READY, sentence, board)
+
+
+def _withdraw(candidacy: Candidacy, seen: list[int | str]) -> Candidacy:
+    candidacy.state = Candidacy.State.WITHDRAWN
+    candidacy.evidence = {**candidacy.evidence, "seen": seen, "retired": True}
+    candidacy.save(update_fields=["state", "evidence", "changed_at"])
+    why = candidacy.model.retired_reason or "no reason was given"
+    record(candidacy, None, Decision.What.WITHDRAWN, f"{candidacy.model} was retired: {why}.")
+    return candidacy
+
+
+def record(
+    candidacy: Candidacy,
+    rule: PromotionRule | None,
+    what: str,
+    sentence: str,
+    board: Leaderboard | None = None,
+    by: Any = None,
+) -> Decision:
+    """A line of the history, with the checks as they stood and the leaderboard that they were read from."""
+    evidence: dict[str, Any] = {"checks": candidacy.evidence.get("checks", [])}
+    if rule is not None and board is not None and (kept := stored(board)):
+        evidence["leaderboard"] = kept.pk
+    return Decision.objects.create(
+        project=candidacy.project,
+        candidacy=candidacy,
+        rule=rule,
+        what=what,
+        sentence=sentence,
+        evidence=evidence,
+        by=by,
+    )
+
+
+def tell(project: Project, text: str, but: Any = None) -> None:
+    notices.tell(project=project, text=text, url=reverse("decisions", args=[project.slug]), but=but)
+
+
+STATES_SHOWN = (Candidacy.State.READY, Candidacy.State.OPEN, Candidacy.State.REFUSED)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One that stands for being served, with its checks as they are now."""
+
+    candidacy: Candidacy
+    checks: list[checks.Check]
+
+    @property
+    def is_ready(self) -> bool:
+        return self.candidacy.state == Candidacy.State.READY
+
+
+def candidates(project: Project) -> list[Candidate]:
+    """Ready ones first, then the latest."""
+    rows = project.candidacies.filter(state__in=STATES_SHOWN).select_related("model__parent", "run", "champion")
+    order = {state: place for place, state in enumerate(STATES_SHOWN)}
+    found = sorted(rows, key=lambda row: (order[Candidacy.State(row.state)], -row.pk))
+    return [Candidate(row, checks.from_json(row.evidence.get("checks", []))) for row in found]

@@ -1,0 +1,250 @@
+"""Each thing that a promotion rule asks of a candidate: how it stands, on what numbers, and what would settle it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from annotate.models import LanguageModel
+from evaluation.core.number_formats import roughly, signed, whole
+from evaluation.leaderboard.pairwise import Duel, duel
+from evaluation.models import Candidacy, PromotionRule
+from evaluation.promotion.tolerances import Change, change_of, in_words
+from evaluation.registry.ancestry import parent_of
+
+MET, NOT_YET, BROKEN = "met", "not yet", "broken"
+
+
+@dataclass(frozen=True)
+class Check:
+    """`state` is met, not yet or broken. `more` says in words what evidence would decide it; empty when it is."""
+
+    name: str
+    title: str
+    state: str
+    sentence: str
+    more: str = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def found(self) -> str:
+        """What was found, without the verdict on it."""
+        return self.sentence.rpartition(": ")[0] or self.sentence.rstrip(".")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """All checks of a candidate at a moment."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def state(self) -> str:
+        """Of a candidacy: broken outweighs all, and only all that is met makes it ready."""
+        states = {check.state for check in self.checks}
+        if BROKEN in states:
+            return Candidacy.State.REFUSED
+        return Candidacy.State.READY if states == {MET} else Candidacy.State.OPEN
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [asdict(check) for check in self.checks]
+
+
+def from_json(rows: list[dict[str, Any]]) -> list[Check]:
+    return [Check(**row) for row in rows]
+
+
+def check(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | None, *, kept: bool = False) -> Standing:
+    """Every check of the rule. With `kept`, no vote was taken away since the last look: what a sequence had decided
+    then may be said for good (Ville's inequality bounds the chance that it ever errs), however the next votes fall.
+    """
+    before = {row["name"]: Check(**row) for row in candidacy.evidence.get("checks", [])} if kept else {}
+    found = [_kept(each, before, rule) for each in _checks(candidacy, rule, champion)]
+    return Standing(tuple(found))
+
+
+def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | None) -> Iterator[Check]:
+    model, parent = candidacy.model, parent_of(candidacy.model)
+    if candidacy.state != Candidacy.State.PROMOTED and _is_out(candidacy):
+        out = f"{model} is not in the arena."
+        yield Check("arena", "In the arena", NOT_YET, out, "Enter it there again: nobody meets it meanwhile.")
+    if parent is None and champion is None:
+        yield Check(
+            "parent",
+            "Better than its parent",
+            NOT_YET,
+            f"{model} has no parent that answers, and nothing is served yet that it could be set against.",
+            "A manager may promote it by hand; the next one is set against it.",
+        )
+        return
+    first = True
+    for name, title, other in _opponents(rule, model, parent, champion):
+        found = duel(candidacy.project, rule, model, other)
+        yield _better(name, title, rule, other, found)
+        if first and rule.fewest_votes:
+            yield _enough(rule, other, found)
+        first = False
+    earlier = parent or champion  # without a parent what is served stands for it
+    if earlier is not None and earlier != model:
+        for tolerance in rule.tolerances:
+            yield _tolerated(tolerance, earlier, change_of(candidacy.project, model, earlier, tolerance))
+
+
+def _is_out(candidacy: Candidacy) -> bool:
+    return not candidacy.model.contests.filter(project=candidacy.project, left_at=None).exists()
+
+
+def _opponents(
+    rule: PromotionRule, model: LanguageModel, parent: LanguageModel | None, champion: LanguageModel | None
+) -> Iterator[tuple[str, str, LanguageModel]]:
+    if parent is not None:
+        yield "parent", "Better than its parent", parent
+    if champion is not None and champion not in (parent, model) and (rule.beats_champion or parent is None):
+        yield "champion", "Better than what is served now", champion
+
+
+def _better(name: str, title: str, rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Check:
+    if found is None:
+        return Check(name, title, NOT_YET, f"No vote has set it against {other} yet.", _how_to_get_votes(other))
+    said = (
+        f"{_distance(found, other)}, between {_bound(found.lower)} and {_bound(found.upper)}, by {_votes(found.votes)}"
+    )
+    wanted = f"{signed(rule.margin)} points" if rule.margin else "0"
+    numbers = {**found.finite(), "margin": rule.margin, "other": other.pk}
+    if found.lower > rule.margin:
+        return Check(name, title, MET, f"{said}: above {wanted} beyond doubt.", "", numbers)
+    if found.upper < rule.margin:
+        return Check(name, title, BROKEN, f"{said}: below {wanted} beyond doubt.", "", numbers)
+    return Check(
+        name, title, NOT_YET, f"{said}: it may be either side of {wanted}.", _more(found, other, rule), numbers
+    )
+
+
+def _enough(rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Check:
+    cast, wanted = found.votes if found else 0, rule.fewest_votes
+    said = f"{cast:,} of at least {wanted:,} votes against {other}."
+    numbers = {"votes": cast, "wanted": wanted}
+    if cast >= wanted:
+        return Check("votes", "Votes enough", MET, said, "", numbers)
+    more = f"{wanted - cast:,} more {'vote' if wanted - cast == 1 else 'votes'} against {other}"
+    return Check("votes", "Votes enough", NOT_YET, said, f"{more}.", numbers)
+
+
+def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change) -> Check:
+    """`gain` is the change with its sign so that more is better, whatever the metric."""
+    name = f"tolerance:{tolerance['task']}:{tolerance['metric']}"
+    title = in_words(tolerance)
+    if change.gain is None or change.lower is None or change.upper is None:
+        return Check(name, title, NOT_YET, change.problem, change.remedy, {"worst": tolerance["worst"]})
+    if change.is_two_sided:
+        return _near(name, title, float(tolerance["worst"]), earlier, change)
+    worst = -abs(float(tolerance["worst"]))
+    numbers = {"gain": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": -worst}
+    said = (
+        f"{_compared(change.gain, earlier)}, between {_worded(change.lower)} and {_worded(change.upper)}, "
+        f"on {change.n:,} items"
+    )
+    if change.lower >= worst:
+        return Check(name, title, MET, f"{said}: within what is tolerated beyond doubt.", "", numbers)
+    if change.upper < worst:
+        return Check(name, title, BROKEN, f"{said}: worse than what is tolerated beyond doubt.", "", numbers)
+    return Check(
+        name, title, NOT_YET, f"{said}: it may be worse than what is tolerated.", _more_items(change, worst), numbers
+    )
+
+
+def _near(name: str, title: str, worst: float, earlier: LanguageModel, change: Change) -> Check:
+    """Return the check of what may move neither way by more than `worst`."""
+    assert change.gain is not None and change.lower is not None and change.upper is not None
+    numbers = {"change": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": worst}
+    said = (
+        f"{_signed(change.gain)} against {earlier}, between {_signed(change.lower)} and {_signed(change.upper)}, "
+        f"on {change.n:,} items"
+    )
+    if -worst <= change.lower and change.upper <= worst:
+        return Check(name, title, MET, f"{said}: within what is tolerated beyond doubt.", "", numbers)
+    if change.upper < -worst or worst < change.lower:
+        return Check(name, title, BROKEN, f"{said}: further than what is tolerated beyond doubt.", "", numbers)
+    more = _more_items(replace(change, gain=-abs(change.gain), lower=-abs(change.gain) - _reach(change)), -worst)
+    return Check(name, title, NOT_YET, f"{said}: it may be further than what is tolerated.", more, numbers)
+
+
+def _reach(change: Change) -> float:
+    """Return half the width of its interval."""
+    assert change.lower is not None and change.upper is not None
+    return (change.upper - change.lower) / 2
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−") if value else "no change"
+
+
+def _worded(gain: float) -> str:
+    """−0.0269 -> 0.0269 worse: where less is better, a sign alone would mislead."""
+    return f"{_plain(abs(gain))} {'better' if gain > 0 else 'worse'}" if gain else "no change"
+
+
+def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
+    """What a sequence decided at an earlier look stays decided."""
+    earlier = before.get(check.name)
+    is_sequence = rule.always_valid and check.name in ("parent", "champion")
+    if not is_sequence or earlier is None or check.state != NOT_YET or earlier.state == NOT_YET:
+        return check
+    if earlier.numbers.get("other") != check.numbers.get("other"):
+        return check
+    since = int(earlier.numbers.get("decided_at") or earlier.numbers["votes"])
+    said = f"{check.found}. It was decided at {_votes(since)}, and this sequence may be read after every vote."
+    return Check(check.name, check.title, earlier.state, said, "", {**check.numbers, "decided_at": since})
+
+
+def _more(found: Duel, other: LanguageModel, rule: PromotionRule) -> str:
+    if found.unbounded:
+        return found.unbounded
+    if found.more is None:
+        return f"As the votes fall now, no number of them would show it to be better than {other}."
+    votes = "vote" if found.more <= 1 else "votes"
+    said = f"About {roughly(max(found.more, 1))} more {votes} against {other}, should they fall as they do"
+    why = ": a rule that is read after every vote needs more than the leaderboard, which is read once"
+    return f"{said}{why if rule.always_valid else ''}."
+
+
+def _how_to_get_votes(other: LanguageModel) -> str:
+    if other.retired_at is not None:
+        return f"{other} is retired and meets nobody any more: bring it back, or promote by hand."
+    return "Votes in the arena between the two."
+
+
+def _more_items(change: Change, worst: float) -> str:
+    """The interval shrinks with the root of the number of items."""
+    assert change.gain is not None and change.lower is not None
+    room = change.gain - worst
+    if room <= 0:
+        return "As it stands no number of items would show it to be within what is tolerated."
+    more = change.n * (((change.gain - change.lower) / room) ** 2 - 1)
+    return f"About {roughly(max(more, 1))} more items, should the change stay as it is."
+
+
+def _distance(found: Duel, other: LanguageModel) -> str:
+    if not math.isfinite(found.difference):
+        return f"{'Won' if found.difference > 0 else 'Lost'} every vote against {other}"
+    return f"{whole(abs(found.difference))} points {'above' if found.difference >= 0 else 'below'} {other}"
+
+
+def _compared(gain: float, earlier: LanguageModel) -> str:
+    if gain == 0:
+        return f"As good as {earlier}"
+    return f"{'Better' if gain > 0 else 'Worse'} by {_plain(abs(gain))} than {earlier}"
+
+
+def _votes(n: int) -> str:
+    return f"{n:,} vote{'' if n == 1 else 's'}"
+
+
+def _bound(value: float) -> str:
+    return signed(value) if math.isfinite(value) else ("no lower bound" if value < 0 else "no upper bound")
+
+
+def _plain(value: float) -> str:
+    return f"{float(value):.3g}"

@@ -1,0 +1,214 @@
+"""A policy that a run has made enters the arena blind against its parent and against what is served now, by itself.
+
+A signal starts it; the clerk finds what a kill between the run's commit and the signal has left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from annotate.core.errors import Refused
+from annotate.data.datasets.actions import freeze
+from annotate.language_models.actions import enter_arena
+from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Side
+from annotate.models.prompts import ARENA
+from evaluation.leaderboard.snapshots import default_judge
+from evaluation.models import Candidacy, Decision, Promotion, PromotionRule
+from evaluation.registry.ancestry import parent_of
+from training.models import Run
+from training.runs.ordering.actions import queue_run
+
+FEW_PROMPTS = 100  # eval prompts that a small model answers in a few minutes of two cores
+FRESH = timedelta(days=2)  # older runs, found by the clerk of a site that was upgraded, are not answered for anew
+_NO_ANSWERS = "No answers are sampled for it by itself"
+log = logging.getLogger("assay.decisions")
+
+
+def enrol(run: Run) -> Candidacy | None:
+    """Once for each policy of a run that succeeded; None when there is nothing to enrol."""
+    model = run.output_model
+    if run.state != Run.State.SUCCEEDED or model is None or model.kind != LanguageModel.Kind.POLICY:
+        return None
+    if model.retired_at is not None:
+        return None
+    if standing := Candidacy.objects.filter(project=run.project, model=model).first():
+        return standing
+    begins = _begins(run.project, model)
+    sampling = _plan_sampling(Candidacy(project=run.project, model=model, run=run, **begins))
+    with transaction.atomic():
+        candidacy, is_new = Candidacy.objects.get_or_create(
+            project=run.project, model=model, defaults={"run": run, **begins}
+        )
+        if is_new:
+            said = [_enter(candidacy), _have_sampled(candidacy, sampling)]
+            Decision.objects.create(
+                project=run.project,
+                candidacy=candidacy,
+                rule=rule_of(run.project),
+                what=Decision.What.ENROLLED,
+                sentence=" ".join(filter(None, said)),
+            )
+    return candidacy
+
+
+def _begins(project: Project, model: LanguageModel) -> dict[str, object]:
+    """What is served already, by a promotion from before it was enrolled, stands for nothing more."""
+    champion = champion_of(project)
+    state = Candidacy.State.PROMOTED if champion == model else Candidacy.State.OPEN
+    return {"champion": champion, "state": state}
+
+
+def enrol_missing() -> int:
+    """What no signal reached; how many there were. One that cannot be enrolled holds up no other."""
+    standing = Candidacy.objects.filter(project=OuterRef("project"), model=OuterRef("output_model"))
+    runs = Run.objects.filter(
+        state=Run.State.SUCCEEDED,
+        output_model__kind=LanguageModel.Kind.POLICY,
+        output_model__retired_at=None,
+    ).exclude(Exists(standing))
+    found = list(runs.select_related("project", "output_model__parent", "created_by").order_by("id"))
+    for run in found:
+        try:
+            enrol(run)
+        except (OperationalError, InterfaceError):  # the database is away
+            raise
+        except Exception:
+            log.exception("The model of run %d could not be enrolled; trying again.", run.pk)
+    return len(found)
+
+
+def rule_of(project: Project) -> PromotionRule | None:
+    """The rule in force."""
+    return PromotionRule.objects.filter(project=project).first()
+
+
+def judge_of(project: Project) -> str:
+    """Whose votes decide: as the rule says, else people's as soon as there are any."""
+    rule = rule_of(project)
+    return rule.judge if rule else default_judge(project)
+
+
+def champion_of(project: Project) -> LanguageModel | None:
+    """What is served by default now."""
+    in_force = Promotion.objects.filter(project=project).select_related("model").first()
+    return in_force.model if in_force else None
+
+
+def opponents(candidacy: Candidacy) -> list[LanguageModel]:
+    """Its parent and the champion of the moment it entered, each once."""
+    found = (parent_of(candidacy.model), candidacy.champion)
+    return list(dict.fromkeys(model for model in found if model is not None and model != candidacy.model))
+
+
+def _enter(candidacy: Candidacy) -> str:
+    """Itself and its opponents into the arena; whoever was taken out of it by a person stays out."""
+    project, entered, out = candidacy.project, [], []
+    for model in (candidacy.model, *opponents(candidacy)):
+        has_left = Contestant.objects.filter(project=project, model=model).exclude(left_at=None).exists()
+        if model.retired_at is None and not has_left:
+            enter_arena(project=project, model=model)
+            entered.append(model.name)
+        elif model != candidacy.model:
+            out.append(f"{model} is {'retired' if model.retired_at else 'out of the arena'} and is not brought back.")
+    against = [name for name in entered if name != candidacy.model.name]
+    meets = f", blind, against {' and '.join(against)}" if against else ""
+    return " ".join([f"{candidacy.model} has entered the arena{meets}.", *out])
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """Who is to answer the eval prompts, and the frozen prompts; `told` says why nobody is, in words or not at all."""
+
+    models: tuple[LanguageModel, ...] = ()
+    prompts: Dataset | None = None
+    told: str = ""
+
+
+def _plan_sampling(candidacy: Candidacy) -> _Sampling:
+    """Freeze the eval prompts that a new candidate is to answer: before its transaction, for it writes files."""
+    rule = rule_of(candidacy.project)
+    wanted = rule.sampling if rule else PromotionRule.Sampling.AUTO
+    prompts = candidacy.project.prompts.filter(side=Side.EVAL).exclude(source=ARENA)
+    n, run = prompts.count(), candidacy.run
+    if wanted == PromotionRule.Sampling.NEVER or n == 0 or run is None or run.created_by is None:
+        return _Sampling()
+    if run.finished_at is None or timezone.now() - run.finished_at > FRESH:
+        return _Sampling()
+    if wanted == PromotionRule.Sampling.AUTO and n > FEW_PROMPTS:
+        return _Sampling(told=f"{_NO_ANSWERS}: there are {n:,} eval prompts, more than {FEW_PROMPTS}.")
+    missing = [model for model in (candidacy.model, *opponents(candidacy)) if _can_sample(model, candidacy.project)]
+    try:
+        return _Sampling(tuple(missing), _eval_prompts(candidacy)) if missing else _Sampling()
+    except Refused as refused:
+        return _Sampling(told=f"{_NO_ANSWERS}: {' '.join(refused.errors.values())}")
+
+
+def _have_sampled(candidacy: Candidacy, plan: _Sampling) -> str:
+    """Queue runs that answer the eval prompts in bulk, so that battles wait for no server; say what was done."""
+    if plan.prompts is None:
+        return plan.told
+    try:
+        with transaction.atomic():
+            for model in plan.models:
+                _queue_sampling(candidacy, model, plan.prompts)
+    except Refused as refused:
+        return f"{_NO_ANSWERS}: {' '.join(refused.errors.values())}"
+    return f"Its eval prompts are being answered by {', '.join(m.name for m in plan.models)}."
+
+
+def _can_sample(model: LanguageModel, project: Project) -> bool:
+    """With weights of its own, and without answers of that sort yet, or a run that is giving them."""
+    if project.runs.unfinished().filter(kind="sample", parent=model, dataset__side=Side.EVAL).exists():
+        return False
+    answers = Completion.objects.filter(model=model, prompt__project=project, prompt__side=Side.EVAL)
+    return bool(model.folder) and model.retired_at is None and not answers.exclude(source=ARENA).exists()
+
+
+def _queue_sampling(candidacy: Candidacy, model: LanguageModel, prompts: Dataset) -> None:
+    run = candidacy.run
+    assert run is not None and run.created_by is not None
+    queue_run(
+        kind="sample",
+        project=candidacy.project,
+        name=f"{model.name[:90]}: answers for the arena",
+        by=run.created_by,
+        parent=model,
+        dataset=prompts,
+        config=_sampled_like(candidacy),
+        idempotency_key=f"enrolled:{candidacy.pk}:{model.pk}",
+    )
+
+
+def _eval_prompts(candidacy: Candidacy) -> Dataset:
+    """The latest frozen eval prompts when they are still all of them, else frozen anew."""
+    project, run = candidacy.project, candidacy.run
+    assert run is not None
+    latest = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Side.EVAL).first()
+    if latest is not None:
+        now = set(project.prompts.filter(side=Side.EVAL).exclude(source=ARENA).values_list("pk", flat=True))
+        if set(latest.prompts.values_list("pk", flat=True)) >= now:
+            return latest
+    prompts = project.prompts.filter(side=Side.EVAL)
+    # What visitors asked in the arena is not put before others: it may be private.
+    sources = list(prompts.exclude(source=ARENA).order_by().values_list("source", flat=True).distinct())
+    return freeze(
+        project=project,
+        kind=Dataset.Kind.PROMPTS,
+        name=f"eval prompts for the candidate of run {run.pk}",
+        by=run.created_by,
+        side=Side.EVAL,
+        sources=sources,
+    )
+
+
+def _sampled_like(candidacy: Candidacy) -> dict[str, object]:
+    """As its opponents were, so that neither has more room; else two answers a prompt, as the project draws them."""
+    runs = Run.objects.filter(project=candidacy.project, kind="sample", dataset__side=Side.EVAL)
+    earlier = runs.filter(parent__in=opponents(candidacy), state=Run.State.SUCCEEDED).first()
+    return dict(earlier.config) if earlier else {"completions_per_prompt": 2}

@@ -1,0 +1,246 @@
+"""Pages of the decision: what is served and why, who stands for it, the rule, its history, what to ask next, costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import can
+from annotate.models import Judge, LanguageModel, Project, Side
+from evaluation.core import notices, served_model
+from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.models import Candidacy, PromotionRule
+from evaluation.promotion import actions
+from evaluation.promotion import arena_sampling as sampling
+from evaluation.promotion import candidate_review as promotion
+from evaluation.promotion import disputed_items as ask_next
+from evaluation.promotion.enrolment import FEW_PROMPTS, judge_of, rule_of
+from evaluation.promotion.tolerances import limit_of, measures
+from evaluation.promotion.variants import variants
+from evaluation.registry.cost import costs
+
+PER_PAGE = 50
+MOST_RATES = 200
+MOST_CANDIDATES = 20
+MOST_COSTS = 10
+FREE_ROWS = 2
+
+
+@require_safe
+@in_project()
+def decisions(request: HttpRequest, project: Project) -> HttpResponse:
+    """Opening it looks at the evidence: what stands here is of this moment, whether a worker runs or not."""
+    promotion.look(project)
+    rule, in_force = rule_of(project), served_model.promoted(project)
+    board = current(project=project, judge=judge_of(project))
+    standing = promotion.candidates(project)
+    history = project.decisions.select_related("candidacy__model", "by", "rule")
+    context = {
+        "project": project,
+        "section": "leaderboard",
+        "rule": rule,
+        "rule_in_words": actions.in_words(rule) if rule else "",
+        "promotion": in_force,
+        "before": served_model.served_before(project),
+        "candidates": standing[:MOST_CANDIDATES],
+        "further": standing[MOST_CANDIDATES:],
+        "rates": sampling.rates(project)[:MOST_RATES],
+        "floor": sampling.FLOOR,
+        "families": variants(project, board),
+        "costs": costs(project, board, MOST_COSTS),
+        "board": board,
+        "history": Paginator(history, PER_PAGE).get_page(request.GET.get("page")),
+        "can_manage": can(request.user, "manage", project),
+        "can_research": can(request.user, "research", project),
+    }
+    return render(request, "evaluation/decisions.html", context)
+
+
+@require_POST
+@in_project("manage")
+def promote(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    candidacy = get_object_or_404(Candidacy.objects.select_related("model"), pk=pk, project=project)
+    reason = request.POST.get("reason", "")
+    try:
+        actions.promote(project=project, model=candidacy.model, reason=reason, by=request.user)
+        messages.success(request, f"{project} now serves {candidacy.model} by default.")
+    except Refused as refused:
+        messages.error(request, " ".join(refused.errors.values()))
+    return redirect("decisions", project.slug)
+
+
+@require_POST
+@in_project("manage")
+def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
+    """Serve the model that the form on the leaderboard names."""
+    pk = request.POST.get("model", "")
+    model = get_object_or_404(LanguageModel.objects.usable_in(project), pk=pk if pk.isdecimal() else None)
+    try:
+        actions.promote(project=project, model=model, reason=request.POST.get("reason", ""), by=request.user)
+        messages.success(request, f"{project} now serves {model} by default.")
+    except Refused as refused:
+        messages.error(request, " ".join(refused.errors.values()))
+    return redirect("leaderboard", slug=project.slug)
+
+
+@require_POST
+@in_project("manage")
+def roll_back(request: MemberRequest, project: Project) -> HttpResponse:
+    try:
+        made = actions.roll_back(project=project, reason=request.POST.get("reason", ""), by=request.user)
+        messages.success(request, f"{project} serves {made.model} again.")
+    except Refused as refused:
+        messages.error(request, " ".join(refused.errors.values()))
+    return redirect("decisions", project.slug)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@in_project("manage")
+def rule(request: MemberRequest, project: Project) -> HttpResponse:
+    """The rule as a form; saving it makes a new version."""
+    if request.method == "POST":
+        try:
+            given = _rule_given(request)
+            actions.set_rule(project=project, by=request.user, **given)
+        except Refused as refused:
+            context = _rule_form(project, request.POST.dict()) | {"errors": refused.errors}
+            return render(request, "evaluation/rule_form.html", context, status=refused.status)
+        messages.success(request, "The rule is in force. Every candidate has been looked at by it.")
+        return redirect("decisions", project.slug)
+    return render(request, "evaluation/rule_form.html", _rule_form(project, None))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@in_project()
+def ask(request: MemberRequest, project: Project) -> HttpResponse:
+    """What judges disagree about, and the button that puts it first in the queue again."""
+    if request.method == "POST":
+        try:
+            keys, more = request.POST.getlist("item"), _whole(request.POST.get("more", ""))
+            asked = ask_next.ask_again(project=project, keys=keys, by=request.user, more=more)
+            come = "1 item comes" if len(asked) == 1 else f"{len(asked)} items come"
+            messages.success(request, f"{come} first in the queue now.")
+        except Refused as refused:
+            return refused_page(request, refused, project=project)
+        return redirect(f"{request.path}?judge={request.POST.get('judge', '')}")
+    judge = request.GET.get("judge") or default_judge(project)
+    judge = judge if judge in Judge.values else Judge.PERSON
+    may_see = can(request.user, "review", project)  # others' feedback
+    context = {
+        "project": project,
+        "section": "leaderboard",
+        "judge": judge,
+        "may_see": may_see,
+        "train": ask_next.disputes(project, Side.TRAIN, judge) if may_see else [],
+        "eval": ask_next.disputes(project, Side.EVAL, judge, 20) if may_see else [],
+        "waiting": ask_next.waiting(project),
+        "more": ask_next.MORE_JUDGES,
+        "can_research": can(request.user, "research", project),
+    }
+    return render(request, "evaluation/ask_next.html", context)
+
+
+@require_safe
+@in_project()
+def cost(request: HttpRequest, project: Project) -> HttpResponse:
+    board = current(project=project, judge=judge_of(project))
+    context = {"project": project, "section": "leaderboard", "board": board, "costs": costs(project, board)}
+    return render(request, "evaluation/cost.html", context)
+
+
+@require_safe
+@login_required
+def notice_list(request: MemberRequest) -> HttpResponse:
+    """What one was told, the latest first. Opening the page is seeing it; the new ones are marked once more."""
+    rows = list(request.user.notices.select_related("project")[:100])
+    new = {row.pk for row in rows if row.seen_at is None}
+    if request.method == "GET":
+        notices.mark_seen(user=request.user, ids=new)
+    return render(request, "evaluation/notices.html", {"notices": rows, "new": new})
+
+
+def _rule_form(project: Project, posted: dict[str, str] | None) -> dict[str, Any]:
+    rule = rule_of(project) or PromotionRule(project=project, judge=default_judge(project))
+    values: dict[str, Any] = {
+        name: getattr(rule, name)
+        for name in ("judge", "margin", "fewest_votes", "sampling", "always_valid", "first_votes_only",
+                     "beats_champion", "is_automatic")
+    }  # fmt: skip
+    rows = _tolerance_rows(project, rule.tolerances)
+    if posted is not None:
+        values |= {name: posted.get(name, "") for name in ("judge", "margin", "fewest_votes", "sampling")}
+        values |= {name: posted.get(name) == "on" for name in ("first_votes_only", "beats_champion")}
+        values |= {"always_valid": posted.get("how") == "sequence", "is_automatic": posted.get("who") == "rule"}
+        rows = _rows_posted(posted)
+    return {
+        "project": project,
+        "section": "leaderboard",
+        "values": values,
+        "rows": rows,
+        "is_first": rule.pk is None,
+        "few_prompts": FEW_PROMPTS,
+        "samplings": PromotionRule.Sampling.choices,
+    }
+
+
+def _tolerance_rows(project: Project, tolerances: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the rule tolerates, then what was measured here and could be part of it, then a few free lines."""
+    rows = [{**tolerance, "is_known": True} for tolerance in tolerances]
+    named = {(row["task"], row["metric"]) for row in rows}
+    for task, metric in measures(project):
+        if (task, metric) not in named:
+            rows.append({"task": task, "metric": metric, "worst": "", "is_known": True})
+    rows += [{"task": "", "metric": "", "worst": "", "is_known": False}] * FREE_ROWS
+    return [{**row, "limit": limit_of(row["metric"])} for row in rows]
+
+
+def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
+    given = (name.removeprefix("task.") for name in posted if name.startswith("task."))
+    numbers = sorted(int(number) for number in given if number.isascii() and number.isdigit() and len(number) < 6)
+    return [
+        {
+            "task": posted.get(f"task.{n}", ""),
+            "metric": posted.get(f"metric.{n}", ""),
+            "worst": posted.get(f"worst.{n}", ""),
+            "is_known": posted.get(f"known.{n}") == "1",
+            "limit": limit_of(posted.get(f"metric.{n}", "")),
+        }
+        for n in numbers
+    ]
+
+
+def _rule_given(request: HttpRequest) -> dict[str, Any]:
+    """The form as the action takes it. A measure without a tolerance is no part of the rule."""
+    posted = request.POST
+    rows = [row for row in _rows_posted(posted.dict()) if row["worst"].strip()]
+    return {
+        "judge": posted.get("judge", ""),
+        "margin": _number(posted.get("margin", "")),
+        "fewest_votes": _whole(posted.get("fewest_votes", "") or "0"),
+        "sampling": posted.get("sampling", ""),
+        "always_valid": posted.get("how") == "sequence",
+        "first_votes_only": posted.get("first_votes_only") == "on",
+        "beats_champion": posted.get("beats_champion") == "on",
+        "is_automatic": posted.get("who") == "rule",
+        "tolerances": [{**{k: row[k] for k in ("task", "metric")}, "worst": _number(row["worst"])} for row in rows],
+    }
+
+
+def _number(text: str) -> float | str:
+    """A number, or the text as it was: the action says what is wrong with it."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else text

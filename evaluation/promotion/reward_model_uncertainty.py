@@ -1,0 +1,47 @@
+"""What reward models are unsure of: pairs that their latest accuracy runs scored about alike, on the train side.
+
+The scores are those that each run kept with its items (`ask_next.scored_pairs`). Where several models scored a pair,
+their mean probability counts: two that contradict each other are as unsure together as one that cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from annotate.labelling.queue.priorities import Uncertain, of_probability
+from annotate.models import Completion, Project, Side
+from evaluation.promotion import disputed_items as ask_next
+from training.models import Run
+
+_AT_ONCE = 500
+
+
+def of_reward_models(project: Project) -> Iterator[Uncertain]:
+    foreseen: dict[tuple[int, int], list[tuple[float, str]]] = defaultdict(list)
+    prompts: dict[tuple[int, int], int] = {}
+    for run in ask_next.latest_accuracies(project):
+        name = run.parent.name if run.parent else "a reward model"
+        for prompt, low, high, p in _of_run(project, run):
+            foreseen[low, high].append((p, name))
+            prompts[low, high] = prompt
+    for pair, said in foreseen.items():
+        mean = sum(p for p, _ in said) / len(said)
+        told = "; ".join(f"{name} gives {p:.0%} to one answer" for p, name in said[:3])
+        yield Uncertain(prompts[pair], pair, of_probability(mean), told)
+
+
+def _of_run(project: Project, run: Run) -> Iterator[tuple[int, int, int, float]]:
+    """(prompt, smaller id, larger id, probability of the smaller) of pairs that stand in this project's train side."""
+    pairs = ask_next.scored_pairs(run.path / "items.jsonl")
+    for start in range(0, len(pairs), _AT_ONCE):
+        some = pairs[start : start + _AT_ONCE]
+        rows = Completion.objects.filter(
+            prompt__in={pair.prompt for pair in some}, prompt__project=project, prompt__side=Side.TRAIN
+        )
+        answers = {(prompt, text): pk for prompt, text, pk in rows.values_list("prompt", "text", "pk")}
+        for pair in some:
+            first, second = (answers.get((pair.prompt, text)) for text in (pair.first, pair.second))
+            if first and second and first != second:
+                p = pair.probability if first < second else 1 - pair.probability
+                yield pair.prompt, min(first, second), max(first, second), p

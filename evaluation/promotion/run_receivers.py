@@ -1,0 +1,77 @@
+"""What happens here when a run has ended: its figures become evaluations, and a policy that it made a candidate. And
+when an address for events is switched off: its managers are told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+from django.dispatch import receiver
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.models import Role, Webhook
+from evaluation.core import notices
+from evaluation.measures.recording import write_metrics
+from evaluation.models import Evaluation
+from evaluation.promotion import candidate_review as promotion
+from evaluation.promotion.enrolment import enrol
+from training.models import Run
+from training.runs.ordering.end_events import run_finished
+
+RECENT = timedelta(days=2)
+_without_figures: set[int] = set()
+
+
+@receiver(run_finished, dispatch_uid="evaluation.figures_of_a_new_model")
+def figures_of_a_new_model(sender: type, run: Run, **kwargs: Any) -> None:
+    """A reward run measures itself on prompts it held out; those figures belong to the reward model it made."""
+    if run.state == Run.State.SUCCEEDED and run.output_model is not None:
+        write_metrics(run, run.output_model)
+
+
+def chore() -> bool:
+    """For the clerk: a process that is killed between a run's commit and the signal leaves its figures unwritten."""
+    figures_that_no_signal_reached()
+    return False
+
+
+def figures_that_no_signal_reached() -> int:
+    """Of runs that have ended of late: how many were left out where a process was killed."""
+    written = Exists(Evaluation.objects.filter(run=OuterRef("pk"), model=OuterRef("output_model")))
+    since = timezone.now() - RECENT
+    ended = Run.objects.filter(state=Run.State.SUCCEEDED, output_model__isnull=False, finished_at__gt=since)
+    found = list(ended.exclude(pk__in=_without_figures).exclude(written).select_related("output_model", "project"))
+    return sum(bool(_written_for(run)) for run in found)
+
+
+def _written_for(run: Run) -> list[Evaluation]:
+    assert run.output_model is not None
+    rows = write_metrics(run, run.output_model)
+    if not rows:  # most runs measure no model of theirs: each is looked at once
+        _without_figures.add(run.pk)
+    return rows
+
+
+@receiver(run_finished, dispatch_uid="evaluation.enrolment_of_a_new_model")
+def enrolment_of_a_new_model(sender: type, run: Run, **kwargs: Any) -> None:
+    enrol(run)
+
+
+@receiver(run_finished, dispatch_uid="evaluation.evidence_has_come")
+def evidence_has_come(sender: type, run: Run, **kwargs: Any) -> None:
+    """An evaluation has ended: whoever waits for its figures is looked at now and not at the next chore."""
+    if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
+        promotion.look(run.project)
+
+
+def address_is_off(webhook: Webhook) -> None:
+    """Nobody did it: who keeps the address would else hear of it when somebody misses an event."""
+    notices.tell(
+        project=webhook.project,
+        text=f"A webhook was switched off and gets no events until it is switched on. {webhook.switched_off_reason} "
+        f"{webhook.url}",
+        url=reverse("webhook", args=[webhook.project.slug, webhook.pk]),
+        roles=[Role.MANAGER],
+    )

@@ -1,0 +1,127 @@
+"""How a metric changed from parent to child, item by item, its sign turned so that more is better.
+
+Two sorts: a metric of the tax panel, measured of either and paired here; and one of fluency, which is a difference to
+the parent already, as one run measured both. Of entropy neither way is better, and a rule bounds it on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from annotate.models import LanguageModel, Project
+from evaluation.measures import alignment_tax as tax
+from evaluation.measures import paired_comparison as compare
+from evaluation.measures.recording import task_of
+from evaluation.metrics import definitions as families
+from evaluation.metrics import fluency_figures as fluency
+from evaluation.models import Evaluation
+
+
+@dataclass(frozen=True)
+class Change:
+    """`gain` and its bounds are None where nothing can be said; then `problem` says why and `remedy` what to do.
+
+    `is_two_sided`: it may go neither way by more; then `gain` is simply the change.
+    """
+
+    label: str
+    gain: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    n: int = 0
+    problem: str = ""
+    remedy: str = ""
+    is_two_sided: bool = False
+
+
+def in_words(tolerance: dict[str, Any]) -> str:
+    """Return what the rule asks for, as a phrase: `At most 0.1 worse in bits per byte on python-texts`."""
+    metric, worst = _metric(tolerance["metric"]), float(tolerance["worst"])
+    if metric is None or not metric.limit:
+        return f"At most {worst:.3g} worse in {tolerance['metric']} on {tolerance['task']}"
+    told = metric.limit.format(worst=f"{100 * worst:.3g} %" if metric.is_share else f"{worst:.3g}")
+    return told if tolerance["task"] == fluency.TASK else f"{told}, on {tolerance['task']}"
+
+
+def limit_of(metric: str) -> str:
+    """Return what a bound of this metric says, the number left open; "" where it is `worse than the parent by`."""
+    found = _metric(metric)
+    return found.limit.format(worst="…") if found is not None else ""
+
+
+def change_of(project: Project, model: LanguageModel, parent: LanguageModel, tolerance: dict[str, Any]) -> Change:
+    label = f"{tolerance['metric']} on {tolerance['task']}"
+    metric = _metric(tolerance["metric"])
+    if metric is not None and metric.limit:
+        return _measured_of_both(project, label, model, parent, tolerance)
+    found = tax.change(model, parent, tolerance["task"], tolerance["metric"], project)
+    if found is None:
+        return _unknown(project, label, (model, parent), tolerance)
+    if found.lower is None or found.upper is None:
+        few = f"{label} was measured on {found.n} items that both met, too few for an interval."
+        return Change(label, n=found.n, problem=few, remedy="An evaluation on more items.")
+    if found.higher_is_better:
+        return Change(label, found.value, found.lower, found.upper, found.n)
+    return Change(label, -found.value, -found.upper, -found.lower, found.n)
+
+
+def _measured_of_both(
+    project: Project, label: str, model: LanguageModel, parent: LanguageModel, tolerance: dict[str, Any]
+) -> Change:
+    """Return the newest difference that a run measured of this model and this parent."""
+    rows = Evaluation.objects.filter(project=project, model=model, opponent=parent, group="")
+    found = rows.filter(task=tolerance["task"], metric=tolerance["metric"]).order_by("-pk").first()
+    if found is None:
+        remedy = f"An evaluation of {model} by fluency."
+        if model.parent_id != parent.pk:
+            return Change(label, problem=f"Fluency is measured beside a model's own parent, and {parent} is not that.")
+        return Change(label, problem=f"The fluency of {model} beside {parent} has not been measured.", remedy=remedy)
+    if found.lower is None or found.upper is None:
+        few = f"{label} was measured on {found.n} prompts that both answered, too few for an interval."
+        return Change(label, n=found.n, problem=few, remedy="An evaluation on more prompts.")
+    if families.find(tolerance["metric"]).higher_is_better is None:
+        return Change(label, found.value, found.lower, found.upper, found.n, is_two_sided=True)
+    return Change(label, -found.value, -found.upper, -found.lower, found.n)
+
+
+def _metric(name: str) -> families.Metric | None:
+    return families.find(name) if compare.is_known(name) else None
+
+
+def measures(project: Project) -> list[tuple[str, str]]:
+    """Return (task, metric) of all that can be part of a rule: what was measured of models that answer, item by item,
+    and the bounds of fluency."""
+    found = {
+        (task_of(run), metric)
+        for run in compare.measured(project)
+        for metric in run.result["metrics"]
+        if run.config.get("measure") != "fluency"
+        and compare.is_known(metric)
+        and run.parent is not None
+        and run.parent.kind == LanguageModel.Kind.POLICY
+    }
+    return sorted(found) + [(fluency.TASK, metric) for metric in fluency.BOUNDED]
+
+
+def _unknown(
+    project: Project, label: str, models: tuple[LanguageModel, LanguageModel], tolerance: dict[str, Any]
+) -> Change:
+    measured = set(_measured(project, tolerance))
+    missing = [model.name for model in models if model.pk not in measured]
+    if missing:
+        names = " and ".join(missing)
+        return Change(label, problem=f"{label} has not been measured of {names}.", remedy=f"An evaluation of {names}.")
+    return Change(
+        label,
+        problem=f"{label} was measured of both, and not on the same items with the same settings.",
+        remedy="An evaluation of both on the same items, with the same settings: queue what is missing from the tax "
+        "panel.",
+    )
+
+
+def _measured(project: Project, tolerance: dict[str, Any]) -> Iterator[int]:
+    for run in compare.measured(project):
+        if task_of(run) == tolerance["task"] and tolerance["metric"] in run.result["metrics"] and run.parent_id:
+            yield run.parent_id

@@ -1,0 +1,329 @@
+"""The log-likelihood of many continuations, each after its context: what perplexity and choices both come down to.
+
+Candidates of one item begin alike, and often so do the items of a file. Sequences that share their beginning are put
+into one tree, whose trunk is read once: a position sees its own ancestors alone, at the places that these have in
+their sequence (SpecInfer's tree attention; Miao 2023, 2305.09781). Of the tokens of BLiMP's pairs 65 % are read, of
+four endings to one context about a third. The last token of a sequence is never read, for nothing follows it.
+
+Logits stand for a few rows at a time, in float32 from there on: in bfloat16, where lm-evaluation-harness sums them by
+default, a sum near 40 is rounded to quarters, and equal sums are counted in favour of the first candidate.
+
+Each batch is kept in the run directory as it is done, so that a run that was killed goes on with the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.core.run_directory import RecipeFailure, RunDirectory, read_lines
+from training.recipes.common import loading, steps
+from training.rl.packed import attends_to_all
+
+LEAST_SHARED = 2  # tokens that two sequences must have in common to share a tree
+LARGEST_TREE = 2048  # positions; attention within a tree grows with their square
+WORTH_A_CALL = 256  # tokens; fewer at once leave the processor waiting
+ROWS = (128, 2048)  # of logits at once, on a processor (25 MB: within its last cache) and on a GPU
+PROCESSOR_TOKENS = 2048  # at once on a processor: more is no faster, and takes memory
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Token ids; neither part is empty."""
+
+    context: Sequence[int]
+    continuation: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Natural logarithm of the continuation's probability, and whether each of its tokens was the likeliest one."""
+
+    log_likelihood: float
+    greedy: bool
+
+
+@dataclass
+class Tree:
+    """Sequences without their last token as a trie: `parents` point to earlier nodes, -1 at the root."""
+
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    asked: dict[tuple[int, int], int] = field(default_factory=dict)  # (node, token that may follow) -> number
+    wanted: list[tuple[int, list[int]]] = field(default_factory=list)  # (which pair, numbers in `asked` to be summed)
+    children: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    @property
+    def is_chain(self) -> bool:
+        return all(parent == node - 1 for node, parent in enumerate(self.parents))
+
+    def shared(self, ids: Sequence[int]) -> int:
+        """How many tokens of the sequence's beginning stand in the tree."""
+        node = -1
+        for place, token in enumerate(ids[:-1]):
+            if (node := self.children.get((node, token), -2)) == -2:
+                return place
+        return len(ids) - 1
+
+    def add(self, number: int, pair: Pair) -> None:
+        ids, node, path = [*pair.context, *pair.continuation], -1, []
+        for place, token in enumerate(ids[:-1]):
+            known = self.children.get((node, token))
+            if known is None:
+                known = self.children[node, token] = len(self.tokens)
+                self.tokens.append(token)
+                self.parents.append(node)
+                self.depths.append(place)
+            path.append(node := known)
+        first = len(pair.context)
+        followed = [(path[place - 1], ids[place]) for place in range(first, len(ids))]
+        self.wanted.append((number, [self.asked.setdefault(one, len(self.asked)) for one in followed]))
+
+
+def load(folder: str) -> tuple[Any, Any]:
+    """(model, tokenizer) of a model that foresees its next token. Raises RecipeFailure for one that does not."""
+    if not folder:
+        raise RecipeFailure(
+            "no_log_probabilities",
+            "This model has no weights here, and an endpoint does not tell the probability of texts that are given.",
+            "Import its weights, or measure it by its answers: overlap, or win rate.",
+        )
+    for name, what, instead in (
+        ("reward.json", "reward model", "reward accuracy"),
+        ("classifier.json", "classifier", "classification"),
+    ):
+        if (Path(folder) / name).is_file():
+            raise RecipeFailure(
+                "not_a_language_model",
+                f"A {what} gives no probabilities of texts.",
+                f"Measure it by {instead}, or choose the model that it was made from.",
+            )
+    model, tokenizer = loading.load_policy(folder)
+    if looks_ahead(model):
+        raise RecipeFailure(
+            "looks_ahead",
+            "This model sees the tokens that it is asked to foresee, as masked models do; its figures would be wrong.",
+            "Choose a causal language model.",
+        )
+    return model, tokenizer
+
+
+@torch.inference_mode()
+def looks_ahead(model: Any) -> bool:
+    """Does the token after them change what is foreseen after the first two?"""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(6, device=loading.device()).mul(31).remainder(vocabulary).view(2, 3)
+    ids[1, :2] = ids[0, :2]
+    one, other = model(input_ids=ids, use_cache=False).logits[:, :2].float()
+    rounding = 1e-3 if model.dtype == torch.float32 else 0.05
+    return bool((one - other).abs().max() > rounding * one.std())
+
+
+def context_length(model: Any, wished: int) -> int:
+    return min(wished, getattr(model.config, "max_position_embeddings", None) or wished)
+
+
+def score(
+    run: RunDirectory, model: Any, pairs: Sequence[Pair], *, batch_tokens: int, phase: str, name: str
+) -> list[Scored]:
+    """Each pair's log-likelihood, in the order given. `name` says which file of the run keeps what is done."""
+    way = way_of(model)
+    trees = grown(pairs) if way == "trees" else [_alone(number, pair) for number, pair in enumerate(pairs)]
+    plan = list(batches(trees, batch_tokens))
+    kept = run.path / f"likelihoods-{name}-{_digest(pairs, batch_tokens, way)}.jsonl"
+    done = list(read_lines(kept))
+    kept.write_text("".join(json.dumps(row) + "\n" for row in done), encoding="utf-8")  # without a torn last line
+    run.truncate_logs(len(done))
+    found: list[Scored | None] = [None] * len(pairs)
+    pace, loss, tokens = steps.Pace(), 0.0, 0
+    run.progress(phase, min(len(done), len(plan)), len(plan))
+    for step, batch in enumerate(plan):
+        is_new = step == len(done)
+        if is_new:
+            done.append({"scored": [[n, s.log_likelihood, s.greedy] for n, s in _batch(model, batch, way)]})
+        for number, value, greedy in done[step]["scored"]:
+            found[number] = Scored(value, greedy)
+            loss, tokens = loss - value, tokens + len(pairs[number].continuation)
+        if is_new:
+            speed = pace.tokens_per_second(sum(len(tree.tokens) for tree in batch))
+            peak = steps.peak_memory_gb(loading.device())
+            run.log_metrics(step + 1, loss_per_token=loss / tokens, tokens_per_second=speed, peak_memory_gb=peak)
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+            run.progress(phase, step + 1, len(plan))
+    return [scored for scored in found if scored is not None]
+
+
+def batch_tokens(batch_size: int, length: int) -> int:
+    """Tokens read at once where `batch_size` sequences of `length` may be; short ones share the room of a long one."""
+    allowed = batch_size * length
+    return allowed if loading.device().type == "cuda" else min(allowed, max(PROCESSOR_TOKENS, length))
+
+
+def grown(pairs: Sequence[Pair]) -> list[Tree]:
+    """Neighbours that begin alike share a tree, while it stays small enough."""
+    trees: list[Tree] = []
+    for number, pair in enumerate(pairs):
+        ids = [*pair.context, *pair.continuation]
+        common = trees[-1].shared(ids) if trees else 0
+        is_worth_it = common >= max(LEAST_SHARED, len(ids) // 4)
+        if not is_worth_it or len(trees[-1].tokens) + len(ids) - common > LARGEST_TREE:
+            trees.append(Tree())
+        trees[-1].add(number, pair)
+    return trees
+
+
+def _alone(number: int, pair: Pair) -> Tree:
+    tree = Tree()
+    tree.add(number, pair)
+    return tree
+
+
+def batches(trees: list[Tree], tokens: int) -> Iterator[list[Tree]]:
+    """Longest first, so that want of memory shows at once. Each batch is padded to its longest, and closed before the
+    padding is more than a quarter of what has to be read, once there is enough for a product to be worth its call."""
+    batch: list[Tree] = []
+    held = 0
+    for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
+        size = (len(batch) + 1) * len((batch or [tree])[0].tokens)
+        is_loose = held >= WORTH_A_CALL and size - held - len(tree.tokens) > held // 4
+        if batch and (size > tokens or is_loose):
+            yield batch
+            batch, held = [], 0
+        batch.append(tree)
+        held += len(tree.tokens)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _batch(model: Any, batch: list[Tree], way: str) -> list[tuple[int, Scored]]:
+    longest, device = len(batch[0].tokens), loading.device()
+    ids, places = np.zeros((len(batch), longest), dtype=np.int64), np.tile(np.arange(longest), (len(batch), 1))
+    for row, tree in enumerate(batch):  # padded on the right, where nobody looks
+        ids[row, : len(tree.tokens)], places[row, : len(tree.tokens)] = tree.tokens, tree.depths
+    at = torch.tensor([row * longest + node for row, tree in enumerate(batch) for node, _ in tree.asked], device=device)
+    targets = torch.tensor([token for tree in batch for _, token in tree.asked], device=device)
+    asked = torch.from_numpy(ids).to(device)
+    if way == "logits":
+        logprobs, greedy = _of_logits(model(input_ids=asked, use_cache=False).logits.flatten(0, 1)[at], targets)
+    else:
+        seen = {} if all(tree.is_chain for tree in batch) else _sight(batch, places, model.dtype)
+        states = model.get_decoder()(input_ids=asked, use_cache=False, **seen).last_hidden_state.flatten(0, 1)
+        logprobs, greedy = _of_states(states[at], model.get_output_embeddings().weight, targets)
+    return list(_sums(batch, logprobs.double().cpu().numpy(), greedy.cpu().numpy()))
+
+
+def _sums(batch: list[Tree], logprobs: np.ndarray, greedy: np.ndarray) -> Iterator[tuple[int, Scored]]:
+    first = 0
+    for tree in batch:
+        for number, asked in tree.wanted:
+            mine = np.array(asked) + first
+            yield number, Scored(float(logprobs[mine].sum()), bool(greedy[mine].all()))
+        first += len(tree.asked)
+
+
+def _sight(batch: list[Tree], places: np.ndarray, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Where each node stands in its sequence, and (B, 1, T, T) to be added to the scores: 0 where it sees an ancestor
+    or itself, else the smallest number that there is."""
+    seen = np.tile(np.eye(places.shape[1], dtype=bool), (len(batch), 1, 1))
+    for row, tree in enumerate(batch):
+        for node, parent in enumerate(tree.parents):
+            if parent >= 0:
+                seen[row, node] |= seen[row, parent]
+    added = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), torch.finfo(dtype).min)
+    device = loading.device()
+    return {"position_ids": torch.from_numpy(places).to(device), "attention_mask": added[:, None].to(device)}
+
+
+def _of_states(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """states (N, H), weight (V, H), targets (N,) -> (N,) float32 log-probabilities, (N,) whether no token is likelier.
+
+    A few rows at a time, all in one place: new memory for each would cost as much as what is reckoned in it.
+    """
+    rows = min(ROWS[states.device.type == "cuda"], len(states))
+    logits = states.new_empty(rows, len(weight))
+    chances = logits.new_empty(logits.shape, dtype=torch.float32)
+    logprobs, greedy = [], []
+    for start in range(0, len(states), rows):
+        part, wanted = states[start : start + rows], targets[start : start + rows]
+        found = torch.mm(part, weight.T, out=logits[: len(part)])
+        # The wanted logit in float32: in bfloat16 one near 20 is rounded to eighths.
+        exact = (part.float() * weight[wanted].float()).sum(-1)
+        logprobs.append(exact - _normaliser(found, chances[: len(part)]))
+        greedy.append(_is_top(found, wanted))
+    return torch.cat(logprobs), torch.cat(greedy)
+
+
+def _of_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The same from logits (N, V) that stand already."""
+    rows = min(ROWS[logits.device.type == "cuda"], len(logits))
+    chances = logits.new_empty(rows, logits.shape[1], dtype=torch.float32)
+    logprobs, greedy = [], []
+    for start in range(0, len(logits), rows):
+        part, wanted = logits[start : start + rows], targets[start : start + rows]
+        found = part.gather(1, wanted[:, None])[:, 0].float()
+        logprobs.append(found - _normaliser(part, chances[: len(part)]))
+        greedy.append(_is_top(part, wanted))
+    return torch.cat(logprobs), torch.cat(greedy)
+
+
+def _normaliser(logits: Tensor, chances: Tensor) -> Tensor:
+    """log sum exp of logits (n, V), (n,) float32, by the likeliest token's chance: softmax is the one pass over them
+    that is quick everywhere. `chances` (n, V) is room for it."""
+    torch.softmax(logits, -1, dtype=torch.float32, out=chances)
+    return logits.amax(-1).float() - chances.amax(-1).log()
+
+
+def _is_top(logits: Tensor, targets: Tensor) -> Tensor:
+    return logits.gather(1, targets[:, None])[:, 0] >= logits.amax(-1)
+
+
+def way_of(model: Any) -> str:
+    """`trees` where a tree gives what the model itself gives each sequence, else `states` of one sequence by one, else
+    the model's own `logits`.
+
+    Recurrent layers, places that are built into the attention, caps on logits: all these show on a few tokens, but for
+    a window, which is wider and is asked for.
+    """
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    stem, *ends = (torch.arange(*span).mul(31).remainder(vocabulary).tolist() for span in ((0, 6), (6, 11), (11, 14)))
+    pairs = [Pair(stem, end) for end in ends]
+    singles = [_alone(number, pair) for number, pair in enumerate(pairs)]
+    tree = _alone(0, pairs[0])
+    tree.add(1, pairs[1])
+    known = _tried(model, singles, "logits")
+    if getattr(model.get_output_embeddings(), "bias", None) is None:
+        if attends_to_all(model.config) and _agrees(known, _tried(model, [tree], "trees"), model.dtype):
+            return "trees"
+        if _agrees(known, _tried(model, singles, "states"), model.dtype):
+            return "states"
+    return "logits"
+
+
+def _tried(model: Any, batch: list[Tree], way: str) -> list[float]:
+    try:
+        return [scored.log_likelihood for _, scored in _batch(model, batch, way)]
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        if way == "logits":
+            raise
+        return []
+
+
+def _agrees(known: list[float], tried: list[float], dtype: torch.dtype) -> bool:
+    allowed = 1e-3 if dtype == torch.float32 else 0.05  # bfloat16 rounds by 1/256, layer after layer
+    return len(tried) == len(known) and all(abs(a - b) < allowed * abs(a) for a, b in zip(known, tried, strict=True))
+
+
+def _digest(pairs: Sequence[Pair], tokens: int, way: str) -> str:
+    told = json.dumps([[list(p.context), list(p.continuation)] for p in pairs])
+    return hashlib.sha256(f"{loading.compute_dtype()} {tokens} {way} {told}".encode()).hexdigest()[:12]

@@ -1,0 +1,133 @@
+"""A win rate by a judge model behind an endpoint, asked about each pair in both orders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.judging import endpoint_judge
+from evaluation.recipes.judging.endpoint_judge import Ask
+from evaluation.recipes.judging.judge_access import Endpoint, checked_url, key_from
+from evaluation.recipes.judging.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
+from evaluation.recipes.judging.verdicts import FIRST, SECOND, TIE
+from training.core.run_directory import Row, RunDirectory
+
+OURS_FIRST, THEIRS_FIRST = ("ours", "theirs"), ("theirs", "ours")
+MOST_UNREAD = 0.1  # of the judge's replies: those left out might all have said the same
+
+
+def by_endpoint(run: RunDirectory, config: Any) -> Judged:
+    prompts = answered(run)
+    pairs = [
+        (f"{prompt.id}-{i}" if i else str(prompt.id), prompt, ours, theirs)
+        for prompt in prompts
+        for i, (ours, theirs) in enumerate(zip(prompt.ours, prompt.theirs, strict=False))
+    ]
+    differing = [pair for pair in pairs if pair[2].strip() != pair[3].strip()]
+    asks = [
+        ask
+        for key, prompt, ours, theirs in differing
+        for ask in (Ask(f"{key} ours first", prompt.prompt, ours, theirs),
+                    Ask(f"{key} theirs first", prompt.prompt, theirs, ours))
+    ]  # fmt: skip
+    said = endpoint_judge.ask_all(
+        endpoint_of(config),
+        asks,
+        run.path / "verdicts.jsonl",
+        lambda done, n: run.progress("asking the judge", done, n),
+    )
+    unread = [row for row in said.values() if row["verdict"] is None]
+    if len(unread) > MOST_UNREAD * len(said):
+        raise endpoint_judge.unreadable(unread[0]["reply"], len(unread), len(said))
+    votes, orders = [], []
+    for key, prompt, ours, theirs in pairs:
+        if ours.strip() == theirs.strip():
+            votes.append(_by_verdicts(key, prompt, ours, theirs, TIE, TIE, "both answers are the same"))
+            continue
+        rows = said[f"{key} ours first"], said[f"{key} theirs first"]
+        verdicts = rows[0]["verdict"], rows[1]["verdict"]
+        if None not in verdicts:
+            votes.append(_by_verdicts(key, prompt, ours, theirs, *verdicts, rows[0]["reply"], rows[1]["reply"]))
+            orders.append(verdicts)
+    setting, notes = of_answers(run, prompts)
+    return Judged(
+        votes,
+        f"{endpoint_judge.RUBRIC} in both orders by {config.judge_model} at {checked_url(config.judge_url)}; {setting}",
+        notes + _said_of_judge(pairs, differing, orders, len(unread)),
+        {name: row for name, row in _of_orders(orders).items() if row},
+    )
+
+
+def endpoint_of(config: Any) -> Endpoint:
+    url = checked_url(config.judge_url)
+    return Endpoint(
+        url=url,
+        model=config.judge_model,
+        key=key_from(config.judge_key_variable, url),
+        timeout=config.judge_timeout,
+        at_once=config.judge_at_once,
+        per_minute=config.judge_per_minute,
+        max_tokens=config.judge_tokens,
+    )
+
+
+def _by_verdicts(
+    key: str, prompt: Answered, ours: str, theirs: str, as_first: str, as_second: str, *replies: str
+) -> Vote:
+    """`as_first` is the verdict with the model's answer shown first, `as_second` with the opponent's."""
+    if as_first == FIRST and as_second == SECOND:
+        points = 1.0
+    elif as_first == SECOND and as_second == FIRST:
+        points = 0.0
+    else:
+        points = 0.5
+    told = {
+        "with its answer first": SAID[_whose(as_first, OURS_FIRST)],
+        "with the opponent's first": SAID[_whose(as_second, THEIRS_FIRST)],
+        "reasons": "\n\n".join(replies),
+    }
+    verdict = "ours" if points == 1 else "theirs" if points == 0 else "tie"
+    return Vote(
+        id=key,
+        prompt_id=prompt.id,
+        prompt=prompt.prompt,
+        category=prompt.category,
+        asked=f"{prompt.prompt} {theirs}",
+        points=points,
+        longer_by=len(ours) - len(theirs),
+        voter=1,
+        shown=shown(prompt.prompt, ours, theirs, verdict=SAID[verdict], **told),
+    )
+
+
+def _whose(verdict: str, order: tuple[str, str]) -> str:
+    return "tie" if verdict == TIE else order[0 if verdict == FIRST else 1]
+
+
+def _of_orders(orders: list[tuple[str, str]]) -> dict[str, Row | None]:
+    """How often the order decided: pairs whose two verdicts differ, and what the answer shown first got."""
+    agree = {(FIRST, SECOND), (SECOND, FIRST), (TIE, TIE)}
+    differ = np.array([float(pair not in agree) for pair in orders])
+    by_pair = [np.mean([float(v == FIRST) for v in pair if v != TIE]) for pair in orders if pair != (TIE, TIE)]
+    return {
+        "orders disagree": figures.share(differ, False),
+        "preferred when shown first": figures.mean(np.array(by_pair), None, 0, 1),
+    }
+
+
+def _said_of_judge(pairs: list[Any], differing: list[Any], orders: list[tuple[str, str]], unread: int) -> list[str]:
+    notes = ["The judge is a model: what it prefers is its own opinion, and no person's."]
+    flips = sum(pair[0] == pair[1] != TIE for pair in orders)
+    if flips:
+        firsts = sum(pair == (FIRST, FIRST) for pair in orders)
+        notes.append(
+            f"Position bias: in {flips} of {len(orders)} pairs it took the same place in both orders, {firsts} times "
+            "the first; these are ties."
+        )
+    if unread:
+        notes.append(f"{unread} of its {2 * len(differing)} replies hold no verdict; their pairs are left out.")
+    if same := len(pairs) - len(differing):
+        notes.append(f"{same} pairs are the same text on both sides: ties, and not asked.")
+    return notes

@@ -1,0 +1,78 @@
+"""A win rate by a reward model: whose answers score higher, prompt by prompt."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.judging.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes.reward.reward_model import RewardModel
+from training.recipes.reward.scoring import checked
+
+
+def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
+    if not spec.reward_model:
+        raise RecipeFailure("no_reward_model", "No reward model judges.", "Choose one, or another judged_by.")
+    prompts = answered(run)
+    run.progress("loading the reward model", 0, 1)
+    model = RewardModel.load(spec.reward_model)
+    flat = [(p.prompt, text) for p in prompts for text in (*p.ours, *p.theirs)]
+    scores: list[float] = []
+    step = max(config.batch_size, 1) * 8
+    for start in range(0, len(flat), step):
+        piece = flat[start : start + step]
+        found = model.score([p for p, _ in piece], [t for _, t in piece], config.batch_size)
+        scores += checked(found, len(piece), "The reward model").tolist()
+        run.progress("scoring answers", len(scores), len(flat))
+    votes, margins, place = [], [], 0
+    for prompt in prompts:
+        ours = np.array(scores[place : place + len(prompt.ours)])
+        theirs = np.array(scores[place + len(ours) : place + len(ours) + len(prompt.theirs)])
+        place += len(ours) + len(theirs)
+        votes.append(_by_score(prompt, ours, theirs))
+        margins.append(float(ours.mean() - theirs.mean()) / (model.score_std or 1.0))
+    setting, notes = of_answers(run, prompts)
+    if taught := (next(iter(run.rows("about")), {})).get("taught"):
+        notes.append(
+            f"{' and '.join(taught)} learnt to score high with this very reward model: that it prefers those answers "
+            "is no evidence that people do."
+        )
+    margin = figures.mean(np.array(margins), True)
+    return Judged(
+        votes,
+        f"{identity_of(model)}; {setting}",
+        notes,
+        {"score margin": margin} if margin else {},
+    )
+
+
+def identity_of(model: RewardModel) -> str:
+    """Its trunk and its head, by the first digits of their hashes."""
+    head = hashlib.sha256(model.weight.detach().cpu().numpy().tobytes()).hexdigest()
+    return f"reward model {model.trunk_hash[:12]}-{head[:8]}"
+
+
+def _by_score(prompt: Answered, ours: np.ndarray, theirs: np.ndarray) -> Vote:
+    """Each of its answers against each of the opponent's, averaged."""
+    gaps = ours[:, None] - theirs[None, :]
+    points = float(np.mean((gaps > 0) + 0.5 * (gaps == 0)))
+    best, other = int(ours.argmax()), int(theirs.argmax())
+    verdict = "ours" if points > 0.5 else "theirs" if points < 0.5 else "tie"
+    told = {"verdict": SAID[verdict], "score": float(ours[best]), "other score": float(theirs[other])}
+    if len(ours) > 1 or len(theirs) > 1:
+        told |= {"pairs": int(gaps.size), "points": points}
+    return Vote(
+        id=str(prompt.id),
+        prompt_id=prompt.id,
+        prompt=prompt.prompt,
+        category=prompt.category,
+        asked=prompt.asked,
+        points=points,
+        longer_by=float(np.mean([len(t) for t in prompt.ours]) - np.mean([len(t) for t in prompt.theirs])),
+        voter=1,
+        shown=shown(prompt.prompt, prompt.ours[best], prompt.theirs[other], **told),
+    )

@@ -1,0 +1,127 @@
+"""All that went into a model: the models it was made from and rewarded by, their runs, their data, their votes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count, QuerySet
+
+from annotate.data.feedback_lineage import judgements as one_each
+from annotate.models import Comparison, Dataset, Demonstration, Judge, LanguageModel, Project, Ranking, Rating
+from training.models import Run
+
+_RELATED = ("parent", "made_by__dataset", "made_by__other_dataset", "made_by__reward_model", "made_by__project")
+_FEEDBACK = (
+    *((Comparison, "comparisons"), (Ranking, "rankings")),
+    *((Rating, "ratings"), (Demonstration, "demonstrations")),
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model, and the run that made it where the reader may know of it; None for one that was imported."""
+
+    model: LanguageModel
+    run: Run | None
+    is_hidden: bool = False  # a run made it, of a project that the reader may not read
+
+    @property
+    def datasets(self) -> list[Dataset]:
+        found = [self.run.dataset, self.run.other_dataset] if self.run else []
+        return [dataset for dataset in found if dataset is not None]
+
+    @property
+    def reward_model(self) -> LanguageModel | None:
+        """What scored its answers; never itself."""
+        found = self.run.reward_model if self.run else None
+        return found if found is not None and found.pk != self.model.pk else None
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """Distinct judgements of one kind by one sort of judge."""
+
+    kind: str
+    judge: str
+    total: int
+    judges: int
+    withdrawn: int
+
+    @property
+    def in_words(self) -> str:
+        one = self.kind.removesuffix("s")
+        judge = ("person", "people") if self.judge == Judge.PERSON else ("simulated judge", "simulated judges")
+        back = f" ({self.withdrawn:,} no longer count{'s' * (self.withdrawn == 1)})" if self.withdrawn else ""
+        return f"{_counted(self.total, one, self.kind)} by {_counted(self.judges, *judge)}{back}"
+
+
+def _counted(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
+
+
+def ancestry(model: LanguageModel, readable: QuerySet[Project]) -> list[Made]:
+    """What it came from, its reward models included, the first ones first and itself last. Each once."""
+    mine = set(readable.values_list("pk", flat=True))
+    found: dict[int, Made] = {}
+    _collect(model.pk, mine, found, set())
+    return list(found.values())
+
+
+def _collect(pk: int, readable: set[int], found: dict[int, Made], under_way: set[int]) -> None:
+    if pk in found or pk in under_way:  # parents in a circle end here
+        return
+    under_way.add(pk)
+    made = made_of(LanguageModel.objects.select_related(*_RELATED).get(pk=pk), readable)
+    for earlier in (made.model.parent_id, made.reward_model.pk if made.reward_model else None):
+        if earlier is not None:
+            _collect(earlier, readable, found, under_way)
+    found[pk] = made
+
+
+def made_of(model: LanguageModel, readable: set[int]) -> Made:
+    run: Run | None = getattr(model, "made_by", None)
+    if run is None or run.project_id in readable:
+        return Made(model, run)
+    return Made(model, None, is_hidden=True)
+
+
+def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
+    """Each judgement once, in however many of these datasets it is."""
+    found = []
+    ids = {dataset.pk for dataset in datasets}
+    for table, kind in _FEEDBACK:
+        # By id first: counted through the join, a judgement in two datasets would count twice.
+        here = one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
+        held = table.objects.filter(pk__in=here.values("pk"))
+        for judge in Judge.values:
+            rows = held.filter(judge=judge).order_by()
+            total = rows.count()
+            if total:
+                people = rows.aggregate(n=Count("author", distinct=True))["n"]
+                visitors = rows.filter(author=None).aggregate(n=Count("visitor", distinct=True))["n"]
+                withdrawn = rows.exclude(status="counted").count()
+                found.append(Judgements(kind, judge, total, people + visitors, withdrawn))
+    return found
+
+
+def totals(datasets: Iterable[Dataset]) -> Counter[int]:
+    """How many judgements each of them holds, by its id: four queries, however many there are."""
+    ids = {dataset.pk for dataset in datasets}
+    found: Counter[int] = Counter()
+    for table, kind in _FEEDBACK:
+        held = (
+            one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
+            .order_by()
+            .values_list("datasets")
+            .annotate(n=Count("pk"))
+        )
+        found.update({pk: n for pk, n in held if pk in ids})
+    return found
+
+
+def parent_of(model: LanguageModel) -> LanguageModel | None:
+    """What a candidate is set against: a tokenizer, from which a pretrained model starts, answers nothing."""
+    parent = model.parent
+    return parent if parent is not None and parent.kind == LanguageModel.Kind.POLICY else None

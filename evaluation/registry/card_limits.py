@@ -1,0 +1,82 @@
+"""What a model's card warns of, in words: each sentence follows from its records, and none is there for show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from annotate.models import Judge, LanguageModel
+from evaluation.models import Evaluation
+from evaluation.registry.ancestry import Judgements, Made, judgements_in
+from training.runs.present import run_details as run_page
+
+FEW_JUDGEMENTS = 200
+SMALL = 1_000_000_000  # parameters
+_BY_TRIAL = ("ppo", "grpo", "rloo")
+
+
+def limits(line: Sequence[Made], evaluations: Sequence[Evaluation]) -> list[str]:
+    """The model is the last of the line."""
+    made = line[-1]
+    judgements = judgements_in([dataset for one in line for dataset in one.datasets])
+    return [
+        *_of_its_kind(made.model),
+        *_of_judgements(judgements),
+        *_of_its_training(made),
+        *_of_figures(evaluations),
+        *_of_records(line),
+    ]
+
+
+def _of_its_kind(model: LanguageModel) -> Iterator[str]:
+    if model.kind == LanguageModel.Kind.POLICY:
+        if model.parameters and model.parameters < SMALL:
+            yield "It is small: what it says of facts, numbers and code is often wrong, however fluent it sounds."
+        yield "Nothing here has tested it for safety, bias or the privacy of its training texts."
+    if model.kind == LanguageModel.Kind.REWARD:
+        yield "Its score says what its judges liked, which is not the same as what is true."
+    if model.kind == LanguageModel.Kind.CLASSIFIER:
+        yield "It knows only its labels: a text that fits none of them gets one all the same."
+
+
+def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
+    if not judgements:
+        return
+    if all(one.judge == Judge.SIMULATION for one in judgements):
+        yield "Its judges were simulated: it shows that the method works, not what people prefer."
+    elif any(one.judge == Judge.SIMULATION for one in judgements):
+        yield "Some of its judges were simulated, and stand apart in the counts above."
+    people = [one for one in judgements if one.judge == Judge.PERSON]
+    total = sum(one.total for one in people)
+    if people and total < FEW_JUDGEMENTS:
+        yield f"Only {total:,} judgements of people are behind it: the taste of a few shows in it."
+    if withdrawn := sum(one.withdrawn for one in judgements):
+        verb = "counts" if withdrawn == 1 else "count"
+        yield f"{withdrawn:,} of these judgements no longer {verb}; it has not unlearnt what they said."
+
+
+def _of_its_training(made: Made) -> Iterator[str]:
+    run = made.run
+    if run is None:
+        return
+    if run.kind in _BY_TRIAL:
+        agreement = run_page.agreement(run.reward_model)
+        told = f", which agrees with held-out judgements {agreement}" if agreement else ""
+        yield f"It was trained to please a score{told}: where the score errs, so may it."
+    if stopped := run.result.get("stopped"):
+        yield f"Its run ended before its time: {stopped.get('message') or stopped.get('code') or 'at a bound'}"
+
+
+def _of_figures(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    if not evaluations:
+        yield "No figure of it has been measured on texts that it did not train on."
+    elif any(e.n < 100 for e in evaluations):
+        yield "Some figures rest on fewer than 100 examples; read them with their intervals."
+
+
+def _of_records(line: Sequence[Made]) -> Iterator[str]:
+    if not line[-1].model.licence:
+        yield "No licence is stated; ask before it is used elsewhere."
+    if any(one.is_hidden for one in line):
+        yield "Part of its history lies in projects that this card may not tell of."
+    if line[0].run is None and not line[0].is_hidden:
+        yield f"What {line[0].model.name} was trained on, before it came here, is not recorded here."

@@ -1,0 +1,133 @@
+"""What a model has cost since its parent, and what each rating point that it gained has cost.
+
+Counted are the runs that made it from its parent: its own, and those of the reward models (with what these came from)
+that its parent does not rest on already. Sampling answers for people to judge, and the people's time, are not in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.db.models import Sum
+
+from annotate.models import Dataset, LanguageModel, Project
+from evaluation.leaderboard.snapshots import fit_of
+from evaluation.models import Leaderboard
+from evaluation.registry.ancestry import ancestry, judgements_in, parent_of
+from training.models import Attempt, Run
+
+MOST = 50
+
+
+@dataclass(frozen=True)
+class Interval:
+    value: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`gain` is None without a rating of both. Prices are per rating point, None while the gain's interval holds 0."""
+
+    model: LanguageModel
+    parent: LanguageModel | None
+    runs: tuple[Run, ...]
+    cpu_seconds: float
+    wall_seconds: float
+    votes: int
+    gain: Interval | None
+
+    @property
+    def is_gain(self) -> bool:
+        """Beyond doubt: only then a price means something."""
+        return self.gain is not None and self.gain.lower > 0
+
+    @property
+    def seconds_per_point(self) -> Interval | None:
+        return self._price(self.cpu_seconds)
+
+    @property
+    def votes_per_point(self) -> Interval | None:
+        return self._price(self.votes)
+
+    @property
+    def why_no_price(self) -> str:
+        if self.parent is None:
+            return "It has no parent that answers: there is nothing to have gained over."
+        if self.gain is None:
+            return f"No chain of votes joins it and {self.parent} yet."
+        if self.is_gain:
+            return ""
+        if self.gain.upper < 0:
+            return f"It lost against {self.parent}: nothing was gained, and so there is no price."
+        return "The interval of its gain holds 0, so that a point may have cost any amount: undefined."
+
+    def _price(self, spent: float) -> Interval | None:
+        if self.gain is None or not self.is_gain:
+            return None
+        return Interval(spent / self.gain.value, spent / self.gain.upper, spent / self.gain.lower)
+
+
+@dataclass
+class _Known:
+    """What was looked up for one model and serves its siblings: most share their parent and their judgements."""
+
+    lines: dict[int, set[int]] = field(default_factory=dict)
+    votes: dict[frozenset[int], int] = field(default_factory=dict)
+
+    def ancestors(self, parent: LanguageModel | None) -> set[int]:
+        if parent is None:
+            return set()
+        if parent.pk not in self.lines:
+            self.lines[parent.pk] = {made.model.pk for made in ancestry(parent, Project.objects.all())}
+        return self.lines[parent.pk]
+
+    def judgements(self, datasets: list[Dataset]) -> int:
+        key = frozenset(dataset.pk for dataset in datasets)
+        if key not in self.votes:
+            self.votes[key] = sum(one.total for one in judgements_in(datasets))
+        return self.votes[key]
+
+
+def cost_of(model: LanguageModel, board: Leaderboard, known_of: _Known | None = None) -> Cost | None:
+    """None for a model that no run has made."""
+    looked_up = known_of or _Known()
+    line = ancestry(model, Project.objects.all())
+    if line[-1].run is None:
+        return None
+    parent = parent_of(model)
+    known = looked_up.ancestors(parent)
+    since = [made for made in line if made.model.pk not in known and made.run is not None]
+    runs = tuple(made.run for made in since if made.run is not None)
+    datasets = [dataset for made in since for dataset in made.datasets]
+    cpu, wall = _seconds(runs)
+    return Cost(model, parent, runs, cpu, wall, looked_up.judgements(datasets), _gain(model, parent, board))
+
+
+def costs(project: Project, board: Leaderboard, most: int = MOST) -> list[Cost]:
+    """Of the policies that runs of this project have made, the latest first."""
+    made = LanguageModel.objects.policies().filter(made_by__project=project).select_related("parent").order_by("-id")
+    known = _Known()
+    found = [cost_of(model, board, known) for model in made[:most]]
+    return [cost for cost in found if cost is not None]
+
+
+def _seconds(runs: tuple[Run, ...]) -> tuple[float, float]:
+    """Of the processors, and from the first to the last moment of each attempt; lost attempts cost as well."""
+    attempts = Attempt.objects.filter(run__in=[run.pk for run in runs])
+    cpu = attempts.aggregate(total=Sum("cpu_seconds"))["total"] or 0.0
+    wall = sum(
+        ((end - start) for start, end in attempts.values_list("started_at", "ended_at") if end is not None),
+        timedelta(),
+    )
+    return float(cpu), max(0.0, wall.total_seconds())
+
+
+def _gain(model: LanguageModel, parent: LanguageModel | None, board: Leaderboard) -> Interval | None:
+    fitted = fit_of(board)
+    if parent is None or fitted is None or model.pk not in fitted.models or parent.pk not in fitted.models:
+        return None
+    found = fitted.difference(fitted.models.index(model.pk), fitted.models.index(parent.pk))
+    return Interval(found.value, found.lower, found.upper) if found else None

@@ -1,0 +1,224 @@
+"""The lineage of a model as a picture: where each box and each arrow lies. Drawn by templates/evaluation/graph.html.
+
+Layers from left to right, so that each arrow leads to the right; arrows over several layers keep a lane free in those
+between (Sugiyama, Tagawa and Toda 1981, without its second pass: lineages are small).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from annotate.core.permissions import Person, models_seen, projects_where
+from annotate.models import LanguageModel
+from evaluation.registry.ancestry import Made, ancestry, made_of, totals
+
+BOX_WIDTH, BOX_HEIGHT = 160, 74  # six layers, a tokenizer to a second PPO, fit beside each other on a laptop
+ACROSS, DOWN, MARGIN = 200, 96, 12
+MOST_DESCENDANTS = 24
+
+
+@dataclass(frozen=True)
+class Box:
+    """One model in the picture. `lines` stand below its name: its stage, its data, its votes."""
+
+    made: Made
+    x: int
+    y: int
+    is_current: bool
+    lines: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As much as fits; the whole is its title."""
+        return _short(self.made.model.name, 19)
+
+
+@dataclass(frozen=True)
+class Arrow:
+    path: str
+    is_reward: bool
+    says: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    boxes: list[Box]
+    arrows: list[Arrow]
+    width: int
+    height: int
+    left_out: int  # descendants beyond those shown
+
+
+@dataclass(frozen=True)
+class Link:
+    """From a model, by its key, to one that was made with it."""
+
+    start: int
+    end: int
+    is_reward: bool
+
+
+def of_model(model: LanguageModel, person: Person) -> Graph:
+    """What went into it and what came of it, as far as this person may see."""
+    readable = projects_where(person, "read")
+    line = ancestry(model, readable)
+    later, left_out = _descendants(model, person, set(readable.values_list("pk", flat=True)))
+    every = {made.model.pk: made for made in (*line, *later)}
+    links = [link for made in every.values() for link in _links(made) if link.start in every]
+    return laid_out(every, links, current=model.pk, left_out=left_out)
+
+
+def _links(made: Made) -> Iterable[Link]:
+    if made.model.parent_id is not None:
+        yield Link(made.model.parent_id, made.model.pk, is_reward=False)
+    if made.reward_model is not None:
+        yield Link(made.reward_model.pk, made.model.pk, is_reward=True)
+
+
+def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tuple[list[Made], int]:
+    """Children and what was rewarded by it, then theirs, the nearest first; how many more there are of the last."""
+    seen, found = {model.pk}, list[Made]()
+    layer = [model.pk]
+    related = (
+        "parent",
+        "made_by__project",
+        *(f"made_by__{name}" for name in ("dataset", "other_dataset", "reward_model")),
+    )
+    seeable = models_seen(person).select_related(*related)
+    while layer:
+        children = seeable.filter(Q(parent__in=layer) | Q(made_by__reward_model__in=layer)).distinct().order_by("pk")
+        new = [child for child in children if child.pk not in seen]
+        room = MOST_DESCENDANTS - len(found)
+        found += [made_of(child, readable) for child in new[:room]]
+        seen |= {child.pk for child in new}
+        if len(new) > room:
+            return found, len(new) - room
+        layer = [child.pk for child in new]
+    return found, 0
+
+
+def laid_out(every: dict[int, Made], links: Sequence[Link], *, current: int, left_out: int = 0) -> Graph:
+    links = _without_circles(links)
+    layers = _layers(every, links)
+    places = _places(every, links, layers, current)
+    held = totals(dataset for made in every.values() for dataset in made.datasets)
+    boxes = [
+        Box(made, *_corner(places[pk]), is_current=pk == current, lines=_lines(made, held))
+        for pk, made in every.items()
+    ]
+    arrows = [_arrow(link, layers, places, every) for link in links]
+    width = max(box.x for box in boxes) + BOX_WIDTH + MARGIN
+    height = max(_corner(place)[1] for place in places.values()) + BOX_HEIGHT + MARGIN
+    return Graph(boxes, arrows, width, height, left_out)
+
+
+def _without_circles(links: Sequence[Link]) -> list[Link]:
+    """Links that lead back to where one came from are left out: no run makes them, but a hand at the database may."""
+    kept: list[Link] = []
+    for link in links:
+        reached, ends = {link.end}, [link.end]
+        while ends:
+            ends = [other.end for other in kept if other.start in ends and other.end not in reached]
+            reached.update(ends)
+        if link.start not in reached:
+            kept.append(link)
+    return kept
+
+
+def _layers(every: dict[int, Made], links: Sequence[Link]) -> dict[int, int]:
+    """How many steps the longest way to each takes."""
+    layers = dict.fromkeys(every, 0)
+    for _ in every:
+        for link in links:
+            layers[link.end] = max(layers[link.end], layers[link.start] + 1)
+    return layers
+
+
+Key = int | tuple[int, int, int]  # a model, or a lane for an arrow: start, end, layer
+
+
+def _places(
+    every: dict[int, Made], links: Sequence[Link], layers: dict[int, int], current: int
+) -> dict[Key, tuple[int, int]]:
+    """(layer, row) of each model and of each lane: the way to the current model above, the rest as straight as may be.
+
+    Layer by layer, each wants the row of what leads to it. Where several want one, arrows from a parent go straight
+    on, then come the models, then the arrows of rewards.
+    """
+    main = _main_line(every, current)
+    places: dict[Key, tuple[int, int]] = {pk: (layers[pk], 0) for pk in main}
+    lanes = [(link, layer) for link in links for layer in range(layers[link.start] + 1, layers[link.end])]
+    for layer in range(max(layers.values()) + 1):
+        wanted: list[tuple[bool, int, int, Key]] = []
+        for link in (link for link, between in lanes if between == layer):
+            is_main = link.start in main and link.end in main and not link.is_reward
+            row = places[_before(link, layer, layers)][1]
+            wanted.append((not is_main, row, 2 if link.is_reward else 0, (link.start, link.end, layer)))
+        for pk in (pk for pk in every if layers[pk] == layer and pk not in main):
+            rows = [places[_before(link, layer, layers)][1] for link in links if link.end == pk]
+            wanted.append((True, min(rows, default=1), 1, pk))
+        _put(wanted, layer, places)
+    return places
+
+
+def _before(link: Link, layer: int, layers: dict[int, int]) -> Key:
+    """What an arrow comes from in the layer before this one: its lane there, or the model that it starts at."""
+    return link.start if layer - 1 == layers[link.start] else (link.start, link.end, layer - 1)
+
+
+def _put(wanted: list[tuple[bool, int, int, Key]], layer: int, places: dict[Key, tuple[int, int]]) -> None:
+    taken = {row for at, row in places.values() if at == layer}
+    for _, row, _, key in sorted(wanted, key=lambda one: one[:3]):
+        while row in taken:
+            row += 1
+        taken.add(row)
+        places[key] = (layer, row)
+
+
+def _main_line(every: dict[int, Made], current: int) -> list[int]:
+    line: list[int] = []
+    at: int | None = current
+    while at is not None and at in every and at not in line:
+        line.append(at)
+        at = every[at].model.parent_id
+    return line
+
+
+def _corner(place: tuple[int, int]) -> tuple[int, int]:
+    return MARGIN + place[0] * ACROSS, MARGIN + place[1] * DOWN
+
+
+def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]], every: dict[int, Made]) -> Arrow:
+    """A curve from the right of one box to the left of another, along its lane through the layers between."""
+    middle = BOX_HEIGHT // 2
+    x, y = _corner(places[link.start])
+    path = f"M{x + BOX_WIDTH} {y + middle}"
+    at = (x + BOX_WIDTH, y + middle)
+    lanes: list[Key] = [(link.start, link.end, n) for n in range(layers[link.start] + 1, layers[link.end])]
+    for key in [*lanes, link.end]:
+        x, y = _corner(places[key])
+        half = (x - at[0]) // 2
+        path += f" C{at[0] + half} {at[1]} {at[0] + half} {y + middle} {x} {y + middle}"
+        at = (x, y + middle)
+        if key != link.end:
+            path += f" H{x + BOX_WIDTH}"
+            at = (x + BOX_WIDTH, y + middle)
+    start, end = every[link.start].model.name, every[link.end].model.name
+    return Arrow(path, link.is_reward, f"{start} rewarded {end}" if link.is_reward else f"{end} was made from {start}")
+
+
+def _lines(made: Made, held: Counter[int]) -> tuple[str, ...]:
+    """Two short lines: the dataset, and the votes in it."""
+    found = [_short(dataset.name, 24) for dataset in made.datasets[:1]]
+    total = sum(held[dataset.pk] for dataset in made.datasets)
+    if total:
+        found.append(f"{total:,} judgement{'' if total == 1 else 's'}")
+    return tuple(found)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,335 @@
+"""The card of a model, as Markdown: what it is, what it came from, what it learnt from, how good it is, what it is not.
+
+Everything in it is read from rows that are never edited, so the card of a model says the same tomorrow, but for what
+has been measured and voted since. It holds no name of a person, no text and no path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import yaml
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.text import slugify
+
+from annotate.models import Dataset, LanguageModel, Project
+from evaluation.leaderboard.leaderboard_rows import standings
+from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.models import Evaluation
+from evaluation.registry import adapter_bases, card_limits
+from evaluation.registry.ancestry import Made, ancestry, judgements_in
+from evaluation.registry.model_list import in_millions
+from training.core.kinds import KINDS
+from training.models import Run
+from training.runs.figures import fidelity
+from training.runs.figures import progress as words
+from training.runs.figures.curves import is_number, number
+from training.runs.present import run_details as run_page
+
+_TASKS = {"policy": "text-generation", "classifier": "text-classification", "encoder": "fill-mask"}
+# Identifiers of huggingface.co/docs/hub/repositories-licenses that models are likely to bear.
+_KNOWN_LICENCES = {
+    *("apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "unlicense", "mpl-2.0", "bsl-1.0", "afl-3.0"),
+    *("cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-4.0"),
+    *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "openrail", "gemma"),
+    *("bigscience-openrail-m", "bigcode-openrail-m", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3"),
+}
+_SAID_ELSEWHERE = (
+    "stopped",
+    "how_to_read",
+    "verdict",
+    "why",
+    "parent",
+    "final",
+    "counts",
+    "report",
+    "hash",
+    "parameters",
+    "fidelity",
+)
+_WHAT = {
+    "policy": "A language model that answers: it continues a conversation.",
+    "reward": "A reward model: it scores an answer as the judges behind it would, and writes nothing.",
+    "tokenizer": "A tokenizer: it cuts text into the pieces that a model reads.",
+    "encoder": "An encoder: it reads a text in both directions and fills gaps.",
+    "seq2seq": "A sequence-to-sequence model: it was pretrained to write what is missing from a text.",
+    "classifier": "A classifier: it gives a text one of a few labels.",
+}
+
+
+def markdown(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
+    """A whole README.md, with the front matter that a hub reads."""
+    return f"---\n{_front_matter(model)}---\n\n# {_plain(model.name)}\n\n{body(model, readable=readable)}"
+
+
+def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
+    """The card without its title. `readable` are the projects that the reader may know of."""
+    line = ancestry(model, readable)
+    made = line[-1]
+    evaluations = list(_evaluations(model, readable))
+    parts = [
+        _what(model, made),
+        _section("Lineage", _lineage(line)),
+        _section("Data", _data(line)),
+        _section("Judgements behind it", _judgements(line)),
+        _section("Licence", _licence(line)),
+        _section("Training", _training(made)),
+        _section("Figures", _figures(made, evaluations)),
+        _section("Arena", _arena(model, readable)),
+        _section("Cost", _cost(line)),
+        _section("Limitations", [f"- {text}" for text in card_limits.limits(line, evaluations)]),
+    ]
+    told = timezone.now().strftime("%-d %B %Y")
+    return "\n\n".join(filter(None, parts)) + f"\n\n*Written by Assay on {told} from its records.*\n"
+
+
+def _front_matter(model: LanguageModel) -> str:
+    """A hub refuses a card whose licence it does not know, or whose base model is no name of a repository."""
+    facts: dict[str, Any] = {"tags": ["assay", slugify(model.stage) or "model"]}
+    if model.licence.lower() in _KNOWN_LICENCES:
+        facts["license"] = model.licence.lower()
+    elif model.licence:
+        facts |= {"license": "other", "license_name": slugify(model.licence) or "other"}
+    if model.parent is not None and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model.parent.name, re.ASCII):
+        facts["base_model"] = model.parent.name
+    if model.kind in _TASKS:
+        facts["pipeline_tag"] = _TASKS[model.kind]
+    return yaml.safe_dump(facts, sort_keys=True, allow_unicode=True)
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    text = "\n".join(lines).strip("\n")
+    return f"## {title}\n\n{text}" if text else ""
+
+
+def _what(model: LanguageModel, made: Made) -> str:
+    facts = [f"Stage **{_plain(model.stage)}**"]
+    if model.parameters:
+        facts.append(f"{in_millions(model.parameters)} parameters ({model.parameters:,})")
+    if architecture := (model.card or {}).get("architecture"):
+        facts.append(_plain(str(architecture)))
+    if form := adapter_bases.described(model):
+        facts.append(_plain(form))
+    facts.append(f"since {model.created_at:%-d %B %Y}")
+    said = f"{_WHAT.get(model.kind, model.kind)} {', '.join(facts)}."
+    if made.run is not None:
+        said += f" Made by run {made.run.pk} ({_title(made.run)})."
+    if model.content_hash:
+        said += f"\n\nHash of its files: `{model.content_hash}`"
+    if model.retired_at is not None:
+        said += f"\n\n**Retired on {model.retired_at:%-d %B %Y}: {_plain(model.retired_reason)}.**"
+    return said
+
+
+def _lineage(line: list[Made]) -> Iterator[str]:
+    yield from _table(("Model", "Stage", "From", "Made by", "Hash"), (_ancestor(made) for made in line))
+
+
+def _ancestor(made: Made) -> tuple[str, ...]:
+    model = made.model
+    imported = model.origin if not model.origin.startswith("/") else "a folder"
+    origin = model.parent.name if model.parent else "raw text" if made.run else imported
+    if made.reward_model is not None:
+        origin += f", rewarded by {made.reward_model.name}"
+    by = f"run {made.run.pk}, {_title(made.run)}" if made.run else "a run elsewhere" if made.is_hidden else "imported"
+    return (
+        model.name,
+        model.stage,
+        origin or "not stated",
+        by,
+        _code(model.content_hash[:12]),
+    )
+
+
+def _data(line: list[Made]) -> Iterator[str]:
+    rows = [
+        (
+            made.model.name,
+            dataset.name,
+            dataset.kind,
+            _held(dataset),
+            _judged(dataset),
+            f"`{dataset.content_hash[:12]}`",
+        )
+        for made in line
+        for dataset in made.datasets
+    ]
+    if rows:
+        yield from _table(("For", "Dataset", "Kind", "Holds", "Judged by", "Hash"), rows)
+
+
+def _held(dataset: Dataset) -> str:
+    counts = [(name.replace("_", " "), n) for name, n in dataset.counts.items() if is_number(n) and name != "judges"]
+    return ", ".join(f"{n:,} {name}" if isinstance(n, int) else f"{name} {number(n)}" for name, n in counts[:5])
+
+
+def _judged(dataset: Dataset) -> str:
+    return {"person": "people", "simulation": "simulated judges"}.get(dataset.judge, "nobody here")
+
+
+def _judgements(line: list[Made]) -> list[str]:
+    """Distinct ones, whichever of its ancestors or their reward models learnt from them."""
+    datasets = [dataset for made in line for dataset in made.datasets]
+    found = [f"- {one.in_words}" for one in judgements_in(datasets)]
+    if found:
+        return ["Each counted once, over every run in the lineage:", "", *found]
+    return ["None: no judgement of this site has trained it or its ancestors."]
+
+
+def _licence(line: list[Made]) -> list[str]:
+    """Its own, and that of each ancestor that says another."""
+    own = line[-1].model.licence
+    found = [f"{_plain(own)}." if own else "Not stated."]
+    others = {made.model.name: made.model.licence or "not stated" for made in line[:-1] if made.model.licence != own}
+    found += [f"- {_plain(name)}, which went into it: {_plain(licence)}" for name, licence in others.items()]
+    return found if len(found) == 1 else [found[0], "", *found[1:]]
+
+
+def _training(made: Made) -> Iterator[str]:
+    if made.run is None:
+        return
+    run = made.run
+    yield f"Run {run.pk}, {_title(run)}; seed {run.seed}; code `{run.code_version or 'unknown'}`."
+    options = run_page.options(run)
+    chosen = [option for option in options if not option.is_default]
+    left = [option for option in options if option.is_default]
+    if chosen:
+        yield ""
+        yield from _table(
+            ("Option", "Chosen", "What it does"), ((f"`{o.name}`", _value(o.value), o.help) for o in chosen)
+        )
+    if left:
+        yield ""
+        yield "Left at their defaults: " + ", ".join(f"`{o.name}={_short(o.value)}`" for o in left) + "."
+    if run.amendments:
+        yield ""
+    for amendment in run.nameless_amendments:
+        changes = ", ".join(f"`{name}={_short(value)}`" for name, value in amendment.get("changes", {}).items())
+        yield f"- At its pause in step {amendment.get('step', '?')}, people chose: {changes or 'to go on as before'}."
+
+
+def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
+    if evaluations:
+        yield from _table(
+            ("On", "Metric", "Value", "95 %", "n", "Signature"),
+            (
+                (e.task, _metric(e), number(e.value), _interval(e), f"{e.n:,}", signature)
+                for e, signature in zip(evaluations, _each_once(e.signature for e in evaluations), strict=True)
+            ),
+        )
+    if made.run is not None:
+        yield from _of_the_run(made.run)
+
+
+def _each_once(signatures: Iterable[str]) -> Iterator[str]:
+    """All figures of one run have the same signature, which is long: the first of them bears it."""
+    before = None
+    for signature in signatures:
+        yield signature if signature != before else "as above"
+        before = signature
+
+
+def _of_the_run(run: Run) -> Iterator[str]:
+    """What the recipe said at its end, but for what other sections say."""
+    if compared := run_page.before_after(run.result):
+        yield ""
+        yield from _table(("At the end of its run", "Parent", "This model"), compared)
+    if told := fidelity.sentence(run.result):
+        yield ""
+        yield told
+    left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
+    if lines := words.figures(left)[:12]:
+        yield ""
+        yield from _table(("From its run", "Value"), lines)
+
+
+def _arena(model: LanguageModel, readable: QuerySet[Project]) -> Iterator[str]:
+    for project in readable.filter(contestants__model=model).distinct().order_by("pk"):
+        judge = default_judge(project)
+        board = current(project=project, judge=judge)
+        found = next((row for row in standings(board) if row.model.pk == model.pk), None)
+        if found is None:
+            yield f"- In {_plain(project.name)}: no battle yet."
+        elif not found.is_connected:
+            yield f"- In {_plain(project.name)}: {found.battles:,} battles, none with the ranked models yet."
+        else:
+            who = "people" if judge == "person" else "simulated judges"
+            yield (
+                f"- In {_plain(project.name)}: rating {found.rating:.0f}, 95 % interval {found.lower:.0f} to "
+                f"{found.upper:.0f}, rank {found.ranks}, from {found.battles:,} battles before {who} "
+                f"({_plain(board.signature)})."
+            )
+
+
+def _cost(line: list[Made]) -> Iterator[str]:
+    """Of its own run, and of all that went into it."""
+    now = timezone.now()
+    runs = {made.run.pk: made.run for made in line if made.run is not None}
+    attempts = {pk: list(run.attempts.all()) for pk, run in runs.items()}
+    own = line[-1].run
+    if own is not None and attempts[own.pk]:
+        yield f"- Its own run: {words.cost(attempts[own.pk], now)}."
+    if len(runs) > 1 and (every := [one for some in attempts.values() for one in some]):
+        yield f"- With the {len(runs)} runs of its lineage: {words.cost(every, now)}."
+
+
+def _evaluations(model: LanguageModel, readable: QuerySet[Project]) -> QuerySet[Evaluation]:
+    """The latest of each metric on each task in each project: an older one was replaced, and is not another result."""
+    rows = model.evaluations.filter(Q(project=None) | Q(project__in=readable), group="").order_by("-pk")
+    latest: dict[tuple[Any, ...], int] = {}
+    for pk, *told in rows.values_list("pk", "task", "metric", "project", "opponent"):
+        latest.setdefault(tuple(told), pk)
+    found = Evaluation.objects.filter(pk__in=latest.values()).select_related("opponent")
+    return found.order_by("task", "metric", "-pk")
+
+
+def _metric(e: Evaluation) -> str:
+    return f"{e.metric} against {e.opponent.name}" if e.opponent else e.metric
+
+
+def _interval(e: Evaluation) -> str:
+    if e.lower is not None and e.upper is not None:
+        return f"{number(e.lower)} to {number(e.upper)}"
+    return f"± {number(1.96 * e.standard_error)}" if e.standard_error is not None else "not known"
+
+
+def _table(heads: Sequence[str], rows: Any) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in rows:
+        yield f"| {' | '.join(_cell(str(cell)) for cell in row)} |"
+
+
+def _cell(text: str) -> str:
+    """Code stays code; everything else is said plainly."""
+    is_code = len(text) > 2 and text[0] == text[-1] == "`" and text.count("`") == 2
+    return text.replace("|", "\\|") if is_code else _plain(text)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _plain(text: str) -> str:
+    """Text that means nothing to Markdown: names are anybody's to choose."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in flat)
+
+
+def _value(value: Any) -> str:
+    return f"`{_short(value)}`"
+
+
+def _short(value: Any) -> str:
+    """An option's value on one line, without what would end the code around it; a path by its last name."""
+    text = " ".join(str(value).split()).replace("`", "'") or "empty"
+    if text.startswith("/"):
+        text = f"…/{text.rsplit('/', 1)[-1]}"
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _title(run: Run) -> str:
+    return KINDS[run.kind].title if run.kind in KINDS else run.kind

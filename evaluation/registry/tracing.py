@@ -1,0 +1,129 @@
+"""From a place on the leaderboard back to the votes that trained the model, and from a model to all that came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from django.db.models import Count, Q, QuerySet
+
+from annotate.core.permissions import Person, can, models_seen, projects_where
+from annotate.data import feedback_lineage as votes
+from annotate.models import Dataset, LanguageModel, Project, Status
+from evaluation.leaderboard.leaderboard_rows import Standing, standings
+from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.models import Leaderboard
+from training.models import Run
+
+FEEDBACK = ("comparisons", "rankings", "ratings", "demonstrations")
+
+
+@dataclass(frozen=True)
+class Votes:
+    """The judgements of one kind in a dataset: how many, of how many judges, and how many were taken back since."""
+
+    kind: str
+    total: int
+    judges: int
+    withdrawn: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One model of the chain: its place, the run that made it, what that run learnt from."""
+
+    model: LanguageModel
+    board: Leaderboard
+    standing: Standing | None
+    run: Run | None = None
+    dataset: Dataset | None = None
+    votes: list[Votes] = field(default_factory=list)
+    reward: Step | None = None
+
+
+@dataclass(frozen=True)
+class Offspring:
+    """What a model was put to use for."""
+
+    children: list[LanguageModel]
+    runs: list[Run]
+    rewarded: list[Run]
+    datasets: list[Dataset]
+
+    def __bool__(self) -> bool:
+        return any((self.children, self.runs, self.rewarded, self.datasets))
+
+
+def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
+    """The projects that the model has to do with, of those that the person may read; the one it ranks in first.
+
+    A model that was imported and has entered no arena yet belongs to nobody: whoever is signed in may look at it.
+    """
+    related = Project.objects.filter(
+        Q(contestants__model=model)
+        | Q(runs__output_model=model)
+        | Q(runs__parent=model)
+        | Q(runs__reward_model=model)
+        | Q(prompts__completions__model=model)
+    ).distinct()
+    everywhere = related if related.exists() or not person.is_authenticated else Project.objects.all()
+    return [project for project in everywhere.order_by("id") if can(person, "read", project)]
+
+
+def descent(model: LanguageModel, project: Project, person: Person) -> list[Step]:
+    """The model, its parent, its parent's parent, to the first; their runs where the person may read the project."""
+    readable = projects_where(person, "read")
+    board = current(project=project, judge=default_judge(project))
+    places = {row.model.pk: row for row in standings(board)}
+    steps: list[Step] = []
+    ancestor: LanguageModel | None = model
+    while ancestor is not None and ancestor.pk not in {step.model.pk for step in steps}:
+        steps.append(_step(ancestor, board, places, readable))
+        ancestor = ancestor.parent
+    return steps
+
+
+def _step(model: LanguageModel, board: Leaderboard, places: dict[int, Standing], readable: QuerySet[Project]) -> Step:
+    runs = Run.objects.select_related("dataset", "reward_model", "project")
+    run = runs.filter(output_model=model, project__in=readable).first()
+    if run is None:
+        return Step(model, board, places.get(model.pk))
+    rewarding = run.reward_model if run.reward_model_id != model.pk else None
+    return Step(
+        model,
+        board,
+        places.get(model.pk),
+        run=run,
+        dataset=run.dataset,
+        votes=votes_in(run.dataset) if run.dataset else [],
+        reward=_step(rewarding, board, places, readable) if rewarding else None,
+    )
+
+
+def votes_in(dataset: Dataset) -> list[Votes]:
+    """What the dataset was frozen from, as it stands today: a vote that was taken back since is still in the model."""
+    found = []
+    for kind in FEEDBACK:
+        counts = votes.judgements(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(
+            total=Count("id"),
+            authors=Count("author", distinct=True),
+            visitors=Count("visitor", distinct=True, filter=Q(author=None)),
+            withdrawn=Count("id", filter=~Q(status=Status.COUNTED)),
+        )
+        if counts["total"]:
+            found.append(Votes(kind, counts["total"], counts["authors"] + counts["visitors"], counts["withdrawn"]))
+    return found
+
+
+def offspring(model: LanguageModel, projects: Iterable[Project], person: Person) -> Offspring:
+    """Runs and datasets of the projects given, and the children that the person may see."""
+    inside = Run.objects.filter(project__in=list(projects)).select_related("output_model", "project").order_by("id")
+    runs = inside.filter(parent=model)
+    rewarded = inside.filter(reward_model=model)
+    children = models_seen(person).filter(parent=model).order_by("id")
+    judged = Dataset.objects.filter(project__in=list(projects)).filter(
+        Q(comparisons__completion_a__model=model)
+        | Q(comparisons__completion_b__model=model)
+        | Q(ratings__completion__model=model)
+    )
+    return Offspring(list(children), list(runs), list(rewarded), list(judged.distinct().order_by("id")))

@@ -1,0 +1,122 @@
+"""Held votes for programs: the rate over time, the votes, and a manager's decision about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find_project
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.models import Comparison, Project
+from evaluation.vote_integrity import held_votes as held
+
+TAGS = ["held votes"]
+MOST = 500
+
+
+class PeriodOut(serializers.Serializer):
+    start = serializers.DateTimeField()
+    votes = serializers.IntegerField()
+    held = serializers.IntegerField(help_text="Ever held by the software, released ones included.")
+    waiting = serializers.IntegerField()
+    share = serializers.FloatField()
+    interval = serializers.ListField(child=serializers.FloatField(), help_text="95 %, Wilson.")
+    reasons = serializers.DictField(child=serializers.IntegerField())
+
+
+class HeldVoteOut(serializers.ModelSerializer):
+    held_for = serializers.SerializerMethodField()
+    model_a = serializers.IntegerField(source="completion_a.model_id")
+    model_b = serializers.IntegerField(source="completion_b.model_id")
+
+    class Meta:
+        model = Comparison
+        fields = (
+            *("id", "prompt", "model_a", "model_b", "winner", "author", "seconds", "comment"),
+            *("held_for", "status_reason", "created_at"),
+        )
+
+    def get_held_for(self, vote: Comparison) -> str:
+        trace = getattr(vote.battle, "trace", None)
+        return (trace.held_for if trace else "") or held.BY_HAND
+
+
+class DecisionIn(Input):
+    status = Choice([(status, done) for status, done in held.DECISIONS.items()])
+    reason = serializers.CharField(max_length=200)
+    ids = serializers.ListField(child=Id(), required=False, max_length=held.MOST_AT_ONCE)
+    held_for = Choice(list(held.REASONS.items()), required=False, help_text="In place of ids: all held for this.")
+
+
+class DecidedOut(serializers.Serializer):
+    changed = serializers.IntegerField()
+
+
+@extend_schema(
+    tags=TAGS, responses={200: PeriodOut(many=True)} | refusals(400, 403, 404),
+    parameters=[OpenApiParameter("by", enum=list(held.PERIODS))],
+)  # fmt: skip
+@api_view(["GET"])
+def held_rate(request: Request, slug: str) -> Response:
+    """Votes of the arena by hour (of two days) or day (of thirty), and how many of them were held, for a manager."""
+    project = _managed(request, slug)
+    by = request.query_params.get("by") or "day"
+    if by not in held.PERIODS:
+        raise Refused(400, by=f"{by!r} is unknown; use one of {', '.join(held.PERIODS)}.")
+    return Response(PeriodOut(held.held_rate(project, by), many=True).data)
+
+
+@extend_schema(
+    methods=["GET"], tags=TAGS, responses={200: HeldVoteOut(many=True)} | refusals(400, 403, 404),
+    parameters=[
+        OpenApiParameter("held_for", enum=list(held.REASONS)),
+        OpenApiParameter("before", int, description="An id: only votes below it, to read on."),
+    ],
+)  # fmt: skip
+@extend_schema(
+    methods=["POST"], tags=TAGS, request=DecisionIn, parameters=[IDEMPOTENCY_KEY],
+    responses={200: DecidedOut} | refusals(400, 403, 404, 409, 413),
+)  # fmt: skip
+@api_view(["GET", "POST"])
+def held_votes(request: Request, slug: str) -> Response:
+    """Votes that wait for a look, the latest first, 500 each. POST releases (counted) or excludes them: all or none."""
+    project = _managed(request, slug)
+    if request.method == "POST":
+        return _decide(request, project)
+    reason = request.query_params.get("held_for") or ""
+    if reason and reason not in held.REASONS:
+        raise Refused(400, held_for=f"{reason!r} is unknown; use one of {', '.join(held.REASONS)}.")
+    rows = held.held_votes(project, reason)
+    if (before := request.query_params.get("before")) is not None:
+        if not (before.isascii() and before.isdigit() and len(before) < 19):
+            raise Refused(400, before=f"{before!r} is no id; give a whole number.")
+        rows = rows.filter(pk__lt=int(before))
+    return Response(HeldVoteOut(rows[:MOST], many=True).data)
+
+
+@idempotent()
+def _decide(request: Request, project: Project) -> Response:
+    form = DecisionIn(data=request.data)
+    form.is_valid(raise_exception=True)
+    given: dict[str, Any] = form.validated_data
+    if ("ids" in given) == ("held_for" in given):
+        raise Refused(400, ids="Give either ids or held_for, and not both.")
+    rows = held.held_votes(project, given.get("held_for", ""))
+    if "ids" in given:
+        rows = rows.filter(pk__in=given["ids"])
+    changed = held.decide(project=project, rows=rows, status=given["status"], reason=given["reason"], by=request.user)
+    return Response({"changed": changed})
+
+
+def _managed(request: Request, slug: str) -> Project:
+    project = find_project(request.user, slug)
+    require(request.user, "manage", project)
+    return project

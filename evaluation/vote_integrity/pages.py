@@ -1,0 +1,77 @@
+"""For managers: how many votes of the arena are held, why, and the votes themselves, to release or to exclude."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.models import Comparison, Project, Status
+from common.charts.scene import svg
+from evaluation.vote_integrity import held_votes as held
+from evaluation.vote_integrity import hold_rate as held_watch
+from evaluation.vote_integrity.rate_change import EVERY
+
+PER_PAGE = 50
+
+
+@require_safe
+@in_project("manage")
+def held_votes(request: HttpRequest, project: Project) -> HttpResponse:
+    by = request.GET.get("by", "day")
+    reason = request.GET.get("reason", "")
+    if by not in held.PERIODS or (reason and reason not in held.REASONS):
+        return redirect("held-votes", project.slug)
+    periods = held.held_rate(project, by)
+    context = {
+        "project": project,
+        "section": "data",
+        "by": by,
+        "periods": periods,
+        "picture": svg(held.chart(periods, by)),
+        "reason": reason,
+        "waiting": held.waiting(project),
+        "page": Paginator(held.held_votes(project, reason), PER_PAGE).get_page(request.GET.get("page")),
+        "words": held.REASONS,
+        "usual": 100 * held_watch.usual_now(project),
+        "every": EVERY,
+    }
+    return render(request, "evaluation/held.html", context)
+
+
+@require_POST
+@in_project("manage")
+def decide(request: MemberRequest, project: Project) -> HttpResponse:
+    """Release or exclude the chosen votes, or all of one reason."""
+    reason_held = request.POST.get("held_for", "")
+    try:
+        changed = held.decide(
+            project=project,
+            rows=_chosen(request, project, reason_held),
+            status=request.POST.get("status", ""),
+            reason=request.POST.get("reason", ""),
+            by=request.user,
+        )
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    done = held.DECISIONS[Status(request.POST["status"])]
+    messages.success(request, f"{changed} vote{'s' if changed != 1 else ''} {done}; the ledger keeps who and why.")
+    query = f"?{urlencode({'reason': reason_held})}" if reason_held else ""
+    return redirect(reverse("held-votes", args=[project.slug]) + query)
+
+
+def _chosen(request: HttpRequest, project: Project, reason: str) -> QuerySet[Comparison]:
+    if reason and reason not in held.REASONS:
+        raise Refused(400, held_for=f"{reason!r} is no reason; use one of {', '.join(held.REASONS)}.")
+    rows = held.held_votes(project, reason)
+    if "all" in request.POST:
+        return rows
+    ids = [int(pk) for pk in request.POST.getlist("vote") if pk.isascii() and pk.isdigit() and len(pk) < 19]
+    return rows.filter(pk__in=ids)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from common.sampling import MAX_NEW_TOKENS, TEMPERATURE, TOP_P
+from training.configs.options import option
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Sample completions in bulk from a policy model."""
+
+    kind: ClassVar[str] = "sample"
+    completions_per_prompt: int = option(4, "completions for each prompt", low=1, high=64)
+    max_new_tokens: int = option(
+        MAX_NEW_TOKENS, "longest completion, in tokens; as the project says, which is how answers are served", low=1,
+        high=4096,
+    )  # fmt: skip
+    temperature: float = option(
+        TEMPERATURE,
+        "as answers are served in the arena and the playground: people judge what they would get; "
+        "1 samples from the model as it is, 0 takes the likeliest token",
+        low=0,
+        high=5,
+    )
+    top_p: float = option(
+        TOP_P, "nucleus: the likeliest tokens with this much probability in all; 1 keeps every token", low=0.01, high=1,
+    )  # fmt: skip
+    system_prompt: str = option("", "sent before each conversation that brings none of its own", multiline=True)
+    batch_size: int = option(32, "sequences sampled at once", low=1, high=1024, advanced=True)

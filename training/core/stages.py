@@ -1,0 +1,37 @@
+"""The kinds of run in the order in which a model comes about, from raw text to a rank."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from training.core.kinds import KINDS, Kind
+
+
+@dataclass(frozen=True)
+class Stage:
+    title: str
+    purpose: str
+    kinds: tuple[Kind, ...]
+
+
+_STAGES = (
+    ("Data", "text, and the pieces it is cut into", ("corpus", "tokenizer")),
+    ("Pretrain", "from raw text", ("pretrain", "domain")),
+    ("Instruct", "from examples of what is wanted", ("sft", "classify")),
+    ("Preferences", "from what people like", ("reward", "dpo", "kto")),
+    ("Policy", "by trial, against a score", ("ppo", "grpo", "rloo")),
+    ("Measure", "answers to judge, and figures", ("sample", "evaluate", "surprise", "label")),
+    ("Release", "files for other programs", ("export",)),
+)
+
+
+def stages(only: Collection[str] | None = None) -> list[Stage]:
+    """Every kind under its stage, kinds that nobody here has heard of last; with `only`, those and no empty stage."""
+    known = {name for _, _, names in _STAGES for name in names}
+    strangers = ("Other", "", tuple(name for name in KINDS if name not in known))
+    found = [
+        Stage(title, purpose, tuple(KINDS[n] for n in names if n in KINDS and (only is None or n in only)))
+        for title, purpose, names in (*_STAGES, strangers)
+    ]
+    return [stage for stage in found if stage.kinds]

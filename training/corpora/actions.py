@@ -1,0 +1,162 @@
+"""What the site knows about corpora and a recipe does not: whose files, which texts of the app, what ranks models.
+
+A file that somebody uploads belongs to a project and lies in ASSAY_DATA/corpus-uploads/<project>; ASSAY_DATA/corpora
+and the folders of ASSAY_CORPUS_FOLDERS are the operator's, for every project. Nothing else on the machine is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.models import Completion, Demonstration, Project, Side, User
+from training.configs import CorpusConfig
+from training.configs.corpus_sources import SUFFIXES, BadSource, read_orders
+from training.core.kinds import KINDS
+from training.core.run_directory import Row, RunDirectory
+from training.corpora.reading.allowed_files import files_of
+from training.models import Run
+from training.runs.ordering import hub_access as hubs
+from training.runs.present import kind_sections as kind_pages
+
+LARGEST_UPLOAD = 500_000_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHOWN = 500
+
+
+def register() -> None:
+    KINDS["corpus"] = dataclasses.replace(KINDS["corpus"], rows=rows, check=check)
+    kind_pages.CONTEXT["corpus"] = lambda run: {"corpus_report": report_of(run)}
+
+
+def report_of(run: Run) -> Row | None:
+    """The report of a run that has ended, or as its last checkpoint has it."""
+    if run.result.get("report"):
+        return run.result["report"]
+    latest = RunDirectory(run.path).latest_checkpoint()
+    try:
+        return json.loads((latest / "report.json").read_text(encoding="utf-8")) if latest else None
+    except FileNotFoundError:
+        return None  # the recipe has just put a later one in its place
+
+
+def folders(project: Project) -> list[Path]:
+    """Where a corpus run of this project may read, the project's own uploads first."""
+    return [upload_folder(project), settings.DATA_DIR / "corpora", *settings.CORPUS_FOLDERS]
+
+
+def upload_folder(project: Project) -> Path:
+    return settings.DATA_DIR / "corpus-uploads" / project.slug
+
+
+def check(project: Project, config: CorpusConfig) -> dict[str, str]:
+    """Files that are not there or may not be read, told before the run is queued."""
+    try:
+        orders = read_orders(config.sources)
+        hubs.check_names(orders)
+        for order in orders:
+            if order.scheme == "file":
+                files_of(order, folders(project))
+    except BadSource as error:
+        return {"sources": str(error)}
+    return {}
+
+
+def rows(run: Run) -> dict[str, list[Row]]:
+    """What the recipe is handed: the folders, the app's texts when they are asked for, and what must not be learnt."""
+    asked = {order.name for order in read_orders(run.config["sources"]) if order.scheme == "app"}
+    held_out = eval_texts(run.project) if run.config.get("evaluation_texts", True) else ()
+    return {
+        "folders": [{"folder": str(folder)} for folder in folders(run.project)],
+        "app_texts": [{"text": text, "source": name} for name, text in _app_texts(run.project, asked)],
+        "eval_texts": [{"text": text} for text in held_out],
+    }
+
+
+def eval_texts(project: Project) -> Iterator[str]:
+    """All that ranks models here: the prompts of the eval side, every answer to them, and the written references."""
+    for prompt in project.prompts.filter(side=Side.EVAL).iterator():
+        yield from (turn["content"] for turn in prompt.messages)
+    of_eval = {"prompt__project": project, "prompt__side": Side.EVAL}
+    yield from Completion.objects.filter(**of_eval).values_list("text", flat=True).iterator()
+    yield from Demonstration.objects.filter(**of_eval).values_list("text", flat=True).iterator()
+
+
+def _app_texts(project: Project, asked: set[str]) -> Iterator[tuple[str, str]]:
+    """Of the train side alone. Answers that somebody flagged, and demonstrations that do not count, stay out."""
+    of_train: dict[str, Any] = {"prompt__project": project, "prompt__side": Side.TRAIN}
+    if "answers" in asked:
+        answers = Completion.objects.filter(**of_train, flags__isnull=True).values_list("text", flat=True)
+        yield from (("answers", text) for text in answers.iterator())
+    if "demonstrations" in asked:
+        written = Demonstration.objects.counted().filter(**of_train).values_list("text", flat=True)
+        yield from (("demonstrations", text) for text in written.iterator())
+
+
+@dataclass(frozen=True)
+class CorpusFile:
+    """`name` is what a line of `sources` says."""
+
+    name: str
+    bytes: int
+    is_own: bool  # uploaded to this project, not put there by the operator
+
+
+def files(project: Project) -> list[CorpusFile]:
+    """What `sources` may name here, of the uploads and of ASSAY_DATA/corpora."""
+    own, shared = upload_folder(project), settings.DATA_DIR / "corpora"
+    found = {}
+    for folder in (shared, own):
+        for path in sorted(folder.rglob("*"))[:_SHOWN] if folder.is_dir() else []:
+            if path.is_file() and path.name.removesuffix(".gz").endswith(SUFFIXES):
+                name = str(path.relative_to(folder))
+                found[name] = CorpusFile(name, path.stat().st_size, folder == own)
+    return sorted(found.values(), key=lambda file: file.name)
+
+
+def upload(*, project: Project, file: UploadedFile, by: User) -> CorpusFile:
+    """Keep a file for this project's corpora. It is never replaced: a run that has read it must find it again."""
+    require(by, "research", project)
+    name = Path(file.name or "").name
+    if not _NAME.fullmatch(name):
+        raise Refused(
+            400, file="Name the file with letters, digits, dots, dashes and underscores, at most 100 of them."
+        )
+    if not name.removesuffix(".gz").endswith(SUFFIXES):
+        raise Refused(400, file=f"{name} is neither .txt, .jsonl nor .parquet (or one of them with .gz).")
+    if (file.size or 0) > LARGEST_UPLOAD:
+        most = LARGEST_UPLOAD // 10**6
+        raise Refused(413, file=f"At most {most} MB; compress it, or have the operator put it into ASSAY_DATA/corpora.")
+    if not file.size:
+        raise Refused(400, file="The file is empty.")
+    place = upload_folder(project) / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _write_once(file, place)
+    audit.record(action="corpus.uploaded", about=f"{name} ({place.stat().st_size} bytes)", by=by, project=project)
+    return CorpusFile(name, place.stat().st_size, True)
+
+
+def _write_once(file: UploadedFile, place: Path) -> None:
+    partial = place.with_name(f".{place.name}.partial-{id(file):x}")
+    try:
+        with partial.open("wb") as out:
+            shutil.copyfileobj(file, out)
+        place.hardlink_to(partial)
+    except FileExistsError:
+        raise Refused(
+            409, file=f"There is a {place.name} already, and runs may have read it; choose another name."
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""Where texts for a corpus come from: the project's files, what every installation has, and corpora of the Hub."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from annotate.core.errors import Refused
+from annotate.core.large_uploads import takes_files
+from annotate.core.page_access import in_project
+from annotate.core.permissions import can
+from annotate.models import Completion, Demonstration, Project, Side, User
+from training.corpora import actions as corpora
+from training.corpora.catalogue import by_group
+
+AT_HAND = (
+    ("python:topics", "what Python's help() says of the language: some eighty texts, half a megabyte"),
+    ("python:docstrings", "the docstrings of Python's standard library, one text for each module, 1.6 MB"),
+)
+
+
+@in_project("read")
+@require_safe
+def catalogue(request: HttpRequest, project: Project) -> HttpResponse:
+    return _page(request, project)
+
+
+@takes_files
+@require_POST
+@in_project("research")
+def upload(request: HttpRequest, project: Project) -> HttpResponse:
+    file = request.FILES.get("file")
+    try:
+        if file is None:
+            raise Refused(400, file="Choose a file.")
+        kept = corpora.upload(project=project, file=cast(Any, file), by=cast(User, request.user))
+    except Refused as refused:
+        return _page(request, project, refused.errors, refused.status)
+    messages.success(request, f"{kept.name} is here: corpora of this project may read it.")
+    return redirect("catalogue", project.slug)
+
+
+def _page(
+    request: HttpRequest, project: Project, errors: dict[str, str] | None = None, status: int = 200
+) -> HttpResponse:
+    may_start = can(request.user, "research", project)
+    context = {
+        "project": project,
+        "section": "data",
+        "groups": by_group(),
+        "at_hand": [(line, what, _query(line)) for line, what in (*AT_HAND, *_own_texts(project))],
+        "files": [(file, _query(file.name)) for file in corpora.files(project)] if may_start else [],
+        "may_start": may_start,
+        "errors": errors or {},
+        "largest": corpora.LARGEST_UPLOAD,
+    }
+    return render(request, "training/catalogue.html", context, status=status)
+
+
+def _query(line: str) -> str:
+    return urlencode({"config.sources": line})
+
+
+def _own_texts(project: Project) -> list[tuple[str, str]]:
+    of_train = {"prompt__project": project, "prompt__side": Side.TRAIN}
+    answers = Completion.objects.filter(**of_train).count()
+    written = Demonstration.objects.counted().filter(**of_train).count()
+    return [
+        ("app:answers", f"what models answered here to prompts that may train: {answers:,}"),
+        ("app:demonstrations", f"what people wrote here for such prompts: {written:,}"),
+    ]

@@ -1,0 +1,74 @@
+"""Which files a corpus may be read from: those in the folders that the operator allows, and no other.
+
+A person at a web page names the files, and the process that opens them can read more than that person may.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.configs.corpus_sources import BadSource, Order
+
+FOLDERS_VARIABLE = "ASSAY_CORPUS_FOLDERS"
+_MOST_FILES = 100_000
+
+
+def folders_of(variable: str) -> list[Path]:
+    """The folders that an environment variable names, as PATH does."""
+    return [Path(part) for part in variable.split(os.pathsep) if part]
+
+
+def files_of(order: Order, folders: Sequence[Path]) -> list[Path]:
+    """The files that a line names, in order of their names. Raises BadSource.
+
+    A relative name is looked for in each folder in turn. Where a link leads out of the folders, it is refused;
+    what lies outside them is refused before anybody looks whether it is there.
+    """
+    allowed = [Path(folder).absolute() for folder in folders]
+    name = Path(order.name)
+    if name.is_absolute():
+        inside = [(folder, name.relative_to(folder)) for folder in allowed if name.is_relative_to(folder)]
+        if not inside:
+            raise BadSource(_outside(order.name, allowed))
+    else:
+        inside = [(folder, name) for folder in allowed]
+    for folder, pattern in inside:
+        if found := _matches(folder, str(pattern)):
+            return _checked(order, found, allowed)
+    raise BadSource(f"{order.name} matches no file in {_told(allowed)}; upload it, or put it there.")
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    """A file of that very name first: a name may hold brackets."""
+    if (folder / pattern).is_file():
+        return [folder / pattern]
+    try:
+        return sorted(folder.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise BadSource(f"{pattern} is no pattern: {error}; write such as books/*.txt or **/*.jsonl.gz.") from error
+
+
+def _checked(order: Order, found: list[Path], allowed: list[Path]) -> list[Path]:
+    real = [folder.resolve() for folder in allowed]
+    if len(found) > _MOST_FILES:
+        raise BadSource(f"{order.name} matches {len(found)} files; name at most {_MOST_FILES}.")
+    for file in found:
+        place = file.resolve()
+        if not any(place.is_relative_to(folder) for folder in real):
+            raise BadSource(_outside(order.name, allowed))
+        if not place.is_file():
+            raise BadSource(f"{order.name} matches {file.name}, which is not a plain file; name files only.")
+    return found
+
+
+def _outside(name: str, allowed: list[Path]) -> str:
+    return (
+        f"{name} lies outside the folders that may be read: {_told(allowed)}. Upload the file, or have the operator "
+        f"put it there or add its folder to {FOLDERS_VARIABLE}."
+    )
+
+
+def _told(folders: list[Path]) -> str:
+    return ", ".join(str(folder) for folder in folders) or f"any folder, for none is allowed by {FOLDERS_VARIABLE}"

@@ -1,0 +1,64 @@
+"""Corpora of the Hugging Face Hub, streamed: nothing is downloaded as a whole, and no code of theirs is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.configs.corpus_sources import Order, is_local, local_words
+from training.core.run_directory import RecipeFailure
+
+if TYPE_CHECKING:
+    from training.corpora.reading.sources import Part
+
+
+def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterator[str | None]]:
+    """The rows' texts. The stream tells its own place, so that a resumed run need not download what it has read."""
+
+    def rows(part: Part, skip: int) -> Iterator[str | None]:
+        from training.corpora.reading.sources import text_of
+
+        try:
+            stream = _stream(order)
+            if part.resume_from is not None:
+                stream.load_state_dict(part.resume_from)
+            elif skip:
+                stream = stream.skip(skip)
+            part.state = stream.state_dict
+            for number, row in enumerate(stream, start=skip):
+                text = text_of(row, fields)
+                if text is None and number == 0:
+                    raise RecipeFailure(
+                        "no_text_field",
+                        f"The first row of {order.line} has no text in {' or '.join(fields)}; it has {', '.join(row)}.",
+                        "Name the field that holds the text in text_field.",
+                    )
+                yield text
+        except (RecipeFailure, OSError, ValueError, RuntimeError, ImportError) as error:
+            raise _told(order, error) from error
+
+    return rows
+
+
+def _stream(order: Order) -> Any:
+    if is_local(order, Path.cwd()):
+        raise RecipeFailure("hub_local", local_words(order), "Correct sources.")
+    from datasets import load_dataset
+
+    return load_dataset(order.name, order.config or None, split=order.split, streaming=True)
+
+
+def _told(order: Order, error: Exception) -> RecipeFailure:
+    if isinstance(error, RecipeFailure):
+        return error
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    if isinstance(error, ValueError):
+        remedy = "Correct its config or split in sources; the message names those that there are."
+    elif isinstance(error, FileNotFoundError):
+        remedy = "Check the name under Data, Catalogue; a gated corpus also needs HF_TOKEN in the worker's environment."
+    elif "offline" in said.lower():
+        remedy = "HF_HUB_OFFLINE is set where the worker runs: unset it, or bring the corpus as files."
+    else:
+        remedy = "See that this machine reaches the Hub, then resume: it goes on from its last checkpoint."
+    return RecipeFailure("hub", f"{order.line} cannot be read: {said}", remedy)

@@ -1,0 +1,128 @@
+"""Labelled datasets as instructions, for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find_all, find_project
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import projects_where, require
+from annotate.data.datasets.api import DatasetOut
+from annotate.data.rows.task_families import TASKS
+from annotate.models import Dataset
+from training.instructions.actions import OwnTemplate, instruct, preview
+from training.instructions.mixing import Options
+from training.instructions.templating import instructions_of
+
+
+class TemplateIn(Input):
+    task = Choice(TASKS)
+    text = serializers.CharField(trim_whitespace=False, max_length=4000, help_text="prompt, a line ---, completion")
+
+
+class InstructIn(Input):
+    project = serializers.SlugField(max_length=50)
+    datasets = serializers.ListField(child=Id(), help_text="labelled ones")
+    templates = TemplateIn(many=True, required=False, help_text="your own, beside ours")
+    cap = serializers.IntegerField(required=False, help_text="rows of one dataset at most (3000)")
+    limit = serializers.IntegerField(required=False, allow_null=True, help_text="rows in all")
+    templates_per_row = serializers.IntegerField(required=False)
+    inverted_share = serializers.FloatField(required=False)
+    few_shot_share = serializers.FloatField(required=False)
+    most_shots = serializers.IntegerField(required=False)
+    seed = serializers.IntegerField(required=False)
+
+
+class NewInstructions(InstructIn):
+    name = serializers.CharField(max_length=120)
+
+
+class ExampleOut(serializers.Serializer):
+    prompt = serializers.ListField(child=serializers.DictField())
+    completion = serializers.CharField()
+    template = serializers.CharField()
+    frame = serializers.CharField(required=False)
+    task = serializers.CharField()
+    source = serializers.CharField()
+    shots = serializers.IntegerField()
+
+
+class PreviewOut(serializers.Serializer):
+    total = serializers.IntegerField(help_text="examples that would be made")
+    templates = serializers.DictField(child=serializers.IntegerField(), help_text="of the first rows")
+    left_out = serializers.DictField(child=serializers.IntegerField())
+    rows = ExampleOut(many=True)
+
+
+class TemplateOut(serializers.Serializer):
+    name = serializers.CharField()
+    task = serializers.CharField()
+    direction = serializers.CharField()
+    about = serializers.CharField()
+    source = serializers.CharField()
+
+
+@extend_schema(
+    request=NewInstructions,
+    responses={200: DatasetOut, 201: DatasetOut} | refusals(400, 403, 404, 409, 410),
+    parameters=[IDEMPOTENCY_KEY],
+    tags=["datasets"],
+)
+@api_view(["POST"])
+@idempotent(atomic=False)
+def create(request: Request) -> Response:
+    """Freeze labelled datasets as an SFT dataset; 200 with the standing one when these very rows are frozen already."""
+    made, is_new = instruct(by=request.user, **_read(NewInstructions, request))
+    return Response(DatasetOut(made).data, status=201 if is_new else 200)
+
+
+@extend_schema(request=InstructIn, responses={200: PreviewOut} | refusals(400, 403, 404, 410), tags=["datasets"])
+@api_view(["POST"])
+def look(request: Request) -> Response:
+    """What would be made, without freezing it."""
+    found = preview(**_read(InstructIn, request))
+    return Response(
+        {
+            "total": found.total,
+            "templates": dict(found.told.by_template),
+            "left_out": dict(found.told.left_out),
+            "rows": found.rows,
+        }
+    )
+
+
+@extend_schema(responses=TemplateOut(many=True), tags=["datasets"])
+@api_view(["GET"])
+def templates(request: Request) -> Response:
+    """Our templates of every task."""
+    rows = [
+        {name: getattr(found, name) for name in ("name", "task", "direction", "about", "source")}
+        for task in TASKS
+        for found in instructions_of(task)
+    ]
+    return Response(rows)
+
+
+def _read(form: type[Input], request: Request) -> dict[str, Any]:
+    given = form(data=request.data)
+    given.is_valid(raise_exception=True)
+    fields = dict(given.validated_data)
+    project = find_project(request.user, fields.pop("project"))
+    require(request.user, "research", project)
+    ids = fields.pop("datasets")
+    found = find_all(Dataset.objects.filter(project__in=projects_where(request.user, "research")), set(ids))
+    if missing := [pk for pk in ids if pk not in found]:
+        raise Refused(400, datasets=f"There is no dataset {missing[0]} in a project where you may use it.")
+    own = [OwnTemplate(**template) for template in fields.pop("templates", [])]
+    known = {f.name for f in dataclasses.fields(Options)} | {"name"}
+    options = {name: value for name, value in fields.items() if name in known}
+    return {"project": project, "datasets": [found[pk] for pk in dict.fromkeys(ids)], "templates": own, **options}

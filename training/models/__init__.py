@@ -1,0 +1,202 @@
+"""Runs and what they leave behind. The database owns a run's state; the engine that carries it out never does."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+
+from training.core.endings import LAST_WORDS
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def unfinished(self) -> RunQuerySet:
+        """Under way, waiting for a worker or for a person: their names are promised."""
+        return self.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING, Run.State.PAUSED])
+
+
+class Run(models.Model):
+    """Anything long: sampling in bulk, training, evaluating. One queue, one page, one way to cancel and resume."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        PAUSED = "paused"  # by itself, at a bound or for people's opinion; resume goes on from there
+
+    kind = models.CharField(max_length=24)
+    name = models.CharField(max_length=120, help_text="Also the name of the model that it makes.")
+    project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="runs")
+    parent = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, related_name="runs")
+    reward_model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, related_name="rewarded_runs")
+    dataset = models.ForeignKey("annotate.Dataset", models.PROTECT, null=True, related_name="runs")
+    other_dataset = models.ForeignKey("annotate.Dataset", models.PROTECT, null=True, related_name="other_runs")
+    output_dataset = models.OneToOneField("annotate.Dataset", models.PROTECT, null=True, related_name="made_by")
+    output_model = models.OneToOneField("annotate.LanguageModel", models.PROTECT, null=True, related_name="made_by")
+    completions = models.ManyToManyField("annotate.Completion", related_name="sampled_by")
+    config = models.JSONField(default=dict)
+    seed = models.BigIntegerField(default=0)
+    cloned_from = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="clones", help_text="Queued again with changes."
+    )
+    code_version = models.CharField(max_length=80, blank=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    reason_code = models.CharField(max_length=60, blank=True)
+    reason = models.TextField(blank=True, help_text="What happened, in words.")
+    remedy = models.TextField(blank=True, help_text="What to do about it, in words.")
+    remedy_changes = models.JSONField(default=dict, blank=True, help_text="The remedy as options: name to value.")
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    phase = models.CharField(max_length=80, blank=True)
+    step = models.PositiveBigIntegerField(default=0)
+    total_steps = models.PositiveBigIntegerField(default=0)
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Estimated.")
+    result = models.JSONField(default=dict)
+    pause = models.JSONField(default=dict, blank=True, help_text="While it is paused: why, and the choices.")
+    amendments = models.JSONField(
+        default=list, blank=True, help_text="What was chosen at each pause, by whom: the config itself never changes."
+    )
+    idempotency_key = models.CharField(max_length=120, null=True, blank=True, unique=True)
+    created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="runs")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["state", "id"])]
+
+    def __str__(self) -> str:
+        return f"run {self.pk}: {self.name}"
+
+    @property
+    def path(self) -> Path:
+        return settings.RUNS_DIR / f"{self.pk:06d}"
+
+    @property
+    def reason_without_log(self) -> str:
+        """Why it ended, for whoever may read the project and not the log."""
+        return self.reason.split(LAST_WORDS)[0]
+
+    @property
+    def nameless_amendments(self) -> list[dict]:
+        """Without who chose them: for recipes, cards, and everybody who may read a run."""
+        return [{name: value for name, value in a.items() if name != "by"} for a in self.amendments]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in (self.State.SUCCEEDED, self.State.FAILED, self.State.CANCELLED)
+
+
+class Attempt(models.Model):
+    """One try at a run. Whoever holds its lease may write; whoever lost it may not, however late they notice."""
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        LOST = "lost"
+        CANCELLED = "cancelled"
+        PAUSED = "paused"
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    lease = models.UUIDField(default=uuid.uuid4)
+    lease_expires_at = models.DateTimeField()
+    worker = models.CharField(max_length=120)
+    launcher = models.CharField(max_length=120)
+    handle = models.CharField(
+        max_length=200, blank=True, help_text="What the launcher calls it: a process group, a job id."
+    )
+    state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
+    exit_code = models.IntegerField(null=True, blank=True)
+    resumed_from_step = models.PositiveBigIntegerField(null=True, blank=True)
+    reason = models.TextField(blank=True)
+    cpu_seconds = models.FloatField(default=0)
+    memory_bytes = models.BigIntegerField(default=0, help_text="The most that it was seen to hold.")
+    started_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "number"], name="attempts_are_numbered"),
+            models.UniqueConstraint(
+                fields=["run"], condition=models.Q(state="running"), name="a_run_has_one_attempt_under_way"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.run}"
+
+
+class Metric(models.Model):
+    """One line of a run's metrics.jsonl: all that was measured at one step."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="metrics")
+    sequence = models.PositiveBigIntegerField()
+    step = models.PositiveBigIntegerField()
+    values = models.JSONField()
+    time = models.DateTimeField()
+
+    class Meta:
+        ordering = ["sequence"]
+        constraints = [models.UniqueConstraint(fields=["run", "sequence"], name="metrics_arrive_once")]
+
+
+class Sample(models.Model):
+    """One line of a run's samples.jsonl: what the model answered at a step of its training."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="samples")
+    sequence = models.PositiveBigIntegerField()
+    step = models.PositiveBigIntegerField()
+    prompt = models.JSONField()
+    completion = models.TextField()
+    score = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["sequence"]
+        constraints = [models.UniqueConstraint(fields=["run", "sequence"], name="samples_arrive_once")]
+
+
+class Review(models.Model):
+    """A pair that the human brake asks about: an answer of the policy in training, and its parent's to that prompt.
+
+    The policy's answer has no model: what gave it is no model of its own, and is gone a step later. Both completions
+    are judged blind like any others, on the train side; the comparisons between them are the opinion.
+    """
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="reviews")
+    sequence = models.PositiveBigIntegerField()
+    step = models.PositiveBigIntegerField()
+    prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, null=True, related_name="+")
+    policy_answer = models.OneToOneField("annotate.Completion", models.PROTECT, null=True, related_name="reviewed_in")
+    parent_answer = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, related_name="reviewed_beside")
+    predicted = models.FloatField(help_text="The reward model's probability that the policy's answer is the better.")
+    policy_score = models.FloatField()
+    parent_score = models.FloatField()
+    not_asked = models.CharField(
+        max_length=200, blank=True, help_text="Why nobody can judge it; empty when it was asked."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["sequence"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "sequence"], name="reviews_arrive_once"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    not_asked="", prompt__isnull=False, policy_answer__isnull=False, parent_answer__isnull=False
+                )
+                | ~models.Q(not_asked=""),
+                name="a_review_is_asked_or_says_why_not",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"pair {self.sequence} of the reviews of {self.run}"

@@ -1,0 +1,1 @@
+"""Finetune a classifier: `python -m training.recipes.classify RUN_DIR`."""

@@ -1,0 +1,332 @@
+"""Finetune for a task: a text gets one of a few labels. `python -m training.recipes.classify RUN_DIR`.
+
+In: `data/rows.jsonl`, {"text", "label", "text_b"?} (or premise and hypothesis), and perhaps `data/other/rows.jsonl` to
+test on. Out: a folder that `transformers.AutoModel` loads, with a head beside it
+(`training.recipes.classify.text_classifier`).
+
+    [text][blank line, second text] -> trunk -> mean over tokens, or the last one -> standardise -> linear head, float32
+
+1. Split: texts that differ in case and white space alone are one text; of each label a share is held out, by hash.
+2. `head`: the trunk stays frozen and the head is a convex fit. `lora`, `full`: AdamW on cross-entropy, in an order that
+   the seed and the epoch decide, so that a run killed at any moment ends with the weights it would have had.
+3. Measure the saved model itself on the held-out texts, beside always giving the commonest label.
+
+Left out: choice of the best epoch by held-out texts, which would flatter the figures they give; layer-wise rates.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from peft import get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.configs import ClassifyConfig
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.recipes.classify import classify_head
+from training.recipes.classify import classify_measures as measured
+from training.recipes.classify.classify_rows import Example, Split, read_examples, split
+from training.recipes.classify.text_classifier import Classifier, Head, encode, load_trunk
+from training.recipes.common import loading, steps
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.features import decoder_layers
+from training.recipes.common.peft_adapters import lora_config
+
+FEATURE_BATCH = 32
+SORTED_TOGETHER = 32  # batches
+MISTAKES = 30
+STANDARDISED_ON = 256  # texts that set the features' mean and deviation
+GLANCED_AT = 400  # held-out texts, at most, while it trains
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: ClassifyConfig = config_of(spec)
+    begun = time.monotonic()
+    run.progress("Reading the texts", 0, 1)
+    data = read_split(run, config)
+    run.progress("Loading the model", 0, 1)
+    classifier = load_classifier(spec, config, data.labels)
+    train = encoded(classifier, data.train)
+    held_out = encoded(classifier, data.held_out)
+    weights = label_weights(train[1], len(data.labels), config.balanced)
+
+    if config.adapters == "head":
+        facts = fit_head(run, classifier, train, weights, config)
+    else:
+        facts = finetune(run, spec, config, classifier, train, held_out, weights)
+
+    run.progress("Saving", 0, 1)
+    refuse_what_is_not_finite(classifier)
+    folder = run.begin_model()
+    fidelity = classifier.save(folder, Path(spec.parent), config.adapters)
+    run.progress("Measuring on held-out texts", 0, 1)
+    saved = Classifier.load(folder)  # what is told is true of the model that was saved
+    probabilities = saved.probabilities(held_out[0], FEATURE_BATCH).numpy().astype(np.float64)
+    write_mistakes(run, data, probabilities)
+    result = result_of(data, train[1].numpy(), held_out[1].numpy(), probabilities, spec)
+    facts |= {
+        "fidelity": fidelity,
+        "parameters": loading.count_parameters(saved.trunk) + saved.head.weight.numel() + len(data.labels),
+    }
+    run.commit_model()
+    run.finish(
+        {
+            **result,
+            **facts,
+            "fidelity": fidelity,
+            "hash": loading.weights_hash(run.model),
+            "seconds": time.monotonic() - begun,
+        }
+    )
+
+
+def read_split(run: RunDirectory, config: ClassifyConfig) -> Split:
+    examples = read_examples(run.rows("rows"))
+    test = read_examples(read_lines(run.path / "data" / "other" / "rows.jsonl"))
+    allowed = [name.strip() for name in config.labels.split(",") if name.strip()]
+    return split(examples, test, share=config.held_out_share, allowed=allowed or None)
+
+
+def load_classifier(spec: RunSpec, config: ClassifyConfig, labels: list[str]) -> Classifier:
+    trunk, tokenizer = load_trunk(spec.parent, torch.float32 if config.adapters == "full" else None)
+    length = min(config.max_length, getattr(trunk.config, "max_position_embeddings", config.max_length))
+    head = Head(trunk.config.hidden_size, len(labels)).to(loading.device())
+    return Classifier(trunk, tokenizer, head, labels, config.pooling, length)
+
+
+def encoded(classifier: Classifier, examples: list[Example]) -> tuple[list[list[int]], Tensor]:
+    """Token ids and label numbers (N,)."""
+    ids = [encode(classifier.tokenizer, e.text, e.text_b, classifier.max_length) for e in examples]
+    if empty := [e for e, row in zip(examples, ids, strict=True) if not row]:
+        raise RecipeFailure("empty_text", f"The text {empty[0].text!r} has no tokens.", "Leave such texts out.")
+    return ids, torch.tensor([classifier.labels.index(e.label) for e in examples])
+
+
+def label_weights(labels: Tensor, classes: int, balanced: bool) -> Tensor:
+    """(K,): ones, or so that every label weighs the same in the loss."""
+    counts = torch.bincount(labels, minlength=classes).float()
+    return len(labels) / (classes * counts) if balanced else torch.ones(classes)
+
+
+# The head alone
+
+
+def fit_head(
+    run: RunDirectory, classifier: Classifier, train: tuple[list[list[int]], Tensor], weights: Tensor, config: Any
+) -> Row:
+    features = frozen_features(run, classifier, train[0], config.checkpoint_every)
+    run.progress("Fitting the head", 0, 1)
+    classifier.head.standardise_by(features)
+    standardised = (features - classifier.head.feature_mean) / classifier.head.feature_std
+    found = classify_head.fit(
+        standardised.double().cpu().numpy(), train[1].numpy(), len(classifier.labels), weights.double().numpy()
+    )
+    with torch.no_grad():
+        classifier.head.weight.copy_(torch.tensor(found.weight))
+        classifier.head.bias.copy_(torch.tensor(found.bias))
+    return {
+        "penalty": found.penalty,
+        "cross_validated_loss": min(found.losses.values()),
+        "steps": math.ceil(len(train[0]) / FEATURE_BATCH),
+        "adapters": "head",
+    }
+
+
+def frozen_features(run: RunDirectory, classifier: Classifier, ids: list[list[int]], every: int) -> Tensor:
+    """(N, H), computed in the texts' own order, so that a killed run goes on where it was."""
+    checkpoint = run.latest_checkpoint()
+    run.truncate_logs(int(checkpoint.name.removeprefix("step-")) if checkpoint else 0)
+    parts = list(load_file(checkpoint / "features.safetensors")["features"].split(FEATURE_BATCH)) if checkpoint else []
+    total, pace = math.ceil(len(ids) / FEATURE_BATCH), steps.Pace()
+    for step in range(len(parts) + 1, total + 1):
+        batch = ids[(step - 1) * FEATURE_BATCH : step * FEATURE_BATCH]
+        parts.append(classifier.features(batch, FEATURE_BATCH).cpu())
+        speed = pace.tokens_per_second(sum(map(len, batch)))
+        run.log_metrics(step, tokens_per_second=speed, peak_memory_gb=steps.peak_memory_gb(loading.device()))
+        run.progress("Reading the texts with the frozen model", step, total)
+        if step % every == 0 and step < total:
+            save_file({"features": torch.cat(parts)}, run.begin_checkpoint(step) / "features.safetensors")
+            run.commit_checkpoint(step)
+    return torch.cat(parts).to(loading.device())
+
+
+# Adapters, or every weight
+
+
+def finetune(
+    run: RunDirectory,
+    spec: RunSpec,
+    config: ClassifyConfig,
+    classifier: Classifier,
+    train: tuple[list[list[int]], Tensor],
+    held_out: tuple[list[list[int]], Tensor],
+    weights: Tensor,
+) -> Row:
+    ids, labels = train
+    if config.adapters == "lora":
+        described = lora_config(classifier.trunk, decoder_layers(classifier.trunk), config.lora_rank)
+        classifier.trunk = get_peft_model(classifier.trunk, described)
+    parameters = trained(classifier)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters.values() if p.dim() > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters.values() if p.dim() < 2], "weight_decay": 0.0},
+        ],
+        lr=config.peak_rate,
+    )
+    per_epoch = math.ceil(len(ids) / config.batch_size)
+    total = max(round(per_epoch * config.epochs), 1)
+    warmup, done = math.ceil(config.warmup_ratio * total), 0
+    state = parameters | {name: buffer for name, buffer in classifier.head.named_buffers()}
+    if checkpoint := run.latest_checkpoint():
+        done = int(steps.load_state(checkpoint, parameters=state, optimiser=optimiser)["step"])
+    else:
+        classifier.head.standardise_by(classifier.features(ids[:STANDARDISED_ON], FEATURE_BATCH))
+    run.truncate_logs(done)
+
+    weights = weights.to(loading.device())
+    pace, loss = steps.Pace(), float("nan")
+    batches: list[list[int]] = []
+    for step in range(done + 1, total + 1):
+        epoch, place = divmod(step - 1, per_epoch)
+        if not batches or place == 0:
+            batches = epoch_batches(list(map(len, ids)), config.batch_size, epoch, spec.seed)
+        rows = batches[place]
+        rate = config.peak_rate * steps.schedule_factor(step - 1, total, kind=config.schedule, warmup=warmup)
+        steps.set_learning_rate(optimiser, rate)
+        loss = train_step(classifier, [ids[i] for i in rows], labels[rows], weights, optimiser)
+        norm = steps.clip_gradients(parameters.values(), config.max_grad_norm, loss=loss, step=step)
+        optimiser.step()
+        figures = {"loss": loss, "grad_norm": norm, "learning_rate": rate}
+        figures["tokens_per_second"] = pace.tokens_per_second(sum(len(ids[i]) for i in rows))
+        figures["peak_memory_gb"] = steps.peak_memory_gb(loading.device())
+        if step % config.evaluate_every == 0 or step == total:
+            figures |= glance(classifier, held_out)
+        run.log_metrics(step, **figures)
+        run.progress("Finetuning", step, total)
+        if step % config.checkpoint_every == 0 and step < total:
+            folder = run.begin_checkpoint(step)
+            steps.save_state(folder, parameters=state, optimiser=optimiser, extra={"step": step})
+            run.commit_checkpoint(step)
+    return {"steps": total, "last_loss": loss, "adapters": config.adapters}
+
+
+def train_step(
+    classifier: Classifier, ids: list[list[int]], labels: Tensor, weights: Tensor, optimiser: torch.optim.Optimizer
+) -> float:
+    """Gradients of one batch; its loss."""
+    device, dtype = loading.device(), loading.compute_dtype()
+    optimiser.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        pooled = classifier.pooled(ids)
+    logits = classifier.head(pooled)
+    loss = torch.nn.functional.cross_entropy(logits, labels.to(device), weight=weights)
+    loss.backward()
+    return float(loss.detach())
+
+
+def epoch_batches(lengths: list[int], batch_size: int, epoch: int, seed: int) -> list[list[int]]:
+    """The rows of each step of an epoch, in an order that the epoch's number and the seed decide.
+
+    Texts of about one length stand together, so that little is padded: drawn at random, sorted within a few dozen
+    batches, and the batches drawn at random again.
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    drawn = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = []
+    for start in range(0, len(drawn), SORTED_TOGETHER * batch_size):
+        part = sorted(drawn[start : start + SORTED_TOGETHER * batch_size], key=lambda i: lengths[i])
+        batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def trained(classifier: Classifier) -> dict[str, Tensor]:
+    """What the optimiser moves, by name: adapters or the trunk's weights, and the head's."""
+    trunk = {f"trunk.{name}": p for name, p in classifier.trunk.named_parameters() if p.requires_grad}
+    return trunk | {name: p for name, p in classifier.head.named_parameters()}
+
+
+def glance(classifier: Classifier, held_out: tuple[list[list[int]], Tensor]) -> dict[str, float]:
+    """Loss and accuracy on some of the held-out texts. They are looked at, and decide nothing."""
+    ids, labels = held_out[0][:GLANCED_AT], held_out[1][:GLANCED_AT]
+    found = classifier.probabilities(ids, FEATURE_BATCH)
+    loss = torch.nn.functional.nll_loss(found.clamp(min=1e-12).log(), labels)
+    return {
+        "validation_loss": float(loss),
+        "validation_accuracy": float((found.argmax(dim=1) == labels).float().mean()),
+    }
+
+
+def refuse_what_is_not_finite(classifier: Classifier) -> None:
+    if not all(torch.isfinite(p).all() for p in (*classifier.trunk.parameters(), *classifier.head.parameters())):
+        raise RecipeFailure(
+            "not_finite",
+            "Some weights are not finite: training diverged.",
+            "Queue it again with a lower learning_rate.",
+        )
+
+
+# What came of it
+
+
+def result_of(data: Split, train: np.ndarray, truth: np.ndarray, probabilities: np.ndarray, spec: RunSpec) -> Row:
+    table = measured.confusion(truth, probabilities.argmax(axis=1), len(data.labels))
+    found = {name: asdict(e) for name, e in measured.measures(truth, probabilities, spec.seed).items()}
+    baseline = measured.majority(train, truth)
+    accuracy = found["accuracy"]
+    beats = accuracy["lower"] > baseline.value
+    per_label = [
+        {"label": label, "precision": p, "recall": r, "f1": f, "n": n}
+        for label, (p, r, f, n) in zip(data.labels, measured.by_class(table), strict=True)
+    ]
+    return {
+        "verdict": f"{accuracy['value']:.1%} of {len(truth)} held-out texts get the right label; always giving the "
+        f"commonest would be right on {baseline.value:.1%}.",
+        "why": "" if beats else "That is no more than chance allows: give it more texts, or labels that texts tell.",
+        "beats_chance": bool(beats),
+        "held_out": found | {"majority_accuracy": asdict(baseline)},
+        "labels": data.labels,
+        "per_label": per_label,
+        "confusion": table.tolist(),
+        "reliability": [asdict(b) for b in measured.reliability(truth, probabilities)],
+        "texts": len(data.train),
+        "held_out_texts": len(data.held_out),
+        "texts_by_label": dict(Counter(e.label for e in data.train)),
+        "left_out": data.left_out,
+        "signature": f"held out by {data.held_out_by}; n {len(truth)}; {loading.compute_dtype()}",
+    }
+
+
+def write_mistakes(run: RunDirectory, data: Split, probabilities: np.ndarray) -> None:
+    """The surest of its mistakes first: they show best what it has not understood. For reviewers: they hold texts."""
+    wrong: list[Row] = [
+        {
+            "text": example.text,
+            "text_b": example.text_b,
+            "label": example.label,
+            "predicted": data.labels[int(row.argmax())],
+            "probability": float(row.max()),
+        }
+        for example, row in zip(data.held_out, probabilities, strict=True)
+        if data.labels[int(row.argmax())] != example.label
+    ]
+    wrong.sort(key=lambda row: -row["probability"])
+    place: Path = run.path / "mistakes.json"
+    temporary = place.with_name(".mistakes.partial")
+    temporary.write_text(json.dumps(wrong[:MISTAKES], ensure_ascii=False), encoding="utf-8")
+    temporary.rename(place)
+
+
+if __name__ == "__main__":
+    transformers.utils.logging.set_verbosity_warning()
+    run_recipe(main)

@@ -1,0 +1,1 @@
+"""What several recipes share: start and end, load and save models, adapters, memory, steps."""

@@ -1,0 +1,214 @@
+"""A child of LoRA training on disk: its base and an adapter, in PEFT's format.
+
+    adapter_config.json         as PEFT reads it; base_model_name_or_path is the absolute folder of the base
+    adapter_model.safetensors   lora_A (r, in) and lora_B (out, r) of every adapted layer; the scaling is folded into B
+    base.json                   the base's folder as seen from here, where it was, and the hash of its weights
+    tokenizer files, generation_config.json
+    config.json and an index of the base's files, for transformers (`training.recipes.common.base_index`)
+
+The base is a folder with full weights, never an adapter: a chain of children keeps one base, and the adapters of its
+links are concatenated (`training.rl.factors`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.core.run_directory import RecipeFailure
+from training.rl.factors import Factors, Update
+from training.rl.lora import LoRALinear
+
+CONFIG, WEIGHTS, ABOUT = "adapter_config.json", "adapter_model.safetensors", "base.json"
+PREFIX = "base_model.model."  # PEFT's, before the names of the base's own modules
+
+# What of PEFT's options would make another function of the same two factors.
+REFUSED = ("use_dora", "modules_to_save", "layer_replication", "alora_invocation_tokens", "target_parameters")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The full-weights model below an adapter. `hash` is that of its weights, "" where the adapter does not say."""
+
+    folder: Path
+    hash: str
+
+
+def is_adapter(folder: str | Path) -> bool:
+    return (Path(folder) / CONFIG).is_file()
+
+
+def is_model(folder: str | Path) -> bool:
+    """Whether the folder holds a model: full weights, or an adapter."""
+    return is_adapter(folder) or (Path(folder) / "config.json").is_file()
+
+
+def base_folder(folder: str | Path) -> Path:
+    """Return the folder of the full weights: the model's own, or its adapter's base, see `base_of`."""
+    return base_of(folder).folder if is_adapter(folder) else Path(folder)
+
+
+def base_of(folder: str | Path) -> Base:
+    """Return an adapter's base, also where both have moved together. Raises RecipeFailure when it is gone."""
+    folder = Path(folder)
+    named = Path(read_config(folder).get("base_model_name_or_path") or "")
+    about: dict[str, str] = {}
+    if (folder / ABOUT).is_file():
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    places = candidates(folder, about.get("folder", str(named)), about.get("was", str(named)))
+    found = next((p for p in places if (p / "config.json").is_file() and not is_adapter(p)), None)
+    if found is None:
+        raise RecipeFailure(
+            "base_missing",
+            f"The model in {folder} is an adapter, and its base is not in {named}.",
+            "Bring the base model's folder back to that place, or import the model again with its full weights.",
+        )
+    return Base(found.resolve(), about.get("hash", ""))
+
+
+def candidates(folder: Path, named: str, was: str) -> Iterator[Path]:
+    """Yield where a folder may be that another one names: as seen from there; where it was; the same place below an
+    ancestor, for a data folder that has moved.
+    """
+    yield folder / named
+    absolute = Path(was or named)
+    yield absolute
+    if absolute.is_absolute():
+        tails = [Path(*absolute.parts[i:]) for i in range(1, len(absolute.parts))]
+        yield from (ancestor / tail for ancestor in folder.resolve().parents for tail in tails)
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Return adapter_config.json. Raises RecipeFailure when it is not a plain LoRA adapter."""
+    config: dict[str, Any] = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+    refused = [f"{name} = {config[name]!r}" for name in REFUSED if config.get(name)]
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or refused:
+        found = ", ".join([f"peft_type = {config.get('peft_type')!r}", *refused])
+        raise RecipeFailure(
+            "unknown_adapter",
+            f"The adapter in {folder} is not a plain LoRA adapter: {found}.",
+            "Merge it into its base with the program that made it, and import the merged model.",
+        )
+    return config
+
+
+def read_adapter(folder: str | Path) -> dict[str, Factors]:
+    """Return an adapter's factors by layer, in the dtype they are stored in, scaling folded into b."""
+    folder, config = Path(folder), read_config(folder)
+    tensors = load_file(folder / WEIGHTS)
+    found: dict[str, Factors] = {}
+    for key in sorted(tensors):
+        if not key.endswith(".lora_A.weight"):
+            continue
+        name = key.removesuffix(".lora_A.weight")
+        a, b = tensors.pop(key), tensors.pop(f"{name}.lora_B.weight")
+        name = name.removeprefix(PREFIX)
+        scaling = _scaling(config, name, a.shape[0])
+        found[name] = Factors(a, b if scaling == 1 else b.float() * scaling)
+    if tensors:
+        raise RecipeFailure(
+            "unknown_adapter",
+            f"The adapter in {folder} holds {sorted(tensors)[0]}, which is no factor of a linear layer.",
+            "Merge it into its base with the program that made it, and import the merged model.",
+        )
+    return found
+
+
+def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
+    patterns = config.get("alpha_pattern") or {}
+    named = [alpha for key, alpha in patterns.items() if name == key or name.endswith("." + key)]
+    alpha = float(named[0] if named else config.get("lora_alpha", rank))
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+def write_adapter(folder: str | Path, update: Update, base: Base, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write an adapter's three files; the tokenizer and generation_config are the caller's.
+
+    The base's folder is kept as seen from `folder`: a run writes beside the place that the folder gets at the end.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    ranks = {name: factors.rank for name, factors in update.items()}
+    usual = max(set(ranks.values()), key=list(ranks.values()).count)
+    others = {name: rank for name, rank in ranks.items() if rank != usual}
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base.folder.resolve()),
+        "r": usual, "lora_alpha": usual, "rank_pattern": others, "alpha_pattern": others, "lora_dropout": 0.0,
+        "target_modules": sorted(ranks), "bias": "none", "fan_in_fan_out": False, "inference_mode": True,
+    }  # fmt: skip
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    tensors = {}
+    for name, factors in update.items():
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = factors.a.detach().to("cpu", dtype).contiguous()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = factors.b.detach().to("cpu", dtype).contiguous()
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    about = {
+        "folder": os.path.relpath(base.folder.resolve(), folder.resolve()),
+        "was": str(base.folder.resolve()),
+        "hash": base.hash,
+    }
+    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def adapter_hash(folder: str | Path, base_hash: str) -> str:
+    """sha256 over the base's hash and the adapter's weights: of the function, whatever the folders are called."""
+    digest = hashlib.sha256(base_hash.encode())
+    config = read_config(folder)
+    kept = {name: config.get(name) for name in ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")}
+    digest.update(json.dumps(kept, sort_keys=True).encode())
+    digest.update((Path(folder) / WEIGHTS).read_bytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def trained_factors(model: nn.Module) -> dict[str, Factors]:
+    """Return what LoRA layers have learnt, float32 on the CPU, by the base's names; empty for a model without any.
+
+    Knows our own layers and PEFT's. What is frozen below them (`FrozenLoRA`) is the parent's and no part of it.
+    """
+    found: dict[str, Factors] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, LoRALinear):
+            found[name.removeprefix(PREFIX)] = module.factors().to(device="cpu")
+        elif hasattr(module, "lora_A") and getattr(module, "active_adapters", None):
+            active = module.active_adapters[0]
+            if active in module.lora_A:
+                a, b = (of[active].weight.detach().float() for of in (module.lora_A, module.lora_B))
+                found[name.removeprefix(PREFIX)] = Factors(a, b * module.scaling[active]).to(device="cpu")
+    return found
+
+
+def merged_state(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield every weight of a model folder by its name in the safetensors, float32, with its adapter merged in.
+
+    A trunk's adapter may leave out the first part of its layers' names. One tensor is in memory at a time. Raises
+    RecipeFailure when the adapter names a layer that the base has not.
+    """
+    update = read_adapter(folder) if is_adapter(folder) else {}
+    left = set(update)
+    for path in sorted(base_folder(folder).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for key in file.keys():  # noqa: SIM118, no mapping
+                tensor, name = file.get_tensor(key), key.removesuffix(".weight")
+                tensor = tensor.float() if tensor.is_floating_point() else tensor
+                name = name if name in left else name.partition(".")[2]
+                if name in left:
+                    left.remove(name)
+                    tensor = tensor + update[name].product()
+                yield key, tensor
+    if left:
+        raise RecipeFailure(
+            "unknown_adapter",
+            f"The adapter in {folder} adapts {sorted(left)[0]}, which its base does not have.",
+            "Bring the base that the adapter was trained on.",
+        )

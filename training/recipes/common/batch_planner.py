@@ -1,0 +1,148 @@
+"""What finetuning a model needs of memory, and how to split a batch so that it fits what is free.
+
+    weights       every parameter in the dtype that multiplies, and what training adds to those that learn
+    activations   what a token leaves behind for the backward pass, in all layers that are run with gradients
+    plan          tokens forwarded at once, and whether activations are computed twice instead of kept
+
+Estimates, from the shapes in the model's config; a test holds them against what a run is seen to take. A choice that
+depends on what is free at the moment would change between two attempts at a run, and with it the last bits:
+`remembered` writes the first attempt's into the run directory, and later ones read it there. (Pretraining, whose models
+do not exist yet, has `recipes.estimate`.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.core.run_directory import RecipeFailure
+
+SHARE = 0.8  # of what is free: others work on the machine too, and estimates are no measurements
+CPU_TOKENS = 1024  # fill a processor's matrix products; more at once brings no speed and takes memory
+GPU_TOKENS = 16_384
+LOSS_BYTES = 2**23 * 10  # the loss's chunk of logits, in bfloat16, in float32 and as gradient
+LEARNT_BYTES = 16  # master, two moments and gradient, float32
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder as its config describes it. `packed`: run by `training.rl.packed`, which keeps less."""
+
+    layers: int  # with gradients
+    hidden: int
+    inner: int
+    heads: int
+    key_heads: int
+    head_dim: int
+    dtype_bytes: int
+    packed: bool
+
+    def bytes_per_token(self, longest: int, *, recompute: bool) -> int:
+        """Activations of one token, all layers together; `longest` sequences have the longest rows of attention."""
+        if recompute:
+            return self.layers * self.hidden * self.dtype_bytes + self._layer(longest) // max(CPU_TOKENS // longest, 1)
+        return self.layers * self._layer(longest)
+
+    def _layer(self, longest: int) -> int:
+        heads = (self.heads + 2 * self.key_heads) * self.head_dim
+        if self.packed:
+            numbers = 2 * self.hidden + heads + self.heads * self.head_dim + 2 * self.inner + self.heads * longest
+            return numbers * self.dtype_bytes
+        # transformers' own layers keep norms in float32, rotations and every product's input and output.
+        numbers = 12 * self.hidden + 3 * heads + 5 * self.inner
+        return numbers * self.dtype_bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`tokens` at once at most (one sequence at least), `recompute` activations, and the estimate in bytes."""
+
+    tokens: int
+    recompute: bool
+    bytes: int
+
+
+def shape_of(config: Any, *, layers: int, dtype_bytes: int, packed: bool) -> Shape:
+    """From a transformers config, whichever names it uses; a feed-forward size that it leaves out is 4 x hidden."""
+    heads = config.num_attention_heads
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * config.hidden_size
+    return Shape(
+        layers=layers,
+        hidden=config.hidden_size,
+        inner=inner,
+        heads=heads,
+        key_heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        dtype_bytes=dtype_bytes,
+        packed=packed,
+    )
+
+
+def plan(
+    shape: Shape, *, learnt: int, longest: int, batch_tokens: int, available: float, most: int, checkpointing: str
+) -> Plan:
+    """How to run batches of `batch_tokens` tokens with sequences of at most `longest`, once the weights are loaded.
+
+    `learnt` parameters get gradients and moments. checkpointing: auto, on, off. Raises RecipeFailure when not even one
+    sequence at a time fits.
+    """
+    fixed = learnt * LEARNT_BYTES + LOSS_BYTES
+    room = SHARE * available - fixed
+    wanted = max(min(most, batch_tokens), longest)
+    cheapest = 0
+    for recompute in {"auto": (False, True), "on": (True,), "off": (False,)}[checkpointing]:
+        per_token = shape.bytes_per_token(longest, recompute=recompute)
+        cheapest = fixed + longest * per_token
+        tokens = min(wanted, int(max(room, 0) // per_token))
+        # Less than half of what fills the machine: computing activations twice costs less than small products.
+        enough = longest if recompute or checkpointing == "off" else max(longest, wanted // 2)
+        if tokens >= enough:
+            return Plan(tokens, recompute, fixed + tokens * per_token)
+    raise RecipeFailure(
+        "does_not_fit",
+        f"One example of {longest} tokens needs about {cheapest / 1e9:.2g} GB beside the model's weights, and "
+        f"{max(SHARE * available, 0) / 1e9:.2g} GB can be used here.",
+        _remedy(checkpointing),
+    )
+
+
+def _remedy(checkpointing: str) -> str:
+    first = "set activation_checkpointing to auto, " if checkpointing == "off" else ""
+    return f"Queue it again with changes: {first}a smaller max_length, or adapters top or lora instead of every weight."
+
+
+def remembered(folder: Path, name: str, make: Callable[[], Any]) -> Any:
+    """What the first attempt at the run in `folder` chose under that name (JSON); `make` chooses if this is it."""
+    path = folder / "fit.json"
+    choices = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if name not in choices:
+        choices[name] = make()
+        temporary = path.with_name(".fit.json.partial")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(choices))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    return choices[name]
+
+
+def micro_batches(lengths: list[int], tokens: int, *, padded: bool) -> list[list[int]]:
+    """Indices of `lengths` in groups of at most `tokens` tokens (one sequence at least), the longest first.
+
+    Neighbours are alike in length, so that `padded` groups, which count their padding, have little of it.
+    """
+    groups: list[list[int]] = []
+    filled = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        widest = lengths[groups[-1][0]] if groups else 0
+        after = widest * (len(groups[-1]) + 1) if padded and groups else filled + lengths[index]
+        if not groups or after > tokens:
+            groups.append([])
+            after = lengths[index]
+        groups[-1].append(index)
+        filled = after
+    return groups

@@ -1,0 +1,31 @@
+"""Answers to the same few prompts with the same seeds while a model learns, so that what changes shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.core.run_directory import RunDirectory
+from training.recipes.common import loading
+from training.rl.decode import ModuleDecoder
+from training.rl.sampler import Sampling, sample, sequence_seed
+
+
+def log_answers(
+    run: RunDirectory, model: Any, tokenizer: Any, prompts: list[Any], *, step: int, seeds: tuple[int, str],
+    sampling: Sampling, max_prompt_tokens: int,
+) -> None:  # fmt: skip
+    """Log one answer to each prompt. `seeds`: the run's seed and a name; the training's generators are not touched."""
+    was_training = model.training
+    model.eval()
+    done = sample(
+        ModuleDecoder(model),
+        [loading.encode_prompt(tokenizer, messages, max_prompt_tokens) for messages in prompts],
+        [sequence_seed(*seeds, i) for i in range(len(prompts))],
+        sampling,
+        end_ids=loading.eos_token_ids(model, tokenizer),
+        pad_id=tokenizer.pad_token_id,
+        device=model.device,
+    )
+    model.train(was_training)
+    for messages, tokens, length in zip(prompts, done.tokens.tolist(), done.lengths.tolist(), strict=True):
+        run.log_sample(step, messages, tokenizer.decode(tokens[:length], skip_special_tokens=True))

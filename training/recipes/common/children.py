@@ -1,0 +1,196 @@
+"""Saving what was trained, and measuring that it is what was trained.
+
+After LoRA a child is its parent's base and an adapter: the parent's factors and the new ones, concatenated. After full
+finetuning it is a folder of full weights: in bfloat16 where that keeps the update, else in float32. Each is read back:
+
+    cosine         of the saved to the trained update, over all matrices. Rounding a and b to bfloat16 costs 1e-5;
+                   rounding parent + b a costs half of a small update, which is why nothing is merged
+    kl_per_token   mean KL, in nats, of the live model's next-token distributions to those of the saved one, in the
+                   dtype that the run computes in
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.core.run_directory import RecipeFailure, Row
+from training.recipes.common import adapters, loading
+from training.recipes.common.adapters import Base
+from training.recipes.common.base_index import write_base_index
+from training.rl.factors import Update, concatenate, cosine, negative, shrink
+
+MOST_RANK = 64  # of a chain's adapters together; above it they are shortened
+FIDELITY = 0.999  # a saved update below this cosine is kept whole, or in float32
+SEQUENCES, LONGEST = 8, 128  # whose distributions are compared: some hundred tokens
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near the saved model is to the trained one, and what it takes. `shrunk`: what shortening cost, if it was."""
+
+    cosine: float
+    kl_per_token: float | None
+    rank: int | None  # the largest of any matrix; None for full weights
+    bytes: int  # of the whole folder
+    shrunk: Row | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A model as it was loaded back from its folder, in the run's dtype, and its fidelity."""
+
+    model: Any
+    fidelity: Fidelity
+
+    def facts(self) -> Row:
+        """For result.json."""
+        return {"fidelity": asdict(self.fidelity)}
+
+
+def save_child(
+    parent: str | Path, model: Any, tokenizer: Any, folder: str | Path, sequences: Iterable[Sequence[int]],
+    weights: dict[str, Tensor] | None = None,
+) -> Saved:  # fmt: skip
+    """Write the child of `parent` that `model` has become, load it back, and measure how near it is.
+
+    `model` holds LoRA layers (`training.rl.lora` or PEFT's), or no such layer after full finetuning; then `weights` are
+    its float32 masters, where it holds rounded copies. It is not to be trained afterwards. Distributions are compared
+    on the first `sequences` of token ids; without any, kl_per_token is None. Raises RecipeFailure when a weight is not
+    finite.
+    """
+    folder = Path(folder)
+    shown = [list(ids)[:LONGEST] for ids, _ in zip(sequences, range(SEQUENCES), strict=False) if len(ids) > 1]
+    wanted = next_token_logits(model, shown)
+    trained = adapters.trained_factors(model)
+    if trained:
+        found, rank, shrunk, dtype = _save_adapter(Path(parent), trained, model, tokenizer, folder)
+    else:
+        found, dtype = _save_full(Path(parent), model, tokenizer, folder, weights)
+        rank, shrunk = None, None
+    if model.device.type != "cpu" and not getattr(model, "is_quantized", False):
+        model.to("cpu")  # two models at once are more than training took
+    loaded = loading.load_policy(folder, _compute_dtype(model))[0]
+    kl = mean_kl(wanted, next_token_logits(loaded, shown)) if shown else None
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Saved(loaded, Fidelity(found, kl, rank, size, shrunk, str(dtype).removeprefix("torch.")))
+
+
+def _compute_dtype(model: Any) -> torch.dtype:
+    return torch.bfloat16 if getattr(model, "is_quantized", False) else model.dtype
+
+
+def _save_adapter(
+    parent: Path, trained: Update, model: Any, tokenizer: Any, folder: Path
+) -> tuple[float, int, Row | None, torch.dtype]:
+    """Write an adapter and all that makes its folder a policy: (cosine, rank, what shortening cost, dtype)."""
+    written = write_child(parent, trained, folder)
+    loading.save_tokenizer(tokenizer, folder)
+    loading.prepare_to_serve(model.generation_config)
+    model.generation_config.save_pretrained(folder)
+    return written
+
+
+def write_child(
+    parent: Path, trained: Update, folder: Path, prefix: str = ""
+) -> tuple[float, int, Row | None, torch.dtype]:
+    """Write the smallest adapter that keeps the update: (cosine, rank, what shortening cost, dtype).
+
+    `prefix` ("model.") is taken from the names of the parent's layers, for a child that is a trunk without an output
+    layer. Where nothing is trained, an adapter's child is that adapter.
+    """
+    loading.refuse_unusable({f"{n}.{part}": getattr(f, part) for n, f in trained.items() for part in ("a", "b")})
+    before = adapters.read_adapter(parent) if adapters.is_adapter(parent) else {}
+    before = {name.removeprefix(prefix): factors for name, factors in before.items()}
+    base = _base_for(parent)
+    whole = concatenate(before, {name: factors.to(torch.float32) for name, factors in trained.items()})
+    rank = max(factors.rank for factors in whole.values())
+    ways: list[tuple[Update, Row | None, torch.dtype]] = []
+    if rank > MOST_RANK:
+        short, lost = shrink(whole, MOST_RANK)
+        ways.append((short, {"from_rank": rank, "lost_share": lost}, torch.bfloat16))
+    ways += [(whole, None, torch.bfloat16), (whole, None, torch.float32)]
+    for way in ways:
+        update, shrunk, dtype = way
+        adapters.write_adapter(folder, update, base, dtype)
+        saved = adapters.read_adapter(folder)
+        found = cosine(concatenate(saved, negative(before)), trained)
+        if found >= FIDELITY:
+            break
+    write_base_index(folder, base.folder)
+    return found, max(factors.rank for factors in saved.values()), shrunk, dtype
+
+
+def _base_for(parent: Path) -> Base:
+    if adapters.is_adapter(parent):
+        base = adapters.base_of(parent)
+        return base if base.hash else Base(base.folder, loading.weights_hash(base.folder))
+    return Base(parent.resolve(), loading.weights_hash(parent))
+
+
+def _save_full(
+    parent: Path, model: Any, tokenizer: Any, folder: Path, weights: dict[str, Tensor] | None
+) -> tuple[float, torch.dtype]:
+    """Write full weights in bfloat16 where that keeps the update, else in float32."""
+    found, dtype = kept_by(parent, model.state_dict() | (weights or {}))
+    loading.save_policy(model, tokenizer, folder, dtype, weights)
+    return found, dtype
+
+
+def kept_by(parent: Path, state: dict[str, Tensor], prefix: str = "") -> tuple[float, torch.dtype]:
+    """Return (cosine, dtype): bfloat16 where it keeps the update of full weights, else float32, which is exact."""
+    found = rounded_cosine(parent, {name: t for name, t in state.items() if t.is_floating_point()}, prefix)
+    return (found, torch.bfloat16) if found >= FIDELITY else (1.0, torch.float32)
+
+
+@torch.no_grad()
+def rounded_cosine(parent: Path, state: dict[str, Tensor], prefix: str = "") -> float:
+    """Return the cosine of the update that bfloat16 keeps to the one that was trained, over all weights.
+
+    Names in `state` may lack the `prefix` that the parent's have.
+    """
+    dot = of_saved = of_trained = 0.0
+    for name, before in adapters.merged_state(parent):
+        name = name if name in state else name.removeprefix(prefix)
+        if name not in state:
+            continue
+        after = state[name].detach().to("cpu", torch.float32)
+        trained, saved = (after - before).double(), (after.bfloat16().float() - before).double()
+        dot += float((trained * saved).sum())
+        of_saved += float(saved.square().sum())
+        of_trained += float(trained.square().sum())
+    if not of_trained:
+        return 1.0
+    return dot / math.sqrt(of_saved * of_trained) if of_saved else 0.0
+
+
+@torch.no_grad()
+def next_token_logits(model: Any, sequences: list[list[int]]) -> list[Tensor]:
+    """Return the logits (T, V) of each sequence, float32 on the CPU."""
+    was = model.training
+    model.eval()
+    found = [model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu() for ids in sequences]
+    model.train(was)
+    return found
+
+
+def mean_kl(wanted: list[Tensor], found: list[Tensor]) -> float:
+    """Return the mean KL(wanted || found) per token, in nats. Raises RecipeFailure when a model gives no numbers."""
+    total, count = 0.0, 0
+    for x, y in zip(wanted, found, strict=True):
+        of_x, of_y = x.double().log_softmax(-1), y.double().log_softmax(-1)
+        total += float((of_x.exp() * (of_x - of_y)).sum())
+        count += len(x)
+    if not math.isfinite(total):
+        raise RecipeFailure(
+            "not_finite", "The trained model gives no finite logits: training diverged.",
+            "Lower the learning rate and start again.",
+        )  # fmt: skip
+    return max(total / count, 0.0)

@@ -1,0 +1,250 @@
+"""Policy models on disk and in memory: load, encode, hash, save.
+
+A model folder is what transformers and `transformers serve` load: config, safetensors, tokenizer with chat template and
+a pad token that is not EOS, generation_config. What LoRA has trained is a folder without full weights: an adapter that
+names its base (`training.recipes.common.adapters`); whoever loads it here need not know. Everything here is
+deterministic, so that a resumed run computes in the same dtype as the one it continues.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
+
+from training.core.run_directory import RecipeFailure
+from training.recipes.common import adapters
+from training.rl.lora import FrozenLoRA, LoRALinear, apply_update
+
+# What changes in config.json without changing the function it describes.
+VOLATILE_CONFIG = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
+
+
+@functools.cache
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype() -> torch.dtype:
+    """bfloat16 where the machine multiplies it in hardware, else float32. ASSAY_DTYPE overrules.
+
+    By the processor's flags and not by a timing: a timing that tips over between two attempts would change
+    every number after a resume.
+    """
+    if named := os.environ.get("ASSAY_DTYPE"):
+        if named not in ("bfloat16", "float32"):
+            raise RecipeFailure(
+                "bad_dtype", f"ASSAY_DTYPE is {named!r}.", "Set it to bfloat16 or float32, or not at all, and resume."
+            )
+        return torch.bfloat16 if named == "bfloat16" else torch.float32
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    cpu = torch.cpu
+    fast = cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load_policy(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
+    """(model, tokenizer) of a model folder, on `device()` in `compute_dtype()`, in eval mode with dropout off.
+
+    An adapter is merged into its base in float32; in bfloat16 it stays beside it (`training.rl.lora.FrozenLoRA`).
+    The tokenizer pads on the left. Raises RecipeFailure when there is no usable model.
+    """
+    return load_as(AutoModelForCausalLM, folder, dtype or compute_dtype())
+
+
+def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **how: Any) -> tuple[Any, Any]:
+    """(model, tokenizer) by one of transformers' Auto classes, as `load_policy`; `how` is for its from_pretrained."""
+    folder = Path(folder)
+    if not adapters.is_model(folder):
+        raise RecipeFailure(
+            "model_missing",
+            f"There is no model in {folder}.",
+            "Check that the parent model's folder still exists, or import it again.",
+        )
+    base = verified_base(folder)
+    try:
+        config = without_dropout(AutoConfig.from_pretrained(base))
+        model: Any = kind.from_pretrained(base, config=config, dtype=dtype, **how)
+        tokenizer = load_tokenizer(folder)
+        if adapters.is_adapter(folder):
+            apply_update(model, adapters.read_adapter(folder))
+            if (folder / "generation_config.json").is_file():
+                model.generation_config = GenerationConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise RecipeFailure(
+            "model_unreadable", f"The model in {folder} cannot be loaded: {error}", "Import the model again."
+        ) from error
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return (model if "device_map" in how else model.to(device())).eval(), tokenizer
+
+
+def verified_base(folder: str | Path) -> Path:
+    """The folder of the full weights below a model. Raises RecipeFailure when they are not those it was trained on."""
+    if not adapters.is_adapter(folder):
+        return Path(folder)
+    base = adapters.base_of(folder)
+    if base.hash and base.hash != weights_hash(base.folder):
+        raise RecipeFailure(
+            "base_changed",
+            f"The weights in {base.folder} are not those that the adapter in {folder} was trained on.",
+            "Restore that base model, or train again on the one that is there.",
+        )
+    return base.folder
+
+
+def load_config(folder: str | Path) -> Any:
+    """The architecture's config, of a base where the folder is an adapter."""
+    return AutoConfig.from_pretrained(adapters.base_folder(folder))
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise RecipeFailure(
+            "no_pad_token",
+            f"The tokenizer in {folder} has no pad token of its own.",
+            "Import the model with `python -m training.recipes.import_weights`, which chooses one.",
+        )
+    return tokenizer
+
+
+def without_dropout(config: PretrainedConfig) -> PretrainedConfig:
+    """The same config with every dropout rate at 0: a rate moves the old and new logprobs apart for nothing."""
+    for name, value in config.to_dict().items():
+        if ("drop" in name or name.endswith("pdrop")) and isinstance(value, float):
+            setattr(config, name, 0.0)
+    return config
+
+
+def encode_prompt(tokenizer: Any, messages: list[dict[str, str]], max_tokens: int) -> list[int]:
+    """Token ids of the chat-template prompt, up to where the assistant answers; the last `max_tokens` of them."""
+    try:
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    except Exception as error:  # a template raises what it likes: jinja errors, TypeError, KeyError
+        raise RecipeFailure(
+            "prompt_not_encodable",
+            f"The model's chat template does not accept the messages {json.dumps(messages)[:200]}: {error}",
+            "Use roles that the template knows (system, user, assistant), or import a model with another template.",
+        ) from error
+    return list(ids)[-max_tokens:]
+
+
+def encode_completion(tokenizer: Any, text: str, max_tokens: int) -> list[int]:
+    """Token ids of a completion's text, the first `max_tokens`, with no special token and no EOS."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])[:max_tokens]
+
+
+def eos_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer: the generation config's, and the tokenizer's own."""
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({int(i) for i in [*listed, tokenizer.eos_token_id] if i is not None})
+
+
+def count_parameters(model: Any) -> int:
+    """Each tensor once, so that a tied embedding is not counted twice."""
+    return sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
+
+
+def weights_hash(folder: str | Path) -> str:
+    """sha256 over the safetensors' names and bytes and the config without what changes no function.
+
+    Of an adapter: over its base's hash and its own weights.
+    """
+    folder = Path(folder)
+    if adapters.is_adapter(folder):
+        base = adapters.base_of(folder)
+        return adapters.adapter_hash(folder, base.hash or weights_hash(base.folder))
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return _hash_of_files(tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+
+
+@functools.cache
+def _hash_of_files(files: tuple[tuple[str, int, int], ...]) -> str:
+    """By path, time and size, so that a base of gigabytes is read once in a process."""
+    (config_path, _, _), *weights = files
+    digest = hashlib.sha256()
+    config = json.loads(Path(config_path).read_text(encoding="utf-8"))
+    kept = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
+    digest.update(json.dumps(kept, sort_keys=True).encode())
+    for name, _, _ in weights:
+        digest.update(Path(name).name.encode())
+        with Path(name).open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def prepare_to_serve(generation: Any) -> None:
+    """Without these, `transformers serve` ignores a request's temperature and answers greedily."""
+    generation.do_sample = True
+    generation.top_k = 0
+    generation._from_model_config = False
+
+
+def save_policy(
+    model: Any, tokenizer: Any, folder: str | Path, dtype: torch.dtype = torch.bfloat16,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:  # fmt: skip
+    """Write a full model folder in `dtype`, which transformers and `transformers serve` load.
+
+    What LoRA has trained is saved by `training.recipes.common.children.save_child`, and not merged: raises ValueError.
+    """
+    folder = Path(folder)
+    model.config.use_cache = True
+    prepare_to_serve(model.generation_config)
+    save_weights(model, tokenizer, folder, dtype, weights)
+
+
+def save_weights(
+    model: Any, tokenizer: Any, folder: str | Path, dtype: torch.dtype = torch.bfloat16,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:  # fmt: skip
+    """Write a model of any architecture in `dtype`, with its tokenizer, as transformers' Auto classes load it.
+
+    `weights` stand in for the model's own of the same name: float32 masters of what it holds rounded.
+    """
+    if hasattr(model, "merge_and_unload") or any(isinstance(m, (FrozenLoRA, LoRALinear)) for m in model.modules()):
+        raise ValueError("The model has an adapter beside its weights, which alone are another model.")
+    state = {
+        name: tensor.to("cpu", dtype) if tensor.is_floating_point() else tensor.cpu()
+        for name, tensor in _replaced(model.state_dict(), weights or {}).items()
+    }
+    refuse_unusable(state)
+    model.config.dtype = dtype
+    model.save_pretrained(folder, state_dict=state)
+    save_tokenizer(tokenizer, folder)
+
+
+def _replaced(state: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state with these weights in place of its own, under every name of a tied one."""
+    of_place = {state[name].data_ptr(): weight for name, weight in weights.items() if name in state}
+    return {name: of_place.get(tensor.data_ptr(), tensor).detach() for name, tensor in state.items()}
+
+
+def save_tokenizer(tokenizer: Any, folder: str | Path) -> None:
+    """Its files, tokenizer.json without indentation: of the demo's model 1.6 MB and not 3.5."""
+    tokenizer.save_pretrained(folder)
+    path = Path(folder) / "tokenizer.json"
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+
+
+def refuse_unusable(state: dict[str, torch.Tensor]) -> None:
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise RecipeFailure(
+                "not_finite",
+                f"The weights {name} are not finite: training diverged.",
+                "Lower the learning rate and start again.",
+            )

@@ -1,0 +1,62 @@
+"""How much memory and disk a run may use here, what to say when that is too little, and what this machine is called."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import psutil
+import torch
+
+from training.core.endings import DISK_FULL
+from training.core.resource_estimate import ROOM, DoesNotFit
+from training.core.run_directory import RecipeFailure, Row
+
+
+def available_memory(processes: int = 1) -> float:
+    """Bytes for one of so many processes: of its own GPU, or a share of what is free of the machine's memory."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    return min(float(psutil.virtual_memory().available), _container_limit()) / processes
+
+
+def machine_name(processes: int = 1) -> str:
+    """What figures of speed are tied to: the GPU, or the cores that the processes of a run have together."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads() * processes} cores"
+
+
+def does_not_fit(what: str, error: DoesNotFit, changes: Row | None = None) -> RecipeFailure:
+    """`changes` are options with which it would fit."""
+    return RecipeFailure(
+        "does_not_fit",
+        f"{what} needs about {error.needed / 1e9:.3g} GB, and of {error.available / 1e9:.3g} GB that are free here a "
+        f"run may take {ROOM:.0%}.",
+        "Choose a smaller size, a shorter context_length or a smaller micro_batch_size, or a machine with more memory.",
+        changes,
+    )
+
+
+def check_disk(folder: Path, *, trained: int, model_bytes: int) -> None:
+    """Three checkpoints of masters and moments, of which the oldest goes last, and the model. Raises RecipeFailure."""
+    needed = trained * 12 * 3 + model_bytes
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RecipeFailure(
+            DISK_FULL[0],
+            f"Checkpoints and model take about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the disk.",
+            "Free some space, then resume; or choose a smaller size.",
+        )
+
+
+def _container_limit() -> float:
+    """What a control group leaves, where one is set: psutil sees the whole machine's memory."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return float("inf")
+    return float("inf") if limit == "max" else max(int(limit) - used + int(stat.get("inactive_file", 0)), 0)

@@ -1,0 +1,118 @@
+"""The processes of one run, when `accelerate launch` has started several: who they are, and what they do together.
+
+Each computes its share of a step's rows and holds all weights (data parallelism); gradients are added up once a step,
+so that a step is the same whatever their number. Process 0 alone writes the run directory. A run of one process starts
+no group and pays nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from training.core.run_directory import RunDirectory
+
+T = TypeVar("T")
+_BUCKET = 2**24  # numbers added up in one message
+_PATIENCE = timedelta(minutes=60)  # the others wait while the first one tokenises a corpus
+
+
+@dataclass(frozen=True)
+class Processes:
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, items: Sequence[Any]) -> list[Any]:
+        """This process's part of what all do together."""
+        return list(items[self.rank :: self.count])
+
+    def total(self, *values: float) -> list[float]:
+        """Each value summed over the processes."""
+        if self.count == 1:
+            return list(values)
+        numbers = torch.tensor(values, dtype=torch.float64, device=_device())
+        dist.all_reduce(numbers)
+        return numbers.tolist()
+
+    @torch.no_grad()
+    def add_gradients(self, gradients: Iterable[Tensor]) -> None:
+        """Sum each gradient over the processes, in place."""
+        if self.count == 1:
+            return
+        bucket: list[Tensor] = []
+        for gradient in gradients:
+            bucket.append(gradient)
+            if sum(g.numel() for g in bucket) >= _BUCKET:
+                _add_up(bucket)
+                bucket = []
+        if bucket:
+            _add_up(bucket)
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def first_then_all(self, make: Callable[[], T]) -> T:
+        """What `make` gives, called by the first process before the others: they find what it has written."""
+        if self.is_first:
+            made = make()
+            self.wait()
+            return made
+        self.wait()
+        return make()
+
+    def leave(self) -> None:
+        if self.count > 1:
+            dist.destroy_process_group()
+
+
+def join() -> Processes:
+    """The group that the environment names; one process where it names none."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return Processes()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+    return Processes(dist.get_rank(), count)
+
+
+class Onlooker(RunDirectory):
+    """The run directory as the other processes have it: they read, and say nothing."""
+
+    def log_metrics(self, step: int, **values: float) -> None: ...
+
+    def log_sample(self, step: int, prompt: list[Any], completion: str, score: float | None = None) -> None: ...
+
+    def progress(self, phase: str, step: int, total: int, eta_seconds: float | None = None) -> None: ...
+
+    def truncate_logs(self, step: int) -> None: ...
+
+
+def directory_of(run: RunDirectory, together: Processes) -> RunDirectory:
+    return run if together.is_first else Onlooker(run.path)
+
+
+def _add_up(bucket: list[Tensor]) -> None:
+    flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+    dist.all_reduce(flat)
+    at = 0
+    for gradient in bucket:
+        gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
+        at += gradient.numel()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,0 +1,154 @@
+"""What every training loop does at every optimiser step: the learning rate, the clip, the pace, and exact resume.
+
+The loops themselves stay in their recipes, where they can be read from top to bottom.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+import pickle
+import random
+import resource
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from training.core.run_directory import RecipeFailure
+
+SCHEDULES = ("constant", "linear", "cosine", "wsd")
+
+
+def schedule_factor(step: int, total: int, *, kind: str, warmup: int, decay: int = 0, floor: float = 0.0) -> float:
+    """The share of the peak learning rate at `step`, counted from 0.
+
+    Linear warm-up over `warmup` steps, then: constant; linear or cosine down to `floor` at `total`; or WSD
+    (warm-up, stable, decay; Hu 2024, 2404.06395): constant, then linear to `floor` over the last `decay` steps.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    if kind == "constant":
+        return 1.0
+    if kind == "wsd":
+        left = (total - step) / max(decay, 1)
+        return floor + (1 - floor) * min(left, 1.0)
+    done = (step - warmup) / max(total - warmup, 1)
+    if kind == "linear":
+        return floor + (1 - floor) * (1 - done)
+    if kind == "cosine":
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+    raise ValueError(f"{kind!r} is not one of {', '.join(SCHEDULES)}.")
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def clip_gradients(parameters: Iterable[torch.Tensor], max_norm: float, *, loss: float, step: int) -> float:
+    """The gradient norm before it was clipped. Raises RecipeFailure when it or the loss is not finite."""
+    norm = float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
+    if not (math.isfinite(norm) and math.isfinite(loss)):
+        raise RecipeFailure(
+            "not_finite",
+            f"The loss was {loss} and the gradient norm {norm} at step {step}: training diverged.",
+            "Queue it again with a lower learning_rate.",
+        )
+    return norm
+
+
+class Pace:
+    """Tokens a second, measured over the last few steps, so that the first minute's compilation is soon forgotten."""
+
+    def __init__(self, window: int = 20) -> None:
+        self.window = window
+        self.marks: list[tuple[float, int]] = [(time.monotonic(), 0)]
+
+    def tokens_per_second(self, tokens: int) -> float:
+        """Count `tokens` more as done."""
+        self.marks = [*self.marks, (time.monotonic(), self.marks[-1][1] + tokens)][-self.window - 1 :]
+        (begun, before), (now, after) = self.marks[0], self.marks[-1]
+        return (after - before) / max(now - begun, 1e-9)
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """The most that this process has held: of the GPU's memory where there is one, else resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def save_state(
+    folder: Path,
+    *,
+    parameters: dict[str, torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """All that a later process needs to take the same next step: weights, optimiser, generators, and `extra`."""
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in parameters.items()}, folder / "weights.safetensors"
+    )
+    torch.save(
+        {
+            "optimiser": optimiser.state_dict(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": _plain_numpy_state(),
+            "python": random.getstate(),
+            "extra": extra or {},
+        },
+        folder / "state.pt",
+    )
+
+
+def load_state(
+    folder: Path, *, parameters: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Fill weights, optimiser and generators from a checkpoint of this very run; its `extra`."""
+    stored = load_file(folder / "weights.safetensors")
+    if stored.keys() != parameters.keys():
+        raise RecipeFailure(
+            "checkpoint_mismatch",
+            f"The checkpoint in {folder.name} holds other weights than this config trains.",
+            "Start a new run: an existing one keeps its config.",
+        )
+    with torch.no_grad():
+        for name, tensor in parameters.items():
+            tensor.copy_(stored[name])
+    state = _read_state(folder / "state.pt")
+    optimiser.load_state_dict(state["optimiser"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
+    random.setstate(state["python"])
+    return state["extra"]
+
+
+def _plain_numpy_state() -> list[Any]:
+    """numpy's generator as plain numbers, which a checkpoint holds without being code."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return [name, np.asarray(keys).tolist(), *rest]
+
+
+def _read_state(path: Path) -> Any:
+    """Return what `save_state` wrote, on the CPU: each part is moved to its owner. Runs nothing that is in the file."""
+    # Checkpoints of versions before this one hold numpy's state as the array that it is.
+    rebuild: Any = np.zeros(0).__reduce__()[0]  # numpy's own, under whatever name this version has it
+    array_types: list[Any] = [np.ndarray, np.dtype, type(np.dtype(np.uint32)), rebuild, codecs.encode]
+    try:
+        with torch.serialization.safe_globals(array_types):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        raise RecipeFailure(
+            "checkpoint_unreadable",
+            f"The checkpoint in {path.parent.name} cannot be read: {str(error).splitlines()[0][:200]}",
+            "Delete that checkpoint's folder and resume: the run continues from the one before it, or from the start.",
+        ) from error

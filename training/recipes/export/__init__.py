@@ -1,0 +1,1 @@
+"""Write a model as files for other programs: `python -m training.recipes.export RUN_DIR`."""

@@ -1,0 +1,185 @@
+"""A model as files for other programs: `python -m training.recipes.export RUN_DIR`.
+
+Writes `export/` in the run directory: one GGUF file, or the model's folder as an uncompressed tar with its card; or
+uploads that folder to a hub. result.json names each file with its size and sha256. Nothing is trained.
+
+An adapter is merged with its base in float32, so that the files need nothing else, or leaves alone, as PEFT has it. How
+much of what was trained a GGUF file keeps is measured and told (`merging`). Left out: quantisations below eight bits,
+which llama.cpp's own tools make from these files.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from training.configs.export import ExportConfig
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.recipes.common import adapters
+from training.recipes.common.children import FIDELITY
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.export import gguf_file, merging
+
+# What a model has, and a tokenizer, a reward model and a classifier of their own.
+MARKS = ("config.json", "tokenizer.json", "reward.json", "classifier.json")
+
+
+PRECISIONS = ("bfloat16", "float16", "float32")  # by size, the better one later
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: ExportConfig = config_of(spec)
+    source = Path(spec.parent)
+    if not any((source / name).is_file() for name in MARKS):
+        raise RecipeFailure("model_missing", f"There is no model in {source}.", "Import the model again.")
+    about = next(iter(run.rows("card")), {"name": source.name, "licence": "", "readme": ""})
+    if config.to == "gguf":
+        run.finish(write_gguf(run, source, about, config))
+        return
+    whole = run.path / ".whole.partial"  # the folder as it leaves
+    shutil.rmtree(whole, ignore_errors=True)
+    run.progress("Gathering", 0, 1)
+    facts = gather(source, whole, about, config)
+    leaving = whole if whole.is_dir() else source
+    if config.to == "hub":
+        made: Row = {"hub": push(run, leaving, about, config)}
+    else:
+        stem = stem_of(about)
+        made = {"files": leave(run, lambda to: archive(leaving, to / f"{stem}.tar", stem, about.get("readme", "")))}
+    shutil.rmtree(whole, ignore_errors=True)
+    run.finish(made | facts)
+
+
+def gather(source: Path, whole: Path, about: Row, config: ExportConfig) -> Row:
+    """Make `whole` where the folder cannot leave as it is: an adapter merged with its base, or without it."""
+    if config.adapter:
+        if not adapters.is_adapter(source):
+            raise RecipeFailure(
+                "no_adapter", f"{about['name']} has weights of its own and no adapter.", "Export it with adapter off."
+            )
+        merging.write_adapter_alone(source, whole, about.get("base") or adapters.base_folder(source).name)
+        return {}
+    if not merging.has_adapters(source):
+        return {}
+    merging.write_merged(source, whole)
+    return {"fidelity": {"cosine": merging.kept_cosine(source, lambda merged: merged), "precision": "float32"}}
+
+
+def write_gguf(run: RunDirectory, source: Path, about: Row, config: ExportConfig) -> Row:
+    run.progress("Choosing the precision", 0, 1)
+    precision, kept = precision_for(source, config.precision)
+    target = f"{stem_of(about)}-{precision}.gguf"
+    licence = about.get("licence", "")
+    files = leave(
+        run, lambda to: gguf_file.write(source, to / target, dtype=precision, name=about["name"], licence=licence)
+    )
+    if kept is None:
+        return {"files": files}
+    print(f"In {precision}, the file keeps the trained update with a cosine of {kept:.5f}.")
+    return {"files": files, "fidelity": {"cosine": kept, "precision": precision}}
+
+
+def precision_for(source: Path, wanted: str) -> tuple[str, float | None]:
+    """Return the precision of the weights and the cosine of the update that it keeps: None where nothing was merged.
+
+    `auto` is the smallest that keeps what was trained; for full weights, that in which they are stored.
+    """
+    if not adapters.is_adapter(source):
+        stored = str(merging.stored_dtype(source)).removeprefix("torch.")
+        return (stored if stored in PRECISIONS else "float32") if wanted == "auto" else wanted, None
+    found = 0.0
+    for precision in PRECISIONS if wanted == "auto" else (wanted,):
+        found = merging.kept_cosine(source, functools.partial(gguf_file.rounded, dtype=precision))
+        if found >= FIDELITY:
+            break
+    return precision, found
+
+
+def leave(run: RunDirectory, make: Callable[[Path], object]) -> list[Row]:
+    """Have `make` fill a folder, which becomes `export/` whole: its files, described."""
+    partial, final = run.path / ".export.partial", run.path / "export"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    run.progress("Writing", 0, 1)
+    make(partial)
+    run.progress("Hashing", 0, 1)
+    files = [described(path) for path in sorted(partial.iterdir())]
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    run.progress("Hashing", 1, 1)
+    return files
+
+
+def stem_of(about: Row) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", about["name"]).strip("-.") or "model"
+
+
+def archive(source: Path, target: Path, stem: str, readme: str) -> None:
+    """The folder as it is, and its card as README.md. Not compressed: weights hardly shrink."""
+    with tarfile.open(target, "w") as tar:
+        for path in sorted(p for p in source.rglob("*") if p.is_file()):
+            tar.add(path, f"{stem}/{path.relative_to(source)}", filter=_nobody)
+        if readme:
+            card = target.with_name("README.md")
+            card.write_text(readme, encoding="utf-8")
+            tar.add(card, f"{stem}/README.md", filter=_nobody)
+            card.unlink()
+
+
+def _nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The same folder gives the same archive, and tells nothing of who made it."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mtime = 0
+    return member
+
+
+def described(path: Path) -> Row:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def push(run: RunDirectory, source: Path, about: dict[str, Any], config: ExportConfig) -> Row:
+    """Upload the folder with its card. A second attempt uploads only what is not there yet."""
+    import huggingface_hub  # only whoever uploads needs it
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not os.environ.get("HF_TOKEN"):
+        raise RecipeFailure(
+            "no_token",
+            "The worker has no HF_TOKEN.",
+            "Start it with HF_TOKEN set to a token that may write, then resume.",
+        )
+    run.progress("Uploading", 0, 1)
+    hub = huggingface_hub.HfApi()
+    try:
+        hub.create_repo(config.repository, private=config.private, exist_ok=True)
+        if about.get("readme"):
+            hub.upload_file(
+                path_or_fileobj=about["readme"].encode(), path_in_repo="README.md", repo_id=config.repository
+            )
+        commit = hub.upload_folder(
+            repo_id=config.repository, folder_path=source, commit_message=f"{about['name']}, from Assay"
+        )
+    except (HfHubHTTPError, OSError) as error:
+        raise RecipeFailure(
+            "hub_unreachable",
+            f"The hub did not take it: {json.dumps(str(error))[:300]}",
+            "Check the network, HF_ENDPOINT and what the token may do, then resume: what is there is not sent again.",
+        ) from error
+    return {"repository": config.repository, "commit": commit.oid}
+
+
+if __name__ == "__main__":
+    run_recipe(main)

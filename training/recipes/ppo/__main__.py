@@ -1,0 +1,236 @@
+"""PPO: `python -m training.recipes.ppo RUN_DIR`.
+
+Improves a policy model against a score, by Proximal Policy Optimisation (Schulman 2017, 1707.06347) with the details
+that language models need (Ziegler 2019, 1909.08593; Huang 2024, "The N+ implementation details", 2403.17031).
+
+    0. calibrate  the parent's own completions set the scale of scores, the value function and the bounds
+    1. sample     a batch of completions, by the very policy that is trained: its adapters unmerged in bfloat16
+    2. score      reference logprobs, hidden states, scores; old logprobs and values
+    3. reward     score on the last token, minus kl_coef * KL on every token; advantages by GAE
+    4. update     epochs x minibatches of the clipped losses
+    5. guard      out of bounds (KL, length, sameness, a second head that sees less): pause for a person, or end with
+                  the last policy within
+    6. review     now and then a few answers go to people; where they and the reward model part ways it pauses too
+
+Every random draw comes from a seed made of the run's seed and the step, so that a run killed at any moment and resumed
+ends with the same weights; one that paused and went on with a wider bound ends with those of a run that had it from the
+start. Left out: several GPUs, tools in the loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import torch
+
+from training.configs import PPOConfig
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import children, steps
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.ppo import behaviour as ppo_behaviour
+from training.recipes.ppo import drift as ppo_drift
+from training.recipes.ppo import gold_score as ppo_gold
+from training.recipes.ppo import guard_pauses as pauses
+from training.recipes.ppo import held_out_score as ppo_held_out
+from training.recipes.ppo import human_review as review
+from training.recipes.ppo import ptx
+from training.recipes.ppo.rollouts import PPO, Episodes
+from training.recipes.ppo.state import (
+    Calibration,
+    State,
+    calibrate,
+    follow_amendments,
+    load_checkpoint,
+    save_checkpoint,
+)
+from training.recipes.ppo.update import Measured, optimiser_for, update
+from training.recipes.reward.scoring import require_trust, trust_rows
+from training.rl import advantages as adv
+from training.rl import guards
+from training.rl.decode import LlamaDecoder
+from training.rl.kl import kl_per_token
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config = amended(config_of(spec), run.amendments())
+    require_trust(spec, config)
+    run.progress("loading the models", 0, config.steps)
+    ppo = PPO(run, spec, config)
+    mixture = ptx.mixture(ppo)
+    optimiser = optimiser_for(ppo)
+    state = load_checkpoint(ppo, optimiser) or calibrate(ppo, optimiser)
+    held_out = ptx.held_out_batches(ppo, mixture, state.own)
+    if ending := follow_amendments(ppo, optimiser, state):
+        finish(ppo, state, _ended_by_hand(ending), ending["message"])
+        return
+    stopped, drift, parent = None, None, state.calibration.parent
+    for step in range(state.step, config.steps + 1):
+        run.progress("training", step, config.steps)
+        if pause := review.must_pause(ppo, step, run.amendments()):
+            pause_run(ppo, optimiser, state, pause)
+            return
+        ppo.seconds = {}
+        started = time.perf_counter()
+        episodes = ppo.collect(ppo.prompt_order(step), ppo.seeds("rollout", step, count=config.batch_size))
+        measured = measure(ppo, state, episodes)
+        shows = step % config.samples_every == 0 or step == config.steps
+        if held_out and shows:
+            measured.figures["ptx_held_out_loss"] = ptx.held_out_loss(ppo, held_out)
+        if shows:
+            measured.figures.update(ppo_held_out.measure(ppo, state, measured.figures))
+        drift = guards.drift(measured.behaviour, parent, ppo_behaviour.bounds(config, parent))
+        if measured.gold is not None and config.max_gold_gap:
+            drift = max(drift, measured.gold.drift(config.max_gold_gap), key=lambda d: d.used)
+        if drift.used > 1 and step > 0:  # at step 0 it is the parent itself, and a small batch of its answers varies
+            stopped = {"code": drift.code, "step": step}
+        else:
+            state.keep(ppo, step, measured.figures)
+        updated = {}
+        if stopped is None and step < config.steps:
+            review.ask(ppo, state.answers, step)
+            with ppo.stage("updates"):
+                updated = update(ppo, optimiser, state, episodes, measured, step, mixture)
+        baseline = ppo_behaviour.baseline_figures(config, parent) if step == 0 else {}
+        _log(ppo, step, measured.figures | updated | {"drift": drift.used} | baseline, started)
+        if shows if stopped is None else config.at_bound == "pause":
+            show_samples(ppo, state.calibration, step)
+        if stopped is not None and config.at_bound == "pause":
+            pause_run(ppo, optimiser, state, pauses.at_bound(config, state, drift, step))
+            return
+        if stopped is not None or step == config.steps:
+            break
+        state.controller.update(measured.behaviour.kl, config.batch_size)
+        state.step = step + 1
+        if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+            save_checkpoint(ppo, optimiser, state)
+    finish(ppo, state, stopped, drift.message if drift else "")
+
+
+def amended(config: PPOConfig, amendments: list[dict[str, Any]]) -> PPOConfig:
+    """The config with what people changed when the run had paused, first to last."""
+    for amendment in amendments:
+        config = dataclasses.replace(config, **amendment["changes"])
+    return config
+
+
+def pause_run(ppo: PPO, optimiser: torch.optim.Optimizer, state: State, pause: dict[str, Any]) -> None:
+    """A checkpoint at the beginning of this very step, and why: the next attempt goes on from both."""
+    state.step = pause["step"]
+    save_checkpoint(ppo, optimiser, state)
+    ppo.run.pause(pause)
+
+
+def _ended_by_hand(amendment: dict[str, Any]) -> dict[str, Any]:
+    return {"code": amendment["code"], "step": amendment["step"]}
+
+
+@torch.no_grad()
+def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
+    """The old policy's logprobs by the forward that will be trained, and what the rollout was like."""
+    rollout, mask = episodes.rollout, episodes.rollout.mask
+    # One minibatch is the whole batch: the first update starts from this very forward, and its ratio is exactly 1.
+    keeps = ppo.config.minibatches == 1
+    with ppo.stage("scoring"):
+        with torch.set_grad_enabled(keeps):
+            fresh, entropies = ppo.policy.logprobs(episodes.lower, rollout, entropies=True)
+        logprobs = fresh.detach()
+        values = ppo.value(episodes.features) * mask
+    kl = kl_per_token(logprobs, episodes.ref_logprobs) * mask
+    k3 = kl_per_token(logprobs, episodes.ref_logprobs, "k3") * mask
+    # Between what drew the tokens and what is trained: rounding, and what top_p and top_k cut off.
+    sampler_kl = kl_per_token(episodes.drawn_logprobs, logprobs, "k3")
+    scores = state.calibration.scaled(episodes.scores, rollout, ppo.config)
+    parent = state.calibration.parent
+    # k1 is noisy enough on one batch to be negative, and k3 may explode on one token: bounds read neither.
+    answers = ppo_behaviour.Answers.of(episodes.texts, rollout, logprobs, episodes.ref_logprobs, entropies)
+    behaviour = ppo_behaviour.behaviour(answers, ppo_behaviour.group_size(ppo.config), state.calibration.scripts)
+    fluency = ppo_behaviour.fluency_coefficient(ppo.config, behaviour, parent)
+    gold = None
+    if state.gold is not None and episodes.gold is not None:
+        gold = ppo_gold.compare(state.gold, episodes.scores, episodes.gold, ppo.config.score_clip)
+    figures = {
+        "score_mean": float(scores.mean()),
+        "score_std": float(scores.std()),
+        "raw_score_mean": float(episodes.scores.mean()),
+        "reward": float((scores - state.controller.coefficient * kl.sum(1)).mean()),
+        "kl": float(kl.sum(1).mean()),
+        "kl_k3": float(k3.sum(1).mean()),
+        "kl_coef": state.controller.coefficient,
+        "sampler_kl": float(adv.masked_mean(sampler_kl, mask)),
+        "fluency_coef": fluency,
+        **ppo_behaviour.figures(behaviour),
+        **ppo_drift.figures(ppo.scorer, state.spread, episodes.inputs, episodes.scores),
+        **(gold.figures() if gold is not None else {}),
+    }
+    # The surprise of each token beyond what its state made likely.
+    surplus = fluency * (episodes.ref_logprobs + entropies) * mask
+    return Measured(scores, logprobs, kl, values, surplus, behaviour, figures, fresh if keeps else None, gold)
+
+
+def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None:
+    seconds = {f"seconds_{name}": value for name, value in ppo.seconds.items()}
+    total = time.perf_counter() - started
+    ppo.run.log_metrics(
+        step, **figures, **seconds, seconds=total, episodes_per_second=ppo.config.batch_size / total,
+        peak_memory_gb=steps.peak_memory_gb(ppo.device),
+    )  # fmt: skip
+
+
+def show_samples(ppo: PPO, calibration: Calibration, step: int) -> None:
+    """The same prompts with the same seeds each time, so that what changes is the policy."""
+    count = min(ppo.config.sample_prompts, len(ppo.prompts))
+    if count:
+        indices = [i * len(ppo.prompts) // count for i in range(count)]
+        shown = ppo.collect(indices, ppo.seeds("samples", count=count))
+        scores = calibration.scaled(shown.scores, shown.rollout, ppo.config).tolist()
+        for prompt, text, score in zip(shown.prompts, shown.texts, scores, strict=True):
+            ppo.run.log_sample(step, prompt, text, score)
+
+
+_SCALES = {
+    "standardise": "scaled so that the parent's completions have mean 0 and deviation 1",
+    "shift": "shifted so that the parent's completions have mean 0",
+    "none": "as the reward gives them",
+}
+
+
+def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> None:
+    """Save the last policy that was within bounds, and say how the run ended."""
+    if stopped is not None:
+        state.restore_kept(ppo)
+        if "held_out_score" not in state.kept_figures:  # kept at a step that was not evaluated
+            state.kept_figures = state.kept_figures | ppo_held_out.measure(ppo, state, state.kept_figures)
+        stopped["message"] = (
+            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {why.rstrip('.')}. The model is that "
+            f"of step {state.kept_step}, the last within bounds."
+        )
+        if state.kept_step == 0:
+            stopped["message"] += " That is the parent itself: lower learning_rate, or look at what the score rewards."
+    ppo.run.progress("saving the model", ppo.config.steps, ppo.config.steps)
+    model, folder = ppo.policy.model, ppo.run.begin_model()
+    saved = children.save_child(ppo.spec.parent, model, ppo.tokenizer, folder, ppo.sequences(children.SEQUENCES))
+    ppo.run.commit_model()
+    ppo.run.finish(
+        {
+            "stopped": stopped,
+            "step": state.kept_step,
+            "amendments": ppo.run.amendments(),
+            # Whether the quick ways were taken: a model unlike Llama runs through its own forward, and is slower.
+            "fast_decoder": isinstance(ppo.decoder, LlamaDecoder),
+            "packed_layers": ppo.policy.packed,
+            "parent": state.calibration.figures(),
+            "final": state.kept_figures,
+            **saved.facts(),
+            **trust_rows(ppo.spec, ppo.config),
+            "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "
+            "nats per completion, length_mean in tokens, distinct the share of different answers in a batch. `final` "
+            "was measured on a fresh batch of the policy of that step; `fidelity` says how near the saved model, "
+            "loaded back, is to it. The score is what was trained on: judge by votes.",
+        }
+    )
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,61 @@
+"""Prompts that PPO never trains on: what it scores on them tells whether it has learnt the prompts or the taste.
+
+A tenth of the prompts, drawn by the run's seed, is in no batch and not in the calibration. Now and then the policy
+answers them, with the same seeds each time; the gap is the score on the step's own batch less this one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy.stats import t as student
+
+from training.recipes.ppo.rollouts import PPO
+from training.recipes.ppo.state import State
+
+FEWEST = 2  # prompts that give an interval
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Of scores of answers to different prompts: their mean, deviation and number."""
+
+    value: float
+    std: float
+    count: int
+
+    @property
+    def variance(self) -> float:
+        return self.std**2 / max(self.count, 1)
+
+
+def measure(ppo: PPO, state: State, batch: dict[str, float]) -> dict[str, float]:
+    """Figures of the policy as it is on the held-out prompts; {} where there are too few of them.
+
+    `batch` are the figures of the batch that was sampled from the same weights.
+    """
+    count = len(ppo.held_out)
+    if count < FEWEST:
+        return {}
+    trained = Mean(batch["score_mean"], batch["score_std"], ppo.config.batch_size)
+    episodes = ppo.collect(list(range(count)), ppo.seeds("held-out prompts", count=count), held_out=True)
+    scores = state.calibration.scaled(episodes.scores, episodes.rollout, ppo.config)
+    apart = Mean(float(scores.mean()), float(scores.std()), count)
+    found = {"held_out_score": apart.value, "held_out_gap": trained.value - apart.value}
+    if interval := gap_interval(trained, apart):
+        found["held_out_gap_lower"], found["held_out_gap_upper"] = interval
+    return found
+
+
+def gap_interval(trained: Mean, apart: Mean) -> tuple[float, float] | None:
+    """The 95 % interval of the difference of two means of unlike deviations (Welch 1947).
+
+    None where no score differs from another of its side: then nothing is known of how others would.
+    """
+    difference, variance = trained.value - apart.value, trained.variance + apart.variance
+    if not variance:
+        return None
+    parts = trained.variance**2 / max(trained.count - 1, 1) + apart.variance**2 / max(apart.count - 1, 1)
+    reach = float(student.ppf(0.975, variance**2 / parts)) * math.sqrt(variance)
+    return difference - reach, difference + reach

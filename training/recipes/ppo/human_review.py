@@ -1,0 +1,136 @@
+"""The human brake, as the recipe sees it: pairs of answers for people to compare, and what they said so far.
+
+At set steps a few answers of the policy are written into the run directory beside the parent's own answers to the same
+prompts, those of the calibration. Whoever supervises the run has them judged, blind, and writes the verdicts back. They
+decide whether the run pauses and nothing else: no weight depends on when somebody found time to judge.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.core import review_agreement as opinions
+from training.core.run_directory import Row
+from training.recipes.ppo.rollouts import PPO, Episodes, shuffled
+from training.recipes.reward import rao_kupper
+
+DISAGREE, WAITING = "people_disagree", "waiting_for_people"
+
+
+def answers_of(episodes: list[Episodes]) -> list[Row]:
+    """The parent's answers, one for each prompt, as rows that a checkpoint can hold."""
+    found: dict[int, Row] = {}
+    for batch in episodes:
+        for place, index in enumerate(batch.indices):
+            if batch.texts[place].strip():
+                found.setdefault(index, {"index": index, **_answer(batch, place)})
+    return list(found.values())
+
+
+def is_due(ppo: PPO, step: int) -> bool:
+    every = ppo.config.brake_every
+    return bool(every) and step > 0 and step % every == 0
+
+
+def ask(ppo: PPO, parents: list[Row], step: int) -> None:
+    """Sample the policy on a few of the prompts that the parent has answered, and hand the pairs over, once a step."""
+    if not is_due(ppo, step) or not parents or any(row["step"] == step for row in ppo.run.reviews()):
+        return
+    count = min(ppo.config.brake_samples, len(parents))
+    chosen = [parents[i] for i in shuffled(len(parents), ppo.spec.seed, "review", step)[:count]]
+    asked = ppo.collect([row["index"] for row in chosen], ppo.seeds("review", step, count=count))
+    rows = []
+    for place, parent in enumerate(chosen):
+        answer = _answer(asked, place)
+        rows.append(
+            {
+                "step": step,
+                "prompt": asked.prompts[place],
+                "prompt_id": ppo.prompt_ids[parent["index"]],
+                "policy": answer,
+                "parent": {name: parent[name] for name in answer},
+                "predicted": _preference(ppo, answer["score"] - parent["score"]),
+                "sampling": ppo.sampling.__dict__,
+            }
+        )
+    ppo.run.ask_for_review(rows)
+
+
+def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | None:
+    """Why people's opinion stops the run at this step, with the choices; None when it does not."""
+    config = ppo.config
+    if not config.brake_every:
+        return None
+    since = max((a["step"] for a in amendments if a["code"] == DISAGREE), default=0)
+    who = "people" if config.brake_judge == "person" else "simulated judges"
+    given = opinions.of_rows(ppo.run.opinions(), config.brake_judge)
+    found = opinions.agreement(opinions.recent(given, after=since - 1))
+    if config.brake_agreement and opinions.disagree(found, config.brake_agreement):
+        return _disagreement(step, opinions.in_words(found, who, _reward(ppo)), _reward(ppo))
+    last = max((row["step"] for row in ppo.run.reviews()), default=0)
+    if config.brake_waits and 0 < last < step and (open_pairs := _open(ppo, last)):
+        return _waiting(step, last, open_pairs, who)
+    return None
+
+
+def _answer(batch: Episodes, place: int) -> Row:
+    return {
+        "text": batch.texts[place],
+        "score": float(batch.scores[place]),
+        "tokens": int(batch.rollout.lengths[place]),
+        "finish_reason": "stop" if bool(batch.rollout.finished[place]) else "length",
+    }
+
+
+def _preference(ppo: PPO, difference: float) -> float:
+    """The share of votes that the first answer is expected to get, a tie as half of one.
+
+    A reward model's likelihood says it, of a difference of raw scores; a function has none, and a favourite at most.
+    """
+    if ppo.scorer.model is not None:
+        return float(rao_kupper.expected_points(difference, ppo.scorer.model.tie_threshold))
+    return 0.5 if difference == 0 else float(difference > 0)
+
+
+def _open(ppo: PPO, step: int) -> int:
+    """Pairs of that review that can be judged and are not. The supervisor says which cannot."""
+    told = [row for row in ppo.run.opinions() if row["step"] == step]
+    done = {row["sequence"] for row in told if row["judge"] in (ppo.config.brake_judge, "nobody")}
+    return sum(1 for row in ppo.run.reviews() if row["step"] == step and row["sequence"] not in done)
+
+
+def _reward(ppo: PPO) -> str:
+    return "the reward model" if ppo.scorer.model is not None else "the reward function"
+
+
+def _disagreement(step: int, told: str, reward: str) -> dict[str, Any]:
+    return {
+        "code": DISAGREE,
+        "step": step,
+        "message": f"People and {reward} part ways: {told}.",
+        "remedy": "The score no longer means what people mean. Their verdicts stand among the project's judgements: "
+        "freeze them, train the reward model again, and start from there; or read the pairs and decide.",
+        "choices": [
+            _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),
+            _choice("on", "Go on, and ask again", "It may pause again at what the next reviews say.", "resume"),
+            _choice("blind", "Go on, whatever they say", "", "resume", brake_agreement=0.0),
+        ],
+    }
+
+
+def _waiting(step: int, last: int, open_pairs: int, who: str) -> dict[str, Any]:
+    pairs = "1 pair is" if open_pairs == 1 else f"{open_pairs} pairs are"
+    return {
+        "code": WAITING,
+        "step": step,
+        "message": f"Waiting for {who}: of the review of step {last} {pairs} not judged yet.",
+        "remedy": "It goes on by itself as soon as they are.",
+        "choices": [
+            _choice("on", "Go on without waiting", "Now, and at later reviews.", "resume", brake_waits=False),
+            _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),
+        ],
+    }
+
+
+def _choice(name: str, label: str, meaning: str, action: str, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "label": label, "help": meaning, "action": action, "changes": changes}

@@ -1,0 +1,165 @@
+"""PTX: other text whose likelihood is kept up while the policy follows the reward (Ouyang 2022, 2203.02155).
+
+The text is the run's second dataset: documents of a corpus, cut into pieces, or instruction examples, whose completions
+alone count; where it holds more than the run can take, what is taken is spread evenly over all of it. Without one it is
+the parent's own completions, as a guard against forgetting how the parent wrote. Some of it is held back, whole prompts
+of examples, and its loss tells how the older skill fares, whether or not anything is mixed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from training.configs import PPOConfig
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, read_lines
+from training.recipes.common import loading
+from training.recipes.ppo.rollouts import PPO, shuffled
+from training.recipes.sft.examples import kin_of
+from training.rl import advantages as adv
+from training.rl.rollout import Rollout, rollout_of
+from training.rl.sampler import Completions
+
+HELD_OUT = 32  # sequences, at most
+MOST = 20_000  # sequences kept in memory
+Piece = tuple[list[int], list[int]]  # what is given, what is to be likely
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Token ids of what is mixed in and of what is held back."""
+
+    train: list[Piece]
+    held: list[Piece]
+
+    def batch(self, ppo: PPO, *name: int | str) -> Rollout:
+        """The sequences of one optimiser step, drawn by its name."""
+        count = min(ppo.config.ptx_batch_size, len(self.train))
+        chosen = shuffled(len(self.train), ppo.spec.seed, "ptx", *name)[:count]
+        return as_rollout([self.train[i] for i in chosen], ppo)
+
+
+def has_other_text(run: RunDirectory) -> bool:
+    return any((run.path / "data" / "other").glob("*.jsonl"))
+
+
+def mixture(ppo: PPO) -> Mixture | None:
+    """The run's second dataset; None when it has none. Raises RecipeFailure when it holds nothing to learn from."""
+    if not has_other_text(ppo.run):
+        return None
+    folder = ppo.run.path / "data" / "other"
+    held = [piece for _, piece in _drawn(ppo, _files(folder, held=True), HELD_OUT)]
+    wanted = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
+    drawn = _drawn(ppo, _files(folder, held=False), min(MOST, wanted + HELD_OUT))
+    train = [piece for _, piece in drawn]
+    if not held:
+        train, held = _hold_out(drawn)
+    if not train:
+        raise RecipeFailure(
+            "nothing_to_mix_in",
+            f"The second dataset holds {len(held)} usable texts, too few to train on and to hold any back.",
+            "Give it more texts, or leave it out: the parent's own completions are mixed in then.",
+        )
+    return Mixture(train, held)
+
+
+def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:
+    """Mean negative log likelihood of the batch's tokens under the policy, in nats, at temperature 1."""
+    temperature, ppo.policy.temperature = ppo.policy.temperature, 1.0
+    try:
+        likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(batch)[0], batch)
+    finally:
+        ppo.policy.temperature = temperature
+    return -adv.masked_mean(likelihood, batch.mask)
+
+
+@torch.no_grad()
+def held_out_loss(ppo: PPO, held: list[Rollout]) -> float:
+    """Of the policy as it is, over all held-out tokens."""
+    tokens = [int(batch.mask.sum()) for batch in held]
+    return sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held, tokens, strict=True)) / max(1, sum(tokens))
+
+
+def held_out_batches(ppo: PPO, found: Mixture | None, own: list[Rollout]) -> list[Rollout]:
+    """What `held_out_loss` is taken over: of the second dataset, else the last batch of the parent's own answers."""
+    if found is None:
+        return own[-1:] if len(own) > 1 else []
+    size = ppo.config.ptx_batch_size
+    return [as_rollout(found.held[i : i + size], ppo) for i in range(0, len(found.held), size)]
+
+
+def as_rollout(sequences: list[Piece], ppo: PPO) -> Rollout:
+    """The sequences in the form of sampled ones, their second parts as what was drawn."""
+    lengths = torch.tensor([len(tail) for _, tail in sequences])
+    tokens = torch.full((len(sequences), int(lengths.max())), ppo.tokenizer.pad_token_id)
+    for row, (_, tail) in enumerate(sequences):
+        tokens[row, : len(tail)] = torch.tensor(tail)
+    drawn = Completions(tokens.to(ppo.device), lengths.to(ppo.device), torch.ones_like(lengths, dtype=torch.bool))
+    return rollout_of([head for head, _ in sequences], drawn, ppo.tokenizer.pad_token_id)
+
+
+def _files(folder: Path, *, held: bool) -> list[Path]:
+    """Held-out documents of a corpus lie in a file of their own; examples have none."""
+    return [path for path in sorted(folder.glob("*.jsonl")) if (path.name == "validation.jsonl") == held]
+
+
+def _drawn(ppo: PPO, files: list[Path], limit: int) -> list[tuple[str, Piece]]:
+    """At most `limit` sequences, each with what it is held out by: as many from every part of the files."""
+    count = sum(1 for _ in _rows(files))
+    chosen = set(_even(range(count), limit))
+    each = -(-limit // max(len(chosen), 1))
+    found = [
+        piece
+        for number, row in enumerate(_rows(files))
+        if number in chosen
+        for piece in _even(_pieces(ppo.tokenizer, ppo.config, row), each)
+    ]
+    return list(_even(found, limit))
+
+
+def _rows(files: list[Path]) -> Iterator[Row]:
+    return (row for path in files for row in read_lines(path))
+
+
+def _even(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many of them, at even distances."""
+    return items if len(items) <= most else [items[i * len(items) // most] for i in range(most)]
+
+
+def _hold_out(drawn: list[tuple[str, Piece]]) -> tuple[list[Piece], list[Piece]]:
+    """(to learn from, to measure on), the latter a tenth at most, or one: by the hash of what they are held out by."""
+    most = min(HELD_OUT, max(1, len(drawn) // 10))
+    counts = Counter(name for name, _ in drawn)
+    names: set[str] = set()
+    for name in sorted(counts, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        if counts[name] <= most:
+            names, most = names | {name}, most - counts[name]
+    names = names or {min(counts, key=lambda name: counts[name], default="")}
+    return [p for name, p in drawn if name not in names], [p for name, p in drawn if name in names]
+
+
+def _pieces(tokenizer: Any, config: PPOConfig, row: Row) -> list[tuple[str, Piece]]:
+    """Token ids of at most `ptx_max_tokens` together, from a text or from a prompt with its completion."""
+    if "completion" in row:
+        row = {**row, "prompt": _messages(row["prompt"])}
+        head = loading.encode_prompt(tokenizer, row["prompt"], config.ptx_max_tokens)
+        tail = loading.encode_completion(tokenizer, row["completion"], config.ptx_max_tokens)
+        if not row.get("is_cut"):
+            tail = [*tail, tokenizer.eos_token_id]
+        tail = tail[: config.ptx_max_tokens]
+        return [(kin_of(row), (head[-max(1, config.ptx_max_tokens - len(tail)) :], tail))] if tail else []
+    ids = loading.encode_completion(tokenizer, row["text"], MOST * config.ptx_max_tokens)
+    cut = [ids[start : start + config.ptx_max_tokens] for start in range(0, len(ids), config.ptx_max_tokens)]
+    return [(str(piece), (piece[:1], piece[1:])) for piece in cut if len(piece) > 1]
+
+
+def _messages(prompt: list[dict[str, str]] | str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt

@@ -1,0 +1,187 @@
+"""PPO's models, and the collecting of scored rollouts with them (stages 1 and 2 of `training.recipes.ppo`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.configs import PPOConfig
+from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.recipes.common import loading
+from training.recipes.ppo.drift import reward_inputs
+from training.recipes.reward.scoring import Messages, Scorer, scorer_for
+from training.rl.decode import decoder_for
+from training.rl.policy import CannotCut, Policy
+from training.rl.rollout import Rollout, rollout_of
+from training.rl.sampler import Sampling, sample, sequence_seed
+from training.rl.value import ValueHead, prefix_features, state_features
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """A scored rollout: scores (B,) raw, ref_logprobs (B, N), features (B, N, F), lower as Policy.lower gives it.
+
+    drawn_logprobs (B, N): of the tokens under what the sampler drew them from.
+    indices: which prompts; inputs (B, G): what the reward model saw, see `training.recipes.ppo.drift`;
+    gold (B,): raw scores by the reward model's second head, where it has one.
+    """
+
+    rollout: Rollout
+    indices: list[int]
+    prompts: list[Messages]
+    texts: list[str]
+    scores: Tensor
+    lower: Tensor
+    ref_logprobs: Tensor
+    features: Tensor
+    inputs: Tensor
+    drawn_logprobs: Tensor
+    gold: Tensor | None = None
+
+
+class PPO:
+    """What the steps share: the models, the prompts, and the clock of each stage."""
+
+    def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig) -> None:
+        self.run, self.spec, self.config = run, spec, config
+        self.scorer: Scorer = scorer_for(spec, config.reward_function)
+        model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
+        self.device = next(model.parameters()).device
+        self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
+        self._rows = run.rows("prompts")
+        if not self._rows:
+            raise RecipeFailure(
+                "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train side first."
+            )
+        longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
+        self._encoded = [loading.encode_prompt(self.tokenizer, row["messages"], longest) for row in self._rows]
+        self.hold_out(held_out_rows(len(self._rows), config.held_out_prompts, spec.seed))
+        try:
+            self.policy = Policy(
+                model, config.adapters, temperature=config.temperature, rank=config.lora_rank,
+                alpha=2.0 * config.lora_rank, seed=sequence_seed(spec.seed, "adapters"),
+            )  # fmt: skip
+        except CannotCut as error:
+            raise RecipeFailure(
+                "cannot_share_trunk", f"adapters is top, but {error}.", "Set adapters to lora."
+            ) from error
+        self.decoder = decoder_for(model)
+        self.sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k)
+        self.value_layer = self.policy.cut or round(self.policy.depth * 2 / 3)
+        self.value_features = self._reward_features() if config.value_init == "reward" else ()
+        parts = len(self.value_features) or 2
+        self.value = ValueHead(parts * model.config.hidden_size).to(self.device)
+        self.seconds: dict[str, float] = {}
+
+    def hold_out(self, rows: list[int]) -> None:
+        """Keep these prompts of the dataset out of calibration and training: `held_out` has them."""
+        apart = set(rows)
+        kept = [i for i in range(len(self._rows)) if i not in apart]
+        self.held_out_rows = sorted(apart)
+        self.messages: list[Messages] = [self._rows[i]["messages"] for i in kept]
+        self.prompt_ids = [self._rows[i].get("id") for i in kept]
+        self.prompts = [self._encoded[i] for i in kept]
+        self.held_out = [(self._rows[i]["messages"], self._encoded[i]) for i in self.held_out_rows]
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def collect(self, indices: list[int], seeds: list[int], *, held_out: bool = False) -> Episodes:
+        """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them.
+
+        `held_out`: the indices are of the held-out prompts.
+        """
+        messages = [self.held_out[i][0] if held_out else self.messages[i] for i in indices]
+        rollout, drawn_logprobs = self.draw(indices, seeds, held_out=held_out)
+        with self.stage("scoring"), torch.no_grad():
+            ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
+            words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
+            texts = self.tokenizer.batch_decode(words, skip_special_tokens=True)
+            keep = self.scorer.layers | {self.value_layer}
+            lower, below = self.policy.lower(rollout, keep)
+            ref_logprobs, above = self.policy.reference_logprobs(lower, rollout, keep)
+            hidden = below | above
+            scores, gold = self.scorer.both(messages, texts, hidden, rollout)
+            if self.value_features:
+                features = prefix_features(hidden, rollout, self.value_features)
+            else:
+                features = state_features(hidden[self.value_layer], rollout)
+            inputs = reward_inputs(self.scorer, hidden, rollout, self.value_layer)
+        return Episodes(
+            rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs, gold,
+        )  # fmt: skip
+
+    def draw(self, indices: list[int], seeds: list[int], *, held_out: bool = False) -> tuple[Rollout, Tensor]:
+        """Completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the sampler."""
+        prompts = [self.held_out[i][1] if held_out else self.prompts[i] for i in indices]
+        with self.stage("sampling"):
+            self.decoder.refresh(self.policy.trained_from)
+            completions = sample(
+                self.decoder, prompts, seeds, self.sampling,
+                end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
+            )  # fmt: skip
+        rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
+        assert completions.logprobs is not None
+        return rollout, completions.logprobs[:, : rollout.mask.shape[1]]
+
+    def sequences(self, count: int) -> list[list[int]]:
+        """Token ids of some prompts with an answer of the policy's each."""
+        indices = list(range(min(count, len(self.prompts))))
+        rollout, _ = self.draw(indices, self.seeds("fidelity", count=len(indices)))
+        ends = (rollout.prompt_lengths + rollout.lengths).tolist()
+        return [ids[:end] for ids, end in zip(rollout.ids.tolist(), ends, strict=True)]
+
+    def _stop_ids(self, token: str) -> list[int]:
+        if not token:
+            return []
+        ids = self.tokenizer.encode(token, add_special_tokens=False)
+        if len(ids) != 1 or ids[0] == self.tokenizer.pad_token_id:
+            raise RecipeFailure(
+                "bad_stop_token",
+                f"stop_token {token!r} is {len(ids)} tokens of this model, or its padding, where it must be one.",
+                "Name a token of the tokenizer's vocabulary, or leave it empty for the model's own end tokens.",
+            )
+        return ids
+
+    def _reward_features(self) -> tuple[tuple[int, str], ...]:
+        model = self.scorer.model
+        if model is None or not self.scorer.layers:
+            raise RecipeFailure(
+                "no_head_to_begin_from",
+                "value_init is reward, but the reward model has a trunk of its own, or was fitted on another parent.",
+                "Set value_init to new, or train a reward model of method head on this parent.",
+            )
+        return model.features
+
+    def prompt_order(self, step: int) -> list[int]:
+        """The prompts of a step: the list is shuffled anew for each pass over it."""
+        B = self.config.batch_size
+        return self.shuffled_prompts("prompts", step * B, (step + 1) * B)
+
+    def shuffled_prompts(self, name: str, start: int, stop: int) -> list[int]:
+        """Return the prompts at these places of the order that `name` draws: pass after pass, each shuffled anew."""
+        n, places = len(self.prompts), range(start, stop)
+        shuffles = {epoch: shuffled(n, self.spec.seed, name, epoch) for epoch in {p // n for p in places}}
+        return [shuffles[place // n][place % n] for place in places]
+
+    def seeds(self, *name: int | str, count: int) -> list[int]:
+        return [sequence_seed(self.spec.seed, *name, i) for i in range(count)]
+
+
+def shuffled(n: int, *name: int | str) -> list[int]:
+    """0 to n - 1 in the order that these words draw; the first of them is the run's seed."""
+    generator = torch.Generator().manual_seed(sequence_seed(int(name[0]), *name[1:]))
+    return torch.randperm(n, generator=generator).tolist()
+
+
+def held_out_rows(count: int, most: int, seed: int) -> list[int]:
+    """At most `most` of `count` prompts and at most a tenth of them, drawn by the seed."""
+    return shuffled(count, seed, "held-out prompts")[: min(most, count // 10)]

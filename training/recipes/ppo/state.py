@@ -1,0 +1,254 @@
+"""What PPO carries from step to step, measured on the parent at first and saved in each checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.configs import PPOConfig
+from training.core.run_directory import RecipeFailure, Row
+from training.recipes.ppo.behaviour import Answers, figures, group_size, kl_target, parent_behaviour
+from training.recipes.ppo.drift import Spread
+from training.recipes.ppo.gold_score import GoldScale
+from training.recipes.ppo.human_review import answers_of
+from training.recipes.ppo.ptx import has_other_text
+from training.recipes.ppo.rollouts import PPO, Episodes
+from training.rl import guards
+from training.rl.advantages import explained_variance
+from training.rl.kl import KLController
+from training.rl.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The parent's completions in figures. `length_slope`: score per token of length, by least squares."""
+
+    score_mean: float
+    score_std: float
+    length_slope: float
+    eos_rate: float
+    value_explained: float
+    parent: guards.Behaviour
+    scripts: dict[str, float] = field(default_factory=dict)  # share of each in the parent's characters
+
+    def scaled(self, scores: Tensor, rollout: Rollout, config: PPOConfig) -> Tensor:
+        """Raw scores (B,) as the policy is rewarded by them."""
+        if config.length_neutral:
+            scores = scores - self.length_slope * (rollout.lengths - self.parent.length)
+        if config.score_scaling != "none":
+            scores = scores - self.score_mean
+        if config.score_scaling == "standardise":
+            scores = scores / self.score_std
+        if config.score_clip:
+            scores = scores.clamp(-config.score_clip, config.score_clip)
+        return scores - config.missing_eos_penalty * (~rollout.finished)
+
+    def figures(self) -> dict[str, float]:
+        own = {name: value for name, value in figures(self.parent).items() if not name.endswith("_se")}
+        own.pop("kl_robust", None)
+        return {"raw_score_mean": self.score_mean, "raw_score_std": self.score_std, **own, "eos_rate": self.eos_rate}
+
+
+@dataclass
+class State:
+    """`kept` are the trained weights that sampled the last rollout within bounds; `own` the parent's completions, by
+    batch, where PTX asks for them; `answers` some of them as text, for reviews; `amended` how many of the run's
+    amendments have been followed.
+    """
+
+    step: int
+    controller: KLController
+    calibration: Calibration
+    spread: Spread
+    answers: list[Row] = field(default_factory=list)
+    amended: int = 0
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    kept_step: int = 0
+    kept_figures: dict[str, float] = field(default_factory=dict)
+    own: list[Rollout] = field(default_factory=list)
+    gold: GoldScale | None = None  # where the reward model has a second head
+
+    @torch.no_grad()
+    def keep(self, ppo: PPO, step: int, figures: dict[str, float]) -> None:
+        self.kept = {name: p.detach().clone() for name, p in ppo.policy.parameters().items()}
+        self.kept_step, self.kept_figures = step, figures
+
+    @torch.no_grad()
+    def restore_kept(self, ppo: PPO) -> None:
+        for name, parameter in ppo.policy.parameters().items():
+            parameter.copy_(self.kept[name])
+
+
+def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
+    """Stage 0: sample and score the parent, warm the value head up, and make checkpoint 0."""
+    config, wanted = ppo.config, ppo.config.calibration_episodes
+    batches: list[Episodes] = []
+    order = ppo.shuffled_prompts("calibration", 0, wanted)  # a dataset may stand sorted, by category or by length
+    seeds = ppo.seeds("calibration", count=wanted)
+    for start in range(0, wanted, config.batch_size):
+        ppo.run.progress("measuring the parent", start, wanted)
+        part = slice(start, start + config.batch_size)
+        batches.append(ppo.collect(order[part], seeds[part]))
+    calibration = _calibration(ppo, batches)
+    state = State(
+        0,
+        KLController(config.kl_coef, kl_target(config, calibration.parent), config.kl_horizon),
+        calibration,
+        Spread.of(torch.cat([b.inputs for b in batches])),
+        answers_of(batches) if config.brake_every else [],
+        len(ppo.run.amendments()),
+    )
+    gold = [batch.gold for batch in batches if batch.gold is not None]
+    if gold:
+        state.gold = GoldScale.of(torch.cat([b.scores for b in batches]), torch.cat(gold))
+    if config.ptx_coef and not has_other_text(ppo.run):
+        state.own = [batch.rollout for batch in batches]
+    save_checkpoint(ppo, optimiser, state)
+    return state
+
+
+def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
+    scores = torch.cat([b.scores for b in batches])
+    lengths = torch.cat([b.rollout.lengths for b in batches]).float()
+    deviation = float(scores.std())
+    if deviation < 1e-6:
+        raise RecipeFailure(
+            "constant_score",
+            f"The score gives all {len(scores)} of the parent's completions the same, {float(scores[0]):.3g}: "
+            "nothing can be learnt.",
+            "Choose a reward that tells answers apart, or a taste that some of the parent's answers already fit.",
+        )
+    parent, scripts = parent_behaviour(Answers.join([_answers(ppo, b) for b in batches]), group_size(ppo.config))
+    centred = lengths - lengths.mean()
+    slope = float((centred * scores).sum() / (centred**2).sum().clamp(min=1e-6))
+    found = Calibration(
+        score_mean=float(scores.mean()),
+        score_std=deviation,
+        length_slope=slope,
+        eos_rate=parent.ends or 0.0,
+        value_explained=0.0,
+        parent=parent,
+        scripts=scripts,
+    )
+    explained = _begin_value(ppo, batches, found)
+    return Calibration(**{**found.__dict__, "value_explained": explained})
+
+
+@torch.no_grad()
+def _answers(ppo: PPO, batch: Episodes) -> Answers:
+    """The parent's own: before any step the policy is the parent, and its forward gives the entropies."""
+    logprobs, entropies = ppo.policy.logprobs(batch.lower, batch.rollout, entropies=True)
+    return Answers.of(batch.texts, batch.rollout, logprobs, batch.ref_logprobs, entropies)
+
+
+def _begin_value(ppo: PPO, batches: list[Episodes], calibration: Calibration) -> float:
+    """The value head as the reward model's, or fitted on the parent's episodes: the variance that it explains there."""
+    config, reward = ppo.config, ppo.scorer.model
+    if config.value_init == "new":
+        return _warm_up(ppo, batches, calibration) if config.value_warm_up else 0.0
+    assert reward is not None
+    ppo.value.begin_from(
+        reward.weight, reward.bias, reward.feature_mean, reward.feature_std,
+        shift=0.0 if config.score_scaling == "none" else calibration.score_mean,
+        scale=calibration.score_std if config.score_scaling == "standardise" else 1.0,
+    )  # fmt: skip
+    scores = [calibration.scaled(b.scores, b.rollout, config)[:, None] * b.rollout.mask for b in batches]
+    with torch.no_grad():
+        values = [ppo.value(b.features) for b in batches]
+    flat = [torch.cat([t[b.rollout.mask] for t, b in zip(ts, batches, strict=True)]) for ts in (values, scores)]
+    return explained_variance(flat[0], flat[1], torch.ones_like(flat[0], dtype=torch.bool))
+
+
+def _warm_up(ppo: PPO, batches: list[Episodes], calibration: Calibration) -> float:
+    longest = max(b.rollout.mask.shape[1] for b in batches)
+    pad = torch.nn.functional.pad
+    features = torch.cat([pad(b.features, (0, 0, 0, longest - b.features.shape[1])) for b in batches])
+    mask = torch.cat([pad(b.rollout.mask, (0, longest - b.rollout.mask.shape[1])) for b in batches])
+    scores = torch.cat([calibration.scaled(b.scores, b.rollout, ppo.config) for b in batches])
+    return ppo.value.warm_up(features, mask, scores)
+
+
+def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) -> None:
+    folder = ppo.run.begin_checkpoint(state.step)
+    torch.save(
+        {
+            "step": state.step,
+            "trained": {name: p.detach() for name, p in ppo.policy.parameters().items()},
+            "value": ppo.value.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "kl_coef": state.controller.coefficient,
+            "kl_has_reached_target": state.controller.has_reached_target,
+            "calibration": asdict(state.calibration),
+            "spread": {"mean": state.spread.mean, "std": state.spread.std},
+            "answers": state.answers,
+            "amended": state.amended,
+            "kept": state.kept,
+            "kept_step": state.kept_step,
+            "kept_figures": state.kept_figures,
+            "own": [vars(rollout) for rollout in state.own],
+            "gold": asdict(state.gold) if state.gold is not None else None,
+            "held_out": ppo.held_out_rows,
+            "rng": torch.get_rng_state(),
+        },
+        folder / "state.pt",
+    )
+    ppo.run.commit_checkpoint(state.step)
+
+
+@torch.no_grad()
+def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
+    """The newest complete checkpoint, loaded into the models; None when there is none yet."""
+    folder = ppo.run.latest_checkpoint()
+    if folder is None:
+        ppo.run.truncate_logs(-1)
+        return None
+    saved: dict[str, Any] = torch.load(folder / "state.pt", map_location=ppo.device, weights_only=True)
+    for name, parameter in ppo.policy.parameters().items():
+        parameter.copy_(saved["trained"][name])
+    ppo.value.load_state_dict(saved["value"])
+    optimiser.load_state_dict(saved["optimiser"])
+    set_base_rates(ppo, optimiser)
+    ppo.hold_out(saved.get("held_out", []))  # a run that an earlier version began has trained on all of them
+    torch.set_rng_state(saved["rng"].cpu())
+    ppo.run.truncate_logs(saved["step"] - 1)
+    measured = saved["calibration"]
+    calibration = Calibration(**{**measured, "parent": guards.Behaviour(**measured["parent"])})
+    # A checkpoint from before the coefficient was held has moved it from the first step on, and goes on so.
+    has_reached = saved.get("kl_has_reached_target", True)
+    target = kl_target(ppo.config, calibration.parent)
+    controller = KLController(saved["kl_coef"], target, ppo.config.kl_horizon, has_reached)
+    own = [Rollout(**rollout) for rollout in saved["own"]]
+    gold = saved.get("gold")  # a checkpoint of an earlier version has none
+    return State(
+        saved["step"], controller, calibration, Spread(**saved["spread"]), saved["answers"], saved["amended"],
+        saved["kept"], saved["kept_step"], saved["kept_figures"], own,
+        GoldScale(**gold) if gold else None,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) -> Row | None:
+    """What people chose at the last pauses, each followed once. Returns the one that says to finish.
+
+    To go back is to take the last weights that were within bounds, with a fresh optimiser: its moments point to where
+    the policy ran. The value head stays: what it reads never moves.
+    """
+    chosen = ppo.run.amendments()
+    for amendment in chosen[state.amended :]:
+        if amendment["action"] == "back":
+            state.restore_kept(ppo)
+            optimiser.state.clear()
+        if "kl_coef" in amendment["changes"]:
+            state.controller.reset(amendment["changes"]["kl_coef"])
+    news, state.amended = chosen[state.amended :], len(chosen)
+    return next((a for a in news if a["action"] == "finish"), None)
+
+
+def set_base_rates(ppo: PPO, optimiser: torch.optim.Optimizer) -> None:
+    """The peak rates, from the config as it is by now: a schedule goes down from them."""
+    rates = (ppo.config.rate, ppo.config.value_learning_rate)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["base_lr"] = rate

@@ -1,0 +1,190 @@
+"""PPO's update (stages 3 and 4 of `training.recipes.ppo`): rewards, advantages, epochs x minibatches of the losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.core.run_directory import RecipeFailure
+from training.recipes.ppo.gold_score import Compared
+from training.recipes.ppo.ptx import Mixture, ptx_loss
+from training.recipes.ppo.rollouts import PPO, Episodes, shuffled
+from training.recipes.ppo.state import State, set_base_rates
+from training.rl import advantages as adv
+from training.rl import guards
+from training.rl.kl import kl_per_token
+from training.rl.losses import PolicyLoss, policy_loss, value_loss
+from training.rl.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one rollout: scaled scores (B,), old logprobs, KL per token, values and fluency (B, N), and figures to log.
+
+    `fluency` is what the penalty on surprise adds to the advantages.
+    `fresh` are the old logprobs with their graph, where the first minibatch is the whole batch; `gold` the score beside
+    the reward model's second head, where it has one.
+    """
+
+    scores: Tensor
+    logprobs: Tensor
+    kl: Tensor
+    values: Tensor
+    fluency: Tensor
+    behaviour: guards.Behaviour
+    figures: dict[str, float]
+    fresh: Tensor | None = None
+    gold: Compared | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the minibatches are cut from. advantages, returns (B, N); `own`: completions of the parent, for PTX;
+    `tokens`: valid ones in a minibatch of mean size, which a loss over the whole batch is divided by.
+    """
+
+    episodes: Episodes
+    measured: Measured
+    advantages: Tensor
+    returns: Tensor
+    own: Rollout | None
+    mixture: Mixture | None
+    step: int
+    tokens: float
+
+
+def update(
+    ppo: PPO, optimiser: torch.optim.Optimizer, state: State, episodes: Episodes, measured: Measured, step: int,
+    mixture: Mixture | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Train on one rollout batch. Returns the figures of the update."""
+    batch = _batch(ppo, state, episodes, measured, step, mixture)
+    rate = 1.0 if ppo.config.learning_rate_schedule == "constant" else 1 - step / ppo.config.steps
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * rate
+    taken: list[dict[str, float]] = []
+    for number, rows in enumerate(_minibatches(ppo, step)):
+        taken.append(_minibatch(ppo, optimiser, batch, rows, number))
+        if not taken[-1]["moved"]:
+            break
+    first = taken[0]
+    if abs(first["ratio_mean"] - 1) > 0.05:
+        raise RecipeFailure(
+            "ratio_not_one",
+            f"Before any update the policy's ratio to itself is {first['ratio_mean']:.3f} where it must be 1.",
+            "The model does not compute the same twice: set ASSAY_DTYPE=float32, or adapters to lora, and report it.",
+        )
+    mean = {name: sum(t[name] for t in taken) / len(taken) for name in first}
+    moved = sum(t["moved"] for t in taken)
+    return {
+        "explained_variance": adv.explained_variance(measured.values, batch.returns, episodes.rollout.mask),
+        "ratio_first_mean": first["ratio_mean"],
+        "ratio_first_max": first["ratio_max"],
+        "approx_kl": taken[-1]["approx_kl"],
+        **{name: mean[name] for name in ("clip_frac", "policy_loss", "value_loss")},
+        "grad_norm": sum(t["grad_norm"] for t in taken) / max(moved, 1),  # the last may have taken no step
+        **({"ptx_loss": mean["ptx_loss"]} if ppo.config.ptx_coef else {}),
+        "updates": moved,
+        "lr": ppo.config.rate * rate,
+    }
+
+
+def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step: int, mixture: Mixture | None) -> Batch:
+    config, mask = ppo.config, episodes.rollout.mask
+    rewards = adv.token_rewards(measured.scores, measured.kl, mask, state.controller.coefficient)
+    if config.reward_whitening:
+        rewards = adv.whiten(rewards, mask, shift_mean=False)
+    advantages, returns = adv.gae(rewards, measured.values, mask, config.gamma, config.gae_lambda)
+    if config.advantage_whitening:
+        advantages = adv.whiten(advantages, mask)
+    # A token answers for its own surprise alone. Inside the reward it would be spread over all tokens before it, and
+    # the noise of some dozen surprises would drown the score.
+    advantages = advantages + measured.fluency
+    mixed = state.own[: max(1, len(state.own) - 1)]  # the last batch is held back, where there are several
+    own = mixed[step % len(mixed)] if config.ptx_coef and mixed else None
+    tokens = float(mask.sum()) / config.minibatches
+    return Batch(episodes, measured, advantages, returns, own, mixture if config.ptx_coef else None, step, tokens)
+
+
+def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
+    for epoch in range(ppo.config.epochs):
+        order = torch.tensor(shuffled(ppo.config.batch_size, ppo.spec.seed, "minibatches", step, epoch))
+        yield from order.to(ppo.device).tensor_split(ppo.config.minibatches)
+
+
+def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: Tensor, number: int) -> dict[str, float]:
+    """One optimiser step, or none (`moved` is 0) when the policy has already moved far enough on this batch."""
+    policy, value, ptx, loss = _losses(ppo, batch, rows, number)
+    if not torch.isfinite(loss):
+        raise RecipeFailure(
+            "not_finite", "The loss is not a number: training diverged.", "Start again with a lower learning_rate."
+        )
+    moved = not (ppo.config.max_approx_kl and policy.approx_kl > ppo.config.max_approx_kl)
+    norm = 0.0
+    if moved:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = ppo.config.max_grad_norm
+        # Apart, because the head's gradient shares nothing with the policy's.
+        norm, _ = (float(torch.nn.utils.clip_grad_norm_(g["params"], limit)) for g in optimiser.param_groups)
+        optimiser.step()
+    return {
+        "ratio_mean": policy.ratio_mean,
+        "ratio_max": policy.ratio_max,
+        "approx_kl": policy.approx_kl,
+        "clip_frac": policy.clip_frac,
+        "policy_loss": float(policy.loss.detach()),
+        "value_loss": float(value.detach()),
+        "ptx_loss": ptx,
+        "grad_norm": norm,
+        "moved": float(moved),
+    }
+
+
+def _losses(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> tuple[PolicyLoss, Tensor, float, Tensor]:
+    """The policy's loss, the value's, PTX's, and their sum with what else is asked for."""
+    config, measured = ppo.config, batch.measured
+    part = batch.episodes.rollout[rows]
+    width, N = part.ids.shape[1], part.mask.shape[1]
+    if number == 0 and measured.fresh is not None:
+        logprobs = measured.fresh[rows]
+    else:
+        logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[rows, :width], part)
+    policy = policy_loss(logprobs, measured.logprobs[rows, :N], batch.advantages[rows, :N], part.mask, config.clip)
+    values = ppo.value(batch.episodes.features[rows, :N])
+    clip = config.value_clip or None
+    value = value_loss(values, measured.values[rows, :N], batch.returns[rows, :N], part.mask, clip)
+    loss = policy.loss + config.value_coef * value
+    if config.kl_loss_coef:
+        kl = kl_per_token(logprobs, batch.episodes.ref_logprobs[rows, :N], config.kl_loss_estimator)
+        loss = loss + config.kl_loss_coef * adv.masked_mean(kl, part.mask)
+    if config.loss_mean == "batch":  # each is a mean over this minibatch's tokens, of which there may be more or fewer
+        loss = loss * (float(part.mask.sum()) / batch.tokens)
+    other = _other_text(ppo, batch, rows, number)
+    if other is None:
+        return policy, value, 0.0, loss
+    ptx = ptx_loss(ppo, other)
+    return policy, value, float(ptx.detach()), loss + config.ptx_coef * ptx
+
+
+def _other_text(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> Rollout | None:
+    """What PTX mixes into this minibatch: of the second dataset, else of the parent's own completions."""
+    if batch.mixture is not None:
+        return batch.mixture.batch(ppo, batch.step, number)
+    if batch.own is None:
+        return None
+    among = rows[rows < len(batch.own)]
+    return batch.own[among] if len(among) else batch.own
+
+
+def optimiser_for(ppo: PPO) -> torch.optim.Adam:
+    groups = [
+        {"params": list(ppo.policy.parameters().values()), "lr": ppo.config.rate},
+        {"params": list(ppo.value.parameters()), "lr": ppo.config.value_learning_rate},
+    ]
+    optimiser = torch.optim.Adam(groups, eps=ppo.config.adam_eps)
+    set_base_rates(ppo, optimiser)
+    return optimiser

@@ -1,0 +1,153 @@
+"""GRPO and RLOO with TRL: a group of answers to each prompt, each pushed by how its score stands in the group.
+
+Prompts come from `data/prompts.jsonl`, scores from a reward model or a Python function of (prompts, texts). A reward
+model's scores are standardised by what it saw in training, so that `beta` and learning rates mean the same from one
+reward model to the next.
+
+TRL samples with torch's global generator, which its checkpoints restore: a run resumed at a checkpoint draws what it
+would have drawn. Its own shuffling is not restored, so the prompts of all steps are laid out beforehand. What it cannot
+do is resume within a batch of completions that is used several times; here every batch is used once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from training.configs.group import GroupConfig
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.recipes.common import loading
+from training.recipes.preference import trl_runs
+from training.recipes.reward.reward_model import RewardModel
+from training.recipes.reward.scoring import (
+    Messages,
+    checked,
+    import_function,
+    refuse_none_or_both,
+    require_trust,
+    trust_rows,
+)
+from training.rl.guards import distinct_share
+from training.rl.sampler import Sampling
+
+
+@dataclass
+class Scores:
+    """TRL's reward function; it also remembers what the last batch was like, for the log."""
+
+    score: Callable[[list[Messages], list[str]], torch.Tensor]
+    describe: str
+    clip: float
+    __name__: str = "score"
+    last: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, prompts: list[Messages], completions: list[Any], **_given: Any) -> list[float]:
+        texts = [turns[0]["content"] for turns in completions]
+        scores = checked(self.score(prompts, texts), len(texts), self.describe).cpu()
+        self.last = {"distinct": distinct_share(texts)}
+        return (scores.clamp(-self.clip, self.clip) if self.clip else scores).tolist()
+
+    def figures(self) -> dict[str, float]:
+        return dict(self.last)
+
+
+def scores_for(spec: RunSpec, config: GroupConfig) -> Scores:
+    """Raises RecipeFailure when there is neither a function nor a reward model, or both."""
+    refuse_none_or_both(spec, config.reward_function)
+    if config.reward_function:
+        function = import_function(config.reward_function)
+        return Scores(lambda prompts, texts: torch.as_tensor(function(prompts, texts)), config.reward_function, 0.0)
+    model = RewardModel.load(spec.reward_model)
+
+    def standardised(prompts: list[Messages], texts: list[str]) -> torch.Tensor:
+        return (model.score(prompts, texts) - model.score_mean) / model.score_std
+
+    return Scores(standardised, "The reward model", config.score_clip)
+
+
+def prompts_for(run: RunDirectory, tokenizer: Any, most: int) -> tuple[list[Messages], int]:
+    """The prompts of at most `most` tokens, and how many longer ones were left out."""
+    messages = [row["messages"] for row in run.rows("prompts")]
+    fitting = [m for m in messages if len(loading.encode_prompt(tokenizer, m, most + 1)) <= most]
+    if not fitting:
+        raise RecipeFailure(
+            "no_prompts",
+            f"None of the {len(messages)} prompts has at most {most} tokens.",
+            "Freeze a dataset of prompts of the train side first, or raise max_prompt_tokens.",
+        )
+    return fitting, len(messages) - len(fitting)
+
+
+def order(count: int, seed: int, config: GroupConfig) -> list[int]:
+    """Which prompt comes when: the steps' prompts, all of them once before any comes again, each pass shuffled anew."""
+    wanted = config.steps * config.batch_size // config.group_size
+    passes = range(-(-wanted // count))
+    return [int(i) for p in passes for i in np.random.default_rng([seed, p]).permutation(count)][:wanted]
+
+
+def carry_out(
+    run: RunDirectory, spec: RunSpec, config: GroupConfig, trainer_class: type, config_class: type, own: Row
+) -> None:
+    """The whole run; `own` are the options that only this algorithm has."""
+    require_trust(spec, config)
+    run.progress("Loading the models", 0, config.steps)
+    scores = scores_for(spec, config)
+    model, tokenizer = trl_runs.load(spec, config.adapters)
+    messages, too_long = prompts_for(run, tokenizer, config.max_prompt_tokens)
+    begun = time.monotonic()
+    trainer = trainer_class(
+        model=model,
+        reward_funcs=scores,
+        args=config_class(**arguments(run, spec, config), **own),
+        train_dataset=Dataset.from_list([{"prompt": messages[i]} for i in order(len(messages), spec.seed, config)]),
+        processing_class=tokenizer,
+        peft_config=trl_runs.adapters_for(model, config.adapters, config.lora_rank),
+        callbacks=[
+            trl_runs.Follower(
+                run, tokenizer, messages, spec.seed, config.sample_every,
+                Sampling(config.max_new_tokens, config.temperature), config.max_prompt_tokens,
+                "Training", scores.figures,
+            )
+        ],
+    )  # fmt: skip
+    trl_runs.train(trainer, run)
+    log = [entry for entry in trainer.state.log_history if "reward" in entry]
+    shown = (loading.encode_prompt(tokenizer, m, config.max_prompt_tokens) for m in messages)
+    _, facts = trl_runs.save(trainer, tokenizer, run, spec, shown)
+    run.finish(
+        {
+            "prompts": len(messages),
+            "prompts_too_long": too_long,
+            "episodes": config.steps * config.batch_size,
+            **facts,
+            "first_score": log[0]["reward"],
+            "last_score": log[-1]["reward"],
+            "last_kl": log[-1].get("kl"),
+            "adapters": config.adapters,
+            **trust_rows(spec, config),
+            "how_to_read": "A score is the mean of a batch before the price of KL. It is what was trained on: judge by "
+            "votes.",
+            "seconds": time.monotonic() - begun,
+        }
+    )
+
+
+def arguments(run: RunDirectory, spec: RunSpec, config: GroupConfig) -> Row:
+    return {
+        **trl_runs.arguments(run, spec, config),
+        "max_steps": config.steps,
+        "lr_scheduler_type": config.learning_rate_schedule,
+        "num_generations": config.group_size,
+        "max_completion_length": config.max_new_tokens,
+        "temperature": config.temperature,
+        "beta": config.beta,
+        "epsilon": config.clip,
+        "num_iterations": 1,
+        "shuffle_dataset": False,
+    }

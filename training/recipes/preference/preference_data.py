@@ -1,0 +1,174 @@
+"""What DPO and KTO learn from: the judgements of a frozen preferences dataset, as token ids.
+
+Every completion is token for token what the policy meets and writes:
+
+    [chat-template prompt, cut from the left][completion, cut from the right][EOS, unless the completion was cut]
+
+Prompts are split once: a share is held out, the same prompts for the same dataset and seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from annotate.data.datasets import preferences
+from training.configs.preference import PreferenceConfig
+from training.core.run_directory import RecipeFailure, Row, RunDirectory
+from training.recipes.common import loading
+from training.recipes.reward.reward_accuracy import Estimate, Judged, measures
+from training.rl.logprobs import token_logprobs
+
+LEAST_HELD_OUT = 1
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """Completions as token ids, and what was said of them by index into these."""
+
+    prompts: list[list[int]]
+    completions: list[list[int]]
+    messages: list[Any]
+    prompt_ids: np.ndarray  # (N,) the prompt of each completion
+    held_out: np.ndarray  # (N,) bool, whole prompts
+    pairs: np.ndarray  # (P, 2) chosen, rejected
+    thumbs: np.ndarray  # (R, 2) completion, 1 up or 0 down
+
+    def training_pairs(self) -> np.ndarray:
+        return self.pairs[~self.held_out[self.pairs[:, 0]]]
+
+    def training_thumbs(self) -> np.ndarray:
+        return self.thumbs[~self.held_out[self.thumbs[:, 0]]]
+
+    def whole(self, i: int) -> list[int]:
+        return self.prompts[i] + self.completions[i]
+
+    def texts(self) -> Iterator[list[int]]:
+        """Yield prompt and completion as one, those held out first."""
+        return (self.whole(i) for i in np.argsort(~self.held_out, kind="stable").tolist())
+
+    def judged_held_out(self) -> Judged:
+        pairs = self.pairs[self.held_out[self.pairs[:, 0]]]
+        thumbs = self.thumbs[self.held_out[self.thumbs[:, 0]]]
+        none = np.zeros(0, dtype=np.int64)
+        return Judged(
+            pairs[:, 0], pairs[:, 1], thumbs[:, 0], thumbs[:, 1].astype(np.float64), none, none.astype(np.float64)
+        )
+
+
+def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int) -> Judgements:
+    """Raises RecipeFailure when a row is wrong."""
+    try:
+        comparisons = preferences.comparisons_from(run.rows("comparisons"))
+        ratings = preferences.ratings_from(run.rows("ratings"))
+    except (ValueError, KeyError) as error:
+        raise RecipeFailure(
+            "bad_data", f"The judgements cannot be read: {error}", "Freeze the dataset again."
+        ) from error
+    # An empty answer can be neither liked nor disliked token by token.
+    rows = [row for row in run.rows("completions") if row["text"].strip()]
+    index_of = {row["id"]: i for i, row in enumerate(rows)}
+    pairs = [
+        (index_of[p.chosen], index_of[p.rejected])
+        for p in preferences.pairs(comparisons)
+        if p.chosen in index_of and p.rejected in index_of
+    ]
+    thumbs = [
+        (index_of[r.completion], int(r.thumbs)) for r in ratings if r.thumbs is not None and r.completion in index_of
+    ]
+    prompt_ids = np.array([row["prompt_id"] for row in rows], dtype=np.int64)
+    return Judgements(
+        prompts=[loading.encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens) for row in rows],
+        completions=[_encode(tokenizer, row, config.max_completion_tokens) for row in rows],
+        messages=[row["prompt"] for row in rows],
+        prompt_ids=prompt_ids,
+        held_out=split(prompt_ids, pairs, thumbs, config.held_out, seed),
+        pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        thumbs=np.array(thumbs, dtype=np.int64).reshape(-1, 2),
+    )
+
+
+def _encode(tokenizer: Any, row: Row, most: int) -> list[int]:
+    ids = loading.encode_completion(tokenizer, row["text"], most + 1)
+    is_whole = len(ids) <= most and row.get("finish_reason") != "length" and not row.get("is_cut")
+    return [*ids, tokenizer.eos_token_id] if is_whole else ids[:most]
+
+
+def split(
+    prompt_ids: np.ndarray, pairs: list[tuple[int, int]], thumbs: list[tuple[int, int]], share: float, seed: int
+) -> np.ndarray:
+    """(N,) True where a completion is held out: a share of the judged prompts, at least one."""
+    judged = {int(prompt_ids[i]) for i, _ in [*pairs, *thumbs]}
+    order = np.random.default_rng(seed).permutation(sorted(judged))
+    return np.isin(prompt_ids, order[: max(round(share * len(order)), LEAST_HELD_OUT)])
+
+
+@torch.inference_mode()
+def implicit_rewards(
+    policy: Any, reference: Any, data: Judgements, rows: np.ndarray, beta: float, pad: int, size: int = 16
+) -> np.ndarray:
+    """(N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the others."""
+    found = np.zeros(len(data.completions))
+    order = sorted(rows.tolist(), key=lambda i: (len(data.whole(i)), i))
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        ours = sequence_logprobs(policy, data, batch, pad)
+        theirs = sequence_logprobs(reference, data, batch, pad)
+        found[batch] = beta * (ours - theirs).cpu().numpy()
+    return found
+
+
+def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) -> Tensor:
+    """(B,) float32: the summed log-probability of each completion after its prompt."""
+    width = max(len(data.whole(i)) for i in batch)
+    ids = torch.full((len(batch), width), pad, device=model.device)
+    mask, scored = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for row, i in enumerate(batch):
+        whole = data.whole(i)
+        ids[row, : len(whole)] = torch.tensor(whole)
+        mask[row, : len(whole)] = 1
+        scored[row, len(data.prompts[i]) : len(whole)] = True
+    hidden = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, H)
+    before = scored.roll(-1, dims=1)  # the state before each scored token foresees it
+    before[:, -1] = False
+    output = model.get_output_embeddings()
+    logprobs, _ = token_logprobs(hidden[before].to(output.weight.dtype), output.weight, ids[scored])
+    sums = torch.zeros(len(batch), device=model.device)
+    return sums.index_add_(0, scored.nonzero()[:, 0], logprobs)
+
+
+def held_out_figures(
+    policy: Any, reference: Any, data: Judgements, beta: float, pad: int, seed: int
+) -> dict[str, Estimate | None]:
+    """Does the policy, relative to its parent, favour what people preferred on prompts that trained nothing?"""
+    judged = data.judged_held_out()
+    rows = np.unique(np.concatenate([judged.chosen, judged.rejected, judged.thumbed]))
+    scores = implicit_rewards(policy, reference, data, rows, beta, pad)
+    return {
+        name: figure
+        for name, figure in measures(scores, judged, data.prompt_ids, seed).items()
+        if name != "stars_spearman"
+    }
+
+
+def verdict(figures: dict[str, Estimate | None]) -> str:
+    said = {
+        "pair_accuracy": "favours the preferred answer in {:.0%} of {} pairs",
+        "thumbs_auc": "ranks answers by their thumbs with AUC {:.2f} ({} thumbs)",
+    }
+    spoken = [
+        f"{said[name].format(e.value, e.n)} (95 % interval {e.lower:.2f} to {e.upper:.2f})"
+        for name, e in figures.items()
+        if e is not None
+    ]
+    if not spoken:
+        return "Nothing was judged on the held-out prompts, so only blind votes can tell whether it got better."
+    return (
+        f"Beside its parent, on held-out prompts, it {'; '.join(spoken)}. Whether its own answers got better, blind "
+        "votes tell."
+    )

@@ -1,0 +1,79 @@
+"""DPO and KTO with TRL: a policy that learns from judgements at once, and how well it understood them.
+
+What differs between the two stays in their recipes: the examples, the trainer, and what they count.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from training.configs.preference import PreferenceConfig
+from training.core.run_directory import Row, RunDirectory, RunSpec
+from training.recipes.common import loading
+from training.recipes.preference import preference_data, trl_runs
+from training.recipes.preference.preference_data import Judgements
+from training.recipes.reward.reward_accuracy import as_rows
+from training.rl.sampler import Sampling
+
+
+def load(run: RunDirectory, spec: RunSpec, config: PreferenceConfig) -> tuple[Any, Any, Judgements]:
+    """(model, tokenizer, judgements)."""
+    run.progress("Loading the model", 0, 1)
+    model, tokenizer = trl_runs.load(spec, config.adapters)
+    return model, tokenizer, preference_data.read(run, tokenizer, config, spec.seed)
+
+
+def carry_out(
+    run: RunDirectory, spec: RunSpec, config: PreferenceConfig, model: Any, tokenizer: Any, data: Judgements, *,
+    examples: list[Row], learnt_from: np.ndarray, phase: str, trainer_class: type, args: Any, counts: Row,
+) -> None:  # fmt: skip
+    """Train, save, measure what was saved on held-out prompts. `learnt_from`: completions whose prompts are sampled."""
+    begun = time.monotonic()
+    reference = trl_runs.load(spec, "full")[0] if config.adapters == "full" else None  # to the bit the same function
+    trainer = trainer_class(
+        model=model,
+        ref_model=reference,
+        args=args,
+        train_dataset=Dataset.from_list(examples),
+        processing_class=tokenizer,
+        peft_config=trl_runs.adapters_for(model, config.adapters, config.lora_rank),
+        callbacks=[
+            trl_runs.Follower(
+                run, tokenizer, [data.messages[i] for i in learnt_from], spec.seed, config.sample_every,
+                Sampling(config.sample_tokens, 0.7), config.max_prompt_tokens, phase,
+            )
+        ],
+    )  # fmt: skip
+    trl_runs.train(trainer, run)
+    policy, facts = trl_runs.save(trainer, tokenizer, run, spec, data.texts())
+    run.progress("Measuring on held-out prompts", 0, 1)
+    parent = reference or loading.load_policy(spec.parent, policy.dtype)[0]
+    figures = preference_data.held_out_figures(policy, parent, data, config.beta, tokenizer.pad_token_id, spec.seed)
+    run.finish(
+        {
+            **counts,
+            **facts,
+            "adapters": config.adapters,
+            "held_out": as_rows(figures),
+            "verdict": preference_data.verdict(figures),
+            "seconds": time.monotonic() - begun,
+        }
+    )
+
+
+def arguments(run: RunDirectory, spec: RunSpec, config: PreferenceConfig, count: int) -> Row:
+    """What both trainers' configs get for `count` examples."""
+    steps = max(math.ceil(math.ceil(count / config.batch_size) * config.epochs), 1)
+    return {
+        **trl_runs.arguments(run, spec, config),
+        "max_steps": steps,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": math.ceil(config.warmup_ratio * steps),
+        "beta": config.beta,
+        "max_length": None,  # cut by preference_data
+    }

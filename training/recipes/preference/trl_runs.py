@@ -1,0 +1,192 @@
+"""How a TRL trainer is carried out as a run: adapters, arguments, what it says while it goes, checkpoints, the model.
+
+TRL's checkpoints are moved into the run directory's, so that a resume goes on with optimiser, schedule, generators and
+place in the data. Sample completions of the same few prompts with the same seeds show what changes.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import LoraConfig
+from transformers import TrainerCallback
+
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.recipes.common import chat_samples, children, loading
+from training.recipes.common.features import adapted_layers
+from training.recipes.common.peft_adapters import lora_config
+from training.recipes.common.steps import peak_memory_gb
+from training.rl.sampler import Sampling
+
+SAMPLED_PROMPTS = 4
+
+# What TRL calls its figures, and what they are called here. Others are left out: most are constants.
+NAMES = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "rewards/accuracies": "train_pair_accuracy",
+    "rewards/margins": "margin",
+    "rewards/chosen": "chosen_reward",
+    "rewards/rejected": "rejected_reward",
+    "logps/chosen": "chosen_logprob",
+    "logps/rejected": "rejected_logprob",
+    "kl": "kl",
+    "reward": "score_mean",
+    "reward_std": "score_std",
+    "frac_reward_zero_std": "groups_alike",
+    "entropy": "entropy",
+    "completions/mean_length": "length_mean",
+    "completions/clipped_ratio": "cut_share",
+    "clip_ratio/region_mean": "clip_frac",
+}
+
+
+def load(spec: RunSpec, adapters: str) -> tuple[Any, Any]:
+    """(model, tokenizer). In float32 where every weight is trained: steps of 1e-4 round away in bfloat16."""
+    model, tokenizer = loading.load_policy(spec.parent, torch.float32 if adapters == "full" else None)
+    # Where every weight is trained, GRPO and RLOO load their reference by this name: the parent, and not its base.
+    model.config._name_or_path = spec.parent
+    return model, tokenizer
+
+
+def adapters_for(model: Any, adapters: str, rank: int) -> LoraConfig | None:
+    """Adapters on every layer, or in the top third. None trains it all."""
+    if adapters == "full":
+        return None
+    return lora_config(model, adapted_layers(model, adapters), rank, "CAUSAL_LM")
+
+
+def arguments(run: RunDirectory, spec: RunSpec, config: Any) -> Row:
+    """What every trainer's config gets. A batch is cut into micro-batches whose gradients add up to it."""
+    micro = config.micro_batch_size or config.batch_size
+    return {
+        "output_dir": str(run.path / ".trainer.partial"),
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": config.batch_size // micro,
+        "learning_rate": config.learning_rate,
+        "max_grad_norm": config.max_grad_norm,
+        "weight_decay": 0.0,
+        "optim": "adamw_torch",
+        "seed": spec.seed % 2**32,
+        "data_seed": spec.seed % 2**32,
+        "bf16": config.adapters == "full" and loading.compute_dtype() == torch.bfloat16,
+        "gradient_checkpointing": False,
+        "use_cpu": loading.device().type == "cpu",
+        "dataloader_pin_memory": False,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": config.checkpoint_every,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "disable_dropout": True,
+    }
+
+
+@dataclass
+class Follower(TrainerCallback):
+    """Writes what the trainer does into the run directory; `extra` gives further figures of the step that is logged."""
+
+    run: RunDirectory
+    tokenizer: Any
+    prompts: list[Any]
+    seed: int
+    sample_every: int
+    sampling: Sampling
+    max_prompt_tokens: int
+    phase: str
+    extra: Callable[[], dict[str, float]] = dict
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        distinct = {str(messages): messages for messages in self.prompts}
+        self.prompts = list(distinct.values())[:SAMPLED_PROMPTS]
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.run.progress(self.phase, state.global_step, state.max_steps)
+        if state.global_step == 0:
+            self._sample(given["model"], 0)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.started = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **given: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise RecipeFailure(
+                "not_finite",
+                f"The loss was {loss} and the gradient norm {norm} at step {state.global_step}: training diverged.",
+                "Queue it again with a lower learning_rate.",
+            )
+        figures = {ours: float(logs[theirs]) for theirs, ours in NAMES.items() if theirs in logs}
+        self.run.log_metrics(
+            state.global_step, **figures, **self.extra(), seconds=time.monotonic() - self.started,
+            peak_memory_gb=peak_memory_gb(loading.device()),
+        )  # fmt: skip
+        self.run.progress(self.phase, state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        if state.global_step % self.sample_every == 0 or state.global_step == state.max_steps:
+            self._sample(given["model"], state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """TRL has just written its checkpoint whole: give it the run directory's name, durably."""
+        step = state.global_step
+        folder = self.run.begin_checkpoint(step)
+        folder.rmdir()
+        (Path(args.output_dir) / f"checkpoint-{step}").rename(folder)
+        self.run.commit_checkpoint(step)
+
+    def _sample(self, model: Any, step: int) -> None:
+        """The same prompts with the same seeds each time; the trainer's own generators are not touched."""
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        chat_samples.log_answers(
+            self.run, inner, self.tokenizer, self.prompts, step=step, seeds=(self.seed, "sample"),
+            sampling=self.sampling, max_prompt_tokens=self.max_prompt_tokens,
+        )  # fmt: skip
+
+
+def train(trainer: Any, run: RunDirectory) -> None:
+    """From the last checkpoint, if there is one, to the end."""
+    transformers.utils.logging.set_verbosity_warning()
+    trainer.remove_callback(transformers.PrinterCallback)
+    resumed = run.latest_checkpoint()
+    run.truncate_logs(int(resumed.name.removeprefix("step-")) if resumed else -1)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+
+
+def save(
+    trainer: Any, tokenizer: Any, run: RunDirectory, spec: RunSpec, sequences: Iterable[Sequence[int]]
+) -> tuple[Any, Row]:
+    """Write the model: (it, as it was loaded back; facts for result.json).
+
+    The facts: first and last loss of all attempts, steps, the hash of the weights, and how near the saved model is to
+    the trained one (`children`), on the token ids of these sequences.
+    """
+    run.progress("Saving", 0, 1)
+    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # no autocast: as it is sampled
+    trained.eval()
+    saved = children.save_child(spec.parent, trained, tokenizer, run.begin_model(), sequences)
+    run.commit_model()
+    shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    facts = {
+        "steps": trainer.state.global_step,
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "hash": loading.weights_hash(run.model),
+        **saved.facts(),
+    }
+    return saved.model, facts

@@ -1,0 +1,47 @@
+"""How likely held-out text is to a model that learns: the same rows, and the same tokens hidden, each time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from training.recipes.pretrain.loss_sums import Sums, forward
+
+if TYPE_CHECKING:
+    from training.recipes.pretrain.learning import Learner
+    from training.recipes.pretrain.objectives import Objective
+
+SEED = 20_001
+
+
+@torch.no_grad()
+def validate(learner: Learner) -> dict[str, float]:
+    """Loss, perplexity and bits per byte over all held-out rows together.
+
+    Bits per byte is the sum over the tokens predicted, by the bytes that so many tokens of this text have: for a causal
+    model the exact code length of the text, end tokens included; for masks and spans, of what was hidden. A mixture is
+    measured on each of its objectives over all rows; the causal one gives perplexity and bits per byte.
+    """
+    learner.model.eval()
+    losses = {name: _losses(learner, objective).loss for name, objective in learner.validators.items()}
+    learner.model.train()
+    first = next(iter(losses.values()))
+    figures = {
+        "validation_loss": first,
+        "perplexity": math.exp(min(first, 700.0)),
+        "bits_per_byte": first / math.log(2) / max(learner.validation_bytes_per_token, 1e-9),
+    }
+    return figures | {f"validation_{name}_loss": loss for name, loss in losses.items() if len(losses) > 1}
+
+
+def _losses(learner: Learner, objective: Objective) -> Sums:
+    draws = [np.random.default_rng((SEED, number)) for number in range(len(learner.validation))]
+    mine = learner.together.share(list(zip(learner.validation, draws, strict=True)))
+    sums = Sums()
+    for at in range(0, len(mine), learner.micro_batch):
+        rows, drawn = zip(*mine[at : at + learner.micro_batch], strict=True)
+        sums.add(forward(learner.model, objective(np.stack(rows), drawn), 1.0)[1])
+    return sums.over(learner.together)

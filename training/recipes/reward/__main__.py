@@ -1,0 +1,158 @@
+"""Learn one scalar score from thumbs, stars and pairs together: `python -m training.recipes.reward RUN_DIR`.
+
+1. Count what the judgements tell, and refuse in words when they are too few (`annotate.data.datasets.preferences`).
+2. Split by prompt: a share is held out and looked at at the end alone; nothing before is chosen by it.
+3. Forward every judged completion once through the parent model and pool its hidden states (`reward_forwards`). This is
+   what takes time; what is pooled is kept in the checkpoints.
+4. head: choose layers and penalty by cross-validation on the training prompts (`reward_choice`), and how much judges
+   differ (`reward_judges`), then one fit (`head_fit`) of the joint likelihood (`feedback_likelihood`).
+   finetune: start from that head and train the trunk too (`reward_finetune`).
+   auto: head alone below `finetune_from` judgements, else both, and held-out accuracy chooses: of two, and only when
+   the difference is beyond one standard error, so that the winner's figure is flattered by little.
+5. A head for each aspect that enough was said of, on the same features (`reward_aspects`).
+6. A second head on the held-out judgements, which watches while a policy follows the first (`reward_gold`).
+7. Measure on the held-out prompts (`reward_measures`, `reward_evidence`), beside always preferring the longer answer;
+   and what pairs, ratings, and fewer judgements would have given (`reward_studies`).
+
+The head that is saved is the one that was measured: it is not refitted on the held-out prompts.
+Left out: ensembles, tastes that differ between judges.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from training.configs import RewardConfig
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import adapters, loading
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.reward import ablations as reward_studies
+from training.recipes.reward import annotator_effects as reward_judges
+from training.recipes.reward import aspect_heads as reward_aspects
+from training.recipes.reward import feature_choice as reward_choice
+from training.recipes.reward import feedback_rows as reward_data
+from training.recipes.reward import finetuning as reward_finetune
+from training.recipes.reward import gold_head as reward_gold
+from training.recipes.reward import head_fit, reward_report
+from training.recipes.reward import pooled_forwards as reward_forwards
+from training.recipes.reward.aspect_heads import Aspect
+from training.recipes.reward.feature_choice import Pooled
+from training.recipes.reward.head_fit import Design
+from training.recipes.reward.reward_model import RewardModel
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: RewardConfig = config_of(spec)
+    run.progress("Counting what the judgements tell", 0, 1)
+    feedback = reward_data.read_feedback(run)
+    print(feedback.tells.sentence)
+    prompts = feedback.prompts
+    training = reward_data.split(feedback, config.held_out, spec.seed)
+    folds = reward_choice.training_folds(prompts, training, spec.seed)
+
+    run.progress("Loading the model", 0, 1)
+    trunk, tokenizer = loading.load_policy(spec.parent, trunk_dtype(spec, config))
+    sequences = reward_data.encode(feedback, tokenizer, config)
+    sets = reward_forwards.feature_sets(trunk.config.num_hidden_layers)
+    every = tuple(dict.fromkeys(feature for features in sets for feature in features))
+    begun = time.monotonic()
+    values, step = reward_forwards.pooled_features(
+        run, trunk, sequences, every, config.batch_size, tokenizer.pad_token_id
+    )
+    pooled, forwarded = Pooled(values, every, trunk.config.hidden_size), time.monotonic()
+
+    observed = reward_data.without_empty(feedback.observed, sequences)
+    candidates = reward_choice.choose_features(run, pooled, observed, feedback, training, folds, sets, step)
+    best = min(candidates, key=lambda c: c.nll)
+    x = pooled.of(best.features)
+    design = Design.of(x, torch.nonzero(training)[:, 0])
+    run.progress("Comparing the judges", 0, 1)
+    priors, trials = reward_judges.choose_priors(design, observed, prompts, folds, best.ridge)
+    reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
+    judged = observed.among(training)
+    head = head_fit.fit(design, judged, best.ridge, priors=priors)
+    judges = reward_judges.judges(design, judged, head, best.ridge, priors)
+    seconds = time.monotonic() - forwarded
+    common = (best.features, observed, feedback, training, spec, config)
+    fitted, fidelity = [reward_report.assess("head", head, x, *common, seconds)], {}
+    if wants_finetuning(config, feedback.given):
+        tuned = reward_finetune.finetune(
+            run, trunk, sequences, observed, training, head, best, priors, config, spec, tokenizer, begin_trunk(run),
+            first_step=step + len(candidates),
+        )  # fmt: skip
+        fidelity = tuned.facts
+        fitted.append(reward_report.assess("finetune", tuned.head, tuned.pooled, *common, tuned.seconds))
+    winner, why = reward_report.choose(fitted, config, feedback.given)
+
+    study = (prompts, training, folds)
+    run.progress("Learning the aspects", 0, 1)
+    read = design if winner is fitted[0] else Design.of(winner.pooled, torch.nonzero(training)[:, 0])
+    gold = reward_gold.learn(winner.pooled, winner.scores, observed, prompts, training, best.ridge, priors, spec.seed)
+    reward_gold.keep(winner.model, gold, winner.pooled, training)
+    said = {name: reward_data.without_empty(o, sequences) for name, o in feedback.aspects.items()}
+    aspects = reward_aspects.learn(read, said, *study, spec.seed)
+    save(run, winner.model, aspects, spec)
+    run.progress("What each part is worth", 0, 1)
+    shares = (design, observed, *study, fitted[0].scores, spec.seed)
+    reward_judges.write_authors(run, judges)
+    longer = reward_report.longer_answer(sequences, observed, feedback, training, spec.seed)
+    run.finish(
+        reward_report.report(winner, why, fitted, longer, feedback, training, sequences)
+        | {
+            "candidates": reward_choice.table(candidates),
+            "judges": {
+                "shift": priors.shift,
+                "reliability": priors.reliability,
+                "trials": [trial.__dict__ for trial in trials],
+                "rows": reward_judges.as_rows(judges),
+            },
+            "aspects": reward_aspects.as_rows(aspects),
+            "gold_proxy": reward_gold.as_row(gold),
+            "ablation": reward_studies.ablation(*shares),
+            **(fidelity if winner.model.method == "finetune" else {}),
+            "curve": reward_studies.learning_curve(*shares) if config.curve else [],
+            "seconds": {"forward": forwarded - begun, **{f.model.method: f.seconds for f in fitted}},
+        }
+    )
+
+
+def wants_finetuning(config: RewardConfig, judgements: int) -> bool:
+    return config.method == "finetune" or (config.method == "auto" and judgements >= config.finetune_from)
+
+
+def trunk_dtype(spec: RunSpec, config: RewardConfig) -> torch.dtype | None:
+    """Float32 where every weight of a trunk learns that is an adapter: there alone it is one with its base."""
+    learns_whole = config.method != "head" and config.adapters == "full"
+    return torch.float32 if learns_whole and adapters.is_adapter(spec.parent) else None
+
+
+def begin_trunk(run: RunDirectory) -> Path:
+    """Where a finetuned trunk waits until it is chosen: as deep as it will lie, since it names its base from there."""
+    shutil.rmtree(run.path / ".trunk.partial", ignore_errors=True)
+    return run.path / ".trunk.partial" / "trunk"
+
+
+def save(run: RunDirectory, model: RewardModel, aspects: list[Aspect], spec: RunSpec) -> None:
+    run.progress("Saving", 0, 1)
+    folder = run.begin_model()
+    if model.method == "finetune":
+        (run.path / ".trunk.partial" / "trunk").rename(folder / "trunk")
+        model.trunk_hash = loading.weights_hash(folder / "trunk")
+    else:
+        # As seen from the reward model, so that both may move together; the absolute place is a second chance.
+        model.trunk_folder = os.path.relpath(Path(spec.parent).resolve(), run.model.resolve())
+        model.trunk_was = str(Path(spec.parent).resolve())
+    model.keep_aspects({a.name: (a.weight, a.bias) for a in aspects if a.weight is not None})
+    model.save(folder)
+    run.commit_model()
+    shutil.rmtree(run.path / ".trunk.partial", ignore_errors=True)
+    run.progress("Saving", 1, 1)
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,80 @@
+"""What each part of the judgements is worth, on the same held-out ones: pairs, ratings, all; an eighth of them to all.
+
+Heads alone, each with a penalty of its own by cross-validation: seconds each. Intervals and paired differences draw
+the same prompts anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.recipes.reward import head_fit
+from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.feedback_likelihood import Observations
+from training.recipes.reward.head_fit import Design
+from training.recipes.reward.reward_accuracy import Judged
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)
+FEWEST = 20  # judgements that a head is fitted to
+
+
+def ablation(
+    design: Design, observed: Observations, prompts: Tensor, training: Tensor, folds: Tensor, all_scores: Tensor,
+    seed: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A row each for pairs alone, ratings alone and all of them; empty where there is one of the two alone."""
+    parts = {"pairs": observed.only(pairs=True), "ratings": observed.only(ratings=True)}
+    if any(len(part.among(training)) < FEWEST for part in parts.values()):
+        return []
+    judged = Judged.of(observed.among(~training))
+    scores = {name: _scores(design, part, training, folds) for name, part in parts.items()}
+    rows = [
+        {"name": name, "judgements": len(part.among(training))}
+        | _figures(scores[name], judged, prompts, seed)
+        | {"lost": _differences(all_scores, scores[name], judged, prompts, seed)}
+        for name, part in parts.items()
+    ]
+    whole = {"name": "all", "judgements": len(observed.among(training))}
+    return [*rows, whole | _figures(all_scores, judged, prompts, seed)]
+
+
+def learning_curve(
+    design: Design, observed: Observations, prompts: Tensor, training: Tensor, folds: Tensor, all_scores: Tensor,
+    seed: int, report: Callable[[int, int], None] = lambda done, of: None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Held-out figures by the number of judgements learnt from: nested shares of the training prompts."""
+    judged = Judged.of(observed.among(~training))
+    order = torch.unique(prompts[training])
+    order = order[torch.from_numpy(np.random.default_rng([seed, 8]).permutation(len(order)))]
+    rows = []
+    for number, share in enumerate(SHARES):
+        report(number, len(SHARES))
+        kept = training & torch.isin(prompts, order[: max(round(share * len(order)), 1)])
+        here = observed.among(kept)
+        if len(here) < FEWEST:
+            continue
+        scores = _scores(design, here, kept, torch.where(kept, folds, -1))
+        rows.append({"share": share, "judgements": len(here)} | _figures(scores, judged, prompts, seed))
+    rows.append(
+        {"share": 1.0, "judgements": len(observed.among(training))} | _figures(all_scores, judged, prompts, seed)
+    )
+    return rows
+
+
+def _scores(design: Design, observed: Observations, training: Tensor, folds: Tensor) -> Tensor:
+    ridge = head_fit.best_ridge(design, observed, folds)
+    return design.scores(head_fit.fit(design, observed.among(training), ridge))
+
+
+def _figures(scores: Tensor, judged: Judged, prompts: Tensor, seed: int) -> dict[str, Any]:
+    return reward_measures.as_rows(reward_measures.measures(scores.numpy(), judged, prompts.numpy(), seed))
+
+
+def _differences(ours: Tensor, theirs: Tensor, judged: Judged, prompts: Tensor, seed: int) -> dict[str, Any]:
+    found = reward_measures.differences(ours.numpy(), theirs.numpy(), judged, prompts.numpy(), seed)
+    return reward_measures.as_rows(found)

@@ -1,0 +1,270 @@
+"""The reward head: a linear score on standardised pooled features, fitted to the joint likelihood by L-BFGS.
+
+The fit is convex and in float64, so it is the same on every machine up to rounding. The L2 penalty and the set of
+features are chosen by cross-validation grouped by prompt: else the same prompt would be on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from training.recipes.common.features import Feature
+from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward.feedback_likelihood import TODAY, Observations, Priors
+
+# Penalty per feature, strongest first. At 1 the prior standard deviation of a score is 1, at 100 it is 0.1.
+RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+FAINT = 1e-3  # in cross-validation; it changes no digit of a loss that anybody reads
+
+
+@dataclass(frozen=True)
+class Head:
+    weight: Tensor  # (F,) float64, on standardised features
+    cuts: Tensor  # flat, as feedback_likelihood lays them out
+    mean: Tensor  # (F,)
+    std: Tensor  # (F,)
+
+    def scores(self, pooled: Tensor) -> Tensor:
+        return ((pooled.double() - self.mean) / self.std) @ self.weight
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One row of the cross-validation: held-out figures per judgement of a feature set with a penalty."""
+
+    features: tuple[Feature, ...]
+    ridge: float
+    nll: float
+    accuracy: float | None  # on pairs, None when there are none
+    losses: Tensor = field(repr=False)  # (P,) of each prompt, summed: what two candidates are compared on
+
+
+def columns(features: tuple[Feature, ...], every: tuple[Feature, ...], width: int) -> Tensor:
+    """The columns that `features` hold among the pooled columns of `every`, each `width` wide."""
+    return torch.cat([torch.arange(width) + every.index(f) * width for f in features])
+
+
+@dataclass(frozen=True)
+class Design:
+    """Standardised features rotated to the principal axes of the training rows: z = standardise(x) @ axes.
+
+    The L2 penalty is the same in rotated coordinates, and there a diagonal scaling all but whitens the problem:
+    L-BFGS needs some fifteen steps where it needed a hundred.
+    """
+
+    z: Tensor  # (N, R) every completion
+    axes: Tensor  # (F, R)
+    spread: Tensor  # (R,) sum of squares of the training rows along each axis
+    mean: Tensor  # (F,)
+    std: Tensor  # (F,)
+
+    @classmethod
+    def of(cls, pooled: Tensor, rows: Tensor) -> Design:
+        """`rows` index the completions that standardise and rotate."""
+        mean, std = pooled[rows].double().mean(0), pooled[rows].double().std(0).clamp(min=1e-6)
+        x = (pooled.double() - mean) / std
+        training = x[rows]
+        if training.shape[0] < training.shape[1]:
+            spread, left = torch.linalg.eigh(training @ training.T)
+            kept = spread > 1e-9 * spread[-1]
+            spread = spread[kept]
+            axes = training.T @ (left[:, kept] / spread.sqrt())
+        else:
+            spread, axes = torch.linalg.eigh(training.T @ training)
+        return cls(x @ axes, axes, spread.clamp(min=0), mean, std)
+
+    def scores(self, head: Head) -> Tensor:
+        """(N,) by a head that was fitted on this design."""
+        return self.z @ (self.axes.T @ head.weight)
+
+
+class Problem:
+    """The penalised joint likelihood of `observed` as a function of one flat vector: weights along scaled axes, cuts.
+
+    Axes on which `faint` of the penalty outweighs all that the judgements could say are left out; 0 keeps every one.
+    """
+
+    def __init__(
+        self, design: Design, observed: Observations, ridge: float, priors: Priors = TODAY, faint: float = 0.0
+    ) -> None:
+        self.design, self.observed, self.priors = design, observed, priors
+        self.penalty = ridge * design.axes.shape[0]
+        # Each judgement bends the likelihood by about 1/5; spread over the rows this is the Hessian, near enough.
+        bend = 0.2 * max(len(observed), 1) / max(len(design.z), 1)
+        self.kept = torch.nonzero(bend * design.spread >= faint * self.penalty)[:, 0]
+        self.scale = (bend * design.spread[self.kept] + self.penalty).rsqrt()
+        self.rank = len(self.kept)
+        ends = (observed.completions, observed.rejected, observed.tie_b)
+        self.rows = torch.unique(torch.cat(ends))  # nobody judged the others
+        self.z = design.z[self.rows][:, self.kept] * self.scale
+        cuts, bounds = likelihood.initial_cuts(observed, priors)
+        self.start = torch.cat([torch.zeros(self.rank).double(), cuts])
+        self.bounds = [(None, None)] * self.rank + bounds
+
+    def loss(self, flat: Tensor) -> Tensor:
+        along, cuts = flat[: self.rank], flat[self.rank :]
+        scores = torch.zeros(len(self.design.z), dtype=torch.float64).index_put((self.rows,), self.z @ along)
+        nll = likelihood.joint_nll(scores, self.observed, likelihood.split_cuts(cuts, self.observed))
+        prior = likelihood.prior(cuts, self.observed, self.priors)
+        return nll + prior + 0.5 * self.penalty * (self.scale * along).square().sum()
+
+    def flat(self, head: Head) -> Tensor:
+        """Where a head stands; of one fitted with another penalty, a good place to start from."""
+        along = (self.design.axes.T @ head.weight)[self.kept] / self.scale
+        return torch.cat([along, head.cuts])
+
+    def head(self, flat: Tensor) -> Head:
+        weight = self.design.axes[:, self.kept] @ (self.scale * flat[: self.rank])
+        return Head(weight, flat[self.rank :], self.design.mean, self.design.std)
+
+
+def fit(
+    design: Design, observed: Observations, ridge: float, *, priors: Priors = TODAY, tolerance: float = 1e-9,
+    faint: float = 0.0, start: Head | None = None,
+) -> Head:  # fmt: skip
+    """The maximum a posteriori head of the judgements in `observed`, whose completions must be training rows."""
+    problem = Problem(design, observed, ridge, priors, faint)
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        p = torch.from_numpy(flat).requires_grad_()
+        loss = problem.loss(p)
+        loss.backward()
+        assert p.grad is not None
+        return loss.item(), p.grad.numpy()
+
+    begin = problem.start if start is None else problem.flat(start)
+    with one_thread():
+        found = minimize(
+            objective, begin.numpy(), jac=True, method="L-BFGS-B", bounds=problem.bounds,
+            options={"maxiter": 500, "ftol": tolerance, "gtol": 1e-5, "maxcor": 20},
+        )  # fmt: skip
+    return problem.head(torch.from_numpy(found.x))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Thousands of products too small to share: on a busy machine, threads that wait for each other cost tenfold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def folds_by_prompt(prompts: Tensor, count: int, seed: int) -> Tensor:
+    """(N,) a fold for each completion, the same for all completions of a prompt."""
+    unique = torch.unique(prompts)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(unique)))
+    fold_of = {int(p): int(i) % count for p, i in zip(unique, order, strict=True)}
+    return torch.tensor([fold_of[int(p)] for p in prompts])
+
+
+@dataclass(frozen=True)
+class Fold:
+    training: Observations
+    held_out: Observations
+
+
+def folds_of(observed: Observations, folds: Tensor) -> list[Fold]:
+    """`folds` (N,) is -1 for rows to leave alone."""
+    return [
+        Fold(observed.among((folds != k) & (folds >= 0)), observed.among(folds == k))
+        for k in range(int(folds.max()) + 1)
+    ]
+
+
+def cross_validate(
+    designs: Iterator[tuple[tuple[Feature, ...], Design]], observed: Observations, prompts: Tensor, folds: Tensor,
+    report: Callable[[Candidate], None] = lambda _: None,
+) -> list[Candidate]:  # fmt: skip
+    """Every feature set with every penalty; the best has the lowest `nll`.
+
+    The folds share one design: standardising and rotating look at no judgement.
+    """
+    found = []
+    parts = folds_of(observed, folds)
+    with one_thread():
+        for features, design in designs:
+            for ridge, loss in penalty_path(design, parts):
+                found.append(Candidate(features, ridge, loss.nll, loss.accuracy, loss.by_prompt(prompts)))
+                report(found[-1])
+    return found
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """Of every judgement, by a head that saw none of its prompt's."""
+
+    losses: Tensor  # (J,)
+    completions: Tensor  # (J,)
+    right: float
+    pairs: int
+
+    @property
+    def nll(self) -> float:
+        return self.losses.mean().item() if len(self.losses) else math.nan
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.right / self.pairs if self.pairs else None
+
+    def by_prompt(self, prompts: Tensor) -> Tensor:
+        """(P,) summed over the judgements of each prompt."""
+        _, place = torch.unique(prompts[self.completions], return_inverse=True)
+        return torch.zeros(int(place.max()) + 1 if len(place) else 0).double().index_add(0, place, self.losses)
+
+
+def held_out_loss(
+    design: Design, parts: list[Fold], ridge: float, priors: Priors = TODAY, starts: Sequence[Head | None] | None = None
+) -> tuple[HeldOutLoss, list[Head]]:
+    """The loss of a penalty, and the heads of the folds: with the next weaker penalty they are where to start."""
+    losses, completions, heads, right, pairs = [], [], [], 0.0, 0
+    for part, start in zip(parts, starts or [None] * len(parts), strict=True):
+        head = fit(design, part.training, ridge, priors=priors, tolerance=1e-6, faint=FAINT, start=start)
+        scores = design.scores(head)
+        cuts = likelihood.split_cuts(head.cuts, part.held_out)
+        losses.append(-likelihood.log_likelihoods(scores, part.held_out, cuts))
+        completions.append(part.held_out.completions)
+        margin = scores[part.held_out.chosen] - scores[part.held_out.rejected]
+        right, pairs = right + (margin > 0).double().sum().item(), pairs + len(margin)
+        heads.append(head)
+    return HeldOutLoss(torch.cat(losses), torch.cat(completions), right, pairs), heads
+
+
+def penalty_path(design: Design, parts: list[Fold]) -> Iterator[tuple[float, HeldOutLoss]]:
+    """Ever weaker penalties, until the held-out likelihood has worsened twice in a row."""
+    best, worse = float("inf"), 0
+    heads: list[Head] | None = None
+    for ridge in RIDGES:
+        loss, heads = held_out_loss(design, parts, ridge, starts=heads)
+        yield ridge, loss
+        best, worse = (loss.nll, 0) if loss.nll < best else (best, worse + 1)
+        if worse == 2:
+            return
+
+
+def best_ridge(design: Design, observed: Observations, folds: Tensor) -> float:
+    """The penalty with the lowest cross-validated loss, for features that are settled."""
+    with one_thread():
+        return min(penalty_path(design, folds_of(observed, folds)), key=lambda pair: pair[1].nll)[0]
+
+
+def out_of_fold(design: Design, observed: Observations, folds: Tensor, ridge: float, priors: Priors = TODAY) -> Tensor:
+    """(N,) each completion scored by a head that saw none of its prompt's judgements; 0 where `folds` is -1."""
+    scores = torch.zeros(len(design.z), dtype=torch.float64)
+    with one_thread():
+        for k, part in enumerate(folds_of(observed, folds)):
+            head = fit(design, part.training, ridge, priors=priors, tolerance=1e-6, faint=FAINT)
+            scores[folds == k] = design.scores(head)[folds == k]
+    return scores

@@ -1,0 +1,88 @@
+"""Forward every judged completion once through the trunk and pool its hidden states: what takes a reward run's time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.core.run_directory import RecipeFailure, RunDirectory
+from training.recipes.common import features as seen
+from training.recipes.common.steps import Pace, peak_memory_gb
+from training.recipes.reward.feedback_rows import Sequences
+
+CHECKPOINT_EVERY = 8  # batches
+
+
+def tokens_at_once(device: torch.device, *, trains: bool) -> int:
+    """How many tokens fill the device: a processor is full with a thousand, and its caches beyond that."""
+    if device.type == "cpu":
+        return 1024
+    return 16384 if trains else 65536
+
+
+def feature_sets(layers: int) -> list[tuple[seen.Feature, ...]]:
+    """What is worth pooling, simplest first: layers at a half and two thirds of the depth, and around them.
+
+    On SmolLM2-135M (30 layers) nothing above two thirds helped any of ten probes, so the upper third never runs; the
+    last token there sees how an answer ends (AUC 0.997 against 0.85 for means alone).
+    """
+    sixth, third, half, top = (max(round(layers * share), 1) for share in (1 / 6, 1 / 3, 1 / 2, 2 / 3))
+    middle = tuple(dict.fromkeys([(half, "mean"), (top, "mean")]))
+    wide = tuple(dict.fromkeys([(third, "mean"), *middle]))
+    widest = tuple(dict.fromkeys([(sixth, "mean"), *wide]))
+    last = ((top, "last"),)
+    return [((half, "mean"),), last, middle, wide, middle + last, widest + last]
+
+
+def pooled_batch(
+    model: Any, sequences: Sequences, rows: list[int], features: tuple[seen.Feature, ...], pad: int
+) -> Tensor:
+    """(B, F) pooled features of these completions, in this order. Differentiable."""
+    groups = sequences.by_prompt(rows)
+    texts = [[sequences.completions[row] for row in mine] for mine in groups.values()]
+    layers = sorted({layer for layer, _ in features})
+    hidden, mask = seen.completion_states(model, [sequences.prompts[p] for p in groups], texts, layers, pad)
+    pooled = seen.pool(hidden, mask, features)
+    place = {row: i for i, row in enumerate(row for mine in groups.values() for row in mine)}
+    return pooled[torch.tensor([place[row] for row in rows], device=pooled.device)]
+
+
+def pooled_features(
+    run: RunDirectory, trunk: Any, sequences: Sequences, features: tuple[seen.Feature, ...], size: int, pad: int
+) -> tuple[Tensor, int]:
+    """((N, F) float32, number of batches). Batches are fixed by the data, so a resume repeats every bit."""
+    batches = sequences.batches(size, tokens_at_once(trunk.device, trains=False))
+    pooled = torch.zeros(len(sequences.completions), len(features) * trunk.config.hidden_size)
+    done = 0
+    if latest := run.latest_checkpoint():
+        pooled = load_file(latest / "pooled.safetensors")["pooled"]
+        reached = int(latest.name.removeprefix("step-"))
+        run.truncate_logs(reached)
+        done = min(reached, len(batches))
+    else:
+        run.truncate_logs(-1)
+    run.progress("Reading the answers", done, len(batches))
+    work = np.array([sequences.tokens(rows) for rows in batches])
+    started, pace = time.monotonic(), Pace()
+    for step, rows in enumerate(batches[done:], start=done + 1):
+        with torch.inference_mode():
+            pooled[rows] = pooled_batch(trunk, sequences, rows, features, pad).cpu()
+        run.log_metrics(
+            step, tokens_per_second=pace.tokens_per_second(int(work[step - 1])),
+            peak_memory_gb=peak_memory_gb(trunk.device),
+        )  # fmt: skip
+        took = (time.monotonic() - started) / work[done:step].sum()
+        run.progress("Reading the answers", step, len(batches), eta_seconds=float(took * work[step:].sum()))
+        if step % CHECKPOINT_EVERY == 0 or step == len(batches):
+            save_file({"pooled": pooled}, run.begin_checkpoint(step) / "pooled.safetensors")
+            run.commit_checkpoint(step, keep=1)
+    if not torch.isfinite(pooled).all():
+        raise RecipeFailure(
+            "parent_not_finite", "The parent model gives numbers that are not finite.", "Choose another parent."
+        )
+    return pooled, len(batches)

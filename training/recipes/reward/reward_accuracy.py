@@ -1,0 +1,164 @@
+"""How good a score is on held-out prompts: accuracy on pairs, AUC on thumbs, rank correlation on stars.
+
+Each with a 95 % interval by bootstrap over prompts (answers to one prompt are not independent) and beside the null that
+the longer answer is the better one. Arrays only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from common import roc_auc
+from common.distributions import ROUNDED_Z95
+from common.intervals import wilson
+from training.recipes.reward import rao_kupper
+from training.recipes.reward.feedback_likelihood import Observations
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Held-out judgements as indices into N completions."""
+
+    chosen: Index
+    rejected: Index
+    thumbed: Index
+    thumbs: Array  # 1 up, 0 down
+    starred: Index
+    stars: Array
+    tie_a: Index = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    tie_b: Index = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def of(cls, o: Observations) -> Judged:
+        told = (o.chosen, o.rejected, o.thumbed, o.thumbs, o.starred, o.stars.double(), o.tie_a, o.tie_b)
+        return cls(*(t.numpy() for t in told))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    value: float
+    lower: float  # 95 % interval; run pages and evaluations read these names
+    upper: float
+    n: int  # judgements
+    prompts: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.lower:.3f}, {self.upper:.3f}], n = {self.n} on {self.prompts} prompts"
+
+
+def pair_accuracy(chosen: Array, rejected: Array) -> float:
+    """The share of pairs whose chosen answer scores higher; equal scores count half."""
+    return float(np.mean((chosen > rejected) + 0.5 * (chosen == rejected)))
+
+
+def spearman(a: Array, b: Array) -> float:
+    """Rank correlation; NaN when either is constant."""
+    ranks_a, ranks_b = rankdata(a), rankdata(b)
+    if len(a) < 2 or ranks_a.std() == 0 or ranks_b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(ranks_a, ranks_b)[0, 1])
+
+
+def bootstrap(
+    statistic: Callable[[Index], float], prompts: Index, seed: int, resamples: int = 1000, floor: float | None = 0.0
+) -> Estimate | None:
+    """`statistic(rows)` with its percentile interval, whole prompts drawn anew. None when it cannot be computed.
+
+    Where all draws agree, as on a few prompts that are all right, percentiles would claim certainty: then it is
+    Wilson's interval with each prompt as one draw, on the statistic's range from `floor` to 1; no `floor`, no Wilson.
+    """
+    rows = np.arange(len(prompts))
+    value = statistic(rows) if len(rows) else float("nan")
+    if np.isnan(value):
+        return None
+    order = np.argsort(prompts, kind="stable")
+    _, starts = np.unique(prompts[order], return_index=True)
+    clusters = np.split(order, starts[1:])
+    rng = np.random.default_rng(seed)
+    drawn = [
+        statistic(np.concatenate([clusters[i] for i in rng.integers(len(clusters), size=len(clusters))]))
+        for _ in range(resamples)
+    ]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    if low == high and floor is not None:
+        low, high = (
+            floor + (1 - floor) * p
+            for p in wilson((value - floor) / (1 - floor) * len(clusters), len(clusters), ROUNDED_Z95)
+        )
+    return Estimate(value, float(low), float(high), len(rows), len(clusters))
+
+
+Statistic = Callable[[Array, Index], float]  # of scores (N,) and rows of the judgements
+
+
+def _statistics(judged: Judged) -> dict[str, tuple[Statistic, Index, float]]:
+    """By name: the statistic, a completion of each of its judgements, and the least it can be."""
+    c, r, t, s = judged.chosen, judged.rejected, judged.thumbed, judged.starred
+    return {
+        "pair_accuracy": (lambda scores, i: pair_accuracy(scores[c[i]], scores[r[i]]), c, 0.0),
+        "thumbs_auc": (lambda scores, i: roc_auc.of_labels(scores[t[i]], judged.thumbs[i]), t, 0.0),
+        "stars_spearman": (lambda scores, i: spearman(scores[s[i]], judged.stars[i]), s, -1.0),
+    }
+
+
+def measures(scores: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
+    """`scores` and `prompts` are (N,). Figures that the judgements do not allow are None."""
+    return {
+        name: bootstrap(partial(statistic, scores), prompts[rows], seed, floor=floor)
+        for name, (statistic, rows, floor) in _statistics(judged).items()
+    }
+
+
+def differences(ours: Array, theirs: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
+    """`measures` of ours less theirs, on the same judgements and in the same draws."""
+    return {
+        name: bootstrap(_less(partial(statistic, ours), partial(statistic, theirs)), prompts[rows], seed, floor=None)
+        for name, (statistic, rows, _) in _statistics(judged).items()
+    }
+
+
+def _less(ours: Callable[[Index], float], theirs: Callable[[Index], float]) -> Callable[[Index], float]:
+    return lambda rows: ours(rows) - theirs(rows)
+
+
+def calibration(scores: Array, judged: Judged, threshold: float, bins: int = 5) -> dict[str, Any]:
+    """When it expects p of a comparison, does it get p? Bins by what it expects, with what was said.
+
+    Expected is the favourite's share of votes by the fitted likelihood, P(win) + P(tie) / 2
+    (`training.recipes.reward.rao_kupper`); `threshold` is its tie parameter. `error` is the expected calibration error;
+    `ties` the share of ties, expected and observed.
+    """
+    won, level = scores[judged.chosen] - scores[judged.rejected], scores[judged.tie_a] - scores[judged.tie_b]
+    apart = np.abs(np.concatenate([won, level]))
+    if not len(apart):
+        return {"bins": [], "error": None, "ties": None}
+    right = np.concatenate([(won > 0) + 0.5 * (won == 0), np.full(len(level), 0.5)])
+    expected = rao_kupper.expected_points(apart, threshold)
+    where = np.minimum(((expected - 0.5) * 2 * bins).astype(int), bins - 1)
+    rows = [_compared(expected[where == k], right[where == k]) for k in range(bins) if (where == k).any()]
+    error = sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in rows) / len(apart)
+    is_tie = np.concatenate([np.zeros(len(won)), np.ones(len(level))])
+    return {
+        "bins": rows,
+        "error": float(error),
+        "ties": _compared(rao_kupper.outcomes(apart, threshold).tie, is_tie),
+    }
+
+
+def _compared(expected: Array, observed: Array) -> dict[str, float]:
+    return {"predicted": float(expected.mean()), "observed": float(observed.mean()), "n": len(observed)}
+
+
+def as_rows(estimates: dict[str, Estimate | None]) -> dict[str, object]:
+    """For result.json."""
+    return {name: asdict(e) if e is not None else None for name, e in estimates.items()}

@@ -1,0 +1,1 @@
+"""Supervised finetuning: `python -m training.recipes.sft RUN_DIR`."""

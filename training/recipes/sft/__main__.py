@@ -1,0 +1,329 @@
+"""Supervised finetuning: `python -m training.recipes.sft RUN_DIR`.
+
+Learns the answers of `data/examples.jsonl` (demonstrations, best-rated answers, chats, instructions) with the loss on
+the answers only (`sft_examples`), in a loop of our own; docs/adr/0009-sft-in-a-loop-of-our-own.md has the reasons.
+
+    0. hold out   some prompts' answers, to measure perplexity before and after (`sft_measures`)
+    1. plan       how many tokens at once, activations kept or computed twice, by the memory there is (`fit`)
+    2. step       batch_size examples: forward and backward in micro-batches, the mean over all that the batch learns
+    3. follow     loss, pace, memory; sample completions of the same few prompts with the same seeds; held-out loss
+    4. save       the step with the lowest held-out loss, or the last (`keep`): the parent and an adapter (`children`)
+    5. measure    what was saved, loaded back: held-out loss, and how near it is to what was trained
+
+The order of the examples comes from the run's seed and the epoch, weights and moments from the checkpoint: a run killed
+at any moment and resumed ends in the same bits on a processor. With `processes` above 1, `accelerate launch` starts
+this module so many times and each takes its share of every batch. Left out: NEFTune, models sharded over several GPUs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.configs import SFTConfig
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import batch_planner as fit
+from training.recipes.common import chat_samples, children, loading, steps
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.memory import available_memory
+from training.recipes.common.processes import Processes, directory_of, join
+from training.recipes.sft import best_weights as sft_best
+from training.recipes.sft import perplexity as sft_measures
+from training.recipes.sft import trained_model as sft_student
+from training.recipes.sft.examples import Example, Messages, encode, hold_out, last_prompt, read_examples
+from training.recipes.sft.trained_model import Student
+from training.rl.sampler import Sampling
+
+SAMPLED_PROMPTS = 4
+
+
+@dataclass
+class Standing:
+    """How far a run is; kept in its checkpoints. `before` are the held-out examples' losses under the parent.
+
+    `best_loss` is the lowest held-out loss so far, in nats a token, and `best_step` where it was measured; 0: nowhere.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    first_loss: float = math.nan
+    last_loss: float = math.nan
+    before: list[float] = field(default_factory=list)
+    best_step: int = 0
+    best_loss: float = math.inf
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is learnt by whom, and how; `plan.tokens` are forwarded at once."""
+
+    run: RunDirectory
+    config: SFTConfig
+    seed: int
+    student: Student
+    tokenizer: Any
+    learn: list[Example]
+    held_out: list[Example]
+    prompts: list[Messages]
+    plan: fit.Plan
+    together: Processes
+
+    @property
+    def keeps_best(self) -> bool:
+        """Without held-out examples nothing says which step was best, and the last is kept."""
+        return self.config.keep == "best" and bool(self.held_out)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.learn) / self.config.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return max(math.ceil(self.steps_per_epoch * self.config.epochs), 1)
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    together = join()
+    work = prepare(directory_of(run, together), spec, together)
+    optimiser = work.student.masters.optimiser(
+        rate=work.config.rate, weight_decay=work.config.weight_decay, beta2=0.999
+    )
+    standing = resume(work, optimiser)
+    if work.total_steps > work.steps_per_epoch:
+        work.run.progress("Running the frozen layers", 0, 1)
+        work.student.keep_trunk([*work.learn, *work.held_out], work.plan.tokens)
+    if standing.step == 0:
+        begin(work, standing)
+    learn(work, optimiser, standing)
+    finish(work, standing, spec.parent)
+    together.leave()
+
+
+def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
+    config: SFTConfig = config_of(spec)
+    run.progress("Reading the examples", 0, 1)
+    rows = read_examples(run)
+    run.progress("Loading the model", 0, 1)
+
+    def chosen(name: str, make: Callable[[], Any]) -> Any:
+        """By the first process for all, and for every attempt: each might find another amount of memory free."""
+        return together.first_then_all(lambda: fit.remembered(run.path, name, make))
+
+    dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
+    model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype)
+    examples = [encode(tokenizer, row, config.max_length) for row in rows]
+    trained, held_out = hold_out(examples, config.held_out, config.evaluate_limit)
+    student = Student(model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype)
+    made = chosen("plan", lambda: asdict(plan_of(config, student, examples, together)))
+    student.begin(made["recompute"])
+    prompts = {str(messages): messages for messages in map(last_prompt, rows)}
+    return Work(
+        run, config, spec.seed, student, tokenizer, trained, held_out, list(prompts.values())[:SAMPLED_PROMPTS],
+        fit.Plan(**made), together,
+    )  # fmt: skip
+
+
+def plan_of(config: SFTConfig, student: Student, examples: list[Example], together: Processes) -> fit.Plan:
+    lengths = sorted(len(example.tokens) for example in examples)
+    return fit.plan(
+        student.shape(),
+        learnt=student.learnt(),
+        longest=lengths[-1],
+        batch_tokens=sum(lengths[-math.ceil(config.batch_size / together.count) :]),
+        available=available_memory(together.count),
+        most=fit.CPU_TOKENS if student.device.type == "cpu" else fit.GPU_TOKENS,
+        checkpointing=config.activation_checkpointing,
+    )
+
+
+def begin(work: Work, standing: Standing) -> None:
+    """What the parent says and what the held-out answers cost it, before anything is learnt."""
+    show_samples(work, 0)
+    standing.before = measure(work)
+    sft_measures.log_perplexity(work.run, 0, standing.before, work.held_out)
+
+
+def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+    config, total, pace = work.config, work.total_steps, steps.Pace()
+    begun = time.monotonic() - standing.seconds
+    work.run.progress("Finetuning", standing.step, total)
+    while standing.step < total:
+        examples = batch(work, standing.step)
+        rate = config.rate * rate_factor(config, standing.step, total)
+        loss, norm = optimise(work, optimiser, examples, standing.step, rate)
+        tokens = sum(len(example.tokens) for example in examples)
+        standing.step, standing.tokens, standing.last_loss = standing.step + 1, standing.tokens + tokens, loss
+        standing.first_loss = loss if standing.step == 1 else standing.first_loss
+        standing.seconds = time.monotonic() - begun
+        work.run.log_metrics(
+            standing.step, loss=loss, grad_norm=norm, learning_rate=rate,
+            tokens_per_second=pace.tokens_per_second(tokens),
+            peak_memory_gb=steps.peak_memory_gb(work.student.device), seconds=standing.seconds,
+        )  # fmt: skip
+        work.run.progress("Finetuning", standing.step, total)
+        after_step(work, optimiser, standing, is_last=standing.step == total)
+
+
+def batch(work: Work, step: int) -> list[Example]:
+    """The examples of one optimiser step: each epoch takes all in an order of its own."""
+    epoch, place = divmod(step, work.steps_per_epoch)
+    order = np.random.default_rng([work.seed, epoch]).permutation(len(work.learn))
+    size = work.config.batch_size
+    return [work.learn[i] for i in order[place * size : (place + 1) * size]]
+
+
+def rate_factor(config: SFTConfig, step: int, total: int) -> float:
+    return steps.schedule_factor(step, total, kind=config.schedule, warmup=math.ceil(config.warmup_ratio * total))
+
+
+def optimise(
+    work: Work, optimiser: torch.optim.Optimizer, examples: list[Example], step: int, rate: float
+) -> tuple[float, float]:
+    """One optimiser step: the loss, a mean over all learnt tokens of the batch, and the gradient's norm."""
+    student, targets = work.student, sum(example.targets for example in examples)
+    mine = work.together.share(examples)
+    nats = 0.0
+    for indices in fit.micro_batches([len(e.tokens) for e in mine], work.plan.tokens, padded=not student.is_packed):
+        loss, losses = student.loss([mine[i] for i in indices], 1 / targets)
+        loss.backward()
+        student.masters.collect()
+        nats += float(losses.sum(dtype=torch.float64))
+    loss_of_all = work.together.total(nats)[0] / targets
+    work.together.add_gradients(student.gradients())
+    norm = steps.clip_gradients(
+        student.masters.masters.values(), work.config.max_grad_norm, loss=loss_of_all, step=step + 1
+    )
+    steps.set_learning_rate(optimiser, rate)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    student.masters.publish()
+    return loss_of_all, norm
+
+
+def after_step(work: Work, optimiser: torch.optim.Optimizer, standing: Standing, *, is_last: bool) -> None:
+    config, step = work.config, standing.step
+    if step % config.sample_every == 0 or is_last:
+        show_samples(work, step)
+    if work.keeps_best if is_last else step % config.evaluate_every == 0:
+        losses = measure(work)
+        is_best = keep_if_best(work, standing, losses)
+        if not (is_last and is_best):  # what is kept is logged as it is saved
+            sft_measures.log_perplexity(work.run, step, losses, work.held_out)
+    if step % config.checkpoint_every == 0 or is_last:
+        checkpoint(work, optimiser, standing)
+
+
+def measure(work: Work) -> list[float]:
+    """Return each held-out example's summed loss in nats, under the student as it is."""
+    return sft_measures.losses_of(work.student, work.held_out, work.plan.tokens, work.together)
+
+
+def keep_if_best(work: Work, standing: Standing, losses: list[float]) -> bool:
+    """Save the weights of this step where its held-out loss is the lowest so far; of equal ones the first stays."""
+    if not work.keeps_best:
+        return False
+    loss = sum(losses) / sum(example.targets for example in work.held_out)
+    if is_best := loss < standing.best_loss:
+        standing.best_step, standing.best_loss = standing.step, loss
+        if work.together.is_first:
+            sft_best.save(work.run, standing.step, work.student.masters.masters)
+    return is_best
+
+
+def show_samples(work: Work, step: int) -> None:
+    """The same prompts with the same seeds each time; the training's generators are not touched."""
+    if not work.together.is_first:
+        return
+    config = work.config
+    chat_samples.log_answers(
+        work.run, work.student.model, work.tokenizer, work.prompts, step=step, seeds=(work.seed, "sft sample"),
+        sampling=Sampling(config.sample_tokens, 0.7), max_prompt_tokens=config.max_length,
+    )  # fmt: skip
+
+
+def checkpoint(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+    if work.together.is_first:
+        folder = work.run.begin_checkpoint(standing.step)
+        steps.save_state(
+            folder, parameters=work.student.masters.masters, optimiser=optimiser, extra={"standing": asdict(standing)}
+        )
+        work.run.commit_checkpoint(standing.step)
+        sft_best.forget_others(work.run, standing.best_step)
+
+
+def resume(work: Work, optimiser: torch.optim.Optimizer) -> Standing:
+    latest = work.run.latest_checkpoint()
+    work.together.wait()  # nobody writes a checkpoint before everybody has looked for one
+    if latest is None:
+        work.run.truncate_logs(-1)
+        return Standing()
+    extra = steps.load_state(latest, parameters=work.student.masters.masters, optimiser=optimiser)
+    work.student.masters.publish()
+    standing = Standing(**extra["standing"])
+    work.run.truncate_logs(standing.step)
+    return standing
+
+
+def take_best(work: Work, standing: Standing) -> int:
+    """Bring back the weights of the step with the lowest held-out loss; return that step."""
+    if standing.best_step != standing.step:
+        sft_best.load(work.run, standing.best_step, work.student.masters.masters)
+        work.student.masters.publish()
+    return standing.best_step
+
+
+def finish(work: Work, standing: Standing, parent: str) -> None:
+    """Take the step that is kept, save it, measure what was saved. Process 0 alone writes."""
+    run, student, examples = work.run, work.student, [*work.learn, *work.held_out]
+    run.progress("Saving", 0, 1)
+    work.together.wait()
+    kept = take_best(work, standing) if work.keeps_best else standing.step
+    packed, facts = student.is_packed, {}
+    if work.together.is_first:
+        shown = [example.tokens for example in (work.held_out or work.learn)]
+        saved = children.save_child(parent, student.model, work.tokenizer, run.begin_model(), shown, student.weights())
+        run.commit_model()
+        facts = saved.facts()
+    work.together.wait()
+    run.progress("Measuring what was saved", 0, 1)
+    student.measure_with(saved.model if facts else loading.load_policy(run.model, student.dtype)[0])
+    after = measure(work)
+    if kept == standing.step:
+        sft_measures.log_perplexity(run, kept, after, work.held_out)
+    if not work.together.is_first:
+        return
+    sft_best.forget(run)
+    run.finish(
+        {
+            "examples": len(work.learn),
+            "completion_tokens": sum(example.targets for example in work.learn),
+            "cut_examples": sum(example.tokens[-1] != work.tokenizer.eos_token_id for example in examples),
+            "held_out": sft_measures.comparison(standing.before, after, work.held_out) if after else None,
+            "steps": standing.step,
+            "keep": "best" if work.keeps_best else "last",
+            "kept_step": kept,
+            "first_loss": standing.first_loss,
+            "last_loss": standing.last_loss,
+            "adapters": work.config.adapters,
+            "hash": loading.weights_hash(run.model),
+            **facts,
+            "tokens": standing.tokens,
+            "tokens_per_second": standing.tokens / max(standing.seconds, 1e-9),
+            "tokens_at_once": work.plan.tokens,
+            "activations_computed_twice": work.plan.recompute,
+            "packed_layers": packed,
+            "peak_memory_gb": steps.peak_memory_gb(student.device),
+            "seconds": standing.seconds,
+        }
+    )
+
+
+if __name__ == "__main__":
+    run_recipe(main)

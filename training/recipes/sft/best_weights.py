@@ -1,0 +1,55 @@
+"""The weights at the step with the lowest held-out loss, kept beside the checkpoints while SFT goes on.
+
+`best/step-000010.safetensors` in the run directory holds the float32 masters at step 10. An older file goes once a
+checkpoint points at a newer one: a run that is killed at any moment finds the file that its checkpoint names.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from training.core.run_directory import RecipeFailure, RunDirectory
+
+
+def save(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None:
+    """Write the masters of this step under a temporary name, then rename."""
+    final = _file(run, step)
+    final.parent.mkdir(exist_ok=True)
+    temporary = final.with_name(f".{final.name}.partial")
+    save_file({name: master.detach().contiguous() for name, master in masters.items()}, temporary)
+    temporary.rename(final)
+
+
+@torch.no_grad()
+def load(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None:
+    """Fill the masters with those of this step. Raises RecipeFailure where they are gone."""
+    try:
+        stored = load_file(_file(run, step))
+    except OSError as error:
+        raise RecipeFailure(
+            "best_weights_gone",
+            f"The weights of step {step}, which had the lowest held-out loss, are not in {_file(run, step)}.",
+            "Start a new run, with keep=last if the disk is short.",
+        ) from error
+    for name, master in masters.items():
+        master.copy_(stored[name])
+
+
+def forget_others(run: RunDirectory, step: int) -> None:
+    """Remove what no checkpoint points at any more: every file but that of this step."""
+    for path in _file(run, step).parent.glob("*"):
+        if path != _file(run, step):
+            path.unlink()
+
+
+def forget(run: RunDirectory) -> None:
+    """Remove all of them, once the model is saved."""
+    shutil.rmtree(_file(run, 0).parent, ignore_errors=True)
+
+
+def _file(run: RunDirectory, step: int) -> Path:
+    return run.path / "best" / f"step-{step:06d}.safetensors"

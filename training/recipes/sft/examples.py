@@ -1,0 +1,162 @@
+"""What SFT learns from: rows, their tokens with a mask of what is to be learnt, and which are held out.
+
+A row is a prompt and a completion, or a whole chat of which every assistant turn is learnt:
+
+    {"prompt": [messages], "completion": "text"}      optional: "is_cut", the length limit ended the last answer
+    {"messages": [messages]}                          what follows the last assistant turn is left out
+    "of" in either: what the row was made from; all rows made from one thing are held out together
+
+It is tokenised so that an answer is, token for token, what the policy meets when it answers:
+
+    [chat-template prompt, cut from the left][completion][EOS, unless it was cut]
+
+and a chat goes on from there with what its template puts between two answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from training.core.run_directory import RecipeFailure, Row, RunDirectory
+from training.recipes.common import loading
+
+FEWEST_EXAMPLES = 2
+FEWEST_HELD_OUT = 10
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """`learnt[i]` says whether `tokens[i]` is one that the model is to give; the first one never is.
+
+    `kin` is the same for examples that are held out together: made from one row, or turns of one chat.
+    """
+
+    kin: str
+    tokens: list[int]
+    learnt: list[bool]
+
+    @property
+    def targets(self) -> int:
+        return sum(self.learnt)
+
+
+def read_examples(run: RunDirectory) -> list[Row]:
+    """The rows with something to learn. Raises RecipeFailure when there are too few."""
+    rows = [row for row in run.rows("examples") if any(turn.strip() for turn in _answers(row))]
+    if len(rows) < FEWEST_EXAMPLES:
+        raise RecipeFailure(
+            "too_few_examples",
+            f"The dataset holds {len(rows)} usable examples; at least {FEWEST_EXAMPLES} are needed.",
+            "Write demonstrations or rate more answers, then freeze the dataset again.",
+        )
+    return rows
+
+
+def _answers(row: Row) -> list[str]:
+    if "messages" in row:
+        return [message["content"] for message in row["messages"] if message["role"] == "assistant"]
+    return [row["completion"]]
+
+
+def last_prompt(row: Row) -> Messages:
+    """What the row's last answer answers: where sample completions begin."""
+    return row["prompt"] if "messages" not in row else row["messages"][: _turns(row["messages"])[-1]]
+
+
+def _turns(messages: Messages) -> list[int]:
+    """Places of the assistant's turns that say something."""
+    return [i for i, m in enumerate(messages) if m["role"] == "assistant" and m["content"].strip()]
+
+
+def encode(tokenizer: Any, row: Row, max_length: int) -> Example:
+    """At most `max_length` tokens; the prompt yields first, from its left, then the last answer from its end.
+
+    An answer that the length limit cut off (`is_cut`) gets no end token: its place teaches nothing.
+    """
+    if "messages" in row:
+        return _encode_chat(tokenizer, row, max_length)
+    completion = loading.encode_completion(tokenizer, row["completion"], max_length)
+    completion = [*completion, *_end(tokenizer, row)][: max_length - 1]
+    prompt = loading.encode_prompt(tokenizer, row["prompt"], max_length - len(completion))
+    return Example(kin_of(row), prompt + completion, [False] * len(prompt) + [True] * len(completion))
+
+
+def kin_of(row: Row) -> str:
+    """What the row was made from, else how its chat begins: until the assistant first speaks."""
+    if "of" in row:
+        return str(row["of"])
+    messages = row["messages"] if "messages" in row else row["prompt"]
+    first = next((i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
+    return json.dumps(messages[:first], sort_keys=True, ensure_ascii=False)
+
+
+def _end(tokenizer: Any, row: Row) -> list[int]:
+    return [] if row.get("is_cut") else [tokenizer.eos_token_id]
+
+
+def _encode_chat(tokenizer: Any, row: Row, max_length: int) -> Example:
+    messages, turns = row["messages"], _turns(row["messages"])
+    spans: list[tuple[list[int], bool]] = []
+    for number, turn in enumerate(turns):
+        between = _between(tokenizer, messages, turns[number - 1], turn) if number else None
+        if between is None:  # the first turn, or a template that renders earlier turns anew: begin here
+            spans = [(loading.encode_prompt(tokenizer, messages[:turn], 2**30), False)]
+        else:
+            spans.append((between, False))
+        ends = [tokenizer.eos_token_id] if turn != turns[-1] else _end(tokenizer, row)
+        spans.append(([*loading.encode_completion(tokenizer, messages[turn]["content"], max_length), *ends], True))
+    *before, (last, _) = spans
+    spans = [*before, (last[: max_length - 1], True)]
+    tokens = [token for ids, _ in spans for token in ids]
+    learnt = [is_learnt for ids, is_learnt in spans for _ in ids]
+    over = max(len(tokens) - max_length, 0)
+    if over and learnt[over]:  # half an answer without its beginning is nothing that the policy meets
+        rest = learnt[over:].index(False)
+        learnt[over : over + rest] = [False] * rest
+    return Example(kin_of(row), tokens[over:], learnt[over:])
+
+
+def _between(tokenizer: Any, messages: Messages, earlier: int, turn: int) -> list[int] | None:
+    """Tokens that the template puts between the end of one answer and the beginning of a later one, EOS left out.
+
+    None where it renders what came before anew, as templates do that drop earlier thoughts.
+    """
+    before, upto, said = (
+        _rendered(tokenizer, messages[:earlier]),
+        _rendered(tokenizer, messages[:turn]),
+        messages[earlier],
+    )
+    rest = upto[len(before) :]
+    answer = next((text for text in (said["content"], said["content"].strip()) if rest.startswith(text)), None)
+    if not upto.startswith(before) or answer is None:
+        return None
+    return loading.encode_completion(tokenizer, rest[len(answer) :].removeprefix(tokenizer.eos_token), 2**30)
+
+
+def _rendered(tokenizer: Any, messages: Messages) -> str:
+    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+
+def hold_out(examples: list[Example], share: float, limit: int) -> tuple[list[Example], list[Example]]:
+    """(to learn from, to measure on): by the hash of `kin`, so that a prompt is on one side in every run and dataset.
+
+    Nothing is held out where fewer than FEWEST_HELD_OUT examples would be, or the rest would be fewer than that.
+    """
+    places = [_place(example.kin) for example in examples]
+    held = [example for example, place in zip(examples, places, strict=True) if place < share]
+    rest = [example for example, place in zip(examples, places, strict=True) if place >= share]
+    if len(held) < FEWEST_HELD_OUT or len(rest) < FEWEST_HELD_OUT:
+        return examples, []
+    order = sorted(range(len(held)), key=lambda i: (_place(held[i].kin), i))
+    return rest, [held[i] for i in order[:limit]]
+
+
+def _place(kin: str) -> float:
+    """Its hash as a number from 0 to 1."""
+    digest = hashlib.sha256(kin.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,0 +1,169 @@
+"""The model that SFT trains: which weights learn, and the loss of some examples without their logits.
+
+lora    adapters (float32) on every linear layer of a frozen model
+top     in the top third; what lies below is frozen and, where there is more than one pass over the data, run only once
+full    every weight: float32 masters move, the model holds them rounded (`recipes.masters`)
+qlora   as lora, over a model in 4 bits
+
+On a processor, layers laid out like Llama's run packed (`rl.packed`); elsewhere, and on a GPU, sequences are padded on
+the right and run by the model itself. The output layer sees the positions that are learnt and no others, a few hundred
+at a time (`recipes.token_loss`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from training.core.run_directory import RecipeFailure
+from training.recipes.common import batch_planner as fit
+from training.recipes.common import loading
+from training.recipes.common.features import adapted_layers, decoder_layers
+from training.recipes.common.fp32_master_weights import Masters, trained_parameters
+from training.recipes.common.token_loss import token_loss
+from training.recipes.sft.examples import Example
+from training.rl.lora import add_adapters
+from training.rl.packed import packed_agrees, rows_of, run_packed
+
+KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all examples together
+
+
+def load(parent: str, adapters: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """(model, tokenizer); every weight in float32 where every weight learns, in 4 bits for qlora."""
+    if adapters != "qlora":
+        return loading.load_policy(parent, torch.float32 if adapters == "full" else dtype)
+    if not (torch.cuda.is_available() and _has_bitsandbytes()):
+        lacks = "the package bitsandbytes" if torch.cuda.is_available() else "a CUDA GPU"
+        raise RecipeFailure(
+            "qlora_unavailable",
+            f"A model in 4 bits needs a CUDA GPU and the package bitsandbytes; {lacks} is not there.",
+            "Choose adapters lora: the same adapters over the model in bfloat16.",
+        )
+    place = {"": torch.cuda.current_device()}
+    return loading.load_as(
+        AutoModelForCausalLM, parent, torch.bfloat16, quantization_config=four_bits(), device_map=place
+    )
+
+
+def four_bits() -> BitsAndBytesConfig:
+    """Dettmers 2023, 2305.14314: normal floats of 4 bits, their scales quantised too, products in bfloat16."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )  # fmt: skip
+
+
+def _has_bitsandbytes() -> bool:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class Student:
+    def __init__(self, model: Any, adapters: str, *, rank: int, seed: int, dtype: torch.dtype) -> None:
+        self.model, self.base, self.adapters, self.rank, self.seed = model, model.get_decoder(), adapters, rank, seed
+        layers = decoder_layers(model)
+        self.depth, self.dtype = len(layers), dtype
+        self.device = model.get_input_embeddings().weight.device
+        self.is_packed = self.device.type == "cpu" and adapters != "qlora" and packed_agrees(model)
+        self.cut = self.depth - len(adapted_layers(model, adapters))
+        model.requires_grad_(adapters == "full")
+        if adapters != "full":
+            add_adapters(layers[self.cut :], rank, 2.0 * rank, seed)
+        self.masters = Masters(trained_parameters(model), dtype)
+        self.recompute = False
+        self._trunk: dict[int, Tensor] = {}
+
+    def shape(self) -> fit.Shape:
+        dtype_bytes = torch.finfo(self.model.dtype).bits // 8
+        layers = self.depth - (self.cut if self.is_packed else 0)
+        return fit.shape_of(self.model.config, layers=layers, dtype_bytes=dtype_bytes, packed=self.is_packed)
+
+    def learnt(self) -> int:
+        return sum(p.numel() for p in self.masters.masters.values())
+
+    def gradients(self) -> list[Tensor]:
+        """Of all that learns, in one order: zeros where this process had no example."""
+        for master in self.masters.masters.values():
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+        return self.masters.gradients
+
+    def begin(self, recompute: bool) -> None:
+        """Ready to learn. Dropout stays off (`loading`); transformers recompute activations in training mode only."""
+        self.recompute = recompute
+        if recompute and not self.is_packed:
+            self.model.train()
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            self.model.enable_input_require_grads()
+
+    def loss(self, examples: list[Example], scale: float) -> tuple[Tensor, Tensor]:
+        """`scale` times the summed loss of the examples' learnt tokens, and each such token's (unscaled)."""
+        hidden = self._hidden(examples)
+        places, targets, start = [], [], 0
+        for example in examples:
+            # The state before a token predicts it.
+            places += [start + i - 1 for i, is_learnt in enumerate(example.learnt) if is_learnt]
+            targets += [t for t, is_learnt in zip(example.tokens, example.learnt, strict=True) if is_learnt]
+            start += len(example.tokens)
+        weight = self.model.get_output_embeddings().weight
+        states = hidden[torch.tensor(places, device=self.device)].to(weight.dtype)
+        return token_loss(states, weight, torch.tensor(targets, device=self.device), scale)
+
+    @torch.no_grad()
+    def keep_trunk(self, examples: list[Example], tokens: int) -> bool:
+        """Run the frozen lower layers once for all, in batches of their own: they do not depend on where a run resumes.
+
+        False where there is nothing to keep or no room to keep it.
+        """
+        total = sum(len(example.tokens) for example in examples) * self.model.config.hidden_size * 4
+        if not (self.is_packed and self.cut) or total > KEPT_TRUNK_BYTES:
+            return False
+        for indices in fit.micro_batches([len(e.tokens) for e in examples], tokens, padded=False):
+            group = [examples[i] for i in indices]
+            states = self._lower(group)[0].split([len(e.tokens) for e in group])
+            self._trunk |= {id(example): part.clone() for example, part in zip(group, states, strict=True)}
+        return True
+
+    def _hidden(self, examples: list[Example]) -> Tensor:
+        """(N, H) of all examples' tokens, end to end, after the final norm."""
+        if not self.is_packed:
+            return self._padded(examples)
+        if self.cut and all(id(e) in self._trunk for e in examples):
+            hidden = torch.cat([self._trunk[id(e)] for e in examples])
+            rows = rows_of(self.base, [len(e.tokens) for e in examples], hidden.dtype)
+        else:
+            hidden, rows = self._lower(examples)
+        return self.base.norm(run_packed(self.base, hidden, rows, self.cut, self.depth, self.recompute))
+
+    def _lower(self, examples: list[Example]) -> tuple[Tensor, Any]:
+        """What enters the first layer that learns. Embeddings learn only where everything does."""
+        ids = torch.tensor([token for e in examples for token in e.tokens], device=self.device)
+        hidden = self.base.embed_tokens(ids)
+        rows = rows_of(self.base, [len(e.tokens) for e in examples], hidden.dtype)
+        if self.cut:
+            with torch.no_grad():
+                hidden = run_packed(self.base, hidden, rows, 0, self.cut)
+        return hidden, rows
+
+    def _padded(self, examples: list[Example]) -> Tensor:
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(e.tokens) for e in examples], batch_first=True)
+        lengths = torch.tensor([len(e.tokens) for e in examples])
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.device)
+        output = self.base(input_ids=ids.to(self.device), attention_mask=mask.long(), use_cache=False)
+        return output.last_hidden_state[mask]
+
+    def measure_with(self, model: Any) -> None:
+        """Compute losses by another model from now on: the one that was saved. Nothing is trained any more."""
+        self.model, self.base, self.cut, self._trunk = model, model.get_decoder(), 0, {}
+        self.device = model.get_input_embeddings().weight.device
+        self.is_packed = self.device.type == "cpu" and packed_agrees(model)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The float32 masters of what a full finetuning moves; none where adapters learn, which hold their own."""
+        return self.masters.masters if self.adapters == "full" else {}

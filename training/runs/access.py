@@ -1,0 +1,21 @@
+"""Which run a page is about, and whether the visitor may read it."""
+
+from __future__ import annotations
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+
+from annotate.core.permissions import can
+from training.models import Run
+from training.runs.present import run_details as run_page
+
+
+def find_run(request: HttpRequest, run_id: int) -> tuple[Run, HttpResponse | None]:
+    """The run, and a refusal for those who may not read its project."""
+    found = get_object_or_404(Run.objects.select_related(*run_page.RELATED), pk=run_id)
+    if can(request.user, "read", found.project):
+        return found, None
+    if not request.user.is_authenticated:
+        return found, redirect_to_login(request.get_full_path())
+    raise Http404("No such run.")

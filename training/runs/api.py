@@ -1,0 +1,284 @@
+"""Runs: queue, list, read, cancel, resume, and what they measure while they go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from annotate.core.api.idempotency import idempotent, key_of
+from annotate.core.api.lookup import find, find_named, find_project, of_project
+from annotate.core.api.pagination import Newest
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import can, projects_where, require
+from annotate.data.feedback_lineage import asked_in_the_arena
+from annotate.models import Dataset, LanguageModel
+from common.splits import text_hash
+from training.models import Metric, Run, Sample
+from training.runs.figures import fidelity
+from training.runs.human_review import reviews as human_brake
+from training.runs.ordering import actions, pauses
+from training.runs.ordering import order_files as orders
+from training.runs.queue import outputs
+
+AFTER = OpenApiParameter("after", int, description="Only what comes after this sequence number; 0 is everything.")
+_ROWS = 1000
+
+
+class NewRun(Input):
+    kind = serializers.CharField(max_length=24, help_text="sample, sft, reward, ppo, …")
+    project = serializers.SlugField(max_length=50)
+    name = serializers.CharField(max_length=120, help_text="Also the name of the model that it makes.")
+    parent = Id(required=False, allow_null=True, default=None, help_text="The model to start from.")
+    dataset = Id(required=False, allow_null=True, default=None)
+    other_dataset = Id(
+        required=False, allow_null=True, default=None, help_text="A second one, where the kind takes it."
+    )
+    reward_model = Id(required=False, allow_null=True, default=None)
+    config = serializers.DictField(required=False, default=dict, help_text="Hyperparameters of that kind.")
+    cloned_from = Id(required=False, allow_null=True, default=None, help_text="The run that this one repeats, changed.")
+    seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
+
+
+class OrderParser(BaseParser):
+    """The body as it is, a text; what it says is read by `orders`."""
+
+    media_type = "application/yaml"
+
+    def parse(self, stream: Any, media_type: str | None = None, context: Any = None) -> str:
+        try:
+            return stream.read().decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refused(400, yaml="The body is no text in UTF-8; send the YAML of a run.") from None
+
+
+class RunOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+    amendments = serializers.ListField(
+        source="nameless_amendments", child=serializers.DictField(), help_text="What was chosen at its pauses."
+    )
+    result = serializers.SerializerMethodField(help_text="What came of it; a dataset's texts in it are for reviewers.")
+
+    reason = serializers.SerializerMethodField(help_text="What happened; quotes the log for researchers alone.")
+    fidelity = serializers.SerializerMethodField(
+        help_text="How near the saved model is to the trained one, in words; the figures are in `result.fidelity`."
+    )
+
+    class Meta:
+        model = Run
+        fields = (
+            *("id", "project", "kind", "name", "state", "parent", "dataset", "other_dataset", "reward_model"),
+            *("output_model", "output_dataset", "cloned_from", "config"),
+            *("seed", "code_version", "phase", "step", "total_steps", "ends_at", "reason_code", "reason", "remedy"),
+            "remedy_changes",
+            *("pause", "amendments"),
+            *("result", "fidelity", "cancel_requested_at", "created_at", "started_at", "finished_at"),
+        )
+
+    def get_reason(self, run: Run) -> str:
+        return run.reason if run.project_id in self.context["researched"] else run.reason_without_log
+
+    def get_fidelity(self, run: Run) -> str:
+        return fidelity.sentence(run.result)
+
+    def get_result(self, run: Run) -> dict[str, Any]:
+        return run.result if run.project_id in self.context["reviewed"] else outputs.without_texts(run.result)
+
+
+class Choice(Input):
+    choice = serializers.CharField(max_length=40, help_text="The name of one of `pause.choices`.")
+    changes = serializers.DictField(
+        required=False, default=dict, help_text="Other values for the options that it changes, or further options."
+    )
+
+
+class Again(Input):
+    changes = serializers.DictField(required=False, help_text="Options; else the run's own `remedy_changes`.")
+
+
+class MetricOut(serializers.ModelSerializer):
+    class Meta:
+        model = Metric
+        fields = ("sequence", "step", "values", "time")
+
+
+class ReviewOut(serializers.Serializer):
+    sequence = serializers.IntegerField()
+    step = serializers.IntegerField()
+    predicted = serializers.FloatField(
+        help_text="The share of votes, a tie as half of one, that the reward model expects for the policy's answer."
+    )
+    not_asked = serializers.CharField(help_text="Why nobody can judge it; empty when it was asked.")
+    people = serializers.FloatField(allow_null=True, help_text="Share of people's votes for it, a tie as half of one.")
+    simulations = serializers.FloatField(allow_null=True)
+
+
+class SampleOut(serializers.ModelSerializer):
+    class Meta:
+        model = Sample
+        fields = ("sequence", "step", "prompt", "completion", "score")
+
+
+@extend_schema(tags=["runs"])
+class Runs(GenericViewSet):
+    """Runs of the projects that you may see."""
+
+    queryset = Run.objects.none()
+    serializer_class = RunOut
+    pagination_class = Newest
+
+    def get_queryset(self) -> QuerySet[Run]:
+        return Run.objects.filter(project__in=projects_where(self.request.user, "read")).select_related("project")
+
+    @extend_schema(
+        responses=RunOut(many=True),
+        parameters=[PROJECT, OpenApiParameter("state", enum=Run.State.values), OpenApiParameter("kind")],
+    )
+    def list(self, request: Request) -> Response:
+        rows = of_project(self.get_queryset(), request)
+        for name in ("state", "kind"):
+            if (value := request.query_params.get(name)) is not None:
+                rows = rows.filter(**{name: value.replace("\x00", "")})
+        return self.get_paginated_response(run_out(request, self.paginate_queryset(rows), many=True))
+
+    @extend_schema(responses={200: RunOut} | refusals(404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(run_out(request, find(self.get_queryset(), pk, "run")))
+
+    @extend_schema(request=NewRun, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
+    def create(self, request: Request) -> Response:
+        """Queue a run. Errors in the config are named `config.<field>`."""
+        given = NewRun(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = queue(request, dict(given.validated_data))
+        return Response(run_out(request, run), status=201)
+
+    @extend_schema(
+        request={"application/yaml": OpenApiTypes.STR},
+        responses={201: RunOut} | refusals(400, 403, 404, 409, 413),
+        parameters=[IDEMPOTENCY_KEY, PROJECT],
+    )
+    @action(detail=False, methods=["post"], url_path="from-yaml", parser_classes=[OrderParser])
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
+    def from_yaml(self, request: Request) -> Response:
+        """Queue a run from its order as YAML. The project is the file's, unless `?project=` names another."""
+        if not isinstance(request.data, str):
+            raise Refused(400, body="It is empty; send the order as YAML: runs/ID/order/ of an earlier run gives one.")
+        order = orders.read(request.data)
+        slug = request.query_params.get("project") or order.get("project")
+        if not slug:
+            raise Refused(400, project="Name the project in the file, or in the address as ?project=<slug>.")
+        project = find_project(request.user, slug)
+        require(request.user, "research", project)  # what models there are is told to researchers alone
+        arguments = orders.resolve(order, project).arguments
+        run = actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **arguments)
+        return Response(run_out(request, run), status=201)
+
+    @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.OBJECT} | refusals(404))
+    @action(detail=True, methods=["get"])
+    def order(self, request: Request, pk: str) -> HttpResponse:
+        """All that the run was queued with, as YAML: what `from-yaml` takes."""
+        run = find(self.get_queryset(), pk, "run")
+        return HttpResponse(orders.written(run), content_type="application/yaml; charset=utf-8")
+
+    @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """End it: at once when it is queued, else as soon as its worker has stopped it."""
+        return Response(run_out(request, actions.cancel(run=find(self.get_queryset(), pk, "run"), by=request.user)))
+
+    @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """A failed or cancelled run goes on from its last complete checkpoint."""
+        return Response(run_out(request, actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)))
+
+    @extend_schema(request=Again, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
+    @action(detail=True, methods=["post"])
+    @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
+    def again(self, request: Request, pk: str) -> Response:
+        """Queue a run like this one, with `changes`; without any, with those that are the remedy of its failure."""
+        given = Again(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = find(self.get_queryset(), pk, "run")
+        made = actions.queue_again(run=run, by=request.user, idempotency_key=key_of(request), **given.validated_data)
+        return Response(run_out(request, made), status=201)
+
+    @extend_schema(request=Choice, responses={200: RunOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def choose(self, request: Request, pk: str) -> Response:
+        """Take one of the choices of a paused run; what it changes is recorded as an amendment of the run."""
+        given = Choice(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = find(self.get_queryset(), pk, "run")
+        return Response(run_out(request, pauses.choose(run=run, by=request.user, **given.validated_data)))
+
+    @extend_schema(responses=ReviewOut(many=True), filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def reviews(self, request: Request, pk: str) -> Response:
+        """The pairs that people were asked about: the reward model's opinion and theirs, without the texts."""
+        return Response(ReviewOut(human_brake.told(find(self.get_queryset(), pk, "run")), many=True).data)
+
+    @extend_schema(responses=MetricOut(many=True), parameters=[AFTER], filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def metrics(self, request: Request, pk: str) -> Response:
+        """What was measured, in order, at most a thousand rows: ask again after the last sequence number."""
+        run = find(self.get_queryset(), pk, "run")
+        rows = run.metrics.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS]
+        return Response(MetricOut(rows, many=True).data)
+
+    @extend_schema(responses=SampleOut(many=True), parameters=[AFTER], filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def samples(self, request: Request, pk: str) -> Response:
+        """What the model answered as training went, in order, at most a thousand rows.
+
+        Prompts that somebody asked in the arena are for those who may review.
+        """
+        run = find(self.get_queryset(), pk, "run")
+        rows = list(run.samples.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS])
+        if not can(request.user, "review", run.project):
+            asked = asked_in_the_arena(run.project, (row.prompt for row in rows))
+            rows = [row for row in rows if text_hash(row.prompt) not in asked]
+        return Response(SampleOut(rows, many=True).data)
+
+
+def run_out(request: Request, runs: Any, *, many: bool = False) -> Any:
+    """Runs as this asker may see them."""
+    reviewed, researched = (
+        set(projects_where(request.user, action).values_list("pk", flat=True)) for action in ("review", "research")
+    )
+    return RunOut(runs, many=many, context={"reviewed": reviewed, "researched": researched}).data
+
+
+def queue(request: Request, fields: dict[str, Any]) -> Run:
+    """The run that these checked fields ask for; ids and the slug become rows."""
+    project = find_project(request.user, fields.pop("project"))
+    require(request.user, "research", project)  # before anything is told of models that may be others'
+    rows: dict[str, QuerySet[Any]] = {
+        "parent": LanguageModel.objects.usable_in(project),
+        "reward_model": LanguageModel.objects.usable_in(project),
+    }
+    rows["cloned_from"] = Run.objects.filter(project__in=projects_where(request.user, "read"))
+    rows["dataset"] = rows["other_dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
+    for name, found in rows.items():
+        if fields.get(name) is not None:
+            fields[name] = find_named(found, fields[name], name)
+    return actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **fields)
+
+
+def _after(request: Request) -> int:
+    value = request.query_params.get("after", "0")
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise Refused(400, after=f"{value!r} is no sequence number; give the last one you have, or 0.")
+    return int(value)

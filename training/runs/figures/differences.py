@@ -1,0 +1,118 @@
+"""What one run has that another has not: options, figures, data. For the page of a run and for comparing several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import reverse
+
+from annotate.models import Dataset
+from training.models import Run
+from training.runs.figures import curves
+from training.runs.figures import progress as words
+
+_NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing in which runs differ: a value for each of them."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """This run beside the one that it came from."""
+
+    other: Run
+    relation: str
+    runs: tuple[Run, Run]  # this one, the other
+    choices: list[Line]
+    figures: list[Line]
+    data: list[Line]
+    compare: str  # the address where their curves lie over each other
+
+
+def of_run(run: Run) -> list[Difference]:
+    """Beside the run that it was cloned from, and beside the one that made its parent."""
+    found: list[Difference] = []
+    made_by = getattr(run.parent, "made_by", None) if run.parent else None
+    for other, relation in ((run.cloned_from, "from which it was queued again"), (made_by, "which made its parent")):
+        if other is not None and other.project_id == run.project_id and other.pk not in [d.other.pk for d in found]:
+            found.append(_difference(run, other, relation))
+    return found
+
+
+def _difference(run: Run, other: Run, relation: str) -> Difference:
+    address = reverse("compare-runs", args=[run.project.slug])
+    both = (run, other)
+    return Difference(
+        other,
+        relation,
+        both,
+        choices(both),
+        figures(both) if run.is_finished else [],
+        data(both),
+        f"{address}?run={other.pk}&run={run.pk}",
+    )
+
+
+def choices(runs: Sequence[Run]) -> list[Line]:
+    """Options and parents that are not the same in all of these runs."""
+    rows = {
+        "kind": [run.kind for run in runs],
+        "parent": [run.parent.name if run.parent else _NOTHING for run in runs],
+        "dataset": [_dataset(run.dataset) for run in runs],
+        "second dataset": [_dataset(run.other_dataset) for run in runs],
+        "reward model": [run.reward_model.name if run.reward_model else _NOTHING for run in runs],
+        "seed": [str(run.seed) for run in runs],
+        "code": [run.code_version or "unknown" for run in runs],
+    }
+    names = dict.fromkeys(name for run in runs for name in run.config)
+    rows |= {name: [_value(run.config, name) for run in runs] for name in names}
+    return _differing(rows)
+
+
+def figures(runs: Sequence[Run]) -> list[Line]:
+    """Figures of the results that at least two of them have: of one kind, or measured alike."""
+    told = [dict(words.figures(_plain(run.result))) for run in runs]
+    names = dict.fromkeys(name for figures in told for name in figures)
+    shared = [name for name in names if sum(name in figures for figures in told) > 1]
+    return _differing({name: [figures.get(name, _NOTHING) for figures in told] for name in shared})
+
+
+def data(runs: Sequence[Run]) -> list[Line]:
+    """What their datasets hold, where it is not the same."""
+    counts = [_counts(run.dataset) for run in runs]
+    names = dict.fromkeys(name for held in counts for name in held)
+    return _differing({name: [held.get(name, _NOTHING) for held in counts] for name in names})
+
+
+def _differing(rows: dict[str, list[str]]) -> list[Line]:
+    return [Line(name, tuple(values)) for name, values in rows.items() if len(set(values)) > 1]
+
+
+def _dataset(dataset: Dataset | None) -> str:
+    return f"{dataset.name} {dataset.content_hash[:8]}" if dataset else _NOTHING
+
+
+def _counts(dataset: Dataset | None) -> dict[str, str]:
+    held = dataset.counts if dataset else {}
+    return {name.replace("_", " "): f"{count:,}" for name, count in held.items() if curves.is_number(count)}
+
+
+def _plain(result: dict[str, Any]) -> dict[str, Any]:
+    """A result's measurements: what it says of the parent is the parent's, and words are no figures."""
+    left_out = ("parent", "stopped", "how_to_read", "verdict", "why", "hash")
+    return {name: value for name, value in result.items() if name not in left_out and not isinstance(value, str)}
+
+
+def _value(config: dict[str, Any], name: str) -> str:
+    if name not in config:
+        return _NOTHING
+    value = config[name]
+    return "none" if value is None else str(value)

@@ -1,0 +1,140 @@
+"""Whether a run that trains against a score is still what its owner wants: said on its page while it can be stopped.
+
+A policy may please the score by ceasing to answer, or by answers that the reward model has never learnt to judge. The
+PPO recipe pauses at its bounds; this tells of the way there. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from training.runs.figures.curves import is_number, of_parent
+
+NEAR = 0.75  # share of a bound used up, from which on a person should look
+_INTERVAL = 2.0  # standard errors of the difference that chance explains: nothing within them alarms
+_SHIFTED = 1.0  # of the parent's own spread, feature by feature
+_OUTSIDE = 0.1  # share of scores beyond three deviations of the reward model's training, where 0.003 is usual
+_FORGOTTEN = 0.1  # nats a token
+
+Values = dict[str, Any]
+
+
+def warnings(rows: Sequence[tuple[int, Values]], config: Values) -> list[str]:
+    """What begins to run away, in words; empty while all is well. `rows` are (step, values), first to last."""
+    if len(rows) < 2:
+        return []
+    first, (step, last) = rows[0][1], rows[-1]
+    found = [text for check in _CHECKS for text in check(first, last, config)]
+    if not found and is_number(drift := last.get("drift")) and drift > NEAR:
+        found.append(f"{drift:.0%} of the nearest bound is used up")
+    return [f"At step {step} {text}." for text in found]
+
+
+def _beyond(name: str, first: Values, last: Values) -> tuple[float, float, float] | None:
+    """Return (now, the parent's, the difference that chance does not explain, with its sign); None if unmeasured."""
+    now, parent = last.get(name), of_parent(name, first)
+    if not is_number(now) or parent is None:
+        return None
+    errors = (last.get(f"{name}_se"), of_parent(f"{name}_se", first))
+    chance = _INTERVAL * math.hypot(*(error if is_number(error) else 0.0 for error in errors))
+    return now, parent, math.copysign(max(0.0, abs(now - parent) - chance), now - parent)
+
+
+def _option(config: Values, name: str, default: float) -> float:
+    value = config.get(name)
+    return float(value) if is_number(value) else default
+
+
+def _kl(first: Values, last: Values, config: Values) -> Iterator[str]:
+    kl = last.get("kl_robust", last.get("kl"))
+    bound = config.get("stop_kl") if config.get("stop_kl") is not None else first.get("stop_kl")
+    if is_number(kl) and is_number(bound) and bound > 0 and kl > NEAR * bound:
+        yield f"the KL to the parent is {kl:.1f} of the {bound:.3g} nats that are its bound"
+
+
+def _length(first: Values, last: Values, config: Values) -> Iterator[str]:
+    shortest, longest = config.get("min_length_ratio") or 0.5, config.get("max_length_ratio") or 2.0
+    if (found := _beyond("length_mean", first, last)) is None or found[1] <= 0:
+        return
+    now, parent, more = found
+    told = f"the answers are {now:.0f} tokens long, where the parent's are {parent:.0f}"
+    if more / parent < -NEAR * (1 - shortest):
+        yield f"{told}: they may be collapsing"
+    elif more / parent > NEAR * (longest - 1):
+        yield f"{told}: they run on"
+
+
+def _sameness(first: Values, last: Values, config: Values) -> Iterator[str]:
+    lowest = config.get("min_distinct_ratio") or 0.6
+    if found := _beyond("distinct", first, last):
+        now, parent, more = found
+        if parent > 0 and more / parent < -NEAR * (1 - lowest):
+            yield f"only {now:.0%} of the answers differ from each other, where {parent:.0%} of the parent's do"
+
+
+def _endings(first: Values, last: Values, config: Values) -> Iterator[str]:
+    lowest = _option(config, "min_eos_ratio", 0.5)
+    if lowest and (found := _beyond("eos_rate", first, last)):
+        now, parent, more = found
+        if parent > 0 and more / parent < -NEAR * (1 - lowest):
+            yield (
+                f"{now:.0%} of the answers end by themselves, where {parent:.0%} of the parent's do: they have become "
+                "endless, and max_new_tokens cuts them off"
+            )
+
+
+def _fluency(first: Values, last: Values, config: Values) -> Iterator[str]:
+    """Whether the answers still read as the parent's do. A score that nobody reads along with rises over noise."""
+    if found := _beyond("entropy", first, last):
+        now, parent, more = found
+        lowest, rise = _option(config, "min_entropy_ratio", 0.4), _option(config, "max_entropy_rise", 0.3)
+        told = f"the entropy is {now:.2f} nats a token, where the parent's is {parent:.2f}"
+        if parent > 0 and lowest and more / parent < -NEAR * (1 - lowest):
+            yield f"{told}: sameness comes next"
+        elif rise and more > NEAR * rise:
+            yield f"{told}: the answers become more random"
+    limit = _option(config, "max_surprise_rise", 0.2)
+    if limit and (found := _beyond("surprise", first, last)) and found[2] > NEAR * limit:
+        yield (
+            f"the answers surprise the parent by {found[0]:.2f} nats a token, where its own do by {found[1]:.2f}: "
+            "they may read less well; a higher fluency_coef holds that"
+        )
+    limit = _option(config, "max_foreign_share", 0.05)
+    if limit and (found := _beyond("foreign_scripts", first, last)) and found[2] > NEAR * limit:
+        yield f"{found[0]:.0%} of the characters are emoji or letters of scripts that the parent does not use"
+
+
+def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
+    """Whether it still judges what it has learnt to judge."""
+    shift, outside = last.get("input_shift"), last.get("score_outside")
+    if is_number(shift) and shift > _SHIFTED:
+        yield (
+            f"what the reward model reads has moved by {shift:.1f} of the parent's own spread: it scores answers "
+            "unlike those that people judged"
+        )
+    if is_number(outside) and outside > _OUTSIDE:
+        yield f"{outside:.0%} of the scores are beyond those of the reward model's training: it guesses there"
+
+
+def _second_head(first: Values, last: Values, config: Values) -> Iterator[str]:
+    """Whether what the score gains shows to a head of other judgements."""
+    lower, bound = last.get("gold_behind_lower"), config.get("max_gold_gap")
+    if is_number(lower) and is_number(bound) and bound > 0 and lower > NEAR * bound:
+        yield (
+            f"the second head sees at least {lower:.1f} of the parent's spread less than the score foretells: the "
+            "policy pleases what the reward model got wrong"
+        )
+
+
+def _forgetting(first: Values, last: Values, config: Values) -> Iterator[str]:
+    now, begin = last.get("ptx_held_out_loss"), first.get("ptx_held_out_loss")
+    if is_number(now) and is_number(begin) and now > begin + _FORGOTTEN:
+        mixes = config.get("ptx_coef") or 0
+        remedy = "a higher ptx_coef holds it" if mixes else "ptx_coef mixes some of it in"
+        yield f"the loss on the older skill's held-out text rose from {begin:.2f} to {now:.2f} nats a token; {remedy}"
+
+
+_Check = Callable[[Values, Values, Values], Iterator[str]]
+_CHECKS: tuple[_Check, ...] = (_kl, _length, _sameness, _endings, _fluency, _reward_model, _second_head, _forgetting)

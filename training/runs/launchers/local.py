@@ -1,0 +1,205 @@
+"""A recipe as a subprocess of this worker: in a session of its own, on a tether, with its log in the run directory.
+
+That no two attempts of a run work at once on a machine is held by the kernel: the recipe inherits a lock on
+`RUN_DIR/lock`, which is free again only when the last process that holds it is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+from django.conf import settings
+
+from training.core import endings
+from training.core import parent_watchdog as tether
+from training.runs.launchers import Busy, Usage, confinement, gpus
+from training.runs.launchers import multi_process as several
+
+RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
+GRACE_SECONDS = tether.GRACE_SECONDS
+_NICE = 5  # people wait for pages; nobody waits for the next step
+_NO_USAGE = Usage(0.0, 0)
+
+
+@dataclass
+class _Child:
+    process: subprocess.Popen[bytes]
+    tether_end: int  # the write end: closing it ends the recipe
+    directory: Path
+    processes: int = 1
+    person: confinement.Person | None = None  # whom it runs as, when not as the worker
+    usage: Usage = _NO_USAGE
+    is_over: bool = False
+
+
+_children: dict[str, _Child] = {}
+
+
+def submit(directory: Path, module: str) -> str:
+    processes = several.processes_of(directory)
+    several.check_gpus(processes, len(gpus.names()))
+    person = confinement.person()
+    with contextlib.ExitStack() as ours:  # our copies of what the recipe inherits
+        lock = ours.enter_context(_lock(directory))
+        leased = ours.enter_context(gpus.lease(settings.RUNS_DIR / "gpus", processes))
+        log = ours.enter_context((directory / "log.txt").open("ab", buffering=0))
+        read_end, write_end = os.pipe()
+        ours.callback(os.close, read_end)
+        log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC: {module}\n".encode())
+        try:
+            command = confinement.command(several.command(directory, module, processes))
+            confinement.hand_over(directory, person)
+            process = subprocess.Popen(
+                command,
+                cwd=settings.BASE_DIR,
+                env=_environment(directory, read_end, leased, processes),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                umask=confinement.UMASK,
+                **_as(person),
+                pass_fds=[read_end, lock.fileno(), *leased.descriptors],
+            )
+        except BaseException:
+            os.close(write_end)
+            raise
+    _be_nice(process.pid)
+    handle = f"{os.uname().nodename}:{process.pid}:{time.time():.0f}"
+    _children[handle] = _Child(process, write_end, directory, processes, person)
+    return handle
+
+
+def poll(handle: str) -> int | None:
+    """The exit status. A recipe that another worker started died with it, by its tether: as if killed."""
+    child = _children.get(handle)
+    if child is None:
+        return -signal.SIGKILL
+    _measure(child)
+    code = child.process.poll()
+    if code is not None:
+        _end_members(child)
+    return code
+
+
+def stop(handle: str, grace_seconds: float | None = None) -> None:
+    """SIGTERM to all that the recipe started, SIGKILL to what is left after the grace."""
+    child = _children.get(handle)
+    if child is None or child.is_over:
+        return
+    _measure(child)
+    _signal_group(child.process.pid, signal.SIGTERM)
+    try:
+        child.process.wait(GRACE_SECONDS if grace_seconds is None else grace_seconds)
+    except subprocess.TimeoutExpired:
+        _signal_group(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+    _end_members(child)
+
+
+def forget(handle: str) -> None:
+    """Let go of a recipe that has ended."""
+    if child := _children.pop(handle, None):
+        os.close(child.tether_end)
+
+
+def logs(directory: Path) -> str:
+    return endings.log_tail(directory / "log.txt", lines=200)
+
+
+def usage(handle: str) -> Usage:
+    child = _children.get(handle)
+    return child.usage if child else _NO_USAGE
+
+
+def end_leftovers(directory: Path) -> None:
+    """Kill whatever still works in this run directory: its worker is gone, and a new attempt is about to begin."""
+    leftovers = [p for p in psutil.process_iter() if p.pid != os.getpid() and _works_in(p, directory)]
+    for process in leftovers:
+        process.kill()
+    psutil.wait_procs(leftovers, timeout=10)
+
+
+def _lock(directory: Path) -> IO[str]:
+    file = (directory / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise Busy("an earlier attempt is still ending") from None
+    return file
+
+
+def _environment(directory: Path, read_end: int, leased: gpus.Lease, processes: int) -> dict[str, str]:
+    environment = {
+        **confinement.environment(directory),
+        tether.ENVIRONMENT_NAME: str(read_end),
+        RUN_VARIABLE: str(directory),
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **leased.environment,
+    }
+    if processes > 1:  # they share the cores, whatever one alone was given
+        environment["OMP_NUM_THREADS"] = str(several.threads_each(processes))
+    environment.setdefault("OMP_NUM_THREADS", str(several.threads_each(1)))
+    # The worker's own one thread is for the small systems of ratings; a recipe's matrices are large.
+    environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
+    return environment
+
+
+def _as(person: confinement.Person | None) -> dict[str, Any]:
+    """As whom Popen starts it: without the groups of whoever started the worker."""
+    return {} if person is None else {"user": person.uid, "group": person.gid, "extra_groups": []}
+
+
+def _be_nice(pid: int) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
+    except ProcessLookupError:
+        return  # it has ended already; poll tells how
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return  # nothing is left of it
+
+
+def _end_members(child: _Child) -> None:
+    """The recipe itself is gone; what it started goes too. Once: later, the group's number may be another's."""
+    if not child.is_over:
+        child.is_over = True
+        _signal_group(child.process.pid, signal.SIGKILL)
+        if child.processes > 1:  # each leads a session of its own
+            end_leftovers(child.directory)
+        confinement.take_back(child.directory, child.person)
+
+
+def _measure(child: _Child) -> None:
+    """CPU time and memory while it lives; the last reading stays when it is gone."""
+    try:
+        recipe = psutil.Process(child.process.pid)
+        members = [recipe, *(recipe.children(recursive=True) if child.processes > 1 else [])]
+        times = [member.cpu_times() for member in members]
+        seconds = sum(t.user + t.system + t.children_user + t.children_system for t in times)
+        memory = sum(member.memory_info().rss for member in members)
+    except psutil.Error:
+        return
+    child.usage = Usage(max(seconds, child.usage.cpu_seconds), max(memory, child.usage.memory_bytes))
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return process.environ().get(RUN_VARIABLE) == str(directory)
+    except (psutil.Error, OSError):
+        return False

@@ -1,0 +1,67 @@
+"""A recipe as several processes: what `accelerate launch` is told, in a file of the run directory that one can read.
+
+A recipe takes part by a field `processes` in its config and by `training.recipes.common.processes`. One process is
+started as ever, with none of this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from training.core.run_directory import RecipeFailure, RunDirectory
+
+CONFIG_NAME = "accelerate.yaml"
+
+
+def processes_of(directory: Path) -> int:
+    """How many processes the run's config asks for."""
+    try:
+        return int(RunDirectory(directory).spec().config.get("processes") or 1)
+    except FileNotFoundError:  # nothing but a folder, as a recipe's own tests may use it
+        return 1
+
+
+def command(directory: Path, module: str, count: int) -> list[str]:
+    """The command line that starts the recipe. Writes the file for `accelerate launch` where it takes several."""
+    if count == 1:
+        return [sys.executable, "-m", module, str(directory)]
+    path = directory / CONFIG_NAME
+    path.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in _config(count).items()))
+    return [sys.executable, "-m", "training.recipes.common.distributed", str(path), module, str(directory)]
+
+
+def threads_each(count: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores // count, 1)
+
+
+def check_gpus(count: int, found: int) -> None:
+    """More processes than GPUs would wait for ever. Raises RecipeFailure."""
+    if found and count > found:
+        raise RecipeFailure(
+            "too_few_gpus",
+            f"The run asks for {count} processes, each with a GPU of its own, and this worker has {found}.",
+            f"Queue it again with processes at most {found}.",
+            {"processes": found},
+        )
+
+
+def _config(count: int) -> dict[str, object]:
+    """One group on this machine at a free port. MULTI_GPU starts processes as they are wanted without GPUs too: the
+    recipe then joins them by gloo, where MULTI_CPU would want an MPI installed."""
+    return {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "MULTI_GPU",
+        "num_machines": 1,
+        "num_processes": count,
+        "machine_rank": 0,
+        "main_process_port": 0,
+        "rdzv_backend": "static",
+        "same_network": True,
+        "gpu_ids": "all",
+        "mixed_precision": "no",  # the recipe's own affair
+        "use_cpu": False,
+    }

@@ -1,0 +1,1 @@
+"""Order a run: check it, queue it, cancel, resume, choose at a pause. Each is one transaction or no change."""

@@ -1,0 +1,178 @@
+"""What people and programs do to runs: queue, cancel, resume. Each is one transaction or no change at all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.models import Dataset, LanguageModel, Project, User
+from common.sampling import sampling_of
+from training import configs
+from training.models import Run
+from training.runs.ordering import hub_access as hubs
+from training.runs.ordering.checks import check_in_use, check_name, check_order
+from training.runs.ordering.code_version import code_version
+from training.runs.ordering.end_events import announce_end, run_finished
+from training.storage import actions as storage
+
+_KEY_LENGTH = 100
+
+
+def queue_run(
+    *,
+    kind: str,
+    project: Project,
+    name: str,
+    by: User,
+    parent: LanguageModel | None = None,
+    dataset: Dataset | None = None,
+    other_dataset: Dataset | None = None,
+    reward_model: LanguageModel | None = None,
+    config: dict[str, Any] | None = None,
+    seed: int = 0,
+    cloned_from: Run | None = None,
+    idempotency_key: str | None = None,
+) -> Run:
+    """A new run at the end of the queue; the first one again when the idempotency key is known.
+
+    Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed,
+    cloned_from` or `config.<field>`.
+    """
+    require(by, "research", project)
+    key = _scoped_key(by, idempotency_key)
+    if key and (first := Run.objects.filter(idempotency_key=key).first()):
+        return first
+    if cloned_from is not None and cloned_from.project_id != project.pk:
+        raise Refused(400, cloned_from=f"Run {cloned_from.pk} is of another project; leave it out.")
+    # Before the transaction, for they look at files and ask git: nobody else writes during it.
+    checked = check_order(
+        kind=kind,
+        project=project,
+        name=name,
+        parent=parent,
+        dataset=dataset,
+        other_dataset=other_dataset,
+        reward_model=reward_model,
+        config={**defaults_of(kind, project), **(config or {})},
+        seed=seed,
+    )
+    code = code_version()
+    try:
+        with transaction.atomic():
+            check_name(kind=kind, project=project, name=name)  # again: a twin may have taken it meanwhile
+            run = Run.objects.create(
+                kind=kind,
+                project=project,
+                name=name.strip(),
+                parent=parent,
+                dataset=dataset,
+                other_dataset=other_dataset,
+                reward_model=reward_model,
+                config=asdict(checked),
+                seed=seed,
+                cloned_from=cloned_from,
+                code_version=code,
+                idempotency_key=key,
+                created_by=by,
+            )
+            hubs.record_order(run)
+            return run
+    except IntegrityError:
+        # The same request arrived twice at the same moment, and its twin came first.
+        if key and (first := Run.objects.filter(idempotency_key=key).first()):
+            return first
+        raise
+
+
+def defaults_of(kind: str, project: Project) -> dict[str, Any]:
+    """Return the options that the project's settings fill: people judge answers drawn as they are served."""
+    return {**sampling_of(project), "system_prompt": project.system_prompt} if kind == "sample" else {}
+
+
+def queue_again(
+    *, run: Run, by: User, changes: dict[str, Any] | None = None, idempotency_key: str | None = None
+) -> Run:
+    """A new run like an earlier one but for these options; without any, those that are the remedy of its failure."""
+    changes = run.remedy_changes if changes is None else changes
+    return queue_run(
+        kind=run.kind,
+        project=run.project,
+        name=run.name,  # free again once that run has ended without a model; else the refusal says so
+        by=by,
+        parent=run.parent,
+        dataset=run.dataset,
+        other_dataset=run.other_dataset,
+        reward_model=run.reward_model,
+        config={**configs.as_ordered(run.kind, run.config), **changes},
+        seed=run.seed,
+        cloned_from=run,
+        idempotency_key=idempotency_key,
+    )
+
+
+def cancel(*, run: Run, by: User) -> Run:
+    """A queued run ends at once; a running one as soon as its worker has stopped the recipe."""
+    require(by, "research", run.project)
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        if run.is_finished:
+            raise Refused(409, state=f"The run has already {run.state}; there is nothing left to cancel.")
+        now = timezone.now()
+        run.cancel_requested_at = run.cancel_requested_at or now
+        if run.state in (Run.State.QUEUED, Run.State.PAUSED):
+            run.state, run.finished_at, run.pause = Run.State.CANCELLED, now, {}
+            run.reason_code, run.reason = "cancelled", "Cancelled before it went on."
+            run.remedy = "Resume it to queue it again."
+            announce_end(run)
+            transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
+        run.save()
+        _note("run.cancelled", run, by)
+    return run
+
+
+def resume(*, run: Run, by: User) -> Run:
+    """A failed or cancelled run back into the queue; it goes on from its last complete checkpoint. For a paused one
+    there is a choice to make: `training.runs.ordering.pauses.choose`.
+    """
+    require(by, "research", run.project)
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        if run.state == Run.State.PAUSED:
+            names = ", ".join(choice["name"] for choice in run.pause.get("choices", []))
+            raise Refused(409, choice=f"The run has paused and waits for a choice: {names}. Choose one on its page.")
+        if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
+            raise Refused(409, state=f"The run is {run.state}; only a failed or cancelled run can be resumed.")
+        check_in_use(parent=run.parent, reward_model=run.reward_model)
+        check_name(kind=run.kind, project=run.project, name=run.name)
+        run.state = Run.State.QUEUED
+        run.reason_code = run.reason = run.remedy = run.phase = ""
+        run.remedy_changes = {}
+        run.cancel_requested_at = run.finished_at = run.ends_at = None
+        run.save()
+        _note("run.resumed", run, by)
+    return run
+
+
+def make_room_and_resume(*, run: Run, by: User) -> Run:
+    """After a full disk: what the rule of checkpoints lets go goes now, and the run goes on."""
+    storage.prune(project=run.project, by=by)
+    return resume(run=run, by=by)
+
+
+def _note(action: str, run: Run, by: User) -> None:
+    audit.record(action=action, about=f"{run.kind} {run.name}", by=by, project=run.project)
+
+
+def _scoped_key(by: User, key: str | None) -> str | None:
+    """Two people who happen to choose the same key do not get each other's runs."""
+    if not key:
+        return None
+    if len(key) > _KEY_LENGTH:
+        raise Refused(400, idempotency_key=f"At most {_KEY_LENGTH} characters; a UUID is a good choice.")
+    return f"{by.pk}:{key}"

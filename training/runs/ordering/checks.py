@@ -1,0 +1,208 @@
+"""What must be true before a run is queued. Every error is found at once, and names its field and the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotate.core.errors import Refused
+from annotate.data.rows.task_families import TASKS
+from annotate.language_models.actions import NOT_HERE
+from annotate.models import Dataset, LanguageModel, Project
+from common import splits as sides
+from training import configs
+from training.core import reward_trust
+from training.core.kinds import KINDS, Kind, Order
+from training.models import Run
+from training.runs.ordering import reward_functions
+
+Errors = dict[str, str]
+
+
+def check_order(
+    *,
+    kind: str,
+    project: Project,
+    name: str,
+    parent: LanguageModel | None,
+    dataset: Dataset | None,
+    other_dataset: Dataset | None,
+    reward_model: LanguageModel | None,
+    config: dict[str, Any],
+    seed: int,
+) -> Any:
+    """The validated config. Raises Refused: 409 when only the state of a model or a name is in the way."""
+    if kind not in KINDS:
+        raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
+    order = KINDS[kind]
+    _check_tenancy(project, parent=parent, reward_model=reward_model)
+    check_in_use(parent=parent, reward_model=reward_model)
+    errors = _parent_errors(order, parent) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
+    errors |= _other_dataset_errors(order, project, other_dataset)
+    checked = None
+    try:
+        checked = configs.parse(kind, config)
+    except configs.ConfigError as error:
+        errors |= {f"config.{field}": text for field, text in error.errors.items()}
+    if checked is not None and order.check is not None:
+        errors |= {f"config.{field}": text for field, text in order.check(project, checked).items()}
+    if checked is not None and order.fits is not None and parent is not None:
+        errors |= {f"config.{field}": text for field, text in order.fits(parent, checked).items()}
+    errors |= _reward_errors(order, reward_model, config.get("reward_function"))
+    errors |= _function_errors(getattr(checked, "reward_function", ""))
+    errors |= _trust_errors(reward_model, checked)
+    if checked is not None and order.suits is not None:
+        errors |= order.suits(Order(project, parent, dataset, other_dataset, reward_model, checked))
+    if errors:
+        raise Refused(400, **errors)
+    check_name(kind=kind, project=project, name=name)
+    return checked
+
+
+def _check_tenancy(project: Project, **models: LanguageModel | None) -> None:
+    """A run takes models of its own project and shared ones; of others it is not even told whether they exist."""
+    asked = {field: model.pk for field, model in models.items() if model is not None}
+    usable = set(LanguageModel.objects.usable_in(project).filter(pk__in=asked.values()).values_list("pk", flat=True))
+    if errors := {field: NOT_HERE.format(project=project.name) for field, pk in asked.items() if pk not in usable}:
+        raise Refused(400, **errors)
+
+
+def check_in_use(**models: LanguageModel | None) -> None:
+    """Whatever starts now starts from models that nobody has retired."""
+    if errors := {field: _retired(model) for field, model in models.items() if model is not None and model.retired_at}:
+        raise Refused(409, **errors)
+
+
+def check_name(*, kind: str, project: Project, name: str) -> None:
+    """A name that a model may have when the run ends: free now, and promised to no run under way."""
+    name = name.strip() if isinstance(name, str) else ""
+    if not name or len(name) > 120:
+        raise Refused(400, name="Give the run a name of 1 to 120 characters; the model it makes will bear it.")
+    makers = [k.name for k in KINDS.values() if k.makes_model]
+    unfinished = Run.objects.unfinished().filter(name=name)
+    unfinished = unfinished.filter(kind__in=makers) if kind in makers else unfinished.filter(project=project, kind=kind)
+    if run := unfinished.first():
+        raise Refused(409, name=f"Run {run.pk} is under way with this name; choose another.")
+    if kind in makers and LanguageModel.objects.filter(name=name).exists():
+        raise Refused(409, name=f"A model is already called {name}; choose another name.")
+
+
+def _retired(model: LanguageModel) -> str:
+    why = f" ({model.retired_reason})" if model.retired_reason else ""
+    return f"{model.name} is retired{why}; choose a model that is still in use."
+
+
+def _parent_errors(order: Kind, parent: LanguageModel | None) -> Errors:
+    wanted = " or ".join(order.parent_kinds)
+    if parent is None:
+        return {"parent": f"Choose the {wanted} to start from."} if wanted else {}
+    if not wanted:
+        return {"parent": f"A run of kind {order.name} starts from no model; leave it out."}
+    if parent.kind not in order.parent_kinds:
+        return {"parent": f"{parent.name} is a {parent.kind}, and a run of kind {order.name} needs a {wanted}."}
+    if parent.path is None:
+        return {"parent": f"The weights of {parent.name} are behind its endpoint; import them, or choose another."}
+    return {}
+
+
+def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> Errors:
+    if not order.dataset_kind:
+        return {} if dataset is None else {"dataset": f"A run of kind {order.name} takes no dataset; leave it out."}
+    if dataset is None:
+        return {"dataset": f"Choose a dataset of kind {order.dataset_kind}."}
+    if dataset.project_id != project.pk:
+        return {"dataset": f"{dataset.name} belongs to another project; freeze one in {project.name}."}
+    if dataset.kind != order.dataset_kind:
+        return {
+            "dataset": f"{dataset.name} holds {dataset.kind}, and a run of kind {order.name} needs "
+            f"{order.dataset_kind}; choose or freeze such a dataset."
+        }
+    if order.train_side_only and dataset.side != sides.TRAIN:
+        return {
+            "dataset": f"{dataset.name} is of the {dataset.side} side, which ranks models and trains none; "
+            "choose a dataset of the train side."
+        }
+    if order.name == "reward" and dataset.counts.get("enough") is False:
+        told = " ".join(filter(None, (dataset.counts.get("sentence"), dataset.counts.get("reason"))))
+        return {"dataset": f"{dataset.name} tells too little to learn from. {told}".strip()}
+    if order.name == "classify" and (told := _no_labels(dataset)):
+        return {"dataset": told}
+    return _missing_files("dataset", dataset)
+
+
+def _no_labels(dataset: Dataset) -> str:
+    """Why no classifier could learn from it, as far as its counts tell."""
+    task, labels = TASKS.get(dataset.counts.get("task", "")), dataset.counts.get("labels")
+    if task is not None and not task.is_classification:
+        return (
+            f"{dataset.name} is of the task {task.name}, whose answers are no labels; choose one with labels, or turn "
+            "it into instructions for SFT."
+        )
+    if isinstance(labels, dict) and len(labels) == 1:
+        return f"Every text of {dataset.name} bears the label {next(iter(labels))!r}; upload texts of two at least."
+    return ""
+
+
+def _other_dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> Errors:
+    if dataset is None:
+        return {}
+    if not order.other_kinds:
+        return {"other_dataset": f"A run of kind {order.name} takes no second dataset; leave it out."}
+    if dataset.project_id != project.pk:
+        return {"other_dataset": f"{dataset.name} belongs to another project; make one in {project.name}."}
+    if dataset.kind not in order.other_kinds:
+        wanted = " or ".join(order.other_kinds)
+        return {
+            "other_dataset": f"{dataset.name} holds {dataset.kind}; a run of kind {order.name} takes {wanted} here."
+        }
+    if order.train_side_only and dataset.side != sides.TRAIN:
+        return {"other_dataset": f"{dataset.name} is of the {dataset.side} side; choose one of the train side."}
+    return _missing_files("other_dataset", dataset)
+
+
+def _missing_files(field: str, dataset: Dataset) -> Errors:
+    if not dataset.path.is_dir():
+        return {field: f"The files of {dataset.name} are missing from {dataset.path}; freeze it again."}
+    return {}
+
+
+def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: Any) -> Errors:
+    if not order.takes_reward_model:
+        given = reward_model is not None
+        return {"reward_model": f"A run of kind {order.name} takes no reward model; leave it out."} if given else {}
+    if reward_model is None and not function and order.needs_reward_model:
+        return {"reward_model": "Choose a reward model, or name a listed function in config.reward_function."}
+    if reward_model is not None and function:
+        return {"reward_model": "Give either a reward model or config.reward_function, not both."}
+    if reward_model is None:
+        return {}
+    if reward_model.kind != LanguageModel.Kind.REWARD:
+        return {
+            "reward_model": f"{reward_model.name} is a {reward_model.kind} and scores nothing; choose a reward model."
+        }
+    if reward_model.path is None:
+        return {"reward_model": f"{reward_model.name} has no weights on this machine; choose another."}
+    return {}
+
+
+def _function_errors(name: str) -> Errors:
+    """A dotted path that anybody may choose is a shell for anybody: only what the operator lists."""
+    try:
+        if name:
+            reward_functions.path_of(name)
+    except ValueError as error:
+        return {"config.reward_function": str(error)}
+    return {}
+
+
+def _trust_errors(reward_model: LanguageModel | None, config: Any) -> Errors:
+    """A reward model that did not beat chance is refused, unless the config says in so many words that it is wanted."""
+    if reward_model is None or reward_model.path is None or getattr(config, reward_trust.OVERRULE, True):
+        return {}
+    evidence = reward_trust.of_folder(reward_model.path)
+    return {"reward_model": f"{evidence.sentence} {reward_trust.REMEDY}"} if evidence.refuses else {}
+
+
+def _seed_errors(seed: Any) -> Errors:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        return {"seed": f"Give a whole number from 0 to 2^63 - 1, not {seed!r}."}
+    return {}

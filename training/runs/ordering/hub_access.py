@@ -1,0 +1,64 @@
+"""What may leave for a hub and what may come from one, and the audit trail of both.
+
+Models are pushed only to the repositories that the operator names in ASSAY_HUB_REPOSITORIES: the token is the
+operator's, and may write more than a researcher should. A name on a hub is never a folder here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from annotate.core import audit
+from training.configs.corpus_sources import BadSource, Order, is_local, local_words
+
+if TYPE_CHECKING:
+    from annotate.models import Project
+    from training.core.run_directory import RunDirectory
+    from training.models import Run
+
+VARIABLE = "ASSAY_HUB_REPOSITORIES"
+
+
+def check_export(project: Project, config: Any) -> dict[str, str]:
+    """{option: what is wrong} of an export that would push elsewhere than the operator allows; {} when all is well."""
+    if config.to != "hub" or _is_named(config.repository):
+        return {}
+    named = ", ".join(settings.HUB_REPOSITORIES)
+    if not named:
+        return {"repository": f"No repository is named in {VARIABLE} yet, so nothing leaves; ask the operator."}
+    return {"repository": f"must be one of {named}, not {config.repository!r}: the operator names them in {VARIABLE}."}
+
+
+def check_names(orders: list[Order]) -> None:
+    """Raises BadSource for a Hub name that is a folder here, of which `load_dataset` would read the files."""
+    for order in orders:
+        if order.scheme == "hub" and is_local(order, Path(settings.BASE_DIR)):
+            raise BadSource(local_words(order))
+
+
+def record_order(run: Run) -> None:
+    """Write to the audit trail what a run will bring from a hub or take there. Called when it is queued."""
+    if run.kind == "corpus":
+        lines = [line.strip() for line in run.config["sources"].splitlines()]
+        for line in (one for one in lines if one.startswith("hub:")):
+            audit.record(action="hub.read", about=f"{line} for {run.name}", by=run.created_by, project=run.project)
+    elif run.kind == "export" and run.config["to"] == "hub":
+        about = f"{run.parent} to {run.config['repository']}"
+        audit.record(action="hub.push", about=about, by=run.created_by, project=run.project)
+
+
+def record_push(run: Run, directory: RunDirectory) -> None:
+    """Write to the audit trail what a run has pushed, in the transaction that ends it well."""
+    if pushed := run.result.get("hub"):
+        about = f"{run.parent} to {pushed['repository']}, commit {pushed['commit']}"
+        audit.record(action="hub.pushed", about=about, by=run.created_by, project=run.project)
+
+
+def _is_named(repository: str) -> bool:
+    owner, slash, name = repository.partition("/")
+    if not (owner and slash and name) or "/" in name:
+        return False
+    return any(repository == named or named == f"{owner}/*" for named in settings.HUB_REPOSITORIES)

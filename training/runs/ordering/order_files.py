@@ -1,0 +1,171 @@
+"""A run's order as a file, out and in: all that `queue_run` was given, by names and hashes that mean it elsewhere.
+
+    kind: sft
+    name: tidewater-sft-7
+    project: tidewater
+    parent: {name: SmolLM2, hash: 1f0c…}
+    dataset: {name: best answers, hash: 9a31…}
+    seed: 7
+    config: {learning_rate: 0.0002, …}
+    code_version: 0.3.0+12938ad
+
+A model or a dataset may also be given by its name alone. Where a hash is given it must be the one that is here: the
+same order on other data is another order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+import yaml
+from django.db.models import QuerySet
+
+from annotate.core.errors import Refused
+from annotate.models import Dataset, LanguageModel, Project
+from common.texts import is_storable
+from training.configs import CONFIGS
+from training.models import Run
+from training.runs.ordering.code_version import code_version
+
+FIELDS = (
+    *("kind", "name", "project", "parent", "dataset", "other_dataset", "reward_model"),
+    *("seed", "config", "code_version"),
+)
+_TOO_LONG = 200_000  # characters; an order has two thousand
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a file asks for, as `queue_run` takes it, and what should be said about it."""
+
+    arguments: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def written(run: Run) -> str:
+    """The order of this run as YAML."""
+    order: dict[str, Any] = {"kind": run.kind, "name": run.name, "project": run.project.slug}
+    for field in ("parent", "dataset", "other_dataset", "reward_model"):
+        if (row := getattr(run, field)) is not None:
+            order[field] = {"name": row.name, "hash": row.content_hash} if row.content_hash else {"name": row.name}
+    order |= {"seed": run.seed, "config": _in_order(run), "code_version": run.code_version}
+    head = f"# Run {run.pk} of Assay. Queue it again: manage.py queue_run FILE, or under Runs, New run, From a file.\n"
+    return head + yaml.dump(order, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _in_order(run: Run) -> dict[str, Any]:
+    """The options as their dataclass has them: Postgres keeps the keys of a JSON object in an order of its own."""
+    known = [field.name for field in fields(CONFIGS[run.kind])] if run.kind in CONFIGS else []
+    rank = {name: place for place, name in enumerate(known)}
+    return dict(sorted(run.config.items(), key=lambda option: (rank.get(option[0], len(rank)), option[0])))
+
+
+def read(text: str) -> dict[str, Any]:
+    """The fields of an order. Refused with the line when it is no YAML, and with the field when one is unknown."""
+    if len(text) > _TOO_LONG:
+        raise Refused(413, yaml=f"At most {_TOO_LONG:,} characters; an order has some thousand.")
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise Refused(400, yaml="Write each value out: an order has no anchors (&) and aliases (*).")
+        order = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Refused(400, yaml=f"This is no YAML: {_place(error)}") from error
+    if not is_storable(json.dumps(order, ensure_ascii=False, default=str, skipkeys=True).replace("\\u0000", "\x00")):
+        raise Refused(400, yaml="It holds a NUL or half a surrogate pair; write valid UTF-8 text.")
+    if not isinstance(order, dict):
+        raise Refused(
+            400, yaml="Give the order as fields, such as `kind: sft`; download the file of any run to see one."
+        )
+    if unknown := [str(name) for name in order if name not in FIELDS]:
+        raise Refused(
+            400, **{name: f"is no field of an order; the fields are {', '.join(FIELDS)}." for name in unknown}
+        )
+    return order
+
+
+def value_of(text: str) -> Any:
+    """One value as YAML has it: a number, true, a text."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Refused(400, yaml=f"{text!r} is no value: {_place(error)}") from error
+
+
+def resolve(order: dict[str, Any], project: Project) -> Order:
+    """Names into rows of this project. Refused with every field that names what is not here, or is not the same."""
+    errors: dict[str, str] = {}
+    arguments: dict[str, Any] = {"kind": order.get("kind", ""), "name": order.get("name", "")}
+    for field in ("kind", "name"):
+        if not isinstance(arguments[field], str):
+            errors[field] = f"must be a text, not {arguments[field]!r}; put it in quotation marks."
+    models, datasets = LanguageModel.objects.usable_in(project), Dataset.objects.filter(project=project)
+    for field, found in (
+        *(("parent", models), ("reward_model", models)),
+        *(("dataset", datasets), ("other_dataset", datasets)),
+    ):
+        arguments[field], error = _named(order.get(field), found, project)
+        errors |= {field: error} if error else {}
+    config = order.get("config") or {}
+    if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
+        errors["config"] = "must be options with their values, such as `config: {learning_rate: 0.0002}`."
+    if errors:
+        raise Refused(400, **errors)
+    return Order(arguments | {"config": config, "seed": order.get("seed", 0)}, tuple(_notes(order, project)))
+
+
+def _named(given: Any, found: QuerySet[Any], project: Project) -> tuple[Any, str]:
+    """(the row, nothing) or (None, what is wrong)."""
+    if given is None:
+        return None, ""
+    fields = {"name": given} if isinstance(given, str) else given
+    if not isinstance(fields, dict) or not fields or not set(fields) <= {"name", "hash"}:
+        return None, "must be a name, or {name: …, hash: …}."
+    name, hash = fields.get("name"), fields.get("hash")
+    if not all(value is None or isinstance(value, str) for value in (name, hash)):
+        return None, "name and hash must be texts; put them in quotation marks."
+    row = found.filter(name=name).first() if name else None
+    if hash and (row is None or row.content_hash != hash):
+        same = found.filter(content_hash=hash).first()  # the same content under another name is the same
+        if same is not None:
+            return same, ""
+        if row is not None:
+            return None, (
+                f"{name} has the hash {row.content_hash[:12] or 'of no content'} here and {hash[:12]} in the file: "
+                "that is other content. Bring that one in, or remove the hash from the file to take what is here."
+            )
+    if row is None:
+        where = f"in {project.name}" if found.model is Dataset else "here"
+        return None, f"Nothing {where} is called {name!r}; bring it in under that name, or name another."
+    return row, ""
+
+
+def _notes(order: dict[str, Any], project: Project) -> list[str]:
+    notes = []
+    if (slug := order.get("project")) and slug != project.slug:
+        notes.append(f"The file names the project {slug}; it is queued in {project.slug}.")
+    version, here = order.get("code_version"), code_version()
+    if version and here and version != here:
+        notes.append(f"The file was written by code {version}; this is {here}, and a figure may come out differently.")
+    return notes
+
+
+def _place(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"{problem}, in line {mark.line + 1}, column {mark.column + 1}." if mark else f"{problem}."
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes 1e-05 as a number."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-05 as one: YAML 1.1 takes it for a text, and whoever writes a learning rate does not."""
+
+
+_EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+for _class in (_Dumper, _Loader):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))

@@ -1,0 +1,1 @@
+"""The pages of runs: order one, follow it, compare several."""

@@ -1,0 +1,77 @@
+"""A run's order as a file: downloaded, and queued again from one."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import in_project
+from annotate.models import Project, User
+from training.core.kinds import KINDS
+from training.runs.access import find_run
+from training.runs.ordering import actions
+from training.runs.ordering import order_files as orders
+from training.runs.pages.run_pages import form_page
+from training.runs.present.run_form import RunForm, suggested
+
+_MOST_BYTES = 1_000_000
+
+
+@require_GET
+def download(request: HttpRequest, run_id: int) -> HttpResponse:
+    """All that the run was queued with, as YAML."""
+    run, refusal = find_run(request, run_id)
+    if refusal:
+        return refusal
+    name = f"run-{run.pk}.yaml"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(orders.written(run), content_type="application/yaml; charset=utf-8", headers=headers)
+
+
+@require_http_methods(["GET", "POST"])
+@in_project("research")
+def from_file(request: HttpRequest, project: Project) -> HttpResponse:
+    """An order pasted or uploaded: opened as a form, or queued as it is."""
+    context = {"project": project, "section": "runs", "yaml": request.POST.get("yaml", "")}
+    if request.method == "GET":
+        return render(request, "training/from_file.html", context)
+    try:
+        context["yaml"] = text = _text(request)
+        order = orders.resolve(orders.read(text), project)
+        if "queue" in request.POST:
+            run = actions.queue_run(project=project, by=cast(User, request.user), **order.arguments)
+            return redirect("run", run.pk)
+        return _as_form(request, project, order)
+    except Refused as refused:
+        return render(request, "training/from_file.html", {**context, "errors": refused.errors}, status=refused.status)
+
+
+def _as_form(request: HttpRequest, project: Project, order: orders.Order) -> HttpResponse:
+    given = dict(order.arguments)
+    kind, config = given.pop("kind"), given.pop("config")
+    if kind not in KINDS:
+        raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
+    initial = suggested(project, kind) | {name: value for name, value in given.items() if name != "name" or value}
+    form = RunForm(
+        kind=KINDS[kind], project=project, initial=initial | {f"config.{name}": v for name, v in config.items()}
+    )
+    unknown = [name for name in config if f"config.{name}" not in form.fields]
+    notes = [*order.notes, *(f"{name} is not an option of {kind} and is left out." for name in unknown)]
+    return form_page(request, project, form, notes=notes)
+
+
+def _text(request: HttpRequest) -> str:
+    """What was pasted, else the file."""
+    file = request.FILES.get("file")
+    if file is None:
+        return request.POST.get("yaml", "")
+    if (file.size or 0) > _MOST_BYTES:
+        raise Refused(413, yaml="This file is larger than any order; give the YAML file of a run.")
+    try:
+        return file.read().decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(400, yaml="This file is no text; give the YAML file of a run.") from None

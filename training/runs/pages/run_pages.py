@@ -1,0 +1,178 @@
+"""Pages of runs: the list, a form for a new one, and the page of each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import in_project, refused_page
+from annotate.core.permissions import can
+from annotate.models import Project, User
+from training.core.kinds import KINDS
+from training.core.stages import stages
+from training.models import Run
+from training.runs.access import find_run
+from training.runs.figures import differences
+from training.runs.ordering import actions
+from training.runs.present import kind_sections as kind_pages
+from training.runs.present import run_details as run_page
+from training.runs.present import run_list
+from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
+
+
+@never_cache
+@require_GET
+@in_project()
+def runs(request: HttpRequest, project: Project) -> HttpResponse:
+    """What is under way, what waits and what has ended, newest first."""
+    context = run_list.context(project, request.GET.get("kind", ""), request.GET.get("page", ""))
+    may_start = can(request.user, "research", project)
+    return render(request, "training/runs.html", {**context, "section": "runs", "may_start": may_start})
+
+
+@require_GET
+@in_project("research")
+def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
+    """Every kind of run under its stage, one line each."""
+    return render(request, "training/choose.html", {"project": project, "section": "runs", "stages": stages()})
+
+
+@require_http_methods(["GET", "POST"])
+@in_project("research")
+def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
+    if kind not in KINDS:
+        raise Http404(f"There is no kind of run called {kind}.")
+    if kind in kind_pages.NEW:
+        return kind_pages.NEW[kind](request, project)
+    earlier = earlier_run(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
+    initial = suggested(project, kind, earlier) | _asked(request)
+    form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
+    status = 200
+    if request.method == "POST":
+        status = 400
+        if form.is_valid():
+            try:
+                run = actions.queue_run(
+                    kind=kind,
+                    project=project,
+                    by=cast(User, request.user),  # in_project lets nobody else through
+                    cloned_from=earlier,
+                    idempotency_key=request.POST.get("key") or None,
+                    **form.order(),
+                )
+                return redirect("run", run.pk)
+            except Refused as refused:
+                form.add_refusal(refused)
+                status = refused.status
+    return form_page(request, project, form, earlier=earlier, status=status)
+
+
+def form_page(
+    request: HttpRequest,
+    project: Project,
+    form: RunForm,
+    *,
+    earlier: Run | None = None,
+    notes: Sequence[str] = (),
+    status: int = 200,
+) -> HttpResponse:
+    context = {
+        **kind_pages.of_form(form),
+        "project": project,
+        "section": "runs",
+        "form": form,
+        "kind": form.kind,
+        "stages": stages(),
+        "earlier": earlier,
+        "notes": notes,
+        # Pressing the button twice starts one run.
+        "form_key": request.POST.get("key") or uuid.uuid4().hex,
+    }
+    return render(request, "training/new_run.html", context, status=status)
+
+
+@never_cache
+@require_GET
+def run(request: HttpRequest, run_id: int) -> HttpResponse:
+    run, refusal = find_run(request, run_id)
+    if refusal:
+        return refusal
+    return render(request, "training/run.html", _page(request, run))
+
+
+@never_cache
+@require_GET
+def run_metrics(request: HttpRequest, run_id: int) -> HttpResponse:
+    """The figures as JSON: those after `?after=`, a sequence number."""
+    run, refusal = find_run(request, run_id)
+    if refusal:
+        return refusal
+    try:
+        after = int(request.GET.get("after") or 0)
+    except ValueError:
+        return JsonResponse({"errors": {"after": "Give the sequence number of the last line you have."}}, status=400)
+    rows = run.metrics.filter(sequence__gt=after).order_by("sequence").values("sequence", "step", "time", "values")
+    return JsonResponse({"run": run.pk, "state": run.state, "metrics": list(rows)})
+
+
+@require_POST
+def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
+    return _act(request, run_id, actions.cancel)
+
+
+@require_POST
+def resume(request: HttpRequest, run_id: int) -> HttpResponse:
+    """With `prune` in the form, checkpoints that the rule lets go make room first."""
+    if "prune" in request.POST:
+        return _act(request, run_id, actions.make_room_and_resume)
+    return _act(request, run_id, actions.resume)
+
+
+@require_POST
+def queue_again(request: HttpRequest, run_id: int) -> HttpResponse:
+    """The remedy of a failure in one click: the same run with the options that its failure names."""
+    key = request.POST.get("key") or None
+    return _act(request, run_id, partial(actions.queue_again, idempotency_key=key))
+
+
+def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
+    run, refusal = find_run(request, run_id)
+    if refusal:
+        return refusal
+    if not request.user.is_authenticated:
+        return redirect_to_login(run_page.address(run))
+    try:
+        changed = action(run=run, by=request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=run.project)
+    return redirect("run", changed.pk)
+
+
+def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
+    shown = run_page.context(run)
+    return {
+        **shown,
+        "project": run.project,
+        "section": "runs",
+        "options": run_page.options(run),
+        "pictures": run_page.pictures(run, shown["main"], shown["curve_data"]["points"]),
+        "form_key": uuid.uuid4().hex,
+        "differences": differences.of_run(run),
+        "may_change": can(request.user, "research", run.project),
+        "may_review": can(request.user, "review", run.project),
+    }
+
+
+def _asked(request: HttpRequest) -> dict[str, Any]:
+    """What a link asked for: `?dataset=3` chooses one, `?config.batch_size=4` sets an option."""
+    given = request.GET.items()
+    return {name: value for name, value in given if name in (*ROWS, "name", "seed") or name.startswith("config.")}

@@ -1,0 +1,206 @@
+"""What the page of a PPO run shows beside what all pages of runs do: people's opinion, samples by step, amendments."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+
+from annotate.data.feedback_lineage import asked_in_the_arena
+from annotate.models import Judge
+from common.splits import text_hash
+from training import configs
+from training.core import review_agreement as opinions
+from training.models import Review, Run, Sample
+from training.runs.human_review import reviews as human_brake
+from training.runs.ordering import pauses
+from training.runs.present import kind_sections as kind_pages
+from training.runs.present import score_trust
+from training.runs.present.review_picture import Mark, evenly, picture
+
+if TYPE_CHECKING:
+    from training.runs.present.run_form import RunForm
+
+_PROMPTS = 6
+_STEPS = 12
+_PAIRS = 6
+
+
+@dataclass(frozen=True)
+class ReviewLine:
+    """One review: how many pairs, what the reward model expects, what people and simulations said."""
+
+    step: int
+    pairs: int
+    predicted: str
+    people: str
+    simulations: str
+    agreement: str
+    open: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One prompt, answered by the parent, at each step that was sampled, and last."""
+
+    prompt: str
+    parent: Sample
+    between: tuple[Sample, ...]
+    latest: Sample | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pair that has been judged, for those who may know which answer is whose."""
+
+    review: Review
+    said: str
+
+    @property
+    def expected(self) -> str:
+        return f"{self.review.predicted:.0%}"
+
+
+def context(run: Run) -> dict[str, Any]:
+    told = human_brake.told(run)
+    config = pauses.config_now(run)
+    found = answers(run)
+    reward = "the reward function" if run.config.get("reward_function") else "the reward model"
+    return {
+        "own_samples": True,
+        "reviews": _lines(told, config),
+        "brake": _verdicts(told, reward),
+        "reward_name": reward,
+        "brake_picture": picture(marks) if len(marks := _marks(told, config)) > 1 else "",
+        "not_asked": sorted(Counter(one.not_asked for one in told if one.not_asked).items()),
+        "open_pairs": sum(1 for one in told if _is_open(one)),
+        "judged_pairs": _judged(run),
+        "config_now": config,
+        "answers_by_step": found,
+        "sampled_steps": _steps(found),
+        **score_trust.context(run),
+    }
+
+
+def answers(run: Run) -> list[Answers]:
+    """The same prompts at each sampled step. What somebody asked in the arena is left out: anybody reads this page."""
+    by_prompt: dict[str, dict[int, Sample]] = defaultdict(dict)
+    for sample in run.samples.order_by("step", "sequence"):
+        by_prompt[json.dumps(sample.prompt, sort_keys=True)][sample.step] = sample
+    asked = asked_in_the_arena(run.project, (next(iter(s.values())).prompt for s in by_prompt.values()))
+    found = []
+    for samples in by_prompt.values():
+        first, *rest = samples.values()
+        if text_hash(first.prompt) not in asked:
+            between = tuple(evenly(rest[:-1], _STEPS))
+            found.append(Answers(first.prompt[-1]["content"], first, between, rest[-1] if rest else None))
+    return found[:_PROMPTS]
+
+
+def _steps(found: Iterable[Answers]) -> list[tuple[int, bool]]:
+    """(step, whether it is shown at first), of the steps between the parent and the latest one."""
+    steps = sorted({sample.step for one in found for sample in one.between})
+    return [(step, i == (len(steps) - 1) // 2) for i, step in enumerate(steps)]
+
+
+def _lines(told: Sequence[human_brake.Told], config: dict[str, Any]) -> list[ReviewLine]:
+    lines = []
+    for step in sorted({one.step for one in told}, reverse=True):
+        here = [one for one in told if one.step == step and not one.not_asked]
+        if not here:
+            continue
+        heard = _opinions(here, config)
+        lines.append(
+            ReviewLine(
+                step=step,
+                pairs=len(here),
+                predicted=_percent([one.predicted for one in here]),
+                people=_percent([one.people for one in here if one.people is not None]),
+                simulations=_percent([one.simulations for one in here if one.simulations is not None]),
+                agreement=_agreement(opinions.agreement(heard)),
+                open=sum(1 for one in here if _is_open(one)),
+            )
+        )
+    return lines
+
+
+def _verdicts(told: Sequence[human_brake.Told], reward: str) -> list[str]:
+    """A sentence for people and one for simulations, each where there is something to say."""
+    sentences = []
+    for judge, who in ((Judge.PERSON, "people"), (Judge.SIMULATION, "simulated judges")):
+        found = opinions.agreement(opinions.recent(_opinions(told, {"brake_judge": judge})))
+        if found.decided:
+            sentences.append(f"Over the last reviews {opinions.in_words(found, who, reward)}.")
+    return sentences
+
+
+def _marks(told: Sequence[human_brake.Told], config: dict[str, Any]) -> list[Mark]:
+    marks = []
+    for step in sorted({one.step for one in told}):
+        here = [one for one in told if one.step == step and not one.not_asked]
+        heard = opinions.agreement(_opinions(here, config))
+        if here:
+            predicted = sum(one.predicted for one in here) / len(here)
+            marks.append(Mark(step, predicted, heard.people, heard.pairs))
+    return marks
+
+
+def _opinions(told: Iterable[human_brake.Told], config: dict[str, Any]) -> list[opinions.Opinion]:
+    """Of whom the run listens to."""
+    is_people = config.get("brake_judge", "person") == Judge.PERSON
+    pairs = ((one, one.people if is_people else one.simulations) for one in told)
+    return [opinions.Opinion(one.step, one.predicted, said) for one, said in pairs if said is not None]
+
+
+def _is_open(one: human_brake.Told) -> bool:
+    return not one.not_asked and one.people is None and one.simulations is None
+
+
+def _percent(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.0%} of {len(values)}" if values else "–"
+
+
+def _agreement(found: opinions.Agreement) -> str:
+    if not found.decided:
+        return "–"
+    low, high = found.interval
+    return f"{found.agreed} of {found.decided} [{100 * low:.0f}, {100 * high:.0f}] %"
+
+
+def _judged(run: Run) -> list[Judged]:
+    """The latest pairs that somebody has judged. Others are still to be judged blind, by this very reader perhaps."""
+    said = {one.sequence: one for one in human_brake.told(run)}
+    rows = run.reviews.select_related("prompt", "policy_answer", "parent_answer").order_by("-sequence")
+    found = []
+    for review in rows:
+        one = said[review.sequence]
+        heard = one.people if one.people is not None else one.simulations
+        if heard is not None and review.policy_answer is not None:
+            found.append(Judged(review, "undecided" if heard == 0.5 else "policy" if heard > 0.5 else "parent"))
+    return found[:_PAIRS]
+
+
+def form_context(form: RunForm) -> dict[str, Any]:
+    """Links that fill the form with one of the presets; models and data that were chosen have to be chosen again."""
+    address = reverse("new-run", args=[form.project.slug, "ppo"])
+    table = urlencode({f"config.{name}": value for name, value in configs.PPOConfig.presets["table"].items()})
+    return {
+        "presets": [
+            ("Assay's defaults", address, "some hundred episodes, answers that a length limit cuts off"),
+            (
+                "the literature's",
+                f"{address}?{table}",
+                "Ziegler 2019, Ouyang 2022: long runs, whole answers",
+            ),
+        ]
+    }
+
+
+def register() -> None:
+    kind_pages.CONTEXT["ppo"] = context
+    kind_pages.FORM_CONTEXT["ppo"] = form_context

@@ -1,0 +1,151 @@
+"""What the form of a pretraining run shows before one presses start: memory and time of every size, here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ValidationError
+
+from annotate.models import Dataset, LanguageModel
+from training import configs
+from training.configs.presets import PRESETS
+from training.core import resource_estimate as estimate
+from training.models import Run
+from training.runs.figures.progress import duration
+from training.runs.ordering import machine_speed as machine
+from training.runs.ordering.machine_speed import Machine
+
+if TYPE_CHECKING:
+    from training.runs.present.run_form import RunForm
+
+VOCABULARY = 8192  # of a tokenizer whose card does not say
+BYTES_PER_TOKEN = 4.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size in words. `is_chosen` in the form; `fits` the memory that is free."""
+
+    size: str
+    parameters: str
+    memory: str
+    how: str
+    time: str
+    is_chosen: bool
+    fits: bool
+
+
+def form_context(form: RunForm) -> dict[str, Any]:
+    here = machine.measured()
+    if here is None:
+        machine.begin_measuring()
+        return {"estimates": [], "here": None}
+    chosen = Choices.of(form)
+    return {
+        "estimates": [_row(name, chosen, here) for name in PRESETS],
+        "here": here,
+        "tokens": _count(chosen.tokens),
+        "free": f"{here.available / 1e9:.3g} GB",
+        "rate": f"{here.flops / 1e12:.2g} TFLOP/s in {here.dtype}, of which steps reach "
+        f"{min(share for _, share in here.reached):.0%} to {max(share for _, share in here.reached):.0%}",
+    }
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What memory and time depend on, of a form that may not be complete."""
+
+    config: configs.PretrainConfig
+    vocabulary: int
+    tokens: float
+
+    @classmethod
+    def of(cls, form: RunForm) -> Choices:
+        values = {}
+        for name in (field.name for field in fields(configs.PretrainConfig)):
+            value = _value(form, f"config.{name}")
+            if value not in (None, ""):
+                values[name] = value
+        try:
+            config = configs.parse("pretrain", values)
+        except configs.ConfigError as error:  # the fields that are wrong count as they stand by default
+            config = configs.PretrainConfig(**{n: v for n, v in values.items() if n not in error.errors})
+        parent, dataset = _value(form, "parent"), _value(form, "dataset")
+        return cls(config, _vocabulary(parent), _tokens(config, parent, dataset))
+
+
+def _row(name: str, chosen: Choices, here: Machine) -> Row:
+    config = chosen.config
+    shape = estimate.shape_of(PRESETS[name], chosen.vocabulary, config.objective)
+    on_cpu = here.device == "cpu"
+    row = Row(name, _count(shape.parameters), memory="", how="", time="", is_chosen=name == config.size, fits=True)
+    try:
+        plan = estimate.plan(
+            shape,
+            length=config.context_length,
+            batch=math.ceil(config.batch_size / config.processes),
+            available=here.available / (config.processes if on_cpu else 1),
+            is_bfloat16=_dtype(config, here) == "bfloat16",
+            device=here.device,
+            rows=config.micro_batch_size,
+            checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
+        )
+    except estimate.DoesNotFit as error:
+        return replace(row, memory=f"{error.needed / 1e9:.3g} GB", fits=False)
+    twice = ", activations computed twice" if plan.checkpointing else ""
+    return replace(
+        row,
+        memory=f"{plan.bytes * (config.processes if on_cpu else 1) / 1e9:.2g} GB",
+        how=f"{plan.rows} of {config.batch_size} rows at once{twice}",
+        time=duration(_seconds(name, shape, chosen, here, plan.checkpointing)),
+    )
+
+
+def _seconds(name: str, shape: estimate.Shape, chosen: Choices, here: Machine, twice: bool) -> float:
+    """By the pace of the last such run here, where there was one; else by the machine's rate."""
+    config = chosen.config
+    alike = {"size": name, "objective": config.objective, "context_length": config.context_length}
+    earlier = Run.objects.filter(kind="pretrain", state=Run.State.SUCCEEDED).order_by("-pk")[:50]
+    for run in earlier:
+        pace = run.result.get("tokens_per_second")
+        if pace and all(run.config.get(k) == v for k, v in alike.items()) and run.result.get("machine") == here.name:
+            return chosen.tokens / pace
+    count = config.processes if here.device == "cuda" else 1
+    rate = here.flops * estimate.reached(shape.width, here.reached) * count
+    if _dtype(config, here) != here.dtype:  # float32 where bfloat16 was measured: a fifth of its rate, about
+        rate /= 5
+    return estimate.seconds(shape, config.context_length, chosen.tokens, rate=rate, checkpointing=twice)
+
+
+def _value(form: RunForm, name: str) -> Any:
+    """What stands in a field, typed in or proposed; None where that is nothing it could mean."""
+    try:
+        return form.fields[name].clean(form[name].value())
+    except ValidationError:
+        return None
+
+
+def _dtype(config: configs.PretrainConfig, here: Machine) -> str:
+    return here.dtype if config.dtype == "auto" else config.dtype
+
+
+def _vocabulary(tokenizer: LanguageModel | None) -> int:
+    metrics = tokenizer.card.get("metrics", {}) if tokenizer else {}
+    return int(metrics.get("vocab_size") or VOCABULARY)
+
+
+def _tokens(config: configs.PretrainConfig, tokenizer: LanguageModel | None, dataset: Dataset | None) -> float:
+    metrics = tokenizer.card.get("metrics", {}) if tokenizer else {}
+    size = float(dataset.counts.get("bytes") or 0) if dataset else 0.0
+    tokens = size / float(metrics.get("bytes_per_token") or BYTES_PER_TOKEN) * config.epochs
+    return min(tokens, config.max_tokens) if config.max_tokens else tokens
+
+
+def _count(value: float) -> str:
+    """12 M, 1.3 B, 640 K."""
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= unit:
+            return f"{value / unit:.3g} {name}"
+    return f"{value:.0f}"

@@ -1,0 +1,141 @@
+"""What the page of a reward run shows beside its figures: calibration, what the judgements are worth, the judges."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from annotate.models import User
+from common.distributions import ROUNDED_Z95
+from common.intervals import wilson
+from training.runs.figures import progress as words
+from training.runs.present import interval_pictures as reward_pictures
+from training.runs.present.interval_pictures import Point
+
+if TYPE_CHECKING:
+    from training.models import Run
+
+FIGURES = {"pair_accuracy": "Pairs right", "thumbs_auc": "Thumbs, AUC", "stars_spearman": "Stars, correlation"}
+CHANCE = {"pair_accuracy": 0.5, "thumbs_auc": 0.5, "stars_spearman": 0.0}
+Row = dict[str, Any]
+
+
+def context(run: Run) -> dict[str, Any]:
+    """Nothing before the run has ended, and little for runs that ended before these figures were taken."""
+    result = run.result or {}
+    held_out = result.get("held_out") or {}
+    known = [name for name in FIGURES if held_out.get(name)]
+    return {
+        **_calibration(result.get("calibration") or {}),
+        "reward_heads": [FIGURES[name] for name in known],
+        "ablation": [_compared(row, known) for row in result.get("ablation") or []],
+        **_curve(result.get("curve") or [], held_out, known),
+        "layers": [_layers(row) for row in _with_verdict(result.get("candidates") or [])],
+        "judges": _judges(result.get("judges") or {}, _authors(run)),
+        "aspects": [_aspect(name, row) for name, row in (result.get("aspects") or {}).items()],
+    }
+
+
+def _calibration(found: Row) -> Row:
+    bins = found.get("bins") or []
+    if not bins:
+        return {}
+    lines, points = [], []
+    for row in bins:
+        low, high = wilson(round(row["observed"] * row["n"]), row["n"], ROUNDED_Z95)
+        points.append(Point(row["predicted"], row["observed"], low, high))
+        right = {"value": row["observed"], "lower": low, "upper": high}
+        lines.append((f"{row['predicted']:.0%}", words.with_interval(right), row["n"]))
+    return {
+        "calibration": reward_pictures.calibration(points),
+        "calibration_rows": lines,
+        "calibration_error": f"{found['error']:.3f}",
+        "expected_ties": _ties(found.get("ties")),
+    }
+
+
+def _ties(found: Row | None) -> tuple[str, str] | None:
+    """The share of ties, expected and observed; of runs from before this was measured None."""
+    return (f"{found['predicted']:.0%}", f"{found['observed']:.0%}") if found else None
+
+
+def _compared(row: Row, known: list[str]) -> Row:
+    """A row of the ablation; what is lost against all judgements, where the interval leaves out 0, is marked."""
+    lost = row.get("lost") or {}
+    cells = []
+    for name in known:
+        less = lost.get(name)
+        away = less is not None and (less["lower"] > 0 or less["upper"] < 0)
+        cells.append((_interval(row.get(name)), _interval(less), away))
+    return {"name": row["name"], "judgements": row["judgements"], "cells": cells}
+
+
+def _curve(rows: list[Row], held_out: Row, known: list[str]) -> Row:
+    """The figure with most held-out judgements is drawn; the table has all."""
+    if len(rows) < 2 or not known:
+        return {}
+    drawn = max(known, key=lambda name: held_out[name]["n"])
+    points = [
+        Point(row["judgements"], row[drawn]["value"], row[drawn]["lower"], row[drawn]["upper"])
+        for row in rows
+        if row.get(drawn)
+    ]
+    lines = [(row["judgements"], [_interval(row.get(name)) for name in known]) for row in rows]
+    if len(points) < 2:
+        return {}
+    picture = reward_pictures.learning_curve(points, chance=CHANCE[drawn])
+    return {"learning_curve": picture, "learning_rows": lines, "learning_name": FIGURES[drawn]}
+
+
+def _with_verdict(rows: list[Row]) -> list[Row]:
+    """Runs from before have a row for every penalty, without what is compared here: nothing is shown of these."""
+    return [row for row in rows if "behind" in row]
+
+
+def _layers(row: Row) -> Row:
+    return {
+        "named": ", ".join(f"{'mean' if how == 'mean' else 'last token'} of layer {at}" for at, how in row["features"]),
+        "ridge": f"{row['ridge']:g}",
+        "nll": f"{row['nll']:.4f}",
+        "accuracy": "" if row["accuracy"] is None else f"{row['accuracy']:.3f}",
+        "behind": "" if row["is_best"] else f"{row['behind']:.4f} ± {row['error']:.4f}",
+        "is_best": row["is_best"],
+        "within": row["within"] and not row["is_best"],
+    }
+
+
+def _authors(run: Run) -> list[int]:
+    """Who the judges are, in the order of the result's rows."""
+    path = run.path / "judges.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def _judges(found: Row, authors: list[int]) -> Row:
+    """Names are for reviewers: the template asks."""
+    rows = found.get("rows") or []
+    known = dict(User.objects.filter(pk__in=authors).values_list("pk", "username"))
+    names = [known.get(pk, "people without an account") for pk in authors]
+    return {
+        "alike": not found.get("reliability"),
+        "compared": bool(found.get("trials")),
+        "rows": [
+            {
+                "number": number,
+                "name": names[number - 1] if len(names) == len(rows) else f"annotator {number}",
+                "counts": [row["comparisons"], row["thumbs"], row["stars"]],
+                "traits": [_interval(row[t]) for t in ("severity_thumbs", "severity_stars", "reliability")],
+                "remark": row["remark"],
+            }
+            for number, row in enumerate(rows, start=1)
+        ],
+    }
+
+
+def _aspect(name: str, row: Row) -> tuple[str, int, str, str]:
+    return name, row["judgements"], _interval(row.get("spearman")), row.get("lack", "")
+
+
+def _interval(figure: Row | None) -> str:
+    if not figure:
+        return ""
+    return words.with_interval({name: figure[name] for name in ("value", "lower", "upper")})

@@ -1,0 +1,183 @@
+"""The same figure of several runs over each other, and in what the runs differ."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+
+from annotate.models import Project
+from training.core.kinds import KINDS
+from training.models import Metric, Run
+from training.runs.figures import charts, curves, differences
+from training.runs.figures.charts import Series
+from training.runs.present.run_details import RELATED
+
+MOST_RUNS = 12
+AXES = {"step": "Step", "tokens": "Tokens", "seconds": "Seconds of work"}
+SMOOTH = (0, 5, 20, 100)
+_POINTS = 600
+_LINES = 60
+_OFFERED = 100
+
+Timed = tuple[int, datetime, dict[str, Any]]  # step, time, values
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the address asks for; whatever it asks wrongly is as if it had not asked."""
+
+    runs: tuple[int, ...]
+    metric: str = ""
+    x: str = "step"
+    smooth: int = 0
+    is_log: bool = False
+
+    @classmethod
+    def of(cls, query: Any) -> Choice:
+        numbers = [int(text) for text in query.getlist("run") if text.isdecimal() and len(text) < 19]
+        smooth = query.get("smooth", "")
+        return cls(
+            tuple(dict.fromkeys(numbers))[:MOST_RUNS],
+            query.get("metric", ""),
+            query.get("x") if query.get("x") in AXES else "step",
+            int(smooth) if smooth.isdecimal() and int(smooth) in SMOOTH else 0,
+            bool(query.get("log")),
+        )
+
+
+@dataclass(frozen=True)
+class Legend:
+    """One run: its line, and the figure at its end and at its best in either direction."""
+
+    run: Run
+    title: str
+    colour: int
+    is_dashed: bool
+    last: str
+    least: str
+    most: str
+
+
+def context(project: Project, choice: Choice) -> dict[str, Any]:
+    found = project.runs.select_related(*RELATED).in_bulk(choice.runs)
+    runs = [found[number] for number in choice.runs if number in found]
+    rows = {run.pk: _rows(run) for run in runs}
+    known = curves.curves_of(curves.names_in(values for r in rows.values() for _, _, values in r), {})
+    metric = choice.metric if choice.metric in [c.name for c in known] else _first(known, rows)
+    raw = [_series(run, rows[run.pk], metric, choice.x) for run in runs]
+    shown = [charts.smoothed(one, choice.smooth) for one in raw] if choice.smooth else raw
+    title = curves.title_of(metric) if metric else ""
+    drawn: dict[str, Any] = {
+        "title": title,
+        "x_title": AXES[choice.x],
+        "is_log": choice.is_log,
+        "pale": raw if choice.smooth else (),
+    }
+    return {
+        "project": project,
+        "choice": choice,
+        "runs": runs,
+        "metric": metric,
+        "title": title,
+        "metrics": known,
+        "axes": AXES.items(),
+        "windows": SMOOTH,
+        "wide": charts.picture(shown, **drawn),
+        "narrow": charts.picture(shown, width=370, height=280, **drawn),
+        "legend": [_legend(run, one, i) for i, (run, one) in enumerate(zip(runs, raw, strict=True))],
+        "table": _table(shown),
+        "choices": differences.choices(runs) if len(runs) > 1 else [],
+        "figures": differences.figures(runs) if len(runs) > 1 else [],
+        "data": differences.data(runs) if len(runs) > 1 else [],
+        "offered": project.runs.filter(Exists(Metric.objects.filter(run=OuterRef("pk")))).order_by("-pk")[:_OFFERED],
+        "most_runs": MOST_RUNS,
+    }
+
+
+def _rows(run: Run) -> list[Timed]:
+    return list(run.metrics.order_by("sequence").values_list("step", "time", "values"))
+
+
+def _first(known: list[curves.Curve], rows: dict[int, list[Timed]]) -> str:
+    """The figure that most of the runs have; of several such the one that a run page shows first."""
+    held = [curves.names_in(values for _, _, values in found) for found in rows.values()]
+    counts = {curve.name: sum(curve.name in names for names in held) for curve in known}
+    return max(counts, key=lambda name: counts[name], default="")
+
+
+def _series(run: Run, rows: Sequence[Timed], metric: str, x: str) -> Series:
+    places = _places(run, rows, x)
+    points = [
+        (place, float(values[metric]))
+        for place, (_, _, values) in zip(places, rows, strict=True)
+        if curves.is_number(values.get(metric))
+    ]
+    return Series(f"{run.pk} {run.name}", tuple(curves.evenly(points, _POINTS)))
+
+
+def _places(run: Run, rows: Sequence[Timed], x: str) -> list[float]:
+    if x == "step":
+        return [float(step) for step, _, _ in rows]
+    seconds = _seconds_of_work(run, [time for _, time, _ in rows])
+    return seconds if x == "seconds" else _tokens(seconds, [values for _, _, values in rows])
+
+
+def _seconds_of_work(run: Run, times: Sequence[datetime]) -> list[float]:
+    """Since the run began, without the time between its attempts, in which nobody worked on it."""
+    attempts = list(run.attempts.all())
+    if not attempts:
+        return [(time - times[0]).total_seconds() for time in times]
+    begun = [attempt.started_at for attempt in attempts]
+    before = [0.0]
+    for attempt, following in itertools.pairwise(attempts):
+        ended = attempt.ended_at or following.started_at
+        before.append(before[-1] + (ended - attempt.started_at).total_seconds())
+    found = []
+    for time in times:
+        which = max(0, bisect_right(begun, time) - 1)
+        found.append(before[which] + max(0.0, (time - begun[which]).total_seconds()))
+    return found
+
+
+def _tokens(seconds: Sequence[float], rows: Sequence[dict[str, Any]]) -> list[float]:
+    """As the recipe counted them, else what its tokens a second come to."""
+    count, before, found = 0.0, 0.0, []
+    for now, values in zip(seconds, rows, strict=True):
+        if curves.is_number(counted := values.get("tokens")):
+            count = float(counted)
+        elif curves.is_number(pace := values.get("tokens_per_second")):
+            count += pace * max(0.0, now - before)
+        before = now
+        found.append(count)
+    return found
+
+
+def _legend(run: Run, series: Series, index: int) -> Legend:
+    kind = KINDS.get(run.kind)
+    values = [y for _, y in series.points]
+    last, least, most = (values[-1], min(values), max(values)) if values else (None, None, None)
+    return Legend(
+        run,
+        kind.title if kind else run.kind,
+        index % charts.COLOURS + 1,
+        index >= charts.COLOURS,
+        *(curves.number(v) for v in (last, least, most)),
+    )
+
+
+def _table(series: Sequence[Series]) -> list[tuple[str, list[str]]]:
+    """At each of at most 60 places what every run had come to by then."""
+    xs = curves.evenly(sorted({x for one in series for x, _ in one.points}), _LINES)
+    return [(curves.number(x), [_by(one, x) for one in series]) for x in xs]
+
+
+def _by(series: Series, x: float) -> str:
+    places = [place for place, _ in series.points]
+    index = bisect_right(places, x) - 1
+    return curves.number(series.points[index][1]) if index >= 0 and x <= places[-1] else ""

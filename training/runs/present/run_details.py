@@ -1,0 +1,329 @@
+"""What a run page shows, gathered once for the page and for its live updates: both render the same parts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.data.feedback_lineage import asked_in_the_arena
+from annotate.models import Completion, Dataset, LanguageModel
+from common.splits import text_hash
+from training import configs
+from training.core.endings import log_tail
+from training.core.kinds import KINDS
+from training.core.run_directory import RunDirectory
+from training.models import Metric, Run, Sample
+from training.runs.figures import charts, curves, fidelity, health
+from training.runs.figures import progress as words
+from training.runs.ordering import pauses
+from training.runs.present import failure_remedies as failures
+from training.runs.present import kind_sections as kind_pages
+
+# Parts of templates/training/run.html that change while a run is under way, each an element with an id of its own.
+PARTS = ("status", "facts", "result", "main-table", "more-table", "kind", "samples", "log")
+TABLES = ("main-table", "more-table")
+RELATED = (
+    *("project", "parent__made_by", "reward_model__made_by__dataset", "dataset", "other_dataset", "cloned_from"),
+    *("output_model", "output_dataset", "created_by"),
+)
+Row = tuple[int, int, int, dict[str, Any]]  # sequence, id, step, values
+_POINTS = 2000  # more than a screen has pixels
+_PAIRS = 6
+_SAMPLES = 200
+_FIGURES = 12
+_SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report", "fidelity")
+
+
+@dataclass(frozen=True)
+class ThenAndNow:
+    """One prompt, answered early and late in training."""
+
+    prompt: str
+    then: Sample
+    now: Sample | None
+
+    @property
+    def then_score(self) -> str:
+        return _score(self.then)
+
+    @property
+    def now_score(self) -> str:
+        return _score(self.now) if self.now else ""
+
+
+@dataclass(frozen=True)
+class Option:
+    name: str
+    value: Any
+    help: str
+    is_default: bool
+
+
+@dataclass
+class Figures:
+    """What a page knows of the metrics: their names, the first and the last, and the rows that it was given with them.
+
+    Read once for a page; a live one then adds what is new, and never reads again what it has shown.
+    """
+
+    rows: list[Row]
+    names: set[str]
+    first: Row | None
+    last: Row | None
+
+    @classmethod
+    def read(cls, run: Run, until: int | None = None) -> Figures:
+        """All rows, or those until this sequence number."""
+        found = run.metrics.all() if until is None else run.metrics.filter(sequence__lte=until)
+        rows = list(found.order_by("sequence").values_list("sequence", "pk", "step", "values"))
+        names = curves.names_in(row[-1] for row in rows)
+        return cls(rows, names, rows[0] if rows else None, rows[-1] if rows else None)
+
+    def add(self, rows: list[Row]) -> Figures:
+        """With these rows, which came after the others."""
+        if not rows:
+            return Figures([], self.names, self.first, self.last)
+        return Figures(rows, self.names | curves.names_in(row[-1] for row in rows), self.first or rows[0], rows[-1])
+
+    @property
+    def ends(self) -> list[tuple[int, dict[str, Any]]]:
+        """(step, values) of the first row and of the last."""
+        found = [row[2:] for row in (self.first, self.last) if row is not None]
+        return found[:1] if self.first == self.last else found
+
+    def drawn(self, config: dict[str, Any]) -> list[curves.Curve]:
+        return curves.curves_of(self.names, config, self.first[2:] if self.first else None)
+
+    def table(self, chosen: list[curves.Curve]) -> list[tuple[int, list[str]]]:
+        """The rows that have any of these figures."""
+        names = {curve.name for curve in chosen}
+        return curves.table([row[2:] for row in self.rows if names & row[-1].keys()], chosen)
+
+
+def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
+    """Everything but what depends on who looks."""
+    now = timezone.now()
+    attempts = list(run.attempts.all())
+    figures = figures or Figures.read(run)
+    config = pauses.config_now(run)
+    drawn = figures.drawn(config)
+    main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
+    stopped = run.result.get("stopped") if run.is_finished else None
+    left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
+    own = kind_pages.of_run(run)
+    all_figures = [] if own.get("own_figures") else words.figures(left)
+    return {
+        **own,
+        "run": run,
+        "kind": KINDS.get(run.kind),
+        "state": run.state,
+        "progress": words.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
+        "stopped": stopped,
+        "warnings": health.warnings(figures.ends, config) if run.kind == "ppo" and not stopped else [],
+        "attempts": attempts,
+        "cost": words.cost(attempts, now),
+        "before_after": before_after(run.result),
+        "fidelity": fidelity.lines(run.result),
+        "fidelity_sentence": fidelity.sentence(run.result),
+        "figures": all_figures[:_FIGURES],
+        "more_figures": all_figures[_FIGURES:],
+        "main": main,
+        "more": more,
+        "main_rows": figures.table(main),
+        "more_rows": figures.table(more),
+        "is_thinned": len(figures.rows) > 120,
+        "kept_step": RunDirectory(run.path).kept_step() if run.state == Run.State.FAILED else None,
+        "remedies": failures.remedies_of(run),
+        "pairs": then_and_now(run),
+        "log": log_tail(run.path / "log.txt"),
+        "votes": votes_behind(run),
+        "agreement": agreement(run.reward_model),
+        "curve_data": {"points": points(figures.rows), "curves": as_json(drawn)},
+        "dataset_counts": _counts(run.dataset),
+        "answers": _answers(run) if run.state == Run.State.SUCCEEDED else [],
+        "completions": run.completions.count() if run.state == Run.State.SUCCEEDED else 0,
+    }
+
+
+def address(run: Run) -> str:
+    return reverse("run", args=[run.pk])
+
+
+def fingerprint(run: Run) -> tuple[Any, ...]:
+    """Cheap to get, and different whenever the page would be: the log and the clock are looked at every 5 s."""
+    log = run.path / "log.txt"
+    last = run.metrics.order_by("-sequence").values_list("sequence", "pk").first()
+    sample = run.samples.order_by("-sequence").values_list("pk", flat=True).first()
+    attempt = run.attempts.order_by("-number").values_list("pk", "state", "memory_bytes").first()
+    size = log.stat().st_size if log.exists() else 0
+    clock = int(timezone.now().timestamp()) // 5
+    return (run.state, run.step, run.phase, run.ends_at, run.cancel_requested_at, last, sample, attempt, size, clock)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    parts: dict[str, str]
+    new_rows: str  # the new lines of the tables, which htmx appends
+    curves: list[dict[str, Any]]
+
+
+def render_parts(run: Run, figures: Figures, *, may_change: bool, may_review: bool, whole_tables: bool) -> Rendered:
+    """Each part as HTML that htmx swaps into the open page, and the curves that there are by now.
+
+    `whole_tables` replaces the tables; else the rows of `figures` are appended to them.
+    """
+    shown = context(run, figures) | {"live": True, "may_change": may_change, "may_review": may_review}
+    wanted = [part for part in PARTS if whole_tables or part not in TABLES]
+    if not may_change:  # the log does not change for whoever may not read it
+        wanted.remove("log")
+    parts: dict[str, str] = {part: render_to_string(f"training/run.html#{part}", shown) for part in wanted}
+    appended = "" if whole_tables or not figures.rows else render_to_string("training/run.html#new-rows", shown)
+    return Rendered(parts, appended, shown["curve_data"]["curves"])
+
+
+def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
+    """What static/run.js draws."""
+    return [
+        {
+            "name": c.name,
+            "title": c.title,
+            "main": c.is_main,
+            "unit": c.unit,
+            "dots": c.is_dots,
+            "lines": [{"value": line.value, "label": line.label} for line in c.lines],
+        }
+        for c in drawn
+    ]
+
+
+def points(metrics: list[Row]) -> list[list[Any]]:
+    """[sequence, id, step, values]: the id tells a row from the one that a resumed recipe wrote in its place."""
+    return [list(row) for row in curves.thinned(metrics, _POINTS)]
+
+
+def pictures(run: Run, chosen: list[curves.Curve], rows: list[Any]) -> list[tuple[str, str]]:
+    """(title, SVG) of each curve, for whoever has no JavaScript."""
+    found = []
+    for curve in chosen:
+        held = tuple((float(row[2]), float(y)) for row in rows if curves.is_number(y := row[3].get(curve.name)))
+        line = charts.Series(run.name, held)
+        found.append((curve.title, charts.picture([line], title=curve.title, x_title="Step", height=220)))
+    return found
+
+
+def new_rows(run_id: int, sequence: int, row_id: int) -> tuple[list[Row], bool]:
+    """What came after a row that the page has; nothing, and True, when that row has been taken back."""
+    rows = Metric.objects.filter(run=run_id).order_by("sequence").values_list("sequence", "pk", "step", "values")
+    if sequence and not rows.filter(sequence=sequence, pk=row_id).exists():
+        return [], True
+    return list(rows.filter(sequence__gt=sequence)), False
+
+
+def then_and_now(run: Run) -> list[ThenAndNow]:
+    """For each prompt its first sample and its latest, those that were answered twice before the others.
+
+    Anybody may read this page, so what somebody asked in the arena is left out.
+    """
+    first: dict[str, Sample] = {}
+    last: dict[str, Sample] = {}
+    for sample in _first_and_last_samples(run):
+        key = json.dumps(sample.prompt, sort_keys=True)
+        first.setdefault(key, sample)
+        last[key] = sample
+    asked = asked_in_the_arena(run.project, (s.prompt for s in first.values()))
+    pairs = [
+        ThenAndNow(s.prompt[-1]["content"], s, last[k] if last[k] != s else None)
+        for k, s in first.items()
+        if text_hash(s.prompt) not in asked
+    ]
+    return sorted(pairs, key=lambda pair: pair.now is None)[:_PAIRS]
+
+
+def _first_and_last_samples(run: Run) -> list[Sample]:
+    """In order. A long run has thousands; the page shows a few prompts, so the ends suffice."""
+    ordered = run.samples.order_by("step", "sequence")
+    first = list(ordered[:_SAMPLES])
+    if len(first) < _SAMPLES:
+        return first
+    last = list(ordered.reverse()[:_SAMPLES])
+    known = {sample.pk for sample in first}
+    return first + [sample for sample in reversed(last) if sample.pk not in known]
+
+
+def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
+    """What the dataset holds, as it says itself; what was left out and why is on its own page."""
+    counts = dataset.counts if dataset else {}
+    return [(name.replace("_", " "), count) for name, count in counts.items() if curves.is_number(count)]
+
+
+def _answers(run: Run) -> list[Completion]:
+    """A few of the completions that the run sampled, each to another prompt."""
+    found: dict[int, Completion] = {}
+    for completion in run.completions.select_related("prompt").order_by("pk")[: _PAIRS * 16]:
+        found.setdefault(completion.prompt_id, completion)
+    return list(found.values())[:_PAIRS]
+
+
+def _score(sample: Sample) -> str:
+    return "" if sample.score is None else curves.number(round(sample.score, 1))
+
+
+def options(run: Run) -> list[Option]:
+    """The config with the help of its fields; those that differ from the default stand out."""
+    known = {f.name: f for f in fields(configs.CONFIGS[run.kind])} if run.kind in configs.CONFIGS else {}
+    return [
+        Option(
+            name,
+            value,
+            known[name].metadata.get("help", "") if name in known else "",
+            name in known and known[name].default == value,
+        )
+        for name, value in run.config.items()
+    ]
+
+
+def before_after(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(what, of the parent, of the model made) for each figure of a result's `parent` and `final`."""
+    parent, final = result.get("parent"), result.get("final")
+    if not isinstance(parent, dict) or not isinstance(final, dict):
+        return []
+    names = [*(name for name in parent if name in final), *(name for name in final if name not in parent)]
+    return [
+        (curves.title_of(name), curves.number(parent.get(name)), curves.number(final.get(name)))
+        for name in names
+        if curves.is_number(final.get(name)) and curves.is_figure(name)
+    ]
+
+
+def votes_behind(run: Run) -> list[tuple[Dataset, str]]:
+    """The datasets of judgements that this run learns from, its own or its reward model's, and how many they hold."""
+    made_by = getattr(run.reward_model, "made_by", None) if run.reward_model else None
+    candidates = [run.dataset, made_by.dataset if made_by else None]
+    return [(d, _votes(d)) for d in candidates if d is not None and d.judge]  # what was uploaded nobody judged here
+
+
+def _votes(dataset: Dataset) -> str:
+    """`312 pairs, 540 ratings by 9 people`"""
+    counts = dataset.counts
+    named = (("comparisons", "pairs"), ("ratings", "ratings"), ("examples", "examples"))
+    held = [f"{counts[name]:,} {word}" for name, word in named if counts.get(name)]
+    judges = counts.get("judges")
+    who = "simulated judges" if dataset.judge == "simulation" else "people"
+    return ", ".join(held or [dataset.name]) + (f" by {judges} {who}" if curves.is_number(judges) else f" by {who}")
+
+
+def agreement(reward_model: LanguageModel | None) -> str:
+    """How often the reward model agrees with people on pairs it has not seen, as its own card says; else empty."""
+    metrics = (reward_model.card or {}).get("metrics") or {} if reward_model else {}
+    found = (metrics.get("held_out") or {}).get("pair_accuracy")
+    if not isinstance(found, dict) or not curves.is_number(found.get("value")):
+        return ""
+    lower, upper = found.get("lower"), found.get("upper")
+    if curves.is_number(lower) and curves.is_number(upper):
+        return f"{found['value']:.0%} [{100 * lower:.0f}, {100 * upper:.0f}]"
+    return f"{found['value']:.0%}"

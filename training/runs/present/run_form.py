@@ -1,0 +1,171 @@
+"""The form of a new run, made from the dataclass of its kind: help, bounds and choices come with each field.
+
+The form only turns what was typed into values. What is right is decided in one place, by `queue_run`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
+from django.db.models import Model
+from django.forms.boundfield import BoundField
+
+from annotate.core.errors import Refused
+from annotate.models import Dataset, LanguageModel, Project
+from common import splits as sides
+from training import configs
+from training.core.kinds import Kind
+from training.models import Run
+from training.runs.ordering import actions
+from training.runs.ordering import reward_functions as rewarding
+from training.runs.present.default_models import newest_model, newest_reward_model
+
+ROWS = ("parent", "dataset", "other_dataset", "reward_model")
+_PREFIX = "config."
+
+
+def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[str, Any]:
+    """A name that is still free, and all the choices of an earlier run."""
+    number = (Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0) + 1
+    name = f"{project.slug}-{kind}-{number}"
+    if earlier is None:
+        defaults = actions.defaults_of(kind, project)
+        return {"name": name, **{f"config.{option}": value for option, value in defaults.items()}}
+    rows = {field: getattr(earlier, f"{field}_id") for field in ROWS}
+    config = {f"config.{option}": value for option, value in configs.as_ordered(kind, earlier.config).items()}
+    return {"name": name, "seed": earlier.seed, **rows, **config}
+
+
+def earlier_run(project: Project, kind: str, number: str) -> Run | None:
+    """The run that a link wants repeated: `?like=7`."""
+    return project.runs.filter(pk=number, kind=kind).first() if number.isdecimal() else None
+
+
+class RunForm(forms.Form):
+    name = forms.CharField(max_length=120, help_text="the model that it makes will bear it")
+
+    def __init__(self, *args: Any, kind: Kind, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind, self.project, self.config_class = kind, project, configs.CONFIGS[kind.name]
+        if not kind.makes_model:
+            self.fields["name"].help_text = "how it is called in the list of runs"
+        if kind.parent_kinds:
+            parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
+            parents = parents.exclude(folder="")
+            label = "Model" if "policy" in kind.parent_kinds else kind.parent_kinds[0].capitalize()
+            begin = newest_model(parents, project)
+            self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from", begin)
+        if kind.dataset_kind:
+            datasets = _datasets(kind, project)
+            newest = datasets.order_by("-pk").first()
+            self.fields["dataset"] = _choice(datasets, "Dataset", f"frozen {kind.dataset_kind}", newest)
+        if kind.other_kinds:
+            others = _of_kinds(kind, project, kind.other_kinds)
+            self.fields["other_dataset"] = _choice(others, "Second dataset", kind.other_purpose, None)
+        if kind.takes_reward_model:
+            rewards = LanguageModel.objects.usable_in(project).available().reward_models().exclude(folder="")
+            help_text = "what is to be pleased" + ("; or choose a reward_function below" if rewarding.names() else "")
+            fits = newest_reward_model(rewards, project, self._begins_with())
+            self.fields["reward_model"] = _choice(rewards, "Reward model", help_text, fits)
+        self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
+        for field in dataclasses.fields(self.config_class):
+            self.fields[_PREFIX + field.name] = _field(field, typing.get_type_hints(self.config_class)[field.name])
+        if (function := f"{_PREFIX}reward_function") in self.fields:
+            self._offer_functions(function)
+
+    def _begins_with(self) -> LanguageModel | None:
+        """The parent that the form shows at first: what a link or an earlier run asked for, else the newest."""
+        parents: Any = self.fields["parent"]
+        asked = self.initial.get("parent")
+        if isinstance(asked, LanguageModel):  # of an order that was read from a file
+            asked = asked.pk
+        if isinstance(asked, str):
+            asked = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 19 else None
+        return parents.queryset.filter(pk=asked).first() if asked else parents.initial
+
+    def _offer_functions(self, name: str) -> None:
+        """By name, those that the operator lists; with none listed there is nothing to ask."""
+        label, help_text = self.fields[name].label, self.fields[name].help_text
+        offered = [("", "none: a reward model"), *((listed, listed) for listed in rewarding.names())]
+        if len(offered) == 1:
+            del self.fields[name]
+        else:
+            self.fields[name] = forms.ChoiceField(choices=offered, required=False, label=label, help_text=help_text)
+
+    def order(self) -> dict[str, Any]:
+        """The arguments of `queue_run`, of a form that is valid."""
+        data = dict(self.cleaned_data)
+        config = {name.removeprefix(_PREFIX): data.pop(name) for name in list(data) if name.startswith(_PREFIX)}
+        return {**data, "config": config}
+
+    def add_refusal(self, refused: Refused) -> None:
+        """Beside the field that it names."""
+        for name, text in refused.errors.items():
+            self.add_error(name if name in self.fields else None, text)
+
+    def first_fields(self) -> Iterator[BoundField]:
+        yield from (self[name] for name in self.fields if not self._is_advanced(name))
+
+    def advanced_fields(self) -> Iterator[BoundField]:
+        yield from (self[name] for name in self.fields if self._is_advanced(name))
+
+    def has_advanced_errors(self) -> bool:
+        return any(self._is_advanced(name) for name in self.errors)
+
+    def lacks(self) -> list[str]:
+        """What must exist before such a run can be started: the names of fields with nothing to choose from."""
+        required = [name for name in ("parent", "dataset") if name in self.fields]
+        return [name for name in required if not typing.cast(Any, self.fields[name]).queryset.exists()]
+
+    def _is_advanced(self, name: str) -> bool:
+        if name == "seed":
+            return True
+        fields = {_PREFIX + f.name: f for f in dataclasses.fields(self.config_class)}
+        return name in fields and bool(fields[name].metadata.get("advanced"))
+
+
+def _datasets(kind: Kind, project: Project) -> Any:
+    return _of_kinds(kind, project, (kind.dataset_kind,))
+
+
+def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
+    found = Dataset.objects.filter(project=project, kind__in=kinds)
+    return found.filter(side=sides.TRAIN) if kind.train_side_only else found
+
+
+def _choice(queryset: Any, label: str, help_text: str, begin: Model | None) -> forms.ModelChoiceField:
+    """Not required here: `queue_run` says better what is missing. `begin` is chosen at first."""
+    return forms.ModelChoiceField(queryset, label=label, help_text=help_text, required=False, initial=begin)
+
+
+def _field(field: dataclasses.Field, hint: Any) -> forms.Field:
+    metadata = field.metadata
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = next(t for t in allowed if t is not type(None))
+    common: dict[str, Any] = {"initial": field.default, "label": field.name, "help_text": metadata.get("help", "")}
+    if kind is bool:
+        return forms.BooleanField(required=False, **common)
+    if metadata.get("choices"):
+        return forms.ChoiceField(choices=[(c, c) for c in metadata["choices"]], **common)
+    common["required"] = type(None) not in allowed
+    if kind in (int, float):
+        low, high = metadata.get("low"), metadata.get("high")
+        common["help_text"] += _range(low, high)
+        bounds = {name: f"{value:g}" for name, value in (("min", low), ("max", high)) if value is not None}
+        if kind is int:
+            return forms.IntegerField(widget=forms.NumberInput(attrs=bounds), **common)
+        return forms.FloatField(widget=forms.NumberInput(attrs={**bounds, "step": "any"}), **common)
+    widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}) if metadata.get("multiline") else forms.TextInput
+    return forms.CharField(**{**common, "required": False, "widget": widget})
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """The bounds as a reader needs them; a bound that nobody will meet is not worth a word."""
+    if low is None or high is None:
+        return ""
+    return f" (at least {low:g})" if high >= 10_000 else f" ({low:g} to {high:g})"

@@ -1,0 +1,222 @@
+"""What a run that ended well leaves in the database: completions, a model, or a dataset.
+
+`gather` reads and hashes, which may take seconds; `record` writes, inside the transaction that turns the run to
+succeeded: its outputs are recorded with it, once, or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from annotate.core.events import announce_dataset
+from annotate.data.prompts.actions import NewCompletion, add_completions
+from annotate.language_models.actions import enter_arena, register_model
+from annotate.models import Dataset, LanguageModel, Prompt
+from common import reasoning
+from common import splits as sides
+from training.core.kinds import KINDS
+from training.core.run_directory import Row, RunDirectory, read_lines
+from training.models import Run
+from training.runs.queue.ingest import storable
+
+_CHUNK = 500  # SQLite bounds the variables of one statement
+
+
+class BadOutput(Exception):
+    """The recipe said that it ended well, and what it left cannot be used."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    directory: RunDirectory
+    result: Row
+    completions: list[Row]
+    content_hash: str
+
+
+def gather(run: Run, directory: RunDirectory) -> Outputs:
+    """Read what the recipe left. Raises BadOutput when something is missing."""
+    makes = KINDS[run.kind].makes
+    result = directory.result()
+    if result is None:
+        raise BadOutput("There is no result.json.")
+    if KINDS[run.kind].makes_model and not directory.model.is_dir():
+        raise BadOutput(f"The recipe left no model in {directory.model}.")
+    if makes == "dataset" and not any(directory.dataset.glob("*.jsonl")) and not _kept(result):
+        raise BadOutput(f"The recipe left no rows in {directory.dataset}.")
+    return Outputs(
+        directory,
+        _without_nan(result),
+        list(read_lines(directory.path / "completions.jsonl")) if makes == "completions" else [],
+        _content_hash(run, directory, result),
+    )
+
+
+def _content_hash(run: Run, directory: RunDirectory, result: Row) -> str:
+    kind = KINDS[run.kind]
+    if kind.makes_model:
+        return result.get("hash") or _folder_hash(directory.model)
+    if kind.makes != "dataset":
+        return ""
+    content_hash = result.get("hash") or _folder_hash(directory.dataset)
+    _keep_dataset(directory.dataset, settings.DATASETS_DIR / content_hash)
+    return content_hash
+
+
+def _kept(result: Row) -> bool:
+    """An earlier attempt at recording this may have moved the rows to their place already."""
+    return bool(result.get("hash")) and (settings.DATASETS_DIR / result["hash"]).is_dir()
+
+
+def _keep_dataset(source: Path, place: Path) -> None:
+    """Under the name of its content, where datasets lie. The same rows frozen twice lie there once."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir() and not place.exists():
+        source.rename(place)
+
+
+def record(run: Run, outputs: Outputs) -> None:
+    """Fill `run.result`, `run.output_model` and `run.completions`; the caller saves the run. Raises BadOutput."""
+    kind = KINDS[run.kind]
+    run.result = outputs.result
+    if not outputs.result.get("stopped"):
+        run.step = max(run.step, run.total_steps)
+    if kind.makes == "completions":
+        _record_completions(run, outputs.completions)
+    elif kind.makes == "dataset":
+        run.output_dataset = _freeze(run, outputs)
+    elif kind.makes_model:
+        run.output_model = _register(run, outputs)
+    if kind.record is not None:
+        kind.record(run, outputs.directory)
+
+
+def _record_completions(run: Run, rows: list[Row]) -> None:
+    prompts = _prompts(run, {row["prompt_id"] for row in rows})
+    rows = [_apart(row) for row in rows]
+    told = [row for row in rows if row["text"].strip()]
+    made = add_completions(
+        rows=[
+            NewCompletion(
+                prompt=prompts[row["prompt_id"]],
+                model=run.parent,
+                text=storable(row["text"]),
+                sampling=row["sampling"],
+                seed=row["seed"],
+                tokens=row["tokens"],
+                finish_reason=row["finish_reason"],
+                source=f"run {run.pk}",
+                reasoning=storable(row["reasoning"]),
+            )
+            for row in told
+        ]
+    )
+    for start in range(0, len(made), _CHUNK):
+        run.completions.add(*made[start : start + _CHUNK])
+    # There is nothing to judge in an empty answer, but that the model gave it is told.
+    run.result = {**run.result, "completions": len(made), "empty_completions": len(rows) - len(told)}
+    if only_thought := sum(bool(row["reasoning"]) and not row["text"].strip() for row in rows):
+        run.result["only_reasoning"] = only_thought
+
+
+def _apart(row: Row) -> Row:
+    """What the recipe has told apart; else, of a run that began before it did, here."""
+    answer, thought = reasoning.split(row["text"])
+    return {**row, "text": answer, "reasoning": row.get("reasoning") or thought}
+
+
+def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
+    found: dict[int, Prompt] = {}
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), _CHUNK):
+        found |= Prompt.objects.filter(project=run.project).in_bulk(ordered[start : start + _CHUNK])
+    if missing := ids - found.keys():
+        raise BadOutput(f"completions.jsonl answers prompts that the project does not have, such as {min(missing)}.")
+    return found
+
+
+def _freeze(run: Run, outputs: Outputs) -> Dataset:
+    """`result.counts` becomes the dataset's: rows by kind, and what was left out and why."""
+    taken = Dataset.objects.filter(project=run.project, name=run.name).exists()
+    made = Dataset.objects.create(
+        project=run.project,
+        name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
+        kind=KINDS[run.kind].makes_dataset_kind,
+        side=sides.TRAIN,
+        content_hash=outputs.content_hash,
+        counts=outputs.result.get("counts", {}),
+        created_by=run.created_by,
+    )
+    announce_dataset(made)
+    return made
+
+
+def _register(run: Run, outputs: Outputs) -> LanguageModel:
+    kind = KINDS[run.kind]
+    made = outputs.result.get("model_kind", kind.makes)
+    # The name was free when the run was queued; somebody may have imported a model under it since.
+    taken = LanguageModel.objects.filter(name=run.name).exists()
+    model = register_model(
+        name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
+        folder=str(outputs.directory.model.relative_to(settings.DATA_DIR)),
+        kind=made,
+        parent=run.parent,
+        stage=kind.stage,
+        licence=run.parent.licence if run.parent else "",
+        origin=f"run {run.pk} from {run.parent.name}" if run.parent else f"run {run.pk}",
+        parameters=run.result.get("parameters") or (run.parent.parameters if run.parent else None),
+        content_hash=outputs.content_hash,
+        card=_card(run),
+        by=run.created_by,
+    )
+    if made == LanguageModel.Kind.POLICY:
+        enter_arena(project=run.project, model=model)
+    return model
+
+
+def _card(run: Run) -> dict[str, Any]:
+    dataset = run.dataset
+    return {
+        "config": run.config,
+        "amendments": run.nameless_amendments,
+        "seed": run.seed,
+        "code_version": run.code_version,
+        "dataset": {"id": dataset.pk, "hash": dataset.content_hash, "counts": dataset.counts} if dataset else None,
+        "metrics": without_texts(run.result),  # a card is for everybody
+    }
+
+
+def without_texts(result: Row) -> Row:
+    """A result without the texts that its report shows: rows of a dataset are for those who may review."""
+    report = result.get("report")
+    return {**result, "report": _textless(report)} if isinstance(report, dict) else result
+
+
+def _textless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _textless(inner) for name, inner in value.items() if name not in ("samples", "changes")}
+    return [_textless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(str(path.relative_to(folder)).encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,153 @@
+"""Lay the run directory of an attempt: config, frozen rows, the places of the models. All a recipe gets to know."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from annotate.models import LanguageModel
+from training import configs
+from training.core.kinds import KINDS
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.models import Run
+from training.runs.ordering import hub_access as hubs
+from training.runs.ordering import reward_functions
+
+
+def prepare(run: Run) -> RunDirectory:
+    """The directory, ready for a recipe; what earlier attempts of this run left in it stays. Raises RecipeFailure."""
+    directory = RunDirectory(run.path)
+    _set_a_stranger_aside(run)
+    config = _config(run)
+    _check_repository(run)
+    data = run.path / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    # What an earlier attempt died of, or waited for, must not be told of this one.
+    for told in ("failure.json", "paused.json"):
+        (run.path / told).unlink(missing_ok=True)
+    if run.amendments:
+        directory.amend(run.nameless_amendments)
+    (run.path / "identity").write_text(_identity(run), encoding="utf-8")
+    if run.dataset is not None:
+        _bring_rows(run.dataset.path, data)
+    if run.other_dataset is not None:
+        (data / "other").mkdir(exist_ok=True)
+        _bring_rows(run.other_dataset.path, data / "other")
+    rows = KINDS[run.kind].rows
+    # config.json is written after them all: without it, a worker that died has left some, and the texts that must not
+    # be learnt may be missing.
+    are_laid = (run.path / "config.json").exists()
+    own_rows = rows(run) if rows is not None and not are_laid else {}
+    directory.create(
+        RunSpec(
+            kind=run.kind,
+            config=config,
+            seed=run.seed,
+            parent=_weights(run.parent),
+            reward_model=_weights(run.reward_model),
+            dataset_hash=run.dataset.content_hash if run.dataset else "",
+            code_version=run.code_version,
+            ancestor=_ancestor(run),
+            trained_on=_trained_on(run),
+            parent_hash=run.parent.content_hash if run.parent else "",
+        ),
+        {name: iter(lines) for name, lines in own_rows.items()},
+    )
+    return directory
+
+
+def _set_a_stranger_aside(run: Run) -> None:
+    """A new database beside old run directories: the old run 7 is not ours, and its result must not become ours."""
+    identity = run.path / "identity"
+    if run.path.exists() and (not identity.exists() or identity.read_text(encoding="utf-8") != _identity(run)):
+        run.path.rename(run.path.with_name(f"{run.path.name}.before-{time.time_ns()}"))
+
+
+def _identity(run: Run) -> str:
+    return f"run {run.pk} of {run.created_at.isoformat()}\n"
+
+
+def _config(run: Run) -> Row:
+    """The config with the dotted path of its reward, of those that the operator lists now.
+
+    Another path than an earlier attempt was given ends the run: half of it would have pleased another reward.
+    """
+    name = run.config.get("reward_function")
+    if not name:
+        return run.config
+    try:
+        path = reward_functions.path_of(name)
+    except ValueError as error:
+        remedy = "Have the operator list it, or queue the run again with one that is listed or with a reward model."
+        raise RecipeFailure("reward_not_allowed", f"reward_function {error}", remedy) from error
+    laid = run.path / "config.json"
+    before = RunDirectory(run.path).spec().config.get("reward_function") if laid.exists() else path
+    if before != path:
+        raise RecipeFailure(
+            "reward_changed",
+            f"{name!r} was {before} when this run began, and the operator has made it {path}.",
+            "Queue the run again: it begins anew with the function of today.",
+        )
+    return {**run.config, "reward_function": path}
+
+
+def _check_repository(run: Run) -> None:
+    """A model goes only where the operator lets it go now. Raises RecipeFailure."""
+    if run.kind != "export":
+        return
+    if errors := hubs.check_export(run.project, configs.parse("export", run.config)):
+        remedy = "Queue the export again with a repository that is named, or as a file."
+        raise RecipeFailure("hub_repository", f"repository: {errors['repository']}", remedy)
+
+
+def _bring_rows(source: Path, target: Path) -> None:
+    """Hard links where the file system has them: a dataset is frozen, so nobody writes to either name."""
+    files = sorted(source.glob("*.jsonl"))
+    if not files:
+        raise RecipeFailure("no_data", f"The dataset's files are missing from {source}.", "Freeze the dataset again.")
+    for file in files:
+        place = target / file.name
+        place.unlink(missing_ok=True)
+        try:
+            os.link(file, place)
+        except OSError:
+            shutil.copy2(file, place)
+
+
+def _ancestor(run: Run) -> str:
+    """The weights that the parent was made from; empty where they are gone, or nobody asks."""
+    if not KINDS[run.kind].compares_with_ancestor or run.parent is None or run.parent.parent is None:
+        return ""
+    path, kind = run.parent.parent.path, run.parent.parent.kind
+    return str(path.resolve()) if kind == run.parent.kind and path is not None and path.is_dir() else ""
+
+
+def _trained_on(run: Run) -> list[str]:
+    """The datasets of the runs that made the parent and its ancestors, reward models' aside: those taught no answer.
+
+    What a model learnt before it came here is unknown, and not in it.
+    """
+    if not KINDS[run.kind].sees_training_data:
+        return []
+    folders, model, seen = [], run.parent, set()
+    while model is not None and model.pk not in seen:
+        seen.add(model.pk)
+        maker: Run | None = getattr(model, "made_by", None)
+        if maker is not None:
+            folders += [d.path for d in (maker.dataset, maker.other_dataset) if d is not None and d.path.is_dir()]
+        model = model.parent
+    return [str(folder.resolve()) for folder in dict.fromkeys(folders)]
+
+
+def _weights(model: LanguageModel | None) -> str:
+    if model is None:
+        return ""
+    if model.path is None or not model.path.is_dir():
+        raise RecipeFailure(
+            "no_weights",
+            f"The weights of {model.name} are not at {model.path}.",
+            "Bring the folder back, or start from another model.",
+        )
+    return str(model.path.resolve())

@@ -1,0 +1,173 @@
+"""Who may carry out which run. Claims, leases and the writes that depend on them: the queue's whole correctness.
+
+A run under way has one attempt in state *running*. Whoever holds that attempt's lease may write to the run; each
+write checks it inside its own transaction. A worker that was cut off finds its lease gone and writes nothing.
+Leases are given and run out by the database's clock, whatever the workers' own say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, Max, Min, Q, QuerySet
+from django.utils import timezone
+
+from annotate.core.db.connections import database_now
+from training.core.endings import OUT_OF_MEMORY, Ending
+from training.models import Attempt, Run
+from training.runs.ordering import remedies
+from training.runs.ordering.end_events import announce_end, run_finished
+
+
+class LeaseLost(Exception):
+    """Somebody else carries this run now; whoever gets this writes nothing more and stops the recipe."""
+
+
+def claim(*, worker: str, launcher: str) -> Attempt | None:
+    """The oldest queued run of the project whose turn it is, as a new attempt of this worker; None when none waits.
+
+    Atomic: on Postgres a row that somebody else is claiming is skipped; on SQLite BEGIN IMMEDIATE admits one claimer.
+    """
+    for project in projects_in_turn():
+        if attempt := _claim(Run.objects.filter(project=project), worker, launcher):
+            return attempt
+    return None
+
+
+def projects_in_turn() -> list[int]:
+    """Return the projects that have queued runs, next first: that with fewest runs under way, then the one whose last
+    attempt began longest ago, then that of the oldest run. So five hundred runs of one keep no other waiting."""
+    queued = Run.objects.filter(state=Run.State.QUEUED).order_by()
+    oldest = dict(queued.values_list("project").annotate(oldest=Min("pk")))
+    attempts = Attempt.objects.filter(run__project__in=oldest).order_by().values_list("run__project")
+    under_way = Count("pk", filter=Q(state=Attempt.State.RUNNING))
+    before = {project: told for project, *told in attempts.annotate(under_way=under_way, last=Max("pk"))}
+    return sorted(oldest, key=lambda project: (*before.get(project, (0, 0)), oldest[project]))
+
+
+def _claim(runs: QuerySet[Run], worker: str, launcher: str) -> Attempt | None:
+    """The oldest of these that is queued."""
+    with transaction.atomic():
+        queued = runs.filter(state=Run.State.QUEUED).order_by("id")
+        run = queued.select_for_update(skip_locked=True).first()
+        if run is None:
+            return None
+        now = database_now()
+        attempt = Attempt.objects.create(
+            run=run,
+            number=run.attempts.count() + 1,
+            lease_expires_at=now + _lease(),
+            worker=worker,
+            launcher=launcher,
+        )
+        run.state, run.phase, run.ends_at = Run.State.RUNNING, "starting", None
+        run.started_at = run.started_at or now
+        run.save(update_fields=["state", "phase", "ends_at", "started_at"])
+    return attempt
+
+
+def renew(attempt: Attempt) -> bool:
+    """Keep the lease. False when it is no longer ours."""
+    held = Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
+    return held.update(lease_expires_at=database_now() + _lease()) == 1
+
+
+@contextmanager
+def holding(attempt: Attempt) -> Iterator[Run]:
+    """A transaction in which nobody can take the lease. Raises LeaseLost, and writes nothing, when it is gone."""
+    with transaction.atomic():
+        held = Attempt.objects.select_for_update().filter(
+            pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING
+        )
+        if held.first() is None:
+            raise LeaseLost(f"Another worker has taken {attempt}.")
+        yield Run.objects.get(pk=attempt.run_id)
+
+
+def conclude(attempt: Attempt, ending: Ending, record: Callable[[Run], None] | None = None) -> Run:
+    """End an attempt as `ending` says, and its run with it or back into the queue; `record` writes the outputs.
+
+    One transaction under the lease: either the outputs and the end are there, or neither.
+    """
+    with holding(attempt) as run:
+        if record is not None:
+            record(run)
+        return _end(run, attempt, ending)
+
+
+def release_lost(*, is_gone: Callable[[str], bool]) -> None:
+    """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead."""
+    running = list(Attempt.objects.filter(state=Attempt.State.RUNNING).select_related("run"))
+    now = database_now() if running else None
+    for attempt in running:
+        if now and attempt.lease_expires_at < now:
+            _release(attempt, "the worker was cut off: it no longer renewed its lease")
+        elif is_gone(attempt.worker):
+            _release(attempt, "the worker was lost")
+
+
+def _release(attempt: Attempt, reason: str) -> None:
+    with transaction.atomic():
+        held = Attempt.objects.select_for_update(skip_locked=True).filter(
+            pk=attempt.pk, state=Attempt.State.RUNNING, lease_expires_at=attempt.lease_expires_at
+        )
+        if held.first() is not None:  # else its worker renewed it meanwhile, or another worker releases it now
+            _end(Run.objects.get(pk=attempt.run_id), attempt, Ending.lost(reason))
+
+
+def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
+    now = timezone.now()
+    if ending.state == Attempt.State.LOST:
+        ending = _after_a_loss(run, attempt, ending)
+    if ending.state == Attempt.State.PAUSED and run.cancel_requested_at:
+        ending = Ending.cancelled(ending.exit_code)  # asked for in the moment in which it paused by itself
+    attempt.state, attempt.reason, attempt.exit_code = ending.state, ending.reason, ending.exit_code
+    attempt.ended_at = now
+    attempt.save(update_fields=["state", "reason", "exit_code", "ended_at"])
+    run.phase, run.ends_at = "", None
+    if ending.retry:
+        run.state = Run.State.QUEUED
+    else:
+        is_paused = ending.state == Attempt.State.PAUSED
+        run.state, run.finished_at = Run.State(ending.state), None if is_paused else now
+        run.pause = ending.pause
+        run.reason_code, run.reason, run.remedy = ending.code, ending.reason, ending.remedy
+        run.remedy_changes = ending.remedy_changes or remedies.changes_for(ending.code, run.kind, run.config)
+        if not is_paused:
+            announce_end(run)
+            transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
+    # By name: a cancel that was asked for meanwhile must not be overwritten.
+    run.save(
+        update_fields=[
+            "state", "phase", "ends_at", "finished_at", "reason_code", "reason", "remedy",
+            "remedy_changes", "pause", "output_model", "output_dataset", "result", "step", "total_steps",
+        ]
+    )  # fmt: skip
+    return run
+
+
+def _after_a_loss(run: Run, attempt: Attempt, ending: Ending) -> Ending:
+    """Try again, unless somebody cancelled it meanwhile or it was lost too often from the same checkpoint.
+
+    An attempt that reached another checkpoint has made progress: a machine that is restarted every night must not
+    end a long run.
+    """
+    if run.cancel_requested_at:
+        return Ending.cancelled()
+    lost = 1
+    for earlier in run.attempts.filter(number__lt=attempt.number).order_by("-number"):
+        if earlier.state != Attempt.State.LOST or earlier.resumed_from_step != attempt.resumed_from_step:
+            break
+        lost += 1
+    patience = settings.RUN_MAX_ATTEMPTS
+    if ending.code == OUT_OF_MEMORY:  # once may be the fault of others on the machine
+        patience = min(2, patience)
+    return ending if lost < patience else Ending.given_up(ending, lost)
+
+
+def _lease() -> timedelta:
+    return timedelta(seconds=settings.RUN_LEASE_SECONDS)

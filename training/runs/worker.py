@@ -1,0 +1,296 @@
+"""The worker: claims runs, has a launcher carry them out, follows them and records how they end.
+
+One loop does everything; a second thread does nothing but renew the leases, so that a slow disk or a slow
+launcher costs no lease; a third asks nobody, and ends a recipe whose lease was not renewed. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from django.conf import settings
+from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection, connections
+from django.db.backends.signals import connection_created
+
+from training.core.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
+from training.core.kinds import KINDS
+from training.core.run_directory import RecipeFailure
+from training.models import Attempt, Run
+from training.runs.figures import progress as words
+from training.runs.human_review import reviews as human_brake
+from training.runs.launchers import Busy, module_named
+from training.runs.launchers.host_memory import Watch
+from training.runs.queue import announcements, outputs, preparation, supervision, worker_names
+from training.runs.queue.ingest import Reader
+from training.runs.queue.supervision import LeaseLost
+from training.storage import pruning
+
+log = logging.getLogger("assay.worker")
+
+_AWAY = (OperationalError, InterfaceError)  # the database is locked, restarting or unreachable: wait for it
+_PATIENCE_SECONDS = 2.0
+_HEARING_SECONDS = 2.0
+_LATE = 0.7  # of a lease without renewal, after which the recipe is ended; the rest is for its grace
+
+
+@dataclass
+class Supervised:
+    """A run that this worker carries out."""
+
+    attempt: Attempt
+    run: Run
+    reader: Reader | None = None
+    handle: str = ""
+    memory: Watch = field(default_factory=Watch.begin)
+    renewed_at: float = field(default_factory=time.monotonic)
+    is_lost: bool = False
+    heard_at: float = 0.0
+
+
+class Worker:
+    def __init__(self, *, name: str = "", concurrency: int = 1, tick_seconds: float = 0.5) -> None:
+        self.identity = worker_names.identity(name)
+        self.launcher: ModuleType = import_module(module_named(settings.RUN_LAUNCHER))
+        self.concurrency, self.tick_seconds = concurrency, tick_seconds
+        self.supervised: list[Supervised] = []
+        self._ending = threading.Event()
+
+    def end(self) -> None:
+        """Ask the worker to end: it stops its recipes and gives their runs back to the queue."""
+        self._ending.set()
+
+    def work(self, *, once: bool = False) -> None:
+        """Until `end` is called, or with `once` until there is nothing queued and nothing under way here."""
+        settings.RUNS_DIR.mkdir(parents=True, exist_ok=True)
+        connection_created.connect(_bound_statements, dispatch_uid="worker.statements")
+        heart = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
+        heart.start()
+        threading.Thread(target=self._watch_leases, name="watchdog", daemon=True).start()
+        try:
+            while not self._ending.is_set():
+                try:
+                    is_idle = self._tick()
+                except _AWAY as error:
+                    log.warning("The database does not answer; trying again: %s", error)
+                    self._ending.wait(_PATIENCE_SECONDS)
+                    continue
+                if once and is_idle:
+                    return
+                self._ending.wait(self.tick_seconds)
+        finally:
+            self._end_all()
+            self._ending.set()
+            heart.join()
+            connection_created.disconnect(dispatch_uid="worker.statements")
+
+    def _tick(self) -> bool:
+        """One round. True when there is nothing to do."""
+        close_old_connections()
+        taken = list(self.supervised)
+        for one in taken:  # first, and without fail: a recipe whose lease is gone must end while the database is away
+            self._follow_safely(one)
+        supervision.release_lost(is_gone=worker_names.is_gone)
+        pruning.prune_daily()
+        human_brake.wake_waiting()
+        while len(self.supervised) < self.concurrency:
+            attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
+            if attempt is None:
+                break
+            log.info("claimed %s", attempt)
+            self.supervised.append(Supervised(attempt, attempt.run))
+        return not taken and not self.supervised
+
+    def _follow_safely(self, one: Supervised) -> None:
+        """Follow one run; whatever goes wrong ends this run and no other."""
+        try:
+            try:
+                self._follow(one)
+            except (LeaseLost, *_AWAY):
+                raise
+            except Exception as error:  # the worker's edge
+                log.exception("run %s failed", one.run.pk)
+                self._stop(one)
+                self._conclude(one, _describe(error))
+        except LeaseLost as lost:
+            log.warning("%s", lost)
+            self._drop(one)
+        except _AWAY as error:
+            log.warning("The database does not answer; trying again: %s", error)
+
+    def _follow(self, one: Supervised) -> None:
+        if one.is_lost:
+            raise LeaseLost(f"The lease of {one.attempt} is gone.")
+        is_cancelled = Run.objects.filter(pk=one.run.pk, cancel_requested_at__isnull=False).exists()
+        if not one.handle and is_cancelled:
+            self._conclude(one, Ending.cancelled())
+            return
+        if not one.handle:
+            self._launch(one)
+            return
+        if is_cancelled:
+            self._stop(one)
+        exit_code = self.launcher.poll(one.handle)
+        assert one.reader is not None
+        if one.reader.ingest():
+            announcements.announce(one.run.pk)
+        self._hear_people(one, is_last=exit_code is not None)
+        self._note_usage(one, is_last=exit_code is not None)
+        if exit_code is not None:
+            ending = self._ending_of(one, exit_code)
+            # Whoever cancels in the last moment of a run that ended well gets its result.
+            self._conclude(one, Ending.cancelled(exit_code) if is_cancelled and ending.state != SUCCEEDED else ending)
+
+    def _ending_of(self, one: Supervised, exit_code: int) -> Ending:
+        assert one.reader is not None
+        ending, held = explain(exit_code, one.reader.directory), one.attempt.memory_bytes
+        is_killed = ending.state == LOST and exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        if is_killed and one.memory.was_for_want_of_memory(held):
+            return Ending.starved(words.gigabytes(held), words.gigabytes(one.memory.limit), exit_code)
+        return ending
+
+    def _launch(self, one: Supervised) -> None:
+        with supervision.holding(one.attempt):  # the lease first: what follows changes the directory
+            pass
+        if one.attempt.number > 1:
+            self.launcher.end_leftovers(one.run.path)
+        directory = preparation.prepare(one.run)
+        goes_on_from = directory.kept_step()
+        try:
+            one.handle = self.launcher.submit(directory.path, KINDS[one.run.kind].module)
+        except Busy as busy:
+            with supervision.holding(one.attempt):
+                Run.objects.filter(pk=one.run.pk).update(phase=f"waiting: {busy}"[:80])
+            return
+        one.reader = Reader(one.attempt, directory)
+        with supervision.holding(one.attempt):
+            one.attempt.handle = one.handle
+            one.attempt.resumed_from_step = goes_on_from
+            one.attempt.save(update_fields=["handle", "resumed_from_step"])
+        announcements.announce(one.run.pk)
+
+    def _stop(self, one: Supervised) -> None:
+        if one.handle:
+            self.launcher.stop(one.handle)
+
+    def _conclude(self, one: Supervised, ending: Ending) -> None:
+        record = None
+        if ending.state == SUCCEEDED and one.reader is not None:
+            made = outputs.gather(one.run, one.reader.directory)
+            record = lambda run: outputs.record(run, made)  # noqa: E731 - the directory's content, bound here
+        run = supervision.conclude(one.attempt, ending, record)
+        log.info("%s: %s %s", one.attempt, ending.state, ending.reason)
+        announcements.announce(run.pk)
+        self._drop(one)
+        if record is not None:
+            shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # the model stands; they may weigh gigabytes
+
+    def _end_all(self) -> None:
+        """Every recipe gets its grace, all at the same time; then their runs go back into the queue."""
+        left = list(self.supervised)
+        stopping = [threading.Thread(target=self._stop, args=(one,)) for one in left]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+        for one in left:
+            self._give_back(one)
+
+    def _give_back(self, one: Supervised) -> None:
+        """The worker ends: the recipe with it, and the run waits in the queue for the next worker."""
+        self._stop(one)
+        try:
+            if one.reader is not None:
+                one.reader.ingest()
+            supervision.conclude(one.attempt, Ending.shut_down())
+        except (LeaseLost, *_AWAY) as error:
+            log.warning("%s was not given back and will be taken over: %s", one.attempt, error)
+        self._drop(one)
+
+    def _drop(self, one: Supervised) -> None:
+        self.supervised.remove(one)
+        if one.handle:
+            self.launcher.stop(one.handle)
+            self.launcher.forget(one.handle)
+
+    def _hear_people(self, one: Supervised, *, is_last: bool) -> None:
+        """Pairs for judges out of the recipe's hands, and verdicts into them: every few seconds is soon enough."""
+        now = time.monotonic()
+        if is_last or now > one.heard_at + _HEARING_SECONDS:
+            assert one.reader is not None
+            one.heard_at = now
+            human_brake.follow(one.attempt, one.reader.directory)
+
+    def _note_usage(self, one: Supervised, *, is_last: bool) -> None:
+        """What it has cost so far; not at every tick, which would be a write each time."""
+        usage = self.launcher.usage(one.handle)
+        has_grown = (
+            usage.cpu_seconds >= one.attempt.cpu_seconds + 5 or usage.memory_bytes > one.attempt.memory_bytes * 1.1
+        )
+        if has_grown or is_last:
+            one.attempt.cpu_seconds, one.attempt.memory_bytes = usage.cpu_seconds, usage.memory_bytes
+            held = Attempt.objects.filter(pk=one.attempt.pk, lease=one.attempt.lease, state=Attempt.State.RUNNING)
+            held.update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)
+
+    def _keep_leases(self) -> None:
+        interval = min(5.0, settings.RUN_LEASE_SECONDS / 4)
+        while not self._ending.wait(interval):
+            close_old_connections()
+            for one in list(self.supervised):
+                asked_at = time.monotonic()  # the lease counts from when it was asked for, not from the answer
+                try:
+                    if supervision.renew(one.attempt):
+                        one.renewed_at = asked_at
+                    elif one in self.supervised:
+                        one.is_lost = True
+                except Error as error:  # of any kind: this thread must outlive it, as the recipes do
+                    log.warning("The lease of %s could not be renewed: %s", one.attempt, error)
+        connections.close_all()  # this thread's own
+
+    def _watch_leases(self) -> None:
+        """End each recipe whose lease runs out soon and was not renewed: before somebody else may begin its run.
+
+        It asks the database nothing, for the other threads may hang in a question to it. From SQLite nobody is cut off:
+        there one only waits for a long write of another process, and nobody can claim meanwhile.
+        """
+        if connection.vendor == "sqlite":
+            return
+        lease = settings.RUN_LEASE_SECONDS
+        while not self._ending.wait(min(1.0, lease / 20)):
+            for one in list(self.supervised):
+                if not one.is_lost and time.monotonic() - one.renewed_at > lease * _LATE:
+                    one.is_lost = True
+                    log.error("The lease of %s could not be renewed: its recipe is ended.", one.attempt)
+                    if one.handle:
+                        self.launcher.stop(one.handle, lease * (1 - _LATE) / 2)
+
+
+def _bound_statements(connection: Any, **_: Any) -> None:
+    """No statement of the worker takes longer than a third of a lease: Postgres ends it, and the worker goes on."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET statement_timeout = {int(1000 * settings.RUN_LEASE_SECONDS / 3)}")
+
+
+def _describe(error: Exception) -> Ending:
+    if isinstance(error, RecipeFailure):
+        return Ending.failed(error.code, error.message, error.remedy, changes=error.remedy_changes)
+    if isinstance(error, outputs.BadOutput):
+        return Ending.failed(
+            "bad_output", f"What the recipe left cannot be used: {error}", "See the log, and queue it again."
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Ending.failed(*DISK_FULL)
+    return Ending.failed(
+        "worker_error",
+        f"The worker stopped on an error: {type(error).__name__}: {error}",
+        "The worker's own log has the traceback. Resume to try again.",
+    )

@@ -1,0 +1,82 @@
+"""What lies on the disk, and what may go, for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.lookup import find_named, find_project
+from annotate.core.api.serializer_fields import PROJECT, Id, Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from training.storage import actions, pruning
+from training.storage import disk_usage as disk
+
+
+class PruneIn(Input):
+    project = serializers.SlugField(max_length=50)
+    run = Id(required=False, help_text="Every checkpoint of this run, which has ended; else what the rule lets go.")
+
+
+class FreedOut(serializers.Serializer):
+    freed = serializers.IntegerField(help_text="bytes")
+
+
+class RunUseOut(serializers.Serializer):
+    run = serializers.IntegerField(source="run.pk")
+    state = serializers.CharField(source="run.state")
+    checkpoints = serializers.IntegerField()
+    model = serializers.IntegerField()
+    rest = serializers.IntegerField(help_text="Logs and data.")
+
+
+class ModelUseOut(serializers.Serializer):
+    model = serializers.IntegerField(source="model.pk")
+    size = serializers.IntegerField()
+
+
+class DiskOut(serializers.Serializer):
+    """All in bytes."""
+
+    free = serializers.IntegerField()
+    capacity = serializers.IntegerField()
+    datasets = serializers.IntegerField()
+    elsewhere = serializers.IntegerField(help_text="Runs of other projects.")
+    prunable = serializers.IntegerField(help_text="What the rule lets go now.")
+    rule = serializers.ListField(child=serializers.CharField())
+    runs = RunUseOut(many=True)
+    models = ModelUseOut(many=True)
+
+
+@extend_schema(responses={200: DiskOut} | refusals(400, 403, 404), parameters=[PROJECT], tags=["runs"])
+@api_view(["GET"])
+def use(request: Request) -> Response:
+    """What the runs and models of a project take, the largest first."""
+    if not (slug := request.query_params.get("project")):
+        raise Refused(400, project="Name the project: ?project=<slug>.")
+    project = find_project(request.user, slug)
+    require(request.user, "research", project)
+    found = disk.of_project(project)
+    told: dict[str, Any] = {name: getattr(found, name) for name in ("free", "capacity", "datasets", "elsewhere")}
+    told |= {"runs": found.runs, "models": found.models, "rule": pruning.RULE}
+    prunable = sum(one.size for one in pruning.prune(dry_run=True, at_once=True, project=project))
+    return Response(DiskOut(told | {"prunable": prunable}).data)
+
+
+@extend_schema(request=PruneIn, responses={200: FreedOut} | refusals(400, 403, 404), tags=["runs"])
+@api_view(["POST"])
+def prune(request: Request) -> Response:
+    """Delete the checkpoints that the rule lets go; with `run`, every checkpoint of that one run."""
+    given = PruneIn(data=request.data)
+    given.is_valid(raise_exception=True)
+    project = find_project(request.user, given.validated_data["project"])
+    require(request.user, "research", project)
+    if number := given.validated_data.get("run"):
+        run = find_named(project.runs.all(), number, "run")
+        return Response({"freed": actions.prune(project=project, by=request.user, run=run)})
+    return Response({"freed": actions.prune(project=project, by=request.user)})

@@ -1,0 +1,131 @@
+"""What lies on the disk: of each run, of each model, in all, and how much is free."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from annotate.models import LanguageModel, Project
+from training.core.run_directory import RunDirectory
+from training.models import Run
+
+
+@dataclass(frozen=True)
+class RunUse:
+    """One run's bytes. Rows that it shares with a dataset by hard links are the dataset's."""
+
+    run: Run
+    checkpoints: int
+    last_checkpoint: int
+    model: int
+    rest: int
+
+    @property
+    def total(self) -> int:
+        return self.checkpoints + self.model + self.rest
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    model: LanguageModel
+    size: int
+
+
+@dataclass(frozen=True)
+class DiskUse:
+    runs: list[RunUse]
+    models: list[ModelUse]
+    datasets: int
+    elsewhere: int  # runs of other projects, and what an earlier database left behind
+    free: int
+    capacity: int
+
+    @property
+    def checkpoints(self) -> int:
+        return sum(use.checkpoints for use in self.runs)
+
+    @property
+    def of_runs(self) -> int:
+        return sum(use.total for use in self.runs)
+
+    @property
+    def used(self) -> int:
+        return self.capacity - self.free
+
+    @property
+    def low(self) -> int:
+        """From here on the meter warns."""
+        return int(0.8 * self.capacity)
+
+    @property
+    def high(self) -> int:
+        return int(0.95 * self.capacity)
+
+
+def of_project(project: Project) -> DiskUse:
+    """Each run and model of this project, the largest first, and the others as one number."""
+    runs = sorted((of_run(run) for run in project.runs.select_related("output_model")), key=lambda use: -use.total)
+    imported = LanguageModel.objects.of_projects([project]).filter(made_by=None).exclude(folder="")
+    models = [ModelUse(m, size_of(m.path)) for m in imported if m.path] + [
+        ModelUse(use.run.output_model, use.model)
+        for use in runs
+        if use.run.output_model_id and use.model and use.run.output_model
+    ]
+    space = shutil.disk_usage(settings.DATA_DIR)
+    return DiskUse(
+        [use for use in runs if use.total],
+        sorted(models, key=lambda use: -use.size),
+        size_of(settings.DATASETS_DIR),
+        max(0, size_of(settings.RUNS_DIR, shared=False) - sum(use.total for use in runs)),
+        space.free,
+        space.total,
+    )
+
+
+def of_run(run: Run) -> RunUse:
+    directory = RunDirectory(run.path)
+    last = directory.latest_checkpoint()
+    checkpoints, model = size_of(directory.checkpoints), size_of(directory.model)
+    rest = size_of(run.path, shared=False) - checkpoints - model
+    return RunUse(run, checkpoints, size_of(last) if last else 0, model, max(0, rest))
+
+
+def size_of(folder: Path, *, shared: bool = True) -> int:
+    """Bytes that the files below take up on the disk, each once; without those that lie elsewhere too if asked."""
+    seen: set[tuple[int, int]] = set()
+    size = 0
+    for status in _files(folder):
+        key = (status.st_dev, status.st_ino)
+        if key not in seen and (shared or status.st_nlink == 1):
+            seen.add(key)
+            size += status.st_blocks * 512
+    return size
+
+
+def size_in_words(size: float) -> str:
+    """3.1 GB, 25 MB, 4 kB, as a disk's label counts."""
+    for unit, scale, places in (("TB", 1e12, 1), ("GB", 1e9, 1), ("MB", 1e6, 0), ("kB", 1e3, 0)):
+        if size >= scale:
+            return f"{size / scale:.{places}f} {unit}"
+    return f"{size:.0f} bytes" if size else "nothing"
+
+
+def _files(folder: Path) -> Iterable[os.stat_result]:
+    """What goes away while it is looked at counts for nothing."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                yield entry.stat(follow_symlinks=False)
+        except OSError:
+            continue

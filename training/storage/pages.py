@@ -1,0 +1,46 @@
+"""What lies on the disk, and what may go."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from annotate.core.page_access import in_project
+from annotate.models import Project, User
+from training.storage import actions, pruning
+from training.storage import disk_usage as disk
+
+
+@never_cache
+@require_GET
+@in_project("research")
+def page(request: HttpRequest, project: Project) -> HttpResponse:
+    prunable = pruning.prune(dry_run=True, at_once=True, project=project)
+    context = {
+        "project": project,
+        "section": "runs",
+        "use": disk.of_project(project),
+        "rule": pruning.RULE,
+        "prunable": sum(one.size for one in prunable),
+        "resumable": pruning.RESUMABLE,
+    }
+    return render(request, "training/disk.html", context)
+
+
+@require_POST
+@in_project("research")
+def prune(request: HttpRequest, project: Project) -> HttpResponse:
+    """By the rule and at once; with `run`, every checkpoint of that one run of this project."""
+    by = cast(User, request.user)  # in_project lets nobody else through
+    if number := request.POST.get("run", ""):
+        run = get_object_or_404(project.runs, pk=number if number.isdecimal() else 0)
+        freed = actions.prune(project=project, by=by, run=run)
+    else:
+        freed = actions.prune(project=project, by=by)
+    messages.success(request, f"{disk.size_in_words(freed)} freed." if freed else "Nothing was left to delete.")
+    return redirect("disk", project.slug)

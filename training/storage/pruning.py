@@ -1,0 +1,134 @@
+"""Which checkpoints go, by the rule below, and the worker's daily round that follows it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.models import Project
+from training.core.run_directory import RunDirectory
+from training.models import Run
+from training.storage import disk_usage as disk
+
+RULE = (
+    "A run that succeeded keeps no checkpoint: what it made stands by itself.",
+    "A run that failed, was cancelled or has paused keeps its last checkpoint until somebody deletes it by name, so "
+    "that it can always be resumed. Earlier ones go a day after it ended.",
+    "A run that is queued or under way is left alone; its recipe keeps the last two.",
+    "Models, datasets, logs and figures are never pruned: an adapter needs the model that it was trained on.",
+)
+_REST = timedelta(days=1)
+_DAY_SECONDS = 24 * 3600
+RESUMABLE = (Run.State.FAILED, Run.State.CANCELLED, Run.State.PAUSED)
+log = logging.getLogger("assay.worker")
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What went, or would go, of one run."""
+
+    run: Run
+    folders: tuple[Path, ...]
+    size: int
+
+
+def prune(*, dry_run: bool = False, at_once: bool = False, project: Project | None = None) -> list[Pruned]:
+    """Follow the rule in every run, or in those of one project. What went, or with `dry_run` would go.
+
+    `at_once` waits for no day to pass.
+    """
+    ended = Run.objects.filter(state__in=[Run.State.SUCCEEDED, *RESUMABLE]).order_by("pk")
+    if project is not None:
+        ended = ended.filter(project=project)
+    now = timezone.now() + _REST if at_once else timezone.now()
+    found = []
+    for run in ended.iterator():
+        if not (run.path / "checkpoints").is_dir():
+            continue
+        if (pruned := _would_go(run, now) if dry_run else _prune_one(run.pk, now)) is not None:
+            found.append(pruned)
+    return found
+
+
+def prune_last(run: Run) -> int:
+    """Delete every checkpoint of a run that has ended, because somebody asked for it. Bytes freed."""
+    with transaction.atomic():
+        held = Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
+        aside = _set_aside(_folders(held) if held else [])
+    return _remove(aside)
+
+
+def folders_to_prune(run: Run, now: datetime) -> tuple[Path, ...]:
+    """What the rule lets go of this run at `now`."""
+    if run.state == Run.State.SUCCEEDED:
+        return tuple(_folders(run))
+    if run.state not in RESUMABLE or _ended_at(run) > now - _REST:
+        return ()
+    kept = RunDirectory(run.path).latest_checkpoint()
+    return tuple(folder for folder in _folders(run) if folder != kept)
+
+
+def _ended_at(run: Run) -> datetime:
+    """A paused run has not finished; its last attempt has ended."""
+    attempt = run.attempts.order_by("-number").first()
+    return run.finished_at or (attempt and attempt.ended_at) or run.created_at
+
+
+def prune_daily() -> None:
+    """Once a day over all workers: the time of the last round is that of a file beside the run directories."""
+    mark = settings.RUNS_DIR / ".pruned"
+    try:
+        if mark.exists() and time.time() - mark.stat().st_mtime < _DAY_SECONDS:
+            return
+        mark.touch()
+        os.utime(mark)
+        if gone := prune():
+            freed = sum(one.size for one in gone)
+            log.info("pruned checkpoints of %s runs: %s freed", len(gone), disk.size_in_words(freed))
+    except OSError as error:  # a full or broken disk: no reason for a worker to stop
+        log.warning("Checkpoints were not pruned: %s", error)
+
+
+def _would_go(run: Run, now: datetime) -> Pruned | None:
+    """Without a lock: a page that only looks must not wait for the one writer, nor keep it waiting."""
+    folders = folders_to_prune(run, now)
+    return Pruned(run, folders, sum(map(disk.size_of, folders))) if folders else None
+
+
+def _prune_one(run_id: int, now: datetime) -> Pruned | None:
+    """Under a lock on the run, so that nobody resumes it while its checkpoints go."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run_id)
+        folders = folders_to_prune(run, now)
+        aside = _set_aside(folders)
+    return Pruned(run, folders, _remove(aside)) if folders else None
+
+
+def _folders(run: Run) -> list[Path]:
+    place = RunDirectory(run.path).checkpoints
+    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+
+
+def _set_aside(folders: Sequence[Path]) -> list[Path]:
+    """Under a name that is no checkpoint's: quick, where deleting gigabytes would hold up whoever waits for the row."""
+    aside = [folder.with_name(f".{folder.name.strip('.')}.pruned") for folder in folders]
+    for folder, place in zip(folders, aside, strict=True):
+        folder.rename(place)
+    return aside
+
+
+def _remove(folders: list[Path]) -> int:
+    size = sum(map(disk.size_of, folders))
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return size
