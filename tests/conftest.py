@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.migrated import copy_migrated
+from tests.quick import is_of, is_quick
 from tests.scheduling import ByModule, separate_process, slowest_first
 
 if TYPE_CHECKING:
@@ -43,12 +45,23 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.CHANNEL_LAYERS, settings.CACHES = redis_layers(url), redis_caches(url)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", metavar="SUBJECT", help="pure tests, and those of a subject: see tests/quick.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    subject = config.getoption("quick")
+    if subject is None or not collection_path.name.startswith("test_") or is_quick(collection_path, subject):
+        return None
+    return True
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
     return ByModule(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`-m database` chooses what is worth repeating on Postgres."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: slowest_first(item.nodeid))
@@ -56,6 +69,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses_database = _DATABASE_FIXTURES & set(getattr(item, "fixturenames", ()))
         if uses_database or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
+    if (subject := config.getoption("quick")) is not None:
+        chosen = [item for item in items if is_for_the_minute(item, subject)]
+        config.hook.pytest_deselected(items=[item for item in items if not is_for_the_minute(item, subject)])
+        items[:] = chosen
+
+
+def is_for_the_minute(item: pytest.Item, subject: str) -> bool:
+    """Return whether `--quick` runs this test: nothing slow, and the database only for the subject."""
+    if item.get_closest_marker("slow") or item.get_closest_marker("thorough"):
+        return False
+    return is_of(item.path, subject) or not item.get_closest_marker("database")
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +99,14 @@ def data_folder(settings, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """SQLite's test database is a copy of a migrated file, and goes with the temporary folder that it lies in."""
+    from django.conf import settings
+
+    return settings.DATABASES["default"]["ENGINE"] == "annotate.core.db.sqlite"
+
+
+@pytest.fixture(scope="session")
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -82,7 +114,9 @@ def django_db_modify_db_settings(
 
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "annotate.core.db.sqlite":
-        database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        file = tmp_path_factory.mktemp("database") / "test.sqlite3"
+        copy_migrated(file)
+        database.setdefault("TEST", {}).update(NAME=str(file), MIGRATE=False)
         # Ten milliseconds for each commit, for rows that nobody keeps. What is shipped is tested in test_visitors.
         options = database["OPTIONS"]
         database["OPTIONS"] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import httpx
 import psutil
 
 from tests.factories import PASSWORD
+from tests.migrated import copy_migrated
 from tests.processes import ROOT, free_ports, until
 
 # Of whoever runs the tests: it would lead the site's processes elsewhere, or hide what the event loop forbids them.
@@ -93,7 +95,9 @@ def empty_site(data: Path) -> Site:
     port, _ = free_ports()
     environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     environment |= {"ASSAY_DATA": str(data), "PORT": str(port), "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment, check=True)
+    data.mkdir(exist_ok=True)
+    copy_migrated(data / "assay.sqlite3")
+    (data / "secret-key").write_text(secrets.token_urlsafe(50))  # else several processes would make it at once
     return Site(f"http://127.0.0.1:{port}", data, {}, environment)
 
 

@@ -161,7 +161,7 @@ def _good(project) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("role", ["manager", "annotator"])
+@pytest.mark.parametrize("role", ["manager", pytest.param("annotator", marks=pytest.mark.thorough)])
 def test_no_odd_body_and_no_odd_address_makes_the_api_fail(role):
     """Every operation of the schema, each of its fields, with values that nobody expects there."""
     project = make_project()

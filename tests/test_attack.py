@@ -14,6 +14,7 @@ from annotate.models import Comparison, StatusChange, VoteTrace
 from evaluation.leaderboard import rating_intervals as intervals
 from tests.attack import Arena, Attack, Outcome, defend, open_arena, place_of, suffered
 
+pytestmark = pytest.mark.slow  # thousands of votes, computed upon: Postgres would say the same
 CAUGHT = (
     Attack("5 visitors, naive", 5, 100, addresses=5),
     Attack("5 visitors of one address, naive", 5, 100, addresses=1),

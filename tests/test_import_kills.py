@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.migrated import copy_migrated
 from tests.processes import ROOT, until
 
 pytestmark = pytest.mark.slow
-ROWS = 30_000
+ROWS = 12_000
 
 
 class Place:
@@ -56,7 +57,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path):
     place = Place(tmp_path)
-    place.manage("migrate", "-v0")
+    copy_migrated(tmp_path / "assay.sqlite3")
     code = (
         "from annotate.models import *; by = User.objects.create(username='boss', is_superuser=True); "
         "Project.objects.create(slug='here', name='Here')"

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
+import pytest
 from django.db import transaction
 
 from evaluation.leaderboard import rating_intervals as intervals
 from tests.attack import open_arena
 from tests.lookup_attack import Door, LookedUp, LookUp, looked_up
 
+pytestmark = pytest.mark.slow  # as test_attack
 SEEDS = [int(seed) for seed in os.environ.get("SEEDS", "0").split(",")]
 ATTACKS = (
     LookUp("150 visitors, 2 each among 6", 150, 2, 6),

@@ -116,7 +116,13 @@ def parent(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# One of each way to go on: our own loop, TRL's trainer, PPO's rollouts, work without weights, rows of an evaluation.
+PLAIN = {"sft", "dpo", "ppo", "corpus", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in PLAIN else pytest.param(kind, marks=pytest.mark.thorough) for kind in KINDS]
+)
 def test_three_kills_change_nothing(parent, tmp_path, kind):
     module, build = KINDS[kind]
     whole = killing.undisturbed(module, build(tmp_path / "whole", parent))

@@ -35,7 +35,7 @@ def run_dpo(folder: Path, parent: Path) -> RunDirectory:
     return run
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.thorough)])
 def test_dpo_keeps_what_it_trained_in_a_few_megabytes(base, tmp_path, monkeypatch, dtype):
     monkeypatch.setenv("ASSAY_DTYPE", dtype)
     first = run_dpo(tmp_path / "first", base)
