@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.migrated import copy_migrated
-from tests.quick import is_of, is_quick
+from tests.quick import is_of, is_quick, require_subject
 from tests.scheduling import ByModule, separate_process, slowest_first
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    require_subject(config.getoption("quick") or "")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # -n 2
         separate_process(worker)
     if settings.REDIS_URL:  # read before the process had a number of its own

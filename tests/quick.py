@@ -1,7 +1,8 @@
 """Choose the tests that are done within a minute (`pytest --quick SUBJECT`, which script/test quick calls).
 
 Pure tests: no database, no torch, no processes. And of one subject all that is not slow: its pages and its API. A
-subject is part of a test module's name: `arena`, `board`, `api_runs`. Modules that are left out are not even imported.
+subject is a folder of an app (`arena`, `labelling`), or part of a test module's name (`board`, `api_runs`). Modules
+that are left out are not even imported.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 from tests.processes import ROOT
 
@@ -29,8 +32,24 @@ def is_quick(module: Path, subject: str) -> bool:
     return is_of(module, subject) or not (DATABASE.search(text) or PROCESSES.search(text))
 
 
+@cache
 def is_of(module: Path, subject: str) -> bool:
-    return bool(subject) and subject in module.stem.removeprefix("test_")
+    """Return whether a test module has the subject in its name, or imports something of the subject's folder."""
+    if not subject:
+        return False
+    if subject in module.stem.removeprefix("test_"):
+        return True
+    name = rf"\b{re.escape(subject)}\b"
+    place = re.compile(rf"^\s*from (?:annotate|training|evaluation)(?:\.{name}| import [^\n]*{name})", re.M)
+    return bool(place.search(module.read_text(encoding="utf-8")))
+
+
+def require_subject(subject: str) -> None:
+    """Raise pytest.UsageError where nothing is of the subject: a minute of other tests would look like its success."""
+    if subject and not any(is_of(path, subject) for path in sorted((ROOT / "tests").rglob("test_*.py"))):
+        raise pytest.UsageError(
+            f"No test is of {subject}: name a folder of an app (arena), or part of a test module's name."
+        )
 
 
 def needs_torch(module: Path) -> bool:

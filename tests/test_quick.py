@@ -11,7 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from tests.migrated import fingerprint, migrated_file
 from tests.processes import ROOT
-from tests.quick import is_of, is_quick, needs_torch
+from tests.quick import is_of, is_quick, needs_torch, require_subject
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,16 @@ def test_pure_tests_are_quick_and_those_of_the_subject(module: str, without: boo
     assert (is_quick(ROOT / module, ""), is_quick(ROOT / module, "arena")) == (without, with_arena)
 
 
-def test_a_subject_is_part_of_a_modules_name_and_none_is_none():
-    assert is_of(Path("tests/test_api_runs.py"), "runs") and not is_of(Path("tests/test_api_runs.py"), "test")
-    assert not is_of(Path("tests/test_api_runs.py"), "")
+def test_a_subject_is_part_of_a_modules_name_or_a_folder_that_it_imports_from():
+    runs = ROOT / "tests/test_api_runs.py"
+    assert is_of(runs, "api_runs") and not is_of(runs, "test_api") and not is_of(runs, "")
+    assert is_of(ROOT / "tests/annotate/test_feedback.py", "labelling")
+    require_subject("labelling")
+
+
+def test_a_subject_of_which_there_is_no_test_is_said():
+    with pytest.raises(pytest.UsageError, match="No test is of labeling"):
+        require_subject("labeling")
 
 
 def test_torch_is_found_behind_other_imports_and_not_within_functions():
