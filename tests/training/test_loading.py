@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tests import tiny_model
+from tests.conftest import missing
 from training.core import bundled_model
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes import import_weights
@@ -76,7 +77,7 @@ def test_the_bundled_gguf_becomes_a_model_that_knows_english(tmp_path):
     try:
         source = bundled_model.bundled_gguf()
     except bundled_model.BundledModelMissing as error:
-        pytest.skip(str(error))
+        missing("The small real model", str(error))
     facts = import_weights.import_weights(str(source), tmp_path / "imported")
     assert facts["licence"] == bundled_model.LICENCE
     assert facts["parameters"] == 134_515_008

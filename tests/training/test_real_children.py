@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import missing
 from tests.training.test_recipe_reward import judged_data
 from training.core import bundled_model
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
@@ -34,7 +35,7 @@ def parent(tmp_path_factory) -> Path:
     try:
         source = bundled_model.bundled_gguf()
     except bundled_model.BundledModelMissing as error:
-        pytest.skip(str(error))
+        missing("The small real model", str(error))
     folder = tmp_path_factory.mktemp("models") / "real"
     import_weights.import_weights(str(source), folder)
     return folder

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import missing
 from tests.training import preference_runs
 from training.core import bundled_model
 from training.core.run_directory import RunDirectory, RunSpec
@@ -13,7 +14,10 @@ from training.recipes import dpo, import_weights
 from training.recipes.common import entry
 from training.recipes.export import __main__ as export
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough,
+]  # of SFT, a reward model and PPO: test_real_children
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def base(tmp_path_factory) -> Path:
     except Exception as error:
         if not isinstance(error.__cause__, bundled_model.BundledModelMissing):
             raise
-        pytest.skip(str(error))
+        missing("The small real model", str(error))
     return folder
 
 
@@ -35,7 +39,7 @@ def run_dpo(folder: Path, parent: Path) -> RunDirectory:
     return run
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_dpo_keeps_what_it_trained_in_a_few_megabytes(base, tmp_path, monkeypatch, dtype):
     monkeypatch.setenv("ASSAY_DTYPE", dtype)
     first = run_dpo(tmp_path / "first", base)

@@ -22,7 +22,8 @@ from tests.training.killing import main_of
 from training.core.run_directory import Row, RunDirectory, RunSpec, read_lines
 from training.instructions.mixing import Options, Source, Told, mix
 
-pytestmark = pytest.mark.slow
+# Each stage has its own test, and tests/test_turn.py is the chain of the plain run.
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
 class Chain:
