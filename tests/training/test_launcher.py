@@ -107,6 +107,49 @@ def test_leftovers_of_a_worker_that_died_are_ended_before_a_new_attempt(director
         other.wait()
 
 
+def _orphan(directory: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, local.RUN_VARIABLE: str(directory)}
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment)
+    until(lambda: psutil.Process(orphan.pid).environ().get(local.RUN_VARIABLE))
+    return orphan
+
+
+def test_leftovers_that_end_while_they_are_listed_are_no_error(directory, monkeypatch):
+    """As the `sleep` of the shell that ends a group: it goes ten times a second."""
+    ended, stays = _orphan(directory), _orphan(directory)
+    works_in = local._works_in
+
+    def and_ends(process: psutil.Process, folder: Path) -> bool:
+        found = works_in(process, folder)
+        if process.pid == ended.pid:
+            ended.kill()
+            ended.wait()
+        return found
+
+    monkeypatch.setattr(local, "_works_in", and_ends)
+    local.end_leftovers(directory)
+    assert not is_alive(ended.pid) and not is_alive(stays.pid)
+
+
+def test_leftovers_that_start_while_others_are_listed_are_ended_too(directory, monkeypatch):
+    orphans, listed = [_orphan(directory)], psutil.process_iter
+
+    def and_starts() -> list[psutil.Process]:
+        found = list(listed())
+        if len(orphans) == 1:
+            orphans.append(_orphan(directory))
+        return found
+
+    monkeypatch.setattr(local.psutil, "process_iter", and_starts)
+    try:
+        local.end_leftovers(directory)
+        assert not any(is_alive(orphan.pid) for orphan in orphans)
+    finally:
+        for orphan in orphans:
+            orphan.kill()
+            orphan.wait()
+
+
 def test_the_tether_ends_children_that_ignore_sigterm_when_the_parent_is_killed(directory):
     """The parent dies by kill -9; the recipe obeys SIGTERM at once, and its deaf child is killed after the grace."""
     script = (

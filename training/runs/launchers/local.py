@@ -26,6 +26,7 @@ from training.runs.launchers import multi_process as several
 
 RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
 GRACE_SECONDS = tether.GRACE_SECONDS
+_ROUNDS = 3  # of looking for leftovers; the lock keeps out what withstands them all
 _NICE = 5  # people wait for pages; nobody waits for the next step
 _NO_USAGE = Usage(0.0, 0)
 
@@ -123,10 +124,14 @@ def usage(handle: str) -> Usage:
 
 def end_leftovers(directory: Path) -> None:
     """Kill whatever still works in this run directory: its worker is gone, and a new attempt is about to begin."""
-    leftovers = [p for p in psutil.process_iter() if p.pid != os.getpid() and _works_in(p, directory)]
-    for process in leftovers:
-        process.kill()
-    psutil.wait_procs(leftovers, timeout=10)
+    for _ in range(_ROUNDS):  # more than one: what forked while the others were listed is not among them
+        leftovers = [p for p in psutil.process_iter() if p.pid != os.getpid() and _works_in(p, directory)]
+        if not leftovers:
+            return
+        for process in leftovers:
+            with contextlib.suppress(psutil.NoSuchProcess):  # the tether is ending them at the same time
+                process.kill()
+        psutil.wait_procs(leftovers, timeout=10)
 
 
 def _lock(directory: Path) -> IO[str]:
