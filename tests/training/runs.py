@@ -67,8 +67,11 @@ def make_run(project: Project | None = None, **fields: Any) -> Run:
     return Run.objects.create(**{**values, "created_by": make_user(project, role="researcher"), **fields})
 
 
-def start_worker(*arguments: str) -> subprocess.Popen[bytes]:
-    """A worker process on the test's own database and data folder; it ends with the tests at the latest."""
+def start_worker(*arguments: str, database: str = "", lease_seconds: float = 3) -> subprocess.Popen[bytes]:
+    """A worker process on the test's own database and data folder; it ends with the tests at the latest.
+
+    `database` is another address of that database, when it is to be reached by a detour.
+    """
     read_end, write_end = os.pipe()  # nobody closes the write end but our own end, however that comes
     worker = subprocess.Popen(
         [sys.executable, "-m", "tests.training.worker_process", *arguments],
@@ -76,8 +79,8 @@ def start_worker(*arguments: str) -> subprocess.Popen[bytes]:
         env={
             **os.environ,
             "ASSAY_DATA": str(settings.DATA_DIR),
-            "DATABASE_URL": database_url(),
-            "RUN_LEASE_SECONDS": "3",
+            "DATABASE_URL": database or database_url(),
+            "RUN_LEASE_SECONDS": str(lease_seconds),
             tether.ENVIRONMENT_NAME: str(read_end),
         },
         stderr=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from annotate.connections import database_now
+from annotate.core.db.connections import database_now
 from tests.cut_wire import Wire, wire_to
 from tests.processes import alive, until
 from tests.training.runs import end_workers, lines_of, make_run, start_worker
@@ -18,11 +18,12 @@ pytestmark = [
     pytest.mark.skipif("connection.vendor != 'postgresql'", reason="nobody is cut off from a file"),
 ]
 LEASE_SECONDS = 6.0
-STEPS = 60
+STEPS = 40
 
 
 @pytest.fixture
 def wire(transactional_db: None) -> Iterator[Wire]:
+    connection.ensure_connection()
     info = connection.connection.info
     place = f"{info.host}/.s.PGSQL.{info.port}" if info.host.startswith("/") else (info.host, info.port)
     with wire_to(place) as made:
@@ -45,7 +46,7 @@ def cut(wire: Wire, moment: str) -> None:
 
 @pytest.mark.parametrize("moment", ["between two transactions", "inside a transaction"])
 def test_a_recipe_whose_worker_is_cut_off_ends_within_its_lease_and_another_goes_on(wire: Wire, moment: str) -> None:
-    run = make_run(config={"steps": STEPS, "step_seconds": 0.2, "ignores_sigterm": True})
+    run = make_run(config={"steps": STEPS, "step_seconds": 0.2})
     start_worker("--name", "first", database=through(wire), lease_seconds=LEASE_SECONDS)
     until(lambda: (run.path / "checkpoints" / "step-000004").exists() and run.metrics.count() > 3, 60)
     [recipe] = (int(pid) for pid in lines_of(run.path / "starts.txt"))
@@ -54,8 +55,10 @@ def test_a_recipe_whose_worker_is_cut_off_ends_within_its_lease_and_another_goes
     held = run.attempts.get()
     assert held.state == Attempt.State.RUNNING and held.lease_expires_at > database_now(), "ended in time"
 
-    second = start_worker("--once", "--name", "second", lease_seconds=LEASE_SECONDS)
-    assert second.wait(60) == 0
+    second = start_worker("--name", "second", lease_seconds=LEASE_SECONDS)
+    until(lambda: Run.objects.get(pk=run.pk).is_finished, 90, "the end of the run")
+    second.terminate()
+    assert second.wait(30) == 0
     run.refresh_from_db()
     assert (run.state, run.reason) == (Run.State.SUCCEEDED, "")
     lost, won = run.attempts.all()

@@ -21,7 +21,7 @@ from tests.processes import until
 from tests.training.runs import make_run
 from training.models import Attempt, Run
 from training.runs.launchers import local
-from training.runs.queue import supervision
+from training.runs.queue import preparation, supervision
 from training.runs.worker import Supervised, Worker, _bound_statements
 
 pytestmark = pytest.mark.django_db
@@ -121,6 +121,83 @@ def test_a_recipe_whose_lease_was_not_renewed_is_ended_without_asking_the_databa
     assert handle == "host:1:2" and grace is not None and grace < 0.6 and worker.supervised[0].is_lost
 
 
+def test_recipes_whose_leases_run_out_together_are_ended_together(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.RUN_LEASE_SECONDS = 2.0
+    monkeypatch.setattr("training.runs.worker.connection", SimpleNamespace(vendor="postgresql"))
+    worker, launcher = supervising(*(f"host:{n}:0" for n in range(4)))  # 0.3 s each
+    began = time.monotonic()
+    threading.Thread(target=worker._watch_leases, daemon=True).start()
+    until(lambda: len(launcher.stops) == 4, 5)
+    worker.end()
+    assert time.monotonic() - began < 2.0, "somebody else may carry the last of them by now"
+
+
+def test_a_recipe_that_began_when_its_lease_was_lost_already_is_ended(
+    settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was laying the directory; then it hangs in a question to the database, and cannot end it."""
+    settings.RUN_LEASE_SECONDS = 0.5
+    monkeypatch.setattr("training.runs.worker.connection", SimpleNamespace(vendor="postgresql"))
+    worker, launcher = supervising("")
+    threading.Thread(target=worker._watch_leases, daemon=True).start()
+    until(lambda: worker.supervised[0].is_lost, 5)
+    worker.supervised[0].handle = "host:1:2"
+    until(lambda: bool(launcher.stops), 5)
+    worker.end()
+
+
+def test_nothing_is_launched_on_a_lease_that_ran_out_while_its_directory_was_laid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_run()
+    attempt = claimed()
+    worker = Worker(name="test")
+    one = Supervised(attempt, attempt.run)
+    worker.supervised.append(one)
+    lay = preparation.prepare
+
+    def long(run: Run) -> Any:
+        one.is_lost = True  # the watchdog
+        return lay(run)
+
+    submitted: list[Any] = []
+    monkeypatch.setattr(preparation, "prepare", long)
+    monkeypatch.setattr(local, "submit", lambda *told: submitted.append(told) or "host:1:2")
+    worker._follow_safely(one)
+    assert not submitted and not worker.supervised
+
+
+def test_a_worker_renews_its_own_expired_lease_instead_of_losing_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its machine slept: nobody has taken the run, and ending it would cost the way since its checkpoint."""
+    run = make_run()
+    attempt = claimed()
+    Attempt.objects.filter(pk=attempt.pk).update(lease_expires_at=database_now() - timedelta(seconds=60))
+    worker = Worker(name="test")
+    worker.supervised.append(Supervised(attempt, attempt.run, handle="host:1:2"))
+    monkeypatch.setattr(worker, "_follow_safely", lambda one: None)
+    monkeypatch.setattr("training.runs.worker.close_old_connections", lambda: None)
+    worker._tick()
+    run.refresh_from_db()
+    assert run.state == "running" and run.attempts.get().state == "running" and supervision.renew(attempt)
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, InternalError])
+def test_no_error_of_a_database_that_is_away_ends_a_run_or_its_worker(monkeypatch: pytest.MonkeyPatch, error) -> None:
+    run = make_run()
+    attempt = claimed()
+    worker, _ = supervising()
+    one = Supervised(attempt, attempt.run, handle="host:1:2")
+    worker.supervised.append(one)
+
+    def fails(*_: Any) -> None:
+        raise error("cannot execute UPDATE in a read-only transaction")
+
+    monkeypatch.setattr(supervision, "holding", fails)
+    worker._follow_safely(one)
+    run.refresh_from_db()
+    assert run.state == "running" and worker.supervised == [one]
+
+
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError, InternalError, DatabaseError])
 def test_no_error_of_the_database_ends_the_renewing_of_leases(settings, monkeypatch: pytest.MonkeyPatch, error) -> None:
     """After a failover Postgres refuses to write for a while, as an internal error: each later run would be ended."""
@@ -164,7 +241,8 @@ def test_no_statement_of_a_worker_on_postgres_lasts_longer_than_a_third_of_a_lea
     cursor = SimpleNamespace(execute=said.append)
     for vendor in ("sqlite", "postgresql"):
         _bound_statements(SimpleNamespace(vendor=vendor, cursor=lambda: nullcontext(cursor)))
-    assert said == ["SET statement_timeout = 10000"]  # milliseconds
+    # Milliseconds. Beside statements, what stays open between two of them: its locks would hold others up.
+    assert said == ["SET statement_timeout = 10000; SET idle_in_transaction_session_timeout = 10000"]
 
 
 def test_postgres_is_given_up_well_within_a_lease() -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from django.db import OperationalError
 
 from annotate.models import LanguageModel
 from tests.processes import until
 from tests.training.runs import end_workers, in_a_thread, lines_of, make_run, start_worker
 from training.models import Attempt, Run
+from training.runs.launchers import local
 from training.runs.ordering.actions import cancel
 from training.runs.ordering.end_events import run_finished
+from training.runs.queue import preparation, supervision
 from training.runs.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -82,6 +88,50 @@ def test_a_killed_recipe_goes_on_from_its_last_checkpoint():
         (1, 1, 1), (2, 2, 1), (3, 3, 2), (4, 4, 2), (5, 5, 2),
     ]  # fmt: skip
     assert [s.step for s in run.samples.all()] == [1, 2, 3, 4, 5]
+
+
+def test_a_leftover_of_the_killed_attempt_that_just_ends_does_not_fail_the_run(monkeypatch):
+    """The tether of a killed worker ends its recipe while the next worker does: either may find it gone."""
+    run = make_run(config={"steps": 5, "death": "kill"})
+    shell = subprocess.Popen(["sleep", "60"])
+    leftover = psutil.Process(shell.pid)
+
+    def ends(process: psutil.Process, directory: Path) -> bool:
+        shell.kill()
+        shell.wait()
+        return True
+
+    monkeypatch.setattr(local.psutil, "process_iter", lambda: [leftover])
+    monkeypatch.setattr(local, "_works_in", ends)
+    work()
+    run.refresh_from_db()
+    assert (run.state, run.reason) == ("succeeded", "")
+
+
+def test_where_an_attempt_goes_on_is_recorded_though_the_database_was_locked_when_it_began(monkeypatch):
+    run = make_run(config={"steps": 8, "step_seconds": 0.05, "death": "kill"})
+    held, asked = supervision.holding, []
+
+    def locked_once(attempt: Attempt) -> Any:
+        if attempt.number == 2:
+            asked.append(attempt)
+        if len(asked) == 2:  # after the recipe was started
+            raise OperationalError("database is locked")
+        return held(attempt)
+
+    monkeypatch.setattr(supervision, "holding", locked_once)
+    work()
+    run.refresh_from_db()
+    second = run.attempts.last()
+    assert run.state == "succeeded" and second.resumed_from_step == 2 and second.handle
+
+
+def test_an_identity_is_written_once_so_that_no_death_tears_it(tmp_path):
+    run = make_run()
+    identity = preparation.prepare(run).path / "identity"
+    before = identity.stat()
+    preparation.prepare(run)
+    assert (identity.stat().st_ino, identity.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_recipe_that_is_killed_every_time_is_given_up_in_words(settings):

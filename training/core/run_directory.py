@@ -94,6 +94,11 @@ class RunDirectory:
             _write_whole(self.path / "data" / f"{name}.jsonl", "".join(_line(row) for row in rows))
         _write_whole(self.path / "config.json", json.dumps(spec.__dict__, indent=2, ensure_ascii=False) + "\n")
 
+    def identify(self, identity: str) -> None:
+        """Say whose directory it is, once: a torn identity would make an attempt set its own checkpoints aside."""
+        if not (self.path / "identity").exists():
+            _write_whole(self.path / "identity", identity)
+
     def spec(self) -> RunSpec:
         return RunSpec(**json.loads((self.path / "config.json").read_text(encoding="utf-8")))
 

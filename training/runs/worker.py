@@ -6,7 +6,6 @@ launcher costs no lease; a third asks nobody, and ends a recipe whose lease was 
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import signal
@@ -18,12 +17,19 @@ from types import ModuleType
 from typing import Any
 
 from django.conf import settings
-from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection, connections
+from django.db import (
+    Error,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    connections,
+)
 from django.db.backends.signals import connection_created
 
-from training.core.endings import DISK_FULL, LOST, SUCCEEDED, Ending, explain
+from training.core.endings import LOST, SUCCEEDED, Ending, explain
 from training.core.kinds import KINDS
-from training.core.run_directory import RecipeFailure
 from training.models import Attempt, Run
 from training.runs.figures import progress as words
 from training.runs.human_review import reviews as human_brake
@@ -32,11 +38,13 @@ from training.runs.launchers.host_memory import Watch
 from training.runs.queue import announcements, outputs, preparation, supervision, worker_names
 from training.runs.queue.ingest import Reader
 from training.runs.queue.supervision import LeaseLost
+from training.runs.queue.worker_errors import describe_error
 from training.storage import pruning
 
 log = logging.getLogger("assay.worker")
 
-_AWAY = (OperationalError, InterfaceError)  # the database is locked, restarting or unreachable: wait for it
+# The database is locked, restarting, unreachable, or (InternalError) takes no writes after a failover: wait for it.
+_AWAY = (OperationalError, InterfaceError, InternalError)
 _PATIENCE_SECONDS = 2.0
 _HEARING_SECONDS = 2.0
 _LATE = 0.7  # of a lease without renewal, after which the recipe is ended; the rest is for its grace
@@ -53,6 +61,8 @@ class Supervised:
     memory: Watch = field(default_factory=Watch.begin)
     renewed_at: float = field(default_factory=time.monotonic)
     is_lost: bool = False
+    is_recorded: bool = False  # that it was launched, and from which checkpoint
+    ending: threading.Thread | None = None  # the watchdog's
     heard_at: float = 0.0
 
 
@@ -98,7 +108,8 @@ class Worker:
         taken = list(self.supervised)
         for one in taken:  # first, and without fail: a recipe whose lease is gone must end while the database is away
             self._follow_safely(one)
-        supervision.release_lost(is_gone=worker_names.is_gone)
+        ours = [one.attempt.pk for one in self.supervised]
+        supervision.release_lost(is_gone=worker_names.is_gone, ours=ours)
         pruning.prune_daily()
         human_brake.wake_waiting()
         while len(self.supervised) < self.concurrency:
@@ -119,7 +130,7 @@ class Worker:
             except Exception as error:  # the worker's edge
                 log.exception("run %s failed", one.run.pk)
                 self._stop(one)
-                self._conclude(one, _describe(error))
+                self._conclude(one, describe_error(error))
         except LeaseLost as lost:
             log.warning("%s", lost)
             self._drop(one)
@@ -136,6 +147,8 @@ class Worker:
         if not one.handle:
             self._launch(one)
             return
+        if not one.is_recorded:
+            self._record_launch(one)
         if is_cancelled:
             self._stop(one)
         exit_code = self.launcher.poll(one.handle)
@@ -163,7 +176,9 @@ class Worker:
         if one.attempt.number > 1:
             self.launcher.end_leftovers(one.run.path)
         directory = preparation.prepare(one.run)
-        goes_on_from = directory.kept_step()
+        one.attempt.resumed_from_step = directory.kept_step()
+        if one.is_lost:  # laying the directory took long, and the database was away meanwhile
+            raise LeaseLost(f"The lease of {one.attempt} is gone.")
         try:
             one.handle = self.launcher.submit(directory.path, KINDS[one.run.kind].module)
         except Busy as busy:
@@ -171,10 +186,14 @@ class Worker:
                 Run.objects.filter(pk=one.run.pk).update(phase=f"waiting: {busy}"[:80])
             return
         one.reader = Reader(one.attempt, directory)
+        self._record_launch(one)
+
+    def _record_launch(self, one: Supervised) -> None:
+        """Tried again at the next tick when the database is away: the recipe works already."""
         with supervision.holding(one.attempt):
             one.attempt.handle = one.handle
-            one.attempt.resumed_from_step = goes_on_from
             one.attempt.save(update_fields=["handle", "resumed_from_step"])
+        one.is_recorded = True
         announcements.announce(one.run.pk)
 
     def _stop(self, one: Supervised) -> None:
@@ -269,28 +288,20 @@ class Worker:
                 if not one.is_lost and time.monotonic() - one.renewed_at > lease * _LATE:
                     one.is_lost = True
                     log.error("The lease of %s could not be renewed: its recipe is ended.", one.attempt)
-                    if one.handle:
-                        self.launcher.stop(one.handle, lease * (1 - _LATE) / 2)
+                if one.is_lost and one.handle and one.ending is None:  # perhaps started only after its lease was lost
+                    one.ending = threading.Thread(
+                        target=self.launcher.stop, args=(one.handle, lease * (1 - _LATE) / 2), daemon=True
+                    )
+                    one.ending.start()  # each in a thread: one's grace is not taken from the next one's time
 
 
 def _bound_statements(connection: Any, **_: Any) -> None:
-    """No statement of the worker takes longer than a third of a lease: Postgres ends it, and the worker goes on."""
+    """No statement of the worker, and no pause inside a transaction, takes longer than a third of a lease.
+
+    Postgres ends it, and the worker goes on. Of a worker that was cut off inside a transaction Postgres would else keep
+    the locks for hours: nobody could take over its runs.
+    """
     if connection.vendor == "postgresql":
+        most = int(1000 * settings.RUN_LEASE_SECONDS / 3)
         with connection.cursor() as cursor:
-            cursor.execute(f"SET statement_timeout = {int(1000 * settings.RUN_LEASE_SECONDS / 3)}")
-
-
-def _describe(error: Exception) -> Ending:
-    if isinstance(error, RecipeFailure):
-        return Ending.failed(error.code, error.message, error.remedy, changes=error.remedy_changes)
-    if isinstance(error, outputs.BadOutput):
-        return Ending.failed(
-            "bad_output", f"What the recipe left cannot be used: {error}", "See the log, and queue it again."
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Ending.failed(*DISK_FULL)
-    return Ending.failed(
-        "worker_error",
-        f"The worker stopped on an error: {type(error).__name__}: {error}",
-        "The worker's own log has the traceback. Resume to try again.",
-    )
+            cursor.execute(f"SET statement_timeout = {most}; SET idle_in_transaction_session_timeout = {most}")

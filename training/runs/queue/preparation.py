@@ -29,7 +29,7 @@ def prepare(run: Run) -> RunDirectory:
         (run.path / told).unlink(missing_ok=True)
     if run.amendments:
         directory.amend(run.nameless_amendments)
-    (run.path / "identity").write_text(_identity(run), encoding="utf-8")
+    directory.identify(_identity(run))
     if run.dataset is not None:
         _bring_rows(run.dataset.path, data)
     if run.other_dataset is not None:

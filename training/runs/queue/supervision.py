@@ -7,7 +7,7 @@ Leases are given and run out by the database's clock, whatever the workers' own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -99,9 +99,12 @@ def conclude(attempt: Attempt, ending: Ending, record: Callable[[Run], None] | N
         return _end(run, attempt, ending)
 
 
-def release_lost(*, is_gone: Callable[[str], bool]) -> None:
-    """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead."""
-    running = list(Attempt.objects.filter(state=Attempt.State.RUNNING).select_related("run"))
+def release_lost(*, is_gone: Callable[[str], bool], ours: Collection[int] = ()) -> None:
+    """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead.
+
+    Not the asking worker's own, `ours`: after this machine slept, they only wait to be renewed.
+    """
+    running = list(Attempt.objects.filter(state=Attempt.State.RUNNING).exclude(pk__in=ours).select_related("run"))
     now = database_now() if running else None
     for attempt in running:
         if now and attempt.lease_expires_at < now:
