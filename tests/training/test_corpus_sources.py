@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import time
 from pathlib import Path
 
 import pyarrow
@@ -205,6 +207,53 @@ def test_streams_of_datasets_really_resume(monkeypatch, forms):
     (again,) = parts("hub:owner/name", forms)
     again.resume_from = state
     assert list(again.read(again, 130)) == ROWS[130:]
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "words"), [("MOST_ROWS", 90, "90 rows"), ("LARGEST_IMPORT", 500, "500 bytes")]
+)
+def test_a_hub_corpus_without_an_end_ends_the_run_with_the_remedy(monkeypatch, tmp_path, bound, value, words):
+    monkeypatch.setattr(bounds, bound, value)
+    monkeypatch.setattr(hub, "_stream", lambda order: Stream())
+    (part,) = parts("hub:owner/name", tmp_path)
+    with pytest.raises(RecipeFailure, match=words) as raised:
+        list(part.read(part, 0))
+    assert raised.value.code == "hub_too_large" and "max_documents" in raised.value.remedy
+
+
+def test_the_rows_of_earlier_attempts_count_against_the_bound_of_a_hub_corpus(monkeypatch, tmp_path):
+    monkeypatch.setattr(bounds, "MOST_ROWS", len(ROWS) - 1)
+    monkeypatch.setattr(hub, "_stream", lambda order: Stream())
+    (part,) = parts("hub:owner/name", tmp_path)
+    part.resume_from = {"next": 70}
+    with pytest.raises(RecipeFailure, match=f"more than {len(ROWS) - 1} rows"):
+        list(part.read(part, 70))
+
+
+def test_one_row_of_a_hub_corpus_may_not_fill_the_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(bounds, "LONGEST_VOID", 5)
+    monkeypatch.setattr(hub, "_stream", lambda order: Stream())
+    with pytest.raises(RecipeFailure, match="5 bytes in one row"):
+        texts("hub:owner/name", tmp_path)
+
+
+class Stalls(Stream):
+    """It sends nothing, and tries anew on whatever goes wrong, as libraries do."""
+
+    def __iter__(self):
+        for _ in range(3):
+            with contextlib.suppress(Exception):
+                time.sleep(3)
+        yield {"text": "late"}
+
+
+def test_a_hub_that_sends_nothing_ends_the_run_in_words(monkeypatch, tmp_path):
+    monkeypatch.setattr(bounds, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(hub, "_stream", lambda order: Stalls())
+    began = time.monotonic()
+    with pytest.raises(RecipeFailure, match=r"Nothing came within 0\.2 seconds") as raised:
+        texts("hub:owner/name", tmp_path)
+    assert raised.value.code == "hub" and "then resume" in raised.value.remedy and time.monotonic() - began < 8
 
 
 def test_hub_names_are_taken_apart_and_trouble_is_told_with_a_remedy(tmp_path, monkeypatch):

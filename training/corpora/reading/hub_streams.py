@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.configs.corpus_sources import Order, is_local, local_words
 from training.core.run_directory import RecipeFailure
+from training.corpora.reading import unpacking_bounds as bounds
 
 if TYPE_CHECKING:
     from training.corpora.reading.sources import Part
@@ -20,13 +21,14 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
         from training.corpora.reading.sources import text_of
 
         try:
-            stream = _stream(order)
+            with bounds.within(bounds.LONGEST_WAIT):
+                stream = _stream(order)
             if part.resume_from is not None:
                 stream.load_state_dict(part.resume_from)
             elif skip:
                 stream = stream.skip(skip)
             part.state = stream.state_dict
-            for number, row in enumerate(stream, start=skip):
+            for number, row in enumerate(bounds.streamed(stream, order.line, skip), start=skip):
                 text = text_of(row, fields)
                 if text is None and number == 0:
                     raise RecipeFailure(
@@ -35,7 +37,7 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
                         "Name the field that holds the text in text_field.",
                     )
                 yield text
-        except (RecipeFailure, OSError, ValueError, RuntimeError, ImportError) as error:
+        except (RecipeFailure, OSError, ValueError, RuntimeError, ImportError, bounds.TooSlow) as error:
             raise _told(order, error) from error
 
     return rows
@@ -49,7 +51,7 @@ def _stream(order: Order) -> Any:
     return load_dataset(order.name, order.config or None, split=order.split, streaming=True)
 
 
-def _told(order: Order, error: Exception) -> RecipeFailure:
+def _told(order: Order, error: BaseException) -> RecipeFailure:
     if isinstance(error, RecipeFailure):
         return error
     said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

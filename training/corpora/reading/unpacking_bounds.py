@@ -1,21 +1,88 @@
-"""How much one file of a corpus may unpack to: the bounds of an import. A small file can hold more than a disk."""
+"""How much one source of a corpus may hold, and how long a hub may keep a run waiting.
+
+Files and the streams of a hub have the bounds of an import: a small file can unpack to more than a disk, and a stream
+may have no end.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from typing import IO, Any, TypeVar
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, NoReturn, TypeVar
 
 from annotate.data.rows.row_files import LARGEST_FILE, LARGEST_IMPORT, LONGEST_LINE, LONGEST_VOID
-from training.core.run_directory import RecipeFailure
+from training.core.run_directory import RecipeFailure, Row
 
-MOST_ROWS = 100_000_000  # of one file: rows without text take no bytes, and pass one by one all the same
+MOST_ROWS = 100_000_000  # of one source: rows without text take no bytes, and pass one by one all the same
+LONGEST_WAIT = 300.0  # seconds for one row of a hub, or for its first answer
 T = TypeVar("T")
 __all__ = ["LARGEST_FILE", "LARGEST_IMPORT", "LONGEST_LINE", "MOST_ROWS"]
 
 
 def too_large(name: str, what: str) -> RecipeFailure:
     return RecipeFailure("file_too_large", f"{name} holds more than {what}.", "Split the file, and name its parts.")
+
+
+class TooSlow(BaseException):
+    """A hub that sends nothing, or so little at a time that a row never comes to its end.
+
+    No Exception: libraries try anew on those, without an end.
+    """
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise TooSlow in what takes longer, again each second until it ends.
+
+    By a signal, which reaches the main thread alone; in another one nothing is bounded.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> NoReturn:
+        raise TooSlow(f"Nothing came within {seconds:g} seconds.")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def streamed(rows: Iterable[Row], name: str, begun: int) -> Iterator[Row]:
+    """Yield the rows of a hub's stream after the first `begun`.
+
+    Raises RecipeFailure when there are more than MOST_ROWS, when this attempt is sent more than LARGEST_IMPORT bytes of
+    text, or more than LONGEST_VOID in one row; TooSlow when a row does not come within LONGEST_WAIT.
+    """
+    source, count, size = iter(rows), begun, 0
+    while (row := _next_within(source, LONGEST_WAIT)) is not None:
+        count += 1
+        held = sum(len(value.encode(errors="replace")) for value in row.values() if isinstance(value, str))
+        size += held
+        if held > LONGEST_VOID:
+            raise _endless(name, f"{LONGEST_VOID:,} bytes in one row")
+        if count > MOST_ROWS:
+            raise _endless(name, f"{MOST_ROWS:,} rows")
+        if size > LARGEST_IMPORT:
+            raise _endless(name, f"{LARGEST_IMPORT:,} bytes")
+        yield row
+
+
+def _next_within(rows: Iterator[Row], seconds: float) -> Row | None:
+    with within(seconds):
+        return next(rows, None)
+
+
+def _endless(name: str, what: str) -> RecipeFailure:
+    remedy = "Give max_documents, or name a smaller config or split of it."
+    return RecipeFailure("hub_too_large", f"{name} holds more than {what}.", remedy)
 
 
 class Unpacked(io.RawIOBase):

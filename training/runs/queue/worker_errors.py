@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 
 from training.core.endings import DISK_FULL, Ending
-from training.runs.queue.outputs import BadOutput
 from training.core.run_directory import RecipeFailure
+from training.runs.queue.outputs import BadOutput
 
 
 def describe_error(error: Exception) -> Ending:
