@@ -9,6 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from annotate.actions import invitations
 from tests import factories
 
 WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -30,6 +31,14 @@ def test_a_page_of_a_public_project_writes_no_session_row(page):
     for _ in range(2):
         factories.make_contestant(project)
     look(reverse(page, args=[project.slug]))
+
+
+@pytest.mark.django_db
+def test_the_page_of_an_invitation_writes_no_session_row():
+    project = factories.make_project()
+    manager = factories.make_user(project, role="manager")
+    _, token = invitations.invite(project=project, role="annotator", by=manager)
+    look(reverse("invitation", args=[token]))
 
 
 def look(address: str) -> None:

@@ -23,9 +23,10 @@ from annotate.models.tokens import token_hash
 from annotate.projects import invitations
 from annotate.projects.accounts import actions as tokens
 
-INVITED = "invitation"  # in the session: the token of an invitation that was opened before signing in
-JOINING = "joining"  # a signed cookie: the slug of an open project. A session would be a row for every passer-by
-_JOINING_SECONDS = 3600
+# Signed cookies, of what was opened before signing in. A session would be a row for every passer-by.
+INVITED = "invitation"  # the token of an invitation
+JOINING = "joining"  # the slug of an open project
+_REMEMBERED_SECONDS = 3600
 TRIES, SECONDS = 20, 60
 TRIES_OF_ADDRESS = 200  # a minute, for all names together: a school signs in at nine, a list of names takes days
 POSTS_OF_ADDRESS = 20  # a minute, of sign-ups or lost passwords: as allauth allows one address
@@ -111,7 +112,7 @@ class AccountAdapter(DefaultAccountAdapter):
     """Sign-up is open to all where the installation says so, else to the invited and to those who join."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        if settings.SIGN_UP_IS_OPEN or invitations.standing(request.session.get(INVITED, "")):
+        if settings.SIGN_UP_IS_OPEN or invitations.standing(_remembered(request, INVITED)):
             return True
         return Project.objects.filter(open_sign_up=True, is_public=True).exists()
 
@@ -121,6 +122,15 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
         return _arrive(request) or super().get_signup_redirect_url(request)
+
+    def post_login(self, request: HttpRequest, user: Any, **told: Any) -> HttpResponse:
+        """Where they go next. What led them here is forgotten: the next person at this browser was not invited."""
+        brought = [name for name in (INVITED, JOINING) if name in request.COOKIES]
+        response: HttpResponse = super().post_login(request, user, **told)
+        for name in brought:
+            if name not in request.COOKIES:
+                response.delete_cookie(name)
+        return response
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         if settings.EMAIL_NOTICES_FROM:
@@ -140,16 +150,29 @@ class SecondFactorAdapter(DefaultMFAAdapter):
             super().send_notification_mail(*args, **kwargs)
 
 
+def remember_invitation(response: HttpResponse, token: str) -> None:
+    """Have the browser bring along which invitation its owner has opened, until there is an account."""
+    _remember(response, INVITED, token)
+
+
 def remember_joining(response: HttpResponse, slug: str) -> None:
     """Have the browser bring along which open project its owner wants to join, until there is an account."""
+    _remember(response, JOINING, slug)
+
+
+def _remember(response: HttpResponse, name: str, value: str) -> None:
     response.set_signed_cookie(
-        JOINING, slug, max_age=_JOINING_SECONDS, httponly=True, samesite="Lax", secure=settings.SESSION_COOKIE_SECURE
+        name, value, max_age=_REMEMBERED_SECONDS, httponly=True, samesite="Lax", secure=settings.SESSION_COOKIE_SECURE
     )
+
+
+def _remembered(request: HttpRequest, name: str) -> str:
+    return request.get_signed_cookie(name, default="", max_age=_REMEMBERED_SECONDS) or ""
 
 
 def _joining(request: HttpRequest) -> str:
     """The open project that was to be joined, unless that has happened since."""
-    slug: str = request.get_signed_cookie(JOINING, default="", max_age=_JOINING_SECONDS) or ""
+    slug = _remembered(request, JOINING)
     is_in = isinstance(request.user, User) and request.user.memberships.filter(project__slug=slug).exists()
     return "" if is_in else slug
 
@@ -157,7 +180,9 @@ def _joining(request: HttpRequest) -> str:
 def _arrive(request: HttpRequest) -> str:
     """Where an invitation or an open project has led this person, now that they are signed in."""
     user = request.user
-    token, slug = request.session.pop(INVITED, ""), _joining(request)
+    token, slug = _remembered(request, INVITED), _joining(request)
+    for name in (INVITED, JOINING):
+        request.COOKIES.pop(name, None)
     if not isinstance(user, User) or not (token or slug):
         return ""
     try:

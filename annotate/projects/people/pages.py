@@ -123,9 +123,10 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return refused_page(request, refused)
         messages.success(request, f"Welcome to {membership.project.name}.")
         return redirect("project", membership.project.slug)
+    response = render(request, "annotate/invitation.html", {"found": found, "may": MAY[Role(found.role)]})
     if not request.user.is_authenticated:
-        request.session[accounts.INVITED] = token
-    return render(request, "annotate/invitation.html", {"found": found, "may": MAY[Role(found.role)]})
+        accounts.remember_invitation(response, token)
+    return response
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
