@@ -58,6 +58,10 @@ class ModelServerError(Exception):
         self.what, self.remedy, self.detail = what, remedy, detail
 
 
+class NotReached(ModelServerError):
+    """Nothing listens there, or nobody knows the way."""
+
+
 def told_to_researchers(model: LanguageModel, error: ModelServerError) -> str:
     """What a researcher reads of a failure: of the site's own server what it said, too, such as a folder's fault.
 
@@ -267,7 +271,7 @@ def _in_words(error: httpx.HTTPError) -> ModelServerError:
             detail,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return ModelServerError(
+        return NotReached(
             "The model server cannot be reached.",
             "It may still be starting: try again in a minute. Whoever runs this site starts it with script/server.",
             detail,

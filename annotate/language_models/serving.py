@@ -33,6 +33,7 @@ UNSERVED = (
 )
 ASKED_SECONDS = 5  # so long nobody else asks it
 LISTED_SECONDS = 60  # so long a server's list is believed
+_AWAY = ("away",)
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,31 @@ def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
     return [model for model in models if answers(model)]
 
 
+def answering(models: Sequence[LanguageModel]) -> list[LanguageModel]:
+    """Those that are served, but none whose server is known to be down: for whoever can do without them."""
+    served = served_of(models)
+    return [model for model in served if model.endpoint or cache.get(_held_key(model.server_url)) != _AWAY]
+
+
 def _held(url: str) -> frozenset[str] | None:
-    key = f"held:{hashlib.sha256(url.encode()).hexdigest()}"
+    key = _held_key(url)
     if (known := cache.get(key)) is None:
         if not cache.add(f"{key}:asked", True, timeout=ASKED_SECONDS):
             return None  # somebody asks it just now: one that hangs must not hold everybody up
         try:
             held = model_server.held_models(url)
+        except model_server.NotReached:
+            cache.set(key, _AWAY, timeout=ASKED_SECONDS)
+            return None
         except model_server.ModelServerError:
             held = None
         known = ("any",) if held is None else ("these", held)
         cache.set(key, known, timeout=LISTED_SECONDS)
     return known[1] if known[0] == "these" else None
+
+
+def _held_key(url: str) -> str:
+    return f"held:{hashlib.sha256(url.encode()).hexdigest()}"
 
 
 def load(model: LanguageModel) -> None:

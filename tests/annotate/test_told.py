@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from annotate.arena.battles import actions as arena
 from annotate.arena.vote_guard import disclosed_answers as told
 from annotate.arena.vote_guard import duplicates
+from annotate.language_models import model_server
 from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel, Project
 from tests import factories
 from tests.annotate import voting
@@ -24,6 +26,17 @@ def project() -> Project:
 @pytest.fixture
 def pair(project) -> list[LanguageModel]:
     return [factories.make_contestant(project).model for _ in range(2)]
+
+
+@pytest.fixture
+def no_server(settings, unused_tcp_port) -> None:
+    settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
+
+
+@pytest.fixture(autouse=True)
+def _a_server_of_every_model(request, monkeypatch) -> None:
+    if "no_server" not in request.fixturenames:
+        monkeypatch.setattr(model_server, "held_models", lambda url: None)
 
 
 def eval_prompt(project: Project, models: list[LanguageModel]):
@@ -119,6 +132,39 @@ def test_an_account_of_ones_own_is_no_member(project, pair):
     eval_prompt(project, pair)
     cast(draw(project, user=factories.make_user()))
     assert not draw(project, user=factories.make_user()).is_ready
+
+
+def test_where_no_model_answers_a_pair_with_answers_that_nobody_was_told_is_drawn(project, pair, no_server):
+    eval_prompt(project, pair)
+    third, fourth = (factories.make_contestant(project).model for _ in range(2))
+    eval_prompt(project, [third, fourth])
+    pairs = [{battle.model_a, battle.model_b} for battle in (draw(project, "one"), draw(project, "two"))]
+    assert {third, fourth} in pairs and set(pair) in pairs
+    assert all(battle.is_ready for battle in Battle.objects.all())
+
+
+def test_where_no_model_answers_and_all_answers_were_told_a_visitor_is_told_so_and_loses_nothing(
+    project, pair, client, no_server
+):
+    project.is_public = True
+    project.save()
+    eval_prompt(project, pair)
+    cast(draw(project, "sacrificed"))
+    page = client.post(reverse("arena", args=[project.slug]), {"draw": "1", "text": "Why is it so?"})
+    words = page.content.decode()
+    assert page.status_code == 409 and Battle.objects.count() == 1, "no battle that can never be voted in"
+    assert "no two models answer just now" in words and "your votes are kept" in words and "Why is it so?" in words
+    assert draw(project, user=factories.make_user(project)).is_ready, "members go on"
+
+
+def test_a_server_that_is_slow_to_say_what_it_holds_is_given_the_benefit_of_the_doubt(project, pair, monkeypatch):
+    def slow(url: str) -> None:
+        raise model_server.ModelServerError("It sent nothing.", "Try again.")
+
+    monkeypatch.setattr(model_server, "held_models", slow)
+    eval_prompt(project, pair)
+    cast(draw(project, "sacrificed"))
+    assert not draw(project, "another").is_ready
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="Postgres counts rows before it chooses an index")

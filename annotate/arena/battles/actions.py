@@ -67,17 +67,16 @@ def start_battle(
         raise Refused(400, text="Either ask something or draw a prompt, and not both.")
     if text is not None:
         check_question(text)
-    served = pairing.served_contestants(project)
-    if text is not None:
+        served = pairing.served_contestants(project)
         # Who meets whom may need ratings fitted: before the transaction, for nobody else writes during it.
         pair = pairing.choose_pair(project, served)
         with transaction.atomic():
             battle = _battle(project, pair, pairing.Draw(_ask(project, text, user), None), visitor, user)
             battle.save()
         return battle
-    is_outside = defence.is_outside(user, project)
+    is_outside, answering = defence.is_outside(user, project), pairing.answering_contestants(project)
     for tries_left in reversed(range(MOST_DRAWS)):
-        battle = _draw(project, served, visitor, user, is_outside)
+        battle = _draw(project, answering, visitor, user, is_outside)
         with transaction.atomic():
             # Somebody else may have been shown these answers in the meantime. At the worst this vote will be held.
             if not is_outside or pairing.is_free(battle) or not tries_left:
@@ -86,12 +85,19 @@ def start_battle(
     return battle
 
 
-def _draw(project: Project, served: list[LanguageModel], visitor: str, user: User | None, is_outside: bool) -> Battle:
-    """Return a battle on a drawn prompt, unsaved. Without stored answers both of its models are `served`."""
+def _draw(
+    project: Project, answering: list[LanguageModel], visitor: str, user: User | None, is_outside: bool
+) -> Battle:
+    """Return a battle on a drawn prompt, unsaved. Without stored answers both of its models are `answering`."""
     pair, mine = pairing.choose_pair(project), battles_of(project=project, visitor=visitor, user=user)
     draw = pairing.draw(project, pair, mine, is_outside=is_outside)
-    if draw.completions is None and not set(pair) <= set(served):
-        pair = pairing.choose_pair(project, served)
+    if draw.completions is None and not set(pair) <= set(answering):
+        can_write = len(answering) >= 2
+        pair = (
+            pairing.choose_pair(project, answering)
+            if can_write
+            else pairing.choose_stored_pair(project, is_outside=is_outside)
+        )
         draw = pairing.draw(project, pair, mine, is_outside=is_outside)
     return _battle(project, pair, draw, visitor, user)
 

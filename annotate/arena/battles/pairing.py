@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from django.db.models import Count, Q, QuerySet
 
@@ -50,6 +51,11 @@ def served_contestants(project: Project) -> list[LanguageModel]:
     return serving.served_of(contestants(project))
 
 
+def answering_contestants(project: Project) -> list[LanguageModel]:
+    """As `served_contestants`, but none whose server is known to be down."""
+    return serving.answering(contestants(project))
+
+
 def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None) -> Pair:
     """Two models in random order, A first: drawn by the registered weights. 409 when there are fewer than two.
 
@@ -68,7 +74,37 @@ def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None)
         raise Refused(
             409, arena=f"A battle needs two models, and {project.name} has {len(models)}: enter another on Models."
         )
-    pairs = [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]]
+    return _choose(project, models, [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]])
+
+
+def choose_stored_pair(project: Project, *, is_outside: bool) -> Pair:
+    """Two models with stored answers that this person may still be shown, in random order; 409 when there are none.
+
+    For a draw while too few models answer: the pair that was drawn first had no such answers.
+    """
+    models = contestants(project)
+    stored = _stored(project, is_outside=is_outside).filter(prompt__in=_prompts(project), model__in=models)
+    answered: dict[int, set[int]] = {}
+    for prompt, model in stored.order_by().values_list("prompt", "model").distinct():
+        answered.setdefault(prompt, set()).add(model)
+    together = {frozenset(pair) for ids in answered.values() for pair in combinations(sorted(ids), 2)}
+    pairs = [pair for pair in combinations(models, 2) if frozenset(model.pk for model in pair) in together]
+    if pairs:
+        return _choose(project, models, pairs)
+    if is_outside:
+        raise Refused(
+            409,
+            drawn="No stored answers are left that no visitor has been shown, and no two models answer just now to "
+            "write new ones. Nothing is lost: your votes are kept. Try again later; members of the project can go on.",
+        )
+    raise Refused(
+        409,
+        drawn="No two models have answered the same question of the eval side, and too few answer just now. Try again "
+        "later, or have a researcher sample their answers.",
+    )
+
+
+def _choose(project: Project, models: list[LanguageModel], pairs: list[Pair]) -> Pair:
     a, b = _lot.choices(pairs, _weights(project, models, pairs))[0]
     return (a, b) if _lot.random() < 0.5 else (b, a)
 
@@ -92,12 +128,18 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bo
     this pair, then the ones voted on least, then by lot. `is_outside`: somebody for whom nobody vouches is shown stored
     answers that nobody outside knows, and then new ones.
     """
-    # What a visitor has asked is not put before other visitors: it may be private, or worse.
-    prompts = Prompt.objects.filter(project=project, side=Side.EVAL, harm="").exclude(source=ARENA)
-    stored: QuerySet[Completion] = Completion.objects.exclude(source=ARENA)
-    if is_outside:
-        stored = told.without_shown(stored, project)
+    prompts, stored = _prompts(project), _stored(project, is_outside=is_outside)
     return _draw_stored(prompts, stored, pair, mine) or _draw_new(project, prompts, mine)
+
+
+def _prompts(project: Project) -> QuerySet[Prompt]:
+    """Those that are drawn. What a visitor has asked is not put before others: it may be private, or worse."""
+    return Prompt.objects.filter(project=project, side=Side.EVAL, harm="").exclude(source=ARENA)
+
+
+def _stored(project: Project, *, is_outside: bool) -> QuerySet[Completion]:
+    stored: QuerySet[Completion] = Completion.objects.exclude(source=ARENA)
+    return told.without_shown(stored, project) if is_outside else stored
 
 
 def _draw_stored(
