@@ -11,7 +11,7 @@ from annotate.models import LanguageModel
 from evaluation.core.number_formats import roughly, signed, whole
 from evaluation.leaderboard.pairwise import Duel, duel
 from evaluation.models import Candidacy, PromotionRule
-from evaluation.promotion.tolerances import Change, change_of, in_words
+from evaluation.promotion.tolerances import Change, change_of, in_points, in_words
 from evaluation.registry.ancestry import parent_of
 
 MET, NOT_YET, BROKEN = "met", "not yet", "broken"
@@ -142,10 +142,9 @@ def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change
         return _near(name, title, float(tolerance["worst"]), earlier, change)
     worst = -abs(float(tolerance["worst"]))
     numbers = {"gain": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": -worst}
-    said = (
-        f"{_compared(change.gain, earlier)}, between {_worded(change.lower)} and {_worded(change.upper)}, "
-        f"on {change.n:,} items"
-    )
+    scale = 100 if change.is_share else 1  # the unit is told once, of the change
+    bounds = f"between {_worded(scale * change.lower)} and {_worded(scale * change.upper)}"
+    said = f"{_compared(change, earlier)}, {bounds}, on {change.n:,} items"
     if change.lower >= worst:
         return Check(name, title, MET, f"{said}: within what is tolerated beyond doubt.", "", numbers)
     if change.upper < worst:
@@ -232,10 +231,11 @@ def _distance(found: Duel, other: LanguageModel) -> str:
     return f"{whole(abs(found.difference))} points {'above' if found.difference >= 0 else 'below'} {other}"
 
 
-def _compared(gain: float, earlier: LanguageModel) -> str:
-    if gain == 0:
+def _compared(change: Change, earlier: LanguageModel) -> str:
+    if not change.gain:
         return f"As good as {earlier}"
-    return f"{'Better' if gain > 0 else 'Worse'} by {_plain(abs(gain))} than {earlier}"
+    by = in_points(abs(change.gain)) if change.is_share else _plain(abs(change.gain))
+    return f"{'Better' if change.gain > 0 else 'Worse'} by {by} than {earlier}"
 
 
 def _votes(n: int) -> str:

@@ -7,7 +7,7 @@ the parent already, as one run measured both. Of entropy neither way is better, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from annotate.models import LanguageModel, Project
@@ -34,15 +34,29 @@ class Change:
     problem: str = ""
     remedy: str = ""
     is_two_sided: bool = False
+    is_share: bool = False  # shown in percentage points
 
 
 def in_words(tolerance: dict[str, Any]) -> str:
     """Return what the rule asks for, as a phrase: `At most 0.1 worse in bits per byte on python-texts`."""
     metric, worst = _metric(tolerance["metric"]), float(tolerance["worst"])
     if metric is None or not metric.limit:
-        return f"At most {worst:.3g} worse in {tolerance['metric']} on {tolerance['task']}"
+        most = in_points(worst) if metric is not None and metric.is_share else f"{worst:.3g}"
+        return f"At most {most} worse in {tolerance['metric']} on {tolerance['task']}"
     told = metric.limit.format(worst=f"{100 * worst:.3g} %" if metric.is_share else f"{worst:.3g}")
     return told if tolerance["task"] == fluency.TASK else f"{told}, on {tolerance['task']}"
+
+
+def in_points(share: float) -> str:
+    """0.02 -> 2 percentage points: of a figure that pages show in per cent, a bare 0.02 reads as a fiftieth of it."""
+    points = f"{100 * share:.3g}"
+    return f"{points} percentage point{'' if points == '1' else 's'}"
+
+
+def unit_of(metric: str) -> str:
+    """Return how a number for this metric is to be given; "" where it is simply the metric's own."""
+    found = _metric(metric)
+    return "0.02 is 2 percentage points" if found is not None and found.is_share else ""
 
 
 def limit_of(metric: str) -> str:
@@ -52,8 +66,20 @@ def limit_of(metric: str) -> str:
 
 
 def change_of(project: Project, model: LanguageModel, parent: LanguageModel, tolerance: dict[str, Any]) -> Change:
-    label = f"{tolerance['metric']} on {tolerance['task']}"
     metric = _metric(tolerance["metric"])
+    return replace(
+        _change_of(project, model, parent, tolerance, metric), is_share=metric is not None and metric.is_share
+    )
+
+
+def _change_of(
+    project: Project,
+    model: LanguageModel,
+    parent: LanguageModel,
+    tolerance: dict[str, Any],
+    metric: families.Metric | None,
+) -> Change:
+    label = f"{tolerance['metric']} on {tolerance['task']}"
     if metric is not None and metric.limit:
         return _measured_of_both(project, label, model, parent, tolerance)
     found = tax.change(model, parent, tolerance["task"], tolerance["metric"], project)

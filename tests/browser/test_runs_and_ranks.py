@@ -54,3 +54,12 @@ def test_the_leaderboard_reads_on_a_phone(site, visitor):
     visitor.goto(site.page("leaderboard/"))
     expect(visitor.locator("table.board")).to_be_visible()
     assert visitor.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_on_a_phone_the_bar_shows_the_section_that_one_is_in(site, sign_in):
+    page = sign_in("rita")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for section in ("data/", "arena/"):
+        page.goto(site.page(section))
+        place = page.locator(".bar nav [aria-current]").bounding_box()
+        assert place and place["x"] >= 0 and place["x"] + place["width"] <= 390, section

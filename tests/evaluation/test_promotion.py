@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from datetime import timedelta
 
@@ -228,6 +229,8 @@ class TestTolerances:
         check = self.check(by_votes)
         assert (check.state, by_votes.state) == ("broken", "refused")
         assert check.numbers["gain"] == pytest.approx(-0.5) and "worse than what is tolerated" in check.sentence
+        assert check.title == "At most 5 percentage points worse in accuracy on small suite"
+        assert re.match(rf"Worse by 50 percentage points than {base}, between \d\d(\.\d)? worse and ", check.sentence)
 
     def test_an_undecided_change_counts_as_not_yet_and_says_how_many_items(self, by_votes, project, child, base):
         measured(project, base, "small suite", items(right([1, 0, 1, 0, 1, 1, 0, 1] * 5)))
@@ -255,6 +258,7 @@ class TestTolerances:
             measured(project, model, "texts", items(counts), measure="perplexity")
         check = check_named(looked_at(candidacy), "tolerance:texts:perplexity")
         assert check.state == "broken" and check.numbers["gain"] < -5
+        assert check.title == "At most 0.5 worse in perplexity on texts" and "percentage" not in check.sentence
 
 
 class TestStates:

@@ -159,6 +159,7 @@ def test_the_page_says_why_and_offers_the_choices_to_researchers(client, project
     assert PAUSE["message"] in text and "Paused at step 9" in text
     assert 'name="choice" value="back"' in text and 'name="back.kl_coef" value="0.3"' in text
     assert 'form="resume-run">' not in text
+    assert "Bound on the KL from the parent, in nats an answer <code>stop_kl</code>" in text, "not its name alone"
     client.logout()
     text = client.get(reverse("run", args=[run.pk])).content.decode()
     assert PAUSE["message"] in text and 'name="choice"' not in text
@@ -173,6 +174,7 @@ def test_one_click_on_the_page_goes_on_with_what_stands_in_the_fields(client, pr
     assert run.amendments[0]["changes"] == {"kl_coef": 0.45, "learning_rate": 1e-4}
     text = client.get(reverse("run", args=[run.pk])).content.decode()
     assert "chose to go back" in text and "0.45" in text
+    assert "Adam&#x27;s learning rate (<code>learning_rate</code>) 0.0001" in text
 
 
 def test_a_field_that_holds_no_number_is_refused_in_words(client, project, researcher):

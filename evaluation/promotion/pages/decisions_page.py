@@ -23,7 +23,7 @@ from evaluation.promotion import arena_sampling as sampling
 from evaluation.promotion import candidate_review as promotion
 from evaluation.promotion import disputed_items as ask_next
 from evaluation.promotion.enrolment import FEW_PROMPTS, judge_of, rule_of
-from evaluation.promotion.tolerances import limit_of, measures
+from evaluation.promotion.tolerances import limit_of, measures, unit_of
 from evaluation.promotion.variants import variants
 from evaluation.registry.cost import costs
 
@@ -199,7 +199,7 @@ def _tolerance_rows(project: Project, tolerances: list[dict[str, Any]]) -> list[
         if (task, metric) not in named:
             rows.append({"task": task, "metric": metric, "worst": "", "is_known": True})
     rows += [{"task": "", "metric": "", "worst": "", "is_known": False}] * FREE_ROWS
-    return [{**row, "limit": limit_of(row["metric"])} for row in rows]
+    return [{**row, "limit": limit_of(row["metric"]), "unit": unit_of(row["metric"])} for row in rows]
 
 
 def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
@@ -212,6 +212,7 @@ def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
             "worst": posted.get(f"worst.{n}", ""),
             "is_known": posted.get(f"known.{n}") == "1",
             "limit": limit_of(posted.get(f"metric.{n}", "")),
+            "unit": unit_of(posted.get(f"metric.{n}", "")),
         }
         for n in numbers
     ]

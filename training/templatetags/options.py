@@ -1,0 +1,20 @@
+"""Options of a run in words, for templates."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+from django import template
+
+from training import configs
+
+register = template.Library()
+
+
+@register.filter
+def option_words(name: str, kind: str) -> str:
+    """`stop_kl` -> `bound on the KL from the parent, in nats an answer`: the beginning of its help."""
+    known = {f.name: f for f in fields(configs.CONFIGS[kind])} if kind in configs.CONFIGS else {}
+    said = str(known[name].metadata.get("help", "")) if name in known else ""
+    return re.split("[;.] ", said.removeprefix("bound: "))[0] or name.replace("_", " ")
