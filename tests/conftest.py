@@ -169,6 +169,14 @@ def missing(what: str, remedy: str) -> None:
 
 
 @pytest.fixture
+def somebody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model server that would write whatever answer is wanted, and is not asked in this test."""
+    from annotate import model_server
+
+    monkeypatch.setattr(model_server, "held_models", lambda url: None)
+
+
+@pytest.fixture
 def fake(settings: Any) -> Iterator[FakeServer]:
     """A model server that answers as a test tells it to, as the one that this site talks with."""
     from tests.annotate.openai_server import openai_server

@@ -13,7 +13,7 @@ from tests.annotate.openai_server import openai_server
 from tests.api_client import Program, errors, program
 from tests.factories import make_completion, make_contestant, make_model, make_project, make_prompt
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("somebody_answers")]
 
 
 @pytest.fixture(autouse=True)

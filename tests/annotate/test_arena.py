@@ -24,7 +24,7 @@ NAMES = ["Aardvark-7B", "Zebra-SFT-v2"]
 ME = "v" * 64
 OPEN_CHOICES, CLOSED_CHOICES = '<fieldset id="choices">', '<fieldset id="choices" disabled>'
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("somebody_answers")]
 writes_answers = pytest.mark.django_db(transaction=True)  # by another thread, which sees only what is committed
 
 

@@ -15,7 +15,7 @@ from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel,
 from tests import factories
 from tests.annotate import voting
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("somebody_answers")]
 
 
 @pytest.fixture
@@ -29,14 +29,11 @@ def pair(project) -> list[LanguageModel]:
 
 
 @pytest.fixture
-def no_server(settings, unused_tcp_port) -> None:
-    settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
+def no_server(somebody_answers, monkeypatch) -> None:
+    def not_there(url: str) -> None:
+        raise model_server.NotReached("The model server cannot be reached.", "Start it.")
 
-
-@pytest.fixture(autouse=True)
-def _a_server_of_every_model(request, monkeypatch) -> None:
-    if "no_server" not in request.fixturenames:
-        monkeypatch.setattr(model_server, "held_models", lambda url: None)
+    monkeypatch.setattr(model_server, "held_models", not_there)
 
 
 def eval_prompt(project: Project, models: list[LanguageModel]):
