@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from annotate.actions import invitations
+from annotate.projects import invitations
 from tests import factories
 
 WRITES = ("INSERT", "UPDATE", "DELETE")
