@@ -44,3 +44,9 @@ def test_code_names_files_that_are_there():
     named = {name for path in CODE for name in names(FILE, path)}
     missing = [name for name in named if not any((ROOT / room / name).exists() for room in ("", "templates", "static"))]
     assert missing == []
+
+
+@pytest.mark.parametrize("folder", ["adr", "guides", "experiments"])
+def test_an_index_lists_every_page_of_its_folder(folder):
+    pages = {path.name for path in (ROOT / "docs" / folder).glob("*.md")} - {"README.md"}
+    assert pages - names(LINK, ROOT / "docs" / folder / "README.md") == set()
