@@ -1,7 +1,8 @@
 """The human brake, as the recipe sees it: pairs of answers for people to compare, and what they said so far.
 
 At set steps a few answers of the policy are written into the run directory beside the parent's own answers to the same
-prompts, those of the calibration. Whoever supervises the run has them judged, blind, and writes the verdicts back. They
+prompts. Both are drawn as answers are served and not as rollouts are, at temperature 1: people judge what they would
+meet. Whoever supervises the run has them judged, blind, and writes the verdicts back. They
 decide whether the run pauses and nothing else: no weight depends on when somebody found time to judge.
 """
 
@@ -9,12 +10,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.sampling import TEMPERATURE, TOP_P
 from training.core import review_agreement as opinions
 from training.core.run_directory import Row
 from training.recipes.ppo.rollouts import PPO, Episodes, shuffled
 from training.recipes.reward import rao_kupper
+from training.rl.sampler import Sampling
 
 DISAGREE, WAITING = "people_disagree", "waiting_for_people"
+MOST_PARENTS = 32  # answers of the parent that reviews choose from
+
+
+def served(ppo: PPO) -> Sampling:
+    """How answers to be judged are drawn."""
+    return Sampling(ppo.config.max_new_tokens, TEMPERATURE, TOP_P)
+
+
+def parents_answers(ppo: PPO) -> list[Row]:
+    """Draw the parent's answers to the first prompts of the calibration. While the policy is still the parent."""
+    count = min(ppo.config.calibration_episodes, MOST_PARENTS)
+    order, seeds = ppo.shuffled_prompts("calibration", 0, count), ppo.seeds("review", "parent", count=count)
+    starts = range(0, count, ppo.config.batch_size)
+    parts = [slice(start, start + ppo.config.batch_size) for start in starts]
+    found = answers_of([ppo.collect(order[part], seeds[part], sampling=served(ppo)) for part in parts])
+    return [{**row, "sampling": served(ppo).__dict__} for row in found]
 
 
 def answers_of(episodes: list[Episodes]) -> list[Row]:
@@ -38,7 +57,9 @@ def ask(ppo: PPO, parents: list[Row], step: int) -> None:
         return
     count = min(ppo.config.brake_samples, len(parents))
     chosen = [parents[i] for i in shuffled(len(parents), ppo.spec.seed, "review", step)[:count]]
-    asked = ppo.collect([row["index"] for row in chosen], ppo.seeds("review", step, count=count))
+    # As the parent's answers were drawn: in a run that an earlier version began, at temperature 1.
+    sampling = Sampling(**parents[0].get("sampling", ppo.sampling.__dict__))
+    asked = ppo.collect([row["index"] for row in chosen], ppo.seeds("review", step, count=count), sampling=sampling)
     rows = []
     for place, parent in enumerate(chosen):
         answer = _answer(asked, place)
@@ -50,7 +71,7 @@ def ask(ppo: PPO, parents: list[Row], step: int) -> None:
                 "policy": answer,
                 "parent": {name: parent[name] for name in answer},
                 "predicted": _preference(ppo, answer["score"] - parent["score"]),
-                "sampling": ppo.sampling.__dict__,
+                "sampling": sampling.__dict__,
             }
         )
     ppo.run.ask_for_review(rows)

@@ -94,13 +94,15 @@ class PPO:
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
-    def collect(self, indices: list[int], seeds: list[int], *, held_out: bool = False) -> Episodes:
+    def collect(
+        self, indices: list[int], seeds: list[int], *, held_out: bool = False, sampling: Sampling | None = None
+    ) -> Episodes:
         """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them.
 
-        `held_out`: the indices are of the held-out prompts.
+        `held_out`: the indices are of the held-out prompts. `sampling`: as rollouts are drawn, unless given.
         """
         messages = [self.held_out[i][0] if held_out else self.messages[i] for i in indices]
-        rollout, drawn_logprobs = self.draw(indices, seeds, held_out=held_out)
+        rollout, drawn_logprobs = self.draw(indices, seeds, held_out=held_out, sampling=sampling)
         with self.stage("scoring"), torch.no_grad():
             ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
             words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
@@ -119,13 +121,15 @@ class PPO:
             rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs, gold,
         )  # fmt: skip
 
-    def draw(self, indices: list[int], seeds: list[int], *, held_out: bool = False) -> tuple[Rollout, Tensor]:
+    def draw(
+        self, indices: list[int], seeds: list[int], *, held_out: bool = False, sampling: Sampling | None = None
+    ) -> tuple[Rollout, Tensor]:
         """Completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the sampler."""
         prompts = [self.held_out[i][1] if held_out else self.prompts[i] for i in indices]
         with self.stage("sampling"):
             self.decoder.refresh(self.policy.trained_from)
             completions = sample(
-                self.decoder, prompts, seeds, self.sampling,
+                self.decoder, prompts, seeds, sampling or self.sampling,
                 end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
             )  # fmt: skip
         rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)

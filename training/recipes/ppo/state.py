@@ -13,7 +13,7 @@ from training.core.run_directory import RecipeFailure, Row
 from training.recipes.ppo.behaviour import Answers, figures, group_size, kl_target, parent_behaviour
 from training.recipes.ppo.drift import Spread
 from training.recipes.ppo.gold_score import GoldScale
-from training.recipes.ppo.human_review import answers_of
+from training.recipes.ppo.human_review import parents_answers
 from training.recipes.ppo.ptx import has_other_text
 from training.recipes.ppo.rollouts import PPO, Episodes
 from training.rl import guards
@@ -98,7 +98,7 @@ def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
         KLController(config.kl_coef, kl_target(config, calibration.parent), config.kl_horizon),
         calibration,
         Spread.of(torch.cat([b.inputs for b in batches])),
-        answers_of(batches) if config.brake_every else [],
+        parents_answers(ppo) if config.brake_every else [],
         len(ppo.run.amendments()),
     )
     gold = [batch.gold for batch in batches if batch.gold is not None]
