@@ -109,8 +109,8 @@ def filled_site(data: Path) -> Iterator[Site]:
         [sys.executable, "-m", "tests.fill_site"], cwd=ROOT, env=site.environment, check=True, stdout=subprocess.PIPE
     )
     site.made = json.loads(filled.stdout.splitlines()[-1])
-    site.start()
     try:
+        site.start()
         yield site
     finally:
         site.stop()

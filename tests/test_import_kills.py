@@ -91,7 +91,7 @@ def test_killed_three_times_at_any_moment(place: Place):
     lot = random.Random(5)
     for part in (0.1, 0.35, 0.6):
         clerk = place.start_clerk()
-        until(lambda part=part: place.lines() > part * ROWS, 60, f"{part:.0%} is read")
+        until(lambda part=part: place.lines() > part * ROWS, 120, f"{part:.0%} is read")
         time.sleep(lot.uniform(0, 0.3))
         clerk.send_signal(signal.SIGKILL)
         clerk.wait(10)
@@ -104,11 +104,11 @@ def test_killed_three_times_at_any_moment(place: Place):
 def test_one_of_two_clerks_is_killed_and_one_is_asked_to_end(place: Place):
     queue(place, ROWS)
     first, second = place.start_clerk(), place.start_clerk()
-    until(lambda: place.lines() > 0.2 * ROWS, 60, "a fifth is read")
+    until(lambda: place.lines() > 0.2 * ROWS, 120, "a fifth is read")
     first.send_signal(signal.SIGKILL)
     first.wait(10)
     place.let_lease_run_out()
-    until(lambda: place.lines() > 0.5 * ROWS, 60, "half is read")
+    until(lambda: place.lines() > 0.5 * ROWS, 120, "half is read")
     second.terminate()
     assert second.wait(20) == 0  # and gave back what it held: nobody has to wait for a lease
     place.start_clerk()
