@@ -47,12 +47,13 @@ def within(seconds: float) -> Iterator[None]:
         raise TooSlow(f"Nothing came within {seconds:g} seconds.")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    other_timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *other_timer)  # of a test's own time-out, say
 
 
 def streamed(rows: Iterable[Row], name: str, begun: int) -> Iterator[Row]:
