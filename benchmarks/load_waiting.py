@@ -44,6 +44,7 @@ project = Project.objects.get(slug="{SLUG}")
 for model in LanguageModel.objects.all()[:2]:
     Contestant.objects.create(project=project, model=model)
 """
+CLOSE, PING, PONG = 8, 9, 10  # kinds of frames
 SOCKETS_OF_ONE = 5  # of each browser
 HELD = re.compile(r"held the write lock for (\d+) ms")  # as annotate/core/db/sqlite/lock_holds.py logs it
 
@@ -108,7 +109,7 @@ async def browser(port: int, n: int, sockets: int, until: float, seen: Counter[s
 
 
 async def _socket(port: int, n: int, battle: str, session: str, until: float, seen: Counter[str]) -> None:
-    """Read what comes until the time is over."""
+    """Read what comes, and answer pings as a browser does, until the time is over."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     key = base64.b64encode(os.urandom(16)).decode()
     head = (
@@ -119,12 +120,32 @@ async def _socket(port: int, n: int, battle: str, session: str, until: float, se
     writer.write(head.encode())
     status = (await reader.readline()).split()[1].decode()
     seen[f"{status} for a socket"] += 1
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(max(until - time.monotonic(), 0)):
-            while await reader.read(65_536):
+            while await reader.readline() not in (b"\r\n", b""):
                 pass
+            await answer_pings(reader, writer)
             seen["sockets closed by the server"] += 1
+    except TimeoutError:
+        pass
+    except (OSError, asyncio.IncompleteReadError):
+        seen["sockets cut off by the server"] += 1
     writer.close()
+
+
+async def answer_pings(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read frames (RFC 6455, section 5.2) until one that closes; the server ends a connection that leaves a ping
+    unanswered. Raises IncompleteReadError where the connection ends without such a frame."""
+    while True:
+        kind, length = await reader.readexactly(2)  # a server's frames have no mask
+        if length >= 126:
+            length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8))
+        content = await reader.readexactly(length)
+        if kind & 15 == CLOSE:
+            return
+        if kind & 15 == PING:
+            # A client's frames are masked; with a mask of zeros the content stays what it is.
+            writer.write(bytes((128 | PONG, 128 | length)) + bytes(4) + content)
 
 
 def _cookies(connection: Connection) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -39,14 +40,27 @@ def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = No
     `said` has the fields of `judgement.Judgement`. Sent twice with one key, it is stored once and the second caller
     gets the first row.
     """
+    return prepare(assignment=assignment, by=by, idempotency_key=idempotency_key, **said)()
+
+
+def prepare(
+    *, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any
+) -> Callable[[], Feedback]:
+    """Check a submission, and return what stores it: `submit` in two steps, the first of which needs no transaction.
+
+    The second notices by itself that the item was closed, or the key used, between the two.
+    """
     require_owner(assignment, by)
     require(by, "judge", assignment.project)
     check_key(idempotency_key)
     if earlier := _sent_before(assignment, idempotency_key):
-        return earlier
+        return lambda: earlier
     if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
         refuse_closed(assignment)
-    checked = check(_judgement(said), assignment)
+    return partial(_store, assignment, check(_judgement(said), assignment), idempotency_key)
+
+
+def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None) -> Feedback:
     try:
         with transaction.atomic():
             close(assignment, Assignment.State.SUBMITTED)

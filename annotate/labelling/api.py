@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from annotate.core.api.idempotency import feedback_key, idempotent
+from annotate.core.api.idempotency import Work, feedback_key, idempotent
 from annotate.core.api.lookup import find, find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, Turn, refusals
 from annotate.core.db.prepared import Prepared, Slot
@@ -214,12 +214,12 @@ class Assignments(GenericViewSet):
         ],
     )
     @action(detail=True, methods=["post"])
-    @idempotent()
-    def submit(self, request: Request, pk: str) -> Response:
+    @idempotent(checks_first=True)
+    def submit(self, request: Request, pk: str) -> Work:
         """Send the judgement. Sent again with the same Idempotency-Key, it is stored once."""
         assignment = _find(request, pk)
-        row = feedback.submit(assignment=assignment, by=request.user, **_said(request, assignment))
-        return Response(_receipt(row) | _next(request, assignment), status=201)
+        store = feedback.prepare(assignment=assignment, by=request.user, **_said(request, assignment))
+        return lambda: Response(_receipt(store()) | _next(request, assignment), status=201)
 
     @extend_schema(
         request=Submission,

@@ -258,7 +258,7 @@ def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: boo
             changes = change_all(
                 project=project, rows=standing(project, person), status=status, reason=_noted(act, reason), by=by
             )
-            act.changes.set(changes)
+            act.changes.add(*changes)
             _free_hands(project, person)
             _record(act, "person.withdrawn" if is_own else "person.excluded", touched.changing, by, reason)
     except IntegrityError as error:

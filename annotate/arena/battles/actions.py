@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
@@ -24,6 +25,7 @@ from annotate.models import (
     Battle,
     Comparison,
     Completion,
+    Guideline,
     Judge,
     LanguageModel,
     Project,
@@ -37,6 +39,8 @@ from annotate.models.prompts import ARENA
 
 LONGEST_SECONDS = 24 * 3600.0
 MOST_DRAWS = 3  # of a battle whose answers somebody else is shown at the same moment
+# What whoever acts on a battle needs of it, in one query.
+_RELATED = ("project", "prompt", "completion_a", "completion_b", "model_a", "model_b")
 NAMED_ITSELF = "a model named itself in its answer"
 
 
@@ -134,8 +138,7 @@ def own_battle(*, token: UUID | str, visitor: str, user: User | None) -> Battle 
     Ownership is checked here and nowhere else: pages, API and sockets act on battles that they have found so.
     Raises ValidationError for a token that is no UUID.
     """
-    related = ("project", "prompt", "completion_a", "completion_b", "model_a", "model_b")
-    battle = Battle.objects.select_related(*related).filter(token=token).first()
+    battle = Battle.objects.select_related(*_RELATED).filter(token=token).first()
     return battle if battle is not None and _belongs_to(battle, visitor, user) else None
 
 
@@ -154,8 +157,8 @@ def issue_token(battle: Battle) -> str:
     token = salted_hmac("annotate.arena.vote", owner, algorithm="sha256").hexdigest()
     if Comparison.objects.filter(battle=battle).exists() or battle.spoilt_reason:
         return ""
-    Battle.objects.filter(pk=battle.pk).exclude(vote_token_hash=_hash(token)).update(vote_token_hash=_hash(token))
-    Battle.objects.filter(pk=battle.pk, begun_at=None).update(begun_at=timezone.now())
+    new = Battle.objects.filter(~Q(vote_token_hash=_hash(token)) | Q(begun_at=None), pk=battle.pk)
+    new.update(vote_token_hash=_hash(token), begun_at=Coalesce("begun_at", timezone.now()))
     return token
 
 
@@ -188,10 +191,11 @@ def check_ballot(battle: Battle, ballot: Ballot) -> Comparison | None:
 def cast_vote(battle: Battle, ballot: Ballot, origin: defence.Origin = defence.NOWHERE) -> Comparison:
     """Store a checked vote, once per battle: counted or held. Refused where the answers do not stand."""
     _require_unspoilt(battle)  # a stop may have spoilt it
+    guideline = battle.project.guideline
     try:
         with transaction.atomic():
             _use_up(battle, ballot.token)  # from here on no further question comes: `ask_on` waits for the battle's row
-            comparison = _comparison(battle, ballot)
+            comparison = _comparison(battle, ballot, guideline)
             comparison.status, comparison.status_reason = defence.judge_vote(
                 battle=battle, visitor=ballot.visitor, user=ballot.user, origin=origin
             )
@@ -207,7 +211,7 @@ def cast_vote(battle: Battle, ballot: Ballot, origin: defence.Origin = defence.N
 
 def _require_unspoilt(battle: Battle) -> None:
     """Look at the battle afresh."""
-    battle.refresh_from_db()
+    battle.refresh_from_db(from_queryset=Battle.objects.select_related(*_RELATED))
     if battle.spoilt_reason:
         raise Refused(409, battle=f"{battle.spoilt_reason} Start another battle.")
 
@@ -303,9 +307,8 @@ def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
     return battle.prompt, battle.completion_a, battle.completion_b
 
 
-def _comparison(battle: Battle, ballot: Ballot) -> Comparison:
+def _comparison(battle: Battle, ballot: Ballot, guideline: Guideline | None) -> Comparison:
     prompt, completion_a, completion_b = _judged(battle)
-    guideline = battle.project.guideline
     shown_at = battle.begun_at or battle.created_at
     taken = (timezone.now() - shown_at).total_seconds() if ballot.seconds is None else ballot.seconds
     user = ballot.user

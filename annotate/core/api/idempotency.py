@@ -9,7 +9,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -27,11 +27,13 @@ _firsts = Prepared(lambda: FirstAnswer.objects.filter(who=Slot("who"), key=Slot(
 
 
 Secrets = Mapping[str, Callable[[Request, dict[str, Any]], str]]
+Work = Callable[[], Response]
 
 
 def idempotent(
     *,
     atomic: bool = True,
+    checks_first: bool = False,
     whole_body: bool = True,
     who: Callable[[Request], str] | None = None,
     secrets: Secrets | None = None,
@@ -40,10 +42,11 @@ def idempotent(
 
     `atomic` keeps the answer in the transaction of the work itself, so that there is never one without the other and
     a twin that arrives at the same moment waits. It is off where the work waits for a model server or computes: SQLite
-    has one writer. Then the work itself must refuse a second time what was done. `whole_body`
-    is off for uploads that are too large to hold. `who` tells senders without an account apart. `secrets` names the
-    fields of the answer that must not lie in the database, each with what gives it again from the request and from
-    what was kept of the answer.
+    has one writer. Then the work itself must refuse a second time what was done. With `checks_first` the view checks
+    what was sent and returns a function, and only this function runs in the transaction: it must itself notice what
+    another request has changed since. `whole_body` is off for uploads that are too large to hold. `who` tells senders
+    without an account apart. `secrets` names the fields of the answer that must not lie in the database, each with what
+    gives it again from the request and from what was kept of the answer.
     """
     hidden = secrets or {}
 
@@ -55,8 +58,9 @@ def idempotent(
             if key is None:
                 if not atomic:
                     return view(*args, **kwargs)
+                work = _checked(view, checks_first, args, kwargs)
                 with transaction.atomic():
-                    return view(*args, **kwargs)
+                    return work()
             sender = who(request) if who else f"user:{request.user.pk}"
             asked = _hash(request, whole_body)
             if first := _firsts.first(who=sender, key=key):
@@ -69,7 +73,8 @@ def idempotent(
                         return _again(twin, asked, request, hidden)
                     raise
                 return _keep(sender, key, asked, response, request, hidden)
-            return _work_and_keep(sender, key, asked, lambda: view(*args, **kwargs), request, hidden)
+            check = partial(_checked, view, checks_first, args, kwargs)
+            return _work_and_keep(sender, key, asked, check, request, hidden)
 
         return answered_once
 
@@ -90,10 +95,16 @@ def feedback_key(request: Request) -> str | None:
     return f"{request.user.pk}:{key}" if key and request.user.is_authenticated else key
 
 
+def _checked(view: Callable[..., Any], checks_first: bool, args: Any, kwargs: Any) -> Work:
+    """Return what is to be done in the transaction: what the view has returned after its checks, or all of the view."""
+    return view(*args, **kwargs) if checks_first else partial(view, *args, **kwargs)
+
+
 def _work_and_keep(
-    who: str, key: str, asked: str, work: Callable[[], Response], request: Request, secrets: Secrets
+    who: str, key: str, asked: str, check: Callable[[], Work], request: Request, secrets: Secrets
 ) -> Response:
     try:
+        work = check()
         with transaction.atomic():
             response = work()
             FirstAnswer.objects.create(who=who, key=key, request_hash=asked, **_kept(response, secrets))

@@ -5,9 +5,11 @@ The folder's name is the hash of the rows, so the same feedback gives the same d
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from annotate.core import audit
 from annotate.core.errors import Refused
@@ -75,7 +77,22 @@ def _record(
         created_by=by,
     )
     for plural, ids in selection.sources.items():
-        getattr(dataset, plural).add(*ids)
+        if ids:
+            _link(dataset, plural, ids)
     audit.record(action="dataset.frozen", about=f"{name} ({kind}, {side})", by=by, project=project)
     announce_dataset(dataset)
     return dataset
+
+
+def _link(dataset: Dataset, plural: str, ids: Iterable[int]) -> None:
+    """Note what the dataset was made of, in one statement: of 100,000 rows Django would make as many objects, while
+    nobody else writes on SQLite."""
+    relation: Any = getattr(Dataset, plural)
+    ours, theirs = relation.field.m2m_column_name(), relation.field.m2m_reverse_name()
+    each = "json_array_elements_text(%s)" if connection.vendor == "postgresql" else "json_each(%s)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {relation.through._meta.db_table} ({ours}, {theirs}) "
+            f"SELECT %s, CAST(value AS bigint) FROM {each}",
+            [dataset.pk, json.dumps(sorted(set(ids)))],
+        )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 
 from annotate.core.errors import Refused
 from annotate.models import Completion, LanguageModel, Project, Prompt, User
@@ -20,6 +19,7 @@ Messages = list[dict[str, str]]
 ROLES = ("system", "user", "assistant")
 _LONGEST_SAMPLING = 10_000  # characters of its JSON: some names with a number each, and a system prompt
 _CHUNK = 500  # hashes in one query: SQLite bounds its variables
+_AT_ONCE = 100  # prompts of one transaction: nobody else writes on SQLite while it lasts
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,12 @@ def add_prompt(
     return prompt
 
 
-@transaction.atomic
 def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None = None) -> list[Prompt]:
-    """One prompt per row, in order; texts that stand already are found, not repeated. Errors name the row."""
+    """Add one prompt per row, in order; texts that stand already are found, not repeated.
+
+    Raises Refused, which names each bad row, before anything is written. Outside a transaction a long list is written
+    in parts; whoever sends it again after a failure has the rest added.
+    """
     _check_all(rows, lambda row: check_messages(row.messages))
     clean = [[{"role": m["role"], "content": m["content"]} for m in row.messages] for row in rows]
     hashes = [sides.text_hash(messages) for messages in clean]
@@ -74,7 +77,9 @@ def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None 
         if text_hash not in standing and text_hash not in new:
             new[text_hash] = _new_prompt(project, row, messages, text_hash, by)
     # Two people may ask the same thing at the same moment: whoever comes second finds the first one's row.
-    Prompt.objects.bulk_create(new.values(), ignore_conflicts=True, batch_size=_CHUNK)
+    made = list(new.values())
+    for start in range(0, len(made), _AT_ONCE):
+        Prompt.objects.bulk_create(made[start : start + _AT_ONCE], ignore_conflicts=True)
     standing |= _standing(project, list(new))
     return [standing[text_hash] for text_hash in hashes]
 
@@ -110,27 +115,30 @@ def add_completion(
     return add_completions(rows=[row])[0]
 
 
-@transaction.atomic
 def add_completions(*, rows: Sequence[NewCompletion]) -> list[Completion]:
     """All of them or none. Errors name the row: `3.text`."""
+    return prepare_completions(rows=rows)()
+
+
+def prepare_completions(*, rows: Sequence[NewCompletion]) -> Callable[[], list[Completion]]:
+    """Check all rows, and return what adds them: `add_completions` in two steps, the first without a transaction."""
     rows = [_apart(row) for row in rows]
     _check_all(rows, _check_completion)
-    return Completion.objects.bulk_create(
-        [
-            Completion(
-                prompt=row.prompt,
-                model=row.model,
-                text=row.text,
-                reasoning=row.reasoning,
-                sampling=row.sampling,
-                seed=row.seed,
-                tokens=row.tokens,
-                finish_reason=row.finish_reason[:16],
-                source=row.source[:200],
-            )
-            for row in rows
-        ],
-        batch_size=_CHUNK,
+    made = [_new_completion(row) for row in rows]
+    return lambda: Completion.objects.bulk_create(made, batch_size=_CHUNK)  # in a transaction of its own
+
+
+def _new_completion(row: NewCompletion) -> Completion:
+    return Completion(
+        prompt=row.prompt,
+        model=row.model,
+        text=row.text,
+        reasoning=row.reasoning,
+        sampling=row.sampling,
+        seed=row.seed,
+        tokens=row.tokens,
+        finish_reason=row.finish_reason[:16],
+        source=row.source[:200],
     )
 
 

@@ -13,14 +13,14 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from annotate.core.api.bulk import read_one_or_many, written
-from annotate.core.api.idempotency import idempotent
+from annotate.core.api.idempotency import Work, idempotent
 from annotate.core.api.lookup import find, find_all, find_project, of_project
 from annotate.core.api.pagination import Oldest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, Turn, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import models_seen, projects_where, require
 from annotate.data.feedback_lineage import ASKED_BY_PEOPLE
-from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_completions, add_prompts
+from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_prompts, prepare_completions
 from annotate.models import Completion, LanguageModel, Project, Prompt, Side
 from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
 
@@ -138,7 +138,8 @@ class Prompts(GenericViewSet):
         request=PromptIn(many=True),
         responses={201: PromptOut(many=True)} | refusals(400, 403, 404, 413),
         parameters=[IDEMPOTENCY_KEY],
-        description="One prompt or a list, taken whole or not at all. A text that stands already is given back.",
+        description="One prompt or a list, of which nothing is taken where a row is wrong. A text that stands already "
+        "is given back.",
     )
     def create(self, request: Request) -> Response:
         rows, is_list = read_one_or_many(PromptIn, request.data)
@@ -150,7 +151,7 @@ class Prompts(GenericViewSet):
         new = [NewPrompt(row["messages"], row["category"], row["source"]) for row in rows]
         return self._add(request, project, new, is_list)
 
-    @idempotent()  # what was sent is checked before: SQLite has one writer
+    @idempotent(atomic=False)  # a second time the same prompts are found
     def _add(self, request: Request, project: Project, new: Sequence[NewPrompt], is_list: bool) -> Response:
         with written(is_list):
             made = add_prompts(project=project, rows=new, by=request.user)
@@ -210,12 +211,16 @@ class Completions(GenericViewSet):
             new = [_new(row, i, prompts, models) for i, row in enumerate(rows)]
         return self._add(request, new, is_list)
 
-    @idempotent()  # what was sent is checked before: SQLite has one writer
-    def _add(self, request: Request, new: Sequence[NewCompletion], is_list: bool) -> Response:
+    @idempotent(checks_first=True)
+    def _add(self, request: Request, new: Sequence[NewCompletion], is_list: bool) -> Work:
         with written(is_list):
-            made = add_completions(rows=new)
-        out = self._out(made, many=True)
-        return Response(out if is_list else out[0], status=201)
+            add = prepare_completions(rows=new)
+
+        def work() -> Response:
+            out = self._out(add(), many=True)
+            return Response(out if is_list else out[0], status=201)
+
+        return work
 
 
 def _new(
