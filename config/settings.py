@@ -167,7 +167,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "slow_write_seconds": float(os.environ.get("ASSAY_SLOW_WRITE_MS", "100")) / 1000,
         # FULL: a vote that was acknowledged survives a power cut. NORMAL would lose the last ones.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
-        # A last resort: `config/sqlite` copies the log into the database more often, and while nobody waits for it.
+        # A last resort: core/db/sqlite copies the log into the database more often, and while nobody waits for it.
         "PRAGMA wal_autocheckpoint=4000;",
     }
 else:
