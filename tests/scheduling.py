@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Minutes each, longest first: one that came last would keep one process busy while the others wait.
@@ -25,11 +27,19 @@ SLOWEST = (
     "tests/training/test_recipe_reward.py",
     "tests/training/test_estimate.py",
     "tests/training/test_ppo_from_queue_to_model.py",
+    "tests/test_lookup_attack.py",
+    "tests/test_attack.py",
 )
 
 
 class ByModule(LoadScopeScheduling):
     """Give out whole modules, in the order in which the tests were collected (`slowest_first`)."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = (
+            False  # by itself it begins with the modules of most tests, and ends with the slowest
+        )
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.processes import ROOT
-from tests.scheduling import SLOWEST, scope_of, separate_process, slowest_first
+from tests.scheduling import SLOWEST, ByModule, scope_of, separate_process, slowest_first
 
 
 def test_a_module_stays_together_and_so_does_what_looks_at_the_one_site():
@@ -23,6 +24,11 @@ def test_what_takes_longest_goes_first_and_the_rest_keeps_its_order():
         "tests/test_b.py::t",
         "tests/test_a.py::t",
     ]
+
+
+def test_modules_of_many_tests_do_not_go_before_the_slowest():
+    config = SimpleNamespace(option=SimpleNamespace(loadscopereorder=True), getvalue=lambda name: ["2*popen"])
+    assert not ByModule(config).config.option.loadscopereorder  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", SLOWEST)
