@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from annotate.data.datasets.preferences import Comparison, Rating
+from common.roc_auc import of_labels
 from training.recipes.common import loading
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import head_fit
 from training.recipes.reward.feedback_rows import Sequences
 from training.recipes.reward.pooled_forwards import pooled_batch, tokens_at_once
-from training.recipes.reward.reward_accuracy import auc
 
 TASTES: dict[str, Callable[[str], bool]] = {
     "addresses a person": lambda t: bool(re.search(r"\byou(r)?\b", t, re.IGNORECASE)),
@@ -79,7 +79,7 @@ def curve(pooled: torch.Tensor, prompts: torch.Tensor, fits: np.ndarray, n: int,
         observed = likelihood.observe(*judged, {i: i for i in range(len(fits))})
         with head_fit.one_thread():
             head = head_fit.fit(head_fit.Design.of(pooled, seen), observed, RIDGE, tolerance=1e-6)
-        found.append(auc(head.scores(pooled)[unseen].numpy(), fits[unseen.numpy()].astype(float)))
+        found.append(of_labels(head.scores(pooled)[unseen].numpy(), fits[unseen.numpy()].astype(float)))
     return found
 
 

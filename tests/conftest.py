@@ -171,7 +171,7 @@ def missing(what: str, remedy: str) -> None:
 @pytest.fixture
 def somebody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model server that would write whatever answer is wanted, and is not asked in this test."""
-    from annotate import model_server
+    from annotate.language_models import model_server
 
     monkeypatch.setattr(model_server, "held_models", lambda url: None)
 

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +18,7 @@ from annotate.language_models import model_server
 from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
 from evaluation.recipes.judging.judge_access import Endpoint
 from tests.factories import make_model
+from tests.processes import ROOT
 from training.core.run_directory import RecipeFailure
 
 SECRET = "the metadata of the cloud"
@@ -145,7 +145,7 @@ def test_nothing_else_here_is_a_client_of_what_others_name():
     clients = re.compile(
         r"http\.client|urlopen|create_connection|httpx\.(Async)?Client\(|^import requests", re.MULTILINE
     )
-    root = Path(outbound.__file__).parent.parent
+    root = ROOT
     sources = [path for package in ("annotate", "evaluation", "training") for path in (root / package).rglob("*.py")]
     found = {str(path.relative_to(root)) for path in sources if clients.search(path.read_text())}
     assert found == {"annotate/core/outbound.py", "annotate/simulation/client.py"}

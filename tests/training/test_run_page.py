@@ -27,6 +27,7 @@ from training.core.endings import LAST_WORDS
 from training.core.kinds import KINDS
 from training.models import Attempt, Metric, Run, Sample
 from training.routing import websocket_urlpatterns
+from training.runs import live_pages
 from training.runs.figures import curves, health
 from training.runs.figures import progress as words
 from training.runs.ordering import machine_speed as machine
@@ -619,7 +620,7 @@ async def test_a_stranger_gets_nothing_live():
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_live_page_that_breaks_off_is_told_to_connect_again(monkeypatch):
-    monkeypatch.setattr(consumers, "_SLOW_TIMER_SECONDS", 0.5)  # with Redis nothing but the timer tells of a deletion
+    monkeypatch.setattr(live_pages, "_SLOW_TIMER_SECONDS", 0.5)  # with Redis nothing but the timer tells of a deletion
     run = await sync_to_async(make_run)()
     socket = Socket(run)
     await socket.connect()
