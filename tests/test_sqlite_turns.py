@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,7 +19,6 @@ from annotate.core.db.sqlite import base
 from annotate.core.db.sqlite.base import Line
 from annotate.models import Project
 from tests.factories import make_project
-from tests.processes import until
 
 sqlite_only = pytest.mark.skipif("connection.vendor != 'sqlite'")
 
@@ -211,63 +209,6 @@ def test_a_statement_outside_a_transaction_stands_in_the_line(monkeypatch: pytes
     assert project.daily_goal == 7 and len(entered) == 1
     with transaction.atomic():
         make_project()  # its turn has ended
-
-
-@sqlite_only
-@pytest.mark.django_db(transaction=True)
-def test_readers_of_the_process_stand_aside_while_a_writer_has_the_lock() -> None:
-    """Each would keep the writer from the interpreter, and the writer everybody from the lock."""
-    read = threading.Event()
-
-    def look() -> None:
-        Project.objects.count()
-        read.set()
-
-    with transaction.atomic():
-        make_project()
-        thread = threading.Thread(target=in_threads, args=(1, look))
-        thread.start()
-        assert not read.wait(base.MOST_ASIDE / 2), "it read beside the writer"
-    assert read.wait(5)
-    thread.join(5)
-
-
-@sqlite_only
-@pytest.mark.django_db(transaction=True)
-def test_a_reader_stands_aside_once_for_a_hold_and_not_for_long() -> None:
-    """Whoever holds the lock may be waiting for a reader, by mistake: then both go on a moment later."""
-    taken: list[float] = []
-
-    def look() -> None:
-        for _ in range(10):
-            began = time.monotonic()
-            Project.objects.count()
-            taken.append(time.monotonic() - began)
-
-    with transaction.atomic():
-        make_project()
-        assert in_threads(1, look) == []
-    assert taken[0] >= base.MOST_ASIDE > max(taken[1:])
-
-
-@sqlite_only
-@pytest.mark.django_db(transaction=True)
-def test_a_reader_does_not_stand_aside_for_a_writer_that_waits_for_another_process() -> None:
-    """Nobody writes here while the writer waits for its turn at the file."""
-    path = connection.get_connection_params()["database"]
-    other = sqlite3.connect(path, isolation_level=None, uri="file:" in str(path))
-    other.execute("BEGIN IMMEDIATE")
-    thread = threading.Thread(target=in_threads, args=(1, make_project))
-    thread.start()
-    until(lambda: base._line._is_taken)
-    began = time.monotonic()
-    for _ in range(5):
-        Project.objects.count()
-    assert time.monotonic() - began < base.MOST_ASIDE
-    other.execute("ROLLBACK")
-    other.close()
-    thread.join(5)
-    assert Project.objects.count() == 1
 
 
 @sqlite_only

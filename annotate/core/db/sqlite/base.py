@@ -3,9 +3,6 @@ that of many some wait for seconds while others come and go. In one process they
 in it looks often: between two processes a turn is waited for no longer than a few transactions. A statement that
 writes by itself, outside a transaction, stands in the same line. How long each has the lock is noted (holds.py).
 
-Threads that only read stand aside at their next statement while another thread of their process has the lock: only one
-thread runs Python at a time, and a writer who waits for the others after each statement keeps every process waiting.
-
 What the write-ahead log has gathered is copied into the database between two turns, and not within one: SQLite itself
 does so in the commit of whoever crosses its limit, which stays for those who write very much at once.
 """
@@ -31,7 +28,6 @@ WRITES = {"INSERT", "UPDATE", "DELETE", "REPLAC"}  # the first six letters
 _LOCKED = (OperationalError, sqlite3.OperationalError)  # Django's, and what it makes it of
 FIRST_LOOKS, SHORT, LONG = 200, 0.001, 0.01  # seconds between two looks, while another process writes
 CHECKPOINT_EVERY = 25  # commits of this process; some twenty pages each, where SQLite's limit is 4,000 (settings.py)
-MOST_ASIDE = 0.2  # seconds that a reader at most lets a writer of its process go first
 
 
 class Line:
@@ -41,7 +37,6 @@ class Line:
         self._guard = threading.Lock()
         self._is_taken = False
         self._waiting: deque[threading.Lock] = deque()
-        self._hold: threading.Event | None = None  # of whoever writes now: set when they have finished
 
     def enter(self, seconds: float) -> bool:
         """Whether it is our turn; False when it did not come in time."""
@@ -61,31 +56,11 @@ class Line:
             return False
 
     def leave(self) -> None:
-        self.let_pass()
         with self._guard:
             if self._waiting:
                 self._waiting.popleft().release()
             else:
                 self._is_taken = False
-
-    def hold(self) -> None:
-        """Have readers of this process stand aside until `let_pass` or `leave`. Only for the one whose turn it is."""
-        self._hold = threading.Event()
-
-    def let_pass(self) -> None:
-        hold, self._hold = self._hold, None
-        if hold is not None:
-            hold.set()
-
-    def stand_aside(self, before: threading.Event | None, seconds: float = MOST_ASIDE) -> threading.Event | None:
-        """Wait for the end of the hold under way, at most `seconds`, unless it is `before`; return it.
-
-        A reader gives what it got here back the next time, so that it stands aside once for each hold.
-        """
-        hold = self._hold
-        if hold is not None and hold is not before:
-            hold.wait(seconds)
-        return hold
 
 
 # Whoever has the lock lets go of the interpreter at each statement. Another thread that computes would keep it for 5 ms
@@ -102,7 +77,6 @@ class Cursor(base.SQLiteCursorWrapper):
 
     def execute(self, query: str, params: Any = None) -> Any:
         if not self._writes_alone(query):
-            self.wrapper.stand_aside()
             return super().execute(query, params)
         return self.wrapper.write_alone(lambda: base.SQLiteCursorWrapper.execute(self, query, params))
 
@@ -120,7 +94,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _has_turn = False
     _held_since, _computed_before, _held_from = 0.0, 0.0, ""
     _slow_write_seconds = 0.0
-    _stood_aside_for: threading.Event | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self._slow_write_seconds = conn_params.pop("slow_write_seconds", 0.0)
@@ -130,11 +103,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         cursor: Any = self.connection.cursor(factory=Cursor)
         cursor.wrapper = self
         return cursor
-
-    def stand_aside(self) -> None:
-        """Let a writer of another thread go first, before a statement that only reads."""
-        if not self._has_turn:
-            self._stood_aside_for = _line.stand_aside(self._stood_aside_for)
 
     def write_alone(self, execute: Callable[[], Any]) -> Any:
         """Run one statement that is a transaction of its own, when its turn has come."""
@@ -167,13 +135,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             for looks in range(1 << 30):
                 began = time.monotonic()
-                _line.hold()
                 try:
                     given = begin()
                     self._held_since, self._computed_before = began, time.thread_time()
                     return given
                 except _LOCKED as error:
-                    _line.let_pass()
                     if "locked" not in str(error) or time.monotonic() > until:
                         raise
                 time.sleep(SHORT if looks < FIRST_LOOKS else LONG)
