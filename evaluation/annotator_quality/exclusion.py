@@ -40,7 +40,7 @@ from annotate.models import (
     Side,
     User,
 )
-from annotate.models.feedback import FeedbackQuerySet
+from annotate.models.feedback import FeedbackQuerySet, judge_of
 from evaluation.leaderboard.published import tally_of
 from evaluation.leaderboard.snapshots import current
 from evaluation.models import Exclusion, Promotion
@@ -207,7 +207,7 @@ def _kind_of(who: Who, mine: FeedbackQuerySet) -> str:
     """An import's are all of one kind: its file says so, or nobody does."""
     if isinstance(who, ImportedJudge):
         return mine.values_list("judge", flat=True).first() or Judge.PERSON
-    return Judge.SIMULATION if who.is_simulated else Judge.PERSON
+    return judge_of(who)
 
 
 def _order(ranked: dict[int, tuple[float, int]]) -> dict[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from annotate.labelling.bulk_status import KINDS, ImportedJudge, Who
 from annotate.models import Judge, Project
+from annotate.models.feedback import judge_of
 from evaluation.annotator_quality import explanations as words
 from evaluation.annotator_quality.findings import Findings, JudgeFound, Measure, ScaleFound, findings, own_findings
 from evaluation.annotator_quality.loading import Judge as Named
@@ -253,7 +254,7 @@ def default_kind(project: Project) -> str:
 def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, JudgeFound | None]:
     """Which kind of judge they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
     if not isinstance(who, ImportedJudge):
-        own: str = Judge.SIMULATION if who.is_simulated else Judge.PERSON
+        own = judge_of(who)
         found = (own_findings if is_own else findings)(project, own)
         return own, found, found.of(who.pk)
     named = Named(None, who.source, who.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from django.http import QueryDict
 
 from annotate.models import Project
+from evaluation.core.addresses import row_id
 from evaluation.measures import paired_comparison as compare
 from evaluation.measures.paired_comparison import FIRST, PARENT, Task
 from training.models import Run
@@ -53,4 +54,4 @@ def read(sent: QueryDict, project: Project) -> Asked:
 
 def row_ids(given: list[str]) -> list[int]:
     parts = [part.strip() for text in given for part in text.split(",")]
-    return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 19]
+    return [pk for part in parts if (pk := row_id(part))]

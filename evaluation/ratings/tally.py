@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from common.winners import WINNERS
+
 # The axis of labels. `both_bad` is a tie about quality (neither was better), as in the field's leaderboards.
-LABELS = ("model_a", "model_b", "tie", "both_bad")
+LABELS = WINNERS
 
 
 @dataclass(frozen=True)

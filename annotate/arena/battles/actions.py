@@ -35,6 +35,7 @@ from annotate.models import (
     User,
     Winner,
 )
+from annotate.models.feedback import judge_of
 from annotate.models.prompts import ARENA
 
 LONGEST_SECONDS = 24 * 3600.0
@@ -321,7 +322,7 @@ def _comparison(battle: Battle, ballot: Ballot, guideline: Guideline | None) -> 
         winner=ballot.winner,
         author=user,
         visitor=ballot.visitor,
-        judge=Judge.SIMULATION if user and user.is_simulated else Judge.PERSON,
+        judge=judge_of(user) if user else Judge.PERSON,
         source=ARENA,
         seconds=min(max(taken, 0.0), LONGEST_SECONDS),
         guideline_version=guideline.version if guideline else None,

@@ -74,7 +74,7 @@ def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None)
         raise Refused(
             409, arena=f"A battle needs two models, and {project.name} has {len(models)}: enter another on Models."
         )
-    return _choose(project, models, [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]])
+    return _choose(project, models, list(combinations(models, 2)))
 
 
 def choose_stored_pair(project: Project, *, is_outside: bool) -> Pair:

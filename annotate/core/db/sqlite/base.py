@@ -1,7 +1,7 @@
 """Writers take turns. SQLite has one write lock, and whoever finds it taken sleeps for up to 100 ms and looks again, so
 that of many some wait for seconds while others come and go. In one process they stand in line instead, and the first
 in it looks often: between two processes a turn is waited for no longer than a few transactions. A statement that
-writes by itself, outside a transaction, stands in the same line. How long each has the lock is noted (holds.py).
+writes by itself, outside a transaction, stands in the same line. How long each has the lock is noted (lock_holds.py).
 
 What the write-ahead log has gathered is copied into the database between two turns, and not within one: SQLite itself
 does so in the commit of whoever crosses its limit, which stays for those who write very much at once.
