@@ -6,11 +6,11 @@ class EvaluationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from annotate.arena.battles.pairing import register_weights
-        from annotate.core.periodic_tasks import CHORES, Chore
+        from annotate.arena.battles.pairing import PAIR_WEIGHTS
+        from annotate.core.periodic_tasks import PERIODIC_TASKS, Chore
         from annotate.labelling.queue.choosing import URGENT
-        from annotate.labelling.queue.priorities import register_uncertainty
-        from annotate.language_models.default_model import register_default
+        from annotate.labelling.queue.priorities import UNCERTAINTY
+        from annotate.language_models.default_model import DEFAULT_MODEL
         from annotate.projects.webhooks.deliveries import SWITCHED_OFF
         from evaluation import kinds
         from evaluation.core.served_model import serves
@@ -20,17 +20,22 @@ class EvaluationConfig(AppConfig):
         from evaluation.promotion import reward_model_uncertainty as uncertainty
         from evaluation.promotion import run_receivers as receivers
         from evaluation.vote_integrity import detection as vote_defence
+        from training.runs.ordering.end_events import RUN_FINISHED
 
         kinds.register()
-        register_default(serves)
-        register_weights(sampling.weights)
-        register_uncertainty(uncertainty.of_reward_models)
-        URGENT.append(ask_next.pairs_first)
-        SWITCHED_OFF.append(receivers.address_is_off)
-        CHORES += [
+        DEFAULT_MODEL.register(serves)
+        PAIR_WEIGHTS.register(sampling.weights)
+        UNCERTAINTY.register(uncertainty.of_reward_models)
+        URGENT.register(ask_next.pairs_first)
+        SWITCHED_OFF.register(receivers.address_is_off)
+        RUN_FINISHED.register(receivers.figures_of_a_new_model)
+        RUN_FINISHED.register(receivers.enrolment_of_a_new_model)
+        RUN_FINISHED.register(receivers.evidence_has_come)
+        for chore in (
             Chore("figures that no signal reached", receivers.chore, every=3.0),
             Chore("candidates and what is known of them", promotion.chore, every=3.0),
             Chore("what was asked again and is answered", ask_next.chore, every=3.0),
             Chore("votes that are unlike all others", vote_defence.chore, every=60.0),
             Chore("addresses and counts that are forgotten", vote_defence.forget, every=3600.0),
-        ]
+        ):
+            PERIODIC_TASKS.register(chore)

@@ -10,10 +10,10 @@ from evaluation.measures.present import run_figures as evaluate_page
 from evaluation.measures.present import surprise_charts as surprise_page
 from evaluation.registry import export_files as exported
 from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
-from training.core.kinds import HUB_VARIABLES, PROXIES, Kind, register_kind
+from training.core.kinds import HUB_VARIABLES, KINDS, PROXIES, Kind
 from training.core.run_directory import Row
 from training.runs.ordering import hub_access as hubs
-from training.runs.present import kind_sections as kind_pages
+from training.runs.present.kind_sections import RUN_SECTIONS, RunSection
 
 
 def variables_of_measure(config: Row) -> tuple[str, ...]:
@@ -29,11 +29,11 @@ def variables_of_measure(config: Row) -> tuple[str, ...]:
 
 
 def register() -> None:
-    kind_pages.CONTEXT["evaluate"] = evaluate_page.context
-    kind_pages.CONTEXT["surprise"] = surprise_page.context
-    kind_pages.CONTEXT["export"] = exported.context
-    kind_pages.CONTEXT["ppo"] = overoptimisation.context
-    register_kind(
+    RUN_SECTIONS.register(RunSection("evaluate", evaluate_page.context))
+    RUN_SECTIONS.register(RunSection("surprise", surprise_page.context))
+    RUN_SECTIONS.register(RunSection("export", exported.context))
+    RUN_SECTIONS.register(RunSection("ppo", overoptimisation.context))
+    KINDS.register(
         Kind(
             "evaluate",
             "Evaluation",
@@ -54,7 +54,7 @@ def register() -> None:
             suits=measures.suits,
         )
     )
-    register_kind(
+    KINDS.register(
         Kind(
             "surprise",
             "Abnormal texts",
@@ -67,7 +67,7 @@ def register() -> None:
             record=recording.record,
         )
     )
-    register_kind(
+    KINDS.register(
         Kind(
             "label",
             "Labels",
@@ -76,7 +76,7 @@ def register() -> None:
             purpose="A classifier tried on a few texts: the label of each, with its probability.",
         )
     )
-    register_kind(
+    KINDS.register(
         Kind(
             "export",
             "Export",

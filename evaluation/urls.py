@@ -11,9 +11,9 @@ from evaluation.measures.pages import urls as compare
 from evaluation.promotion.pages import urls as decisions
 from evaluation.registry.pages import export_page, model_pages
 from evaluation.vote_integrity import urls as held
-from training.runs.present import kind_sections as kind_pages
+from training.runs.present.kind_sections import FORM_PAGES, FormPage
 
-kind_pages.NEW["evaluate"] = new_evaluation.page  # training asks no app above it for a page
+FORM_PAGES.register(FormPage("evaluate", new_evaluation.page))  # here, since urls alone import pages
 
 urlpatterns = [
     path("p/<slug:slug>/leaderboard/", leaderboard_pages.leaderboard, name="leaderboard"),

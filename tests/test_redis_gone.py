@@ -11,11 +11,9 @@ from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.battles import pairing
 from annotate.core.redis.cache import Cache
 from annotate.core.redis.channel_layer import Layer
 from config.settings import redis_caches
-from evaluation.promotion import arena_sampling as sampling
 from tests.factories import make_completion, make_contestant, make_project, make_prompt
 
 GONE = "redis://127.0.0.1:1"  # nobody listens there
@@ -34,7 +32,6 @@ def test_a_battle_starts(db, redis_gone):
     prompt = make_prompt(project, side="eval")
     for _ in range(2):
         make_completion(prompt, model=make_contestant(project).model)
-    pairing.register_weights(sampling.weights)
     battle = arena.start_battle(project=project, visitor="v", drawn=True)
     assert battle.pk and battle.is_ready
 

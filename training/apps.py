@@ -6,10 +6,9 @@ class TrainingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from training.corpora import actions as corpora
+        from annotate.labelling.queue.choosing import URGENT
+        from training import run_kinds
         from training.runs.human_review import reviews as human_brake
-        from training.runs.present import ppo_section as ppo_page
 
-        corpora.register()
-        human_brake.register()
-        ppo_page.register()
+        run_kinds.register()
+        URGENT.register(human_brake.pairs_first)

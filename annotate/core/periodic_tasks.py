@@ -1,13 +1,15 @@
 """Small work that must be done whether or not anybody looks: imports, deliveries, votes to be held.
 
 Each chore is a function that does a little and says whether there is more to do at once. The clerk
-(`manage.py run_clerk`) calls them in turn. Other apps add theirs, as this one knows none of them.
+(`manage.py run_clerk`) calls them in turn. Each app registers its own with `PERIODIC_TASKS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from annotate.core.hooks import Hook
 
 
 def _nothing() -> None:
@@ -24,4 +26,8 @@ class Chore:
     end: Callable[[], None] = _nothing
 
 
-CHORES: list[Chore] = []
+PERIODIC_TASKS: Hook[Chore] = Hook(
+    "periodic tasks",
+    "Small work that the background worker does in turn, each task by its name.",
+    key=lambda chore: chore.name,
+)

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.core.events import announce
+from annotate.core.hooks import Hook
 from annotate.core.permissions import require
 from annotate.labelling.assigning import close, refuse_closed, reopen, require_owner
 from annotate.labelling.forms.storage import STANDING, TABLES, rows_of, sent_with, standing_rows, write
@@ -29,9 +30,11 @@ from annotate.models.feedback import Feedback
 UNDO_REASON, REVISED_REASON = "undo", "revised"
 MOST_CHANGES_TOLD = 100
 
-# Called with each submission, inside its transaction and before it is announced. Not called for what is revised:
-# the first answer measures its judge.
-ON_SUBMIT: list[Callable[[Assignment, Checked], None]] = [gold.check_answer]
+ON_SUBMIT: Hook[Callable[[Assignment, Checked], None]] = Hook(
+    "submissions",
+    "Called with each submission, inside its transaction, after gold is checked and before it is announced. Not called "
+    "for what is revised: the first answer counts.",
+)
 
 
 def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any) -> Feedback:
@@ -65,7 +68,8 @@ def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None
         with transaction.atomic():
             close(assignment, Assignment.State.SUBMITTED)
             rows = write(assignment, checked, idempotency_key)
-            for step in ON_SUBMIT:
+            gold.check_answer(assignment, checked)
+            for step in ON_SUBMIT.values():
                 step(assignment, checked)
             _announce_submission(assignment, rows)
             return rows[0]

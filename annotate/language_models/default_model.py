@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from annotate.core.hooks import Hook
 from annotate.models import LanguageModel, Project
 
 Default = Callable[[Project], LanguageModel | None]
-_registered: list[Default] = []
-
-
-def register_default(function: Default | None) -> None:
-    """The last one holds; None: no project has a default."""
-    _registered[:] = [] if function is None else [function]
+DEFAULT_MODEL: Hook[Default] = Hook(
+    "default model",
+    "Called with a project; returns the model that it serves when nobody names one. Without it no project has a "
+    "default.",
+    most=1,
+)
 
 
 def default_model(project: Project) -> LanguageModel | None:
     """None where nothing has been promoted."""
-    return _registered[0](project) if _registered else None
+    chosen_by = DEFAULT_MODEL.first
+    return chosen_by(project) if chosen_by else None

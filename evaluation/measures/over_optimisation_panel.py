@@ -19,7 +19,6 @@ from evaluation.metrics import over_optimisation as parting
 from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
 from evaluation.metrics.win_rates import Mean, WinRate, win_rate
 from training.models import Run
-from training.runs.present import ppo_section as ppo_page
 
 TEMPLATE = "evaluation/overoptimisation.html"
 POINTS = 200  # of a curve at most
@@ -49,8 +48,8 @@ class Judges:
 
 
 def context(run: Run) -> dict[str, Any]:
-    """What a PPO run's page shows, with this beside it."""
-    return {**ppo_page.context(run), "parting": of_run(run), "parting_template": TEMPLATE}
+    """What a PPO run's page shows beside what training shows there."""
+    return {"parting": of_run(run), "parting_template": TEMPLATE}
 
 
 def of_model(model: LanguageModel, readable: QuerySet[Project]) -> dict[str, Any] | None:

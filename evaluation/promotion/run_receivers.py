@@ -4,10 +4,8 @@ when an address for events is switched off: its managers are told."""
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from django.db.models import Exists, OuterRef
-from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
 
@@ -18,14 +16,12 @@ from evaluation.models import Evaluation
 from evaluation.promotion import candidate_review as promotion
 from evaluation.promotion.enrolment import enrol
 from training.models import Run
-from training.runs.ordering.end_events import run_finished
 
 RECENT = timedelta(days=2)
 _without_figures: set[int] = set()
 
 
-@receiver(run_finished, dispatch_uid="evaluation.figures_of_a_new_model")
-def figures_of_a_new_model(sender: type, run: Run, **kwargs: Any) -> None:
+def figures_of_a_new_model(run: Run) -> None:
     """A reward run measures itself on prompts it held out; those figures belong to the reward model it made."""
     if run.state == Run.State.SUCCEEDED and run.output_model is not None:
         write_metrics(run, run.output_model)
@@ -54,13 +50,11 @@ def _written_for(run: Run) -> list[Evaluation]:
     return rows
 
 
-@receiver(run_finished, dispatch_uid="evaluation.enrolment_of_a_new_model")
-def enrolment_of_a_new_model(sender: type, run: Run, **kwargs: Any) -> None:
+def enrolment_of_a_new_model(run: Run) -> None:
     enrol(run)
 
 
-@receiver(run_finished, dispatch_uid="evaluation.evidence_has_come")
-def evidence_has_come(sender: type, run: Run, **kwargs: Any) -> None:
+def evidence_has_come(run: Run) -> None:
     """An evaluation has ended: whoever waits for its figures is looked at now and not at the next chore."""
     if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
         promotion.look(run.project)

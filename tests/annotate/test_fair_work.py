@@ -6,6 +6,7 @@ import itertools
 import random
 import threading
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -434,11 +435,9 @@ def test_a_flag_waits_for_a_reviewer_who_takes_the_prompt_out_for_good():
 
 @pytest.fixture
 def uncertain():
-    yield priorities.register_uncertainty
-    priorities.register_uncertainty(None)
-    from evaluation.promotion import reward_model_uncertainty as uncertainty
-
-    priorities.register_uncertainty(uncertainty.of_reward_models)
+    """Register what stands for a reward model's uncertainty in this test, in place of what was registered."""
+    with ExitStack() as until_the_end:
+        yield lambda source: until_the_end.enter_context(priorities.UNCERTAINTY.holding(source))
 
 
 def test_what_a_model_is_unsure_of_comes_first_most_of_the_time(uncertain, monkeypatch):

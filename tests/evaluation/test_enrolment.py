@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from annotate.core.periodic_tasks import CHORES
+from annotate.core.periodic_tasks import PERIODIC_TASKS
 from annotate.language_models.actions import leave_arena
 from annotate.models import Contestant, Dataset
 from evaluation.models import Candidacy, Decision
@@ -18,7 +18,7 @@ from evaluation.promotion import run_receivers as receivers
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_weights
 from training.models import Run
-from training.runs.ordering.end_events import run_finished
+from training.runs.ordering.end_events import tell_finished
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_end_of_a_run_enrols_its_model_against_parent_and_champion(project, 
     manager = make_user(project, role="manager")
     actions.promote(project=project, model=champion, reason="the first", by=manager)
     Contestant.objects.filter(model=base).delete()
-    run_finished.send_robust(sender=Run, run=run)
+    tell_finished(run)
     candidacy = Candidacy.objects.get()
     assert (candidacy.model, candidacy.run, candidacy.champion) == (run.output_model, run, champion)
     assert in_arena(project, run.output_model) and in_arena(project, base)
@@ -54,13 +54,13 @@ def test_the_end_of_a_run_enrols_its_model_against_parent_and_champion(project, 
 
 def test_twice_is_once(run):
     for _ in range(2):
-        run_finished.send_robust(sender=Run, run=run)
+        tell_finished(run)
     promotion.chore()
     assert Candidacy.objects.count() == Decision.objects.count() == 1
 
 
 def test_the_clerk_finds_what_no_signal_reached(run):
-    assert {promotion.chore, receivers.chore, ask_next.chore} <= {chore.do for chore in CHORES}
+    assert {promotion.chore, receivers.chore, ask_next.chore} <= {chore.do for chore in PERIODIC_TASKS.values()}
     promotion.chore()
     assert Candidacy.objects.get().model == run.output_model
 
@@ -105,7 +105,7 @@ def test_nothing_else_is_enrolled(run, why):
     else:
         run.output_model.retire(reason="bad")
     run.save()
-    run_finished.send_robust(sender=Run, run=run)
+    tell_finished(run)
     promotion.chore()
     assert not Candidacy.objects.exists()
 

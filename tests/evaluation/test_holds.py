@@ -14,7 +14,6 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.battles import pairing
 from annotate.data import frozen_rows
 from annotate.data.datasets.actions import freeze
 from annotate.simulation import accounts
@@ -78,7 +77,6 @@ def test_a_battle_fits_no_ratings_under_the_lock(project, base, child, vote, out
     for model in (base, child):
         make_completion(prompt, model=model)
     cache.clear()
-    pairing.register_weights(sampling.weights)
     fitted = outside(leaderboard, "_computed")
     battle = arena.start_battle(project=project, visitor="v", **asked)
     assert fitted and battle.pk and battle.is_drawn == ("drawn" in asked)

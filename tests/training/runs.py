@@ -19,17 +19,20 @@ from django.db import connection
 from annotate.models import Dataset, LanguageModel, Project, Prompt
 from tests.factories import make_model, make_project, make_prompt, make_user
 from tests.training.fake_recipe import FakeConfig
+from training import configs
 from training.core import parent_watchdog as tether
-from training.core.kinds import Kind, register_kind
+from training.core.kinds import KINDS, Kind
 from training.models import Run
 
 _tethers: dict[int, int] = {}
 
 
 def register_fake() -> None:
-    register_kind(
-        Kind("fake", "Fake", "tests.training.fake_recipe", makes="policy", stage="fake", purpose="Counts."), FakeConfig
-    )
+    if "fake" not in KINDS:
+        configs.CONFIGS["fake"] = FakeConfig
+        KINDS.register(
+            Kind("fake", "Fake", "tests.training.fake_recipe", makes="policy", stage="fake", purpose="Counts.")
+        )
 
 
 def make_weights(**fields: Any) -> LanguageModel:

@@ -46,7 +46,7 @@ def recorded(db, parent, settings):
     record(run, gather(run, RunDirectory(run.path)))
     run.state = "succeeded"
     run.save()
-    figures_of_a_new_model(sender=type(run), run=run)
+    figures_of_a_new_model(run)
     return run
 
 

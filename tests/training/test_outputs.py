@@ -10,7 +10,8 @@ import pytest
 from annotate.models import Completion
 from tests.factories import make_project, make_prompt
 from tests.training.runs import make_dataset, make_run, make_weights
-from training.core.kinds import Kind, register_kind
+from training import configs
+from training.core.kinds import KINDS, Kind
 from training.core.run_directory import RunDirectory
 from training.models import Run
 from training.runs.queue import outputs
@@ -119,14 +120,14 @@ def test_a_model_that_is_missing_is_said():
 
 
 @pytest.fixture
-def recorder() -> Iterator[list[Run]]:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Run]]:
     from tests.training.fake_recipe import FakeConfig
-    from training.core.kinds import KINDS
 
     seen: list[Run] = []
-    register_kind(Kind("measure", "Measure", "nowhere", record=lambda run, directory: seen.append(run)), FakeConfig)
-    yield seen
-    del KINDS["measure"]
+    monkeypatch.setitem(configs.CONFIGS, "measure", FakeConfig)
+    kind = Kind("measure", "Measure", "nowhere", record=lambda run, directory: seen.append(run))
+    with KINDS.holding(kind, besides=True):
+        yield seen
 
 
 def test_a_kind_of_another_app_records_its_own_outputs(recorder):

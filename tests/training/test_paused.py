@@ -17,7 +17,7 @@ from training.core import endings
 from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
 from training.runs.ordering import actions, pauses
-from training.runs.ordering.end_events import run_finished
+from training.runs.ordering.end_events import RUN_FINISHED
 from training.runs.queue import preparation, supervision
 
 PAUSE = {
@@ -60,11 +60,8 @@ def test_a_pause_is_recorded_with_its_choices_and_ends_nothing(project, django_c
     run = make_run(project)
     attempt = supervision.claim(worker="w", launcher="l")
     heard: list[Run] = []
-    receiver = lambda run, **_: heard.append(run)  # noqa: E731
-    run_finished.connect(receiver)
-    with django_capture_on_commit_callbacks(execute=True):
+    with RUN_FINISHED.holding(heard.append, besides=True), django_capture_on_commit_callbacks(execute=True):
         supervision.conclude(attempt, endings.Ending.paused(PAUSE))
-    run_finished.disconnect(receiver)
     run.refresh_from_db()
     assert (run.state, run.reason, run.pause["choices"]) == ("paused", PAUSE["message"], PAUSE["choices"])
     assert run.finished_at is None and not run.is_finished and heard == []

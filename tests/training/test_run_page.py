@@ -30,7 +30,6 @@ from training.routing import websocket_urlpatterns
 from training.runs import live_pages
 from training.runs.figures import curves, health
 from training.runs.figures import progress as words
-from training.runs.ordering import machine_speed as machine
 from training.runs.present import kind_sections as kind_pages
 from training.runs.present import run_details as run_page
 from training.runs.queue.announcements import announce
@@ -380,8 +379,7 @@ def test_without_a_dataset_the_form_says_how_to_get_one(client, project, researc
         ("sft", ("/data/?kind=sft#freeze", "/data/upload/?kind=sft")),
     ],
 )
-def test_what_is_missing_comes_with_the_way_to_it(client, project, researcher, kind, links, monkeypatch):
-    monkeypatch.setattr(machine, "begin_measuring", lambda: None)
+def test_what_is_missing_comes_with_the_way_to_it(client, project, researcher, kind, links):
     text = client.get(reverse("new-run", args=[project.slug, kind])).content.decode()
     lacking = text[text.index('class="empty"') : text.index("<form", text.index('class="empty"'))]
     assert all(f'href="/p/{project.slug}{link}"' in lacking for link in links)
@@ -563,20 +561,21 @@ def test_the_list_filters_by_the_kinds_that_there_are(client, project):
     assert "?kind=sample" in text and "?kind=ppo" not in text
 
 
-def test_a_kind_brings_a_page_and_a_form_of_its_own(client, project, researcher, tmp_path, settings, monkeypatch):
+def test_a_kind_brings_a_page_and_a_form_of_its_own(client, project, researcher, tmp_path, settings):
     folder = tmp_path / "training" / "kinds"
     folder.mkdir(parents=True)
     (folder / "fake.html").write_text("<p>{{ own }} of {{ run.name }}</p>")
     (folder / "fake_form.html").write_text("<p>{{ form.kind.name }}: {{ hint }}</p>")
     [engine] = settings.TEMPLATES
     settings.TEMPLATES = [{**engine, "DIRS": [tmp_path, *engine["DIRS"]]}]
-    monkeypatch.setitem(kind_pages.CONTEXT, "fake", lambda run: {"own": f"figure {run.pk}", "run": None})
-    monkeypatch.setitem(kind_pages.FORM_CONTEXT, "fake", lambda form: {"hint": form.project.name})
+    figure = kind_pages.RunSection("fake", lambda run: {"own": f"figure {run.pk}", "run": None})
+    hint = kind_pages.FormSection("fake", lambda form: {"hint": form.project.name})
     run = make_run(project)
-    assert f"<p>figure {run.pk} of {run.name}</p>" in page(client, run)
-    form = client.get(reverse("new-run", args=[project.slug, "fake"])).content.decode()
-    assert f"<p>fake: {project.name}</p>" in form
-    assert "<p>figure" not in page(client, make_run(project, kind="sample"))
+    with kind_pages.RUN_SECTIONS.holding(figure, besides=True), kind_pages.FORM_SECTIONS.holding(hint, besides=True):
+        assert f"<p>figure {run.pk} of {run.name}</p>" in page(client, run)
+        form = client.get(reverse("new-run", args=[project.slug, "fake"])).content.decode()
+        assert f"<p>fake: {project.name}</p>" in form
+        assert "<p>figure" not in page(client, make_run(project, kind="sample"))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -19,7 +19,7 @@ from tests.training.runs import end_workers, in_a_thread, lines_of, make_run, st
 from training.models import Attempt, Run
 from training.runs.launchers import local
 from training.runs.ordering.actions import cancel
-from training.runs.ordering.end_events import run_finished
+from training.runs.ordering.end_events import RUN_FINISHED
 from training.runs.queue import preparation, supervision
 from training.runs.worker import Worker
 
@@ -60,16 +60,13 @@ def test_a_run_is_carried_out_and_its_model_enters_the_arena():
 def test_receivers_hear_that_a_run_has_finished_and_cannot_disturb_it():
     heard = []
 
-    def receiver(run, **_):
+    def receiver(run):
         heard.append((run.pk, run.state))
         raise RuntimeError("a receiver with a fault")
 
-    run_finished.connect(receiver)
-    try:
+    with RUN_FINISHED.holding(receiver, besides=True):
         run = make_run()
         work()
-    finally:
-        run_finished.disconnect(receiver)
     assert heard == [(run.pk, "succeeded")]
     assert Run.objects.get().state == "succeeded"
 

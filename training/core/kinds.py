@@ -1,6 +1,6 @@
 """The kinds of run there are: which recipe carries one out, what it takes, and what it leaves behind.
 
-Other apps add theirs with `register_kind`; queue, worker and pages then treat it like the rest.
+`training/run_kinds.py` and `evaluation/kinds.py` register them with `KINDS`; queue, worker and pages treat all alike.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from annotate.core.hooks import Hook
 from training import configs
 
 if TYPE_CHECKING:
@@ -74,180 +75,17 @@ class Kind:
     # The variables of the worker that a recipe with this config cannot do without, beside those that all are given.
     variables: Variables | None = None
 
+    def __post_init__(self) -> None:
+        if self.name not in configs.CONFIGS:
+            raise ValueError(f"The kind {self.name!r} has no config: give its dataclass to training.configs.CONFIGS.")
+
     @property
     def makes_model(self) -> bool:
         return self.makes not in ("", "completions", "dataset")
 
 
-KINDS: dict[str, Kind] = {}
-
-
-def _reads_a_hub(config: Row) -> bool:
-    return any(line.strip().startswith("hub:") for line in str(config.get("sources", "")).splitlines())
-
-
-def register_kind(kind: Kind, config: type | None = None) -> None:
-    """Add a kind of run. `config` is its dataclass of hyperparameters, when training.configs does not hold it yet."""
-    if config is not None:
-        configs.CONFIGS[kind.name] = config
-    if kind.name not in configs.CONFIGS:
-        raise ValueError(f"The kind {kind.name!r} has no config: give its dataclass to register_kind.")
-    KINDS[kind.name] = kind
-
-
-register_kind(
-    Kind(
-        "sample",
-        "Sampling",
-        "training.recipes.sample",
-        dataset_kind="prompts",
-        train_side_only=False,
-        makes="completions",
-        purpose="A model answers every prompt of a dataset several times; people then judge the answers.",
-    )
-)
-register_kind(
-    Kind(
-        "corpus",
-        "Corpus",
-        "training.recipes.corpus",
-        parent_kinds=(),
-        makes="dataset",
-        makes_dataset_kind="corpus",
-        variables=lambda config: HUB_VARIABLES if _reads_a_hub(config) else (),
-        purpose="Gathers texts, cleans them by published rules and says what went and why.",
-    )
-)
-register_kind(
-    Kind(
-        "tokenizer",
-        "Tokenizer",
-        "training.recipes.tokenizer",
-        parent_kinds=(),
-        dataset_kind="corpus",
-        makes="tokenizer",
-        stage="tokenizer",
-        purpose="Learns a byte-level BPE vocabulary from a corpus, with a chat template.",
-    )
-)
-register_kind(
-    Kind(
-        "pretrain",
-        "Pretraining",
-        "training.recipes.pretrain",
-        parent_kinds=("tokenizer",),
-        dataset_kind="corpus",
-        makes="policy",
-        stage="pretrained",
-        purpose="A new model learns from raw text: the next token, masked tokens, missing spans, or a mixture.",
-    )
-)
-register_kind(
-    Kind(
-        "domain",
-        "Domain",
-        "training.recipes.domain",
-        dataset_kind="corpus",
-        other_kinds=("corpus",),
-        other_purpose="texts of another kind that are mixed in, so that the model forgets less (replay); none: nothing",
-        makes="policy",
-        stage="domain",
-        purpose="A model goes on learning from the texts of one domain, such as the works of an author.",
-    )
-)
-register_kind(
-    Kind(
-        "classify",
-        "Classifier",
-        "training.recipes.classify",
-        parent_kinds=("policy", "encoder"),
-        dataset_kind="labelled",
-        other_kinds=("labelled",),
-        other_purpose="labelled texts to test on; none holds out a share of the first",
-        makes="classifier",
-        stage="classifier",
-        purpose="Finetuning for a task: a text gets one of a few labels, such as the sentiment of a review.",
-    )
-)
-register_kind(
-    Kind(
-        "sft",
-        "SFT",
-        "training.recipes.sft",
-        dataset_kind="sft",
-        makes="policy",
-        stage="SFT",
-        purpose="Supervised finetuning on demonstrations, best-rated answers, chats and instructions.",
-    )
-)
-register_kind(
-    Kind(
-        "reward",
-        "Reward model",
-        "training.recipes.reward",
-        dataset_kind="preferences",
-        makes="reward",
-        stage="reward model",
-        purpose="Learns from thumbs, stars and pairs to score an answer as people would.",
-    )
-)
-register_kind(
-    Kind(
-        "ppo",
-        "PPO",
-        "training.recipes.ppo",
-        dataset_kind="prompts",
-        other_kinds=("corpus", "sft"),
-        other_purpose="texts of an older skill: their held-out loss is shown, and ptx_coef keeps them likely",
-        takes_reward_model=True,
-        makes="policy",
-        stage="PPO",
-        purpose="Reinforcement learning: the model answers, a reward model scores, the model moves towards the score.",
-    )
-)
-register_kind(
-    Kind(
-        "dpo",
-        "DPO",
-        "training.recipes.dpo",
-        dataset_kind="preferences",
-        makes="policy",
-        stage="DPO",
-        purpose="Direct preference optimisation: learns from pairs at once, without a reward model.",
-    )
-)
-register_kind(
-    Kind(
-        "kto",
-        "KTO",
-        "training.recipes.kto",
-        dataset_kind="preferences",
-        makes="policy",
-        stage="KTO",
-        purpose="Kahneman-Tversky optimisation: learns from thumbs at once, without pairs.",
-    )
-)
-register_kind(
-    Kind(
-        "grpo",
-        "GRPO",
-        "training.recipes.grpo",
-        dataset_kind="prompts",
-        takes_reward_model=True,
-        makes="policy",
-        stage="GRPO",
-        purpose="Several answers to each prompt; each is pushed by how much its score beats the group's mean.",
-    )
-)
-register_kind(
-    Kind(
-        "rloo",
-        "RLOO",
-        "training.recipes.rloo",
-        dataset_kind="prompts",
-        takes_reward_model=True,
-        makes="policy",
-        stage="RLOO",
-        purpose="REINFORCE with the other answers to the same prompt as the baseline.",
-    )
+KINDS: Hook[Kind] = Hook(
+    "kinds of run",
+    "Each kind of run by its name; queue, worker, pages and API treat all alike.",
+    key=lambda kind: kind.name,
 )

@@ -6,7 +6,6 @@ and the folders of ASSAY_CORPUS_FOLDERS are the operator's, for every project. N
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -24,21 +23,19 @@ from annotate.core.permissions import require
 from annotate.models import Completion, Demonstration, Project, Side, User
 from training.configs import CorpusConfig
 from training.configs.corpus_sources import SUFFIXES, BadSource, read_orders
-from training.core.kinds import KINDS
 from training.core.run_directory import Row, RunDirectory
 from training.corpora.reading.allowed_files import files_of
 from training.models import Run
 from training.runs.ordering import hub_access as hubs
-from training.runs.present import kind_sections as kind_pages
 
 LARGEST_UPLOAD = 500_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHOWN = 500
 
 
-def register() -> None:
-    KINDS["corpus"] = dataclasses.replace(KINDS["corpus"], rows=rows, check=check)
-    kind_pages.CONTEXT["corpus"] = lambda run: {"corpus_report": report_of(run)}
+def section(run: Run) -> dict[str, Any]:
+    """Return what the page of a corpus run shows beside what all pages of runs do."""
+    return {"corpus_report": report_of(run)}
 
 
 def report_of(run: Run) -> Row | None:

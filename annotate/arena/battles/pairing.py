@@ -15,6 +15,7 @@ from django.db.models import Count, Q, QuerySet
 
 from annotate.arena.vote_guard import disclosed_answers as told
 from annotate.core.errors import Refused
+from annotate.core.hooks import Hook
 from annotate.language_models import serving
 from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, Side
 from annotate.models.prompts import ARENA
@@ -23,12 +24,12 @@ _lot = random.SystemRandom()  # nobody can foresee the sides
 Pair = tuple[LanguageModel, LanguageModel]
 # How likely each pair of these models is to meet: {frozenset of two ids: probability}; they need not sum to 1.
 Weights = Callable[[Project, Sequence[LanguageModel]], Mapping[frozenset[int], float]]
-_registered: list[Weights] = []
-
-
-def register_weights(function: Weights | None) -> None:
-    """Another app says which pairs are worth a vote. The last one holds; None goes back to the least-met pair."""
-    _registered[:] = [] if function is None else [function]
+PAIR_WEIGHTS: Hook[Weights] = Hook(
+    "pair weights",
+    "Called with a project and its contestants when a battle is drawn; returns how much a vote on each pair is worth. "
+    "Without it the pair that has met least is drawn.",
+    most=1,
+)
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ def _choose(project: Project, models: list[LanguageModel], pairs: list[Pair]) ->
 
 def _weights(project: Project, models: list[LanguageModel], pairs: list[Pair]) -> list[float]:
     """One for each pair. Without anybody's advice all weight lies on the pairs that have met least."""
-    if _registered:
-        advised = _registered[0](project, models)
+    if advise := PAIR_WEIGHTS.first:
+        advised = advise(project, models)
         weights = [advised.get(frozenset((a.pk, b.pk)), 0.0) for a, b in pairs]
         if sum(weights) > 0:
             return weights

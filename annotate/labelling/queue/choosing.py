@@ -23,6 +23,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.hooks import Hook
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, RATE, WRITE, Item, items_of, level_of
 from annotate.models import Assignment, Completion, Project, QueueEntry, User
@@ -58,12 +59,14 @@ class UrgentPair:
         return project.overlap if self.places is None else self.places
 
 
-# Functions of a project, the most urgent pair first. Other apps add theirs: this one knows none of them.
-URGENT: list[Callable[[Project], list[UrgentPair]]] = []
+URGENT: Hook[Callable[[Project], list[UrgentPair]]] = Hook(
+    "urgent items",
+    "Called with a project whenever an item is chosen; returns what comes before all others, the most urgent first.",
+)
 
 
 def urgent_pairs(project: Project) -> list[UrgentPair]:
-    return [pair for pairs in URGENT for pair in pairs(project)]
+    return [pair for pairs in URGENT.values() for pair in pairs(project)]
 
 
 def reserved_in(pairs: Iterable[UrgentPair]) -> set[int]:

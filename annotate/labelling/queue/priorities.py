@@ -1,6 +1,6 @@
 """What would teach most comes first: pairs about which a reward model is unsure, where one has scored them.
 
-Another app says which those are (`register_uncertainty`); without one, or where all such pairs are judged, the prompts
+Another app says which those are (`UNCERTAINTY`); without one, or where all such pairs are judged, the prompts
 judged least come first. One item in five is always taken from there: else the corner where one model is unsure would
 eat all the work, and nobody would find out where it is wrong and sure.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
+from annotate.core.hooks import Hook
 from annotate.labelling.queue import choosing
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, RATE, Item
@@ -48,18 +49,18 @@ def of_probability(p: float) -> float:
 
 
 Source = Callable[[Project], Iterable[Uncertain]]
-_registered: list[Source] = []
-
-
-def register_uncertainty(source: Source | None) -> None:
-    """Another app says what a model is unsure of. The last one holds; None goes back to coverage alone."""
-    _registered[:] = [] if source is None else [source]
+UNCERTAINTY: Hook[Source] = Hook(
+    "uncertainty",
+    "Called with a project every few minutes; returns the items that a model is unsure of. Without it coverage alone "
+    "counts.",
+    most=1,
+)
 
 
 def renew(project: Project) -> int:
     """Ask the registered source anew and keep its most uncertain items; returns how many wait now."""
     found: dict[str, Uncertain] = {}
-    for source in _registered:
+    for source in UNCERTAINTY.values():
         for one in source(project):
             if one.uncertainty > 0 and one.item.key not in found:
                 found[one.item.key] = one

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from annotate.core.background_worker import Clerk
-from annotate.core.periodic_tasks import CHORES
+from annotate.core.periodic_tasks import PERIODIC_TASKS
 
 
 class Command(BaseCommand):
@@ -17,12 +17,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="end when nothing more is to be done at the moment")
-        names = [chore.name for chore in CHORES]
+        names = list(PERIODIC_TASKS)
         parser.add_argument("--only", action="append", choices=names, help="only this chore; several times for several")
 
     def handle(self, *args: Any, once: bool, only: list[str] | None, **options: Any) -> None:
         settings.DEBUG = False  # else Django keeps the text of every statement
-        clerk = Clerk([chore for chore in CHORES if not only or chore.name in only])
+        clerk = Clerk([chore for name, chore in PERIODIC_TASKS.items() if not only or name in only])
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: clerk.end())
         self.stdout.write("The clerk is ready.")

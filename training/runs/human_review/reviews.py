@@ -20,7 +20,6 @@ from django.db.models import Case, Q, QuerySet, When
 
 from annotate.core.db.prepared import Prepared, Slot
 from annotate.data.prompts.actions import NewCompletion, add_completions
-from annotate.labelling.queue import choosing
 from annotate.labelling.queue.choosing import UrgentPair
 from annotate.models import Comparison, Completion, Judge, Project, Prompt, Winner
 from common import reasoning
@@ -221,8 +220,3 @@ def _completion(run: Run, row: Row, side: str, prompt: Prompt) -> Completion:
         ]
     )
     return made
-
-
-def register() -> None:
-    """Its pairs come before what else there is to judge."""
-    choosing.URGENT.append(pairs_first)

@@ -18,7 +18,7 @@ from training.models import Run
 from training.runs.ordering import hub_access as hubs
 from training.runs.ordering.checks import check_in_use, check_name, check_order
 from training.runs.ordering.code_version import code_version
-from training.runs.ordering.end_events import announce_end, run_finished
+from training.runs.ordering.end_events import announce_end, tell_finished
 from training.storage import actions as storage
 
 _KEY_LENGTH = 100
@@ -130,7 +130,7 @@ def cancel(*, run: Run, by: User) -> Run:
             run.reason_code, run.reason = "cancelled", "Cancelled before it went on."
             run.remedy = "Resume it to queue it again."
             announce_end(run)
-            transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
+            transaction.on_commit(lambda: tell_finished(run))
         run.save()
         _note("run.cancelled", run, by)
     return run

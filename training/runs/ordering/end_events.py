@@ -1,14 +1,30 @@
-"""Who is told that a run has ended: other apps by a signal, other tools by an event."""
+"""Who is told that a run has ended: other apps by a hook, other tools by an event."""
 
 from __future__ import annotations
 
-from django.dispatch import Signal
+import logging
+from collections.abc import Callable
 
 from annotate.core.events import announce
+from annotate.core.hooks import Hook
 from training.models import Run
 
-# Sent after the commit that ended a run, well or not. Receivers get `run`; what they raise is not passed on.
-run_finished = Signal()
+RUN_FINISHED: Hook[Callable[[Run], None]] = Hook(
+    "finished runs", "Called with a run after the commit that ended it, well or not. What they raise is logged."
+)
+log = logging.getLogger("assay.runs")
+
+
+def tell_finished(run: Run) -> dict[str, Exception]:
+    """Call whoever waits for the end of a run, after the commit; return what failed, by name. Nothing is raised."""
+    failed: dict[str, Exception] = {}
+    for name, receive in RUN_FINISHED.items():
+        try:
+            receive(run)
+        except Exception as error:  # the edge between apps: a fault of one must neither stop the others nor the run
+            log.exception("%s failed for run %s", name, run.pk)
+            failed[name] = error
+    return failed
 
 
 def announce_end(run: Run) -> None:

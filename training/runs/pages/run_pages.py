@@ -51,8 +51,8 @@ def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
 def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     if kind not in KINDS:
         raise Http404(f"There is no kind of run called {kind}.")
-    if kind in kind_pages.NEW:
-        return kind_pages.NEW[kind](request, project)
+    if kind in kind_pages.FORM_PAGES:
+        return kind_pages.FORM_PAGES[kind].view(request, project)
     earlier = earlier_run(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
     initial = suggested(project, kind, earlier) | _asked(request)
     form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)

@@ -1,22 +1,21 @@
 """What the pages of one kind of run show beside what all of them do.
 
 A kind that has more to tell brings a template, `templates/training/kinds/<kind>.html` on the page of a run or
-`<kind>_form.html` below the form of a new one, and says here what that template needs: one line in `CONTEXT`, a
-function of the run whose result joins the page's context, or in `FORM_CONTEXT`, a function of the form.
-Either works without the other. A kind whose form needs more than that brings a view of its own: a line in `NEW`.
+`<kind>_form.html` below the form of a new one, and registers what that template needs: with `RUN_SECTIONS` a function
+of the run whose result joins the page's context, with `FORM_SECTIONS` a function of the form. Either works without the
+other. A kind whose form needs more than that registers a view of its own with `FORM_PAGES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
-from training.runs.present import classify_section as classify_page
-from training.runs.present import pretrain_section as pretrain_page
-from training.runs.present import reward_section as reward_page
+from annotate.core.hooks import Hook, dotted_name
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -25,24 +24,63 @@ if TYPE_CHECKING:
     from training.models import Run
     from training.runs.present.run_form import RunForm
 
-CONTEXT: dict[str, Callable[[Run], dict[str, Any]]] = {
-    "classify": classify_page.context,
-    "reward": reward_page.context,
-}
-FORM_CONTEXT: dict[str, Callable[[RunForm], dict[str, Any]]] = {"pretrain": pretrain_page.form_context}
-# In place of the page that makes a form of the config alone; for those who may start runs.
-NEW: dict[str, Callable[[HttpRequest, Project], HttpResponse]] = {}
+
+@dataclass(frozen=True)
+class RunSection:
+    """What the page of a run of this kind is given beside what all are given. A kind may have several."""
+
+    kind: str
+    context: Callable[[Run], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class FormSection:
+    """The same for the form of a new run."""
+
+    kind: str
+    context: Callable[[RunForm], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class FormPage:
+    """A view in place of the page that makes a form of the config alone; for those who may start runs."""
+
+    kind: str
+    view: Callable[[HttpRequest, Project], HttpResponse]
+
+
+RUN_SECTIONS: Hook[RunSection] = Hook(
+    "run sections",
+    "Called with a run whenever its page is rendered; what they return joins the page's context.",
+    key=lambda section: f"{section.kind}: {dotted_name(section.context)}",
+)
+FORM_SECTIONS: Hook[FormSection] = Hook(
+    "form sections",
+    "Called with the form of a new run; what they return joins the page's context.",
+    key=lambda section: f"{section.kind}: {dotted_name(section.context)}",
+)
+FORM_PAGES: Hook[FormPage] = Hook(
+    "form pages",
+    "Called with a request and a project in place of the page of a new run of that kind; returns the response.",
+    key=lambda page: page.kind,
+)
 
 
 def of_run(run: Run) -> dict[str, Any]:
     """What this run's kind adds to its page; it renders again whenever the run moves on, so it must be quick."""
-    own = CONTEXT[run.kind](run) if run.kind in CONTEXT else {}
+    own: dict[str, Any] = {}
+    for section in RUN_SECTIONS.values():
+        if section.kind == run.kind:
+            own |= section.context(run)
     return {**own, "kind_template": _existing(f"training/kinds/{run.kind}.html")}
 
 
 def of_form(form: RunForm) -> dict[str, Any]:
     name = form.kind.name
-    own = FORM_CONTEXT[name](form) if name in FORM_CONTEXT else {}
+    own: dict[str, Any] = {}
+    for section in FORM_SECTIONS.values():
+        if section.kind == name:
+            own |= section.context(form)
     return {**own, "kind_form_template": _existing(f"training/kinds/{name}_form.html")}
 
 

@@ -19,7 +19,6 @@ from training.core import review_agreement as opinions
 from training.models import Review, Run, Sample
 from training.runs.human_review import reviews as human_brake
 from training.runs.ordering import pauses
-from training.runs.present import kind_sections as kind_pages
 from training.runs.present import score_trust
 from training.runs.present.review_picture import Mark, evenly, picture
 
@@ -199,8 +198,3 @@ def form_context(form: RunForm) -> dict[str, Any]:
             ),
         ]
     }
-
-
-def register() -> None:
-    kind_pages.CONTEXT["ppo"] = context
-    kind_pages.FORM_CONTEXT["ppo"] = form_context

@@ -20,7 +20,7 @@ from annotate.core.db.connections import database_now
 from training.core.endings import OUT_OF_MEMORY, Ending
 from training.models import Attempt, Run
 from training.runs.ordering import remedies
-from training.runs.ordering.end_events import announce_end, run_finished
+from training.runs.ordering.end_events import announce_end, tell_finished
 
 
 class LeaseLost(Exception):
@@ -142,7 +142,7 @@ def _end(run: Run, attempt: Attempt, ending: Ending) -> Run:
         run.remedy_changes = ending.remedy_changes or remedies.changes_for(ending.code, run.kind, run.config)
         if not is_paused:
             announce_end(run)
-            transaction.on_commit(lambda: run_finished.send_robust(sender=Run, run=run))
+            transaction.on_commit(lambda: tell_finished(run))
     # By name: a cancel that was asked for meanwhile must not be overwritten.
     run.save(
         update_fields=[

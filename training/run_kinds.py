@@ -1,0 +1,165 @@
+"""Register the kinds of run of this app, and what their pages show beside what all pages of runs do."""
+
+from __future__ import annotations
+
+from training.core.kinds import HUB_VARIABLES, KINDS, Kind
+from training.core.run_directory import Row
+from training.corpora import actions as corpora
+from training.runs.present import classify_section, ppo_section, pretrain_section, reward_section
+from training.runs.present.kind_sections import FORM_SECTIONS, RUN_SECTIONS, FormSection, RunSection
+
+
+def register() -> None:
+    """Call it once, when Django starts."""
+    for kind in _kinds():
+        KINDS.register(kind)
+    RUN_SECTIONS.register(RunSection("classify", classify_section.context))
+    RUN_SECTIONS.register(RunSection("reward", reward_section.context))
+    RUN_SECTIONS.register(RunSection("corpus", corpora.section))
+    RUN_SECTIONS.register(RunSection("ppo", ppo_section.context))
+    FORM_SECTIONS.register(FormSection("pretrain", pretrain_section.form_context))
+    FORM_SECTIONS.register(FormSection("ppo", ppo_section.form_context))
+
+
+def _kinds() -> list[Kind]:
+    """In the order in which refusals name them."""
+    return [
+        Kind(
+            "sample",
+            "Sampling",
+            "training.recipes.sample",
+            dataset_kind="prompts",
+            train_side_only=False,
+            makes="completions",
+            purpose="A model answers every prompt of a dataset several times; people then judge the answers.",
+        ),
+        Kind(
+            "corpus",
+            "Corpus",
+            "training.recipes.corpus",
+            parent_kinds=(),
+            makes="dataset",
+            makes_dataset_kind="corpus",
+            variables=lambda config: HUB_VARIABLES if _reads_a_hub(config) else (),
+            rows=corpora.rows,
+            check=corpora.check,
+            purpose="Gathers texts, cleans them by published rules and says what went and why.",
+        ),
+        Kind(
+            "tokenizer",
+            "Tokenizer",
+            "training.recipes.tokenizer",
+            parent_kinds=(),
+            dataset_kind="corpus",
+            makes="tokenizer",
+            stage="tokenizer",
+            purpose="Learns a byte-level BPE vocabulary from a corpus, with a chat template.",
+        ),
+        Kind(
+            "pretrain",
+            "Pretraining",
+            "training.recipes.pretrain",
+            parent_kinds=("tokenizer",),
+            dataset_kind="corpus",
+            makes="policy",
+            stage="pretrained",
+            purpose="A new model learns from raw text: the next token, masked tokens, missing spans, or a mixture.",
+        ),
+        Kind(
+            "domain",
+            "Domain",
+            "training.recipes.domain",
+            dataset_kind="corpus",
+            other_kinds=("corpus",),
+            other_purpose="texts of another kind that are mixed in, so that the model forgets less "
+            "(replay); none: nothing",
+            makes="policy",
+            stage="domain",
+            purpose="A model goes on learning from the texts of one domain, such as the works of an author.",
+        ),
+        Kind(
+            "classify",
+            "Classifier",
+            "training.recipes.classify",
+            parent_kinds=("policy", "encoder"),
+            dataset_kind="labelled",
+            other_kinds=("labelled",),
+            other_purpose="labelled texts to test on; none holds out a share of the first",
+            makes="classifier",
+            stage="classifier",
+            purpose="Finetuning for a task: a text gets one of a few labels, such as the sentiment of a review.",
+        ),
+        Kind(
+            "sft",
+            "SFT",
+            "training.recipes.sft",
+            dataset_kind="sft",
+            makes="policy",
+            stage="SFT",
+            purpose="Supervised finetuning on demonstrations, best-rated answers, chats and instructions.",
+        ),
+        Kind(
+            "reward",
+            "Reward model",
+            "training.recipes.reward",
+            dataset_kind="preferences",
+            makes="reward",
+            stage="reward model",
+            purpose="Learns from thumbs, stars and pairs to score an answer as people would.",
+        ),
+        Kind(
+            "ppo",
+            "PPO",
+            "training.recipes.ppo",
+            dataset_kind="prompts",
+            other_kinds=("corpus", "sft"),
+            other_purpose="texts of an older skill: their held-out loss is shown, and ptx_coef keeps them likely",
+            takes_reward_model=True,
+            makes="policy",
+            stage="PPO",
+            purpose="Reinforcement learning: the model answers, a reward model scores, the model moves towards the "
+            "score.",
+        ),
+        Kind(
+            "dpo",
+            "DPO",
+            "training.recipes.dpo",
+            dataset_kind="preferences",
+            makes="policy",
+            stage="DPO",
+            purpose="Direct preference optimisation: learns from pairs at once, without a reward model.",
+        ),
+        Kind(
+            "kto",
+            "KTO",
+            "training.recipes.kto",
+            dataset_kind="preferences",
+            makes="policy",
+            stage="KTO",
+            purpose="Kahneman-Tversky optimisation: learns from thumbs at once, without pairs.",
+        ),
+        Kind(
+            "grpo",
+            "GRPO",
+            "training.recipes.grpo",
+            dataset_kind="prompts",
+            takes_reward_model=True,
+            makes="policy",
+            stage="GRPO",
+            purpose="Several answers to each prompt; each is pushed by how much its score beats the group's mean.",
+        ),
+        Kind(
+            "rloo",
+            "RLOO",
+            "training.recipes.rloo",
+            dataset_kind="prompts",
+            takes_reward_model=True,
+            makes="policy",
+            stage="RLOO",
+            purpose="REINFORCE with the other answers to the same prompt as the baseline.",
+        ),
+    ]
+
+
+def _reads_a_hub(config: Row) -> bool:
+    return any(line.strip().startswith("hub:") for line in str(config.get("sources", "")).splitlines())
