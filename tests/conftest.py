@@ -7,6 +7,7 @@ product. `DATABASE_URL` and `REDIS_URL` (see tests/servers.py) run the same test
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,9 +144,21 @@ def project(db: None) -> Project:
 
 
 @pytest.fixture
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A form that is looked at does not measure the machine: minutes of two cores, over dozens of data folders."""
-    monkeypatch.setattr("training.runs.ordering.machine_speed.begin_measuring", lambda: None)
+def no_process_by_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a GET of the test client fail where it starts a process."""
+    from django.test import Client
+
+    get = Client.get
+
+    def started(*arguments: Any, **options: Any) -> None:
+        raise AssertionError(f"A GET starts a process: {arguments}")
+
+    def watched(self: Client, *arguments: Any, **options: Any) -> Any:
+        with monkeypatch.context() as while_it_lasts:
+            while_it_lasts.setattr(subprocess, "Popen", started)
+            return get(self, *arguments, **options)
+
+    monkeypatch.setattr(Client, "get", watched)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from training.consumers import RunList, RunPage
 from training.corpora import actions as corpora
 from training.models import Run
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.django_db
 CANARY = "canary-7f3a"
 GONE = {404}  # of what is another project's nothing is told
 WRONG = {400}

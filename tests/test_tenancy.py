@@ -21,7 +21,7 @@ from training.runs.ordering import actions
 from training.runs.ordering import order_files as orders
 from training.runs.present.run_form import RunForm
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.everything import one_of_everything
 from tests.factories import make_project, make_user
 from tests.walking import Route, routes
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.django_db
 OUTSIDE = ("visitor", "stranger", "staff")  # a stranger manages another project
 EVERYBODY = (*OUTSIDE, "owner", *Role.values)
 

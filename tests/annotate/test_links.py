@@ -15,7 +15,7 @@ from tests.annotate.test_doors import OUTSIDE, person
 from tests.everything import one_of_everything
 from tests.factories import make_project
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("unmeasured")]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("no_process_by_get")]
 HOST = "http://testserver"
 OF_A_KIND = 2  # so many pages that differ in numbers alone
 

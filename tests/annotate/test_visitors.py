@@ -123,7 +123,7 @@ def test_sessions_that_have_run_out_are_cleared():
     assert [s.session_key for s in Session.objects.all()] == ["live"]
 
 
-def test_public_pages_write_no_session(settings, unmeasured):
+def test_public_pages_write_no_session(settings):
     settings.SIGN_UP_IS_OPEN = True
     project = factories.make_project(is_public=True, open_sign_up=True)
     battle = make_battle(project, [factories.make_model(), factories.make_model()])

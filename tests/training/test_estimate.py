@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,12 +162,44 @@ def test_nonsense_in_a_field_breaks_no_estimate(client, researcher, here):
     assert answer.status_code == 200 and len(answer.context["estimates"]) == len(PRESETS)
 
 
-def test_a_machine_that_is_not_measured_is_measured_once_and_says_so(client, researcher, monkeypatch):
-    begun = []
-    monkeypatch.setattr(machine.subprocess, "Popen", lambda *given, **how: begun.append(given))
+@pytest.mark.usefixtures("no_process_by_get")
+def test_a_form_says_that_the_machine_is_not_measured_and_measures_nothing(client, researcher):
     page = client.get(f"/p/{researcher.slug}/runs/new/pretrain/").content.decode()
-    assert "Measuring" in page and "load delay" in page
-    assert len(begun) == 1
+    assert "not measured yet" in page and "load delay" in page
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """What the worker has started to measure, and its clock."""
+    clock, starts = [0.0], []
+    monkeypatch.setattr(machine, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(machine, "begin_measuring", lambda: starts.append(clock[0]))
+    return clock, starts
+
+
+@pytest.mark.django_db
+def test_an_idle_worker_measures_its_machine_once_when_somebody_could_pretrain(begun):
+    (clock, starts), idle = begun, machine.IdleMeasurement()
+
+    def after(seconds: float, *, is_idle: bool = True) -> list[float]:
+        clock[0] += seconds
+        idle.note(is_idle=is_idle)
+        return starts
+
+    assert after(61) == [], "there is no tokenizer"
+    make_model(kind="tokenizer")
+    assert after(50) == [] and after(20, is_idle=False) == [] and after(59) == [], "a run was under way meanwhile"
+    assert after(2) == [192.0] and after(1000) == [192.0]
+
+
+@pytest.mark.django_db
+def test_a_machine_that_is_known_is_not_measured_again(begun, here):
+    clock, starts = begun
+    make_model(kind="tokenizer")
+    idle = machine.IdleMeasurement()
+    clock[0] += 100
+    idle.note(is_idle=True)
+    assert starts == []
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def test_a_name_that_has_come_to_mean_another_function_does_not_go_on_with_it(pr
     assert RunDirectory(run.path).spec().config["reward_function"] == "operator.rewards.short"
 
 
-def test_the_form_offers_names_and_takes_nothing_else(project, researcher, listed, client, unmeasured):
+def test_the_form_offers_names_and_takes_nothing_else(project, researcher, listed, client):
     client.force_login(researcher)
     address = f"/p/{project.slug}/runs/new/grpo/"
     page = client.get(address).content.decode()
@@ -95,7 +95,7 @@ def test_the_form_offers_names_and_takes_nothing_else(project, researcher, liste
     assert answer.status_code == 400 and not Run.objects.exists()
 
 
-def test_without_a_list_the_form_asks_for_a_reward_model_alone(project, researcher, client, unmeasured):
+def test_without_a_list_the_form_asks_for_a_reward_model_alone(project, researcher, client):
     client.force_login(researcher)
     page = client.get(f"/p/{project.slug}/runs/new/grpo/").content.decode()
     assert "reward_function" not in page and "Reward model" in page

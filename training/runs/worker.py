@@ -35,6 +35,7 @@ from training.runs.figures import progress as words
 from training.runs.human_review import reviews as human_brake
 from training.runs.launchers import Busy, module_named
 from training.runs.launchers.host_memory import Watch
+from training.runs.ordering.machine_speed import IdleMeasurement
 from training.runs.queue import announcements, outputs, preparation, supervision, worker_names
 from training.runs.queue.ingest import Reader
 from training.runs.queue.supervision import LeaseLost
@@ -72,6 +73,7 @@ class Worker:
         self.launcher: ModuleType = import_module(module_named(settings.RUN_LAUNCHER))
         self.concurrency, self.tick_seconds = concurrency, tick_seconds
         self.supervised: list[Supervised] = []
+        self._measurement = IdleMeasurement()
         self._ending = threading.Event()
 
     def end(self) -> None:
@@ -89,6 +91,7 @@ class Worker:
             while not self._ending.is_set():
                 try:
                     is_idle = self._tick()
+                    self._measurement.note(is_idle=is_idle)
                 except _AWAY as error:
                     log.warning("The database does not answer; trying again: %s", error)
                     self._ending.wait(_PATIENCE_SECONDS)

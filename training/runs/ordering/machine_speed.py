@@ -1,17 +1,25 @@
-"""What this machine was measured to do, for estimates: measured once, in a process of its own, and kept as a file."""
+"""What this machine was measured to do, for estimates: measured once, by its worker, in a process of its own, and kept
+as a file. Pages only read it."""
 
 from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from django.conf import settings
+
+from annotate.models import LanguageModel
+
+IDLE_SECONDS = 60.0  # a run beside the measurement would be slowed, and would slow what is measured
+log = logging.getLogger("assay.worker")
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ def path() -> Path:
 
 
 def measured() -> Machine | None:
-    """None while it is not known; `begin_measuring` sees to it."""
+    """None while it is not known; a worker on this machine sees to it."""
     try:
         return Machine(**json.loads(path().read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -64,3 +72,30 @@ def begin_measuring() -> None:
             start_new_session=True,
             pass_fds=[lock.fileno()],  # held as long as it measures
         )
+
+
+class IdleMeasurement:
+    """Has this machine measured once its worker has had nothing to do for a minute, and somebody could pretrain."""
+
+    def __init__(self) -> None:
+        self._idle_since = time.monotonic()
+        self._is_tried = False
+
+    def note(self, *, is_idle: bool) -> None:
+        """Call it at each round of the worker. Once is tried in a worker's life: what failed would fail again."""
+        now = time.monotonic()
+        if not is_idle:
+            self._idle_since = now
+        elif not self._is_tried and now >= self._idle_since + IDLE_SECONDS:
+            self._idle_since = now  # the next look in a minute
+            self._measure_if_wanted()
+
+    def _measure_if_wanted(self) -> None:
+        if measured() is not None:
+            self._is_tried = True
+        elif LanguageModel.objects.filter(kind=LanguageModel.Kind.TOKENIZER).exists():
+            self._is_tried = True
+            try:
+                begin_measuring()
+            except OSError as error:  # no estimates then; the worker's runs matter more
+                log.warning("The speed of this machine could not be measured: %s", error)

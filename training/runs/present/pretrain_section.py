@@ -40,7 +40,6 @@ class Row:
 def form_context(form: RunForm) -> dict[str, Any]:
     here = machine.measured()
     if here is None:
-        machine.begin_measuring()
         return {"estimates": [], "here": None}
     chosen = Choices.of(form)
     return {
