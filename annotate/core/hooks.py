@@ -32,9 +32,7 @@ class Hook(Mapping[str, T], Generic[T]):
     them are taken, any number where that is None.
     """
 
-    def __init__(
-        self, name: str, says: str, *, key: Callable[[T], str] = dotted_name, most: int | None = None
-    ) -> None:
+    def __init__(self, name: str, says: str, *, key: Callable[[T], str] = dotted_name, most: int | None = None) -> None:
         if name in HOOKS:
             raise BadRegistration(f"There are two hooks called {name!r}: give one of them another name.")
         self.name, self.most = name, most
