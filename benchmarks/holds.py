@@ -3,12 +3,12 @@
     python benchmarks/holds.py                  one minute
     python benchmarks/holds.py --seconds 20 --busy 2 --votes 20000
 
-Web and clerk run beside the client and beside `--busy` processes that only count, as two recipes would. The project has
-twelve models, three of them candidates under a rule, and a history of votes. Six people vote in the arena without a
-pause; one of them asks questions of their own, freezes a dataset, changes the settings and excludes somebody now and
+Web and clerk run beside the client and beside `--busy` processes that only count, as nice as recipes are. The project
+has twelve models, three of them candidates under a rule, and a history of votes. Six people vote in the arena without
+a pause; one of them asks questions of their own, freezes a dataset, changes the settings and excludes somebody now and
 then. Printed: the longest hold of each place that held for more than `--from-ms`, and the longest that it computed (the
-rest it waited: for the disk, or for a processor), how many answers were errors, and what an empty commit costs on this
-disk (with synchronous=FULL each waits for it). Exit status 1 above `--most-ms`.
+rest it waited: for the disk, or for a processor), how many answers were errors, what an empty commit costs on this disk
+(with synchronous=FULL each waits for it), and the longest that a sync took meanwhile. Exit status 1 above `--most-ms`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,24 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
 from tests.processes import free_port, until  # noqa: E402
+from training.core.niceness import be_nice  # noqa: E402
 
 SLUG, PEOPLE, MODELS, PROMPTS = "holds", 6, 12, 300
-SPIN = "import os; os.nice(5)\nwhile True: pass"  # as nice as a recipe is
+SPIN = "while True: pass"
+# The longest that this disk took over a sync of 4 KiB, printed each time it grows; idle, but for the writes of others.
+SYNC = """
+import os, time
+file, longest = os.open("sync", os.O_CREAT | os.O_WRONLY), 0.0
+while True:
+    began = time.perf_counter()
+    os.pwrite(file, bytes(4096), 0)
+    os.fdatasync(file)
+    took = time.perf_counter() - began
+    if took > longest:
+        longest = took
+        print(round(1000 * took), flush=True)
+    time.sleep(0.02)
+"""
 _HOLD = re.compile(r"assay\.holds: (.+) held the write lock for (\d+) ms, (\d+) ms of them computing, from (.+) on")
 
 FILL = f"""
@@ -140,7 +155,10 @@ def started(environment: dict[str, str], folder: Path, busy: int) -> Iterator[in
     processes = []
     for number, command in enumerate(commands):
         with (folder / f"{number}.log").open("wb") as log:
-            process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stderr=log, stdout=log)
+            own: dict[str, Any] = {"cwd": ROOT, "env": environment, "stderr": log, "start_new_session": True}
+            process = subprocess.Popen([sys.executable, *command], stdout=log, **own)
+        if number >= 2:
+            be_nice(process.pid)  # as nice as a recipe is
         processes.append(process)
     try:
         until(lambda: b"ready" in (folder / "1.log").read_bytes(), 120, "the clerk is ready")
@@ -205,7 +223,11 @@ def main() -> None:
         with started(environment, folder, arguments.busy) as port:
             crowd("127.0.0.1", port, headers[:1], person, 10)  # imports and caches are not what is measured
             begins = {log.name: log.stat().st_size for log in folder.glob("*.log")}
-            tally, took = crowd("127.0.0.1", port, headers, person, arguments.seconds)
+            syncs = [sys.executable, "-c", SYNC]
+            with subprocess.Popen(syncs, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True) as disk:
+                tally, took = crowd("127.0.0.1", port, headers, person, arguments.seconds)
+                disk.terminate()
+                sync = int((disk.communicate()[0].split() or ["0"])[-1])
         found = holds(folder, begins)
         problems = sum(log.read_text(errors="replace").count("Traceback") for log in folder.glob("*.log"))
         if problems:
@@ -217,7 +239,8 @@ def main() -> None:
     for place, one in found.items():
         print(json.dumps({"place": place, **one}))
     computing = max((one["computing_ms"] for one in found.values()), default=0)
-    print(json.dumps({"longest_ms": longest, "computing_ms": computing, "tracebacks": problems}))
+    together = {"longest_ms": longest, "computing_ms": computing, "longest_sync_ms": sync, "tracebacks": problems}
+    print(json.dumps(together))
     sys.exit(longest > arguments.most_ms or bool(problems))
 
 

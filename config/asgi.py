@@ -14,6 +14,7 @@ warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume sy
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup(set_prefix=False)
 
+from annotate.core import heap  # noqa: E402
 from annotate.core.asgi.handler import Handler  # noqa: E402 - it and the consumers need the apps to be loaded
 from annotate.core.asgi.socket_limits import Bounded  # noqa: E402
 from config.routing import websocket_urlpatterns  # noqa: E402
@@ -24,3 +25,4 @@ application = ProtocolTypeRouter(
         "websocket": Bounded(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))),
     }
 )
+heap.settle()

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from annotate.core import heap
 from annotate.core.background_worker import Clerk
 from annotate.core.periodic_tasks import PERIODIC_TASKS
 
@@ -25,5 +26,6 @@ class Command(BaseCommand):
         clerk = Clerk([chore for name, chore in PERIODIC_TASKS.items() if not only or name in only])
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: clerk.end())
+        heap.settle()
         self.stdout.write("The clerk is ready.")
         clerk.work(once=once)

@@ -19,7 +19,7 @@ from typing import IO, Any
 import psutil
 from django.conf import settings
 
-from training.core import endings
+from training.core import endings, niceness
 from training.core import parent_watchdog as tether
 from training.runs.launchers import Busy, Usage, confinement, gpus
 from training.runs.launchers import multi_process as several
@@ -27,7 +27,6 @@ from training.runs.launchers import multi_process as several
 RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
 GRACE_SECONDS = tether.GRACE_SECONDS
 _ROUNDS = 3  # of looking for leftovers; the lock keeps out what withstands them all
-_NICE = 5  # people wait for pages; nobody waits for the next step
 _NO_USAGE = Usage(0.0, 0)
 
 
@@ -74,7 +73,7 @@ def submit(directory: Path, module: str) -> str:
         except BaseException:
             os.close(write_end)
             raise
-    _be_nice(process.pid)
+    niceness.be_nice(process.pid)
     handle = f"{os.uname().nodename}:{process.pid}:{time.time():.0f}"
     _children[handle] = _Child(process, write_end, directory, processes, person)
     return handle
@@ -164,13 +163,6 @@ def _environment(directory: Path, read_end: int, leased: gpus.Lease, processes: 
 def _as(person: confinement.Person | None) -> dict[str, Any]:
     """As whom Popen starts it: without the groups of whoever started the worker."""
     return {} if person is None else {"user": person.uid, "group": person.gid, "extra_groups": []}
-
-
-def _be_nice(pid: int) -> None:
-    try:
-        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
-    except ProcessLookupError:
-        return  # it has ended already; poll tells how
 
 
 def _signal_group(group: int, number: int) -> None:
