@@ -12,6 +12,7 @@ acknowledged judgement is looked up in the database. Peers do the same work wher
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -78,11 +79,14 @@ print(json.dumps({{"missing": len(ids - rows), "unacknowledged": len(rows - ids)
 """
 
 
-async def person(connection: Connection, tally: Tally, until: float) -> None:
-    """One after the other; the answer to a judgement brings the next item, as the page does it."""
+async def person(connection: Connection, tally: Tally, until: float, think: float = 0.0) -> None:
+    """One after the other; the answer to a judgement brings the next item, as the page does it. `think` are the
+    seconds for which they look at one, on average."""
     draw = random.Random(id(connection))
     task = None
     while time.monotonic() < until:
+        if think:
+            await asyncio.sleep(draw.uniform(0, 2 * think))
         began = time.monotonic()
         if task is None:
             status, task = await connection.ask("POST", f"/api/v1/projects/{SLUG}/assignments/", {"kind": "compare"})

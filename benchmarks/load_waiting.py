@@ -2,6 +2,7 @@
 
     python benchmarks/load_waiting.py                                      SQLite, then Postgres
     python benchmarks/load_waiting.py --judges 20 --visitors 20 --sockets 50 --seconds 15 --prompts 400
+    python benchmarks/load_waiting.py --think 5                            as people do; else 200 ask all the time
 
 Each database is measured twice on the same rows: judging alone, then beside the others. Visitors start battles by
 the API and wait for answers that never come, each from an address of their own; sockets look on at battles of pages.
@@ -153,23 +154,25 @@ def _cookies(connection: Connection) -> dict[str, str]:
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
-async def judge(port: int, keys: list[str], until: float) -> Tally:
+async def judge(port: int, keys: list[str], until: float, think: float = 0.0) -> Tally:
     tally = Tally()
     people = [Connection("127.0.0.1", port, {"Authorization": f"Token {key}"}) for key in keys]
-    await asyncio.gather(*(person(one, tally, until) for one in people))
+    await asyncio.gather(*(person(one, tally, until, think) for one in people))
     return tally
 
 
-async def beside(port: int, keys: list[str], visitors: int, sockets: int, seconds: float) -> tuple[Tally, Counter[str]]:
-    """Everybody else first; judging begins when they wait."""
+async def beside(
+    port: int, keys: list[str], visitors: int, sockets: int, seconds: float, think: float
+) -> tuple[Tally, Counter[str]]:
+    """Everybody else first; judging begins when they wait, and ends before they do."""
     seen: Counter[str] = Counter()
     settling = 5 + (visitors + sockets) / 50
-    until = time.monotonic() + settling + seconds
+    until = time.monotonic() + settling + seconds + 5
     others = [asyncio.create_task(visitor(port, n, until, seen)) for n in range(visitors)]
     browsers = range(-(-sockets // SOCKETS_OF_ONE))
     others += [asyncio.create_task(browser(port, n, SOCKETS_OF_ONE, until, seen)) for n in browsers]
     await asyncio.sleep(settling)
-    tally = await judge(port, keys, until)
+    tally = await judge(port, keys, until - 5, think)
     for result in await asyncio.gather(*others, return_exceptions=True):
         if isinstance(result, BaseException):
             seen[repr(result)[:80]] += 1
@@ -195,8 +198,8 @@ def measure(folder: Path, database_url: str, arguments: argparse.Namespace) -> d
         environment["MODEL_SERVER_URL"] = url
         with web(environment, arguments.workers, errors=errors) as port:
             asyncio.run(judge(port, keys[:20], time.monotonic() + 3))  # imports and caches are not what is measured
-            alone = asyncio.run(judge(port, keys, time.monotonic() + arguments.seconds))
-            crowd = (arguments.visitors, arguments.sockets, arguments.seconds)
+            alone = asyncio.run(judge(port, keys, time.monotonic() + arguments.seconds, arguments.think))
+            crowd = (arguments.visitors, arguments.sockets, arguments.seconds, arguments.think)
             together, seen = asyncio.run(beside(port, keys, *crowd))
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return {
@@ -215,6 +218,7 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=200)
     parser.add_argument("--sockets", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--think", type=float, default=0.0, help="seconds between two judgements of one person")
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     parser.add_argument("--databases", nargs="*", default=["sqlite", "postgres"])

@@ -12,13 +12,14 @@ from datetime import timedelta
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connection
 from django.utils import timezone
 
 from annotate.arena.battles import actions as arena
 from annotate.arena.battles import follow_up as asking_on
 from annotate.arena.streaming import answer_writer as writing
 from annotate.arena.streaming import heartbeat as beats
-from annotate.arena.streaming import live_battles
+from annotate.arena.streaming import live_battles, onlookers
 from annotate.core.errors import Refused
 from annotate.models import Battle, BattleTurn, Comparison, Completion
 from config.asgi import application
@@ -95,7 +96,7 @@ async def test_a_vote_reaches_the_writer_in_another_process(visit, fake, monkeyp
     """The writer here is what another process would be: nobody nudges it, it finds the wish in the database."""
     monkeypatch.setattr(beats, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(writing, "nudge", lambda pk: None)
-    monkeypatch.setattr(live_battles, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(onlookers, "POLL_SECONDS", 0.05)
     fake.answer = lambda body: LONG
     socket, _, token = await until_begun(visit)
     elsewhere, here = dict(writing._here), writing._here
@@ -122,14 +123,46 @@ async def test_a_vote_after_the_writer_was_killed_is_on_what_was_seen_last(visit
 
 
 async def test_another_process_shows_how_far_the_answers_are(visit, monkeypatch):
-    monkeypatch.setattr(live_battles, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(onlookers, "POLL_SECONDS", 0.05)
     await Battle.objects.aupdate(
         draft_a="The sea comes and goes", draft_b="It is the moon who pulls", claim=uuid.uuid4(),
         claimed_until=timezone.now() + timedelta(seconds=60),
     )  # fmt: skip
     socket, frames, token = await until_begun(visit)
     assert "The sea comes and" in frames and token
+    await Battle.objects.aupdate(
+        draft_a="The sea comes and goes with it", draft_b="It is the moon who pulls at the sea"
+    )
+    assert "The sea comes and goes with" in (await socket.receive_output(timeout=10))["text"]
     await socket.leave()
+
+
+async def test_all_who_look_on_at_another_process_look_at_once_and_write_nothing(visit, monkeypatch):
+    """Five hundred pages with a look each, which first tried to take the battle, kept those who judge waiting."""
+    monkeypatch.setattr(onlookers, "POLL_SECONDS", 0.1)
+    await Battle.objects.aupdate(claim=uuid.uuid4(), claimed_until=timezone.now() + timedelta(seconds=60))
+    looks, statements, look = [], [], onlookers._marks
+
+    def counted(battle_ids):
+        looks.append(len(battle_ids))
+        return look(battle_ids)
+
+    def noted(execute, sql, *rest):
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    def claim(*arguments, take=writing._claim):
+        with connection.execute_wrapper(noted):
+            return take(*arguments)
+
+    monkeypatch.setattr(onlookers, "_marks", counted)
+    monkeypatch.setattr(writing, "_claim", claim)
+    sockets = [await visit.open() for _ in range(4)]
+    await asyncio.sleep(1)
+    assert 4 <= len(looks) <= 4 + 11  # one of each page that opens, then one for all
+    assert statements and not any("UPDATE" in statement for statement in statements)
+    for socket in sockets:
+        await socket.leave()
 
 
 # Stops

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from annotate.arena.masking import masked_text as masking
 from annotate.arena.streaming import answer_writer as writing
-from annotate.arena.streaming import live_battles
+from annotate.arena.streaming import live_battles, onlookers
 from annotate.models import Battle, Completion, LanguageModel, Project
 from common.sampling import sampling_of
 from config.asgi import application
@@ -230,7 +230,7 @@ async def test_a_battle_whose_writer_was_killed_is_taken_up_where_it_stands(visi
 
 
 async def test_another_process_s_writing_is_waited_for(visit, fake, monkeypatch):
-    monkeypatch.setattr(live_battles, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(onlookers, "POLL_SECONDS", 0.05)
     await Battle.objects.aupdate(claim=uuid.uuid4(), claimed_until=timezone.now() + timedelta(seconds=60))
     watching = asyncio.create_task(visit.watch())
     await asyncio.sleep(0.2)

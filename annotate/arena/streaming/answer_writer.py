@@ -72,6 +72,7 @@ class Writing:
         self.sides, self.version, self.problem = list(raw_sides(battle, place)), 0, ""
         self.masks = (GrowingMask(self.told), GrowingMask(self.told))
         self.looking, self.seen_version = threading.Lock(), -1
+        self.changed = asyncio.Event()  # set by the next change, which puts another one in its place
         self.seen = scene_of(place, (Side("A"), Side("B")), "")  # until somebody looks
         self.is_stopping = battle.stop_asked_at is not None
         self.streams: dict[int, asyncio.Task[model_server.Piece]] = {}
@@ -84,17 +85,19 @@ class Writing:
         self.loop = asyncio.get_running_loop()
         # A context of its own: the task outlives the request, and with it the request's thread for the database.
         self.task = asyncio.create_task(self._run(), context=contextvars.Context())
+        self.task.add_done_callback(lambda _: self.changed.set())
 
     async def watch(self) -> AsyncIterator[Scene]:
         shown = -1
         while True:
-            finished = self.task.done()  # before looking, so that the last look misses nothing
+            changed, finished = self.changed, self.task.done()  # before looking, so that the last look misses nothing
             if self.version != shown or finished:
                 shown = self.version
                 yield self.seen if self.seen_version == shown else await asyncio.to_thread(self.visible)
             if finished:
                 return
             await asyncio.wait({self.task}, timeout=FRAME_SECONDS)
+            await changed.wait()
 
     def visible(self) -> Scene:
         """As it may be seen, masked once for all who look on. Not for the event loop: a long answer takes a while."""
@@ -126,6 +129,8 @@ class Writing:
     def _show(self, index: int, **changes: str) -> None:
         self.sides[index] = replace(self.sides[index], **changes)
         self.version += 1
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
 
     async def _run(self) -> None:
         beats.join(self)
@@ -299,6 +304,8 @@ def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
     turns = BattleTurn.objects.filter(is_open, battle=OuterRef("pk"), spoilt_reason="")
     unfinished = Battle.objects.filter(is_open | Exists(turns), pk=battle_id, spoilt_reason="")
     free = unfinished.filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
+    if not free.exists():  # most who look on: they must not stand in the line of those who write
+        return None
     if not free.update(claim=claim, claimed_until=now + timedelta(seconds=beats.LEASE_SECONDS)):
         return None
     related = ("project", "prompt", "model_a", "model_b", "completion_a", "completion_b")

@@ -1,15 +1,15 @@
 """The answers of a battle while they are being written, for whoever looks on.
 
-One task per battle writes both sides (writing.py), and it goes on when its reader leaves: a reload looks on, it
-never asks the models again. The task holds a lease on the battle in the database; other processes poll the database
-meanwhile. A process that is killed renews no more, and whoever looks next takes the battle up where it stands: a side
-that was finished stays as it is.
+One task per battle writes both sides (answer_writer.py), and it goes on when its reader leaves: a reload looks on, it
+never asks the models again. The task holds a lease on the battle in the database; other processes look there meanwhile
+(onlookers.py). A process that is killed renews no more, and whoever looks next takes the battle up where it stands: a
+side that was finished stays as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from contextlib import aclosing, suppress
 
 from asgiref.sync import async_to_sync
@@ -19,6 +19,7 @@ from django.utils import timezone
 from annotate.arena.battles import actions as arena
 from annotate.arena.battles.scene import Scene, stored
 from annotate.arena.streaming import answer_writer as writing
+from annotate.arena.streaming import onlookers
 from annotate.arena.vote_guard import actions as defence
 from annotate.core.asgi import waiting
 from annotate.core.asgi.database_threads import in_thread
@@ -28,7 +29,6 @@ from annotate.core.errors import Refused
 from annotate.models import Battle, Comparison, User
 
 LEAST_SECONDS = 0.5  # of a wait, so that the writing has begun
-POLL_SECONDS = 1.0  # while another process writes
 SETTLING_SECONDS = 15.0  # for a vote in mid-stream: until both writers have let go
 
 
@@ -45,11 +45,17 @@ async def follow(battle_id: int) -> AsyncGenerator[Scene]:
             if scene.is_over and scene.number == (await in_thread(stored)(battle_id)).number:
                 return
         else:
-            scene = await in_thread(stored)(battle_id)
+            mark, scene = await in_thread(_marked)(battle_id)
             yield scene
             if scene.is_over:
                 return
-        await asyncio.sleep(POLL_SECONDS if here is None else 0)
+            await onlookers.changed(battle_id, since=mark)
+
+
+def _marked(battle_id: int) -> tuple[Hashable, Scene]:
+    """The mark first: what changes in between is looked at once too often, and not missed."""
+    mark = onlookers.mark_of(battle_id)
+    return mark, stored(battle_id)
 
 
 def write_now(battle: Battle, *, seconds: float, networks: Networks = ()) -> Scene:

@@ -1,0 +1,86 @@
+"""Looking on at battles that another process writes: one look at the database each second, for all who look on here.
+
+A look is two small queries for a hundred battles, and no statement that writes. Five hundred pages that each asked for
+their own battle every second took half of what two processes can do, from those who judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Collection, Hashable
+
+from django.db import Error
+from django.db.models.functions import Length
+
+from annotate.core.asgi.database_threads import in_thread
+from annotate.core.db.connections import database_now
+from annotate.models import Battle, BattleTurn
+
+POLL_SECONDS = 1.0
+_AT_ONCE = 100  # battles of one query
+log = logging.getLogger(__name__)
+
+_Waiting = dict[asyncio.Future[None], tuple[int, Hashable]]
+_waiting: dict[asyncio.AbstractEventLoop, _Waiting] = {}
+_tasks: set[asyncio.Task[None]] = set()  # an event loop itself holds its tasks only weakly
+
+
+def mark_of(battle_id: int) -> Hashable:
+    """What changes whenever a reader could see something new, or when nobody writes the battle any more."""
+    return _marks([battle_id]).get(battle_id)
+
+
+async def changed(battle_id: int, since: Hashable) -> None:
+    """Return at the next look that finds another mark than `since`."""
+    loop = asyncio.get_running_loop()
+    is_first = loop not in _waiting
+    mine = loop.create_future()
+    _waiting.setdefault(loop, {})[mine] = battle_id, since
+    if is_first:
+        # A context of its own: the task outlives the request, and with it the request's thread for the database.
+        task = loop.create_task(_look_on(loop), context=contextvars.Context())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+    try:
+        await mine
+    finally:
+        _waiting.get(loop, {}).pop(mine, None)
+
+
+async def _look_on(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        while _waiting[loop]:
+            await asyncio.sleep(POLL_SECONDS)
+            await _look(_waiting[loop])
+    finally:
+        for mine in _waiting.pop(loop):
+            mine.cancel()
+
+
+async def _look(waiting: _Waiting) -> None:
+    try:
+        marks = await in_thread(_marks)({battle_id for battle_id, _ in waiting.values()})
+    except Error as error:  # a database that is busy or away now
+        log.warning("%d pages could not look at their battles: %s", len(waiting), error)
+        return
+    for mine, (battle_id, since) in list(waiting.items()):
+        if marks.get(battle_id) != since and not mine.done():
+            mine.set_result(None)
+
+
+def _marks(battle_ids: Collection[int]) -> dict[int, Hashable]:
+    ids, now = sorted(battle_ids), database_now()
+    marks: dict[int, tuple[Hashable, ...]] = {}
+    for first in range(0, len(ids), _AT_ONCE):
+        some = ids[first : first + _AT_ONCE]
+        battles = Battle.objects.filter(pk__in=some).annotate(a=Length("draft_a"), b=Length("draft_b"))
+        of_battle = ("a", "b", "completion_a", "completion_b", "spoilt_reason", "stop_asked_at")
+        for pk, until, *rest in battles.values_list("pk", "claimed_until", *of_battle):
+            marks[pk] = (until is None or until < now, *rest)
+        turns = BattleTurn.objects.filter(battle__in=some).order_by("battle", "number")
+        for pk, *rest in turns.values_list("battle", "number", "completion_a", "completion_b", "spoilt_reason"):
+            if pk in marks:
+                marks[pk] = (*marks[pk], *rest)
+    return dict(marks)
