@@ -6,8 +6,7 @@ import gc
 
 from django.urls import get_resolver
 
-
-# The young are looked at after 10,000 new objects that were not freed by themselves; all of them, a seventieth as often.
+# The young are looked at after 10,000 new objects not freed by themselves; all of them, a seventieth as often.
 THRESHOLDS = 10_000, 10, 50
 
 
