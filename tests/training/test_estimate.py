@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from annotate.models import Dataset
 from tests.factories import make_model, make_project, make_user
 from tests.training import corpora
+from tests.training.runs import make_run
 from training.configs.presets import PRESETS, Preset, parameters
 from training.core import resource_estimate as estimate
 from training.recipes.common import loading, memory
@@ -166,6 +168,24 @@ def test_nonsense_in_a_field_breaks_no_estimate(client, researcher, here):
 def test_a_form_says_that_the_machine_is_not_measured_and_measures_nothing(client, researcher):
     page = client.get(f"/p/{researcher.slug}/runs/new/pretrain/").content.decode()
     assert "not measured yet" in page and "load delay" in page
+
+
+def test_a_worker_that_is_never_idle_leaves_the_pace_of_finished_runs(client, researcher):
+    finished = {"kind": "pretrain", "state": "succeeded"}
+    alike = {"size": "3M", "objective": "causal", "context_length": 256}
+    for pace in (50.0, 100.0):
+        make_run(name="secret", config=alike, result={"tokens_per_second": pace, "machine": "8 cores"}, **finished)
+    make_run(config={**alike, "size": "1M"}, result={}, **finished)
+    make_run(config={**alike, "objective": "masked"}, result={"tokens_per_second": 7.0}, **finished)
+    corpus = Dataset.objects.create(project=researcher, kind="corpus", side="train", counts={"bytes": 24_000})
+    chosen = {"config.context_length": "256", "config.epochs": "1", "dataset": corpus.pk}
+    answer = client.get(f"/p/{researcher.slug}/runs/new/pretrain/estimate/", chosen)
+    assert [(row.size, row.time, row.how) for row in answer.context["estimates"]] == [
+        ("3M", "60 s", "as the last such run, on 8 cores")
+    ]
+    page = answer.content.decode()
+    assert "not measured yet" in page and "at the pace of that run" in page
+    assert "secret" not in page, "the run may be another project's"
 
 
 @pytest.fixture

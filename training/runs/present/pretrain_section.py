@@ -26,7 +26,8 @@ BYTES_PER_TOKEN = 4.0
 
 @dataclass(frozen=True)
 class Row:
-    """One size in words. `is_chosen` in the form; `fits` the memory that is free."""
+    """One size in words; `how` it is computed, or what its time is taken from. `is_chosen` in the form; `fits` the
+    memory that is free."""
 
     size: str
     parameters: str
@@ -38,10 +39,9 @@ class Row:
 
 
 def form_context(form: RunForm) -> dict[str, Any]:
-    here = machine.measured()
+    here, chosen = machine.measured(), Choices.of(form)
     if here is None:
-        return {"estimates": [], "here": None}
-    chosen = Choices.of(form)
+        return {"estimates": _rows_of_finished_runs(chosen), "here": None, "tokens": _count(chosen.tokens)}
     return {
         "estimates": [_row(name, chosen, here) for name in PRESETS],
         "here": here,
@@ -102,20 +102,41 @@ def _row(name: str, chosen: Choices, here: Machine) -> Row:
     )
 
 
+def _rows_of_finished_runs(chosen: Choices) -> list[Row]:
+    """Return the sizes of which such a run has succeeded, on whatever machine: all that is known without a measurement.
+
+    A worker that is never idle measures nothing, and one on another machine writes what this page does not read.
+    """
+    rows = []
+    for name in PRESETS:
+        if run := _last_run(name, chosen.config):
+            shape = estimate.shape_of(PRESETS[name], chosen.vocabulary, chosen.config.objective)
+            how = f"as the last such run, on {run.result.get('machine') or 'an unknown machine'}"
+            time = duration(chosen.tokens / run.result["tokens_per_second"])
+            rows.append(Row(name, _count(shape.parameters), "–", how, time, name == chosen.config.size, fits=True))
+    return rows
+
+
 def _seconds(name: str, shape: estimate.Shape, chosen: Choices, here: Machine, twice: bool) -> float:
     """By the pace of the last such run here, where there was one; else by the machine's rate."""
     config = chosen.config
-    alike = {"size": name, "objective": config.objective, "context_length": config.context_length}
-    earlier = Run.objects.filter(kind="pretrain", state=Run.State.SUCCEEDED).order_by("-pk")[:50]
-    for run in earlier:
-        pace = run.result.get("tokens_per_second")
-        if pace and all(run.config.get(k) == v for k, v in alike.items()) and run.result.get("machine") == here.name:
-            return chosen.tokens / pace
+    if run := _last_run(name, config, machine_name=here.name):
+        return chosen.tokens / run.result["tokens_per_second"]
     count = config.processes if here.device == "cuda" else 1
     rate = here.flops * estimate.reached(shape.width, here.reached) * count
     if _dtype(config, here) != here.dtype:  # float32 where bfloat16 was measured: a fifth of its rate, about
         rate /= 5
     return estimate.seconds(shape, config.context_length, chosen.tokens, rate=rate, checkpointing=twice)
+
+
+def _last_run(size: str, config: configs.PretrainConfig, machine_name: str = "") -> Run | None:
+    """Return the last run of this size, objective and context that told its pace; on the named machine, or on any."""
+    alike = {"size": size, "objective": config.objective, "context_length": config.context_length}
+    for run in Run.objects.filter(kind="pretrain", state=Run.State.SUCCEEDED).order_by("-pk")[:50]:
+        is_there = machine_name in ("", run.result.get("machine"))
+        if run.result.get("tokens_per_second") and is_there and all(run.config.get(k) == v for k, v in alike.items()):
+            return run
+    return None
 
 
 def _value(form: RunForm, name: str) -> Any:
