@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 from django.http import HttpRequest
 
@@ -14,32 +17,44 @@ from annotate import models
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class DeclaredAdmin(admin.ModelAdmin):
+    """Says by `staff_may` what staff with Django's permission may do here; nobody does what is not in it.
+
+    Raises ImproperlyConfigured at import where it says nothing.
+    """
+
+    staff_may: ClassVar[frozenset[str]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not getattr(cls, "staff_may", frozenset()) or cls.staff_may - {"view", "add", "change", "delete"}:
+            raise ImproperlyConfigured(f"Say by {cls.__name__}.staff_may which of view, add, change, delete it offers.")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return "add" in self.staff_may and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return "change" in self.staff_may and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return "delete" in self.staff_may and super().has_delete_permission(request, obj)
+
+
+class ReadOnlyAdmin(DeclaredAdmin):
     """For rows on the chain from a vote to a rank: they are added by actions, and never edited or deleted."""
 
+    staff_may = frozenset({"view"})
     list_per_page = 50
     show_full_result_count = False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
 
 @admin.register(models.User)
-class PersonAdmin(UserAdmin):
+class PersonAdmin(DeclaredAdmin, UserAdmin):
+    staff_may = frozenset({"view", "add", "change"})  # rows say who judged: people are made inactive, not deleted
     list_display = ("username", "email", "is_staff", "is_simulated", "date_joined")
     list_filter = ("is_staff", "is_simulated", "is_active")
     fieldsets = (*(UserAdmin.fieldsets or ()), ("Assay", {"fields": ("is_simulated",)}))
-    # Rows say who judged: people are made inactive, not deleted.
     actions = None
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 @admin.register(models.Project)
@@ -70,9 +85,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(models.LanguageModel)
-class LanguageModelAdmin(admin.ModelAdmin):
+class LanguageModelAdmin(DeclaredAdmin):
     """Models are registered by import and by runs; here they are described, or retired."""
 
+    staff_may = frozenset({"view", "change"})
     list_display = ("name", "kind", "stage", "parent", "licence", "created_at", "retired_at")
     list_filter = ("kind", "stage")
     search_fields = ("name",)
@@ -89,12 +105,6 @@ class LanguageModelAdmin(admin.ModelAdmin):
         "created_by",
         "created_at",
     )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 @admin.register(models.Guideline)

@@ -6,13 +6,11 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from channels.generic.websocket import AsyncWebsocketConsumer
-
 from annotate.arena.battles import actions as arena
 from annotate.arena.streaming import live_battles
 from annotate.arena.streaming.frames import Frames
 from annotate.core.asgi.database_threads import in_thread
-from annotate.core.permissions import can
+from annotate.core.asgi.socket_access import DeclaredConsumer
 from annotate.core.visitors import visitor_of_session
 from annotate.models import Battle
 
@@ -21,9 +19,10 @@ ACCIDENT = 1011
 log = logging.getLogger(__name__)
 
 
-class BattleConsumer(AsyncWebsocketConsumer):
+class BattleConsumer(DeclaredConsumer):
     """Two answers as they are written, for whoever started the battle. A frame holds no name, no id, no figure."""
 
+    right = "read, mine"
     sending: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
@@ -43,7 +42,7 @@ class BattleConsumer(AsyncWebsocketConsumer):
         user = self.scope["user"] if self.scope["user"].is_authenticated else None
         token, visitor = self.scope["url_route"]["kwargs"]["token"], visitor_of_session(self.scope["session"])
         battle = arena.own_battle(token=token, visitor=visitor, user=user)
-        return battle if battle is not None and can(self.scope["user"], "read", battle.project) else None
+        return battle if battle is not None and self.may_enter(battle.project) else None
 
     async def _send_frames(self, battle: Battle) -> None:
         try:

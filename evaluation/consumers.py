@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from annotate.core.permissions import can
 from annotate.models import Project
 from evaluation.leaderboard import present as board_page
 from training.runs.live_pages import LivePage
@@ -11,11 +10,12 @@ from training.runs.live_pages import LivePage
 class LeaderboardPage(LivePage):
     """Looks at the counts twice a second: two queries while nothing happens, whatever the number of votes."""
 
+    right = "read"
     seconds = 0.5
 
     def open(self) -> bool:
         project = Project.objects.filter(slug=self.scope["url_route"]["kwargs"]["slug"]).first()
-        if project is None or not can(self.scope["user"], "read", project):
+        if project is None or not self.may_enter(project):
             return False
         try:
             self.asked = board_page.asked(project, self.query)

@@ -18,6 +18,8 @@ _MOST_APPENDED = 600  # lines of a table, before it is thinned anew
 
 
 class RunPage(LivePage):
+    right = "read"
+
     def open(self) -> bool:
         self.run_id: int = self.scope["url_route"]["kwargs"]["run_id"]
         self.group = group_of(self.run_id)
@@ -27,7 +29,7 @@ class RunPage(LivePage):
         self.appended = 0
         self.sequence, self.row_id = _position(self.query.get("after", ""))
         run = Run.objects.select_related("project").filter(pk=self.run_id).first()
-        if run is None or not can(self.scope["user"], "read", run.project):
+        if run is None or not self.may_enter(run.project):
             return False
         self.may_change = can(self.scope["user"], "research", run.project)
         self.may_review = can(self.scope["user"], "review", run.project)
@@ -79,10 +81,12 @@ class RunPage(LivePage):
 
 
 class RunList(LivePage):
+    right = "read"
+
     def open(self) -> bool:
         self.sent = ""
         project = Project.objects.filter(slug=self.scope["url_route"]["kwargs"]["slug"]).first()
-        if project is None or not can(self.scope["user"], "read", project):
+        if project is None or not self.may_enter(project):
             return False
         self.project = project
         return True

@@ -12,8 +12,6 @@ from django.core.exceptions import ValidationError
 from django.utils.crypto import salted_hmac
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -24,6 +22,7 @@ from annotate.arena.streaming import live_battles
 from annotate.arena.vote_guard import actions as defence
 from annotate.core import visitors
 from annotate.core.api import lookup as access
+from annotate.core.api.api_access import allows
 from annotate.core.api.idempotency import feedback_key, idempotent
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Input, Turn, refusals
 from annotate.core.errors import Refused
@@ -144,8 +143,7 @@ SECRETS = {"visitor": _visitor_again, "vote_token": _vote_token_again}
     parameters=[IDEMPOTENCY_KEY, VISITOR],
     tags=["battles"],
 )
-@api_view(["POST"])
-@permission_classes([AllowAny])
+@allows(post="read")
 @idempotent(atomic=False, who=_sender, secrets=SECRETS)
 def start(request: Request) -> Response:
     """An arena battle on a given text or a drawn prompt: two answers, no names."""
@@ -171,8 +169,7 @@ def start(request: Request) -> Response:
 
 
 @extend_schema(responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
-@api_view(["GET"])
-@permission_classes([AllowAny])
+@allows(get="read, mine")
 def read(request: Request, token: str) -> Response:
     """A battle of mine, as it stands."""
     battle = _mine(request, token)
@@ -180,8 +177,7 @@ def read(request: Request, token: str) -> Response:
 
 
 @extend_schema(request=None, responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
-@api_view(["POST"])
-@permission_classes([AllowAny])
+@allows(post="read, mine")
 def stop(request: Request, token: str) -> Response:
     """End both answers where they are. They can be voted on, or asked on; with no word of one of them they cannot."""
     battle = _mine(request, token)
@@ -196,8 +192,7 @@ def stop(request: Request, token: str) -> Response:
     parameters=[IDEMPOTENCY_KEY, VISITOR],
     tags=["battles"],
 )
-@api_view(["POST"])
-@permission_classes([AllowAny])
+@allows(post="read, mine")
 @idempotent(atomic=False, who=_sender, secrets=SECRETS)
 def ask_on(request: Request, token: str) -> Response:
     """A further question to both: each goes on from its own answers. The vote is then on the conversation."""
@@ -226,8 +221,7 @@ def ask_on(request: Request, token: str) -> Response:
     parameters=[IDEMPOTENCY_KEY, VISITOR],
     tags=["battles"],
 )
-@api_view(["POST"])
-@permission_classes([AllowAny])
+@allows(post="read, mine")
 @idempotent(atomic=False, who=_sender)
 def vote(request: Request, token: str) -> Response:
     """Say who won: the answer gives the names, and whether the vote counted and why.
@@ -261,8 +255,7 @@ class PuzzleOut(serializers.Serializer):
 
 
 @extend_schema(responses={200: PuzzleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
-@api_view(["GET"])
-@permission_classes([AllowAny])
+@allows(get="read, mine")
 def puzzle(request: Request, token: str) -> Response:
     """What a vote without an account solves, where the project asks for it. A vote without it is held, not lost."""
     battle = _mine(request, token)

@@ -6,17 +6,16 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.arena.api import VISITOR, NameOut, name_out
 from annotate.arena.battles import actions as arena
 from annotate.core.api import lookup as access
+from annotate.core.api.api_access import in_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
-from annotate.models import Battle, Comparison, Status
+from annotate.models import Battle, Comparison, Project, Status
 
 MOST = 100
 
@@ -45,11 +44,9 @@ class MyBattleOut(serializers.Serializer):
     tags=["battles"], responses={200: MyBattleOut(many=True)} | refusals(400, 404),
     parameters=[VISITOR, OpenApiParameter("before", int, description="A number: only battles below it, to read on.")],
 )  # fmt: skip
-@api_view(["GET"])
-@permission_classes([AllowAny])
-def my_battles(request: Request, slug: str) -> Response:
+@in_project(get="read")
+def my_battles(request: Request, project: Project) -> Response:
     """The battles that this person has started here, the latest first, 100 each."""
-    project = access.find_project(request.user, slug)
     user = request.user if request.user.is_authenticated else None
     rows = arena.battles_of(project=project, visitor=access.visitor(request), user=user)
     if (before := request.query_params.get("before")) is not None:

@@ -9,7 +9,6 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.arena.battles import actions, pairing
 from annotate.arena.battles import follow_up as asking_on
@@ -28,8 +27,7 @@ PATIENCE_SECONDS = 20.0  # of a page without JavaScript, before it shows how far
 
 
 @never_cache
-@require_http_methods(["GET", "POST"])
-@in_project()
+@in_project(get="read", post="read")
 def arena(request: HttpRequest, project: Project) -> HttpResponse:
     """Ask something or draw a prompt."""
     refused = None
@@ -53,8 +51,7 @@ def arena(request: HttpRequest, project: Project) -> HttpResponse:
 
 
 @never_cache
-@require_GET
-@in_project()
+@in_project(get="read, mine")
 def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Both answers as they are written; after the vote, the names."""
     battle = _mine(request, project, token)
@@ -70,8 +67,7 @@ def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResp
 
 
 @never_cache
-@require_POST
-@in_project()
+@in_project(post="read, mine")
 def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Also in mid-stream: both answers end where they are, and are kept."""
     battle = _mine(request, project, token)
@@ -96,8 +92,7 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 
 
 @never_cache
-@require_POST
-@in_project()
+@in_project(post="read, mine")
 def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Both answers end where they are; then they can be voted on, or asked on."""
     battle = _mine(request, project, token)
@@ -109,8 +104,7 @@ def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 
 
 @never_cache
-@require_POST
-@in_project()
+@in_project(post="read, mine")
 def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """A further question to both."""
     battle = _mine(request, project, token)
@@ -135,8 +129,7 @@ def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 
 
 @never_cache
-@require_GET
-@in_project()
+@in_project(get="read")
 def history(request: HttpRequest, project: Project) -> HttpResponse:
     """What this person has voted, and what became of it."""
     mine = actions.battles_of(project=project, visitor=visitors.visitor_of(request), user=_user(request))
@@ -149,8 +142,7 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
 
 
 @never_cache
-@require_GET
-@in_project()
+@in_project(get="read, mine")
 def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResponse:
     """Return {"challenge": text} for static/proof.js, or null where none is asked for or none can be given: the vote
     may be cast all the same."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, render
 from django_htmx.middleware import HtmxDetails
 
 from annotate.core.errors import Refused
 from annotate.core.permissions import can, require
+from annotate.core.rights import Rights, action_of, checked, declare, is_for_accounts
 from annotate.models import Project, User
 
 
@@ -27,23 +29,56 @@ class MemberRequest(PageRequest):
     user: User
 
 
-def in_project(action: str = "read") -> Callable:
-    """The view below takes the project in place of its slug, and runs for those who may do `action` there.
+def allows(**rights: str) -> Callable:
+    """Declare who may use a page, a right for each method (`annotate.core.rights`); other methods are refused.
+
+    Visitors are asked to sign in where a right wants an account and says nothing of a project. What it says of a row
+    and the project of that row, the view refuses itself: it alone knows the row.
+    """
+
+    def refuse(request: HttpRequest, right: str, kwargs: dict[str, Any]) -> HttpResponse | None:
+        if request.user.is_authenticated or not is_for_accounts(right):
+            return None
+        return redirect_to_login(request.get_full_path())
+
+    return _guarding(checked(rights), refuse)
+
+
+def in_project(**rights: str) -> Callable:
+    """Declare who may use a page of a project; the view takes the project in place of its slug.
 
     A visitor is asked to sign in; a member without the role is told which role is needed; to everyone else a
     private project does not exist.
     """
+    actions = {right: action_of(right) for right in checked(rights).values()}
+
+    def refuse(request: HttpRequest, right: str, kwargs: dict[str, Any]) -> HttpResponse | None:
+        project = kwargs["project"] = get_object_or_404(Project, slug=kwargs.pop("slug"))
+        return _refusal(request, project, actions[right])
+
+    return _guarding(rights, refuse)
+
+
+def _guarding(rights: Rights, refuse: Callable[[HttpRequest, str, dict[str, Any]], HttpResponse | None]) -> Callable:
+    """Return a decorator that declares `rights` and runs the view for whom `refuse` lets through."""
+    offered = [method.upper() for method in rights] + (["HEAD"] if "get" in rights else [])
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @wraps(view)
-        def page(request: HttpRequest, slug: str, **kwargs) -> HttpResponse:
-            project = get_object_or_404(Project, slug=slug)
-            refusal = _refusal(request, project, action)
-            return refusal or view(request, project, **kwargs)
+        def page(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+            if request.method not in offered:
+                return HttpResponseNotAllowed(offered)
+            return refuse(request, rights[_method(request)], kwargs) or view(request, **kwargs)
 
+        declare(page, rights)
         return page
 
     return decorate
+
+
+def _method(request: HttpRequest) -> str:
+    method = (request.method or "").lower()
+    return "get" if method == "head" else method
 
 
 def _refusal(request: HttpRequest, project: Project, action: str) -> HttpResponse | None:

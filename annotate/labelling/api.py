@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.decorators import action, api_view
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet, allows
 from annotate.core.api.idempotency import Work, feedback_key, idempotent
 from annotate.core.api.lookup import find, find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, Turn, refusals
@@ -179,7 +179,7 @@ class Skip(Input):
     | refusals(400, 403, 404),
     tags=["assignments"],
 )
-@api_view(["POST"])
+@allows(post="judge")  # nothing is asked as often: `next_for` finds out whether they may
 def next_assignment(request: Request, slug: str) -> Response:
     """The next task for me: the one in my hands, else a new one."""
     given = Ask(data=request.data)
@@ -192,8 +192,18 @@ def next_assignment(request: Request, slug: str) -> Response:
 
 
 @extend_schema(tags=["assignments"])
-class Assignments(GenericViewSet):
+class Assignments(DeclaredViewSet):
     """Tasks that were handed to me."""
+
+    rights: ClassVar = {
+        "retrieve": "mine",
+        "submit": "mine",
+        "revise": "mine",
+        "undo": "mine",
+        "skip": "mine",
+        "flag": "mine",
+        "again": "mine",
+    }
 
     queryset = Assignment.objects.none()
     serializer_class = AssignmentOut

@@ -18,7 +18,6 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect, reswap
 
 from annotate.core.errors import Refused
@@ -48,8 +47,7 @@ DRAFTS_KEPT = timedelta(days=3)
 NOT_UNDONE_HERE = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
 
 
-@in_project("judge")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="judge", post="judge")
 @to_what_comes_first
 def judge(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
@@ -58,8 +56,7 @@ def judge(request: MemberRequest, project: Project) -> HttpResponse:
     return _submit(request, project, assignment)
 
 
-@in_project("judge")
-@require_POST
+@in_project(post="judge")
 @to_what_comes_first
 def skip(request: MemberRequest, project: Project) -> HttpResponse:
     assignment = _posted_assignment(request, project)
@@ -75,8 +72,7 @@ def skip(request: MemberRequest, project: Project) -> HttpResponse:
     return _go_on(request, project)
 
 
-@in_project("judge")
-@require_POST
+@in_project(post="judge")
 @to_what_comes_first
 def undo(request: MemberRequest, project: Project) -> HttpResponse:
     assignment = _posted_assignment(request, project)
@@ -93,8 +89,7 @@ def undo(request: MemberRequest, project: Project) -> HttpResponse:
     return show(request, project, assignment) if is_back else _show_next(request, project)
 
 
-@in_project("judge")
-@require_POST
+@in_project(post="judge")
 def keep(request: MemberRequest, project: Project) -> HttpResponse:
     """The page says now and then that its item is being worked on, so that it does not run out meanwhile."""
     try:
@@ -104,8 +99,7 @@ def keep(request: MemberRequest, project: Project) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-@in_project("judge")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="judge, mine", post="judge, mine")
 def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """What was said of an item, in its form, to be changed while the project lets it."""
     assignment = _assignment(project, pk)
@@ -122,8 +116,7 @@ def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
 
 
-@in_project("judge")
-@require_POST
+@in_project(post="judge")
 def flag(request: MemberRequest, project: Project) -> HttpResponse:
     """Tell the reviewers that something is wrong; the item stays, with what was entered."""
     assignment = _posted_assignment(request, project)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -10,9 +11,9 @@ from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
 from annotate.core import outbound
+from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find, find_named, find_project
 from annotate.core.api.pagination import Newest
@@ -100,8 +101,20 @@ class ArenaEntry(Input):
 
 
 @extend_schema(tags=["models"])
-class Models(GenericViewSet):
+class Models(DeclaredViewSet):
     """Policies and reward models of the projects that you may see; for researchers also what is shared with all."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "retrieve": "account, read",
+        "create": "researcher or staff",
+        "enter": "research",
+        "leave": "research",
+        "retire": "manage or staff",
+        "bring_back": "manage or staff",
+        "share": "manage or staff",
+        "serving": "research",
+    }
 
     queryset = LanguageModel.objects.none()
     serializer_class = ModelOut
@@ -207,7 +220,7 @@ class Models(GenericViewSet):
         given = ArenaEntry(data=request.data)
         given.is_valid(raise_exception=True)
         project = find_project(request.user, given.validated_data["project"])
-        require(request.user, "research", project)
+        self.require_role(project)
         return project, find(self.get_queryset(), pk, "model")
 
 

@@ -13,24 +13,23 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, PageRequest, in_project, refused_page
+from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project, refused_page
 from annotate.core.permissions import require
 from annotate.language_models import actions, serving
 from annotate.language_models.model_access import find_model
 from annotate.models import LanguageModel, Project, User
 
 
-@require_POST
+@allows(post="manage or staff")
 def retire(request: HttpRequest, pk: int) -> HttpResponse:
     """With a reason; a model is never deleted."""
     reason = request.POST.get("reason", "")
     return _act(request, pk, lambda model, by: actions.retire(model=model, reason=reason, by=by))
 
 
-@require_POST
+@allows(post="manage or staff")
 def bring_back(request: HttpRequest, pk: int) -> HttpResponse:
     return _act(request, pk, lambda model, by: actions.bring_back(model=model, by=by))
 
@@ -46,7 +45,7 @@ def _act(request: HttpRequest, pk: int, action: Callable[[LanguageModel, User], 
     return redirect("model", pk)
 
 
-@require_POST
+@allows(post="manage or staff")
 def share(request: HttpRequest, pk: int) -> HttpResponse:
     """Let every project use it, or with `do` = stop, no longer."""
     shared = request.POST.get("do") != "stop"
@@ -54,7 +53,7 @@ def share(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @never_cache
-@require_http_methods(["GET", "POST"])
+@allows(get="research", post="research")
 def model_serving(request: PageRequest, pk: int) -> HttpResponse:
     """How the model server stands to it; POST has it load the model. A part of the model's page, or a page."""
     model, project = find_model(request, pk)
@@ -71,8 +70,7 @@ def model_serving(request: PageRequest, pk: int) -> HttpResponse:
     return render(request, f"annotate/model_serving.html{part}", context)
 
 
-@require_POST
-@in_project("research")
+@in_project(post="research")
 def arena_entry(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """Enter the model into the project's arena, or take it out; its battles stay."""
     model = get_object_or_404(LanguageModel, pk=pk)

@@ -12,11 +12,10 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, PageRequest, in_project, refused_page
+from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project, refused_page
 from annotate.core.permissions import Person
 from annotate.data.prompts.actions import add_prompt
 from annotate.language_models import model_server
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @never_cache
-@require_http_methods(["GET", "POST"])
+@allows(get="research", post="research")
 def page(request: HttpRequest, pk: int) -> HttpResponse:
     """GET: an empty conversation. POST: another model beside it; or, without JavaScript, the whole answer at once."""
     model, project = find_model(request, pk)
@@ -69,8 +68,7 @@ def _with_company(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
     return render(request, "annotate/playground.html", context)
 
 
-@require_safe
-@in_project("research")
+@in_project(get="research")
 def of_project(request: MemberRequest, project: Project) -> HttpResponse:
     """With what the project serves by default, else with its newest policy."""
     newest = LanguageModel.objects.of_projects([project]).policies().available().first()
@@ -81,7 +79,7 @@ def of_project(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("playground", model.pk)
 
 
-@require_POST
+@allows(post="research")
 def keep(request: PageRequest, pk: int) -> HttpResponse:
     """The question alone becomes a prompt of the project; what was answered does not."""
     model, project = find_model(request, pk)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 class PlaygroundConsumer(ConversationConsumer):
     """Whoever leaves stops the writing: nobody else waits for it."""
 
+    right = "research"
     page = "annotate/playground.html"
     models: tuple[LanguageModel, ...] = ()
     project: Project

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import OuterRef, Prefetch, Subquery
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find_project
 from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import projects_where, require
+from annotate.core.permissions import projects_where
 from annotate.models import Guideline, Project, Role, User
 from annotate.projects import actions as projects
 from common.sampling import LONGEST_SYSTEM_PROMPT
@@ -111,12 +110,21 @@ def _newest_guidelines() -> Prefetch:
 
 
 @extend_schema(tags=["projects"])
-class Projects(GenericViewSet):
+class Projects(DeclaredViewSet):
     """Projects that you may see: public ones and your own."""
+
+    rights: ClassVar = {
+        "list": "anybody",
+        "retrieve": "read",
+        "create": "staff",
+        "partial_update": "manage",
+        "guidelines": "manage",
+        "members": "manage",
+        "change_member": "manage",
+    }
 
     queryset = Project.objects.none()
     serializer_class = ProjectOut
-    permission_classes = (IsAuthenticatedOrReadOnly,)
     pagination_class = Newest
     lookup_field = "slug"
 
@@ -163,7 +171,7 @@ class Projects(GenericViewSet):
     def members(self, request: Request, slug: str) -> Response:
         """Who may do what here, for managers."""
         project = find_project(request.user, slug)
-        require(request.user, "manage", project)
+        self.require_role(project)
         return Response(MemberOut(project.memberships.select_related("user").order_by("pk"), many=True).data)
 
     @extend_schema(request=Member, responses={200: MemberOut(many=True)} | refusals(400, 403, 404, 409))
@@ -173,7 +181,7 @@ class Projects(GenericViewSet):
         given = Member(data=request.data)
         given.is_valid(raise_exception=True)
         project = find_project(request.user, slug)
-        require(request.user, "manage", project)
+        self.require_role(project)
         username, role = given.validated_data["username"], given.validated_data["role"]
         user = User.objects.filter(username=username).first()
         if user is None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import redirect_to_login
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import ROLES_FOR, Person, can
 from annotate.models import Completion, Guideline, Judge, Project, Side, User
 from annotate.projects import actions
@@ -57,6 +55,7 @@ GROUPS = (
 )
 
 
+@allows(get="anybody", post="anybody")
 def home(request: HttpRequest) -> HttpResponse:
     """What this is, and which projects are open to whoever looks."""
     projects = list(_visible(request.user))
@@ -85,8 +84,7 @@ def _visible(user: Person) -> QuerySet[Project]:
     )
 
 
-@in_project("read")
-@require_safe
+@in_project(get="read")
 def project(request: HttpRequest, project: Project) -> HttpResponse:
     manages = can(request.user, "manage", project)
     context = {
@@ -102,12 +100,11 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "annotate/project.html", context)
 
 
-@login_required
-@require_http_methods(["GET", "POST"])
+@allows(get="staff", post="staff")
 def new(request: HttpRequest) -> HttpResponse:
     if not request.user.is_staff:
         return refused_page(request, Refused(403, project="Only staff start projects; ask whoever runs this site."))
-    if request.method == "GET":
+    if request.method != "POST":
         return render(request, "annotate/new_project.html", _form(_values(Project())))
     try:
         made = actions.create_project(
@@ -124,8 +121,7 @@ def new(request: HttpRequest) -> HttpResponse:
     return redirect("project", made.slug)
 
 
-@in_project("manage")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="manage", post="manage")
 def settings(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return render(request, "annotate/settings.html", {"project": project, **_form(_values(project))})
@@ -140,8 +136,7 @@ def settings(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("project-settings", project.slug)
 
 
-@in_project("read")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="read", post="manage")
 def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     """The guidelines and their earlier versions; managers revise them here."""
     manages = can(request.user, "manage", project)
@@ -155,14 +150,10 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     }
     if request.method != "POST":
         return render(request, "annotate/guidelines.html", context)
-    if not isinstance(request.user, User):  # signed out meanwhile
-        return redirect_to_login(request.get_full_path())
     text = request.POST.get("text", "").replace("\r\n", "\n")
     try:
-        made = actions.revise_guidelines(project=project, text=text, by=request.user)
+        made = actions.revise_guidelines(project=project, text=text, by=cast(User, request.user))
     except Refused as refused:
-        if not manages:
-            return refused_page(request, refused, project=project)
         context |= {"errors": refused.errors, "text": text}
         return render(request, "annotate/guidelines.html", context, status=refused.status)
     messages.success(request, f"Version {made.version} is in force; judges see it with their next item.")

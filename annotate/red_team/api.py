@@ -7,17 +7,17 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows, in_project
 from annotate.core.api.idempotency import feedback_key, idempotent
 from annotate.core.api.lookup import find, find_project
 from annotate.core.api.pagination import Newest, newest_first
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Input, Turn, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import can, require
-from annotate.models import Attack, HarmBudget, Talk
+from annotate.core.permissions import can
+from annotate.models import Attack, HarmBudget, Project, Talk
 from annotate.projects.wellbeing import actions as harm_budget
 from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
 from annotate.red_team import actions as red_team
@@ -98,7 +98,7 @@ class BudgetOut(Budget):
 
 
 @extend_schema(request=Begin, responses={200: TalkOut} | refusals(400, 403, 404, 409), tags=["red team"])
-@api_view(["POST"])
+@allows(post="judge")
 def begin(request: Request, slug: str) -> Response:
     """The talk in my hands, else a new one with a model that is not named."""
     given = Begin(data=request.data)
@@ -109,7 +109,7 @@ def begin(request: Request, slug: str) -> Response:
 
 @extend_schema(methods=["GET"], responses={200: TalkOut} | refusals(404), tags=["red team"])
 @extend_schema(methods=["DELETE"], responses={200: TalkOut} | refusals(404, 409), tags=["red team"])
-@api_view(["GET", "DELETE"])
+@allows(get="mine", delete="mine")
 def talk(request: Request, token: str) -> Response:
     """A talk of mine as it stands; DELETE drops it."""
     found = _mine(request, token)
@@ -120,7 +120,7 @@ def talk(request: Request, token: str) -> Response:
 
 
 @extend_schema(request=Say, responses={200: TalkOut} | refusals(400, 404, 409, 413, 429, 503), tags=["red team"])
-@api_view(["POST"])
+@allows(post="mine")
 def say(request: Request, token: str) -> Response:
     """The next turn; answers when the model has. Without `text` the last question is answered that still waits."""
     given = Say(data=request.data)
@@ -136,7 +136,7 @@ def say(request: Request, token: str) -> Response:
     parameters=[IDEMPOTENCY_KEY],
     tags=["red team"],
 )
-@api_view(["POST"])
+@allows(post="mine")
 @idempotent()
 def rate(request: Request, token: str) -> Response:
     """End the talk: how far it went, and after which harm it was. The answer names the model."""
@@ -149,11 +149,9 @@ def rate(request: Request, token: str) -> Response:
 
 @extend_schema(responses={200: AttackOut(many=True)} | refusals(403, 404), parameters=[SHOW_HARMFUL], tags=["red team"])
 @newest_first
-@api_view(["GET"])
-def attacks(request: Request, slug: str) -> Response:
+@in_project(get="judge")
+def attacks(request: Request, project: Project) -> Response:
     """My attacks; all of them for reviewers, the texts of others' withheld unless asked for."""
-    project = find_project(request.user, slug)
-    require(request.user, "judge", project)
     rows = Attack.objects.filter(project=project).select_related("author", "model", "project")
     if not can(request.user, "review", project):
         rows = rows.filter(author=request.user)
@@ -163,10 +161,9 @@ def attacks(request: Request, slug: str) -> Response:
 
 
 @extend_schema(request=None, responses={200: AttackOut} | refusals(403, 404, 409), tags=["red team"])
-@api_view(["POST"])
-def withdraw(request: Request, slug: str, pk: str) -> Response:
+@in_project(post="account, read, mine")
+def withdraw(request: Request, project: Project, pk: str) -> Response:
     """Take an attack of mine back, within the project's minutes."""
-    project = find_project(request.user, slug)
     attack = find(Attack.objects.filter(project=project, author=request.user), pk, "attack")
     red_team.withdraw(attack=attack, by=request.user)
     attack.refresh_from_db()
@@ -175,7 +172,7 @@ def withdraw(request: Request, slug: str, pk: str) -> Response:
 
 @extend_schema(methods=["GET"], responses=BudgetOut, tags=["red team"])
 @extend_schema(methods=["PUT"], request=Budget, responses={200: BudgetOut} | refusals(400), tags=["red team"])
-@api_view(["GET", "PUT"])
+@allows(get="account", put="account")
 def budget(request: Request) -> Response:
     """What I am ready to see of harm. Before it is said nothing harmful is shown."""
     if request.method == "PUT":

@@ -6,17 +6,15 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.models import Attack, HarmBudget, Project, Talk, User
 from annotate.projects.wellbeing import actions as harm_budget
@@ -27,8 +25,7 @@ NUMBERS = ("daily_cap", "break_after", "break_minutes")
 
 
 @never_cache
-@in_project("judge")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="judge", post="judge")
 def red_team_page(request: MemberRequest, project: Project) -> HttpResponse:
     """GET: the talk as it stands. POST: begin one; or, without JavaScript, ask and wait for the whole answer."""
     talk = red_team.open_talk(project, request.user)
@@ -45,8 +42,7 @@ def red_team_page(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("red-team", project.slug)
 
 
-@in_project("judge")
-@require_POST
+@in_project(post="judge")
 def rate(request: MemberRequest, project: Project) -> HttpResponse:
     """End the talk: send it with its rating, or drop it."""
     talk = get_object_or_404(Talk, project=project, user=request.user, token=_token(request))
@@ -71,8 +67,7 @@ def rate(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("red-team", project.slug)
 
 
-@in_project("judge")
-@require_POST
+@in_project(post="judge, mine")
 def withdraw(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     attack = get_object_or_404(Attack, project=project, author=request.user, pk=pk)
     try:
@@ -84,8 +79,7 @@ def withdraw(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 
 
 @never_cache
-@in_project("judge")
-@require_safe
+@in_project(get="judge")
 def attacks(request: MemberRequest, project: Project) -> HttpResponse:
     """One's own attacks; reviewers see all that they are ready to see. Blurred until asked for."""
     rows = Attack.objects.filter(project=project).select_related("author", "model").order_by("-id")
@@ -108,8 +102,7 @@ def attacks(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 @never_cache
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
+@allows(get="account", post="account")
 def harm(request: HttpRequest) -> HttpResponse:
     """What one is ready to see: for all projects, to be changed at any time."""
     assert isinstance(request.user, User)

@@ -26,6 +26,7 @@ class TalkConsumer(ConversationConsumer):
     Whoever leaves stops the writing, and what is written so far is kept: a reload finds it.
     """
 
+    right = "mine"
     page = "annotate/red_team.html"
     talk: Talk | None = None
     question: Question

@@ -6,12 +6,12 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import in_project
 from annotate.core.api.idempotency import idempotent
-from annotate.core.api.lookup import find, find_named, find_project
+from annotate.core.api.lookup import find, find_named
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import can, require
@@ -127,10 +127,10 @@ class JudgePairsOut(serializers.Serializer):
 
 
 @extend_schema(tags=TAGS, responses={200: QualityOut} | refusals(400, 403, 404), parameters=[KIND])
-@api_view(["GET"])
-def quality(request: Request, slug: str) -> Response:
+@in_project(get="review")
+def quality(request: Request, project: Project) -> Response:
     """Agreement on each scale and on marked spans, and every judge's figures, for reviewers."""
-    project, kind, found = _reviewed(request, slug)
+    kind, found = _reviewed(request, project)
     body: dict[str, Any] = {"project": project.slug, "judge": kind, "promise": words.PROMISE}
     body |= {
         "scales": [shown.flat_scale(scale) for scale in found.scales],
@@ -141,10 +141,10 @@ def quality(request: Request, slug: str) -> Response:
 
 
 @extend_schema(tags=TAGS, responses={200: JudgePairsOut} | refusals(400, 403, 404), parameters=[KIND])
-@api_view(["GET"])
-def pairs(request: Request, slug: str) -> Response:
+@in_project(get="review")
+def pairs(request: Request, project: Project) -> Response:
     """Each two judges on each scale, and on what they marked, for reviewers."""
-    project, kind, found = _reviewed(request, slug)
+    kind, found = _reviewed(request, project)
     rows = [shown.flat_pair(found, scale, pair) for scale, pair in found.pairs]
     marks = [shown.flat_mark_pair(found, pair) for pair in found.mark_pairs]
     body = {"project": project.slug, "judge": kind, "pairs": rows, "mark_pairs": marks}
@@ -152,20 +152,16 @@ def pairs(request: Request, slug: str) -> Response:
 
 
 @extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))
-@api_view(["GET"])
-def judge(request: Request, slug: str, pk: str) -> Response:
+@in_project(get="review")
+def judge(request: Request, project: Project, pk: str) -> Response:
     """One judge, for reviewers."""
-    project = find_project(request.user, slug)
-    require(request.user, "review", project)
     return Response(_of(project, find(_judges(project), pk, "judge"), is_own=False))
 
 
 @extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404), parameters=IMPORTED)
-@api_view(["GET"])
-def imported(request: Request, slug: str) -> Response:
+@in_project(get="review")
+def imported(request: Request, project: Project) -> Response:
     """One judge whom only the file of an import names, for reviewers."""
-    project = find_project(request.user, slug)
-    require(request.user, "review", project)
     return Response(_of(project, _asked_imported(request, project), is_own=False))
 
 
@@ -178,25 +174,21 @@ def _asked_imported(request: Request, project: Project) -> ImportedJudge:
 
 
 @extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))
-@api_view(["GET"])
-def mine(request: Request, slug: str) -> Response:
+@in_project(get="judge")
+def mine(request: Request, project: Project) -> Response:
     """One's own figures, beside all others' together; nobody else is named.
 
     As of the last full hour before which nothing can be changed any more: told at once, they would tell which item's
     answer is known."""
-    project = find_project(request.user, slug)
-    require(request.user, "judge", project)
     return Response(_of(project, request.user, is_own=True))
 
 
-def _reviewed(request: Request, slug: str) -> tuple[Project, str, Findings]:
-    project = find_project(request.user, slug)
-    require(request.user, "review", project)
+def _reviewed(request: Request, project: Project) -> tuple[str, Findings]:
     try:
         kind = asked_kind(project, request.query_params.get("judge", ""))
     except ValueError as error:
         raise Refused(400, judge=str(error)) from None
-    return project, kind, findings(project, kind)
+    return kind, findings(project, kind)
 
 
 def _judges(project: Project) -> Any:
@@ -281,10 +273,9 @@ class Undoing(Input):
 
 
 @extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404))
-@api_view(["GET"])
-def touched(request: Request, slug: str, pk: str) -> Response:
+@in_project(get="manage or judge, mine")
+def touched(request: Request, project: Project, pk: str) -> Response:
     """What excluding this person would touch, before it is done: for managers, and for the person themselves."""
-    project = find_project(request.user, slug)
     person = request.user if str(pk) == str(request.user.pk) else None
     require(request.user, "judge" if person else "manage", project)
     found = persons.touched_by(project, person or find(_judges(project), pk, "person"))
@@ -292,11 +283,9 @@ def touched(request: Request, slug: str, pk: str) -> Response:
 
 
 @extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404), parameters=IMPORTED)
-@api_view(["GET"])
-def imported_touched(request: Request, slug: str) -> Response:
+@in_project(get="manage")
+def imported_touched(request: Request, project: Project) -> Response:
     """What excluding a judge whom only an import names would touch, before it is done: for managers."""
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
     return Response(TouchedOut(persons.touched_by(project, _asked_imported(request, project)).as_json()).data)
 
 
@@ -308,14 +297,12 @@ def imported_touched(request: Request, slug: str) -> Response:
     responses={201: ExclusionOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
 )
-@api_view(["GET", "POST"])
-def exclusions(request: Request, slug: str) -> Response:
+@in_project(get="manage", post="manage or judge, mine")
+def exclusions(request: Request, project: Project) -> Response:
     """All acts, for managers. A new one excludes a person, or a judge whom only an import names; with oneself as the
     person it withdraws what one said."""
-    project = find_project(request.user, slug)
     if request.method == "POST":
         return _exclude(request, project)
-    require(request.user, "manage", project)
     return Response(ExclusionOut(persons.acts(project)[:500], many=True).data)
 
 
@@ -353,11 +340,10 @@ def _named(request: Request, project: Project, said: dict[str, Any]) -> Who:
     responses={200: ExclusionOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
 )
-@api_view(["POST"])
+@in_project(post="manage or judge, mine")
 @idempotent()
-def undo(request: Request, slug: str, pk: str) -> Response:
+def undo(request: Request, project: Project, pk: str) -> Response:
     """Bring back what the act took out, and only that."""
-    project = find_project(request.user, slug)
     manages = can(request.user, "manage", project)
     seen = persons.acts(project) if manages else persons.acts(project).filter(person=request.user)
     act = find(seen, pk, "exclusion")

@@ -6,10 +6,10 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.asgi import downloads as streaming
@@ -24,7 +24,7 @@ class CardOut(serializers.Serializer):
 
 
 @extend_schema(tags=["models"], responses={200: CardOut} | refusals(404))
-@api_view(["GET"])
+@allows(get="account, read")
 def card(request: Request, pk: str) -> Response:
     """The model's card: lineage, data, judgements by count, licence, config, figures, cost, limits."""
     model = find(models_seen(request.user), pk, "model")
@@ -34,7 +34,7 @@ def card(request: Request, pk: str) -> Response:
 @extend_schema(
     tags=["runs"], responses={(200, "application/octet-stream"): OpenApiTypes.BINARY} | refusals(403, 404, 410)
 )
-@api_view(["GET"])
+@allows(get="research")
 def export_file(request: Request, pk: str, name: str) -> HttpResponseBase:
     """One file of an export, named in the run's `result.files`; for researchers."""
     runs = Run.objects.filter(project__in=projects_where(request.user, "read")).select_related("project")

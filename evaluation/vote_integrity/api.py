@@ -6,15 +6,13 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import in_project
 from annotate.core.api.idempotency import idempotent
-from annotate.core.api.lookup import find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import require
 from annotate.models import Comparison, Project
 from evaluation.vote_integrity import held_votes as held
 
@@ -64,10 +62,9 @@ class DecidedOut(serializers.Serializer):
     tags=TAGS, responses={200: PeriodOut(many=True)} | refusals(400, 403, 404),
     parameters=[OpenApiParameter("by", enum=list(held.PERIODS))],
 )  # fmt: skip
-@api_view(["GET"])
-def held_rate(request: Request, slug: str) -> Response:
+@in_project(get="manage")
+def held_rate(request: Request, project: Project) -> Response:
     """Votes of the arena by hour (of two days) or day (of thirty), and how many of them were held, for a manager."""
-    project = _managed(request, slug)
     by = request.query_params.get("by") or "day"
     if by not in held.PERIODS:
         raise Refused(400, by=f"{by!r} is unknown; use one of {', '.join(held.PERIODS)}.")
@@ -85,10 +82,9 @@ def held_rate(request: Request, slug: str) -> Response:
     methods=["POST"], tags=TAGS, request=DecisionIn, parameters=[IDEMPOTENCY_KEY],
     responses={200: DecidedOut} | refusals(400, 403, 404, 409, 413),
 )  # fmt: skip
-@api_view(["GET", "POST"])
-def held_votes(request: Request, slug: str) -> Response:
+@in_project(get="manage", post="manage")
+def held_votes(request: Request, project: Project) -> Response:
     """Votes that wait for a look, the latest first, 500 each. POST releases (counted) or excludes them: all or none."""
-    project = _managed(request, slug)
     if request.method == "POST":
         return _decide(request, project)
     reason = request.query_params.get("held_for") or ""
@@ -114,9 +110,3 @@ def _decide(request: Request, project: Project) -> Response:
         rows = rows.filter(pk__in=given["ids"])
     changed = held.decide(project=project, rows=rows, status=given["status"], reason=given["reason"], by=request.user)
     return Response({"changed": changed})
-
-
-def _managed(request: Request, slug: str) -> Project:
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
-    return project

@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
-from django.views.decorators.http import require_POST, require_safe
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
@@ -22,8 +21,7 @@ from evaluation.vote_integrity.rate_change import EVERY
 PER_PAGE = 50
 
 
-@require_safe
-@in_project("manage")
+@in_project(get="manage")
 def held_votes(request: HttpRequest, project: Project) -> HttpResponse:
     by = request.GET.get("by", "day")
     reason = request.GET.get("reason", "")
@@ -46,8 +44,7 @@ def held_votes(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/held.html", context)
 
 
-@require_POST
-@in_project("manage")
+@in_project(post="manage")
 def decide(request: MemberRequest, project: Project) -> HttpResponse:
     """Release or exclude the chosen votes, or all of one reason."""
     reason_held = request.POST.get("held_for", "")

@@ -6,11 +6,12 @@ from dataclasses import asdict
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, parser_classes
+from rest_framework.decorators import parser_classes
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find_project
 from annotate.core.api.serializer_fields import PROJECT, Input, refusals
 from annotate.core.errors import Refused
@@ -58,7 +59,7 @@ class SourcesOut(serializers.Serializer):
     responses={201: CorpusFileOut} | refusals(400, 403, 404, 409, 413),
     tags=["runs"],
 )
-@api_view(["GET", "POST"])
+@allows(get="research", post="research")
 @parser_classes([MultiPartParser])
 def corpora_sources(request: Request) -> Response:
     """GET: the files that corpora of a project may read, and Hub corpora by exact name. POST: upload a file.

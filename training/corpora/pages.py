@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
 
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
@@ -24,15 +23,13 @@ AT_HAND = (
 )
 
 
-@in_project("read")
-@require_safe
+@in_project(get="read")
 def catalogue(request: HttpRequest, project: Project) -> HttpResponse:
     return _page(request, project)
 
 
 @takes_files
-@require_POST
-@in_project("research")
+@in_project(post="research")
 def upload(request: HttpRequest, project: Project) -> HttpResponse:
     file = request.FILES.get("file")
     try:

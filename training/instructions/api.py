@@ -7,10 +7,10 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find_all, find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
@@ -77,7 +77,7 @@ class TemplateOut(serializers.Serializer):
     parameters=[IDEMPOTENCY_KEY],
     tags=["datasets"],
 )
-@api_view(["POST"])
+@allows(post="research")
 @idempotent(atomic=False)
 def create(request: Request) -> Response:
     """Freeze labelled datasets as an SFT dataset; 200 with the standing one when these very rows are frozen already."""
@@ -86,7 +86,7 @@ def create(request: Request) -> Response:
 
 
 @extend_schema(request=InstructIn, responses={200: PreviewOut} | refusals(400, 403, 404, 410), tags=["datasets"])
-@api_view(["POST"])
+@allows(post="research")
 def look(request: Request) -> Response:
     """What would be made, without freezing it."""
     found = preview(**_read(InstructIn, request))
@@ -101,7 +101,7 @@ def look(request: Request) -> Response:
 
 
 @extend_schema(responses=TemplateOut(many=True), tags=["datasets"])
-@api_view(["GET"])
+@allows(get="account")
 def templates(request: Request) -> Response:
     """Our templates of every task."""
     rows = [

@@ -9,7 +9,6 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils.datastructures import MultiValueDict
-from django.views.decorators.http import require_http_methods
 
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
@@ -24,8 +23,7 @@ _WHOLE, _SHARES = ("cap", "limit", "templates_per_row", "most_shots", "seed"), (
 
 
 @takes_files
-@in_project("research")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="research", post="research")
 def instructions(request: HttpRequest, project: Project) -> HttpResponse:
     """GET shows the form; POST with `do=look` what would come of it, else freezes it."""
     form = _form(request.POST if request.method == "POST" else request.GET, request.FILES, project)

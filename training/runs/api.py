@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -13,8 +13,8 @@ from rest_framework.decorators import action
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent, key_of
 from annotate.core.api.lookup import find, find_named, find_project, of_project
 from annotate.core.api.pagination import Newest
@@ -130,8 +130,23 @@ class SampleOut(serializers.ModelSerializer):
 
 
 @extend_schema(tags=["runs"])
-class Runs(GenericViewSet):
+class Runs(DeclaredViewSet):
     """Runs of the projects that you may see."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "retrieve": "account, read",
+        "create": "research",
+        "from_yaml": "research",
+        "order": "account, read",
+        "cancel": "research",
+        "resume": "research",
+        "again": "research",
+        "choose": "research",
+        "reviews": "account, read",
+        "metrics": "account, read",
+        "samples": "account, read",
+    }
 
     queryset = Run.objects.none()
     serializer_class = RunOut
@@ -180,7 +195,7 @@ class Runs(GenericViewSet):
         if not slug:
             raise Refused(400, project="Name the project in the file, or in the address as ?project=<slug>.")
         project = find_project(request.user, slug)
-        require(request.user, "research", project)  # what models there are is told to researchers alone
+        self.require_role(project)  # what models there are is told to researchers alone
         arguments = orders.resolve(order, project).arguments
         run = actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **arguments)
         return Response(run_out(request, run), status=201)

@@ -12,10 +12,10 @@ import logging
 from typing import Any
 from urllib.parse import parse_qs
 
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from annotate.core.asgi.database_threads import in_thread
+from annotate.core.asgi.socket_access import DeclaredConsumer
 
 _TIMER_SECONDS = 1.0
 _SLOW_TIMER_SECONDS = 10.0  # with a channel layer: only the clock on the page needs it
@@ -24,7 +24,7 @@ _ACCIDENT = 1011  # after which htmx connects again
 log = logging.getLogger(__name__)
 
 
-class LivePage(AsyncWebsocketConsumer):
+class LivePage(DeclaredConsumer, is_base=True):
     """Sends what `updates` yields, now and each time it is woken, until `is_over`."""
 
     group = ""

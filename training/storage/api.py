@@ -6,10 +6,10 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find_named, find_project
 from annotate.core.api.serializer_fields import PROJECT, Id, Input, refusals
 from annotate.core.errors import Refused
@@ -54,7 +54,7 @@ class DiskOut(serializers.Serializer):
 
 
 @extend_schema(responses={200: DiskOut} | refusals(400, 403, 404), parameters=[PROJECT], tags=["runs"])
-@api_view(["GET"])
+@allows(get="research")
 def use(request: Request) -> Response:
     """What the runs and models of a project take, the largest first."""
     if not (slug := request.query_params.get("project")):
@@ -69,7 +69,7 @@ def use(request: Request) -> Response:
 
 
 @extend_schema(request=PruneIn, responses={200: FreedOut} | refusals(400, 403, 404), tags=["runs"])
-@api_view(["POST"])
+@allows(post="research")
 def prune(request: Request) -> Response:
     """Delete the checkpoints that the rule lets go; with `run`, every checkpoint of that one run."""
     given = PruneIn(data=request.data)

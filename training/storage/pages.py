@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_POST
 
 from annotate.core.page_access import in_project
 from annotate.models import Project, User
@@ -17,8 +16,7 @@ from training.storage import disk_usage as disk
 
 
 @never_cache
-@require_GET
-@in_project("research")
+@in_project(get="research")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     prunable = pruning.prune(dry_run=True, at_once=True, project=project)
     context = {
@@ -32,8 +30,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "training/disk.html", context)
 
 
-@require_POST
-@in_project("research")
+@in_project(post="research")
 def prune(request: HttpRequest, project: Project) -> HttpResponse:
     """By the rule and at once; with `run`, every checkpoint of that one run of this project."""
     by = cast(User, request.user)  # in_project lets nobody else through

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from annotate.core.errors import Refused
+from annotate.core.rights import declare
 
 log = logging.getLogger(__name__)
 Errors = dict[str, str]
@@ -76,6 +77,9 @@ def no_such_address(request: HttpRequest) -> JsonResponse:
     """For addresses below /api/ that are not there."""
     text = f"There is no {request.path}; /api/docs/ lists all there is. Addresses end with a slash."
     return JsonResponse({"errors": {"address": text}}, status=404)
+
+
+declare(no_such_address, dict.fromkeys(("get", "post", "put", "patch", "delete"), "anybody"))
 
 
 def _named(error: exceptions.APIException, context: dict[str, Any]) -> Errors:

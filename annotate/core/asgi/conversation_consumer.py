@@ -8,15 +8,16 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.template.loader import render_to_string
+
+from annotate.core.asgi.socket_access import DeclaredConsumer
 
 FRAME_SECONDS = 0.1  # a reader gets at most ten frames per second
 GONE = 4404  # a code of our own: htmx reconnects only after accidents
 log = logging.getLogger(__name__)
 
 
-class ConversationConsumer(AsyncWebsocketConsumer):
+class ConversationConsumer(DeclaredConsumer, is_base=True):
     """Takes what its page's form sends: a question, unless one is being answered; or `do: stop`.
 
     A subclass says whom it is for, answers, and shows how far the answers are.

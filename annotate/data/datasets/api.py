@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
@@ -11,14 +11,14 @@ from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find, find_project, of_project
 from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.core.asgi.downloads import download
-from annotate.core.permissions import projects_where, require
+from annotate.core.permissions import projects_where
 from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import FORMATS, export_file
 from annotate.data.datasets.selections import select
@@ -72,8 +72,16 @@ class CountsOut(serializers.Serializer):
 
 
 @extend_schema(tags=["datasets"])
-class Datasets(GenericViewSet):
+class Datasets(DeclaredViewSet):
     """Frozen datasets of the projects that you may see; their rows are for those who may review."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "retrieve": "account, read",
+        "create": "research",
+        "preview": "research",
+        "export": "review",
+    }
 
     queryset = Dataset.objects.none()
     serializer_class = DatasetOut
@@ -110,7 +118,7 @@ class Datasets(GenericViewSet):
     def preview(self, request: Request) -> Response:
         """What would go in, without freezing it."""
         fields = _read(SelectionIn, request)
-        require(request.user, "research", fields["project"])
+        self.require_role(fields["project"])
         selection = select(**fields)
         counts = dict(selection.counts)
         if any(selection.sources.values()):
@@ -128,7 +136,7 @@ class Datasets(GenericViewSet):
     def export(self, request: Request, pk: str) -> HttpResponseBase:
         """The rows, streamed: as JSON lines unless `file` says otherwise."""
         dataset = find(self.get_queryset(), pk, "dataset")
-        require(request.user, "review", dataset.project)
+        self.require_role(dataset.project)
         format_ = request.query_params.get("format", "jsonl")
         made = export_file(dataset, format_, request.query_params.get("file", "jsonl"), by=request.user)
         return download(request._request, made.parts, name=made.name, content_type=made.content_type)

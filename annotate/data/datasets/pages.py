@@ -10,11 +10,10 @@ from django.contrib.auth.views import redirect_to_login
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
 
 from annotate.core.asgi.downloads import download as to_disk
 from annotate.core.errors import Refused
-from annotate.core.page_access import in_project, refused_page
+from annotate.core.page_access import allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.data import feedback_lineage as votes
 from annotate.data import frozen_rows
@@ -38,15 +37,12 @@ OTHERS = {
 FILES = ("comparisons", "ratings", "examples", "prompts")
 
 
-@in_project("read")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="read", post="research")
 def data(request: HttpRequest, project: Project) -> HttpResponse:
     """The overview. GET with a half-filled form counts what would go in; POST freezes it."""
-    may_freeze = can(request.user, "research", project)
     if request.method == "POST":
-        if not isinstance(request.user, User):
-            return redirect_to_login(request.get_full_path())
-        return _freeze(request, project, request.user)
+        return _freeze(request, project, cast(User, request.user))  # in_project lets nobody else through
+    may_freeze = can(request.user, "research", project)
     form = _form(request.GET, project)
     if request.htmx.target == "counts" and may_freeze:  # type: ignore[attr-defined]
         return render(request, "annotate/data.html#counts", _preview(form, project))
@@ -58,8 +54,6 @@ def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
     try:
         dataset = freeze(project=project, by=by, name=form["name"], **_arguments(form))
     except Refused as refused:
-        if not can(by, "research", project):
-            return refused_page(request, refused, project=project)
         context = _page(project, form, True, True) | {"errors": refused.errors}
         return render(request, "annotate/data.html", context, status=refused.status)
     messages.success(request, f"{dataset.name} is frozen: nothing changes it any more.")
@@ -168,7 +162,7 @@ def _categories(project: Project) -> list[str]:
     return list(project.prompts.exclude(category="").order_by("category").values_list("category", flat=True).distinct())
 
 
-@require_safe
+@allows(get="read")
 def dataset(request: HttpRequest, pk: int) -> HttpResponse:
     """One dataset: what is in it, whose feedback, which runs used it, and a look at its rows."""
     found, refusal = _dataset(request, pk)
@@ -209,7 +203,7 @@ def _runs(found: Dataset) -> Any:
     return used.select_related("output_model", "output_dataset").order_by("id")
 
 
-@require_safe
+@allows(get="review")
 def download(request: HttpRequest, pk: int, format: str) -> HttpResponseBase:
     found, refusal = _dataset(request, pk, "review")
     if refusal:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 
-from annotate.core.api.lookup import find_project
+from annotate.core.api.api_access import in_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.asgi.downloads import download
 from annotate.data.exports.actions import FILES, OWN, export_feedback
 from annotate.data.exports.export_options import asked
 from annotate.data.formats import FORMATS
 from annotate.data.formats.containers import content_type
-from annotate.models import Judge, Side, Status
+from annotate.models import Judge, Project, Side, Status
 
 FILE_TYPES = {(200, content_type(file).partition(";")[0]): OpenApiTypes.BINARY for file in FILES}
 _PARAMETERS = [
@@ -34,9 +33,8 @@ _PARAMETERS = [
     parameters=_PARAMETERS,
     responses=FILE_TYPES | refusals(400, 403, 404),
 )
-@api_view(["GET"])
-def export_project(request: Request, slug: str) -> HttpResponseBase:
+@in_project(get="review")
+def export_project(request: Request, project: Project) -> HttpResponseBase:
     """The feedback as a file, streamed. What was imported comes out as it came in; see docs/guides/import-export.md."""
-    project = find_project(request.user, slug)
     found = export_feedback(project=project, by=request.user, **asked(request.query_params))
     return download(request._request, found.parts, name=found.name, content_type=found.content_type)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
-from django.views.decorators.http import require_safe
 
 from annotate.core.asgi.downloads import download
 from annotate.core.errors import Refused
@@ -26,8 +25,7 @@ _FILES = {
 }
 
 
-@in_project("review")
-@require_safe
+@in_project(get="review")
 def export_page(request: HttpRequest, project: Project) -> HttpResponseBase:
     """The file that the form on the data page asks for."""
     assert isinstance(request.user, User)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import ClassVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import action, api_view, parser_classes
+from rest_framework.decorators import action, parser_classes
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet, allows
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.json_parser import BoundedJSONParser
 from annotate.core.api.lookup import find, find_project, of_project
@@ -64,7 +65,7 @@ class ImportOut(serializers.Serializer):
     parameters=[IDEMPOTENCY_KEY],
     tags=["feedback"],
 )
-@api_view(["POST"])
+@allows(post="research")
 @parser_classes([MultiPartParser])
 @idempotent(atomic=False, whole_body=False)  # the same file twice adds nothing twice
 def import_comparisons(request: Request) -> Response:
@@ -121,8 +122,17 @@ class FileImportOut(serializers.ModelSerializer):
 
 @takes_files
 @extend_schema(tags=["feedback"])
-class Imports(GenericViewSet):
+class Imports(DeclaredViewSet):
     """Imports of files into the projects in which you are a researcher or a manager."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "create": "research",
+        "retrieve": "research",
+        "cancel": "research",
+        "go_on": "research",
+        "problems": "research",
+    }
 
     queryset = Import.objects.none()
     serializer_class = FileImportOut

@@ -11,7 +11,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
@@ -35,8 +34,7 @@ _FIELDS = ("source", "format", "container", "columns", "judge")
 
 
 @takes_files
-@in_project("research")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="research", post="research")
 def imports(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _list(request, project, _form(QueryDict()), {})
@@ -59,8 +57,7 @@ def imports(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("import", project.slug, made.pk)
 
 
-@in_project("research")
-@require_safe
+@in_project(get="research")
 def one_import(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     found = get_object_or_404(Import.objects.select_related("created_by"), project=project, pk=pk)
     context = _progress(found) | {"project": project, "import": found}
@@ -72,8 +69,7 @@ def one_import(request: MemberRequest, project: Project, pk: int) -> HttpRespons
     return render(request, "annotate/import.html", context | _beginning(found))
 
 
-@in_project("research")
-@require_POST
+@in_project(post="research")
 def act(request: MemberRequest, project: Project, pk: int, what: str) -> HttpResponse:
     """`what` is cancel or go-on."""
     found = get_object_or_404(Import, project=project, pk=pk)
@@ -85,8 +81,7 @@ def act(request: MemberRequest, project: Project, pk: int, what: str) -> HttpRes
     return redirect("import", project.slug, pk)
 
 
-@in_project("research")
-@require_safe
+@in_project(get="research")
 def problems(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
     """The lines that could not be used, as CSV."""
     found = get_object_or_404(Import, project=project, pk=pk)

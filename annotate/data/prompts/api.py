@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.bulk import read_one_or_many, written
 from annotate.core.api.idempotency import Work, idempotent
 from annotate.core.api.lookup import find, find_all, find_project, of_project
 from annotate.core.api.pagination import Oldest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, Turn, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import models_seen, projects_where, require
+from annotate.core.permissions import models_seen, projects_where
 from annotate.data.feedback_lineage import ASKED_BY_PEOPLE
 from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_prompts, prepare_completions
 from annotate.models import Completion, LanguageModel, Project, Prompt, Side
@@ -95,9 +95,15 @@ class CompletionOut(serializers.ModelSerializer):
 
 
 @extend_schema(tags=["prompts"])
-class Prompts(GenericViewSet):
+class Prompts(DeclaredViewSet):
     """Prompts of the projects that you may see. What others asked in the arena, or to red-team a model, is for those
     who may review; of what is about harm the messages are withheld unless asked for."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "retrieve": "account, read",
+        "create": "research",
+    }
 
     queryset = Prompt.objects.none()
     serializer_class = PromptOut
@@ -147,7 +153,7 @@ class Prompts(GenericViewSet):
         if len(slugs) > 1:
             raise Refused(400, project="One request may add to one project; send one for each.")
         project = find_project(request.user, slugs.pop())
-        require(request.user, "research", project)
+        self.require_role(project)
         new = [NewPrompt(row["messages"], row["category"], row["source"]) for row in rows]
         return self._add(request, project, new, is_list)
 
@@ -160,9 +166,15 @@ class Prompts(GenericViewSet):
 
 
 @extend_schema(tags=["completions"])
-class Completions(GenericViewSet):
+class Completions(DeclaredViewSet):
     """Completions with their models, for those who may review: annotators judge blind. What answers a prompt about harm
     has its text withheld unless asked for."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "retrieve": "review",
+        "create": "research",
+    }
 
     queryset = Completion.objects.none()
     serializer_class = CompletionOut

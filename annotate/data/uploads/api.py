@@ -6,11 +6,12 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, parser_classes
+from rest_framework.decorators import parser_classes
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
@@ -53,7 +54,7 @@ class RowsUploaded(serializers.Serializer):
     parameters=[IDEMPOTENCY_KEY],
     tags=["datasets"],
 )
-@api_view(["POST"])
+@allows(post="research")
 @parser_classes([MultiPartParser])
 @idempotent(atomic=False, whole_body=False)  # a long file must not hold the database's one writer
 def upload_rows(request: Request) -> Response:

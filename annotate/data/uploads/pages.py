@@ -7,7 +7,6 @@ from typing import Any, cast
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods
 
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
@@ -37,8 +36,7 @@ _FIELDS = ("name", "task", "columns", "labels")
 
 
 @takes_files
-@in_project("research")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="research", post="research")
 def upload_rows(request: HttpRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _page(request, project, _form(request.GET), {})

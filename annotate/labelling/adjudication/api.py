@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.core.api.lookup import find, find_project
+from annotate.core.api.api_access import allows, in_project
+from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import Choice, Input, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import projects_where, require
+from annotate.core.permissions import projects_where
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
 from annotate.labelling.api import AssignmentOut
 from annotate.labelling.queue import priorities
 from annotate.labelling.queue import quarantine as set_aside
 from annotate.labelling.queue.assigned_items import WRITE
-from annotate.models import Assignment, Judge
+from annotate.models import Assignment, Judge, Project
 
 
 class SaidOut(serializers.Serializer):
@@ -76,11 +76,9 @@ class ComingOut(serializers.Serializer):
     parameters=[OpenApiParameter("judge", enum=Judge.values)],
     tags=["fair work"],
 )
-@api_view(["GET"])
-def project_disagreements(request: Request, slug: str) -> Response:
+@in_project(get="review")
+def project_disagreements(request: Request, project: Project) -> Response:
     """Items whose judges part ways and that nobody has decided, for reviewers."""
-    project = find_project(request.user, slug)
-    require(request.user, "review", project)
     judge = request.query_params.get("judge", Judge.PERSON)
     if judge not in Judge.values:
         raise Refused(400, judge=f"{judge!r} is unknown; use one of {', '.join(Judge.values)}.")
@@ -88,11 +86,9 @@ def project_disagreements(request: Request, slug: str) -> Response:
 
 
 @extend_schema(responses={200: JudgedItemOut} | refusals(403, 404), tags=["fair work"])
-@api_view(["GET"])
-def judged_item(request: Request, slug: str, item: str) -> Response:
+@in_project(get="review")
+def judged_item(request: Request, project: Project, item: str) -> Response:
     """What each judge said of an item, for reviewers."""
-    project = find_project(request.user, slug)
-    require(request.user, "review", project)
     # What was written has no answers to set side by side: its key names a prompt.
     if item.startswith(f"{WRITE}:") or "\x00" in item or not adjudication.judged_by(project, item).exists():
         raise Refused(404, item=f"Nobody has judged {item[:60]!r} here; disagreements/ lists what there is.")
@@ -103,10 +99,9 @@ def judged_item(request: Request, slug: str, item: str) -> Response:
 
 
 @extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
-@api_view(["POST"])
-def take(request: Request, slug: str) -> Response:
+@in_project(post="review")
+def take(request: Request, project: Project) -> Response:
     """The item as a task of mine, whose submission stands in the place of what its judges said."""
-    project = find_project(request.user, slug)
     given = Take(data=request.data)
     given.is_valid(raise_exception=True)
     assignment = adjudication.take(project=project, key=given.validated_data["item"], by=request.user)
@@ -114,7 +109,7 @@ def take(request: Request, slug: str) -> Response:
 
 
 @extend_schema(request=SendBack, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
-@api_view(["POST"])
+@allows(post="review")
 def send_back(request: Request, pk: str) -> Response:
     """Withdraw one judgement and give its item back to its judge, with a comment."""
     given = SendBack(data=request.data)
@@ -126,20 +121,16 @@ def send_back(request: Request, pk: str) -> Response:
 
 
 @extend_schema(responses={200: ComplaintOut(many=True)} | refusals(403, 404), tags=["fair work"])
-@api_view(["GET"])
-def complaints(request: Request, slug: str) -> Response:
+@in_project(get="review")
+def complaints(request: Request, project: Project) -> Response:
     """Prompts that were set aside or flagged, and that no reviewer has decided about."""
-    project = find_project(request.user, slug)
-    require(request.user, "review", project)
     return Response(ComplaintOut(set_aside.waiting(project), many=True).data)
 
 
 @extend_schema(request=Decision, responses={200: ComplaintOut} | refusals(400, 403, 404), tags=["fair work"])
-@api_view(["POST"])
-def decide_prompt(request: Request, slug: str, pk: str) -> Response:
+@in_project(post="review")
+def decide_prompt(request: Request, project: Project, pk: str) -> Response:
     """Take a prompt out of the work for good, or keep it."""
-    project = find_project(request.user, slug)
-    require(request.user, "review", project)
     given = Decision(data=request.data)
     given.is_valid(raise_exception=True)
     prompt = find(project.prompts.select_related("project"), pk, "prompt")
@@ -152,9 +143,7 @@ def decide_prompt(request: Request, slug: str, pk: str) -> Response:
     responses={200: ComingOut(many=True)} | refusals(403, 404),
     tags=["fair work"],
 )
-@api_view(["GET"])
-def coming_next(request: Request, slug: str) -> Response:
+@in_project(get="manage")
+def coming_next(request: Request, project: Project) -> Response:
     """What people are asked first, and why, for managers."""
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
     return Response(ComingOut(priorities.coming_next(project), many=True).data)

@@ -6,7 +6,6 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
@@ -28,8 +27,7 @@ LETTERS = "ABCDEF"
 
 
 @never_cache
-@in_project("review")
-@require_safe
+@in_project(get="review")
 def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
     judge = Judge.SIMULATION if request.GET.get("judge") == Judge.SIMULATION else Judge.PERSON
     context = {
@@ -43,8 +41,7 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 @never_cache
-@in_project("review")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="review", post="review")
 def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
     """What each judge said of an item, side by side, and the form in which a reviewer decides."""
     _known(project, key)
@@ -65,8 +62,7 @@ def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
     return redirect("adjudicate", project.slug)
 
 
-@in_project("review")
-@require_POST
+@in_project(post="review")
 def send_back(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     assignment = get_object_or_404(project.assignments.select_related("project", "user", "prompt"), pk=pk)
     comment = request.POST.get("comment", "").replace("\r\n", "\n")
@@ -78,8 +74,7 @@ def send_back(request: MemberRequest, project: Project, pk: int) -> HttpResponse
     return redirect("adjudicate-item", project.slug, assignment.item)
 
 
-@in_project("review")
-@require_POST
+@in_project(post="review")
 def decide_prompt(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """Take a prompt out of the work for good, or keep it."""
     prompt = get_object_or_404(project.prompts.select_related("project"), pk=pk)

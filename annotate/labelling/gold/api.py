@@ -6,14 +6,13 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.core.api.lookup import find, find_project
+from annotate.core.api.api_access import in_project
+from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import Id, Input, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import require
 from annotate.labelling.gold import actions as gold_items
 from annotate.labelling.gold import scoring as gold
 from annotate.models import Completion, GoldItem, Project, User
@@ -73,11 +72,9 @@ class Paused(serializers.Serializer):
 @extend_schema(
     methods=["POST"], request=NewGold, responses={201: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"]
 )
-@api_view(["GET", "POST"])
-def project_gold(request: Request, slug: str) -> Response:
+@in_project(get="manage", post="manage")
+def project_gold(request: Request, project: Project) -> Response:
     """Items whose right answer is known, for managers."""
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
     if request.method == "GET":
         return Response(GoldOut(project.gold_items.all(), many=True).data)
     given = NewGold(data=request.data)
@@ -86,11 +83,9 @@ def project_gold(request: Request, slug: str) -> Response:
 
 
 @extend_schema(request=GoldChange, responses={200: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"])
-@api_view(["PATCH"])
-def gold_item(request: Request, slug: str, pk: str) -> Response:
+@in_project(patch="manage")
+def gold_item(request: Request, project: Project, pk: str) -> Response:
     """Change what is right, why, its place; retire it. What was answered stays as it was judged."""
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
     item = find(project.gold_items.select_related("project", "prompt"), pk, "gold_item")
     given = GoldChange(data=request.data)
     given.is_valid(raise_exception=True)
@@ -107,11 +102,9 @@ def gold_item(request: Request, slug: str, pk: str) -> Response:
 @extend_schema(
     methods=["POST"], request=Pause, responses={200: Paused} | refusals(400, 403, 404, 409), tags=["fair work"]
 )
-@api_view(["GET", "POST"])
-def pauses(request: Request, slug: str) -> Response:
+@in_project(get="manage", post="manage")
+def pauses(request: Request, project: Project) -> Response:
     """Who is warned or paused, for managers; POST pauses somebody, or lets them go on with a note."""
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
     if request.method == "GET":
         members = project.memberships.select_related("user").order_by("pk")
         return Response(Paused([m for m in members if m.paused_at or m.warned_at], many=True).data)

@@ -9,7 +9,6 @@ from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
@@ -20,8 +19,7 @@ from annotate.models import Assignment, Project, User, Winner
 
 
 @never_cache
-@in_project("manage")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="manage", post="manage")
 def gold_page(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show(request, project)
@@ -41,8 +39,7 @@ def gold_page(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("gold", project.slug)
 
 
-@in_project("manage")
-@require_POST
+@in_project(post="manage")
 def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """Explanation, place, tutorial or not; or retire it and take it up again."""
     item = get_object_or_404(project.gold_items.select_related("project", "prompt"), pk=pk)
@@ -64,8 +61,7 @@ def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     return redirect("gold", project.slug)
 
 
-@in_project("manage")
-@require_POST
+@in_project(post="manage")
 def lift(request: MemberRequest, project: Project) -> HttpResponse:
     """Let a paused person go on, or pause one by hand."""
     user = get_object_or_404(User, username=request.POST.get("username", "").replace("\x00", ""))

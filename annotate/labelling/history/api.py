@@ -7,14 +7,12 @@ from typing import Any
 from django.core.paginator import Paginator
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.core.api.lookup import find_project
+from annotate.core.api.api_access import in_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import require
 from annotate.labelling.actions import may_change
 from annotate.labelling.forms.storage import STANDING
 from annotate.labelling.history import receipt as receipts
@@ -62,11 +60,9 @@ class MinePage(serializers.Serializer):
     ],
     tags=["assignments"],
 )
-@api_view(["GET"])
-def my_judgements(request: Request, slug: str) -> Response:
+@in_project(get="judge")
+def my_judgements(request: Request, project: Project) -> Response:
     """What I have judged here, newest first. Votes in the arena are read as battles."""
-    project = find_project(request.user, slug)
-    require(request.user, "judge", project)
     kind = _asked(request, "kind", list(receipts.TITLES))
     status = _asked(request, "status", Status.values)
     pages = Paginator(receipts.places(project=project, user=request.user, kind=kind, status=status), PER_PAGE)

@@ -6,7 +6,6 @@ from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
 
 from annotate.core.audit import entries_of
 from annotate.core.page_access import MemberRequest, in_project
@@ -16,8 +15,7 @@ from annotate.models import Project, StatusChange
 PER_PAGE = 100
 
 
-@in_project("manage")
-@require_safe
+@in_project(get="manage")
 def audit_trail(request: MemberRequest, project: Project) -> HttpResponse:
     action, who = request.GET.get("action", ""), request.GET.get("who", "")
     entries = entries_of(project, action=action, who=who)

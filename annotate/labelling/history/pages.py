@@ -9,7 +9,6 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.http import urlencode
-from django.views.decorators.http import require_safe
 
 from annotate.core.page_access import MemberRequest, in_project
 from annotate.labelling.history import receipt as receipts
@@ -18,8 +17,7 @@ from annotate.models import Project, Status
 PER_PAGE = 25
 
 
-@in_project("judge")
-@require_safe
+@in_project(get="judge")
 def history(request: MemberRequest, project: Project) -> HttpResponse:
     kind, status = request.GET.get("kind", ""), request.GET.get("status", "")
     kind = kind if kind in receipts.TITLES else ""

@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
 from django_htmx.http import HttpResponseClientRedirect
 
 from annotate.core.errors import Refused
@@ -36,8 +35,7 @@ def to_what_comes_first(view: Callable[..., HttpResponse]) -> Callable[..., Http
 
 
 @never_cache
-@in_project("judge")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="judge", post="judge")
 def reading(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method == "POST":
         return _read(request, project)

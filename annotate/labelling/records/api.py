@@ -10,8 +10,8 @@ from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.bulk import read_one_or_many, written
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find, find_project, of_project
@@ -37,8 +37,14 @@ class NewStatus(Input):
     reason = serializers.CharField()
 
 
-class _Read(GenericViewSet):
+class _Read(DeclaredViewSet):
     """My own rows, and everybody's in the projects where I may review."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "retrieve": "mine or review",
+        "change_status": "manage",
+    }
 
     table: ClassVar[type[Any]]
     pagination_class = Oldest
@@ -86,6 +92,7 @@ class _Read(GenericViewSet):
 
 
 class _Feedback(_Read):
+    rights: ClassVar = _Read.rights | {"create": "judge"}
     form: ClassVar[type[Input]]
 
     def create(self, request: Request) -> Response:
@@ -130,6 +137,7 @@ class Ratings(_Feedback):
 
 @extend_schema(tags=["feedback"])
 class Comparisons(_Feedback):
+    rights: ClassVar = _Feedback.rights | {"create": "research"}
     queryset = Comparison.objects.none()
     table, form, serializer_class = Comparison, rows.ComparisonIn, rows.ComparisonOut
 

@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
@@ -26,8 +25,7 @@ from annotate.projects.wellbeing import actions as harm_budget
 VOTES_PER_PAGE = 25
 
 
-@in_project("read")
-@require_safe
+@in_project(get="read")
 def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     """Votes one by one, with what each went into."""
     seen = {kind: votes.visible(kind, project=project, user=request.user) for kind in votes.KINDS}
@@ -69,8 +67,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "annotate/votes.html", context)
 
 
-@in_project("manage")
-@require_POST
+@in_project(post="manage")
 def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) -> HttpResponse:
     """Hold, exclude or count one vote, with a reason; it is never edited."""
     if kind not in votes.KINDS:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import in_project
 from annotate.core.api.idempotency import idempotent
-from annotate.core.api.lookup import find, find_project
+from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import require
 from annotate.labelling.scales import actions
 from annotate.models import Project, Scale
 
@@ -59,11 +57,9 @@ class DeclaredScaleOut(serializers.ModelSerializer):
     parameters=[IDEMPOTENCY_KEY],
     tags=["projects"],
 )
-@api_view(["GET", "POST"])
-@permission_classes([IsAuthenticatedOrReadOnly])
-def scales(request: Request, slug: str) -> Response:
+@in_project(get="read", post="manage")
+def scales(request: Request, project: Project) -> Response:
     """What judges answer by. A project without any of thumbs, stars and aspects asks for thumbs and stars."""
-    project = find_project(request.user, slug)
     if request.method == "GET":
         return Response(DeclaredScaleOut(project.scales.all(), many=True).data)
     return _add(request, project)
@@ -71,7 +67,6 @@ def scales(request: Request, slug: str) -> Response:
 
 @idempotent()
 def _add(request: Request, project: Project) -> Response:
-    require(request.user, "manage", project)
     given = NewScale(data=request.data)
     given.is_valid(raise_exception=True)
     return Response(
@@ -91,14 +86,11 @@ def _add(request: Request, project: Project) -> Response:
     responses={204: OpenApiResponse(description="It is gone; nobody had used it.")} | refusals(403, 404, 409),
     tags=["projects"],
 )
-@api_view(["GET", "PATCH", "DELETE"])
-@permission_classes([IsAuthenticatedOrReadOnly])
-def scale(request: Request, slug: str, pk: str) -> Response:
-    project = find_project(request.user, slug)
+@in_project(get="read", patch="manage", delete="manage")
+def scale(request: Request, project: Project, pk: str) -> Response:
     found = find(project.scales.all(), pk, "scale")
     if request.method == "GET":
         return Response(DeclaredScaleOut(found).data)
-    require(request.user, "manage", project)
     if request.method == "DELETE":
         actions.delete(scale=found, by=request.user)
         return Response(status=204)

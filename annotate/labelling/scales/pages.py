@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project
@@ -18,8 +17,7 @@ from annotate.models import Project, Scale
 TEXTS = ("title", "definition", "low", "high")
 
 
-@in_project("manage")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="manage", post="manage")
 def scales(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show(request, project)

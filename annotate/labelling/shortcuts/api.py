@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
 from annotate.labelling.shortcuts import actions
@@ -27,8 +26,7 @@ _TOLD = {(200, "application/json"): KEYS}
     operation_id="shortcuts_change",
 )
 @extend_schema(methods=["DELETE"], responses=_TOLD, tags=["account"], operation_id="shortcuts_reset")
-@api_view(["GET", "PATCH", "DELETE"])
-@permission_classes([IsAuthenticated])
+@allows(get="account", patch="account", delete="account")
 def shortcuts(request: Request) -> Response:
     """My keys on the judge page, with the defaults; PATCH changes some, DELETE goes back to the defaults."""
     if request.method == "DELETE":

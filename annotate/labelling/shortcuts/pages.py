@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_http_methods
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest
+from annotate.core.page_access import MemberRequest, allows
 from annotate.labelling.shortcuts import actions
 from annotate.labelling.shortcuts.keys import DEFAULTS, FIXED, GROUPS, merged
 
 
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
+@allows(get="account", post="account")
 def shortcuts(request: MemberRequest) -> HttpResponse:
     keys, errors, status = merged(request.user.shortcuts), {}, 200
     if request.method == "POST":

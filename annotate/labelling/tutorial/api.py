@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.core.api.lookup import find, find_project
+from annotate.core.api.api_access import allows, in_project
+from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import Input, refusals
-from annotate.core.permissions import require
 from annotate.labelling.api import AssignmentOut
 from annotate.labelling.prerequisites import actions as gates
 from annotate.labelling.tutorial import actions as tutorial
-from annotate.models import Assignment, Membership
+from annotate.models import Assignment, Membership, Project
 
 
 class Version(Input):
@@ -40,10 +39,9 @@ class Message(serializers.Serializer):
 
 
 @extend_schema(request=Version, responses={200: Read} | refusals(400, 403, 404, 409), tags=["fair work"])
-@api_view(["POST"])
-def guidelines_read(request: Request, slug: str) -> Response:
+@in_project(post="judge")
+def guidelines_read(request: Request, project: Project) -> Response:
     """I have read the guidelines; answers with them."""
-    project = find_project(request.user, slug)
     given = Version(data=request.data)
     given.is_valid(raise_exception=True)
     read = gates.guidelines_read(project=project, user=request.user, version=given.validated_data.get("version"))
@@ -52,11 +50,9 @@ def guidelines_read(request: Request, slug: str) -> Response:
 
 @extend_schema(methods=["GET"], responses={200: Message} | refusals(403, 404), tags=["fair work"])
 @extend_schema(methods=["POST"], request=None, responses={200: Message} | refusals(403, 404), tags=["fair work"])
-@api_view(["GET", "POST"])
-def message(request: Request, slug: str) -> Response:
+@in_project(get="judge", post="judge")
+def message(request: Request, project: Project) -> Response:
     """The message that stands before my next task; POST says that I have read it."""
-    project = find_project(request.user, slug)
-    require(request.user, "judge", project)
     member = Membership.objects.filter(project=project, user=request.user).first()
     if request.method == "POST" and member is not None:
         gates.notice_read(project=project, user=request.user)
@@ -69,16 +65,15 @@ def message(request: Request, slug: str) -> Response:
     responses={200: AssignmentOut, 204: OpenApiResponse(description="All of it is answered.")} | refusals(403, 404),
     tags=["fair work"],
 )
-@api_view(["POST"])
-def next_lesson(request: Request, slug: str) -> Response:
+@in_project(post="judge")
+def next_lesson(request: Request, project: Project) -> Response:
     """The next task of the tutorial. Submit it like any other, then read its lesson."""
-    project = find_project(request.user, slug)
     assignment = tutorial.next_lesson(project=project, user=request.user)
     return Response(status=204) if assignment is None else Response(AssignmentOut(assignment).data)
 
 
 @extend_schema(responses={200: LessonOut} | refusals(403, 404, 409), tags=["fair work"])
-@api_view(["GET"])
+@allows(get="mine")
 def lesson(request: Request, pk: str) -> Response:
     """What was right in a task of the tutorial that I have answered, and why."""
     rows = Assignment.objects.select_related("project", "gold").filter(user=request.user)

@@ -6,7 +6,6 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
 from annotate.core.errors import Refused
@@ -23,8 +22,7 @@ from annotate.models import Assignment, Project
 
 
 @never_cache
-@in_project("judge")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="judge", post="judge")
 @to_what_comes_first
 def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
     """The next item of the tutorial in the form that real ones have; a page that sums up when all are answered."""
@@ -44,8 +42,7 @@ def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 @never_cache
-@in_project("judge")
-@require_safe
+@in_project(get="judge, mine")
 def lesson(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """What was right, beside what was said."""
     found = project.assignments.select_related("project", "gold", "prompt", "completion_a", "completion_b")

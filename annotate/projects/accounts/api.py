@@ -6,11 +6,11 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.contrib.auth import authenticate
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, authentication_classes, permission_classes
-from rest_framework.permissions import AllowAny
+from rest_framework.decorators import authentication_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.serializer_fields import Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.visitors import address_of, wider_of
@@ -31,9 +31,8 @@ class TokenOut(serializers.Serializer):
 
 
 @extend_schema(request=SignIn, responses={200: TokenOut} | refusals(400, 429), auth=[], tags=["auth"])
-@api_view(["POST"])
+@allows(post="anybody")
 @authentication_classes([])
-@permission_classes([AllowAny])
 def token(request: Request) -> Response:
     """A new token for a username and a password, of full scope, for 90 days. The newest twenty of these work.
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import refused_page
+from annotate.core.page_access import allows, refused_page
 from annotate.models import ApiToken, User
 from annotate.projects.accounts import actions
 
 
 @never_cache
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
+@allows(get="account", post="account")
 def tokens_page(request: HttpRequest) -> HttpResponse:
     assert isinstance(request.user, User)
     errors: dict[str, str] = {}
@@ -39,8 +36,7 @@ def tokens_page(request: HttpRequest) -> HttpResponse:
     return render(request, "annotate/tokens.html", context, status=400 if errors else 200)
 
 
-@login_required
-@require_POST
+@allows(post="mine")
 def revoke(request: HttpRequest, pk: int) -> HttpResponse:
     assert isinstance(request.user, User)
     token = get_object_or_404(ApiToken, pk=pk, user=request.user)

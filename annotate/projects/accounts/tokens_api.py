@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import Choice, Input, refusals
 from annotate.core.errors import Refused
@@ -42,7 +42,7 @@ class RenewedToken(serializers.Serializer):
 
 @extend_schema(methods=["GET"], responses={200: ApiTokenOut(many=True)}, tags=["auth"])
 @extend_schema(methods=["POST"], request=NewToken, responses={201: TokenMade} | refusals(400, 403, 409), tags=["auth"])
-@api_view(["GET", "POST"])
+@allows(get="account", post="account")
 def my_tokens(request: Request) -> Response:
     """My tokens that work; make another. Its secret is told this once."""
     if request.method == "GET":
@@ -54,7 +54,7 @@ def my_tokens(request: Request) -> Response:
 
 
 @extend_schema(responses={204: None} | refusals(403, 404, 409), tags=["auth"])
-@api_view(["DELETE"])
+@allows(delete="mine")
 def my_token(request: Request, pk: str) -> Response:
     """Revoke a token of mine: it stops working at once."""
     actions.require_to_make(request.user)
@@ -63,7 +63,7 @@ def my_token(request: Request, pk: str) -> Response:
 
 
 @extend_schema(request=None, responses={200: RenewedToken} | refusals(400), tags=["auth"])
-@api_view(["POST"])
+@allows(post="account")
 def renew_token(request: Request) -> Response:
     """A new token of the same name, scope and lifetime; the one that this was asked with stops working."""
     if not isinstance(request.auth, ApiToken):

@@ -6,16 +6,15 @@ from django.conf import settings
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.core import audit
-from annotate.core.api.lookup import find, find_project
+from annotate.core.api.api_access import allows, in_project
+from annotate.core.api.lookup import find
 from annotate.core.api.pagination import Newest, newest_first
 from annotate.core.api.serializer_fields import Choice, Input, refusals
-from annotate.core.permissions import require
-from annotate.models import AuditEntry, Invitation, Role
+from annotate.models import AuditEntry, Invitation, Project, Role
 from annotate.projects import invitations
 
 
@@ -63,11 +62,9 @@ class AuditOut(serializers.ModelSerializer):
     responses={201: InvitationMade} | refusals(400, 403, 404),
     tags=["projects"],
 )
-@api_view(["GET", "POST"])
-def project_invitations(request: Request, slug: str) -> Response:
+@in_project(get="manage", post="manage")
+def project_invitations(request: Request, project: Project) -> Response:
     """Invitations into a project, for its managers."""
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
     if request.method == "GET":
         return Response(InvitationOut(project.invitations.select_related("invited_by"), many=True).data)
     given = NewInvitation(data=request.data)
@@ -78,11 +75,9 @@ def project_invitations(request: Request, slug: str) -> Response:
 
 
 @extend_schema(request=None, responses={200: InvitationOut} | refusals(403, 404, 409), tags=["projects"])
-@api_view(["POST"])
-def revoke(request: Request, slug: str, pk: str) -> Response:
+@in_project(post="manage")
+def revoke(request: Request, project: Project, pk: str) -> Response:
     """Take an invitation back; its link stops working."""
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
     invitation = find(project.invitations.all(), pk, "invitation")
     invitations.revoke(invitation=invitation, by=request.user)
     invitation.refresh_from_db()
@@ -90,7 +85,7 @@ def revoke(request: Request, slug: str, pk: str) -> Response:
 
 
 @extend_schema(request=Accept, responses={200: MembershipOut} | refusals(400, 410), tags=["projects"])
-@api_view(["POST"])
+@allows(post="account")
 def accept(request: Request) -> Response:
     """Take up an invitation."""
     given = Accept(data=request.data)
@@ -99,7 +94,7 @@ def accept(request: Request) -> Response:
 
 
 @extend_schema(request=None, responses={200: MembershipOut} | refusals(403, 404), tags=["projects"])
-@api_view(["POST"])
+@allows(post="account")
 def join(request: Request, slug: str) -> Response:
     """Become an annotator of a project that is open to whoever signs up."""
     return Response(MembershipOut(invitations.join(slug=slug, by=request.user)).data)
@@ -114,11 +109,9 @@ def join(request: Request, slug: str) -> Response:
     tags=["projects"],
 )
 @newest_first
-@api_view(["GET"])
-def audit_trail(request: Request, slug: str) -> Response:
+@in_project(get="manage")
+def audit_trail(request: Request, project: Project) -> Response:
     """Who changed what, newest first, for managers."""
-    project = find_project(request.user, slug)
-    require(request.user, "manage", project)
     asked = request.query_params
     entries = audit.entries_of(project, action=asked.get("action", ""), who=asked.get("who", ""))
     pages = Newest()

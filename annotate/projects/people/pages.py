@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.mail import send_mail
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.models import Project, Role, User
 from annotate.projects import actions, invitations
@@ -31,8 +29,7 @@ MAY = {
 
 
 @never_cache
-@in_project("manage")
-@require_safe
+@in_project(get="manage")
 def people(request: MemberRequest, project: Project) -> HttpResponse:
     """Show the members, and the link of an invitation that was just made: once."""
     context = {
@@ -51,8 +48,7 @@ def people(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "annotate/people.html", context)
 
 
-@in_project("manage")
-@require_POST
+@in_project(post="manage")
 def members(request: MemberRequest, project: Project) -> HttpResponse:
     """Add a person, change their role, or remove them (role `remove`)."""
     username, role = request.POST.get("username", "").strip(), request.POST.get("role", "")
@@ -75,8 +71,7 @@ def members(request: MemberRequest, project: Project) -> HttpResponse:
     )
 
 
-@in_project("manage")
-@require_POST
+@in_project(post="manage")
 def invite(request: MemberRequest, project: Project) -> HttpResponse:
     """Make an invitation. Its link is shown once, and sent where there is an address and a mail server."""
     email, role = request.POST.get("email", ""), request.POST.get("role", "")
@@ -97,8 +92,7 @@ def _new_link(project: Project) -> str:
     return f"invited-to-{project.pk}"
 
 
-@in_project("manage")
-@require_POST
+@in_project(post="manage")
 def revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     invitation = get_object_or_404(project.invitations, pk=pk)
     return _act(
@@ -110,7 +104,7 @@ def revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 
 
 @never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
+@allows(get="anybody", post="anybody")
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """What one is invited to. Whoever has no account yet makes one, and is in."""
     found = invitations.standing(token)
@@ -129,7 +123,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     return response
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
+@allows(get="anybody", post="anybody")
 def join(request: HttpRequest, slug: str) -> HttpResponse:
     """Become an annotator of an open project."""
     project = get_object_or_404(Project, slug=slug, is_public=True)
@@ -149,8 +143,7 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @never_cache
-@login_required
-@require_safe
+@allows(get="account")
 def account(request: HttpRequest) -> HttpResponse:
     """One's own account: password, second factor, memberships, and the way to its tokens."""
     assert isinstance(request.user, User)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, inline_serializer
@@ -10,8 +10,8 @@ from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find, find_project, of_project
 from annotate.core.api.pagination import Newest
@@ -68,8 +68,20 @@ def _secret_again(request: Request, made: dict[str, Any]) -> str:
 
 
 @extend_schema(tags=["webhooks"])
-class Webhooks(GenericViewSet):
+class Webhooks(DeclaredViewSet):
     """Webhooks of the projects that you manage."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "create": "manage",
+        "retrieve": "manage",
+        "partial_update": "manage",
+        "destroy": "manage",
+        "rotate_secret": "manage",
+        "test": "manage",
+        "deliveries": "manage",
+        "send_again": "manage",
+    }
 
     queryset = Webhook.objects.none()
     serializer_class = WebhookOut

@@ -10,7 +10,6 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
 
 from annotate.core.errors import Refused
 from annotate.core.events import EVENTS
@@ -21,8 +20,7 @@ from annotate.projects.webhooks import actions as webhooks
 _ON_A_PAGE = 30
 
 
-@in_project("manage")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="manage", post="manage")
 def webhooks_page(request: MemberRequest, project: Project) -> HttpResponse:
     """All of them, and a form for one more."""
     if request.method != "POST":
@@ -37,8 +35,7 @@ def webhooks_page(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 @never_cache
-@in_project("manage")
-@require_http_methods(["GET", "HEAD", "POST"])
+@in_project(get="manage", post="manage")
 def webhook(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """One of them: its settings, its secret, and every delivery."""
     found = get_object_or_404(Webhook, project=project, pk=pk)
@@ -53,8 +50,7 @@ def webhook(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     return redirect("webhook", project.slug, pk) if found.pk else redirect("webhooks", project.slug)
 
 
-@in_project("manage")
-@require_POST
+@in_project(post="manage")
 def again(request: MemberRequest, project: Project, pk: int, delivery: int) -> HttpResponse:
     found = get_object_or_404(Delivery, webhook__project=project, webhook=pk, pk=delivery)
     try:

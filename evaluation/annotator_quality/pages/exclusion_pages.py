@@ -6,7 +6,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
@@ -20,23 +19,20 @@ from evaluation.models import Exclusion
 
 
 @never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
-@in_project("manage")
+@in_project(get="manage", post="manage")
 def exclude(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     person = get_object_or_404(User, pk=pk, pk__in=judge_ids(project))
     return _page(request, project, person)
 
 
 @never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
-@in_project("judge")
+@in_project(get="judge", post="judge")
 def withdraw(request: MemberRequest, project: Project) -> HttpResponse:
     return _page(request, project, request.user)
 
 
 @never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
-@in_project("manage")
+@in_project(get="manage", post="manage")
 def exclude_imported(request: MemberRequest, project: Project) -> HttpResponse:
     """One whom only the file of an import names."""
     return _page(request, project, asked_imported(request, project))
@@ -76,15 +72,13 @@ def _done(act: Exclusion) -> str:
 
 
 @never_cache
-@require_safe
-@in_project("manage")
+@in_project(get="manage")
 def acts(request: MemberRequest, project: Project) -> HttpResponse:
     context = {"project": project, "section": "data", "tab": "exclusions", "acts": persons.acts(project)}
     return render(request, "evaluation/quality_exclusions.html", context)
 
 
-@require_POST
-@in_project("judge")
+@in_project(post="manage or judge, mine")
 def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     own = (
         persons.acts(project)

@@ -8,7 +8,6 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from annotate.core.page_access import MemberRequest, in_project
 from annotate.core.permissions import can
@@ -31,8 +30,7 @@ def _asked(request: HttpRequest, project: Project) -> str:
 
 
 @never_cache
-@require_safe
-@in_project("review")
+@in_project(get="review")
 def page(request: MemberRequest, project: Project) -> HttpResponse:
     kind = _asked(request, project)
     found = findings(project, kind)
@@ -61,8 +59,7 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 @never_cache
-@require_safe
-@in_project("review")
+@in_project(get="review")
 def judges_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _asked(request, project)
     found = findings(project, kind)
@@ -76,8 +73,7 @@ def judges_file(request: MemberRequest, project: Project, form: str) -> HttpResp
 
 
 @never_cache
-@require_safe
-@in_project("review")
+@in_project(get="review")
 def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _asked(request, project)
     found = findings(project, kind)
@@ -89,8 +85,7 @@ def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpRespo
 
 
 @never_cache
-@require_safe
-@in_project("review")
+@in_project(get="review")
 def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """One judge, for those who may read what others said."""
     person = get_object_or_404(_judges_of(project), pk=pk)
@@ -102,8 +97,7 @@ def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 
 
 @never_cache
-@require_safe
-@in_project("review")
+@in_project(get="review")
 def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
     """One whom only the file of an import names."""
     who = asked_imported(request, project)
@@ -122,8 +116,7 @@ def asked_imported(request: HttpRequest, project: Project) -> ImportedJudge:
 
 
 @never_cache
-@require_safe
-@in_project("judge")
+@in_project(get="judge")
 def mine(request: MemberRequest, project: Project) -> HttpResponse:
     """One's own figures, beside what the others do; nobody else is named."""
     context = _of_one(project, request.user, is_own=True) | {

@@ -6,11 +6,10 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
@@ -107,8 +106,7 @@ class LeaderboardOut(serializers.Serializer):
     ],
     tags=["leaderboard"],
 )
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
+@allows(get="read")
 def leaderboard(request: Request) -> Response:
     """Bradley-Terry ratings from counted votes of one kind of judge on the eval side."""
     project, judge = asked_of(request)

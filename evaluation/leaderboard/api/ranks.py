@@ -6,11 +6,10 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.serializer_fields import refusals
 from annotate.models import Judge, LanguageModel
 from evaluation.leaderboard.alternative_ratings import BeingCounted, flat_ways, other_ways
@@ -55,8 +54,7 @@ class PairsOut(serializers.Serializer):
 
 
 @extend_schema(responses={200: PairsOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
+@allows(get="read")
 def pairs(request: Request) -> Response:
     """Each two models' own votes with their always-valid interval, and what one number per model does not explain."""
     project, judge = asked_of(request)
@@ -95,8 +93,7 @@ class WaysOut(serializers.Serializer):
 
 
 @extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
+@allows(get="read")
 def counted_otherwise(request: Request) -> Response:
     """The same votes with ties of their own, without style, by reliability, voters drawn anew, and as an Elo ticker."""
     project, judge = asked_of(request)
@@ -131,8 +128,7 @@ class OverTimeOut(serializers.Serializer):
 
 
 @extend_schema(responses={200: OverTimeOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
+@allows(get="read")
 def over_time(request: Request) -> Response:
     """Ratings at up to sixty moments since the first vote, each as the ledger had it then."""
     project, judge = asked_of(request)

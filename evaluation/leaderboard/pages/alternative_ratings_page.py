@@ -8,7 +8,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
 
 from annotate.core.page_access import in_project
 from annotate.models import LanguageModel, Project
@@ -66,8 +65,7 @@ class StyleWorth:
         return "is held against it" if self.upper < 0.5 else "makes no difference that can be seen"
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     judge = judges.asked(request, project)
     board = current(project=project, judge=judge)
@@ -92,8 +90,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/other_ways.html", context)
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     judge = judges.asked(request, project)
     try:

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils.text import slugify
-from django.views.decorators.http import require_safe
 from django_htmx.middleware import HtmxDetails
 
 from annotate.core import audit
@@ -23,8 +22,7 @@ class Request(HttpRequest):
     htmx: HtmxDetails
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def leaderboard(request: Request, project: Project) -> HttpResponse:
     if "of" in request.GET:  # the form's one choice, as an address that can be passed on
         return redirect(f"{request.path}?{_canonical(request.GET)}")
@@ -50,8 +48,7 @@ def _canonical(query: QueryDict) -> str:
     return urlencode({name: value for name, value in given.items() if value})
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
     asked = _asked(request, project)
     board = board_page.board_of(asked)
@@ -62,15 +59,13 @@ def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
     return HttpResponse(exports.as_csv(board), content_type="text/csv; charset=utf-8", headers=headers)
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
     _note_export(request, project, "leaderboard.json")
     return JsonResponse(exports.as_json(board_page.board_of(_asked(request, project))))
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def leaderboard_png(request: HttpRequest, project: Project) -> HttpResponse:
     """The interval plot, for a paper or a slide."""
     _note_export(request, project, "leaderboard.png")

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
 
 from annotate.core.page_access import in_project
 from annotate.models import LanguageModel, Project
@@ -44,8 +43,7 @@ class Exposure:
     upper: float | None
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     judge = judges.asked(request, project)
     board = current(project=project, judge=judge)
@@ -74,8 +72,7 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/pairs.html", context)
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     """The same as CSV, JSON, or the heat map as PNG."""
     judge = judges.asked(request, project)

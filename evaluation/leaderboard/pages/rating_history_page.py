@@ -7,7 +7,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
 
 from annotate.core.page_access import in_project
 from annotate.models import LanguageModel, Project
@@ -21,8 +20,7 @@ MOST_DRAWN = 12  # models: more lines than can be told apart
 COLUMNS = ("moment", "votes", "model", "rating", "lower", "upper")
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     judge = judges.asked(request, project)
     found = history(project, judge)
@@ -40,8 +38,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/over_time.html", context)
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     judge = judges.asked(request, project)
     found = history(project, judge)

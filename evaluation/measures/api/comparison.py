@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find, find_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
@@ -32,8 +31,7 @@ _MODELS = "Ids parted by commas, two at least; without them all that were measur
     ],
     tags=["evaluations"],
 )
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
+@allows(get="read")
 def comparison(request: Request) -> Response:
     """Two models or more on the same items: each metric with paired differences, on all items and on unseen ones."""
     sent = request.query_params
@@ -59,7 +57,7 @@ def comparison(request: Request) -> Response:
     parameters=[OpenApiParameter("project", str, required=True, description="Whose evaluations and arena.")],
     tags=["evaluations"],
 )
-@api_view(["GET"])
+@allows(get="account, read")
 def alignment_tax(request: Request, pk: str) -> Response:
     """A model's lineage from its base on: each figure at each stage, its change to the parent and to the base."""
     model = find(models_seen(request.user), pk, "model")

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import action, api_view, permission_classes
-from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet, allows
 from annotate.core.api.idempotency import idempotent, key_of
 from annotate.core.api.lookup import find, find_named, find_project, of_project
 from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, LARGEST_ID, PROJECT, Id, Input, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import projects_where, require
+from annotate.core.permissions import projects_where
 from annotate.models import Dataset, LanguageModel
 from evaluation.core.addresses import row_id
 from evaluation.measures import evaluations
@@ -87,8 +86,15 @@ class NewEvaluations(Measuring):
 
 
 @extend_schema(tags=["evaluations"])
-class Evaluations(GenericViewSet):
+class Evaluations(DeclaredViewSet):
     """One metric of one model each, with its error and the signature that tells how to get it again."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "retrieve": "account, read",
+        "create": "research",
+        "alike": "research",
+    }
 
     queryset = Evaluation.objects.none()
     serializer_class = EvaluationOut
@@ -164,7 +170,7 @@ class Evaluations(GenericViewSet):
         given.is_valid(raise_exception=True)
         fields: dict[str, Any] = dict(given.validated_data)
         project = find_project(request.user, fields.pop("project"))
-        require(request.user, "research", project)  # before anything is told of models that may be others'
+        self.require_role(project)  # before anything is told of models that may be others'
         ids = fields.pop("models")
         fields["models"] = [find_named(LanguageModel.objects.usable_in(project), pk, "models") for pk in ids]
         datasets = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
@@ -215,8 +221,7 @@ _WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
     ],
     tags=["evaluations"],
 )
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
+@allows(get="read")
 def run_items(request: Request, pk: str) -> Response:
     """What an evaluation measured, item by item, in the order of the run or by how well the model did."""
     runs = Run.objects.filter(project__in=projects_where(request.user, "read")).select_related("project")

@@ -13,10 +13,9 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_POST, require_safe
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import refused_page
+from annotate.core.page_access import allows, refused_page
 from annotate.core.permissions import can
 from annotate.language_models.model_access import find_model
 from evaluation.core.csv_files import cell as cell_text
@@ -69,7 +68,7 @@ class ShownRow:
     picture: SafeString
 
 
-@require_safe
+@allows(get="read")
 def page(request: HttpRequest, pk: int) -> HttpResponse:
     model, project = find_model(request, pk)
     panel = tax.panel(model, project)
@@ -90,7 +89,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "evaluation/tax.html", context)
 
 
-@require_POST
+@allows(post="account, read")
 def measure_missing(request: HttpRequest, pk: int) -> HttpResponse:
     model, project = find_model(request, pk)
     if not request.user.is_authenticated:
@@ -106,7 +105,7 @@ def measure_missing(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect(f"{reverse('tax', args=[model.pk])}?project={project.slug}")
 
 
-@require_safe
+@allows(get="read")
 def download(request: HttpRequest, pk: int, format: str) -> HttpResponse:
     if format not in ("csv", "json"):
         raise Http404("CSV or JSON.")

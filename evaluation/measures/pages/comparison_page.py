@@ -13,7 +13,6 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
 from django.utils.safestring import SafeString, mark_safe
-from django.views.decorators.http import require_safe
 
 from annotate.core.page_access import in_project
 from annotate.models import Project
@@ -63,8 +62,7 @@ class Cell:
         return in_words_of_p(self.tested.adjusted) if self.tested else ""
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     asked = read(request.GET, project)
     found = _compared(asked) if asked.task and len(asked.runs) > 1 else None
@@ -88,8 +86,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/compare.html", context)
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def download(request: HttpRequest, project: Project, format: str) -> HttpResponse:
     if format not in ("csv", "json"):
         raise Http404("CSV or JSON.")
@@ -100,8 +97,7 @@ def download(request: HttpRequest, project: Project, format: str) -> HttpRespons
     return HttpResponse(_csv(found), content_type="text/csv; charset=utf-8", headers=headers)
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
     """The items of two runs under one metric, those first that move the difference most."""
     first, second = (_run(project, request.GET.get(name, "")) for name in ("first", "second"))

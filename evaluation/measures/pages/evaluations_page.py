@@ -15,7 +15,6 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from annotate.core.page_access import in_project
 from annotate.core.permissions import can
@@ -86,8 +85,7 @@ class Asked:
 
 
 @never_cache
-@require_safe
-@in_project()
+@in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     asked = _asked(request, project)
     rows = list(evaluations.standing(project, Chosen(task=asked.task), asked.models))
@@ -115,8 +113,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 
 
 @never_cache
-@require_safe
-@in_project()
+@in_project(get="read")
 def table(request: HttpRequest, project: Project) -> HttpResponse:
     """The figures that the page shows, groups included, as CSV."""
     asked = _asked(request, project)

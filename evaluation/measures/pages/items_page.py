@@ -11,9 +11,9 @@ import numpy as np
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
 
 from annotate.core.asgi.downloads import json_lines
+from annotate.core.page_access import allows
 from evaluation.core.csv_files import cell
 from evaluation.measures import item_store as items
 from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice, Index
@@ -25,7 +25,7 @@ PER_PAGE = 20
 _WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
 
 
-@require_safe
+@allows(get="read")
 def page(request: HttpRequest, run_id: int) -> HttpResponse:
     run, refusal = find_run(request, run_id)
     if refusal:
@@ -55,7 +55,7 @@ def page(request: HttpRequest, run_id: int) -> HttpResponse:
     return render(request, "evaluation/items.html", context)
 
 
-@require_safe
+@allows(get="read")
 def download(request: HttpRequest, run_id: int, format: str) -> HttpResponseBase:
     """All items, as they lie on the disk or as a table of their values; texts for those who may read them."""
     run, refusal = find_run(request, run_id)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.http import require_safe
 
+from annotate.core.page_access import allows
 from common.charts.scene import png
 from evaluation.core.csv_files import csv_file
 from evaluation.measures import over_optimisation_panel as overoptimisation
@@ -18,7 +18,7 @@ from training.runs.access import find_run
 COLUMNS = ("judges", "first_step", "last_step", "votes", "expected", "preferred", "lower", "upper")
 
 
-@require_safe
+@allows(get="read")
 def download(request: HttpRequest, run_id: int, format: str) -> HttpResponse:
     if format not in ("csv", "json", "png"):
         raise Http404("There is a csv, a json and a png.")

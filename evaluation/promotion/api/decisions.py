@@ -6,16 +6,13 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.core.api.api_access import allows, in_project
 from annotate.core.api.idempotency import idempotent
-from annotate.core.api.lookup import find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.core.errors import Refused
-from annotate.core.permissions import require
 from annotate.models import Judge, Project, Side, User
 from evaluation.core import notices
 from evaluation.leaderboard.snapshots import current, default_judge
@@ -175,10 +172,9 @@ class SeenOut(serializers.Serializer):
     methods=["POST"], tags=TAGS, request=NewRule, responses={201: RuleOut} | refusals(400, 403, 404),
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
-@api_view(["GET", "POST"])
-def promotion_rule(request: Request, slug: str) -> Response:
+@in_project(get="account, read", post="manage")
+def promotion_rule(request: Request, project: Project) -> Response:
     """Every version of the rule, the one in force first. POST, as a manager, makes a new version."""
-    project = find_project(request.user, slug)
     if request.method == "POST":
         return _new_rule(request, project)
     return Response(RuleOut(project.promotion_rules.all(), many=True).data)
@@ -193,21 +189,17 @@ def _new_rule(request: Request, project: Project) -> Response:
 
 
 @extend_schema(tags=TAGS, responses={200: CandidacyOut(many=True)} | refusals(404))
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
-def candidacies(request: Request, slug: str) -> Response:
+@in_project(get="read")
+def candidacies(request: Request, project: Project) -> Response:
     """Models that stand for being served, with every check of the rule as it is now. Promote one: POST promotions/."""
-    project = find_project(request.user, slug)
     promotion.look(project)
     return Response(CandidacyOut(candidates(project), many=True).data)
 
 
 @extend_schema(tags=TAGS, responses={200: DecisionOut(many=True)} | refusals(404))
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
-def decisions(request: Request, slug: str) -> Response:
+@in_project(get="read")
+def decisions(request: Request, project: Project) -> Response:
     """The history, the latest first: what was found or done, and the numbers it was found on."""
-    project = find_project(request.user, slug)
     rows = project.decisions.select_related("candidacy")[:MOST]
     return Response(DecisionOut(rows, many=True).data)
 
@@ -216,10 +208,9 @@ def decisions(request: Request, slug: str) -> Response:
     tags=TAGS, request=Reason, responses={201: PromotionOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
-@api_view(["POST"])
-def roll_back(request: Request, slug: str) -> Response:
+@in_project(post="manage")
+def roll_back(request: Request, project: Project) -> Response:
     """Serve again what was served before, as a manager."""
-    project = find_project(request.user, slug)
     current(project=project, judge=judge_of(project))  # fitted before the transaction, where it is found again
     return _roll_back(request, project)
 
@@ -232,11 +223,10 @@ def _roll_back(request: Request, project: Project) -> Response:
 
 
 @extend_schema(tags=TAGS, responses={200: RateOut(many=True)} | refusals(404))
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
-def sampling_rates(request: Request, slug: str) -> Response:
+@in_project(get="read")
+def sampling_rates(request: Request, project: Project) -> Response:
     """How likely each pair of the arena is to be the next battle: what is drawn by is what is published."""
-    return Response(RateOut(sampling.rates(find_project(request.user, slug)), many=True).data)
+    return Response(RateOut(sampling.rates(project), many=True).data)
 
 
 @extend_schema(
@@ -247,13 +237,11 @@ def sampling_rates(request: Request, slug: str) -> Response:
     methods=["POST"], tags=TAGS, request=AskAgain, responses={201: AskedAgainOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
-@api_view(["GET", "POST"])
-def ask_next_items(request: Request, slug: str) -> Response:
+@in_project(get="review", post="research")
+def ask_next_items(request: Request, project: Project) -> Response:
     """Items on which judges disagree, the widest first. POST puts items of the train side first in the queue again."""
-    project = find_project(request.user, slug)
     if request.method == "POST":
         return _ask_again(request, project)
-    require(request.user, "review", project)
     side = _one_of(request, "side", Side.values, Side.TRAIN)
     judge = _one_of(request, "judge", Judge.values, default_judge(project))
     return Response(DisputeOut(ask_next.disputes(project, side, judge), many=True).data)
@@ -267,17 +255,15 @@ def _ask_again(request: Request, project: Project) -> Response:
 
 
 @extend_schema(tags=TAGS, responses={200: CostOut(many=True)} | refusals(404))
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
-def cost_list(request: Request, slug: str) -> Response:
+@in_project(get="read")
+def cost_list(request: Request, project: Project) -> Response:
     """What each model has cost since its parent, and a rating point with it."""
-    project = find_project(request.user, slug)
     board = current(project=project, judge=judge_of(project))
     return Response(CostOut(costs(project, board), many=True).data)
 
 
 @extend_schema(tags=TAGS, responses={200: NoticeOut(many=True)}, parameters=[OpenApiParameter("unseen", bool)])
-@api_view(["GET"])
+@allows(get="account")
 def notice_list(request: Request) -> Response:
     """What you were told, the latest first; `?unseen=1` for what you have not seen."""
     rows = _user(request).notices.select_related("project")
@@ -287,7 +273,7 @@ def notice_list(request: Request) -> Response:
 
 
 @extend_schema(tags=TAGS, request=SeenIn, responses={200: SeenOut} | refusals(400))
-@api_view(["POST"])
+@allows(post="account")
 def notices_seen(request: Request) -> Response:
     """Mark notices as seen; how many were new."""
     return Response({"seen": notices.mark_seen(user=_user(request), ids=_given(SeenIn, request)["ids"])})

@@ -14,12 +14,11 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.decorators import api_view, authentication_classes, permission_classes
-from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.decorators import authentication_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.core.api.lookup import find_project
+from annotate.core.api.api_access import in_project
 from annotate.core.api.serializer_fields import Input, Turn, refusals
 from annotate.core.api.token_authentication import TokenAuthentication
 from annotate.core.asgi import waiting
@@ -100,11 +99,9 @@ class ChatOut(serializers.Serializer):
 
 
 @extend_schema(tags=TAGS, responses={200: DefaultModelOut} | refusals(404))
-@api_view(["GET"])
-@permission_classes([IsAuthenticatedOrReadOnly])
-def default_model(request: Request, slug: str) -> Response:
+@in_project(get="read")
+def default_model(request: Request, project: Project) -> Response:
     """What the project serves by default: where it is, since when and why. 404 while nothing has been promoted."""
-    project = find_project(request.user, slug)
     served = _served(project)
     knows_where = can(request.user, "research", project)  # where things lie on the server is nobody else's business
     served.endpoint = address_of(served.model) if knows_where else ""  # type: ignore[attr-defined]
@@ -114,11 +111,10 @@ def default_model(request: Request, slug: str) -> Response:
 
 
 @extend_schema(tags=TAGS, request=ChatIn, responses={200: ChatOut} | refusals(400, 403, 404, 409, 429, 503))
-@api_view(["POST"])
+@in_project(post="research")
 @authentication_classes([BearerToken, TokenAuthentication, SessionAuthentication])
-def chat_completions(request: Request, slug: str) -> Response:
+def chat_completions(request: Request, project: Project) -> Response:
     """Ask whatever the project serves by default, in OpenAI's words; for those who may talk with models by name."""
-    project = find_project(request.user, slug)
     served = _served(project).model
     require_talk(request.user, served, project)
     if served.retired_at is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
+from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find_named, find_project, of_project
 from annotate.core.api.pagination import Newest
@@ -33,8 +35,13 @@ class PromotionOut(serializers.ModelSerializer):
 
 
 @extend_schema(tags=["evaluations"])
-class Promotions(GenericViewSet):
+class Promotions(DeclaredViewSet):
     """Which model a project serves by default, since when and why; the newest is in force."""
+
+    rights: ClassVar = {
+        "list": "account",
+        "create": "manage",
+    }
 
     queryset = Promotion.objects.none()
     serializer_class = PromotionOut

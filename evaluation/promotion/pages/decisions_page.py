@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.models import Judge, LanguageModel, Project, Side
 from evaluation.core import notices, served_model
@@ -34,8 +32,7 @@ MOST_COSTS = 10
 FREE_ROWS = 2
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def decisions(request: HttpRequest, project: Project) -> HttpResponse:
     """Opening it looks at the evidence: what stands here is of this moment, whether a worker runs or not."""
     promotion.look(project)
@@ -64,8 +61,7 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/decisions.html", context)
 
 
-@require_POST
-@in_project("manage")
+@in_project(post="manage")
 def promote(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     candidacy = get_object_or_404(Candidacy.objects.select_related("model"), pk=pk, project=project)
     reason = request.POST.get("reason", "")
@@ -77,8 +73,7 @@ def promote(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     return redirect("decisions", project.slug)
 
 
-@require_POST
-@in_project("manage")
+@in_project(post="manage")
 def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
     """Serve the model that the form on the leaderboard names."""
     pk = request.POST.get("model", "")
@@ -91,8 +86,7 @@ def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("leaderboard", slug=project.slug)
 
 
-@require_POST
-@in_project("manage")
+@in_project(post="manage")
 def roll_back(request: MemberRequest, project: Project) -> HttpResponse:
     try:
         made = actions.roll_back(project=project, reason=request.POST.get("reason", ""), by=request.user)
@@ -102,8 +96,7 @@ def roll_back(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("decisions", project.slug)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@in_project("manage")
+@in_project(get="manage", post="manage")
 def rule(request: MemberRequest, project: Project) -> HttpResponse:
     """The rule as a form; saving it makes a new version."""
     if request.method == "POST":
@@ -118,8 +111,7 @@ def rule(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/rule_form.html", _rule_form(project, None))
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@in_project()
+@in_project(get="read", post="research")
 def ask(request: MemberRequest, project: Project) -> HttpResponse:
     """What judges disagree about, and the button that puts it first in the queue again."""
     if request.method == "POST":
@@ -148,16 +140,14 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/ask_next.html", context)
 
 
-@require_safe
-@in_project()
+@in_project(get="read")
 def cost(request: HttpRequest, project: Project) -> HttpResponse:
     board = current(project=project, judge=judge_of(project))
     context = {"project": project, "section": "leaderboard", "board": board, "costs": costs(project, board)}
     return render(request, "evaluation/cost.html", context)
 
 
-@require_safe
-@login_required
+@allows(get="account")
 def notice_list(request: MemberRequest) -> HttpResponse:
     """What one was told, the latest first. Opening the page is seeing it; the new ones are marked once more."""
     rows = list(request.user.notices.select_related("project")[:100])

@@ -6,18 +6,17 @@ from typing import cast
 
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from django.views.decorators.http import require_safe
 
 from annotate.core.asgi import downloads as streaming
 from annotate.core.errors import Refused
-from annotate.core.page_access import refused_page
+from annotate.core.page_access import allows, refused_page
 from annotate.core.permissions import require
 from annotate.models import User
 from evaluation.registry.export_files import exported_file, note_download
 from training.runs.access import find_run
 
 
-@require_safe
+@allows(get="research")
 def download(request: HttpRequest, run_id: int, name: str) -> HttpResponseBase:
     """One file that the run's result names, and nothing else of its folder. Researchers only: these are weights."""
     run, refusal = find_run(request, run_id)

@@ -8,9 +8,8 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.text import slugify
-from django.views.decorators.http import require_GET, require_safe
 
-from annotate.core.page_access import in_project
+from annotate.core.page_access import allows, in_project
 from annotate.core.permissions import can, projects_where
 from annotate.language_models.actions import may_retire, may_share
 from annotate.language_models.model_access import find_model, may_talk
@@ -27,8 +26,7 @@ from training.core.kinds import KINDS
 from training.storage import disk_usage as disk
 
 
-@require_GET
-@in_project()
+@in_project(get="read")
 def models(request: HttpRequest, project: Project) -> HttpResponse:
     """Every model of this project, newest first; for researchers also those of the others."""
     can_research = can(request.user, "research", project)
@@ -46,14 +44,14 @@ def models(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/models.html", context)
 
 
-@require_GET
+@allows(get="read")
 def model(request: HttpRequest, pk: int) -> HttpResponse:
     """One model: its card, where it came from and what came of it, and for researchers how to use it."""
     model, project = find_model(request, pk)
     return render(request, "evaluation/model.html", _context(request, model, project))
 
 
-@require_GET
+@allows(get="read")
 def card(request: HttpRequest, pk: int) -> HttpResponse:
     """README.md of the model, as it would lie on a hub."""
     model, _ = find_model(request, pk)
@@ -104,7 +102,7 @@ def _costs(model: LanguageModel, project: Project) -> list[Cost]:
     return [found] if found else []
 
 
-@require_safe
+@allows(get="read")
 def lineage(request: HttpRequest, pk: int) -> HttpResponse:
     model = get_object_or_404(LanguageModel, pk=pk)
     projects = readable_projects(request.user, model)

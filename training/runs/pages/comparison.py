@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
 
 from annotate.core.page_access import in_project
 from annotate.models import Project
@@ -13,8 +12,7 @@ from training.runs.present import run_comparison as compare
 
 
 @never_cache
-@require_GET
-@in_project()
+@in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     """`?run=3&run=7&metric=loss&x=tokens&smooth=20&log=1`."""
     context = compare.context(project, compare.Choice.of(request.GET))

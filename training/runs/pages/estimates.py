@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
 
 from annotate.core.page_access import in_project
 from annotate.models import Project
@@ -15,8 +14,7 @@ from training.runs.present.run_form import RunForm
 
 
 @never_cache
-@require_GET
-@in_project("research")
+@in_project(get="research")
 def pretraining(request: HttpRequest, project: Project) -> HttpResponse:
     """The part of the form alone. What is typed comes as the form has it; nothing is refused here."""
     form = RunForm(request.GET or None, kind=KINDS["pretrain"], project=project)

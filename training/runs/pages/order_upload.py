@@ -6,10 +6,9 @@ from typing import cast
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_http_methods
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import in_project
+from annotate.core.page_access import allows, in_project
 from annotate.models import Project, User
 from training.core.kinds import KINDS
 from training.runs.access import find_run
@@ -21,7 +20,7 @@ from training.runs.present.run_form import RunForm, suggested
 _MOST_BYTES = 1_000_000
 
 
-@require_GET
+@allows(get="read")
 def download(request: HttpRequest, run_id: int) -> HttpResponse:
     """All that the run was queued with, as YAML."""
     run, refusal = find_run(request, run_id)
@@ -32,12 +31,11 @@ def download(request: HttpRequest, run_id: int) -> HttpResponse:
     return HttpResponse(orders.written(run), content_type="application/yaml; charset=utf-8", headers=headers)
 
 
-@require_http_methods(["GET", "POST"])
-@in_project("research")
+@in_project(get="research", post="research")
 def from_file(request: HttpRequest, project: Project) -> HttpResponse:
     """An order pasted or uploaded: opened as a form, or queued as it is."""
     context = {"project": project, "section": "runs", "yaml": request.POST.get("yaml", "")}
-    if request.method == "GET":
+    if request.method != "POST":
         return render(request, "training/from_file.html", context)
     try:
         context["yaml"] = text = _text(request)

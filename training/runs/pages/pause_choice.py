@@ -5,16 +5,15 @@ from __future__ import annotations
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_POST
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import refused_page
+from annotate.core.page_access import allows, refused_page
 from training.runs.access import find_run
 from training.runs.ordering import pauses
 from training.runs.present import run_details as run_page
 
 
-@require_POST
+@allows(post="research")
 def choose(request: HttpRequest, run_id: int) -> HttpResponse:
     """The form holds the name of a choice, and for each number that it changes a field `<choice>.<option>`."""
     run, refusal = find_run(request, run_id)

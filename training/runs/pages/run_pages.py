@@ -11,10 +11,9 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import in_project, refused_page
+from annotate.core.page_access import allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.models import Project, User
 from training.core.kinds import KINDS
@@ -30,8 +29,7 @@ from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
 
 
 @never_cache
-@require_GET
-@in_project()
+@in_project(get="read")
 def runs(request: HttpRequest, project: Project) -> HttpResponse:
     """What is under way, what waits and what has ended, newest first."""
     context = run_list.context(project, request.GET.get("kind", ""), request.GET.get("page", ""))
@@ -39,15 +37,13 @@ def runs(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "training/runs.html", {**context, "section": "runs", "may_start": may_start})
 
 
-@require_GET
-@in_project("research")
+@in_project(get="research")
 def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
     """Every kind of run under its stage, one line each."""
     return render(request, "training/choose.html", {"project": project, "section": "runs", "stages": stages()})
 
 
-@require_http_methods(["GET", "POST"])
-@in_project("research")
+@in_project(get="research", post="research")
 def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     if kind not in KINDS:
         raise Http404(f"There is no kind of run called {kind}.")
@@ -101,7 +97,7 @@ def form_page(
 
 
 @never_cache
-@require_GET
+@allows(get="read")
 def run(request: HttpRequest, run_id: int) -> HttpResponse:
     run, refusal = find_run(request, run_id)
     if refusal:
@@ -110,7 +106,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
 
 
 @never_cache
-@require_GET
+@allows(get="read")
 def run_metrics(request: HttpRequest, run_id: int) -> HttpResponse:
     """The figures as JSON: those after `?after=`, a sequence number."""
     run, refusal = find_run(request, run_id)
@@ -124,12 +120,12 @@ def run_metrics(request: HttpRequest, run_id: int) -> HttpResponse:
     return JsonResponse({"run": run.pk, "state": run.state, "metrics": list(rows)})
 
 
-@require_POST
+@allows(post="research")
 def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
     return _act(request, run_id, actions.cancel)
 
 
-@require_POST
+@allows(post="research")
 def resume(request: HttpRequest, run_id: int) -> HttpResponse:
     """With `prune` in the form, checkpoints that the rule lets go make room first."""
     if "prune" in request.POST:
@@ -137,7 +133,7 @@ def resume(request: HttpRequest, run_id: int) -> HttpResponse:
     return _act(request, run_id, actions.resume)
 
 
-@require_POST
+@allows(post="research")
 def queue_again(request: HttpRequest, run_id: int) -> HttpResponse:
     """The remedy of a failure in one click: the same run with the options that its failure names."""
     key = request.POST.get("key") or None
