@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.urls import URLPattern, URLResolver, get_resolver
-
+from config.addresses import addresses
+from config.urls import OTHERS, urlpatterns
 from tests.everything import INVITED
 
 # What an id or a key stands for, by the word before it in the address.
@@ -22,11 +22,16 @@ _WORDS = {"form": "csv", "format": "csv", "name": "model.tar", "uidb36": "1"}
 
 @dataclass(frozen=True)
 class Route:
-    """`name` is the page's, or for programs the address below /api/v1/ as it is written in the code."""
+    """`name` is the page's, or for programs the address below /api/v1/; `rights` is what its view declares."""
 
     name: str
     route: str
-    methods: tuple[str, ...]
+    rights: dict[str, str]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those that are tried: a page that does not offer one must say so."""
+        return tuple(self.rights) if self.is_for_programs else ("get", "post")
 
     @property
     def is_for_programs(self) -> bool:
@@ -34,41 +39,15 @@ class Route:
 
     def address(self, made: dict[str, Any]) -> str:
         """With real ids of what the project has."""
-        parts = [_filled(part, before, made) for before, part in _pairs(_plain(self.route))]
+        parts = [_filled(part, before, made) for before, part in _pairs(self.route)]
         return "/" + "/".join(parts)
 
 
 def routes() -> Iterator[Route]:
-    """All but the administration, which is Django's own and for staff, and signing out."""
-    for route, pattern in _below(get_resolver().url_patterns):
-        if route.startswith("admin/") or route == "^api/" or pattern.name in ("logout", "account_logout"):
-            continue
-        if route.startswith("api/v1/"):
-            callback: Any = pattern.callback
-            offered = getattr(callback, "actions", None) or callback.cls.http_method_names
-            methods = tuple(m for m in ("get", "post", "put", "patch", "delete") if m in offered)
-            yield Route(_named(route), route, methods)
-        else:
-            yield Route(pattern.name or route, route, ("get", "post"))
-
-
-def _below(patterns: list, before: str = "") -> Iterator[tuple[str, URLPattern]]:
-    for pattern in patterns:
-        route = before + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            yield from _below(pattern.url_patterns, route)
-        else:
-            yield route, pattern
-
-
-def _plain(route: str) -> str:
-    """`^models/(?P<pk>[^/.]+)/$` becomes `models/<pk>/`."""
-    route = re.sub(r"\(\?P<(\w+)>(?:\[[^]]*\]|[^()\[\]])*\)", r"<\1>", route)
-    return re.sub(r"<\w+:(\w+)>", r"<\1>", route).replace("^", "").replace("$", "").replace("\\.", ".")
-
-
-def _named(route: str) -> str:
-    return _plain(route).removeprefix("api/v1/").replace("<slug>", "<p>")
+    """All but the administration, which `test_rights` tries, and signing out."""
+    for each in addresses(urlpatterns, OTHERS):
+        if each.route != "api/" and each.name not in ("logout", "account_logout"):
+            yield Route(each.name, each.route, dict(each.rights or {}))
 
 
 def _pairs(route: str) -> Iterator[tuple[str, str]]:
