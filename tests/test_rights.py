@@ -26,6 +26,7 @@ from annotate.red_team.talk_consumer import TalkConsumer
 from config.addresses import require_all, sockets
 from config.rights_table import PLACE, table
 from config.routing import SOCKETS, websocket_urlpatterns
+from config.urls import OTHERS
 from tests.annotate.test_doors import EVERYBODY, bodies, may, person
 from tests.everything import one_of_everything
 from tests.factories import make_project, make_user
@@ -77,6 +78,24 @@ def test_urls_refuse_a_view_and_routing_a_consumer_that_declare_nothing():
 
 def test_the_table_of_the_docs_is_current():
     assert PLACE.read_text(encoding="utf-8") == table(), "run script/rights"
+
+
+@pytest.mark.django_db
+def test_head_is_answered_by_pages_as_get_is_and_nothing_fails_at_it():
+    made = one_of_everything(make_project(is_public=True))
+    browser, program = Client(), APIClient(raise_request_exception=False)
+    browser.force_login(made["manager"])
+    program.force_authenticate(made["manager"])
+    wrong = []
+    for route in routes():
+        if "get" not in route.rights or route.name in OTHERS:
+            continue
+        client: Any = program if route.is_for_programs else browser
+        address = route.address(made)
+        get, head, options = (getattr(client, method)(address).status_code for method in ("get", "head", "options"))
+        if head not in ((get, 405) if route.is_for_programs else (get,)) or options >= 500:
+            wrong.append(f"{route.name}: GET {get}, HEAD {head}, OPTIONS {options}")
+    assert not wrong, "\n".join(wrong)
 
 
 # Live pages
@@ -141,7 +160,6 @@ _OF_A_ROW = re.compile(r"<slug>.*<(?:pk|token|key|item)>")
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("unmeasured")
 def test_a_foreign_id_inside_one_s_own_project_is_not_there():
     theirs, mine = (one_of_everything(make_project(is_public=False, asks_attacks=True)) for _ in range(2))
     browser, program = Client(), APIClient()
@@ -178,3 +196,40 @@ def test_a_foreign_id_in_the_body_is_refused(name):
     response = program.post(route.address(mixed), bodies(mixed)[name], format="json")
     assert response.status_code in (400, 404, 409), response.content  # 409: nobody here has judged that item
     assert theirs["model"].name not in response.content.decode()
+
+
+# A private project, for those who are not of it
+
+
+def _looks(client: Any, method: str, address: str, sent: dict[str, Any], slug: str) -> tuple[int, str, str]:
+    response = getattr(client, method)(address, **sent)
+    body = "" if response.streaming else response.content.decode()
+    body = re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", body)
+    return response.status_code, response.headers.get("Location", "").replace(slug, "it"), body.replace(slug, "it")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("who", ["visitor", "stranger"])
+def test_a_private_project_looks_like_one_that_is_not_there(who):
+    made = one_of_everything(make_project(is_public=False, slug="there-is-one", asks_attacks=True))
+    browser, program, user = Client(), APIClient(), person(who, made)
+    if user is not None:
+        browser.force_login(user)
+        program.force_authenticate(user)
+    wrong, tried = [], 0
+    for route in routes():
+        body = bodies(made).get(route.name, {})
+        if "<slug>" not in route.route and "project" not in body:
+            continue
+        client: Any = program if route.is_for_programs else browser
+        for method in route.rights:
+            looks = []
+            for slug in ("there-is-one", "there-is-none"):
+                address = route.address(made).replace("there-is-one", slug)
+                data = {**body, "project": slug} if "project" in body else body
+                sent = {"data": data, "format": "json"} if route.is_for_programs and method != "get" else {}
+                looks.append(_looks(client, method, address, sent, slug))
+            tried += 1
+            if looks[0] != looks[1]:
+                wrong.append(f"{method} {route.name}: {looks[0]} for {looks[1]}"[:600])
+    assert tried > 100 and not wrong, "\n".join(wrong)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django_htmx.middleware import HtmxDetails
 
 from annotate.core.errors import Refused
@@ -47,13 +47,15 @@ def allows(**rights: str) -> Callable:
 def in_project(**rights: str) -> Callable:
     """Declare who may use a page of a project; the view takes the project in place of its slug.
 
-    A visitor is asked to sign in; a member without the role is told which role is needed; to everyone else a
-    private project does not exist.
+    A visitor is asked to sign in, where there is no such project, too; a member without the role is told which role is
+    needed; to everyone else a private project does not exist.
     """
     actions = {right: action_of(right) for right in checked(rights).values()}
 
     def refuse(request: HttpRequest, right: str, kwargs: dict[str, Any]) -> HttpResponse | None:
-        project = kwargs["project"] = get_object_or_404(Project, slug=kwargs.pop("slug"))
+        project = kwargs["project"] = Project.objects.filter(slug=kwargs.pop("slug")).first()
+        if project is None:
+            return _as_if_private(request)
         return _refusal(request, project, actions[right])
 
     return _guarding(rights, refuse)
@@ -85,12 +87,17 @@ def _refusal(request: HttpRequest, project: Project, action: str) -> HttpRespons
     try:
         require(request.user, action, project)
     except Refused as refused:
-        if not request.user.is_authenticated:
-            return redirect_to_login(request.get_full_path())
-        if not can(request.user, "read", project):
-            raise Http404("No such project.") from refused
+        if not request.user.is_authenticated or not can(request.user, "read", project):
+            return _as_if_private(request)
         return refused_page(request, refused, project=project)
     return None
+
+
+def _as_if_private(request: HttpRequest) -> HttpResponse:
+    """Answer alike for a project that is not there and for one that is others': nobody learns which it is."""
+    if request.user.is_authenticated:
+        raise Http404("No such project.")
+    return redirect_to_login(request.get_full_path())
 
 
 def refused_page(request: HttpRequest, refused: Refused, *, project: Project | None = None) -> HttpResponse:

@@ -304,9 +304,11 @@ def test_an_annotator_and_a_visitor_are_told_what_they_can_do(client):
 
 
 def test_an_address_that_is_not_there_says_what_to_do(client):
-    response = client.get("/p/nowhere/")
-    assert response.status_code == 404 and "query" not in response.content.decode()
-    assert reverse("login") in response.content.decode() and reverse("home") in response.content.decode()
+    for address in ("/nowhere/", "/datasets/999/"):
+        response = client.get(address)
+        assert response.status_code == 404 and "query" not in response.content.decode()
+        assert reverse("login") in response.content.decode() and reverse("home") in response.content.decode()
+    assert client.get("/p/nowhere/").url == "/sign-in/?next=/p/nowhere/"  # as of a project that is others'
 
 
 def test_a_form_that_is_too_old_says_so():
