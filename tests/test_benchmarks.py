@@ -15,6 +15,7 @@ SMALL = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_benchmark_runs_to_its_end(name, tmp_path):

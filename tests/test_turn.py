@@ -11,7 +11,7 @@ from tests.processes import kill_hard, until
 from tests.site import Site, empty_site
 from tests.tiny_model import make_elsewhere
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 SIZES = {
     "ratings": 160,
     "comparisons": 160,

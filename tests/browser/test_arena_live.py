@@ -245,7 +245,7 @@ def test_a_vote_that_another_process_takes_stops_the_writer_and_keeps_what_was_s
     expect(visitor.locator(".outcome")).to_contain_text("You said: A is better.")
 
 
-@pytest.mark.parametrize("socket", ["refused", "silent"])
+@pytest.mark.parametrize("socket", ["refused", pytest.param("silent", marks=pytest.mark.thorough)])
 def test_without_websockets_the_answers_come_all_the_same(arena, visitor, socket):
     """A proxy refuses the upgrade, or lets it hang: the page asks for itself until both answers stand."""
     if socket == "refused":

@@ -28,6 +28,7 @@ def dataset(project: Project, name: str, kind: str, rows: list[dict], **fields) 
     return made
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_two_models_on_one_task_from_the_queue_to_their_difference(client, project, base, child):

@@ -94,10 +94,11 @@ def test_the_queue_refuses_a_dataset_that_no_classifier_could_learn_from(db, cou
     assert queue_run(kind="classify", project=project, name="c", by=by, parent=make_weights(), dataset=dataset).pk
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "adapters",
-    ["lora", pytest.param("full", marks=pytest.mark.thorough), pytest.param("head", marks=pytest.mark.thorough)],
+    ["lora", "full", "head"],
 )
 def test_killed_three_times_at_random_it_ends_with_the_same_weights(parent, tmp_path, adapters):
     config = {"adapters": adapters, "checkpoint_every": 1, "epochs": 3.0, "learning_rate": 1e-2}

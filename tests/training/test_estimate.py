@@ -222,6 +222,7 @@ def test_a_machine_that_is_known_is_not_measured_again(begun, here):
     assert starts == []
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_measurement_is_made_and_read(tmp_path, settings):
     from tests.processes import until

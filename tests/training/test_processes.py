@@ -135,6 +135,7 @@ def test_the_tether_ends_all_processes_when_the_worker_is_killed(directory):
     until(lambda: all_gone(pids), 20, "nothing is left")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_and_a_kill_changes_nothing(tmp_path):
     tokenizer = corpora.make_tokenizer(tmp_path / "tokenizer")

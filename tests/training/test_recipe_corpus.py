@@ -242,6 +242,7 @@ def test_cut_off_anywhere_it_ends_with_the_same_bytes(done, tmp_path, monkeypatc
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_killed_three_times_at_random_it_ends_with_the_same_bytes(tmp_path):
     documents = dirty(2500)
@@ -268,6 +269,7 @@ print(next(line for line in Path("/proc/self/status").read_text().splitlines() i
 STATELESS = ("fix_unicode", "c4_boilerplate", "gopher_quality", "gopher_repetition", "private_data")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc, which Linux has")
 def test_ten_times_the_corpus_takes_no_more_memory(tmp_path):

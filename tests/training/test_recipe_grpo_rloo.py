@@ -85,7 +85,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("kind", MAIN)
+@pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.thorough)])
 def test_a_reward_model_is_followed(parent, tmp_path, kind):
     judged = preference_runs.make(tmp_path / "judged", "reward", parent, prompts=48, method="head")
     assert entry.attempt(reward.main, judged) == 0, judged.failure()

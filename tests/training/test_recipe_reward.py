@@ -397,6 +397,7 @@ def test_a_resumed_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.thorough
 def test_finetuning_resumes_in_the_same_bits_and_keeps_its_own_trunk(parent, tmp_path, monkeypatch):
     config = {"method": "finetune", "checkpoint_every": 1, "learning_rate": 1e-3, "lora_rank": 4}
     data = judged_data(prompts=26)
@@ -426,8 +427,8 @@ def test_finetuning_resumes_in_the_same_bits_and_keeps_its_own_trunk(parent, tmp
     assert set(whole.result()["methods"]) == {"head", "finetune"}
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("adapters", ["lora", "full"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("adapters", ["lora", pytest.param("full", marks=pytest.mark.thorough)])
 def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_saved(
     parent, tmp_path, monkeypatch, adapters, dtype
 ):

@@ -17,6 +17,7 @@ import psutil
 from django.conf import settings
 
 from annotate.models import LanguageModel
+from training.core.niceness import be_nice
 
 IDLE_SECONDS = 60.0  # a run beside the measurement would be slowed, and would slow what is measured
 log = logging.getLogger("assay.worker")
@@ -63,7 +64,7 @@ def begin_measuring() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "training.recipes.machine", str(path())],
             cwd=settings.BASE_DIR,
             stdin=subprocess.DEVNULL,
@@ -72,6 +73,7 @@ def begin_measuring() -> None:
             start_new_session=True,
             pass_fds=[lock.fileno()],  # held as long as it measures
         )
+    be_nice(process.pid)  # as a recipe is
 
 
 class IdleMeasurement:
