@@ -11,5 +11,6 @@ from annotate.models import Battle, Comparison
 
 def vote(*, battle: Battle, origin: defence.Origin = defence.NOWHERE, **fields: Any) -> Comparison:
     """Cast a ballot of these fields; no answer is stopped for it."""
+    battle.refresh_from_db()  # as `own_battle` reads it for each request
     ballot = arena.Ballot(**fields)
     return arena.check_ballot(battle, ballot) or arena.cast_vote(battle, ballot, origin)

@@ -23,6 +23,7 @@ from annotate.data.prompts.actions import add_prompt
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_key, check_text
 from annotate.models import (
     Battle,
+    BattleTurn,
     Comparison,
     Completion,
     Guideline,
@@ -177,7 +178,10 @@ class Ballot:
 
 
 def check_ballot(battle: Battle, ballot: Ballot) -> Comparison | None:
-    """Refuse a bad vote before it stops any answers; return the vote that this very request has cast before, if any."""
+    """Refuse a bad vote before it stops any answers; return the vote that this very request has cast before, if any.
+
+    The battle is as `own_battle` has just read it.
+    """
     if ballot.winner not in Winner.values:
         raise Refused(400, winner=f"{ballot.winner!r} is not one of {', '.join(Winner.values)}.")
     check_key(ballot.idempotency_key)
@@ -189,9 +193,16 @@ def check_ballot(battle: Battle, ballot: Ballot) -> Comparison | None:
     return None
 
 
+def is_answered(battle: Battle) -> bool:
+    """Return whether nothing is written any more: to the newest question both answers stand, or it is spoilt."""
+    newest: Battle | BattleTurn = battle.turns.order_by("number").last() or battle
+    return bool(newest.spoilt_reason) or None not in (newest.completion_a_id, newest.completion_b_id)
+
+
 def cast_vote(battle: Battle, ballot: Ballot, origin: defence.Origin = defence.NOWHERE) -> Comparison:
     """Store a checked vote, once per battle: counted or held. Refused where the answers do not stand."""
-    _require_unspoilt(battle)  # a stop may have spoilt it
+    battle.refresh_from_db(from_queryset=Battle.objects.select_related(*_RELATED))  # a stop may have spoilt it
+    _require_unspoilt(battle)
     guideline = battle.project.guideline
     try:
         with transaction.atomic():
@@ -211,8 +222,6 @@ def cast_vote(battle: Battle, ballot: Ballot, origin: defence.Origin = defence.N
 
 
 def _require_unspoilt(battle: Battle) -> None:
-    """Look at the battle afresh."""
-    battle.refresh_from_db(from_queryset=Battle.objects.select_related(*_RELATED))
     if battle.spoilt_reason:
         raise Refused(409, battle=f"{battle.spoilt_reason} Start another battle.")
 
@@ -298,13 +307,13 @@ def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
     """
     turns = battle.turns.select_related("prompt_a", "completion_a", "completion_b").order_by("number")
     whole = [turn for turn in turns if turn.completion_a and turn.completion_b and not turn.spoilt_reason]
-    if len([turn for turn in turns if not turn.spoilt_reason]) > len(whole) or not battle.is_ready:
+    is_open = len([turn for turn in turns if not turn.spoilt_reason]) > len(whole)
+    if is_open or not (battle.completion_a and battle.completion_b):
         raise Refused(409, battle="Both answers must stand before a vote; wait for them, or try them again.")
     if whole and (last := whole[-1]):
         assert last.completion_a and last.completion_b
         shared = last.prompt_a if last.prompt_a_id == last.prompt_b_id else battle.prompt
         return shared, last.completion_a, last.completion_b
-    assert battle.completion_a and battle.completion_b
     return battle.prompt, battle.completion_a, battle.completion_b
 
 

@@ -121,6 +121,6 @@ def vote(*, battle: Battle, ballot: arena.Ballot, origin: defence.Origin = defen
     """
     if cast := arena.check_ballot(battle, ballot):
         return cast
-    if not stop(battle, networks=origin.networks).is_over:
+    if not arena.is_answered(battle) and not stop(battle, networks=origin.networks).is_over:
         raise Refused(409, battle="The answers could not be stopped in time. Your vote is not cast; send it once more.")
     return arena.cast_vote(battle, ballot, origin)
