@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import threading
@@ -181,7 +182,11 @@ def test_a_line_without_end_is_given_up(monkeypatch):
 @pytest.mark.django_db
 @pytest.mark.parametrize("ask", [completed, streamed])
 def test_what_comes_packed_is_not_unpacked(ask):
-    with server(b"\x1f\x8b", Content_Encoding="gzip") as (url, _), pytest.raises(model_server.ModelServerError):
+    """A good answer, and yet refused: a bound on bytes says nothing of what unpacks to a million times as many."""
+    answer = {"choices": [{"message": {"content": "Hi"}, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+    packed = gzip.compress(b"data: " * (ask is streamed) + json.dumps(answer).encode() + b"\n")
+    refused = pytest.raises(model_server.ModelServerError, match="its answer not read")
+    with server(packed, Content_Encoding="gzip") as (url, _), refused:
         ask(url)
 
 

@@ -37,11 +37,11 @@ def claimed() -> Attempt:
     return attempt
 
 
-@pytest.fixture
-def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine's clock is an hour behind the database's."""
-    behind = timezone.now
-    monkeypatch.setattr(timezone, "now", lambda: behind() - timedelta(hours=1))
+@pytest.fixture(params=[-1, 1])
+def wrong_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's clock is an hour behind the database's, or ahead of it."""
+    right = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: right() + timedelta(hours=request.param))
 
 
 def test_the_databases_clock_is_read_to_the_millisecond() -> None:
@@ -58,7 +58,12 @@ def test_a_lease_is_given_and_runs_out_by_the_databases_clock(wrong_clock: None)
     assert run.state == "running", "taken away by the wrong clock"
     assert supervision.renew(attempt)
     attempt.refresh_from_db()
-    assert attempt.lease_expires_at > database_now() + timedelta(seconds=shipped.RUN_LEASE_SECONDS - 5)
+    left = (attempt.lease_expires_at - database_now()).total_seconds()
+    assert shipped.RUN_LEASE_SECONDS - 5 < left <= shipped.RUN_LEASE_SECONDS
+    Attempt.objects.update(lease_expires_at=database_now() - timedelta(seconds=1))
+    supervision.release_lost(is_gone=lambda _: False)
+    run.refresh_from_db()
+    assert run.state == "queued", "kept beyond its lease by the wrong clock"
 
 
 def test_one_projects_five_hundred_runs_do_not_starve_another() -> None:
