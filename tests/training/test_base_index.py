@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -27,7 +28,10 @@ def base(request, tmp_path_factory):
 
 
 def adapter_of(base, folder) -> torch.Tensor:
-    """Write a PEFT adapter over the base; the logits (1, T, V) of the two together."""
+    """Write a PEFT adapter over the base; the logits (1, T, V) of the two together.
+
+    Its adapter_config.json names no base that there is: the index alone leads there.
+    """
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -39,6 +43,8 @@ def adapter_of(base, folder) -> torch.Tensor:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     model.save_pretrained(folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "/nowhere"}))
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     with torch.no_grad():
         return model.eval()(IDS).logits
