@@ -434,21 +434,28 @@ def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_sav
 ):
     """At a rate at which a merge into bfloat16 loses most of the update."""
     monkeypatch.setenv("ASSAY_DTYPE", dtype)
-    measured = []
-    honest = reward_finetune.children.save_child
+    measured, pooling = [], []
+    honest, pool = reward_finetune.children.save_child, reward_finetune.pooled_batch
 
     def watched(*given):
         saved = honest(*given)
         measured.append(saved.model)
+        pooling.clear()  # what comes now is what the figures are of
         return saved
 
+    def pooled(trunk, *given):
+        pooling.append(trunk)
+        return pool(trunk, *given)
+
     monkeypatch.setattr(reward_finetune.children, "save_child", watched)
+    monkeypatch.setattr(reward_finetune, "pooled_batch", pooled)
     config = {"method": "finetune", "learning_rate": 2e-5, "lora_rank": 4, "adapters": adapters}
     run = make_run(tmp_path / "small", parent, judged_data(prompts=26), **config)
     assert entry.attempt(reward.main, run) == 0, run.failure()
     fidelity = run.result()["fidelity"]
     assert fidelity["cosine"] >= 0.999
     assert fidelity["kl_per_token"] < 1e-3
+    assert pooling and all(model is measured[0] for model in pooling), "measured on what was not saved"
     saved, _ = RewardModel.load(run.model).trunk()
     assert all(torch.equal(w, measured[0].state_dict()[name]) for name, w in saved.state_dict().items())
     assert is_adapter(run.model / "trunk") == (adapters == "lora")
