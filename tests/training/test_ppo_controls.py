@@ -18,6 +18,7 @@ from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
 from training.recipes.ppo import behaviour as ppo_behaviour
 from training.recipes.ppo import rollouts as ppo_rollouts
+from training.recipes.ppo import update as ppo_update
 from training.rl import guards
 from training.rl.policy import Policy
 from training.runs.figures import curves
@@ -32,8 +33,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_coefficient_is_held_while_the_policy_has_not_moved_yet(tmp_path: Path, model: Path):
-    rows = metrics(carry_out(make_run(tmp_path, model, learning_rate=1e-6, kl_target=6.0, kl_coef=0.15)))
-    assert {row["kl_coef"] for row in rows} == {0.15}
+    run = carry_out(make_run(tmp_path, model, learning_rate=1e-6, kl_target=6.0, kl_coef=0.15, steps=6))
+    assert {row["kl_coef"] for row in metrics(run)[:3]} == {0.15}  # 0.52 of the rates are spent at step 2
 
 
 def test_a_batch_beyond_the_horizon_leaves_the_coefficient_positive(tmp_path: Path, model: Path):
@@ -57,7 +58,7 @@ def _stop_after(step: int, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("is_old", [False, True])
 def test_a_resumed_run_knows_whether_kl_has_reached_its_target(tmp_path: Path, model: Path, is_old: bool):
-    run = make_run(tmp_path, model, kl_target=6.0, kl_coef=0.15, learning_rate=1e-6, kl_horizon=8.0)
+    run = make_run(tmp_path, model, kl_target=6.0, kl_coef=0.15, learning_rate=1e-6, kl_horizon=8.0, steps=6)
     with pytest.MonkeyPatch.context() as patch:
         _stop_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
@@ -69,7 +70,59 @@ def test_a_resumed_run_knows_whether_kl_has_reached_its_target(tmp_path: Path, m
         torch.save(saved, path)
     rows = metrics(carry_out(run))
     # A checkpoint of before goes on as it was: its coefficient had followed KL from the first step on.
-    assert (rows[-1]["kl_coef"] < 0.15) == is_old
+    assert (rows[2]["kl_coef"] < 0.15) == is_old
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_a_run_that_lags_lowers_its_price_once_half_of_its_rates_are_spent(tmp_path: Path, model: Path, schedule: str):
+    options = {"kl_target": 6.0, "kl_coef": 0.15, "learning_rate": 1e-6, "kl_horizon": 4.0, "steps": 4}
+    rows = metrics(carry_out(make_run(tmp_path, model, learning_rate_schedule=schedule, **options)))
+    # linear: 1 + 0.75 of 2.5 rates are spent at step 2; constant: 2 of 4. The update of that step is still at 0.15.
+    assert [row["kl_coef"] for row in rows[:3]] == [0.15] * 3
+    assert rows[3]["kl_coef"] == pytest.approx(0.15 * math.exp(-0.2))
+    assert rows[4]["kl_coef"] == pytest.approx(0.15 * math.exp(-0.4))
+
+
+def test_a_lagging_run_that_is_killed_and_resumed_has_the_price_of_one_that_was_not(tmp_path: Path, model: Path):
+    options = {"kl_target": 6.0, "kl_coef": 0.15, "learning_rate": 1e-6, "kl_horizon": 1.0, "steps": 6}
+    whole, cut = (make_run(tmp_path / name, model, **options) for name in ("whole", "cut"))
+    with pytest.MonkeyPatch.context() as patch:
+        _stop_after(5, patch)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(ppo.main, cut)
+    found, wanted = ([row["kl_coef"] for row in metrics(carry_out(run))] for run in (cut, whole))
+    assert found == wanted
+    assert found[-1] == pytest.approx(0.15 / 4)  # of what the run began with, not of what it resumed with
+
+
+def test_a_checkpoint_from_before_the_price_could_fall_keeps_it_held(tmp_path: Path, model: Path):
+    run = make_run(tmp_path, model, kl_target=6.0, kl_coef=0.15, learning_rate=1e-6, kl_horizon=4.0, steps=4)
+    with pytest.MonkeyPatch.context() as patch:
+        _stop_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(ppo.main, run)
+    path = run.latest_checkpoint() / "state.pt"
+    saved = torch.load(path, weights_only=True)
+    del saved["kl_coef_floor"]
+    torch.save(saved, path)
+    assert {row["kl_coef"] for row in metrics(carry_out(run))} == {0.15}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+@pytest.mark.parametrize("steps", [1, 2, 12, 24, 1000])
+def test_the_share_of_the_rates_that_is_spent_is_that_of_the_rates_taken(steps: int, schedule: str):
+    config = configs.parse("ppo", {"steps": steps, "learning_rate_schedule": schedule})
+    rates = [ppo_update.rate_factor(config, step) for step in range(steps)]
+    shares = [ppo_update.share_spent(config, step) for step in range(steps + 1)]
+    assert shares == pytest.approx([sum(rates[:step]) / sum(rates) for step in range(steps + 1)])
+    assert shares[0] == 0.0 and shares[-1] == pytest.approx(1.0)
+    assert shares == sorted(shares)
+
+
+def test_a_run_whose_number_of_steps_is_doubled_has_spent_less_of_its_rates():
+    shorter, longer = (configs.parse("ppo", {"steps": steps}) for steps in (12, 24))
+    for step in range(1, 13):
+        assert 0 < ppo_update.share_spent(longer, step) < ppo_update.share_spent(shorter, step)
 
 
 # --- odd tokens

@@ -128,15 +128,16 @@ class PPOConfig:
     )
     kl_coef: float = option(
         0.1,
-        "price of the KL from the parent (k1, each token) in the reward, at first. Held until KL reaches its target, "
-        "0.15 would end the climb at some 3 nats of 6; the literature's 0.05 is for scores that are not standardised",
+        "price of the KL from the parent (k1, each token) in the reward, at first. Held, 0.15 would end the climb at "
+        "some 3 nats of 6; the literature's 0.05 is for scores that are not standardised",
         low=0,
         high=1e6,
         advanced=True,
     )
     kl_target: float | None = option(
         None,
-        "KL in nats an answer that kl_coef is steered to, held until KL first reaches it; empty: "
+        "KL in nats an answer that kl_coef is steered to: held until KL first reaches it, lowered where KL lags behind "
+        "in the second half of the rates; empty: "
         f"{KL_TARGET_PER_TOKEN:g} for each token of the parent's mean answer; 0 keeps kl_coef fixed",
         low=0,
         high=1e6,

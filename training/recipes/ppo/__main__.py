@@ -45,7 +45,7 @@ from training.recipes.ppo.state import (
     load_checkpoint,
     save_checkpoint,
 )
-from training.recipes.ppo.update import Measured, optimiser_for, update
+from training.recipes.ppo.update import Measured, optimiser_for, share_spent, update
 from training.recipes.reward.scoring import require_trust, trust_rows
 from training.rl import advantages as adv
 from training.rl import guards
@@ -101,7 +101,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             return
         if stopped is not None or step == config.steps:
             break
-        state.controller.update(measured.behaviour.kl, config.batch_size)
+        state.controller.update(measured.behaviour.kl, config.batch_size, share_spent(config, step))
         state.step = step + 1
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             save_checkpoint(ppo, optimiser, state)

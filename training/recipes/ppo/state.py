@@ -181,6 +181,7 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
             "optimiser": optimiser.state_dict(),
             "kl_coef": state.controller.coefficient,
             "kl_has_reached_target": state.controller.has_reached_target,
+            "kl_coef_floor": state.controller.floor,
             "calibration": asdict(state.calibration),
             "spread": {"mean": state.spread.mean, "std": state.spread.std},
             "answers": state.answers,
@@ -219,7 +220,9 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     # A checkpoint from before the coefficient was held has moved it from the first step on, and goes on so.
     has_reached = saved.get("kl_has_reached_target", True)
     target = kl_target(ppo.config, calibration.parent)
-    controller = KLController(saved["kl_coef"], target, ppo.config.kl_horizon, has_reached)
+    # One from before a lag lowered it goes on with it held.
+    floor = saved.get("kl_coef_floor", saved["kl_coef"])
+    controller = KLController(saved["kl_coef"], target, ppo.config.kl_horizon, has_reached, floor)
     own = [Rollout(**rollout) for rollout in saved["own"]]
     gold = saved.get("gold")  # a checkpoint of an earlier version has none
     return State(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure
 from training.recipes.ppo.gold_score import Compared
 from training.recipes.ppo.ptx import Mixture, ptx_loss
@@ -56,13 +57,28 @@ class Batch:
     tokens: float
 
 
+def rate_factor(config: PPOConfig, step: int) -> float:
+    """Return the learning rate of a step, as a share of the one at first."""
+    return 1.0 if config.learning_rate_schedule == "constant" else 1 - step / config.steps
+
+
+def share_spent(config: PPOConfig, step: int) -> float:
+    """Return what the steps before this one took of the sum of all steps' learning rates: 0 at first, 1 after the last.
+
+    It is read from the config as it is by now: a rate that a person changed at a pause counts as if it had always been.
+    """
+    if config.learning_rate_schedule == "constant":
+        return step / config.steps
+    return step * (2 * config.steps - step + 1) / (config.steps * (config.steps + 1))
+
+
 def update(
     ppo: PPO, optimiser: torch.optim.Optimizer, state: State, episodes: Episodes, measured: Measured, step: int,
     mixture: Mixture | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Train on one rollout batch. Returns the figures of the update."""
     batch = _batch(ppo, state, episodes, measured, step, mixture)
-    rate = 1.0 if ppo.config.learning_rate_schedule == "constant" else 1 - step / ppo.config.steps
+    rate = rate_factor(ppo.config, step)
     for group in optimiser.param_groups:
         group["lr"] = group["base_lr"] * rate
     taken: list[dict[str, float]] = []
