@@ -10,10 +10,10 @@ from annotate.data.exports import api as exports
 from annotate.data.imports import api as imports
 from annotate.data.prompts import api as prompts
 from annotate.data.uploads import api as uploads
-from annotate.labelling import api as judging
+from annotate.labelling import api as labelling
 from annotate.labelling.adjudication import api as adjudication
 from annotate.labelling.gold import api as gold
-from annotate.labelling.history import api as mine
+from annotate.labelling.history import api as history
 from annotate.labelling.records import api as feedback
 from annotate.labelling.scales import api as scales
 from annotate.labelling.shortcuts import api as shortcuts
@@ -27,7 +27,7 @@ from annotate.projects.webhooks import api as webhooks
 from annotate.red_team import api as red_team
 
 judging_router = SimpleRouter()
-judging_router.register("assignments", judging.Assignments)
+judging_router.register("assignments", labelling.Assignments)
 
 router = SimpleRouter()
 router.register("projects", projects.Projects)
@@ -46,7 +46,7 @@ router.register("webhooks", webhooks.Webhooks)
 
 urlpatterns = [
     # First: patterns are tried one after the other, and nothing is asked for as often as these.
-    path("projects/<slug:slug>/assignments/", judging.next_assignment),
+    path("projects/<slug:slug>/assignments/", labelling.next_assignment),
     path("", include(judging_router.urls)),
     path("auth/token/", accounts.token),
     path("auth/token/renew/", my_tokens.renew_token),
@@ -78,7 +78,7 @@ urlpatterns = [
     path("projects/<slug:slug>/complaints/", adjudication.complaints),
     path("projects/<slug:slug>/complaints/<str:pk>/", adjudication.decide_prompt),
     path("projects/<slug:slug>/queue/", adjudication.coming_next),
-    path("projects/<slug:slug>/judgements/mine/", mine.my_judgements),
+    path("projects/<slug:slug>/judgements/mine/", history.my_judgements),
     path("projects/<slug:slug>/scales/", scales.scales),
     path("projects/<slug:slug>/scales/<str:pk>/", scales.scale),
     path("battles/", battles.start),

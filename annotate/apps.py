@@ -10,12 +10,12 @@ class AnnotateConfig(AppConfig):
 
         from annotate.cleanup import chores
         from annotate.core.periodic_tasks import PERIODIC_TASKS
-        from annotate.labelling import queue_upkeep as queue_chores
+        from annotate.labelling import queue_upkeep
         from annotate.labelling.actions import ON_SUBMIT
         from annotate.labelling.adjudication import actions as adjudication
         from annotate.projects.accounts import adapter as accounts
 
-        for chore in (*chores(), *queue_chores.chores()):
+        for chore in (*chores(), *queue_upkeep.chores()):
             PERIODIC_TASKS.register(chore)
         ON_SUBMIT.register(adjudication.note_decision)
         user_logged_in.connect(

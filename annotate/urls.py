@@ -7,13 +7,13 @@ from annotate.data.datasets import pages as data
 from annotate.data.exports import pages as exports
 from annotate.data.imports import pages as imports
 from annotate.data.uploads import pages as uploads
-from annotate.labelling import pages as judge
+from annotate.labelling import pages as labelling
 from annotate.labelling.adjudication import pages as adjudicate
 from annotate.labelling.gold import pages as gold
 from annotate.labelling.history import audit_pages as audit_page
 from annotate.labelling.history import pages as history
-from annotate.labelling.prerequisites import pages as reading
-from annotate.labelling.records import pages as votes
+from annotate.labelling.prerequisites import pages as prerequisites
+from annotate.labelling.records import pages as records
 from annotate.labelling.scales import pages as scales
 from annotate.labelling.shortcuts import pages as shortcuts
 from annotate.labelling.tutorial import pages as tutorial
@@ -46,14 +46,14 @@ urlpatterns = [
     path("account/", people.account, name="account"),
     path("account/tokens/", tokens.tokens_page, name="tokens"),
     path("account/tokens/<int:pk>/revoke/", tokens.revoke, name="revoke-token"),
-    path("p/<slug:slug>/judge/", judge.judge, name="judge"),
-    path("p/<slug:slug>/judge/skip/", judge.skip, name="judge-skip"),
-    path("p/<slug:slug>/judge/undo/", judge.undo, name="judge-undo"),
-    path("p/<slug:slug>/judge/keep/", judge.keep, name="judge-keep"),
-    path("p/<slug:slug>/judge/flag/", judge.flag, name="judge-flag"),
+    path("p/<slug:slug>/judge/", labelling.judge, name="judge"),
+    path("p/<slug:slug>/judge/skip/", labelling.skip, name="judge-skip"),
+    path("p/<slug:slug>/judge/undo/", labelling.undo, name="judge-undo"),
+    path("p/<slug:slug>/judge/keep/", labelling.keep, name="judge-keep"),
+    path("p/<slug:slug>/judge/flag/", labelling.flag, name="judge-flag"),
     path("p/<slug:slug>/judge/history/", history.history, name="judge-history"),
-    path("p/<slug:slug>/judge/<int:pk>/", judge.edit, name="judge-edit"),
-    path("p/<slug:slug>/reading/", reading.reading, name="reading"),
+    path("p/<slug:slug>/judge/<int:pk>/", labelling.edit, name="judge-edit"),
+    path("p/<slug:slug>/reading/", prerequisites.reading, name="reading"),
     path("p/<slug:slug>/tutorial/", tutorial.tutorial, name="tutorial"),
     path("p/<slug:slug>/tutorial/<int:pk>/", tutorial.lesson, name="tutorial-lesson"),
     path("p/<slug:slug>/adjudicate/", adjudicate.adjudicate, name="adjudicate"),
@@ -93,6 +93,6 @@ urlpatterns = [
     path("p/<slug:slug>/webhooks/<int:pk>/again/<int:delivery>/", webhooks.again, name="webhook-again"),
     path("datasets/<int:pk>/", data.dataset, name="dataset"),
     path("datasets/<int:pk>/download/<str:format>/", data.download, name="dataset-download"),
-    path("p/<slug:slug>/votes/", votes.votes_page, name="votes"),
-    path("p/<slug:slug>/votes/<str:kind>/<int:pk>/status/", votes.vote_status, name="vote-status"),
+    path("p/<slug:slug>/votes/", records.votes_page, name="votes"),
+    path("p/<slug:slug>/votes/<str:kind>/<int:pk>/status/", records.vote_status, name="vote-status"),
 ]

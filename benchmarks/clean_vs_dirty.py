@@ -34,7 +34,7 @@ import torch
 
 from training.core.run_directory import RunDirectory, RunSpec
 from training.corpora.cleaning.text_hashes import digest
-from training.corpora.reading import python_texts as carried
+from training.corpora.reading import python_texts
 from training.corpora.reading.text_files import cut
 from training.recipes.common import loading
 
@@ -83,7 +83,7 @@ def main() -> None:
 
 def documents(files: list[Path]) -> dict[str, str]:
     """Text -> origin, each once: pieces of at most LONGEST characters and some length."""
-    whole = [("python", text) for text in (*carried.topics(), *carried.docstrings())]
+    whole = [("python", text) for text in (*python_texts.topics(), *python_texts.docstrings())]
     whole += [(file.stem, file.read_text(encoding="utf-8")) for file in files]
     found = {piece.strip(): origin for origin, text in whole for piece in cut(text, LONGEST)}
     return {text: origin for text, origin in found.items() if len(text.split()) >= FEWEST_WORDS}

@@ -23,8 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.metrics import annotator_figures as raters
-from evaluation.metrics import careless_annotators as suspicion
+from evaluation.metrics import annotator_figures, careless_annotators
 from evaluation.metrics.annotator_figures import FIRST, LEVEL, SECOND
 
 LOOKS = 5
@@ -46,7 +45,7 @@ class Habit:
 
 
 def judges_of(random: np.random.Generator, judges: int, dishonest: bool) -> list[Habit]:
-    lean = random.uniform(-suspicion.LEAN, suspicion.LEAN, judges) * 2
+    lean = random.uniform(-careless_annotators.LEAN, careless_annotators.LEAN, judges) * 2
     honest = [
         Habit("honest", skill, max(x, 0), max(-x, 0), random.uniform(0, 0.35), random.uniform(0, 0.08))
         for x, skill in zip(lean, random.uniform(0.45, 0.9, judges), strict=True)
@@ -103,17 +102,21 @@ def found(
     shown = np.concatenate([work.side, gold.side, after.side])
     owner = np.concatenate([work.judge, gold.judge, after.judge])
     hasty = np.concatenate([work.hasty, gold.hasty, after.hasty])
-    right = raters.shares(gold.judge, gold.side == gold.better, size, 0.5)
-    most, _ = raters.commonest(owner, shown, 3, size)
+    right = annotator_figures.shares(gold.judge, gold.side == gold.better, size, 0.5)
+    most, _ = annotator_figures.commonest(owner, shown, 3, size)
     kinds = {
-        "gold": suspicion.too_blind(right),
-        "others": suspicion.too_blind(raters.with_others(work.judge[chose], work.unit[chose], by_answer, 2, size)),
-        "itself": suspicion.too_blind(raters.repeats(before.judge, before.side, after.side, size).same),
-        "side": suspicion.one_side(raters.first_chosen(owner, shown, size)),
-        "same": suspicion.always_the_same(most, 3),
-        "hasty": suspicion.too_hasty(raters.shares(owner, hasty, size)),
+        "gold": careless_annotators.too_blind(right),
+        "others": careless_annotators.too_blind(
+            annotator_figures.with_others(work.judge[chose], work.unit[chose], by_answer, 2, size)
+        ),
+        "itself": careless_annotators.too_blind(
+            annotator_figures.repeats(before.judge, before.side, after.side, size).same
+        ),
+        "side": careless_annotators.one_side(annotator_figures.first_chosen(owner, shown, size)),
+        "same": careless_annotators.always_the_same(most, 3),
+        "hasty": careless_annotators.too_hasty(annotator_figures.shares(owner, hasty, size)),
     }
-    evidence = suspicion.weigh(kinds, size)
+    evidence = careless_annotators.weigh(kinds, size)
     return {j for j, e in enumerate(evidence) if e.is_flagged}, {j: e.reasons for j, e in enumerate(evidence)}
 
 
@@ -170,7 +173,7 @@ def main() -> None:
     for items in given.items:
         for dishonest in (True, False):
             told = measure(given.seeds, given.judges, items, given.overlap, dishonest)
-            print(json.dumps({"dishonest": dishonest, "promise": suspicion.PROMISE, **told}))
+            print(json.dumps({"dishonest": dishonest, "promise": careless_annotators.PROMISE, **told}))
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
 
 

@@ -119,7 +119,7 @@ STEPS: dict[str, Callable[[Mapping[str, np.ndarray]], dict[str, float]]] = {
 def _surroundings(models: int, people: int) -> np.ndarray:
     """Models in the arena, prompts, people; (prompts, models) ids of the answers."""
     from annotate.models import Completion, Contestant, LanguageModel, Project, Prompt, User
-    from common import splits as sides
+    from common import splits
 
     project = Project.objects.create(slug=SLUG, name="Benchmark", is_public=True)
     made = [LanguageModel(name=f"contender-{k:03d}", folder=f"models/{k}") for k in range(models)]
@@ -132,7 +132,9 @@ def _surroundings(models: int, people: int) -> np.ndarray:
     asked = [[{"role": "user", "content": f"Question {k}: why is the sky blue at noon?"}] for k in range(PROMPTS)]
     prompts = Prompt.objects.bulk_create(
         [
-            Prompt(project=project, messages=m, text_hash=sides.text_hash(m), side="eval", category=f"category {k % 5}")
+            Prompt(
+                project=project, messages=m, text_hash=splits.text_hash(m), side="eval", category=f"category {k % 5}"
+            )
             for k, m in enumerate(asked)
         ]
     )

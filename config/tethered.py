@@ -9,13 +9,13 @@ from __future__ import annotations
 import runpy
 import sys
 
-from training.core import parent_watchdog as tether
+from training.core import parent_watchdog
 
 
 def main(arguments: list[str]) -> None:
     if not arguments or arguments == ["-m"]:
         sys.exit("Name a program: python -m config.tethered (-m MODULE | FILE) [ARGUMENT…]")
-    tether.watch_parent()
+    parent_watchdog.watch_parent()
     if arguments[0] == "-m":
         sys.argv = arguments[1:]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)

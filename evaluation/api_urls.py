@@ -11,7 +11,7 @@ from evaluation.measures.pages import urls as compare
 from evaluation.promotion.api.promotions import Promotions
 from evaluation.promotion.pages import urls as decisions
 from evaluation.registry import api as model_files
-from evaluation.vote_integrity import urls as held
+from evaluation.vote_integrity import urls as vote_integrity
 
 router = SimpleRouter()
 router.register("evaluations", Evaluations)
@@ -26,6 +26,6 @@ urlpatterns = [
     path("runs/<str:pk>/export/<str:name>", model_files.export_file),
     *decisions.api_urlpatterns,
     *quality.api_urlpatterns,
-    *held.api_urlpatterns,
+    *vote_integrity.api_urlpatterns,
     *router.urls,
 ]

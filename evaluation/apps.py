@@ -15,27 +15,26 @@ class EvaluationConfig(AppConfig):
         from evaluation import kinds
         from evaluation.core.served_model import serves
         from evaluation.promotion import arena_sampling as sampling
-        from evaluation.promotion import candidate_review as promotion
-        from evaluation.promotion import disputed_items as ask_next
+        from evaluation.promotion import candidate_review, disputed_items
         from evaluation.promotion import reward_model_uncertainty as uncertainty
         from evaluation.promotion import run_receivers as receivers
-        from evaluation.vote_integrity import detection as vote_defence
+        from evaluation.vote_integrity import detection
         from training.runs.ordering.end_events import RUN_FINISHED
 
         kinds.register()
         DEFAULT_MODEL.register(serves)
         PAIR_WEIGHTS.register(sampling.weights)
         UNCERTAINTY.register(uncertainty.of_reward_models)
-        URGENT.register(ask_next.pairs_first)
+        URGENT.register(disputed_items.pairs_first)
         SWITCHED_OFF.register(receivers.address_is_off)
         RUN_FINISHED.register(receivers.figures_of_a_new_model)
         RUN_FINISHED.register(receivers.enrolment_of_a_new_model)
         RUN_FINISHED.register(receivers.evidence_has_come)
         for chore in (
             Chore("figures that no signal reached", receivers.chore, every=3.0),
-            Chore("candidates and what is known of them", promotion.chore, every=3.0),
-            Chore("what was asked again and is answered", ask_next.chore, every=3.0),
-            Chore("votes that are unlike all others", vote_defence.chore, every=60.0),
-            Chore("addresses and counts that are forgotten", vote_defence.forget, every=3600.0),
+            Chore("candidates and what is known of them", candidate_review.chore, every=3.0),
+            Chore("what was asked again and is answered", disputed_items.chore, every=3.0),
+            Chore("votes that are unlike all others", detection.chore, every=60.0),
+            Chore("addresses and counts that are forgotten", detection.forget, every=3600.0),
         ):
             PERIODIC_TASKS.register(chore)

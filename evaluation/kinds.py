@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from evaluation.measures import catalogue as measures
 from evaluation.measures import eval_rows as item_rows
-from evaluation.measures import over_optimisation_panel as overoptimisation
-from evaluation.measures import recording
+from evaluation.measures import over_optimisation_panel, recording
 from evaluation.measures.present import run_figures as evaluate_page
-from evaluation.measures.present import surprise_charts as surprise_page
-from evaluation.registry import export_files as exported
+from evaluation.measures.present import surprise_charts
+from evaluation.registry import export_files
 from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
 from training.core.kinds import HUB_VARIABLES, KINDS, PROXIES, Kind
 from training.core.run_directory import Row
@@ -30,9 +29,9 @@ def variables_of_measure(config: Row) -> tuple[str, ...]:
 
 def register() -> None:
     RUN_SECTIONS.register(RunSection("evaluate", evaluate_page.context))
-    RUN_SECTIONS.register(RunSection("surprise", surprise_page.context))
-    RUN_SECTIONS.register(RunSection("export", exported.context))
-    RUN_SECTIONS.register(RunSection("ppo", overoptimisation.context))
+    RUN_SECTIONS.register(RunSection("surprise", surprise_charts.context))
+    RUN_SECTIONS.register(RunSection("export", export_files.context))
+    RUN_SECTIONS.register(RunSection("ppo", over_optimisation_panel.context))
     KINDS.register(
         Kind(
             "evaluate",
@@ -86,7 +85,7 @@ def register() -> None:
             variables=lambda config: HUB_VARIABLES if config.get("to") == "hub" else (),
             record=hubs.record_push,
             check=hubs.check_export,
-            rows=exported.card,
-            fits=exported.fits,
+            rows=export_files.card,
+            fits=export_files.fits,
         )
     )

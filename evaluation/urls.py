@@ -5,12 +5,11 @@ from django.urls import path
 from evaluation.annotator_quality.pages import urls as quality
 from evaluation.leaderboard.pages import board_page as leaderboard_pages
 from evaluation.leaderboard.pages import urls as ranks
-from evaluation.measures.pages import evaluations_page, items_page, new_evaluation
-from evaluation.measures.pages import over_optimisation_page as overoptimisation_page
+from evaluation.measures.pages import evaluations_page, items_page, new_evaluation, over_optimisation_page
 from evaluation.measures.pages import urls as compare
 from evaluation.promotion.pages import urls as decisions
 from evaluation.registry.pages import export_page, model_pages
-from evaluation.vote_integrity import urls as held
+from evaluation.vote_integrity import urls as vote_integrity
 from training.runs.present.kind_sections import FORM_PAGES, FormPage
 
 FORM_PAGES.register(FormPage("evaluate", new_evaluation.page))  # here, since urls alone import pages
@@ -29,11 +28,11 @@ urlpatterns = [
     path("runs/<int:run_id>/items/", items_page.page, name="run-items"),
     path("runs/<int:run_id>/items.jsonl", items_page.download, {"format": "jsonl"}, name="run-items-jsonl"),
     path("runs/<int:run_id>/items.csv", items_page.download, {"format": "csv"}, name="run-items-csv"),
-    path("runs/<int:run_id>/score-and-people.<str:format>", overoptimisation_page.download, name="score-and-people"),
+    path("runs/<int:run_id>/score-and-people.<str:format>", over_optimisation_page.download, name="score-and-people"),
     path("models/<int:pk>/lineage/", model_pages.lineage, name="lineage"),
     *compare.urlpatterns,
     *ranks.urlpatterns,
     *decisions.urlpatterns,
     *quality.urlpatterns,
-    *held.urlpatterns,
+    *vote_integrity.urlpatterns,
 ]

@@ -24,7 +24,7 @@ from evaluation.leaderboard.leaderboard_rows import standings
 from evaluation.leaderboard.snapshots import current
 from evaluation.ratings import LABELS
 from evaluation.ratings.bradley_terry import sigmoid
-from evaluation.vote_integrity import detection as vote_defence
+from evaluation.vote_integrity import detection
 from tests import factories
 
 MODELS, PROMPTS, DAYS = 10, 40, 10
@@ -201,7 +201,7 @@ def _at_their_time(table: type) -> Iterator[None]:
 def defend(project: Project, looks: int = LOOKS) -> None:
     """As the clerk does it, until nothing changes."""
     for _ in range(looks):
-        found = vote_defence.look(project)
+        found = detection.look(project)
         if not found.held and not found.released:
             return
 

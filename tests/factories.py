@@ -31,7 +31,7 @@ from annotate.models import (
     User,
 )
 from annotate.models.tokens import token_hash
-from common import splits as sides
+from common import splits
 
 PASSWORD = "a long enough passphrase"
 _numbers = itertools.count(1)
@@ -78,7 +78,7 @@ def make_contestant(project: Project, model: LanguageModel | None = None) -> Con
     return Contestant.objects.create(project=project, model=model or make_model())
 
 
-def make_prompt(project: Project, text: str | None = None, *, side: str = sides.TRAIN, **fields: Any) -> Prompt:
+def make_prompt(project: Project, text: str | None = None, *, side: str = splits.TRAIN, **fields: Any) -> Prompt:
     """A prompt on the side asked for, whatever side its text would have been given."""
     messages = fields.pop("messages", None) or [
         {"role": "user", "content": text or f"Question {next(_numbers)}: why is the sky blue?"}
@@ -87,7 +87,7 @@ def make_prompt(project: Project, text: str | None = None, *, side: str = sides.
         **{
             "project": project,
             "messages": messages,
-            "text_hash": sides.text_hash(messages),
+            "text_hash": splits.text_hash(messages),
             "side": side,
             **fields,
         }
@@ -100,7 +100,7 @@ def make_completion(prompt: Prompt, text: str | None = None, *, model: LanguageM
     return Completion.objects.create(**{"prompt": prompt, "model": model or make_model(), "text": text, **fields})
 
 
-def make_pair(project: Project, *, side: str = sides.TRAIN) -> tuple[Completion, Completion]:
+def make_pair(project: Project, *, side: str = splits.TRAIN) -> tuple[Completion, Completion]:
     """Two different answers to a new prompt."""
     prompt = make_prompt(project, side=side)
     return make_completion(prompt), make_completion(prompt)

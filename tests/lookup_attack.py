@@ -14,8 +14,8 @@ from enum import Enum
 import numpy as np
 from django.db import transaction
 
-from annotate.arena.vote_guard import actions as defence
-from annotate.arena.vote_guard import disclosed_answers as told
+from annotate.arena.vote_guard import actions as vote_guard
+from annotate.arena.vote_guard import disclosed_answers
 from annotate.models import Comparison, Completion, Hold, Status
 from benchmarks.simulated_arenas import draw_labels
 from evaluation.ratings.bradley_terry import sigmoid
@@ -59,7 +59,9 @@ def looked_up(arena: Arena, attack: LookUp, door: Door, seed: int = 1) -> Looked
     with transaction.atomic():
         table = _given_away(arena, attack, random)
         before = _without_table(arena, attack, seed)
-        shown = {(c.prompt_id, c.model_id) for c in told.without_shown(Completion.objects.all(), arena.project)}
+        shown = {
+            (c.prompt_id, c.model_id) for c in disclosed_answers.without_shown(Completion.objects.all(), arena.project)
+        }
         cast, asked, is_rigged = _rigged(arena, attack, table if door is not Door.NOW else table & shown, seed)
         order = np.argsort(cast.seconds, kind="stable")
         ids = np.array(store(arena, cast, "rigger", random, asked))
@@ -67,7 +69,7 @@ def looked_up(arena: Arena, attack: LookUp, door: Door, seed: int = 1) -> Looked
         if door is not Door.BEFORE:
             votes = Comparison.objects.filter(pk__in=known).select_related("battle__project")
             held = [v for v in votes.select_related("battle__completion_a", "battle__completion_b") if _is_held(v)]
-            defence.hold(rows=held, kind=Hold.TOLD)
+            vote_guard.hold(rows=held, kind=Hold.TOLD)
         defend(arena.project)
         counted = Comparison.objects.filter(pk__in=known, status=Status.COUNTED).count()
         outcome = LookedUp(attack, door, before, place_of(arena), len(known), counted)
@@ -87,7 +89,7 @@ def _without_table(arena: Arena, attack: LookUp, seed: int) -> tuple[float, int]
 
 def _is_held(vote: Comparison) -> bool:
     assert vote.battle is not None
-    return told.is_told(vote.battle)
+    return disclosed_answers.is_told(vote.battle)
 
 
 def _given_away(arena: Arena, attack: LookUp, random: np.random.Generator) -> set[tuple[int, int]]:

@@ -6,7 +6,7 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import visitors
 from annotate.models import Battle, Comparison, Hold
 from tests.annotate.openai_server import openai_server
@@ -218,7 +218,7 @@ def test_a_visitor_reads_what_became_of_each_vote_and_no_name_before_it():
     sent = {"winner": "tie", "token": first["vote_token"]}
     client.post(f"/api/v1/battles/{first['id']}/vote/", sent, content_type="application/json", headers=headers)
     vote = Comparison.objects.get()
-    defence.hold(rows=[vote], kind=Hold.PATTERN)
+    vote_guard.hold(rows=[vote], kind=Hold.PATTERN)
     (mine,) = client.get(address, headers=headers).json()
     assert (mine["vote"]["status"], mine["vote"]["counted"]) == ("held", False)
     assert "more than taste explains" in mine["vote"]["why"] and mine["vote"]["comparison"] == vote.pk

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
-from annotate import cleanup as housekeeping
+from annotate import cleanup
 from annotate.models import FirstAnswer, Webhook
 from tests.api_client import Program, program
 from tests.factories import PASSWORD, make_completion, make_contestant, make_model, make_project, make_prompt, make_user
@@ -122,5 +122,5 @@ def test_kept_answers_go_after_a_month():
     for key, days in (("old", 31), ("young", 29)):
         FirstAnswer.objects.create(who="user:1", key=key, request_hash="", body={})
         FirstAnswer.objects.filter(key=key).update(created_at=now - timedelta(days=days))
-    housekeeping.sweep()
+    cleanup.sweep()
     assert list(FirstAnswer.objects.values_list("key", flat=True)) == ["young"]

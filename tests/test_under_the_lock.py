@@ -10,13 +10,13 @@ import pytest
 from django.db import connection
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import counting
 from annotate.data.datasets.actions import freeze
 from annotate.data.prompts import actions as prompts
 from annotate.labelling import actions as feedback
 from annotate.models import Completion, FirstAnswer, Prompt
-from common import splits as sides
+from common import splits
 from tests.annotate.test_defence import make_battle
 from tests.api_client import Program
 from tests.factories import (
@@ -67,7 +67,7 @@ def test_a_try_is_counted_in_one_statement() -> None:
 def test_a_vote_reads_of_its_battle_before_the_lock() -> None:
     project = make_project()
     battle = make_battle(project, [make_model(), make_model()])
-    token, origin = arena.issue_token(battle), defence.Origin("a" * 32, "", (("b" * 32, 4), ("c" * 32, 16)))
+    token, origin = arena.issue_token(battle), vote_guard.Origin("a" * 32, "", (("b" * 32, 4), ("c" * 32, 16)))
     with statements() as seen:
         arena.cast_vote(battle, arena.Ballot(winner="tie", token=token, visitor=battle.visitor), origin)
     read = [sql for sql in seen if sql.startswith("SELECT")]
@@ -111,7 +111,7 @@ def test_a_judgement_that_was_stored_under_its_key_after_its_check_is_found() ->
 def test_a_list_of_prompts_is_checked_before_the_lock_and_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_project()
     client = Program(make_user(project, role="researcher"))
-    hashed = noted(monkeypatch, sides, "text_hash")
+    hashed = noted(monkeypatch, splits, "text_hash")
     parts = noted(monkeypatch, Prompt, "tell_queue")
     body = [{"project": project.slug, "text": f"What is {n}?"} for n in range(250)]
     answer = client.post("prompts/", body, key="k")

@@ -23,8 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from django.utils import timezone
 
-from annotate.arena.streaming import answer_writer as writing
-from annotate.arena.streaming import heartbeat as beats
+from annotate.arena.streaming import answer_writer, heartbeat
 from annotate.consumers import BattleConsumer
 from annotate.core.api import idempotency
 from annotate.core.asgi import database_threads as database
@@ -147,10 +146,10 @@ def test_a_battle_that_would_have_to_wait_is_refused_with_a_remedy(client, key):
         factories.make_contestant(project)
     sent = {"project": project.slug, "text": "Why?"}
     token = "t" * 32
-    from annotate.core.api import lookup as access
+    from annotate.core.api import lookup
 
     address = networks_of(from_address(SUBSCRIBER))
-    keys = {"": "", "visitor": f"visitor:{access.visitor_of_token(token)}"}
+    keys = {"": "", "visitor": f"visitor:{lookup.visitor_of_token(token)}"}
     keys |= dict(zip(("address", "/56", "/48"), (network for network, _ in address), strict=True))
     waiting._waiting[keys[key]] = waiting.MOST
     try:
@@ -344,12 +343,12 @@ def test_all_battles_of_a_process_beat_by_one_statement_and_keep_only_their_own_
     fields = {"project": project, "prompt": prompt, "model_a": models[0], "model_b": models[1], "draft_a": "before"}
     battles = [Battle.objects.create(claim=uuid.uuid4(), visitor=str(n), **fields) for n in range(5)]
     notes = [
-        beats._Note(battle.pk, battle.claim, (f"a{n}", f"b\x00{n}"), n % 2 == 0) for n, battle in enumerate(battles)
+        heartbeat._Note(battle.pk, battle.claim, (f"a{n}", f"b\x00{n}"), n % 2 == 0) for n, battle in enumerate(battles)
     ]
     Battle.objects.filter(pk=battles[1].pk).update(claim=uuid.uuid4())  # somebody else has taken it up
     Battle.objects.filter(pk=battles[2].pk).update(stop_asked_at=timezone.now())
     with django_assert_num_queries(3):  # what time it is, one for all battles, and who is to stop
-        stopping = beats._write(notes, {battle.claim: battle.pk for battle in battles})
+        stopping = heartbeat._write(notes, {battle.claim: battle.pk for battle in battles})
     assert stopping == {battles[2].claim}
     drafts = Battle.objects.order_by("pk").values_list("draft_a", "draft_b")
     assert list(drafts) == [("a0", "b0"), ("before", ""), ("a2", "b2"), ("before", ""), ("a4", "b4")]
@@ -367,14 +366,14 @@ def test_a_battle_is_taken_up_and_kept_by_the_databases_clock(monkeypatch, hours
         with monkeypatch.context() as wrong:
             wrong.setattr(timezone, "now", lambda: right() + timedelta(hours=hours))
             if renews:
-                beats._write([beats._Note(battle.pk, claim, ("a", "b"), True)], {claim: battle.pk})
+                heartbeat._write([heartbeat._Note(battle.pk, claim, ("a", "b"), True)], {claim: battle.pk})
             else:
-                assert writing._claim(battle.pk, claim) is not None
-            assert writing._claim(battle.pk, uuid.uuid4()) is None
-        assert writing._claim(battle.pk, uuid.uuid4()) is None
+                assert answer_writer._claim(battle.pk, claim) is not None
+            assert answer_writer._claim(battle.pk, uuid.uuid4()) is None
+        assert answer_writer._claim(battle.pk, uuid.uuid4()) is None
         battle.refresh_from_db()
         assert battle.claim == claim
-        assert timedelta(0) < battle.claimed_until - database_now() <= timedelta(seconds=beats.LEASE_SECONDS)
+        assert timedelta(0) < battle.claimed_until - database_now() <= timedelta(seconds=heartbeat.LEASE_SECONDS)
 
 
 @dataclass(eq=False)
@@ -399,9 +398,9 @@ def test_a_beat_reads_its_own_battles_and_not_all(monkeypatch):
     fields = {"project": project, "prompt": factories.make_prompt(project), "model_a": models[0], "model_b": models[1]}
     battle = Battle.objects.create(claim=uuid.uuid4(), **fields)
     writing = Written(battle.claim, battle.pk)
-    monkeypatch.setattr(beats, "in_thread", sync_to_async)
+    monkeypatch.setattr(heartbeat, "in_thread", sync_to_async)
     with CaptureQueriesContext(connection) as asked:
-        async_to_sync(beats._beat_once)({writing: beats._Kept(("", ""), 0.0)})
+        async_to_sync(heartbeat._beat_once)({writing: heartbeat._Kept(("", ""), 0.0)})
     plans = []
     for query in asked.captured_queries:
         with connection.cursor() as cursor:
@@ -421,12 +420,12 @@ async def test_a_beat_that_the_database_did_not_take_is_not_the_last(monkeypatch
             raise error("the connection is closed")
         return set()
 
-    monkeypatch.setattr(beats, "_write", write)
-    monkeypatch.setattr(beats, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "_write", write)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
     writing = Written(uuid.uuid4())
-    beats.join(writing)
+    heartbeat.join(writing)
     await asyncio.sleep(0.3)
-    beats.leave(writing)
+    heartbeat.leave(writing)
     assert len(tried) > 1 and tried[-1] == {writing.claim: 0}
     await asyncio.sleep(0.1)
-    assert not beats._beating
+    assert not heartbeat._beating

@@ -8,7 +8,7 @@ class TrainingConfig(AppConfig):
     def ready(self) -> None:
         from annotate.labelling.queue.choosing import URGENT
         from training import run_kinds
-        from training.runs.human_review import reviews as human_brake
+        from training.runs.human_review import reviews as human_review
 
         run_kinds.register()
-        URGENT.register(human_brake.pairs_first)
+        URGENT.register(human_review.pairs_first)

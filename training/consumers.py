@@ -10,8 +10,7 @@ from annotate.core.permissions import can
 from annotate.models import Project
 from training.models import Run
 from training.runs.live_pages import LivePage
-from training.runs.present import run_details as run_page
-from training.runs.present import run_list
+from training.runs.present import run_details, run_list
 from training.runs.queue.announcements import group_of
 
 _MOST_APPENDED = 600  # lines of a table, before it is thinned anew
@@ -25,7 +24,7 @@ class RunPage(LivePage):
         self.group = group_of(self.run_id)
         self.sent: dict[str, str] = {}
         self.fingerprint: Any = None
-        self.figures: run_page.Figures | None = None
+        self.figures: run_details.Figures | None = None
         self.appended = 0
         self.sequence, self.row_id = _position(self.query.get("after", ""))
         run = Run.objects.select_related("project").filter(pk=self.run_id).first()
@@ -36,13 +35,13 @@ class RunPage(LivePage):
         return True
 
     def updates(self) -> tuple[str, bool]:
-        run = Run.objects.select_related(*run_page.RELATED).get(pk=self.run_id)
-        fingerprint = run_page.fingerprint(run)
+        run = Run.objects.select_related(*run_details.RELATED).get(pk=self.run_id)
+        fingerprint = run_details.fingerprint(run)
         if fingerprint == self.fingerprint:
             return "", False
         self.fingerprint = fingerprint
         figures, points, is_back, is_whole = self._read(run)
-        rendered = run_page.render_parts(
+        rendered = run_details.render_parts(
             run, figures, may_change=self.may_change, may_review=self.may_review, whole_tables=is_whole
         )
         changed = [html for name, html in rendered.parts.items() if self.sent.get(name) != html]
@@ -50,31 +49,31 @@ class RunPage(LivePage):
         sent = [*changed, rendered.new_rows, self._points(points, is_back, rendered.curves)]
         return "".join(sent), run.is_finished
 
-    def _read(self, run: Run) -> tuple[run_page.Figures, list[run_page.Row], bool, bool]:
+    def _read(self, run: Run) -> tuple[run_details.Figures, list[run_details.Row], bool, bool]:
         """The figures; the points that the page lacks; whether it must forget its own; whether the tables come whole.
 
         All rows are read when the page connects, and when rows were taken back; after that, those that are new.
         """
-        rows, is_back = run_page.new_rows(self.run_id, self.sequence, self.row_id)
+        rows, is_back = run_details.new_rows(self.run_id, self.sequence, self.row_id)
         known = self.figures
         figures = known.add(rows) if known else None
         is_whole = is_back or self.appended > _MOST_APPENDED
         if (
             figures is None or known is None or is_whole or figures.names != known.names
         ):  # another curve, another column
-            figures = run_page.Figures.read(run, None if is_back else rows[-1][0] if rows else self.sequence)
+            figures = run_details.Figures.read(run, None if is_back else rows[-1][0] if rows else self.sequence)
             self.appended, is_whole = 0, True
         rows = figures.rows if is_back else rows
         self.appended += 0 if is_whole else len(rows)
         if rows or is_back:
             self.sequence, self.row_id = rows[-1][:2] if rows else (0, 0)
-        self.figures = run_page.Figures([], figures.names, figures.first, figures.last)
+        self.figures = run_details.Figures([], figures.names, figures.first, figures.last)
         return figures, rows, is_back, is_whole
 
-    def _points(self, rows: list[run_page.Row], is_back: bool, curves: list[dict[str, Any]]) -> str:
+    def _points(self, rows: list[run_details.Row], is_back: bool, curves: list[dict[str, Any]]) -> str:
         if not rows and not is_back:
             return ""
-        points = run_page.points(rows)
+        points = run_details.points(rows)
         attributes = f'data-points="{escape(json.dumps(points))}" data-curves="{escape(json.dumps(curves))}"'
         attributes += " data-afresh" if is_back else ""
         return f'<div id="new-points" hx-swap-oob="true" hidden {attributes}></div>'

@@ -16,12 +16,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.battles import follow_up as asking_on
+from annotate.arena.battles import follow_up
 from annotate.arena.battles import scene as battle_scene
 from annotate.arena.streaming import live_battles
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import visitors
-from annotate.core.api import lookup as access
+from annotate.core.api import lookup
 from annotate.core.api.api_access import allows
 from annotate.core.api.idempotency import feedback_key, idempotent
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Input, Turn, refusals
@@ -32,7 +32,7 @@ from annotate.models import Battle, Comparison, LanguageModel, Project
 WAIT_SECONDS = 100.0
 _VISITOR_SALT = "annotate" + ".api.battles.visitor"  # no module's name any more: a repetition must find its battle
 VISITOR = OpenApiParameter(
-    access.VISITOR_HEADER, str, OpenApiParameter.HEADER, description="The token that POST battles/ gave."
+    lookup.VISITOR_HEADER, str, OpenApiParameter.HEADER, description="The token that POST battles/ gave."
 )
 
 
@@ -119,13 +119,13 @@ def _visitor(request: Request) -> str:
 
     The key alone would not do: two strangers who both number their requests from 1 would get one battle.
     """
-    known = access.visitor(request)
+    known = lookup.visitor(request)
     key = request.headers.get("Idempotency-Key", "")
-    return known or (access.visitor_of_token(f"key {key} {visitors.address_of(request._request)}") if key else "")
+    return known or (lookup.visitor_of_token(f"key {key} {visitors.address_of(request._request)}") if key else "")
 
 
 def _visitor_again(request: Request, kept: dict[str, Any]) -> str:
-    return access.visitor_token(request) or _token_of_key(request)
+    return lookup.visitor_token(request) or _token_of_key(request)
 
 
 def _vote_token_again(request: Request, kept: dict[str, Any]) -> str:
@@ -149,7 +149,7 @@ def start(request: Request) -> Response:
     """An arena battle on a given text or a drawn prompt: two answers, no names."""
     given = NewBattle(data=request.data)
     given.is_valid(raise_exception=True)
-    project = access.find_project(request.user, given.validated_data["project"])
+    project = lookup.find_project(request.user, given.validated_data["project"])
     token, visitor = _identity(request)
     _throttle(request, project, visitor)
     user = request.user if request.user.is_authenticated else None
@@ -173,7 +173,7 @@ def start(request: Request) -> Response:
 def read(request: Request, token: str) -> Response:
     """A battle of mine, as it stands."""
     battle = _mine(request, token)
-    return Response(_shown(battle, access.visitor_token(request)))
+    return Response(_shown(battle, lookup.visitor_token(request)))
 
 
 @extend_schema(request=None, responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
@@ -183,7 +183,7 @@ def stop(request: Request, token: str) -> Response:
     battle = _mine(request, token)
     live_battles.stop(battle, networks=visitors.networks_of(request._request))
     battle.refresh_from_db()
-    return Response(_shown(battle, access.visitor_token(request)))
+    return Response(_shown(battle, lookup.visitor_token(request)))
 
 
 @extend_schema(
@@ -199,20 +199,20 @@ def ask_on(request: Request, token: str) -> Response:
     battle = _mine(request, token)
     given = NewTurn(data=request.data)
     given.is_valid(raise_exception=True)
-    visitor = access.visitor(request)
+    visitor = lookup.visitor(request)
     _throttle(request, battle.project, visitor)
     user = request.user if request.user.is_authenticated else None
     networks, wait = visitors.networks_of(request._request), given.validated_data["wait"]
     if wait:
         live_battles.require_room(user=user, visitor=visitor, networks=networks)
-    asking_on.ask_on(
+    follow_up.ask_on(
         battle=battle,
         text=given.validated_data["text"],
         user=user,
         number=given.validated_data["number"],
     )
     live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
-    return Response(_shown(battle, access.visitor_token(request)), status=201)
+    return Response(_shown(battle, lookup.visitor_token(request)), status=201)
 
 
 @extend_schema(
@@ -231,7 +231,7 @@ def vote(request: Request, token: str) -> Response:
     battle = _mine(request, token)
     given = Vote(data=request.data)
     given.is_valid(raise_exception=True)
-    visitor = access.visitor(request)
+    visitor = lookup.visitor(request)
     key = feedback_key(request)
     sent = dict(given.validated_data)
     proof = sent.pop("proof")
@@ -241,7 +241,7 @@ def vote(request: Request, token: str) -> Response:
         idempotency_key=f"{visitor[:16]}:{key}" if key and not request.user.is_authenticated else key,
         **sent,
     )
-    origin = defence.Origin(visitors.address_of(request._request), proof, visitors.wider_of(request._request))
+    origin = vote_guard.Origin(visitors.address_of(request._request), proof, visitors.wider_of(request._request))
     comparison = live_battles.vote(battle=battle, ballot=ballot, origin=origin)
     return Response(_revealed(battle, comparison), status=201)
 
@@ -262,18 +262,18 @@ def puzzle(request: Request, token: str) -> Response:
     user = request.user if request.user.is_authenticated else None
     address = visitors.address_of(request._request)
     wider = visitors.wider_of(request._request)
-    return Response({"challenge": defence.puzzle(battle, user=user, address=address, wider=wider)})
+    return Response({"challenge": vote_guard.puzzle(battle, user=user, address=address, wider=wider)})
 
 
 def _identity(request: Request) -> tuple[str, str]:
     """The token to give to a client that cannot keep a cookie, and who the visitor is."""
     if request.user.is_authenticated:
         return "", ""
-    token = access.visitor_token(request)
-    if not token and (visitor := access.visitor(request)):
+    token = lookup.visitor_token(request)
+    if not token and (visitor := lookup.visitor(request)):
         return "", visitor
-    token = token or _token_of_key(request) or access.new_visitor_token()
-    return token, access.visitor_of_token(token)
+    token = token or _token_of_key(request) or lookup.new_visitor_token()
+    return token, lookup.visitor_of_token(token)
 
 
 def _token_of_key(request: Request) -> str:
@@ -295,7 +295,7 @@ def _mine(request: Request, token: str) -> Battle:
     """The battle, if it is this person's; a stranger learns nothing, not even that there is one."""
     user = request.user if request.user.is_authenticated else None
     try:
-        battle = arena.own_battle(token=token, visitor=access.visitor(request), user=user)
+        battle = arena.own_battle(token=token, visitor=lookup.visitor(request), user=user)
     except ValidationError:
         battle = None
     if battle is None or not can(request.user, "read", battle.project):

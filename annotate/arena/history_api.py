@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from annotate.arena.api import VISITOR, NameOut, name_out
 from annotate.arena.battles import actions as arena
-from annotate.core.api import lookup as access
+from annotate.core.api import lookup
 from annotate.core.api.api_access import in_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
@@ -48,7 +48,7 @@ class MyBattleOut(serializers.Serializer):
 def my_battles(request: Request, project: Project) -> Response:
     """The battles that this person has started here, the latest first, 100 each."""
     user = request.user if request.user.is_authenticated else None
-    rows = arena.battles_of(project=project, visitor=access.visitor(request), user=user)
+    rows = arena.battles_of(project=project, visitor=lookup.visitor(request), user=user)
     if (before := request.query_params.get("before")) is not None:
         if not (before.isascii() and before.isdigit() and len(before) < 19):
             raise Refused(400, before=f"{before!r} is no number of a battle; give a whole number.")

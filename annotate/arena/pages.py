@@ -10,12 +10,11 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
-from annotate.arena.battles import actions, pairing
-from annotate.arena.battles import follow_up as asking_on
+from annotate.arena.battles import actions, follow_up, pairing
 from annotate.arena.battles import scene as battle_scene
 from annotate.arena.streaming import live_battles
 from annotate.arena.streaming.frames import Frames, outlook
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import visitors
 from annotate.core.errors import Refused
 from annotate.core.page_access import in_project, refused_page
@@ -82,7 +81,7 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
                 comment=request.POST.get("comment", ""),
                 idempotency_key=request.POST.get("key") or None,
             ),
-            origin=defence.Origin(
+            origin=vote_guard.Origin(
                 visitors.address_of(request), request.POST.get("proof", ""), visitors.wider_of(request)
             ),
         )
@@ -111,7 +110,7 @@ def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
     number = request.POST.get("number", "")
     try:
         _throttle(request, project)
-        asking_on.ask_on(
+        follow_up.ask_on(
             battle=battle,
             text=request.POST.get("text", ""),
             user=_user(request),
@@ -148,7 +147,7 @@ def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResp
     may be cast all the same."""
     battle = _mine(request, project, token)
     address, wider = visitors.address_of(request), visitors.wider_of(request)
-    return JsonResponse({"challenge": defence.puzzle(battle, user=_user(request), address=address, wider=wider)})
+    return JsonResponse({"challenge": vote_guard.puzzle(battle, user=_user(request), address=address, wider=wider)})
 
 
 def _shown(request: HttpRequest, battle: Battle) -> HttpResponse:
@@ -202,7 +201,7 @@ def _battle_context(battle: Battle) -> dict[str, object]:
         "earlier": scenes[:-1],
         "first_question": battle.prompt.text,
         "key": uuid.uuid4(),
-        "asks_puzzle": defence.asks_puzzle(battle.project, battle.user),
+        "asks_puzzle": vote_guard.asks_puzzle(battle.project, battle.user),
         **outlook(scene),
     }
     if cast is None:

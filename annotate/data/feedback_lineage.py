@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from annotate.core.permissions import Person, can
 from annotate.models import Comparison, Completion, Dataset, Demonstration, Flag, Project, Prompt, Ranking, Rating, Span
 from annotate.models.prompts import ARENA, RED_TEAM
-from common import splits as sides
+from common import splits
 
 TITLES = {
     "comparison": "Comparisons",
@@ -73,7 +73,7 @@ def with_told_names(rows: QuerySet[Any], kind: str, *, user: Person) -> QuerySet
 def asked_in_the_arena(project: Project, conversations: Iterable[list[dict[str, str]]]) -> set[str]:
     """The hashes (`sides.text_hash`) of those conversations that somebody asked there, or that are about harm: not for
     other visitors."""
-    hashes = {sides.text_hash(messages) for messages in conversations}
+    hashes = {splits.text_hash(messages) for messages in conversations}
     kept = Q(source=ARENA) | Q(harm__gt="")
     found = Prompt.objects.filter(kept, project=project, text_hash__in=hashes)
     return set(found.values_list("text_hash", flat=True))

@@ -22,7 +22,7 @@ from annotate.labelling.assigning import close, refuse_closed, reopen, require_o
 from annotate.labelling.forms.storage import STANDING, TABLES, rows_of, sent_with, standing_rows, write
 from annotate.labelling.forms.validation import Checked, Judgement, check, check_key
 from annotate.labelling.gold import scoring as gold
-from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
 from annotate.models import Assignment, Comparison, Project, Ranking, Status, StatusChange, User
 from annotate.models.feedback import Feedback
@@ -111,7 +111,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
 def undo(*, assignment: Assignment, by: User) -> Assignment:
     """Withdraw what was said, or the skip, and put the item back into the judge's hands."""
     require_owner(assignment, by)
-    gates.check_pause(assignment.project, gates.member_of(assignment.project, by))
+    prerequisites.check_pause(assignment.project, prerequisites.member_of(assignment.project, by))
     _refuse_lesson(assignment)
     with transaction.atomic():
         assignment.project.lock()

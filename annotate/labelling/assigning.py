@@ -12,10 +12,9 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.labelling.gold import scoring as gold
-from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
-from annotate.labelling.queue import priorities
-from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue import priorities, quarantine
 from annotate.labelling.queue import swapped_repeats as repeats
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE, WRITE, Item
 from annotate.labelling.queue.choosing import (
@@ -55,14 +54,14 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
     Raises Refused when the user may not judge here or the project does not ask for `kind`, and `gates.NotYet` when
     something comes before the next item.
     """
-    member = gates.member_of(project, user)
+    member = prerequisites.member_of(project, user)
     asked = _asked(project, kind)
     # Whatever is refused below is so before anything was written: within a caller's transaction no savepoint is needed.
     with nullcontext() if connection.in_atomic_block else transaction.atomic():
         look = _lock_and_look(project, user)
         if look.holds_something and (held := _held(project, user, asked)):
             return held
-        gates.check(project, member)
+        prerequisites.check(project, member)
         pairs = urgent_pairs(project)
         if look.has_stale:
             expire_stale(project)
@@ -179,14 +178,14 @@ def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:
     with transaction.atomic():
         close(assignment, Assignment.State.SKIPPED, skip_reason=reason)
         queue.changed(assignment.project_id, [assignment.prompt_id])
-        set_aside.after_skip(assignment)
+        quarantine.after_skip(assignment)
     return assignment
 
 
 def again(*, assignment: Assignment, by: User) -> Assignment:
     """Take up an item whose time ran out, if nobody else has been given its place meanwhile."""
     require_owner(assignment, by)
-    gates.check_pause(assignment.project, gates.member_of(assignment.project, by))
+    prerequisites.check_pause(assignment.project, prerequisites.member_of(assignment.project, by))
     with transaction.atomic():
         assignment.project.lock()
         expire_stale(assignment.project)

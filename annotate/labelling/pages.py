@@ -26,7 +26,7 @@ from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import flagging as flags
-from annotate.labelling import form_input as judge_form
+from annotate.labelling import form_input
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.prerequisites.actions import NotYet
 from annotate.labelling.prerequisites.pages import to_what_comes_first
@@ -68,7 +68,7 @@ def skip(request: MemberRequest, project: Project) -> HttpResponse:
     try:
         _once(request, "skip", assignment, lambda: with_time(assignment, request.user, put_aside))
     except Refused as refused:
-        return show(request, project, assignment, judge_form.beside(assignment, refused))
+        return show(request, project, assignment, form_input.beside(assignment, refused))
     return _go_on(request, project)
 
 
@@ -81,7 +81,7 @@ def undo(request: MemberRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         if request.htmx:
             current = project.assignments.live().filter(user=request.user).order_by("id").first()
-            return show(request, project, current, judge_form.beside(current, refused))
+            return show(request, project, current, form_input.beside(current, refused))
         return refused_page(request, refused, project=project)
     if not request.htmx:
         return _redirect(request, project)
@@ -110,7 +110,7 @@ def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     try:
         feedback.revise(assignment=assignment, by=request.user, **_said(request, assignment))
     except Refused as refused:
-        return show(request, project, assignment, judge_form.entered(request, refused), editing=True)
+        return show(request, project, assignment, form_input.entered(request, refused), editing=True)
     messages.success(request, "What you said is changed; the earlier words stand in your history as withdrawn.")
     address = reverse("judge-history", args=[project.slug])
     return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
@@ -137,7 +137,7 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
         if request.htmx:  # before what stands in the flag's own form
             told = {"errors": refused.errors}
             return reswap(render(request, "annotate/judge_flagged.html", told, status=refused.status), "afterbegin")
-        return show(request, project, assignment, judge_form.beside(assignment, refused))
+        return show(request, project, assignment, form_input.beside(assignment, refused))
     if request.htmx:
         return render(request, "annotate/judge_flagged.html", {"reason": reason})
     messages.success(request, "The reviewers will see it. The item is still yours to judge.")
@@ -151,7 +151,7 @@ def _submit(request: MemberRequest, project: Project, assignment: Assignment) ->
     try:
         with_time(assignment, request.user, say)
     except Refused as refused:
-        return show(request, project, assignment, judge_form.entered(request, refused))
+        return show(request, project, assignment, form_input.entered(request, refused))
     return _go_on(request, project)
 
 
@@ -172,8 +172,8 @@ def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callab
 
 def _said(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
     return {
-        **judge_form.judgement(request, assignment),
-        "seconds": judge_form.seconds(request),
+        **form_input.judgement(request, assignment),
+        "seconds": form_input.seconds(request),
         "idempotency_key": request.POST.get("idempotency_key") or None,
     }
 
@@ -250,7 +250,7 @@ def show(
     request: MemberRequest,
     project: Project,
     assignment: Assignment | None,
-    entered: judge_form.Entered | None = None,
+    entered: form_input.Entered | None = None,
     *,
     editing: bool = False,
     send_to: str = "",
@@ -259,7 +259,7 @@ def show(
     if assignment is not None and assignment.user_id != request.user.pk:
         refused = Refused(403, assignment="This item was handed to someone else; go on with your own next one.")
         return refused_page(request, refused, project=project)
-    entered = entered or (judge_form.taken_back(assignment) if assignment else judge_form.Entered())
+    entered = entered or (form_input.taken_back(assignment) if assignment else form_input.Entered())
     closed = project.assignments.filter(user=request.user, state__in=["submitted", "skipped"]).exclude(
         purpose__in=NOT_UNDONE_HERE
     )
@@ -281,7 +281,7 @@ def show(
         "history_url": reverse("judge-history", args=[project.slug]),
         "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
-        "skip_reasons": judge_form.SKIP_REASONS,
+        "skip_reasons": form_input.SKIP_REASONS,
         "idempotency_key": (entered.is_sent and request.POST.get("idempotency_key")) or uuid.uuid4(),
         "act_key": uuid.uuid4(),  # of what is done with the item beside judging it
         "run_out": _run_out(project, request.user, assignment),

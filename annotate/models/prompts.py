@@ -8,14 +8,14 @@ from django.db import models, transaction
 
 from annotate.models.queue import QueueChange
 from common import harm_kinds as harms
-from common import splits as sides
+from common import splits
 
 ARENA, RED_TEAM = "arena", "red-team"  # the `source` of what is asked and judged there
 
 
 class Side(models.TextChoices):
-    TRAIN = sides.TRAIN
-    EVAL = sides.EVAL
+    TRAIN = splits.TRAIN
+    EVAL = splits.EVAL
 
 
 class Queued(models.QuerySet):

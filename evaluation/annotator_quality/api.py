@@ -17,9 +17,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import can, require
 from annotate.labelling.bulk_status import ImportedJudge, Who, find_imported
 from annotate.models import Judge, Project, User
-from evaluation.annotator_quality import exclusion as persons
-from evaluation.annotator_quality import explanations as words
-from evaluation.annotator_quality import present as shown
+from evaluation.annotator_quality import exclusion, explanations, present
 from evaluation.annotator_quality.findings import Findings, JudgeFound, findings
 from evaluation.annotator_quality.present import asked_kind, figures_of, judge_ids
 from evaluation.models import Exclusion
@@ -131,10 +129,10 @@ class JudgePairsOut(serializers.Serializer):
 def quality(request: Request, project: Project) -> Response:
     """Agreement on each scale and on marked spans, and every judge's figures, for reviewers."""
     kind, found = _reviewed(request, project)
-    body: dict[str, Any] = {"project": project.slug, "judge": kind, "promise": words.PROMISE}
+    body: dict[str, Any] = {"project": project.slug, "judge": kind, "promise": explanations.PROMISE}
     body |= {
-        "scales": [shown.flat_scale(scale) for scale in found.scales],
-        "marks": [shown.flat_marks(label, each) for label, each in found.marked],
+        "scales": [present.flat_scale(scale) for scale in found.scales],
+        "marks": [present.flat_marks(label, each) for label, each in found.marked],
         "judges": [_one(judge) for judge in found.judges],
     }
     return Response(QualityOut(body).data)
@@ -145,8 +143,8 @@ def quality(request: Request, project: Project) -> Response:
 def pairs(request: Request, project: Project) -> Response:
     """Each two judges on each scale, and on what they marked, for reviewers."""
     kind, found = _reviewed(request, project)
-    rows = [shown.flat_pair(found, scale, pair) for scale, pair in found.pairs]
-    marks = [shown.flat_mark_pair(found, pair) for pair in found.mark_pairs]
+    rows = [present.flat_pair(found, scale, pair) for scale, pair in found.pairs]
+    marks = [present.flat_mark_pair(found, pair) for pair in found.mark_pairs]
     body = {"project": project.slug, "judge": kind, "pairs": rows, "mark_pairs": marks}
     return Response(JudgePairsOut(body).data)
 
@@ -205,14 +203,14 @@ def _of(project: Project, who: Who, *, is_own: bool) -> Any:
 
 def _one(found: JudgeFound, *, is_own: bool = False) -> dict[str, Any]:
     """What one's own page does not say, whether one is worth a look, one's own answer does not say either."""
-    said = {sentence.name: sentence.text for sentence in words.sentences(found, is_own=is_own)}
+    said = {sentence.name: sentence.text for sentence in explanations.sentences(found, is_own=is_own)}
     return {
         "user": found.judge.user,
         "name": found.name,
         "source": found.judge.source,
         "judgements": found.judgements,
         "flagged": found.is_flagged and not is_own,
-        "reasons": [] if is_own else words.reasons(found),
+        "reasons": [] if is_own else explanations.reasons(found),
         "measures": [{**vars(m), "in_words": said.get(name, "")} for name, m in found.measures.items()],
     }
 
@@ -264,12 +262,12 @@ class NewExclusion(Input):
     person = Id(required=False)
     source = serializers.CharField(required=False, help_text="In the place of person: the import that names a judge …")
     source_judge = serializers.CharField(required=False, help_text="… and the judge's name in it.")
-    reason = serializers.CharField(max_length=persons.LONGEST_REASON)
+    reason = serializers.CharField(max_length=exclusion.LONGEST_REASON)
     pauses = serializers.BooleanField(required=False, default=True, help_text="And hand them no new items.")
 
 
 class Undoing(Input):
-    reason = serializers.CharField(max_length=persons.LONGEST_REASON)
+    reason = serializers.CharField(max_length=exclusion.LONGEST_REASON)
 
 
 @extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404))
@@ -278,7 +276,7 @@ def touched(request: Request, project: Project, pk: str) -> Response:
     """What excluding this person would touch, before it is done: for managers, and for the person themselves."""
     person = request.user if str(pk) == str(request.user.pk) else None
     require(request.user, "judge" if person else "manage", project)
-    found = persons.touched_by(project, person or find(_judges(project), pk, "person"))
+    found = exclusion.touched_by(project, person or find(_judges(project), pk, "person"))
     return Response(TouchedOut(found.as_json()).data)
 
 
@@ -286,7 +284,7 @@ def touched(request: Request, project: Project, pk: str) -> Response:
 @in_project(get="manage")
 def imported_touched(request: Request, project: Project) -> Response:
     """What excluding a judge whom only an import names would touch, before it is done: for managers."""
-    return Response(TouchedOut(persons.touched_by(project, _asked_imported(request, project)).as_json()).data)
+    return Response(TouchedOut(exclusion.touched_by(project, _asked_imported(request, project)).as_json()).data)
 
 
 @extend_schema(methods=["GET"], tags=TAGS, responses={200: ExclusionOut(many=True)} | refusals(403, 404))
@@ -303,7 +301,7 @@ def exclusions(request: Request, project: Project) -> Response:
     person it withdraws what one said."""
     if request.method == "POST":
         return _exclude(request, project)
-    return Response(ExclusionOut(persons.acts(project)[:500], many=True).data)
+    return Response(ExclusionOut(exclusion.acts(project)[:500], many=True).data)
 
 
 @idempotent(atomic=False)  # it fits ratings; who is excluded already is refused
@@ -314,7 +312,9 @@ def _exclude(request: Request, project: Project) -> Response:
     if said.get("person") != request.user.pk:
         require(request.user, "manage", project)
     person = _named(request, project, said)
-    act = persons.exclude(project=project, person=person, reason=said["reason"], by=request.user, pauses=said["pauses"])
+    act = exclusion.exclude(
+        project=project, person=person, reason=said["reason"], by=request.user, pauses=said["pauses"]
+    )
     return Response(ExclusionOut(act).data, status=201)
 
 
@@ -345,9 +345,9 @@ def _named(request: Request, project: Project, said: dict[str, Any]) -> Who:
 def undo(request: Request, project: Project, pk: str) -> Response:
     """Bring back what the act took out, and only that."""
     manages = can(request.user, "manage", project)
-    seen = persons.acts(project) if manages else persons.acts(project).filter(person=request.user)
+    seen = exclusion.acts(project) if manages else exclusion.acts(project).filter(person=request.user)
     act = find(seen, pk, "exclusion")
     given = Undoing(data=request.data)
     given.is_valid(raise_exception=True)
-    act = persons.undo(act=act, reason=given.validated_data["reason"], by=request.user)
+    act = exclusion.undo(act=act, reason=given.validated_data["reason"], by=request.user)
     return Response(ExclusionOut(act).data)

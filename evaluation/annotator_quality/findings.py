@@ -20,10 +20,7 @@ from evaluation.annotator_quality import columns
 from evaluation.annotator_quality.columns import ScaleSaid, Times
 from evaluation.annotator_quality.loading import Judge, Rows, key_of, names_of, rows_of, rows_until
 from evaluation.core.recent_values import Recent
-from evaluation.metrics import agreement
-from evaluation.metrics import annotator_figures as raters
-from evaluation.metrics import careless_annotators as suspicion
-from evaluation.metrics import span_agreement as marks
+from evaluation.metrics import agreement, annotator_figures, careless_annotators, span_agreement
 from evaluation.metrics.agreement import Alpha, Pair, Said
 from evaluation.metrics.annotator_figures import Means, Repeats, Severity, Shares
 from evaluation.metrics.careless_annotators import Evidence
@@ -165,7 +162,7 @@ def computed(rows: Rows) -> Findings:
     scales = [ScaleFound(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in said]
     marked = _marks(rows, place)
     measured = _Measured(rows, place, said, marked)
-    evidence = suspicion.weigh(measured.suspicions(), len(judges))
+    evidence = careless_annotators.weigh(measured.suspicions(), len(judges))
     counts = _counted(rows, place)
     every = _with_holm([measured.of(number) for number in range(len(judges))])
     found = [
@@ -178,8 +175,8 @@ def computed(rows: Rows) -> Findings:
 def _marks(rows: Rows, place: dict[Judge, int]) -> MarksFound:
     by_label = columns.readings(rows, place)
     if len(by_label) > 1:
-        return marks.agreement(by_label | {ANY_LABEL: columns.whatever_the_label(by_label)}, apart=ANY_LABEL)
-    return marks.agreement(by_label)
+        return span_agreement.agreement(by_label | {ANY_LABEL: columns.whatever_the_label(by_label)}, apart=ANY_LABEL)
+    return span_agreement.agreement(by_label)
 
 
 def _counted(rows: Rows, place: dict[Judge, int]) -> list[dict[str, int]]:
@@ -205,46 +202,50 @@ class _Measured:
     def __init__(self, rows: Rows, place: dict[Judge, int], said: list[ScaleSaid], marked: MarksFound) -> None:
         self.size = size = len(place)
         by_kind = {scale.kind: scale.said for scale in said if scale.kind != columns.ASPECT}
-        self.gold = raters.shares(*columns.gold(rows, place), size)
+        self.gold = annotator_figures.shares(*columns.gold(rows, place), size)
         chosen = columns.choices(rows, place)
-        self.first = raters.first_chosen(chosen.judge, chosen.side, size)
+        self.first = annotator_figures.first_chosen(chosen.judge, chosen.side, size)
         again = columns.repeated(rows, place)
-        self.repeats: Repeats = raters.repeats(again.judge, again.before, again.after, size)
+        self.repeats: Repeats = annotator_figures.repeats(again.judge, again.before, again.after, size)
         self.others = _with_others(by_kind, np.array([judge.user is not None for judge in place]))
         long = columns.lengths(rows, place)
-        self.longer, self.beyond, self.longer_by_others = raters.longer_than_others(
+        self.longer, self.beyond, self.longer_by_others = annotator_figures.longer_than_others(
             long.judge, long.unit, long.longer, size
         )
         stars = _steps(said)
-        self.severity: Severity = raters.severity(*stars, size)
-        self.in_step, self.in_step_n = raters.in_step(*stars, size)
+        self.severity: Severity = annotator_figures.severity(*stars, size)
+        self.in_step, self.in_step_n = annotator_figures.in_step(*stars, size)
         self.times: Times = columns.times(rows, place)
         self.marked = marked.beside
         self.median = float(np.median(self.times.seconds)) if len(self.times.seconds) else None
-        self.hasty = raters.shares(self.times.judge, raters.hasty(self.times.seconds, self.times.characters), size)
+        self.hasty = annotator_figures.shares(
+            self.times.judge, annotator_figures.hasty(self.times.seconds, self.times.characters), size
+        )
         self.same = [("answers shown", ("A", "B", "a tie", "both bad"), chosen.judge, chosen.shown)] + [
             (kind, names, by_kind[kind].judge, by_kind[kind].code)
             for kind, names in (("thumbs", ("down", "up")), ("stars", ("1", "2", "3", "4", "5")))
             if kind in by_kind
         ]
-        self.commonest = [raters.commonest(judge, code, len(names), size) for _, names, judge, code in self.same]
+        self.commonest = [
+            annotator_figures.commonest(judge, code, len(names), size) for _, names, judge, code in self.same
+        ]
 
     def suspicions(self) -> dict[str, np.ndarray]:
         same = [
-            suspicion.always_the_same(most, len(names))
+            careless_annotators.always_the_same(most, len(names))
             for (most, _), (_, names, _, _) in zip(self.commonest, self.same, strict=True)
         ]
         self.same_by_scale = np.array(same)
         gold = self.gold.hits.sum() / max(self.gold.n.sum(), 1)
         blind = Shares(self.gold.hits, self.gold.n, np.full(self.size, min(0.5, gold)))
         return {
-            "gold": suspicion.too_blind(blind),
-            "others": suspicion.too_blind(self.others),
-            "ratings": suspicion.out_of_step(self.in_step, self.in_step_n),
-            "itself": suspicion.too_blind(self.repeats.same),
-            "side": suspicion.one_side(self.first),
+            "gold": careless_annotators.too_blind(blind),
+            "others": careless_annotators.too_blind(self.others),
+            "ratings": careless_annotators.out_of_step(self.in_step, self.in_step_n),
+            "itself": careless_annotators.too_blind(self.repeats.same),
+            "side": careless_annotators.one_side(self.first),
             "same": np.logaddexp.reduce(self.same_by_scale) - math.log(len(same)),
-            "hasty": suspicion.too_hasty(self.hasty),
+            "hasty": careless_annotators.too_hasty(self.hasty),
         }
 
     def of(self, j: int) -> dict[str, Measure]:
@@ -260,7 +261,7 @@ class _Measured:
             self._in_step(j),
             self._marks(j),
             *self._speed(j),
-            _share("hasty", self.hasty, j, suspicion.HASTY_SHARE),
+            _share("hasty", self.hasty, j, careless_annotators.HASTY_SHARE),
             self._same(j),
         ]
         return {measure.name: measure for measure in found if measure is not None}
@@ -278,7 +279,7 @@ class _Measured:
         if not first + second:
             return None
         ends = wilson(first, first + second)
-        p = raters.two_sided(first, first + second)
+        p = annotator_figures.two_sided(first, first + second)
         return Measure("stuck", first / (first + second), *ends, first + second, 0.5, p, hits=first)
 
     def _longer(self, j: int) -> Measure | None:
@@ -313,10 +314,10 @@ class _Measured:
         seconds, characters = self.times.seconds[mine], self.times.characters[mine]
         found = []
         if len(seconds):
-            found.append(Measure("seconds", *raters.median(seconds), len(seconds), self.median))
+            found.append(Measure("seconds", *annotator_figures.median(seconds), len(seconds), self.median))
         if (characters > 0).any():
-            per = seconds[characters > 0] / characters[characters > 0] * 100 * raters.WORD
-            found.append(Measure("pace", *raters.median(per), len(per)))
+            per = seconds[characters > 0] / characters[characters > 0] * 100 * annotator_figures.WORD
+            found.append(Measure("pace", *annotator_figures.median(per), len(per)))
         return found
 
     def _same(self, j: int) -> Measure | None:
@@ -343,7 +344,7 @@ def _with_others(by_kind: dict[str, Said], drew: np.ndarray) -> Shares:
             continue
         said = by_kind[kind]
         chose = said.code < 2
-        found = raters.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size)
+        found = annotator_figures.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size)
         is_half = drew if kind == columns.COMPARISON else np.zeros(size, dtype=bool)
         hits, n = hits + found.hits, n + found.n
         by_chance += np.where(is_half, 0.5, np.nan_to_num(found.expected)) * found.n
@@ -368,7 +369,7 @@ def _share(name: str, shares: Shares, j: int, beside: float | None = None, is_te
     hits = int(shares.hits[j])
     if beside is None and np.isfinite(shares.expected[j]):
         beside = float(shares.expected[j])
-    p = raters.two_sided(hits, n) if is_tested else None
+    p = annotator_figures.two_sided(hits, n) if is_tested else None
     return Measure(name, hits / n, *shares.interval(j), n, beside, p, hits=hits)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from annotate.labelling.bulk_status import KINDS, ImportedJudge, Who
 from annotate.models import Judge, Project
 from annotate.models.feedback import judge_of
-from evaluation.annotator_quality import explanations as words
+from evaluation.annotator_quality import explanations
 from evaluation.annotator_quality.findings import Findings, JudgeFound, Measure, ScaleFound, findings, own_findings
 from evaluation.annotator_quality.loading import Judge as Named
 from evaluation.metrics.agreement import Pair
@@ -62,11 +62,11 @@ def cell(measure: Measure | None, form: str) -> Cell | None:
     if measure is None:
         return None
     if form == "percent":
-        text, ends = words.percent(measure.value), words.ends(measure, 100, 0)
+        text, ends = explanations.percent(measure.value), explanations.ends(measure, 100, 0)
     elif form == "signed":
-        text, ends = f"{measure.value:+.2f}".replace("-", "−"), words.ends(measure)
+        text, ends = f"{measure.value:+.2f}".replace("-", "−"), explanations.ends(measure)
     else:
-        text, ends = f"{measure.value:.1f}", words.ends(measure, 1, 1)
+        text, ends = f"{measure.value:.1f}", explanations.ends(measure, 1, 1)
     return Cell(text, ends, measure.n, is_far(measure))
 
 
@@ -85,7 +85,11 @@ def rows(found: Findings, order: str, is_reversed: bool) -> list[Row]:
     if order == "name":
         ordered = judges[::-1] if is_reversed else judges
     return [
-        Row(judge, [cell(judge.measures.get(name), form) for name, _, form in columns_of(found)], words.reasons(judge))
+        Row(
+            judge,
+            [cell(judge.measures.get(name), form) for name, _, form in columns_of(found)],
+            explanations.reasons(judge),
+        )
         for judge in ordered
     ]
 
@@ -147,7 +151,11 @@ def matrix(found: Findings, scale: str) -> Matrix | None:
 
 JUDGE_COLUMNS: Sequence[str] = (
     *("judge", "source", "comparisons", "ratings", "rankings", "spans", "flagged", "reasons", "log_e"),
-    *(f"{name}_{part}" for name in words.TITLES for part in ("value", "lower", "upper", "n", "beside", "p", "p_among")),
+    *(
+        f"{name}_{part}"
+        for name in explanations.TITLES
+        for part in ("value", "lower", "upper", "n", "beside", "p", "p_among")
+    ),
 )
 PAIR_COLUMNS: Sequence[str] = (
     *("scale", "judge", "other", "n", "agreed", "share", "lower", "upper"),
@@ -164,10 +172,10 @@ def flat_judge(found: JudgeFound) -> dict[str, Any]:
         "rankings": found.judgements["ranking"],
         "spans": found.judgements["span"],
         "flagged": found.is_flagged,
-        "reasons": "; ".join(words.reasons(found)),
+        "reasons": "; ".join(explanations.reasons(found)),
         "log_e": round(found.evidence.log_e, 3),
     }
-    for name in words.TITLES:
+    for name in explanations.TITLES:
         measure = found.measures.get(name)
         for part in ("value", "lower", "upper", "n", "beside", "p", "p_among"):
             row[f"{name}_{part}"] = None if measure is None else _short(getattr(measure, part))
@@ -198,7 +206,7 @@ def flat_scale(scale: ScaleFound) -> dict[str, Any]:
         "judgements": alpha.judgements,
         "judges": alpha.judges,
         "raw": _short(alpha.raw),
-        "in_words": words.of_alpha(alpha),
+        "in_words": explanations.of_alpha(alpha),
     }
 
 
@@ -216,7 +224,7 @@ def flat_marks(label: str, found: MarkAgreement) -> dict[str, Any]:
         "answers_marked": found.marked,
         "spans": found.spans,
         "judges": found.judges,
-        "in_words": words.of_marks(found),
+        "in_words": explanations.of_marks(found),
     }
 
 

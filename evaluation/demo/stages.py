@@ -19,8 +19,7 @@ from evaluation.demo.plan import Report, Stage, Turn, TurnStopped
 from evaluation.leaderboard import snapshots as leaderboard
 from evaluation.metrics import fluency_figures as fluency
 from evaluation.models import PromotionRule
-from evaluation.promotion import actions
-from evaluation.promotion import candidate_review as promotion
+from evaluation.promotion import actions, candidate_review
 from evaluation.promotion.enrolment import rule_of
 from evaluation.recipes import suite
 from training.core import reward_trust
@@ -280,7 +279,7 @@ def measure_older_skills(turn: Turn, report: Report) -> str:
 
 def decide(turn: Turn, report: Report) -> str:
     """The worker looks by itself, every few seconds; this does not wait for it."""
-    promotion.look(turn.project)
+    candidate_review.look(turn.project)
     served = served_model.promoted(turn.project)
     return f"{served.model} is served by default" if served else "nothing is served by default yet"
 

@@ -14,8 +14,7 @@ from annotate.core.errors import Refused
 from annotate.models import LanguageModel, Project, User
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
 from evaluation.leaderboard.snapshots import current, default_judge
-from evaluation.measures import evaluations
-from evaluation.measures import paired_comparison as compare
+from evaluation.measures import evaluations, paired_comparison
 from evaluation.measures.paired_comparison import Task, Tested
 from evaluation.metrics import definitions as families
 from evaluation.metrics.figure_intervals import Figure
@@ -89,12 +88,12 @@ def change(
     """None where the two were not both measured alike, on the same items of that task by that metric."""
     projects = [project] if project is not None else Project.objects.filter(evaluations__model=model).distinct()
     for each in projects:
-        every = compare.measured(each)
-        for known in (t for t in compare.tasks(every) if t.name == task):
+        every = paired_comparison.measured(each)
+        for known in (t for t in paired_comparison.tasks(every) if t.name == task):
             runs = _by_model(every, known, [model, parent])
-            if len(runs) < 2 or compare.settings_that_differ(list(runs.values())):
+            if len(runs) < 2 or paired_comparison.settings_that_differ(list(runs.values())):
                 continue
-            if found := compare.pair(runs[parent.pk], runs[model.pk]).all.get(metric):
+            if found := paired_comparison.pair(runs[parent.pk], runs[model.pk]).all.get(metric):
                 better = families.find(metric).higher_is_better
                 return Change(found.value, found.lower, found.upper, found.n, better, found.p)
     return None
@@ -118,11 +117,15 @@ def panel(model: LanguageModel, project: Project) -> Panel:
     judge = default_judge(project)
     places = {row.model.pk: row for row in standings(current(project=project, judge=judge))}
     # Fluency is set against the parent in each run, by a yardstick that is another one at each stage.
-    every = [run for run in compare.measured(project) if run.parent in models and run.config["measure"] != "fluency"]
-    tasks = compare.tasks(every)
+    every = [
+        run
+        for run in paired_comparison.measured(project)
+        if run.parent in models and run.config["measure"] != "fluency"
+    ]
+    tasks = paired_comparison.tasks(every)
     drafts = [draft for task in tasks for draft in _drafts(task, _by_model(every, task, models), models)]
     differences = [d for draft in drafts for cell in draft.cells for d in (cell.to_parent, cell.to_base) if d]
-    tested = iter(compare.tested_at_once(differences))
+    tested = iter(paired_comparison.tested_at_once(differences))
     return Panel(
         [Stage(one, places.get(one.pk)) for one in models],
         [_tested_row(draft, tested) for draft in drafts],
@@ -133,8 +136,8 @@ def panel(model: LanguageModel, project: Project) -> Panel:
 
 
 def _by_model(every: list[Run], task: Task, models: list[LanguageModel]) -> dict[int, Run]:
-    runs = compare.of_task(every, task, [one.pk for one in models])
-    return {run.parent_id or 0: run for run in compare.one_each(runs)}
+    runs = paired_comparison.of_task(every, task, [one.pk for one in models])
+    return {run.parent_id or 0: run for run in paired_comparison.one_each(runs)}
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,9 @@ class _Draft:
 
 
 def _drafts(task: Task, runs: dict[int, Run], models: list[LanguageModel]) -> Iterator[_Draft]:
-    names = dict.fromkeys(name for run in runs.values() for name in run.result["metrics"] if compare.is_known(name))
+    names = dict.fromkeys(
+        name for run in runs.values() for name in run.result["metrics"] if paired_comparison.is_known(name)
+    )
     for name in names:
         yield _Draft(task, name, [_cell(name, runs, models, place) for place in range(len(models))])
 
@@ -168,15 +173,15 @@ def _cell(name: str, runs: dict[int, Run], models: list[LanguageModel], place: i
     why, found = "", {}
     for other in dict.fromkeys((place - 1, 0)):
         if 0 <= other < place and (earlier := runs.get(models[other].pk)) is not None:
-            if unlike := " ".join(compare.settings_that_differ([earlier, run])):
+            if unlike := " ".join(paired_comparison.settings_that_differ([earlier, run])):
                 why = why or unlike
                 continue
-            pair = compare.pair(earlier, run)
+            pair = paired_comparison.pair(earlier, run)
             found[other] = pair.all.get(name)
             why = why or pair.refused
     parent = found.get(place - 1)
     base = found.get(0) if place > 1 else None
-    return _DraftCell(compare.figure_of(run, name), run, parent, base, why)
+    return _DraftCell(paired_comparison.figure_of(run, name), run, parent, base, why)
 
 
 def _tested_row(draft: _Draft, tested: Iterator[Tested]) -> Row:
@@ -199,7 +204,7 @@ def _missing(project: Project, every: list[Run], tasks: list[Task], models: list
     waiting = list(project.runs.unfinished().filter(kind="evaluate", parent__in=models))
     found = []
     for task in tasks:
-        runs = compare.of_task(every, task)
+        runs = paired_comparison.of_task(every, task)
         newest = runs[0]
         there = {run.parent_id for run in runs if _is_as(run, newest)}
         for model in models:
@@ -210,7 +215,9 @@ def _missing(project: Project, every: list[Run], tasks: list[Task], models: list
 
 
 def _is_as(run: Run, other: Run) -> bool:
-    return run.result["items_hash"] == other.result["items_hash"] and compare.way_of(run) == compare.way_of(other)
+    return run.result["items_hash"] == other.result["items_hash"] and paired_comparison.way_of(
+        run
+    ) == paired_comparison.way_of(other)
 
 
 def _is_like(run: Run, other: Run) -> bool:
@@ -280,7 +287,7 @@ def _cell_json(cell: Cell) -> dict[str, Any] | None:
         "upper": cell.figure.upper,
         "n": cell.figure.n,
         "run": cell.run.pk if cell.run else None,
-        "to_parent": compare.tested_json(cell.to_parent),
-        "to_base": compare.tested_json(cell.to_base),
+        "to_parent": paired_comparison.tested_json(cell.to_parent),
+        "to_base": paired_comparison.tested_json(cell.to_base),
         "not_compared": cell.why,
     }

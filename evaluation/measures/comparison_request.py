@@ -8,7 +8,7 @@ from django.http import QueryDict
 
 from annotate.models import Project
 from evaluation.core.addresses import row_id
-from evaluation.measures import paired_comparison as compare
+from evaluation.measures import paired_comparison
 from evaluation.measures.paired_comparison import FIRST, PARENT, Task
 from training.models import Run
 
@@ -29,22 +29,24 @@ class Asked:
 
 
 def read(sent: QueryDict, project: Project) -> Asked:
-    every = compare.measured(project)
-    asked = Asked(compare.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST, metric=sent.get("metric", ""))
+    every = paired_comparison.measured(project)
+    asked = Asked(
+        paired_comparison.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST, metric=sent.get("metric", "")
+    )
     by_pk = {run.pk: run for run in every}
     named = [by_pk[pk] for pk in dict.fromkeys(row_ids(sent.getlist("runs"))) if pk in by_pk]
     if named:
-        asked.task = next(t for t in asked.tasks if t.key == compare.key_of(named[0]))
+        asked.task = next(t for t in asked.tasks if t.key == paired_comparison.key_of(named[0]))
     elif asked.tasks:
         wanted = sent.get("task", "")
         asked.task = next((t for t in asked.tasks if wanted in (t.key, t.name)), None if wanted else asked.tasks[0])
     if asked.task is None:
         return asked
-    asked.candidates = compare.one_each(compare.of_task(every, asked.task))
+    asked.candidates = paired_comparison.one_each(paired_comparison.of_task(every, asked.task))
     if named:
-        asked.runs = compare.of_task(named, asked.task)[:MOST_MODELS]
+        asked.runs = paired_comparison.of_task(named, asked.task)[:MOST_MODELS]
     elif models := row_ids(sent.getlist("models")):
-        chosen = compare.one_each(compare.of_task(every, asked.task, models))
+        chosen = paired_comparison.one_each(paired_comparison.of_task(every, asked.task, models))
         first = row_ids([sent.get("first", "")])
         asked.runs = sorted(chosen, key=lambda run: run.parent_id not in first)[:MOST_MODELS]
     elif not sent.get("models") and not sent.get("runs") and len(asked.candidates) <= MOST_UNASKED:

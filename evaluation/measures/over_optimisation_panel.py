@@ -14,8 +14,8 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from annotate.models import Comparison, Judge, LanguageModel, Project, Side, Winner
-from evaluation.measures import over_optimisation_pictures as parting_pictures
-from evaluation.metrics import over_optimisation as parting
+from evaluation.measures import over_optimisation_pictures
+from evaluation.metrics import over_optimisation
 from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
 from evaluation.metrics.win_rates import Mean, WinRate, win_rate
 from training.models import Run
@@ -73,7 +73,7 @@ def of_run(run: Run) -> dict[str, Any] | None:
         "reward": reward,
         "curves": curves,
         "sides": sides or [_side(run, Judge.PERSON, [], even_if_empty=True)],
-        "pictures": parting_pictures.pictures(curves, sides, reward),
+        "pictures": over_optimisation_pictures.pictures(curves, sides, reward),
         "rows": _rows(sides),
         "is_asked": run.reviews.filter(not_asked="").exists(),
         "model": run.output_model,
@@ -120,9 +120,14 @@ def _side(run: Run, judge: str, told: list[Opinion], *, even_if_empty: bool = Fa
     arena = _arena(run, judge)
     if not told and arena is None and not even_if_empty:
         return None
-    found = parting.verdict(told)
+    found = over_optimisation.verdict(told)
     return Judges(
-        judge, WHO[Judge(judge)], parting.bins(told), found, _sentences(found, WHO[Judge(judge)], arena), arena
+        judge,
+        WHO[Judge(judge)],
+        over_optimisation.bins(told),
+        found,
+        _sentences(found, WHO[Judge(judge)], arena),
+        arena,
     )
 
 
@@ -167,18 +172,18 @@ def _judged(found: Verdict, who: str) -> str:
     if found.growth is None:
         return (
             f"Whether it is over-optimised cannot be told yet: {n} on its answers while it trained. About {found.more} "
-            f"more, spread over its steps, would tell a difference of {parting.TELLS:.0%}."
+            f"more, spread over its steps, would tell a difference of {over_optimisation.TELLS:.0%}."
         )
     change = f"{_points_of(found.growth)} from step {found.first} to step {found.last}, by {n}"
-    if found.what == parting.PARTED:
+    if found.what == over_optimisation.PARTED:
         return f"The curves part: what the score promises has grown beyond what {who} say by {change}."
-    if found.what == parting.CLOSER:
+    if found.what == over_optimisation.CLOSER:
         return f"The curves close: what the score promises has come nearer to what {who} say by {change}."
-    if found.what == parting.TOGETHER:
+    if found.what == over_optimisation.TOGETHER:
         return f"The curves keep together: their gap has changed by {change}."
     return (
         f"Whether the curves part cannot be told yet: their gap has changed by {change}. About {found.more} more would "
-        f"tell a difference of {parting.TELLS:.0%}."
+        f"tell a difference of {over_optimisation.TELLS:.0%}."
     )
 
 

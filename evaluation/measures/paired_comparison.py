@@ -20,7 +20,7 @@ from annotate.models import LanguageModel, Project
 from evaluation.measures import item_store as items
 from evaluation.measures.recording import task_of
 from evaluation.metrics import definitions as families
-from evaluation.metrics import paired_tests as paired
+from evaluation.metrics import paired_tests
 from evaluation.metrics.figure_intervals import Figure
 from evaluation.metrics.paired_tests import Difference
 from training.configs.evaluate import EvaluateConfig
@@ -214,8 +214,8 @@ def _pair(first: Run, second: Run) -> Pair:
     if one is None or other is None:
         return Pair(refused=_gone(first, second))
     try:
-        paired.check_same(one.hashes, other.hashes)
-    except paired.NotTheSameItems as error:
+        paired_tests.check_same(one.hashes, other.hashes)
+    except paired_tests.NotTheSameItems as error:
         return Pair(refused=str(error))
     clean = ~(one.seen | other.seen)
     metrics = [name for name in one.counts if name in other.counts and is_known(name)]
@@ -249,7 +249,7 @@ def _difference(
     if first.shape != second.shape:
         return None
     try:
-        return paired.difference(families.find(name), first, second, draws, seed)
+        return paired_tests.difference(families.find(name), first, second, draws, seed)
     except ValueError:
         return None
 
@@ -354,9 +354,11 @@ def _group_lines(runs: list[Run], against: list[int | None], metric: str) -> lis
 
 def tested_at_once(differences: Sequence[Difference]) -> list[Tested]:
     """Each with its p value corrected for all of them, and what it says in a word."""
-    adjusted = paired.holm([d.p for d in differences])
+    adjusted = paired_tests.holm([d.p for d in differences])
     return [
-        Tested(d, p, word := paired.verdict(d, p), paired.items_to_settle(d) if word == "undecided" else None)
+        Tested(
+            d, p, word := paired_tests.verdict(d, p), paired_tests.items_to_settle(d) if word == "undecided" else None
+        )
         for d, p in zip(differences, adjusted, strict=True)
     ]
 
@@ -416,8 +418,8 @@ def item_pairs(first: Run, second: Run, metric: str) -> tuple[list[str], np.ndar
     one, other = columns(first), columns(second)
     if one is None or other is None or metric not in one.counts or metric not in other.counts:
         return [], np.empty(0)
-    paired.check_same(one.hashes, other.hashes)
-    pulls = paired.pull(families.find(metric), one.counts[metric], other.counts[metric])
+    paired_tests.check_same(one.hashes, other.hashes)
+    pulls = paired_tests.pull(families.find(metric), one.counts[metric], other.counts[metric])
     order = np.argsort(-np.abs(pulls), kind="stable")
     return [one.ids[i] for i in order], pulls[order]
 

@@ -14,8 +14,7 @@ from annotate.models import Judge, LanguageModel, Project, User
 from evaluation.core.served_model import promoted, served_before
 from evaluation.leaderboard.snapshots import current, stored
 from evaluation.models import Candidacy, Decision, Leaderboard, Promotion, PromotionRule
-from evaluation.promotion import candidate_review as promotion
-from evaluation.promotion import checks, tolerances
+from evaluation.promotion import candidate_review, checks, tolerances
 from evaluation.promotion.enrolment import judge_of, rule_of
 from evaluation.promotion.promotion_events import announce_promotion
 
@@ -36,7 +35,7 @@ def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
     Decision.objects.create(project=project, rule=rule, what=Decision.What.RULE_CHANGED, sentence=sentence, by=by)
     changes = {"rule": [in_words(before) if before else None, sentence]}
     audit.record(action="promotion.rule", about=f"rule {rule.pk}", by=by, project=project, changes=changes)
-    transaction.on_commit(lambda: promotion.look(project), robust=True)  # else the clerk does it
+    transaction.on_commit(lambda: candidate_review.look(project), robust=True)  # else the clerk does it
     return rule
 
 
@@ -129,7 +128,7 @@ def _checked_now(
     candidacy = project.candidacies.filter(model=model).select_related("model__parent", "project").first()
     if candidacy is None or rule is None:
         return None
-    promotion.take_in(candidacy, rule, promotion.glance(project, rule, board))
+    candidate_review.take_in(candidacy, rule, candidate_review.glance(project, rule, board))
     return candidacy
 
 
@@ -148,8 +147,8 @@ def _promote_candidate(
     if unmet:
         end = "" if reason.endswith((".", "!", "?", "…")) else "."
         reason = f"{reason}{end} Not met of the rule: {'; '.join(unmet)}."
-    made = promotion.promote_candidate(candidacy, rule, board, reason=reason, by=by)
-    promotion.tell(candidacy.project, f"{by} serves {candidacy.model} by default: {made.reason}", but=by)
+    made = candidate_review.promote_candidate(candidacy, rule, board, reason=reason, by=by)
+    candidate_review.tell(candidacy.project, f"{by} serves {candidacy.model} by default: {made.reason}", but=by)
     return made
 
 
@@ -171,7 +170,7 @@ def _record_roll_back(now: Promotion, made: Promotion, by: User) -> None:
     if made.candidacy is not None:  # it may have been rolled back itself, and promoted again since
         made.candidacy.state = Candidacy.State.PROMOTED
         made.candidacy.save(update_fields=["state", "changed_at"])
-    promotion.tell(made.project, f"{by} rolled back: {sentence}", but=by)
+    candidate_review.tell(made.project, f"{by} rolled back: {sentence}", but=by)
 
 
 def _may_be_served(project: Project, model: LanguageModel) -> None:

@@ -13,7 +13,7 @@ from annotate.models import Role, Webhook
 from evaluation.core import notices
 from evaluation.measures.recording import write_metrics
 from evaluation.models import Evaluation
-from evaluation.promotion import candidate_review as promotion
+from evaluation.promotion import candidate_review
 from evaluation.promotion.enrolment import enrol
 from training.models import Run
 
@@ -57,7 +57,7 @@ def enrolment_of_a_new_model(run: Run) -> None:
 def evidence_has_come(run: Run) -> None:
     """An evaluation has ended: whoever waits for its figures is looked at now and not at the next chore."""
     if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
-        promotion.look(run.project)
+        candidate_review.look(run.project)
 
 
 def address_is_off(webhook: Webhook) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from common.splits import normalise
 from evaluation.metrics import classes
-from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.common import result_figures
 from evaluation.recipes.common.outcome import Fitted, Item, Measured
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.classify.classify_rows import read_examples
@@ -151,7 +151,7 @@ def _beside(labels: list[str]) -> Fitted:
         right = np.array([item.counts["accuracy"][0] for item in items])
         here = set(bears) | {item.shown["answer"] for item in items}
         absent: dict[str, Row | None] = {f"F1 of {label}": None for label in labels if label not in here}
-        return {ALWAYS: figures.share(null), ABOVE: figures.mean(right - null, True, -1, 1), **absent}
+        return {ALWAYS: result_figures.share(null), ABOVE: result_figures.mean(right - null, True, -1, 1), **absent}
 
     return fitted
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from common import roc_auc
 from evaluation.metrics.win_rates import clustered_mean, win_rate
-from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.common import result_figures
 from evaluation.recipes.common.outcome import Item, Measured
 from evaluation.recipes.judging.judged_answers import Judgements, Pair, Rated, limited, read
 from evaluation.recipes.judging.win_by_reward import identity_of
@@ -233,7 +233,7 @@ def _chosen(won: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
 
 def _rate(right: np.ndarray, voters: list[int], prompts: np.ndarray, higher: bool | None) -> Row:
     rate = win_rate(right, voters, prompts)
-    return figures.figure(rate.value, rate.standard_error, rate.lower, rate.upper, rate.n, higher)
+    return result_figures.figure(rate.value, rate.standard_error, rate.lower, rate.upper, rate.n, higher)
 
 
 def _above(gaps: np.ndarray, voters: list[int], prompts: np.ndarray) -> Row | None:
@@ -242,7 +242,7 @@ def _above(gaps: np.ndarray, voters: list[int], prompts: np.ndarray) -> Row | No
     if found is None:
         return None
     lower, upper = max(-1.0, found.lower), min(1.0, found.upper)
-    return figures.figure(found.value, found.standard_error, lower, upper, len(gaps), True)
+    return result_figures.figure(found.value, found.standard_error, lower, upper, len(gaps), True)
 
 
 def _separation(pairs: list[Pair], scores: np.ndarray, again: Again) -> Row | None:
@@ -286,4 +286,4 @@ def _estimate(found: reward_measures.Estimate | None, higher: bool) -> Row | Non
         return None
     has_width = found.lower < found.upper  # where no draw differed, nothing is known of how others would
     lower, upper = (found.lower, found.upper) if has_width else (None, None)
-    return figures.figure(found.value, None, lower, upper, found.n, higher)
+    return result_figures.figure(found.value, None, lower, upper, found.n, higher)

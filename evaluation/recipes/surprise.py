@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from common import roc_auc
-from evaluation.recipes import corruptions as spoiling
+from evaluation.recipes import corruptions
 from evaluation.recipes.perplexity import Window
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.common import loading, steps
@@ -82,8 +82,8 @@ def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
     """The normal group first, then foreign passages, then each kind of spoilt copy."""
     config = config_of(spec)
 
-    def cut(rows: Any) -> list[spoiling.Passage]:
-        return spoiling.passages(rows, config.passage_bytes, config.passages, spec.seed)
+    def cut(rows: Any) -> list[corruptions.Passage]:
+        return corruptions.passages(rows, config.passage_bytes, config.passages, spec.seed)
 
     normal = cut(run.rows("validation"))
     if len(normal) < FEWEST:
@@ -100,7 +100,7 @@ def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
         groups.append(Group("foreign", [p.text for p in foreign], [p.source for p in foreign]))
     if config.spoil:
         strangers = [p.text for p in foreign]
-        made = spoiling.spoilt(normal, seed=spec.seed, share=config.swapped_letters, strangers=strangers)
+        made = corruptions.spoilt(normal, seed=spec.seed, share=config.swapped_letters, strangers=strangers)
         groups += [
             Group(kind, [t for _, t in rows], origin=[i for i, _ in rows]) for kind, rows in made.items() if rows
         ]

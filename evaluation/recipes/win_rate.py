@@ -23,7 +23,7 @@ import numpy as np
 
 from evaluation.metrics.length_control import length_controlled
 from evaluation.metrics.win_rates import WinRate, win_rate
-from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.common import result_figures
 from evaluation.recipes.common.outcome import Item, Measured
 from evaluation.recipes.judging.judgements import SAID, Judged, Vote, shown
 from evaluation.recipes.judging.win_by_endpoint import by_endpoint
@@ -88,7 +88,7 @@ def rates(votes: list[Vote]) -> dict[str, Row | None]:
     found: dict[str, Row | None] = {"win rate": _row(_rate(votes), True)}
     try:
         controlled = length_controlled(*_columns(votes))
-        found[LENGTH_CONTROLLED] = figures.figure(
+        found[LENGTH_CONTROLLED] = result_figures.figure(
             controlled.value, controlled.standard_error, controlled.lower, controlled.upper, controlled.n, True
         )
     except ValueError:
@@ -115,7 +115,7 @@ def _columns(votes: list[Vote]) -> tuple[list[float], list[float], list[int], li
 
 
 def _row(rate: WinRate, higher: bool | None) -> Row:
-    return figures.figure(rate.value, rate.standard_error, rate.lower, rate.upper, rate.n, higher)
+    return result_figures.figure(rate.value, rate.standard_error, rate.lower, rate.upper, rate.n, higher)
 
 
 def _notes(votes: list[Vote], about: Row) -> list[str]:

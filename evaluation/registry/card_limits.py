@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from annotate.models import Judge, LanguageModel
 from evaluation.models import Evaluation
 from evaluation.registry.ancestry import Judgements, Made, judgements_in
-from training.runs.present import run_details as run_page
+from training.runs.present import run_details
 
 FEW_JUDGEMENTS = 200
 SMALL = 1_000_000_000  # parameters
@@ -59,7 +59,7 @@ def _of_its_training(made: Made) -> Iterator[str]:
     if run is None:
         return
     if run.kind in _BY_TRIAL:
-        agreement = run_page.agreement(run.reward_model)
+        agreement = run_details.agreement(run.reward_model)
         told = f", which agrees with held-out judgements {agreement}" if agreement else ""
         yield f"It was trained to please a score{told}: where the score errs, so may it."
     if stopped := run.result.get("stopped"):

@@ -24,10 +24,9 @@ from evaluation.registry.ancestry import Made, ancestry, judgements_in
 from evaluation.registry.model_list import in_millions
 from training.core.kinds import KINDS
 from training.models import Run
-from training.runs.figures import fidelity
-from training.runs.figures import progress as words
+from training.runs.figures import fidelity, progress
 from training.runs.figures.curves import is_number, number
-from training.runs.present import run_details as run_page
+from training.runs.present import run_details
 
 _TASKS = {"policy": "text-generation", "classifier": "text-classification", "encoder": "fill-mask"}
 # Identifiers of huggingface.co/docs/hub/repositories-licenses that models are likely to bear.
@@ -193,7 +192,7 @@ def _training(made: Made) -> Iterator[str]:
         return
     run = made.run
     yield f"Run {run.pk}, {_title(run)}; seed {run.seed}; code `{run.code_version or 'unknown'}`."
-    options = run_page.options(run)
+    options = run_details.options(run)
     chosen = [option for option in options if not option.is_default]
     left = [option for option in options if option.is_default]
     if chosen:
@@ -234,14 +233,14 @@ def _each_once(signatures: Iterable[str]) -> Iterator[str]:
 
 def _of_the_run(run: Run) -> Iterator[str]:
     """What the recipe said at its end, but for what other sections say."""
-    if compared := run_page.before_after(run.result):
+    if compared := run_details.before_after(run.result):
         yield ""
         yield from _table(("At the end of its run", "Parent", "This model"), compared)
     if told := fidelity.sentence(run.result):
         yield ""
         yield told
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
-    if lines := words.figures(left)[:12]:
+    if lines := progress.figures(left)[:12]:
         yield ""
         yield from _table(("From its run", "Value"), lines)
 
@@ -271,9 +270,9 @@ def _cost(line: list[Made]) -> Iterator[str]:
     attempts = {pk: list(run.attempts.all()) for pk, run in runs.items()}
     own = line[-1].run
     if own is not None and attempts[own.pk]:
-        yield f"- Its own run: {words.cost(attempts[own.pk], now)}."
+        yield f"- Its own run: {progress.cost(attempts[own.pk], now)}."
     if len(runs) > 1 and (every := [one for some in attempts.values() for one in some]):
-        yield f"- With the {len(runs)} runs of its lineage: {words.cost(every, now)}."
+        yield f"- With the {len(runs)} runs of its lineage: {progress.cost(every, now)}."
 
 
 def _evaluations(model: LanguageModel, readable: QuerySet[Project]) -> QuerySet[Evaluation]:

@@ -13,7 +13,7 @@ from annotate.models import LanguageModel, Project
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
 from evaluation.leaderboard.snapshots import current, default_judge
 from training.models import Run
-from training.storage import disk_usage as disk
+from training.storage import disk_usage
 
 PER_PAGE = 50
 
@@ -105,7 +105,7 @@ def _entries(models: list[LanguageModel], project: Project, person: Person, mine
             places.get(model.pk),
             model.pk in competing,
             model.pk in mine,
-            disk.size_of(model.path) if model.path else 0,
+            disk_usage.size_of(model.path) if model.path else 0,
         )
         for model in models
     ]

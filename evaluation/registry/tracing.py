@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from django.db.models import Count, Q, QuerySet
 
 from annotate.core.permissions import Person, can, models_seen, projects_where
-from annotate.data import feedback_lineage as votes
+from annotate.data import feedback_lineage
 from annotate.models import Dataset, LanguageModel, Project, Status
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
 from evaluation.leaderboard.snapshots import current, default_judge
@@ -104,7 +104,7 @@ def votes_in(dataset: Dataset) -> list[Votes]:
     """What the dataset was frozen from, as it stands today: a vote that was taken back since is still in the model."""
     found = []
     for kind in FEEDBACK:
-        counts = votes.judgements(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(
+        counts = feedback_lineage.judgements(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(
             total=Count("id"),
             authors=Count("author", distinct=True),
             visitors=Count("visitor", distinct=True, filter=Q(author=None)),

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from evaluation.annotator_quality import explanations as words
+from evaluation.annotator_quality import explanations
 from evaluation.annotator_quality.findings import JudgeFound, Measure
 
 register = template.Library()
@@ -36,8 +36,8 @@ def judge_url(slug: str, user: int | None, source: str = "", name: str = "", exc
 
 
 @register.filter
-def sentences(found: JudgeFound, is_own: object) -> list[words.Sentence]:
-    return words.sentences(found, is_own=bool(is_own))
+def sentences(found: JudgeFound, is_own: object) -> list[explanations.Sentence]:
+    return explanations.sentences(found, is_own=bool(is_own))
 
 
 @register.filter

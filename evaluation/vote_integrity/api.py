@@ -14,7 +14,7 @@ from annotate.core.api.idempotency import idempotent
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.models import Comparison, Project
-from evaluation.vote_integrity import held_votes as held
+from evaluation.vote_integrity import held_votes as held_for_review
 
 TAGS = ["held votes"]
 MOST = 500
@@ -44,14 +44,16 @@ class HeldVoteOut(serializers.ModelSerializer):
 
     def get_held_for(self, vote: Comparison) -> str:
         trace = getattr(vote.battle, "trace", None)
-        return (trace.held_for if trace else "") or held.BY_HAND
+        return (trace.held_for if trace else "") or held_for_review.BY_HAND
 
 
 class DecisionIn(Input):
-    status = Choice([(status, done) for status, done in held.DECISIONS.items()])
+    status = Choice([(status, done) for status, done in held_for_review.DECISIONS.items()])
     reason = serializers.CharField(max_length=200)
-    ids = serializers.ListField(child=Id(), required=False, max_length=held.MOST_AT_ONCE)
-    held_for = Choice(list(held.REASONS.items()), required=False, help_text="In place of ids: all held for this.")
+    ids = serializers.ListField(child=Id(), required=False, max_length=held_for_review.MOST_AT_ONCE)
+    held_for = Choice(
+        list(held_for_review.REASONS.items()), required=False, help_text="In place of ids: all held for this."
+    )
 
 
 class DecidedOut(serializers.Serializer):
@@ -60,21 +62,21 @@ class DecidedOut(serializers.Serializer):
 
 @extend_schema(
     tags=TAGS, responses={200: PeriodOut(many=True)} | refusals(400, 403, 404),
-    parameters=[OpenApiParameter("by", enum=list(held.PERIODS))],
+    parameters=[OpenApiParameter("by", enum=list(held_for_review.PERIODS))],
 )  # fmt: skip
 @in_project(get="manage")
 def held_rate(request: Request, project: Project) -> Response:
     """Votes of the arena by hour (of two days) or day (of thirty), and how many of them were held, for a manager."""
     by = request.query_params.get("by") or "day"
-    if by not in held.PERIODS:
-        raise Refused(400, by=f"{by!r} is unknown; use one of {', '.join(held.PERIODS)}.")
-    return Response(PeriodOut(held.held_rate(project, by), many=True).data)
+    if by not in held_for_review.PERIODS:
+        raise Refused(400, by=f"{by!r} is unknown; use one of {', '.join(held_for_review.PERIODS)}.")
+    return Response(PeriodOut(held_for_review.held_rate(project, by), many=True).data)
 
 
 @extend_schema(
     methods=["GET"], tags=TAGS, responses={200: HeldVoteOut(many=True)} | refusals(400, 403, 404),
     parameters=[
-        OpenApiParameter("held_for", enum=list(held.REASONS)),
+        OpenApiParameter("held_for", enum=list(held_for_review.REASONS)),
         OpenApiParameter("before", int, description="An id: only votes below it, to read on."),
     ],
 )  # fmt: skip
@@ -88,9 +90,9 @@ def held_votes(request: Request, project: Project) -> Response:
     if request.method == "POST":
         return _decide(request, project)
     reason = request.query_params.get("held_for") or ""
-    if reason and reason not in held.REASONS:
-        raise Refused(400, held_for=f"{reason!r} is unknown; use one of {', '.join(held.REASONS)}.")
-    rows = held.held_votes(project, reason)
+    if reason and reason not in held_for_review.REASONS:
+        raise Refused(400, held_for=f"{reason!r} is unknown; use one of {', '.join(held_for_review.REASONS)}.")
+    rows = held_for_review.held_votes(project, reason)
     if (before := request.query_params.get("before")) is not None:
         if not (before.isascii() and before.isdigit() and len(before) < 19):
             raise Refused(400, before=f"{before!r} is no id; give a whole number.")
@@ -105,8 +107,10 @@ def _decide(request: Request, project: Project) -> Response:
     given: dict[str, Any] = form.validated_data
     if ("ids" in given) == ("held_for" in given):
         raise Refused(400, ids="Give either ids or held_for, and not both.")
-    rows = held.held_votes(project, given.get("held_for", ""))
+    rows = held_for_review.held_votes(project, given.get("held_for", ""))
     if "ids" in given:
         rows = rows.filter(pk__in=given["ids"])
-    changed = held.decide(project=project, rows=rows, status=given["status"], reason=given["reason"], by=request.user)
+    changed = held_for_review.decide(
+        project=project, rows=rows, status=given["status"], reason=given["reason"], by=request.user
+    )
     return Response({"changed": changed})

@@ -12,19 +12,17 @@ from dataclasses import dataclass
 
 from django.db.models import Max
 
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import duplicates
 from annotate.core import counting
 from annotate.models import Comparison, HeldWatch, Hold, Project, StatusChange, VoteTrace
-from evaluation.vote_integrity import bursts as floods
-from evaluation.vote_integrity import hold_rate as held_watch
-from evaluation.vote_integrity import linked_voters as same_hands
+from evaluation.vote_integrity import bursts, hold_rate, linked_voters
 from evaluation.vote_integrity.arena_votes import read
 from evaluation.vote_integrity.suspects import SHARES, changes
 
 log = logging.getLogger("assay.defence")
 ALPHA = 0.01  # of honest voters that may ever be held by any of these, at most
-assert sum(SHARES.values()) + floods.ALPHA + duplicates.ALPHA <= ALPHA + 1e-9
+assert sum(SHARES.values()) + bursts.ALPHA + duplicates.ALPHA <= ALPHA + 1e-9
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def chore() -> bool:
 
 def forget() -> bool:
     """What is kept of addresses, and of counts of tries, only as long as it serves."""
-    defence.forget_addresses()
+    vote_guard.forget_addresses()
     counting.forget()
     return False
 
@@ -59,7 +57,7 @@ def look_if_changed(project: Project) -> Found | None:
     if watch.looked_state != state:
         found = look(project)
         HeldWatch.objects.filter(project=project).update(looked_state=_state(project) if not found.held else "")
-    held_watch.look(project)
+    hold_rate.look(project)
     return found
 
 
@@ -67,23 +65,23 @@ def look(project: Project) -> Found:
     """Judge everybody anew, hold what is to be held and release what is not."""
     votes = read(project)
     held, released = changes(votes)
-    flooded, ebbed = floods.changes(project, votes)
+    flooded, ebbed = bursts.changes(project, votes)
     known = {pk for some in held.values() for pk in some}
     held |= {Hold.FLOOD: [pk for pk in flooded if pk not in known]}
     found = _done(held, [*released, *ebbed])
-    followed = _done(*same_hands.changes(project))
+    followed = _done(*linked_voters.changes(project))
     every = found.held.keys() | followed.held.keys()
     held = {kind: [*found.held.get(kind, ()), *followed.held.get(kind, ())] for kind in every}
     found = Found(held, found.released + followed.released)
     if found.held:
-        held_watch.tell_of_holds(project, found.held)
+        hold_rate.tell_of_holds(project, found.held)
     return found
 
 
 def _done(held: dict[str, list[int]], released: list[int]) -> Found:
     """Another clerk may have come first: what it holds it tells."""
-    held = {kind: ids for kind, ids in held.items() if defence.hold(rows=_rows(ids), kind=kind)}
-    defence.release(rows=_rows(released))
+    held = {kind: ids for kind, ids in held.items() if vote_guard.hold(rows=_rows(ids), kind=kind)}
+    vote_guard.release(rows=_rows(released))
     return Found(held, released)
 
 

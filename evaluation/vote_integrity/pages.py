@@ -14,8 +14,8 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.models import Comparison, Project, Status
 from common.charts.scene import svg
-from evaluation.vote_integrity import held_votes as held
-from evaluation.vote_integrity import hold_rate as held_watch
+from evaluation.vote_integrity import held_votes as held_for_review
+from evaluation.vote_integrity import hold_rate
 from evaluation.vote_integrity.rate_change import EVERY
 
 PER_PAGE = 50
@@ -25,20 +25,20 @@ PER_PAGE = 50
 def held_votes(request: HttpRequest, project: Project) -> HttpResponse:
     by = request.GET.get("by", "day")
     reason = request.GET.get("reason", "")
-    if by not in held.PERIODS or (reason and reason not in held.REASONS):
+    if by not in held_for_review.PERIODS or (reason and reason not in held_for_review.REASONS):
         return redirect("held-votes", project.slug)
-    periods = held.held_rate(project, by)
+    periods = held_for_review.held_rate(project, by)
     context = {
         "project": project,
         "section": "data",
         "by": by,
         "periods": periods,
-        "picture": svg(held.chart(periods, by)),
+        "picture": svg(held_for_review.chart(periods, by)),
         "reason": reason,
-        "waiting": held.waiting(project),
-        "page": Paginator(held.held_votes(project, reason), PER_PAGE).get_page(request.GET.get("page")),
-        "words": held.REASONS,
-        "usual": 100 * held_watch.usual_now(project),
+        "waiting": held_for_review.waiting(project),
+        "page": Paginator(held_for_review.held_votes(project, reason), PER_PAGE).get_page(request.GET.get("page")),
+        "words": held_for_review.REASONS,
+        "usual": 100 * hold_rate.usual_now(project),
         "every": EVERY,
     }
     return render(request, "evaluation/held.html", context)
@@ -49,7 +49,7 @@ def decide(request: MemberRequest, project: Project) -> HttpResponse:
     """Release or exclude the chosen votes, or all of one reason."""
     reason_held = request.POST.get("held_for", "")
     try:
-        changed = held.decide(
+        changed = held_for_review.decide(
             project=project,
             rows=_chosen(request, project, reason_held),
             status=request.POST.get("status", ""),
@@ -58,16 +58,16 @@ def decide(request: MemberRequest, project: Project) -> HttpResponse:
         )
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    done = held.DECISIONS[Status(request.POST["status"])]
+    done = held_for_review.DECISIONS[Status(request.POST["status"])]
     messages.success(request, f"{changed} vote{'s' if changed != 1 else ''} {done}; the ledger keeps who and why.")
     query = f"?{urlencode({'reason': reason_held})}" if reason_held else ""
     return redirect(reverse("held-votes", args=[project.slug]) + query)
 
 
 def _chosen(request: HttpRequest, project: Project, reason: str) -> QuerySet[Comparison]:
-    if reason and reason not in held.REASONS:
-        raise Refused(400, held_for=f"{reason!r} is no reason; use one of {', '.join(held.REASONS)}.")
-    rows = held.held_votes(project, reason)
+    if reason and reason not in held_for_review.REASONS:
+        raise Refused(400, held_for=f"{reason!r} is no reason; use one of {', '.join(held_for_review.REASONS)}.")
+    rows = held_for_review.held_votes(project, reason)
     if "all" in request.POST:
         return rows
     ids = [int(pk) for pk in request.POST.getlist("vote") if pk.isascii() and pk.isdigit() and len(pk) < 19]

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from annotate.arena.battles import actions as arena
 from annotate.arena.battles import pairing
-from annotate.arena.streaming import answer_writer as writing
+from annotate.arena.streaming import answer_writer
 from annotate.core.errors import Refused
 from annotate.language_models import actions as language_models
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
@@ -431,10 +431,10 @@ def test_the_history_shows_ones_own_votes_and_what_became_of_them(client, projec
 
 def test_a_battle_is_taken_up_by_one_at_a_time_and_again_when_its_lease_has_run_out(project, pair):
     battle = arena.start_battle(project=project, visitor=ME, text="Why?")
-    assert writing._claim(battle.pk, uuid.uuid4())
-    assert writing._claim(battle.pk, uuid.uuid4()) is None
+    assert answer_writer._claim(battle.pk, uuid.uuid4())
+    assert answer_writer._claim(battle.pk, uuid.uuid4()) is None
     Battle.objects.update(claimed_until=timezone.now() - timezone.timedelta(seconds=1))
-    assert writing._claim(battle.pk, uuid.uuid4())
+    assert answer_writer._claim(battle.pk, uuid.uuid4())
 
 
 # Models

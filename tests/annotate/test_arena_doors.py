@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.battles import follow_up as asking_on
+from annotate.arena.battles import follow_up
 from annotate.core import visitors
 from annotate.core.errors import Refused
 from annotate.models import Battle, BattleTurn, FirstAnswer, Membership, TryCount
@@ -87,7 +87,7 @@ def test_a_question_that_comes_between_the_look_and_the_vote_stops_the_vote(proj
     use_up = arena._use_up
 
     def asked_meanwhile(battle: Battle, token: str) -> None:
-        asking_on.ask_on(battle=battle, text="And then?")
+        follow_up.ask_on(battle=battle, text="And then?")
         use_up(battle, token)
 
     monkeypatch.setattr(arena, "_use_up", asked_meanwhile)

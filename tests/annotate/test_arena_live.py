@@ -16,10 +16,8 @@ from django.db import connection
 from django.utils import timezone
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.battles import follow_up as asking_on
-from annotate.arena.streaming import answer_writer as writing
-from annotate.arena.streaming import heartbeat as beats
-from annotate.arena.streaming import live_battles, onlookers
+from annotate.arena.battles import follow_up
+from annotate.arena.streaming import answer_writer, heartbeat, live_battles, onlookers
 from annotate.core.errors import Refused
 from annotate.models import Battle, BattleTurn, Comparison, Completion
 from config.asgi import application
@@ -86,7 +84,7 @@ async def test_a_vote_stops_nothing_when_it_is_no_good(visit, fake):
     assert (await post(visit, "vote", winner="nobody", token=token)).status_code == 400
     assert (await post(visit, "vote", winner="tie", token="0" * 64)).status_code == 403
     assert (await post(visit, "vote", winner="tie")).status_code == 400
-    assert (await visit.fresh()).stop_asked_at is None and writing.here(visit.battle.pk)
+    assert (await visit.fresh()).stop_asked_at is None and answer_writer.here(visit.battle.pk)
     await post(visit, "stop")
     await socket.leave()
     assert not await Comparison.objects.acount()
@@ -94,13 +92,13 @@ async def test_a_vote_stops_nothing_when_it_is_no_good(visit, fake):
 
 async def test_a_vote_reaches_the_writer_in_another_process(visit, fake, monkeypatch):
     """The writer here is what another process would be: nobody nudges it, it finds the wish in the database."""
-    monkeypatch.setattr(beats, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(writing, "nudge", lambda pk: None)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(answer_writer, "nudge", lambda pk: None)
     monkeypatch.setattr(onlookers, "POLL_SECONDS", 0.05)
     fake.answer = lambda body: LONG
     socket, _, token = await until_begun(visit)
-    elsewhere, here = dict(writing._here), writing._here
-    monkeypatch.setattr(writing, "_here", {})
+    elsewhere, here = dict(answer_writer._here), answer_writer._here
+    monkeypatch.setattr(answer_writer, "_here", {})
     reply = await post(visit, "vote", winner="tie", token=token)
     assert reply.status_code == 302
     vote = await Comparison.objects.select_related("completion_a").aget()
@@ -151,12 +149,12 @@ async def test_all_who_look_on_at_another_process_look_at_once_and_write_nothing
         statements.append(sql)
         return execute(sql, *rest)
 
-    def claim(*arguments, take=writing._claim):
+    def claim(*arguments, take=answer_writer._claim):
         with connection.execute_wrapper(noted):
             return take(*arguments)
 
     monkeypatch.setattr(onlookers, "_marks", counted)
-    monkeypatch.setattr(writing, "_claim", claim)
+    monkeypatch.setattr(answer_writer, "_claim", claim)
     sockets = [await visit.open() for _ in range(4)]
     await asyncio.sleep(1)
     assert 4 <= len(looks) <= 4 + 11  # one of each page that opens, then one for all
@@ -186,7 +184,7 @@ async def test_a_stop_before_both_have_begun_spoils_the_battle(visit, fake):
     await asyncio.sleep(0.3)
     await post(visit, "stop")
     battle = await visit.fresh()
-    assert battle.spoilt_reason == writing.TOO_EARLY and battle.vote_token_hash == ""
+    assert battle.spoilt_reason == answer_writer.TOO_EARLY and battle.vote_token_hash == ""
     assert not await visit.completions()
     await socket.leave()
 
@@ -202,10 +200,10 @@ async def test_both_sides_are_told_alike_when_one_fails_in_the_middle(visit, fak
     )
     frames = await visit.watch()
     battle = await visit.fresh()
-    assert battle.spoilt_reason == writing.ONE_FAILED and not await visit.completions()
+    assert battle.spoilt_reason == answer_writer.ONE_FAILED and not await visit.completions()
     last = {letter: [f for f in frames if f'id="text-{letter}"' in f][-1] for letter in "ab"}
     assert all("boom" not in frame and "alert" not in frame for frame in last.values())
-    assert frames[-1].count(writing.ONE_FAILED) == 1
+    assert frames[-1].count(answer_writer.ONE_FAILED) == 1
     with pytest.raises(Refused) as refused:
         await sync_to_async(live_battles.vote)(
             battle=battle, ballot=arena.Ballot(winner="tie", token="x", visitor=battle.visitor)
@@ -342,7 +340,7 @@ def spoken(db):
             project=project, prompt=prompt, model_a=pair[0], model_b=pair[1], completion_a=a, completion_b=b,
             visitor="v",
         )  # fmt: skip
-        turn = asking_on.ask_on(battle=battle, text="And then?")
+        turn = follow_up.ask_on(battle=battle, text="And then?")
         for letter, model in zip("ab", pair, strict=True):
             prompt = getattr(turn, f"prompt_{letter}")
             setattr(turn, f"completion_{letter}", factories.make_completion(prompt, model=model))
@@ -402,30 +400,30 @@ def refused(call, **arguments) -> Refused:
 
 def test_a_battle_has_so_many_questions_and_no_more(spoken, monkeypatch):
     battle = spoken("eval")
-    monkeypatch.setattr(asking_on, "MOST_TURNS", 2)
-    said = refused(asking_on.ask_on, battle=battle, text="More?")
+    monkeypatch.setattr(follow_up, "MOST_TURNS", 2)
+    said = refused(follow_up.ask_on, battle=battle, text="More?")
     assert said.status == 409 and "vote" in said.errors["text"]
 
 
 def test_a_conversation_has_so_many_characters_and_no_more(spoken):
     battle = spoken("eval")
-    said = refused(asking_on.ask_on, battle=battle, text="x" * 19_990)
+    said = refused(follow_up.ask_on, battle=battle, text="x" * 19_990)
     assert said.status == 413 and "vote" in said.errors["text"]
-    assert refused(asking_on.ask_on, battle=battle, text=" ").status == 400
+    assert refused(follow_up.ask_on, battle=battle, text=" ").status == 400
 
 
 def test_nothing_is_asked_on_after_the_vote_nor_by_others_nor_out_of_turn(spoken):
     battle = spoken("eval")
     assert arena.own_battle(token=battle.token, visitor="x", user=None) is None
-    assert refused(asking_on.ask_on, battle=battle, text="More?", number=5).status == 409
+    assert refused(follow_up.ask_on, battle=battle, text="More?", number=5).status == 409
     vote_in(battle)
-    assert "voted" in refused(asking_on.ask_on, battle=battle, text="More?").errors["battle"]
+    assert "voted" in refused(follow_up.ask_on, battle=battle, text="More?").errors["battle"]
 
 
 def test_nothing_is_asked_on_while_answers_are_written(spoken):
     battle = spoken("eval")
-    asking_on.ask_on(battle=battle, text="More?")
-    assert "Wait" in refused(asking_on.ask_on, battle=battle, text="Still more?").errors["battle"]
+    follow_up.ask_on(battle=battle, text="More?")
+    assert "Wait" in refused(follow_up.ask_on, battle=battle, text="Still more?").errors["battle"]
     assert refused(voting.vote, battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v").status == 409
 
 

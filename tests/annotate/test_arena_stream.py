@@ -22,8 +22,7 @@ from django.utils import timezone
 
 from annotate.arena.masking import growing_mask
 from annotate.arena.masking import masked_text as masking
-from annotate.arena.streaming import answer_writer as writing
-from annotate.arena.streaming import live_battles, onlookers
+from annotate.arena.streaming import answer_writer, live_battles, onlookers
 from annotate.models import Battle, Completion, LanguageModel, Project
 from common.sampling import sampling_of
 from config.asgi import application
@@ -97,7 +96,7 @@ async def visit(models, fake) -> AsyncIterator[Visit]:
     response = await client.post(await sync_to_async(arena)(), {"text": "Why?"})
     assert response.status_code == 302
     yield Visit(client, await Battle.objects.aget())
-    for battle in list(writing._here.values()):
+    for battle in list(answer_writer._here.values()):
         await battle.task
 
 
@@ -255,7 +254,7 @@ async def test_who_has_lost_the_lease_writes_nothing(visit, fake):
     socket = await visit.open()
     await asyncio.sleep(0.15)
     await Battle.objects.aupdate(claim=uuid.uuid4(), claimed_until=timezone.now() + timedelta(seconds=60))
-    for battle in list(writing._here.values()):
+    for battle in list(answer_writer._here.values()):
         await battle.task
     await socket.leave()
     battle = await visit.fresh()

@@ -13,7 +13,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
-from annotate.labelling import queue_upkeep as queue_chores
+from annotate.labelling import queue_upkeep
 from annotate.models import Assignment, Completion
 from tests.factories import (
     make_assignment,
@@ -247,7 +247,7 @@ def test_a_large_project_is_answered_with_few_queries(django_assert_max_num_quer
         Completion(prompt=prompt, model=model, text=f"{prompt.pk} {i}") for prompt in prompts for i in range(6)
     )
     assignments.next_for(project=project, user=make_user(project))
-    while queue_chores.take_in_changes():  # nobody takes in many at once, for nobody else writes meanwhile
+    while queue_upkeep.take_in_changes():  # nobody takes in many at once, for nobody else writes meanwhile
         pass
     user = make_user(project)
     with django_assert_max_num_queries(15):

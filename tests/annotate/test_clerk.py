@@ -8,7 +8,7 @@ import time
 import pytest
 from django.db import OperationalError
 
-from annotate.core import background_worker as clerks
+from annotate.core import background_worker
 from annotate.core.background_worker import Clerk
 from annotate.core.periodic_tasks import PERIODIC_TASKS, Chore
 
@@ -39,8 +39,8 @@ def test_a_chore_rests_until_it_is_due():
 
 
 def test_a_fault_is_logged_and_stops_neither_the_chore_nor_the_others(monkeypatch, caplog):
-    monkeypatch.setattr(clerks, "SHORTEST_PAUSE", 0.02)
-    monkeypatch.setattr(clerks.connection, "close", lambda: None)
+    monkeypatch.setattr(background_worker, "SHORTEST_PAUSE", 0.02)
+    monkeypatch.setattr(background_worker.connection, "close", lambda: None)
     calls: list[str] = []
 
     def failing() -> bool:
@@ -53,8 +53,8 @@ def test_a_fault_is_logged_and_stops_neither_the_chore_nor_the_others(monkeypatc
 
 
 def test_the_database_away_is_waited_for(monkeypatch, caplog):
-    monkeypatch.setattr(clerks, "SHORTEST_PAUSE", 0.02)
-    monkeypatch.setattr(clerks.connection, "close", lambda: None)
+    monkeypatch.setattr(background_worker, "SHORTEST_PAUSE", 0.02)
+    monkeypatch.setattr(background_worker.connection, "close", lambda: None)
     answers = [OperationalError("gone"), OperationalError("gone"), None]
     done: list[bool] = []
 

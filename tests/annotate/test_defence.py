@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import duplicates
 from annotate.core import counting, visitors
 from annotate.core.errors import Refused, TooMany
@@ -60,7 +60,7 @@ def cast(battle: Battle, *, address: str = HERE, proof: str = "", **fields) -> C
         token=arena.issue_token(battle),
         visitor=battle.visitor,
         user=battle.user,
-        origin=defence.Origin(address, proof),
+        origin=vote_guard.Origin(address, proof),
         **{"winner": "model_a", **fields},
     )
 
@@ -108,15 +108,15 @@ def test_members_repeat_themselves_like_everybody(project, pair):
 
 
 def test_simulations_are_kept_apart_and_held_for_nothing(project, pair, monkeypatch):
-    monkeypatch.setattr(defence, "HELD_ABOVE_PER_PERSON", 0)
+    monkeypatch.setattr(vote_guard, "HELD_ABOVE_PER_PERSON", 0)
     bot = factories.make_user(project, is_simulated=True)
     first = cast(make_battle(project, pair, user=bot))
     assert cast(make_battle(project, pair, prompt=first.prompt, user=bot)).status == first.status == "counted"
 
 
 def test_many_votes_of_one_visitor_are_held_and_too_many_refused_with_the_time_to_wait(project, pair, monkeypatch):
-    monkeypatch.setattr(defence, "HELD_ABOVE_PER_PERSON", 2)
-    monkeypatch.setattr(defence, "MOST_PER_PERSON", 3)
+    monkeypatch.setattr(vote_guard, "HELD_ABOVE_PER_PERSON", 2)
+    monkeypatch.setattr(vote_guard, "MOST_PER_PERSON", 3)
     votes = [cast(make_battle(project, pair)) for _ in range(3)]
     assert [vote.status for vote in votes] == ["counted", "counted", "held"]
     assert votes[2].status_reason == "many votes came from you in a short time"
@@ -129,7 +129,7 @@ def test_many_votes_of_one_visitor_are_held_and_too_many_refused_with_the_time_t
 
 
 def test_many_votes_from_one_address_are_held_whoever_casts_them(project, pair, monkeypatch):
-    monkeypatch.setattr(defence, "HELD_ABOVE_PER_ADDRESS", 1)
+    monkeypatch.setattr(vote_guard, "HELD_ABOVE_PER_ADDRESS", 1)
     votes = [cast(make_battle(project, pair, visitor=str(n) * 64)) for n in range(3)]
     assert [vote.status for vote in votes] == ["counted", "held", "held"]
     assert "others may share it" in votes[1].status_reason
@@ -137,16 +137,16 @@ def test_many_votes_from_one_address_are_held_whoever_casts_them(project, pair, 
 
 
 def test_members_share_an_office_and_are_never_refused(project, pair, monkeypatch):
-    monkeypatch.setattr(defence, "HELD_ABOVE_PER_ADDRESS", 0)
-    monkeypatch.setattr(defence, "MOST_PER_PERSON", 0)
+    monkeypatch.setattr(vote_guard, "HELD_ABOVE_PER_ADDRESS", 0)
+    monkeypatch.setattr(vote_guard, "MOST_PER_PERSON", 0)
     member = factories.make_user(project)
     assert cast(make_battle(project, pair, user=member)).status == "counted"
 
 
 def test_the_window_ends_and_votes_count_again(project, pair, monkeypatch):
-    monkeypatch.setattr(defence, "HELD_ABOVE_PER_PERSON", 0)
+    monkeypatch.setattr(vote_guard, "HELD_ABOVE_PER_PERSON", 0)
     assert cast(make_battle(project, pair)).status == "held"
-    monkeypatch.setattr(defence, "HELD_ABOVE_PER_PERSON", 1)
+    monkeypatch.setattr(vote_guard, "HELD_ABOVE_PER_PERSON", 1)
     TryCount.objects.update(since=timezone.now() - timedelta(seconds=visitors.WINDOW_SECONDS + 1))
     assert cast(make_battle(project, pair)).status == "counted"
 
@@ -208,10 +208,10 @@ def test_the_tail_is_never_below_the_true_one():
 
 def test_what_is_found_later_is_held_and_released_with_a_line_in_the_ledger(project, pair):
     vote = cast(make_battle(project, pair))
-    assert defence.hold(rows=[vote], kind=Hold.PATTERN) == 1
+    assert vote_guard.hold(rows=[vote], kind=Hold.PATTERN) == 1
     vote.refresh_from_db()
     assert vote.status == "held" and "more than taste explains" in vote.status_reason
-    assert defence.release(rows=[vote]) == 1
+    assert vote_guard.release(rows=[vote]) == 1
     vote.refresh_from_db()
     assert vote.status == "counted" and vote.status_reason.startswith("Counted again")
     lines = StatusChange.objects.filter(feedback_id=vote.pk).order_by("id")
@@ -226,7 +226,7 @@ def test_what_a_person_has_decided_the_software_leaves_alone(project, pair):
     vote = cast(make_battle(project, pair))
     set_status(rows=[vote], status="held", reason="Let me look.", by=manager)
     set_status(rows=[vote], status="counted", reason="It is fine.", by=manager)
-    assert defence.hold(rows=[vote], kind=Hold.PATTERN) == 0
+    assert vote_guard.hold(rows=[vote], kind=Hold.PATTERN) == 0
     vote.refresh_from_db()
     assert (vote.status, vote.status_reason) == ("counted", "It is fine.")
 
@@ -234,13 +234,13 @@ def test_what_a_person_has_decided_the_software_leaves_alone(project, pair):
 def test_a_vote_older_than_traces_is_held_as_well(project, pair):
     vote = cast(make_battle(project, pair))
     VoteTrace.objects.all().delete()
-    defence.hold(rows=[vote], kind=Hold.ALIKE)
+    vote_guard.hold(rows=[vote], kind=Hold.ALIKE)
     assert VoteTrace.objects.get(battle=vote.battle).held_for == Hold.ALIKE
 
 
 def test_every_reason_has_words_that_fit_and_accuse_nobody():
     for hold in Hold:
-        said = defence.in_words(hold)
+        said = vote_guard.in_words(hold)
         assert 10 < len(said) <= 200 and not said.endswith(".")
         assert not any(word in said.lower() for word in ("rigged", "cheat", "fraud", "bot", "suspicious", "abuse"))
 
@@ -285,8 +285,8 @@ def test_of_an_address_a_keyed_hash_is_kept_and_not_for_ever(settings, client, p
     settings.SECRET_KEY = "another"
     assert visitors.address_of(request) != hashed
     old, new = (cast(make_battle(project, pair)).battle.trace for _ in range(2))
-    VoteTrace.objects.filter(pk=old.pk).update(cast_at=timezone.now() - timedelta(days=defence.KEPT_DAYS + 1))
-    assert defence.forget_addresses() == 1
+    VoteTrace.objects.filter(pk=old.pk).update(cast_at=timezone.now() - timedelta(days=vote_guard.KEPT_DAYS + 1))
+    assert vote_guard.forget_addresses() == 1
     old.refresh_from_db(), new.refresh_from_db()
     assert (old.address, new.address) == ("", HERE)
 
@@ -314,7 +314,7 @@ def test_no_table_holds_an_address_in_clear(project, pair):
 
 
 def test_page_and_api_refuse_too_many_votes_with_retry_after(client, project, pair, monkeypatch):
-    monkeypatch.setattr(defence, "MOST_PER_PERSON", 0)
+    monkeypatch.setattr(vote_guard, "MOST_PER_PERSON", 0)
     member_of_nothing = factories.make_user()
     client.force_login(member_of_nothing)
     battle = make_battle(project, pair, user=member_of_nothing)
@@ -378,7 +378,7 @@ def test_simulations_and_members_leave_no_address_and_so_are_no_flood(project, p
 
 
 def test_whoever_has_signed_up_alone_is_bounded_like_a_visitor(project, pair, monkeypatch):
-    monkeypatch.setattr(defence, "HELD_ABOVE_PER_ADDRESS", 0)
+    monkeypatch.setattr(vote_guard, "HELD_ABOVE_PER_ADDRESS", 0)
     project.open_sign_up = True
     project.save()
     newcomer, reviewer = factories.make_user(project), factories.make_user(project, role="reviewer")

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import proof_of_work
 from annotate.core.counting import counted
 from annotate.models import Comparison, Hold, Project
@@ -33,7 +33,7 @@ def pair():
 
 
 def challenge(battle) -> str:
-    return defence.puzzle(battle, user=battle.user, address=HERE)
+    return vote_guard.puzzle(battle, user=battle.user, address=HERE)
 
 
 def test_a_solved_puzzle_lets_a_vote_count(project, pair):
@@ -146,7 +146,7 @@ def test_a_puzzle_that_cannot_be_given_stops_no_vote_and_is_noted(project, pair,
     vote = cast(battle, proof="1.6.99999999999.a.b.3")
     assert vote.status == "held" and vote.battle.trace.held_for == Hold.PUZZLE_BROKEN
     assert "our fault" in vote.status_reason
-    assert counted(defence.outage_key(project), seconds=60) == 2
+    assert counted(vote_guard.outage_key(project), seconds=60) == 2
 
 
 def test_page_and_api_give_the_puzzle_to_whoever_has_the_battle(client, project, pair):

@@ -18,9 +18,7 @@ from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling.queue import entries as queue
-from annotate.labelling.queue import positions as order_shown
-from annotate.labelling.queue import priorities
-from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue import positions, priorities, quarantine
 from annotate.labelling.queue import swapped_repeats as repeats
 from annotate.labelling.queue.assigned_items import items_of
 from annotate.models import Assignment, Comparison, Flag, ItemPriority, QueueChange, QueueEntry
@@ -259,9 +257,9 @@ def test_sides_are_even_for_each_judge_and_each_two_models():
             left, right = a.completion_a.model_id, a.completion_b.model_id
             lead[user.pk, min(left, right), max(left, right)] += 1 if left < right else -1
             lefts, n = lefts + (left < right), n + 1
-    assert max(map(abs, lead.values())) <= order_shown.FARTHEST_LEAD
+    assert max(map(abs, lead.values())) <= positions.FARTHEST_LEAD
     # A coin would leave a standard deviation of half the root of n; ours is bounded by the judges' leads.
-    assert abs(lefts - n / 2) <= len(lead) * order_shown.FARTHEST_LEAD / 2
+    assert abs(lefts - n / 2) <= len(lead) * positions.FARTHEST_LEAD / 2
 
 
 def test_the_next_side_cannot_be_told_from_the_last():
@@ -270,7 +268,7 @@ def test_the_next_side_cannot_be_told_from_the_last():
     user = make_user(project)
     prompt = make_prompt(project)
     a, b = make_completion(prompt), make_completion(prompt)
-    lefts = [order_shown.in_order(project, user, a, b)[0] == a for _ in range(400)]
+    lefts = [positions.in_order(project, user, a, b)[0] == a for _ in range(400)]
     same = sum(one == other for one, other in itertools.pairwise(lefts))
     # The chain of leads repeats a side with probability 3/8: 150 of 399, with a standard deviation of about 9.
     assert 95 < same < 205
@@ -356,14 +354,14 @@ def test_two_who_find_a_prompt_broken_take_it_out_for_all():
         make_completion(prompt)
     holder, one, two, last = (make_user(project) for _ in range(4))
     held = assignments.next_for(project=project, user=holder)
-    skip_as(project, one, set_aside.BROKEN)
+    skip_as(project, one, quarantine.BROKEN)
     assert assignments.next_for(project=project, user=last) is not None
-    skip_as(project, two, set_aside.BROKEN)
+    skip_as(project, two, quarantine.BROKEN)
     assert assignments.next_for(project=project, user=last) is None
     with pytest.raises(Refused) as refused:
         feedback.submit(assignment=held, by=holder, stars=3)
     assert refused.value.status == 409 and "taken out" in refused.value.errors["assignment"]
-    [complaint] = set_aside.waiting(project)
+    [complaint] = quarantine.waiting(project)
     assert (complaint.prompt, complaint.skips, complaint.is_out) == (prompt, 2, True)
 
 
@@ -374,7 +372,7 @@ def test_one_person_who_skips_twice_is_one_complaint():
         make_completion(prompt)
     user = make_user(project)
     for _ in range(3):
-        skip_as(project, user, set_aside.BROKEN)
+        skip_as(project, user, quarantine.BROKEN)
     prompt.refresh_from_db()
     assert prompt.out_since is None
 
@@ -385,7 +383,7 @@ def test_simulations_and_other_reasons_set_nothing_aside():
     make_completion(prompt)
     for _ in range(3):
         skip_as(project, make_user(project), "I cannot judge this")
-        skip_as(project, make_user(project, is_simulated=True), set_aside.BROKEN)
+        skip_as(project, make_user(project, is_simulated=True), quarantine.BROKEN)
     prompt.refresh_from_db()
     assert prompt.out_since is None
 
@@ -395,7 +393,7 @@ def test_an_offensive_text_is_no_complaint_where_the_work_is_about_harm():
     prompt = make_prompt(project, harm="violence")
     make_completion(prompt)
     for _ in range(2):
-        skip_as(project, ready(make_user(project)), set_aside.OFFENSIVE)
+        skip_as(project, ready(make_user(project)), quarantine.OFFENSIVE)
     prompt.refresh_from_db()
     assert prompt.out_since is None
 
@@ -406,11 +404,11 @@ def test_a_reviewer_keeps_a_prompt_and_earlier_complaints_count_no_more():
     make_completion(prompt)
     reviewer = make_user(project, role="reviewer")
     for _ in range(2):
-        skip_as(project, make_user(project), set_aside.BROKEN)
+        skip_as(project, make_user(project), quarantine.BROKEN)
     prompt.refresh_from_db()
-    set_aside.decide(prompt=prompt, by=reviewer, take_out=False)
-    assert set_aside.waiting(project) == []
-    skip_as(project, make_user(project), set_aside.BROKEN)
+    quarantine.decide(prompt=prompt, by=reviewer, take_out=False)
+    assert quarantine.waiting(project) == []
+    skip_as(project, make_user(project), quarantine.BROKEN)
     assert assignments.next_for(project=project, user=make_user(project)) is not None
     assert project.audit.filter(action="prompt.kept").exists()
 
@@ -421,12 +419,12 @@ def test_a_flag_waits_for_a_reviewer_who_takes_the_prompt_out_for_good():
     make_completion(prompt)
     user, reviewer = make_user(project), make_user(project, role="reviewer")
     Flag.objects.create(project=project, prompt=prompt, author=user, judge="person", reason="Personal data in it")
-    [complaint] = set_aside.waiting(project)
+    [complaint] = quarantine.waiting(project)
     assert complaint.flags == ("Personal data in it",) and not complaint.is_out
     with pytest.raises(Refused):
-        set_aside.decide(prompt=prompt, by=user, take_out=True, reason="no")
-    set_aside.decide(prompt=prompt, by=reviewer, take_out=True, reason="a name in it")
-    assert set_aside.waiting(project) == []
+        quarantine.decide(prompt=prompt, by=user, take_out=True, reason="no")
+    quarantine.decide(prompt=prompt, by=reviewer, take_out=True, reason="a name in it")
+    assert quarantine.waiting(project) == []
     assert assignments.next_for(project=project, user=user) is None
 
 

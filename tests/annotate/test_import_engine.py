@@ -19,8 +19,7 @@ from annotate.core.db.connections import database_now
 from annotate.core.errors import Refused
 from annotate.data import formats
 from annotate.data.formats.items import NewAttack, NewDemonstration, NewFlag, NewPrompt, NewRanking, NewRating, NewSpan
-from annotate.data.imports import engine, reading
-from annotate.data.imports import feedback_rows as judgements
+from annotate.data.imports import engine, feedback_rows, reading
 from annotate.data.imports import kept_files as files
 from annotate.data.imports.actions import Order, cancel_import, go_on, import_pairs, preview, start_import
 from annotate.data.imports.engine import Importer
@@ -277,14 +276,14 @@ def test_cancelled_while_it_waits_and_while_it_runs(project, researcher):
 
 
 def test_a_row_that_the_database_refuses_is_told_and_the_others_are_taken(project, researcher, monkeypatch):
-    original = judgements._comparison
+    original = feedback_rows._comparison
 
     def refusing(tables, item, *args):
         if item.a == "Good 3.":
             raise IntegrityError("no")
         original(tables, item, *args)
 
-    monkeypatch.setitem(judgements._ROWS, engine.write.__globals__["judgements"].NewComparison, refusing)
+    monkeypatch.setitem(feedback_rows._ROWS, engine.write.__globals__["judgements"].NewComparison, refusing)
     done = carry_out(start(project, researcher, lines(row(n) for n in range(12))))
     assert done.counts["comparisons"] == 11 and done.problems.get().line == 4
 
@@ -338,7 +337,7 @@ def asked(text="Q?") -> list[dict[str, str]]:
 
 def written(project, by, *items) -> Counter:
     ready = [prepare(item, line=n, eval_percent=25) for n, item in enumerate(items)]
-    into = judgements.Into(project.pk, "s", by.pk, "person")
+    into = feedback_rows.Into(project.pk, "s", by.pk, "person")
     told = write(ready, into, Nowhere())
     done = write(ready, into, Database())
     assert told == done

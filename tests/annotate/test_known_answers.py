@@ -11,7 +11,7 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling.gold import actions as gold_items
 from annotate.labelling.gold import scoring as gold
-from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.tutorial import actions as tutorial
 from annotate.models import Assignment, Comparison, GoldItem, Membership, Rating
 from annotate.projects import actions as projects
@@ -188,15 +188,15 @@ def test_first_a_warning_that_is_read_then_a_pause_that_a_manager_lifts():
         make_pair(project)
     user, manager = make_user(project), make_user(project, role="manager")
     answer_gold(project, user, [False] * 5)
-    with pytest.raises(gates.NotYet) as warned:
+    with pytest.raises(prerequisites.NotYet) as warned:
         assignments.next_for(project=project, user=user)
     assert warned.value.gate == "warning"
     assert "It answers what was asked." in member(project, user).notice
-    gates.notice_read(project=project, user=user)
+    prerequisites.notice_read(project=project, user=user)
     held = assignments.next_for(project=project, user=user)
 
     answer_gold(project, user, [False] * 5)
-    with pytest.raises(gates.NotYet) as paused:
+    with pytest.raises(prerequisites.NotYet) as paused:
         assignments.next_for(project=project, user=user)
     assert paused.value.gate == "paused" and paused.value.status == 403
     held.refresh_from_db()
@@ -204,10 +204,10 @@ def test_first_a_warning_that_is_read_then_a_pause_that_a_manager_lifts():
     with pytest.raises(Refused):
         gold.lift(project=project, user=user, by=user)
     gold.lift(project=project, user=user, by=manager, note="We talked.")
-    with pytest.raises(gates.NotYet) as told:
+    with pytest.raises(prerequisites.NotYet) as told:
         assignments.next_for(project=project, user=user)
     assert told.value.gate == "warning" and "We talked." in member(project, user).notice
-    gates.notice_read(project=project, user=user)
+    prerequisites.notice_read(project=project, user=user)
     assert assignments.next_for(project=project, user=user) is not None
     actions = list(project.audit.order_by("id").values_list("action", flat=True))
     assert actions == ["member.warned", "member.paused", "member.lifted"]
@@ -370,7 +370,7 @@ def test_the_tutorial_comes_first_in_its_order_and_explains_each():
     second, first = make_gold(project, is_tutorial=True, position=2), make_gold(project, is_tutorial=True, position=1)
     make_pair(project)
     user = make_user(project)
-    with pytest.raises(gates.NotYet) as not_yet:
+    with pytest.raises(prerequisites.NotYet) as not_yet:
         assignments.next_for(project=project, user=user)
     assert not_yet.value.gate == "tutorial"
     seen = []
@@ -433,20 +433,20 @@ def test_each_version_is_read_once_before_the_next_item():
     make_pair(project)
     make_guideline(project)
     user = make_user(project)
-    with pytest.raises(gates.NotYet) as not_yet:
+    with pytest.raises(prerequisites.NotYet) as not_yet:
         assignments.next_for(project=project, user=user)
     assert not_yet.value.gate == "guidelines"
-    gates.guidelines_read(project=project, user=user)
+    prerequisites.guidelines_read(project=project, user=user)
     held = assignments.next_for(project=project, user=user)
     make_guideline(project, "Prefer the kind one.")
     assert assignments.next_for(project=project, user=user) == held  # what is in hand may be finished
     feedback.submit(assignment=held, by=user, stars=4)
-    with pytest.raises(gates.NotYet):
+    with pytest.raises(prerequisites.NotYet):
         assignments.next_for(project=project, user=user)
     with pytest.raises(Refused) as stale:
-        gates.guidelines_read(project=project, user=user, version=1)
+        prerequisites.guidelines_read(project=project, user=user, version=1)
     assert stale.value.status == 409
-    gates.guidelines_read(project=project, user=user, version=2)
+    prerequisites.guidelines_read(project=project, user=user, version=2)
     assert assignments.next_for(project=project, user=user) is not None
 
 
@@ -458,13 +458,13 @@ def test_a_project_may_do_without():
 
 
 def test_what_changed_is_told_line_by_line():
-    lines = gates.what_changed("Be kind.\nBe brief.", "Be kind.\nBe true.\nBe brief.")
+    lines = prerequisites.what_changed("Be kind.\nBe brief.", "Be kind.\nBe true.\nBe brief.")
     assert [(line.sign, line.text) for line in lines if line.text] == [
         ("", "Be kind."),
         ("+", "Be true."),
         ("", "Be brief."),
     ]
-    assert gates.what_changed("Same.", "Same.") == []
+    assert prerequisites.what_changed("Same.", "Same.") == []
 
 
 def test_whoever_leaves_gives_back_what_they_held():

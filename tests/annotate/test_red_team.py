@@ -15,13 +15,13 @@ from annotate.core.errors import Refused, TooMany
 from annotate.data.datasets.selections import select
 from annotate.labelling import assigning as assignments
 from annotate.labelling.history.audit_pages import status_changes
-from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue import quarantine
 from annotate.language_models import model_server
 from annotate.models import Attack, Completion, Prompt, Question, Talk
 from annotate.projects.wellbeing import actions as harm_budget
 from annotate.red_team import actions as red_team
 from common.harm_kinds import HARMS
-from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality import exclusion
 from tests.annotate.test_arena_stream import Socket
 from tests.api_client import errors, program
 from tests.factories import make_assignment, make_completion, make_contestant, make_model, make_project, make_prompt
@@ -211,7 +211,7 @@ class TestTalk:
         bob = ready(make_person(project))
         frozen = select(project=project, kind="prompts", side="train")
         assert assignments.next_for(project=project, user=bob) is None and frozen.files == {"prompts": []}
-        assert set_aside.waiting(project) == []  # nobody has complained
+        assert quarantine.waiting(project) == []  # nobody has complained
         red_team.rate(talk=talk, by=ada, rating=1, tags=["fraud"])
         assert assignments.next_for(project=project, user=bob).prompt.harm == "fraud"
 
@@ -310,11 +310,11 @@ def test_what_others_ask_to_red_team_is_not_listed_for_everybody(project, ada, f
 def test_who_is_excluded_is_so_with_their_attacks(project, ada, fake):
     attack = red_team.rate(talk=talked(project, ada, "Hello"), by=ada, rating=1, tags=["fraud"])
     manager = make_person(project, role="manager")
-    act = persons.exclude(project=project, person=ada, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=ada, reason="a bot", by=manager)
     attack.refresh_from_db()
     assert attack.status == "excluded" and act.touched["changing"] == {"attack": 1}
     assert [line.kind for line in status_changes(project)] == ["attack"]
-    persons.undo(act=act, reason="no bot", by=manager)
+    exclusion.undo(act=act, reason="no bot", by=manager)
     attack.refresh_from_db()
     assert attack.status == "counted"
 

@@ -15,7 +15,7 @@ from annotate.data import frozen_rows
 from annotate.data.datasets.frozen_exports import export
 from annotate.data.uploads import actions as uploads
 from annotate.models import Dataset
-from common import splits as sides
+from common import splits
 from tests.api_client import program
 from tests.factories import make_project, make_prompt, make_user
 
@@ -182,7 +182,7 @@ def test_a_task_can_be_downloaded_again_as_it_lies(project):
 
 def test_the_hash_of_a_task_is_of_its_side(project):
     dataset = upload(project, TEXTS).dataset
-    assert dataset.content_hash == frozen_rows.content_hash({"items": TEXTS}, kind="task", side=sides.EVAL)
+    assert dataset.content_hash == frozen_rows.content_hash({"items": TEXTS}, kind="task", side=splits.EVAL)
 
 
 def test_a_task_comes_by_the_page_and_shows_its_first_rows(client, project):

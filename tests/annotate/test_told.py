@@ -8,8 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.vote_guard import disclosed_answers as told
-from annotate.arena.vote_guard import duplicates
+from annotate.arena.vote_guard import disclosed_answers, duplicates
 from annotate.language_models import model_server
 from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel, Project
 from tests import factories
@@ -168,7 +167,7 @@ def test_a_server_that_is_slow_to_say_what_it_holds_is_given_the_benefit_of_the_
 def test_what_was_shown_is_looked_up_by_the_answer_and_not_in_all_battles(project, pair):
     """A thousand stored answers and five thousand battles took 0.4 s to go through, ten times as many answers 13 s."""
     eval_prompt(project, pair)
-    plan = told.without_shown(Completion.objects.all(), project).explain()
+    plan = disclosed_answers.without_shown(Completion.objects.all(), project).explain()
     assert "(completion_a_id=?)" in plan and "(completion_b_id=?)" in plan and "battle_project" not in plan, plan
 
 

@@ -16,7 +16,7 @@ from annotate.data.datasets.frozen_exports import export
 from annotate.data.rows.example_tasks import EXAMPLES
 from annotate.data.uploads import actions as uploads
 from annotate.models import Dataset
-from common import splits as sides
+from common import splits
 from tests.factories import make_completion, make_project, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
@@ -200,11 +200,11 @@ def test_a_demonstration_that_teaches_nothing_is_told(project, row, why):
 def test_prompts_of_the_eval_side_train_nothing():
     project = make_project(eval_percent=50)
     rows = [{"prompt": f"Question {i}", "completion": "So."} for i in range(40)]
-    fall = [r for r in rows if sides.side_of([{"role": "user", "content": r["prompt"]}], 50) == sides.EVAL]
+    fall = [r for r in rows if splits.side_of([{"role": "user", "content": r["prompt"]}], 50) == splits.EVAL]
     done = upload(project, lines(rows), kind="sft")
     assert 0 < len(fall) < 40 and done.rows == 40 - len(fall)
     assert done.dataset.counts["left_out"] == {"whose prompt falls on the eval side": len(fall)}
-    assert all(sides.side_of(row["prompt"], 50) == sides.TRAIN for row in rows_of(done, "examples"))
+    assert all(splits.side_of(row["prompt"], 50) == splits.TRAIN for row in rows_of(done, "examples"))
 
 
 @pytest.mark.parametrize(

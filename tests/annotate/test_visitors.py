@@ -16,9 +16,9 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.request import Request
 
-from annotate import cleanup as housekeeping
+from annotate import cleanup
 from annotate.arena import api as battles
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import proof_of_work
 from annotate.core import visitors
 from annotate.core.errors import TooMany
@@ -72,11 +72,11 @@ def test_votes_are_counted_by_the_wider_networks_too(few, project):
         for number in range(10):
             request = asked_from(f"2001:db8:1:{number:x}::1")
             battle = make_battle(project, pair, visitor=f"v{number}")
-            defence.judge_vote(
+            vote_guard.judge_vote(
                 battle=battle,
                 visitor=f"v{number}",
                 user=None,
-                origin=defence.Origin(visitors.address_of(request), "", visitors.wider_of(request)),
+                origin=vote_guard.Origin(visitors.address_of(request), "", visitors.wider_of(request)),
             )
     assert number == 6
 
@@ -119,7 +119,7 @@ def test_sessions_that_have_run_out_are_cleared():
     now = timezone.now()
     for name, days in (("old", -1), ("ancient", -400), ("live", 1)):
         Session.objects.create(session_key=name, session_data="x", expire_date=now + timedelta(days=days))
-    assert housekeeping.sweep() is False
+    assert cleanup.sweep() is False
     assert [s.session_key for s in Session.objects.all()] == ["live"]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.models import Battle, Comparison
 
 
-def vote(*, battle: Battle, origin: defence.Origin = defence.NOWHERE, **fields: Any) -> Comparison:
+def vote(*, battle: Battle, origin: vote_guard.Origin = vote_guard.NOWHERE, **fields: Any) -> Comparison:
     """Cast a ballot of these fields; no answer is stopped for it."""
     battle.refresh_from_db()  # as `own_battle` reads it for each request
     ballot = arena.Ballot(**fields)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core.visitors import visitor_of_session
 from annotate.models import Comparison, Hold, Project, VoteTrace
 from tests import factories
@@ -56,7 +56,7 @@ def filled(project: Project) -> None:
         reason = "a model named itself in its answer" if n % 6 == 0 else ""
         cast(make_battle(project, pair, visitor=f"{n:064}", hold_reason=reason), address=f"{n:032}")
     rows = Comparison.objects.filter(status="counted")[:3]
-    defence.hold(rows=rows, kind=Hold.PATTERN)
+    vote_guard.hold(rows=rows, kind=Hold.PATTERN)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

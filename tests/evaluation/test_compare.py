@@ -11,8 +11,8 @@ import pytest
 from django.core.cache import cache
 from django.urls import reverse
 
-from evaluation.measures import paired_comparison as compare
-from evaluation.metrics import paired_tests as paired
+from evaluation.measures import paired_comparison
+from evaluation.metrics import paired_tests
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_model, make_user
 
@@ -35,40 +35,40 @@ def url(project):
     return reverse("compare", args=[project.slug])
 
 
-def only_task(project) -> compare.Task:
-    (task,) = compare.tasks(compare.measured(project))
+def only_task(project) -> paired_comparison.Task:
+    (task,) = paired_comparison.tasks(paired_comparison.measured(project))
     return task
 
 
 def test_a_task_counts_the_models_that_were_measured_on_it(project, runs):
-    assert only_task(project) == compare.Task("riddles", "choices", 2)
+    assert only_task(project) == paired_comparison.Task("riddles", "choices", 2)
 
 
 def test_differences_are_those_of_the_paired_maths(project, runs):
-    found = compare.compare(only_task(project), runs)
+    found = paired_comparison.compare(only_task(project), runs)
     (line,) = found.lines
     first, second = line.tested
     assert first is None
     assert second is not None
     assert second.difference.value == pytest.approx(0.5)
-    assert second.difference.p == paired.mcnemar(20, 0)
+    assert second.difference.p == paired_tests.mcnemar(20, 0)
     assert second.verdict == "better"
     assert (found.n, found.tests, found.clean_lines) == (40, 1, [])
 
 
 def test_many_tests_at_once_are_corrected(project, base, child, runs):
     third = measured(project, make_model(name="tide-ppo", parent=child), "riddles", items(right([1, 1, 0, 0] * 10)))
-    found = compare.compare(only_task(project), [*runs, third])
+    found = paired_comparison.compare(only_task(project), [*runs, third])
     tested = [t for t in found.lines[0].tested if t]
     assert found.tests == 2
-    assert [t.adjusted for t in tested] == paired.holm([t.difference.p for t in tested])
+    assert [t.adjusted for t in tested] == paired_tests.holm([t.difference.p for t in tested])
     assert tested[1].adjusted > 0.0019
     assert tested[0].adjusted == pytest.approx(2 * tested[0].difference.p)
 
 
 def test_each_can_be_set_against_its_own_parent(project, base, child, runs):
     third = measured(project, make_model(name="tide-ppo", parent=child), "riddles", items(BASE))
-    found = compare.compare(only_task(project), [*runs, third], compare.PARENT)
+    found = paired_comparison.compare(only_task(project), [*runs, third], paired_comparison.PARENT)
     assert found.against == [None, 0, 1]
     assert [t and t.verdict for t in found.lines[0].tested] == [None, "better", "worse"]
 
@@ -76,7 +76,7 @@ def test_each_can_be_set_against_its_own_parent(project, base, child, runs):
 def test_other_items_are_left_out_and_said(client, project, base, child, runs, url):
     other = make_model(name="elsewhere")
     stranger = measured(project, other, "riddles", items(CHILD)[:-1])
-    found = compare.compare(only_task(project), [*runs, stranger])
+    found = paired_comparison.compare(only_task(project), [*runs, stranger])
     assert [model for model, _ in found.refused] == [other]
     page = client.get(url, {"models": [base.pk, child.pk, other.pk]}).content.decode()
     assert "elsewhere is left out" in page
@@ -95,7 +95,7 @@ def test_what_either_had_seen_is_left_out_of_the_clean_table(project, base, chil
         measured(project, m, "riddles", items(c), trained_on=(folder,))
         for m, c, folder in ((base, BASE, folders[0]), (child, CHILD, folders[1]))
     ]
-    found = compare.compare(only_task(project), runs)
+    found = paired_comparison.compare(only_task(project), runs)
     assert (found.n, found.n_clean) == (40, 36)
     tested = found.clean_lines[0].tested[1]
     assert tested is not None
@@ -106,7 +106,7 @@ def test_what_either_had_seen_is_left_out_of_the_clean_table(project, base, chil
 def test_the_newest_run_on_the_items_that_most_share_is_taken(project, base, child, runs):
     measured(project, base, "riddles", items(BASE)[:-1])  # newer, and on other items
     again = measured(project, child, "riddles", items(CHILD))
-    assert compare.one_each(compare.measured(project)) == [runs[0], again]
+    assert paired_comparison.one_each(paired_comparison.measured(project)) == [runs[0], again]
 
 
 def test_items_that_are_gone_are_said_until_they_are_back(client, project, runs):
@@ -116,7 +116,7 @@ def test_items_that_are_gone_are_said_until_they_are_back(client, project, runs)
     page = client.get(address, {"first": runs[0].pk, "second": runs[1].pk})
     assert f"The items of run {runs[1].pk} are gone from the disk" in page.content.decode()
     away.rename(file)
-    assert compare.pair(*runs).refused == ""
+    assert paired_comparison.pair(*runs).refused == ""
 
 
 def test_settings_that_differ_are_said(project, base, child):
@@ -131,7 +131,7 @@ def test_settings_that_differ_are_said(project, base, child):
         )
         for m, n in ((base, 64), (child, 128))
     ]
-    (note,) = compare.compare(only_task(project), runs).notes
+    (note,) = paired_comparison.compare(only_task(project), runs).notes
     assert "max_new_tokens was 64 for tide-base, 128 for tide-sft" in note
 
 
@@ -143,7 +143,7 @@ def test_parts_of_the_task_say_at_what_a_model_is_better(client, project, base, 
         measured(project, m, "riddles", by_part(marks))
         for m, marks in ((base, [0] * 20 + [1, 0] * 10), (child, [1] * 18 + [0] * 2 + [1, 0] * 10))
     ]
-    found = compare.compare(only_task(project), runs)
+    found = paired_comparison.compare(only_task(project), runs)
     verdicts = {line.group: (line.n, line.tested[1] and line.tested[1].verdict) for line in found.groups}
     assert verdicts == {"sums": (20, "better"), "names": (20, "undecided")}
     page = client.get(url, {"models": [base.pk, child.pk]}).content.decode()
@@ -155,7 +155,7 @@ def test_another_way_of_measuring_is_said(project, base, child, runs):
     run = runs[1]
     run.result = {**run.result, "signature": run.result["signature"].replace("made in a test", "another library")}
     run.save()
-    (note,) = compare.compare(only_task(project), runs).notes
+    (note,) = paired_comparison.compare(only_task(project), runs).notes
     assert "not measured alike: tide-base by “made in a test”; tide-sft by “another library”" in note
 
 
@@ -230,7 +230,7 @@ def test_a_private_project_does_not_exist_for_a_stranger(client, project, runs, 
 
 def test_items_that_are_gone_are_said(project, runs):
     (runs[1].path / "items.jsonl").unlink()
-    assert "gone from the disk" in compare.pair(*runs).refused
+    assert "gone from the disk" in paired_comparison.pair(*runs).refused
 
 
 def test_the_api_says_the_same(client, project, runs, base, child):
@@ -238,7 +238,7 @@ def test_the_api_says_the_same(client, project, runs, base, child):
         "/api/v1/evaluations/compare/",
         {"project": project.slug, "task": "riddles", "models": f"{base.pk},{child.pk}"},
     ).json()
-    assert told["metrics"][0]["models"][1]["difference"]["p_holm"] == pytest.approx(paired.mcnemar(20, 0))
+    assert told["metrics"][0]["models"][1]["difference"]["p_holm"] == pytest.approx(paired_tests.mcnemar(20, 0))
     refused = client.get("/api/v1/evaluations/compare/", {"project": project.slug, "task": "none"})
     assert refused.status_code == 400
     assert "riddles" in str(refused.json())
@@ -247,7 +247,7 @@ def test_the_api_says_the_same(client, project, runs, base, child):
 def test_items_that_were_cut_off_by_a_full_disk_are_said_everywhere(client, project, runs):
     file = runs[1].path / "items.jsonl"
     file.write_bytes(file.read_bytes()[:-9])
-    assert "measure" in compare.pair(*runs).refused
+    assert "measure" in paired_comparison.pair(*runs).refused
     address = reverse("compare-items", args=[project.slug])
     assert client.get(address, {"first": runs[0].pk, "second": runs[1].pk}).status_code == 200
     assert client.get(reverse("run-items", args=[runs[1].pk])).status_code == 404

@@ -11,9 +11,7 @@ from annotate.core.periodic_tasks import PERIODIC_TASKS
 from annotate.language_models.actions import leave_arena
 from annotate.models import Contestant, Dataset
 from evaluation.models import Candidacy, Decision
-from evaluation.promotion import actions, enrolment
-from evaluation.promotion import candidate_review as promotion
-from evaluation.promotion import disputed_items as ask_next
+from evaluation.promotion import actions, candidate_review, disputed_items, enrolment
 from evaluation.promotion import run_receivers as receivers
 from tests.factories import make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_weights
@@ -55,13 +53,15 @@ def test_the_end_of_a_run_enrols_its_model_against_parent_and_champion(project, 
 def test_twice_is_once(run):
     for _ in range(2):
         tell_finished(run)
-    promotion.chore()
+    candidate_review.chore()
     assert Candidacy.objects.count() == Decision.objects.count() == 1
 
 
 def test_the_clerk_finds_what_no_signal_reached(run):
-    assert {promotion.chore, receivers.chore, ask_next.chore} <= {chore.do for chore in PERIODIC_TASKS.values()}
-    promotion.chore()
+    assert {candidate_review.chore, receivers.chore, disputed_items.chore} <= {
+        chore.do for chore in PERIODIC_TASKS.values()
+    }
+    candidate_review.chore()
     assert Candidacy.objects.get().model == run.output_model
 
 
@@ -73,7 +73,7 @@ def test_one_that_cannot_be_enrolled_holds_up_no_other(project, base, run, resea
     )  # fmt: skip
     enter = enrolment._enter
     monkeypatch.setattr(enrolment, "_enter", lambda c: 1 / 0 if c.model == run.output_model else enter(c))
-    promotion.chore()
+    candidate_review.chore()
     assert [c.model for c in Candidacy.objects.all()] == [other]
 
 
@@ -89,7 +89,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(run, monkeypatch):
         enrolment.enrol(run)
     assert not Candidacy.objects.exists() and not in_arena(run.project, run.output_model)
     monkeypatch.undo()
-    promotion.chore()
+    candidate_review.chore()
     assert Candidacy.objects.count() == 1
 
 
@@ -106,7 +106,7 @@ def test_nothing_else_is_enrolled(run, why):
         run.output_model.retire(reason="bad")
     run.save()
     tell_finished(run)
-    promotion.chore()
+    candidate_review.chore()
     assert not Candidacy.objects.exists()
 
 
@@ -177,6 +177,6 @@ class TestSampling:
         make_prompt(project, side="eval")
         run.finished_at = timezone.now() - timedelta(days=30)
         run.save()
-        promotion.chore()
+        candidate_review.chore()
         assert Candidacy.objects.count() == 1
         assert not Run.objects.filter(kind="sample").exists()

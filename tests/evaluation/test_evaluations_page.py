@@ -12,7 +12,7 @@ from annotate.models import Project
 from evaluation.measures import evaluations
 from evaluation.measures.evaluations import Chosen
 from evaluation.measures.pages.evaluations_page import tables
-from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present import figure_formats
 from evaluation.measures.present.group_table import groups_of
 from evaluation.models import Evaluation
 from tests.evaluation.evaluated import figure, make_evaluated
@@ -139,12 +139,12 @@ def test_figures_of_a_reward_run_have_a_place_of_their_own(client, project, base
 )
 def test_a_figure_is_rounded_to_what_its_interval_can_tell(name, figures, text, margin):
     value, lower, upper = figures
-    shown = figures_shown.shown(name, value, lower, upper, n=10, higher_is_better=None)
+    shown = figure_formats.shown(name, value, lower, upper, n=10, higher_is_better=None)
     assert (shown.text, shown.margin) == (text, margin)
 
 
 def test_a_figure_that_is_no_metric_of_ours_has_no_direction():
-    shown = figures_shown.shown("temperature", 1.0, None, None, n=1, higher_is_better=None)
+    shown = figure_formats.shown("temperature", 1.0, None, None, n=1, higher_is_better=None)
     assert (shown.arrow, shown.direction) == ("", "")
 
 

@@ -8,13 +8,12 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core.counting import count
 from annotate.models import Comparison, Delivery, HeldWatch, Hold, Project, StatusChange, VoteTrace, Webhook
 from evaluation.models import Notice
-from evaluation.vote_integrity import detection as vote_defence
-from evaluation.vote_integrity import held_votes as held
-from evaluation.vote_integrity import hold_rate as held_watch
+from evaluation.vote_integrity import detection, hold_rate
+from evaluation.vote_integrity import held_votes as held_for_review
 from tests import factories
 from tests.annotate.test_defence import cast, make_battle
 
@@ -108,7 +107,7 @@ def test_all_of_one_reason_are_excluded_at_once(client, project, pair, manager):
     client.force_login(manager)
     named = votes(project, pair, 3, hold_reason="a model named itself")
     other = votes(project, pair, 1)[0]
-    defence.hold(rows=[other], kind=Hold.PATTERN)
+    vote_guard.hold(rows=[other], kind=Hold.PATTERN)
     answer = decide(client, project, held_for=Hold.NAMED, all="1", status="excluded", reason="All of them.")
     assert answer["Location"].endswith("?reason=named")
     assert {Comparison.objects.get(pk=vote.pk).status for vote in named} == {"excluded"}
@@ -134,7 +133,7 @@ def test_a_bad_decision_is_refused_in_words_and_changes_nothing(client, project,
 
 
 def test_too_many_at_once_are_refused(client, project, pair, manager, monkeypatch):
-    monkeypatch.setattr(held, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(held_for_review, "MOST_AT_ONCE", 2)
     client.force_login(manager)
     votes(project, pair, 3, hold_reason="a model named itself")
     answer = decide(client, project, held_for=Hold.NAMED, all="1", status="counted", reason="x")
@@ -182,18 +181,18 @@ def test_the_api_names_the_field_that_is_wrong(client, project, manager, body, f
 def test_a_jump_of_the_held_rate_warns_managers_once_and_tells_webhooks(project, pair, manager):
     Webhook.objects.create(project=project, url="https://example.org/hook", secret="whsec_eA==", created_by=manager)
     votes(project, pair, 15)
-    assert not held_watch.look(project) and not Notice.objects.exists()
+    assert not hold_rate.look(project) and not Notice.objects.exists()
     votes(project, pair, 15, hold_reason="a model named itself")
-    assert held_watch.look(project)
+    assert hold_rate.look(project)
     notice = Notice.objects.get()
     assert notice.user == manager and "15 of 30" in notice.text and notice.url == f"/p/{project.slug}/held/"
     told = Delivery.objects.get(event="arena.held_rate")
     assert told.body["data"]["held"] == 15
     votes(project, pair, 15, hold_reason="a model named itself")
-    assert not held_watch.look(project), "not again on the same day"
+    assert not hold_rate.look(project), "not again on the same day"
     HeldWatch.objects.update(told_at=timezone.now() - timedelta(days=2))
     votes(project, pair, 15, hold_reason="a model named itself")
-    assert held_watch.look(project)
+    assert hold_rate.look(project)
 
 
 def test_what_was_usual_for_a_fortnight_is_no_news(project, pair, manager):
@@ -208,16 +207,16 @@ def test_what_was_usual_for_a_fortnight_is_no_news(project, pair, manager):
         )
         for _ in range(60)
     )
-    assert held_watch.usual_now(project) > 0.3
+    assert hold_rate.usual_now(project) > 0.3
     HeldWatch.objects.create(project=project, last_trace_id=VoteTrace.objects.latest("pk").pk)
     votes(project, pair, 6, hold_reason="a model named itself")
     votes(project, pair, 12)
-    assert not held_watch.look(project)
+    assert not hold_rate.look(project)
 
 
 def test_a_puzzle_that_cannot_be_given_warns_managers(project, manager):
-    count(defence.outage_key(project), seconds=60)
-    assert held_watch.look(project) and not held_watch.look(project)
+    count(vote_guard.outage_key(project), seconds=60)
+    assert hold_rate.look(project) and not hold_rate.look(project)
     assert "cannot be given" in Notice.objects.get().text
 
 
@@ -226,14 +225,14 @@ def test_a_puzzle_that_cannot_be_given_warns_managers(project, manager):
 
 def test_the_clerk_looks_when_votes_have_come_and_rests_when_none_has(project, pair, monkeypatch):
     looks = []
-    real = vote_defence.look
-    monkeypatch.setattr(vote_defence, "look", lambda project: looks.append(project) or real(project))
+    real = detection.look
+    monkeypatch.setattr(detection, "look", lambda project: looks.append(project) or real(project))
     votes(project, pair, 2)
     for _ in range(3):
-        vote_defence.chore()
+        detection.chore()
     assert looks == [project]
     votes(project, pair, 1)
-    vote_defence.chore()
+    detection.chore()
     assert looks == [project, project]
 
 
@@ -246,17 +245,17 @@ def test_trouble_in_one_project_is_not_anothers(project, pair, monkeypatch, capl
         looked.append(which)
         if which == project:
             raise ArithmeticError("no fit")
-        return vote_defence.Found({}, [])
+        return detection.Found({}, [])
 
-    monkeypatch.setattr(vote_defence, "look", look)
-    vote_defence.chore()
+    monkeypatch.setattr(detection, "look", look)
+    detection.chore()
     assert set(looked) == {project, other} and "could not be looked at" in caplog.text
 
 
 def test_many_held_at_once_are_told(project, pair, manager):
-    held_watch.tell_of_holds(project, {Hold.PATTERN: list(range(5))})
+    hold_rate.tell_of_holds(project, {Hold.PATTERN: list(range(5))})
     assert not Notice.objects.exists()
-    held_watch.tell_of_holds(project, {Hold.PATTERN: list(range(30)), Hold.FLOOD: [99]})
+    hold_rate.tell_of_holds(project, {Hold.PATTERN: list(range(30)), Hold.FLOOD: [99]})
     assert "31 votes that counted are held now" in Notice.objects.get().text
 
 
@@ -268,24 +267,24 @@ def test_a_flood_of_one_address_is_held_and_ebbs(project, pair):
         for n, battle in enumerate(past)
     )
     flood = [cast(make_battle(project, pair, visitor=f"{n:064}"), address="one") for n in range(30)]
-    found = vote_defence.look(project)
+    found = detection.look(project)
     assert len(found.held[Hold.FLOOD]) == 11  # from the twentieth on
     assert Comparison.objects.filter(pk__in=[vote.pk for vote in flood], status="held").count() == 11
     VoteTrace.objects.filter(battle__in=past).update(cast_at=now - timedelta(days=2), address="a class")
-    assert len(vote_defence.look(project).released) == 11, "a class of the day before was as large"
+    assert len(detection.look(project).released) == 11, "a class of the day before was as large"
 
 
 def test_only_managers_are_told_of_what_only_they_may_see(project, manager):
     factories.make_user(project, role="researcher")
-    held_watch.tell_of_holds(project, {Hold.PATTERN: list(range(30))})
+    hold_rate.tell_of_holds(project, {Hold.PATTERN: list(range(30))})
     assert [notice.user for notice in Notice.objects.all()] == [manager]
 
 
 def test_two_clerks_hold_once_and_tell_once(project, pair, manager, monkeypatch):
     ids = [vote.pk for vote in votes(project, pair, 30)]
-    monkeypatch.setattr(vote_defence, "changes", lambda votes: ({Hold.PATTERN: ids}, []))
+    monkeypatch.setattr(detection, "changes", lambda votes: ({Hold.PATTERN: ids}, []))
     for _ in range(2):  # the second one had read the votes before the first one wrote
-        vote_defence.look(project)
+        detection.look(project)
     assert Notice.objects.count() == 1 and StatusChange.objects.count() == 30
 
 
@@ -294,7 +293,7 @@ def test_what_is_decided_by_people_is_asked_for_once_and_not_for_each_vote(
 ):
     rows = votes(project, pair, 40)
     with django_assert_max_num_queries(40 * 3 + 20):
-        defence.hold(rows=rows, kind=Hold.PATTERN)
+        vote_guard.hold(rows=rows, kind=Hold.PATTERN)
 
 
 def test_the_leaderboards_counts_say_what_the_ledger_says_through_holds_and_releases(project, pair, manager):
@@ -303,10 +302,12 @@ def test_the_leaderboards_counts_say_what_the_ledger_says_through_holds_and_rele
     kept = votes(project, pair, 6)
     at_the_door = votes(project, pair, 3, hold_reason="a model named itself in its answer")
     assert not differences()
-    defence.hold(rows=kept[:4], kind=Hold.PATTERN)
+    vote_guard.hold(rows=kept[:4], kind=Hold.PATTERN)
     assert not differences()
-    defence.release(rows=Comparison.objects.filter(pk__in=[vote.pk for vote in kept[:2]]))
-    held.decide(project=project, rows=held.held_votes(project), status="counted", reason="I asked them.", by=manager)
+    vote_guard.release(rows=Comparison.objects.filter(pk__in=[vote.pk for vote in kept[:2]]))
+    held_for_review.decide(
+        project=project, rows=held_for_review.held_votes(project), status="counted", reason="I asked them.", by=manager
+    )
     assert not differences() and {vote.battle.trace.held_for for vote in at_the_door} == {Hold.NAMED}
     assert Comparison.objects.filter(status="counted").count() == 9
 
@@ -322,21 +323,21 @@ def test_whoever_is_held_for_how_they_rank_teaches_nothing_meanwhile(project, pa
 
     ranks, teaches = both("r" * 64, "r" * 32)
     other = both("o" * 64, "o" * 32)[1]
-    monkeypatch.setattr(vote_defence, "changes", lambda votes: ({kind: [ranks.pk]}, []))
-    assert vote_defence.look(project).held == {kind: [ranks.pk, teaches.pk]} and teaching() == {other.pk}
-    monkeypatch.setattr(vote_defence, "changes", lambda votes: ({}, []))
-    assert not vote_defence.look(project).released
-    rows = held.held_votes(project).filter(pk=ranks.pk)
-    held.decide(project=project, rows=rows, status="excluded", reason="No.", by=manager)
-    assert not vote_defence.look(project).released and teaching() == {other.pk}
-    defence.set_status(rows=[ranks], status="counted", reason="After all.", by=manager)
-    assert vote_defence.look(project).released == [teaches.pk] and teaching() == {other.pk, teaches.pk}
+    monkeypatch.setattr(detection, "changes", lambda votes: ({kind: [ranks.pk]}, []))
+    assert detection.look(project).held == {kind: [ranks.pk, teaches.pk]} and teaching() == {other.pk}
+    monkeypatch.setattr(detection, "changes", lambda votes: ({}, []))
+    assert not detection.look(project).released
+    rows = held_for_review.held_votes(project).filter(pk=ranks.pk)
+    held_for_review.decide(project=project, rows=rows, status="excluded", reason="No.", by=manager)
+    assert not detection.look(project).released and teaching() == {other.pk}
+    vote_guard.set_status(rows=[ranks], status="counted", reason="After all.", by=manager)
+    assert detection.look(project).released == [teaches.pk] and teaching() == {other.pk, teaches.pk}
 
 
 def test_simulated_votes_are_no_part_of_the_held_rate(project, pair):
     robot = factories.make_user(project, is_simulated=True)
     for battle in (make_battle(project, pair, user=robot), make_battle(project, pair)):
         cast(battle)
-    assert [period.votes for period in held.held_rate(project, "day")] == [1]
-    held_watch.look(project)
+    assert [period.votes for period in held_for_review.held_rate(project, "day")] == [1]
+    hold_rate.look(project)
     assert HeldWatch.objects.get().last_trace_id == VoteTrace.objects.of_people().get().pk

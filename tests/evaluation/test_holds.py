@@ -17,16 +17,15 @@ from annotate.arena.battles import actions as arena
 from annotate.data import frozen_rows
 from annotate.data.datasets.actions import freeze
 from annotate.simulation import accounts
-from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality import exclusion
 from evaluation.leaderboard import snapshots as leaderboard
 from evaluation.leaderboard.votes import ledger
 from evaluation.leaderboard.votes.counts import catch_up
 from evaluation.measures import item_store as items
 from evaluation.measures import recording
 from evaluation.models import Candidacy, Decision
-from evaluation.promotion import actions, checks, enrolment
+from evaluation.promotion import actions, candidate_review, checks, enrolment
 from evaluation.promotion import arena_sampling as sampling
-from evaluation.promotion import candidate_review as promotion
 from tests.factories import make_completion, make_prompt, make_user
 from tests.training.runs import make_weights
 from training.core.run_directory import RunDirectory
@@ -84,7 +83,7 @@ def test_a_battle_fits_no_ratings_under_the_lock(project, base, child, vote, out
 
 def test_a_look_at_candidates_computes_first_and_writes_then(ready, outside: Watch) -> None:
     fitted, checked = outside(leaderboard, "_computed"), outside(checks, "check")
-    promotion.look(ready.project)
+    candidate_review.look(ready.project)
     ready.refresh_from_db()
     assert fitted and checked and ready.state == "ready"
 
@@ -101,7 +100,7 @@ def test_two_looks_at_once_find_one_change(ready, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(checks, "check", meet)
 
     def look() -> None:
-        promotion.look(ready.project)
+        candidate_review.look(ready.project)
         connection.close()
 
     threads = [threading.Thread(target=look) for _ in range(2)]
@@ -126,8 +125,8 @@ def test_whoever_is_excluded_is_taken_out_of_the_ratings_before_the_lock(
     project, base, child, vote, manager, outside: Watch
 ) -> None:
     [cast] = vote(base, child)
-    computed = outside(persons, "touched_by")
-    assert persons.exclude(project=project, person=cast.author, reason="bursts", by=manager).touched["votes"] == 1
+    computed = outside(exclusion, "touched_by")
+    assert exclusion.exclude(project=project, person=cast.author, reason="bursts", by=manager).touched["votes"] == 1
     assert computed
 
 

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from annotate.models import Comparison, Status, StatusChange
-from evaluation.leaderboard import rating_history as moments
+from evaluation.leaderboard import rating_history
 from evaluation.leaderboard.leaderboard_rows import standings
 from evaluation.leaderboard.rating_history import board_at, history
 from evaluation.leaderboard.snapshots import current, stored, tally_of
@@ -106,18 +106,18 @@ def test_history_agrees_with_the_boards_of_its_moments(project, base, child, vot
 def test_history_is_read_on_from_the_last_moment_that_is_known(project, days, base, child, vote, monkeypatch):
     """A day later the ledger is read from there alone, and says what a reading from the beginning says."""
     first = history(project, PERSON)
-    monkeypatch.setattr(moments, "_fits", lambda *_: pytest.fail("the ledger was read again"))
+    monkeypatch.setattr(rating_history, "_fits", lambda *_: pytest.fail("the ledger was read again"))
     vote(child, base)
     again = history(project, PERSON)
     assert again.votes[-1] == first.votes[-1] + 1, "the last point is now"
     assert again.votes[:-1].tolist() == first.votes[:-1].tolist()
     monkeypatch.undo()
     since: list[datetime | None] = []
-    reading = moments._votes
-    monkeypatch.setattr(moments, "_votes", lambda *given: [since.append(given[2]), reading(*given)][1])
+    reading = rating_history._votes
+    monkeypatch.setattr(rating_history, "_votes", lambda *given: [since.append(given[2]), reading(*given)][1])
     vote(base, child, "model_a", 2)
     step = first.moments[1] - first.moments[0]
-    monkeypatch.setattr(moments, "_SETTLED", moments._SETTLED - 2 * step)
+    monkeypatch.setattr(rating_history, "_SETTLED", rating_history._SETTLED - 2 * step)
     later = history(project, PERSON)
     assert since == [first.moments[-2]]
     cache.clear()

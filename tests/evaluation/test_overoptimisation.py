@@ -10,8 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Status
-from evaluation.measures import over_optimisation_panel as overoptimisation
-from evaluation.metrics import over_optimisation as parting
+from evaluation.measures import over_optimisation_panel
+from evaluation.metrics import over_optimisation
 from evaluation.metrics.over_optimisation import Opinion
 from tests.factories import make_comparison, make_completion, make_contestant, make_model, make_prompt, make_user
 from tests.training.runs import make_run
@@ -36,46 +36,46 @@ def opinions(n: int, liked_at_last: float, *, expected_at_last: float = 0.8, see
 
 
 def test_a_score_that_rises_while_people_turn_away_parts_from_them():
-    found = parting.verdict(opinions(300, 0.2))
-    assert found.what == parting.PARTED
+    found = over_optimisation.verdict(opinions(300, 0.2))
+    assert found.what == over_optimisation.PARTED
     assert found.growth.lower > 0.3 and found.growth.lower < 0.6 < found.growth.upper
     assert found.trend.upper < 0
 
 
 def test_people_who_go_along_keep_together_and_those_who_run_ahead_come_closer():
-    assert parting.verdict(opinions(900, 0.8)).what == parting.TOGETHER
-    assert parting.verdict(opinions(900, 0.99, expected_at_last=0.3)).what == parting.CLOSER
+    assert over_optimisation.verdict(opinions(900, 0.8)).what == over_optimisation.TOGETHER
+    assert over_optimisation.verdict(opinions(900, 0.99, expected_at_last=0.3)).what == over_optimisation.CLOSER
 
 
 def test_a_gap_that_was_there_from_the_first_step_is_not_over_optimisation():
     """A reward model that is too sure of itself everywhere."""
     sure = [Opinion(o.step, 0.95, o.points, o.voter, o.prompt) for o in opinions(900, 0.5)]
-    found = parting.verdict(sure)
-    assert found.what == parting.TOGETHER
+    found = over_optimisation.verdict(sure)
+    assert found.what == over_optimisation.TOGETHER
     assert found.growth.lower < 0 < found.growth.upper
 
 
 @pytest.mark.parametrize("n", [0, 1, 9, 40])
 def test_few_opinions_tell_nothing_and_how_many_more_would(n):
-    found = parting.verdict(opinions(n, 0.8) if n else [])
-    assert found.what == parting.UNKNOWN
+    found = over_optimisation.verdict(opinions(n, 0.8) if n else [])
+    assert found.what == over_optimisation.UNKNOWN
     assert 100 < found.more < 400
-    assert (found.growth is None) == (n < parting.FEWEST)
+    assert (found.growth is None) == (n < over_optimisation.FEWEST)
 
 
 def test_as_many_more_as_were_said_are_enough():
-    few = parting.verdict(opinions(60, 0.8))
-    enough = parting.verdict(opinions(60 + few.more, 0.8, seed=1))
-    assert (enough.growth.upper - enough.growth.lower) / 2 == pytest.approx(parting.TELLS, rel=0.2)
+    few = over_optimisation.verdict(opinions(60, 0.8))
+    enough = over_optimisation.verdict(opinions(60 + few.more, 0.8, seed=1))
+    assert (enough.growth.upper - enough.growth.lower) / 2 == pytest.approx(over_optimisation.TELLS, rel=0.2)
 
 
 def test_opinions_of_one_step_have_no_line():
-    assert parting.verdict([Opinion(8, 0.6, float(i % 2), i, i) for i in range(50)]).growth is None
+    assert over_optimisation.verdict([Opinion(8, 0.6, float(i % 2), i, i) for i in range(50)]).growth is None
 
 
 def test_the_interval_of_the_growth_covers_the_truth():
     inside = sum(
-        (found := parting.verdict(opinions(80, 0.6, seed=seed)).growth).lower <= 0.2 <= found.upper
+        (found := over_optimisation.verdict(opinions(80, 0.6, seed=seed)).growth).lower <= 0.2 <= found.upper
         for seed in range(300)
     )
     assert 0.92 <= inside / 300 <= 0.985
@@ -83,10 +83,10 @@ def test_the_interval_of_the_growth_covers_the_truth():
 
 def test_neighbouring_steps_share_a_bin_and_none_is_cut_in_two():
     told = [Opinion(step, 0.5, 1.0, i, i) for step in (4, 8, 12, 16) for i in range(6)]
-    found = parting.bins(told, per_bin=8)
+    found = over_optimisation.bins(told, per_bin=8)
     assert [(b.first, b.last, b.people.n) for b in found] == [(4, 8, 12), (12, 16, 12)]
-    assert len(parting.bins(opinions(500, 0.5))) <= parting.MOST_BINS
-    assert parting.bins([]) == []
+    assert len(over_optimisation.bins(opinions(500, 0.5))) <= over_optimisation.MOST_BINS
+    assert over_optimisation.bins([]) == []
 
 
 # From the database
@@ -132,7 +132,7 @@ def test_votes_on_the_reviewed_pairs_are_read_whatever_side_the_answer_stood_on(
     ask(run, 4, "policy", "policy", "parent", "tie")
     ask(run, 8, "policy", status=Status.WITHDRAWN)
     ask(run, 8, "parent", is_simulated=True)
-    told = overoptimisation.opinions(run)
+    told = over_optimisation_panel.opinions(run)
     assert [(o.step, o.points, o.expected) for o in told["person"]] == [
         (4, 1.0, 0.8),
         (4, 1.0, 0.8),
@@ -169,7 +169,7 @@ def test_the_arena_stands_at_the_end_with_people_and_simulations_apart(run, base
     vote(base, child, "model_a", is_simulated=True)
     vote(child, base, side="train")
     vote(child, make_contestant(run.project, make_model()).model)
-    people, simulated = overoptimisation.of_run(run)["sides"]
+    people, simulated = over_optimisation_panel.of_run(run)["sides"]
     assert (people.who, people.arena.n, people.arena.value) == ("people", 3, 1.0)
     assert (simulated.who, simulated.arena.n, simulated.arena.value) == ("simulated judges", 1, 0.0)
     assert any("in the arena, people prefer the finished model to its parent in 100%" in s for s in people.sentences)
@@ -183,7 +183,7 @@ def test_a_run_that_asked_nobody_says_so(client, run):
 
 
 def test_nothing_is_shown_before_anything_is_known_nor_of_other_kinds(client, run, base):
-    assert overoptimisation.of_run(run) is None
+    assert over_optimisation_panel.of_run(run) is None
     assert "parting-heading" not in client.get(reverse("run", args=[run.pk])).content.decode()
     assert "parting-heading" not in client.get(reverse("model", args=[base.pk])).content.decode()
 
@@ -193,8 +193,8 @@ def test_a_long_run_is_thinned_and_keeps_its_ends(run):
         Metric(run=run, sequence=s, step=s, values={"score_mean": float(s), "kl": 0.1}, time=timezone.now())
         for s in range(1, 3001)
     )
-    curve = overoptimisation._curve(run, ("score_mean",), "score")
-    assert len(curve.points) <= overoptimisation.POINTS
+    curve = over_optimisation_panel._curve(run, ("score_mean",), "score")
+    assert len(curve.points) <= over_optimisation_panel.POINTS
     assert (curve.points[0], curve.points[-1]) == ((1.0, 1.0), (3000.0, 3000.0))
 
 

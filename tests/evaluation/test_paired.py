@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import definitions as families
-from evaluation.metrics import paired_tests as paired
+from evaluation.metrics import paired_tests
 from evaluation.metrics.definitions import METRICS
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "paired.json").read_text())
@@ -20,47 +20,47 @@ def scores(values) -> np.ndarray:
     return np.stack([np.asarray(values, float), np.ones(len(values))], axis=1)
 
 
-def ends(found: paired.Difference) -> tuple[float, float]:
+def ends(found: paired_tests.Difference) -> tuple[float, float]:
     assert found.lower is not None
     assert found.upper is not None
     return found.lower, found.upper
 
 
 def test_the_difference_is_the_second_minus_the_first():
-    found = paired.difference(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 1, 0]))
+    found = paired_tests.difference(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 1, 0]))
     assert (found.first, found.second, found.value, found.n, found.differing) == (0.25, 0.75, 0.5, 4, 2)
     assert found.p == 0.5  # two items, both the one way: 2 * (1/2)^2
 
 
 @pytest.mark.parametrize("case", GOLDEN["mcnemar"])
 def test_mcnemar_agrees_with_statsmodels(case):
-    assert paired.mcnemar(case["gained"], case["lost"]) == pytest.approx(case["p"], rel=1e-9)
+    assert paired_tests.mcnemar(case["gained"], case["lost"]) == pytest.approx(case["p"], rel=1e-9)
 
 
 @pytest.mark.parametrize("case", GOLDEN["permutation"])
 def test_swaps_agree_with_scipys_paired_permutation_test(case):
-    found = paired.difference(ROUGE, scores(case["first"]), scores(case["second"]))
+    found = paired_tests.difference(ROUGE, scores(case["first"]), scores(case["second"]))
     assert found.p == pytest.approx(case["p"], abs=case["within"])
     assert found.value == pytest.approx(case["difference"])
 
 
 @pytest.mark.parametrize("case", GOLDEN["t"])
 def test_the_interval_of_a_mean_is_students(case):
-    found = paired.difference(ROUGE, scores(case["first"]), scores(case["second"]))
+    found = paired_tests.difference(ROUGE, scores(case["first"]), scores(case["second"]))
     assert ends(found) == pytest.approx((case["lower"], case["upper"]), rel=2e-4)
     assert found.standard_error == pytest.approx(case["standard_error"])
 
 
 @pytest.mark.parametrize("case", GOLDEN["corrections"])
 def test_corrections_agree_with_statsmodels(case):
-    assert paired.holm(case["p"]) == pytest.approx(case["holm"])
+    assert paired_tests.holm(case["p"]) == pytest.approx(case["holm"])
 
 
 def test_a_resampled_interval_agrees_with_scipys():
     """BLEU of two systems: scipy's BCa on the same statistic, other random numbers."""
     case = GOLDEN["bootstrap"]
     first, second = np.array(case["first"], float), np.array(case["second"], float)
-    found = paired.difference(BLEU, first, second, draws=10_000)
+    found = paired_tests.difference(BLEU, first, second, draws=10_000)
     assert found.value == pytest.approx(case["difference"])
     assert ends(found) == pytest.approx((case["lower"], case["upper"]), abs=0.25)
     assert found.standard_error == pytest.approx(case["standard_error"], rel=0.05)
@@ -69,7 +69,7 @@ def test_a_resampled_interval_agrees_with_scipys():
 def test_the_same_seed_gives_the_same_interval_and_another_one_another():
     random = np.random.default_rng(0)
     first, second = random.integers(1, 9, size=(2, 30, 10)).astype(float)
-    one, again, other = (paired.difference(BLEU, first, second, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (paired_tests.difference(BLEU, first, second, seed=seed) for seed in (1, 1, 2))
     assert one == again
     assert one.lower != other.lower
 
@@ -80,7 +80,7 @@ def test_pairing_sees_what_two_separate_intervals_do_not():
     hard = random.normal(3, 1, 80)
     first = np.stack([tokens * hard, tokens], 1)
     second = np.stack([tokens * (hard - 0.05 + random.normal(0, 0.02, 80)), tokens], 1)
-    found = paired.difference(PERPLEXITY, first, second)
+    found = paired_tests.difference(PERPLEXITY, first, second)
     assert ends(found)[1] < 0, "clearly lower"
     assert found.gain > 0, "and lower is better"
     assert found.p < 0.01
@@ -88,13 +88,13 @@ def test_pairing_sees_what_two_separate_intervals_do_not():
 
 def test_two_models_that_answer_alike_differ_by_nothing_known_for_certain():
     same = scores([1] * 30 + [0] * 10)
-    found = paired.difference(ACCURACY, same, same)
+    found = paired_tests.difference(ACCURACY, same, same)
     assert (found.value, found.p, found.differing) == (0.0, 1.0, 0)
     assert ends(found)[0] < 0 < ends(found)[1], "forty equal answers do not prove that all are equal"
 
 
 def test_items_that_all_moved_by_as_much_give_no_interval_without_width():
-    found = paired.difference(ROUGE, scores([1.0] * 5), scores([0.5] * 5))
+    found = paired_tests.difference(ROUGE, scores([1.0] * 5), scores([0.5] * 5))
     assert (found.value, found.p) == (-0.5, 2 / 32)
     assert (found.standard_error, found.lower, found.upper) == (None, None, None)
 
@@ -102,7 +102,7 @@ def test_items_that_all_moved_by_as_much_give_no_interval_without_width():
 def test_ratios_are_swapped_with_their_units():
     """By hand: losses 1 and 3 on 1 token, then 2 and 2 on 2 tokens; of four swaps two reach the gap that was found."""
     first, second = np.array([[1.0, 1], [2, 2]]), np.array([[3.0, 1], [2, 2]])
-    found = paired.difference(METRICS["bits per byte"], first, second)
+    found = paired_tests.difference(METRICS["bits per byte"], first, second)
     assert (found.p, found.test) == (1.0, "swaps, all 2")
 
 
@@ -113,7 +113,7 @@ def test_intervals_hold_the_truth_and_tests_err_at_their_rate():
     for seed in range(500):
         hard = random.beta(2, 2, 40)
         first, second = (np.clip(hard + random.normal(0, 0.1, 40), 0, 1) for _ in range(2))
-        found = paired.difference(ROUGE, scores(first), scores(second), draws=400, seed=seed)
+        found = paired_tests.difference(ROUGE, scores(first), scores(second), draws=400, seed=seed)
         held += ends(found)[0] <= 0 <= ends(found)[1]
         alarms += found.p < 0.05
     assert 0.92 <= held / 500 <= 0.98
@@ -128,42 +128,44 @@ def test_intervals_of_right_and_wrong_hold_the_truth():
         luck, other = random.random(60), random.random(60)
         first = luck < 0.7
         second = np.where(random.random(60) < 0.7, luck < 0.75, other < 0.75)  # 30 % of its luck is its own
-        lower, upper = ends(paired.difference(ACCURACY, scores(first), scores(second)))
+        lower, upper = ends(paired_tests.difference(ACCURACY, scores(first), scores(second)))
         held += lower <= 0.05 <= upper
     assert 0.93 <= held / 1000 <= 0.98
 
 
 def test_other_items_are_refused_by_name():
     first = {"a": "1", "b": "2", "c": "3"}
-    with pytest.raises(paired.NotTheSameItems, match=r"1 were asked in other words \(b\).*1 stand in the first alone"):
-        paired.check_same(first, {"a": "1", "b": "9"})
-    with pytest.raises(paired.NotTheSameItems, match="second alone"):
-        paired.check_same({"a": "1"}, first)
-    paired.check_same(first, dict(reversed(first.items())))
+    with pytest.raises(
+        paired_tests.NotTheSameItems, match=r"1 were asked in other words \(b\).*1 stand in the first alone"
+    ):
+        paired_tests.check_same(first, {"a": "1", "b": "9"})
+    with pytest.raises(paired_tests.NotTheSameItems, match="second alone"):
+        paired_tests.check_same({"a": "1"}, first)
+    paired_tests.check_same(first, dict(reversed(first.items())))
 
 
 def test_different_numbers_of_items_are_refused():
-    with pytest.raises(paired.NotTheSameItems):
-        paired.difference(ACCURACY, scores([1, 0]), scores([1]))
+    with pytest.raises(paired_tests.NotTheSameItems):
+        paired_tests.difference(ACCURACY, scores([1, 0]), scores([1]))
 
 
 def test_too_few_items_have_no_interval():
-    found = paired.difference(BLEU, np.ones((3, 10)), np.ones((3, 10)))
+    found = paired_tests.difference(BLEU, np.ones((3, 10)), np.ones((3, 10)))
     assert (found.lower, found.upper, found.standard_error) == (None, None, None)
 
 
 def test_what_each_item_makes_of_a_mean_adds_up_to_its_difference():
-    pulls = paired.pull(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 0, 1]))
+    pulls = paired_tests.pull(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 0, 1]))
     assert pulls.tolist() == [0.0, 0.25, 0.0, 0.25]
 
 
 def test_verdicts_go_by_the_corrected_p_and_the_metrics_direction():
-    lower_loss = paired.difference(
+    lower_loss = paired_tests.difference(
         PERPLEXITY, np.array([[2.0, 1]] * 20 + [[2.1, 1]]), np.array([[1.9, 1]] * 20 + [[2.0, 1]])
     )
-    assert paired.verdict(lower_loss, 0.01) == "better"
-    assert paired.verdict(lower_loss, 0.06) == "undecided"
-    assert paired.verdict(paired.difference(ACCURACY, scores([1] * 9), scores([0] * 9)), 0.01) == "worse"
+    assert paired_tests.verdict(lower_loss, 0.01) == "better"
+    assert paired_tests.verdict(lower_loss, 0.06) == "undecided"
+    assert paired_tests.verdict(paired_tests.difference(ACCURACY, scores([1] * 9), scores([0] * 9)), 0.01) == "worse"
 
 
 def test_items_to_settle_shrink_with_the_square_of_the_difference():
@@ -171,9 +173,14 @@ def test_items_to_settle_shrink_with_the_square_of_the_difference():
     noise = random.normal(0, 0.1, 100)
     noise -= noise.mean()
     asked = [
-        paired.items_to_settle(paired.difference(ROUGE, scores(np.full(100, 0.5)), scores(0.5 + gap + noise)))
+        paired_tests.items_to_settle(
+            paired_tests.difference(ROUGE, scores(np.full(100, 0.5)), scores(0.5 + gap + noise))
+        )
         for gap in (0.01, 0.02)
     ]
     assert asked[0] and asked[1]
     assert asked[0] / asked[1] == pytest.approx(4, rel=0.02)
-    assert paired.items_to_settle(paired.difference(families.find("win rate"), scores([1, 0]), scores([1, 0]))) is None
+    assert (
+        paired_tests.items_to_settle(paired_tests.difference(families.find("win rate"), scores([1, 0]), scores([1, 0])))
+        is None
+    )

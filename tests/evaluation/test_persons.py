@@ -19,7 +19,7 @@ from annotate.models import (
     StatusChange,
 )
 from annotate.models import Webhook as Hook
-from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality import exclusion
 from evaluation.models import Exclusion, Promotion
 from tests.api_client import Program, errors
 from tests.evaluation.judging import compare, make_items, rate
@@ -58,7 +58,7 @@ def statuses(person) -> set[str]:
 
 
 def test_excluding_changes_the_statuses_of_one_person_alone(project, said, manager, anna, bob):
-    act = persons.exclude(project=project, person=anna, reason="answers without reading", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="answers without reading", by=manager)
     assert statuses(anna) == {"excluded"} and statuses(bob) == {"counted"}
     assert act.touched["changing"] == {"comparison": 3, "rating": 1}
     ledger = StatusChange.objects.all()
@@ -68,7 +68,7 @@ def test_excluding_changes_the_statuses_of_one_person_alone(project, said, manag
 
 def test_the_places_are_free_again_and_what_they_hold_goes_to_others(project, said, manager, anna):
     held = make_assignment(anna, said[2][1])
-    persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     assert set(anna.assignments.exclude(pk=held.pk).values_list("state", flat=True)) == {Assignment.State.EXCLUDED}
     held.refresh_from_db()
     assert held.state == Assignment.State.EXPIRED
@@ -78,9 +78,9 @@ def test_undoing_brings_back_this_acts_rows_and_no_others(project, said, manager
     first, second, third = Comparison.objects.filter(author=anna).order_by("id")
     set_status(rows=[first], status="excluded", reason="nonsense", by=manager)
     set_status(rows=[second], status="held", reason="too fast", by=manager)
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     set_status(rows=[third], status="withdrawn", reason="decided since", by=manager)
-    persons.undo(act=act, reason="a mistake", by=manager)
+    exclusion.undo(act=act, reason="a mistake", by=manager)
     found = dict(Comparison.objects.filter(author=anna).values_list("pk", "status"))
     assert found == {first.pk: "excluded", second.pk: "held", third.pk: "withdrawn"}
     assert Rating.objects.get(author=anna).status == "counted"
@@ -90,26 +90,26 @@ def test_undoing_brings_back_this_acts_rows_and_no_others(project, said, manager
 
 
 def test_an_act_is_undone_once(project, said, manager, anna):
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
-    persons.undo(act=act, reason="a mistake", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
+    exclusion.undo(act=act, reason="a mistake", by=manager)
     with pytest.raises(Refused, match="undone"):
-        persons.undo(act=act, reason="again", by=manager)
+        exclusion.undo(act=act, reason="again", by=manager)
 
 
 def test_after_undoing_they_can_be_excluded_again(project, said, manager, anna):
-    persons.undo(
-        act=persons.exclude(project=project, person=anna, reason="a bot", by=manager), reason="no bot", by=manager
+    exclusion.undo(
+        act=exclusion.exclude(project=project, person=anna, reason="a bot", by=manager), reason="no bot", by=manager
     )
-    persons.exclude(project=project, person=anna, reason="a bot after all", by=manager)
+    exclusion.exclude(project=project, person=anna, reason="a bot after all", by=manager)
     assert statuses(anna) == {"excluded"}
 
 
 def test_the_pause_is_part_of_the_act(project, said, manager, anna, bob):
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     assert Membership.objects.get(user=anna).paused_at is not None
-    persons.undo(act=act, reason="no bot", by=manager)
+    exclusion.undo(act=act, reason="no bot", by=manager)
     assert Membership.objects.get(user=anna).paused_at is None
-    persons.exclude(project=project, person=bob, reason="wrong guidelines", by=manager, pauses=False)
+    exclusion.exclude(project=project, person=bob, reason="wrong guidelines", by=manager, pauses=False)
     assert Membership.objects.get(user=bob).paused_at is None
 
 
@@ -117,57 +117,57 @@ def test_who_was_paused_before_stays_paused(project, said, manager, anna):
     from django.utils import timezone
 
     Membership.objects.filter(user=anna).update(paused_at=timezone.now(), paused_reason="gold")
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
-    persons.undo(act=act, reason="no bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
+    exclusion.undo(act=act, reason="no bot", by=manager)
     assert Membership.objects.get(user=anna).paused_reason == "gold"
 
 
 def test_who_was_paused_for_something_else_since_stays_paused(project, said, manager, anna):
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     Membership.objects.filter(user=anna).update(paused_reason="missed known answers")
-    persons.undo(act=act, reason="it was a mistake", by=manager)
+    exclusion.undo(act=act, reason="it was a mistake", by=manager)
     found = Membership.objects.get(user=anna)
     assert found.paused_at is not None and found.paused_reason == "missed known answers"
 
 
 def test_one_may_withdraw_ones_own_and_bring_it_back(project, said, manager, anna):
-    act = persons.exclude(project=project, person=anna, reason="I changed my mind", by=anna)
+    act = exclusion.exclude(project=project, person=anna, reason="I changed my mind", by=anna)
     assert statuses(anna) == {"withdrawn"} and act.status == "withdrawn"
     assert Membership.objects.get(user=anna).paused_at is None
     with pytest.raises(Refused, match="only they"):
-        persons.undo(act=act, reason="we need it", by=manager)
-    persons.undo(act=act, reason="after all", by=anna)
+        exclusion.undo(act=act, reason="we need it", by=manager)
+    exclusion.undo(act=act, reason="after all", by=anna)
     assert statuses(anna) == {"counted"}
 
 
 def test_nobody_but_a_manager_excludes_others(project, said, anna, bob):
     for by in (bob, make_user(project, role="reviewer"), make_user(project, role="researcher"), make_user()):
         with pytest.raises(Refused):
-            persons.exclude(project=project, person=anna, reason="I do not like her", by=by)
+            exclusion.exclude(project=project, person=anna, reason="I do not like her", by=by)
     assert statuses(anna) == {"counted"}
 
 
 def test_the_excluded_cannot_undo_it(project, said, manager, anna):
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     with pytest.raises(Refused):
-        persons.undo(act=act, reason="I am no bot", by=anna)
+        exclusion.undo(act=act, reason="I am no bot", by=anna)
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 161, "nu\x00ll"])
 def test_a_reason_is_needed(project, said, manager, anna, reason):
     with pytest.raises(Refused, match="reason"):
-        persons.exclude(project=project, person=anna, reason=reason, by=manager)
+        exclusion.exclude(project=project, person=anna, reason=reason, by=manager)
     assert not Exclusion.objects.exists()
 
 
 def test_nothing_to_exclude_is_said(project, manager, bob):
     with pytest.raises(Refused, match="nothing to change"):
-        persons.exclude(project=project, person=bob, reason="a bot", by=manager)
+        exclusion.exclude(project=project, person=bob, reason="a bot", by=manager)
 
 
 def test_what_they_imported_is_not_their_judgement(project, said, manager, anna):
     imported = make_comparison(*make_items(project, 1)[0], author=anna, source="an old tool")
-    persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     imported.refresh_from_db()
     assert imported.status == "counted"
 
@@ -179,9 +179,9 @@ def test_a_ranking_takes_its_pairs_along_and_brings_them_back(project, manager, 
     common = {"project": project, "prompt": pair[0].prompt, "author": anna, "judge": "person"}
     ranking = Ranking.objects.create(order=[[pair[1].pk], [pair[0].pk]], **common)
     make_comparison(*pair, "model_b", anna, ranking=ranking)
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     assert {Ranking.objects.get().status, Comparison.objects.get().status} == {"excluded"}
-    persons.undo(act=act, reason="no bot", by=manager)
+    exclusion.undo(act=act, reason="no bot", by=manager)
     assert {Ranking.objects.get().status, Comparison.objects.get().status} == {"counted"}
 
 
@@ -201,22 +201,22 @@ def counted_by(who: ImportedJudge) -> int:
 
 def test_a_judge_whom_only_an_import_names_is_excluded_alone_and_brought_back(project, said, imported, manager):
     namesake, other = ImportedJudge("another tool", "eva/ö"), ImportedJudge("old tool", "leo")
-    act = persons.exclude(project=project, person=imported, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=imported, reason="a bot", by=manager)
     assert [counted_by(who) for who in (imported, namesake, other)] == [0, 3, 3]
     assert act.touched["changing"] == {"comparison": 3} and not act.pauses and act.person is None
     assert StatusChange.objects.filter(reason=f"a bot (act {act.pk})", by=manager).count() == 3
     assert AuditEntry.objects.get(action="person.excluded").about == "eva/ö of old tool"
     assert Membership.objects.get(user=manager).paused_at is None, "who imported is not who judged"
     with pytest.raises(Refused, match="nothing to change"):
-        persons.exclude(project=project, person=imported, reason="again", by=manager)
-    persons.undo(act=act, reason="no bot", by=manager)
+        exclusion.exclude(project=project, person=imported, reason="again", by=manager)
+    exclusion.undo(act=act, reason="no bot", by=manager)
     assert counted_by(imported) == 3
 
 
 def test_only_managers_exclude_an_imported_judge(project, imported):
     for role in ("annotator", "reviewer", "researcher"):
         with pytest.raises(Refused):
-            persons.exclude(project=project, person=imported, reason="a bot", by=make_user(project, role=role))
+            exclusion.exclude(project=project, person=imported, reason="a bot", by=make_user(project, role=role))
     assert counted_by(imported) == 3
 
 
@@ -228,10 +228,10 @@ def test_what_an_imported_judge_touches_is_shown(project, imported, base, child,
     vote(base, child, "model_a", 6, author=manager, source="old tool", source_judge="eva/ö")
     for _ in range(4):
         vote(child, base, "model_a")
-    touched = persons.touched_by(project, imported)
+    touched = exclusion.touched_by(project, imported)
     assert [(t.dataset, t.judgements) for t in touched.datasets] == [(dataset, 3)] and touched.runs == [run]
     assert touched.votes == 6 and {t.model for t in touched.models} == {child}
-    assert persons.touched_by(project, manager).votes == 0, "what they imported is not their vote"
+    assert exclusion.touched_by(project, manager).votes == 0, "what they imported is not their vote"
 
 
 def test_marked_spans_alone_make_a_dataset_one_that_is_touched(project, said, anna):
@@ -240,7 +240,7 @@ def test_marked_spans_alone_make_a_dataset_one_that_is_touched(project, said, an
     span = Span.objects.create(completion=completion, start=0, end=2, label="untrue", text="No", **common)
     dataset = Dataset.objects.create(project=project, name="marks", kind="judgements", side="train", content_hash="x")
     dataset.spans.set([span])
-    assert [(t.dataset, t.judgements) for t in persons.touched_by(project, anna).datasets] == [(dataset, 1)]
+    assert [(t.dataset, t.judgements) for t in exclusion.touched_by(project, anna).datasets] == [(dataset, 1)]
 
 
 def test_pages_of_an_imported_judge(client, project, imported, manager):
@@ -303,19 +303,19 @@ def test_flags_are_judgements_too(project, said, manager, anna):
     completion = said[0][0]
     common = {"project": project, "prompt": completion.prompt, "author": anna, "judge": "person"}
     Flag.objects.create(completion=completion, reason="offensive", **common)
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     assert act.touched["changing"]["flag"] == 1 and Flag.objects.get().status == "excluded"
 
 
 def test_it_is_audited_and_announced(project, said, manager, anna):
     Hook.objects.create(project=project, url="https://example.org/", secret="whsec_x", created_by=manager)
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.about, entry.reason, entry.actor) == ("person.excluded", "anna", "a bot", manager)
     assert entry.changes["comparison"] == [3, 0]
     told = Delivery.objects.get().body
     assert told["type"] == "judgement.status" and len(told["data"]["changes"]) == 4
-    persons.undo(act=act, reason="no bot", by=manager)
+    exclusion.undo(act=act, reason="no bot", by=manager)
     assert AuditEntry.objects.order_by("-id").first().action == "person.excluded.undone"
 
 
@@ -333,7 +333,7 @@ def trained(project, said, base, child, manager, anna):
 def test_what_it_touches_is_shown_before(project, trained, base, child, anna):
     dataset, run, _ = trained
     Promotion.objects.create(project=project, model=base, reason="good")
-    touched = persons.touched_by(project, anna)
+    touched = exclusion.touched_by(project, anna)
     assert [(t.dataset, t.judgements) for t in touched.datasets] == [(dataset, 2)]
     assert touched.runs == [run]
     assert {(t.model, t.directly, t.is_served) for t in touched.models} == {(child, True, False), (base, False, True)}
@@ -344,12 +344,12 @@ def test_ranks_are_told_with_and_without_their_votes(project, base, child, vote,
     vote(base, child, "model_a", 6, author=anna)
     for _ in range(4):
         vote(child, base, "model_a")
-    touched = persons.touched_by(project, anna)
+    touched = exclusion.touched_by(project, anna)
     assert touched.votes == 6
     place = {p.model: p for p in touched.places}
     assert place[base].rating > place[child].rating
     assert place[base].rating_without < place[child].rating_without
-    persons.exclude(project=project, person=anna, reason="paid to vote", by=manager)
+    exclusion.exclude(project=project, person=anna, reason="paid to vote", by=manager)
     from evaluation.leaderboard.leaderboard_rows import standings
     from evaluation.leaderboard.snapshots import current
 
@@ -377,7 +377,7 @@ def test_the_page_shows_it_asks_and_does_it(client, project, trained, manager, a
 
 def test_lineage_says_that_judgements_no_longer_count(client, project, trained, child, manager, anna):
     client.force_login(manager)
-    persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     for name in ("lineage", "model"):
         assert "2 no longer count" in client.get(reverse(name, args=[child.pk])).content.decode()
 
@@ -404,7 +404,7 @@ def test_ones_own_page_withdraws_and_brings_back(client, project, said, anna):
 
 
 def test_another_ones_act_does_not_exist_for_annotators(client, project, said, manager, anna, bob):
-    act = persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     client.force_login(bob)
     assert client.post(reverse("quality-undo", args=[project.slug, act.pk]), {"reason": "x"}).status_code == 404
 
@@ -441,4 +441,4 @@ def test_two_ratings_of_the_same_person_are_changed_by_few_queries(
     for completion, _ in make_items(project, 60):
         make_rating(completion, anna)
     with django_assert_max_num_queries(75):
-        persons.exclude(project=project, person=anna, reason="a bot", by=manager)
+        exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)

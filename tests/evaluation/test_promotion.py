@@ -14,12 +14,11 @@ from annotate.core.errors import Refused
 from annotate.language_models.actions import enter_arena, leave_arena
 from annotate.models import StatusChange
 from evaluation.core import served_model
-from evaluation.leaderboard import pairwise as duels
+from evaluation.leaderboard import pairwise
 from evaluation.leaderboard import rating_intervals as intervals
 from evaluation.leaderboard.votes import ledger
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
-from evaluation.promotion import actions, checks
-from evaluation.promotion import candidate_review as promotion
+from evaluation.promotion import actions, candidate_review, checks
 from tests.evaluation.measured import items, measured, right
 from tests.factories import make_contestant, make_model, make_project, make_user
 from tests.training.runs import in_a_thread
@@ -44,7 +43,7 @@ def rule(project, manager):
 
 
 def looked_at(candidacy) -> Candidacy:
-    promotion.look(candidacy.project)
+    candidate_review.look(candidacy.project)
     candidacy.refresh_from_db()
     return candidacy
 
@@ -129,8 +128,8 @@ class TestChecks:
         for visitor in ("here", "here", "there"):
             [cast] = vote(child, base, "model_a")
             type(cast).objects.filter(pk=cast.pk).update(author=None, visitor=visitor)
-        assert duels.counts(project, made, child, base) == (3, 2, 1)
-        assert duels.counts(project, made, base, child) == (1, 2, 3)
+        assert pairwise.counts(project, made, child, base) == (3, 2, 1)
+        assert pairwise.counts(project, made, base, child) == (1, 2, 3)
 
     def test_it_must_also_beat_what_is_served(self, rule, candidacy, child, base, vote, project, manager):
         champion = make_contestant(project, make_model(name="tide-champion")).model
@@ -278,7 +277,7 @@ class TestStates:
         vote(child, base, "model_a", 60)
         looked_at(candidacy)
         before = Decision.objects.count(), Notice.objects.count()
-        assert promotion.look(candidacy.project) == []
+        assert candidate_review.look(candidacy.project) == []
         assert (Decision.objects.count(), Notice.objects.count()) == before
 
     def test_a_look_that_finds_nothing_new_costs_few_queries(
@@ -288,9 +287,9 @@ class TestStates:
         rule()
         vote(child, base, "model_a", 60)
         looked_at(candidacy)
-        promotion.chore()
+        candidate_review.chore()
         with django_assert_max_num_queries(12):
-            promotion.chore()
+            candidate_review.chore()
 
     def test_what_the_sequence_has_decided_stays_so_while_no_vote_is_taken_away(
         self, rule, candidacy, child, base, vote
@@ -341,9 +340,9 @@ class TestStates:
         child.retire(reason="broken tokens")
         assert looked_at(candidacy).state == "withdrawn"
         child.bring_back()
-        promotion.chore()
+        candidate_review.chore()
         candidacy.refresh_from_db()
-        assert candidacy.state == "ready" and promotion.look(candidacy.project) == []
+        assert candidacy.state == "ready" and candidate_review.look(candidacy.project) == []
 
     def test_also_one_that_had_left_the_arena_before(self, rule, candidacy, child, project):
         rule()
@@ -351,7 +350,7 @@ class TestStates:
         looked_at(candidacy)
         child.retire(reason="broken tokens")
         assert looked_at(candidacy).state == "withdrawn"
-        assert promotion.look(project) == []
+        assert candidate_review.look(project) == []
 
     def test_one_project_that_cannot_be_looked_at_holds_up_no_other(
         self, rule, candidacy, child, base, vote, project, monkeypatch
@@ -361,9 +360,9 @@ class TestStates:
         actions.set_rule(project=broken, by=make_user(broken, role="manager"))
         rule()
         vote(child, base, "model_a", 60)
-        looked = promotion.look
-        monkeypatch.setattr(promotion, "look", lambda which: 1 / 0 if which == broken else looked(which))
-        promotion.chore()
+        looked = candidate_review.look
+        monkeypatch.setattr(candidate_review, "look", lambda which: 1 / 0 if which == broken else looked(which))
+        candidate_review.chore()
         candidacy.refresh_from_db()
         assert candidacy.state == "ready"
 
@@ -475,7 +474,7 @@ def test_many_who_look_at_once_find_one_change(rule, candidacy, child, base, vot
 
     def look() -> None:
         start.wait()
-        promotion.look(project)
+        candidate_review.look(project)
 
     threads = [threading.Thread(target=in_a_thread(look)) for _ in range(4)]
     for thread in threads:
@@ -499,7 +498,7 @@ def test_a_click_and_the_rule_at_once_are_one_promotion(rule, candidacy, child, 
 
     def look() -> None:
         start.wait()
-        promotion.look(project)
+        candidate_review.look(project)
 
     threads = [threading.Thread(target=in_a_thread(act)) for act in (click, look, click, look)]
     for thread in threads:
@@ -630,6 +629,6 @@ class TestTheRule:
         other = Candidacy.objects.create(project=elsewhere, model=child)
         rule()
         vote(child, base, "model_a", 60)
-        promotion.chore()
+        candidate_review.chore()
         other.refresh_from_db()
         assert other.state == "open" and other.evidence == {}

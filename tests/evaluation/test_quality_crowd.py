@@ -14,7 +14,7 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.models import Assignment, Comparison, Project
 from annotate.simulation.crowd import BIASED, BOT, HONEST, LAZY, Member, crowd
-from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality import exclusion
 from evaluation.annotator_quality.findings import Findings, findings
 from tests.factories import make_completion, make_project, make_prompt, make_user
 
@@ -109,7 +109,7 @@ def test_the_places_of_an_excluded_bot_are_filled_by_others():
     work(project, judges, "compare")
     bot = judges[0][1]
     assert bot.comparisons.filter(status="counted").exists()
-    act = persons.exclude(project=project, person=bot, reason="a bot", by=manager)
+    act = exclusion.exclude(project=project, person=bot, reason="a bot", by=manager)
     with pytest.raises(Refused, match="paused"):
         assignments.next_for(project=project, user=bot, kind="compare")
     work(project, judges[1:], "compare")

@@ -12,8 +12,7 @@ from django.utils import timezone
 from annotate.labelling.actions import set_status
 from annotate.labelling.scales import actions as scales
 from annotate.models import Assignment, Comparison, Rating, Span
-from evaluation.annotator_quality import exclusion as persons
-from evaluation.annotator_quality import explanations as words
+from evaluation.annotator_quality import exclusion, explanations
 from evaluation.annotator_quality.findings import findings, settled_at
 from evaluation.annotator_quality.loading import rows_of
 from tests.api_client import Program, errors
@@ -348,7 +347,7 @@ def test_nobody_has_judged_yet(client, project, manager):
 
 
 def test_who_is_excluded_is_said_and_not_counted(client, project, honest, zoe, manager):
-    persons.exclude(project=project, person=zoe, reason="does not read", by=manager)
+    exclusion.exclude(project=project, person=zoe, reason="does not read", by=manager)
     client.force_login(manager)
     text = page(client, project)
     assert "Worth a look" not in text and "nothing they said counts" in text
@@ -412,7 +411,7 @@ def test_what_took_long_to_find_is_kept_for_a_while_unless_somebody_is_excluded(
     before = findings(project, "person")
     compare(honest[0], make_items(project, 1)[0], "better")
     assert findings(project, "person") is before
-    persons.exclude(project=project, person=honest[0], reason="a bot", by=manager)
+    exclusion.exclude(project=project, person=honest[0], reason="a bot", by=manager)
     assert "anna" not in {judge.name for judge in findings(project, "person").judges}
     monkeypatch.setattr("evaluation.annotator_quality.findings.KEPT", 0.0)
     now = findings(project, "person")
@@ -443,5 +442,5 @@ def test_a_figure_without_an_interval_leaves_no_gap(project, items):
     for pair in items[:2]:
         compare(judge, pair, "better", seconds=20.0)
     (found,) = findings(project, "person").judges
-    said = [sentence.text for sentence in words.sentences(found)]
+    said = [sentence.text for sentence in explanations.sentences(found)]
     assert said and not any("  " in text or " ," in text for text in said)

@@ -16,8 +16,7 @@ from PIL import Image
 from annotate.models import Comparison, Status, StatusChange, User
 from common.charts.scene import Text
 from evaluation.core.number_formats import roughly
-from evaluation.leaderboard import alternative_ratings as other_ways_module
-from evaluation.leaderboard import pair_findings
+from evaluation.leaderboard import alternative_ratings, pair_findings
 from evaluation.leaderboard.alternative_ratings import other_ways
 from evaluation.leaderboard.exports import as_scene
 from evaluation.leaderboard.leaderboard_rows import standings
@@ -227,7 +226,7 @@ def test_many_votes_are_counted_beside_the_request(client, project, base, child,
     vote(child, base, "model_a", 8)
     began = []
     monkeypatch.setattr("threading.Thread.start", lambda thread: began.append(thread))
-    monkeypatch.setattr(other_ways_module.connections, "close_all", lambda: None)
+    monkeypatch.setattr(alternative_ratings.connections, "close_all", lambda: None)
     url = reverse("leaderboard-other-ways", args=[project.slug])
     page = client.get(url)
     assert page.status_code == 202 and "8 votes are being counted" in page.content.decode()
@@ -344,16 +343,16 @@ def test_other_ways_follow_a_vote_that_was_exchanged_for_another(project, base, 
 
 @pytest.mark.parametrize(("large", "times"), [(100, 2), (3, 1)])
 def test_many_votes_are_not_counted_again_for_every_style_left(project, base, child, vote, monkeypatch, large, times):
-    monkeypatch.setattr(other_ways_module, "LARGE", large)
+    monkeypatch.setattr(alternative_ratings, "LARGE", large)
     monkeypatch.setattr(styles, "MOST_AT_A_LOOK", 2)
     for _ in range(4):
         vote(child, base)
     board, made = current(project=project, judge="person"), []
-    count = other_ways_module._count
-    monkeypatch.setattr(other_ways_module, "_count", lambda *given: made.append(1) or count(*given))
+    count = alternative_ratings._count
+    monkeypatch.setattr(alternative_ratings, "_count", lambda *given: made.append(1) or count(*given))
     monkeypatch.setattr("threading.Thread.start", lambda thread: thread.run())
-    monkeypatch.setattr(other_ways_module.connections, "close_all", lambda: None)
-    with pytest.raises(other_ways_module.BeingCounted) if large == 3 else nullcontext():
+    monkeypatch.setattr(alternative_ratings.connections, "close_all", lambda: None)
+    with pytest.raises(alternative_ratings.BeingCounted) if large == 3 else nullcontext():
         other_ways(project, board)
     assert other_ways(project, board).unread_styles == (6 if large == 3 else 4)
     assert len(made) == times

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.metrics import annotator_figures as raters
-from evaluation.metrics import careless_annotators as suspicion
+from evaluation.metrics import annotator_figures, careless_annotators
 from evaluation.metrics.annotator_figures import FIRST, LEVEL, SECOND, Shares
 
 
@@ -15,13 +14,13 @@ def column(*values: float) -> np.ndarray:
 
 
 def test_the_first_answers_share_is_of_those_that_chose_one():
-    found = raters.first_chosen(column(0, 0, 0, 0, 1), column(FIRST, FIRST, SECOND, LEVEL, SECOND), 2)
+    found = annotator_figures.first_chosen(column(0, 0, 0, 0, 1), column(FIRST, FIRST, SECOND, LEVEL, SECOND), 2)
     assert found.hits.tolist() == [2, 0] and found.n.tolist() == [3, 1]
 
 
 def test_most_others_leave_the_judge_out():
     unit, code = column(0, 0, 0, 1, 1), column(1, 0, 0, 1, 0)
-    most, number = raters.among_others(unit, code, 2)
+    most, number = annotator_figures.among_others(unit, code, 2)
     assert most.tolist() == [0, -1, -1, 0, 1], "of 1 and 0 neither is what most others say"
     assert number.tolist() == [2, 2, 2, 1, 1]
 
@@ -29,14 +28,14 @@ def test_most_others_leave_the_judge_out():
 def test_agreement_with_others_is_set_beside_blind_answers():
     """Judge 0 says 1, 1, 1, 0 where judge 1 says 1, 1, 0, 0: three of four; blindly 3/4 · 1/2 + 1/4 · 1/2."""
     judge, unit = column(0, 0, 0, 0, 1, 1, 1, 1), column(0, 1, 2, 3, 0, 1, 2, 3)
-    found = raters.with_others(judge, unit, column(1, 1, 1, 0, 1, 1, 0, 0), 2, 2)
+    found = annotator_figures.with_others(judge, unit, column(1, 1, 1, 0, 1, 1, 0, 0), 2, 2)
     assert found.hits.tolist() == [3, 3] and found.expected.tolist() == [0.5, 0.5]
 
 
 def test_a_repeat_is_the_same_when_the_other_side_wins():
     before = column(FIRST, FIRST, SECOND, LEVEL, FIRST)
     after = column(SECOND, FIRST, SECOND, LEVEL, LEVEL)
-    found = raters.repeats(column(0, 0, 0, 0, 0), before, after, 1)
+    found = annotator_figures.repeats(column(0, 0, 0, 0, 0), before, after, 1)
     assert found.same.hits.tolist() == [2], "the first changed sides as the answers did, and level stayed level"
     assert (found.first.tolist(), found.second.tolist()) == ([1], [1])
     level = 3 / 10
@@ -46,7 +45,7 @@ def test_a_repeat_is_the_same_when_the_other_side_wins():
 def test_longer_is_compared_on_the_same_items():
     """Judge 0 takes the longer one of both items; of the second one of two others does so, too."""
     judge, unit = column(0, 1, 0, 1, 2), column(0, 0, 1, 1, 1)
-    share, beyond, others = raters.longer_than_others(judge, unit, column(1, 0, 1, 1, 0), 3)
+    share, beyond, others = annotator_figures.longer_than_others(judge, unit, column(1, 0, 1, 1, 0), 3)
     assert share.hits.tolist() == [2, 1, 0]
     assert beyond.mean[0] == pytest.approx((1 + 0.5) / 2) and others.mean[0] == pytest.approx(0.25)
 
@@ -58,7 +57,7 @@ def test_severity_is_told_from_the_others_severity():
     true = random.normal(3, 1, units)
     unit, judge = np.repeat(np.arange(units), judges), np.tile(np.arange(judges), units)
     stars = true[unit] + np.where(judge == 0, -1.0, 0.0) + random.normal(0, 0.3, units * judges)
-    found = raters.severity(judge, unit, stars, judges)
+    found = annotator_figures.severity(judge, unit, stars, judges)
     lower, upper = found.raw.interval(0)
     assert lower < found.raw.mean[0] < upper
     assert found.shrunk[0] - (found.shrunk[1] + found.shrunk[2]) / 2 == pytest.approx(-1, abs=0.05)
@@ -68,41 +67,48 @@ def test_severity_is_told_from_the_others_severity():
 def test_severity_of_judges_who_are_alike_is_drawn_to_nothing():
     random = np.random.default_rng(5)
     unit, judge = np.repeat(np.arange(100), 4), np.tile(np.arange(4), 100)
-    found = raters.severity(judge, unit, random.normal(0, 1, 400), 4)
+    found = annotator_figures.severity(judge, unit, random.normal(0, 1, 400), 4)
     assert np.abs(found.shrunk).max() < np.abs(found.raw.mean).max() / 2
 
 
 def test_stars_in_step_do_not_mind_severity():
     unit, judge = np.tile(np.arange(5), 2), np.repeat([0, 1], 5)
-    correlation, n = raters.in_step(judge, unit, column(1, 2, 3, 4, 5, 0, 1, 2, 3, 4), 2)
+    correlation, n = annotator_figures.in_step(judge, unit, column(1, 2, 3, 4, 5, 0, 1, 2, 3, 4), 2)
     assert correlation == pytest.approx([1, 1]) and n.tolist() == [5, 5]
 
 
 def test_who_gives_one_star_always_is_in_step_with_nothing():
     unit, judge = np.tile(np.arange(5), 2), np.repeat([0, 1], 5)
-    correlation, _ = raters.in_step(judge, unit, column(3, 3, 3, 3, 3, 0, 1, 2, 3, 4), 2)
+    correlation, _ = annotator_figures.in_step(judge, unit, column(3, 3, 3, 3, 3, 0, 1, 2, 3, 4), 2)
     assert math.isnan(correlation[0])
 
 
 def test_nobody_reads_a_thousand_characters_in_five_seconds():
-    assert raters.hasty(column(0.5, 5, 15, 2), column(10, 1000, 1000, 100)).tolist() == [True, True, False, False]
+    assert annotator_figures.hasty(column(0.5, 5, 15, 2), column(10, 1000, 1000, 100)).tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_the_medians_interval_holds_it_as_often_as_it_says():
     random = np.random.default_rng(2)
-    held = sum(low <= 0 <= high for _, low, high in (raters.median(random.normal(size=25)) for _ in range(800)))
+    held = sum(
+        low <= 0 <= high for _, low, high in (annotator_figures.median(random.normal(size=25)) for _ in range(800))
+    )
     assert 0.93 <= held / 800 <= 0.99
-    assert raters.median(column(1, 2, 3)) == (2, None, None)
+    assert annotator_figures.median(column(1, 2, 3)) == (2, None, None)
 
 
 @pytest.mark.parametrize(("hits", "n", "p"), [(8, 10, 0.109375), (5, 10, 1.0), (0, 5, 0.0625), (0, 0, 1.0)])
 def test_the_binomial_p_is_exact(hits, n, p):
-    assert raters.two_sided(hits, n) == pytest.approx(p, abs=1e-12)
+    assert annotator_figures.two_sided(hits, n) == pytest.approx(p, abs=1e-12)
 
 
 def test_the_binomial_p_of_many_does_not_overflow():
-    assert raters.two_sided(50_000, 100_000) == pytest.approx(1, abs=1e-6)
-    assert raters.two_sided(52_000, 100_000) < 1e-30
+    assert annotator_figures.two_sided(50_000, 100_000) == pytest.approx(1, abs=1e-6)
+    assert annotator_figures.two_sided(52_000, 100_000) < 1e-30
 
 
 def test_a_bet_against_an_honest_judge_gains_nothing_at_the_bound():
@@ -110,32 +116,32 @@ def test_a_bet_against_an_honest_judge_gains_nothing_at_the_bound():
     n, most = 12, 0.55
     k = np.arange(n + 1)
     chance = np.array([math.comb(n, x) * most**x * (1 - most) ** (n - x) for x in k])
-    e = np.exp(suspicion.log_e_above(k, np.full(n + 1, n), most))
+    e = np.exp(careless_annotators.log_e_above(k, np.full(n + 1, n), most))
     assert (chance * e).sum() == pytest.approx(1, abs=1e-9)
     assert np.all(np.diff(e) > 0)
 
 
 def test_a_bound_that_nobody_can_break_is_no_bet():
-    assert suspicion.log_e_above(column(10.0), column(10.0), column(math.nan)).tolist() == [0]
-    assert suspicion.log_e_above(column(10.0), column(10.0), column(1.0)).tolist() == [0]
+    assert careless_annotators.log_e_above(column(10.0), column(10.0), column(math.nan)).tolist() == [0]
+    assert careless_annotators.log_e_above(column(10.0), column(10.0), column(1.0)).tolist() == [0]
 
 
 def test_either_side_is_suspect():
     shares = Shares(column(60.0, 0.0, 30.0), column(60.0, 60.0, 60.0), np.full(3, 0.5))
-    first, second, even = suspicion.one_side(shares)
+    first, second, even = careless_annotators.one_side(shares)
     assert first == pytest.approx(second) and first > 20 and even < 0
 
 
 def test_blind_judges_are_told_from_the_crowd():
     agreeing = Shares(column(85.0, 80.0, 90.0, 50.0), np.full(4, 100.0), np.full(4, 0.5))
-    evidence = suspicion.weigh({"others": suspicion.too_blind(agreeing)}, 4)
+    evidence = careless_annotators.weigh({"others": careless_annotators.too_blind(agreeing)}, 4)
     assert [each.is_flagged for each in evidence] == [False, False, False, True]
     assert evidence[3].reasons == ["others"]
 
 
 def test_a_crowd_that_is_blind_itself_accuses_nobody():
     blind = Shares(column(50.0, 48.0, 51.0, 20.0), np.full(4, 100.0), np.full(4, 0.5))
-    assert not any(e.is_flagged for e in suspicion.weigh({"others": suspicion.too_blind(blind)}, 4))
+    assert not any(e.is_flagged for e in careless_annotators.weigh({"others": careless_annotators.too_blind(blind)}, 4))
 
 
 def test_more_judges_need_more_evidence_and_more_guilty_ones_less():
@@ -144,15 +150,15 @@ def test_more_judges_need_more_evidence_and_more_guilty_ones_less():
     few, many = np.full(2, just_enough), np.zeros(200)
     few[1] = -5
     many[0] = just_enough
-    assert suspicion.weigh({"side": few}, 2)[0].is_flagged
-    assert not suspicion.weigh({"side": many}, 200)[0].is_flagged
-    assert all(e.is_flagged for e in suspicion.weigh({"side": np.full(200, just_enough)}, 200))
+    assert careless_annotators.weigh({"side": few}, 2)[0].is_flagged
+    assert not careless_annotators.weigh({"side": many}, 200)[0].is_flagged
+    assert all(e.is_flagged for e in careless_annotators.weigh({"side": np.full(200, just_enough)}, 200))
 
 
 def test_an_unknown_suspicion_is_refused():
     with pytest.raises(ValueError, match="jealousy"):
-        suspicion.weigh({"jealousy": np.zeros(1)}, 1)
+        careless_annotators.weigh({"jealousy": np.zeros(1)}, 1)
 
 
 def test_no_judges_are_no_error():
-    assert suspicion.weigh({}, 0) == []
+    assert careless_annotators.weigh({}, 0) == []

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from evaluation.recipes import corruptions as spoiling
+from evaluation.recipes import corruptions
 
 TEXT = "The sea was calm that day.\nNobody spoke a word. The captain looked at the map again.\nThen the wind rose."
 
@@ -22,33 +22,33 @@ def document(lines: int, of: str = "line") -> dict:
 
 def test_passages_are_of_about_one_length_and_end_with_lines():
     rows = [document(60), {"text": "too short"}, document(1)]
-    found = spoiling.passages(rows, 200, 100, seed=0)
+    found = corruptions.passages(rows, 200, 100, seed=0)
     assert len(found) > 8 and all(100 <= len(p.text.encode()) <= 300 for p in found)
     assert all(p.text.endswith("happens.") and p.source == "s" for p in found)
 
 
 def test_a_line_without_end_is_cut_at_words():
-    found = spoiling.passages([{"text": "word " * 500}], 100, 100, seed=0)
+    found = corruptions.passages([{"text": "word " * 500}], 100, 100, seed=0)
     assert found and all(set(p.text.split()) == {"word"} and len(p.text) <= 150 for p in found)
 
 
 def test_the_draw_is_the_seeds_and_not_the_orders():
     rows = [document(20, of) for of in ("a", "b", "c")]
     one, other, again = (
-        spoiling.passages(given, 200, 5, seed) for given, seed in ((rows, 0), (rows, 1), (rows[::-1], 0))
+        corruptions.passages(given, 200, 5, seed) for given, seed in ((rows, 0), (rows, 1), (rows[::-1], 0))
     )
     assert one == again != other and len(one) == 5
 
 
 def test_shuffled_words_are_the_same_words_in_each_line():
-    found = spoiling.words_shuffled(TEXT, draw())
+    found = corruptions.words_shuffled(TEXT, draw())
     assert found != TEXT
     for line, was in zip(found.split("\n"), TEXT.split("\n"), strict=True):
         assert Counter(line.split(" ")) == Counter(was.split(" "))
 
 
 def test_swapped_letters_are_neighbours_in_few_words():
-    found = spoiling.letters_swapped(TEXT, draw(), 0.2)
+    found = corruptions.letters_swapped(TEXT, draw(), 0.2)
     changed = [(a, b) for a, b in zip(found.split(), TEXT.split(), strict=True) if a != b]
     assert 1 <= len(changed) <= 4
     for spoilt, was in changed:
@@ -57,32 +57,32 @@ def test_swapped_letters_are_neighbours_in_few_words():
 
 
 def test_reversed_sentences_stay_whole():
-    found = spoiling.sentences_reversed(TEXT, draw())
+    found = corruptions.sentences_reversed(TEXT, draw())
     assert found.startswith("Then the wind rose.") and found.endswith("The sea was calm that day.")
 
 
 def test_a_repeated_sentence_takes_the_place_of_the_next():
-    found = spoiling.sentence_repeated(TEXT, draw())
+    found = corruptions.sentence_repeated(TEXT, draw())
     assert max(Counter(s.strip() for s in found.replace("\n", " ").split(".") if s.strip()).values()) == 2
     assert abs(len(found) - len(TEXT)) < 40
 
 
 def test_a_strangers_sentence_stands_in_place_of_the_longest():
     stranger = "Quarterly revenue exceeded all expectations."
-    found = spoiling.stranger_inserted(TEXT, draw(), [stranger])
+    found = corruptions.stranger_inserted(TEXT, draw(), [stranger])
     assert stranger in found and "captain" not in found and "The sea was calm" in found
 
 
 @pytest.mark.parametrize("strangers", [[], ["Quarterly revenue exceeded all expectations."]])
 def test_every_copy_differs_from_its_original(strangers):
-    normal = spoiling.passages([document(40)], 200, 10, seed=0)
-    found = spoiling.spoilt(normal, seed=0, share=0.05, strangers=strangers)
+    normal = corruptions.passages([document(40)], 200, 10, seed=0)
+    found = corruptions.spoilt(normal, seed=0, share=0.05, strangers=strangers)
     assert ("a stranger's sentence" in found) == bool(strangers)
-    assert found == spoiling.spoilt(normal, seed=0, share=0.05, strangers=strangers)
+    assert found == corruptions.spoilt(normal, seed=0, share=0.05, strangers=strangers)
     for copies in found.values():
         assert all(copy.split() != normal[i].text.split() for i, copy in copies) and copies
 
 
 def test_what_cannot_be_changed_is_no_copy():
-    found = spoiling.spoilt([spoiling.Passage("one one one one")], seed=0, share=0.5, strangers=[])
+    found = corruptions.spoilt([corruptions.Passage("one one one one")], seed=0, share=0.5, strangers=[])
     assert found["words shuffled"] == [] and found["a sentence repeated"] == []

@@ -5,10 +5,10 @@ import sys
 import time
 from pathlib import Path
 
-from training.core import parent_watchdog as tether
+from training.core import parent_watchdog
 
 if __name__ == "__main__":
-    tether.watch_parent(grace_seconds=0.5)
+    parent_watchdog.watch_parent(grace_seconds=0.5)
     directory = Path(sys.argv[-1])
     (directory / "rank.partial").mkdir(exist_ok=True)
     mine = directory / "rank.partial" / os.environ["RANK"]

@@ -20,7 +20,7 @@ from annotate.models import Dataset, LanguageModel, Project, Prompt
 from tests.factories import make_model, make_project, make_prompt, make_user
 from tests.training.fake_recipe import FakeConfig
 from training import configs
-from training.core import parent_watchdog as tether
+from training.core import parent_watchdog
 from training.core.kinds import KINDS, Kind
 from training.models import Run
 
@@ -84,7 +84,7 @@ def start_worker(*arguments: str, database: str = "", lease_seconds: float = 3) 
             "ASSAY_DATA": str(settings.DATA_DIR),
             "DATABASE_URL": database or database_url(),
             "RUN_LEASE_SECONDS": str(lease_seconds),
-            tether.ENVIRONMENT_NAME: str(read_end),
+            parent_watchdog.ENVIRONMENT_NAME: str(read_end),
         },
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from training.core import parent_watchdog as tether
+from training.core import parent_watchdog
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
@@ -15,7 +15,7 @@ if __name__ == "__main__":
     print("on the error stream", file=sys.stderr, flush=True)
     if (directory / "exit.txt").exists():
         sys.exit(int((directory / "exit.txt").read_text()))
-    tether.watch_parent(grace_seconds=0.5)
+    parent_watchdog.watch_parent(grace_seconds=0.5)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -20,7 +20,7 @@ from training.corpora.cleaning.gopher import repetition
 from training.corpora.cleaning.language import in_languages
 from training.corpora.cleaning.ledger import Ledger
 from training.corpora.cleaning.personal_data import replacing
-from training.corpora.reading import python_texts as carried
+from training.corpora.reading import python_texts
 
 PROSE = (
     "The harbour lies below the town, and the ships that come in with the tide have to wait for a pilot. "
@@ -238,8 +238,8 @@ def test_a_bad_option_is_named_with_its_remedy(field, value, words):
 
 
 def test_python_carries_text_that_needs_no_import():
-    topics = list(carried.topics())
+    topics = list(python_texts.topics())
     assert len(topics) > 50 and sum(map(len, topics)) > 300_000
-    assert next(iter(carried.topics(3))) == topics[3]
-    documents = carried.docstrings()
+    assert next(iter(python_texts.topics(3))) == topics[3]
+    documents = python_texts.docstrings()
     assert any("Base64" in text or "base64" in text for text in (next(documents) for _ in range(60)))

@@ -18,8 +18,7 @@ from tests.training.runs import make_run
 from training.core.run_directory import RunDirectory
 from training.models import Run
 from training.runs.worker import Worker
-from training.storage import disk_usage as disk
-from training.storage import pruning
+from training.storage import disk_usage, pruning
 
 pytestmark = pytest.mark.django_db
 _SIZE = 100_000
@@ -132,7 +131,11 @@ def test_the_page_adds_up(client, project):
     assert one.total == one.checkpoints + one.model + one.rest == use.of_runs
     assert use.elsewhere >= 2 * _SIZE and 0 < use.free < use.capacity
     text = response.content.decode()
-    assert pruning.RULE[1] in text and "Prune now" in text and f"Delete {disk.size_in_words(one.checkpoints)}" in text
+    assert (
+        pruning.RULE[1] in text
+        and "Prune now" in text
+        and f"Delete {disk_usage.size_in_words(one.checkpoints)}" in text
+    )
     client.post(reverse("prune", args=[project.slug]))
     assert left(run) == ["step-000030"]
     assert "nothing is left to prune" in client.get(reverse("disk", args=[project.slug])).content.decode()
@@ -144,13 +147,13 @@ def test_files_with_several_names_count_once_and_sparse_ones_what_they_take(tmp_
     with (tmp_path / "holes").open("wb") as file:
         file.truncate(10**9)
     (tmp_path / "link").symlink_to("/etc")
-    assert _SIZE <= disk.size_of(tmp_path) < 2 * _SIZE
-    assert disk.size_of(tmp_path, shared=False) < _SIZE, "what has another name too is counted there"
-    assert disk.size_of(tmp_path / "nowhere") == 0
+    assert _SIZE <= disk_usage.size_of(tmp_path) < 2 * _SIZE
+    assert disk_usage.size_of(tmp_path, shared=False) < _SIZE, "what has another name too is counted there"
+    assert disk_usage.size_of(tmp_path / "nowhere") == 0
 
 
 def test_sizes_are_said_as_on_a_disks_label():
-    assert [disk.size_in_words(s) for s in (0, 999, 4_000, 25e6, 3.14e9, 1.2e12)] == [
+    assert [disk_usage.size_in_words(s) for s in (0, 999, 4_000, 25e6, 3.14e9, 1.2e12)] == [
         "nothing", "999 bytes", "4 kB", "25 MB", "3.1 GB", "1.2 TB",
     ]  # fmt: skip
 

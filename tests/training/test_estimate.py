@@ -14,7 +14,7 @@ from tests.factories import make_model, make_project, make_user
 from tests.training import corpora
 from tests.training.runs import make_run
 from training.configs.presets import PRESETS, Preset, parameters
-from training.core import resource_estimate as estimate
+from training.core import resource_estimate
 from training.recipes.common import loading, memory
 from training.recipes.pretrain import architectures
 from training.recipes.pretrain.objectives import Vocabulary, objective_named
@@ -64,15 +64,17 @@ def test_activations_are_counted_near_what_autograd_keeps(objective, dtype):
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         states, _ = architectures.hidden_states(model, batch)
     assert states.requires_grad
-    shape = estimate.shape_of(preset, len(tokenizer), objective)
-    counted = estimate.activation_bytes(shape, length, rows, is_bfloat16=dtype == torch.bfloat16, checkpointing=False)
+    shape = resource_estimate.shape_of(preset, len(tokenizer), objective)
+    counted = resource_estimate.activation_bytes(
+        shape, length, rows, is_bfloat16=dtype == torch.bfloat16, checkpointing=False
+    )
     assert 0.55 < sum(kept.values()) / counted < 1
 
 
 def plan(size: str, available: float, **options):
-    shape = estimate.shape_of(PRESETS[size], PRESETS[size].vocabulary, "causal")
+    shape = resource_estimate.shape_of(PRESETS[size], PRESETS[size].vocabulary, "causal")
     given = {"length": 512, "batch": 32, "available": available, "is_bfloat16": True}
-    return estimate.plan(shape, **{**given, **options})
+    return resource_estimate.plan(shape, **{**given, **options})
 
 
 def test_with_room_a_processor_computes_what_its_cache_holds():
@@ -88,7 +90,7 @@ def test_with_less_room_fewer_rows_and_then_activations_twice():
 
 
 def test_what_does_not_fit_says_what_it_would_need():
-    with pytest.raises(estimate.DoesNotFit) as caught:
+    with pytest.raises(resource_estimate.DoesNotFit) as caught:
         plan("7B", 23 * GB)
     assert 110 * GB < caught.value.needed < 170 * GB, "20 bytes a weight"
 
@@ -99,13 +101,13 @@ def test_what_somebody_chose_is_taken():
 
 
 def test_flops_are_six_a_weight_and_token_for_short_rows():
-    shape = estimate.shape_of(PRESETS["100M"], 32768, "causal")
-    assert estimate.flops_per_token(shape, 1) == pytest.approx(6 * shape.multiplied, rel=0.01)
+    shape = resource_estimate.shape_of(PRESETS["100M"], 32768, "causal")
+    assert resource_estimate.flops_per_token(shape, 1) == pytest.approx(6 * shape.multiplied, rel=0.01)
 
 
 def test_the_share_that_steps_reach_lies_between_the_widths_that_were_measured():
     measured = [(128, 0.1), (320, 0.3), (448, 0.5)]
-    assert [estimate.reached(w, measured) for w in (64, 128, 224, 320, 4096)] == pytest.approx(
+    assert [resource_estimate.reached(w, measured) for w in (64, 128, 224, 320, 4096)] == pytest.approx(
         [0.1, 0.1, 0.2, 0.3, 0.5]
     )
 

@@ -20,7 +20,7 @@ from tests.training.runs import make_dataset, make_run, make_weights
 from training.models import Run
 from training.runs.figures import fidelity
 from training.runs.ordering import checks
-from training.storage import disk_usage as disk
+from training.storage import disk_usage
 
 GOOD = {"cosine": 0.999984, "kl_per_token": 0.00021, "rank": 16, "bytes": 3_100_000, "shrunk": None}
 GOOD |= {"dtype": "bfloat16"}
@@ -109,7 +109,7 @@ class TestPages:
         (base.path / "model.safetensors").write_bytes(b"x" * 1_000_000)
         (child.path / "adapter_model.safetensors").write_bytes(b"x" * 10_000)
         write_names_of(base.path, child.path)
-        assert disk.size_of(child.path) < 100_000 < 1_000_000 <= disk.size_of(base.path)
+        assert disk_usage.size_of(child.path) < 100_000 < 1_000_000 <= disk_usage.size_of(base.path)
 
 
 def write_names_of(base: Path, child: Path) -> None:

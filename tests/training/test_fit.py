@@ -7,24 +7,25 @@ import torch
 
 from tests import tiny_model
 from training.core.run_directory import RecipeFailure
-from training.recipes.common import batch_planner as fit
-from training.recipes.common import loading
+from training.recipes.common import batch_planner, loading
 from training.recipes.sft.examples import Example
 from training.recipes.sft.trained_model import Student
 
-SMALL = fit.Shape(layers=30, hidden=576, inner=1536, heads=9, key_heads=3, head_dim=64, dtype_bytes=2, packed=True)
+SMALL = batch_planner.Shape(
+    layers=30, hidden=576, inner=1536, heads=9, key_heads=3, head_dim=64, dtype_bytes=2, packed=True
+)
 GB = 10**9
 
 
-def plan(available: float, checkpointing: str = "auto", longest: int = 500, most: int = 1024) -> fit.Plan:
-    return fit.plan(
+def plan(available: float, checkpointing: str = "auto", longest: int = 500, most: int = 1024) -> batch_planner.Plan:
+    return batch_planner.plan(
         SMALL, learnt=5_000_000, longest=longest, batch_tokens=4000, available=available, most=most,
         checkpointing=checkpointing,
     )  # fmt: skip
 
 
 def test_with_room_activations_are_kept_and_the_machine_is_filled():
-    assert plan(16 * GB) == fit.Plan(1024, False, plan(16 * GB).bytes)
+    assert plan(16 * GB) == batch_planner.Plan(1024, False, plan(16 * GB).bytes)
     assert plan(16 * GB, most=16_384).tokens == 4000  # no more than the batch holds
 
 
@@ -33,7 +34,7 @@ def test_with_less_room_fewer_tokens_go_at_once_then_activations_are_computed_tw
     assert any(p.recompute for p in tokens)
     assert [p.recompute for p in tokens] == sorted((p.recompute for p in tokens), reverse=True)
     assert all(p.tokens >= 500 for p in tokens)
-    assert all(p.bytes <= fit.SHARE * share * GB / 10 for p, share in zip(tokens, range(5, 17), strict=True))
+    assert all(p.bytes <= batch_planner.SHARE * share * GB / 10 for p, share in zip(tokens, range(5, 17), strict=True))
 
 
 def test_checkpointing_may_be_asked_for_or_refused():
@@ -54,13 +55,13 @@ def test_what_cannot_fit_is_refused_with_figures_and_a_remedy(checkpointing, wor
 
 def test_one_long_example_is_never_split():
     assert plan(16 * GB, longest=3000).tokens == 3000
-    assert fit.micro_batches([5, 90, 7], 20, padded=False) == [[1], [2, 0]]
+    assert batch_planner.micro_batches([5, 90, 7], 20, padded=False) == [[1], [2, 0]]
 
 
 def test_micro_batches_hold_everything_once_within_the_limit():
     lengths = [(i * 37) % 91 + 5 for i in range(50)]
     for padded in (True, False):
-        groups = fit.micro_batches(lengths, 200, padded=padded)
+        groups = batch_planner.micro_batches(lengths, 200, padded=padded)
         assert sorted(i for group in groups for i in group) == list(range(50))
         for group in groups:
             size = len(group) * max(lengths[i] for i in group) if padded else sum(lengths[i] for i in group)
@@ -68,10 +69,10 @@ def test_micro_batches_hold_everything_once_within_the_limit():
 
 
 def test_the_first_choice_stands(tmp_path):
-    assert fit.remembered(tmp_path, "plan", lambda: {"tokens": 7}) == {"tokens": 7}
-    assert fit.remembered(tmp_path, "plan", lambda: {"tokens": 9}) == {"tokens": 7}
-    assert fit.remembered(tmp_path, "dtype", lambda: "float32") == "float32"
-    assert fit.remembered(tmp_path, "plan", lambda: None) == {"tokens": 7}
+    assert batch_planner.remembered(tmp_path, "plan", lambda: {"tokens": 7}) == {"tokens": 7}
+    assert batch_planner.remembered(tmp_path, "plan", lambda: {"tokens": 9}) == {"tokens": 7}
+    assert batch_planner.remembered(tmp_path, "dtype", lambda: "float32") == "float32"
+    assert batch_planner.remembered(tmp_path, "plan", lambda: None) == {"tokens": 7}
 
 
 @pytest.mark.parametrize("is_packed", [True, False])

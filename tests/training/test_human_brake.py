@@ -16,7 +16,7 @@ from tests.training.runs import make_run
 from training import configs
 from training.core.run_directory import RunDirectory
 from training.models import Review, Run
-from training.runs.human_review import reviews as human_brake
+from training.runs.human_review import reviews as human_review
 from training.runs.queue import supervision
 
 pytestmark = pytest.mark.django_db
@@ -59,8 +59,8 @@ def vote_for_policy(run: Run, user: Any, wins: bool = True) -> Review:
 def test_pairs_become_completions_each_once_and_only_the_parents_have_a_model(project, run):
     prompt, other = make_prompt(project), make_prompt(project)
     rows = [row(prompt, 1), row(other, 2), row(prompt, 3, step=8)]
-    human_brake.take_in(run, rows[:2])
-    human_brake.take_in(run, rows)
+    human_review.take_in(run, rows[:2])
+    human_review.take_in(run, rows)
     assert [r.sequence for r in run.reviews.all()] == [1, 2, 3]
     first, _, third = run.reviews.all()
     assert first.policy_answer.model is None and first.parent_answer.model == run.parent
@@ -73,7 +73,7 @@ def test_they_come_before_everything_else_to_everybody_in_an_order_of_their_own(
     prompt = make_prompt(project)
     for _ in range(3):
         make_completion(prompt)
-    human_brake.take_in(run, [row(make_prompt(project), n) for n in range(1, 9)])
+    human_review.take_in(run, [row(make_prompt(project), n) for n in range(1, 9)])
     sides = set()
     for _ in range(8):
         user = make_user(project)
@@ -87,7 +87,7 @@ def test_they_come_before_everything_else_to_everybody_in_an_order_of_their_own(
 
 
 def test_what_is_served_names_no_model_and_no_run(project, run):
-    human_brake.take_in(run, [row(make_prompt(project))])
+    human_review.take_in(run, [row(make_prompt(project))])
     mine = program(project)
     answer = mine.post(f"projects/{project.slug}/assignments/")
     told = answer.content.decode()
@@ -98,7 +98,7 @@ def test_what_is_served_names_no_model_and_no_run(project, run):
 def test_its_answers_are_judged_in_their_pair_and_in_no_other(project, run):
     prompt = make_prompt(project)
     make_completion(prompt), make_completion(prompt)
-    human_brake.take_in(run, [row(prompt)])
+    human_review.take_in(run, [row(prompt)])
     reserved = set(Completion.objects.filter(source__startswith="run ").values_list("pk", flat=True))
     user = make_user(project)
     vote_for_policy(run, user)
@@ -112,38 +112,38 @@ def test_its_answers_are_judged_in_their_pair_and_in_no_other(project, run):
 
 
 def test_pairs_of_a_run_that_has_ended_are_asked_no_more(project, run):
-    human_brake.take_in(run, [row(make_prompt(project))])
+    human_review.take_in(run, [row(make_prompt(project))])
     Run.objects.filter(pk=run.pk).update(state="succeeded")
     assert assignments.next_for(project=project, user=make_user(project)) is None
 
 
 def test_verdicts_flow_back_people_and_simulations_apart(project, run):
-    human_brake.take_in(run, [row(make_prompt(project)), row(make_prompt(project), 2)])
+    human_review.take_in(run, [row(make_prompt(project)), row(make_prompt(project), 2)])
     project.overlap = 2
     project.save()
     assert [vote_for_policy(run, make_user(project), wins=wins).sequence for wins in (True, False)] == [1, 1]
     vote_for_policy(run, make_user(project, is_simulated=True), wins=False)
     run.path.mkdir(parents=True)
     directory = RunDirectory(run.path)
-    human_brake.tell(run, directory)
+    human_review.tell(run, directory)
     said = {(r["sequence"], r["judge"]): (r["people"], r["votes"]) for r in directory.opinions()}
     assert said == {(1, "person"): (0.5, 2), (1, "simulation"): (0.0, 1)}
 
 
 def test_an_undone_vote_is_no_opinion(project, run):
-    human_brake.take_in(run, [row(make_prompt(project))])
+    human_review.take_in(run, [row(make_prompt(project))])
     user = make_user(project)
     vote_for_policy(run, user)
-    assert human_brake.told(run)[0].people == 1.0
+    assert human_review.told(run)[0].people == 1.0
     feedback.undo(assignment=Assignment.objects.get(user=user), by=user)
-    assert human_brake.told(run)[0].people is None
+    assert human_review.told(run)[0].people is None
 
 
 def test_comparisons_with_other_answers_are_no_opinion_of_the_pair(project, run):
     prompt = make_prompt(project)
-    human_brake.take_in(run, [row(prompt)])
+    human_review.take_in(run, [row(prompt)])
     make_comparison(run.reviews.get().policy_answer, make_completion(prompt))
-    assert human_brake.opinions(run) == []
+    assert human_review.opinions(run) == []
 
 
 @pytest.mark.parametrize(
@@ -155,22 +155,22 @@ def test_comparisons_with_other_answers_are_no_opinion_of_the_pair(project, run)
     ],
 )
 def test_what_cannot_be_judged_says_why_and_is_not_waited_for(project, run, change, why):
-    human_brake.take_in(run, [row(make_prompt(project), **change)])
+    human_review.take_in(run, [row(make_prompt(project), **change)])
     assert why in run.reviews.get().not_asked
-    assert human_brake.is_judged(run)
-    assert human_brake.opinions(run)[0]["judge"] == "nobody"
+    assert human_review.is_judged(run)
+    assert human_review.opinions(run)[0]["judge"] == "nobody"
     assert assignments.next_for(project=project, user=make_user(project)) is None
 
 
 def test_a_prompt_of_the_eval_side_is_never_asked(project, run):
-    human_brake.take_in(run, [row(make_prompt(project, side="eval"))])
+    human_review.take_in(run, [row(make_prompt(project, side="eval"))])
     assert "eval" in run.reviews.get().not_asked and Completion.objects.count() == 0
 
 
 def test_a_project_that_compares_nothing_is_not_asked_to(run, project):
     project.asks_comparisons = False
     project.save()
-    human_brake.take_in(run, [row(make_prompt(project))])
+    human_review.take_in(run, [row(make_prompt(project))])
     assert "no comparisons" in run.reviews.get().not_asked
 
 
@@ -180,21 +180,21 @@ def test_the_worker_takes_in_under_its_lease_alone(project, run):
     run.path.mkdir(parents=True)
     directory = RunDirectory(run.path)
     directory.ask_for_review([{k: v for k, v in row(make_prompt(project)).items() if k != "sequence"}])
-    human_brake.follow(attempt, directory)
+    human_review.follow(attempt, directory)
     assert run.reviews.count() == 1
     supervision.conclude(attempt, supervision.Ending.lost("gone"))
     directory.ask_for_review([{k: v for k, v in row(make_prompt(project)).items() if k != "sequence"}])
     with pytest.raises(supervision.LeaseLost):
-        human_brake.follow(attempt, directory)
+        human_review.follow(attempt, directory)
     assert run.reviews.count() == 1
 
 
 def test_a_run_that_waits_goes_on_when_all_of_it_is_judged(project, run):
-    human_brake.take_in(run, [row(make_prompt(project)), row(make_prompt(project), 2)])
+    human_review.take_in(run, [row(make_prompt(project)), row(make_prompt(project), 2)])
     run.path.mkdir(parents=True)
     Run.objects.filter(pk=run.pk).update(state="paused", reason_code="waiting_for_people", reason="Waiting.")
     for state in ("paused", "paused", "queued"):
-        human_brake.wake_waiting()
+        human_review.wake_waiting()
         run.refresh_from_db()
         assert run.state == state
         if state == "paused":
@@ -203,23 +203,23 @@ def test_a_run_that_waits_goes_on_when_all_of_it_is_judged(project, run):
 
 
 def test_a_run_whose_folder_is_gone_stops_no_worker_and_waits_on(project, run):
-    human_brake.take_in(run, [row(make_prompt(project))])
+    human_review.take_in(run, [row(make_prompt(project))])
     vote_for_policy(run, make_user(project))
     Run.objects.filter(pk=run.pk).update(state="paused", reason_code="waiting_for_people")
-    human_brake.wake_waiting()
+    human_review.wake_waiting()
     run.refresh_from_db()
     assert run.state == "paused"
 
 
 def test_a_run_that_paused_for_another_reason_is_not_woken(project, run):
     Run.objects.filter(pk=run.pk).update(state="paused", reason_code="people_disagree")
-    human_brake.wake_waiting()
+    human_review.wake_waiting()
     run.refresh_from_db()
     assert run.state == "paused"
 
 
 def test_the_page_shows_both_opinions_and_keeps_open_pairs_blind(client, project, run):
-    human_brake.take_in(run, [row(make_prompt(project), n) for n in (1, 2)])
+    human_review.take_in(run, [row(make_prompt(project), n) for n in (1, 2)])
     vote_for_policy(run, make_user(project))
     page = client.get(reverse("run", args=[run.pk])).content.decode()
     assert "1 pair waits for a judge" in page
@@ -231,7 +231,7 @@ def test_the_page_shows_both_opinions_and_keeps_open_pairs_blind(client, project
 
 
 def test_a_program_reads_both_opinions(project, run):
-    human_brake.take_in(run, [row(make_prompt(project))])
+    human_review.take_in(run, [row(make_prompt(project))])
     vote_for_policy(run, make_user(project), wins=False)
     [told] = program(project).get(f"runs/{run.pk}/reviews/").json()
     assert told == {
@@ -241,7 +241,7 @@ def test_a_program_reads_both_opinions(project, run):
 
 def test_what_was_thought_is_no_part_of_the_pair_and_alone_no_answer(project, run):
     prompt = make_prompt(project)
-    human_brake.take_in(run, [
+    human_review.take_in(run, [
         row(prompt, 1, policy="<think>Hmm.</think>Yes.", parent="<think>Ah.</think>No."),
         row(prompt, 2, policy="<think>Hmm.</think>Maybe.", parent="<think>Oh.</think>No."),
         row(prompt, 3, policy="<think>Hmm."),

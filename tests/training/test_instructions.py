@@ -14,7 +14,7 @@ from annotate.data import frozen_rows
 from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.actions import upload
 from annotate.models import Dataset
-from common import splits as sides
+from common import splits
 from tests.factories import make_project, make_prompt, make_user
 from training.instructions.actions import OwnTemplate, instruct, preview
 from training.instructions.mixing import Options, Source, Told, mix, quotas
@@ -202,7 +202,7 @@ def test_what_asks_as_an_eval_prompt_asks_is_left_out(films):
     made, _ = instruct(project=project, datasets=[films], name="flan", by=make_user(project, role="researcher"))
     rows = list(frozen_rows.read(made.path, "examples"))
     assert made.counts["left_out"]["whose prompt falls on the eval side"] == 60 - len(rows) > 5
-    assert all(sides.side_of(row["prompt"], 40) == sides.TRAIN for row in rows)
+    assert all(splits.side_of(row["prompt"], 40) == splits.TRAIN for row in rows)
 
 
 def test_an_eval_prompt_of_the_very_words_is_left_out(project, films):

@@ -13,7 +13,7 @@ from tests.training.runs import make_run
 from training import configs
 from training.runs.figures import curves, health
 from training.runs.present import ppo_section as ppo_page
-from training.runs.present import review_picture as brake_picture
+from training.runs.present import review_picture
 
 pytestmark = pytest.mark.django_db
 
@@ -145,8 +145,8 @@ def test_drift_of_the_reward_model_has_a_chart_with_the_parents_line():
 
 
 def test_the_picture_of_many_reviews_names_a_few_steps():
-    marks = [brake_picture.Mark(step, 0.7, 0.5, 4 if step < 40 else 0) for step in range(4, 84, 4)]
-    drawn = brake_picture.picture(marks)
+    marks = [review_picture.Mark(step, 0.7, 0.5, 4 if step < 40 else 0) for step in range(4, 84, 4)]
+    drawn = review_picture.picture(marks)
     assert drawn.count("<circle") == 20 + 9 and ">4</text>" in drawn and ">80</text>" in drawn
     assert drawn.count('text-anchor="middle"') == 8
 

@@ -17,8 +17,7 @@ from tests.training import corpora
 from training.core.endings import FAILED, LOST, explain
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common.adapters import merged_state
-from training.runs.launchers import Busy, gpus, local
-from training.runs.launchers import multi_process as several
+from training.runs.launchers import Busy, gpus, local, multi_process
 
 ROOT = Path(__file__).parents[2]
 SLEEPER = "tests.training.rank_sleeper"
@@ -61,21 +60,21 @@ def curve(run: RunDirectory, name: str) -> list[float]:
 
 def test_one_process_is_started_as_ever(directory):
     lay(directory, 1)
-    assert several.processes_of(directory) == 1
-    assert several.command(directory, "training.recipes.pretrain", 1)[1:] == [
+    assert multi_process.processes_of(directory) == 1
+    assert multi_process.command(directory, "training.recipes.pretrain", 1)[1:] == [
         "-m",
         "training.recipes.pretrain",
         str(directory),
     ]
-    assert not (directory / several.CONFIG_NAME).exists()
+    assert not (directory / multi_process.CONFIG_NAME).exists()
 
 
 def test_what_accelerate_is_told_can_be_read_in_the_run_directory(directory):
     from accelerate.commands.config.config_args import load_config_from_file
 
     lay(directory, 3)
-    several.command(directory, "training.recipes.pretrain", several.processes_of(directory))
-    told = load_config_from_file(str(directory / several.CONFIG_NAME))
+    multi_process.command(directory, "training.recipes.pretrain", multi_process.processes_of(directory))
+    told = load_config_from_file(str(directory / multi_process.CONFIG_NAME))
     assert (told.num_processes, told.num_machines, told.main_process_port) == (3, 1, 0)
 
 
@@ -91,9 +90,9 @@ def test_several_gpus_are_leased_at_once_or_none(tmp_path, monkeypatch):
 
 def test_more_processes_than_gpus_are_refused_and_not_waited_for():
     with pytest.raises(RecipeFailure, match="4 processes") as caught:
-        several.check_gpus(4, 2)
+        multi_process.check_gpus(4, 2)
     assert "at most 2" in caught.value.remedy
-    several.check_gpus(4, 0)  # on a processor, as many as one likes
+    multi_process.check_gpus(4, 0)  # on a processor, as many as one likes
 
 
 @pytest.mark.slow
@@ -173,6 +172,6 @@ def carried_out(run: RunDirectory, count: int) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (run.path / "log.txt").open("ab") as log:
         return subprocess.run(
-            several.command(run.path, "training.recipes.pretrain", count),
+            multi_process.command(run.path, "training.recipes.pretrain", count),
             cwd=ROOT, env=environment, stdout=log, stderr=log, timeout=200, check=False,
         ).returncode  # fmt: skip

@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from tests.training import corpora
 from training.configs import PretrainConfig, parse
 from training.configs.options import ConfigError
-from training.core import resource_estimate as estimate
+from training.core import resource_estimate
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import entry, loading
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
@@ -337,4 +337,4 @@ def test_too_many_processes_for_the_rows_are_refused():
 
 
 def test_the_form_offers_what_the_presets_hold():
-    assert estimate.shape_of(pretrain.PRESETS[PretrainConfig().size], 8192, "causal").parameters > 1e7
+    assert resource_estimate.shape_of(pretrain.PRESETS[PretrainConfig().size], 8192, "causal").parameters > 1e7

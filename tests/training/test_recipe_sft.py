@@ -17,7 +17,7 @@ from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import adapters as adapters_of
 from training.recipes.common import children, entry, loading
 from training.recipes.sft import __main__ as sft
-from training.runs.launchers import multi_process as several
+from training.runs.launchers import multi_process
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -298,7 +298,7 @@ def test_two_processes_learn_what_one_learns(parent, tmp_path):
         runs[count] = make_run(tmp_path / str(count), parent, count=17, processes=count)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ASSAY_DTYPE": "float32"}
         module = "training.recipes.sft"
-        command = several.command(runs[count].path, module, count) if count > 1 else [
+        command = multi_process.command(runs[count].path, module, count) if count > 1 else [
             sys.executable, "-m", module, str(runs[count].path)]  # fmt: skip
         subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, timeout=200, check=True)
     one, two = ([m["values"]["loss"] for m in metrics(run)] for run in runs.values())

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests import tiny_model
-from training.recipes.common import batch_planner as fit
-from training.recipes.common import children, loading
+from training.recipes.common import batch_planner, children, loading
 from training.recipes.sft.examples import Example, encode, hold_out, last_prompt
 from training.recipes.sft.trained_model import Student
 
@@ -131,7 +130,7 @@ def test_a_batch_split_or_whole_gives_the_same_gradients(folder, tokenizer):
     found = []
     for tokens in (10_000, 60):
         student = student_of(folder, "lora")
-        groups = fit.micro_batches([len(e.tokens) for e in examples], tokens, padded=False)
+        groups = batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=False)
         assert (len(groups) == 1) == (tokens == 10_000)
         for group in groups:
             student.loss([examples[i] for i in group], 1 / targets)[0].backward()

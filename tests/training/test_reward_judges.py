@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from annotate.data.datasets.preferences import Comparison, Rating
-from training.recipes.reward import annotator_effects as reward_judges
+from training.recipes.reward import annotator_effects, head_fit
 from training.recipes.reward import feedback_likelihood as likelihood
-from training.recipes.reward import head_fit
 from training.recipes.reward.feedback_likelihood import TODAY, Priors
 from training.recipes.reward.head_fit import Design
 from training.recipes.reward.reward_accuracy import spearman
@@ -53,16 +52,16 @@ class World:
         self.folds[self.training] = head_fit.folds_by_prompt(self.prompts[self.training], 5, seed)
         self.design = Design.of(self.x, torch.nonzero(self.training)[:, 0])
         self.ridge = 0.3  # the prior of scores that spread as these do
-        self.priors, self.trials = reward_judges.choose_priors(
+        self.priors, self.trials = annotator_effects.choose_priors(
             self.design, self.observed, self.prompts, self.folds, self.ridge
         )
 
     def head(self, priors: Priors) -> head_fit.Head:
         return head_fit.fit(self.design, self.observed.among(self.training), self.ridge, priors=priors)
 
-    def judges(self) -> dict[int, reward_judges.Judge]:
+    def judges(self) -> dict[int, annotator_effects.Judge]:
         judged = self.observed.among(self.training)
-        found = reward_judges.judges(self.design, judged, self.head(self.priors), self.ridge, self.priors)
+        found = annotator_effects.judges(self.design, judged, self.head(self.priors), self.ridge, self.priors)
         return {judge.author: judge for judge in found}
 
     def correlation(self, priors: Priors) -> float:
@@ -148,5 +147,5 @@ def test_the_standard_errors_are_those_of_the_whole_hessian():
     contrast[block : block + judged.authors] = -1 / judged.authors
     contrast[block + 2] += 1
     wanted = (contrast[free] @ torch.linalg.solve(bend[free][:, free], contrast[free])).sqrt().item()
-    found = reward_judges._standard_errors(world.design, judged, head, world.ridge, priors)[0][2]
+    found = annotator_effects._standard_errors(world.design, judged, head, world.ridge, priors)[0][2]
     assert found == pytest.approx(wanted, rel=0.01)

@@ -28,10 +28,8 @@ from training.core.kinds import KINDS
 from training.models import Attempt, Metric, Run, Sample
 from training.routing import websocket_urlpatterns
 from training.runs import live_pages
-from training.runs.figures import curves, health
-from training.runs.figures import progress as words
-from training.runs.present import kind_sections as kind_pages
-from training.runs.present import run_details as run_page
+from training.runs.figures import curves, health, progress
+from training.runs.present import kind_sections, run_details
 from training.runs.queue.announcements import announce
 
 pytestmark = pytest.mark.django_db
@@ -108,8 +106,8 @@ def test_the_log_is_for_researchers_of_the_project_on_the_page_and_live(client, 
         client.force_login(user)
     text, may = page(client, run), role == "researcher"
     assert ("/srv/secret-place" in text) is may and ("The log is for researchers" in text) is not may
-    live = run_page.render_parts(
-        run, run_page.Figures.read(run), may_change=may, may_review=role == "reviewer", whole_tables=True
+    live = run_details.render_parts(
+        run, run_details.Figures.read(run), may_change=may, may_review=role == "reviewer", whole_tables=True
     )
     assert any("/srv/secret-place" in part for part in live.parts.values()) is may
     if user is not None:
@@ -236,7 +234,7 @@ def test_a_long_queue_costs_the_list_no_more_queries(client, project, researcher
     last = [make_run(project) for _ in range(6)][-1]
     with django_assert_max_num_queries(len(few)):
         text = client.get(address).content.decode()
-    assert "Waiting in the queue behind 8 more" in text and words.progress(last, [], {}, last.created_at) in text
+    assert "Waiting in the queue behind 8 more" in text and progress.progress(last, [], {}, last.created_at) in text
 
 
 def test_a_score_that_was_not_scaled_is_not_said_to_be():
@@ -516,7 +514,7 @@ def test_what_is_measured_seldom_is_not_thinned_away():
 def test_the_line_below_the_bar_has_what_one_asks_first(project):
     run = make_run(project, state="running", step=5, total_steps=50)
     last = {"loss": 2.31456, "tokens_per_second": 1520.4, "grad_norm": 0.3}
-    told = words.progress(run, [Attempt(number=1, memory_bytes=2_100_000_000)], last, timezone.now())
+    told = progress.progress(run, [Attempt(number=1, memory_bytes=2_100_000_000)], last, timezone.now())
     assert told == "Step 5 of 50 · loss 2.315 · 1,520 tokens/s · 2.1 GB"
 
 
@@ -534,7 +532,7 @@ def test_thousands_of_samples_show_their_ends(project):
     Sample.objects.bulk_create(
         Sample(run=run, sequence=i, step=i, prompt=prompt, completion=f"answer {i}") for i in range(1, 1001)
     )
-    [pair] = run_page.then_and_now(run)
+    [pair] = run_details.then_and_now(run)
     assert (pair.then.completion, pair.now.completion) == ("answer 1", "answer 1000")
 
 
@@ -568,10 +566,13 @@ def test_a_kind_brings_a_page_and_a_form_of_its_own(client, project, researcher,
     (folder / "fake_form.html").write_text("<p>{{ form.kind.name }}: {{ hint }}</p>")
     [engine] = settings.TEMPLATES
     settings.TEMPLATES = [{**engine, "DIRS": [tmp_path, *engine["DIRS"]]}]
-    figure = kind_pages.RunSection("fake", lambda run: {"own": f"figure {run.pk}", "run": None})
-    hint = kind_pages.FormSection("fake", lambda form: {"hint": form.project.name})
+    figure = kind_sections.RunSection("fake", lambda run: {"own": f"figure {run.pk}", "run": None})
+    hint = kind_sections.FormSection("fake", lambda form: {"hint": form.project.name})
     run = make_run(project)
-    with kind_pages.RUN_SECTIONS.holding(figure, besides=True), kind_pages.FORM_SECTIONS.holding(hint, besides=True):
+    with (
+        kind_sections.RUN_SECTIONS.holding(figure, besides=True),
+        kind_sections.FORM_SECTIONS.holding(hint, besides=True),
+    ):
         assert f"<p>figure {run.pk} of {run.name}</p>" in page(client, run)
         form = client.get(reverse("new-run", args=[project.slug, "fake"])).content.decode()
         assert f"<p>fake: {project.name}</p>" in form
@@ -633,7 +634,7 @@ def test_numbers_and_durations_are_rounded_to_what_they_mean():
     assert [curves.number(v) for v in (0, 3, 0.12345, -1.5, 123456.7, 2e-4, None, float("nan"))] == [
         "0", "3", "0.1235", "−1.5", "123457", "2.00e-04", "–", "–",
     ]  # fmt: skip
-    assert [words.duration(s) for s in (5, 360, 7500, 4 * 86400)] == ["5 s", "6 min", "2 h 5 min", "4 d 0 h"]
+    assert [progress.duration(s) for s in (5, 360, 7500, 4 * 86400)] == ["5 s", "6 min", "2 h 5 min", "4 d 0 h"]
 
 
 def test_a_long_table_is_thinned_and_keeps_its_last_step():

@@ -17,7 +17,7 @@ from annotate.data import frozen_rows
 from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.leakage_guard import EvalPrompts
 from annotate.models import Dataset, Project, User
-from common import splits as sides
+from common import splits
 from training.instructions.mixing import Options, Row, Source, Told, mix, quotas
 from training.instructions.sandbox import TemplateRefused
 from training.instructions.templating import Instruction, read_instruction
@@ -98,7 +98,7 @@ def instruct(
     if first is None:
         raise Refused(400, datasets=f"No row would go in ({dict(told.left_out)}): take more rows or templates.")
     content_hash = frozen_rows.write_streamed(
-        {"examples": itertools.chain([first], rows)}, kind=Dataset.Kind.SFT, side=sides.TRAIN
+        {"examples": itertools.chain([first], rows)}, kind=Dataset.Kind.SFT, side=splits.TRAIN
     )
     if standing := project.datasets.filter(kind=Dataset.Kind.SFT, content_hash=content_hash).order_by("id").first():
         return standing, False
@@ -115,7 +115,7 @@ def _record(project: Project, name: str, by: User, content_hash: str, counts: di
                 project=project,
                 kind=Dataset.Kind.SFT,
                 name=name,
-                side=sides.TRAIN,
+                side=splits.TRAIN,
                 content_hash=content_hash,
                 counts=counts,
                 created_by=by,

@@ -19,10 +19,9 @@ import torch
 import transformers
 
 from training.configs import DomainConfig
-from training.core import resource_estimate as estimate
+from training.core import resource_estimate
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
-from training.recipes.common import batch_planner as fit
-from training.recipes.common import children, loading
+from training.recipes.common import batch_planner, children, loading
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.features import adapted_layers
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit
@@ -104,7 +103,7 @@ def prepare(
     together: Processes,
 ) -> Learner:
     plan = together.first_then_all(
-        lambda: fit.remembered(run.path, "rows", lambda: plan_of(run, config, model, dtype, together))
+        lambda: batch_planner.remembered(run.path, "rows", lambda: plan_of(run, config, model, dtype, together))
     )
     if plan["checkpointing"]:
         model.activation_checkpointing_enable()
@@ -146,8 +145,8 @@ def plan_of(
     # Full weights are saved in float32 where bfloat16 would not keep the update; of adapters, the adapters alone.
     check_disk(run.path, trained=trained, model_bytes=4 * (total if config.adapters == "full" else trained))
     try:
-        plan = estimate.plan(
-            estimate.shape_of_config(model.config, parameters=total, trained=trained),
+        plan = resource_estimate.plan(
+            resource_estimate.shape_of_config(model.config, parameters=total, trained=trained),
             length=config.context_length,
             batch=-(-config.batch_size // together.count),
             available=available_memory(together.count),
@@ -156,7 +155,7 @@ def plan_of(
             rows=config.micro_batch_size,
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
         )
-    except estimate.DoesNotFit as error:
+    except resource_estimate.DoesNotFit as error:
         raise does_not_fit("Training this model", error) from error
     return {"rows": plan.rows, "checkpointing": plan.checkpointing}
 

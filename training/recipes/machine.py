@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from training.configs.presets import PRESETS, Preset
-from training.core import resource_estimate as estimate
+from training.core import resource_estimate
 from training.recipes.common import loading
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.memory import machine_name
@@ -62,7 +62,7 @@ def step_rate(preset: Preset, device: torch.device, dtype: torch.dtype) -> float
     model = architectures.build(preset, "causal", _Words(), LENGTH).to(device)
     masters = Masters(trained_parameters(model), dtype)
     optimiser = masters.optimiser(rate=1e-4, weight_decay=0.1, beta2=0.95)
-    rows = estimate.BEST_TOKENS[device.type] // LENGTH
+    rows = resource_estimate.BEST_TOKENS[device.type] // LENGTH
     batch = causal(np.random.default_rng(0).choice(vocabulary.ordinary, (rows, LENGTH + 1)), vocabulary)
     best = float("inf")
     for _ in range(3):
@@ -75,8 +75,8 @@ def step_rate(preset: Preset, device: torch.device, dtype: torch.dtype) -> float
         masters.publish()
         _finish(device)
         best = min(best, time.perf_counter() - at)
-    shape = estimate.shape_of(preset, WORDS, "causal")
-    return batch.targets * estimate.flops_per_token(shape, LENGTH) / best
+    shape = resource_estimate.shape_of(preset, WORDS, "causal")
+    return batch.targets * resource_estimate.flops_per_token(shape, LENGTH) / best
 
 
 class _Words:

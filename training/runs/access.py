@@ -8,12 +8,12 @@ from django.shortcuts import get_object_or_404
 
 from annotate.core.permissions import can
 from training.models import Run
-from training.runs.present import run_details as run_page
+from training.runs.present import run_details
 
 
 def find_run(request: HttpRequest, run_id: int) -> tuple[Run, HttpResponse | None]:
     """The run, and a refusal for those who may not read its project."""
-    found = get_object_or_404(Run.objects.select_related(*run_page.RELATED), pk=run_id)
+    found = get_object_or_404(Run.objects.select_related(*run_details.RELATED), pk=run_id)
     if can(request.user, "read", found.project):
         return found, None
     if not request.user.is_authenticated:

@@ -26,7 +26,7 @@ from annotate.models import Dataset, LanguageModel
 from common.splits import text_hash
 from training.models import Metric, Run, Sample
 from training.runs.figures import fidelity
-from training.runs.human_review import reviews as human_brake
+from training.runs.human_review import reviews as human_review
 from training.runs.ordering import actions, pauses
 from training.runs.ordering import order_files as orders
 from training.runs.queue import outputs
@@ -243,7 +243,7 @@ class Runs(DeclaredViewSet):
     @action(detail=True, methods=["get"], pagination_class=None)
     def reviews(self, request: Request, pk: str) -> Response:
         """The pairs that people were asked about: the reward model's opinion and theirs, without the texts."""
-        return Response(ReviewOut(human_brake.told(find(self.get_queryset(), pk, "run")), many=True).data)
+        return Response(ReviewOut(human_review.told(find(self.get_queryset(), pk, "run")), many=True).data)
 
     @extend_schema(responses=MetricOut(many=True), parameters=[AFTER], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)

@@ -31,8 +31,8 @@ from django.db.backends.signals import connection_created
 from training.core.endings import LOST, SUCCEEDED, Ending, explain
 from training.core.kinds import KINDS
 from training.models import Attempt, Run
-from training.runs.figures import progress as words
-from training.runs.human_review import reviews as human_brake
+from training.runs.figures import progress
+from training.runs.human_review import reviews as human_review
 from training.runs.launchers import Busy, module_named
 from training.runs.launchers.host_memory import Watch
 from training.runs.ordering.machine_speed import IdleMeasurement
@@ -114,7 +114,7 @@ class Worker:
         ours = [one.attempt.pk for one in self.supervised]
         supervision.release_lost(is_gone=worker_names.is_gone, ours=ours)
         pruning.prune_daily()
-        human_brake.wake_waiting()
+        human_review.wake_waiting()
         while len(self.supervised) < self.concurrency:
             attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
             if attempt is None:
@@ -170,7 +170,7 @@ class Worker:
         ending, held = explain(exit_code, one.reader.directory), one.attempt.memory_bytes
         is_killed = ending.state == LOST and exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL)
         if is_killed and one.memory.was_for_want_of_memory(held):
-            return Ending.starved(words.gigabytes(held), words.gigabytes(one.memory.limit), exit_code)
+            return Ending.starved(progress.gigabytes(held), progress.gigabytes(one.memory.limit), exit_code)
         return ending
 
     def _launch(self, one: Supervised) -> None:
@@ -249,7 +249,7 @@ class Worker:
         if is_last or now > one.heard_at + _HEARING_SECONDS:
             assert one.reader is not None
             one.heard_at = now
-            human_brake.follow(one.attempt, one.reader.directory)
+            human_review.follow(one.attempt, one.reader.directory)
 
     def _note_usage(self, one: Supervised, *, is_last: bool) -> None:
         """What it has cost so far; not at every tick, which would be a write each time."""

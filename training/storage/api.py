@@ -14,8 +14,7 @@ from annotate.core.api.lookup import find_named, find_project
 from annotate.core.api.serializer_fields import PROJECT, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
-from training.storage import actions, pruning
-from training.storage import disk_usage as disk
+from training.storage import actions, disk_usage, pruning
 
 
 class PruneIn(Input):
@@ -61,7 +60,7 @@ def use(request: Request) -> Response:
         raise Refused(400, project="Name the project: ?project=<slug>.")
     project = find_project(request.user, slug)
     require(request.user, "research", project)
-    found = disk.of_project(project)
+    found = disk_usage.of_project(project)
     told: dict[str, Any] = {name: getattr(found, name) for name in ("free", "capacity", "datasets", "elsewhere")}
     told |= {"runs": found.runs, "models": found.models, "rule": pruning.RULE}
     prunable = sum(one.size for one in pruning.prune(dry_run=True, at_once=True, project=project))

@@ -11,8 +11,7 @@ from django.views.decorators.cache import never_cache
 
 from annotate.core.page_access import in_project
 from annotate.models import Project, User
-from training.storage import actions, pruning
-from training.storage import disk_usage as disk
+from training.storage import actions, disk_usage, pruning
 
 
 @never_cache
@@ -22,7 +21,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "section": "runs",
-        "use": disk.of_project(project),
+        "use": disk_usage.of_project(project),
         "rule": pruning.RULE,
         "prunable": sum(one.size for one in prunable),
         "resumable": pruning.RESUMABLE,
@@ -39,5 +38,5 @@ def prune(request: HttpRequest, project: Project) -> HttpResponse:
         freed = actions.prune(project=project, by=by, run=run)
     else:
         freed = actions.prune(project=project, by=by)
-    messages.success(request, f"{disk.size_in_words(freed)} freed." if freed else "Nothing was left to delete.")
+    messages.success(request, f"{disk_usage.size_in_words(freed)} freed." if freed else "Nothing was left to delete.")
     return redirect("disk", project.slug)

@@ -18,7 +18,7 @@ from django.utils import timezone
 from annotate.models import Project
 from training.core.run_directory import RunDirectory
 from training.models import Run
-from training.storage import disk_usage as disk
+from training.storage import disk_usage
 
 RULE = (
     "A run that succeeded keeps no checkpoint: what it made stands by itself.",
@@ -94,7 +94,7 @@ def prune_daily() -> None:
         os.utime(mark)
         if gone := prune():
             freed = sum(one.size for one in gone)
-            log.info("pruned checkpoints of %s runs: %s freed", len(gone), disk.size_in_words(freed))
+            log.info("pruned checkpoints of %s runs: %s freed", len(gone), disk_usage.size_in_words(freed))
     except OSError as error:  # a full or broken disk: no reason for a worker to stop
         log.warning("Checkpoints were not pruned: %s", error)
 
@@ -102,7 +102,7 @@ def prune_daily() -> None:
 def _would_go(run: Run, now: datetime) -> Pruned | None:
     """Without a lock: a page that only looks must not wait for the one writer, nor keep it waiting."""
     folders = folders_to_prune(run, now)
-    return Pruned(run, folders, sum(map(disk.size_of, folders))) if folders else None
+    return Pruned(run, folders, sum(map(disk_usage.size_of, folders))) if folders else None
 
 
 def _prune_one(run_id: int, now: datetime) -> Pruned | None:
@@ -128,7 +128,7 @@ def _set_aside(folders: Sequence[Path]) -> list[Path]:
 
 
 def _remove(folders: list[Path]) -> int:
-    size = sum(map(disk.size_of, folders))
+    size = sum(map(disk_usage.size_of, folders))
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     return size

@@ -16,7 +16,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from annotate.arena.battles import pairing
 from annotate.arena.battles import scene as battle_scene
 from annotate.arena.masking import masked_text as masking
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import events
 from annotate.core.errors import Refused
 from annotate.data.prompts.actions import add_prompt
@@ -80,7 +80,7 @@ def start_battle(
             battle = _battle(project, pair, pairing.Draw(_ask(project, text, user), None), visitor, user)
             battle.save()
         return battle
-    is_outside, answering = defence.is_outside(user, project), pairing.answering_contestants(project)
+    is_outside, answering = vote_guard.is_outside(user, project), pairing.answering_contestants(project)
     for tries_left in reversed(range(MOST_DRAWS)):
         battle = _draw(project, answering, visitor, user, is_outside)
         with transaction.atomic():
@@ -199,7 +199,7 @@ def is_answered(battle: Battle) -> bool:
     return bool(newest.spoilt_reason) or None not in (newest.completion_a_id, newest.completion_b_id)
 
 
-def cast_vote(battle: Battle, ballot: Ballot, origin: defence.Origin = defence.NOWHERE) -> Comparison:
+def cast_vote(battle: Battle, ballot: Ballot, origin: vote_guard.Origin = vote_guard.NOWHERE) -> Comparison:
     """Store a checked vote, once per battle: counted or held. Refused where the answers do not stand."""
     battle.refresh_from_db(from_queryset=Battle.objects.select_related(*_RELATED))  # a stop may have spoilt it
     _require_unspoilt(battle)
@@ -208,7 +208,7 @@ def cast_vote(battle: Battle, ballot: Ballot, origin: defence.Origin = defence.N
         with transaction.atomic():
             _use_up(battle, ballot.token)  # from here on no further question comes: `ask_on` waits for the battle's row
             comparison = _comparison(battle, ballot, guideline)
-            comparison.status, comparison.status_reason = defence.judge_vote(
+            comparison.status, comparison.status_reason = vote_guard.judge_vote(
                 battle=battle, visitor=ballot.visitor, user=ballot.user, origin=origin
             )
             comparison.save()

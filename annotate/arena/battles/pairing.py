@@ -13,7 +13,7 @@ from itertools import combinations
 
 from django.db.models import Count, Q, QuerySet
 
-from annotate.arena.vote_guard import disclosed_answers as told
+from annotate.arena.vote_guard import disclosed_answers
 from annotate.core.errors import Refused
 from annotate.core.hooks import Hook
 from annotate.language_models import serving
@@ -140,7 +140,7 @@ def _prompts(project: Project) -> QuerySet[Prompt]:
 
 def _stored(project: Project, *, is_outside: bool) -> QuerySet[Completion]:
     stored: QuerySet[Completion] = Completion.objects.exclude(source=ARENA)
-    return told.without_shown(stored, project) if is_outside else stored
+    return disclosed_answers.without_shown(stored, project) if is_outside else stored
 
 
 def _draw_stored(
@@ -162,7 +162,7 @@ def _draw_stored(
 def is_free(battle: Battle) -> bool:
     """Whether nobody outside has been shown its stored answers; there may be none yet."""
     ids = [answer.pk for answer in (battle.completion_a, battle.completion_b) if answer is not None]
-    return told.without_shown(Completion.objects.filter(pk__in=ids), battle.project).count() == len(ids)
+    return disclosed_answers.without_shown(Completion.objects.filter(pk__in=ids), battle.project).count() == len(ids)
 
 
 def _draw_new(project: Project, prompts: QuerySet[Prompt], mine: QuerySet[Battle]) -> Draw:

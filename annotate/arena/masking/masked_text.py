@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from annotate.arena.masking import self_naming as words
+from annotate.arena.masking import self_naming
 from annotate.arena.masking.look_alikes import Folded, fold
 
 HIDDEN = "(name hidden)"
@@ -104,7 +104,7 @@ class _Rule:
         if not _is_self(before, before_plain, after, after_plain, at_start=low == 0, at_end=at_end):
             return False
         if self.kind == "wordlike" and re.search(r"\b(?:an?|the)\s*$", before):
-            is_model = re.match(rf"[\s-]*(?:{words.MODEL_WORDS}|\d)", after)
+            is_model = re.match(rf"[\s-]*(?:{self_naming.MODEL_WORDS}|\d)", after)
             return bool(is_model) or any(c.isdigit() for c in match[0])
         if self.kind == "ambiguous":
             about = _sentence(before)[-80:] + " " + after
@@ -122,37 +122,37 @@ class _Rules:
 
 def _is_self(before: str, before_plain: str, after: str, after_plain: str, *, at_start: bool, at_end: bool) -> bool:
     sentence = _sentence(before)
-    if any(p.search(sentence) for p in _compiled(words.BEFORE_LATIN + words.MADE_BY)):
+    if any(p.search(sentence) for p in _compiled(self_naming.BEFORE_LATIN + self_naming.MADE_BY)):
         return True
     if _is_self_elsewhere(_sentence(before_plain), after_plain):
         return True
-    if any(p.match(after) for p in _compiled(words.AFTER)):
+    if any(p.match(after) for p in _compiled(self_naming.AFTER)):
         return True
-    if _one(words.AS_BEFORE).search(sentence) and _one(words.AS_AFTER).match(after):
+    if _one(self_naming.AS_BEFORE).search(sentence) and _one(self_naming.AS_AFTER).match(after):
         return True
     if at_start and not before.strip(" \n\t[<(\"'#-") and re.match(r"[\s\])>]*[:：>]", after):
         return True
     if at_start and before.strip() in ("[", "(") and re.match(r"\s*[\])]", after):
         return True
-    return at_end and not re.search(r"\w", after) and bool(_one(words.SIGNED).search(before))
+    return at_end and not re.search(r"\w", after) and bool(_one(self_naming.SIGNED).search(before))
 
 
 def _is_self_elsewhere(sentence: str, after: str) -> bool:
     """In a script of its own."""
-    return any(_one(b).search(sentence) and _one(a).match(after) for b, a in words.BEFORE_OTHER)
+    return any(_one(b).search(sentence) and _one(a).match(after) for b, a in self_naming.BEFORE_OTHER)
 
 
 def _is_maker(before: str, before_plain: str, after: str, after_plain: str) -> bool:
     sentence = _sentence(before)
-    if any(p.search(sentence) for p in _compiled(words.MADE_BY)):
+    if any(p.search(sentence) for p in _compiled(self_naming.MADE_BY)):
         return True
     if _is_self_elsewhere(_sentence(before_plain), after_plain):
         return True
-    if any(p.search(sentence) for p in _compiled(words.BEFORE_LATIN)):
+    if any(p.search(sentence) for p in _compiled(self_naming.BEFORE_LATIN)):
         return bool(re.search(r"\b(?:by|from|at|of|von|par|por|de|da|di|pel[oa])(?:\s\w+){0,2}\s*$", sentence)) or (
             after.startswith(("'s", "’s"))
         )
-    if _one(words.MADE_ME).match(after):
+    if _one(self_naming.MADE_ME).match(after):
         return True
     return bool(re.match(r"\s*(?:is|are)\s+my\s+(?:creator|developer|maker|parent)", after))
 
@@ -222,17 +222,19 @@ def _rules(told: Told, strict: bool) -> _Rules:
     """Whoever names a model or its maker may read about it. Whoever names several models may be asking which of them
     this is, so that none of them may be given by a model as its own; `strict`: neither may one."""
     asked = fold(told.asked)
-    asks_who = bool(_one(words.ASKS_WHO_LATIN).search(asked.latin) or _one(words.ASKS_WHO_OTHER).search(asked.plain))
+    asks_who = bool(
+        _one(self_naming.ASKS_WHO_LATIN).search(asked.latin) or _one(self_naming.ASKS_WHO_OTHER).search(asked.plain)
+    )
     distinctive, plain = _own(told.names)
     kinds = {
         "anywhere": distinctive,
-        "family": words.FAMILIES,
-        "wordlike": (*words.WORDLIKE, *plain),
-        "ambiguous": words.AMBIGUOUS,
-        "maker": words.MAKERS,
+        "family": self_naming.FAMILIES,
+        "wordlike": (*self_naming.WORDLIKE, *plain),
+        "ambiguous": self_naming.AMBIGUOUS,
+        "maker": self_naming.MAKERS,
     }
     typed = set() if asks_who else {n for some in kinds.values() for n in some if _pattern(n).search(asked.latin)}
-    is_choice = strict or len(_apart(typed - set(words.MAKERS))) > 1
+    is_choice = strict or len(_apart(typed - set(self_naming.MAKERS))) > 1
     rules: list[_Rule] = []
     beginnings: set[str] = set()
     for kind, names in kinds.items():
@@ -263,7 +265,7 @@ def _own(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         parts = [part for part in re.split(r"[\s/_.-]+", name) if part]
         for candidate in (name, parts[0] if parts else ""):
             letters = re.sub(r"[\W_]", "", candidate)
-            if len(letters) < 3 or letters.isdigit() or letters.casefold() in words.GENERIC:
+            if len(letters) < 3 or letters.isdigit() or letters.casefold() in self_naming.GENERIC:
                 continue
             is_camel = bool(re.search(r"[a-z][A-Z]", candidate))
             has_number = any(c.isdigit() for c in letters) and len(letters) >= 4
@@ -281,7 +283,7 @@ def _one(pattern: str) -> re.Pattern[str]:
 
 
 def _model_words() -> re.Pattern[str]:
-    return _one(words.MODEL_WORDS)
+    return _one(self_naming.MODEL_WORDS)
 
 
 @lru_cache(maxsize=512)
@@ -289,7 +291,7 @@ def _any_of(names: tuple[str, ...], with_version: bool) -> re.Pattern[str]:
     ordered = sorted(names, key=len, reverse=True)
     spaced = "|".join(_source(name) for name in ordered if not _is_cjk(name))
     unspaced = "|".join(_source(name) for name in ordered if _is_cjk(name))
-    version = words.VERSION if with_version else ""
+    version = self_naming.VERSION if with_version else ""
     bounded = rf"(?<![a-z0-9])(?:{spaced}){version}(?![a-z])(?!-[a-z]{{3}})" if spaced else ""
     return re.compile("|".join(filter(None, (bounded, unspaced))), _FLAGS)
 

@@ -32,7 +32,7 @@ from annotate.arena.battles.scene import (
 )
 from annotate.arena.masking import masked_text as masking
 from annotate.arena.masking.growing_mask import GrowingMask
-from annotate.arena.streaming import heartbeat as beats
+from annotate.arena.streaming import heartbeat
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.db.connections import database_now
 from annotate.core.errors import Refused
@@ -133,7 +133,7 @@ class Writing:
         changed.set()
 
     async def _run(self) -> None:
-        beats.join(self)
+        heartbeat.join(self)
         try:
             async with asyncio.TaskGroup() as group:
                 for index, side in enumerate(self.sides):
@@ -145,7 +145,7 @@ class Writing:
             for index in (0, 1):
                 self._show(index, state="waiting", text="")
         finally:
-            beats.leave(self)
+            heartbeat.leave(self)
             if _here.get(self.battle.pk) is self:
                 del _here[self.battle.pk]
             await in_thread(_release)(self.battle.pk, self.claim)
@@ -306,7 +306,7 @@ def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
     free = unfinished.filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
     if not free.exists():  # most who look on: they must not stand in the line of those who write
         return None
-    if not free.update(claim=claim, claimed_until=now + timedelta(seconds=beats.LEASE_SECONDS)):
+    if not free.update(claim=claim, claimed_until=now + timedelta(seconds=heartbeat.LEASE_SECONDS)):
         return None
     related = ("project", "prompt", "model_a", "model_b", "completion_a", "completion_b")
     battle = Battle.objects.select_related(*related).get(pk=battle_id)
@@ -315,7 +315,7 @@ def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
 
 @transaction.atomic
 def _spoil(battle: Battle, place: Place, claim: uuid.UUID, reason: str, draft_a: str, draft_b: str) -> None:
-    drafts = {"draft_a": beats.storable(draft_a), "draft_b": beats.storable(draft_b)}
+    drafts = {"draft_a": heartbeat.storable(draft_a), "draft_b": heartbeat.storable(draft_b)}
     if not Battle.objects.filter(pk=battle.pk, claim=claim).update(**drafts):
         raise LeaseLost
     type(place).objects.filter(pk=place.pk).update(spoilt_reason=reason[:200])

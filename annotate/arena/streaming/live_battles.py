@@ -18,9 +18,8 @@ from django.utils import timezone
 
 from annotate.arena.battles import actions as arena
 from annotate.arena.battles.scene import Scene, stored
-from annotate.arena.streaming import answer_writer as writing
-from annotate.arena.streaming import onlookers
-from annotate.arena.vote_guard import actions as defence
+from annotate.arena.streaming import answer_writer, onlookers
+from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core.asgi import waiting
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.asgi.waiting import Networks
@@ -38,7 +37,7 @@ async def follow(battle_id: int) -> AsyncGenerator[Scene]:
     Starts the writing when nobody else does it.
     """
     while True:
-        here = writing.here(battle_id) or await writing.take(battle_id)
+        here = answer_writer.here(battle_id) or await answer_writer.take(battle_id)
         if here is not None:
             async for scene in here.watch():
                 yield scene
@@ -100,7 +99,7 @@ def _key(user: int | None, visitor: str) -> str:
 
 def look(battle: Battle) -> Scene:
     """The newest question just now, with what this process is writing."""
-    here = writing.here(battle.pk)
+    here = answer_writer.here(battle.pk)
     scene = stored(battle.pk)
     return here.visible() if here is not None and not scene.is_over and here.number == scene.number else scene
 
@@ -110,11 +109,11 @@ def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, networks: Network
     if stored(battle.pk).is_over:
         return look(battle)
     Battle.objects.filter(pk=battle.pk).update(stop_asked_at=timezone.now())
-    writing.nudge(battle.pk)
+    answer_writer.nudge(battle.pk)
     return write_now(battle, seconds=seconds, networks=networks)
 
 
-def vote(*, battle: Battle, ballot: arena.Ballot, origin: defence.Origin = defence.NOWHERE) -> Comparison:
+def vote(*, battle: Battle, ballot: arena.Ballot, origin: vote_guard.Origin = vote_guard.NOWHERE) -> Comparison:
     """Cast a vote that may come in mid-stream: both answers end here, what stands is kept, and then it is stored.
 
     Once per battle; the same idempotency key gets the first answer again.

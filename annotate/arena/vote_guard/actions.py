@@ -10,8 +10,7 @@ from datetime import timedelta
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from annotate.arena.vote_guard import disclosed_answers as told
-from annotate.arena.vote_guard import duplicates, proof_of_work
+from annotate.arena.vote_guard import disclosed_answers, duplicates, proof_of_work
 from annotate.core.counting import count
 from annotate.core.permissions import is_vouched_for
 from annotate.core.visitors import BATTLES_PER_ADDRESS, BATTLES_PER_PERSON, bound
@@ -79,7 +78,7 @@ def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
             hold
             or _puzzle(battle, user, origin.proof)
             or duplicates.repeated(battle, visitor=visitor, user=user, address=address, is_outside=not is_member)
-            or (Hold.TOLD if not is_member and told.is_told(battle) else "")
+            or (Hold.TOLD if not is_member and disclosed_answers.is_told(battle) else "")
             or busy
         )
     now = timezone.now()

@@ -18,7 +18,7 @@ from annotate.core.permissions import require
 from annotate.data import frozen_rows
 from annotate.data.datasets.selections import Selection, select
 from annotate.models import Dataset, Judge, Project, User
-from common import splits as sides
+from common import splits
 
 
 def freeze(
@@ -27,7 +27,7 @@ def freeze(
     kind: str,
     name: str,
     by: User | None,
-    side: str = sides.TRAIN,
+    side: str = splits.TRAIN,
     judge: str = Judge.PERSON,
     **options: Any,
 ) -> Dataset:

@@ -15,8 +15,7 @@ from annotate.core.asgi.downloads import download as to_disk
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project, refused_page
 from annotate.core.permissions import can
-from annotate.data import feedback_lineage as votes
-from annotate.data import frozen_rows
+from annotate.data import feedback_lineage, frozen_rows
 from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export_file, formats_of
 from annotate.data.datasets.selections import Selection, select
@@ -79,7 +78,9 @@ def _page(project: Project, form: dict[str, Any], may_freeze: bool, may_review: 
 def _form(sent: QueryDict, project: Project) -> dict[str, Any]:
     """What was typed so far, with defaults for the rest."""
     kind = sent.get("kind", "preferences")
-    people = any(table.objects.filter(project=project).by("person").exists() for table in votes.KINDS.values())
+    people = any(
+        table.objects.filter(project=project).by("person").exists() for table in feedback_lineage.KINDS.values()
+    )
     return {
         "kind": kind if kind in MAKES else "preferences",
         "name": sent.get("name", "").strip(),
@@ -139,8 +140,8 @@ def _left_out(counts: dict[str, Any]) -> list[tuple[str, int]]:
 def _totals(project: Project) -> list[dict[str, Any]]:
     """For each kind of feedback how much counts, by judge and side, and how much does not."""
     found = []
-    for kind, table in votes.KINDS.items():
-        rows = votes.judgements(kind, table.objects.filter(project=project)).order_by()
+    for kind, table in feedback_lineage.KINDS.items():
+        rows = feedback_lineage.judgements(kind, table.objects.filter(project=project)).order_by()
         cells: Counter[tuple[str, str]] = Counter()
         uncounted = 0
         for judge, side, status, n in rows.values_list("judge", "prompt__side", "status").annotate(n=Count("id")):
@@ -149,7 +150,7 @@ def _totals(project: Project) -> list[dict[str, Any]]:
             else:
                 uncounted += n
         columns = [(judge, side, cells[judge, side]) for judge in Judge.values for side in Side.values]
-        found.append({"kind": kind, "title": votes.TITLES[kind], "columns": columns, "uncounted": uncounted})
+        found.append({"kind": kind, "title": feedback_lineage.TITLES[kind], "columns": columns, "uncounted": uncounted})
     return found
 
 
@@ -169,11 +170,11 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
     if refusal:
         return refusal
     feedback = {
-        kind: votes.judgements(kind, getattr(found, f"{kind}s"))
+        kind: feedback_lineage.judgements(kind, getattr(found, f"{kind}s"))
         .order_by()
         .values_list("status")
         .annotate(n=Count("id"))
-        for kind in votes.TEACHING
+        for kind in feedback_lineage.TEACHING
     }
     statuses = {kind: dict(rows) for kind, rows in feedback.items()}
     reviews = can(request.user, "review", found.project)
@@ -185,7 +186,7 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "labels": _table(found, "labels"),
         "groups": _table(found, "groups"),
         "templates": _table(found, "templates"),
-        "votes": [(kind, votes.TITLES[kind], sum(n.values())) for kind, n in statuses.items() if n],
+        "votes": [(kind, feedback_lineage.TITLES[kind], sum(n.values())) for kind, n in statuses.items() if n],
         "changed": _changed(statuses),
         "left_out": _left_out(found.counts),
         "counted": [(name, n) for name, n in found.counts.items() if type(n) is int and name != "telling"],

@@ -30,7 +30,7 @@ from annotate.models import (
     Status,
 )
 from annotate.models.feedback import FeedbackQuerySet
-from common import splits as sides
+from common import splits
 from common.harm_kinds import UNRATED_TALK
 
 FEEDBACK: dict[str, type[Any]] = {
@@ -69,16 +69,16 @@ class Selection:
 
 
 def select(
-    *, project: Project, kind: str, side: str = sides.TRAIN, judge: str = Judge.PERSON, **options: Any
+    *, project: Project, kind: str, side: str = splits.TRAIN, judge: str = Judge.PERSON, **options: Any
 ) -> Selection:
     """What a dataset of this kind would hold now. Refused for a wrong kind, side, judge or option."""
     if kind not in Dataset.Kind.values:
         raise Refused(400, kind=f"{kind!r} is no kind of dataset; use one of {', '.join(Dataset.Kind.values)}.")
     if judge not in Judge.values:
         raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
-    if side not in (sides.TRAIN, sides.EVAL):
-        raise Refused(400, side=f"{side!r} is no side; use {sides.TRAIN} or {sides.EVAL}.")
-    if side == sides.EVAL and kind != Dataset.Kind.PROMPTS:
+    if side not in (splits.TRAIN, splits.EVAL):
+        raise Refused(400, side=f"{side!r} is no side; use {splits.TRAIN} or {splits.EVAL}.")
+    if side == splits.EVAL and kind != Dataset.Kind.PROMPTS:
         raise Refused(
             400,
             side="Feedback on eval prompts ranks models and may train none; freeze the train side instead. "

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from annotate.data.formats import common_prefix as parting
-from annotate.data.formats import fields
+from annotate.data.formats import common_prefix, fields
 from annotate.data.formats.hh_rlhf import chosen_and_rejected
 from annotate.data.formats.items import Item, Messages, NewComparison, NewDemonstration, NewPrompt, NewRating, Row
 from common import transcripts
@@ -38,7 +37,7 @@ def prompt(value: Any, name: str = "prompt") -> Messages:
         return fields.conversation(value, name)
     if not isinstance(value, str):
         raise ValueError(f"has no {name}." if value is None else f"has a {name} that is neither text nor turns.")
-    return parting.prompt_of(value)
+    return common_prefix.prompt_of(value)
 
 
 def completion(value: Any, name: str) -> tuple[str, Messages]:
@@ -67,11 +66,11 @@ def read_preference(row: Row) -> Item:
     )  # fmt: skip
 
 
-def _shared(row: Row) -> parting.Parted:
+def _shared(row: Row) -> common_prefix.Parted:
     names = ("chosen", "rejected")
     if fields.turns(row.get("chosen")) is not None:
         one, other = (fields.conversation(row.get(name), name) for name in names)
-        return parting.parted(one, other, names)
+        return common_prefix.parted(one, other, names)
     chosen, rejected = (fields.text(row, name) for name in names)
     alike = next((i for i, (c, r) in enumerate(zip(chosen, rejected, strict=False)) if c != r), None)
     alike = min(len(chosen), len(rejected)) if alike is None else alike
@@ -79,7 +78,7 @@ def _shared(row: Row) -> parting.Parted:
         alike -= 1
     if not chosen[:alike].strip():
         raise ValueError("has no prompt, and its chosen and rejected share no beginning that would be one.")
-    return parting.Parted(fields.question(chosen[:alike]), chosen[alike:], rejected[alike:], [], [])
+    return common_prefix.Parted(fields.question(chosen[:alike]), chosen[alike:], rejected[alike:], [], [])
 
 
 def preference(*, conversational: bool, implicit: bool) -> Callable[[Item], Row | None]:
@@ -93,14 +92,14 @@ def preference(*, conversational: bool, implicit: bool) -> Callable[[Item], Row 
         return ({} if implicit else {"prompt": _prompt(item.messages)}) | row | margin
 
     def _prompt(messages: Messages) -> Any:
-        return messages if conversational else parting.text_of(messages)
+        return messages if conversational else common_prefix.text_of(messages)
 
     def _side(item: Item, side: tuple[str, Messages]) -> Any:
         if conversational:
-            whole = parting.rejoined(item.messages if implicit else [], *side)
+            whole = common_prefix.rejoined(item.messages if implicit else [], *side)
             return whole
         text = side[0] + transcripts.join(side[1])
-        return (parting.text_of(item.messages) if implicit else "") + text
+        return (common_prefix.text_of(item.messages) if implicit else "") + text
 
     return write
 
@@ -157,7 +156,7 @@ def prompt_completion(*, conversational: bool) -> Callable[[Item], Row | None]:
 def _pair(item: Any, conversational: bool) -> Row:
     if conversational:
         return {"prompt": item.messages, "completion": fields.answer(item.text)}
-    return {"prompt": parting.text_of(item.messages), "completion": item.text}
+    return {"prompt": common_prefix.text_of(item.messages), "completion": item.text}
 
 
 def read_prompt_only(row: Row) -> Item:
@@ -168,7 +167,7 @@ def prompt_only(*, conversational: bool) -> Callable[[Item], Row | None]:
     def write(item: Item) -> Row | None:
         if not isinstance(item, NewPrompt):
             return None
-        return {"prompt": item.messages if conversational else parting.text_of(item.messages)}
+        return {"prompt": item.messages if conversational else common_prefix.text_of(item.messages)}
 
     return write
 

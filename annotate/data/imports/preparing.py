@@ -24,8 +24,7 @@ from annotate.data.formats.items import (
     Row,
 )
 from annotate.data.prompts.actions import check_messages, check_text
-from common import reasoning
-from common import splits as sides
+from common import reasoning, splits
 
 MOST_RANKED = 10  # their pairs grow with the square
 LONGEST_EXTRA, DEEPEST_EXTRA = 200_000, 100
@@ -67,8 +66,8 @@ def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
     except Refused as refused:
         raise ValueError(" ".join(refused.errors.values())) from None
     messages = [{"role": turn["role"], "content": turn["content"]} for turn in given]
-    side = sides.side_of(messages, eval_percent)
-    return Ready(line, item, messages, sides.text_hash(messages), side, answers)
+    side = splits.side_of(messages, eval_percent)
+    return Ready(line, item, messages, splits.text_hash(messages), side, answers)
 
 
 def _answers(item: Item) -> list[tuple[str, str]]:

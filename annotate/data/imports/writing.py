@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from annotate.data.formats.items import NewAnswers, NewAttack, NewPrompt
-from annotate.data.imports import feedback_rows as judgements
+from annotate.data.imports import feedback_rows
 from annotate.data.imports.bulk_insert import as_json
 from annotate.data.imports.feedback_rows import Asked, Into, Table
 from annotate.data.imports.preparing import Answer, Ready
@@ -37,12 +37,12 @@ def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     completions = _completions(ready, prompts, fresh, into, sink, counts)
     if counts["prompts"] or counts["completions"]:
         sink.tell_queue(into.project, [prompts[one.text_hash].key for one in ready if one.side == Side.TRAIN])
-    tables = judgements.new_tables()
+    tables = feedback_rows.new_tables()
     for one in ready:
         prompt = prompts[one.text_hash]
         answers = [completions[prompt.key, answer.model, answer.hash] for answer in one.answers]
         if not isinstance(one.item, NewPrompt | NewAnswers):
-            judgements.add(tables, one.item, prompt, answers, into)
+            feedback_rows.add(tables, one.item, prompt, answers, into)
     for kind, table in tables.items():
         _add(kind, table, fresh, into, sink, counts)
         if names is not None:
@@ -190,7 +190,7 @@ def _add_pairs(rankings: Sequence[tuple[str, int, tuple[Any, ...]]], into: Into,
                 winner = "tie" if level[a] == level[b] else "model_a" if level[a] < level[b] else "model_b"
                 prompt, judge, _, seconds, _ = shared
                 pairs[f"{name}:{a}:{b}"] = (a, b, winner, None, prompt, judge, "", seconds, "{}", pk, f"{name}:{a}:{b}")
-    columns = (*judgements.COMPARISON, "ranking_id", "idempotency_key")
+    columns = (*feedback_rows.COMPARISON, "ranking_id", "idempotency_key")
     sink.add(Comparison, list(pairs), columns, list(pairs.values()), **_constants(into))
 
 

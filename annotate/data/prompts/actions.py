@@ -11,8 +11,7 @@ from django.conf import settings
 
 from annotate.core.errors import Refused
 from annotate.models import Completion, LanguageModel, Project, Prompt, User
-from common import reasoning
-from common import splits as sides
+from common import reasoning, splits
 from common.texts import is_storable
 
 Messages = list[dict[str, str]]
@@ -70,7 +69,7 @@ def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None 
     """
     _check_all(rows, lambda row: check_messages(row.messages))
     clean = [[{"role": m["role"], "content": m["content"]} for m in row.messages] for row in rows]
-    hashes = [sides.text_hash(messages) for messages in clean]
+    hashes = [splits.text_hash(messages) for messages in clean]
     standing = _standing(project, hashes)
     new: dict[str, Prompt] = {}
     for row, messages, text_hash in zip(rows, clean, hashes, strict=True):
@@ -91,7 +90,7 @@ def _new_prompt(project: Project, row: NewPrompt, messages: Messages, text_hash:
         text_hash=text_hash,
         category=row.category[:60],
         root=row.root and (row.root.root or row.root),
-        side=row.root.side if row.root else sides.side_of(messages, project.eval_percent),
+        side=row.root.side if row.root else splits.side_of(messages, project.eval_percent),
         source=row.source[:200],
         created_by=by,
     )

@@ -28,7 +28,7 @@ from annotate.data.rows.row_formats import Row
 from annotate.data.rows.task_families import TASKS, task_of
 from annotate.data.uploads.leakage_guard import EvalPrompts
 from annotate.models import Dataset, Project, User
-from common import splits as sides
+from common import splits
 
 KINDS = ("sft", "labelled", "corpus", "task")
 MOST_TOLD = 50  # bad lines that are named; the rest are counted
@@ -151,7 +151,7 @@ def _folder() -> str:
 
 def _side(kind: str) -> str:
     """What measures models trains none."""
-    return sides.EVAL if kind == "task" else sides.TRAIN
+    return splits.EVAL if kind == "task" else splits.TRAIN
 
 
 def _keeping_out(project: Project, kind: str) -> KeepsOut:
@@ -295,7 +295,7 @@ def _bound(spool: IO[str]) -> int:
 
 
 def _hash(row: Row) -> int:
-    return int(sides.text_hash([{"role": "text", "content": row["text"]}])[:16], 16)
+    return int(splits.text_hash([{"role": "text", "content": row["text"]}])[:16], 16)
 
 
 def _spooled(spool: IO[str]) -> Iterator[Row]:

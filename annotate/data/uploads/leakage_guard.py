@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from annotate.models import Completion, Project, Prompt, Side
-from common import splits as sides
+from common import splits
 from common.passages import Passages, passages_of
 
 FALLS = "whose prompt falls on the eval side"
@@ -25,12 +25,12 @@ class EvalPrompts:
     def keeps_out(self, row: dict[str, Any]) -> str:
         """Why a row must not train, to follow its count: "3 whose prompt …"; empty when it may."""
         if "prompt" in row:
-            if sides.side_of(row["prompt"], self.project.eval_percent) == sides.EVAL:
+            if splits.side_of(row["prompt"], self.project.eval_percent) == splits.EVAL:
                 return FALLS
             asked = [turn["content"] for turn in row["prompt"] if turn["role"] == "user"]
-            return ASKS if any(sides.normalise(text) in self.texts for text in asked) else ""
+            return ASKS if any(splits.normalise(text) in self.texts for text in asked) else ""
         asked = [value for value in row.values() if isinstance(value, str)]
-        if any(sides.normalise(text) in self.texts for text in asked):
+        if any(splits.normalise(text) in self.texts for text in asked):
             return ASKS
         return SHARES if any(self.passages.shared_with(text) for text in asked) else ""
 
@@ -48,5 +48,5 @@ class EvalPrompts:
         if self._texts is None:
             prompts = Prompt.objects.filter(project=self.project, side=Side.EVAL)
             turns = (m["content"] for p in prompts.iterator() for m in p.messages if m["role"] == "user")
-            self._texts = {sides.normalise(text) for text in turns}
+            self._texts = {splits.normalise(text) for text in turns}
         return self._texts

@@ -15,8 +15,7 @@ from annotate.core.permissions import projects_where
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
 from annotate.labelling.api import AssignmentOut
-from annotate.labelling.queue import priorities
-from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue import priorities, quarantine
 from annotate.labelling.queue.assigned_items import WRITE
 from annotate.models import Assignment, Judge, Project
 
@@ -124,7 +123,7 @@ def send_back(request: Request, pk: str) -> Response:
 @in_project(get="review")
 def complaints(request: Request, project: Project) -> Response:
     """Prompts that were set aside or flagged, and that no reviewer has decided about."""
-    return Response(ComplaintOut(set_aside.waiting(project), many=True).data)
+    return Response(ComplaintOut(quarantine.waiting(project), many=True).data)
 
 
 @extend_schema(request=Decision, responses={200: ComplaintOut} | refusals(400, 403, 404), tags=["fair work"])
@@ -135,8 +134,8 @@ def decide_prompt(request: Request, project: Project, pk: str) -> Response:
     given.is_valid(raise_exception=True)
     prompt = find(project.prompts.select_related("project"), pk, "prompt")
     out = given.validated_data["decision"] == "out"
-    decided = set_aside.decide(prompt=prompt, by=request.user, take_out=out, reason=given.validated_data["reason"])
-    return Response(ComplaintOut(set_aside.Complaint(decided, 0, ())).data)
+    decided = quarantine.decide(prompt=prompt, by=request.user, take_out=out, reason=given.validated_data["reason"])
+    return Response(ComplaintOut(quarantine.Complaint(decided, 0, ())).data)
 
 
 @extend_schema(

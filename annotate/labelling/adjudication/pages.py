@@ -11,12 +11,11 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.labelling import actions as feedback
-from annotate.labelling import form_input as judge_form
+from annotate.labelling import form_input
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
 from annotate.labelling.forms.verdicts import VERDICTS
-from annotate.labelling.queue import priorities
-from annotate.labelling.queue import quarantine as set_aside
+from annotate.labelling.queue import priorities, quarantine
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE
 from annotate.labelling.scales.declared import asked_in
 from annotate.models import Assignment, Judge, Project
@@ -34,7 +33,7 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
         "project": project,
         "judge": judge,
         "found": disagreements.waiting(project, judge=judge),
-        "complaints": set_aside.waiting(project),
+        "complaints": quarantine.waiting(project),
         "coming": priorities.coming_next(project) if can(request.user, "manage", project) else None,
     }
     return render(request, "annotate/adjudicate.html", context)
@@ -52,12 +51,12 @@ def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
         feedback.submit(
             assignment=assignment,
             by=request.user,
-            **_as_shown(judge_form.judgement(request, assignment), assignment, key),
-            seconds=judge_form.seconds(request),
+            **_as_shown(form_input.judgement(request, assignment), assignment, key),
+            seconds=form_input.seconds(request),
             idempotency_key=request.POST.get("idempotency_key") or None,
         )
     except Refused as refused:
-        return _show(request, project, key, judge_form.entered(request, refused))
+        return _show(request, project, key, form_input.entered(request, refused))
     messages.success(request, "Decided: it stands in the place of what the judges said, which is kept.")
     return redirect("adjudicate", project.slug)
 
@@ -80,7 +79,7 @@ def decide_prompt(request: MemberRequest, project: Project, pk: int) -> HttpResp
     prompt = get_object_or_404(project.prompts.select_related("project"), pk=pk)
     take_out = request.POST.get("decision") == "out"
     try:
-        set_aside.decide(prompt=prompt, by=request.user, take_out=take_out, reason=request.POST.get("reason", ""))
+        quarantine.decide(prompt=prompt, by=request.user, take_out=take_out, reason=request.POST.get("reason", ""))
     except Refused as refused:
         return refused_page(request, refused, project=project)
     messages.success(request, "It is out of the work." if take_out else "It is kept: people are asked about it again.")
@@ -96,11 +95,11 @@ def _known(project: Project, key: str) -> None:
 
 
 def _show(
-    request: MemberRequest, project: Project, key: str, entered: judge_form.Entered | None = None
+    request: MemberRequest, project: Project, key: str, entered: form_input.Entered | None = None
 ) -> HttpResponse:
     answers = list(zip(LETTERS, disagreements.answers_of(key), strict=False))
     letters = {completion.pk: letter for letter, completion in answers}
-    entered = entered or judge_form.Entered()
+    entered = entered or form_input.Entered()
     names = request.GET.get("names") == "shown"
     decided = project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION, state="submitted")
     context = {

@@ -12,14 +12,14 @@ from typing import Any
 
 from django.db.models import CharField, QuerySet, Value
 
-from annotate.data import feedback_lineage as votes
+from annotate.data import feedback_lineage
 from annotate.labelling.forms.feedback_text import letters_of, said_in_words
 from annotate.models import Comparison, Completion, Demonstration, Project, Ranking, User
 from common.sampling import cut_note
 
 # Without the pairs of rankings, which are not judgements of their own, and without votes in the arena, which has a
 # history itself.
-TITLES = {**votes.TITLES, "demonstration": "Answers of my own"}
+TITLES = {**feedback_lineage.TITLES, "demonstration": "Answers of my own"}
 
 
 Answer = tuple[str, str, str]
@@ -44,14 +44,14 @@ class Receipt:
 
 
 def mine(kind: str, *, project: Project, user: User) -> QuerySet[Any]:
-    rows = votes.KINDS[kind].objects.filter(project=project, author=user, assignment__isnull=False)
-    return votes.judgements(kind, rows)
+    rows = feedback_lineage.KINDS[kind].objects.filter(project=project, author=user, assignment__isnull=False)
+    return feedback_lineage.judgements(kind, rows)
 
 
 def places(*, project: Project, user: User, kind: str = "", status: str = "") -> QuerySet[Any]:
     """(kind, id) of each of them, newest first, over all the tables at once."""
     parts = []
-    for name in [kind] if kind else votes.KINDS:
+    for name in [kind] if kind else feedback_lineage.KINDS:
         rows = mine(name, project=project, user=user).order_by()
         rows = rows.filter(status=status) if status else rows
         parts.append(rows.annotate(of=Value(name, CharField())).values_list("of", "pk", "created_at"))
@@ -63,15 +63,15 @@ def receipts(found: Sequence[tuple[str, int, datetime]]) -> list[Receipt]:
     rows: dict[tuple[str, int], Any] = {}
     for kind in {kind for kind, _, _ in found}:
         ids = [pk for name, pk, _ in found if name == kind]
-        wanted = votes.with_lineage(votes.KINDS[kind].objects.filter(pk__in=ids), kind)
+        wanted = feedback_lineage.with_lineage(feedback_lineage.KINDS[kind].objects.filter(pk__in=ids), kind)
         rows |= {(kind, row.pk): row for row in wanted.select_related("prompt", "assignment", "assignment__project")}
-    ranked = votes.ranked_completions(row for (kind, _), row in rows.items() if kind == "ranking")
+    ranked = feedback_lineage.ranked_completions(row for (kind, _), row in rows.items() if kind == "ranking")
     return [_receipt(kind, rows[kind, pk], ranked) for kind, pk, _ in found]
 
 
 def _receipt(kind: str, row: Any, ranked: dict[int, Completion]) -> Receipt:
     answers = _answers(row, ranked)
-    return Receipt(kind, row, said_in_words(row), row.status == "counted", answers, votes.went_into(row))
+    return Receipt(kind, row, said_in_words(row), row.status == "counted", answers, feedback_lineage.went_into(row))
 
 
 def _answers(row: Any, ranked: dict[int, Completion]) -> list[Answer]:

@@ -15,7 +15,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling.gold import scoring as gold
-from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.models import Membership, Project
 
 
@@ -26,7 +26,7 @@ def to_what_comes_first(view: Callable[..., HttpResponse]) -> Callable[..., Http
     def page(request: HttpRequest, project: Project, **kwargs) -> HttpResponse:
         try:
             return view(request, project, **kwargs)
-        except gates.NotYet:
+        except prerequisites.NotYet:
             address = reverse("reading", args=[project.slug])
             is_htmx = getattr(request, "htmx", False)
             return HttpResponseClientRedirect(address) if is_htmx else redirect(address)
@@ -39,11 +39,11 @@ def to_what_comes_first(view: Callable[..., HttpResponse]) -> Callable[..., Http
 def reading(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method == "POST":
         return _read(request, project)
-    member = gates.member_of(project, request.user)
+    member = prerequisites.member_of(project, request.user)
     try:
-        gates.check(project, member)
-    except gates.NotYet as not_yet:
-        if not_yet.gate == gates.TUTORIAL:
+        prerequisites.check(project, member)
+    except prerequisites.NotYet as not_yet:
+        if not_yet.gate == prerequisites.TUTORIAL:
             return redirect("tutorial", project.slug)
         assert member is not None  # nothing comes before the next item of somebody who is no member
         return render(request, "annotate/reading.html", _context(project, member, not_yet))
@@ -54,11 +54,11 @@ def _read(request: MemberRequest, project: Project) -> HttpResponse:
     """The button: `what` says which of the two was read."""
     version = request.POST.get("version", "")
     try:
-        if request.POST.get("what") == gates.WARNING:
-            gates.notice_read(project=project, user=request.user)
+        if request.POST.get("what") == prerequisites.WARNING:
+            prerequisites.notice_read(project=project, user=request.user)
         else:
             number = int(version) if version.isascii() and version.isdigit() and len(version) < 9 else None
-            gates.guidelines_read(project=project, user=request.user, version=number)
+            prerequisites.guidelines_read(project=project, user=request.user, version=number)
     except Refused as refused:
         if refused.status != 409:
             return refused_page(request, refused, project=project)
@@ -67,7 +67,7 @@ def _read(request: MemberRequest, project: Project) -> HttpResponse:
     return redirect("judge", project.slug)
 
 
-def _context(project: Project, member: Membership, not_yet: gates.NotYet) -> dict:
+def _context(project: Project, member: Membership, not_yet: prerequisites.NotYet) -> dict:
     guideline = project.guideline
     earlier = project.guidelines.filter(version=member.guideline_read).first() if member.guideline_read else None
     return {
@@ -78,5 +78,5 @@ def _context(project: Project, member: Membership, not_yet: gates.NotYet) -> dic
         "standing": gold.standing(member),
         "guideline": guideline,
         "earlier": earlier,
-        "changes": gates.what_changed(earlier.text, guideline.text) if earlier and guideline else [],
+        "changes": prerequisites.what_changed(earlier.text, guideline.text) if earlier and guideline else [],
     }

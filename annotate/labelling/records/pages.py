@@ -15,8 +15,7 @@ from django.urls import reverse
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import Person, can
-from annotate.data import feedback_lineage as votes
-from annotate.data import rankings
+from annotate.data import feedback_lineage, rankings
 from annotate.labelling.actions import set_status
 from annotate.labelling.forms.feedback_text import letters_of, said_in_words
 from annotate.models import Comparison, Completion, Demonstration, Judge, LanguageModel, Project, Ranking, Side, Status
@@ -28,7 +27,7 @@ VOTES_PER_PAGE = 25
 @in_project(get="read")
 def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     """Votes one by one, with what each went into."""
-    seen = {kind: votes.visible(kind, project=project, user=request.user) for kind in votes.KINDS}
+    seen = {kind: feedback_lineage.visible(kind, project=project, user=request.user) for kind in feedback_lineage.KINDS}
     try:
         asked = _asked(request.GET, project)
     except Refused as refused:
@@ -39,10 +38,10 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     kind = request.GET.get("kind", "")
     if kind not in rows:
         kind = next((k for k, n in numbers.items() if n), "comparison")
-    page = Paginator(votes.with_lineage(rows[kind], kind).order_by("-id"), VOTES_PER_PAGE).get_page(
+    page = Paginator(feedback_lineage.with_lineage(rows[kind], kind).order_by("-id"), VOTES_PER_PAGE).get_page(
         request.GET.get("page")
     )
-    ranked = votes.ranked_completions(page) if kind == "ranking" else {}
+    ranked = feedback_lineage.ranked_completions(page) if kind == "ranking" else {}
     told = {row.pk for row in page} if reviews else _told(page, kind, request.user)
     is_harmful = any(row.prompt.harm for row in page)
     agreed = harm_budget.readable(request.user) if is_harmful else ()
@@ -50,7 +49,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "project": project,
         "section": "data",
         "kind": kind,
-        "kinds": [(k, votes.TITLES[k], numbers[k]) for k in rows],
+        "kinds": [(k, feedback_lineage.TITLES[k], numbers[k]) for k in rows],
         "page": page,
         "cards": [_card(row, reviews, request.user, ranked, told) | _harm(row, agreed) for row in page],
         "blur": is_harmful and harm_budget.blurs(request.user),
@@ -70,9 +69,9 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project(post="manage")
 def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) -> HttpResponse:
     """Hold, exclude or count one vote, with a reason; it is never edited."""
-    if kind not in votes.KINDS:
+    if kind not in feedback_lineage.KINDS:
         raise Http404(f"There is no kind of vote called {kind}.")
-    row = get_object_or_404(votes.KINDS[kind], project=project, pk=pk)
+    row = get_object_or_404(feedback_lineage.KINDS[kind], project=project, pk=pk)
     status = request.POST.get("status", "")
     try:
         set_status(rows=[row], status=status, reason=request.POST.get("reason", ""), by=request.user)
@@ -105,8 +104,8 @@ def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
 
 
 def _told(page: Page, kind: str, user: Person) -> set[int]:
-    rows = votes.KINDS[kind].objects.filter(pk__in=[row.pk for row in page])
-    return set(votes.with_told_names(rows, kind, user=user).values_list("pk", flat=True))
+    rows = feedback_lineage.KINDS[kind].objects.filter(pk__in=[row.pk for row in page])
+    return set(feedback_lineage.with_told_names(rows, kind, user=user).values_list("pk", flat=True))
 
 
 def _filtered(rows: Any, kind: str, asked: dict[str, Any], reader: Person | None) -> Any:
@@ -118,8 +117,8 @@ def _filtered(rows: Any, kind: str, asked: dict[str, Any], reader: Person | None
     if "model" not in asked:
         return rows
     # The filter must not tell what the cards keep to themselves.
-    told = rows if reader is None else votes.with_told_names(rows, kind, user=reader)
-    return votes.of_model(told, kind, asked["model"].pk)
+    told = rows if reader is None else feedback_lineage.with_told_names(rows, kind, user=reader)
+    return feedback_lineage.of_model(told, kind, asked["model"].pk)
 
 
 def _query(sent: QueryDict) -> str:
@@ -146,7 +145,7 @@ def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], tol
         "reason": reason,
         "names": row.pk in told,
         "answers": _answers(row, ranked),
-        "went": votes.went_into(row),
+        "went": feedback_lineage.went_into(row),
     }
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.labelling import assigning as assignments
 from annotate.labelling.gold import scoring as gold
-from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.models import Assignment, GoldItem, Membership, Project, User
 from annotate.projects.wellbeing import actions as harm_budget
 
@@ -32,10 +32,10 @@ class Lesson:
 
 def next_lesson(*, project: Project, user: User) -> Assignment | None:
     """The tutorial item to answer now; None when all are answered, which is a pass."""
-    member = gates.member_of(project, user)
+    member = prerequisites.member_of(project, user)
     if member is None or member.tutorial_passed_at:
         return None
-    gates.check_pause(project, member)
+    prerequisites.check_pause(project, member)
     with transaction.atomic():
         project.lock()
         mine = _mine(project, user).exclude(state=Assignment.State.SUBMITTED).exclude(state=Assignment.State.TAKEN_OUT)

@@ -11,7 +11,7 @@ from annotate.core.api.api_access import allows, in_project
 from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import Input, refusals
 from annotate.labelling.api import AssignmentOut
-from annotate.labelling.prerequisites import actions as gates
+from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.tutorial import actions as tutorial
 from annotate.models import Assignment, Membership, Project
 
@@ -44,7 +44,9 @@ def guidelines_read(request: Request, project: Project) -> Response:
     """I have read the guidelines; answers with them."""
     given = Version(data=request.data)
     given.is_valid(raise_exception=True)
-    read = gates.guidelines_read(project=project, user=request.user, version=given.validated_data.get("version"))
+    read = prerequisites.guidelines_read(
+        project=project, user=request.user, version=given.validated_data.get("version")
+    )
     return Response({"version": read.version if read else None, "text": read.text if read else ""})
 
 
@@ -55,7 +57,7 @@ def message(request: Request, project: Project) -> Response:
     """The message that stands before my next task; POST says that I have read it."""
     member = Membership.objects.filter(project=project, user=request.user).first()
     if request.method == "POST" and member is not None:
-        gates.notice_read(project=project, user=request.user)
+        prerequisites.notice_read(project=project, user=request.user)
         member.notice = ""
     return Response({"text": member.notice if member else ""})
 

@@ -11,8 +11,8 @@ from django_htmx.http import HttpResponseClientRedirect
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling import actions as feedback
-from annotate.labelling import form_input as judge_form
-from annotate.labelling import pages as judge
+from annotate.labelling import form_input
+from annotate.labelling import pages as labelling
 from annotate.labelling.adjudication.disagreements import words_of
 from annotate.labelling.forms.storage import standing_rows
 from annotate.labelling.gold.present import in_words
@@ -38,7 +38,7 @@ def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
             "score": actions.score(project, request.user),
         }
         return render(request, "annotate/tutorial.html", context)
-    return judge.show(request, project, assignment, send_to=reverse("tutorial", args=[project.slug]))
+    return labelling.show(request, project, assignment, send_to=reverse("tutorial", args=[project.slug]))
 
 
 @never_cache
@@ -74,15 +74,15 @@ def _answer(request: MemberRequest, project: Project) -> HttpResponse:
         feedback.submit(
             assignment=assignment,
             by=request.user,
-            **judge_form.judgement(request, assignment),
-            seconds=judge_form.seconds(request),
+            **form_input.judgement(request, assignment),
+            seconds=form_input.seconds(request),
             idempotency_key=request.POST.get("idempotency_key") or None,
         )
 
     try:
-        judge.with_time(assignment, request.user, say)
+        labelling.with_time(assignment, request.user, say)
     except Refused as refused:
         send_to = reverse("tutorial", args=[project.slug])
-        return judge.show(request, project, assignment, judge_form.entered(request, refused), send_to=send_to)
+        return labelling.show(request, project, assignment, form_input.entered(request, refused), send_to=send_to)
     address = reverse("tutorial-lesson", args=[project.slug, assignment.pk])
     return HttpResponseClientRedirect(address) if request.htmx else redirect(address)

@@ -12,7 +12,7 @@ from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.labelling.bulk_status import ImportedJudge, Who
 from annotate.models import Project, User
-from evaluation.annotator_quality import exclusion as persons
+from evaluation.annotator_quality import exclusion
 from evaluation.annotator_quality.pages.quality_pages import asked_imported
 from evaluation.annotator_quality.present import judge_ids
 from evaluation.models import Exclusion
@@ -45,7 +45,7 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
     if request.method == "POST":
         reason, pauses = request.POST.get("reason", ""), "pauses" in request.POST
         try:
-            act = persons.exclude(project=project, person=person, reason=reason, by=request.user, pauses=pauses)
+            act = exclusion.exclude(project=project, person=person, reason=reason, by=request.user, pauses=pauses)
         except Refused as refused:
             errors = refused.errors
         else:
@@ -57,8 +57,8 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
         "person": person,
         "is_imported": is_imported,
         "is_own": is_own,
-        "touched": persons.touched_by(project, person),
-        "standing": persons.standing_act(project, person),
+        "touched": exclusion.touched_by(project, person),
+        "standing": exclusion.standing_act(project, person),
         "reason": request.POST.get("reason", ""),
         "errors": errors,
     }
@@ -74,20 +74,20 @@ def _done(act: Exclusion) -> str:
 @never_cache
 @in_project(get="manage")
 def acts(request: MemberRequest, project: Project) -> HttpResponse:
-    context = {"project": project, "section": "data", "tab": "exclusions", "acts": persons.acts(project)}
+    context = {"project": project, "section": "data", "tab": "exclusions", "acts": exclusion.acts(project)}
     return render(request, "evaluation/quality_exclusions.html", context)
 
 
 @in_project(post="manage or judge, mine")
 def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     own = (
-        persons.acts(project)
+        exclusion.acts(project)
         if can(request.user, "manage", project)
-        else persons.acts(project).filter(person=request.user)
+        else exclusion.acts(project).filter(person=request.user)
     )
     act = get_object_or_404(own, pk=pk)
     try:
-        act = persons.undo(act=act, reason=request.POST.get("reason", ""), by=request.user)
+        act = exclusion.undo(act=act, reason=request.POST.get("reason", ""), by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     n = sum(act.brought_back.values())

@@ -13,9 +13,7 @@ from annotate.core.page_access import MemberRequest, in_project
 from annotate.core.permissions import can
 from annotate.labelling.bulk_status import ImportedJudge, Who, find_imported
 from annotate.models import Judge, Project, User
-from evaluation.annotator_quality import exclusion as persons
-from evaluation.annotator_quality import explanations as words
-from evaluation.annotator_quality import present as shown
+from evaluation.annotator_quality import exclusion, explanations, present
 from evaluation.annotator_quality.findings import Findings, findings, settled_at
 from evaluation.core.csv_files import csv_file
 
@@ -24,7 +22,7 @@ FLAGS = "flags"
 
 def _asked(request: HttpRequest, project: Project) -> str:
     try:
-        return shown.asked_kind(project, request.GET.get("judge", ""))
+        return present.asked_kind(project, request.GET.get("judge", ""))
     except ValueError as error:
         raise Http404(str(error)) from None
 
@@ -42,16 +40,16 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
         "tab": "judges",
         "judge": kind,
         "found": found,
-        "scales": [(each, words.of_alpha(each.alpha)) for each in found.scales],
-        "marked": [(label, each, words.of_marks(each)) for label, each in found.marked],
+        "scales": [(each, explanations.of_alpha(each.alpha)) for each in found.scales],
+        "marked": [(label, each, explanations.of_marks(each)) for label, each in found.marked],
         "in_matrix": _in_matrix(found),
-        "headings": shown.headings(found, order, is_reversed, kind),
-        "rows": shown.rows(found, order, is_reversed),
+        "headings": present.headings(found, order, is_reversed, kind),
+        "rows": present.rows(found, order, is_reversed),
         "flagged": [judge for judge in found.judges if judge.is_flagged],
-        "promised": words.PROMISED,
-        "matrix": shown.matrix(found, scale) if scale else None,
+        "promised": explanations.PROMISED,
+        "matrix": present.matrix(found, scale) if scale else None,
         "sort": request.GET.get("sort", ""),
-        "excluded": persons.acts(project)
+        "excluded": exclusion.acts(project)
         .filter(undone_at=None)
         .filter(Q(person__is_simulated=kind == Judge.SIMULATION) | Q(person=None)),
     }
@@ -63,13 +61,13 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
 def judges_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _asked(request, project)
     found = findings(project, kind)
-    judges = [shown.flat_judge(judge) for judge in found.judges]
+    judges = [present.flat_judge(judge) for judge in found.judges]
     if form == "json":
-        scales = [shown.flat_scale(scale) for scale in found.scales]
-        marks = [shown.flat_marks(label, each) for label, each in found.marked]
+        scales = [present.flat_scale(scale) for scale in found.scales]
+        marks = [present.flat_marks(label, each) for label, each in found.marked]
         told = {"project": project.slug, "judge": kind, "scales": scales, "marks": marks, "judges": judges}
         return JsonResponse(told)
-    return csv_file(f"{project.slug}-judges-{kind}.csv", shown.JUDGE_COLUMNS, judges)
+    return csv_file(f"{project.slug}-judges-{kind}.csv", present.JUDGE_COLUMNS, judges)
 
 
 @never_cache
@@ -77,11 +75,11 @@ def judges_file(request: MemberRequest, project: Project, form: str) -> HttpResp
 def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _asked(request, project)
     found = findings(project, kind)
-    pairs = [shown.flat_pair(found, scale, pair) for scale, pair in found.pairs]
+    pairs = [present.flat_pair(found, scale, pair) for scale, pair in found.pairs]
     if form == "json":
-        marks = [shown.flat_mark_pair(found, pair) for pair in found.mark_pairs]
+        marks = [present.flat_mark_pair(found, pair) for pair in found.mark_pairs]
         return JsonResponse({"project": project.slug, "judge": kind, "pairs": pairs, "mark_pairs": marks})
-    return csv_file(f"{project.slug}-judge-pairs-{kind}.csv", shown.PAIR_COLUMNS, pairs)
+    return csv_file(f"{project.slug}-judge-pairs-{kind}.csv", present.PAIR_COLUMNS, pairs)
 
 
 @never_cache
@@ -91,7 +89,7 @@ def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     person = get_object_or_404(_judges_of(project), pk=pk)
     context = _of_one(project, person) | {
         "manages": can(request.user, "manage", project),
-        "acts": persons.acts(project).filter(person=person),
+        "acts": exclusion.acts(project).filter(person=person),
     }
     return render(request, "evaluation/quality_judge.html", context)
 
@@ -103,7 +101,7 @@ def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
     who = asked_imported(request, project)
     context = _of_one(project, who) | {
         "manages": can(request.user, "manage", project),
-        "acts": persons.acts(project).filter(person=None, source=who.source, source_judge=who.name),
+        "acts": exclusion.acts(project).filter(person=None, source=who.source, source_judge=who.name),
     }
     return render(request, "evaluation/quality_judge.html", context)
 
@@ -122,13 +120,13 @@ def mine(request: MemberRequest, project: Project) -> HttpResponse:
     context = _of_one(project, request.user, is_own=True) | {
         "is_own": True,
         "settled_at": settled_at(project),
-        "acts": persons.acts(project).filter(person=request.user),
+        "acts": exclusion.acts(project).filter(person=request.user),
     }
     return render(request, "evaluation/quality_judge.html", context)
 
 
 def _of_one(project: Project, who: Who, *, is_own: bool = False) -> dict[str, Any]:
-    kind, found, mine = shown.figures_of(project, who, is_own=is_own)
+    kind, found, mine = present.figures_of(project, who, is_own=is_own)
     is_imported = isinstance(who, ImportedJudge)
     return {
         "project": project,
@@ -139,25 +137,25 @@ def _of_one(project: Project, who: Who, *, is_own: bool = False) -> dict[str, An
         "is_own": False,
         "mine": mine,
         "others": len(found.judges) - (mine is not None),
-        "promised": words.PROMISED,
-        "reasons": words.reasons(mine) if mine else [],
+        "promised": explanations.PROMISED,
+        "reasons": explanations.reasons(mine) if mine else [],
     }
 
 
 def _judges_of(project: Project) -> Any:
     """Members, and whoever has judged here and has left."""
-    return User.objects.filter(pk__in=shown.judge_ids(project))
+    return User.objects.filter(pk__in=present.judge_ids(project))
 
 
 def _order(sort: str) -> tuple[str, bool]:
     name = sort.removeprefix("-")
-    known = {"name", "judgements", *(column for column, _, _ in shown.COLUMNS)}
+    known = {"name", "judgements", *(column for column, _, _ in present.COLUMNS)}
     return (name, sort.startswith("-")) if name in known else (FLAGS, False)
 
 
 def _in_matrix(found: Findings) -> list[str]:
     names = [scale.name for scale in found.scales if scale.alpha.units]
-    return [*names, shown.MARKS] if found.mark_pairs else names
+    return [*names, present.MARKS] if found.mark_pairs else names
 
 
 def _scale(found: Findings, asked: str) -> str:

@@ -4,8 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
 from evaluation.annotator_quality import api
-from evaluation.annotator_quality.pages import exclusion_pages as persons_pages
-from evaluation.annotator_quality.pages import quality_pages
+from evaluation.annotator_quality.pages import exclusion_pages, quality_pages
 
 
 class _Form(StringConverter):
@@ -20,13 +19,13 @@ urlpatterns = [
     path(_QUALITY + "judges.<quality_form:form>", quality_pages.judges_file, name="quality-judges-file"),
     path(_QUALITY + "pairs.<quality_form:form>", quality_pages.pairs_file, name="quality-pairs-file"),
     path(_QUALITY + "mine/", quality_pages.mine, name="quality-mine"),
-    path(_QUALITY + "mine/withdraw/", persons_pages.withdraw, name="quality-withdraw"),
+    path(_QUALITY + "mine/withdraw/", exclusion_pages.withdraw, name="quality-withdraw"),
     path(_QUALITY + "judges/<int:pk>/", quality_pages.judge, name="quality-judge"),
-    path(_QUALITY + "judges/<int:pk>/exclude/", persons_pages.exclude, name="quality-exclude"),
+    path(_QUALITY + "judges/<int:pk>/exclude/", exclusion_pages.exclude, name="quality-exclude"),
     path(_QUALITY + "imported/", quality_pages.imported_judge, name="quality-imported"),
-    path(_QUALITY + "imported/exclude/", persons_pages.exclude_imported, name="quality-exclude-imported"),
-    path(_QUALITY + "exclusions/", persons_pages.acts, name="quality-exclusions"),
-    path(_QUALITY + "exclusions/<int:pk>/undo/", persons_pages.undo, name="quality-undo"),
+    path(_QUALITY + "imported/exclude/", exclusion_pages.exclude_imported, name="quality-exclude-imported"),
+    path(_QUALITY + "exclusions/", exclusion_pages.acts, name="quality-exclusions"),
+    path(_QUALITY + "exclusions/<int:pk>/undo/", exclusion_pages.undo, name="quality-undo"),
 ]
 
 _API = "projects/<slug:slug>/"

@@ -15,7 +15,7 @@ from common.charts.rating_charts import Interval, interval_chart, nothing
 from common.charts.scene import Scene, png, svg
 from evaluation.core.csv_files import csv_file
 from evaluation.leaderboard.alternative_ratings import BeingCounted, Column, Ways, flat_ways, other_ways
-from evaluation.leaderboard.pages import annotator_choice as judges
+from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.snapshots import current
 from evaluation.ratings.tie_probabilities import MODELS
 
@@ -67,7 +67,7 @@ class StyleWorth:
 
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    judge = judges.asked(request, project)
+    judge = annotator_choice.asked(request, project)
     board = current(project=project, judge=judge)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "other-ways", "judge": judge}
     try:
@@ -92,7 +92,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 
 @in_project(get="read")
 def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
-    judge = judges.asked(request, project)
+    judge = annotator_choice.asked(request, project)
     try:
         ways = other_ways(project, current(project=project, judge=judge))
     except BeingCounted:

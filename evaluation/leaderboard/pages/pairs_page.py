@@ -14,7 +14,7 @@ from common.charts.rating_charts import heat_map, nothing
 from common.charts.scene import Scene, png, svg
 from evaluation.core.addresses import row_id
 from evaluation.core.csv_files import csv_file
-from evaluation.leaderboard.pages import annotator_choice as judges
+from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, named
 from evaluation.leaderboard.snapshots import current
 from evaluation.ratings.fragility import Removal
@@ -45,7 +45,7 @@ class Exposure:
 
 @in_project(get="read")
 def pairs(request: HttpRequest, project: Project) -> HttpResponse:
-    judge = judges.asked(request, project)
+    judge = annotator_choice.asked(request, project)
     board = current(project=project, judge=judge)
     found = findings(project, board)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "pairs", "judge": judge}
@@ -75,7 +75,7 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project(get="read")
 def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     """The same as CSV, JSON, or the heat map as PNG."""
-    judge = judges.asked(request, project)
+    judge = annotator_choice.asked(request, project)
     found = findings(project, current(project=project, judge=judge))
     models = named(found) if found else {}
     if form == "png":

@@ -13,7 +13,7 @@ from annotate.models import LanguageModel, Project
 from common.charts.rating_charts import Series, day_ticks, line_chart, nothing
 from common.charts.scene import Scene, png, svg
 from evaluation.core.csv_files import csv_file
-from evaluation.leaderboard.pages import annotator_choice as judges
+from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.rating_history import History, flat_history, history
 
 MOST_DRAWN = 12  # models: more lines than can be told apart
@@ -22,7 +22,7 @@ COLUMNS = ("moment", "votes", "model", "rating", "lower", "upper")
 
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    judge = judges.asked(request, project)
+    judge = annotator_choice.asked(request, project)
     found = history(project, judge)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "over-time", "judge": judge}
     if found is not None:
@@ -40,7 +40,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 
 @in_project(get="read")
 def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
-    judge = judges.asked(request, project)
+    judge = annotator_choice.asked(request, project)
     found = history(project, judge)
     models = LanguageModel.objects.in_bulk(found.models) if found else {}
     if form == "png":

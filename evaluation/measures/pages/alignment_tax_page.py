@@ -23,7 +23,7 @@ from evaluation.measures import alignment_tax as tax
 from evaluation.measures.alignment_tax import Cell, Panel, Row
 from evaluation.measures.pages import comparison_page as compare_page
 from evaluation.measures.paired_comparison import Tested
-from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present import figure_formats
 from evaluation.measures.present.figure_formats import Shown
 
 WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 220, 104, 20, 24, 26
@@ -174,7 +174,7 @@ def ratings(panel: Panel) -> SafeString | None:
     """The arena beside the price: the same picture of the ratings; None where nobody has voted."""
     found = [stage.standing for stage in panel.stages]
     points = [
-        Point(figures_shown.shown("rating", s.rating, s.lower, s.upper, n=s.battles, higher_is_better=True), False)
+        Point(figure_formats.shown("rating", s.rating, s.lower, s.upper, n=s.battles, higher_is_better=True), False)
         if s
         else Point(None, False)
         for s in found
@@ -185,7 +185,7 @@ def ratings(panel: Panel) -> SafeString | None:
 def _cell(cell: Cell, place: int) -> ShownCell:
     f = cell.figure
     shown = (
-        figures_shown.shown(f.metric, f.value, f.lower, f.upper, n=f.n, higher_is_better=f.higher_is_better)
+        figure_formats.shown(f.metric, f.value, f.lower, f.upper, n=f.n, higher_is_better=f.higher_is_better)
         if f
         else None
     )

@@ -18,11 +18,10 @@ from annotate.core.page_access import in_project
 from annotate.models import Project
 from evaluation.core.csv_files import cell
 from evaluation.measures import item_store as items
-from evaluation.measures import paired_comparison as compare
+from evaluation.measures import paired_comparison
 from evaluation.measures.comparison_request import MOST_MODELS, Asked, read, row_ids
 from evaluation.measures.paired_comparison import PARENT, Comparison, Line, Tested
-from evaluation.measures.present import figure_formats as figures_shown
-from evaluation.measures.present import shown_items as items_shown
+from evaluation.measures.present import figure_formats, shown_items
 from evaluation.measures.present.figure_formats import Shown
 from evaluation.metrics.paired_tests import Difference
 from training.models import Run
@@ -93,7 +92,9 @@ def download(request: HttpRequest, project: Project, format: str) -> HttpRespons
     found = _found(request, project)
     headers = {"Content-Disposition": f'attachment; filename="{project.slug}-comparison.{format}"'}
     if format == "json":
-        return JsonResponse(compare.as_json(found), headers=headers, json_dumps_params={"ensure_ascii": False})
+        return JsonResponse(
+            paired_comparison.as_json(found), headers=headers, json_dumps_params={"ensure_ascii": False}
+        )
     return HttpResponse(_csv(found), content_type="text/csv; charset=utf-8", headers=headers)
 
 
@@ -101,13 +102,13 @@ def download(request: HttpRequest, project: Project, format: str) -> HttpRespons
 def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
     """The items of two runs under one metric, those first that move the difference most."""
     first, second = (_run(project, request.GET.get(name, "")) for name in ("first", "second"))
-    refused = compare.pair(first, second)
+    refused = paired_comparison.pair(first, second)
     metrics = list(refused.all)
     metric = request.GET.get("metric", "")
     metric = metric if metric in metrics else (metrics[0] if metrics else "")
-    ids, pulls = compare.item_pairs(first, second, metric) if metric else ([], np.empty(0))
+    ids, pulls = paired_comparison.item_pairs(first, second, metric) if metric else ([], np.empty(0))
     shown = Paginator(range(len(ids)), PER_PAGE).get_page(request.GET.get("page"))
-    texts = all(items_shown.may_read_texts(request.user, run) for run in (first, second))
+    texts = all(shown_items.may_read_texts(request.user, run) for run in (first, second))
     query = request.GET.copy()
     query.pop("page", None)
     context = {
@@ -120,7 +121,7 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
         "refused": refused.refused,
         "difference": shown_difference(refused.all[metric]) if metric else None,
         "moving": int((pulls != 0).sum()),
-        "for_second": int((pulls > 0).sum() if figures_shown.direction(metric) is not False else (pulls < 0).sum()),
+        "for_second": int((pulls > 0).sum() if figure_formats.direction(metric) is not False else (pulls < 0).sum()),
         "total": len(ids),
         "page": shown,
         "query": query.urlencode(),
@@ -135,7 +136,7 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
 
 def _run(project: Project, pk: str) -> Run:
     numbers = row_ids([pk])
-    run = next((run for run in compare.measured(project) if run.pk in numbers), None)
+    run = next((run for run in paired_comparison.measured(project) if run.pk in numbers), None)
     if run is None:
         raise Http404("No such evaluation in this project.")
     return run
@@ -150,7 +151,7 @@ def _found(request: HttpRequest, project: Project) -> Comparison:
 
 def _compared(asked: Asked) -> Comparison:
     assert asked.task is not None
-    return compare.compare(asked.task, asked.runs, asked.to, asked.metric)
+    return paired_comparison.compare(asked.task, asked.runs, asked.to, asked.metric)
 
 
 # How it is shown
@@ -203,7 +204,7 @@ def group_rows(found: Comparison) -> list[tuple[str, int, list[GroupCell | None]
     ]
 
 
-def _group_cell(tested: Tested | None, scale: figures_shown.Scale | None) -> GroupCell | None:
+def _group_cell(tested: Tested | None, scale: figure_formats.Scale | None) -> GroupCell | None:
     if tested is None:
         return None
     shown = shown_difference(tested.difference)
@@ -215,12 +216,12 @@ def _without(query: QueryDict, name: str) -> list[tuple[str, str]]:
     return [(key, value) for key, values in query.lists() for value in values if key != name]
 
 
-def _cell(found: Comparison, line: Line, place: int, scale: figures_shown.Scale | None) -> Cell:
+def _cell(found: Comparison, line: Line, place: int, scale: figure_formats.Scale | None) -> Cell:
     figure, tested, against = line.figures[place], line.tested[place], found.against[place]
     difference = shown_difference(tested.difference) if tested else None
     return Cell(
         found.runs[place],
-        figures_shown.of_result(line.metric, asdict(figure)) if figure else None,
+        figure_formats.of_result(line.metric, asdict(figure)) if figure else None,
         tested,
         difference,
         picture(scale, difference) if difference else "",
@@ -228,18 +229,18 @@ def _cell(found: Comparison, line: Line, place: int, scale: figures_shown.Scale 
     )
 
 
-def picture(scale: figures_shown.Scale | None, difference: Shown) -> SafeString | str:
+def picture(scale: figure_formats.Scale | None, difference: Shown) -> SafeString | str:
     """A difference with its interval, over a mark where nothing differs."""
-    drawn = figures_shown.picture(scale, difference)
-    middle = figures_shown.WIDTH / 2
+    drawn = figure_formats.picture(scale, difference)
+    middle = figure_formats.WIDTH / 2
     mark = f'<line x1="{middle}" x2="{middle}" y1="1" y2="13" class="zero"/><line '
     return mark_safe(drawn.replace("<line ", mark, 1)) if drawn else ""  # numbers of our own alone
 
 
-def scale_around_zero(differences: Sequence[Difference]) -> figures_shown.Scale | None:
+def scale_around_zero(differences: Sequence[Difference]) -> figure_formats.Scale | None:
     """One scale for all, with no difference in the middle."""
     ends = [abs(e) for d in differences for e in (d.lower, d.upper, d.value) if e is not None]
-    return figures_shown.Scale(-max(ends), max(ends)) if any(ends) else None
+    return figure_formats.Scale(-max(ends), max(ends)) if any(ends) else None
 
 
 def in_words_of_p(p: float) -> str:
@@ -248,7 +249,7 @@ def in_words_of_p(p: float) -> str:
 
 def shown_difference(d: Difference) -> Shown:
     """Shares differ by percentage points, and not by per cent of one another."""
-    found = figures_shown.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
+    found = figure_formats.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
     return replace(found, text=in_points(found.text), interval=in_points(found.interval))
 
 
@@ -300,25 +301,25 @@ class ItemShown:
     pull: str
     favours_second: bool
     moves: bool
-    asked: items_shown.Item
-    sides: list[tuple[items_shown.Item, Run, str]]
+    asked: shown_items.Item
+    sides: list[tuple[shown_items.Item, Run, str]]
 
 
 def _item_pairs(
     first: Run, second: Run, metric: str, ids: list[str], pulls: Any, places: Any, texts: bool
 ) -> Iterator[ItemShown]:
     wanted = [ids[i] for i in places]
-    ours, theirs = compare.rows_of(first, wanted), compare.rows_of(second, wanted)
+    ours, theirs = paired_comparison.rows_of(first, wanted), paired_comparison.rows_of(second, wanted)
     indices = [index for run in (first, second) if (index := items.index_of(run.path))]
     for i in places:
         one, other, moved = ours[ids[i]], theirs[ids[i]], float(pulls[i])
         # The place is of no use here: the two files may hold the item at different ones.
-        shown = [items_shown.shown(row, 0, index, texts) for row, index in zip((one, other), indices, strict=True)]
-        direction = figures_shown.direction(metric)
+        shown = [shown_items.shown(row, 0, index, texts) for row, index in zip((one, other), indices, strict=True)]
+        direction = figure_formats.direction(metric)
         yield ItemShown(
             ids[i],
             one.get("group", ""),
-            in_points(figures_shown.shown(metric, abs(moved), None, None, n=1, higher_is_better=None).text),
+            in_points(figure_formats.shown(metric, abs(moved), None, None, n=1, higher_is_better=None).text),
             (moved > 0) == (direction is not False),
             moved != 0,
             shown[0],
@@ -328,4 +329,4 @@ def _item_pairs(
 
 def _value(metric: str, row: items.Row) -> str:
     value = items.value_of(metric, row["counts"][metric])
-    return "" if value is None else figures_shown.shown(metric, value, None, None, n=1, higher_is_better=None).text
+    return "" if value is None else figure_formats.shown(metric, value, None, None, n=1, higher_is_better=None).text

@@ -23,7 +23,7 @@ from evaluation.core.addresses import row_id
 from evaluation.core.csv_files import cell
 from evaluation.measures import evaluations
 from evaluation.measures.evaluations import Chosen
-from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present import figure_formats
 from evaluation.measures.present.figure_formats import Shown
 from evaluation.measures.present.group_table import Groups, groups_of
 from evaluation.models import Evaluation
@@ -187,9 +187,9 @@ def _table(task: str, found: list[Evaluation]) -> Table:
     placed: dict[int, dict[tuple[str, int | None], Evaluation]] = defaultdict(dict)
     for evaluation in found:
         column = (evaluation.metric, evaluation.opponent_id)
-        columns.setdefault(column, []).append(figures_shown.of_evaluation(evaluation))
+        columns.setdefault(column, []).append(figure_formats.of_evaluation(evaluation))
         placed[evaluation.model_id][column] = evaluation
-    scales = {column: figures_shown.scale_over(figures) for column, figures in columns.items()}
+    scales = {column: figure_formats.scale_over(figures) for column, figures in columns.items()}
     letters = _letters(found)
     rows = [_row(cells, list(columns), scales, letters) for _, cells in sorted(placed.items())]
     opponents = {e.opponent_id: e.opponent for e in found}
@@ -201,7 +201,7 @@ def _table(task: str, found: list[Evaluation]) -> Table:
 def _row(
     cells: dict[tuple[str, int | None], Evaluation],
     columns: Sequence[tuple[str, int | None]],
-    scales: dict[tuple[str, int | None], figures_shown.Scale | None],
+    scales: dict[tuple[str, int | None], figure_formats.Scale | None],
     letters: dict[str, str],
 ) -> Row:
     newest_first = sorted(cells.values(), key=lambda e: -e.pk)
@@ -217,10 +217,10 @@ def _row(
     )
 
 
-def _cell(evaluation: Evaluation, scale: figures_shown.Scale | None) -> Cell:
-    shown = figures_shown.of_evaluation(evaluation)
-    clean = figures_shown.of_result(evaluation.metric, evaluation.clean) if _differs(evaluation) else None
-    return Cell(evaluation, shown, clean, figures_shown.picture(scale, shown))
+def _cell(evaluation: Evaluation, scale: figure_formats.Scale | None) -> Cell:
+    shown = figure_formats.of_evaluation(evaluation)
+    clean = figure_formats.of_result(evaluation.metric, evaluation.clean) if _differs(evaluation) else None
+    return Cell(evaluation, shown, clean, figure_formats.picture(scale, shown))
 
 
 def _differs(evaluation: Evaluation) -> bool:

@@ -9,8 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from annotate.core.page_access import allows
 from common.charts.scene import png
 from evaluation.core.csv_files import csv_file
-from evaluation.measures import over_optimisation_panel as overoptimisation
-from evaluation.measures import over_optimisation_pictures as parting_pictures
+from evaluation.measures import over_optimisation_panel, over_optimisation_pictures
 from evaluation.measures.over_optimisation_panel import Judges
 from evaluation.metrics.win_rates import Mean, WinRate
 from training.runs.access import find_run
@@ -25,7 +24,7 @@ def download(request: HttpRequest, run_id: int, format: str) -> HttpResponse:
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
-    found = overoptimisation.of_run(run) if run.kind == "ppo" else None
+    found = over_optimisation_panel.of_run(run) if run.kind == "ppo" else None
     if found is None:
         raise Http404("This run has no score to set people against.")
     name = f"run-{run.pk}-score-and-people.{format}"
@@ -34,7 +33,9 @@ def download(request: HttpRequest, run_id: int, format: str) -> HttpResponse:
         return csv_file(name, COLUMNS, rows)
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     if format == "png":
-        return HttpResponse(png(parting_pictures.sheet(found["pictures"])), content_type="image/png", headers=headers)
+        return HttpResponse(
+            png(over_optimisation_pictures.sheet(found["pictures"])), content_type="image/png", headers=headers
+        )
     told = {"run": run.pk, "verdicts": [_verdict(side) for side in found["sides"]], "rows": rows}
     return JsonResponse({**told, "curves": {curve.name: curve.points for curve in found["curves"]}}, headers=headers)
 

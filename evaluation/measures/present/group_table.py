@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from annotate.models import LanguageModel
-from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present import figure_formats
 from evaluation.measures.present.figure_formats import Shown
 from evaluation.models import Evaluation
 
@@ -30,7 +30,7 @@ def groups_of(found: Iterable[Evaluation], metric: str = "") -> Groups | None:
     metric = metric if metric in metrics else metrics[0]
     parts = [evaluation for evaluation in parts if evaluation.metric == metric]
     models = {e.model_id: e.model for e in sorted(parts, key=lambda e: e.model_id)}
-    cells = {(e.group, e.model_id): figures_shown.of_evaluation(e) for e in parts}
+    cells = {(e.group, e.model_id): figure_formats.of_evaluation(e) for e in parts}
     sizes = {e.group: e.n for e in parts}
     names = sorted(sizes, key=str.casefold)
     rows = [(name, sizes[name], [cells.get((name, pk)) for pk in models]) for name in names]

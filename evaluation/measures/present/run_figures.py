@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present import figure_formats
 from evaluation.measures.present.figure_formats import Shown
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _under(heads: list[str], group: str, lines: list[Line]) -> tuple[str, int, l
 
 def _lines(figures: dict[str, Any]) -> list[Line]:
     return [
-        Line(name, figures_shown.of_result(name, figure), _clean(name, figure))
+        Line(name, figure_formats.of_result(name, figure), _clean(name, figure))
         for name, figure in figures.items()
         if isinstance(figure, dict) and figure.get("value") is not None
     ]
@@ -67,4 +67,4 @@ def _clean(name: str, figure: dict[str, Any]) -> Shown | None:
     clean = figure.get("clean") or {}
     if clean.get("value") is None or clean.get("n") == figure.get("n"):
         return None
-    return figures_shown.of_result(name, clean)
+    return figure_formats.of_result(name, clean)

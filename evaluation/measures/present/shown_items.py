@@ -8,7 +8,7 @@ from typing import Any
 from annotate.core.permissions import Person, can
 from evaluation.measures import item_store as items
 from evaluation.measures.item_store import Index
-from evaluation.measures.present import figure_formats as figures_shown
+from evaluation.measures.present import figure_formats
 from training.models import Run
 
 
@@ -68,7 +68,7 @@ def _values(counts: dict[str, list[float]], right: int) -> list[tuple[str, str]]
         if name.startswith(_OF_ONE) and value in (0, 1):
             found.append((name, "right" if value else "wrong"))
         else:
-            found.append((name, figures_shown.shown(name, value, None, None, n=1, higher_is_better=None).text))
+            found.append((name, figure_formats.shown(name, value, None, None, n=1, higher_is_better=None).text))
     return found
 
 

@@ -17,10 +17,8 @@ from annotate.models import Judge, Project, Side, User
 from evaluation.core import notices
 from evaluation.leaderboard.snapshots import current, default_judge
 from evaluation.models import Decision, Notice, PromotionRule
-from evaluation.promotion import actions
+from evaluation.promotion import actions, candidate_review, disputed_items
 from evaluation.promotion import arena_sampling as sampling
-from evaluation.promotion import candidate_review as promotion
-from evaluation.promotion import disputed_items as ask_next
 from evaluation.promotion.api.promotions import PromotionOut
 from evaluation.promotion.candidate_review import candidates
 from evaluation.promotion.enrolment import judge_of
@@ -110,13 +108,13 @@ class DisputeOut(serializers.Serializer):
     judged = serializers.IntegerField()
     reason = serializers.CharField()
 
-    def get_completions(self, dispute: ask_next.Dispute) -> list[int]:
+    def get_completions(self, dispute: disputed_items.Dispute) -> list[int]:
         return [completion.pk for completion in dispute.completions]
 
 
 class AskAgain(Input):
     chosen = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1)
-    more = serializers.IntegerField(required=False, default=ask_next.MORE_JUDGES, min_value=1, max_value=100)
+    more = serializers.IntegerField(required=False, default=disputed_items.MORE_JUDGES, min_value=1, max_value=100)
 
 
 class AskedAgainOut(serializers.Serializer):
@@ -192,7 +190,7 @@ def _new_rule(request: Request, project: Project) -> Response:
 @in_project(get="read")
 def candidacies(request: Request, project: Project) -> Response:
     """Models that stand for being served, with every check of the rule as it is now. Promote one: POST promotions/."""
-    promotion.look(project)
+    candidate_review.look(project)
     return Response(CandidacyOut(candidates(project), many=True).data)
 
 
@@ -244,14 +242,14 @@ def ask_next_items(request: Request, project: Project) -> Response:
         return _ask_again(request, project)
     side = _one_of(request, "side", Side.values, Side.TRAIN)
     judge = _one_of(request, "judge", Judge.values, default_judge(project))
-    return Response(DisputeOut(ask_next.disputes(project, side, judge), many=True).data)
+    return Response(DisputeOut(disputed_items.disputes(project, side, judge), many=True).data)
 
 
 @idempotent()
 def _ask_again(request: Request, project: Project) -> Response:
     given = _given(AskAgain, request)
-    asked = ask_next.ask_again(project=project, keys=given["chosen"], by=_user(request), more=given["more"])
-    return Response({"asked": len(asked), "waiting": ask_next.waiting(project)}, status=201)
+    asked = disputed_items.ask_again(project=project, keys=given["chosen"], by=_user(request), more=given["more"])
+    return Response({"asked": len(asked), "waiting": disputed_items.waiting(project)}, status=201)
 
 
 @extend_schema(tags=TAGS, responses={200: CostOut(many=True)} | refusals(404))

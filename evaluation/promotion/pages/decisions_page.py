@@ -16,10 +16,8 @@ from annotate.models import Judge, LanguageModel, Project, Side
 from evaluation.core import notices, served_model
 from evaluation.leaderboard.snapshots import current, default_judge
 from evaluation.models import Candidacy, PromotionRule
-from evaluation.promotion import actions
+from evaluation.promotion import actions, candidate_review, disputed_items
 from evaluation.promotion import arena_sampling as sampling
-from evaluation.promotion import candidate_review as promotion
-from evaluation.promotion import disputed_items as ask_next
 from evaluation.promotion.enrolment import FEW_PROMPTS, judge_of, rule_of
 from evaluation.promotion.tolerances import limit_of, measures, unit_of
 from evaluation.promotion.variants import variants
@@ -35,10 +33,10 @@ FREE_ROWS = 2
 @in_project(get="read")
 def decisions(request: HttpRequest, project: Project) -> HttpResponse:
     """Opening it looks at the evidence: what stands here is of this moment, whether a worker runs or not."""
-    promotion.look(project)
+    candidate_review.look(project)
     rule, in_force = rule_of(project), served_model.promoted(project)
     board = current(project=project, judge=judge_of(project))
-    standing = promotion.candidates(project)
+    standing = candidate_review.candidates(project)
     history = project.decisions.select_related("candidacy__model", "by", "rule")
     context = {
         "project": project,
@@ -117,7 +115,7 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method == "POST":
         try:
             keys, more = request.POST.getlist("item"), _whole(request.POST.get("more", ""))
-            asked = ask_next.ask_again(project=project, keys=keys, by=request.user, more=more)
+            asked = disputed_items.ask_again(project=project, keys=keys, by=request.user, more=more)
             come = "1 item comes" if len(asked) == 1 else f"{len(asked)} items come"
             messages.success(request, f"{come} first in the queue now.")
         except Refused as refused:
@@ -131,10 +129,10 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
         "section": "leaderboard",
         "judge": judge,
         "may_see": may_see,
-        "train": ask_next.disputes(project, Side.TRAIN, judge) if may_see else [],
-        "eval": ask_next.disputes(project, Side.EVAL, judge, 20) if may_see else [],
-        "waiting": ask_next.waiting(project),
-        "more": ask_next.MORE_JUDGES,
+        "train": disputed_items.disputes(project, Side.TRAIN, judge) if may_see else [],
+        "eval": disputed_items.disputes(project, Side.EVAL, judge, 20) if may_see else [],
+        "waiting": disputed_items.waiting(project),
+        "more": disputed_items.MORE_JUDGES,
         "can_research": can(request.user, "research", project),
     }
     return render(request, "evaluation/ask_next.html", context)

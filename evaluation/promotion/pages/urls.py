@@ -3,7 +3,7 @@
 from django.urls import path
 
 from evaluation.promotion.api import decisions as api
-from evaluation.promotion.api import default_model as served
+from evaluation.promotion.api import default_model
 from evaluation.promotion.pages import decisions_page as pages
 
 urlpatterns = [
@@ -22,8 +22,8 @@ api_urlpatterns = [
     path("projects/<slug:slug>/candidacies/", api.candidacies),
     path("projects/<slug:slug>/decisions/", api.decisions),
     path("projects/<slug:slug>/roll-back/", api.roll_back),
-    path("projects/<slug:slug>/default-model/", served.default_model),
-    path("projects/<slug:slug>/default-model/v1/chat/completions", served.chat_completions),
+    path("projects/<slug:slug>/default-model/", default_model.default_model),
+    path("projects/<slug:slug>/default-model/v1/chat/completions", default_model.chat_completions),
     path("projects/<slug:slug>/sampling-rates/", api.sampling_rates),
     path("projects/<slug:slug>/ask-next/", api.ask_next_items),
     path("projects/<slug:slug>/costs/", api.cost_list),

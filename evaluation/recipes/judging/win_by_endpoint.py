@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.common import result_figures
 from evaluation.recipes.judging import endpoint_judge
 from evaluation.recipes.judging.endpoint_judge import Ask
 from evaluation.recipes.judging.judge_access import Endpoint, checked_url, key_from
@@ -112,8 +112,8 @@ def _of_orders(orders: list[tuple[str, str]]) -> dict[str, Row | None]:
     differ = np.array([float(pair not in agree) for pair in orders])
     by_pair = [np.mean([float(v == FIRST) for v in pair if v != TIE]) for pair in orders if pair != (TIE, TIE)]
     return {
-        "orders disagree": figures.share(differ, False),
-        "preferred when shown first": figures.mean(np.array(by_pair), None, 0, 1),
+        "orders disagree": result_figures.share(differ, False),
+        "preferred when shown first": result_figures.mean(np.array(by_pair), None, 0, 1),
     }
 
 

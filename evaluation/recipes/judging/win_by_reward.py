@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.recipes.common import result_figures as figures
+from evaluation.recipes.common import result_figures
 from evaluation.recipes.judging.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.reward.reward_model import RewardModel
@@ -41,7 +41,7 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
             f"{' and '.join(taught)} learnt to score high with this very reward model: that it prefers those answers "
             "is no evidence that people do."
         )
-    margin = figures.mean(np.array(margins), True)
+    margin = result_figures.mean(np.array(margins), True)
     return Judged(
         votes,
         f"{identity_of(model)}; {setting}",

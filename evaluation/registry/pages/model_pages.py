@@ -17,13 +17,13 @@ from annotate.language_models.serving import address_of
 from annotate.models import Contestant, LanguageModel, Project
 from evaluation.core.served_model import promoted
 from evaluation.leaderboard.snapshots import current, default_judge
-from evaluation.measures import over_optimisation_panel as overoptimisation
+from evaluation.measures import over_optimisation_panel
 from evaluation.registry import adapter_bases, lineage_graph, model_card
 from evaluation.registry.cost import Cost, cost_of
 from evaluation.registry.model_list import Choice, in_millions, maker_of, registry
 from evaluation.registry.tracing import descent, offspring, readable_projects
 from training.core.kinds import KINDS
-from training.storage import disk_usage as disk
+from training.storage import disk_usage
 
 
 @in_project(get="read")
@@ -83,12 +83,12 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "can_label": can_use and model.kind == LanguageModel.Kind.CLASSIFIER,
         "form_key": uuid.uuid4().hex,  # pressing the button twice starts one run
         "parameters": in_millions(model.parameters),
-        "size": disk.size_of(model.path) if model.path else 0,
+        "size": disk_usage.size_of(model.path) if model.path else 0,
         "adapter": adapter_bases.described(model),
         "where": (model.folder or address_of(model)) if can_research else "",
         "address": address_of(model),
         "is_policy": model.kind == LanguageModel.Kind.POLICY,
-        "parting": overoptimisation.of_model(model, readable),
+        "parting": over_optimisation_panel.of_model(model, readable),
         "costs": _costs(model, project),
     }
 

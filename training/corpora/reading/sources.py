@@ -19,7 +19,7 @@ from typing import IO, Any
 from training.configs.corpus_sources import BadSource, Order
 from training.core.run_directory import RecipeFailure, read_lines
 from training.corpora.reading import hub_streams as hub
-from training.corpora.reading import python_texts as carried
+from training.corpora.reading import python_texts
 from training.corpora.reading import unpacking_bounds as bounds
 from training.corpora.reading.allowed_files import files_of
 from training.corpora.reading.text_files import encoding_of, opened, paragraphs, pieces
@@ -57,8 +57,8 @@ def parts_of(
         if order.scheme == "hub":
             found.append(Part(number, order.line, hub.reader(order, fields)))
         elif order.scheme == "python":
-            texts = carried.topics if order.name == "topics" else carried.docstrings
-            found.append(Part(number, order.line, _all_of(texts), rows=carried.count(order.name)))
+            texts = python_texts.topics if order.name == "topics" else python_texts.docstrings
+            found.append(Part(number, order.line, _all_of(texts), rows=python_texts.count(order.name)))
         elif order.scheme == "app":
             count = sum(row["source"] == order.name for row in read_lines(app_texts))
             found.append(Part(number, order.line, _app_rows(app_texts, order.name), rows=count))

@@ -7,8 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from annotate.core import audit
-from training.storage import disk_usage as disk
-from training.storage import pruning
+from training.storage import disk_usage, pruning
 
 
 class Command(BaseCommand):
@@ -25,6 +24,6 @@ class Command(BaseCommand):
                 about = f"{one.run.kind} {one.run.name}, by the rule: {one.size} bytes"
                 audit.record(action="checkpoints.pruned", about=about, by=None, project=one.run.project)
             names = ", ".join(folder.name for folder in one.folders)
-            self.stdout.write(f"{one.run} ({one.run.state}): {names}: {disk.size_in_words(one.size)}")
-        total = disk.size_in_words(sum(one.size for one in found))
+            self.stdout.write(f"{one.run} ({one.run.state}): {names}: {disk_usage.size_in_words(one.size)}")
+        total = disk_usage.size_in_words(sum(one.size for one in found))
         self.stdout.write(f"Would free {total}." if dry_run else f"Freed {total}.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from training.core import parent_watchdog as tether
+from training.core import parent_watchdog
 from training.runs.launchers.local import GRACE_SECONDS
 from training.runs.worker import Worker
 
@@ -24,6 +24,6 @@ class Command(BaseCommand):
         worker = Worker(name=name, concurrency=max(1, concurrency))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: worker.end())
-        tether.watch_parent(GRACE_SECONDS + 5)  # its recipes get their grace, also when the runner is gone
+        parent_watchdog.watch_parent(GRACE_SECONDS + 5)  # its recipes get their grace, also when the runner is gone
         self.stdout.write(f"Worker {worker.identity} is ready.")
         worker.work(once=once)

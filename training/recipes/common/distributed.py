@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from training.core import parent_watchdog as tether
+from training.core import parent_watchdog
 
 
 def main(arguments: list[str]) -> None:
@@ -20,9 +20,9 @@ def main(arguments: list[str]) -> None:
         print("Usage: python -m training.recipes.common.distributed ACCELERATE_YAML MODULE RUN_DIR", file=sys.stderr)
         sys.exit(2)
     config, module, directory = arguments
-    tether.watch_parent()
-    os.environ.pop(tether.ENVIRONMENT_NAME, None)
-    os.environ[tether.PARENT_NAME] = str(os.getpid())
+    parent_watchdog.watch_parent()
+    os.environ.pop(parent_watchdog.ENVIRONMENT_NAME, None)
+    os.environ[parent_watchdog.PARENT_NAME] = str(os.getpid())
 
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.api import SignalException

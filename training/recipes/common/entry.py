@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from training import configs
-from training.core import parent_watchdog as tether
+from training.core import parent_watchdog
 from training.core.endings import DISK_FULL, NO_MEMORY, NO_ROOM_FOR_WORDS
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 
@@ -37,7 +37,7 @@ def run_recipe(main: Main, argv: list[str] | None = None) -> None:
         sys.exit(2)
     # With nothing but the default action, SIGTERM ends the process even inside a long torch call.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    tether.watch_parent()
+    parent_watchdog.watch_parent()
     run = RunDirectory(Path(arguments[0]).resolve())
     sys.exit(attempt(main, run))
 

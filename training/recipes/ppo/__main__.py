@@ -34,8 +34,7 @@ from training.recipes.ppo import drift as ppo_drift
 from training.recipes.ppo import gold_score as ppo_gold
 from training.recipes.ppo import guard_pauses as pauses
 from training.recipes.ppo import held_out_score as ppo_held_out
-from training.recipes.ppo import human_review as review
-from training.recipes.ppo import ptx
+from training.recipes.ppo import human_review, ptx
 from training.recipes.ppo.rollouts import PPO, Episodes
 from training.recipes.ppo.state import (
     Calibration,
@@ -68,7 +67,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     stopped, drift, parent = None, None, state.calibration.parent
     for step in range(state.step, config.steps + 1):
         run.progress("training", step, config.steps)
-        if pause := review.must_pause(ppo, step, run.amendments()):
+        if pause := human_review.must_pause(ppo, step, run.amendments()):
             pause_run(ppo, optimiser, state, pause)
             return
         ppo.seconds = {}
@@ -89,7 +88,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             state.keep(ppo, step, measured.figures)
         updated = {}
         if stopped is None and step < config.steps:
-            review.ask(ppo, state.answers, step)
+            human_review.ask(ppo, state.answers, step)
             with ppo.stage("updates"):
                 updated = update(ppo, optimiser, state, episodes, measured, step, mixture)
         baseline = ppo_behaviour.baseline_figures(config, parent) if step == 0 else {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.recipes.common import features as seen
+from training.recipes.common import features as text_features
 from training.recipes.reward.scoring import Scorer
 from training.rl.rollout import Rollout
 
@@ -40,9 +40,9 @@ def reward_inputs(scorer: Scorer, hidden: dict[int, Tensor], rollout: Rollout, l
     """
     mask = rollout.text_mask()
     if scorer.model is None or not scorer.layers:
-        return seen.pool(hidden, mask, ((layer, "mean"),))
+        return text_features.pool(hidden, mask, ((layer, "mean"),))
     mask = mask & (mask.long().cumsum(1) <= scorer.model.max_completion_tokens)
-    return seen.pool(hidden, mask, scorer.model.features)
+    return text_features.pool(hidden, mask, scorer.model.features)
 
 
 def figures(scorer: Scorer, spread: Spread, inputs: Tensor, scores: Tensor) -> dict[str, float]:

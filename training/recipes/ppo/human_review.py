@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.sampling import TEMPERATURE, TOP_P
-from training.core import review_agreement as opinions
+from training.core import review_agreement
 from training.core.run_directory import Row
 from training.recipes.ppo.rollouts import PPO, Episodes, shuffled
 from training.recipes.reward import rao_kupper
@@ -84,10 +84,10 @@ def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | N
         return None
     since = max((a["step"] for a in amendments if a["code"] == DISAGREE), default=0)
     who = "people" if config.brake_judge == "person" else "simulated judges"
-    given = opinions.of_rows(ppo.run.opinions(), config.brake_judge)
-    found = opinions.agreement(opinions.recent(given, after=since - 1))
-    if config.brake_agreement and opinions.disagree(found, config.brake_agreement):
-        return _disagreement(step, opinions.in_words(found, who, _reward(ppo)), _reward(ppo))
+    given = review_agreement.of_rows(ppo.run.opinions(), config.brake_judge)
+    found = review_agreement.agreement(review_agreement.recent(given, after=since - 1))
+    if config.brake_agreement and review_agreement.disagree(found, config.brake_agreement):
+        return _disagreement(step, review_agreement.in_words(found, who, _reward(ppo)), _reward(ppo))
     last = max((row["step"] for row in ppo.run.reviews()), default=0)
     if config.brake_waits and 0 < last < step and (open_pairs := _open(ppo, last)):
         return _waiting(step, last, open_pairs, who)

@@ -25,10 +25,9 @@ import transformers
 
 from training.configs import PretrainConfig
 from training.configs.presets import PRESETS
-from training.core import resource_estimate as estimate
+from training.core import resource_estimate
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
-from training.recipes.common import batch_planner as fit
-from training.recipes.common import loading
+from training.recipes.common import batch_planner, loading
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit, machine_name
 from training.recipes.common.processes import Processes, directory_of, join
@@ -68,7 +67,9 @@ def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: 
     token_files.check_tokenizer(corpus.train, len(tokenizer))
     dtype = compute_dtype(config.dtype)
     plan = together.first_then_all(
-        lambda: fit.remembered(run.path, "rows", lambda: plan_of(run, config, len(tokenizer), dtype, together))
+        lambda: batch_planner.remembered(
+            run.path, "rows", lambda: plan_of(run, config, len(tokenizer), dtype, together)
+        )
     )
     torch.manual_seed(spec.seed)
     model = architectures.build(PRESETS[config.size], config.objective, tokenizer, config.context_length)
@@ -146,12 +147,12 @@ def plan_of(
     run: RunDirectory, config: PretrainConfig, vocabulary: int, dtype: torch.dtype, together: Processes
 ) -> dict[str, Any]:
     """Rows at once and whether activations are computed twice. Raises RecipeFailure when not even one row fits."""
-    shape = estimate.shape_of(PRESETS[config.size], vocabulary, config.objective)
+    shape = resource_estimate.shape_of(PRESETS[config.size], vocabulary, config.objective)
     check_disk(run.path, trained=shape.parameters, model_bytes=2 * shape.parameters)
 
-    def plan_for(size: str) -> estimate.Plan:
-        return estimate.plan(
-            estimate.shape_of(PRESETS[size], vocabulary, config.objective),
+    def plan_for(size: str) -> resource_estimate.Plan:
+        return resource_estimate.plan(
+            resource_estimate.shape_of(PRESETS[size], vocabulary, config.objective),
             length=config.context_length,
             batch=-(-config.batch_size // together.count),
             available=available_memory(together.count),
@@ -163,17 +164,17 @@ def plan_of(
 
     try:
         plan = plan_for(config.size)
-    except estimate.DoesNotFit as error:
+    except resource_estimate.DoesNotFit as error:
         fitting = largest_below(config.size, plan_for)
         raise does_not_fit(f"A model of size {config.size}", error, {"size": fitting} if fitting else None) from error
     return {"rows": plan.rows, "checkpointing": plan.checkpointing}
 
 
-def largest_below(size: str, plan_for: Callable[[str], estimate.Plan]) -> str | None:
+def largest_below(size: str, plan_for: Callable[[str], resource_estimate.Plan]) -> str | None:
     """The largest preset under `size` that fits; None when none does."""
     names = list(PRESETS)
     for smaller in reversed(names[: names.index(size)]):
-        with suppress(estimate.DoesNotFit):
+        with suppress(resource_estimate.DoesNotFit):
             plan_for(smaller)
             return smaller
     return None

@@ -32,13 +32,12 @@ from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import adapters, loading
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.reward import ablations as reward_studies
-from training.recipes.reward import annotator_effects as reward_judges
+from training.recipes.reward import annotator_effects, head_fit, reward_report
 from training.recipes.reward import aspect_heads as reward_aspects
 from training.recipes.reward import feature_choice as reward_choice
 from training.recipes.reward import feedback_rows as reward_data
 from training.recipes.reward import finetuning as reward_finetune
 from training.recipes.reward import gold_head as reward_gold
-from training.recipes.reward import head_fit, reward_report
 from training.recipes.reward import pooled_forwards as reward_forwards
 from training.recipes.reward.aspect_heads import Aspect
 from training.recipes.reward.feature_choice import Pooled
@@ -72,11 +71,11 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     x = pooled.of(best.features)
     design = Design.of(x, torch.nonzero(training)[:, 0])
     run.progress("Comparing the judges", 0, 1)
-    priors, trials = reward_judges.choose_priors(design, observed, prompts, folds, best.ridge)
+    priors, trials = annotator_effects.choose_priors(design, observed, prompts, folds, best.ridge)
     reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
     judged = observed.among(training)
     head = head_fit.fit(design, judged, best.ridge, priors=priors)
-    judges = reward_judges.judges(design, judged, head, best.ridge, priors)
+    judges = annotator_effects.judges(design, judged, head, best.ridge, priors)
     seconds = time.monotonic() - forwarded
     common = (best.features, observed, feedback, training, spec, config)
     fitted, fidelity = [reward_report.assess("head", head, x, *common, seconds)], {}
@@ -99,7 +98,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     save(run, winner.model, aspects, spec)
     run.progress("What each part is worth", 0, 1)
     shares = (design, observed, *study, fitted[0].scores, spec.seed)
-    reward_judges.write_authors(run, judges)
+    annotator_effects.write_authors(run, judges)
     longer = reward_report.longer_answer(sequences, observed, feedback, training, spec.seed)
     run.finish(
         reward_report.report(winner, why, fitted, longer, feedback, training, sequences)
@@ -109,7 +108,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
                 "shift": priors.shift,
                 "reliability": priors.reliability,
                 "trials": [trial.__dict__ for trial in trials],
-                "rows": reward_judges.as_rows(judges),
+                "rows": annotator_effects.as_rows(judges),
             },
             "aspects": reward_aspects.as_rows(aspects),
             "gold_proxy": reward_gold.as_row(gold),

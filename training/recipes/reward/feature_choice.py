@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.core.run_directory import RecipeFailure, RunDirectory
-from training.recipes.common import features as seen
+from training.recipes.common import features as text_features
 from training.recipes.reward import evidence as reward_evidence
 from training.recipes.reward import head_fit
 from training.recipes.reward import reward_accuracy as reward_measures
@@ -27,10 +27,10 @@ class Pooled:
     """The pooled features of every completion, (N, F), and which columns are which."""
 
     values: Tensor
-    features: tuple[seen.Feature, ...]
+    features: tuple[text_features.Feature, ...]
     width: int
 
-    def of(self, features: tuple[seen.Feature, ...]) -> Tensor:
+    def of(self, features: tuple[text_features.Feature, ...]) -> Tensor:
         return self.values[:, head_fit.columns(features, self.features, self.width)]
 
 
@@ -43,7 +43,7 @@ def training_folds(prompts: Tensor, training: Tensor, seed: int) -> Tensor:
 
 def choose_features(
     run: RunDirectory, pooled: Pooled, observed: Observations, feedback: Feedback, training: Tensor, folds: Tensor,
-    sets: list[tuple[seen.Feature, ...]], first_step: int,
+    sets: list[tuple[text_features.Feature, ...]], first_step: int,
 ) -> list[Candidate]:  # fmt: skip
     """Every set of features with every penalty worth trying; each candidate is one step of the log."""
     most = len(sets) * len(head_fit.RIDGES)
@@ -59,7 +59,7 @@ def choose_features(
             accuracy = {} if candidate.accuracy is None else {"cv_accuracy": candidate.accuracy}
             run.log_metrics(first_step + count, cv_nll=candidate.nll, **accuracy)
 
-    def designs() -> Iterator[tuple[tuple[seen.Feature, ...], Design]]:
+    def designs() -> Iterator[tuple[tuple[text_features.Feature, ...], Design]]:
         rows = torch.nonzero(training)[:, 0]
         for features in sets:
             yield features, Design.of(pooled.of(features), rows)

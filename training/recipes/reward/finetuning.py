@@ -21,7 +21,7 @@ from torch import Tensor
 from training.configs import RewardConfig
 from training.core.run_directory import Row, RunDirectory, RunSpec
 from training.recipes.common import children
-from training.recipes.common import features as seen
+from training.recipes.common import features as text_features
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.steps import Pace, clip_gradients, peak_memory_gb, set_learning_rate
 from training.recipes.reward import feedback_likelihood as likelihood
@@ -120,11 +120,11 @@ def finetune(
 
 
 def _trainable(
-    trunk: Any, features: tuple[seen.Feature, ...], config: RewardConfig, seed: int
+    trunk: Any, features: tuple[text_features.Feature, ...], config: RewardConfig, seed: int
 ) -> dict[str, torch.nn.Parameter]:
     """What the highest feature depends on: layers above it never run."""
     top = max(layer for layer, _ in features)
-    layers = seen.decoder_layers(trunk)[:top]
+    layers = text_features.decoder_layers(trunk)[:top]
     trunk.requires_grad_(False)
     if config.adapters == "lora":
         add_adapters(layers, config.lora_rank, 2.0 * config.lora_rank, seed)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.core.run_directory import RecipeFailure, RunDirectory
-from training.recipes.common import features as seen
+from training.recipes.common import features as text_features
 from training.recipes.common.steps import Pace, peak_memory_gb
 from training.recipes.reward.feedback_rows import Sequences
 
@@ -25,7 +25,7 @@ def tokens_at_once(device: torch.device, *, trains: bool) -> int:
     return 16384 if trains else 65536
 
 
-def feature_sets(layers: int) -> list[tuple[seen.Feature, ...]]:
+def feature_sets(layers: int) -> list[tuple[text_features.Feature, ...]]:
     """What is worth pooling, simplest first: layers at a half and two thirds of the depth, and around them.
 
     On SmolLM2-135M (30 layers) nothing above two thirds helped any of ten probes, so the upper third never runs; the
@@ -40,20 +40,25 @@ def feature_sets(layers: int) -> list[tuple[seen.Feature, ...]]:
 
 
 def pooled_batch(
-    model: Any, sequences: Sequences, rows: list[int], features: tuple[seen.Feature, ...], pad: int
+    model: Any, sequences: Sequences, rows: list[int], features: tuple[text_features.Feature, ...], pad: int
 ) -> Tensor:
     """(B, F) pooled features of these completions, in this order. Differentiable."""
     groups = sequences.by_prompt(rows)
     texts = [[sequences.completions[row] for row in mine] for mine in groups.values()]
     layers = sorted({layer for layer, _ in features})
-    hidden, mask = seen.completion_states(model, [sequences.prompts[p] for p in groups], texts, layers, pad)
-    pooled = seen.pool(hidden, mask, features)
+    hidden, mask = text_features.completion_states(model, [sequences.prompts[p] for p in groups], texts, layers, pad)
+    pooled = text_features.pool(hidden, mask, features)
     place = {row: i for i, row in enumerate(row for mine in groups.values() for row in mine)}
     return pooled[torch.tensor([place[row] for row in rows], device=pooled.device)]
 
 
 def pooled_features(
-    run: RunDirectory, trunk: Any, sequences: Sequences, features: tuple[seen.Feature, ...], size: int, pad: int
+    run: RunDirectory,
+    trunk: Any,
+    sequences: Sequences,
+    features: tuple[text_features.Feature, ...],
+    size: int,
+    pad: int,
 ) -> tuple[Tensor, int]:
     """((N, F) float32, number of batches). Batches are fixed by the data, so a resume repeats every bit."""
     batches = sequences.batches(size, tokens_at_once(trunk.device, trains=False))

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import adapters, loading
-from training.recipes.common import features as seen
+from training.recipes.common import features as text_features
 
 Messages = list[dict[str, str]]
 TENSORS = (
@@ -45,7 +45,7 @@ TENSORS = (
 @dataclass(eq=False)
 class RewardModel:
     method: str  # "head": the trunk is somebody's model, frozen; "finetune": the trunk is its own
-    features: tuple[seen.Feature, ...]
+    features: tuple[text_features.Feature, ...]
     weight: Tensor  # (F,) float32, on standardised features
     bias: Tensor  # (1,)
     feature_mean: Tensor  # (F,)
@@ -119,7 +119,7 @@ class RewardModel:
     def aspects_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> dict[str, Tensor]:
         """{aspect: (B,)} as `score_from_hidden`; NaN for an empty completion, which has none."""
         mask = self._read(completion_mask)
-        found = self.aspects_from_pooled(seen.pool(hidden, mask, self.features))
+        found = self.aspects_from_pooled(text_features.pool(hidden, mask, self.features))
         return {name: torch.where(mask.any(dim=1), of, torch.nan) for name, of in found.items()}
 
     @property
@@ -137,7 +137,7 @@ class RewardModel:
     def gold_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> Tensor:
         """(B,) raw scores by the second head, as `score_from_hidden`."""
         mask = self._read(completion_mask)
-        scores = self.gold_from_pooled(seen.pool(hidden, mask, self.features))
+        scores = self.gold_from_pooled(text_features.pool(hidden, mask, self.features))
         return torch.where(mask.any(dim=1), scores, torch.full_like(scores, self.gold_empty_score))
 
     def _read(self, completion_mask: Tensor) -> Tensor:
@@ -150,14 +150,14 @@ class RewardModel:
         The mask is True on completion tokens only. An empty completion gets the lowest score seen in training.
         """
         mask = self._read(completion_mask)
-        scores = self.score_from_pooled(seen.pool(hidden, mask, self.features))
+        scores = self.score_from_pooled(text_features.pool(hidden, mask, self.features))
         return torch.where(mask.any(dim=1), scores, torch.full_like(scores, self.empty_score))
 
     @torch.inference_mode()
     def score_tokens(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
         """(B,) raw scores of sequences (B, T) through the reward model's own trunk."""
         model, _ = self.trunk()
-        hidden = seen.hidden_states(model, input_ids, attention_mask, self.layers)
+        hidden = text_features.hidden_states(model, input_ids, attention_mask, self.layers)
         return self.score_from_hidden(hidden, completion_mask)
 
     def score(self, prompts: list[Messages], completions: list[str], batch_size: int = 32) -> Tensor:
@@ -214,7 +214,7 @@ class RewardModel:
                 size += len(groups[count][1])
                 count += 1
             batch, groups = groups[:count], groups[count:]
-            hidden, mask = seen.completion_states(
+            hidden, mask = text_features.completion_states(
                 model, [head for head, _ in batch], [[tails[i] for i in rows] for _, rows in batch], self.layers,
                 tokenizer.pad_token_id,
             )  # fmt: skip

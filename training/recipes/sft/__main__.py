@@ -28,8 +28,7 @@ import torch
 
 from training.configs import SFTConfig
 from training.core.run_directory import RunDirectory, RunSpec
-from training.recipes.common import batch_planner as fit
-from training.recipes.common import chat_samples, children, loading, steps
+from training.recipes.common import batch_planner, chat_samples, children, loading, steps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory
 from training.recipes.common.processes import Processes, directory_of, join
@@ -72,7 +71,7 @@ class Work:
     learn: list[Example]
     held_out: list[Example]
     prompts: list[Messages]
-    plan: fit.Plan
+    plan: batch_planner.Plan
     together: Processes
 
     @property
@@ -114,7 +113,7 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
 
     def chosen(name: str, make: Callable[[], Any]) -> Any:
         """By the first process for all, and for every attempt: each might find another amount of memory free."""
-        return together.first_then_all(lambda: fit.remembered(run.path, name, make))
+        return together.first_then_all(lambda: batch_planner.remembered(run.path, name, make))
 
     dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
     model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype)
@@ -126,19 +125,19 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     prompts = {str(messages): messages for messages in map(last_prompt, rows)}
     return Work(
         run, config, spec.seed, student, tokenizer, trained, held_out, list(prompts.values())[:SAMPLED_PROMPTS],
-        fit.Plan(**made), together,
+        batch_planner.Plan(**made), together,
     )  # fmt: skip
 
 
-def plan_of(config: SFTConfig, student: Student, examples: list[Example], together: Processes) -> fit.Plan:
+def plan_of(config: SFTConfig, student: Student, examples: list[Example], together: Processes) -> batch_planner.Plan:
     lengths = sorted(len(example.tokens) for example in examples)
-    return fit.plan(
+    return batch_planner.plan(
         student.shape(),
         learnt=student.learnt(),
         longest=lengths[-1],
         batch_tokens=sum(lengths[-math.ceil(config.batch_size / together.count) :]),
         available=available_memory(together.count),
-        most=fit.CPU_TOKENS if student.device.type == "cpu" else fit.GPU_TOKENS,
+        most=batch_planner.CPU_TOKENS if student.device.type == "cpu" else batch_planner.GPU_TOKENS,
         checkpointing=config.activation_checkpointing,
     )
 
@@ -190,7 +189,9 @@ def optimise(
     student, targets = work.student, sum(example.targets for example in examples)
     mine = work.together.share(examples)
     nats = 0.0
-    for indices in fit.micro_batches([len(e.tokens) for e in mine], work.plan.tokens, padded=not student.is_packed):
+    for indices in batch_planner.micro_batches(
+        [len(e.tokens) for e in mine], work.plan.tokens, padded=not student.is_packed
+    ):
         loss, losses = student.loss([mine[i] for i in indices], 1 / targets)
         loss.backward()
         student.masters.collect()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from training.core.run_directory import RunDirectory
-from training.recipes.common import batch_planner as fit
+from training.recipes.common import batch_planner
 from training.recipes.common.processes import Processes
 from training.recipes.sft.examples import Example
 from training.recipes.sft.trained_model import Student
@@ -26,7 +26,7 @@ def losses_of(student: Student, examples: list[Example], tokens: int, together: 
     """Each example's summed loss in nats."""
     found = [0.0] * len(examples)
     for indices in together.share(
-        fit.micro_batches([len(e.tokens) for e in examples], tokens, padded=not student.is_packed)
+        batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=not student.is_packed)
     ):
         group = [examples[i] for i in indices]
         _, losses = student.loss(group, 1.0)

@@ -19,8 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from training.core.run_directory import RecipeFailure
-from training.recipes.common import batch_planner as fit
-from training.recipes.common import loading
+from training.recipes.common import batch_planner, loading
 from training.recipes.common.features import adapted_layers, decoder_layers
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.token_loss import token_loss
@@ -79,10 +78,10 @@ class Student:
         self.recompute = False
         self._trunk: dict[int, Tensor] = {}
 
-    def shape(self) -> fit.Shape:
+    def shape(self) -> batch_planner.Shape:
         dtype_bytes = torch.finfo(self.model.dtype).bits // 8
         layers = self.depth - (self.cut if self.is_packed else 0)
-        return fit.shape_of(self.model.config, layers=layers, dtype_bytes=dtype_bytes, packed=self.is_packed)
+        return batch_planner.shape_of(self.model.config, layers=layers, dtype_bytes=dtype_bytes, packed=self.is_packed)
 
     def learnt(self) -> int:
         return sum(p.numel() for p in self.masters.masters.values())
@@ -124,7 +123,7 @@ class Student:
         total = sum(len(example.tokens) for example in examples) * self.model.config.hidden_size * 4
         if not (self.is_packed and self.cut) or total > KEPT_TRUNK_BYTES:
             return False
-        for indices in fit.micro_batches([len(e.tokens) for e in examples], tokens, padded=False):
+        for indices in batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=False):
             group = [examples[i] for i in indices]
             states = self._lower(group)[0].split([len(e.tokens) for e in group])
             self._trunk |= {id(example): part.clone() for example, part in zip(group, states, strict=True)}

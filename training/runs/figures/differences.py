@@ -10,8 +10,7 @@ from django.urls import reverse
 
 from annotate.models import Dataset
 from training.models import Run
-from training.runs.figures import curves
-from training.runs.figures import progress as words
+from training.runs.figures import curves, progress
 
 _NOTHING = "–"
 
@@ -79,7 +78,7 @@ def choices(runs: Sequence[Run]) -> list[Line]:
 
 def figures(runs: Sequence[Run]) -> list[Line]:
     """Figures of the results that at least two of them have: of one kind, or measured alike."""
-    told = [dict(words.figures(_plain(run.result))) for run in runs]
+    told = [dict(progress.figures(_plain(run.result))) for run in runs]
     names = dict.fromkeys(name for figures in told for name in figures)
     shared = [name for name in names if sum(name in figures for figures in told) > 1]
     return _differing({name: [figures.get(name, _NOTHING) for figures in told] for name in shared})

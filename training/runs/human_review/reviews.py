@@ -22,8 +22,7 @@ from annotate.core.db.prepared import Prepared, Slot
 from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.labelling.queue.choosing import UrgentPair
 from annotate.models import Comparison, Completion, Judge, Project, Prompt, Winner
-from common import reasoning
-from common import splits as sides
+from common import reasoning, splits
 from training.core.run_directory import Row, RunDirectory
 from training.models import Attempt, Review, Run
 from training.runs.ordering import pauses
@@ -183,7 +182,7 @@ def _ask(run: Run, row: Row) -> None:
 def _prompt(project: Project, row: Row) -> Prompt | None:
     """The project's own, by the number that the dataset gave it, else by its text."""
     prompts = Prompt.objects.filter(project=project)
-    text_hash = sides.text_hash(row["prompt"])
+    text_hash = splits.text_hash(row["prompt"])
     by_number = prompts.filter(pk=row["prompt_id"]).first() if isinstance(row["prompt_id"], int) else None
     return by_number if by_number and by_number.text_hash == text_hash else prompts.filter(text_hash=text_hash).first()
 
@@ -193,7 +192,7 @@ def _why_not(project: Project, prompt: Prompt | None, answers: dict[str, str]) -
         return "the project asks for no comparisons"
     if prompt is None:
         return "its prompt is not among the project's"
-    if prompt.side != sides.TRAIN:
+    if prompt.side != splits.TRAIN:
         return "its prompt is on the eval side"
     if not all(text.strip() for text in answers.values()):
         return "an empty answer: there is nothing to compare"

@@ -19,13 +19,11 @@ from typing import IO, Any
 import psutil
 from django.conf import settings
 
-from training.core import endings, niceness
-from training.core import parent_watchdog as tether
-from training.runs.launchers import Busy, Usage, confinement, gpus
-from training.runs.launchers import multi_process as several
+from training.core import endings, niceness, parent_watchdog
+from training.runs.launchers import Busy, Usage, confinement, gpus, multi_process
 
 RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
-GRACE_SECONDS = tether.GRACE_SECONDS
+GRACE_SECONDS = parent_watchdog.GRACE_SECONDS
 _ROUNDS = 3  # of looking for leftovers; the lock keeps out what withstands them all
 _NO_USAGE = Usage(0.0, 0)
 
@@ -45,8 +43,8 @@ _children: dict[str, _Child] = {}
 
 
 def submit(directory: Path, module: str) -> str:
-    processes = several.processes_of(directory)
-    several.check_gpus(processes, len(gpus.names()))
+    processes = multi_process.processes_of(directory)
+    multi_process.check_gpus(processes, len(gpus.names()))
     person = confinement.person()
     with contextlib.ExitStack() as ours:  # our copies of what the recipe inherits
         lock = ours.enter_context(_lock(directory))
@@ -56,7 +54,7 @@ def submit(directory: Path, module: str) -> str:
         ours.callback(os.close, read_end)
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC: {module}\n".encode())
         try:
-            command = confinement.command(several.command(directory, module, processes))
+            command = confinement.command(multi_process.command(directory, module, processes))
             confinement.hand_over(directory, person)
             process = subprocess.Popen(
                 command,
@@ -146,15 +144,15 @@ def _lock(directory: Path) -> IO[str]:
 def _environment(directory: Path, read_end: int, leased: gpus.Lease, processes: int) -> dict[str, str]:
     environment = {
         **confinement.environment(directory),
-        tether.ENVIRONMENT_NAME: str(read_end),
+        parent_watchdog.ENVIRONMENT_NAME: str(read_end),
         RUN_VARIABLE: str(directory),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
         **leased.environment,
     }
     if processes > 1:  # they share the cores, whatever one alone was given
-        environment["OMP_NUM_THREADS"] = str(several.threads_each(processes))
-    environment.setdefault("OMP_NUM_THREADS", str(several.threads_each(1)))
+        environment["OMP_NUM_THREADS"] = str(multi_process.threads_each(processes))
+    environment.setdefault("OMP_NUM_THREADS", str(multi_process.threads_each(1)))
     # The worker's own one thread is for the small systems of ratings; a recipe's matrices are large.
     environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
     return environment

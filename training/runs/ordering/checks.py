@@ -8,7 +8,7 @@ from annotate.core.errors import Refused
 from annotate.data.rows.task_families import TASKS
 from annotate.language_models.actions import NOT_HERE
 from annotate.models import Dataset, LanguageModel, Project
-from common import splits as sides
+from common import splits
 from training import configs
 from training.core import reward_trust
 from training.core.kinds import KINDS, Kind, Order
@@ -116,7 +116,7 @@ def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> E
             "dataset": f"{dataset.name} holds {dataset.kind}, and a run of kind {order.name} needs "
             f"{order.dataset_kind}; choose or freeze such a dataset."
         }
-    if order.train_side_only and dataset.side != sides.TRAIN:
+    if order.train_side_only and dataset.side != splits.TRAIN:
         return {
             "dataset": f"{dataset.name} is of the {dataset.side} side, which ranks models and trains none; "
             "choose a dataset of the train side."
@@ -154,7 +154,7 @@ def _other_dataset_errors(order: Kind, project: Project, dataset: Dataset | None
         return {
             "other_dataset": f"{dataset.name} holds {dataset.kind}; a run of kind {order.name} takes {wanted} here."
         }
-    if order.train_side_only and dataset.side != sides.TRAIN:
+    if order.train_side_only and dataset.side != splits.TRAIN:
         return {"other_dataset": f"{dataset.name} is of the {dataset.side} side; choose one of the train side."}
     return _missing_files("other_dataset", dataset)
 

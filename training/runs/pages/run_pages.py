@@ -22,9 +22,7 @@ from training.models import Run
 from training.runs.access import find_run
 from training.runs.figures import differences
 from training.runs.ordering import actions
-from training.runs.present import kind_sections as kind_pages
-from training.runs.present import run_details as run_page
-from training.runs.present import run_list
+from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
 
 
@@ -47,8 +45,8 @@ def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
 def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     if kind not in KINDS:
         raise Http404(f"There is no kind of run called {kind}.")
-    if kind in kind_pages.FORM_PAGES:
-        return kind_pages.FORM_PAGES[kind].view(request, project)
+    if kind in kind_sections.FORM_PAGES:
+        return kind_sections.FORM_PAGES[kind].view(request, project)
     earlier = earlier_run(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
     initial = suggested(project, kind, earlier) | _asked(request)
     form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
@@ -82,7 +80,7 @@ def form_page(
     status: int = 200,
 ) -> HttpResponse:
     context = {
-        **kind_pages.of_form(form),
+        **kind_sections.of_form(form),
         "project": project,
         "section": "runs",
         "form": form,
@@ -145,7 +143,7 @@ def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
     if refusal:
         return refusal
     if not request.user.is_authenticated:
-        return redirect_to_login(run_page.address(run))
+        return redirect_to_login(run_details.address(run))
     try:
         changed = action(run=run, by=request.user)
     except Refused as refused:
@@ -154,13 +152,13 @@ def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
 
 
 def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
-    shown = run_page.context(run)
+    shown = run_details.context(run)
     return {
         **shown,
         "project": run.project,
         "section": "runs",
-        "options": run_page.options(run),
-        "pictures": run_page.pictures(run, shown["main"], shown["curve_data"]["points"]),
+        "options": run_details.options(run),
+        "pictures": run_details.pictures(run, shown["main"], shown["curve_data"]["points"]),
         "form_key": uuid.uuid4().hex,
         "differences": differences.of_run(run),
         "may_change": can(request.user, "research", run.project),

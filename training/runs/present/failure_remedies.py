@@ -9,8 +9,7 @@ from django.urls import reverse
 
 from training.models import Run
 from training.runs.ordering import remedies
-from training.storage import disk_usage as disk
-from training.storage import pruning
+from training.storage import disk_usage, pruning
 
 _DISK_FULL = "disk_full"
 # Codes of recipes and of the preparation: something that the run starts from is not where it was.
@@ -62,5 +61,5 @@ def _for_room(run: Run) -> list[Remedy]:
     see = Remedy("See what lies on the disk", reverse("disk", args=[run.project.slug]))
     if not freed:
         return [see]
-    label = f"Prune checkpoints of ended runs (frees {disk.size_in_words(freed)}) and resume"
+    label = f"Prune checkpoints of ended runs (frees {disk_usage.size_in_words(freed)}) and resume"
     return [Remedy(label, reverse("resume-run", args=[run.pk]), is_post=True, prunes=True), see]

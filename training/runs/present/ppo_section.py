@@ -15,9 +15,9 @@ from annotate.data.feedback_lineage import asked_in_the_arena
 from annotate.models import Judge
 from common.splits import text_hash
 from training import configs
-from training.core import review_agreement as opinions
+from training.core import review_agreement
 from training.models import Review, Run, Sample
-from training.runs.human_review import reviews as human_brake
+from training.runs.human_review import reviews as human_review
 from training.runs.ordering import pauses
 from training.runs.present import score_trust
 from training.runs.present.review_picture import Mark, evenly, picture
@@ -66,7 +66,7 @@ class Judged:
 
 
 def context(run: Run) -> dict[str, Any]:
-    told = human_brake.told(run)
+    told = human_review.told(run)
     config = pauses.config_now(run)
     found = answers(run)
     reward = "the reward function" if run.config.get("reward_function") else "the reward model"
@@ -107,7 +107,7 @@ def _steps(found: Iterable[Answers]) -> list[tuple[int, bool]]:
     return [(step, i == (len(steps) - 1) // 2) for i, step in enumerate(steps)]
 
 
-def _lines(told: Sequence[human_brake.Told], config: dict[str, Any]) -> list[ReviewLine]:
+def _lines(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[ReviewLine]:
     lines = []
     for step in sorted({one.step for one in told}, reverse=True):
         here = [one for one in told if one.step == step and not one.not_asked]
@@ -121,42 +121,42 @@ def _lines(told: Sequence[human_brake.Told], config: dict[str, Any]) -> list[Rev
                 predicted=_percent([one.predicted for one in here]),
                 people=_percent([one.people for one in here if one.people is not None]),
                 simulations=_percent([one.simulations for one in here if one.simulations is not None]),
-                agreement=_agreement(opinions.agreement(heard)),
+                agreement=_agreement(review_agreement.agreement(heard)),
                 open=sum(1 for one in here if _is_open(one)),
             )
         )
     return lines
 
 
-def _verdicts(told: Sequence[human_brake.Told], reward: str) -> list[str]:
+def _verdicts(told: Sequence[human_review.Told], reward: str) -> list[str]:
     """A sentence for people and one for simulations, each where there is something to say."""
     sentences = []
     for judge, who in ((Judge.PERSON, "people"), (Judge.SIMULATION, "simulated judges")):
-        found = opinions.agreement(opinions.recent(_opinions(told, {"brake_judge": judge})))
+        found = review_agreement.agreement(review_agreement.recent(_opinions(told, {"brake_judge": judge})))
         if found.decided:
-            sentences.append(f"Over the last reviews {opinions.in_words(found, who, reward)}.")
+            sentences.append(f"Over the last reviews {review_agreement.in_words(found, who, reward)}.")
     return sentences
 
 
-def _marks(told: Sequence[human_brake.Told], config: dict[str, Any]) -> list[Mark]:
+def _marks(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[Mark]:
     marks = []
     for step in sorted({one.step for one in told}):
         here = [one for one in told if one.step == step and not one.not_asked]
-        heard = opinions.agreement(_opinions(here, config))
+        heard = review_agreement.agreement(_opinions(here, config))
         if here:
             predicted = sum(one.predicted for one in here) / len(here)
             marks.append(Mark(step, predicted, heard.people, heard.pairs))
     return marks
 
 
-def _opinions(told: Iterable[human_brake.Told], config: dict[str, Any]) -> list[opinions.Opinion]:
+def _opinions(told: Iterable[human_review.Told], config: dict[str, Any]) -> list[review_agreement.Opinion]:
     """Of whom the run listens to."""
     is_people = config.get("brake_judge", "person") == Judge.PERSON
     pairs = ((one, one.people if is_people else one.simulations) for one in told)
-    return [opinions.Opinion(one.step, one.predicted, said) for one, said in pairs if said is not None]
+    return [review_agreement.Opinion(one.step, one.predicted, said) for one, said in pairs if said is not None]
 
 
-def _is_open(one: human_brake.Told) -> bool:
+def _is_open(one: human_review.Told) -> bool:
     return not one.not_asked and one.people is None and one.simulations is None
 
 
@@ -164,7 +164,7 @@ def _percent(values: Sequence[float]) -> str:
     return f"{sum(values) / len(values):.0%} of {len(values)}" if values else "–"
 
 
-def _agreement(found: opinions.Agreement) -> str:
+def _agreement(found: review_agreement.Agreement) -> str:
     if not found.decided:
         return "–"
     low, high = found.interval
@@ -173,7 +173,7 @@ def _agreement(found: opinions.Agreement) -> str:
 
 def _judged(run: Run) -> list[Judged]:
     """The latest pairs that somebody has judged. Others are still to be judged blind, by this very reader perhaps."""
-    said = {one.sequence: one for one in human_brake.told(run)}
+    said = {one.sequence: one for one in human_review.told(run)}
     rows = run.reviews.select_related("prompt", "policy_answer", "parent_answer").order_by("-sequence")
     found = []
     for review in rows:

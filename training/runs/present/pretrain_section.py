@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from annotate.models import Dataset, LanguageModel
 from training import configs
 from training.configs.presets import PRESETS
-from training.core import resource_estimate as estimate
+from training.core import resource_estimate
 from training.models import Run
 from training.runs.figures.progress import duration
 from training.runs.ordering import machine_speed as machine
@@ -77,11 +77,11 @@ class Choices:
 
 def _row(name: str, chosen: Choices, here: Machine) -> Row:
     config = chosen.config
-    shape = estimate.shape_of(PRESETS[name], chosen.vocabulary, config.objective)
+    shape = resource_estimate.shape_of(PRESETS[name], chosen.vocabulary, config.objective)
     on_cpu = here.device == "cpu"
     row = Row(name, _count(shape.parameters), memory="", how="", time="", is_chosen=name == config.size, fits=True)
     try:
-        plan = estimate.plan(
+        plan = resource_estimate.plan(
             shape,
             length=config.context_length,
             batch=math.ceil(config.batch_size / config.processes),
@@ -91,7 +91,7 @@ def _row(name: str, chosen: Choices, here: Machine) -> Row:
             rows=config.micro_batch_size,
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
         )
-    except estimate.DoesNotFit as error:
+    except resource_estimate.DoesNotFit as error:
         return replace(row, memory=f"{error.needed / 1e9:.3g} GB", fits=False)
     twice = ", activations computed twice" if plan.checkpointing else ""
     return replace(
@@ -110,23 +110,23 @@ def _rows_of_finished_runs(chosen: Choices) -> list[Row]:
     rows = []
     for name in PRESETS:
         if run := _last_run(name, chosen.config):
-            shape = estimate.shape_of(PRESETS[name], chosen.vocabulary, chosen.config.objective)
+            shape = resource_estimate.shape_of(PRESETS[name], chosen.vocabulary, chosen.config.objective)
             how = f"as the last such run, on {run.result.get('machine') or 'an unknown machine'}"
             time = duration(chosen.tokens / run.result["tokens_per_second"])
             rows.append(Row(name, _count(shape.parameters), "–", how, time, name == chosen.config.size, fits=True))
     return rows
 
 
-def _seconds(name: str, shape: estimate.Shape, chosen: Choices, here: Machine, twice: bool) -> float:
+def _seconds(name: str, shape: resource_estimate.Shape, chosen: Choices, here: Machine, twice: bool) -> float:
     """By the pace of the last such run here, where there was one; else by the machine's rate."""
     config = chosen.config
     if run := _last_run(name, config, machine_name=here.name):
         return chosen.tokens / run.result["tokens_per_second"]
     count = config.processes if here.device == "cuda" else 1
-    rate = here.flops * estimate.reached(shape.width, here.reached) * count
+    rate = here.flops * resource_estimate.reached(shape.width, here.reached) * count
     if _dtype(config, here) != here.dtype:  # float32 where bfloat16 was measured: a fifth of its rate, about
         rate /= 5
-    return estimate.seconds(shape, config.context_length, chosen.tokens, rate=rate, checkpointing=twice)
+    return resource_estimate.seconds(shape, config.context_length, chosen.tokens, rate=rate, checkpointing=twice)
 
 
 def _last_run(size: str, config: configs.PretrainConfig, machine_name: str = "") -> Run | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from annotate.models import User
 from common.distributions import ROUNDED_Z95
 from common.intervals import wilson
-from training.runs.figures import progress as words
+from training.runs.figures import progress
 from training.runs.present import interval_pictures as reward_pictures
 from training.runs.present.interval_pictures import Point
 
@@ -45,7 +45,7 @@ def _calibration(found: Row) -> Row:
         low, high = wilson(round(row["observed"] * row["n"]), row["n"], ROUNDED_Z95)
         points.append(Point(row["predicted"], row["observed"], low, high))
         right = {"value": row["observed"], "lower": low, "upper": high}
-        lines.append((f"{row['predicted']:.0%}", words.with_interval(right), row["n"]))
+        lines.append((f"{row['predicted']:.0%}", progress.with_interval(right), row["n"]))
     return {
         "calibration": reward_pictures.calibration(points),
         "calibration_rows": lines,
@@ -138,4 +138,4 @@ def _aspect(name: str, row: Row) -> tuple[str, int, str, str]:
 def _interval(figure: Row | None) -> str:
     if not figure:
         return ""
-    return words.with_interval({name: figure[name] for name in ("value", "lower", "upper")})
+    return progress.with_interval({name: figure[name] for name in ("value", "lower", "upper")})

@@ -18,11 +18,10 @@ from training.core.endings import log_tail
 from training.core.kinds import KINDS
 from training.core.run_directory import RunDirectory
 from training.models import Metric, Run, Sample
-from training.runs.figures import charts, curves, fidelity, health
-from training.runs.figures import progress as words
+from training.runs.figures import charts, curves, fidelity, health, progress
 from training.runs.ordering import pauses
 from training.runs.present import failure_remedies as failures
-from training.runs.present import kind_sections as kind_pages
+from training.runs.present import kind_sections
 
 # Parts of templates/training/run.html that change while a run is under way, each an element with an id of its own.
 PARTS = ("status", "facts", "result", "main-table", "more-table", "kind", "samples", "log")
@@ -115,18 +114,18 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
     main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
     stopped = run.result.get("stopped") if run.is_finished else None
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
-    own = kind_pages.of_run(run)
-    all_figures = [] if own.get("own_figures") else words.figures(left)
+    own = kind_sections.of_run(run)
+    all_figures = [] if own.get("own_figures") else progress.figures(left)
     return {
         **own,
         "run": run,
         "kind": KINDS.get(run.kind),
         "state": run.state,
-        "progress": words.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
+        "progress": progress.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
         "stopped": stopped,
         "warnings": health.warnings(figures.ends, config) if run.kind == "ppo" and not stopped else [],
         "attempts": attempts,
-        "cost": words.cost(attempts, now),
+        "cost": progress.cost(attempts, now),
         "before_after": before_after(run.result),
         "fidelity": fidelity.lines(run.result),
         "fidelity_sentence": fidelity.sentence(run.result),

@@ -17,7 +17,7 @@ from django.forms.boundfield import BoundField
 
 from annotate.core.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
-from common import splits as sides
+from common import splits
 from training import configs
 from training.core.kinds import Kind
 from training.models import Run
@@ -135,7 +135,7 @@ def _datasets(kind: Kind, project: Project) -> Any:
 
 def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
     found = Dataset.objects.filter(project=project, kind__in=kinds)
-    return found.filter(side=sides.TRAIN) if kind.train_side_only else found
+    return found.filter(side=splits.TRAIN) if kind.train_side_only else found
 
 
 def _choice(queryset: Any, label: str, help_text: str, begin: Model | None) -> forms.ModelChoiceField:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from annotate.models import Project
 from training.core.kinds import KINDS
 from training.core.stages import stages
-from training.runs.figures import progress as words
+from training.runs.figures import progress
 
 _PER_PAGE = 40
 
@@ -23,8 +23,10 @@ def context(project: Project, kind: str = "", page: str = "") -> dict[str, Any]:
     if kind in KINDS:
         found = found.filter(kind=kind)
     shown = Paginator(found, _PER_PAGE).get_page(page)
-    now, queue = timezone.now(), words.Queue.now()
-    rows = [(run, KINDS.get(run.kind), words.progress(run, list(run.attempts.all()), {}, now, queue)) for run in shown]
+    now, queue = timezone.now(), progress.Queue.now()
+    rows = [
+        (run, KINDS.get(run.kind), progress.progress(run, list(run.attempts.all()), {}, now, queue)) for run in shown
+    ]
     return {
         "project": project,
         "used": [one for stage in stages(_used(project)) for one in stage.kinds],

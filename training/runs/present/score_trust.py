@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.safestring import SafeString
 
-from training.runs.figures import charts
-from training.runs.figures import progress as words
+from training.runs.figures import charts, progress
 from training.runs.figures.curves import evenly, is_number, thinned
 
 if TYPE_CHECKING:
@@ -75,4 +74,4 @@ def _gap(values: Values, name: str) -> str:
     if not is_number(values.get(name)):
         return ""
     found = {"value": values[name], "lower": values.get(f"{name}_lower"), "upper": values.get(f"{name}_upper")}
-    return words.with_interval(found)
+    return progress.with_interval(found)

@@ -18,8 +18,7 @@ from annotate.core.events import announce_dataset
 from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.language_models.actions import enter_arena, register_model
 from annotate.models import Dataset, LanguageModel, Prompt
-from common import reasoning
-from common import splits as sides
+from common import reasoning, splits
 from training.core.kinds import KINDS
 from training.core.run_directory import Row, RunDirectory, read_lines
 from training.models import Run
@@ -148,7 +147,7 @@ def _freeze(run: Run, outputs: Outputs) -> Dataset:
         project=run.project,
         name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
         kind=KINDS[run.kind].makes_dataset_kind,
-        side=sides.TRAIN,
+        side=splits.TRAIN,
         content_hash=outputs.content_hash,
         counts=outputs.result.get("counts", {}),
         created_by=run.created_by,

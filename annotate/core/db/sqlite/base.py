@@ -22,7 +22,7 @@ from typing import Any
 from django.db import OperationalError
 from django.db.backends.sqlite3 import base
 
-from annotate.core.db.sqlite import lock_holds as holds
+from annotate.core.db.sqlite import lock_holds
 
 WRITES = {"INSERT", "UPDATE", "DELETE", "REPLAC"}  # the first six letters
 _LOCKED = (OperationalError, sqlite3.OperationalError)  # Django's, and what it makes it of
@@ -123,7 +123,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         until = time.monotonic() + patience
         if not _line.enter(patience):
             raise OperationalError("database is locked")
-        self._has_turn, self._held_from = True, holds.place()
+        self._has_turn, self._held_from = True, lock_holds.place()
         try:
             return self._when_free(begin, until)
         except BaseException:
@@ -183,4 +183,4 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if self._held_since:
                 held, self._held_since = time.monotonic() - self._held_since, 0.0
                 computed = time.thread_time() - self._computed_before
-                holds.note(held, computed, self._slow_write_seconds, self._held_from)
+                lock_holds.note(held, computed, self._slow_write_seconds, self._held_from)
