@@ -1,4 +1,4 @@
-"""The clerk's chores of this app."""
+"""List the periodic tasks of this app."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from annotate.core.periodic_tasks import Chore
+from annotate.core.periodic_tasks import PeriodicTask
 from annotate.data.imports import kept_files as files
 from annotate.data.imports.engine import Importer
 from annotate.models import Delivery, FirstAnswer, TryCount
@@ -21,12 +21,12 @@ _FIRST_ANSWERS_LAST = timedelta(days=30)
 _AT_ONCE = 1_000  # rows of one statement
 
 
-def chores() -> list[Chore]:
+def periodic_tasks() -> list[PeriodicTask]:
     importer, deliverer = Importer(), Deliverer()
     return [
-        Chore("imports", importer.do, every=1.0, end=importer.end),
-        Chore("deliveries", deliverer.do, every=0.5, end=deliverer.end),
-        Chore("sweep", sweep, every=_HOUR),
+        PeriodicTask("imports", importer.do, every=1.0, end=importer.end),
+        PeriodicTask("deliveries", deliverer.do, every=0.5, end=deliverer.end),
+        PeriodicTask("sweep", sweep, every=_HOUR),
     ]
 
 

@@ -3,12 +3,13 @@
     python benchmarks/holds.py                  one minute
     python benchmarks/holds.py --seconds 20 --busy 2 --votes 20000
 
-Web and clerk run beside the client and beside `--busy` processes that only count, as nice as recipes are. The project
-has twelve models, three of them candidates under a rule, and a history of votes. Six people vote in the arena without
-a pause; one of them asks questions of their own, freezes a dataset, changes the settings and excludes somebody now and
-then. Printed: the longest hold of each place that held for more than `--from-ms`, and the longest that it computed (the
-rest it waited: for the disk, or for a processor), how many answers were errors, what an empty commit costs on this disk
-(with synchronous=FULL each waits for it), and the longest that a sync took meanwhile. Exit status 1 above `--most-ms`.
+Web and background worker run beside the client and beside `--busy` processes that only count, as nice as recipes are.
+The project has twelve models, three of them candidates under a rule, and a history of votes. Six people vote in the
+arena without a pause; one of them asks questions of their own, freezes a dataset, changes the settings and excludes
+somebody now and then. Printed: the longest hold of each place that held for more than `--from-ms`, and the longest that
+it computed (the rest it waited: for the disk, or for a processor), how many answers were errors, what an empty commit
+costs on this disk (with synchronous=FULL each waits for it), and the longest that a sync took meanwhile. Exit status 1
+above `--most-ms`.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ async def person(connection: Connection, tally: Tally, until: float) -> None:
 def started(environment: dict[str, str], folder: Path, busy: int) -> Iterator[int]:
     port = free_port()
     web = ["-m", "uvicorn", "config.asgi:application", "--port", str(port), "--log-level", "warning"]
-    commands = [web, ["manage.py", "run_clerk"], *([["-c", SPIN]] * busy)]
+    commands = [web, ["manage.py", "run_background_worker"], *([["-c", SPIN]] * busy)]
     processes = []
     for number, command in enumerate(commands):
         with (folder / f"{number}.log").open("wb") as log:
@@ -161,7 +162,7 @@ def started(environment: dict[str, str], folder: Path, busy: int) -> Iterator[in
             be_nice(process.pid)  # as nice as a recipe is
         processes.append(process)
     try:
-        until(lambda: b"ready" in (folder / "1.log").read_bytes(), 120, "the clerk is ready")
+        until(lambda: b"ready" in (folder / "1.log").read_bytes(), 120, "the background worker is ready")
         time.sleep(3)
         yield port
     finally:

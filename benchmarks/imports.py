@@ -1,4 +1,4 @@
-"""A file of preference rows is imported by the clerk, killed half-way with -9, gone on with, and counted.
+"""A file of preference rows is imported by the worker, killed half-way with -9, gone on with, and counted.
 
     python -m benchmarks.imports                       a million rows, on SQLite
     python -m tests.servers python -m benchmarks.imports     the same on Postgres (DATABASE_URL decides)
@@ -6,7 +6,7 @@
 
 The rows are TRL's preference format: a question of about 15 made-up words, two answers of about 45. One line in a
 thousand is no row, one in five hundred repeats the row before it. Told are rows a second (of the whole time in which a
-clerk worked, reading and writing), the clerk's largest resident memory, the size of the database, and whether every
+worker worked, reading and writing), the worker's largest resident memory, the size of the database, and whether every
 row is there exactly once.
 """
 
@@ -33,7 +33,7 @@ _SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u",
 
 @dataclass
 class Watched:
-    """What one clerk did: seconds of work, its peak of memory, and the lines that stood when it ended."""
+    """What one worker did: seconds of work, its peak of memory, and the lines that stood when it ended."""
 
     seconds: float = 0.0
     peak: int = 0
@@ -90,9 +90,9 @@ def state(number: int) -> dict[str, object]:
 
 
 def watch(number: int, *, until_line: int | None = None) -> Watched:
-    """A clerk at work, killed once it has passed a line, or until the import has ended."""
-    clerk = subprocess.Popen([sys.executable, "manage.py", "run_clerk", "--only", "imports"], cwd=ROOT)
-    process, seen, begun = psutil.Process(clerk.pid), Watched(), None
+    """A worker at work, killed once it has passed a line, or until the import has ended."""
+    worker = subprocess.Popen([sys.executable, "manage.py", "run_background_worker", "--only", "imports"], cwd=ROOT)
+    process, seen, begun = psutil.Process(worker.pid), Watched(), None
     first = state(number)["lines"]
     try:
         while True:
@@ -102,16 +102,16 @@ def watch(number: int, *, until_line: int | None = None) -> Watched:
             seen.lines = int(str(now["lines"]))
             if begun is None and seen.lines > int(str(first)):
                 begun = time.monotonic()
-            if now["state"] in ("done", "failed") or clerk.poll() is not None:
+            if now["state"] in ("done", "failed") or worker.poll() is not None:
                 break
             if until_line is not None and seen.lines >= until_line:
-                clerk.send_signal(signal.SIGKILL)
+                worker.send_signal(signal.SIGKILL)
                 break
     finally:
         seen.seconds = time.monotonic() - (begun or time.monotonic())
-        if clerk.poll() is None and until_line is None:
-            clerk.terminate()
-        clerk.wait(30)
+        if worker.poll() is None and until_line is None:
+            worker.terminate()
+        worker.wait(30)
     seen.lines = int(str(state(number)["lines"]))
     return seen
 

@@ -45,7 +45,7 @@ class Runner:
         self.stopping = threading.Event()
         self.exit_code = 0
         self._log_folder = log_folder
-        self._printer = Printer(sys.stdout, width=8)
+        self._printer = Printer(sys.stdout, width=10)
         self._colours = get_colours()
         self._running: dict[str, subprocess.Popen] = {}
         self._threads: list[threading.Thread] = []

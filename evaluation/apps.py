@@ -7,7 +7,7 @@ class EvaluationConfig(AppConfig):
 
     def ready(self) -> None:
         from annotate.arena.battles.pairing import PAIR_WEIGHTS
-        from annotate.core.periodic_tasks import PERIODIC_TASKS, Chore
+        from annotate.core.periodic_tasks import PERIODIC_TASKS, PeriodicTask
         from annotate.labelling.queue.choosing import URGENT
         from annotate.labelling.queue.priorities import UNCERTAINTY
         from annotate.language_models.default_model import DEFAULT_MODEL
@@ -31,10 +31,10 @@ class EvaluationConfig(AppConfig):
         RUN_FINISHED.register(receivers.enrolment_of_a_new_model)
         RUN_FINISHED.register(receivers.evidence_has_come)
         for chore in (
-            Chore("figures that no signal reached", receivers.chore, every=3.0),
-            Chore("candidates and what is known of them", candidate_review.chore, every=3.0),
-            Chore("what was asked again and is answered", disputed_items.chore, every=3.0),
-            Chore("votes that are unlike all others", detection.chore, every=60.0),
-            Chore("addresses and counts that are forgotten", detection.forget, every=3600.0),
+            PeriodicTask("figures that no signal reached", receivers.periodic_task, every=3.0),
+            PeriodicTask("candidates and what is known of them", candidate_review.periodic_task, every=3.0),
+            PeriodicTask("what was asked again and is answered", disputed_items.periodic_task, every=3.0),
+            PeriodicTask("votes that are unlike all others", detection.periodic_task, every=60.0),
+            PeriodicTask("addresses and counts that are forgotten", detection.forget, every=3600.0),
         ):
             PERIODIC_TASKS.register(chore)

@@ -199,7 +199,7 @@ def _at_their_time(table: type) -> Iterator[None]:
 
 
 def defend(project: Project, looks: int = LOOKS) -> None:
-    """As the clerk does it, until nothing changes."""
+    """As the background worker does it, until nothing changes."""
     for _ in range(looks):
         found = detection.look(project)
         if not found.held and not found.released:

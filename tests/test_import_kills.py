@@ -1,4 +1,4 @@
-"""Real clerks are killed with -9 in the midst of an import: no row twice, none left out, whoever goes on."""
+"""Real workers are killed with -9 in the midst of an import: no row twice, none left out, whoever goes on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Place:
         self.environment = {**os.environ, "ASSAY_DATA": str(folder), "DJANGO_SETTINGS_MODULE": "config.settings"}
         for ours in ("DATABASE_URL", "DJANGO_ALLOW_ASYNC_UNSAFE"):
             self.environment.pop(ours, None)
-        self.clerks: list[subprocess.Popen] = []
+        self.workers: list[subprocess.Popen] = []
 
     def manage(self, *words: str) -> str:
         command = [sys.executable, "manage.py", *words]
@@ -37,11 +37,11 @@ class Place:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start_clerk(self) -> subprocess.Popen:
-        command = [sys.executable, "manage.py", "run_clerk", "--only", "imports"]
-        clerk = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL)
-        self.clerks.append(clerk)
-        return clerk
+    def start_worker(self) -> subprocess.Popen:
+        command = [sys.executable, "manage.py", "run_background_worker", "--only", "imports"]
+        worker = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL)
+        self.workers.append(worker)
+        return worker
 
     def query(self, statement: str, *values: object) -> list[tuple]:
         with sqlite3.connect(self.folder / "assay.sqlite3", timeout=20) as database:
@@ -64,10 +64,10 @@ def place(tmp_path: Path):
     )
     place.manage("shell", "-v0", "-c", code)
     yield place
-    for clerk in place.clerks:
-        if clerk.poll() is None:
-            clerk.kill()
-        clerk.wait(10)
+    for worker in place.workers:
+        if worker.poll() is None:
+            worker.kill()
+        worker.wait(10)
 
 
 def queue(place: Place, rows: int) -> None:
@@ -90,20 +90,20 @@ def test_killed_three_times_at_any_moment(place: Place):
     queue(place, ROWS)
     lot = random.Random(5)
     for part in (0.1, 0.35, 0.6):
-        clerk = place.start_clerk()
+        worker = place.start_worker()
         until(lambda part=part: place.lines() > part * ROWS, 120, f"{part:.0%} is read")
         time.sleep(lot.uniform(0, 0.3))
-        clerk.send_signal(signal.SIGKILL)
-        clerk.wait(10)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait(10)
         place.let_lease_run_out()
     assert place.lines() < ROWS
-    place.start_clerk()
+    place.start_worker()
     check(place, ROWS)
 
 
-def test_one_of_two_clerks_is_killed_and_one_is_asked_to_end(place: Place):
+def test_one_of_two_background_workers_is_killed_and_one_is_asked_to_end(place: Place):
     queue(place, ROWS)
-    first, second = place.start_clerk(), place.start_clerk()
+    first, second = place.start_worker(), place.start_worker()
     until(lambda: place.lines() > 0.2 * ROWS, 120, "a fifth is read")
     first.send_signal(signal.SIGKILL)
     first.wait(10)
@@ -111,5 +111,5 @@ def test_one_of_two_clerks_is_killed_and_one_is_asked_to_end(place: Place):
     until(lambda: place.lines() > 0.5 * ROWS, 120, "half is read")
     second.terminate()
     assert second.wait(20) == 0  # and gave back what it held: nobody has to wait for a lease
-    place.start_clerk()
+    place.start_worker()
     check(place, ROWS)

@@ -1,7 +1,7 @@
-"""Goes round the chores: each that is due gets one turn, so that none keeps the others waiting for longer than that.
+"""Run the periodic tasks: each that is due is called once in a round, so that none keeps the others waiting for long.
 
-A chore that fails is tried again after a pause that grows; the others go on. Several clerks may work beside each other:
-whatever a chore takes up it claims in the database.
+A task that fails is tried again after a pause that grows; the others go on. Several background workers may run beside
+each other: a task claims in the database whatever it takes up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from django.db import InterfaceError, OperationalError, connection, reset_queries
 
 from annotate.core.db.connections import written_by
-from annotate.core.periodic_tasks import Chore
+from annotate.core.periodic_tasks import PeriodicTask
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 _AWAY = (OperationalError, InterfaceError)
@@ -23,66 +23,68 @@ log = logging.getLogger("assay.clerk")
 
 
 @dataclass
-class _Turn:
-    chore: Chore
+class _Scheduled:
+    task: PeriodicTask
     due: float = 0.0
     pause: float = field(default_factory=lambda: SHORTEST_PAUSE)
 
 
-class Clerk:
-    def __init__(self, chores: Sequence[Chore]) -> None:
-        self._turns = [_Turn(chore) for chore in chores]
+class BackgroundWorker:
+    def __init__(self, tasks: Sequence[PeriodicTask]) -> None:
+        self._scheduled = [_Scheduled(task) for task in tasks]
         self._ending = threading.Event()
 
     def end(self) -> None:
-        """Finish the turn under way and give back what is held; from a signal's handler, too."""
+        """Finish the task under way and give back what is held; from a signal's handler, too."""
         self._ending.set()
 
     def work(self, *, once: bool = False) -> None:
-        """Until `end`, or, `once`, until no chore has more to do at the moment."""
+        """Run until `end`; with `once`, until no task has more to do at the moment."""
         while not self._ending.is_set():
             is_more = self.round()
             if once and not is_more:
                 break
             if not is_more:
-                soonest = min((turn.due for turn in self._turns), default=time.monotonic() + LONGEST_PAUSE)
+                soonest = min(
+                    (scheduled.due for scheduled in self._scheduled), default=time.monotonic() + LONGEST_PAUSE
+                )
                 self._ending.wait(max(0.0, soonest - time.monotonic()))
-        for turn in self._turns:
-            self._give_back(turn.chore)
+        for scheduled in self._scheduled:
+            self._give_back(scheduled.task)
 
     def round(self) -> bool:
-        """One turn for each chore that is due; whether any has more to do at once."""
+        """Call each task that is due once. Return whether any has more to do at once."""
         is_more = False
-        for turn in self._turns:
+        for scheduled in self._scheduled:
             if self._ending.is_set():
                 return False
-            if turn.due <= time.monotonic():
-                is_more |= self._take(turn)
+            if scheduled.due <= time.monotonic():
+                is_more |= self._take(scheduled)
         return is_more
 
-    def _take(self, turn: _Turn) -> bool:
+    def _take(self, scheduled: _Scheduled) -> bool:
         reset_queries()
         try:
-            with written_by(f"chore {turn.chore.name}"):
-                is_more = turn.chore.do()
-        except Exception as error:  # the edge: one chore's fault must not stop the others
-            _say(turn, error)
-            connection.close()  # whatever was wrong with it: the next turn begins with another
-            turn.due, turn.pause = time.monotonic() + turn.pause, min(turn.pause * 2, LONGEST_PAUSE)
+            with written_by(f"task {scheduled.task.name}"):
+                is_more = scheduled.task.do()
+        except Exception as error:  # the edge: one task's fault must not stop the others
+            _say(scheduled, error)
+            connection.close()  # whatever was wrong with it: the next task begins with another
+            scheduled.due, scheduled.pause = time.monotonic() + scheduled.pause, min(scheduled.pause * 2, LONGEST_PAUSE)
             return False
-        turn.pause = SHORTEST_PAUSE
-        turn.due = time.monotonic() + (0.0 if is_more else turn.chore.every)
+        scheduled.pause = SHORTEST_PAUSE
+        scheduled.due = time.monotonic() + (0.0 if is_more else scheduled.task.every)
         return is_more
 
-    def _give_back(self, chore: Chore) -> None:
+    def _give_back(self, task: PeriodicTask) -> None:
         try:
-            chore.end()
+            task.end()
         except Exception as error:  # its lease runs out instead
-            log.warning("%s did not give back what it held: %s", chore.name, error)
+            log.warning("%s did not give back what it held: %s", task.name, error)
 
 
-def _say(turn: _Turn, error: Exception) -> None:
+def _say(scheduled: _Scheduled, error: Exception) -> None:
     if isinstance(error, _AWAY):
-        log.warning("%s: the database is away (%s); again in %.0f s", turn.chore.name, error, turn.pause)
+        log.warning("%s: the database is away (%s); again in %.0f s", scheduled.task.name, error, scheduled.pause)
     else:
-        log.exception("%s failed; again in %.0f s", turn.chore.name, turn.pause)
+        log.exception("%s failed; again in %.0f s", scheduled.task.name, scheduled.pause)

@@ -1,7 +1,7 @@
 """Small work that must be done whether or not anybody looks: imports, deliveries, votes to be held.
 
-Each chore is a function that does a little and says whether there is more to do at once. The clerk
-(`manage.py run_clerk`) calls them in turn. Each app registers its own with `PERIODIC_TASKS`.
+Each periodic task is a function that does a little and says whether there is more to do at once. The background worker
+(`manage.py run_background_worker`) calls them in turn. Each app registers its own with `PERIODIC_TASKS`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from annotate.core.hooks import Hook
 
 
 def _nothing() -> None:
-    """Most chores hold nothing between two calls."""
+    """Most periodic tasks hold nothing between two calls."""
 
 
 @dataclass(frozen=True)
-class Chore:
+class PeriodicTask:
     """`every` seconds at most, unless the last call said that more waits. `end` gives back what it holds."""
 
     name: str
@@ -26,7 +26,7 @@ class Chore:
     end: Callable[[], None] = _nothing
 
 
-PERIODIC_TASKS: Hook[Chore] = Hook(
+PERIODIC_TASKS: Hook[PeriodicTask] = Hook(
     "periodic tasks",
     "Small work that the background worker does in turn, each task by its name.",
     key=lambda chore: chore.name,

@@ -1,10 +1,10 @@
-"""The clerk's part in the queue: changes that nobody has taken in yet, and what models are unsure of."""
+"""List the periodic tasks of the queue: changes that nobody has taken in yet, and what models are unsure of."""
 
 from __future__ import annotations
 
 from django.db import transaction
 
-from annotate.core.periodic_tasks import Chore
+from annotate.core.periodic_tasks import PeriodicTask
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import priorities
 from annotate.labelling.queue.choosing import reserved_in, urgent_pairs
@@ -13,10 +13,10 @@ from annotate.models import Project, QueueChange
 _MINUTES = 60.0
 
 
-def chores() -> list[Chore]:
+def periodic_tasks() -> list[PeriodicTask]:
     return [
-        Chore("queue", take_in_changes, every=2.0),
-        Chore("priorities", renew_priorities, every=5 * _MINUTES),
+        PeriodicTask("queue", take_in_changes, every=2.0),
+        PeriodicTask("priorities", renew_priorities, every=5 * _MINUTES),
     ]
 
 

@@ -92,7 +92,9 @@ def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
     if not rows:
         return []
     with transaction.atomic():
-        Run.objects.select_for_update().filter(pk=run.pk).values_list("pk").first()  # a signal and the clerk at once
+        Run.objects.select_for_update().filter(pk=run.pk).values_list(
+            "pk"
+        ).first()  # a signal and the background worker at once
         if Evaluation.objects.filter(run=run, model=model).exists():
             return []
         return Evaluation.objects.bulk_create(rows)

@@ -35,7 +35,7 @@ def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
     Decision.objects.create(project=project, rule=rule, what=Decision.What.RULE_CHANGED, sentence=sentence, by=by)
     changes = {"rule": [in_words(before) if before else None, sentence]}
     audit.record(action="promotion.rule", about=f"rule {rule.pk}", by=by, project=project, changes=changes)
-    transaction.on_commit(lambda: candidate_review.look(project), robust=True)  # else the clerk does it
+    transaction.on_commit(lambda: candidate_review.look(project), robust=True)  # else the background worker does it
     return rule
 
 

@@ -1,8 +1,8 @@
 """The rule is looked at as evidence comes, and each change of a candidate's state is a line of the history.
 
-Evidence comes with votes, evaluations, changes of a vote's status, promotions and a new rule. The clerk looks every
-few seconds, and so does whoever opens the page; nobody who votes waits for it. What a look costs while nothing
-has come is a few look-ups of newest rows.
+Evidence comes with votes, evaluations, changes of a vote's status, promotions and a new rule. The background worker
+looks every few seconds, and so does whoever opens the page; nobody who votes waits for it. What a look costs while
+nothing has come is a few look-ups of newest rows.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ LIVE = (Candidacy.State.OPEN, Candidacy.State.READY, Candidacy.State.REFUSED)
 STANDING = Q(state__in=LIVE) | Q(state=Candidacy.State.WITHDRAWN, evidence__retired=True, model__retired_at=None)
 
 
-def chore() -> bool:
-    """For the clerk: enrol what no signal reached, and look at every project that has candidates."""
+def periodic_task() -> bool:
+    """Do the periodic task: enrol what no signal reached, and look at every project that has candidates."""
     enrol_missing()
     of_project = {"project": OuterRef("pk")}
     waiting = Exists(Candidacy.objects.filter(STANDING, **of_project))

@@ -142,8 +142,8 @@ def waiting(project: Project) -> int:
     return len(rows) - len(enough)
 
 
-def chore() -> bool:
-    """For the clerk: what has been judged often enough is no burden on the queue."""
+def periodic_task() -> bool:
+    """Do the periodic task: what has been judged often enough is no burden on the queue."""
     for project in Project.objects.filter(asked_again__is_open=True).distinct():
         waiting(project)
     return False

@@ -1,6 +1,6 @@
 """A policy that a run has made enters the arena blind against its parent and against what is served now, by itself.
 
-A signal starts it; the clerk finds what a kill between the run's commit and the signal has left out.
+A signal starts it; the background worker finds what a kill between the run's commit and the signal has left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from training.models import Run
 from training.runs.ordering.actions import queue_run
 
 FEW_PROMPTS = 100  # eval prompts that a small model answers in a few minutes of two cores
-FRESH = timedelta(days=2)  # older runs, found by the clerk of a site that was upgraded, are not answered for anew
+FRESH = timedelta(
+    days=2
+)  # older runs, found by the background worker of a site that was upgraded, are not answered for anew
 _NO_ANSWERS = "No answers are sampled for it by itself"
 log = logging.getLogger("assay.decisions")
 

@@ -27,8 +27,9 @@ def figures_of_a_new_model(run: Run) -> None:
         write_metrics(run, run.output_model)
 
 
-def chore() -> bool:
-    """For the clerk: a process that is killed between a run's commit and the signal leaves its figures unwritten."""
+def periodic_task() -> bool:
+    """Do the periodic task: a process that is killed between a run's commit and the signal leaves its figures
+    unwritten."""
     figures_that_no_signal_reached()
     return False
 
@@ -55,7 +56,7 @@ def enrolment_of_a_new_model(run: Run) -> None:
 
 
 def evidence_has_come(run: Run) -> None:
-    """An evaluation has ended: whoever waits for its figures is looked at now and not at the next chore."""
+    """An evaluation has ended: whoever waits for its figures is looked at now and not at the next periodic task."""
     if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
         candidate_review.look(run.project)
 

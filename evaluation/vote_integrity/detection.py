@@ -1,7 +1,8 @@
 """Who votes unlike everybody else, looked for again and again: their votes are held, and released when that changes.
 
 Whom to hold says ratings/suspects.py, and floods.py of votes that come too many at once; here it is done, by the
-clerk, with a reason on each vote and a line in the ledger. What a person has decided, the software leaves alone.
+background worker, with a reason on each vote and a line in the ledger. What a person has decided, the software leaves
+alone.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Found:
     released: list[int]
 
 
-def chore() -> bool:
-    """For the clerk: every project whose votes have changed since the last look."""
+def periodic_task() -> bool:
+    """Do the periodic task: every project whose votes have changed since the last look."""
     for project in Project.objects.filter(vote_traces__isnull=False).distinct():
         try:
             look_if_changed(project)
@@ -79,7 +80,7 @@ def look(project: Project) -> Found:
 
 
 def _done(held: dict[str, list[int]], released: list[int]) -> Found:
-    """Another clerk may have come first: what it holds it tells."""
+    """Another background worker may have come first: what it holds it tells."""
     held = {kind: ids for kind, ids in held.items() if vote_guard.hold(rows=_rows(ids), kind=kind)}
     vote_guard.release(rows=_rows(released))
     return Found(held, released)

@@ -220,10 +220,10 @@ def test_any_kind_of_file_is_gone_on_with(project, researcher, name):
     assert done.state == "done" and done.counts["comparisons"] == 30 and stored() == (30, 60, 30)
 
 
-def test_two_clerks_share_no_import(project, researcher):
+def test_two_background_workers_share_no_import(project, researcher):
     imports = [start(project, researcher, lines(row(n) for n in range(k, k + 25)), source=f"{k}") for k in (0, 10, 20)]
-    clerks = [Importer(), Importer()]
-    while any([clerk.do() for clerk in clerks]):
+    workers = [Importer(), Importer()]
+    while any([worker.do() for worker in workers]):
         pass
     assert [carry_out(of).counts["comparisons"] for of in imports] == [25, 25, 25]
     assert Prompt.objects.count() == 45 and Comparison.objects.count() == 75
@@ -241,7 +241,7 @@ def test_who_was_cut_off_writes_nothing_more(project, researcher):
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_an_import_is_claimed_and_kept_by_the_databases_clock(project, researcher, monkeypatch, hours):
-    """One of the clerks is on a machine whose clock is wrong: neither takes the other's import away."""
+    """One of the workers is on a machine whose clock is wrong: neither takes the other's import away."""
     of, right = start(project, researcher, lines(row(n) for n in range(35))), timezone.now
     with monkeypatch.context() as wrong:
         wrong.setattr(timezone, "now", lambda: right() + timedelta(hours=hours))
@@ -252,7 +252,7 @@ def test_an_import_is_claimed_and_kept_by_the_databases_clock(project, researche
     assert engine.claim() is None
 
 
-def test_a_clerk_that_ends_gives_back_what_it_has(project, researcher):
+def test_a_background_worker_that_ends_gives_back_what_it_has(project, researcher):
     of = start(project, researcher, lines(row(n) for n in range(35)))
     importer = Importer()
     importer.do()

@@ -46,7 +46,7 @@ def test_a_file_is_checked_previewed_and_then_imported(client, project):
     assert "Nothing has been imported yet" in client.get(address).content.decode()
     made = client.post(address, {"file": file([*GOOD, {"prompt": "?"}]), "source": "mine", "do": "check"}, follow=True)
     page = made.content.decode()
-    assert "Waits for the clerk" in page and "&lt;b&gt;Good&lt;/b&gt; 0." in page and "better" in page
+    assert "Waits for the background worker" in page and "&lt;b&gt;Good&lt;/b&gt; 0." in page and "better" in page
     work()
     found = Import.objects.get()
     address = reverse("import", args=[project.slug, found.pk])

@@ -296,20 +296,22 @@ def test_a_new_secret_and_for_a_day_the_old_one_too(project, hook, receiver, man
         Verifier(old).verify(body, headers)
 
 
-def test_two_clerks_send_each_event_once(project, hook, receiver):
+def test_two_background_workers_send_each_event_once(project, hook, receiver):
     for n in range(20):
         tell(project, n)
-    clerks = [Deliverer(), Deliverer()]
+    workers = [Deliverer(), Deliverer()]
     end = time.monotonic() + 10
     while Delivery.objects.filter(state="waiting").exists() and time.monotonic() < end:
-        for clerk in clerks:
-            clerk.do()
-    for clerk in clerks:
-        clerk.end()
+        for worker in workers:
+            worker.do()
+    for worker in workers:
+        worker.end()
     assert sorted(json.loads(body)["data"]["dataset"] for _, body in receiver.got) == list(range(20))
 
 
-def test_a_clerk_that_died_after_sending_is_followed_by_one_that_sends_the_same_again(project, hook, receiver):
+def test_a_background_worker_that_died_after_sending_is_followed_by_one_that_sends_the_same_again(
+    project, hook, receiver
+):
     tell(project)
     ((claimed, _delivery),) = deliveries.claim(1, deliveries.Counter())
     assert not deliveries.claim(1, deliveries.Counter())  # nobody else gets it meanwhile

@@ -53,15 +53,15 @@ def test_the_end_of_a_run_enrols_its_model_against_parent_and_champion(project, 
 def test_twice_is_once(run):
     for _ in range(2):
         tell_finished(run)
-    candidate_review.chore()
+    candidate_review.periodic_task()
     assert Candidacy.objects.count() == Decision.objects.count() == 1
 
 
-def test_the_clerk_finds_what_no_signal_reached(run):
-    assert {candidate_review.chore, receivers.chore, disputed_items.chore} <= {
-        chore.do for chore in PERIODIC_TASKS.values()
+def test_the_background_worker_finds_what_no_signal_reached(run):
+    assert {candidate_review.periodic_task, receivers.periodic_task, disputed_items.periodic_task} <= {
+        task.do for task in PERIODIC_TASKS.values()
     }
-    candidate_review.chore()
+    candidate_review.periodic_task()
     assert Candidacy.objects.get().model == run.output_model
 
 
@@ -73,7 +73,7 @@ def test_one_that_cannot_be_enrolled_holds_up_no_other(project, base, run, resea
     )  # fmt: skip
     enter = enrolment._enter
     monkeypatch.setattr(enrolment, "_enter", lambda c: 1 / 0 if c.model == run.output_model else enter(c))
-    candidate_review.chore()
+    candidate_review.periodic_task()
     assert [c.model for c in Candidacy.objects.all()] == [other]
 
 
@@ -89,7 +89,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(run, monkeypatch):
         enrolment.enrol(run)
     assert not Candidacy.objects.exists() and not in_arena(run.project, run.output_model)
     monkeypatch.undo()
-    candidate_review.chore()
+    candidate_review.periodic_task()
     assert Candidacy.objects.count() == 1
 
 
@@ -106,7 +106,7 @@ def test_nothing_else_is_enrolled(run, why):
         run.output_model.retire(reason="bad")
     run.save()
     tell_finished(run)
-    candidate_review.chore()
+    candidate_review.periodic_task()
     assert not Candidacy.objects.exists()
 
 
@@ -177,6 +177,6 @@ class TestSampling:
         make_prompt(project, side="eval")
         run.finished_at = timezone.now() - timedelta(days=30)
         run.save()
-        candidate_review.chore()
+        candidate_review.periodic_task()
         assert Candidacy.objects.count() == 1
         assert not Run.objects.filter(kind="sample").exists()

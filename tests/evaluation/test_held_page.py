@@ -1,4 +1,5 @@
-"""Held votes for managers: the rate, the list, decisions in bulk, warnings; and the clerk's look as a whole."""
+"""Held votes for managers: the rate, the list, decisions in bulk, warnings; and the background worker's look as a
+whole."""
 
 from __future__ import annotations
 
@@ -220,19 +221,19 @@ def test_a_puzzle_that_cannot_be_given_warns_managers(project, manager):
     assert "cannot be given" in Notice.objects.get().text
 
 
-# The clerk
+# The background worker
 
 
-def test_the_clerk_looks_when_votes_have_come_and_rests_when_none_has(project, pair, monkeypatch):
+def test_the_background_worker_looks_when_votes_have_come_and_rests_when_none_has(project, pair, monkeypatch):
     looks = []
     real = detection.look
     monkeypatch.setattr(detection, "look", lambda project: looks.append(project) or real(project))
     votes(project, pair, 2)
     for _ in range(3):
-        detection.chore()
+        detection.periodic_task()
     assert looks == [project]
     votes(project, pair, 1)
-    detection.chore()
+    detection.periodic_task()
     assert looks == [project, project]
 
 
@@ -248,7 +249,7 @@ def test_trouble_in_one_project_is_not_anothers(project, pair, monkeypatch, capl
         return detection.Found({}, [])
 
     monkeypatch.setattr(detection, "look", look)
-    detection.chore()
+    detection.periodic_task()
     assert set(looked) == {project, other} and "could not be looked at" in caplog.text
 
 
@@ -280,7 +281,7 @@ def test_only_managers_are_told_of_what_only_they_may_see(project, manager):
     assert [notice.user for notice in Notice.objects.all()] == [manager]
 
 
-def test_two_clerks_hold_once_and_tell_once(project, pair, manager, monkeypatch):
+def test_two_background_workers_hold_once_and_tell_once(project, pair, manager, monkeypatch):
     ids = [vote.pk for vote in votes(project, pair, 30)]
     monkeypatch.setattr(detection, "changes", lambda votes: ({Hold.PATTERN: ids}, []))
     for _ in range(2):  # the second one had read the votes before the first one wrote

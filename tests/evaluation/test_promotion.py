@@ -287,9 +287,9 @@ class TestStates:
         rule()
         vote(child, base, "model_a", 60)
         looked_at(candidacy)
-        candidate_review.chore()
+        candidate_review.periodic_task()
         with django_assert_max_num_queries(12):
-            candidate_review.chore()
+            candidate_review.periodic_task()
 
     def test_what_the_sequence_has_decided_stays_so_while_no_vote_is_taken_away(
         self, rule, candidacy, child, base, vote
@@ -340,7 +340,7 @@ class TestStates:
         child.retire(reason="broken tokens")
         assert looked_at(candidacy).state == "withdrawn"
         child.bring_back()
-        candidate_review.chore()
+        candidate_review.periodic_task()
         candidacy.refresh_from_db()
         assert candidacy.state == "ready" and candidate_review.look(candidacy.project) == []
 
@@ -362,7 +362,7 @@ class TestStates:
         vote(child, base, "model_a", 60)
         looked = candidate_review.look
         monkeypatch.setattr(candidate_review, "look", lambda which: 1 / 0 if which == broken else looked(which))
-        candidate_review.chore()
+        candidate_review.periodic_task()
         candidacy.refresh_from_db()
         assert candidacy.state == "ready"
 
@@ -629,6 +629,6 @@ class TestTheRule:
         other = Candidacy.objects.create(project=elsewhere, model=child)
         rule()
         vote(child, base, "model_a", 60)
-        candidate_review.chore()
+        candidate_review.periodic_task()
         other.refresh_from_db()
         assert other.state == "open" and other.evidence == {}

@@ -15,7 +15,7 @@ _writer: ContextVar[str] = ContextVar("writer", default="")
 
 @contextmanager
 def written_by(name: str) -> Iterator[None]:
-    """Name what happens inside, for the log of slow writes: `POST /p/tea/settings/`, `chore imports`."""
+    """Name what happens inside, for the log of slow writes: `POST /p/tea/settings/`, `task imports`."""
     before = _writer.set(name)
     try:
         yield
@@ -24,7 +24,7 @@ def written_by(name: str) -> Iterator[None]:
 
 
 def writer() -> str:
-    """Who writes now: the request or chore under way, else the command line of this process."""
+    """Who writes now: the request or periodic task under way, else the command line of this process."""
     return _writer.get() or " ".join([sys.argv[0].rpartition("/")[2], *sys.argv[1:3]]).strip()
 
 

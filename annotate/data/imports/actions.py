@@ -1,7 +1,8 @@
 """Feedback from elsewhere: files of other tools, preference pairs, and judgements of completions that stand here.
 
 Importing the same again adds nothing twice. What is imported counts as its importer's feedback, its source names the
-import, and the judge whom a file names stays beside it. The clerk takes a file in (`annotate.data.imports.engine`).
+import, and the judge whom a file names stays beside it. The background worker takes a file in
+(`annotate.data.imports.engine`).
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Order:
 
 
 def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Order, by: User) -> Import:
-    """Keep the file and queue it for the clerk. Refused when it cannot be read, or when no line at its beginning can be
-    used; then nothing is kept of it."""
+    """Keep the file and queue it for the background worker. Refused when it cannot be read, or when no line at its
+    beginning can be used; then nothing is kept of it."""
     require(by, "research", project)
     source = order.source.strip() or file_name[:60]
     _check_source(source)

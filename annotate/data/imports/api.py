@@ -1,4 +1,4 @@
-"""Files of other tools: sent once, then followed while the clerk takes them in."""
+"""Files of other tools: sent once, then followed while the background worker takes them in."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Imports(DeclaredViewSet):
     )
     @idempotent(atomic=False, whole_body=False)
     def create(self, request: Request) -> Response:
-        """Send a file. It is read and written by the clerk: follow `state` from `queued` to `done`.
+        """Send a file. It is read and written by the background worker: follow `state` from `queued` to `done`.
 
         The same file from the same source adds nothing twice, so that it can be sent again after any accident.
         """

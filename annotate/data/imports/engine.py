@@ -32,7 +32,7 @@ from annotate.models import Import, ImportProblem
 
 LEASE = timedelta(seconds=30)
 MOST_NAMED = 1_000  # bad lines that are named; the rest are counted
-AT_ONCE = 3  # imports that one clerk has in hand: a small one need not wait for a large one
+AT_ONCE = 3  # imports that one background worker has in hand: a small one need not wait for a large one
 _LONGEST_PROBLEM = 2_000
 _WRONG = (DataError, IntegrityError)
 _AWAY = (OperationalError, InterfaceError)
@@ -145,7 +145,7 @@ _GOOD = ("already", "prompts", "comparisons", "ratings", "rankings", "demonstrat
 
 
 class Importer:
-    """The clerk's chore: a portion of each import in hand."""
+    """Do the periodic task: a portion of each import in hand."""
 
     def __init__(self, only: int | None = None) -> None:
         self._only = only  # a command's own import

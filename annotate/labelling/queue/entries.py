@@ -27,7 +27,7 @@ from annotate.models import (
 from annotate.models.queue import Levels
 
 Answers = list[tuple[int, str]]
-AT_ONCE = 25  # prompts taken in by one who waits for an item; the clerk does the rest
+AT_ONCE = 25  # prompts taken in by one who waits for an item; the background worker does the rest
 
 
 def changed(project_id: int, prompts: Iterable[int]) -> None:

@@ -4,8 +4,8 @@
     manage.py import_feedback votes.parquet --project everyday --dry-run
     manage.py import_feedback table.csv --project everyday --columns prompt=question,chosen=good,rejected=bad
 
-The file is queued, and taken in here; a clerk that runs beside does it, if it is first. Ended by Ctrl-C or killed, it
-is gone on with by any clerk, or by the same command with --go-on and the number that was told.
+The file is queued, and taken in here; a background worker that runs beside does it, if it is first. Ended by Ctrl-C or
+killed, it is gone on with by any background worker, or by the same command with --go-on and the number that was told.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         parser.add_argument("--judge", default="", choices=["", *Judge.values], help="who judged")
         parser.add_argument("--link-models", action="store_true", help="to the project's models of the file's names")
         parser.add_argument("--dry-run", action="store_true", help="only tell what it would do")
-        parser.add_argument("--queue", action="store_true", help="leave the work to a clerk that runs")
+        parser.add_argument("--queue", action="store_true", help="leave the work to a background worker that runs")
         parser.add_argument("--go-on", type=int, default=0, metavar="ID", help="go on with that import")
         parser.add_argument("--by", default="", help="username of a researcher (default: the first superuser)")
 
@@ -61,7 +61,7 @@ class Command(BaseCommand):
         self._tell(found)
 
     def _work(self, found: Import) -> None:
-        """Until it has ended, here or with a clerk beside us."""
+        """Until it has ended, here or with a background worker beside us."""
         importer, told = Importer(only=found.pk), time.monotonic()
         try:
             while found.state in _WAITING:

@@ -1,31 +1,7 @@
-"""The clerk process: imports, deliveries and other small work in the database, until it is told to end."""
+"""Answer to the old name of `manage.py run_background_worker`, for one version."""
 
 from __future__ import annotations
 
-import signal
-from typing import Any
+from annotate.management.commands.run_background_worker import Command
 
-from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
-
-from annotate.core import heap
-from annotate.core.background_worker import Clerk
-from annotate.core.periodic_tasks import PERIODIC_TASKS
-
-
-class Command(BaseCommand):
-    help = "Do what waits to be done: imports, deliveries to webhooks, votes to be held. Ctrl-C ends it in good order."
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="end when nothing more is to be done at the moment")
-        names = list(PERIODIC_TASKS)
-        parser.add_argument("--only", action="append", choices=names, help="only this chore; several times for several")
-
-    def handle(self, *args: Any, once: bool, only: list[str] | None, **options: Any) -> None:
-        settings.DEBUG = False  # else Django keeps the text of every statement
-        clerk = Clerk([chore for name, chore in PERIODIC_TASKS.items() if not only or name in only])
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: clerk.end())
-        heap.settle()
-        self.stdout.write("The clerk is ready.")
-        clerk.work(once=once)
+__all__ = ["Command"]

@@ -1,8 +1,8 @@
-"""The clerk's chore that takes events to their addresses: claimed by a lease, sent side by side, and noted. Their
-times are the database's, whatever the clerks' and servers' own clocks say.
+"""The periodic task that takes events to their addresses: claimed by a lease, sent side by side, and noted. Their
+times are the database's, whatever the background workers' and servers' own clocks say.
 
-A clerk that dies between sending and noting lets its lease run out, and the event is sent again with the same id: at
-least once, and a receiver knows the second by its id.
+A background worker that dies between sending and noting lets its lease run out, and the event is sent again with the
+same id: at least once, and a receiver knows the second by its id.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from annotate.projects.webhooks.schedule import next_try, why_off
 from annotate.projects.webhooks.sending import TIMEOUT, Outcome, send
 
 LEASE = timedelta(seconds=TIMEOUT * 4)
-AT_ONCE, PER_HOOK = 8, 3  # an address that never answers holds up neither the others nor the clerk
+AT_ONCE, PER_HOOK = 8, 3  # an address that never answers holds up neither the others nor the background worker
 _GLANCE = 0.1  # seconds in which quick answers are waited for
 SWITCHED_OFF: Hook[Callable[[Webhook], object]] = Hook(
     "webhook switched off", "Called with a webhook that gets no events any more, inside the transaction that ends them."
