@@ -2,8 +2,9 @@
 
 The Procfile and the look of its output are honcho's. Supervision is ours, because honcho ends everything when one
 process ends, while here a process that dies is started again; and because a runner killed with -9 must leave nothing
-behind: every process holds a tether (training/core/parent_watchdog.py). COMMAND, if given, runs once beside them on
-this terminal (tether it too: `python -m config.tethered …`); the others' output then goes to files below DIR.
+behind: every process runs a parent watchdog (training/core/parent_watchdog.py). COMMAND, if given, runs once beside
+them on this terminal (watch its parent, too: `python -m config.watched …`); the others' output then goes to files below
+DIR.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class Runner:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         # Only this process holds the write end (it is not inherited), so that its death of any kind closes the pipe.
-        self._tether, self._held = os.pipe()
-        self._environment = {**environment, ENVIRONMENT_NAME: str(self._tether)}
+        self._pipe_end, self._held = os.pipe()
+        self._environment = {**environment, ENVIRONMENT_NAME: str(self._pipe_end)}
 
     def keep_running(self, name: str, command: str) -> None:
         thread = threading.Thread(target=self._supervise, args=(name, command, next(self._colours)), name=name)
@@ -120,7 +121,7 @@ class Runner:
                 stderr=subprocess.STDOUT if output else None,
                 env=self._environment,
                 cwd=BASE_DIR,
-                pass_fds=[self._tether],
+                pass_fds=[self._pipe_end],
                 start_new_session=True,  # Ctrl-C reaches the runner alone, which ends the others in order
             )
             self._running[name] = process

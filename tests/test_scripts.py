@@ -112,7 +112,7 @@ class Running:
         self.folder = folder
         (folder / "wait.py").write_text(WAIT)
         lines = [
-            f"{name}: python -m config.tethered {folder}/wait.py {folder}/{name} {'deaf' * deaf}"
+            f"{name}: python -m config.watched {folder}/wait.py {folder}/{name} {'deaf' * deaf}"
             for name in ("web", "worker")
         ]
         (folder / "Procfile").write_text("\n".join(lines))
@@ -201,7 +201,7 @@ def test_a_full_disk_loses_log_lines_and_stops_nobody(tmp_path: Path):
         f"for _ in range(3000): print('x' * 100)\nopen({str(tmp_path / 'through')!r}, 'w').close()\n"
         "import time; time.sleep(600)"
     )
-    (tmp_path / "Procfile").write_text(f"web: python -m config.tethered {tmp_path}/talk.py")
+    (tmp_path / "Procfile").write_text(f"web: python -m config.watched {tmp_path}/talk.py")
     (tmp_path / "web.log").symlink_to("/dev/full")  # each write to it fails as on a full disk
     arguments = ["--procfile", str(tmp_path / "Procfile"), "--log-folder", str(tmp_path)]
     environment = {**os.environ, "PORT": str(free_ports()[0])}

@@ -42,7 +42,7 @@ def demo(site: Site) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "config.tethered",
+        "config.watched",
         "manage.py",
         "demo",
         "--project",

@@ -24,7 +24,7 @@ from training.core import parent_watchdog
 from training.core.kinds import KINDS, Kind
 from training.models import Run
 
-_tethers: dict[int, int] = {}
+_pipe_ends: dict[int, int] = {}
 
 
 def register_fake() -> None:
@@ -91,17 +91,17 @@ def start_worker(*arguments: str, database: str = "", lease_seconds: float = 3) 
         pass_fds=[read_end],
     )
     os.close(read_end)
-    _tethers[worker.pid] = write_end
+    _pipe_ends[worker.pid] = write_end
     return worker
 
 
 def end_workers() -> None:
     """What a test that failed has left behind."""
-    for pid, write_end in _tethers.items():
+    for pid, write_end in _pipe_ends.items():
         os.close(write_end)
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(pid).wait(10)
-    _tethers.clear()
+    _pipe_ends.clear()
 
 
 def database_url() -> str:

@@ -1,4 +1,4 @@
-"""The local launcher and the tether: a recipe ends with whoever started it, and never works twice at once."""
+"""The local launcher and the parent watchdog: a recipe ends with whoever started it, and never works twice at once."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_leftovers_that_start_while_others_are_listed_are_ended_too(directory, m
             orphan.wait()
 
 
-def test_the_tether_ends_children_that_ignore_sigterm_when_the_parent_is_killed(directory):
+def test_the_parent_watchdog_ends_children_that_ignore_sigterm_when_the_parent_is_killed(directory):
     """The parent dies by kill -9; the recipe obeys SIGTERM at once, and its deaf child is killed after the grace."""
     script = (
         "import sys, time; from pathlib import Path; import django; "

@@ -119,7 +119,7 @@ def test_all_processes_end_with_the_run(directory, end):
 
 
 @pytest.mark.slow
-def test_the_tether_ends_all_processes_when_the_worker_is_killed(directory):
+def test_the_parent_watchdog_ends_all_processes_when_the_worker_is_killed(directory):
     lay(directory, 2)
     script = (
         "import time; from pathlib import Path; import django; django.setup(); "

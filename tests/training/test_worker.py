@@ -88,7 +88,7 @@ def test_a_killed_recipe_goes_on_from_its_last_checkpoint():
 
 
 def test_a_leftover_of_the_killed_attempt_that_just_ends_does_not_fail_the_run(monkeypatch):
-    """The tether of a killed worker ends its recipe while the next worker does: either may find it gone."""
+    """The parent watchdog of a killed worker ends its recipe while the next worker does: either may find it gone."""
     run = make_run(config={"steps": 5, "death": "kill"})
     shell = subprocess.Popen(["sleep", "60"])
     leftover = psutil.Process(shell.pid)

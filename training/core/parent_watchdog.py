@@ -17,7 +17,7 @@ GRACE_SECONDS = 10.0  # that a recipe has to end in good order, and to write its
 PARENT_NAME = "ASSAY_TETHER_PARENT"  # for a child that inherits no pipe: the process whose death ends it
 
 # It runs outside the group, so that it outlives the SIGTERM that it sends: a member that ignores SIGTERM is
-# killed after the grace, even when the process that held the tether has long ended.
+# killed after the grace, even when the process that watched has long ended.
 _EXECUTIONER = """
 kill -s TERM -- "-$1"
 left=$2
@@ -27,12 +27,14 @@ kill -s KILL -- "-$1"
 
 
 def watch_parent(grace_seconds: float = 5.0) -> None:
-    """End this process group once the parent is gone. Does nothing when nobody holds a tether."""
+    """End this process group once the parent is gone. Does nothing when no parent asked for it."""
     descriptor, parent = os.environ.get(ENVIRONMENT_NAME), os.environ.get(PARENT_NAME)
     if descriptor is not None:
-        threading.Thread(target=_wait, args=(int(descriptor), grace_seconds), name="tether", daemon=True).start()
+        threading.Thread(
+            target=_wait, args=(int(descriptor), grace_seconds), name="parent-watchdog", daemon=True
+        ).start()
     elif parent is not None:
-        threading.Thread(target=_look, args=(int(parent), grace_seconds), name="tether", daemon=True).start()
+        threading.Thread(target=_look, args=(int(parent), grace_seconds), name="parent-watchdog", daemon=True).start()
 
 
 def _wait(descriptor: int, grace_seconds: float) -> None:
@@ -52,7 +54,7 @@ def end_group(group: int, grace_seconds: float = 5.0) -> None:
     tenths = str(max(0, round(grace_seconds * 10)))
     try:
         subprocess.Popen(
-            ["/bin/sh", "-c", _EXECUTIONER, "tether", str(group), tenths],
+            ["/bin/sh", "-c", _EXECUTIONER, "parent-watchdog", str(group), tenths],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

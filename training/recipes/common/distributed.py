@@ -2,7 +2,7 @@
 
 Runs accelerate's own launcher in this process and ends as its processes did: with the exit status of the one that
 failed, or by the signal that killed it, so that a worker reads the end of several processes as that of one. The
-processes are led by sessions of their own and do not inherit the tether; they watch this process instead.
+processes are led by sessions of their own and do not inherit the parent watchdog; they watch this process instead.
 """
 
 from __future__ import annotations

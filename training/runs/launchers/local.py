@@ -1,4 +1,5 @@
-"""A recipe as a subprocess of this worker: in a session of its own, on a tether, with its log in the run directory.
+"""A recipe as a subprocess of this worker: in a session of its own, with a parent watchdog, with its log in the run
+directory.
 
 That no two attempts of a run work at once on a machine is held by the kernel: the recipe inherits a lock on
 `RUN_DIR/lock`, which is free again only when the last process that holds it is gone.
@@ -31,7 +32,7 @@ _NO_USAGE = Usage(0.0, 0)
 @dataclass
 class _Child:
     process: subprocess.Popen[bytes]
-    tether_end: int  # the write end: closing it ends the recipe
+    pipe_end: int  # the write end: closing it ends the recipe
     directory: Path
     processes: int = 1
     person: confinement.Person | None = None  # whom it runs as, when not as the worker
@@ -78,7 +79,7 @@ def submit(directory: Path, module: str) -> str:
 
 
 def poll(handle: str) -> int | None:
-    """The exit status. A recipe that another worker started died with it, by its tether: as if killed."""
+    """The exit status. A recipe that another worker started died with it, by its parent watchdog: as if killed."""
     child = _children.get(handle)
     if child is None:
         return -signal.SIGKILL
@@ -107,7 +108,7 @@ def stop(handle: str, grace_seconds: float | None = None) -> None:
 def forget(handle: str) -> None:
     """Let go of a recipe that has ended."""
     if child := _children.pop(handle, None):
-        os.close(child.tether_end)
+        os.close(child.pipe_end)
 
 
 def logs(directory: Path) -> str:
@@ -126,7 +127,7 @@ def end_leftovers(directory: Path) -> None:
         if not leftovers:
             return
         for process in leftovers:
-            with contextlib.suppress(psutil.NoSuchProcess):  # the tether is ending them at the same time
+            with contextlib.suppress(psutil.NoSuchProcess):  # the parent watchdog is ending them at the same time
                 process.kill()
         psutil.wait_procs(leftovers, timeout=10)
 
