@@ -70,7 +70,7 @@ def carry_out(case: Case, folder: Path) -> dict[str, Any]:
     config = {
         "reward_function": f"benchmarks.ppo_guards.{case.reward}", "steps": case.steps, "batch_size": case.batch,
         "max_new_tokens": case.tokens, "adapters": "lora", "at_bound": "finish",
-        "brake_every": 0, "sample_prompts": 0, "checkpoint_every": 1000,
+        "review_every": 0, "sample_prompts": 0, "checkpoint_every": 1000,
         "minibatches": 2 if case.batch == 8 else 4, "epochs": 4 if case.batch == 8 else 1,
     }  # fmt: skip
     run = RunDirectory(folder / "run")

@@ -32,7 +32,7 @@ MEASURED = """
     select json_extract(config, '$.measure'), count(distinct parent_id) from training_run
     where kind = 'evaluate' and state = 'succeeded' group by 1
 """
-# Answers that PPO's human brake has kept.
+# Answers that PPO's human review has kept.
 ASKED = "select count(distinct policy_answer_id) + count(distinct parent_answer_id) from training_review"
 
 
@@ -91,7 +91,7 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         rows = everything(site)
         assert (rows["annotate_rating"], rows["annotate_languagemodel"], rows["annotate_contestant"]) == (160, 6, 4)
         prompts = dict(site.query("select side, count(*) from annotate_prompt group by 1"))
-        # Each pair of PPO's human brake is two answers more; the parent's is kept once where it answered the same.
+        # Each pair of PPO's human review is two answers more; the parent's is kept once where it answered the same.
         [(asked,)] = site.query(ASKED)
         assert rows["annotate_completion"] == (prompts["train"] + prompts["eval"] * 4) * 2 + asked
         assert (

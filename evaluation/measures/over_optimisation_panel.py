@@ -1,6 +1,6 @@
 """What a PPO run's page shows of over-optimisation: the reward model's opinion along the steps, and people's beside it.
 
-Score and KL are the run's own metrics. People's opinion is of the pairs that the human brake asked about, the policy's
+Score and KL are the run's own metrics. People's opinion is of the pairs that the human review asked about, the policy's
 answer and its parent's to one prompt (train side); at the end stands the arena, the finished model against its parent
 (eval side). People and simulations are told apart everywhere.
 """

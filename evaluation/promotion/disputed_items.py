@@ -244,7 +244,7 @@ def _over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
 
 
 def _with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[Found]:
-    """The pairs of the human brake, where the reward model said beforehand what it expects."""
+    """The pairs of the human review, where the reward model said beforehand what it expects."""
     if side != Side.TRAIN:
         return
     asked = Review.objects.filter(run__project=project, not_asked="").values_list(

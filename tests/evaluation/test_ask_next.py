@@ -98,7 +98,7 @@ class TestBetweenJudges:
 
 
 class TestWithTheRewardModel:
-    def test_a_pair_of_the_human_brake_where_people_said_the_opposite(self, project, pair, base):
+    def test_a_pair_of_the_human_review_where_people_said_the_opposite(self, project, pair, base):
         reward = make_weights(kind="reward", name="tide-judge")
         run = Run.objects.create(kind="ppo", name="p", project=project, parent=base, reward_model=reward)
         Review.objects.create(

@@ -107,7 +107,7 @@ def measure(run: Run, steps: int = 20) -> None:
 
 
 def ask(run: Run, step: int, *votes: str, expected: float = 0.8, **fields) -> Review:
-    """A pair of the brake's with its votes: policy, parent or tie."""
+    """A pair of the human review with its votes: policy, parent or tie."""
     prompt = make_prompt(run.project, side="train")
     policy, parent = make_completion(prompt), make_completion(prompt, model=run.parent)
     policy.model = None

@@ -169,7 +169,7 @@ def test_the_parents_baseline_is_of_prompts_from_all_of_a_sorted_list(tmp_path: 
 
 def test_a_list_shorter_than_the_calibration_is_gone_through_again(tmp_path: Path, model: Path):
     answers = torch.load(
-        carry_out(make_run(tmp_path, model, brake_every=9, calibration_episodes=12)).latest_checkpoint() / "state.pt",
+        carry_out(make_run(tmp_path, model, review_every=9, calibration_episodes=12)).latest_checkpoint() / "state.pt",
         weights_only=True,
     )["answers"]
     assert sorted(row["index"] for row in answers) == [0, 1, 2, 3, 4, 5]

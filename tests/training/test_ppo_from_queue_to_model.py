@@ -24,7 +24,7 @@ CONFIG = {
     "steps": 12, "batch_size": 8, "max_new_tokens": 12,
     "calibration_episodes": 8, "learning_rate": 1e-3, "learning_rate_schedule": "constant", "kl_coef": 0.0,
     "kl_target": 0.0, "max_approx_kl": 0.0, "stop_kl": 3.0, "min_distinct_ratio": 0.0, "sample_prompts": 1,
-    "brake_every": 2, "brake_samples": 2, "brake_waits": True, **tiny_model.NO_FLUENCY_BOUNDS,
+    "review_every": 2, "review_samples": 2, "review_waits": True, **tiny_model.NO_FLUENCY_BOUNDS,
 }  # fmt: skip
 
 
@@ -64,4 +64,4 @@ def test_a_run_waits_for_judges_pauses_at_its_bound_and_finishes_when_told(setti
     assert child.card["amendments"][0]["action"] == "finish" and child.card["config"]["stop_kl"] == 3.0
     assert [a.state for a in run.attempts.all()][-2:] == ["paused", "succeeded"]
     spec = json.loads((run.path / "config.json").read_text())
-    assert spec["config"]["brake_waits"] is True and RunDirectory(run.path).amendments()[0]["step"] == step
+    assert spec["config"]["review_waits"] is True and RunDirectory(run.path).amendments()[0]["step"] == step

@@ -65,7 +65,7 @@ def test_a_long_run_offers_a_dozen_steps_and_always_the_last(run):
 
 
 def test_the_page_says_when_nobody_is_asked(client, run):
-    run.config["brake_every"] = 0
+    run.config["review_every"] = 0
     run.save()
     assert "Nobody is asked" in client.get(reverse("run", args=[run.pk])).content.decode()
 

@@ -16,7 +16,7 @@ from training.rl.sampler import Sampling
 
 SERVED = {"max_new_tokens": 10, "temperature": 0.7, "top_p": 0.95, "top_k": 0}
 ROLLOUTS = {**SERVED, "temperature": 1.0, "top_p": 1.0}
-REVIEWS = {"brake_every": 1, "steps": 3, "brake_samples": 3}
+REVIEWS = {"review_every": 1, "steps": 3, "review_samples": 3}
 
 
 @pytest.fixture(scope="module")
@@ -70,5 +70,5 @@ def test_a_run_that_an_earlier_version_began_draws_them_as_its_parents_were(tmp_
 
 
 def test_reviews_change_no_weight(tmp_path: Path, model: Path):
-    asked, silent = (carry_out(make_run(tmp_path / str(n), model, **REVIEWS | {"brake_every": n})) for n in (1, 0))
+    asked, silent = (carry_out(make_run(tmp_path / str(n), model, **REVIEWS | {"review_every": n})) for n in (1, 0))
     assert asked.reviews() and not silent.reviews() and same_weights(asked, silent)

@@ -108,7 +108,7 @@ def test_a_review_expects_wins_and_half_of_the_ties(tmp_path: Path, model: Path)
     judge.tie_threshold = 1.5
     judge.save(place)
     assert RewardModel.load(place).tie_threshold == 1.5
-    run = ppo_runs.make_run(tmp_path / "run", model, reward_model=place, brake_every=1, steps=2, brake_samples=4)
+    run = ppo_runs.make_run(tmp_path / "run", model, reward_model=place, review_every=1, steps=2, review_samples=4)
     rows = ppo_runs.carry_out(run).reviews()
     assert rows
     for row in rows:

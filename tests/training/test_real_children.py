@@ -76,7 +76,7 @@ def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, 
     config = {
         "reward_function": "tests.training.ppo_runs.share_of_vowels", "steps": 2, "batch_size": 4, "max_new_tokens": 12,
         "calibration_episodes": 8, "learning_rate": 1e-4, "sample_prompts": 0, "stop_kl": 0.0,
-        "min_distinct_ratio": 0.0, "brake_every": 0,
+        "min_distinct_ratio": 0.0, "review_every": 0,
     }  # fmt: skip
     spec = RunSpec("ppo", config, seed=3, parent=str(first.model))
     prompts = [{"id": i, "messages": messages} for i, messages in enumerate(ASKED)]

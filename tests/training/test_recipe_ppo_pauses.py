@@ -91,7 +91,7 @@ def test_every_change_that_a_pause_offers_is_an_option_that_may_be_amended(tmp_p
 
 
 def test_reviews_pair_the_policys_answers_with_the_parents_to_the_same_prompts(tmp_path: Path, model: Path):
-    run = carry_out(make_run(tmp_path, model, brake_every=1, brake_samples=3))
+    run = carry_out(make_run(tmp_path, model, review_every=1, review_samples=3))
     rows = run.reviews()
     assert [row["step"] for row in rows] == [1, 1, 1, 2, 2, 2] and [row["sequence"] for row in rows] == [*range(1, 7)]
     for row in rows:
@@ -110,7 +110,7 @@ def _say(run, policy_wins: bool, judge: str = "person") -> None:
 def test_where_people_and_the_reward_model_part_ways_it_pauses_and_weights_do_not_depend_on_it(
     tmp_path: Path, model: Path
 ):
-    options = {"steps": 4, "brake_every": 1, "brake_samples": 4}
+    options = {"steps": 4, "review_every": 1, "review_samples": 4}
     alone = carry_out(make_run(tmp_path / "alone", model, **options))
     watched = make_run(tmp_path / "watched", model, **options)
     original = watched.__class__.ask_for_review
@@ -130,7 +130,7 @@ def test_where_people_and_the_reward_model_part_ways_it_pauses_and_weights_do_no
 
 
 def test_opinions_of_simulations_do_not_stop_a_run_that_asks_people(tmp_path: Path, model: Path):
-    run = make_run(tmp_path, model, brake_every=1, brake_samples=4)
+    run = make_run(tmp_path, model, review_every=1, review_samples=4)
     run.tell_opinions(
         [{"sequence": i, "step": 0, "judge": "simulation", "predicted": 0.9, "people": 0.0} for i in range(9)]
     )
@@ -138,14 +138,14 @@ def test_opinions_of_simulations_do_not_stop_a_run_that_asks_people(tmp_path: Pa
 
 
 def test_asked_to_wait_it_pauses_until_all_pairs_are_judged(tmp_path: Path, model: Path):
-    waiting = carry_out(make_run(tmp_path / "waiting", model, brake_every=2, brake_waits=True))
+    waiting = carry_out(make_run(tmp_path / "waiting", model, review_every=2, review_waits=True))
     assert waiting.paused()["code"] == "waiting_for_people" and waiting.paused()["step"] == 3
     carry_out(waiting)
     assert waiting.paused()["step"] == 3  # nobody has judged: it waits on
     _say(waiting, policy_wins=True)
     (waiting.path / "paused.json").unlink()
     assert carry_out(waiting).result() is not None
-    plain = carry_out(make_run(tmp_path / "plain", model, brake_every=2))
+    plain = carry_out(make_run(tmp_path / "plain", model, review_every=2))
     assert same_weights(waiting, plain)
 
 

@@ -15,6 +15,7 @@ from training.configs.corpus import CorpusConfig
 from training.configs.evaluate import EvaluateConfig
 from training.configs.export import ExportConfig
 from training.configs.group import GRPOConfig, RLOOConfig
+from training.configs.old_names import current_names
 from training.configs.options import ConfigError, check, option
 from training.configs.ppo import PPOConfig
 from training.configs.preference import DPOConfig, KTOConfig
@@ -45,6 +46,7 @@ __all__ = [
     "SurpriseConfig",
     "TokenizerConfig",
     "as_ordered",
+    "current_names",
     "option",
     "parse",
 ]
@@ -78,7 +80,7 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
     if kind not in CONFIGS:
         raise ConfigError({"kind": f"{kind!r} is not a kind of run; use one of {', '.join(CONFIGS)}."})
     cls = CONFIGS[kind]
-    values = _with_preset(cls, values)
+    values = _with_preset(cls, current_names(kind, values))
     fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     errors, checked = {}, {}

@@ -48,7 +48,7 @@ class PPOConfig:
         ),
         *("max_surprise_rise", "max_entropy_rise", "min_entropy_ratio", "max_foreign_share", "fluency_coef"),
         *("kl_coef", "kl_target", "kl_horizon", "learning_rate", "missing_eos_penalty"),
-        *("brake_every", "brake_samples", "brake_agreement", "brake_waits", "brake_judge"),
+        *("review_every", "review_samples", "review_agreement", "review_waits", "review_by"),
     )
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
     trust_unproven_reward: bool = option(
@@ -291,15 +291,15 @@ class PPOConfig:
         high=100,
         advanced=True,
     )
-    # The human brake
-    brake_every: int = option(
+    # The human review
+    review_every: int = option(
         4,
         "steps between reviews: answers go to annotators, blind, beside the parent's to the same prompts; 0 never",
         low=0,
         high=100000,
     )
-    brake_samples: int = option(4, "prompts in one review", low=1, high=64, advanced=True)
-    brake_agreement: float = option(
+    review_samples: int = option(4, "prompts in one review", low=1, high=64, advanced=True)
+    review_agreement: float = option(
         0.5,
         "pause when the reward model's favourite is people's favourite in less than this share of pairs, by the whole "
         "of a 95 % interval over the last three reviews; 0 never",
@@ -307,10 +307,10 @@ class PPOConfig:
         high=1,
         advanced=True,
     )
-    brake_waits: bool = option(
+    review_waits: bool = option(
         False, "pause at each review until all of it is judged, then go on by itself", advanced=True
     )
-    brake_judge: str = option(
+    review_by: str = option(
         "person",
         "whose opinion stops the run; the page shows both, never in one figure",
         choices=("person", "simulation"),

@@ -9,7 +9,7 @@
     checkpoints/       out: `step-000040` is complete when it has that name
     model/             out: the finished model, complete when it has that name
     dataset/           out: the rows of a new dataset as *.jsonl, complete when it has that name
-    reviews.jsonl      out: pairs of answers that people are asked to compare (the human brake)
+    reviews.jsonl      out: pairs of answers that people are asked to compare (the human review)
     opinions.jsonl     in: what they said so far, replaced as a whole while the recipe runs
     paused.json        out: why it waits for a person, and the choices there are
     amendments.json    in: what was chosen at each pause: the config itself stays as it was

@@ -2,8 +2,8 @@
 
 The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
 project before anything is judged in depth. Ties are broken at random, else all judges would walk in one order.
-Before all of these come the items that another app waits for, such as the pairs of a run that people are to brake; and
-most of the time those about which a reward model is unsure, see `priorities`.
+Before all of these come the items that another app waits for, such as the pairs that people are to review while a run
+trains; and most of the time those about which a reward model is unsure, see `priorities`.
 
 The queue says where to look; the assignments of that prompt say whether there is room. So a queue that is behind costs
 time and never a place.

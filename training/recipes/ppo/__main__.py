@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from training.configs import PPOConfig
+from training.configs import PPOConfig, current_names
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import children, steps
 from training.recipes.common.entry import config_of, run_recipe
@@ -110,7 +110,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 def amended(config: PPOConfig, amendments: list[dict[str, Any]]) -> PPOConfig:
     """The config with what people changed when the run had paused, first to last."""
     for amendment in amendments:
-        config = dataclasses.replace(config, **amendment["changes"])
+        config = dataclasses.replace(config, **current_names(config.kind, amendment["changes"]))
     return config
 
 

@@ -1,4 +1,4 @@
-"""The human brake, as the recipe sees it: pairs of answers for people to compare, and what they said so far.
+"""The human review, as the recipe sees it: pairs of answers for people to compare, and what they said so far.
 
 At set steps a few answers of the policy are written into the run directory beside the parent's own answers to the same
 prompts. Both are drawn as answers are served and not as rollouts are, at temperature 1: people judge what they would
@@ -47,7 +47,7 @@ def answers_of(episodes: list[Episodes]) -> list[Row]:
 
 
 def is_due(ppo: PPO, step: int) -> bool:
-    every = ppo.config.brake_every
+    every = ppo.config.review_every
     return bool(every) and step > 0 and step % every == 0
 
 
@@ -55,7 +55,7 @@ def ask(ppo: PPO, parents: list[Row], step: int) -> None:
     """Sample the policy on a few of the prompts that the parent has answered, and hand the pairs over, once a step."""
     if not is_due(ppo, step) or not parents or any(row["step"] == step for row in ppo.run.reviews()):
         return
-    count = min(ppo.config.brake_samples, len(parents))
+    count = min(ppo.config.review_samples, len(parents))
     chosen = [parents[i] for i in shuffled(len(parents), ppo.spec.seed, "review", step)[:count]]
     # As the parent's answers were drawn: in a run that an earlier version began, at temperature 1.
     sampling = Sampling(**parents[0].get("sampling", ppo.sampling.__dict__))
@@ -80,16 +80,16 @@ def ask(ppo: PPO, parents: list[Row], step: int) -> None:
 def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | None:
     """Why people's opinion stops the run at this step, with the choices; None when it does not."""
     config = ppo.config
-    if not config.brake_every:
+    if not config.review_every:
         return None
     since = max((a["step"] for a in amendments if a["code"] == DISAGREE), default=0)
-    who = "people" if config.brake_judge == "person" else "simulated judges"
-    given = review_agreement.of_rows(ppo.run.opinions(), config.brake_judge)
+    who = "people" if config.review_by == "person" else "simulated judges"
+    given = review_agreement.of_rows(ppo.run.opinions(), config.review_by)
     found = review_agreement.agreement(review_agreement.recent(given, after=since - 1))
-    if config.brake_agreement and review_agreement.disagree(found, config.brake_agreement):
+    if config.review_agreement and review_agreement.disagree(found, config.review_agreement):
         return _disagreement(step, review_agreement.in_words(found, who, _reward(ppo)), _reward(ppo))
     last = max((row["step"] for row in ppo.run.reviews()), default=0)
-    if config.brake_waits and 0 < last < step and (open_pairs := _open(ppo, last)):
+    if config.review_waits and 0 < last < step and (open_pairs := _open(ppo, last)):
         return _waiting(step, last, open_pairs, who)
     return None
 
@@ -116,7 +116,7 @@ def _preference(ppo: PPO, difference: float) -> float:
 def _open(ppo: PPO, step: int) -> int:
     """Pairs of that review that can be judged and are not. The supervisor says which cannot."""
     told = [row for row in ppo.run.opinions() if row["step"] == step]
-    done = {row["sequence"] for row in told if row["judge"] in (ppo.config.brake_judge, "nobody")}
+    done = {row["sequence"] for row in told if row["judge"] in (ppo.config.review_by, "nobody")}
     return sum(1 for row in ppo.run.reviews() if row["step"] == step and row["sequence"] not in done)
 
 
@@ -134,7 +134,7 @@ def _disagreement(step: int, told: str, reward: str) -> dict[str, Any]:
         "choices": [
             _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),
             _choice("on", "Go on, and ask again", "It may pause again at what the next reviews say.", "resume"),
-            _choice("blind", "Go on, whatever they say", "", "resume", brake_agreement=0.0),
+            _choice("blind", "Go on, whatever they say", "", "resume", review_agreement=0.0),
         ],
     }
 
@@ -147,7 +147,7 @@ def _waiting(step: int, last: int, open_pairs: int, who: str) -> dict[str, Any]:
         "message": f"Waiting for {who}: of the review of step {last} {pairs} not judged yet.",
         "remedy": "It goes on by itself as soon as they are.",
         "choices": [
-            _choice("on", "Go on without waiting", "Now, and at later reviews.", "resume", brake_waits=False),
+            _choice("on", "Go on without waiting", "Now, and at later reviews.", "resume", review_waits=False),
             _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),
         ],
     }

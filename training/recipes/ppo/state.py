@@ -98,7 +98,7 @@ def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
         KLController(config.kl_coef, kl_target(config, calibration.parent), config.kl_horizon),
         calibration,
         Spread.of(torch.cat([b.inputs for b in batches])),
-        parents_answers(ppo) if config.brake_every else [],
+        parents_answers(ppo) if config.review_every else [],
         len(ppo.run.amendments()),
     )
     gold = [batch.gold for batch in batches if batch.gold is not None]

@@ -1,4 +1,4 @@
-"""The human brake: people's opinion of a run while it trains, beside the reward model's.
+"""The human review: people's opinion of a run while it trains, beside the reward model's.
 
 The recipe hands over pairs, its policy's answer and the parent's to one prompt. They become completions of the project
 and come first in the queue of whoever judges there, blind, like any two answers; the comparisons between them are
@@ -115,7 +115,7 @@ def _wake(run: Run) -> None:
 
 def is_judged(run: Run) -> bool:
     """Whether each pair that can be judged has been, by those whom the run listens to."""
-    judge = pauses.config_now(run).get("brake_judge", "person")
+    judge = pauses.config_now(run).get("review_by", "person")
     said = {row["sequence"] for row in opinions(run) if row["judge"] in (judge, NOBODY)}
     return all(sequence in said for sequence in run.reviews.values_list("sequence", flat=True))
 

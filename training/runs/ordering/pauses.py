@@ -31,12 +31,16 @@ def choose(*, run: Run, by: User, choice: str, changes: Changes | None = None) -
         if run.state != Run.State.PAUSED:
             raise Refused(409, state=f"The run is {run.state}; only a paused one waits for a choice.")
         taken = _find(run, choice)
-        changes = {**taken["changes"], **(changes or {})}
+        changes = {
+            **configs.current_names(run.kind, taken["changes"]),
+            **configs.current_names(run.kind, changes or {}),
+        }
         _check(run, changes)
         check_in_use(parent=run.parent, reward_model=run.reward_model)
         run.amendments = [*run.amendments, _amendment(run, taken, changes, by)]
         go_on(run)
-        told = {name: [run.config.get(name), value] for name, value in changes.items()}
+        before = configs.current_names(run.kind, run.config)
+        told = {name: [before.get(name), value] for name, value in changes.items()}
         about = f"{run.kind} {run.name}: {taken['name']}"
         audit.record(action="run.amended", about=about, by=by, project=run.project, changes=told)
     return run
@@ -53,9 +57,9 @@ def go_on(run: Run) -> None:
 
 def config_now(run: Run) -> Changes:
     """The config with all amendments: what the recipe goes by at present."""
-    config = dict(run.config)
+    config = configs.current_names(run.kind, run.config)
     for amendment in run.amendments:
-        config.update(amendment["changes"])
+        config.update(configs.current_names(run.kind, amendment["changes"]))
     return config
 
 

@@ -73,9 +73,9 @@ def context(run: Run) -> dict[str, Any]:
     return {
         "own_samples": True,
         "reviews": _lines(told, config),
-        "brake": _verdicts(told, reward),
+        "review_verdicts": _verdicts(told, reward),
         "reward_name": reward,
-        "brake_picture": picture(marks) if len(marks := _marks(told, config)) > 1 else "",
+        "review_picture": picture(marks) if len(marks := _marks(told, config)) > 1 else "",
         "not_asked": sorted(Counter(one.not_asked for one in told if one.not_asked).items()),
         "open_pairs": sum(1 for one in told if _is_open(one)),
         "judged_pairs": _judged(run),
@@ -132,7 +132,7 @@ def _verdicts(told: Sequence[human_review.Told], reward: str) -> list[str]:
     """A sentence for people and one for simulations, each where there is something to say."""
     sentences = []
     for judge, who in ((Judge.PERSON, "people"), (Judge.SIMULATION, "simulated judges")):
-        found = review_agreement.agreement(review_agreement.recent(_opinions(told, {"brake_judge": judge})))
+        found = review_agreement.agreement(review_agreement.recent(_opinions(told, {"review_by": judge})))
         if found.decided:
             sentences.append(f"Over the last reviews {review_agreement.in_words(found, who, reward)}.")
     return sentences
@@ -151,7 +151,7 @@ def _marks(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[Ma
 
 def _opinions(told: Iterable[human_review.Told], config: dict[str, Any]) -> list[review_agreement.Opinion]:
     """Of whom the run listens to."""
-    is_people = config.get("brake_judge", "person") == Judge.PERSON
+    is_people = config.get("review_by", "person") == Judge.PERSON
     pairs = ((one, one.people if is_people else one.simulations) for one in told)
     return [review_agreement.Opinion(one.step, one.predicted, said) for one, said in pairs if said is not None]
 

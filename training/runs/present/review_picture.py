@@ -42,7 +42,7 @@ def picture(marks: Sequence[Mark]) -> SafeString:
 
     heard = [mark for mark in marks if mark.pairs]
     return format_html(
-        '<svg class="brake" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}{}</svg>',
+        '<svg class="human-review" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}{}</svg>',
         _WIDTH,
         _HEIGHT,
         "What the reward model expects and what people said, review by review: the table below has the figures",

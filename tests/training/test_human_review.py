@@ -1,4 +1,4 @@
-"""The human brake from the database's side: pairs to judges, verdicts to the recipe, and what nobody may see."""
+"""The human review from the database's side: pairs to judges, verdicts to the recipe, and what nobody may see."""
 
 from __future__ import annotations
 
