@@ -1,7 +1,7 @@
 """Ours and the peer optimise one fixed reward function: the score by KL and by episodes, and what the text is like.
 
 The reward is the share of short words (`benchmarks.ppo_taste`), shifted and scaled for both by what the parent's own
-completions get. Both: LoRA r=16 on all layers, batches of 16, 4 epochs of one minibatch, KL price fixed at 0.05,
+completions get. Both: LoRA r=16 on all layers, batches of 16, 4 epochs of one minibatch, kl_coef fixed at 0.05,
 temperature 1, 256 episodes on prompts about 24 nouns. The peer runs at each of the rates it is given, ours at one. The
 last policies answer prompts about 8 other nouns, all measured by the same code.
 """

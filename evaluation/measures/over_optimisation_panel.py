@@ -172,7 +172,7 @@ def _judged(found: Verdict, who: str) -> str:
     if found.growth is None:
         return (
             f"Whether it is over-optimised cannot be told yet: {n} on its answers while it trained. About {found.more} "
-            f"more, spread over its steps, would tell a difference of {over_optimisation.TELLS:.0%}."
+            f"more, spread over its steps, would tell a difference of {over_optimisation.DETECTABLE:.0%}."
         )
     change = f"{_points_of(found.growth)} from step {found.first} to step {found.last}, by {n}"
     if found.what == over_optimisation.PARTED:
@@ -183,7 +183,7 @@ def _judged(found: Verdict, who: str) -> str:
         return f"The curves keep together: their gap has changed by {change}."
     return (
         f"Whether the curves part cannot be told yet: their gap has changed by {change}. About {found.more} more would "
-        f"tell a difference of {over_optimisation.TELLS:.0%}."
+        f"tell a difference of {over_optimisation.DETECTABLE:.0%}."
     )
 
 

@@ -50,11 +50,13 @@ def figure(metric: Metric, counts: np.ndarray, draws: int = 1000, seed: int = 0)
     if not _says_one_thing(metric, counts, value):
         error, lower, upper = _interval(metric, counts, value, draws, seed)
     if error <= 1e-12 * abs(value) or lower >= upper:  # nothing varied, which does not prove that nothing will
-        telling = int(counts.any(axis=1).sum())  # a text that neither bears a label nor got it says nothing of its F1
-        if metric.bounds != (0.0, 1.0) or value not in (0.0, 1.0) or not telling:
+        informative = int(
+            counts.any(axis=1).sum()
+        )  # a text that neither bears a label nor got it says nothing of its F1
+        if metric.bounds != (0.0, 1.0) or value not in (0.0, 1.0) or not informative:
             note = f"{metric.name}: its {n} items are all alike, and show no interval."
             return Figure(metric.name, value, None, None, None, n, metric.higher_is_better, note)
-        lower, upper = wilson(value * telling, telling)
+        lower, upper = wilson(value * informative, informative)
         if metric.value is f1:  # from the share of right ones among them
             lower, upper = 2 * lower / (1 + lower), 2 * upper / (1 + upper)
     low, high = metric.bounds

@@ -20,7 +20,7 @@ from common.distributions import Z95, student95
 from evaluation.metrics.win_rates import Mean, WinRate, clustered_variance, degrees, places, win_rate
 
 FEWEST = 10  # opinions, before a line is drawn through them
-TELLS = 0.2  # a growth that enough opinions must be able to tell from none
+DETECTABLE = 0.2  # a growth that enough opinions must be able to tell from none
 PER_BIN = 8
 MOST_BINS = 8
 PARTED, TOGETHER, CLOSER, UNKNOWN = "parted", "together", "closer", "unknown"
@@ -131,5 +131,5 @@ def _more(n: int, growth: Mean | None) -> int:
     were independent and spread evenly over the steps."""
     # A line's rise over evenly spread steps has 12 times the variance of a mean.
     half = Z95 * 0.5 * math.sqrt(12 / max(n, 1)) if growth is None else (growth.upper - growth.lower) / 2
-    needed = max(n, 1) * (half / TELLS) ** 2
+    needed = max(n, 1) * (half / DETECTABLE) ** 2
     return max(0, math.ceil(needed) - n)

@@ -190,7 +190,7 @@ def test_first_a_warning_that_is_read_then_a_pause_that_a_manager_lifts():
     answer_gold(project, user, [False] * 5)
     with pytest.raises(prerequisites.NotYet) as warned:
         assignments.next_for(project=project, user=user)
-    assert warned.value.gate == "warning"
+    assert warned.value.prerequisite == "warning"
     assert "It answers what was asked." in member(project, user).notice
     prerequisites.notice_read(project=project, user=user)
     held = assignments.next_for(project=project, user=user)
@@ -198,7 +198,7 @@ def test_first_a_warning_that_is_read_then_a_pause_that_a_manager_lifts():
     answer_gold(project, user, [False] * 5)
     with pytest.raises(prerequisites.NotYet) as paused:
         assignments.next_for(project=project, user=user)
-    assert paused.value.gate == "paused" and paused.value.status == 403
+    assert paused.value.prerequisite == "paused" and paused.value.status == 403
     held.refresh_from_db()
     assert held.state == "expired"  # what they held goes to others
     with pytest.raises(Refused):
@@ -206,7 +206,7 @@ def test_first_a_warning_that_is_read_then_a_pause_that_a_manager_lifts():
     gold.lift(project=project, user=user, by=manager, note="We talked.")
     with pytest.raises(prerequisites.NotYet) as told:
         assignments.next_for(project=project, user=user)
-    assert told.value.gate == "warning" and "We talked." in member(project, user).notice
+    assert told.value.prerequisite == "warning" and "We talked." in member(project, user).notice
     prerequisites.notice_read(project=project, user=user)
     assert assignments.next_for(project=project, user=user) is not None
     actions = list(project.audit.order_by("id").values_list("action", flat=True))
@@ -372,7 +372,7 @@ def test_the_tutorial_comes_first_in_its_order_and_explains_each():
     user = make_user(project)
     with pytest.raises(prerequisites.NotYet) as not_yet:
         assignments.next_for(project=project, user=user)
-    assert not_yet.value.gate == "tutorial"
+    assert not_yet.value.prerequisite == "tutorial"
     seen = []
     for right in (True, False):
         lesson = tutorial.next_lesson(project=project, user=user)
@@ -435,7 +435,7 @@ def test_each_version_is_read_once_before_the_next_item():
     user = make_user(project)
     with pytest.raises(prerequisites.NotYet) as not_yet:
         assignments.next_for(project=project, user=user)
-    assert not_yet.value.gate == "guidelines"
+    assert not_yet.value.prerequisite == "guidelines"
     prerequisites.guidelines_read(project=project, user=user)
     held = assignments.next_for(project=project, user=user)
     make_guideline(project, "Prefer the kind one.")

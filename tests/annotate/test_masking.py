@@ -18,7 +18,7 @@ TOLD = Told(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), asked="Tell
 SHARED = Path(os.environ.get("ASSAY_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 # What is said, and the parts that nobody may read.
-TELLING = [
+IDENTIFYING = [
     ("I'm Smol LM 2, made by HuggingFace.", ["Smol", "LM"]),
     ("I am <b>Smol</b><i>LM</i>.", ["Smol", "LM"]),
     (r"I am \text{SmolLM}.", ["SmolLM"]),
@@ -154,7 +154,7 @@ INNOCENT = [
 ]
 
 
-@pytest.mark.parametrize(("text", "parts"), TELLING)
+@pytest.mark.parametrize(("text", "parts"), IDENTIFYING)
 def test_what_tells_the_model_is_hidden(text, parts):
     seen = shown(text, TOLD, is_whole=True)
     assert names_itself(text, TOLD) and HIDDEN in seen
@@ -166,7 +166,7 @@ def test_what_tells_nothing_stays_as_it_is(text):
     assert shown(text, TOLD, is_whole=True) == text
 
 
-@pytest.mark.parametrize("text", [text for text, _ in TELLING] + INNOCENT)
+@pytest.mark.parametrize("text", [text for text, _ in IDENTIFYING] + INNOCENT)
 def test_what_was_shown_of_an_answer_is_the_beginning_of_what_is_shown_at_last(text):
     """However the pieces fall: what has been seen is never taken back, and so was never a name."""
     for more in ("", " And so on, for as long as it takes to say it all.", "\n\n" + random.Random(1).choice(INNOCENT)):
@@ -176,10 +176,10 @@ def test_what_was_shown_of_an_answer_is_the_beginning_of_what_is_shown_at_last(t
             assert at_last.startswith(shown(whole[:length], TOLD, is_whole=False)), length
 
 
-@pytest.mark.parametrize("text", [text for text, _ in TELLING])
+@pytest.mark.parametrize("text", [text for text, _ in IDENTIFYING])
 @pytest.mark.parametrize("before", ["", "The tide is the sea's rise and fall. "])
 def test_no_part_of_a_name_is_shown_while_it_is_written(text, before):
-    parts = dict(TELLING)[text]
+    parts = dict(IDENTIFYING)[text]
     for length in range(len(before + text)):
         seen = shown((before + text)[:length], TOLD, is_whole=False)
         assert not [part for part in parts if part in seen], (length, seen)

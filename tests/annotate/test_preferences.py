@@ -25,21 +25,28 @@ def test_a_tie_makes_no_preference_pair():
 
 def test_thumbs_make_no_pairs_but_the_rarer_ones_tell_something():
     ratings = [Rating(i, thumbs=i == 0) for i in range(10)]
-    tells = preferences.tells([], ratings, {i: i // 2 for i in range(10)})
-    assert (tells.pairs, tells.telling, tells.prompts, tells.prompts_telling) == (0, 1, 5, 1)
+    informativeness = preferences.informativeness([], ratings, {i: i // 2 for i in range(10)})
+    assert (
+        informativeness.pairs,
+        informativeness.informative,
+        informativeness.prompts,
+        informativeness.prompts_telling,
+    ) == (0, 1, 5, 1)
 
 
 def test_stars_tell_something_where_they_leave_their_authors_habit():
     mild = [Rating(i, stars=5, author=1) for i in range(3)] + [Rating(3, stars=4, author=1)]
     harsh = [Rating(i, stars=2, author=2) for i in range(3)] + [Rating(3, stars=2, author=2)]
-    tells = preferences.tells([], mild + harsh, dict.fromkeys(range(4), 7))
-    assert tells.uncommon_stars == 1
-    assert tells.prompts_telling == 1
+    informativeness = preferences.informativeness([], mild + harsh, dict.fromkeys(range(4), 7))
+    assert informativeness.uncommon_stars == 1
+    assert informativeness.prompts_telling == 1
 
 
 def test_one_persons_five_and_anothers_two_do_not_make_a_prompt_differ():
-    tells = preferences.tells([], [Rating(1, stars=5, author=1), Rating(2, stars=2, author=2)], {1: 1, 2: 1})
-    assert tells.prompts_telling == 0
+    informativeness = preferences.informativeness(
+        [], [Rating(1, stars=5, author=1), Rating(2, stars=2, author=2)], {1: 1, 2: 1}
+    )
+    assert informativeness.prompts_telling == 0
 
 
 def test_a_taste_that_few_answers_fit_is_refused_in_words():
@@ -47,29 +54,31 @@ def test_a_taste_that_few_answers_fit_is_refused_in_words():
     level = [Comparison(i % 120, 2 * i, 2 * i + 1, "both_bad") for i in range(345)]
     won = telling_pairs(15, 15)
     thumbs = [Rating(i, thumbs=i < 15) for i in range(720)]
-    tells = preferences.tells(level + won, thumbs, {i: i % 120 for i in range(720)})
-    assert not tells.enough
-    assert "30 of 1080 judgements tell one answer from another" in tells.sentence
-    assert "15 comparisons with a winner" in tells.sentence
-    assert "345 of them with both bad" in tells.sentence
-    assert str(preferences.ENOUGH) in tells.reason
-    assert "sample more completions" in tells.reason
+    informativeness = preferences.informativeness(level + won, thumbs, {i: i % 120 for i in range(720)})
+    assert not informativeness.enough
+    assert "30 of 1080 judgements tell one answer from another" in informativeness.sentence
+    assert "15 comparisons with a winner" in informativeness.sentence
+    assert "345 of them with both bad" in informativeness.sentence
+    assert str(preferences.ENOUGH) in informativeness.reason
+    assert "sample more completions" in informativeness.reason
 
 
 def test_enough_telling_judgements_on_too_few_prompts_are_refused():
-    tells = preferences.tells(telling_pairs(preferences.ENOUGH, preferences.ENOUGH_PROMPTS - 1), [], {})
-    assert not tells.enough
-    assert "prompts" in tells.reason
+    informativeness = preferences.informativeness(
+        telling_pairs(preferences.ENOUGH, preferences.ENOUGH_PROMPTS - 1), [], {}
+    )
+    assert not informativeness.enough
+    assert "prompts" in informativeness.reason
 
 
 def test_enough_is_enough():
-    tells = preferences.tells(telling_pairs(preferences.ENOUGH, preferences.ENOUGH_PROMPTS), [], {})
-    assert tells.enough
-    assert tells.reason == ""
+    informativeness = preferences.informativeness(telling_pairs(preferences.ENOUGH, preferences.ENOUGH_PROMPTS), [], {})
+    assert informativeness.enough
+    assert informativeness.reason == ""
 
 
 def test_no_judgements_at_all_are_said_so():
-    assert preferences.tells([], [], {}).reason.startswith("Nobody has judged anything yet.")
+    assert preferences.informativeness([], [], {}).reason.startswith("Nobody has judged anything yet.")
 
 
 @pytest.mark.parametrize(
@@ -93,8 +102,8 @@ def test_a_bad_rating_names_its_field(row, named):
 
 def test_the_pairs_of_a_ranking_tell_as_much_as_one_judgement():
     pairs = [Comparison(1, a, b, "model_a", weight=1 / 3) for a, b in ((1, 2), (1, 3), (2, 3))]
-    counted = preferences.tells([*pairs, Comparison(2, 4, 5, "tie")], [], {})
-    assert (counted.judgements, counted.pairs, counted.ties, counted.telling) == (2, 1, 1, 1)
+    counted = preferences.informativeness([*pairs, Comparison(2, 4, 5, "tie")], [], {})
+    assert (counted.judgements, counted.pairs, counted.ties, counted.informative) == (2, 1, 1, 1)
 
 
 @pytest.mark.parametrize("weight", [0, -1, 1.5, "1", True, None, float("nan")])

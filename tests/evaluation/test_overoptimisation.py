@@ -66,7 +66,7 @@ def test_few_opinions_tell_nothing_and_how_many_more_would(n):
 def test_as_many_more_as_were_said_are_enough():
     few = over_optimisation.verdict(opinions(60, 0.8))
     enough = over_optimisation.verdict(opinions(60 + few.more, 0.8, seed=1))
-    assert (enough.growth.upper - enough.growth.lower) / 2 == pytest.approx(over_optimisation.TELLS, rel=0.2)
+    assert (enough.growth.upper - enough.growth.lower) / 2 == pytest.approx(over_optimisation.DETECTABLE, rel=0.2)
 
 
 def test_opinions_of_one_step_have_no_line():

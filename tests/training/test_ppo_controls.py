@@ -74,7 +74,9 @@ def test_a_resumed_run_knows_whether_kl_has_reached_its_target(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
-def test_a_run_that_lags_lowers_its_price_once_half_of_its_rates_are_spent(tmp_path: Path, model: Path, schedule: str):
+def test_a_run_that_lags_lowers_its_kl_coef_once_half_of_its_rates_are_spent(
+    tmp_path: Path, model: Path, schedule: str
+):
     options = {"kl_target": 6.0, "kl_coef": 0.15, "learning_rate": 1e-6, "kl_horizon": 4.0, "steps": 4}
     rows = metrics(carry_out(make_run(tmp_path, model, learning_rate_schedule=schedule, **options)))
     # linear: 1 + 0.75 of 2.5 rates are spent at step 2; constant: 2 of 4. The update of that step is still at 0.15.
@@ -83,7 +85,7 @@ def test_a_run_that_lags_lowers_its_price_once_half_of_its_rates_are_spent(tmp_p
     assert rows[4]["kl_coef"] == pytest.approx(0.15 * math.exp(-0.4))
 
 
-def test_a_lagging_run_that_is_killed_and_resumed_has_the_price_of_one_that_was_not(tmp_path: Path, model: Path):
+def test_a_lagging_run_that_is_killed_and_resumed_has_the_kl_coef_of_one_that_was_not(tmp_path: Path, model: Path):
     options = {"kl_target": 6.0, "kl_coef": 0.15, "learning_rate": 1e-6, "kl_horizon": 1.0, "steps": 6}
     whole, cut = (make_run(tmp_path / name, model, **options) for name in ("whole", "cut"))
     with pytest.MonkeyPatch.context() as patch:
@@ -95,7 +97,7 @@ def test_a_lagging_run_that_is_killed_and_resumed_has_the_price_of_one_that_was_
     assert found[-1] == pytest.approx(0.15 / 4)  # of what the run began with, not of what it resumed with
 
 
-def test_a_checkpoint_from_before_the_price_could_fall_keeps_it_held(tmp_path: Path, model: Path):
+def test_a_checkpoint_from_before_the_kl_coef_could_fall_keeps_it_held(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model, kl_target=6.0, kl_coef=0.15, learning_rate=1e-6, kl_horizon=4.0, steps=4)
     with pytest.MonkeyPatch.context() as patch:
         _stop_after(1, patch)

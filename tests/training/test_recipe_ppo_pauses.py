@@ -34,7 +34,7 @@ def test_past_a_bound_it_waits_and_goes_on_as_if_the_bound_had_been_wider_from_t
     assert [m["kl"] for m in metrics(paused)] == [m["kl"] for m in metrics(wide)]
 
 
-def test_going_back_takes_the_last_weights_within_bounds_at_the_new_price(tmp_path: Path, model: Path):
+def test_going_back_takes_the_last_weights_within_bounds_at_the_new_kl_coef(tmp_path: Path, model: Path):
     run = carry_out(make_run(tmp_path, model, **RUNAWAY))
     pause = run.paused()
     before = {m["step"]: m["kl_k3"] for m in metrics(run)}

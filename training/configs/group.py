@@ -23,7 +23,7 @@ class GroupConfig:
     group_size: int = option(4, "completions of each prompt", low=2, high=1024)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
     learning_rate: float | None = learning_rate_option("Adam's learning rate", **RATES)
-    beta: float = option(0.05, "price of the KL from the parent; 0 asks none", low=0, high=100)
+    beta: float = option(0.05, "coefficient of the KL from the parent; 0 asks none", low=0, high=100)
     adapters: str = option(
         "lora",
         "lora: adapters on all layers; top: in the top third, quicker; full: every weight",

@@ -35,7 +35,8 @@ class PPOConfig:
     kind: ClassVar[str] = "ppo"
     # `preset` in what is given to configs.parse takes these first; what is named beside it wins.
     presets: ClassVar[dict[str, dict[str, Any]]] = {"assay": {}, "table": TABLE}
-    # What a person may change when a paused run goes on: bounds, prices, paces; nothing that a checkpoint rests on.
+    # What a person may change when a paused run goes on: bounds, coefficients, learning rate; nothing that a checkpoint
+    # rests on.
     amendable: ClassVar[tuple[str, ...]] = (
         *(
             "max_gold_gap",
@@ -128,8 +129,8 @@ class PPOConfig:
     )
     kl_coef: float = option(
         0.1,
-        "price of the KL from the parent (k1, each token) in the reward, at first. Held, 0.15 would end the climb at "
-        "some 3 nats of 6; the literature's 0.05 is for scores that are not standardised",
+        "coefficient of the KL from the parent (k1, each token) in the reward, at first. Held, 0.15 would end the "
+        "climb at some 3 nats of 6; the literature's 0.05 is for scores that are not standardised",
         low=0,
         high=1e6,
         advanced=True,
@@ -146,7 +147,7 @@ class PPOConfig:
     kl_horizon: float = option(
         64.0,
         "episodes over which kl_coef follows, its error held within 0.2 and a step within a factor of 1.5. Ziegler's "
-        "10000 is for runs of a million episodes: in one of 400 the price would move by less than 1 %",
+        "10000 is for runs of a million episodes: in one of 400 kl_coef would move by less than 1 %",
         low=1,
         high=1e9,
         advanced=True,

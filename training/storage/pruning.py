@@ -64,7 +64,7 @@ def prune_last(run: Run) -> int:
     """Delete every checkpoint of a run that has ended, because somebody asked for it. Bytes freed."""
     with transaction.atomic():
         held = Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
-        aside = _set_aside(_folders(held) if held else [])
+        aside = _renamed_folders(_folders(held) if held else [])
     return _remove(aside)
 
 
@@ -110,7 +110,7 @@ def _prune_one(run_id: int, now: datetime) -> Pruned | None:
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run_id)
         folders = folders_to_prune(run, now)
-        aside = _set_aside(folders)
+        aside = _renamed_folders(folders)
     return Pruned(run, folders, _remove(aside)) if folders else None
 
 
@@ -119,7 +119,7 @@ def _folders(run: Run) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
 
-def _set_aside(folders: Sequence[Path]) -> list[Path]:
+def _renamed_folders(folders: Sequence[Path]) -> list[Path]:
     """Under a name that is no checkpoint's: quick, where deleting gigabytes would hold up whoever waits for the row."""
     aside = [folder.with_name(f".{folder.name.strip('.')}.pruned") for folder in folders]
     for folder, place in zip(folders, aside, strict=True):

@@ -46,7 +46,7 @@ _RELATED = ("project", "prompt", "completion_a", "completion_b", "model_a", "mod
 NAMED_ITSELF = "a model named itself in its answer"
 
 
-RANKS, TEACHES, KEPT = "counted", "for training", "kept, counts for nothing"
+RANKS, FOR_TRAINING, KEPT = "counted", "for training", "kept, counts for nothing"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Counting:
     @property
     def is_of_use(self) -> bool:
         """Whether it ranks or teaches."""
-        return self.tag in (RANKS, TEACHES)
+        return self.tag in (RANKS, FOR_TRAINING)
 
 
 def start_battle(
@@ -243,7 +243,7 @@ def counting(comparison: Comparison) -> Counting:
             False,
             "Counted for training, not for the ranking: this prompt is on the training side, and what a model "
             "may learn from must not rank it.",
-            TEACHES,
+            FOR_TRAINING,
         )
     if comparison.judge == Judge.SIMULATION:
         return Counting(True, "Counted for the ranking by simulated judges, which is kept apart from people's.", RANKS)

@@ -46,7 +46,7 @@ def names_itself(text: str, told: Told) -> bool:
     """Also by a name that the visitor has typed: it stays in sight, and a vote on it is to be looked at."""
     folded = fold(text)
     rules = _rules(told, True)
-    return bool(_telling(folded, _matches(folded, rules)) or _coded(text, rules))
+    return bool(_identifying(folded, _matches(folded, rules)) or _coded(text, rules))
 
 
 def shown(text: str, told: Told, *, is_whole: bool) -> str:
@@ -67,7 +67,7 @@ def _shown(text: str, told: Told, *, is_whole: bool) -> str:
     matches = _matches(folded, rules)
     end = len(text) if is_whole else _safe_end(text, folded, rules, matches)
     parts, at = [], 0
-    for start, stop in _joined([*_telling(folded, matches), *_coded(text, rules)]):
+    for start, stop in _joined([*_identifying(folded, matches), *_coded(text, rules)]):
         if stop > end:
             end = min(start, end)
             break
@@ -79,7 +79,7 @@ def _shown(text: str, told: Told, *, is_whole: bool) -> str:
 def spans(text: str, told: Told) -> list[tuple[int, int]]:
     """Where the names stand, from first to last, apart from each other."""
     folded, rules = fold(text), _rules(told, False)
-    return _joined([*_telling(folded, _matches(folded, rules)), *_coded(text, rules)])
+    return _joined([*_identifying(folded, _matches(folded, rules)), *_coded(text, rules)])
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class _Rule:
     asks_who: bool
     is_typed: bool = False  # by the visitor: such a name tells only of whoever gives it as its own
 
-    def tells(self, folded: Folded, match: re.Match[str]) -> bool:
+    def identifies(self, folded: Folded, match: re.Match[str]) -> bool:
         if self.kind == "anywhere" or (self.asks_who and self.kind != "ambiguous"):
             return True
         start, end = match.span()
@@ -170,13 +170,13 @@ def _matches(folded: Folded, rules: _Rules) -> list[tuple[_Rule, re.Match[str]]]
     return [(rule, match) for rule in rules.rules for match in rule.names.finditer(folded.latin)]
 
 
-def _telling(folded: Folded, matches: list[tuple[_Rule, re.Match[str]]]) -> list[tuple[int, int]]:
-    telling = [match.span() for rule, match in matches if rule.tells(folded, match)]
+def _identifying(folded: Folded, matches: list[tuple[_Rule, re.Match[str]]]) -> list[tuple[int, int]]:
+    identifying = [match.span() for rule, match in matches if rule.identifies(folded, match)]
     # Whoever has named itself goes on to its version and its maker: after that no name at all is shown.
-    since = min((start for start, _ in telling), default=len(folded.latin))
+    since = min((start for start, _ in identifying), default=len(folded.latin))
     further = [match.span() for rule, match in matches if rule.kind != "ambiguous" and not rule.is_typed]
-    telling += [span for span in further if span[0] > since]
-    return _joined((folded.starts[start], folded.ends[end - 1]) for start, end in telling)
+    identifying += [span for span in further if span[0] > since]
+    return _joined((folded.starts[start], folded.ends[end - 1]) for start, end in identifying)
 
 
 def _safe_end(text: str, folded: Folded, rules: _Rules, matches: list[tuple[_Rule, re.Match[str]]]) -> int:

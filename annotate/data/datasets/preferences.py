@@ -71,7 +71,7 @@ class Tie:
 
 
 @dataclass(frozen=True)
-class Tells:
+class Informativeness:
     """How much a body of feedback tells."""
 
     judgements: int
@@ -90,12 +90,12 @@ class Tells:
         return min(self.thumbs_up, self.thumbs_down)
 
     @property
-    def telling(self) -> int:
+    def informative(self) -> int:
         return self.pairs + self.minority_thumbs + self.uncommon_stars
 
     @property
     def enough(self) -> bool:
-        return self.telling >= ENOUGH and self.prompts_telling >= ENOUGH_PROMPTS
+        return self.informative >= ENOUGH and self.prompts_telling >= ENOUGH_PROMPTS
 
     @property
     def sentence(self) -> str:
@@ -107,7 +107,7 @@ class Tells:
             parts.append(_count(self.uncommon_stars, "star rating", "star ratings") + " unlike its author's usual one")
         spoken = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
         return (
-            f"{self.telling} of {_count(self.judgements, 'judgement', 'judgements')} tell one answer from another: "
+            f"{self.informative} of {_count(self.judgements, 'judgement', 'judgements')} tell one answer from another: "
             f"{spoken}, on {self.prompts_telling} of {_count(self.prompts, 'prompt', 'prompts')}. "
             f"{_count(self.ties, 'comparison', 'comparisons')} ended level, {self.both_bad} of them with both bad."
         )
@@ -124,14 +124,14 @@ class Tells:
             return ""
         if self.judgements == 0:
             return "Nobody has judged anything yet."
-        if self.telling < ENOUGH:
+        if self.informative < ENOUGH:
             return f"To learn what people like, at least {ENOUGH} must tell something."
         return f"To learn what people like, judgements must differ on at least {ENOUGH_PROMPTS} prompts."
 
     @property
     def remedy(self) -> str:
         """What would help when they are too few."""
-        if self.judgements >= 4 * max(self.telling, 1):
+        if self.judgements >= 4 * max(self.informative, 1):
             return (
                 "Most answers were judged alike, so more votes of this kind will hardly help: sample more completions "
                 "per prompt or from another model so that good and bad answers meet, or ask for what some already do."
@@ -193,7 +193,9 @@ def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
     ]
 
 
-def tells(comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_of: Mapping[int, int]) -> Tells:
+def informativeness(
+    comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_of: Mapping[int, int]
+) -> Informativeness:
     """How much these judgements tell. `prompt_of` gives the prompt of each rated completion; a ranking is one."""
     comparisons, ratings = list(comparisons), list(ratings)
     level = ties(comparisons)
@@ -202,7 +204,7 @@ def tells(comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_o
     usual = _usual_stars(ratings)
     starred = [r for r in ratings if r.stars is not None]
     judged = {c.prompt_id for c in comparisons} | {prompt_of[r.completion] for r in ratings if r.says_something}
-    return Tells(
+    return Informativeness(
         judgements=weighed(comparisons) + len(thumbs) + len(starred),
         pairs=weighed(won),
         ties=weighed(level),

@@ -176,7 +176,7 @@ def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
     ids = {c[end] for c in comparisons for end in ("completion_a", "completion_b")}
     ids |= {row["completion"] for row in [*speaking, *spans]} | {edit.original for edit in edits}
     prompt_of = {r["completion"]: r["prompt_id"] for r in speaking}
-    tells = preferences.tells(
+    informativeness = preferences.informativeness(
         preferences.comparisons_from(pairs), preferences.ratings_from(speaking), prompt_of=prompt_of
     )
     rankings = sorted({c["ranking"] for c in comparisons if c["ranking"]})
@@ -196,10 +196,10 @@ def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
             "prompts": len({c["prompt_id"] for c in pairs} | set(prompt_of.values())),
             "judges": _judges(*judges, *([feedback["demonstrations"].exclude(edited_from=None)] if edits else [])),
             "winners": dict(Counter(c["winner"] for c in comparisons)),
-            "telling": tells.telling,
-            "enough": tells.enough,
-            "sentence": tells.sentence,
-            "reason": tells.reason,
+            "telling": informativeness.informative,
+            "enough": informativeness.enough,
+            "sentence": informativeness.sentence,
+            "reason": informativeness.reason,
             "left_out": {"ratings of aspects alone": len(ratings) - len(speaking)},
         },
         sources={

@@ -122,7 +122,7 @@ def send_back(request: Request, pk: str) -> Response:
 @extend_schema(responses={200: ComplaintOut(many=True)} | refusals(403, 404), tags=["fair work"])
 @in_project(get="review")
 def complaints(request: Request, project: Project) -> Response:
-    """Prompts that were set aside or flagged, and that no reviewer has decided about."""
+    """Prompts that were quarantined or flagged, and that no reviewer has decided about."""
     return Response(ComplaintOut(quarantine.waiting(project), many=True).data)
 
 

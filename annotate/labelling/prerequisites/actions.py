@@ -19,11 +19,11 @@ GUIDELINES, TUTORIAL, WARNING, PAUSED = "guidelines", "tutorial", "warning", "pa
 
 
 class NotYet(Refused):
-    """Something comes before the next item; `gate` says what, and is the field of the refusal, too."""
+    """Something comes before the next item; `prerequisite` says what, and is the field of the refusal, too."""
 
-    def __init__(self, gate: str, text: str) -> None:
-        super().__init__(403 if gate == PAUSED else 409, **{gate: text})
-        self.gate = gate
+    def __init__(self, prerequisite: str, text: str) -> None:
+        super().__init__(403 if prerequisite == PAUSED else 409, **{prerequisite: text})
+        self.prerequisite = prerequisite
 
 
 def _member() -> QuerySet[Membership]:
@@ -37,7 +37,8 @@ _members = Prepared(_member)
 
 
 def member_of(project: Project, user: User) -> Membership | None:
-    """With what the gates need; None for a superuser who is no member. Refused to those who may not judge here."""
+    """Return the membership with what the prerequisites need; None for a superuser who is no member. Refused to those
+    who may not judge here."""
     member = _members.first(project=project.pk, user=user.pk)
     if member is None:
         require(user, "judge", project)

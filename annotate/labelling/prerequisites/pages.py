@@ -43,7 +43,7 @@ def reading(request: MemberRequest, project: Project) -> HttpResponse:
     try:
         prerequisites.check(project, member)
     except prerequisites.NotYet as not_yet:
-        if not_yet.gate == prerequisites.TUTORIAL:
+        if not_yet.prerequisite == prerequisites.TUTORIAL:
             return redirect("tutorial", project.slug)
         assert member is not None  # nothing comes before the next item of somebody who is no member
         return render(request, "annotate/reading.html", _context(project, member, not_yet))
@@ -73,7 +73,7 @@ def _context(project: Project, member: Membership, not_yet: prerequisites.NotYet
     return {
         "project": project,
         "section": "judge",
-        "gate": not_yet.gate,
+        "prerequisite": not_yet.prerequisite,
         "member": member,
         "standing": gold.standing(member),
         "guideline": guideline,

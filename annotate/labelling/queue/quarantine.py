@@ -1,5 +1,5 @@
-"""Prompts that are out of the work: set aside as soon as several judges skip them as broken or offensive, and taken out
-for good, or kept, by a reviewer. Whoever holds an item of one is told when they send it."""
+"""Prompts that are out of the work: quarantined as soon as several judges skip them as broken or offensive, and taken
+out for good, or kept, by a reviewer. Whoever holds an item of one is told when they send it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from annotate.labelling.queue import entries as queue
 from annotate.models import Assignment, Flag, Project, Prompt, Side, Status, User
 from common.harm_kinds import UNRATED_TALK
 
-SKIPS_TO_SET_ASIDE = 2
+SKIPS_TO_QUARANTINE = 2
 BROKEN = "The prompt is unclear or broken"
 OFFENSIVE = "Offensive or unsafe"
 _LONGEST_REASON = 200
@@ -32,7 +32,7 @@ def after_skip(assignment: Assignment) -> None:
     if assignment.skip_reason not in reasons or assignment.user.is_simulated or prompt.out_since:
         return
     people = _complaints(prompt, reasons).values("user").distinct().count()
-    if people >= SKIPS_TO_SET_ASIDE:
+    if people >= SKIPS_TO_QUARANTINE:
         _take_out(prompt, f"skipped by {people} people: {assignment.skip_reason}", None)
 
 
@@ -76,7 +76,7 @@ class Complaint:
 
 
 def waiting(project: Project, most: int = 50) -> list[Complaint]:
-    """What a reviewer has not decided about: set aside by judges, or flagged. The newest complaint first."""
+    """Return what no reviewer has decided about, quarantined by annotators or flagged, the newest complaint first."""
     undecided = Q(reviewed_at=None) | Q(out_since__gt=F("reviewed_at"))
     aside = Prompt.objects.filter(undecided, project=project, out_since__isnull=False)
     aside = aside.exclude(out_reason=UNRATED_TALK)  # nobody complained about it

@@ -141,7 +141,7 @@ def test_before_the_target_too_a_larger_kl_never_gives_a_smaller_coefficient(epi
     assert found == sorted(found)
 
 
-def test_a_long_lag_leaves_a_price_that_comes_back_soon():
+def test_a_long_lag_leaves_a_kl_coef_that_comes_back_soon():
     controller = KLController(0.1, target=6.0, horizon=64.0)
     for _ in range(500):
         controller.update(0.1, 32, 0.6)
@@ -176,7 +176,7 @@ def test_one_odd_token_among_thousands_does_not_move_the_robust_kl(odd: float):
     assert abs(float(robust_kl(new, ref).sum(1).mean()) - clean) < 1.0  # nats an answer; k3 gave 7 million
 
 
-def test_a_fixed_price_stays():
+def test_a_fixed_kl_coef_stays():
     controller = KLController(0.05)
     controller.update(kl=100.0, episodes=1000)
     assert controller.coefficient == 0.05

@@ -44,8 +44,8 @@ def at_bound(config: PPOConfig, state: State, drift: Drift, step: int) -> dict[s
 
 
 def _back(config: PPOConfig, state: State, kept: int, drift: Drift) -> dict[str, Any]:
-    price = _rounded(max(2 * state.controller.coefficient, 0.02))
-    changes = {"kl_coef": price, "learning_rate": _rounded(config.rate / 2)}
+    kl_coef = _rounded(max(2 * state.controller.coefficient, 0.02))
+    changes = {"kl_coef": kl_coef, "learning_rate": _rounded(config.rate / 2)}
     if drift.code in _FLUENCY:
         changes["fluency_coef"] = _rounded(max(2 * config.fluency_coef, 0.1))
     return {

@@ -131,7 +131,7 @@ def carry_out(
             "last_kl": log[-1].get("kl"),
             "adapters": config.adapters,
             **trust_rows(spec, config),
-            "how_to_read": "A score is the mean of a batch before the price of KL. It is what was trained on: judge by "
+            "how_to_read": "A score is the mean of a batch before the KL term. It is what was trained on: judge by "
             "votes.",
             "seconds": time.monotonic() - begun,
         }

@@ -49,7 +49,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     config: RewardConfig = config_of(spec)
     run.progress("Counting what the judgements tell", 0, 1)
     feedback = reward_data.read_feedback(run)
-    print(feedback.tells.sentence)
+    print(feedback.informativeness.sentence)
     prompts = feedback.prompts
     training = reward_data.split(feedback, config.held_out, spec.seed)
     folds = reward_choice.training_folds(prompts, training, spec.seed)

@@ -46,9 +46,9 @@ def _learn_one(
 ) -> Aspect:
     judged = observed.among(training)
     counts = torch.bincount(judged.stars)
-    telling, on = len(judged) - int(counts.max()) if len(judged) else 0, len(torch.unique(prompts[judged.starred]))
-    if telling < ENOUGH or on < ENOUGH_PROMPTS:
-        lack = f"{telling} judgements on {on} prompts tell one answer from another: too few to learn from."
+    informative, on = len(judged) - int(counts.max()) if len(judged) else 0, len(torch.unique(prompts[judged.starred]))
+    if informative < ENOUGH or on < ENOUGH_PROMPTS:
+        lack = f"{informative} judgements on {on} prompts tell one answer from another: too few to learn from."
         return Aspect(name, len(observed), lack)
     ridge = head_fit.best_ridge(design, observed, folds)
     guessed = head_fit.out_of_fold(design, observed, folds, ridge)

@@ -115,7 +115,7 @@ def refuse_what_follows_nothing(
     joint = f"slope of all judgements {evidence}" if evidence is not None else "no two scores differ"
     raise RecipeFailure(
         "nothing_learnt",
-        f"{feedback.tells.sentence} What they follow cannot be told from chance on prompts left out in turn: "
+        f"{feedback.informativeness.sentence} What they follow cannot be told from chance on prompts left out in turn: "
         f"{joint}; {known}.",
         "Judge more answers, write clearer guidelines so that judges agree, or sample answers that differ more.",
     )

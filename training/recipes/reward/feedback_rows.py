@@ -25,7 +25,7 @@ class Feedback:
     prompts: Tensor  # (N,) the prompt of each
     observed: Observations
     aspects: dict[str, Observations]  # by name: every aspect is judged like stars
-    tells: preferences.Tells
+    informativeness: preferences.Informativeness
     given: int  # comparisons and ratings as people gave them: thumbs and stars for one answer are one, a ranking, too
 
 
@@ -88,15 +88,17 @@ def read_feedback(run: RunDirectory) -> Feedback:
         found = f"{len(missing)} judged completions are not in the dataset, among them {min(missing)}."
         raise RecipeFailure("bad_data", found, AGAIN)
     index_of = {row["id"]: i for i, row in enumerate(rows)}
-    tells = preferences.tells(comparisons, ratings, {row["id"]: row["prompt_id"] for row in rows})
-    if not tells.enough:
-        raise RecipeFailure("too_few_judgements", f"{tells.sentence} {tells.lack}", tells.remedy)
+    informativeness = preferences.informativeness(comparisons, ratings, {row["id"]: row["prompt_id"] for row in rows})
+    if not informativeness.enough:
+        raise RecipeFailure(
+            "too_few_judgements", f"{informativeness.sentence} {informativeness.lack}", informativeness.remedy
+        )
     return Feedback(
         rows,
         torch.tensor([row["prompt_id"] for row in rows]),
         likelihood.observe(comparisons, ratings, index_of),
         {name: likelihood.observe([], given, index_of) for name, given in sorted(aspects.items())},
-        tells,
+        informativeness,
         preferences.weighed(comparisons) + len(ratings),
     )
 

@@ -155,14 +155,18 @@ def report(
     training: Tensor, sequences: Sequences,
 ) -> Row:  # fmt: skip
     """What result.json says of the model that is kept."""
-    tells = feedback.tells
+    informativeness = feedback.informativeness
     return {
         "method": winner.model.method,
         "why": why,
         "verdict": verdict(winner, longer),
         "beats_chance": beats_chance(winner.evidence),
         "features": [list(feature) for feature in winner.model.features],
-        "judgements": {**asdict(tells), "telling": tells.telling, "sentence": tells.sentence},
+        "judgements": {
+            **asdict(informativeness),
+            "telling": informativeness.informative,
+            "sentence": informativeness.sentence,
+        },
         "completions": {"training": int(training.sum()), "held_out": int((~training).sum())},
         "empty_completions": sum(not c for c in sequences.completions),
         "held_out": held_out_rows(winner.figures, winner.evidence),

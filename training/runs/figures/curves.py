@@ -63,7 +63,7 @@ _MAIN = {
 }
 _MORE = {
     "distinct_2": "Share of word pairs that differ",
-    "reward": "Reward: score less the price of KL",
+    "reward": "Reward: score less kl_coef times KL",
     "raw_score_mean": "Score as the reward model gives it",
     "score_std": "Spread of the scores",
     "kl_k3": "KL by the k3 estimator",
