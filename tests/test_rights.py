@@ -27,10 +27,10 @@ from config.addresses import require_all, sockets
 from config.rights_table import PLACE, table
 from config.routing import SOCKETS, websocket_urlpatterns
 from config.urls import OTHERS
-from tests.annotate.test_doors import EVERYBODY, bodies, may, person
+from tests.annotate.test_permission_matrix import EVERYBODY, bodies, may, person
+from tests.crawl import routes
 from tests.everything import one_of_everything
 from tests.factories import make_project, make_user
-from tests.walking import routes
 
 # Declarations
 

@@ -11,7 +11,7 @@ import pytest
 from django.db import transaction
 from django.test import Client
 
-from tests.annotate.test_doors import OUTSIDE, person
+from tests.annotate.test_permission_matrix import OUTSIDE, person
 from tests.everything import one_of_everything
 from tests.factories import make_project
 

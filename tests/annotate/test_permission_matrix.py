@@ -18,9 +18,9 @@ from annotate.core.permissions import ROLES_FOR
 from annotate.models import Role, User
 from config.urls import OTHERS
 from tests.api_client import Program
+from tests.crawl import Route, routes
 from tests.everything import one_of_everything
 from tests.factories import make_project, make_user
-from tests.walking import Route, routes
 
 pytestmark = pytest.mark.django_db
 OUTSIDE = ("visitor", "stranger", "staff")  # a stranger manages another project
@@ -123,7 +123,7 @@ ALL = [(who, is_public) for who in EVERYBODY for is_public in (True, False)]
 @pytest.mark.parametrize(
     ("who", "is_public"), [each if each in PLAIN else pytest.param(*each, marks=pytest.mark.thorough) for each in ALL]
 )
-def test_everybody_at_every_door(who, is_public):
+def test_everybody_at_every_address(who, is_public):
     made = one_of_everything(make_project(is_public=is_public, asks_attacks=True))
     user = person(who, made)
     browser, program = Client(raise_request_exception=False), APIClient(raise_request_exception=False)
