@@ -78,7 +78,7 @@ urlpatterns = [
     path("projects/<slug:slug>/complaints/", adjudication.complaints),
     path("projects/<slug:slug>/complaints/<str:pk>/", adjudication.decide_prompt),
     path("projects/<slug:slug>/queue/", adjudication.coming_next),
-    path("projects/<slug:slug>/judgements/mine/", history.my_judgements),
+    path("projects/<slug:slug>/judgements/mine/", history.my_annotations),
     path("projects/<slug:slug>/scales/", scales.scales),
     path("projects/<slug:slug>/scales/<str:pk>/", scales.scale),
     path("battles/", battles.start),

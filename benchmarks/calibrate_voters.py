@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels, uneven
 from evaluation.ratings.bradley_terry import fit, sigmoid
-from evaluation.vote_integrity.anomaly_detection import HONEST, Honest, judge_voters
+from evaluation.vote_integrity.anomaly_detection import HONEST, Honest, detect_voters
 from evaluation.vote_integrity.suspects import NOBODY, PATTERNS, Votes, bands, changes
 
 LOOKS = 20
@@ -110,7 +110,7 @@ def _looks(arena: Arena, honest: Honest, random: np.random.Generator) -> np.ndar
     for look in range(LOOKS):
         seen = np.sort(order[: len(order) * (look + 1) // LOOKS])
         part = Arena(arena.size, arena.voter[seen], arena.a[seen], arena.b[seen], arena.said[seen])
-        for one in judge_voters(fit(part.tally), [part.block], honest=honest):
+        for one in detect_voters(fit(part.tally), [part.block], honest=honest):
             flags[look, one.voter] = one.is_flagged
     return flags
 
@@ -144,5 +144,5 @@ def _caught(say: Say, votes: int, honest: Honest, random: np.random.Generator, b
     b = (a + random.integers(1, 12, bots * votes)) % 12
     said = say(sigmoid(strengths[a] - strengths[b]), a, b, random)
     whole = arena.joined(Arena(12, np.repeat(np.arange(bots), votes), a, b, said))
-    found = judge_voters(fit(whole.tally), [whole.block], honest=honest)
+    found = detect_voters(fit(whole.tally), [whole.block], honest=honest)
     return float(np.mean([one.is_flagged for one in found if one.voter >= VOTERS]))

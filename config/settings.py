@@ -267,7 +267,7 @@ SPECTACULAR_SETTINGS = {
         "annotate.core.api.exception_handler.refusals_of_all",
     ],
     "ENUM_NAME_OVERRIDES": {
-        "Judge": "annotate.models.Judge",
+        "Judge": "annotate.models.AnnotatorKind",
         "Side": "annotate.models.Side",
         "FeedbackStatus": "annotate.models.Status",
         "DatasetKind": "annotate.models.Dataset.Kind",

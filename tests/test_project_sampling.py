@@ -156,7 +156,7 @@ def test_a_cut_answer_says_so_to_whoever_judges_it(client, project):
     whole = factories.make_completion(prompt, finish_reason="stop", sampling={"max_new_tokens": 1024})
     assignment = factories.make_assignment(ada, cut, whole)
     client.force_login(ada)
-    page = client.get(reverse("judge", args=[project.slug])).content.decode()
+    page = client.get(reverse("annotate", args=[project.slug])).content.decode()
     assert page.count("Cut at 1,024 tokens") == 1
     told = client.get(f"/api/v1/assignments/{assignment.pk}/").json()["completions"]
     assert {answer["id"]: answer["cut"] for answer in told} == {cut.pk: "Cut at 1,024 tokens", whole.pk: ""}
@@ -183,6 +183,6 @@ def test_a_cut_answer_says_so_in_what_one_has_judged_and_among_known_answers(cli
     cut = factories.make_completion(factories.make_prompt(project), finish_reason="length", sampling=OWN)
     factories.make_rating(cut, ada, assignment=factories.make_assignment(ada, cut))
     GoldItem.objects.create(project=project, kind="rate", prompt=cut.prompt, completion_a=cut, expected={"stars": [4]})
-    for who, name in ((ada, "judge-history"), (manager, "gold")):
+    for who, name in ((ada, "annotate-history"), (manager, "gold")):
         client.force_login(who)
         assert "Cut at 300 tokens" in client.get(reverse(name, args=[project.slug])).content.decode()

@@ -42,7 +42,7 @@ ASKED_BY_PEOPLE = (ARENA, RED_TEAM)
 TEACHING = tuple(kind for kind in KINDS if kind != "flag")
 
 
-def judgements(kind: str, rows: QuerySet[Any]) -> QuerySet[Any]:
+def one_per_item(kind: str, rows: QuerySet[Any]) -> QuerySet[Any]:
     """One row for each judgement: the pairs of a ranking are left out, and the ranking stands for them."""
     return rows.filter(ranking=None) if kind == "comparison" else rows
 
@@ -50,7 +50,7 @@ def judgements(kind: str, rows: QuerySet[Any]) -> QuerySet[Any]:
 def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
     """All for reviewers. Others see their own, the arena's, and what is frozen: a vote on an item that somebody is
     still judging would tell them what to say. What somebody has asked is between them and the reviewers."""
-    rows = judgements(kind, KINDS[kind].objects.filter(project=project))
+    rows = one_per_item(kind, KINDS[kind].objects.filter(project=project))
     if can(user, "review", project):
         return rows
     if kind == "flag":  # for reviewers, and for whoever raised it

@@ -20,7 +20,7 @@ from annotate.core.hooks import Hook
 from annotate.core.permissions import require
 from annotate.labelling.assigning import close, refuse_closed, reopen, require_owner
 from annotate.labelling.forms.storage import STANDING, TABLES, rows_of, sent_with, standing_rows, write
-from annotate.labelling.forms.validation import Checked, Judgement, check, check_key
+from annotate.labelling.forms.validation import Checked, Submission, check, check_key
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
@@ -60,7 +60,7 @@ def prepare(
         return lambda: earlier
     if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
         refuse_closed(assignment)
-    return partial(_store, assignment, check(_judgement(said), assignment), idempotency_key)
+    return partial(_store, assignment, check(_submission(said), assignment), idempotency_key)
 
 
 def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None) -> Feedback:
@@ -90,7 +90,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
     check_key(idempotency_key)
     if earlier := _sent_before(assignment, idempotency_key):
         return earlier
-    checked = check(_judgement(said), assignment)
+    checked = check(_submission(said), assignment)
     try:
         with transaction.atomic():
             assignment.project.lock()
@@ -169,9 +169,9 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
         return changed
 
 
-def _judgement(said: dict[str, Any]) -> Judgement:
+def _submission(said: dict[str, Any]) -> Submission:
     """What is left out and what is None are the same."""
-    return Judgement(**{name: value for name, value in said.items() if value is not None})
+    return Submission(**{name: value for name, value in said.items() if value is not None})
 
 
 def _with_pairs(rows: list[Any]) -> list[Any]:

@@ -26,7 +26,7 @@ MOST_TOLD = 100
 
 
 @dataclass(frozen=True)
-class ImportedJudge:
+class ImportedAnnotator:
     """Named in the file of an import; who has the same name in another import is another judge."""
 
     source: str
@@ -36,32 +36,32 @@ class ImportedJudge:
         return self.name
 
 
-Who = User | ImportedJudge
+Who = User | ImportedAnnotator
 
 
 def by_whom(who: Who, prefix: str = "") -> dict[str, Any]:
     """As a filter of judgements, or of what points at them by `prefix`."""
-    if isinstance(who, ImportedJudge):
+    if isinstance(who, ImportedAnnotator):
         return {f"{prefix}source": who.source, f"{prefix}source_judge": who.name}
     return {f"{prefix}author": who, f"{prefix}source__in": JUDGED_HERE}
 
 
-def find_imported(project: Project, source: str, name: str) -> ImportedJudge | None:
+def find_imported(project: Project, source: str, name: str) -> ImportedAnnotator | None:
     """None where no judgement of the project was imported from there under that name."""
     if not name or source in JUDGED_HERE or "\x00" in source + name:
         return None
-    who = ImportedJudge(source, name)
-    return who if any(rows.exists() for rows in said_by(project, who).values()) else None
+    who = ImportedAnnotator(source, name)
+    return who if any(rows.exists() for rows in feedback_by(project, who).values()) else None
 
 
-def said_by(project: Project, who: Who) -> dict[str, FeedbackQuerySet]:
+def feedback_by(project: Project, who: Who) -> dict[str, FeedbackQuerySet]:
     """By kind; the pairs of rankings are among the comparisons."""
     return {kind: table.objects.filter(project=project, **by_whom(who)).order_by("pk") for kind, table in KINDS.items()}
 
 
 def standing(project: Project, who: Who) -> dict[str, list[int]]:
     """Ids of what counts or is held, by kind."""
-    rows = said_by(project, who).items()
+    rows = feedback_by(project, who).items()
     return {kind: list(found.filter(status__in=STANDING).values_list("pk", flat=True)) for kind, found in rows}
 
 

@@ -8,7 +8,7 @@ from annotate.labelling.assigning import require_owner
 from annotate.labelling.forms.storage import STANDING
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_text
 from annotate.models import Assignment, Completion, Flag, User
-from annotate.models.feedback import judge_of
+from annotate.models.feedback import annotator_kind_of
 
 REASONS = (
     "Offensive or unsafe",
@@ -37,5 +37,9 @@ def flag(
     about = {"assignment": assignment, "author": by, "completion": completion, "reason": reason}
     earlier = Flag.objects.filter(**about, comment=comment, status__in=STANDING).first()
     return earlier or Flag.objects.create(
-        project=assignment.project, prompt_id=assignment.prompt_id, judge=judge_of(by), comment=comment, **about
+        project=assignment.project,
+        prompt_id=assignment.prompt_id,
+        judge=annotator_kind_of(by),
+        comment=comment,
+        **about,
     )

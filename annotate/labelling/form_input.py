@@ -44,7 +44,7 @@ class Entered:
     is_sent: bool = False  # these words were sent with the form itself: they are newer than any draft
 
 
-def judgement(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
+def submitted(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
     """The form's fields in the action's words. What is not understood is passed on, for the action to refuse."""
     post = request.POST
     winner, _, strength = post.get("choice", "").partition(":")

@@ -49,7 +49,7 @@ NOT_UNDONE_HERE = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
 
 @in_project(get="judge", post="judge")
 @to_what_comes_first
-def judge(request: MemberRequest, project: Project) -> HttpResponse:
+def annotate(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show_next(request, project)
     assignment = _posted_assignment(request, project)
@@ -112,7 +112,7 @@ def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     except Refused as refused:
         return show(request, project, assignment, form_input.entered(request, refused), editing=True)
     messages.success(request, "What you said is changed; the earlier words stand in your history as withdrawn.")
-    address = reverse("judge-history", args=[project.slug])
+    address = reverse("annotate-history", args=[project.slug])
     return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
 
 
@@ -136,10 +136,10 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         if request.htmx:  # before what stands in the flag's own form
             told = {"errors": refused.errors}
-            return reswap(render(request, "annotate/judge_flagged.html", told, status=refused.status), "afterbegin")
+            return reswap(render(request, "annotate/labelling_flagged.html", told, status=refused.status), "afterbegin")
         return show(request, project, assignment, form_input.beside(assignment, refused))
     if request.htmx:
-        return render(request, "annotate/judge_flagged.html", {"reason": reason})
+        return render(request, "annotate/labelling_flagged.html", {"reason": reason})
     messages.success(request, "The reviewers will see it. The item is still yours to judge.")
     return _redirect(request, project)
 
@@ -172,7 +172,7 @@ def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callab
 
 def _said(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
     return {
-        **form_input.judgement(request, assignment),
+        **form_input.submitted(request, assignment),
         "seconds": form_input.seconds(request),
         "idempotency_key": request.POST.get("idempotency_key") or None,
     }
@@ -227,7 +227,7 @@ def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
         raise  # `to_what_comes_first` knows the way
     except Refused as refused:
         if request.htmx:
-            return HttpResponseClientRedirect(reverse("judge", args=[project.slug]) + _query(request))
+            return HttpResponseClientRedirect(reverse("annotate", args=[project.slug]) + _query(request))
         return refused_page(request, refused, project=project)
     return show(request, project, assignment)
 
@@ -237,7 +237,7 @@ def _go_on(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _redirect(request: MemberRequest, project: Project) -> HttpResponse:
-    return redirect(reverse("judge", args=[project.slug]) + _query(request))
+    return redirect(reverse("annotate", args=[project.slug]) + _query(request))
 
 
 def _query(request: MemberRequest) -> str:
@@ -278,7 +278,7 @@ def show(
         "scales": asked_in(project),
         "shortcuts": merged(request.user.shortcuts),
         "flag_reasons": flags.REASONS,
-        "history_url": reverse("judge-history", args=[project.slug]),
+        "history_url": reverse("annotate-history", args=[project.slug]),
         "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
         "skip_reasons": form_input.SKIP_REASONS,
@@ -296,7 +296,7 @@ def show(
         "veil": harm_budget.veil(assignment.prompt, request.user) if assignment else "",
         "oob": request.htmx,
     }
-    template = "annotate/judge.html#reply" if request.htmx else "annotate/judge.html"
+    template = "annotate/labelling.html#reply" if request.htmx else "annotate/labelling.html"
     return render(request, template, context, status=entered.status)
 
 
@@ -323,8 +323,8 @@ def _run_out_and_wanted(request: MemberRequest, project: Project) -> Assignment 
 
 def _send_to(request: MemberRequest, project: Project, assignment: Assignment | None, editing: bool) -> str:
     if assignment is not None and editing:
-        return reverse("judge-edit", args=[project.slug, assignment.pk])
-    return reverse("judge", args=[project.slug]) + _query(request)
+        return reverse("annotate-edit", args=[project.slug, assignment.pk])
+    return reverse("annotate", args=[project.slug]) + _query(request)
 
 
 def _done_today(project: Project, user: User) -> int:

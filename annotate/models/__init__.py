@@ -3,10 +3,10 @@ from annotate.models.assignments import Assignment
 from annotate.models.datasets import Dataset
 from annotate.models.defence import HeldWatch, Hold, VoteTrace
 from annotate.models.feedback import (
+    AnnotatorKind,
     Comparison,
     Demonstration,
     Flag,
-    Judge,
     Ranking,
     Rating,
     Span,
@@ -25,6 +25,7 @@ from annotate.models.repeats import FirstAnswer
 from annotate.models.tokens import ApiToken
 
 __all__ = [
+    "AnnotatorKind",
     "ApiToken",
     "Assignment",
     "Attack",
@@ -48,7 +49,6 @@ __all__ = [
     "ImportProblem",
     "Invitation",
     "ItemPriority",
-    "Judge",
     "LanguageModel",
     "Membership",
     "Project",

@@ -9,14 +9,14 @@ from annotate.models.assignments import Assignment
 from annotate.models.people import User
 
 
-class Judge(models.TextChoices):
+class AnnotatorKind(models.TextChoices):
     PERSON = "person"
     SIMULATION = "simulation"
 
 
-def judge_of(user: User) -> str:
+def annotator_kind_of(user: User) -> str:
     """Return whether this account is a person's or a simulation's, as each row of theirs keeps it."""
-    return Judge.SIMULATION if user.is_simulated else Judge.PERSON
+    return AnnotatorKind.SIMULATION if user.is_simulated else AnnotatorKind.PERSON
 
 
 class Status(models.TextChoices):
@@ -80,7 +80,7 @@ class Feedback(models.Model):
     visitor = models.CharField(
         max_length=64, blank=True, help_text="A visitor without an account: a hash of the session."
     )
-    judge = models.CharField(max_length=10, choices=Judge.choices)
+    judge = models.CharField(max_length=10, choices=AnnotatorKind.choices)
     source = models.CharField(max_length=60, default="annotation", help_text="annotation, arena, or the import's name.")
     seconds = models.FloatField(null=True, blank=True, help_text="From being shown to being sent.")
     guideline_version = models.PositiveIntegerField(null=True, blank=True)

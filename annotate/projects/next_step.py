@@ -49,7 +49,7 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     if is_manager and project.memberships.count() < 2:
         yield _step(project, "Nobody else is here. Invite the people who will judge.", "People", "people")
     if not (project.ratings.exists() or project.comparisons.filter(prompt__side=Side.TRAIN).exists()):
-        yield _step(project, "Nothing is judged yet.", "Judge some answers", "judge")
+        yield _step(project, "Nothing is judged yet.", "Judge some answers", "annotate")
     if not project.datasets.exclude(kind="prompts").exists():
         words = "Judgements stand, and no model has learnt from them: freeze them into a dataset."
         yield _step(project, words, "Freeze a dataset", "data")
@@ -68,8 +68,8 @@ def _to_judge(project: Project, user: User) -> NextStep:
         words = (
             "Read the guidelines, then judge one answer at a time: each takes about half a minute, and U takes it back."
         )
-        return _step(project, words, "Judge the first one", "judge")
-    return _step(project, "Go on where you stopped.", "Judge the next one", "judge")
+        return _step(project, words, "Judge the first one", "annotate")
+    return _step(project, "Go on where you stopped.", "Judge the next one", "annotate")
 
 
 def _step(project: Project, words: str, link: str, page: str) -> NextStep:

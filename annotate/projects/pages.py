@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import ROLES_FOR, Person, can
-from annotate.models import Completion, Guideline, Judge, Project, Side, User
+from annotate.models import AnnotatorKind, Completion, Guideline, Project, Side, User
 from annotate.projects import actions
 from annotate.projects.next_step import next_step
 
@@ -224,7 +224,7 @@ def _counts(project: Project) -> dict:
         ("Written answers", project.demonstrations),
     ):
         by = dict(rows.counted().values_list("judge").annotate(n=Count("id")).order_by())
-        feedback.append((label, by.get(Judge.PERSON, 0), by.get(Judge.SIMULATION, 0)))
+        feedback.append((label, by.get(AnnotatorKind.PERSON, 0), by.get(AnnotatorKind.SIMULATION, 0)))
     return {
         "train": (prompts.get(Side.TRAIN, 0), sides["train"]),
         "eval": (prompts.get(Side.EVAL, 0), sides["eval"]),

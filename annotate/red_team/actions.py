@@ -25,7 +25,7 @@ from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_ke
 from annotate.labelling.queue import entries as queue
 from annotate.language_models import model_server
 from annotate.models import Attack, LanguageModel, Project, Prompt, Question, Status, Talk, User
-from annotate.models.feedback import judge_of
+from annotate.models.feedback import annotator_kind_of
 from annotate.models.prompts import RED_TEAM
 from annotate.projects.wellbeing import actions as harm_budget
 from common import harm_kinds as harms
@@ -213,7 +213,7 @@ def rate(
             tags=tags,
             task_description=described,
             author=by,
-            judge=judge_of(by),
+            judge=annotator_kind_of(by),
             source=RED_TEAM,
             seconds=seconds,
             guideline_version=guideline.version if guideline else None,

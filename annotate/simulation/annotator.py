@@ -32,7 +32,7 @@ class Habits:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Annotation:
     """What to send: `fields` for the API, or nothing but a reason to skip."""
 
     fields: dict[str, object] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Annotator:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
-    def rate(self, prompt: str, completion: str) -> Judgement:
+    def rate(self, prompt: str, completion: str) -> Annotation:
         draw = self._random.random
         seconds = self._reading_time(completion)
         if draw() < self.habits.laziness:
@@ -63,33 +63,33 @@ class Annotator:
         if draw() < 0.7:
             stars = 1 + 4 * quality + self._random.gauss(0, 0.4) - self.habits.severity
             fields["stars"] = min(5, max(1, round(stars)))
-        return Judgement(fields)
+        return Annotation(fields)
 
-    def compare(self, prompt: str, completion_a: str, completion_b: str, *, with_strength: bool = True) -> Judgement:
+    def compare(self, prompt: str, completion_a: str, completion_b: str, *, with_strength: bool = True) -> Annotation:
         draw = self._random.random
         if draw() < self.habits.laziness:
             return self._lazy({"winner": "model_a"})
         seconds = self._reading_time(completion_a + completion_b)
         if draw() < self.habits.positional_bias:
-            return Judgement({"winner": "model_a", "seconds": seconds})
+            return Annotation({"winner": "model_a", "seconds": seconds})
         if self.habits.length_bias and draw() < self.habits.length_bias and len(completion_a) != len(completion_b):
             longer = "model_a" if len(completion_a) > len(completion_b) else "model_b"
-            return Judgement({"winner": longer, "seconds": seconds})
+            return Annotation({"winner": longer, "seconds": seconds})
         a, b = self.taste(prompt, completion_a), self.taste(prompt, completion_b)
         if draw() < self.habits.noise:
             a, b = draw(), draw()
         if a == b and draw() < self.habits.ties:
-            return Judgement({"winner": "both_bad" if a < 0.25 and draw() < 0.5 else "tie", "seconds": seconds})
+            return Annotation({"winner": "both_bad" if a < 0.25 and draw() < 0.5 else "tie", "seconds": seconds})
         a_wins = a > b or (a == b and draw() < 0.5)
         fields: dict[str, object] = {"winner": "model_a" if a_wins else "model_b", "seconds": seconds}
         if with_strength and a != b:
             fields["strength"] = 1 + round(2 * abs(a - b))
-        return Judgement(fields)
+        return Annotation(fields)
 
-    def _lazy(self, hurried: dict[str, object]) -> Judgement:
+    def _lazy(self, hurried: dict[str, object]) -> Annotation:
         if self._random.random() < 0.5:
-            return Judgement(skip_reason="too long to read today")
-        return Judgement({**hurried, "seconds": round(self._random.uniform(0.3, 0.9), 1)})
+            return Annotation(skip_reason="too long to read today")
+        return Annotation({**hurried, "seconds": round(self._random.uniform(0.3, 0.9), 1)})
 
     def _reading_time(self, text: str) -> float:
         """Seconds at some 250 words a minute, give or take: what a person would have taken, unless in haste."""

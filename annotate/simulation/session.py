@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from .annotator import Annotator, Judgement
+from .annotator import Annotation, Annotator
 from .client import ApiError, Client, Json
 
 RATE, COMPARE, BATTLE = "rate", "compare", "battle"
@@ -121,12 +121,12 @@ def _task(client: Client, project: str, kind: str, annotator: Annotator) -> str 
     task = _next_task(client, project, kind, annotator)
     if task is None:
         return None
-    judgement = _judge(annotator, task)
+    annotation = _annotate(annotator, task)
     path = f"assignments/{task['id']}"
-    if judgement.skip_reason:
-        client.post(f"{path}/skip/", {"reason": judgement.skip_reason})
+    if annotation.skip_reason:
+        client.post(f"{path}/skip/", {"reason": annotation.skip_reason})
         return "skipped"
-    client.post(f"{path}/submit/", judgement.fields, key=f"simulation-assignment-{task['id']}")
+    client.post(f"{path}/submit/", annotation.fields, key=f"simulation-assignment-{task['id']}")
     return "counted"
 
 
@@ -148,8 +148,8 @@ def _next_task(client: Client, project: str, kind: str, annotator: Annotator) ->
 
 def _take_tutorial(client: Client, project: str, annotator: Annotator) -> None:
     while (task := client.post(f"projects/{project}/tutorial/")) is not None:
-        judgement = _judge(annotator, task)
-        fields = judgement.fields or ({"stars": 3} if task["kind"] == RATE else {"winner": "tie"})
+        annotation = _annotate(annotator, task)
+        fields = annotation.fields or ({"stars": 3} if task["kind"] == RATE else {"winner": "tie"})
         client.post(f"assignments/{task['id']}/submit/", fields)
 
 
@@ -159,16 +159,16 @@ def _battle(client: Client, project: str, annotator: Annotator) -> str | None:
     if battle is None:
         return None
     texts = [completion["text"] for completion in battle["completions"]]
-    judgement = annotator.compare(_prompt_text(battle), *texts, with_strength=False)
-    if judgement.skip_reason:
+    annotation = annotator.compare(_prompt_text(battle), *texts, with_strength=False)
+    if annotation.skip_reason:
         return "skipped"
-    ballot = judgement.fields | {"token": battle["vote_token"]}
+    ballot = annotation.fields | {"token": battle["vote_token"]}
     receipt = client.post(f"battles/{battle['id']}/vote/", ballot, key=f"simulation-battle-{battle['id']}")
     assert receipt is not None
     return "counted" if receipt["ranks"] else "held"
 
 
-def _judge(annotator: Annotator, task: Json) -> Judgement:
+def _annotate(annotator: Annotator, task: Json) -> Annotation:
     texts = [completion["text"] for completion in task["completions"]]
     if task["kind"] == RATE:
         return annotator.rate(_prompt_text(task), texts[0])

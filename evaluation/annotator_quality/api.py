@@ -15,11 +15,11 @@ from annotate.core.api.lookup import find, find_named
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import can, require
-from annotate.labelling.bulk_status import ImportedJudge, Who, find_imported
-from annotate.models import Judge, Project, User
+from annotate.labelling.bulk_status import ImportedAnnotator, Who, find_imported
+from annotate.models import AnnotatorKind, Project, User
 from evaluation.annotator_quality import exclusion, explanations, present
-from evaluation.annotator_quality.findings import Findings, JudgeFound, findings
-from evaluation.annotator_quality.present import asked_kind, figures_of, judge_ids
+from evaluation.annotator_quality.findings import AnnotatorFigures, Findings, findings
+from evaluation.annotator_quality.present import annotator_ids, asked_kind, figures_of
 from evaluation.models import Exclusion
 
 TAGS = ["quality"]
@@ -27,7 +27,9 @@ IMPORTED = [
     OpenApiParameter("source", required=True, description="The import that names the judge."),
     OpenApiParameter("name", required=True, description="The judge's name in its file."),
 ]
-KIND = OpenApiParameter("judge", enum=Judge.values, description="Whose judgements; people's as soon as there are any.")
+KIND = OpenApiParameter(
+    "judge", enum=AnnotatorKind.values, description="Whose judgements; people's as soon as there are any."
+)
 
 
 class ScaleOut(serializers.Serializer):
@@ -74,7 +76,7 @@ class MeasureOut(serializers.Serializer):
     in_words = serializers.CharField()
 
 
-class OneJudgeOut(serializers.Serializer):
+class OneAnnotatorOut(serializers.Serializer):
     user = serializers.IntegerField(allow_null=True, help_text="Null for a judge whom only an import names.")
     name = serializers.CharField()
     source = serializers.CharField()
@@ -86,14 +88,14 @@ class OneJudgeOut(serializers.Serializer):
 
 class QualityOut(serializers.Serializer):
     project = serializers.CharField()
-    judge = serializers.ChoiceField(Judge.choices)
+    judge = serializers.ChoiceField(AnnotatorKind.choices)
     promise = serializers.FloatField()
     scales = ScaleOut(many=True)
     marks = MarksOut(many=True)
-    judges = OneJudgeOut(many=True)
+    judges = OneAnnotatorOut(many=True)
 
 
-class JudgePairOut(serializers.Serializer):
+class AnnotatorPairOut(serializers.Serializer):
     scale = serializers.CharField()
     judge = serializers.CharField()
     other = serializers.CharField()
@@ -117,10 +119,10 @@ class MarkPairOut(serializers.Serializer):
     overlapping = serializers.FloatField()
 
 
-class JudgePairsOut(serializers.Serializer):
+class AnnotatorPairsOut(serializers.Serializer):
     project = serializers.CharField()
-    judge = serializers.ChoiceField(Judge.choices)
-    pairs = JudgePairOut(many=True)
+    judge = serializers.ChoiceField(AnnotatorKind.choices)
+    pairs = AnnotatorPairOut(many=True)
     mark_pairs = MarkPairOut(many=True)
 
 
@@ -138,7 +140,7 @@ def quality(request: Request, project: Project) -> Response:
     return Response(QualityOut(body).data)
 
 
-@extend_schema(tags=TAGS, responses={200: JudgePairsOut} | refusals(400, 403, 404), parameters=[KIND])
+@extend_schema(tags=TAGS, responses={200: AnnotatorPairsOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
 def pairs(request: Request, project: Project) -> Response:
     """Each two judges on each scale, and on what they marked, for reviewers."""
@@ -146,24 +148,24 @@ def pairs(request: Request, project: Project) -> Response:
     rows = [present.flat_pair(found, scale, pair) for scale, pair in found.pairs]
     marks = [present.flat_mark_pair(found, pair) for pair in found.mark_pairs]
     body = {"project": project.slug, "judge": kind, "pairs": rows, "mark_pairs": marks}
-    return Response(JudgePairsOut(body).data)
+    return Response(AnnotatorPairsOut(body).data)
 
 
-@extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))
+@extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404))
 @in_project(get="review")
-def judge(request: Request, project: Project, pk: str) -> Response:
+def annotator(request: Request, project: Project, pk: str) -> Response:
     """One judge, for reviewers."""
-    return Response(_of(project, find(_judges(project), pk, "judge"), is_own=False))
+    return Response(_of(project, find(_annotators(project), pk, "judge"), is_own=False))
 
 
-@extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404), parameters=IMPORTED)
+@extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404), parameters=IMPORTED)
 @in_project(get="review")
 def imported(request: Request, project: Project) -> Response:
     """One judge whom only the file of an import names, for reviewers."""
     return Response(_of(project, _asked_imported(request, project), is_own=False))
 
 
-def _asked_imported(request: Request, project: Project) -> ImportedJudge:
+def _asked_imported(request: Request, project: Project) -> ImportedAnnotator:
     asked = request.query_params
     who = find_imported(project, asked.get("source", ""), asked.get("name", ""))
     if who is None:
@@ -171,7 +173,7 @@ def _asked_imported(request: Request, project: Project) -> ImportedJudge:
     return who
 
 
-@extend_schema(tags=TAGS, responses={200: OneJudgeOut} | refusals(403, 404))
+@extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404))
 @in_project(get="judge")
 def mine(request: Request, project: Project) -> Response:
     """One's own figures, beside all others' together; nobody else is named.
@@ -189,8 +191,8 @@ def _reviewed(request: Request, project: Project) -> tuple[str, Findings]:
     return kind, findings(project, kind)
 
 
-def _judges(project: Project) -> Any:
-    return User.objects.filter(pk__in=judge_ids(project))
+def _annotators(project: Project) -> Any:
+    return User.objects.filter(pk__in=annotator_ids(project))
 
 
 def _of(project: Project, who: Who, *, is_own: bool) -> Any:
@@ -198,10 +200,10 @@ def _of(project: Project, who: Who, *, is_own: bool) -> Any:
     if found is None:
         yet = " yet: figures of oneself are of what can be changed no more" if is_own else ""
         raise Refused(404, judge=f"Nothing that {who} judged counts in {project}{yet}.")
-    return OneJudgeOut(_one(found, is_own=is_own)).data
+    return OneAnnotatorOut(_one(found, is_own=is_own)).data
 
 
-def _one(found: JudgeFound, *, is_own: bool = False) -> dict[str, Any]:
+def _one(found: AnnotatorFigures, *, is_own: bool = False) -> dict[str, Any]:
     """What one's own page does not say, whether one is worth a look, one's own answer does not say either."""
     said = {sentence.name: sentence.text for sentence in explanations.sentences(found, is_own=is_own)}
     return {
@@ -276,7 +278,7 @@ def touched(request: Request, project: Project, pk: str) -> Response:
     """What excluding this person would touch, before it is done: for managers, and for the person themselves."""
     person = request.user if str(pk) == str(request.user.pk) else None
     require(request.user, "judge" if person else "manage", project)
-    found = exclusion.touched_by(project, person or find(_judges(project), pk, "person"))
+    found = exclusion.touched_by(project, person or find(_annotators(project), pk, "person"))
     return Response(TouchedOut(found.as_json()).data)
 
 
@@ -325,7 +327,7 @@ def _named(request: Request, project: Project, said: dict[str, Any]) -> Who:
         raise Refused(400, person="Name a person, or source and source_judge of an import, and not both.")
     if "person" in said:
         own = said["person"] == request.user.pk
-        return request.user if own else find_named(_judges(project), said["person"], "person")
+        return request.user if own else find_named(_annotators(project), said["person"], "person")
     if len(imported) < 2:
         raise Refused(400, person="Name the person; or, where only an import names the judge, source and source_judge.")
     who = find_imported(project, said["source"], said["source_judge"])

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from common.winners import WINNERS
-from evaluation.annotator_quality.loading import REPEAT, Compared, Judge, Rated, Row, Rows
-from evaluation.metrics.agreement import NOMINAL, ORDINAL, Said
+from evaluation.annotator_quality.loading import REPEAT, Annotator, Compared, Rated, Row, Rows
+from evaluation.metrics.agreement import NOMINAL, ORDINAL, Answers
 from evaluation.metrics.annotator_figures import FIRST, LEVEL, SECOND
 from evaluation.metrics.span_agreement import Reading, merged
 
@@ -23,13 +23,13 @@ STEPS = tuple(range(1, 6))
 
 
 @dataclass(frozen=True)
-class ScaleSaid:
+class ScaleAnswers:
     """What was said on one scale of the items themselves: no known answers and no repeats among them."""
 
     kind: str
     name: str
     metric: str
-    said: Said
+    said: Answers
 
 
 @dataclass(frozen=True)
@@ -64,27 +64,27 @@ class Times:
     characters: np.ndarray
 
 
-def numbered(judges: Iterable[Judge]) -> dict[Judge, int]:
+def numbered(judges: Iterable[Annotator]) -> dict[Annotator, int]:
     return {judge: number for number, judge in enumerate(judges)}
 
 
-def scales(rows: Rows, place: dict[Judge, int]) -> list[ScaleSaid]:
+def scales(rows: Rows, place: dict[Annotator, int]) -> list[ScaleAnswers]:
     """Those that anybody answered by, in the order of the pages."""
     rated = [rating for rating in rows.rated if rating.row.is_work]
     aspects = sorted({name for rating in rated for name in rating.aspects})
     thumbs = ((r.row.judge, r.completion, int(r.thumbs)) for r in rated if r.thumbs is not None)
     stars = ((r.row.judge, r.completion, r.stars - 1) for r in rated if r.stars is not None)
     found = [
-        ScaleSaid(COMPARISON, COMPARISON, NOMINAL, comparisons(rows, place)),
-        ScaleSaid(RANKING, RANKING, ORDINAL, _rankings(rows, place)),
-        ScaleSaid(THUMBS, THUMBS, NOMINAL, _said(thumbs, place, (0, 1))),
-        ScaleSaid(STARS, STARS, ORDINAL, _said(stars, place, STEPS)),
-        *(ScaleSaid(ASPECT, name, ORDINAL, _said(_aspect(rated, name), place, STEPS)) for name in aspects),
+        ScaleAnswers(COMPARISON, COMPARISON, NOMINAL, comparisons(rows, place)),
+        ScaleAnswers(RANKING, RANKING, ORDINAL, _rankings(rows, place)),
+        ScaleAnswers(THUMBS, THUMBS, NOMINAL, _said(thumbs, place, (0, 1))),
+        ScaleAnswers(STARS, STARS, ORDINAL, _said(stars, place, STEPS)),
+        *(ScaleAnswers(ASPECT, name, ORDINAL, _said(_aspect(rated, name), place, STEPS)) for name in aspects),
     ]
     return [scale for scale in found if len(scale.said.code)]
 
 
-def comparisons(rows: Rows, place: dict[Judge, int]) -> Said:
+def comparisons(rows: Rows, place: dict[Annotator, int]) -> Answers:
     """Winners by the answers and not by the sides, so that two judges who saw them swapped agree.
 
     The first one is that which stood first when the two were first judged, as it does in a file that others look at.
@@ -99,7 +99,7 @@ def comparisons(rows: Rows, place: dict[Judge, int]) -> Said:
     return _said(found, place, (0, 1, 2, 3))
 
 
-def _rankings(rows: Rows, place: dict[Judge, int]) -> Said:
+def _rankings(rows: Rows, place: dict[Annotator, int]) -> Answers:
     """Places of each answer of a ranking; equals share the mean of theirs, in halves."""
     found = []
     most = 1
@@ -115,30 +115,32 @@ def _rankings(rows: Rows, place: dict[Judge, int]) -> Said:
     return _said(found, place, tuple(1 + code / 2 for code in range(2 * most - 1)))
 
 
-def _aspect(rated: list[Rated], name: str) -> Iterable[tuple[Judge, Hashable, int]]:
+def _aspect(rated: list[Rated], name: str) -> Iterable[tuple[Annotator, Hashable, int]]:
     return ((r.row.judge, r.completion, r.aspects[name] - 1) for r in rated if name in r.aspects)
 
 
-def _said(found: Iterable[tuple[Judge, Hashable, int]], place: dict[Judge, int], values: tuple[float, ...]) -> Said:
+def _said(
+    found: Iterable[tuple[Annotator, Hashable, int]], place: dict[Annotator, int], values: tuple[float, ...]
+) -> Answers:
     """The last word of each judge on each item."""
     last = {(judge, unit): code for judge, unit, code in found}
     units: dict[Hashable, int] = {}
     unit = np.fromiter((units.setdefault(unit, len(units)) for _, unit in last), dtype=np.int64, count=len(last))
     judge = np.fromiter((place[judge] for judge, _ in last), dtype=np.int64, count=len(last))
-    return Said(unit, judge, np.fromiter(last.values(), dtype=np.int64, count=len(last)), values)
+    return Answers(unit, judge, np.fromiter(last.values(), dtype=np.int64, count=len(last)), values)
 
 
 def _pair(compared: Compared) -> tuple[int, int]:
     return (compared.a, compared.b) if compared.a < compared.b else (compared.b, compared.a)
 
 
-def readings(rows: Rows, place: dict[Judge, int]) -> dict[str, list[Reading]]:
+def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]]:
     """By label, in alphabetical order: who read which answer with the label at hand, and what they marked in it.
 
     Whoever judged an answer and marked nothing has read it, too. Of an answer that one judge met in several items, what
     they marked last. An import knows the labels that its file has.
     """
-    marked: dict[tuple[Judge, int], list[Any]] = {}
+    marked: dict[tuple[Annotator, int], list[Any]] = {}
     in_files: defaultdict[str, set[str]] = defaultdict(set)
     for mark in rows.marked:
         if not mark.row.is_work:
@@ -151,7 +153,7 @@ def readings(rows: Rows, place: dict[Judge, int]) -> dict[str, list[Reading]]:
             in_files[mark.row.judge.source].add(mark.label)
     if not marked:
         return {}
-    seen: defaultdict[tuple[Judge, int], list[int]] = defaultdict(list)
+    seen: defaultdict[tuple[Annotator, int], list[int]] = defaultdict(list)
     for row, completion in _read(rows):
         seen[row.judge, completion].append(row.assignment or 0)
     found: dict[str, list[Reading]] = {label: [] for label in sorted({mark.label for mark in rows.marked})}
@@ -197,7 +199,7 @@ def whatever_the_label(by_label: dict[str, list[Reading]]) -> list[Reading]:
     ]
 
 
-def choices(rows: Rows, place: dict[Judge, int]) -> Choices:
+def choices(rows: Rows, place: dict[Annotator, int]) -> Choices:
     """Without imports: nobody drew their sides, so that a side chosen more often may have been the better one."""
     found = [c for c in rows.compared if c.row.assignment is not None]
     return Choices(
@@ -207,7 +209,7 @@ def choices(rows: Rows, place: dict[Judge, int]) -> Choices:
     )
 
 
-def repeated(rows: Rows, place: dict[Judge, int]) -> Repeated:
+def repeated(rows: Rows, place: dict[Annotator, int]) -> Repeated:
     """Repeats whose first time still counts."""
     first = {c.row.assignment: c for c in rows.compared if c.row.assignment is not None}
     pairs = [(first[c.row.repeats], c) for c in rows.compared if c.row.purpose == REPEAT and c.row.repeats in first]
@@ -218,8 +220,8 @@ def repeated(rows: Rows, place: dict[Judge, int]) -> Repeated:
     )
 
 
-def lengths(rows: Rows, place: dict[Judge, int]) -> Lengths:
-    last: dict[tuple[Judge, tuple[int, int]], int] = {}
+def lengths(rows: Rows, place: dict[Annotator, int]) -> Lengths:
+    last: dict[tuple[Annotator, tuple[int, int]], int] = {}
     size = rows.characters
     for c in rows.compared:
         a, b = size.get(c.a, 0), size.get(c.b, 0)
@@ -229,7 +231,7 @@ def lengths(rows: Rows, place: dict[Judge, int]) -> Lengths:
     return Lengths(said.judge, said.unit, said.code)
 
 
-def times(rows: Rows, place: dict[Judge, int]) -> Times:
+def times(rows: Rows, place: dict[Annotator, int]) -> Times:
     """Of all that was handed out and timed, with the characters of the answers that were to be read."""
     size = rows.characters
     found = [
@@ -246,7 +248,7 @@ def times(rows: Rows, place: dict[Judge, int]) -> Times:
     )
 
 
-def gold(rows: Rows, place: dict[Judge, int]) -> tuple[np.ndarray, np.ndarray]:
+def gold(rows: Rows, place: dict[Annotator, int]) -> tuple[np.ndarray, np.ndarray]:
     return _column(place[given.judge] for given in rows.gold), _column(given.passed for given in rows.gold)
 
 

@@ -20,19 +20,19 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.bulk_status import (
     KINDS,
-    ImportedJudge,
+    ImportedAnnotator,
     Who,
     by_whom,
     change_all,
+    feedback_by,
     last_changes,
-    said_by,
     standing,
 )
 from annotate.models import (
+    AnnotatorKind,
     Assignment,
     Comparison,
     Dataset,
-    Judge,
     LanguageModel,
     Membership,
     Project,
@@ -40,7 +40,7 @@ from annotate.models import (
     Side,
     User,
 )
-from annotate.models.feedback import FeedbackQuerySet, judge_of
+from annotate.models.feedback import FeedbackQuerySet, annotator_kind_of
 from evaluation.leaderboard.published import tally_of
 from evaluation.leaderboard.snapshots import current
 from evaluation.models import Exclusion, Promotion
@@ -120,7 +120,7 @@ class Touched:
 
 def touched_by(project: Project, who: Who) -> Touched:
     """Reads only."""
-    said = said_by(project, who)
+    said = feedback_by(project, who)
     judgements = {
         kind: dict(rows.order_by().values_list("status").annotate(n=Count("id"))) for kind, rows in said.items()
     }
@@ -146,7 +146,7 @@ def touched_by(project: Project, who: Who) -> Touched:
 
 def _in_hand(project: Project, who: Who) -> QuerySet[Assignment]:
     open_items = project.assignments.filter(state=Assignment.State.OPEN)
-    return open_items.none() if isinstance(who, ImportedJudge) else open_items.filter(user=who)
+    return open_items.none() if isinstance(who, ImportedAnnotator) else open_items.filter(user=who)
 
 
 def _datasets(project: Project, who: Who) -> list[TouchedDataset]:
@@ -205,9 +205,9 @@ def _places(project: Project, who: Who) -> tuple[int, list[Place]]:
 
 def _kind_of(who: Who, mine: FeedbackQuerySet) -> str:
     """An import's are all of one kind: its file says so, or nobody does."""
-    if isinstance(who, ImportedJudge):
-        return mine.values_list("judge", flat=True).first() or Judge.PERSON
-    return judge_of(who)
+    if isinstance(who, ImportedAnnotator):
+        return mine.values_list("judge", flat=True).first() or AnnotatorKind.PERSON
+    return annotator_kind_of(who)
 
 
 def _order(ranked: dict[int, tuple[float, int]]) -> dict[int, int]:
@@ -234,7 +234,7 @@ def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: boo
     What did not count before stays what it was. Items in their hands go to others, and a manager may have them get no
     new ones until the act is undone.
     """
-    account = None if isinstance(person, ImportedJudge) else person
+    account = None if isinstance(person, ImportedAnnotator) else person
     is_own = by == account
     require(by, "judge" if is_own else "manage", project)
     reason = _told(reason)
@@ -301,8 +301,8 @@ def acts(project: Project) -> Any:
 
 def standing_act(project: Project, who: Who) -> Exclusion | None:
     """That which holds now, where there is one."""
-    named = {"source": who.source, "source_judge": who.name} if isinstance(who, ImportedJudge) else {}
-    account = None if isinstance(who, ImportedJudge) else who
+    named = {"source": who.source, "source_judge": who.name} if isinstance(who, ImportedAnnotator) else {}
+    account = None if isinstance(who, ImportedAnnotator) else who
     return acts(project).filter(person=account, undone_at=None, **named).first()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evaluation.annotator_quality.findings import JudgeFound, Measure
+from evaluation.annotator_quality.findings import AnnotatorFigures, Measure
 from evaluation.core.number_formats import p_value, percent
 from evaluation.metrics.agreement import Alpha
 from evaluation.metrics.careless_annotators import PROMISE
@@ -64,7 +64,7 @@ class Sentence:
     is_beyond_chance: bool = False
 
 
-def sentences(found: JudgeFound, *, is_own: bool = False) -> list[Sentence]:
+def sentences(found: AnnotatorFigures, *, is_own: bool = False) -> list[Sentence]:
     voice = Voice(found.name, is_own)
     return [
         Sentence(name, TITLES[name], _SAID[name](voice, measure, found), measure, _is_beyond(measure))
@@ -73,7 +73,7 @@ def sentences(found: JudgeFound, *, is_own: bool = False) -> list[Sentence]:
     ]
 
 
-def reasons(found: JudgeFound) -> list[str]:
+def reasons(found: AnnotatorFigures) -> list[str]:
     return [REASONS[kind] for kind in found.evidence.reasons] if found.is_flagged else []
 
 
@@ -120,18 +120,18 @@ def _chance(measure: Measure) -> str:
     return f" That is {verdict} ({_p(measure)})."
 
 
-def _gold(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _gold(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; the others in {percent(m.beside)}"
     return f"{voice.does('give')} the known answer in {share(m)} of the items that have one ({_of(m)}){others}."
 
 
-def _others(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _others(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     blind = "" if m.beside is None else f" Choosing blindly would in {percent(m.beside)}."
     chooses = voice.does("choose").replace("You", "you")
     return f"Where {chooses} at all, it is what most others chose in {share(m)} ({_of(m)}).{blind}"
 
 
-def _in_step(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _in_step(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     whose = "Your" if voice.is_own else f"{voice.name}’s"
     return (
         f"{whose} ratings rise and fall with the others’ by a correlation of {_figure(m)}, "
@@ -139,7 +139,7 @@ def _in_step(voice: Voice, m: Measure, found: JudgeFound) -> str:
     )
 
 
-def _marks(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _marks(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; of the others’ marks among themselves, {percent(m.beside)}"
     whose = "your" if voice.is_own else f"{voice.name}’s"
     return (
@@ -148,7 +148,7 @@ def _marks(voice: Voice, m: Measure, found: JudgeFound) -> str:
     )
 
 
-def _itself(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _itself(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     blind = "" if m.beside is None else f"; saying it blindly would in {percent(m.beside)}"
     return (
         f"Shown the same two answers again with the sides swapped, {voice.does('say', 'says').replace('You', 'you')} "
@@ -156,26 +156,26 @@ def _itself(voice: Voice, m: Measure, found: JudgeFound) -> str:
     )
 
 
-def _first(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _first(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     return (
         f"{voice.does('take')} the first answer in {share(m)} of the comparisons that chose one ({_of(m)}); "
         f"50 would be even.{_chance(m)}"
     )
 
 
-def _stuck(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _stuck(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     return (
         f"When the sides were swapped and the same side won again, it was the first in {_of(m)}: {share(m)}; "
         f"50 would be even.{_chance(m)}"
     )
 
 
-def _longer(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _longer(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     beside = "" if m.beside is None else f"; the others, of the same items, in {percent(m.beside)}"
     return f"{voice.does('take')} the longer answer in {share(m)} ({_of(m)}){beside}.{_chance(m)}"
 
 
-def _severity(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _severity(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     size = abs(m.value)
     way = "less" if m.value < 0 else "more"
     shrunk = found.measures.get("shrunk")
@@ -190,29 +190,29 @@ def _signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _seconds(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _seconds(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; of all here it is {_number(m.beside, 1)}"
     needs = f"{voice.does('need')} {_figure(m, 1)} seconds for an item"
     return f"{needs} (the median of {m.n:,}){others}."
 
 
-def _pace(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _pace(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     return f"For 100 words that is {_figure(m, 1)} seconds (a word counted as six characters)."
 
 
-def _hasty(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _hasty(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     return (
         f"{_of(m)} judgements came within a second, or faster than a hundred characters a second: {share(m)}. "
         f"Nobody reads so fast; up to {percent(m.beside or 0)} are no reason to ask."
     )
 
 
-def _same(voice: Voice, m: Measure, found: JudgeFound) -> str:
+def _same(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; the others give it in {percent(m.beside)}"
     return f"The commonest answer is “{found.answer}”: {share(m)} ({_of(m)}){others}."
 
 
-_SAID: dict[str, Callable[[Voice, Measure, JudgeFound], str]] = {
+_SAID: dict[str, Callable[[Voice, Measure, AnnotatorFigures], str]] = {
     "gold": _gold,
     "others": _others,
     "in_step": _in_step,

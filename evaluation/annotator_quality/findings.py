@@ -17,17 +17,17 @@ from django.utils import timezone
 from annotate.models import Project
 from common.intervals import wilson
 from evaluation.annotator_quality import columns
-from evaluation.annotator_quality.columns import ScaleSaid, Times
-from evaluation.annotator_quality.loading import Judge, Rows, key_of, names_of, rows_of, rows_until
+from evaluation.annotator_quality.columns import ScaleAnswers, Times
+from evaluation.annotator_quality.loading import Annotator, Rows, key_of, names_of, rows_of, rows_until
 from evaluation.core.recent_values import Recent
 from evaluation.metrics import agreement, annotator_figures, careless_annotators, span_agreement
-from evaluation.metrics.agreement import Alpha, Pair, Said
+from evaluation.metrics.agreement import Alpha, Answers, Pair
 from evaluation.metrics.annotator_figures import Means, Repeats, Severity, Shares
 from evaluation.metrics.careless_annotators import Evidence
 from evaluation.metrics.definitions import RATIO, Metric, share
 from evaluation.metrics.figure_intervals import figure
 from evaluation.metrics.paired_tests import holm
-from evaluation.metrics.span_agreement import MarkAgreement, MarkPair, MarksFound
+from evaluation.metrics.span_agreement import MarkAgreement, MarkPair, SpanAgreement
 
 _recent = Recent(32)
 SLOW, KEPT = 1.0, 20  # what took longer than so many seconds is kept for so many times as long as it took
@@ -52,10 +52,10 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class JudgeFound:
+class AnnotatorFigures:
     """`answer` is the one given most where `same` is measured."""
 
-    judge: Judge
+    judge: Annotator
     name: str
     judgements: dict[str, int]
     measures: dict[str, Measure]
@@ -73,7 +73,7 @@ class JudgeFound:
 
 
 @dataclass(frozen=True)
-class ScaleFound:
+class ScaleFigures:
     kind: str
     name: str
     alpha: Alpha
@@ -84,10 +84,10 @@ class Findings:
     """`said` has the scales as columns, from which pairs of judges are computed when somebody asks. `seconds` it took
     to find all this, and when that was."""
 
-    scales: list[ScaleFound]
-    judges: list[JudgeFound]
-    said: list[ScaleSaid]
-    marks: MarksFound
+    scales: list[ScaleFigures]
+    judges: list[AnnotatorFigures]
+    said: list[ScaleAnswers]
+    marks: SpanAgreement
     changes: int
     seconds: float
     at: datetime
@@ -109,10 +109,10 @@ class Findings:
         """Each two judges on each scale; numbers are places in `judges`."""
         return [(scale.name, pair) for scale in self.said for pair in agreement.pairs(scale.said, scale.metric)]
 
-    def of(self, user: int) -> JudgeFound | None:
-        return self.of_judge(Judge(user))
+    def of(self, user: int) -> AnnotatorFigures | None:
+        return self.of_judge(Annotator(user))
 
-    def of_judge(self, judge: Judge) -> JudgeFound | None:
+    def of_judge(self, judge: Annotator) -> AnnotatorFigures | None:
         return next((found for found in self.judges if found.judge == judge), None)
 
 
@@ -159,27 +159,27 @@ def computed(rows: Rows) -> Findings:
     judges = rows.judges
     place, names = columns.numbered(judges), names_of(judges)
     said = columns.scales(rows, place)
-    scales = [ScaleFound(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in said]
+    scales = [ScaleFigures(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in said]
     marked = _marks(rows, place)
     measured = _Measured(rows, place, said, marked)
     evidence = careless_annotators.weigh(measured.suspicions(), len(judges))
     counts = _counted(rows, place)
     every = _with_holm([measured.of(number) for number in range(len(judges))])
     found = [
-        JudgeFound(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
+        AnnotatorFigures(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
         for judge, number in place.items()
     ]
     return Findings(scales, found, said, marked, rows.position.changes, time.monotonic() - begun, timezone.now())
 
 
-def _marks(rows: Rows, place: dict[Judge, int]) -> MarksFound:
+def _marks(rows: Rows, place: dict[Annotator, int]) -> SpanAgreement:
     by_label = columns.readings(rows, place)
     if len(by_label) > 1:
         return span_agreement.agreement(by_label | {ANY_LABEL: columns.whatever_the_label(by_label)}, apart=ANY_LABEL)
     return span_agreement.agreement(by_label)
 
 
-def _counted(rows: Rows, place: dict[Judge, int]) -> list[dict[str, int]]:
+def _counted(rows: Rows, place: dict[Annotator, int]) -> list[dict[str, int]]:
     counts = [{"comparison": 0, "rating": 0, "ranking": 0, "span": 0} for _ in place]
     for kind, table in zip(counts[0] if counts else (), rows.tables, strict=False):
         for item in table:
@@ -199,7 +199,9 @@ def _with_holm(every: list[dict[str, Measure]]) -> list[dict[str, Measure]]:
 class _Measured:
     """All figures of all judges at once; `of` picks one judge's."""
 
-    def __init__(self, rows: Rows, place: dict[Judge, int], said: list[ScaleSaid], marked: MarksFound) -> None:
+    def __init__(
+        self, rows: Rows, place: dict[Annotator, int], said: list[ScaleAnswers], marked: SpanAgreement
+    ) -> None:
         self.size = size = len(place)
         by_kind = {scale.kind: scale.said for scale in said if scale.kind != columns.ASPECT}
         self.gold = annotator_figures.shares(*columns.gold(rows, place), size)
@@ -331,7 +333,7 @@ class _Measured:
         return scale, names[int(self.commonest[scale][1][j])]
 
 
-def _with_others(by_kind: dict[str, Said], drew: np.ndarray) -> Shares:
+def _with_others(by_kind: dict[str, Answers], drew: np.ndarray) -> Shares:
     """On comparisons and thumbs, where one of two was chosen: how often people call it level is their own.
 
     Where the sides were drawn (`drew`, of judges), whoever chooses blindly is right about half of them, however often
@@ -351,7 +353,7 @@ def _with_others(by_kind: dict[str, Said], drew: np.ndarray) -> Shares:
     return Shares(hits, n, np.divide(by_chance, n, out=np.full(size, np.nan), where=n > 0))
 
 
-def _steps(said: list[ScaleSaid]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _steps(said: list[ScaleAnswers]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(judge, unit, step 1 to 5) of stars, or of all aspects where nobody gave stars."""
     stars = [scale.said for scale in said if scale.kind == columns.STARS]
     chosen = stars or [scale.said for scale in said if scale.kind == columns.ASPECT]

@@ -41,7 +41,7 @@ _COMMON = (
 _recent = Recent(32)
 
 
-class Judge(NamedTuple):
+class Annotator(NamedTuple):
     """An account, or a name in the file of an import."""
 
     user: int | None
@@ -53,7 +53,7 @@ class Row(NamedTuple):
     """What all judgements have in common. `purpose` is "" where nothing was handed out."""
 
     id: int
-    judge: Judge
+    judge: Annotator
     seconds: float | None
     assignment: int | None
     purpose: str
@@ -92,8 +92,8 @@ class Marked(NamedTuple):
     label: str
 
 
-class GoldGiven(NamedTuple):
-    judge: Judge
+class GoldAnswer(NamedTuple):
+    judge: Annotator
     passed: bool
 
 
@@ -119,7 +119,7 @@ class Rows:
     rated: list[Rated] = field(default_factory=list)
     ranked: list[Ranked] = field(default_factory=list)
     marked: list[Marked] = field(default_factory=list)
-    gold: list[GoldGiven] = field(default_factory=list)
+    gold: list[GoldAnswer] = field(default_factory=list)
     characters: dict[int, int] = field(default_factory=dict)
     offered: dict[str, tuple[float, float]] = field(default_factory=dict)
     position: Position = _BEGINNING
@@ -129,7 +129,7 @@ class Rows:
         return self.compared, self.rated, self.ranked, self.marked
 
     @property
-    def judges(self) -> list[Judge]:
+    def judges(self) -> list[Annotator]:
         """Accounts first, each kind in order."""
         found = {item.row.judge for table in self.tables for item in table}
         found |= {gold.judge for gold in self.gold}
@@ -166,7 +166,7 @@ def rows_until(project: Project, kind: str, moment: datetime) -> Rows:
         before = table.objects.filter(project=project, created_at__lt=moment).aggregate(last=Max("id"))["last"] or 0
         cut.append([item for item in rows if item.row.id <= before])
     known = _gold(project, kind).filter(closed_at__lt=moment).values_list("user_id", "gold_passed")
-    gold = [GoldGiven(Judge(user), bool(passed)) for user, passed in known]
+    gold = [GoldAnswer(Annotator(user), bool(passed)) for user, passed in known]
     compared, rated, ranked, marked = cut
     return Rows(compared, rated, ranked, marked, gold, now.characters, now.offered, now.position)
 
@@ -202,7 +202,7 @@ def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: boo
     if known.position.changes != to.changes and any(known.tables):
         return None
     found = Rows([*known.compared], [*known.rated], [*known.ranked], [*known.marked], position=to)
-    people = _Judges()
+    people = _Annotators()
     for (table, make, fields), rows, before, after in zip(
         _TABLES, found.tables, known.position.tables, to.tables, strict=True
     ):
@@ -215,17 +215,17 @@ def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: boo
         if is_exact and n != after[0]:
             return None
     for user, passed in _gold(project, kind).values_list("user_id", "gold_passed"):
-        found.gold.append(GoldGiven(Judge(user), bool(passed)))
+        found.gold.append(GoldAnswer(Annotator(user), bool(passed)))
     found.characters = known.characters | _lengths(project, known.characters)
     found.offered = _offered(project) if found.marked else {}
     return found
 
 
-class _Judges:
+class _Annotators:
     """Rows with their judge, each judge made once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], Judge | None] = {}
+        self._known: dict[tuple[Any, ...], Annotator | None] = {}
 
     def row(self, values: tuple[Any, ...]) -> Row | None:
         pk, author, source, named, seconds, assignment, purpose, repeats = values[: len(_COMMON)]
@@ -235,10 +235,10 @@ class _Judges:
         judge = self._known[key]
         return Row(pk, judge, seconds, assignment, purpose or "", repeats) if judge else None
 
-    def _judge(self, author: int | None, source: str, named: str) -> Judge | None:
+    def _judge(self, author: int | None, source: str, named: str) -> Annotator | None:
         if author is not None:
-            return Judge(author)
-        return Judge(None, source, named) if named and source != OWN else None
+            return Annotator(author)
+        return Annotator(None, source, named) if named and source != OWN else None
 
 
 def _offered(project: Project) -> dict[str, tuple[float, float]]:
@@ -264,7 +264,7 @@ def _lengths(project: Project, known: dict[int, int]) -> dict[int, int]:
     return dict(new.annotate(characters=Length("text")).values_list("pk", "characters"))
 
 
-def names_of(judges: Iterable[Judge]) -> dict[Judge, str]:
+def names_of(judges: Iterable[Annotator]) -> dict[Annotator, str]:
     """What the pages call them."""
     judges = list(judges)
     users = dict(User.objects.filter(pk__in=[j.user for j in judges if j.user]).values_list("pk", "username"))

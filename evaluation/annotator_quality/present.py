@@ -6,12 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from annotate.labelling.bulk_status import KINDS, ImportedJudge, Who
-from annotate.models import Judge, Project
-from annotate.models.feedback import judge_of
+from annotate.labelling.bulk_status import KINDS, ImportedAnnotator, Who
+from annotate.models import AnnotatorKind, Project
+from annotate.models.feedback import annotator_kind_of
 from evaluation.annotator_quality import explanations
-from evaluation.annotator_quality.findings import Findings, JudgeFound, Measure, ScaleFound, findings, own_findings
-from evaluation.annotator_quality.loading import Judge as Named
+from evaluation.annotator_quality.findings import (
+    AnnotatorFigures,
+    Findings,
+    Measure,
+    ScaleFigures,
+    findings,
+    own_findings,
+)
+from evaluation.annotator_quality.loading import Annotator as Named
 from evaluation.metrics.agreement import Pair
 from evaluation.metrics.span_agreement import Estimate, MarkAgreement, MarkPair
 
@@ -43,7 +50,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    found: JudgeFound
+    found: AnnotatorFigures
     cells: list[Cell | None]
     reasons: list[str]
 
@@ -99,7 +106,7 @@ def columns_of(found: Findings) -> list[tuple[str, str, str]]:
     return [column for column in COLUMNS if column[0] != "marks" or found.mark_pairs]
 
 
-def _key(order: str) -> Callable[[JudgeFound], float | None]:
+def _key(order: str) -> Callable[[AnnotatorFigures], float | None]:
     if order == "judgements":
         return lambda judge: judge.total
     if order in {name for name, _, _ in COLUMNS}:
@@ -163,7 +170,7 @@ PAIR_COLUMNS: Sequence[str] = (
 )
 
 
-def flat_judge(found: JudgeFound) -> dict[str, Any]:
+def flat_annotator(found: AnnotatorFigures) -> dict[str, Any]:
     row: dict[str, Any] = {
         "judge": found.name,
         "source": found.judge.source,
@@ -193,7 +200,7 @@ def flat_pair(found: Findings, scale: str, pair: Pair) -> dict[str, Any]:
     }
 
 
-def flat_scale(scale: ScaleFound) -> dict[str, Any]:
+def flat_scale(scale: ScaleFigures) -> dict[str, Any]:
     alpha = scale.alpha
     return {
         "scale": scale.name,
@@ -246,8 +253,8 @@ def _short(value: float | None) -> float | None:
 
 def asked_kind(project: Project, sent: str) -> str:
     """People, as soon as one of them has judged here; raises ValueError for a kind of judge that there is not."""
-    if sent and sent not in Judge.values:
-        raise ValueError(f"{sent!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    if sent and sent not in AnnotatorKind.values:
+        raise ValueError(f"{sent!r} is no kind of judge; use {' or '.join(AnnotatorKind.values)}.")
     return sent or default_kind(project)
 
 
@@ -256,24 +263,28 @@ def default_kind(project: Project) -> str:
         tables = (project.comparisons, project.ratings, project.rankings, project.spans)  # type: ignore[attr-defined]
         return any(rows.filter(judge=kind).exists() for rows in tables)
 
-    return Judge.SIMULATION if not anything(Judge.PERSON) and anything(Judge.SIMULATION) else Judge.PERSON
+    return (
+        AnnotatorKind.SIMULATION
+        if not anything(AnnotatorKind.PERSON) and anything(AnnotatorKind.SIMULATION)
+        else AnnotatorKind.PERSON
+    )
 
 
-def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, JudgeFound | None]:
+def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, AnnotatorFigures | None]:
     """Which kind of judge they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
-    if not isinstance(who, ImportedJudge):
-        own = judge_of(who)
+    if not isinstance(who, ImportedAnnotator):
+        own = annotator_kind_of(who)
         found = (own_findings if is_own else findings)(project, own)
         return own, found, found.of(who.pk)
     named = Named(None, who.source, who.name)
-    for kind in Judge.values:
+    for kind in AnnotatorKind.values:
         found = findings(project, kind)
         if mine := found.of_judge(named):
             return kind, found, mine
-    return Judge.PERSON, findings(project, Judge.PERSON), None
+    return AnnotatorKind.PERSON, findings(project, AnnotatorKind.PERSON), None
 
 
-def judge_ids(project: Project) -> set[int]:
+def annotator_ids(project: Project) -> set[int]:
     ids = set(project.memberships.values_list("user_id", flat=True))  # type: ignore[attr-defined]
     for table in KINDS.values():
         rows = table.objects.filter(project=project).exclude(author=None)

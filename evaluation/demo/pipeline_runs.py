@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from annotate.data.datasets import actions as datasets
-from annotate.models import Dataset, Judge, LanguageModel
+from annotate.models import AnnotatorKind, Dataset, LanguageModel
 from evaluation.demo.plan import Report, Turn, TurnStopped
 from training.models import Run
 from training.runs.ordering.actions import queue_run, resume
@@ -18,7 +18,13 @@ WORKER_PATIENCE = 30.0
 def dataset(turn: Turn, kind: str, name: str, side: str = "train", **options: Any) -> Dataset:
     standing = Dataset.objects.filter(project=turn.project, name=name).first()
     return standing or datasets.freeze(
-        project=turn.project, kind=kind, name=name, by=turn.researcher, side=side, judge=Judge.SIMULATION, **options
+        project=turn.project,
+        kind=kind,
+        name=name,
+        by=turn.researcher,
+        side=side,
+        judge=AnnotatorKind.SIMULATION,
+        **options,
     )
 
 

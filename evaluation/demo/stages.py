@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 
 from annotate.language_models.actions import enter_arena
-from annotate.models import Comparison, Dataset, Judge, LanguageModel, Rating, Side
+from annotate.models import AnnotatorKind, Comparison, Dataset, LanguageModel, Rating, Side
 from annotate.simulation import accounts, session
 from annotate.simulation.annotator import Annotator, taste_named
 from evaluation.core import served_model
@@ -49,7 +49,7 @@ def set_rule(turn: Turn, report: Report) -> str:
         rule = actions.set_rule(
             project=turn.project,
             by=turn.researcher,
-            judge=Judge.SIMULATION,
+            judge=AnnotatorKind.SIMULATION,
             # The simulated judges share one taste, so that a second vote of one is like the first of another.
             first_votes_only=False,
             fewest_votes=turn.plan.fewest_votes,
@@ -81,7 +81,7 @@ def answer_train_prompts(turn: Turn, report: Report) -> str:
     return f"{run.completions.count()} answers"
 
 
-def judge_answers(turn: Turn, report: Report) -> str:
+def annotate_answers(turn: Turn, report: Report) -> str:
     """Ratings and comparisons on the train side: what the models will learn from."""
     ratings = _simulated(Rating, turn, Side.TRAIN).count()
     comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
@@ -233,7 +233,7 @@ def answer_eval_prompts(turn: Turn, report: Report) -> str:
 def hold_battles(turn: Turn, report: Report) -> str:
     """Blind votes on the eval side. A vote that is held does not count, so more may be needed than planned."""
     for _ in range(4):
-        counted = leaderboard.votes(turn.project, Judge.SIMULATION).count()
+        counted = leaderboard.votes(turn.project, AnnotatorKind.SIMULATION).count()
         if counted >= turn.plan.battles:
             break
         session.hold(
@@ -243,7 +243,7 @@ def hold_battles(turn: Turn, report: Report) -> str:
             battles=turn.plan.battles - counted,
             on_progress=_further(report, counted, turn.plan.battles),
         )
-    counted = leaderboard.votes(turn.project, Judge.SIMULATION).count()
+    counted = leaderboard.votes(turn.project, AnnotatorKind.SIMULATION).count()
     if not counted:
         page = turn.page(f"/p/{turn.project.slug}/arena/")
         raise TurnStopped(f"No vote of the arena counted; see {page} for why, then start again.")
@@ -285,7 +285,7 @@ def decide(turn: Turn, report: Report) -> str:
 
 
 def rank(turn: Turn, report: Report) -> str:
-    board = leaderboard.current(project=turn.project, judge=Judge.SIMULATION)
+    board = leaderboard.current(project=turn.project, judge=AnnotatorKind.SIMULATION)
     best = LanguageModel.objects.get(pk=board.ratings["rows"][0]["model"])
     return f"{best} leads"
 
@@ -294,7 +294,7 @@ STAGES = (
     Stage("A language model", import_model, 25),
     Stage("A rule says what will be served", set_rule, 1),
     Stage("It answers the train prompts", answer_train_prompts, 160),
-    Stage("Simulated annotators judge", judge_answers, 45),
+    Stage("Simulated annotators judge", annotate_answers, 45),
     Stage("Finetuning on the best-rated answers", finetune, 90),
     Stage("A reward model learns from the judgements", learn_reward, 90),
     Stage("PPO follows the reward", optimise, 330),
@@ -322,7 +322,7 @@ def _of_model(report: Report, label: str) -> Report:
 
 
 def _simulated(table: type[Any], turn: Turn, side: str) -> QuerySet[Any]:
-    return table.objects.counted().by(Judge.SIMULATION).on_side(side).filter(project=turn.project)
+    return table.objects.counted().by(AnnotatorKind.SIMULATION).on_side(side).filter(project=turn.project)
 
 
 def _people(turn: Turn, seed: int) -> list[tuple[session.Account, Annotator]]:

@@ -16,14 +16,14 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from annotate.models import Contestant, Judge, LanguageModel, Project
+from annotate.models import AnnotatorKind, Contestant, LanguageModel, Project
 from evaluation.core import served_model
 from evaluation.core.recent_values import Recent
 from evaluation.leaderboard import fluency_columns as fluency
 from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
 from evaluation.leaderboard.leaderboard_rows import Standing, position_share, standings, win_matrix
 from evaluation.leaderboard.rating_history import board_at
-from evaluation.leaderboard.snapshots import current, default_judge, left_out
+from evaluation.leaderboard.snapshots import current, default_annotator_kind, left_out
 from evaluation.leaderboard.votes.counts import counts_of, parts_of
 from evaluation.leaderboard.votes.languages import UNKNOWN
 from evaluation.models import Leaderboard, VoteCounts
@@ -64,9 +64,9 @@ class Asked:
 
 def asked(project: Project, query: Mapping[str, str]) -> Asked:
     """From an address. Raises ValueError on a kind of judge that there is not."""
-    judge = query.get("judge") or default_judge(project)
-    if judge not in Judge.values:
-        raise ValueError(f"judge is one of {', '.join(Judge.values)}, not {judge!r}.")
+    judge = query.get("judge") or default_annotator_kind(project)
+    if judge not in AnnotatorKind.values:
+        raise ValueError(f"judge is one of {', '.join(AnnotatorKind.values)}, not {judge!r}.")
     category, language = (query.get(name, "").replace("\x00", "") for name in ("category", "language"))
     problem = "Choose a category or a language, not both; this is the category." if category and language else ""
     found = Asked(
@@ -181,7 +181,7 @@ def _votes_of(project: Project, judge: str) -> int:
 
 
 def _other(judge: str) -> str:
-    return Judge.PERSON if judge == Judge.SIMULATION else Judge.SIMULATION
+    return AnnotatorKind.PERSON if judge == AnnotatorKind.SIMULATION else AnnotatorKind.SIMULATION
 
 
 def _pictures(rated: list[Standing]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from datetime import timedelta
 import numpy as np
 from django.utils import timezone
 
-from annotate.models import Judge, Project
+from annotate.models import AnnotatorKind, Project
 from annotate.models.feedback import FeedbackQuerySet
 from evaluation.core.recent_values import Recent
 from evaluation.leaderboard.published import fit_of, published, tally_of
@@ -28,7 +28,7 @@ __all__ = [
     "categories",
     "comparisons",
     "current",
-    "default_judge",
+    "default_annotator_kind",
     "fit_of",
     "languages",
     "left_out",
@@ -58,12 +58,16 @@ def left_out(project: Project, judge: str) -> dict[str, int]:
     return dict(counts.left_out) if counts else {}
 
 
-def default_judge(project: Project) -> str:
+def default_annotator_kind(project: Project) -> str:
     """People, as soon as one of their votes counts; else simulations, when there are any."""
     catch_up()
     rows = VoteCounts.objects.filter(project=project, part=VoteCounts.Part.ALL)
     counted = dict(rows.values_list("judge", "votes"))
-    return Judge.SIMULATION if counted.get(Judge.SIMULATION) and not counted.get(Judge.PERSON) else Judge.PERSON
+    return (
+        AnnotatorKind.SIMULATION
+        if counted.get(AnnotatorKind.SIMULATION) and not counted.get(AnnotatorKind.PERSON)
+        else AnnotatorKind.PERSON
+    )
 
 
 def current(*, project: Project, judge: str, category: str = "", language: str = "") -> Leaderboard:
@@ -121,8 +125,8 @@ def languages(project: Project, judge: str) -> list[VoteCounts]:
 
 
 def _check(judge: str, category: str, language: str) -> None:
-    if judge not in Judge.values:
-        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(Judge.values)}.")
+    if judge not in AnnotatorKind.values:
+        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(AnnotatorKind.values)}.")
     if category and language:
         raise ValueError("a leaderboard is of a category or of a language, not of both at once.")
 

@@ -13,7 +13,7 @@ from typing import Any
 from annotate.core.errors import Refused
 from annotate.models import LanguageModel, Project, User
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
-from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.measures import evaluations, paired_comparison
 from evaluation.measures.paired_comparison import Task, Tested
 from evaluation.metrics import definitions as families
@@ -114,7 +114,7 @@ def rows(model: LanguageModel, project: Project) -> list[Row]:
 
 def panel(model: LanguageModel, project: Project) -> Panel:
     models = chain(model)
-    judge = default_judge(project)
+    judge = default_annotator_kind(project)
     places = {row.model.pk: row for row in standings(current(project=project, judge=judge))}
     # Fluency is set against the parent in each run, by a yardstick that is another one at each stage.
     every = [

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from annotate.data.datasets import best_answers, preferences
 from annotate.models import Comparison, Completion, Demonstration, LanguageModel, Prompt, Rating, Side
-from evaluation.leaderboard.snapshots import default_judge
+from evaluation.leaderboard.snapshots import default_annotator_kind
 from evaluation.measures import preference_rows
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
@@ -47,7 +47,7 @@ def evaluated(run: Run) -> LanguageModel:
 
 def texts(run: Run) -> Rows:
     """Answers on the run's eval side with their prompts, the same for every model of one lineage."""
-    judge = default_judge(run.project) if run.config["texts"] == "preferred" else ""
+    judge = default_annotator_kind(run.project) if run.config["texts"] == "preferred" else ""
     found = _preferred(run, judge) if judge else _of_first_ancestor(run)
     # One answer to a prompt: the interval takes texts for independent draws, and several to one prompt are not.
     by_prompt = {answer.prompt_id: answer for answer in sorted(found, key=_by_hash, reverse=True)}
@@ -76,7 +76,7 @@ def references(run: Run) -> Rows:
     """
     if run.config["texts"] == "first":
         return {"references": _laid(run, _answers_of_first(run), "")}
-    judge = default_judge(run.project)
+    judge = default_annotator_kind(run.project)
     family = family_of(evaluated(run))
     found: dict[Prompt, list[str]] = defaultdict(list)
     for demonstration in _demonstrations(run, judge):

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from annotate.models import Comparison, Judge, LanguageModel, Project, Side, Winner
+from annotate.models import AnnotatorKind, Comparison, LanguageModel, Project, Side, Winner
 from evaluation.measures import over_optimisation_pictures
 from evaluation.metrics import over_optimisation
 from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
@@ -22,7 +22,7 @@ from training.models import Run
 
 TEMPLATE = "evaluation/overoptimisation.html"
 POINTS = 200  # of a curve at most
-WHO = {Judge.PERSON: "people", Judge.SIMULATION: "simulated judges"}
+WHO = {AnnotatorKind.PERSON: "people", AnnotatorKind.SIMULATION: "simulated judges"}
 SCORES = ("score_mean", "score")
 MOST_OPINIONS = 20_000
 
@@ -64,7 +64,9 @@ def of_run(run: Run) -> dict[str, Any] | None:
     """None until there is anything to show."""
     curves = [curve for curve in (_curve(run, SCORES, "score"), _curve(run, ("kl",), "KL, nats an answer")) if curve]
     told = opinions(run)
-    sides = [side for judge in (Judge.PERSON, Judge.SIMULATION) if (side := _side(run, judge, told[judge]))]
+    sides = [
+        side for judge in (AnnotatorKind.PERSON, AnnotatorKind.SIMULATION) if (side := _side(run, judge, told[judge]))
+    ]
     if not curves and not sides:
         return None
     reward = "the reward function" if run.config.get("reward_function") else "the reward model"
@@ -72,7 +74,7 @@ def of_run(run: Run) -> dict[str, Any] | None:
         "run": run,
         "reward": reward,
         "curves": curves,
-        "sides": sides or [_side(run, Judge.PERSON, [], even_if_empty=True)],
+        "sides": sides or [_side(run, AnnotatorKind.PERSON, [], even_if_empty=True)],
         "pictures": over_optimisation_pictures.pictures(curves, sides, reward),
         "rows": _rows(sides),
         "is_asked": run.reviews.filter(not_asked="").exists(),
@@ -86,7 +88,7 @@ def opinions(run: Run) -> dict[str, list[Opinion]]:
     reviews = {r.policy_answer_id: r for r in run.reviews.filter(not_asked="")}
     pair = Q(completion_a__in=reviews) | Q(completion_b__in=reviews)
     rows = Comparison.objects.counted().filter(pair, project=run.project).order_by("id")
-    found: dict[str, list[Opinion]] = {Judge.PERSON: [], Judge.SIMULATION: []}
+    found: dict[str, list[Opinion]] = {AnnotatorKind.PERSON: [], AnnotatorKind.SIMULATION: []}
     names = ("id", "completion_a", "completion_b", "winner", "judge", "author", "visitor")
     for pk, a, b, winner, judge, author, visitor in rows.values_list(*names)[:MOST_OPINIONS]:
         review = reviews.get(a) or reviews[b]
@@ -123,10 +125,10 @@ def _side(run: Run, judge: str, told: list[Opinion], *, even_if_empty: bool = Fa
     found = over_optimisation.verdict(told)
     return Judges(
         judge,
-        WHO[Judge(judge)],
+        WHO[AnnotatorKind(judge)],
         over_optimisation.bins(told),
         found,
-        _sentences(found, WHO[Judge(judge)], arena),
+        _sentences(found, WHO[AnnotatorKind(judge)], arena),
         arena,
     )
 

@@ -25,13 +25,13 @@ from typing import Any
 
 from django.db.models import Q
 
-from annotate.models import Comparison, Completion, Judge, LanguageModel, Rating, Side
+from annotate.models import AnnotatorKind, Comparison, Completion, LanguageModel, Rating, Side
 from annotate.models.prompts import ARENA
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
 
 Rows = dict[str, list[Row]]
-JUDGES = {"people": Judge.PERSON, "simulation": Judge.SIMULATION}
+JUDGES = {"people": AnnotatorKind.PERSON, "simulation": AnnotatorKind.SIMULATION}
 SETTINGS = ("temperature", "top_p", "max_new_tokens")
 FEWEST_VOTES = 2
 FEWEST_PROMPTS = 2
@@ -108,7 +108,7 @@ def _told(row: Row, voters: Voters, *names: str) -> Row:
 
 
 def _of_the_others(run: Run, judge: str) -> int:
-    other = Judge.SIMULATION if judge == Judge.PERSON else Judge.PERSON
+    other = AnnotatorKind.SIMULATION if judge == AnnotatorKind.PERSON else AnnotatorKind.PERSON
     return Comparison.objects.counted().by(other).on_side(Side.EVAL).filter(project=run.project).count()
 
 
@@ -317,4 +317,4 @@ def _by_hash(prompts: Iterable[tuple[str, int]]) -> list[int]:
 
 
 def _who(judge: str) -> str:
-    return "people" if judge == Judge.PERSON else "simulations"
+    return "people" if judge == AnnotatorKind.PERSON else "simulations"

@@ -29,7 +29,7 @@ FEWEST_TO_PAIR = 10  # common units of two judges, for an interval of kappa
 
 
 @dataclass(frozen=True)
-class Said:
+class Answers:
     """Values that judges gave to units: three arrays (n,), a row for each judge and unit. Codes of values begin at 0;
     `values` says what each code is worth where that matters (INTERVAL)."""
 
@@ -79,7 +79,7 @@ class Pair:
         return self.agreed / self.n
 
 
-def alpha(said: Said, metric: str = NOMINAL, draws: int = 2000, seed: int = 0) -> Alpha:
+def alpha(said: Answers, metric: str = NOMINAL, draws: int = 2000, seed: int = 0) -> Alpha:
     """Raises ValueError for an unknown metric, for codes without a value, or for a judge who judged a unit twice."""
     _check(said, metric)
     counts, times = sorts_of_units(said)
@@ -115,7 +115,7 @@ def _told(
     return Alpha(metric, value, lower, upper, units, judgements, judges, raw, note)
 
 
-def sorts_of_units(said: Said) -> tuple[np.ndarray, np.ndarray]:
+def sorts_of_units(said: Answers) -> tuple[np.ndarray, np.ndarray]:
     """Units with two values or more as sorts: counts of values (P, K), and how many units are of each sort (P,)."""
     kept = _paired(said)
     _, place = np.unique(said.unit[kept], return_inverse=True)
@@ -172,7 +172,7 @@ def _lower_of_one(total: np.ndarray, units: int) -> float:
     return float(max(-1.0, 1 - (1 - 0.025 ** (1 / units)) / differ))
 
 
-def pairs(said: Said, metric: str = NOMINAL) -> list[Pair]:
+def pairs(said: Answers, metric: str = NOMINAL) -> list[Pair]:
     """Each two judges who have judged a unit in common; the first has the smaller number."""
     _check(said, metric)
     size = said.size
@@ -188,7 +188,7 @@ def pairs(said: Said, metric: str = NOMINAL) -> list[Pair]:
     ]
 
 
-def _both(said: Said) -> tuple[np.ndarray, ...]:
+def _both(said: Answers) -> tuple[np.ndarray, ...]:
     """Every two values of one unit: judges, the smaller number first, and what each said."""
     kept = _paired(said)
     order = np.lexsort((said.judge[kept], said.unit[kept]))
@@ -229,13 +229,13 @@ def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[fl
     return value, math.sqrt(max(float(spread), 0.0) / n) / (1 - expected)
 
 
-def _paired(said: Said) -> np.ndarray:
+def _paired(said: Answers) -> np.ndarray:
     """(n,) True for values on units that two judges or more have judged."""
     _, place, times = np.unique(said.unit, return_inverse=True, return_counts=True)
     return times[place] > 1 if len(times) else np.zeros(0, dtype=bool)
 
 
-def _check(said: Said, metric: str) -> None:
+def _check(said: Answers, metric: str) -> None:
     if metric not in METRICS:
         raise ValueError(f"{metric!r} is no metric of alpha; use one of {', '.join(METRICS)}.")
     if len({len(said.unit), len(said.judge), len(said.code)}) > 1:

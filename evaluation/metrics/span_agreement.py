@@ -100,7 +100,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class MarksFound:
+class SpanAgreement:
     """`labels` in the order given, `together` of all of them, both empty where nothing was marked."""
 
     labels: list[MarkAgreement]
@@ -111,7 +111,7 @@ class MarksFound:
 
 def agreement(
     readings: Mapping[str, Sequence[Reading]], draws: int = DRAWS, seed: int = 0, apart: str | None = None
-) -> MarksFound:
+) -> SpanAgreement:
     """`readings` by label. One under the name `apart` stands for itself: it is no part of `together` and of pairs."""
     counted = {label: _by_text(given) for label, given in readings.items()}
     texts = sorted({text for found in counted.values() for text in found})
@@ -130,7 +130,7 @@ def agreement(
     of_all = [column * _SIZE + k for column in common for k in range(_SIZE)]
     every = [of_text for label, found in counted.items() if label != apart for of_text in found.values()]
     together = _agreement("", counts[:, of_all], drawn[:, of_all], samples[:, of_all], every) if every else None
-    return MarksFound(labels, together, *_pairs([of for label, of in counted.items() if label != apart]))
+    return SpanAgreement(labels, together, *_pairs([of for label, of in counted.items() if label != apart]))
 
 
 def _grouped(counts: np.ndarray, seed: int) -> np.ndarray:

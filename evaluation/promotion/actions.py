@@ -10,12 +10,12 @@ from django.db import transaction
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
-from annotate.models import Judge, LanguageModel, Project, User
+from annotate.models import AnnotatorKind, LanguageModel, Project, User
 from evaluation.core.served_model import promoted, served_before
 from evaluation.leaderboard.snapshots import current, stored
 from evaluation.models import Candidacy, Decision, Leaderboard, Promotion, PromotionRule
 from evaluation.promotion import candidate_review, checks, tolerances
-from evaluation.promotion.enrolment import judge_of, rule_of
+from evaluation.promotion.enrolment import annotator_kind_of, rule_of
 from evaluation.promotion.promotion_events import announce_promotion
 
 MOST_TOLERANCES = 20
@@ -41,7 +41,7 @@ def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
 
 def in_words(rule: PromotionRule) -> str:
     """The whole rule in a few sentences."""
-    votes = "people's votes" if rule.judge == Judge.PERSON else "simulated judges' votes"
+    votes = "people's votes" if rule.judge == AnnotatorKind.PERSON else "simulated judges' votes"
     how = "a sequence that may be read after every vote" if rule.always_valid else "the leaderboard's interval"
     over = f"more than {rule.margin:g} points above" if rule.margin else "above"
     said = [f"By {votes}, with {how}: the lower bound of a model must lie {over} its parent"]
@@ -64,7 +64,7 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
     _may_be_served(project, model)
     reason = _told(reason, "Say in a few words why this model is to be served, for those who come after.")
     # Before the transaction, for they may take seconds: the leaderboard, and the checks of this very moment.
-    board, rule = current(project=project, judge=judge_of(project)), rule_of(project)
+    board, rule = current(project=project, judge=annotator_kind_of(project)), rule_of(project)
     checked = _checked_now(project, model, rule, board)
     with transaction.atomic():
         # First the candidacy and then the project, as the rule's own promotions and a roll-back take them.
@@ -91,7 +91,7 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
     """Serve again what was served before the promotion in force. Whatever is rolled back is not promoted by itself."""
     require(by, "manage", project)
     reason = _told(reason, "Say in a few words what is wrong with what is served now.")
-    board = current(project=project, judge=judge_of(project))  # before the transaction: it may fit ratings
+    board = current(project=project, judge=annotator_kind_of(project))  # before the transaction: it may fit ratings
     with transaction.atomic():
         # First the candidacies and then the project, as everybody does: else two who press at once block each other.
         served = project.candidacies.filter(pk__in=project.promotions.values("candidacy"))
@@ -200,9 +200,9 @@ def _hold(project: Project) -> None:
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     """The fields of a rule. Raises Refused with each that is wrong."""
     errors: dict[str, str] = {}
-    judge = given.get("judge", Judge.PERSON)
-    if judge not in Judge.values:
-        errors["judge"] = f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}."
+    judge = given.get("judge", AnnotatorKind.PERSON)
+    if judge not in AnnotatorKind.values:
+        errors["judge"] = f"{judge!r} is no kind of judge; use {' or '.join(AnnotatorKind.values)}."
     margin = given.get("margin", 0)
     if not _is_number(margin) or not 0 <= margin <= MOST_POINTS:
         errors["margin"] = f"Give rating points from 0 to {MOST_POINTS}."

@@ -19,7 +19,7 @@ from annotate.arena.battles.pairing import contestants
 from annotate.models import LanguageModel, Project
 from evaluation.leaderboard.snapshots import current, fit_of
 from evaluation.models import Candidacy
-from evaluation.promotion.enrolment import champion_of, judge_of, rule_of
+from evaluation.promotion.enrolment import annotator_kind_of, champion_of, rule_of
 from evaluation.ratings.information_gain import FLOOR, pair_probabilities, weigh_pairs, weigh_top
 from evaluation.registry.ancestry import parent_of
 
@@ -90,7 +90,7 @@ def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]
 
 
 def _drawn(project: Project, ids: list[int]) -> dict[frozenset[int], float]:
-    fitted = fit_of(current(project=project, judge=judge_of(project)))
+    fitted = fit_of(current(project=project, judge=annotator_kind_of(project)))
     asked, rule = questions(project, ids), rule_of(project)
     direct = DIRECT if asked and (rule is None or rule.always_valid) else 0.0
     matters = weigh_pairs(ids, [(min(pair), max(pair), QUESTION) for pair in asked]) + weigh_top(fitted, ids, TOP)

@@ -18,7 +18,7 @@ from annotate.data.datasets.actions import freeze
 from annotate.language_models.actions import enter_arena
 from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Side
 from annotate.models.prompts import ARENA
-from evaluation.leaderboard.snapshots import default_judge
+from evaluation.leaderboard.snapshots import default_annotator_kind
 from evaluation.models import Candidacy, Decision, Promotion, PromotionRule
 from evaluation.registry.ancestry import parent_of
 from training.models import Run
@@ -90,10 +90,10 @@ def rule_of(project: Project) -> PromotionRule | None:
     return PromotionRule.objects.filter(project=project).first()
 
 
-def judge_of(project: Project) -> str:
+def annotator_kind_of(project: Project) -> str:
     """Whose votes decide: as the rule says, else people's as soon as there are any."""
     rule = rule_of(project)
-    return rule.judge if rule else default_judge(project)
+    return rule.judge if rule else default_annotator_kind(project)
 
 
 def champion_of(project: Project) -> LanguageModel | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet
 
-from annotate.data.feedback_lineage import judgements as one_each
-from annotate.models import Comparison, Dataset, Demonstration, Judge, LanguageModel, Project, Ranking, Rating
+from annotate.data.feedback_lineage import one_per_item as one_each
+from annotate.models import AnnotatorKind, Comparison, Dataset, Demonstration, LanguageModel, Project, Ranking, Rating
 from training.models import Run
 
 _RELATED = ("parent", "made_by__dataset", "made_by__other_dataset", "made_by__reward_model", "made_by__project")
@@ -52,7 +52,7 @@ class Judgements:
     @property
     def in_words(self) -> str:
         one = self.kind.removesuffix("s")
-        judge = ("person", "people") if self.judge == Judge.PERSON else ("simulated judge", "simulated judges")
+        judge = ("person", "people") if self.judge == AnnotatorKind.PERSON else ("simulated judge", "simulated judges")
         back = f" ({self.withdrawn:,} no longer count{'s' * (self.withdrawn == 1)})" if self.withdrawn else ""
         return f"{_counted(self.total, one, self.kind)} by {_counted(self.judges, *judge)}{back}"
 
@@ -95,7 +95,7 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
         # By id first: counted through the join, a judgement in two datasets would count twice.
         here = one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
         held = table.objects.filter(pk__in=here.values("pk"))
-        for judge in Judge.values:
+        for judge in AnnotatorKind.values:
             rows = held.filter(judge=judge).order_by()
             total = rows.count()
             if total:

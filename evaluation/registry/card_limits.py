@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from annotate.models import Judge, LanguageModel
+from annotate.models import AnnotatorKind, LanguageModel
 from evaluation.models import Evaluation
 from evaluation.registry.ancestry import Judgements, Made, judgements_in
 from training.runs.present import run_details
@@ -41,11 +41,11 @@ def _of_its_kind(model: LanguageModel) -> Iterator[str]:
 def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
     if not judgements:
         return
-    if all(one.judge == Judge.SIMULATION for one in judgements):
+    if all(one.judge == AnnotatorKind.SIMULATION for one in judgements):
         yield "Its judges were simulated: it shows that the method works, not what people prefer."
-    elif any(one.judge == Judge.SIMULATION for one in judgements):
+    elif any(one.judge == AnnotatorKind.SIMULATION for one in judgements):
         yield "Some of its judges were simulated, and stand apart in the counts above."
-    people = [one for one in judgements if one.judge == Judge.PERSON]
+    people = [one for one in judgements if one.judge == AnnotatorKind.PERSON]
     total = sum(one.total for one in people)
     if people and total < FEW_JUDGEMENTS:
         yield f"Only {total:,} judgements of people are behind it: the taste of a few shows in it."

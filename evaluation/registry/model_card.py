@@ -17,7 +17,7 @@ from django.utils.text import slugify
 
 from annotate.models import Dataset, LanguageModel, Project
 from evaluation.leaderboard.leaderboard_rows import standings
-from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Evaluation
 from evaluation.registry import adapter_bases, card_limits
 from evaluation.registry.ancestry import Made, ancestry, judgements_in
@@ -247,7 +247,7 @@ def _of_the_run(run: Run) -> Iterator[str]:
 
 def _arena(model: LanguageModel, readable: QuerySet[Project]) -> Iterator[str]:
     for project in readable.filter(contestants__model=model).distinct().order_by("pk"):
-        judge = default_judge(project)
+        judge = default_annotator_kind(project)
         board = current(project=project, judge=judge)
         found = next((row for row in standings(board) if row.model.pk == model.pk), None)
         if found is None:

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from annotate.core.permissions import Person, can, models_seen, projects_where
 from annotate.models import LanguageModel, Project
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
-from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from training.models import Run
 from training.storage import disk_usage
 
@@ -95,7 +95,7 @@ def _narrowed(models: QuerySet[LanguageModel], choice: Choice) -> QuerySet[Langu
 
 
 def _entries(models: list[LanguageModel], project: Project, person: Person, mine: set[int]) -> list[Entry]:
-    places = {row.model.pk: row for row in standings(current(project=project, judge=default_judge(project)))}
+    places = {row.model.pk: row for row in standings(current(project=project, judge=default_annotator_kind(project)))}
     competing = set(project.contestants.filter(left_at=None).values_list("model", flat=True))
     readable = set(projects_where(person, "read").values_list("pk", flat=True))
     return [

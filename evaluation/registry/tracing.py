@@ -11,7 +11,7 @@ from annotate.core.permissions import Person, can, models_seen, projects_where
 from annotate.data import feedback_lineage
 from annotate.models import Dataset, LanguageModel, Project, Status
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
-from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Leaderboard
 from training.models import Run
 
@@ -73,7 +73,7 @@ def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
 def descent(model: LanguageModel, project: Project, person: Person) -> list[Step]:
     """The model, its parent, its parent's parent, to the first; their runs where the person may read the project."""
     readable = projects_where(person, "read")
-    board = current(project=project, judge=default_judge(project))
+    board = current(project=project, judge=default_annotator_kind(project))
     places = {row.model.pk: row for row in standings(board)}
     steps: list[Step] = []
     ancestor: LanguageModel | None = model
@@ -104,7 +104,7 @@ def votes_in(dataset: Dataset) -> list[Votes]:
     """What the dataset was frozen from, as it stands today: a vote that was taken back since is still in the model."""
     found = []
     for kind in FEEDBACK:
-        counts = feedback_lineage.judgements(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(
+        counts = feedback_lineage.one_per_item(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(
             total=Count("id"),
             authors=Count("author", distinct=True),
             visitors=Count("visitor", distinct=True, filter=Q(author=None)),

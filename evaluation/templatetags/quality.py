@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from evaluation.annotator_quality import explanations
-from evaluation.annotator_quality.findings import JudgeFound, Measure
+from evaluation.annotator_quality.findings import AnnotatorFigures, Measure
 
 register = template.Library()
 _WIDTH, _HEIGHT = 120, 14
@@ -27,16 +27,16 @@ _NAMES = {
 
 
 @register.simple_tag
-def judge_url(slug: str, user: int | None, source: str = "", name: str = "", exclude: bool = False) -> str:
+def annotator_url(slug: str, user: int | None, source: str = "", name: str = "", exclude: bool = False) -> str:
     """Where a judge's page is, or that of excluding them: by account, or by the name in the file of an import."""
     if user:
-        return reverse("quality-exclude" if exclude else "quality-judge", args=[slug, user])
+        return reverse("quality-exclude" if exclude else "quality-annotator", args=[slug, user])
     address = reverse("quality-exclude-imported" if exclude else "quality-imported", args=[slug])
     return f"{address}?{urlencode({'source': source, 'name': name})}"
 
 
 @register.filter
-def sentences(found: JudgeFound, is_own: object) -> list[explanations.Sentence]:
+def sentences(found: AnnotatorFigures, is_own: object) -> list[explanations.Sentence]:
     return explanations.sentences(found, is_own=bool(is_own))
 
 
@@ -47,7 +47,7 @@ def kinds(kind: str, n: int) -> str:
 
 
 @register.filter
-def judgements(numbers: dict[str, int]) -> str:
+def annotation_count(numbers: dict[str, int]) -> str:
     """{"comparison": 2, "rating": 1} -> 2 comparisons, 1 rating"""
     ordered = [*_NAMES, *(kind for kind in numbers if kind not in _NAMES)]  # Postgres keeps JSON in an order of its own
     found = [f"{numbers[kind]:,} {kinds(kind, numbers[kind])}" for kind in ordered if numbers.get(kind)]

@@ -103,7 +103,7 @@ class _Wager:
     expected: np.ndarray
 
 
-def judge_voters(
+def detect_voters(
     fitted: Fit,
     blocks: Sequence[Block],
     *,
@@ -120,7 +120,7 @@ def judge_voters(
     return _judged(fitted, *_among_others(fitted, blocks), pace, honest, alpha, name)
 
 
-def judge_outsiders(
+def detect_visitors(
     fitted: Fit,
     blocks: Sequence[Block],
     *,

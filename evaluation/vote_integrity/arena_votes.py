@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from django.db.models import Exists, OuterRef, Q
 
-from annotate.models import Comparison, Judge, Project, Status, StatusChange
+from annotate.models import AnnotatorKind, Comparison, Project, Status, StatusChange
 from evaluation.leaderboard.votes.vote_blocks import SAID, comparisons
 from evaluation.vote_integrity.suspects import NOBODY, PATTERNS, Votes, bands
 
@@ -18,7 +18,7 @@ def read(project: Project) -> Votes:
     decided = StatusChange.objects.filter(
         kind=Comparison._meta.model_name, feedback_id=OuterRef("pk"), by__isnull=False
     )
-    rows = comparisons(project, Judge.PERSON).annotate(said=SAID, decided=Exists(decided))
+    rows = comparisons(project, AnnotatorKind.PERSON).annotate(said=SAID, decided=Exists(decided))
     watched = Q(status=Status.HELD, battle__trace__held_for__in=PATTERNS, decided=False)
     rows = rows.filter(Q(status=Status.COUNTED) | watched).order_by("-id")
     columns = ("id", "author_id", "visitor", "battle__trace__address", "created_at", "completion_a__model")

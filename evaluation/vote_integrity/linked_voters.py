@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import QuerySet
 
-from annotate.models import Comparison, Hold, Judge, Project, Side, Status
+from annotate.models import AnnotatorKind, Comparison, Hold, Project, Side, Status
 
 Ids = list[int]
 Names = tuple[int | None, str, str]  # whose vote and from where: account, visitor, address
@@ -36,7 +36,7 @@ class _Hands:
 
 def changes(project: Project) -> tuple[dict[str, Ids], Ids]:
     """(ids of votes of the training side to hold, by kind; ids to release), as those of the eval side stand."""
-    cast = Comparison.objects.filter(project=project, battle__isnull=False, judge=Judge.PERSON)
+    cast = Comparison.objects.filter(project=project, battle__isnull=False, judge=AnnotatorKind.PERSON)
     teaching = cast.filter(prompt__side=Side.TRAIN)
     hands = _held_hands(cast.filter(prompt__side=Side.EVAL, status__in=_OUT))
     held: dict[str, Ids] = {}

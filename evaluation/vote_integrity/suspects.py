@@ -20,7 +20,7 @@ import numpy as np
 from evaluation.ratings.bradley_terry import fit
 from evaluation.ratings.tally import Tally, tally_indices
 from evaluation.ratings.voter_clusters import Block, by_voters
-from evaluation.vote_integrity.anomaly_detection import HONEST, Honest, Voter, judge_outsiders, judge_voters
+from evaluation.vote_integrity.anomaly_detection import HONEST, Honest, Voter, detect_visitors, detect_voters
 
 PATTERNS = ("pattern", "address_pattern", "alike")
 PERSON, ADDRESS, ALIKE = 1, 2, 3  # places in it, plus one
@@ -154,14 +154,14 @@ def _suspects(votes: Votes, base: np.ndarray, left: np.ndarray, level: _Level) -
     fitted, _ = by_voters(fit(inside.tally), [ascending.block(ascending.person)])  # their tastes blur what they all say
     if (key[base] != NOBODY).any():
         among = np.where(key[base] == NOBODY, key.max() + 1, key[base])
-        judged = judge_voters(fitted, [inside.block(among)], honest=level.honest, alpha=level.alpha)
+        judged = detect_voters(fitted, [inside.block(among)], honest=level.honest, alpha=level.alpha)
         found = [one for one in judged if one.is_flagged]
     apart = left & ~base & (key != NOBODY) & ((votes.held == 0) | (votes.held == level.place))
     apart &= ~np.isin(key, key[base])
     if not apart.any():
         return found
     held, limit = set(key[level.outside(votes.held)].tolist()), math.log(1 / level.alpha)
-    again = judge_outsiders(fitted, [votes.only(apart).block(key[apart])], honest=level.honest, alpha=level.alpha)
+    again = detect_visitors(fitted, [votes.only(apart).block(key[apart])], honest=level.honest, alpha=level.alpha)
     return found + [one for one in again if one.log_e >= limit - (DOUBT if one.voter in held else 0)]
 
 

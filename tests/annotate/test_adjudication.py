@@ -246,7 +246,7 @@ def test_a_decision_is_not_undone_by_the_way_on_the_judge_page(disputed):
     feedback.submit(assignment=taken, by=reviewer, winner="tie")
     client = Client()
     client.force_login(reviewer)
-    assert "undo-form" not in client.get(reverse("judge", args=[project.slug])).content.decode()
+    assert "undo-form" not in client.get(reverse("annotate", args=[project.slug])).content.decode()
 
 
 def test_answers_that_were_written_are_no_answers_of_another_prompt(disputed):

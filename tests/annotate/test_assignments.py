@@ -32,7 +32,7 @@ def run_out(assignment: Assignment) -> None:
     Assignment.objects.filter(pk=assignment.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def judge_all(project, user, kind=None) -> list[Assignment]:
+def annotate_all(project, user, kind=None) -> list[Assignment]:
     """Judge until there is nothing left."""
     done = []
     while assignment := assignments.next_for(project=project, user=user, kind=kind):
@@ -56,7 +56,7 @@ def test_one_person_gets_every_item_once():
     prompt = make_prompt(project)
     for _ in range(3):
         make_completion(prompt)
-    items = [a.item for a in judge_all(project, make_user(project))]
+    items = [a.item for a in annotate_all(project, make_user(project))]
     assert len(items) == len(set(items)) == 3 + 3  # three ratings, three pairs
 
 
@@ -77,7 +77,7 @@ def test_an_item_goes_to_as_many_people_as_the_overlap_asks_for():
 def test_a_simulation_does_not_use_up_what_a_person_could_judge():
     project = make_project(asks_comparisons=False)
     make_completion(make_prompt(project))
-    assert judge_all(project, make_user(project, is_simulated=True))
+    assert annotate_all(project, make_user(project, is_simulated=True))
     assert assignments.next_for(project=project, user=make_user(project)) is not None
 
 
@@ -138,7 +138,7 @@ def test_a_pair_is_of_one_prompt_and_of_different_words():
     for text in ("Yes.", "Yes. ", "No."):
         make_completion(prompt, text)
     make_completion(make_prompt(project), "Elsewhere.")
-    pairs = judge_all(project, make_user(project))
+    pairs = annotate_all(project, make_user(project))
     assert len(pairs) == 2
     for pair in pairs:
         assert {pair.completion_a.prompt_id, pair.completion_b.prompt_id} == {prompt.pk}
@@ -150,7 +150,7 @@ def test_the_order_of_a_and_b_is_random_and_stays_for_an_assignment():
     for _ in range(24):
         make_pair(project)
     user = make_user(project)
-    swapped = [a.completion_a_id > a.completion_b_id for a in judge_all(project, user)]
+    swapped = [a.completion_a_id > a.completion_b_id for a in annotate_all(project, user)]
     assert len(swapped) == 24
     assert True in swapped and False in swapped
 

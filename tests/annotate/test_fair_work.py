@@ -35,7 +35,7 @@ def said_of(assignment: Assignment) -> dict:
     return SAID[assignment.kind]
 
 
-def judge_one(project, user, **said) -> Assignment | None:
+def annotate_one(project, user, **said) -> Assignment | None:
     assignment = assignments.next_for(project=project, user=user)
     if assignment is not None:
         feedback.submit(assignment=assignment, by=user, **(said or said_of(assignment)))
@@ -56,10 +56,10 @@ def test_three_to_six_different_answers_are_ranked():
     answers = [make_completion(prompt, text) for text in ("One.", "Two.", "Three.", "Three. ")]
     make_pair(project)  # too few
     user = make_user(project)
-    ranked = judge_one(project, user)
+    ranked = annotate_one(project, user)
     assert sorted(ranked.shown) == [a.pk for a in answers[:3]]
     assert ranked.item == "rank:" + ":".join(str(a.pk) for a in answers[:3])
-    assert judge_one(project, user) is None
+    assert annotate_one(project, user) is None
     assert Comparison.objects.filter(ranking__isnull=False).count() == 3
 
 
@@ -81,7 +81,7 @@ def test_a_later_answer_does_not_change_what_is_being_ranked():
 def test_as_many_write_an_answer_as_the_project_asks_for():
     project = make_project(asks_ratings=False, asks_comparisons=False, asks_answers=True, overlap=2)
     make_prompt(project)
-    done = [judge_one(project, make_user(project)) for _ in range(3)]
+    done = [annotate_one(project, make_user(project)) for _ in range(3)]
     assert [bool(a) for a in done] == [True, True, False]
 
 
@@ -100,7 +100,7 @@ def test_four_kinds_come_in_runs():
         for _ in range(3):
             make_completion(prompt)
     user = make_user(project)
-    kinds = [judge_one(project, user).kind for _ in range(20)]
+    kinds = [annotate_one(project, user).kind for _ in range(20)]
     assert kinds == ["rate"] * 5 + ["compare"] * 5 + ["rank"] * 5 + ["write"] * 5
 
 
@@ -183,7 +183,7 @@ def test_an_excluded_judgement_gives_its_place_back():
     project = make_project(asks_comparisons=False)
     make_completion(make_prompt(project))
     manager, user, other = make_user(project, role="manager"), make_user(project), make_user(project)
-    judge_one(project, user)
+    annotate_one(project, user)
     assert assignments.next_for(project=project, user=other) is None
     feedback.set_status(rows=project.ratings.all(), status="excluded", reason="a bot", by=manager)
     assert assignments.next_for(project=project, user=other) is not None
@@ -195,12 +195,12 @@ def test_new_answers_are_asked_about_at_once_however_they_came():
     assert assignments.next_for(project=project, user=user) is None
     prompt = make_prompt(project)
     make_completion(prompt)
-    assert judge_one(project, user) is not None
+    assert annotate_one(project, user) is not None
     model = make_model()
     type(prompt.completions.first()).objects.bulk_create(
         [type(prompt.completions.first())(prompt=prompt, model=model, text="In bulk.")]
     )
-    assert judge_one(project, user).completion_a.text == "In bulk."
+    assert annotate_one(project, user).completion_a.text == "In bulk."
 
 
 def test_a_queue_that_was_lost_is_made_anew_by_the_command():
@@ -253,7 +253,7 @@ def test_sides_are_even_for_each_judge_and_each_two_models():
     lefts, n = 0, 0
     for user in users:
         for _ in range(45):
-            a = judge_one(project, user)
+            a = annotate_one(project, user)
             left, right = a.completion_a.model_id, a.completion_b.model_id
             lead[user.pk, min(left, right), max(left, right)] += 1 if left < right else -1
             lefts, n = lefts + (left < right), n + 1
@@ -278,32 +278,32 @@ def test_the_next_side_cannot_be_told_from_the_last():
 # --- mirrored repeats ---
 
 
-def judge_pairs(project, user, n):
+def annotate_pairs(project, user, n):
     model_pair = make_model(), make_model()
     for _ in range(n):
         prompt = make_prompt(project)
         for model in model_pair:
             make_completion(prompt, model=model)
-    return [judge_one(project, user, winner="model_a") for _ in range(n)]
+    return [annotate_one(project, user, winner="model_a") for _ in range(n)]
 
 
 def test_a_repeat_swaps_the_sides_of_an_earlier_item_and_fills_no_place():
     project = make_project(asks_ratings=False)
     user, other = make_user(project), make_user(project)
-    judge_pairs(project, user, 12)
+    annotate_pairs(project, user, 12)
     long_ago(user=user)
     project.repeat_percent = 50
     project.save()
     for _ in range(60):
         make_pair(project)
-        again = judge_one(project, user, winner="model_b")
+        again = annotate_one(project, user, winner="model_b")
         if again.purpose == "repeat":
             break
     earlier = again.repeats
     assert (again.completion_a, again.completion_b) == (earlier.completion_b, earlier.completion_a)
     assert again.item == earlier.item and earlier.purpose == "work"
     assert not Comparison.objects.teaching().filter(assignment=again).exists()
-    assert all(a.item != earlier.item for a in iter(lambda: judge_one(project, other), None))
+    assert all(a.item != earlier.item for a in iter(lambda: annotate_one(project, other), None))
 
 
 def test_about_the_share_asked_for_is_repeated_and_each_once():
@@ -312,7 +312,7 @@ def test_about_the_share_asked_for_is_repeated_and_each_once():
     for _ in range(260):
         make_pair(project)
     for _ in range(200):
-        judge_one(project, user, winner="model_a")
+        annotate_one(project, user, winner="model_a")
         long_ago(user=user)
     repeated = project.assignments.filter(purpose="repeat")
     # The first ten cannot be repeats: 190 draws at 0.3, that is 57, three standard deviations of 6.3 either way.
@@ -324,7 +324,7 @@ def test_about_the_share_asked_for_is_repeated_and_each_once():
 def test_what_may_still_be_remembered_is_not_repeated(judged, minutes):
     project = make_project(asks_ratings=False)
     user = make_user(project)
-    judge_pairs(project, user, judged)
+    annotate_pairs(project, user, judged)
     if minutes:
         long_ago(user=user)
     assert repeats.draw(project, user) is None
@@ -333,7 +333,7 @@ def test_what_may_still_be_remembered_is_not_repeated(judged, minutes):
 def test_what_does_not_count_is_not_repeated():
     project = make_project(asks_ratings=False)
     user = make_user(project)
-    judge_pairs(project, user, 11)
+    annotate_pairs(project, user, 11)
     long_ago(user=user)
     assert repeats.draw(project, user) is not None
     Comparison.objects.update(status="excluded")
@@ -450,7 +450,7 @@ def test_what_a_model_is_unsure_of_comes_first_most_of_the_time(uncertain, monke
     assert priorities.renew(project) == 2
     monkeypatch.setattr(priorities, "COVERAGE_SHARE", 0.0)
     user = make_user(project)
-    assert [judge_one(project, user).prompt_id for _ in range(2)] == [a.prompt_id, pairs[3][0].prompt_id]
+    assert [annotate_one(project, user).prompt_id for _ in range(2)] == [a.prompt_id, pairs[3][0].prompt_id]
     first = priorities.coming_next(project)[0]
     assert first.why  # whatever is next, it is said why
 
@@ -472,8 +472,8 @@ def test_a_priority_never_breaks_the_overlap(uncertain, monkeypatch):
     uncertain(lambda p: [priorities.Uncertain(a.prompt_id, (a.pk, b.pk), 1.0, "half")])
     priorities.renew(project)
     monkeypatch.setattr(priorities, "COVERAGE_SHARE", 0.0)
-    served = [judge_one(project, make_user(project)) for _ in range(4)]
+    served = [annotate_one(project, make_user(project)) for _ in range(4)]
     assert [bool(a) for a in served] == [True, True, False, False]
     make_pair(project)
-    judge_one(project, make_user(project))
+    annotate_one(project, make_user(project))
     assert not ItemPriority.objects.filter(is_open=True).exists()

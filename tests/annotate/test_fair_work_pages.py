@@ -66,20 +66,20 @@ def test_the_guidelines_are_read_on_a_page_that_tells_what_changed():
     make_guideline(project, "Prefer the *true* one.")
     user = make_user(project)
     client = browser(user)
-    response = client.get(page("judge", project))
+    response = client.get(page("annotate", project))
     assert response.status_code == 302 and response.url == page("reading", project)
     text = html(client.get(page("reading", project)))
     assert "<em>true</em>" in text and "What has changed" not in text
     response = client.post(page("reading", project), {"what": "guidelines", "version": "1"})
-    assert response.url == page("judge", project)
-    assert html(client.get(page("judge", project)))
+    assert response.url == page("annotate", project)
+    assert html(client.get(page("annotate", project)))
     assignments.skip(assignment=assignments.next_for(project=project, user=user), by=user, reason="no")
     make_guideline(project, "Prefer the *kind* one.")
     text = html(client.get(page("reading", project)))
     assert "What has changed since version 1" in text
     assert "<del>Prefer the *true* one.</del>" in text and "<ins>Prefer the *kind* one.</ins>" in text
     client.post(page("reading", project), {"what": "guidelines", "version": "1"})  # it is not this one any more
-    assert client.get(page("judge", project)).url == page("reading", project)
+    assert client.get(page("annotate", project)).url == page("reading", project)
 
 
 def test_with_htmx_a_judgement_is_kept_and_the_reply_leads_to_what_comes_first():
@@ -90,7 +90,7 @@ def test_with_htmx_a_judgement_is_kept_and_the_reply_leads_to_what_comes_first()
     held = assignments.next_for(project=project, user=user)
     make_guideline(project)
     response = browser(user).post(
-        page("judge", project), {"assignment": held.pk, "stars": "4"}, headers={"HX-Request": "true"}
+        page("annotate", project), {"assignment": held.pk, "stars": "4"}, headers={"HX-Request": "true"}
     )
     assert response["HX-Redirect"] == page("reading", project)
     held.refresh_from_db()
@@ -126,7 +126,7 @@ def test_the_tutorial_goes_through_the_judges_own_form_and_explains():
     text = html(client.get(response.url))
     assert "Not quite" in text and "<em>what was asked</em>" in text
     assert "0 of 1" in html(client.get(page("tutorial", project)))
-    assert html(client.get(page("judge", project)))
+    assert html(client.get(page("annotate", project)))
 
 
 def test_a_program_takes_the_tutorial_too():
@@ -150,13 +150,13 @@ def test_a_paused_judge_reads_why_and_a_manager_lets_them_go_on():
     user, manager = make_user(project), make_user(project, role="manager")
     boss, client = browser(manager), browser(user)
     boss.post(page("gold-lift", project), {"username": user.username, "do": "pause", "note": "Answers too fast."})
-    text = html(client.get(client.get(page("judge", project)).url))
+    text = html(client.get(client.get(page("annotate", project)).url))
     assert "You are paused here" in text and "Answers too fast." in text
     assert "Answers too fast." in html(boss.get(page("gold", project)))
     boss.post(page("gold-lift", project), {"username": user.username, "do": "lift", "note": "Take *your* time."})
     assert "<em>your</em>" in html(client.get(page("reading", project)))
     client.post(page("reading", project), {"what": "warning"})
-    assert html(client.get(page("judge", project)))
+    assert html(client.get(page("annotate", project)))
 
 
 def test_nothing_that_is_sent_tells_a_known_item_or_a_repeat_from_others():
@@ -166,7 +166,7 @@ def test_nothing_that_is_sent_tells_a_known_item_or_a_repeat_from_others():
     with_gold = assignments.hand_out_gold(project, user, known, Assignment.Purpose.GOLD)
     told = program(user).get(f"/api/v1/assignments/{with_gold.pk}/").json()
     assert not {"purpose", "gold", "repeats", "gold_passed"} & set(told)
-    text = html(browser(user).get(page("judge", project)))
+    text = html(browser(user).get(page("annotate", project)))
     assert "gold" not in text.lower() and "known" not in text.lower() and "It answers" not in text
     receipt = program(user).post(f"/api/v1/assignments/{with_gold.pk}/submit/", {"winner": "tie"}, format="json")
     assert receipt.status_code == 201 and receipt.json()["counted"] is True
@@ -256,7 +256,7 @@ def test_sending_back_by_page_reaches_the_judge_with_the_comment():
     _, last = disputed(project)
     reviewer = make_user(project, role="reviewer")
     browser(reviewer).post(page("send-back", project, last.pk), {"comment": "Look at B again."})
-    assert "Look at B again." in html(browser(last.user).get(page("judge", project)))
+    assert "Look at B again." in html(browser(last.user).get(page("annotate", project)))
     assert project.comparisons.filter(status="withdrawn").count() == 1
 
 

@@ -54,7 +54,7 @@ def next_of(project, user) -> Assignment | None:
 def page(project, user) -> str:
     client = Client()
     client.force_login(user)
-    return client.get(reverse("judge", args=[project.slug])).content.decode()
+    return client.get(reverse("annotate", args=[project.slug])).content.decode()
 
 
 def test_who_has_said_nothing_is_handed_nothing_harmful_and_told_why(project, eve):
@@ -109,7 +109,7 @@ def test_ones_history_shows_no_harm_before_it_is_asked_for(project, eve):
     feedback.submit(assignment=given, by=eve, winner="tie")
     client = Client()
     client.force_login(eve)
-    html = client.get(reverse("judge-history", args=[project.slug])).content.decode()
+    html = client.get(reverse("annotate-history", args=[project.slug])).content.decode()
     assert html.index("<details") < html.index(a.prompt.text) and "fraud" in html.lower()
 
 

@@ -38,7 +38,7 @@ def user(project, client):
     return user
 
 
-def address(project, name: str = "judge") -> str:
+def address(project, name: str = "annotate") -> str:
     return reverse(name, args=[project.slug])
 
 
@@ -203,7 +203,7 @@ def test_a_skip_that_comes_too_late_counts_all_the_same(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)))
     sent = opened(client, project, reason="I cannot judge this")
     Assignment.objects.update(expires_at=timezone.now())
-    assert client.post(address(project, "judge-skip"), sent).status_code == 302
+    assert client.post(address(project, "annotate-skip"), sent).status_code == 302
     assert Assignment.objects.get().state == "skipped"
 
 
@@ -211,7 +211,7 @@ def test_an_item_does_not_run_out_while_it_is_worked_on(client, project, user):
     assignment = make_assignment(user, make_completion(make_prompt(project)))
     soon = timezone.now() + timedelta(seconds=5)
     Assignment.objects.update(expires_at=soon)
-    assert client.post(address(project, "judge-keep"), {"assignment": assignment.pk}).status_code == 204
+    assert client.post(address(project, "annotate-keep"), {"assignment": assignment.pk}).status_code == 204
     assert Assignment.objects.get().expires_at > soon + timedelta(minutes=project.assignment_minutes - 1)
 
 
@@ -220,13 +220,13 @@ def test_what_ran_out_or_was_held_all_day_is_not_kept(client, project, user, cha
     assignment = make_assignment(user, make_completion(make_prompt(project)))
     Assignment.objects.update(**{name: timezone.now() + timedelta(minutes=by) for name, by in change.items()})
     before = Assignment.objects.get().expires_at
-    client.post(address(project, "judge-keep"), {"assignment": assignment.pk})
+    client.post(address(project, "annotate-keep"), {"assignment": assignment.pk})
     assert Assignment.objects.get().expires_at == before
 
 
 def test_nobody_keeps_what_is_in_other_hands(client, project, user):
     theirs = make_assignment(make_user(project), make_completion(make_prompt(project)))
-    assert client.post(address(project, "judge-keep"), {"assignment": theirs.pk}).status_code in (403, 404)
+    assert client.post(address(project, "annotate-keep"), {"assignment": theirs.pk}).status_code in (403, 404)
     assert Assignment.objects.get().expires_at == theirs.expires_at
 
 
@@ -257,7 +257,7 @@ def test_someone_elses_item_is_refused_and_not_shown(client, project, user):
 
 
 @pytest.mark.parametrize("pk", ["", "0", "x", "99999999999999999999999", "1 or 1"])
-@pytest.mark.parametrize("name", ["judge", "judge-skip", "judge-undo", "judge-keep"])
+@pytest.mark.parametrize("name", ["annotate", "annotate-skip", "annotate-undo", "annotate-keep"])
 def test_an_unknown_item_is_not_found(client, project, user, pk, name):
     assert client.post(address(project, name), {"assignment": pk}).status_code == 404
 
@@ -270,20 +270,20 @@ def test_an_item_of_another_project_is_not_found(client, project, user):
 def test_skipping_with_a_reason(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)))
     sent = opened(client, project)
-    assert client.post(address(project, "judge-skip"), {**sent, "reason": "I cannot judge this"}).status_code == 302
+    assert client.post(address(project, "annotate-skip"), {**sent, "reason": "I cannot judge this"}).status_code == 302
     assert Assignment.objects.get().skip_reason == "I cannot judge this"
 
 
 def test_a_reason_in_ones_own_words_comes_first(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)))
     sent = opened(client, project, reason="I cannot judge this", other="In Finnish")
-    client.post(address(project, "judge-skip"), sent, headers=HTMX)
+    client.post(address(project, "annotate-skip"), sent, headers=HTMX)
     assert Assignment.objects.get().skip_reason == "In Finnish"
 
 
 def test_a_skip_without_a_reason_is_refused(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)))
-    response = client.post(address(project, "judge-skip"), opened(client, project))
+    response = client.post(address(project, "annotate-skip"), opened(client, project))
     assert response.status_code == 400
     assert Assignment.objects.get().state == "open"
 
@@ -291,7 +291,7 @@ def test_a_skip_without_a_reason_is_refused(client, project, user):
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_a_refused_skip_leaves_the_forms_own_key_alone(client, project, user, headers):
     make_assignment(user, make_completion(make_prompt(project)))
-    response = client.post(address(project, "judge-skip"), opened(client, project), headers=headers)
+    response = client.post(address(project, "annotate-skip"), opened(client, project), headers=headers)
     assert re.fullmatch(r"[0-9a-f-]{36}", hidden(response, "idempotency_key"))
     assert "data-refused" not in response.content.decode()  # what was entered comes back from the browser's draft
 
@@ -301,26 +301,26 @@ def test_each_act_that_arrives_twice_is_done_once(client, project, user):
     first = make_assignment(user, completion)
     key = {"assignment": first.pk, "act_key": "k-flag", "reason": "Off topic"}
     for _ in range(2):
-        assert "Flagged" in client.post(address(project, "judge-flag"), key, headers=HTMX).content.decode()
+        assert "Flagged" in client.post(address(project, "annotate-flag"), key, headers=HTMX).content.decode()
     assert Flag.objects.count() == 1
     skip = {"assignment": first.pk, "act_key": "k-skip", "reason": "I cannot judge this"}
-    assert [client.post(address(project, "judge-skip"), skip).status_code for _ in range(2)] == [302, 302]
+    assert [client.post(address(project, "annotate-skip"), skip).status_code for _ in range(2)] == [302, 302]
     undo = {"assignment": first.pk, "act_key": "k-undo"}
     for _ in range(2):
-        html = client.post(address(project, "judge-undo"), undo, headers=HTMX).content.decode()
+        html = client.post(address(project, "annotate-undo"), undo, headers=HTMX).content.decode()
         assert f'data-assignment="{first.pk}"' in html
     client.post(address(project), opened(client, project, stars="4"))
-    client.post(address(project, "judge-undo"), undo, headers=HTMX)
-    client.post(address(project, "judge-skip"), skip)
+    client.post(address(project, "annotate-undo"), undo, headers=HTMX)
+    client.post(address(project, "annotate-skip"), skip)
     assert Assignment.objects.get(pk=first.pk).state == "submitted"
     assert [row.status for row in Rating.objects.all()] == ["counted"]
 
 
 def test_a_key_of_one_act_is_no_key_of_another(client, project, user):
     first = make_assignment(user, make_completion(make_prompt(project)))
-    client.post(address(project, "judge-flag"), {"assignment": first.pk, "act_key": "k", "reason": "Off topic"})
+    client.post(address(project, "annotate-flag"), {"assignment": first.pk, "act_key": "k", "reason": "Off topic"})
     skip = {"assignment": first.pk, "act_key": "k", "reason": "I cannot judge this"}
-    response = client.post(address(project, "judge-skip"), skip)
+    response = client.post(address(project, "annotate-skip"), skip)
     assert response.status_code == 409 and Assignment.objects.get().state == "open"
 
 
@@ -328,7 +328,9 @@ def test_a_key_of_one_act_is_no_key_of_another(client, project, user):
 def test_undo_brings_the_item_back_with_what_was_said(client, project, user, headers):
     assignment = make_assignment(user, *make_pair(project))
     client.post(address(project), opened(client, project, choice="model_a:3", comment="Hasty."))
-    response = client.post(address(project, "judge-undo"), {"assignment": assignment.pk}, headers=headers, follow=True)
+    response = client.post(
+        address(project, "annotate-undo"), {"assignment": assignment.pk}, headers=headers, follow=True
+    )
     html = response.content.decode()
     assert f'data-assignment="{assignment.pk}"' in html and "Hasty." in html
     assert re.search(r'value="model_a:3"[^>]* checked', html)
@@ -339,11 +341,11 @@ def test_undo_too_late_is_refused(client, project, user):
     assignment = make_assignment(user, *make_pair(project))
     client.post(address(project), opened(client, project, choice="tie"))
     Assignment.objects.update(closed_at=timezone.now() - timedelta(hours=1))
-    assert client.post(address(project, "judge-undo"), {"assignment": assignment.pk}).status_code == 409
+    assert client.post(address(project, "annotate-undo"), {"assignment": assignment.pk}).status_code == 409
     assert Comparison.objects.get().status == "counted"
 
 
-@pytest.mark.parametrize("name", ["judge-skip", "judge-undo", "judge-keep"])
+@pytest.mark.parametrize("name", ["annotate-skip", "annotate-undo", "annotate-keep"])
 def test_changes_are_made_by_post_alone(client, project, user, name):
     assert client.get(address(project, name)).status_code == 405
 

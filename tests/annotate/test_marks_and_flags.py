@@ -186,13 +186,13 @@ def test_someone_elses_item_is_not_flagged(task, project):
 def test_a_flag_is_raised_from_the_page(client, task, user, project):
     client.force_login(user)
     sent = {"assignment": task.pk, "completion": task.completion_a_id, "reason": "Off topic", "comment": ""}
-    assert client.post(reverse("judge-flag", args=[project.slug]), sent).status_code == 302
+    assert client.post(reverse("annotate-flag", args=[project.slug]), sent).status_code == 302
     assert Flag.objects.get().completion == task.completion_a
     fragment = client.post(
-        reverse("judge-flag", args=[project.slug]), sent | {"completion": ""}, HTTP_HX_REQUEST="true"
+        reverse("annotate-flag", args=[project.slug]), sent | {"completion": ""}, HTTP_HX_REQUEST="true"
     )
     assert fragment.status_code == 200 and 'role="status"' in fragment.content.decode()
-    refused = client.post(reverse("judge-flag", args=[project.slug]), sent | {"reason": ""}, HTTP_HX_REQUEST="true")
+    refused = client.post(reverse("annotate-flag", args=[project.slug]), sent | {"reason": ""}, HTTP_HX_REQUEST="true")
     assert refused.status_code == 400 and 'role="alert"' in refused.content.decode()
     assert Flag.objects.count() == 2
 

@@ -52,11 +52,11 @@ def test_the_front_page_shows_public_projects_with_their_doors(client):
     project, private = make_project(name="Open"), make_project(name="Closed", is_public=False)
     html = client.get("/").content.decode()
     assert address(project, "arena") in html and address(project, "leaderboard") in html
-    assert address(project, "judge") not in html  # a visitor cannot
+    assert address(project, "annotate") not in html  # a visitor cannot
     assert private.name not in html
     client.force_login(make_user(private))
     html = client.get("/").content.decode()
-    assert address(private, "judge") in html
+    assert address(private, "annotate") in html
 
 
 def test_staff_start_a_project_and_manage_it(client):

@@ -141,7 +141,7 @@ def test_judges_do_not_see_it_and_researchers_may(client, project):
     ada, rita = factories.make_user(project), factories.make_user(project, role="researcher")
     assignment = factories.make_assignment(ada, completion)
     client.force_login(ada)
-    seen = client.get(reverse("judge", args=[project.slug])).content.decode()
+    seen = client.get(reverse("annotate", args=[project.slug])).content.decode()
     seen += client.get(f"/api/v1/assignments/{assignment.pk}/").content.decode()
     assert "Because." in seen and "secret" not in seen
     reviewer = factories.make_user(project, role="reviewer")

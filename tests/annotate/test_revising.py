@@ -204,7 +204,7 @@ def test_the_form_of_a_change_is_filled_with_what_was_said(client, project, user
     task = make_assignment(user, make_completion(make_prompt(project), "An answer."))
     said(task, user, stars=2, aspects={"helpful": 4}, comment="So so.")
     client.force_login(user)
-    address = reverse("judge-edit", args=[project.slug, task.pk])
+    address = reverse("annotate-edit", args=[project.slug, task.pk])
     response = client.get(address)
     entered = response.context["entered"]
     assert response.status_code == 200
@@ -227,11 +227,11 @@ def test_a_ranking_and_spans_go_through_the_form(client, project, user):
         **{f"rank-{a}": "2", f"rank-{b}": "1", f"rank-{c}": "2"},
         "spans": f'[{{"completion": {a}, "start": 0, "end": 6, "label": "wrong"}}]',
     }
-    assert client.post(reverse("judge", args=[project.slug]), sent).status_code == 302
+    assert client.post(reverse("annotate", args=[project.slug]), sent).status_code == 302
     task.refresh_from_db()
     assert task.rankings.get().order == [[b], [a, c]]
     assert Span.objects.get().text == "Answer"
-    entered = client.get(reverse("judge-edit", args=[project.slug, task.pk])).context["entered"]
+    entered = client.get(reverse("annotate-edit", args=[project.slug, task.pk])).context["entered"]
     assert entered.ranks == {b: "1", a: "2", c: "2"}
     assert '"label": "wrong"' in entered.spans
 
@@ -243,7 +243,7 @@ def test_a_wrong_place_is_refused_and_what_was_entered_stays(client, project, us
     a, b, c = task.shown
     client.force_login(user)
     sent = {"assignment": task.pk, f"rank-{a}": place, f"rank-{b}": "1", f"rank-{c}": "2", "comment": "Hard."}
-    response = client.post(reverse("judge", args=[project.slug]), sent)
+    response = client.post(reverse("annotate", args=[project.slug]), sent)
     assert response.status_code == 400
     assert response.context["entered"].ranks == {a: place, b: "1", c: "2"}
     assert "rank" in response.context["entered"].errors and "Hard." in response.content.decode()
@@ -254,7 +254,7 @@ def test_broken_spans_are_refused(client, project, user, rate, spans):
     make_scale(project, "span", "wrong")
     client.force_login(user)
     sent = {"assignment": rate.pk, "stars": "3", "spans": spans}
-    assert client.post(reverse("judge", args=[project.slug]), sent).status_code == 400
+    assert client.post(reverse("annotate", args=[project.slug]), sent).status_code == 400
     assert not Rating.objects.exists()
 
 
@@ -262,10 +262,10 @@ def test_what_cannot_be_changed_any_more_says_why(client, project, user, rate):
     said(rate, user, stars=2)
     closed_ago(rate, minutes=31)
     client.force_login(user)
-    response = client.get(reverse("judge-edit", args=[project.slug, rate.pk]))
+    response = client.get(reverse("annotate-edit", args=[project.slug, rate.pk]))
     assert response.status_code == 409 and "30 minutes" in response.content.decode()
     client.force_login(make_user(project))
-    assert client.get(reverse("judge-edit", args=[project.slug, rate.pk])).status_code == 403
+    assert client.get(reverse("annotate-edit", args=[project.slug, rate.pk])).status_code == 403
 
 
 def everything_said(project, user) -> None:
@@ -289,7 +289,7 @@ def test_ones_own_history_shows_each_judgement_once_with_its_receipt(client, pro
     everything_said(project, user)
     make_rating(make_completion(make_prompt(project, "Somebody else's")), stars=5)
     client.force_login(user)
-    page = client.get(reverse("judge-history", args=[project.slug]))
+    page = client.get(reverse("annotate-history", args=[project.slug]))
     told = [(r.kind, r.said, r.row.status) for r in page.context["receipts"]]
     assert told == [
         ("rating", "1 of 5 stars", "withdrawn"),
@@ -312,7 +312,7 @@ def test_ones_own_history_names_no_model_and_no_purpose(client, project, user):
     Assignment.objects.filter(kind="rate").update(purpose="gold")
     client.force_login(user)
     for text in (
-        client.get(reverse("judge-history", args=[project.slug])).content.decode(),
+        client.get(reverse("annotate-history", args=[project.slug])).content.decode(),
         program_of(user).get(f"projects/{project.slug}/judgements/mine/").content.decode(),
     ):
         assert "gold" not in text
@@ -331,7 +331,7 @@ def test_history_is_filtered_by_kind_and_status(client, project, user):
     client.force_login(user)
 
     def kinds(**asked):
-        page = client.get(reverse("judge-history", args=[project.slug]), asked)
+        page = client.get(reverse("annotate-history", args=[project.slug]), asked)
         return [receipt.kind for receipt in page.context["receipts"]]
 
     assert kinds(kind="comparison") == ["comparison"]
@@ -344,7 +344,7 @@ def test_a_receipt_leads_to_what_the_judgement_went_into(client, project, user):
     everything_said(project, user)
     dataset = freeze(project=project, kind="preferences", name="spring", by=make_user(project, role="researcher"))
     client.force_login(user)
-    page = client.get(reverse("judge-history", args=[project.slug]), {"status": "counted"})
+    page = client.get(reverse("annotate-history", args=[project.slug]), {"status": "counted"})
     into = {r.kind: [d for d, _, _ in r.went] for r in page.context["receipts"]}
     assert into == {
         "rating": [dataset],
@@ -362,14 +362,14 @@ def test_a_long_history_has_pages_and_few_queries(client, project, user, django_
         said(task, user, stars=3)
     client.force_login(user)
     with django_assert_max_num_queries(16):
-        first = client.get(reverse("judge-history", args=[project.slug]))
+        first = client.get(reverse("annotate-history", args=[project.slug]))
     assert len(first.context["receipts"]) == 25
-    assert len(client.get(reverse("judge-history", args=[project.slug]), {"page": 2}).context["receipts"]) == 5
+    assert len(client.get(reverse("annotate-history", args=[project.slug]), {"page": 2}).context["receipts"]) == 5
 
 
 def test_an_empty_history_says_where_to_begin(client, project, user):
     client.force_login(user)
-    assert "Begin" in client.get(reverse("judge-history", args=[project.slug])).content.decode()
+    assert "Begin" in client.get(reverse("annotate-history", args=[project.slug])).content.decode()
 
 
 # --- the API ---

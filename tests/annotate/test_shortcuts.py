@@ -102,5 +102,5 @@ def test_ones_own_key_stands_beside_its_button(client):
     user = make_user(project, shortcuts={"a_better": "ö"})
     client.force_login(user)
     make_assignment(user, *make_pair(project))
-    html = client.get(reverse("judge", args=[project.slug])).content.decode()
+    html = client.get(reverse("annotate", args=[project.slug])).content.decode()
     assert "A is better <kbd>Ö</kbd>" in html and '"ö": "a_better"' in html.replace("\\u00f6", "ö")

@@ -72,7 +72,7 @@ def test_votes_are_counted_by_the_wider_networks_too(few, project):
         for number in range(10):
             request = asked_from(f"2001:db8:1:{number:x}::1")
             battle = make_battle(project, pair, visitor=f"v{number}")
-            vote_guard.judge_vote(
+            vote_guard.check_vote(
                 battle=battle,
                 visitor=f"v{number}",
                 user=None,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.metrics.agreement import INTERVAL, NOMINAL, ORDINAL, Said, alpha, kappa, pairs
+from evaluation.metrics.agreement import INTERVAL, NOMINAL, ORDINAL, Answers, alpha, kappa, pairs
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/agreement.json").read_text())
 PUBLISHED = [
@@ -18,11 +18,11 @@ PUBLISHED = [
 ]
 
 
-def said(table: list[list[int | None]], first: int = 0, size: int = 6) -> Said:
+def said(table: list[list[int | None]], first: int = 0, size: int = 6) -> Answers:
     """A row for each judge, a column for each unit, None where they did not judge."""
     rows = [(u, j, v - first) for j, row in enumerate(table) for u, v in enumerate(row) if v is not None]
     unit, judge, code = (np.array(column) for column in zip(*rows, strict=True))
-    return Said(unit, judge, code, tuple(float(first + k) for k in range(size)))
+    return Answers(unit, judge, code, tuple(float(first + k) for k in range(size)))
 
 
 def table_of(name: str) -> list[list[int | None]]:
@@ -82,7 +82,7 @@ def test_few_units_have_a_value_and_no_interval():
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     """Two answers of three judges who each err in a fifth of the cases: alpha of very many units is the truth."""
 
-    def judged(units: int, seed: int) -> Said:
+    def judged(units: int, seed: int) -> Answers:
         random = np.random.default_rng(seed)
         table = np.tile(random.integers(0, 2, units), (3, 1)) ^ (random.random((3, units)) < 0.2)
         return said(table.astype(int).tolist(), size=2)
@@ -117,7 +117,7 @@ def test_perfect_habit_of_both_has_no_kappa():
 
 
 def test_a_judge_who_judged_a_unit_twice_is_refused():
-    twice = Said(np.array([0, 0]), np.array([1, 1]), np.array([0, 1]), (0.0, 1.0))
+    twice = Answers(np.array([0, 0]), np.array([1, 1]), np.array([0, 1]), (0.0, 1.0))
     with pytest.raises(ValueError, match="twice"):
         alpha(twice)
 
@@ -125,7 +125,7 @@ def test_a_judge_who_judged_a_unit_twice_is_refused():
 @pytest.mark.parametrize("code", [-1, 2])
 def test_a_code_without_a_value_is_refused(code):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        alpha(Said(np.array([0]), np.array([0]), np.array([code]), (0.0, 1.0)))
+        alpha(Answers(np.array([0]), np.array([0]), np.array([code]), (0.0, 1.0)))
 
 
 def test_an_unknown_metric_is_refused():

@@ -7,7 +7,7 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from annotate.language_models.default_model import default_model
-from annotate.models import Judge
+from annotate.models import AnnotatorKind
 from evaluation.core import served_model
 from evaluation.models import AskedAgain, Candidacy, PromotionRule
 from evaluation.promotion import actions
@@ -348,5 +348,5 @@ class TestForPrograms:
         assert (dispute["item"], dispute["judged"]) == (split, 2)
         assert client.post(address, {"chosen": [split]}).json() == {"asked": 1, "waiting": 1}
         assert client.get(address, side="nowhere").status_code == 400
-        assert client.get(address, side="eval", judge=Judge.SIMULATION.value).json() == []
+        assert client.get(address, side="eval", judge=AnnotatorKind.SIMULATION.value).json() == []
         assert Program(make_user(project)).get(address).status_code == 403

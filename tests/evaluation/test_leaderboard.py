@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from annotate.models import Status, StatusChange
 from evaluation.leaderboard.leaderboard_rows import position_share, standings, win_matrix
-from evaluation.leaderboard.snapshots import current, default_judge, left_out, stored, tally_of
+from evaluation.leaderboard.snapshots import current, default_annotator_kind, left_out, stored, tally_of
 from evaluation.leaderboard.votes import ledger
 from evaluation.models import Leaderboard
 from tests.factories import make_comparison, make_completion, make_model, make_prompt, make_user
@@ -80,11 +80,11 @@ def test_votes_of_other_projects_and_of_nobodys_answers_rank_nothing(project, ba
 
 
 def test_people_come_first_as_soon_as_one_vote_of_theirs_counts(project, base, child, vote):
-    assert default_judge(project) == PERSON
+    assert default_annotator_kind(project) == PERSON
     vote(child, base, is_simulated=True)
-    assert default_judge(project) == SIMULATION
+    assert default_annotator_kind(project) == SIMULATION
     vote(child, base)
-    assert default_judge(project) == PERSON
+    assert default_annotator_kind(project) == PERSON
 
 
 def test_a_leaderboard_is_computed_once_until_the_votes_change(project, base, child, vote):

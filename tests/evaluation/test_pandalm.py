@@ -15,7 +15,7 @@ from evaluation.ratings.exposure import connectivity, position
 from evaluation.ratings.fragility import fewest_votes
 from evaluation.ratings.pair_residuals import cycles, residuals
 from evaluation.ratings.voter_clusters import by_voters
-from evaluation.vote_integrity.anomaly_detection import judge_voters
+from evaluation.vote_integrity.anomaly_detection import detect_voters
 
 PANDALM = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "pandalm-testset-v1.json"
 GOLDEN = json.loads((Path(__file__).parent / "golden/pandalm.json").read_text())
@@ -110,7 +110,7 @@ def test_what_is_decided_pair_by_pair(fitted):
 
 
 def test_none_of_the_three_annotators_is_suspicious(fitted, columns):
-    found = judge_voters(fitted, blocks(fitted, columns, np.tile(np.arange(3), 999)))
+    found = detect_voters(fitted, blocks(fitted, columns, np.tile(np.arange(3), 999)))
     assert [one.votes for one in found] == [999] * 3
     assert not any(one.is_flagged for one in found)
 

@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from annotate.core.errors import Refused
 from annotate.labelling.actions import set_status
-from annotate.labelling.bulk_status import ImportedJudge
+from annotate.labelling.bulk_status import ImportedAnnotator
 from annotate.models import (
     Assignment,
     AuditEntry,
@@ -22,7 +22,7 @@ from annotate.models import Webhook as Hook
 from evaluation.annotator_quality import exclusion
 from evaluation.models import Exclusion, Promotion
 from tests.api_client import Program, errors
-from tests.evaluation.judging import compare, make_items, rate
+from tests.evaluation.annotating import compare, make_items, rate
 from tests.factories import make_assignment, make_comparison, make_rating, make_user
 from training.models import Run
 
@@ -192,15 +192,15 @@ def imported(project, manager):
     for source, name in (("old tool", "eva/ö"), ("old tool", "leo"), ("another tool", "eva/ö")):
         for pair in pairs:
             make_comparison(*pair, "model_b", manager, source=source, source_judge=name)
-    return ImportedJudge("old tool", "eva/ö")
+    return ImportedAnnotator("old tool", "eva/ö")
 
 
-def counted_by(who: ImportedJudge) -> int:
+def counted_by(who: ImportedAnnotator) -> int:
     return Comparison.objects.counted().filter(source=who.source, source_judge=who.name).count()
 
 
 def test_a_judge_whom_only_an_import_names_is_excluded_alone_and_brought_back(project, said, imported, manager):
-    namesake, other = ImportedJudge("another tool", "eva/ö"), ImportedJudge("old tool", "leo")
+    namesake, other = ImportedAnnotator("another tool", "eva/ö"), ImportedAnnotator("old tool", "leo")
     act = exclusion.exclude(project=project, person=imported, reason="a bot", by=manager)
     assert [counted_by(who) for who in (imported, namesake, other)] == [0, 3, 3]
     assert act.touched["changing"] == {"comparison": 3} and not act.pauses and act.person is None

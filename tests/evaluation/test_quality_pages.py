@@ -16,7 +16,7 @@ from evaluation.annotator_quality import exclusion, explanations
 from evaluation.annotator_quality.findings import findings, settled_at
 from evaluation.annotator_quality.loading import rows_of
 from tests.api_client import Program, errors
-from tests.evaluation.judging import compare, judge_all, make_items, make_judges, rate
+from tests.evaluation.annotating import annotate_all, compare, make_items, make_judges, rate
 from tests.factories import make_comparison, make_scale, make_user
 
 HONEST = ("anna", "bob", "cem", "dora", "emil", "finn")
@@ -35,7 +35,7 @@ def items(project):
 @pytest.fixture
 def honest(project, items):
     judges = make_judges(project, *HONEST)
-    judge_all(project, judges, items)
+    annotate_all(project, judges, items)
     return judges
 
 
@@ -129,7 +129,7 @@ def test_what_does_not_count_is_left_out(project, honest, manager):
 
 def test_people_and_simulations_are_never_mixed(client, project, honest, items, manager):
     robots = make_judges(project, "robot-1", "robot-2", is_simulated=True)
-    judge_all(project, robots, items)
+    annotate_all(project, robots, items)
     client.force_login(manager)
     people, simulated = page(client, project), page(client, project, judge="simulation")
     assert "robot-1" not in people and "anna" in people
@@ -160,17 +160,17 @@ def test_the_matrix_has_every_two_judges(client, project, honest, manager):
 
 def test_files_have_what_the_page_has(client, project, honest, zoe, manager):
     client.force_login(manager)
-    judges = list(csv.DictReader(io.StringIO(page(client, project, "quality-judges-file", "csv"))))
+    judges = list(csv.DictReader(io.StringIO(page(client, project, "quality-annotators-file", "csv"))))
     zoe_row = next(row for row in judges if row["judge"] == "zoe")
     assert zoe_row["flagged"] == "True" and float(zoe_row["first_value"]) == 1
     pairs = list(csv.DictReader(io.StringIO(page(client, project, "quality-pairs-file", "csv"))))
     assert len(pairs) == 21 and float(pairs[0]["lower"]) < float(pairs[0]["share"])
-    assert client.get(reverse("quality-judges-file", args=[project.slug, "json"])).json()["judges"]
+    assert client.get(reverse("quality-annotators-file", args=[project.slug, "json"])).json()["judges"]
 
 
 def test_a_judges_page_says_it_in_words(client, project, honest, zoe, manager):
     client.force_login(manager)
-    text = page(client, project, "quality-judge", zoe.pk)
+    text = page(client, project, "quality-annotator", zoe.pk)
     assert "zoe takes the first answer in 100 % [94, 100] of the comparisons that chose one (60 of 60)" in text
     assert "more than chance explains (p below 0.001" in text
     assert "Exclude zoe" in text
@@ -226,7 +226,7 @@ def test_gold_answers_and_consistency_are_told(client, project, manager):
         first = compare(anna, pair, "better")
         compare(anna, pair, "better" if number else "worse", purpose="repeat", repeats=first, swapped=True)
     client.force_login(manager)
-    text = page(client, project, "quality-judge", anna.pk)
+    text = page(client, project, "quality-annotator", anna.pk)
     assert "anna gives the known answer in 100 %" in text and "the others in 50 %" in text
     assert "the same in 90 %" in text and "(9 of 10)" in text
 
@@ -237,7 +237,7 @@ def test_severity_is_told_in_steps(client, project, manager):
         for judge, shift in ((anna, -1), (bob, 0), (cem, 0)):
             rate(judge, completion, 2 + number % 4 + shift)
     client.force_login(manager)
-    assert "anna gives 1.00 steps of five less than the others" in page(client, project, "quality-judge", anna.pk)
+    assert "anna gives 1.00 steps of five less than the others" in page(client, project, "quality-annotator", anna.pk)
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ def test_agreement_on_marked_spans_stands_on_the_page_and_in_the_api(client, pro
 def test_a_judges_marks_are_set_beside_the_others(client, project, marked, manager):
     anna, _, cem = marked
     client.force_login(manager)
-    text = page(client, project, "quality-judge", cem.pk)
+    text = page(client, project, "quality-annotator", cem.pk)
     assert "Of cem’s marked spans and the others’ in the same answers, 6 %" in text
     assert "(F1, over 30 answers marked by either); of the others’ marks among themselves, 100 %." in text
     settle()
@@ -342,7 +342,7 @@ def test_nobody_has_judged_yet(client, project, manager):
     client.force_login(manager)
     assert "Nobody has judged here yet" in page(client, project)
     assert "Nothing that you judged up to" in page(client, project, "quality-mine")
-    assert page(client, project, "quality-judges-file", "csv").count("\n") == 1
+    assert page(client, project, "quality-annotators-file", "csv").count("\n") == 1
     assert Program(manager).get(f"projects/{project.slug}/quality/").json()["judges"] == []
 
 
@@ -351,14 +351,14 @@ def test_who_is_excluded_is_said_and_not_counted(client, project, honest, zoe, m
     client.force_login(manager)
     text = page(client, project)
     assert "Worth a look" not in text and "nothing they said counts" in text
-    assert "does not read" in page(client, project, "quality-judge", zoe.pk)
+    assert "does not read" in page(client, project, "quality-annotator", zoe.pk)
 
 
 def test_pages_of_others_are_for_reviewers(client, project, honest):
     addresses = [
         reverse("quality", args=[project.slug]),
-        reverse("quality-judge", args=[project.slug, honest[1].pk]),
-        reverse("quality-judges-file", args=[project.slug, "csv"]),
+        reverse("quality-annotator", args=[project.slug, honest[1].pk]),
+        reverse("quality-annotators-file", args=[project.slug, "csv"]),
         reverse("quality-pairs-file", args=[project.slug, "json"]),
     ]
     assert {client.get(address).status_code for address in addresses} == {302}, "a visitor signs in first"
@@ -370,12 +370,12 @@ def test_pages_of_others_are_for_reviewers(client, project, honest):
 
 def test_a_reviewer_is_offered_no_exclusion(client, project, honest):
     client.force_login(make_user(project, role="reviewer"))
-    assert "Exclude" not in page(client, project, "quality-judge", honest[0].pk)
+    assert "Exclude" not in page(client, project, "quality-annotator", honest[0].pk)
 
 
 def test_somebody_who_never_judged_here_has_no_page(client, project, manager):
     client.force_login(manager)
-    assert client.get(reverse("quality-judge", args=[project.slug, make_user().pk])).status_code == 404
+    assert client.get(reverse("quality-annotator", args=[project.slug, make_user().pk])).status_code == 404
 
 
 def test_the_api_says_what_the_page_says_and_to_the_same_people(project, honest, zoe, manager):
@@ -401,7 +401,7 @@ def test_nothing_is_read_twice_while_nothing_changes(client, project, honest, ma
     with django_assert_max_num_queries(20):
         page(client, project)
     compare(honest[0], make_items(project, 1)[0], "better")
-    judges = page(client, project, "quality-judges-file", "csv")
+    judges = page(client, project, "quality-annotators-file", "csv")
     assert next(row for row in csv.DictReader(io.StringIO(judges)) if row["judge"] == "anna")["comparisons"] == "61"
 
 

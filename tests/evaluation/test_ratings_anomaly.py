@@ -9,7 +9,7 @@ import pytest
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels
 from evaluation.ratings import Tally
 from evaluation.ratings.bradley_terry import fit
-from evaluation.vote_integrity.anomaly_detection import HASTY_SHARE, TILTS, Honest, hasty_votes, judge_voters
+from evaluation.vote_integrity.anomaly_detection import HASTY_SHARE, TILTS, Honest, detect_voters, hasty_votes
 
 STRENGTHS = np.linspace(0.9, -0.9, 6)
 STRICT = Honest(discernment=1.0, taste=0.0, lean=0.0)  # honest voters are exactly the crowd
@@ -28,7 +28,7 @@ def one_voter(random: np.random.Generator, votes: int, say) -> Arena:
 
 
 def judged(arena: Arena, **options):
-    return {one.voter: one for one in judge_voters(fit(arena.tally), [arena.block], **options)}
+    return {one.voter: one for one in detect_voters(fit(arena.tally), [arena.block], **options)}
 
 
 def last_of(random: np.random.Generator, votes: int, say, **options):
@@ -159,7 +159,7 @@ class TestWhoIsFlagged:
     def test_the_most_suspicious_comes_first(self):
         random = np.random.default_rng(9)
         arena = crowd(random).joined(one_voter(random, 50, lambda p, a, b: np.zeros(len(p), int)))
-        listed = judge_voters(fit(arena.tally), [arena.block])
+        listed = detect_voters(fit(arena.tally), [arena.block])
         assert listed[0].voter == arena.voter.max()
         assert [one.log_e for one in listed] == sorted((one.log_e for one in listed), reverse=True)
 
@@ -189,12 +189,12 @@ class TestBadInput:
         arena = crowd(np.random.default_rng(12))
         fitted = fit(Tally(tuple(range(6)), arena.tally.cells * 2))
         with pytest.raises(ValueError, match="same votes"):
-            judge_voters(fitted, [arena.block])
+            detect_voters(fitted, [arena.block])
 
     def test_a_level_that_is_no_share_is_refused(self):
         arena = crowd(np.random.default_rng(12))
         with pytest.raises(ValueError, match="alpha"):
-            judge_voters(fit(arena.tally), [arena.block], alpha=5)
+            detect_voters(fit(arena.tally), [arena.block], alpha=5)
 
 
 def test_the_pace_allows_honest_haste():

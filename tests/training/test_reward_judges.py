@@ -59,9 +59,9 @@ class World:
     def head(self, priors: Priors) -> head_fit.Head:
         return head_fit.fit(self.design, self.observed.among(self.training), self.ridge, priors=priors)
 
-    def judges(self) -> dict[int, annotator_effects.Judge]:
+    def judges(self) -> dict[int, annotator_effects.Annotator]:
         judged = self.observed.among(self.training)
-        found = annotator_effects.judges(self.design, judged, self.head(self.priors), self.ridge, self.priors)
+        found = annotator_effects.annotators(self.design, judged, self.head(self.priors), self.ridge, self.priors)
         return {judge.author: judge for judge in found}
 
     def correlation(self, priors: Priors) -> float:

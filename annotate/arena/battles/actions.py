@@ -22,12 +22,12 @@ from annotate.core.errors import Refused
 from annotate.data.prompts.actions import add_prompt
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_key, check_text
 from annotate.models import (
+    AnnotatorKind,
     Battle,
     BattleTurn,
     Comparison,
     Completion,
     Guideline,
-    Judge,
     LanguageModel,
     Project,
     Prompt,
@@ -36,7 +36,7 @@ from annotate.models import (
     User,
     Winner,
 )
-from annotate.models.feedback import judge_of
+from annotate.models.feedback import annotator_kind_of
 from annotate.models.prompts import ARENA
 
 LONGEST_SECONDS = 24 * 3600.0
@@ -208,7 +208,7 @@ def cast_vote(battle: Battle, ballot: Ballot, origin: vote_guard.Origin = vote_g
         with transaction.atomic():
             _use_up(battle, ballot.token)  # from here on no further question comes: `ask_on` waits for the battle's row
             comparison = _comparison(battle, ballot, guideline)
-            comparison.status, comparison.status_reason = vote_guard.judge_vote(
+            comparison.status, comparison.status_reason = vote_guard.check_vote(
                 battle=battle, visitor=ballot.visitor, user=ballot.user, origin=origin
             )
             comparison.save()
@@ -245,7 +245,7 @@ def counting(comparison: Comparison) -> Counting:
             "may learn from must not rank it.",
             FOR_TRAINING,
         )
-    if comparison.judge == Judge.SIMULATION:
+    if comparison.judge == AnnotatorKind.SIMULATION:
         return Counting(True, "Counted for the ranking by simulated judges, which is kept apart from people's.", RANKS)
     return Counting(True, "Counted for the ranking.", RANKS)
 
@@ -331,7 +331,7 @@ def _comparison(battle: Battle, ballot: Ballot, guideline: Guideline | None) -> 
         winner=ballot.winner,
         author=user,
         visitor=ballot.visitor,
-        judge=judge_of(user) if user else Judge.PERSON,
+        judge=annotator_kind_of(user) if user else AnnotatorKind.PERSON,
         source=ARENA,
         seconds=min(max(taken, 0.0), LONGEST_SECONDS),
         guideline_version=guideline.version if guideline else None,

@@ -63,7 +63,7 @@ class Origin:
 NOWHERE = Origin()
 
 
-def judge_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origin = NOWHERE) -> tuple[str, str]:
+def check_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origin = NOWHERE) -> tuple[str, str]:
     """(status, reason) for a vote that is about to be stored in the same transaction; TooMany above the hard limits.
 
     Leaves the vote's trace. Simulations are kept apart and are held for nothing but what the battle brought along.

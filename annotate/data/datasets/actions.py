@@ -17,7 +17,7 @@ from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
 from annotate.data import frozen_rows
 from annotate.data.datasets.selections import Selection, select
-from annotate.models import Dataset, Judge, Project, User
+from annotate.models import AnnotatorKind, Dataset, Project, User
 from common import splits
 
 
@@ -28,7 +28,7 @@ def freeze(
     name: str,
     by: User | None,
     side: str = splits.TRAIN,
-    judge: str = Judge.PERSON,
+    judge: str = AnnotatorKind.PERSON,
     **options: Any,
 ) -> Dataset:
     """A new dataset. Refused when it would cross the wall, mix judges or be empty; then nothing is written."""

@@ -24,7 +24,7 @@ from annotate.data.datasets.frozen_exports import FORMATS, export_file
 from annotate.data.datasets.selections import select
 from annotate.data.exports.actions import FILES
 from annotate.data.exports.api import FILE_TYPES
-from annotate.models import Dataset, Judge, Side
+from annotate.models import AnnotatorKind, Dataset, Side
 
 
 class Ids(serializers.ListField):
@@ -35,7 +35,7 @@ class SelectionIn(Input):
     project = serializers.SlugField(max_length=50)
     kind = Choice(Dataset.Kind.choices)
     side = Choice(Side.choices, required=False, help_text="eval for prompts to sample alone")
-    judge = Choice(Judge.choices, required=False, help_text="Whose feedback; a dataset takes one kind alone.")
+    judge = Choice(AnnotatorKind.choices, required=False, help_text="Whose feedback; a dataset takes one kind alone.")
     categories = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)
     sources = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)
     ratings = Ids(required=False, help_text="These alone.")

@@ -20,7 +20,7 @@ from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export_file, formats_of
 from annotate.data.datasets.selections import Selection, select
 from annotate.data.exports.pages import export_choices
-from annotate.models import Dataset, Judge, Project, Side, Status, User
+from annotate.models import AnnotatorKind, Dataset, Project, Side, Status, User
 
 MAKES = {
     "preferences": ("Preferences", "Comparisons and ratings, from which a reward model learns what people like."),
@@ -84,7 +84,7 @@ def _form(sent: QueryDict, project: Project) -> dict[str, Any]:
     return {
         "kind": kind if kind in MAKES else "preferences",
         "name": sent.get("name", "").strip(),
-        "judge": sent.get("judge") or (Judge.PERSON if people else Judge.SIMULATION),
+        "judge": sent.get("judge") or (AnnotatorKind.PERSON if people else AnnotatorKind.SIMULATION),
         "side": sent.get("side") or Side.TRAIN,
         "categories": sent.getlist("categories"),
         "per_prompt": sent.get("per_prompt", "1"),
@@ -141,7 +141,7 @@ def _totals(project: Project) -> list[dict[str, Any]]:
     """For each kind of feedback how much counts, by judge and side, and how much does not."""
     found = []
     for kind, table in feedback_lineage.KINDS.items():
-        rows = feedback_lineage.judgements(kind, table.objects.filter(project=project)).order_by()
+        rows = feedback_lineage.one_per_item(kind, table.objects.filter(project=project)).order_by()
         cells: Counter[tuple[str, str]] = Counter()
         uncounted = 0
         for judge, side, status, n in rows.values_list("judge", "prompt__side", "status").annotate(n=Count("id")):
@@ -149,7 +149,7 @@ def _totals(project: Project) -> list[dict[str, Any]]:
                 cells[judge, side] += n
             else:
                 uncounted += n
-        columns = [(judge, side, cells[judge, side]) for judge in Judge.values for side in Side.values]
+        columns = [(judge, side, cells[judge, side]) for judge in AnnotatorKind.values for side in Side.values]
         found.append({"kind": kind, "title": feedback_lineage.TITLES[kind], "columns": columns, "uncounted": uncounted})
     return found
 
@@ -170,7 +170,7 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
     if refusal:
         return refusal
     feedback = {
-        kind: feedback_lineage.judgements(kind, getattr(found, f"{kind}s"))
+        kind: feedback_lineage.one_per_item(kind, getattr(found, f"{kind}s"))
         .order_by()
         .values_list("status")
         .annotate(n=Count("id"))

@@ -17,11 +17,11 @@ from annotate.core.errors import Refused
 from annotate.data.datasets import best_answers, preferences
 from annotate.data.frozen_rows import Row
 from annotate.models import (
+    AnnotatorKind,
     Comparison,
     Completion,
     Dataset,
     Demonstration,
-    Judge,
     Project,
     Prompt,
     Ranking,
@@ -69,13 +69,13 @@ class Selection:
 
 
 def select(
-    *, project: Project, kind: str, side: str = splits.TRAIN, judge: str = Judge.PERSON, **options: Any
+    *, project: Project, kind: str, side: str = splits.TRAIN, judge: str = AnnotatorKind.PERSON, **options: Any
 ) -> Selection:
     """What a dataset of this kind would hold now. Refused for a wrong kind, side, judge or option."""
     if kind not in Dataset.Kind.values:
         raise Refused(400, kind=f"{kind!r} is no kind of dataset; use one of {', '.join(Dataset.Kind.values)}.")
-    if judge not in Judge.values:
-        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    if judge not in AnnotatorKind.values:
+        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(AnnotatorKind.values)}.")
     if side not in (splits.TRAIN, splits.EVAL):
         raise Refused(400, side=f"{side!r} is no side; use {splits.TRAIN} or {splits.EVAL}.")
     if side == splits.EVAL and kind != Dataset.Kind.PROMPTS:
@@ -384,7 +384,7 @@ def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dic
     told = "; ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
     remedy = "Judge some answers first"
     if left_out.get("by another kind of judge"):
-        other = next(value for value in Judge.values if value != judge)
+        other = next(value for value in AnnotatorKind.values if value != judge)
         remedy = f"Judge some answers first, or freeze those of a {other} instead (judge={other})"
     if left_out.get("answers cut off at the length limit"):
         remedy += ", or sample longer answers, or take cut-off ones too (whole_answers=false)"

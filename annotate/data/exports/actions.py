@@ -20,7 +20,7 @@ from annotate.data.exports.feedback_items import Wanted, by_conversation, by_pro
 from annotate.data.formats import FORMATS, Format
 from annotate.data.formats.containers import CONTAINERS, PACKED, content_type, written
 from annotate.data.formats.items import Item, NewComparison, NewPrompt, Row
-from annotate.models import Judge, Project, Side, Status, User
+from annotate.models import AnnotatorKind, Project, Side, Status, User
 
 OWN = "assay"
 FILES = (*CONTAINERS, *PACKED)
@@ -37,7 +37,7 @@ class Export:
 
 
 def export_feedback(
-    *, project: Project, by: User, format: str = OWN, file: str = "", judge: str = Judge.PERSON,
+    *, project: Project, by: User, format: str = OWN, file: str = "", judge: str = AnnotatorKind.PERSON,
     statuses: Sequence[str] = (Status.COUNTED,), side: str = "", sources: Sequence[str] = (), measures: bool = False,
 ) -> Export:  # fmt: skip
     """Refused at once for what does not exist and where there is nothing; else nothing is read before it is asked for.
@@ -45,7 +45,7 @@ def export_feedback(
     `measures` adds what was said of gold items, repeats and the tutorial.
     """
     require(by, "review", project)
-    _check(format=(format, tuple(FORMATS)), file=(file, ("", *FILES)), judge=(judge, Judge.values))
+    _check(format=(format, tuple(FORMATS)), file=(file, ("", *FILES)), judge=(judge, AnnotatorKind.values))
     _check(side=(side, ("", *Side.values)), **{f"status {s}": (s, Status.values) for s in statuses})
     found = FORMATS[format]
     wanted = Wanted(project, judge, tuple(statuses), side, tuple(sources), measures, found.holds)
@@ -78,7 +78,7 @@ def _of_ours(row: Any) -> Row:
     """What an importer has no use for, and somebody who looks at the file has."""
     prompt = getattr(row, "prompt", row)
     told = {name: getattr(row, name, "") for name in ("status", "status_reason", "source")}
-    told |= {"side": prompt.side, "by_simulation": getattr(row, "judge", "") == Judge.SIMULATION}
+    told |= {"side": prompt.side, "by_simulation": getattr(row, "judge", "") == AnnotatorKind.SIMULATION}
     return told | {"sampling": _sampling(row)}
 
 

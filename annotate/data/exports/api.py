@@ -14,13 +14,15 @@ from annotate.data.exports.actions import FILES, OWN, export_feedback
 from annotate.data.exports.export_options import asked
 from annotate.data.formats import FORMATS
 from annotate.data.formats.containers import content_type
-from annotate.models import Judge, Project, Side, Status
+from annotate.models import AnnotatorKind, Project, Side, Status
 
 FILE_TYPES = {(200, content_type(file).partition(";")[0]): OpenApiTypes.BINARY for file in FILES}
 _PARAMETERS = [
     OpenApiParameter("format", enum=list(FORMATS), description=f"{OWN}, our own rows, unless said otherwise."),
     OpenApiParameter("file", enum=list(FILES), description="Unless said otherwise, what the format's own tools read."),
-    OpenApiParameter("judge", enum=Judge.values, description="Whose feedback: people's, unless said otherwise."),
+    OpenApiParameter(
+        "judge", enum=AnnotatorKind.values, description="Whose feedback: people's, unless said otherwise."
+    ),
     OpenApiParameter("status", enum=Status.values, many=True, description="counted, unless said otherwise."),
     OpenApiParameter("side", enum=Side.values, description="One side of the wall between training and judging alone."),
     OpenApiParameter("source", many=True, description="annotation, arena, or an import's name; all when left out."),

@@ -20,12 +20,12 @@ from annotate.data.formats.common_prefix import parted
 from annotate.data.formats.items import Item, Messages
 from annotate.data.rankings import places
 from annotate.models import (
+    AnnotatorKind,
     Attack,
     Comparison,
     Completion,
     Demonstration,
     Flag,
-    Judge,
     Project,
     Prompt,
     Ranking,
@@ -60,7 +60,7 @@ class Wanted:
     """Which feedback. With no more said than that it counts: what stands, on both sides of the wall."""
 
     project: Project
-    judge: str = Judge.PERSON
+    judge: str = AnnotatorKind.PERSON
     statuses: tuple[str, ...] = (Status.COUNTED,)
     side: str = ""
     sources: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from annotate.core.page_access import in_project, refused_page
 from annotate.data.exports.actions import FILES, export_feedback
 from annotate.data.exports.export_options import asked
 from annotate.data.formats import FORMATS
-from annotate.models import Comparison, Judge, Project, Status, User
+from annotate.models import AnnotatorKind, Comparison, Project, Status, User
 
 _FILES = {
     "jsonl": "JSON lines",
@@ -38,11 +38,11 @@ def export_page(request: HttpRequest, project: Project) -> HttpResponseBase:
 
 def export_choices(project: Project) -> dict[str, Any]:
     """For the form on the data page. Simulations alone are offered first where nobody else has judged."""
-    simulated = not Comparison.objects.filter(project=project, judge=Judge.PERSON).exists()
-    simulated = simulated and Comparison.objects.filter(project=project, judge=Judge.SIMULATION).exists()
+    simulated = not Comparison.objects.filter(project=project, judge=AnnotatorKind.PERSON).exists()
+    simulated = simulated and Comparison.objects.filter(project=project, judge=AnnotatorKind.SIMULATION).exists()
     return {
         "formats": [(name, found.title, found.container) for name, found in FORMATS.items()],
         "files": [(name, _FILES.get(name, name)) for name in FILES],
-        "judge": Judge.SIMULATION if simulated else Judge.PERSON,
+        "judge": AnnotatorKind.SIMULATION if simulated else AnnotatorKind.PERSON,
         "statuses": Status.values,
     }

@@ -29,8 +29,8 @@ from annotate.data.imports.sinks import Database
 from annotate.data.imports.writing import write
 from annotate.data.prompts.actions import check_messages, check_text
 from annotate.data.rows import row_files
-from annotate.models import Comparison, Import, Judge, Project, User
-from annotate.models.feedback import judge_of
+from annotate.models import AnnotatorKind, Comparison, Import, Project, User
+from annotate.models.feedback import annotator_kind_of
 from common import transcripts
 
 _CHUNK = 500
@@ -136,8 +136,8 @@ def _check_order(order: Order, project: Project, by: User) -> None:
         raise Refused(400, format=f"{order.format!r} is no format; use one of {', '.join(FORMATS)}.")
     if order.container not in row_files.FORMATS:
         raise Refused(400, container=f"{order.container!r} is unknown; use one of {', '.join(row_files.FORMATS)}.")
-    if order.judge and order.judge not in Judge.values:
-        raise Refused(400, judge=f"{order.judge!r} is unknown; use one of {', '.join(Judge.values)}.")
+    if order.judge and order.judge not in AnnotatorKind.values:
+        raise Refused(400, judge=f"{order.judge!r} is unknown; use one of {', '.join(AnnotatorKind.values)}.")
     if order.columns and order.format != "auto":
         raise Refused(
             400, columns="A format names its columns itself; give columns for a plain table, without a format."
@@ -248,7 +248,7 @@ def _ready(index: int, pair: transcripts.Pair, project: Project) -> Ready:
 
 
 def _into(project: Project, source: str, by: User) -> Into:
-    return Into(project.pk, source, by.pk, judge_of(by))
+    return Into(project.pk, source, by.pk, annotator_kind_of(by))
 
 
 def _check_source(source: str) -> None:
@@ -279,7 +279,7 @@ def import_feedback(
     common = {
         "project": project,
         "author": by,
-        "judge": judge_of(by),
+        "judge": annotator_kind_of(by),
         "source": source,
         "guideline_version": guideline.version if guideline else None,
     }

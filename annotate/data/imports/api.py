@@ -35,7 +35,7 @@ from annotate.data.imports.actions import (
     start_import,
 )
 from annotate.data.rows import row_files
-from annotate.models import Import, Judge
+from annotate.models import AnnotatorKind, Import
 
 
 class Upload(Input):
@@ -94,7 +94,7 @@ class ImportFile(Input):
     columns = serializers.CharField(
         required=False, allow_blank=True, help_text="For a plain table: prompt=question, chosen=good, rejected=bad."
     )
-    judge = Choice(Judge.choices, required=False, help_text="Who judged: people, or a program (simulation).")
+    judge = Choice(AnnotatorKind.choices, required=False, help_text="Who judged: people, or a program (simulation).")
     link_models = serializers.BooleanField(
         required=False, help_text="Answers belong to this project's models of that name, and move their rank: managers."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from annotate.data.imports.feedback_rows import Into
 from annotate.data.imports.reading import HowToRead
 from annotate.models import Import, LanguageModel
-from annotate.models.feedback import judge_of
+from annotate.models.feedback import annotator_kind_of
 
 
 def is_dry_run(of: Import) -> bool:
@@ -26,6 +26,6 @@ def rows_go_into(of: Import) -> Into:
         project=of.project_id,
         source=of.source,
         author=of.created_by_id,
-        judge=of.options.get("judge") or judge_of(of.created_by),
+        judge=of.options.get("judge") or annotator_kind_of(of.created_by),
         linked=linked,
     )

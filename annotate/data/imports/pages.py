@@ -24,7 +24,7 @@ from annotate.data.imports.engine import MOST_NAMED
 from annotate.data.imports.kept_files import KEPT_DAYS
 from annotate.data.imports.present import shown
 from annotate.data.rows import row_files
-from annotate.models import Import, Judge, Project, User
+from annotate.models import AnnotatorKind, Import, Project, User
 
 _SHOWN, _LINES_SHOWN = 50, 6
 UNDER_WAY = (Import.State.QUEUED, Import.State.RUNNING)
@@ -106,7 +106,7 @@ def _list(
         "imports": [_progress(one) | {"import": one} for one in project.imports.select_related("created_by")[:_SHOWN]],
         "formats": [*formats.FORMATS.values(), *formats.INCOMING.values()],
         "containers": row_files.FORMATS,
-        "judges": Judge.choices,
+        "judges": AnnotatorKind.choices,
         "columns": COLUMNS,
         "may_link": can(cast(User, request.user), "manage", project),
     }

@@ -17,7 +17,7 @@ from annotate.labelling.adjudication import disagreements
 from annotate.labelling.api import AssignmentOut
 from annotate.labelling.queue import priorities, quarantine
 from annotate.labelling.queue.assigned_items import WRITE
-from annotate.models import Assignment, Judge, Project
+from annotate.models import AnnotatorKind, Assignment, Project
 
 
 class SaidOut(serializers.Serializer):
@@ -36,7 +36,7 @@ class DisagreementOut(serializers.Serializer):
     reason = serializers.CharField()
 
 
-class JudgedItemOut(serializers.Serializer):
+class AdjudicatedItemOut(serializers.Serializer):
     item = serializers.CharField()
     completions = serializers.ListField(child=serializers.IntegerField(), help_text="The first is A.")
     said = SaidOut(many=True)
@@ -72,19 +72,19 @@ class ComingOut(serializers.Serializer):
 
 @extend_schema(
     responses={200: DisagreementOut(many=True)} | refusals(400, 403, 404),
-    parameters=[OpenApiParameter("judge", enum=Judge.values)],
+    parameters=[OpenApiParameter("judge", enum=AnnotatorKind.values)],
     tags=["fair work"],
 )
 @in_project(get="review")
 def project_disagreements(request: Request, project: Project) -> Response:
     """Items whose judges part ways and that nobody has decided, for reviewers."""
-    judge = request.query_params.get("judge", Judge.PERSON)
-    if judge not in Judge.values:
-        raise Refused(400, judge=f"{judge!r} is unknown; use one of {', '.join(Judge.values)}.")
+    judge = request.query_params.get("judge", AnnotatorKind.PERSON)
+    if judge not in AnnotatorKind.values:
+        raise Refused(400, judge=f"{judge!r} is unknown; use one of {', '.join(AnnotatorKind.values)}.")
     return Response(DisagreementOut(disagreements.waiting(project, judge=judge), many=True).data)
 
 
-@extend_schema(responses={200: JudgedItemOut} | refusals(403, 404), tags=["fair work"])
+@extend_schema(responses={200: AdjudicatedItemOut} | refusals(403, 404), tags=["fair work"])
 @in_project(get="review")
 def judged_item(request: Request, project: Project, item: str) -> Response:
     """What each judge said of an item, for reviewers."""
@@ -93,8 +93,8 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
         raise Refused(404, item=f"Nobody has judged {item[:60]!r} here; disagreements/ lists what there is.")
     answers = disagreements.answers_of(item)
     letters = {answer.pk: "ABCDEF"[place] for place, answer in enumerate(answers[:6])}
-    said = disagreements.said_of(project, item, letters)
-    return Response(JudgedItemOut({"item": item, "completions": list(letters), "said": said}).data)
+    said = disagreements.answers_to(project, item, letters)
+    return Response(AdjudicatedItemOut({"item": item, "completions": list(letters), "said": said}).data)
 
 
 @extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])

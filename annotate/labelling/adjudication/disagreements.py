@@ -49,7 +49,7 @@ def waiting(project: Project, *, judge: str = "person", most: int = MOST) -> lis
 
 
 @dataclass(frozen=True)
-class Said:
+class Answer:
     """One judge's judgement of an item, in words."""
 
     assignment: Assignment
@@ -58,7 +58,7 @@ class Said:
     seconds: float | None
 
 
-def said_of(project: Project, key: str, letters: dict[int, str]) -> list[Said]:
+def answers_to(project: Project, key: str, letters: dict[int, str]) -> list[Answer]:
     """What each judge said, first come first; `letters` name the answers as the reader sees them."""
     found = []
     for assignment in judged_by(project, key).select_related("user", "project"):
@@ -66,7 +66,7 @@ def said_of(project: Project, key: str, letters: dict[int, str]) -> list[Said]:
         words = "; ".join(text for row in rows if (text := words_of(row, letters)))
         comment = next((row.comment for row in rows if row.comment), "")
         seconds = next((row.seconds for row in rows if row.seconds is not None), None)
-        found.append(Said(assignment, words or "nothing that stands", comment, seconds))
+        found.append(Answer(assignment, words or "nothing that stands", comment, seconds))
     return found
 
 

@@ -18,7 +18,7 @@ from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.queue import priorities, quarantine
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE
 from annotate.labelling.scales.declared import asked_in
-from annotate.models import Assignment, Judge, Project
+from annotate.models import AnnotatorKind, Assignment, Project
 from annotate.projects.wellbeing import actions as harm_budget
 from common.winners import swapped
 
@@ -28,7 +28,7 @@ LETTERS = "ABCDEF"
 @never_cache
 @in_project(get="review")
 def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
-    judge = Judge.SIMULATION if request.GET.get("judge") == Judge.SIMULATION else Judge.PERSON
+    judge = AnnotatorKind.SIMULATION if request.GET.get("judge") == AnnotatorKind.SIMULATION else AnnotatorKind.PERSON
     context = {
         "project": project,
         "judge": judge,
@@ -51,7 +51,7 @@ def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
         feedback.submit(
             assignment=assignment,
             by=request.user,
-            **_as_shown(form_input.judgement(request, assignment), assignment, key),
+            **_as_shown(form_input.submitted(request, assignment), assignment, key),
             seconds=form_input.seconds(request),
             idempotency_key=request.POST.get("idempotency_key") or None,
         )
@@ -108,7 +108,7 @@ def _show(
         "assignment": {"kind": key.split(":")[0], "prompt": answers[0][1].prompt if answers else None},
         "answers": answers,
         "veil": harm_budget.veil(answers[0][1].prompt, request.user) if answers else "",
-        "said": disagreements.said_of(project, key, letters),
+        "said": disagreements.answers_to(project, key, letters),
         "names": names,
         "decided": decided.select_related("user").first(),
         "own": adjudication.judged_by(project, key).filter(user=request.user).exists(),

@@ -8,7 +8,7 @@ from annotate.models.feedback import Feedback
 STRENGTHS = {1: "slightly", 2: "clearly", 3: "by far"}
 
 
-def said_in_words(row: Feedback) -> str:
+def describe_feedback(row: Feedback) -> str:
     if isinstance(row, Comparison):
         return row.get_winner_display() + (f", {STRENGTHS[row.strength]}" if row.strength else "")
     if isinstance(row, Rating):

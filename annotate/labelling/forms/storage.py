@@ -11,7 +11,7 @@ from annotate.core.db.prepared import Prepared, Slot
 from annotate.data import rankings
 from annotate.labelling.forms.validation import Checked
 from annotate.models import Assignment, Comparison, Demonstration, Guideline, Ranking, Rating, Span, Status
-from annotate.models.feedback import Feedback, judge_of
+from annotate.models.feedback import Feedback, annotator_kind_of
 
 # What fills an item's place, in the order in which one of them is the receipt. A flag is none: the item stays open.
 TABLES: tuple[type[Any], ...] = (Ranking, Comparison, Rating, Demonstration, Span)
@@ -98,7 +98,7 @@ def _about(assignment: Assignment) -> dict[str, Any]:
         "prompt_id": assignment.prompt_id,
         "assignment": assignment,
         "author": assignment.user,
-        "judge": judge_of(assignment.user),
+        "judge": annotator_kind_of(assignment.user),
         "guideline_version": _guideline_version(assignment),
     }
 

@@ -35,7 +35,7 @@ INSTEAD = {
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Submission:
     """As it was sent. `rank` is groups of ids, the best first; `spans` are {completion, start, end, label}."""
 
     winner: str | None = None
@@ -59,29 +59,29 @@ class Judgement:
 class Checked:
     """A judgement in which nothing is wrong, with its spans read."""
 
-    said: Judgement
+    said: Submission
     marks: list[Mark]
 
 
-def check(judgement: Judgement, assignment: Assignment) -> Checked:
+def check(submission: Submission, assignment: Assignment) -> Checked:
     """Raises Refused at the first thing that is wrong."""
     asked = asked_in(assignment.project)
     kind = Kind(assignment.kind)
-    _refuse_other_kinds(judgement, kind)
+    _refuse_other_kinds(submission, kind)
     if kind == Kind.COMPARE:
-        _check_comparison(judgement)
+        _check_comparison(submission)
     elif kind == Kind.RATE:
-        _check_rating(judgement, asked)
+        _check_rating(submission, asked)
     elif kind == Kind.RANK:
-        _check_ranking(judgement, assignment)
-    elif judgement.text is None:
+        _check_ranking(submission, assignment)
+    elif submission.text is None:
         raise Refused(text="The answer is empty; write one, or skip the item.")
-    check_text("comment", judgement.comment, MAX_COMMENT_CHARACTERS)
-    _check_demonstration(judgement, assignment)
-    _check_seconds(judgement.seconds)
-    marks = read_marks(judgement.spans, assignment.completions, asked[Scale.Kind.SPAN])
-    _check_required(judgement, kind, asked)
-    return Checked(judgement, marks)
+    check_text("comment", submission.comment, MAX_COMMENT_CHARACTERS)
+    _check_demonstration(submission, assignment)
+    _check_seconds(submission.seconds)
+    marks = read_marks(submission.spans, assignment.completions, asked[Scale.Kind.SPAN])
+    _check_required(submission, kind, asked)
+    return Checked(submission, marks)
 
 
 def check_key(key: object) -> None:
@@ -110,40 +110,40 @@ def check_text(field: str, text: object, limit: int) -> None:
         raise Refused(**{field: "It contains a null character, which cannot be stored; remove it."})
 
 
-def _refuse_other_kinds(judgement: Judgement, kind: Kind) -> None:
+def _refuse_other_kinds(submission: Submission, kind: Kind) -> None:
     for name in (name for names in FIELDS.values() for name in names):
-        if name not in FIELDS[kind] and getattr(judgement, name) not in (None, {}):
+        if name not in FIELDS[kind] and getattr(submission, name) not in (None, {}):
             raise Refused(**{name: INSTEAD[kind]})
 
 
-def _check_comparison(judgement: Judgement) -> None:
-    if judgement.winner is not None:
-        check_winner(judgement.winner, judgement.strength)
-    elif judgement.strength is not None:
+def _check_comparison(submission: Submission) -> None:
+    if submission.winner is not None:
+        check_winner(submission.winner, submission.strength)
+    elif submission.strength is not None:
         raise Refused(strength="A strength needs a winner: model_a or model_b.")
-    elif judgement.text is None:
+    elif submission.text is None:
         raise Refused(winner="Nothing was chosen; say which answer is better, or skip the item.")
 
 
-def _check_rating(judgement: Judgement, asked: Asked) -> None:
-    if judgement.thumbs is not None and not isinstance(judgement.thumbs, bool):
-        raise Refused(thumbs=f"{judgement.thumbs!r} is neither true (up) nor false (down).")
-    if judgement.stars is not None and not _is_whole(judgement.stars, 1, 5):
-        raise Refused(stars=f"{judgement.stars!r} is not a whole number from 1 to 5.")
-    check_aspects(judgement.aspects)
+def _check_rating(submission: Submission, asked: Asked) -> None:
+    if submission.thumbs is not None and not isinstance(submission.thumbs, bool):
+        raise Refused(thumbs=f"{submission.thumbs!r} is neither true (up) nor false (down).")
+    if submission.stars is not None and not _is_whole(submission.stars, 1, 5):
+        raise Refused(stars=f"{submission.stars!r} is not a whole number from 1 to 5.")
+    check_aspects(submission.aspects)
     if declares_rating(asked):
-        _refuse_what_is_not_asked(judgement, asked)
-    if not judgement.is_rating and judgement.text is None and not judgement.spans:
+        _refuse_what_is_not_asked(submission, asked)
+    if not submission.is_rating and submission.text is None and not submission.spans:
         raise Refused(stars="Nothing was rated; give thumbs or stars, or skip the item.")
 
 
-def _refuse_what_is_not_asked(judgement: Judgement, asked: Asked) -> None:
+def _refuse_what_is_not_asked(submission: Submission, asked: Asked) -> None:
     """A project that says what an answer is rated by gets nothing else: figures over few rows would mislead."""
     for name in ("thumbs", "stars"):
-        if getattr(judgement, name) is not None and not asked[name]:
+        if getattr(submission, name) is not None and not asked[name]:
             raise Refused(**{name: f"This project does not ask for {name}; it asks for {_names(asked)}."})
     known = [scale.name for scale in asked[Scale.Kind.ASPECT]]
-    for name in judgement.aspects:
+    for name in submission.aspects:
         if name not in known:
             raise Refused(aspects=f"{name!r} is no aspect of this project; it asks for {_names(asked)}.")
 
@@ -162,36 +162,36 @@ def check_aspects(aspects: object) -> None:
             raise Refused(aspects=f"{told} is not a name of 1 to 40 characters with a number from 1 to 5.")
 
 
-def _check_ranking(judgement: Judgement, assignment: Assignment) -> None:
-    if judgement.rank is None and judgement.text is None:
+def _check_ranking(submission: Submission, assignment: Assignment) -> None:
+    if submission.rank is None and submission.text is None:
         raise Refused(rank="Nothing was ranked; give each answer a place, or skip the item.")
-    if judgement.rank is not None and (problem := rankings.problem(judgement.rank, assignment.shown)):
+    if submission.rank is not None and (problem := rankings.problem(submission.rank, assignment.shown)):
         raise Refused(rank=problem)
 
 
-def _check_required(judgement: Judgement, kind: Kind, asked: Asked) -> None:
+def _check_required(submission: Submission, kind: Kind, asked: Asked) -> None:
     for scale in (scale for kind_ in asked for scale in asked[kind_] if scale.is_required):
         given = {
-            Scale.Kind.THUMBS: (Kind.RATE, "thumbs", judgement.thumbs),
-            Scale.Kind.STARS: (Kind.RATE, "stars", judgement.stars),
-            Scale.Kind.ASPECT: (Kind.RATE, "aspects", judgement.aspects.get(scale.name)),
-            Scale.Kind.COMPARISON: (Kind.COMPARE, "winner", judgement.winner),
-            Scale.Kind.RANKING: (Kind.RANK, "rank", judgement.rank),
+            Scale.Kind.THUMBS: (Kind.RATE, "thumbs", submission.thumbs),
+            Scale.Kind.STARS: (Kind.RATE, "stars", submission.stars),
+            Scale.Kind.ASPECT: (Kind.RATE, "aspects", submission.aspects.get(scale.name)),
+            Scale.Kind.COMPARISON: (Kind.COMPARE, "winner", submission.winner),
+            Scale.Kind.RANKING: (Kind.RANK, "rank", submission.rank),
         }.get(Scale.Kind(scale.kind))
         if given and given[0] == kind and given[2] is None:
             raise Refused(**{given[1]: f"{scale.title} is needed for every item; give it, or skip the item."})
 
 
-def _check_demonstration(judgement: Judgement, assignment: Assignment) -> None:
+def _check_demonstration(submission: Submission, assignment: Assignment) -> None:
     shown = assignment.completions
-    if judgement.edited_from is not None and judgement.edited_from not in shown:
+    if submission.edited_from is not None and submission.edited_from not in shown:
         raise Refused(edited_from="That answer is not part of this item; name one of those shown, or none.")
-    if judgement.text is None:
+    if submission.text is None:
         return
-    check_text("text", judgement.text, settings.MAX_COMPLETION_CHARACTERS)
-    if not judgement.text.strip():
+    check_text("text", submission.text, settings.MAX_COMPLETION_CHARACTERS)
+    if not submission.text.strip():
         raise Refused(text="The answer is empty; write one, or leave the field out.")
-    if any(judgement.text.strip() == completion.text.strip() for completion in shown):
+    if any(submission.text.strip() == completion.text.strip() for completion in shown):
         raise Refused(text="This is an answer shown here, word for word; change it, or leave the field out.")
 
 

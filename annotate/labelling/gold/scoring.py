@@ -18,7 +18,7 @@ from django.utils import timezone
 from annotate.core import audit, events
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
-from annotate.labelling.forms.validation import Checked, Judgement
+from annotate.labelling.forms.validation import Checked, Submission
 from annotate.labelling.queue import entries as queue
 from annotate.models import Assignment, GoldItem, Membership, Project, User
 from annotate.projects.wellbeing import actions as harm_budget
@@ -55,7 +55,7 @@ def check_answer(assignment: Assignment, checked: Checked) -> None:
         _look_at(assignment)
 
 
-def passes(known: GoldItem, assignment: Assignment, said: Judgement) -> bool:
+def passes(known: GoldItem, assignment: Assignment, said: Submission) -> bool:
     """Each field that has a right answer must have one of them; a field that was left empty has none."""
     for name, right in expected_of(known, assignment).items():
         given = said.aspects.get(name.removeprefix("aspects."), None) if "." in name else getattr(said, name)

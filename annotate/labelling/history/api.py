@@ -61,7 +61,7 @@ class MinePage(serializers.Serializer):
     tags=["assignments"],
 )
 @in_project(get="judge")
-def my_judgements(request: Request, project: Project) -> Response:
+def my_annotations(request: Request, project: Project) -> Response:
     """What I have judged here, newest first. Votes in the arena are read as battles."""
     kind = _asked(request, "kind", list(receipts.TITLES))
     status = _asked(request, "status", Status.values)

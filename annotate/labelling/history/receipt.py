@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import CharField, QuerySet, Value
 
 from annotate.data import feedback_lineage
-from annotate.labelling.forms.feedback_text import letters_of, said_in_words
+from annotate.labelling.forms.feedback_text import describe_feedback, letters_of
 from annotate.models import Comparison, Completion, Demonstration, Project, Ranking, User
 from common.sampling import cut_note
 
@@ -45,7 +45,7 @@ class Receipt:
 
 def mine(kind: str, *, project: Project, user: User) -> QuerySet[Any]:
     rows = feedback_lineage.KINDS[kind].objects.filter(project=project, author=user, assignment__isnull=False)
-    return feedback_lineage.judgements(kind, rows)
+    return feedback_lineage.one_per_item(kind, rows)
 
 
 def places(*, project: Project, user: User, kind: str = "", status: str = "") -> QuerySet[Any]:
@@ -71,7 +71,7 @@ def receipts(found: Sequence[tuple[str, int, datetime]]) -> list[Receipt]:
 
 def _receipt(kind: str, row: Any, ranked: dict[int, Completion]) -> Receipt:
     answers = _answers(row, ranked)
-    return Receipt(kind, row, said_in_words(row), row.status == "counted", answers, feedback_lineage.went_into(row))
+    return Receipt(kind, row, describe_feedback(row), row.status == "counted", answers, feedback_lineage.went_into(row))
 
 
 def _answers(row: Any, ranked: dict[int, Completion]) -> list[Answer]:

@@ -47,7 +47,7 @@ def reading(request: MemberRequest, project: Project) -> HttpResponse:
             return redirect("tutorial", project.slug)
         assert member is not None  # nothing comes before the next item of somebody who is no member
         return render(request, "annotate/reading.html", _context(project, member, not_yet))
-    return redirect("judge", project.slug)
+    return redirect("annotate", project.slug)
 
 
 def _read(request: MemberRequest, project: Project) -> HttpResponse:
@@ -64,7 +64,7 @@ def _read(request: MemberRequest, project: Project) -> HttpResponse:
             return refused_page(request, refused, project=project)
         messages.warning(request, " ".join(refused.errors.values()))
         return redirect("reading", project.slug)
-    return redirect("judge", project.slug)
+    return redirect("annotate", project.slug)
 
 
 def _context(project: Project, member: Membership, not_yet: prerequisites.NotYet) -> dict:

@@ -21,11 +21,11 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import can, projects_where
 from annotate.labelling.actions import set_status
 from annotate.labelling.records import serializers as rows
-from annotate.models import Comparison, Demonstration, Flag, Judge, Project, Ranking, Rating, Span, Status
+from annotate.models import AnnotatorKind, Comparison, Demonstration, Flag, Project, Ranking, Rating, Span, Status
 
 FILTERS = [
     PROJECT,
-    OpenApiParameter("judge", enum=Judge.values),
+    OpenApiParameter("judge", enum=AnnotatorKind.values),
     OpenApiParameter("status", enum=Status.values),
     OpenApiParameter("dataset", int, description="Only what is in this dataset."),
     OpenApiParameter("prompt", int),
@@ -63,7 +63,7 @@ class _Read(DeclaredViewSet):
     @extend_schema(parameters=FILTERS)
     def list(self, request: Request) -> Response:
         found = of_project(self.get_queryset(), request)
-        for name, values in (("judge", Judge.values), ("status", Status.values)):
+        for name, values in (("judge", AnnotatorKind.values), ("status", Status.values)):
             if (value := request.query_params.get(name)) is not None:
                 if value not in values:
                     raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})

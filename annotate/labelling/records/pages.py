@@ -17,8 +17,18 @@ from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import Person, can
 from annotate.data import feedback_lineage, rankings
 from annotate.labelling.actions import set_status
-from annotate.labelling.forms.feedback_text import letters_of, said_in_words
-from annotate.models import Comparison, Completion, Demonstration, Judge, LanguageModel, Project, Ranking, Side, Status
+from annotate.labelling.forms.feedback_text import describe_feedback, letters_of
+from annotate.models import (
+    AnnotatorKind,
+    Comparison,
+    Completion,
+    Demonstration,
+    LanguageModel,
+    Project,
+    Ranking,
+    Side,
+    Status,
+)
 from annotate.projects.wellbeing import actions as harm_budget
 
 VOTES_PER_PAGE = 25
@@ -58,7 +68,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "asked": asked,
         "datasets": project.datasets.exclude(kind="prompts"),
         "models": _models(project).order_by("name"),
-        "judges": Judge.choices,
+        "judges": AnnotatorKind.choices,
         "statuses": Status.choices,
         "sides": Side.values,
         "query": _query(request.GET),
@@ -89,7 +99,7 @@ def _models(project: Project) -> QuerySet[LanguageModel]:
 
 def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
     asked: dict[str, Any] = {}
-    for name, values in (("judge", Judge.values), ("status", Status.values), ("side", Side.values)):
+    for name, values in (("judge", AnnotatorKind.values), ("status", Status.values), ("side", Side.values)):
         if value := sent.get(name):
             if value not in values:
                 raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
@@ -140,7 +150,7 @@ def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], tol
     reason = row.status_reason if reviews or is_own else ""  # it may name people
     return {
         "row": row,
-        "said": said_in_words(row),
+        "said": describe_feedback(row),
         "who": who,
         "reason": reason,
         "names": row.pk in told,

@@ -74,7 +74,7 @@ def _answer(request: MemberRequest, project: Project) -> HttpResponse:
         feedback.submit(
             assignment=assignment,
             by=request.user,
-            **form_input.judgement(request, assignment),
+            **form_input.submitted(request, assignment),
             seconds=form_input.seconds(request),
             idempotency_key=request.POST.get("idempotency_key") or None,
         )

@@ -21,7 +21,7 @@ from annotate.core.command_arguments import person_named, project_named
 from annotate.core.errors import Refused
 from annotate.data.exports.actions import FILES, OWN, export_feedback
 from annotate.data.formats import FORMATS
-from annotate.models import Judge, Side, Status
+from annotate.models import AnnotatorKind, Side, Status
 
 
 class Command(BaseCommand):
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("output", help="a file that is not there yet, or - for the standard output")
         parser.add_argument("--format", default=OWN, choices=list(FORMATS))
         parser.add_argument("--file", default="", choices=["", *FILES], help="default: as the output is called")
-        parser.add_argument("--judge", default=Judge.PERSON, choices=Judge.values)
+        parser.add_argument("--judge", default=AnnotatorKind.PERSON, choices=AnnotatorKind.values)
         parser.add_argument(
             "--status", action="append", choices=Status.values, help="again for more (default: counted)"
         )

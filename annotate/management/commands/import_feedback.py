@@ -24,7 +24,7 @@ from annotate.core.named_values import named_values
 from annotate.data.imports.actions import FORMATS, Order, go_on, start_import
 from annotate.data.imports.engine import Importer
 from annotate.data.rows import row_files
-from annotate.models import Import, Judge, User
+from annotate.models import AnnotatorKind, Import, User
 
 _WAITING = (Import.State.QUEUED, Import.State.RUNNING)
 _TOLD = 20  # bad lines that are printed
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", default="auto", choices=FORMATS)
         parser.add_argument("--container", default="auto", choices=row_files.FORMATS)
         parser.add_argument("--columns", default="", help="of a plain table: prompt=question,chosen=good,rejected=bad")
-        parser.add_argument("--judge", default="", choices=["", *Judge.values], help="who judged")
+        parser.add_argument("--judge", default="", choices=["", *AnnotatorKind.values], help="who judged")
         parser.add_argument("--link-models", action="store_true", help="to the project's models of the file's names")
         parser.add_argument("--dry-run", action="store_true", help="only tell what it would do")
         parser.add_argument("--queue", action="store_true", help="leave the work to a background worker that runs")

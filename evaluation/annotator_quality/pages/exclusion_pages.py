@@ -10,18 +10,18 @@ from django.views.decorators.cache import never_cache
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
-from annotate.labelling.bulk_status import ImportedJudge, Who
+from annotate.labelling.bulk_status import ImportedAnnotator, Who
 from annotate.models import Project, User
 from evaluation.annotator_quality import exclusion
-from evaluation.annotator_quality.pages.quality_pages import asked_imported
-from evaluation.annotator_quality.present import judge_ids
+from evaluation.annotator_quality.pages.quality_pages import imported_annotator
+from evaluation.annotator_quality.present import annotator_ids
 from evaluation.models import Exclusion
 
 
 @never_cache
 @in_project(get="manage", post="manage")
 def exclude(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    person = get_object_or_404(User, pk=pk, pk__in=judge_ids(project))
+    person = get_object_or_404(User, pk=pk, pk__in=annotator_ids(project))
     return _page(request, project, person)
 
 
@@ -35,12 +35,12 @@ def withdraw(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="manage", post="manage")
 def exclude_imported(request: MemberRequest, project: Project) -> HttpResponse:
     """One whom only the file of an import names."""
-    return _page(request, project, asked_imported(request, project))
+    return _page(request, project, imported_annotator(request, project))
 
 
 def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse:
     errors: dict[str, str] = {}
-    is_imported = isinstance(person, ImportedJudge)
+    is_imported = isinstance(person, ImportedAnnotator)
     is_own = person == request.user
     if request.method == "POST":
         reason, pauses = request.POST.get("reason", ""), "pauses" in request.POST

@@ -11,8 +11,8 @@ from django.views.decorators.cache import never_cache
 
 from annotate.core.page_access import MemberRequest, in_project
 from annotate.core.permissions import can
-from annotate.labelling.bulk_status import ImportedJudge, Who, find_imported
-from annotate.models import Judge, Project, User
+from annotate.labelling.bulk_status import ImportedAnnotator, Who, find_imported
+from annotate.models import AnnotatorKind, Project, User
 from evaluation.annotator_quality import exclusion, explanations, present
 from evaluation.annotator_quality.findings import Findings, findings, settled_at
 from evaluation.core.csv_files import csv_file
@@ -51,17 +51,17 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
         "sort": request.GET.get("sort", ""),
         "excluded": exclusion.acts(project)
         .filter(undone_at=None)
-        .filter(Q(person__is_simulated=kind == Judge.SIMULATION) | Q(person=None)),
+        .filter(Q(person__is_simulated=kind == AnnotatorKind.SIMULATION) | Q(person=None)),
     }
     return render(request, "evaluation/quality.html", context)
 
 
 @never_cache
 @in_project(get="review")
-def judges_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
+def annotators_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _asked(request, project)
     found = findings(project, kind)
-    judges = [present.flat_judge(judge) for judge in found.judges]
+    judges = [present.flat_annotator(judge) for judge in found.judges]
     if form == "json":
         scales = [present.flat_scale(scale) for scale in found.scales]
         marks = [present.flat_marks(label, each) for label, each in found.marked]
@@ -84,29 +84,29 @@ def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpRespo
 
 @never_cache
 @in_project(get="review")
-def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+def annotator(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """One judge, for those who may read what others said."""
     person = get_object_or_404(_judges_of(project), pk=pk)
     context = _of_one(project, person) | {
         "manages": can(request.user, "manage", project),
         "acts": exclusion.acts(project).filter(person=person),
     }
-    return render(request, "evaluation/quality_judge.html", context)
+    return render(request, "evaluation/quality_annotator.html", context)
 
 
 @never_cache
 @in_project(get="review")
 def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
     """One whom only the file of an import names."""
-    who = asked_imported(request, project)
+    who = imported_annotator(request, project)
     context = _of_one(project, who) | {
         "manages": can(request.user, "manage", project),
         "acts": exclusion.acts(project).filter(person=None, source=who.source, source_judge=who.name),
     }
-    return render(request, "evaluation/quality_judge.html", context)
+    return render(request, "evaluation/quality_annotator.html", context)
 
 
-def asked_imported(request: HttpRequest, project: Project) -> ImportedJudge:
+def imported_annotator(request: HttpRequest, project: Project) -> ImportedAnnotator:
     who = find_imported(project, request.GET.get("source", ""), request.GET.get("name", ""))
     if who is None:
         raise Http404("No judgement was imported here under that name; the quality page lists those that were.")
@@ -122,12 +122,12 @@ def mine(request: MemberRequest, project: Project) -> HttpResponse:
         "settled_at": settled_at(project),
         "acts": exclusion.acts(project).filter(person=request.user),
     }
-    return render(request, "evaluation/quality_judge.html", context)
+    return render(request, "evaluation/quality_annotator.html", context)
 
 
 def _of_one(project: Project, who: Who, *, is_own: bool = False) -> dict[str, Any]:
     kind, found, mine = present.figures_of(project, who, is_own=is_own)
-    is_imported = isinstance(who, ImportedJudge)
+    is_imported = isinstance(who, ImportedAnnotator)
     return {
         "project": project,
         "section": "data",
@@ -144,7 +144,7 @@ def _of_one(project: Project, who: Who, *, is_own: bool = False) -> dict[str, An
 
 def _judges_of(project: Project) -> Any:
     """Members, and whoever has judged here and has left."""
-    return User.objects.filter(pk__in=present.judge_ids(project))
+    return User.objects.filter(pk__in=present.annotator_ids(project))
 
 
 def _order(sort: str) -> tuple[str, bool]:

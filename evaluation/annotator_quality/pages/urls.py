@@ -16,11 +16,11 @@ _QUALITY = "p/<slug:slug>/quality/"
 
 urlpatterns = [
     path(_QUALITY, quality_pages.page, name="quality"),
-    path(_QUALITY + "judges.<quality_form:form>", quality_pages.judges_file, name="quality-judges-file"),
+    path(_QUALITY + "judges.<quality_form:form>", quality_pages.annotators_file, name="quality-annotators-file"),
     path(_QUALITY + "pairs.<quality_form:form>", quality_pages.pairs_file, name="quality-pairs-file"),
     path(_QUALITY + "mine/", quality_pages.mine, name="quality-mine"),
     path(_QUALITY + "mine/withdraw/", exclusion_pages.withdraw, name="quality-withdraw"),
-    path(_QUALITY + "judges/<int:pk>/", quality_pages.judge, name="quality-judge"),
+    path(_QUALITY + "judges/<int:pk>/", quality_pages.annotator, name="quality-annotator"),
     path(_QUALITY + "judges/<int:pk>/exclude/", exclusion_pages.exclude, name="quality-exclude"),
     path(_QUALITY + "imported/", quality_pages.imported_judge, name="quality-imported"),
     path(_QUALITY + "imported/exclude/", exclusion_pages.exclude_imported, name="quality-exclude-imported"),
@@ -34,7 +34,7 @@ api_urlpatterns = [
     path(_API + "quality/", api.quality),
     path(_API + "quality/pairs/", api.pairs),
     path(_API + "quality/mine/", api.mine),
-    path(_API + "quality/judges/<str:pk>/", api.judge),
+    path(_API + "quality/judges/<str:pk>/", api.annotator),
     path(_API + "quality/judges/<str:pk>/touched/", api.touched),
     path(_API + "quality/imported/", api.imported),
     path(_API + "quality/imported/touched/", api.imported_touched),

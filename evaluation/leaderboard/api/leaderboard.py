@@ -13,15 +13,15 @@ from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
-from annotate.models import Judge, Project
+from annotate.models import AnnotatorKind, Project
 from evaluation.leaderboard import fluency_columns as fluency
 from evaluation.leaderboard import present as board_page
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
-from evaluation.leaderboard.snapshots import default_judge, left_out
+from evaluation.leaderboard.snapshots import default_annotator_kind, left_out
 
 LEADERBOARD = [
     OpenApiParameter("project", str, required=True),
-    OpenApiParameter("judge", enum=Judge.values, description="Whose votes; people's as soon as there are any."),
+    OpenApiParameter("judge", enum=AnnotatorKind.values, description="Whose votes; people's as soon as there are any."),
 ]
 
 
@@ -30,9 +30,9 @@ def asked_of(request: Request) -> tuple[Project, str]:
     if "project" not in request.query_params:
         raise Refused(400, project="Say whose leaderboard: ?project=<slug>; GET projects/ lists them.")
     project = find_project(request.user, request.query_params["project"])
-    judge = request.query_params.get("judge") or default_judge(project)
-    if judge not in Judge.values:
-        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(Judge.values)}.")
+    judge = request.query_params.get("judge") or default_annotator_kind(project)
+    if judge not in AnnotatorKind.values:
+        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(AnnotatorKind.values)}.")
     return project, judge
 
 
@@ -87,7 +87,7 @@ class StandingOut(serializers.Serializer):
 
 class LeaderboardOut(serializers.Serializer):
     project = serializers.CharField()
-    judge = serializers.ChoiceField(Judge.choices)
+    judge = serializers.ChoiceField(AnnotatorKind.choices)
     votes = serializers.IntegerField()
     judges = serializers.IntegerField(allow_null=True, help_text="How many voted; null before voters were first read.")
     left_out = serializers.DictField(child=serializers.IntegerField(), help_text="Votes that do not count, by status.")

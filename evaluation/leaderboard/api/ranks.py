@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from annotate.core.api.api_access import allows
 from annotate.core.api.serializer_fields import refusals
-from annotate.models import Judge, LanguageModel
+from annotate.models import AnnotatorKind, LanguageModel
 from evaluation.leaderboard.alternative_ratings import BeingCounted, flat_ways, other_ways
 from evaluation.leaderboard.api.leaderboard import LEADERBOARD, asked_of
 from evaluation.leaderboard.pair_findings import findings, flat_pair, named
@@ -44,7 +44,7 @@ class FirstPlaceOut(serializers.Serializer):
 
 class PairsOut(serializers.Serializer):
     project = serializers.CharField()
-    judge = serializers.ChoiceField(Judge.choices)
+    judge = serializers.ChoiceField(AnnotatorKind.choices)
     chi_square = serializers.FloatField(allow_null=True, help_text="All pairs against what the ratings expect.")
     degrees = serializers.IntegerField(allow_null=True)
     p_value = serializers.FloatField(allow_null=True)
@@ -86,7 +86,7 @@ class WayOut(serializers.Serializer):
 
 class WaysOut(serializers.Serializer):
     project = serializers.CharField()
-    judge = serializers.ChoiceField(Judge.choices)
+    judge = serializers.ChoiceField(AnnotatorKind.choices)
     votes = serializers.IntegerField()
     missing = serializers.DictField(child=serializers.CharField(), help_text="Ways that were not open, and why.")
     rows = WayOut(many=True)
@@ -123,7 +123,7 @@ class MomentOut(serializers.Serializer):
 
 class OverTimeOut(serializers.Serializer):
     project = serializers.CharField()
-    judge = serializers.ChoiceField(Judge.choices)
+    judge = serializers.ChoiceField(AnnotatorKind.choices)
     rows = MomentOut(many=True)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.http import Http404, HttpRequest
 
-from annotate.models import Judge, Project
-from evaluation.leaderboard.snapshots import default_judge
+from annotate.models import AnnotatorKind, Project
+from evaluation.leaderboard.snapshots import default_annotator_kind
 
 
 def asked(request: HttpRequest, project: Project) -> str:
     """Whose votes were asked for; 404 for a kind of judge that there is not."""
-    judge = request.GET.get("judge") or default_judge(project)
-    if judge not in Judge.values:
-        raise Http404(f"judge is one of {', '.join(Judge.values)}, not {judge!r}.")
+    judge = request.GET.get("judge") or default_annotator_kind(project)
+    if judge not in AnnotatorKind.values:
+        raise Http404(f"judge is one of {', '.join(AnnotatorKind.values)}, not {judge!r}.")
     return judge

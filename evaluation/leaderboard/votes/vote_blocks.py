@@ -15,7 +15,7 @@ import numpy as np
 from django.db.models import Case, Count, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from annotate.models import Comparison, Judge, Project, Side, Status, StatusChange
+from annotate.models import AnnotatorKind, Comparison, Project, Side, Status, StatusChange
 from annotate.models.feedback import FeedbackQuerySet
 from evaluation.ratings import LABELS
 
@@ -42,8 +42,8 @@ class Block(NamedTuple):
 
 def comparisons(project: Project, judge: str) -> FeedbackQuerySet:
     """Comparisons that could rank models, whatever their status."""
-    if judge not in Judge.values:
-        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(Judge.values)}.")
+    if judge not in AnnotatorKind.values:
+        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(AnnotatorKind.values)}.")
     return (
         Comparison.objects.by(judge)
         .on_side(Side.EVAL)

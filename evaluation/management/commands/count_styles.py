@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from annotate.core.command_arguments import project_named
-from annotate.models import Judge
+from annotate.models import AnnotatorKind
 from evaluation.leaderboard.votes.answer_styles import count_missing
 
 
@@ -19,5 +19,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = project_named(options["project"])
-        counted = sum(count_missing(project, judge) for judge in Judge.values)
+        counted = sum(count_missing(project, judge) for judge in AnnotatorKind.values)
         self.stdout.write(f"{counted:,} answers counted.")

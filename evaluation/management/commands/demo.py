@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from annotate.core.errors import Refused
 from annotate.demo.seed import Seeded, seed
-from annotate.models import Judge
+from annotate.models import AnnotatorKind
 from annotate.simulation.accounts import password_file
 from annotate.simulation.annotator import taste_named
 from annotate.simulation.client import ApiError, Unreachable
@@ -83,7 +83,7 @@ class Command(BaseCommand):
                     raise CommandError(f"{stage.title}: {error}") from error
 
     def _say_what_came(self, turn: Turn) -> None:
-        board = leaderboard.current(project=turn.project, judge=Judge.SIMULATION)
+        board = leaderboard.current(project=turn.project, judge=AnnotatorKind.SIMULATION)
         self.console.print()
         self.console.print(leaderboard_table(board))
         self._say_what_was_decided(turn)

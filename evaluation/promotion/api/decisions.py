@@ -13,15 +13,15 @@ from annotate.core.api.api_access import allows, in_project
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.core.errors import Refused
-from annotate.models import Judge, Project, Side, User
+from annotate.models import AnnotatorKind, Project, Side, User
 from evaluation.core import notices
-from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Decision, Notice, PromotionRule
 from evaluation.promotion import actions, candidate_review, disputed_items
 from evaluation.promotion import arena_sampling as sampling
 from evaluation.promotion.api.promotions import PromotionOut
 from evaluation.promotion.candidate_review import candidates
-from evaluation.promotion.enrolment import judge_of
+from evaluation.promotion.enrolment import annotator_kind_of
 from evaluation.registry.cost import Cost, costs
 
 TAGS = ["decisions"]
@@ -35,7 +35,7 @@ class ToleranceField(Input):
 
 
 class NewRule(Input):
-    judge = Choice(Judge.choices, required=False, default=Judge.PERSON)
+    judge = Choice(AnnotatorKind.choices, required=False, default=AnnotatorKind.PERSON)
     margin = serializers.FloatField(required=False, default=0.0, min_value=0, max_value=actions.MOST_POINTS)
     always_valid = serializers.BooleanField(required=False, default=True)
     first_votes_only = serializers.BooleanField(required=False, default=True)
@@ -209,7 +209,7 @@ def decisions(request: Request, project: Project) -> Response:
 @in_project(post="manage")
 def roll_back(request: Request, project: Project) -> Response:
     """Serve again what was served before, as a manager."""
-    current(project=project, judge=judge_of(project))  # fitted before the transaction, where it is found again
+    current(project=project, judge=annotator_kind_of(project))  # fitted before the transaction, where it is found again
     return _roll_back(request, project)
 
 
@@ -229,7 +229,7 @@ def sampling_rates(request: Request, project: Project) -> Response:
 
 @extend_schema(
     methods=["GET"], tags=TAGS, responses={200: DisputeOut(many=True)} | refusals(400, 403, 404),
-    parameters=[OpenApiParameter("side", enum=Side.values), OpenApiParameter("judge", enum=Judge.values)],
+    parameters=[OpenApiParameter("side", enum=Side.values), OpenApiParameter("judge", enum=AnnotatorKind.values)],
 )  # fmt: skip
 @extend_schema(
     methods=["POST"], tags=TAGS, request=AskAgain, responses={201: AskedAgainOut} | refusals(400, 403, 404, 409),
@@ -241,7 +241,7 @@ def ask_next_items(request: Request, project: Project) -> Response:
     if request.method == "POST":
         return _ask_again(request, project)
     side = _one_of(request, "side", Side.values, Side.TRAIN)
-    judge = _one_of(request, "judge", Judge.values, default_judge(project))
+    judge = _one_of(request, "judge", AnnotatorKind.values, default_annotator_kind(project))
     return Response(DisputeOut(disputed_items.disputes(project, side, judge), many=True).data)
 
 
@@ -256,7 +256,7 @@ def _ask_again(request: Request, project: Project) -> Response:
 @in_project(get="read")
 def cost_list(request: Request, project: Project) -> Response:
     """What each model has cost since its parent, and a rating point with it."""
-    board = current(project=project, judge=judge_of(project))
+    board = current(project=project, judge=annotator_kind_of(project))
     return Response(CostOut(costs(project, board), many=True).data)
 
 

@@ -12,13 +12,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
-from annotate.models import Judge, LanguageModel, Project, Side
+from annotate.models import AnnotatorKind, LanguageModel, Project, Side
 from evaluation.core import notices, served_model
-from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Candidacy, PromotionRule
 from evaluation.promotion import actions, candidate_review, disputed_items
 from evaluation.promotion import arena_sampling as sampling
-from evaluation.promotion.enrolment import FEW_PROMPTS, judge_of, rule_of
+from evaluation.promotion.enrolment import FEW_PROMPTS, annotator_kind_of, rule_of
 from evaluation.promotion.tolerances import limit_of, measures, unit_of
 from evaluation.promotion.variants import variants
 from evaluation.registry.cost import costs
@@ -35,7 +35,7 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
     """Opening it looks at the evidence: what stands here is of this moment, whether a worker runs or not."""
     candidate_review.look(project)
     rule, in_force = rule_of(project), served_model.promoted(project)
-    board = current(project=project, judge=judge_of(project))
+    board = current(project=project, judge=annotator_kind_of(project))
     standing = candidate_review.candidates(project)
     history = project.decisions.select_related("candidacy__model", "by", "rule")
     context = {
@@ -121,8 +121,8 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
         except Refused as refused:
             return refused_page(request, refused, project=project)
         return redirect(f"{request.path}?judge={request.POST.get('judge', '')}")
-    judge = request.GET.get("judge") or default_judge(project)
-    judge = judge if judge in Judge.values else Judge.PERSON
+    judge = request.GET.get("judge") or default_annotator_kind(project)
+    judge = judge if judge in AnnotatorKind.values else AnnotatorKind.PERSON
     may_see = can(request.user, "review", project)  # others' feedback
     context = {
         "project": project,
@@ -140,7 +140,7 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="read")
 def cost(request: HttpRequest, project: Project) -> HttpResponse:
-    board = current(project=project, judge=judge_of(project))
+    board = current(project=project, judge=annotator_kind_of(project))
     context = {"project": project, "section": "leaderboard", "board": board, "costs": costs(project, board)}
     return render(request, "evaluation/cost.html", context)
 
@@ -156,7 +156,7 @@ def notice_list(request: MemberRequest) -> HttpResponse:
 
 
 def _rule_form(project: Project, posted: dict[str, str] | None) -> dict[str, Any]:
-    rule = rule_of(project) or PromotionRule(project=project, judge=default_judge(project))
+    rule = rule_of(project) or PromotionRule(project=project, judge=default_annotator_kind(project))
     values: dict[str, Any] = {
         name: getattr(rule, name)
         for name in ("judge", "margin", "fewest_votes", "sampling", "always_valid", "first_votes_only",

@@ -16,7 +16,7 @@ from annotate.language_models.model_access import find_model, may_talk
 from annotate.language_models.serving import address_of
 from annotate.models import Contestant, LanguageModel, Project
 from evaluation.core.served_model import promoted
-from evaluation.leaderboard.snapshots import current, default_judge
+from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.measures import over_optimisation_panel
 from evaluation.registry import adapter_bases, lineage_graph, model_card
 from evaluation.registry.cost import Cost, cost_of
@@ -98,7 +98,7 @@ def _costs(model: LanguageModel, project: Project) -> list[Cost]:
     run = getattr(model, "made_by", None)
     if model.kind != LanguageModel.Kind.POLICY or run is None or run.project_id != project.pk:
         return []
-    found = cost_of(model, current(project=project, judge=default_judge(project)))
+    found = cost_of(model, current(project=project, judge=default_annotator_kind(project)))
     return [found] if found else []
 
 

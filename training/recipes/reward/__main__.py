@@ -75,7 +75,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
     judged = observed.among(training)
     head = head_fit.fit(design, judged, best.ridge, priors=priors)
-    judges = annotator_effects.judges(design, judged, head, best.ridge, priors)
+    judges = annotator_effects.annotators(design, judged, head, best.ridge, priors)
     seconds = time.monotonic() - forwarded
     common = (best.features, observed, feedback, training, spec, config)
     fitted, fidelity = [reward_report.assess("head", head, x, *common, seconds)], {}

@@ -55,7 +55,7 @@ class Trait:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Annotator:
     """Severity and reliability are relative to the judges' median. None: gave none of the kind, or taken as alike."""
 
     author: int
@@ -107,7 +107,7 @@ def choose_priors(
     return chosen, trials
 
 
-def judges(design: Design, observed: Observations, head: Head, ridge: float, priors: Priors) -> list[Judge]:
+def annotators(design: Design, observed: Observations, head: Head, ridge: float, priors: Priors) -> list[Annotator]:
     """What the fit says of everybody who judged, beside the median of all. `observed` are the training judgements."""
     o, count = observed, observed.authors
     if count < 2:
@@ -127,7 +127,7 @@ def judges(design: Design, observed: Observations, head: Head, ridge: float, pri
         return trait((shifts.median() - shifts[i]).item(), errors[which][i], 0.0)
 
     return [
-        Judge(
+        Annotator(
             author=o.author_ids[i],
             comparisons=per["comparisons"][i],
             thumbs=per["thumbs"][i],
@@ -142,16 +142,16 @@ def judges(design: Design, observed: Observations, head: Head, ridge: float, pri
     ]
 
 
-def as_rows(found: list[Judge]) -> list[dict[str, object]]:
+def as_rows(found: list[Annotator]) -> list[dict[str, object]]:
     """For result.json, which everybody may read: without who they are, in the order of `write_authors`."""
     return [{**_without_author(judge), "remark": judge.remark} for judge in found]
 
 
-def _without_author(judge: Judge) -> dict[str, object]:
+def _without_author(judge: Annotator) -> dict[str, object]:
     return {name: value for name, value in asdict(judge).items() if name != "author"}
 
 
-def write_authors(run: RunDirectory, found: list[Judge]) -> None:
+def write_authors(run: RunDirectory, found: list[Annotator]) -> None:
     """Who they are, for reviewers."""
     (run.path / AUTHORS).write_text(json.dumps([judge.author for judge in found]), encoding="utf-8")
 

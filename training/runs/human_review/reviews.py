@@ -21,7 +21,7 @@ from django.db.models import Case, Q, QuerySet, When
 from annotate.core.db.prepared import Prepared, Slot
 from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.labelling.queue.choosing import UrgentPair
-from annotate.models import Comparison, Completion, Judge, Project, Prompt, Winner
+from annotate.models import AnnotatorKind, Comparison, Completion, Project, Prompt, Winner
 from common import reasoning, splits
 from training.core.run_directory import Row, RunDirectory
 from training.models import Attempt, Review, Run
@@ -89,7 +89,7 @@ def told(run: Run) -> list[Told]:
     return [
         Told(
             r.sequence, r.step, r.predicted, r.not_asked,
-            said.get((r.sequence, Judge.PERSON)), said.get((r.sequence, Judge.SIMULATION)),
+            said.get((r.sequence, AnnotatorKind.PERSON)), said.get((r.sequence, AnnotatorKind.SIMULATION)),
         )
         for r in run.reviews.order_by("sequence")
     ]  # fmt: skip

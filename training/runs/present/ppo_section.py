@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from annotate.data.feedback_lineage import asked_in_the_arena
-from annotate.models import Judge
+from annotate.models import AnnotatorKind
 from common.splits import text_hash
 from training import configs
 from training.core import review_agreement
@@ -131,7 +131,7 @@ def _lines(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[Re
 def _verdicts(told: Sequence[human_review.Told], reward: str) -> list[str]:
     """A sentence for people and one for simulations, each where there is something to say."""
     sentences = []
-    for judge, who in ((Judge.PERSON, "people"), (Judge.SIMULATION, "simulated judges")):
+    for judge, who in ((AnnotatorKind.PERSON, "people"), (AnnotatorKind.SIMULATION, "simulated judges")):
         found = review_agreement.agreement(review_agreement.recent(_opinions(told, {"review_by": judge})))
         if found.decided:
             sentences.append(f"Over the last reviews {review_agreement.in_words(found, who, reward)}.")
@@ -151,7 +151,7 @@ def _marks(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[Ma
 
 def _opinions(told: Iterable[human_review.Told], config: dict[str, Any]) -> list[review_agreement.Opinion]:
     """Of whom the run listens to."""
-    is_people = config.get("review_by", "person") == Judge.PERSON
+    is_people = config.get("review_by", "person") == AnnotatorKind.PERSON
     pairs = ((one, one.people if is_people else one.simulations) for one in told)
     return [review_agreement.Opinion(one.step, one.predicted, said) for one, said in pairs if said is not None]
 
