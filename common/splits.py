@@ -1,4 +1,4 @@
-"""The wall between training and judging: every prompt is on one side, by a stable hash of its text.
+"""Splits: every prompt is in one, train or eval, by a stable hash of its text.
 
 Votes on `train` prompts may train a model; votes on `eval` prompts may rank one. Pure: no Django.
 """
@@ -23,10 +23,10 @@ def text_hash(messages: list[dict[str, str]]) -> str:
     return hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest()
 
 
-def side_of(messages: list[dict[str, str]], eval_percent: int) -> str:
-    """The side of a prompt: the same on every machine and for ever, whatever else the project holds.
+def split_of(messages: list[dict[str, str]], eval_percent: int) -> str:
+    """Return the split of a prompt: the same on every machine and for ever, whatever else the project holds.
 
-    Only the first turn decides, so that a conversation's later turns stay on the side of its beginning.
+    Only the first turn decides, so that a conversation's later turns stay in the split of its beginning.
     """
     first = normalise(messages[0]["content"] if messages[0]["role"] != "system" else messages[-1]["content"])
     bucket = int.from_bytes(hashlib.sha256(first.encode()).digest()[:8], "big") % 100

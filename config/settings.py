@@ -268,7 +268,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "Judge": "annotate.models.AnnotatorKind",
-        "Side": "annotate.models.Side",
+        "Side": "annotate.models.Split",
         "FeedbackStatus": "annotate.models.Status",
         "DatasetKind": "annotate.models.Dataset.Kind",
         "ModelKind": "annotate.models.LanguageModel.Kind",

@@ -45,7 +45,7 @@ def _model(project: Project, name: str, seed: int) -> LanguageModel:
 
 
 def _votes(project: Project, models: list[LanguageModel]) -> None:
-    """People's votes on the eval side: the first model leads."""
+    """People's votes in the eval split: the first model leads."""
     voters = [factories.make_user(project) for _ in range(5)]
     winners = ["model_a"] * WINS + ["tie"] * TIES + ["model_b"] * LOSSES
     for n, winner in enumerate(winners):

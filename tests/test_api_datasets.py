@@ -38,7 +38,7 @@ def test_a_dataset_without_feedback_is_refused_and_says_what_to_do(project, rese
     assert not Dataset.objects.exists()
 
 
-def test_crossing_the_wall_is_refused_by_side(project, researcher):
+def test_crossing_the_splits_is_refused_by_side(project, researcher):
     crossing = make_comparison(*make_pair(project, side="eval"))
     assert "train none" in errors(researcher.post("datasets/", order(project, side="eval")))["side"]
     told = errors(researcher.post("datasets/", order(project, comparisons=[crossing.pk])))

@@ -160,7 +160,7 @@ def test_a_run_of_a_private_project_is_not_there_for_others():
     assert "run" in errors(program().get("runs/abc/metrics/"), 404)
 
 
-def test_the_leaderboard_ranks_counted_votes_of_the_eval_side(project):
+def test_the_leaderboard_ranks_counted_votes_of_the_eval_split(project):
     prompt = make_prompt(project, side="eval")
     a, b = (make_completion(prompt, model=make_contestant(project).model) for _ in range(2))
     for _ in range(9):

@@ -21,7 +21,7 @@ SIZES = {
     "pretrain-tokens": 20_000,
 }
 # Feedback on eval prompts within datasets that train.
-CROSSED_THE_WALL = """
+CROSSED_THE_SPLITS = """
     select count(*) from annotate_dataset_{0}s link
     join annotate_{0} feedback on feedback.id = link.{0}_id
     join annotate_prompt prompt on prompt.id = feedback.prompt_id
@@ -104,7 +104,7 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         votes = site.query("select judge, count(*) from annotate_comparison where battle_id is not null group by 1")
         assert votes == [("simulation", 30)]
         for kind in ("rating", "comparison"):
-            assert site.query(CROSSED_THE_WALL.format(kind)) == [(0,)]
+            assert site.query(CROSSED_THE_SPLITS.format(kind)) == [(0,)]
 
         site.stop()
         (site.data / "runner.log").unlink()

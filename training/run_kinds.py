@@ -29,7 +29,7 @@ def _kinds() -> list[Kind]:
             "Sampling",
             "training.recipes.sample",
             dataset_kind="prompts",
-            train_side_only=False,
+            train_split_only=False,
             makes="completions",
             purpose="A model answers every prompt of a dataset several times; people then judge the answers.",
         ),

@@ -32,7 +32,7 @@ from annotate.labelling.prerequisites.actions import NotYet
 from annotate.labelling.prerequisites.pages import to_what_comes_first
 from annotate.labelling.scales.declared import asked_in
 from annotate.labelling.shortcuts.keys import merged
-from annotate.models import Assignment, Completion, Project, Side, User
+from annotate.models import Assignment, Completion, Project, Split, User
 from annotate.projects.wellbeing import actions as harm_budget
 
 ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_rankings", "write": "asks_answers"}
@@ -335,7 +335,7 @@ def _done_today(project: Project, user: User) -> int:
 
 def _waiting(project: Project, user: User) -> str:
     """Why there is nothing to judge: `empty`, `others` when the rest is in other hands, or `done`."""
-    if not Completion.objects.filter(prompt__project=project, prompt__side=Side.TRAIN).exists():
+    if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
         return "empty"
     others = project.assignments.live().filter(user__is_simulated=user.is_simulated).exclude(user=user)
     return "others" if others.exists() else "done"

@@ -18,7 +18,7 @@ from annotate.models.integrations import Delivery, Import, ImportProblem, Webhoo
 from annotate.models.language_models import Contestant, LanguageModel
 from annotate.models.people import AuditEntry, Invitation, Membership, Role, User
 from annotate.models.projects import GoldItem, Guideline, Project, Scale
-from annotate.models.prompts import Completion, Prompt, Side
+from annotate.models.prompts import Completion, Prompt, Split
 from annotate.models.queue import ItemPriority, QueueChange, QueueEntry, SideCount
 from annotate.models.red_team import Attack, HarmBudget, Question, Talk
 from annotate.models.repeats import FirstAnswer
@@ -60,9 +60,9 @@ __all__ = [
     "Rating",
     "Role",
     "Scale",
-    "Side",
     "SideCount",
     "Span",
+    "Split",
     "Status",
     "StatusChange",
     "Talk",

@@ -64,7 +64,7 @@ class FeedbackQuerySet(models.QuerySet):
         rows = self.standing()
         return rows.exclude(extra__has_any_keys=["later_a", "later_b"]) if self.model is Comparison else rows
 
-    def on_side(self, side: str) -> FeedbackQuerySet:
+    def on_split(self, side: str) -> FeedbackQuerySet:
         return self.filter(prompt__side=side)
 
 

@@ -13,7 +13,7 @@ from common import splits
 ARENA, RED_TEAM = "arena", "red-team"  # the `source` of what is asked and judged there
 
 
-class Side(models.TextChoices):
+class Split(models.TextChoices):
     TRAIN = splits.TRAIN
     EVAL = splits.EVAL
 
@@ -39,7 +39,7 @@ class Prompt(models.Model):
     root = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, related_name="later", help_text="First turn of a conversation."
     )
-    side = models.CharField(max_length=5, choices=Side.choices)
+    side = models.CharField(max_length=5, choices=Split.choices)
     source = models.CharField(max_length=200, blank=True, help_text="Where it came from: demo, arena, an import.")
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -84,7 +84,7 @@ class Prompt(models.Model):
         # Rows that stood already have no id after an insert that passes over conflicts.
         by_hash: dict[int, list[str]] = defaultdict(list)
         for prompt in made:
-            if prompt.side == Side.TRAIN:
+            if prompt.side == Split.TRAIN:
                 by_hash[prompt.project_id].append(prompt.text_hash)
         for project, hashes in by_hash.items():
             found = cls.objects.filter(project=project, text_hash__in=hashes)
@@ -130,7 +130,7 @@ class Completion(models.Model):
 
     @classmethod
     def tell_queue(cls, made: Iterable[Completion]) -> None:
-        prompts = Prompt.objects.filter(pk__in={c.prompt_id for c in made}, side=Side.TRAIN).order_by()
+        prompts = Prompt.objects.filter(pk__in={c.prompt_id for c in made}, side=Split.TRAIN).order_by()
         by_project: dict[int, list[int]] = defaultdict(list)
         for project, prompt in prompts.values_list("project_id", "pk"):
             by_project[project].append(prompt)

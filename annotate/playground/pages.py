@@ -87,7 +87,7 @@ def keep(request: PageRequest, pk: int) -> HttpResponse:
         require_talk(request.user, model, project)
         asked = [{"role": "user", "content": request.POST.get("text", "").strip()}]
         prompt = add_prompt(project=project, messages=asked, source="playground", by=cast(User, request.user))
-        said = f"Kept as prompt {prompt.pk} of {project.name}, on its {prompt.side} side."
+        said = f"Kept as prompt {prompt.pk} of {project.name}, in its {prompt.side} split."
         kind = messages.SUCCESS
     except Refused as refused:
         said, kind = " ".join(refused.errors.values()), messages.ERROR

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.urls import reverse
 
 from annotate.core.permissions import Person, can
-from annotate.models import Comparison, Completion, Project, Prompt, Side, User
+from annotate.models import Comparison, Completion, Project, Prompt, Split, User
 
 
 @dataclass(frozen=True)
@@ -39,29 +39,31 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     if not project.contestants.filter(left_at=None).exists():
         yield _step(project, "No model answers here yet. Import one, or enter one into the arena.", "Models", "models")
     answers = Completion.objects.filter(prompt__project=project)
-    for side, purpose in ((Side.TRAIN, "people judge to teach"), (Side.EVAL, "the arena ranks models by")):
+    for side, purpose in ((Split.TRAIN, "people judge to teach"), (Split.EVAL, "the arena ranks models by")):
         has_prompts = Prompt.objects.filter(project=project, side=side).exists()
         if has_prompts and not answers.filter(prompt__side=side, model__isnull=False).exists():
-            words = f"Nothing has answered the prompts of the {side} side, which {purpose}. Freeze them into a dataset "
+            words = (
+                f"Nothing has answered the prompts of the {side} split, which {purpose}. Freeze them into a dataset "
+            )
             yield _step(project, words + "of prompts, then start a sampling run on it.", "Freeze prompts", "data")
     if is_manager and project.guideline is None:
         yield _step(project, "Say what makes an answer good, before people judge.", "Write guidelines", "guidelines")
     if is_manager and project.memberships.count() < 2:
         yield _step(project, "Nobody else is here. Invite the people who will judge.", "People", "people")
-    if not (project.ratings.exists() or project.comparisons.filter(prompt__side=Side.TRAIN).exists()):
+    if not (project.ratings.exists() or project.comparisons.filter(prompt__side=Split.TRAIN).exists()):
         yield _step(project, "Nothing is judged yet.", "Judge some answers", "annotate")
     if not project.datasets.exclude(kind="prompts").exists():
         words = "Judgements stand, and no model has learnt from them: freeze them into a dataset."
         yield _step(project, words, "Freeze a dataset", "data")
     if not project.runs.filter(output_model__isnull=False).exists():  # type: ignore[attr-defined]
         yield _step(project, "A dataset is frozen, and no run has made a model of it yet.", "Start a run", "runs")
-    if not Comparison.objects.filter(project=project, prompt__side=Side.EVAL).exists():
+    if not Comparison.objects.filter(project=project, prompt__side=Split.EVAL).exists():
         yield _step(project, "Nobody has compared the models yet.", "Vote in the arena", "arena")
     yield _step(project, "The loop has turned: see whether the models got better.", "Leaderboard", "leaderboard")
 
 
 def _to_judge(project: Project, user: User) -> NextStep:
-    if not Completion.objects.filter(prompt__project=project, prompt__side=Side.TRAIN).exists():
+    if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
         words = "There is nothing to judge yet; answers appear as soon as a model has written them."
         return _step(project, words, "Vote in the arena meanwhile", "arena")
     if not project.assignments.filter(user=user, state="submitted").exists():

@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import ROLES_FOR, Person, can
-from annotate.models import AnnotatorKind, Completion, Guideline, Project, Side, User
+from annotate.models import AnnotatorKind, Completion, Guideline, Project, Split, User
 from annotate.projects import actions
 from annotate.projects.next_step import next_step
 
@@ -214,7 +214,7 @@ def _counts(project: Project) -> dict:
     prompts = dict(project.prompts.values_list("side").annotate(n=Count("id")).order_by())
     answers = Completion.objects.filter(prompt__project=project)
     sides = answers.aggregate(
-        train=Count("id", filter=Q(prompt__side=Side.TRAIN)), eval=Count("id", filter=Q(prompt__side=Side.EVAL))
+        train=Count("id", filter=Q(prompt__side=Split.TRAIN)), eval=Count("id", filter=Q(prompt__side=Split.EVAL))
     )
     feedback = []
     for label, rows in (
@@ -226,7 +226,7 @@ def _counts(project: Project) -> dict:
         by = dict(rows.counted().values_list("judge").annotate(n=Count("id")).order_by())
         feedback.append((label, by.get(AnnotatorKind.PERSON, 0), by.get(AnnotatorKind.SIMULATION, 0)))
     return {
-        "train": (prompts.get(Side.TRAIN, 0), sides["train"]),
-        "eval": (prompts.get(Side.EVAL, 0), sides["eval"]),
+        "train": (prompts.get(Split.TRAIN, 0), sides["train"]),
+        "eval": (prompts.get(Split.EVAL, 0), sides["eval"]),
         "feedback": feedback,
     }

@@ -37,7 +37,7 @@ from annotate.models import (
     Membership,
     Project,
     QueueChange,
-    Side,
+    Split,
     User,
 )
 from annotate.models.feedback import FeedbackQuerySet, annotator_kind_of
@@ -179,7 +179,7 @@ def _by_model(runs: Iterable[Run]) -> dict[int, Run]:
 
 def _places(project: Project, who: Who) -> tuple[int, list[Place]]:
     """How many of their votes rank models, and every model's place with and without them."""
-    mine = Comparison.objects.filter(project=project, prompt__side=Side.EVAL, **by_whom(who)).counted().order_by()
+    mine = Comparison.objects.filter(project=project, prompt__side=Split.EVAL, **by_whom(who)).counted().order_by()
     kind = _kind_of(who, mine)
     mine = mine.by(kind)
     ranking = mine.filter(completion_a__model__isnull=False, completion_b__model__isnull=False)

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 
 from annotate.language_models.actions import enter_arena
-from annotate.models import AnnotatorKind, Comparison, Dataset, LanguageModel, Rating, Side
+from annotate.models import AnnotatorKind, Comparison, Dataset, LanguageModel, Rating, Split
 from annotate.simulation import accounts, session
 from annotate.simulation.annotator import Annotator, taste_named
 from evaluation.core import served_model
@@ -82,9 +82,9 @@ def answer_train_prompts(turn: Turn, report: Report) -> str:
 
 
 def annotate_answers(turn: Turn, report: Report) -> str:
-    """Ratings and comparisons on the train side: what the models will learn from."""
-    ratings = _simulated(Rating, turn, Side.TRAIN).count()
-    comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
+    """Ratings and comparisons in the train split: what the models will learn from."""
+    ratings = _simulated(Rating, turn, Split.TRAIN).count()
+    comparisons = _simulated(Comparison, turn, Split.TRAIN).filter(battle=None).count()
     session.hold(
         turn.url,
         turn.project.slug,
@@ -93,8 +93,8 @@ def annotate_answers(turn: Turn, report: Report) -> str:
         comparisons=turn.plan.comparisons - comparisons,
         on_progress=_further(report, ratings + comparisons, turn.plan.ratings + turn.plan.comparisons),
     )
-    ratings = _simulated(Rating, turn, Side.TRAIN).count()
-    comparisons = _simulated(Comparison, turn, Side.TRAIN).filter(battle=None).count()
+    ratings = _simulated(Rating, turn, Split.TRAIN).count()
+    comparisons = _simulated(Comparison, turn, Split.TRAIN).filter(battle=None).count()
     return f"{ratings} ratings, {comparisons} comparisons"
 
 
@@ -231,7 +231,7 @@ def answer_eval_prompts(turn: Turn, report: Report) -> str:
 
 
 def hold_battles(turn: Turn, report: Report) -> str:
-    """Blind votes on the eval side. A vote that is held does not count, so more may be needed than planned."""
+    """Blind votes in the eval split. A vote that is held does not count, so more may be needed than planned."""
     for _ in range(4):
         counted = leaderboard.votes(turn.project, AnnotatorKind.SIMULATION).count()
         if counted >= turn.plan.battles:
@@ -322,7 +322,7 @@ def _of_model(report: Report, label: str) -> Report:
 
 
 def _simulated(table: type[Any], turn: Turn, side: str) -> QuerySet[Any]:
-    return table.objects.counted().by(AnnotatorKind.SIMULATION).on_side(side).filter(project=turn.project)
+    return table.objects.counted().by(AnnotatorKind.SIMULATION).on_split(side).filter(project=turn.project)
 
 
 def _people(turn: Turn, seed: int) -> list[tuple[session.Account, Annotator]]:

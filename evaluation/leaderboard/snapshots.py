@@ -1,6 +1,6 @@
 """The leaderboard: ratings as the votes stand now, by a step from where they stood, and snapshots to point at.
 
-Votes are counted comparisons of answers by two different models on eval-side prompts, of people or of simulated
+Votes are counted comparisons of answers by two different models on eval-split prompts, of people or of simulated
 judges, never both. They are counted as the ledger grows (counts.py), so that a page reads none of them.
 """
 

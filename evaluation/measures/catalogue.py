@@ -48,7 +48,7 @@ ALL: dict[str, Measure] = {
             FORECAST,
             ("task", "corpus", "sft"),
             "texts",
-            without="answers to prompts of the eval side",
+            without="answers to prompts of the eval split",
         ),
         Measure(
             "overlap",
@@ -57,7 +57,7 @@ ALL: dict[str, Measure] = {
             FORECAST,
             ("task", "sft"),
             "references",
-            without="answers that people wrote or liked, to prompts of the eval side",
+            without="answers that people wrote or liked, to prompts of the eval split",
         ),
         Measure(
             "choices",
@@ -87,7 +87,7 @@ ALL: dict[str, Measure] = {
             ("reward",),
             ("task", "preferences"),
             "pairs",
-            without="judged pairs of the eval side",
+            without="judged pairs of the eval split",
         ),
         Measure(
             "win_rate",
@@ -96,7 +96,7 @@ ALL: dict[str, Measure] = {
             "an endpoint, with length told apart.",
             FORECAST,
             (),
-            without="answers of both to the same prompts of the eval side",
+            without="answers of both to the same prompts of the eval split",
         ),
         Measure(
             "fluency",
@@ -105,7 +105,7 @@ ALL: dict[str, Measure] = {
             "scripts that the parent does not use. What a taste rewards may be no language any more.",
             FORECAST,
             (),
-            without="answers of the model and of its parent to the same prompts of the eval side",
+            without="answers of the model and of its parent to the same prompts of the eval split",
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""What a measure is made on where no dataset is given: answers and judgements of the project's eval side.
+"""What a measure is made on where no dataset is given: answers and judgements of the project's eval split.
 
 Which file each measure finds in `data/` of its run directory:
 
@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 
 from annotate.data.datasets import best_answers, preferences
-from annotate.models import Comparison, Completion, Demonstration, LanguageModel, Prompt, Rating, Side
+from annotate.models import Comparison, Completion, Demonstration, LanguageModel, Prompt, Rating, Split
 from evaluation.leaderboard.snapshots import default_annotator_kind
 from evaluation.measures import preference_rows
 from training.core.run_directory import RecipeFailure, Row
@@ -46,7 +46,7 @@ def evaluated(run: Run) -> LanguageModel:
 
 
 def texts(run: Run) -> Rows:
-    """Answers on the run's eval side with their prompts, the same for every model of one lineage."""
+    """Answers on the run's eval split with their prompts, the same for every model of one lineage."""
     judge = default_annotator_kind(run.project) if run.config["texts"] == "preferred" else ""
     found = _preferred(run, judge) if judge else _of_first_ancestor(run)
     # One answer to a prompt: the interval takes texts for independent draws, and several to one prompt are not.
@@ -55,7 +55,7 @@ def texts(run: Run) -> Rows:
     if len(chosen) < FEWEST_ITEMS:
         raise RecipeFailure(
             "no_texts",
-            f"There are {len(chosen)} answers of that sort on the eval side, too few to measure anything.",
+            f"There are {len(chosen)} answers of that sort in the eval split, too few to measure anything.",
             "Have answers to eval prompts sampled and judged first (a sample run, then the arena), choose the other "
             "kind of texts, or measure on a dataset.",
         )
@@ -146,7 +146,7 @@ def _by_hash(completion: Completion) -> str:
 
 
 def _demonstrations(run: Run, judge: str) -> Iterable[Demonstration]:
-    counted = Demonstration.objects.counted().by(judge).on_side(Side.EVAL).filter(project=run.project)
+    counted = Demonstration.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
     return counted.exclude(text="").select_related("prompt", "edited_from").order_by("pk")
 
 
@@ -154,7 +154,7 @@ def _preferred(run: Run, judge: str, per_prompt: int = 1, without: Collection[in
     """The best-judged answers to each eval prompt, whoever gave them but for the models `without`; by people or by
     simulations, never both."""
     pairs, stars = (
-        table.objects.counted().by(judge).on_side(Side.EVAL).filter(project=run.project)
+        table.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
         for table in (Comparison, Rating)
     )
     judged = best_answers.judged(
@@ -177,8 +177,8 @@ def _of_first_ancestor(run: Run) -> list[Completion]:
 
 
 def _answers(run: Run):
-    """Whole answers on the eval side: where a limit cut one off says nothing about the model."""
-    answers = Completion.objects.filter(prompt__project=run.project, prompt__side=Side.EVAL)
+    """Whole answers in the eval split: where a limit cut one off says nothing about the model."""
+    answers = Completion.objects.filter(prompt__project=run.project, prompt__side=Split.EVAL)
     return answers.exclude(finish_reason="length").exclude(text="").select_related("prompt")
 
 

@@ -1,8 +1,8 @@
 """What a PPO run's page shows of over-optimisation: the reward model's opinion along the steps, and people's beside it.
 
 Score and KL are the run's own metrics. People's opinion is of the pairs that the human review asked about, the policy's
-answer and its parent's to one prompt (train side); at the end stands the arena, the finished model against its parent
-(eval side). People and simulations are told apart everywhere.
+answer and its parent's to one prompt (train split); at the end stands the arena, the finished model against its parent
+(eval split). People and simulations are told apart everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from annotate.models import AnnotatorKind, Comparison, LanguageModel, Project, Side, Winner
+from annotate.models import AnnotatorKind, Comparison, LanguageModel, Project, Split, Winner
 from evaluation.measures import over_optimisation_pictures
 from evaluation.metrics import over_optimisation
 from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
@@ -134,14 +134,14 @@ def _side(run: Run, judge: str, told: list[Opinion], *, even_if_empty: bool = Fa
 
 
 def _arena(run: Run, judge: str) -> WinRate | None:
-    """The finished model against its parent, by counted votes of the eval side."""
+    """The finished model against its parent, by counted votes of the eval split."""
     model, parent = run.output_model, run.parent
     if model is None or parent is None:
         return None
     between = Q(completion_a__model=model, completion_b__model=parent) | Q(
         completion_a__model=parent, completion_b__model=model
     )
-    rows = Comparison.objects.counted().by(judge).on_side(Side.EVAL).filter(between, project=run.project)
+    rows = Comparison.objects.counted().by(judge).on_split(Split.EVAL).filter(between, project=run.project)
     names = ("id", "completion_a__model", "winner", "author", "visitor", "prompt")
     votes = list(rows.order_by("id").values_list(*names)[:MOST_OPINIONS])
     if not votes:

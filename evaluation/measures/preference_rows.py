@@ -1,4 +1,4 @@
-"""What a reward model's accuracy, a win rate and fluency are measured on: judgements and answers of the eval side.
+"""What a reward model's accuracy, a win rate and fluency are measured on: judgements and answers of the eval split.
 
 reward_accuracy   completions.jsonl {"id", "prompt_id", "prompt", "text"}; comparisons.jsonl {"id", "prompt_id",
                   "completion_a", "completion_b", "winner", "source", "voter"}; ratings.jsonl {"id", "completion",
@@ -25,7 +25,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from annotate.models import AnnotatorKind, Comparison, Completion, LanguageModel, Rating, Side
+from annotate.models import AnnotatorKind, Comparison, Completion, LanguageModel, Rating, Split
 from annotate.models.prompts import ARENA
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
@@ -53,7 +53,7 @@ class Voters:
 
 
 def reward_rows(run: Run) -> Rows:
-    """Raises RecipeFailure where nobody of that sort has judged anything on the eval side."""
+    """Raises RecipeFailure where nobody of that sort has judged anything in the eval split."""
     judge = _judge(run)
     pairs, ratings = _judgements(run, judge)
     chosen = _by_hash((row["prompt__text_hash"], row["prompt_id"]) for row in [*pairs, *ratings])
@@ -62,7 +62,7 @@ def reward_rows(run: Run) -> Rows:
     if not pairs and not ratings:
         raise RecipeFailure(
             "no_judgements",
-            f"No counted judgement by {_who(judge)} stands on the eval side of {run.project.name}.",
+            f"No counted judgement by {_who(judge)} stands in the eval split of {run.project.name}.",
             "Have answers to eval prompts judged first (in the arena), choose the other kind of judges (judged_by), or "
             "choose a dataset of preferences to measure on.",
         )
@@ -92,7 +92,7 @@ def _judgements(run: Run, judge: str) -> tuple[list[Row], list[Row]]:
     """Comparisons, and ratings with a thumb or stars, in the order they came."""
     common = ("id", "prompt_id", "prompt__text_hash", "source", "author", "visitor")
     pairs, ratings = (
-        table.objects.counted().by(judge).on_side(Side.EVAL).filter(project=run.project).order_by("id")
+        table.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project).order_by("id")
         for table in (Comparison, Rating)
     )
     spoken = ratings.exclude(thumbs=None, stars=None)
@@ -109,7 +109,7 @@ def _told(row: Row, voters: Voters, *names: str) -> Row:
 
 def _of_the_others(run: Run, judge: str) -> int:
     other = AnnotatorKind.SIMULATION if judge == AnnotatorKind.PERSON else AnnotatorKind.PERSON
-    return Comparison.objects.counted().by(other).on_side(Side.EVAL).filter(project=run.project).count()
+    return Comparison.objects.counted().by(other).on_split(Split.EVAL).filter(project=run.project).count()
 
 
 def _completions(ids: set[int]) -> list[Row]:
@@ -161,7 +161,7 @@ def _opponent(run: Run) -> LanguageModel:
 
 def _votes(run: Run, opponent: LanguageModel) -> Rows:
     judge, model = JUDGES[run.config["judged_by"]], run.parent
-    counted = Comparison.objects.counted().by(judge).on_side(Side.EVAL).filter(project=run.project)
+    counted = Comparison.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
     between = Q(completion_a__model=model, completion_b__model=opponent) | Q(
         completion_a__model=opponent, completion_b__model=model
     )
@@ -201,7 +201,7 @@ def _answers(run: Run, opponent: LanguageModel, judge: str) -> Rows:
     """Both models' answers to the same prompts, drawn with the same settings; several of one prompt all count."""
     assert run.parent is not None
     to_others = judge == "endpoint"
-    found = Completion.objects.filter(prompt__project=run.project, prompt__side=Side.EVAL)
+    found = Completion.objects.filter(prompt__project=run.project, prompt__side=Split.EVAL)
     asked_in_the_arena = 0
     if to_others:  # what a visitor asked is between them and the reviewers: it leaves this site for no judge
         asked_in_the_arena = found.filter(model=run.parent, prompt__source=ARENA).count()

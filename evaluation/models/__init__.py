@@ -36,7 +36,7 @@ class Evaluation(models.Model):
 
 
 class Leaderboard(models.Model):
-    """Ratings at a moment, from counted votes of one kind of judge on the eval side. Stored when it is pointed at."""
+    """Ratings at a moment, from counted votes of one kind of judge in the eval split. Stored when it is pointed at."""
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="leaderboards")
     judge = models.CharField(max_length=10)
@@ -223,7 +223,8 @@ class Promotion(models.Model):
 
 
 class AskedAgain(models.Model):
-    """An item of the train side on which judges disagree, put first in the queue until enough others have judged it."""
+    """An item of the train split on which judges disagree, put first in the queue until enough others have judged
+    it."""
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="asked_again")
     prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")

@@ -1,7 +1,7 @@
 """What to ask next: items on which judges disagree with each other, or with the reward model, the widest first.
 
-On the train side they can go back to annotators, first in the queue, until enough others have judged them. What the
-eval side disagrees about is shown and stays in the arena: nothing of it crosses the wall.
+On the train split they can go back to annotators, first in the queue, until enough others have judged them. What the
+eval split disagrees about is shown and stays in the arena: nothing of it leaves its split.
 
 How wide: people give points (a win 1, a tie ½, a loss 0; stars from 1 to 5), and the variance of these is set against
 the largest there can be, an even split. A split of two votes says less than one of ten: it counts n/(n + 1) of its
@@ -26,7 +26,7 @@ from annotate.core.db.prepared import Prepared, Slot
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.queue.choosing import COMPARE, RATE, Item, UrgentPair
-from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Side, User, Winner
+from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Split, User, Winner
 from evaluation.leaderboard.pairwise import POINTS
 from evaluation.models import AskedAgain
 from training.core.run_directory import Row
@@ -107,9 +107,9 @@ def width_of(points: Iterable[float], span: float = 1.0) -> float:
 
 @transaction.atomic
 def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int | str = MORE_JUDGES) -> list[AskedAgain]:
-    """Put items of the train side first in the queue, for `more` judges each beyond those who have judged them.
+    """Put items of the train split first in the queue, for `more` judges each beyond those who have judged them.
 
-    An item is named as in the queue: compare:<id>:<id> or rate:<id>, smaller id first. Refused on the eval side.
+    An item is named as in the queue: compare:<id>:<id> or rate:<id>, smaller id first. Refused in the eval split.
     """
     require(by, "research", project)
     Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()  # one row an item
@@ -188,9 +188,9 @@ def _item(project: Project, key: str) -> Item:
     if len(answers) != len(numbers) or len({answer.prompt_id for answer in answers}) != 1:
         raise Refused(400, chosen=f"{key} names no answers to one prompt of {project}.")
     prompt = answers[0].prompt
-    if prompt.side != Side.TRAIN:
+    if prompt.side != Split.TRAIN:
         raise Refused(
-            400, chosen=f"{key} is on the eval side: what annotators judge may train, and that side never does."
+            400, chosen=f"{key} is in the eval split: what annotators judge may train, and that side never does."
         )
     wanted = project.asks_ratings if kind == RATE else project.asks_comparisons
     if not wanted:
@@ -218,7 +218,7 @@ def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, 
 
     Added up by the database: most pairs of a large arena have one vote, and none of those leaves it.
     """
-    votes = Comparison.objects.counted().by(judge).on_side(side).filter(project=project)  # type: ignore[attr-defined]
+    votes = Comparison.objects.counted().by(judge).on_split(side).filter(project=project)  # type: ignore[attr-defined]
     pairs = votes.order_by().annotate(
         low=Least("completion_a", "completion_b"), high=Greatest("completion_a", "completion_b")
     )
@@ -232,7 +232,7 @@ def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, 
 
 
 def _over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
-    ratings = Rating.objects.counted().by(judge).on_side(side).filter(project=project)  # type: ignore[attr-defined]
+    ratings = Rating.objects.counted().by(judge).on_split(side).filter(project=project)  # type: ignore[attr-defined]
     found: dict[tuple[int, int], list[float]] = defaultdict(list)
     rows = ratings.exclude(stars=None).order_by("id").values_list("prompt", "completion", "stars")
     for prompt, completion, stars in rows.iterator(chunk_size=5000):
@@ -245,7 +245,7 @@ def _over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
 
 def _with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[Found]:
     """The pairs of the human review, where the reward model said beforehand what it expects."""
-    if side != Side.TRAIN:
+    if side != Split.TRAIN:
         return
     asked = Review.objects.filter(run__project=project, not_asked="").values_list(
         "prompt", "policy_answer", "parent_answer", "predicted", "run__reward_model__name"

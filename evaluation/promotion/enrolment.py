@@ -16,7 +16,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.data.datasets.actions import freeze
 from annotate.language_models.actions import enter_arena
-from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Side
+from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Split
 from annotate.models.prompts import ARENA
 from evaluation.leaderboard.snapshots import default_annotator_kind
 from evaluation.models import Candidacy, Decision, Promotion, PromotionRule
@@ -136,7 +136,7 @@ def _plan_sampling(candidacy: Candidacy) -> _Sampling:
     """Freeze the eval prompts that a new candidate is to answer: before its transaction, for it writes files."""
     rule = rule_of(candidacy.project)
     wanted = rule.sampling if rule else PromotionRule.Sampling.AUTO
-    prompts = candidacy.project.prompts.filter(side=Side.EVAL).exclude(source=ARENA)
+    prompts = candidacy.project.prompts.filter(side=Split.EVAL).exclude(source=ARENA)
     n, run = prompts.count(), candidacy.run
     if wanted == PromotionRule.Sampling.NEVER or n == 0 or run is None or run.created_by is None:
         return _Sampling()
@@ -166,9 +166,9 @@ def _have_sampled(candidacy: Candidacy, plan: _Sampling) -> str:
 
 def _can_sample(model: LanguageModel, project: Project) -> bool:
     """With weights of its own, and without answers of that sort yet, or a run that is giving them."""
-    if project.runs.unfinished().filter(kind="sample", parent=model, dataset__side=Side.EVAL).exists():
+    if project.runs.unfinished().filter(kind="sample", parent=model, dataset__side=Split.EVAL).exists():
         return False
-    answers = Completion.objects.filter(model=model, prompt__project=project, prompt__side=Side.EVAL)
+    answers = Completion.objects.filter(model=model, prompt__project=project, prompt__side=Split.EVAL)
     return bool(model.folder) and model.retired_at is None and not answers.exclude(source=ARENA).exists()
 
 
@@ -191,12 +191,12 @@ def _eval_prompts(candidacy: Candidacy) -> Dataset:
     """The latest frozen eval prompts when they are still all of them, else frozen anew."""
     project, run = candidacy.project, candidacy.run
     assert run is not None
-    latest = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Side.EVAL).first()
+    latest = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Split.EVAL).first()
     if latest is not None:
-        now = set(project.prompts.filter(side=Side.EVAL).exclude(source=ARENA).values_list("pk", flat=True))
+        now = set(project.prompts.filter(side=Split.EVAL).exclude(source=ARENA).values_list("pk", flat=True))
         if set(latest.prompts.values_list("pk", flat=True)) >= now:
             return latest
-    prompts = project.prompts.filter(side=Side.EVAL)
+    prompts = project.prompts.filter(side=Split.EVAL)
     # What visitors asked in the arena is not put before others: it may be private.
     sources = list(prompts.exclude(source=ARENA).order_by().values_list("source", flat=True).distinct())
     return freeze(
@@ -204,13 +204,13 @@ def _eval_prompts(candidacy: Candidacy) -> Dataset:
         kind=Dataset.Kind.PROMPTS,
         name=f"eval prompts for the candidate of run {run.pk}",
         by=run.created_by,
-        side=Side.EVAL,
+        side=Split.EVAL,
         sources=sources,
     )
 
 
 def _sampled_like(candidacy: Candidacy) -> dict[str, object]:
     """As its opponents were, so that neither has more room; else two answers a prompt, as the project draws them."""
-    runs = Run.objects.filter(project=candidacy.project, kind="sample", dataset__side=Side.EVAL)
+    runs = Run.objects.filter(project=candidacy.project, kind="sample", dataset__side=Split.EVAL)
     earlier = runs.filter(parent__in=opponents(candidacy), state=Run.State.SUCCEEDED).first()
     return dict(earlier.config) if earlier else {"completions_per_prompt": 2}

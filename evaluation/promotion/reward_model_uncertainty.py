@@ -1,4 +1,4 @@
-"""What reward models are unsure of: pairs that their latest accuracy runs scored about alike, on the train side.
+"""What reward models are unsure of: pairs that their latest accuracy runs scored about alike, in the train split.
 
 The scores are those that each run kept with its items (`ask_next.scored_pairs`). Where several models scored a pair,
 their mean probability counts: two that contradict each other are as unsure together as one that cannot tell.
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from annotate.labelling.queue.priorities import Uncertain, of_probability
-from annotate.models import Completion, Project, Side
+from annotate.models import Completion, Project, Split
 from evaluation.promotion import disputed_items
 from training.models import Run
 
@@ -32,12 +32,12 @@ def of_reward_models(project: Project) -> Iterator[Uncertain]:
 
 
 def _of_run(project: Project, run: Run) -> Iterator[tuple[int, int, int, float]]:
-    """(prompt, smaller id, larger id, probability of the smaller) of pairs that stand in this project's train side."""
+    """(prompt, smaller id, larger id, probability of the smaller) of pairs that stand in this project's train split."""
     pairs = disputed_items.scored_pairs(run.path / "items.jsonl")
     for start in range(0, len(pairs), _AT_ONCE):
         some = pairs[start : start + _AT_ONCE]
         rows = Completion.objects.filter(
-            prompt__in={pair.prompt for pair in some}, prompt__project=project, prompt__side=Side.TRAIN
+            prompt__in={pair.prompt for pair in some}, prompt__project=project, prompt__side=Split.TRAIN
         )
         answers = {(prompt, text): pk for prompt, text, pk in rows.values_list("prompt", "text", "pk")}
         for pair in some:

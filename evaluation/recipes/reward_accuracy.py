@@ -1,6 +1,6 @@
 """How well a reward model agrees with judges, on pairs, thumbs and stars that it did not learn from.
 
-In: `data/completions.jsonl`, `comparisons.jsonl`, `ratings.jsonl` of the eval side as
+In: `data/completions.jsonl`, `comparisons.jsonl`, `ratings.jsonl` of the eval split as
 `evaluation.measures.preference_rows` writes them; or a dataset's in `data/other/`: those files as preferences are
 frozen, or rows {"prompt", "chosen", "rejected"}. The parent is a reward model's folder. Of people or of simulations,
 never both.

@@ -170,4 +170,4 @@ def by_votes(run: RunDirectory) -> Judged:
     notes = [f"{len(votes)} votes of {voters} voter{'' if voters == 1 else 's'}."]
     if voters == 1:
         notes.append("One voter alone: the interval says how sure this one's preference is, not what others prefer.")
-    return Judged(votes, "counted votes of the eval side", notes, {})
+    return Judged(votes, "counted votes of the eval split", notes, {})

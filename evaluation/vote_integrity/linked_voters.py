@@ -1,6 +1,6 @@
-"""Votes on the training side follow their voters: whoever is held for how they vote on the eval side teaches nothing.
+"""Votes in the training split follow their voters: whoever is held for how they vote in the eval split teaches nothing.
 
-Nobody is judged by votes on the training side, as they rank nothing. But a model learns from them, and those of the
+Nobody is judged by votes in the training split, as they rank nothing. But a model learns from them, and those of the
 same hands as held ones are no better.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import QuerySet
 
-from annotate.models import AnnotatorKind, Comparison, Hold, Project, Side, Status
+from annotate.models import AnnotatorKind, Comparison, Hold, Project, Split, Status
 
 Ids = list[int]
 Names = tuple[int | None, str, str]  # whose vote and from where: account, visitor, address
@@ -21,7 +21,7 @@ _AT_ONCE = 500
 
 @dataclass
 class _Hands:
-    """Who is held for how they vote on the eval side."""
+    """Who is held for how they vote in the eval split."""
 
     accounts: set[int] = field(default_factory=set)
     visitors: set[str] = field(default_factory=set)
@@ -35,10 +35,10 @@ class _Hands:
 
 
 def changes(project: Project) -> tuple[dict[str, Ids], Ids]:
-    """(ids of votes of the training side to hold, by kind; ids to release), as those of the eval side stand."""
+    """(ids of votes of the training split to hold, by kind; ids to release), as those of the eval split stand."""
     cast = Comparison.objects.filter(project=project, battle__isnull=False, judge=AnnotatorKind.PERSON)
-    teaching = cast.filter(prompt__side=Side.TRAIN)
-    hands = _held_hands(cast.filter(prompt__side=Side.EVAL, status__in=_OUT))
+    teaching = cast.filter(prompt__side=Split.TRAIN)
+    hands = _held_hands(cast.filter(prompt__side=Split.EVAL, status__in=_OUT))
     held: dict[str, Ids] = {}
     for pk, *names in sorted(_of_hands(teaching.filter(status=Status.COUNTED), hands)):
         if kind := hands.kind_of(tuple(names)):

@@ -99,7 +99,7 @@ def test_a_model_that_is_retired_or_has_left_meets_nobody(project, pair, why):
     assert refused.status == 409 and "two models" in refused.errors["arena"]
 
 
-def test_a_drawn_prompt_is_on_the_eval_side_and_shows_what_was_sampled_in_bulk(project, pair):
+def test_a_drawn_prompt_is_on_the_eval_split_and_shows_what_was_sampled_in_bulk(project, pair):
     factories.make_prompt(project, side="train")
     prompt = eval_prompt(project, pair)
     battle = arena.start_battle(project=project, visitor=ME, drawn=True)
@@ -238,18 +238,18 @@ def test_a_simulated_judge_is_marked_as_one(project, pair):
 
 
 @pytest.mark.parametrize(("side", "ranks"), [("eval", True), ("train", False)])
-def test_only_votes_on_the_eval_side_rank(project, pair, side, ranks):
+def test_only_votes_on_the_eval_split_rank(project, pair, side, ranks):
     battle = ready_battle(project, pair)
     Prompt.objects.update(side=side)
     vote = cast(battle)
     said = arena.counting(vote)
     assert said.ranks is ranks and vote.status == "counted"
-    assert ("training side" in said.words) is not ranks
+    assert ("training split" in said.words) is not ranks
     assert said.tag == ("counted" if ranks else "for training") and said.is_of_use
 
 
 def test_a_vote_that_counts_for_nothing_does_not_say_counted(client, project, pair):
-    """On the training side, where the two conversations had gone apart."""
+    """On the training split, where the two conversations had gone apart."""
     user = factories.make_user(project)
     battle = ready_battle(project, pair, visitor="", user=user)
     vote = cast(battle, visitor="", user=user)

@@ -155,7 +155,7 @@ def test_the_order_of_a_and_b_is_random_and_stays_for_an_assignment():
     assert True in swapped and False in swapped
 
 
-def test_only_the_train_side_is_served():
+def test_only_the_train_split_is_served():
     project = make_project()
     make_pair(project, side="eval")
     assert assignments.next_for(project=project, user=make_user(project)) is None

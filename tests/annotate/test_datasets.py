@@ -81,7 +81,7 @@ def test_the_same_feedback_gives_the_same_hash_and_more_feedback_another(project
     assert len(rows(first, "comparisons")) == 1
 
 
-def test_only_counted_feedback_of_the_train_side_and_one_kind_of_judge_goes_in(project, researcher):
+def test_only_counted_feedback_of_the_train_split_and_one_kind_of_judge_goes_in(project, researcher):
     kept = make_comparison(*make_pair(project))
     make_comparison(*make_pair(project, side="eval"))
     make_comparison(*make_pair(project), author=make_user(is_simulated=True))
@@ -91,7 +91,7 @@ def test_only_counted_feedback_of_the_train_side_and_one_kind_of_judge_goes_in(p
     assert list(dataset.comparisons.all()) == [kept]
     assert dataset.counts["left_out"] == {
         "by another kind of judge": 1,
-        "not on the train side": 1,
+        "not in the train split": 1,
         "held": 1,
         "excluded": 1,
         "withdrawn": 1,
@@ -106,7 +106,7 @@ def test_simulated_judges_can_be_frozen_by_themselves(project, researcher):
 
 
 @pytest.mark.parametrize("kind", ["preferences", "sft"])
-def test_freezing_feedback_of_the_eval_side_is_refused_in_words(project, researcher, kind, folder):
+def test_freezing_feedback_of_the_eval_split_is_refused_in_words(project, researcher, kind, folder):
     make_comparison(*make_pair(project, side="eval"))
     with pytest.raises(Refused, match="train none") as refused:
         freeze(project=project, kind=kind, name="crossing", by=researcher, side="eval")

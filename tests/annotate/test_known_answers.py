@@ -288,7 +288,7 @@ def test_whoever_left_the_project_takes_nothing_back():
 # --- making them ---
 
 
-def test_only_managers_make_them_and_only_on_the_train_side():
+def test_only_managers_make_them_and_only_on_the_train_split():
     project = make_project()
     a, b = make_pair(project)
     manager = make_user(project, role="manager")
@@ -298,7 +298,7 @@ def test_only_managers_make_them_and_only_on_the_train_side():
         gold_items.make(
             project=project, by=manager, completions=list(make_pair(project, side="eval")), expected={"winner": ["tie"]}
         )
-    assert "eval side" in refused.value.errors["completions"]
+    assert "eval split" in refused.value.errors["completions"]
     gold_items.make(project=project, by=manager, completions=[a, b], expected={"winner": ["tie"]})
     with pytest.raises(Refused) as twice:
         gold_items.make(project=project, by=manager, completions=[b, a], expected={"winner": ["tie"]})

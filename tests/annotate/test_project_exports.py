@@ -199,7 +199,7 @@ def test_people_and_simulations_are_never_in_one_file(project, manager):
         assert row["by_simulation"] == (judge == "simulation")
 
 
-def test_one_side_of_the_wall_can_be_had_alone(project, manager):
+def test_one_split_can_be_had_alone(project, manager):
     for side in ("train", "eval"):
         factories.make_comparison(*factories.make_pair(project, side=side))
     assert len(rows_of(exported(project, manager, "hh-rlhf"))) == 2

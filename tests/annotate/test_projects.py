@@ -270,9 +270,9 @@ def test_a_manager_is_led_along_the_loop_step_by_step(client):
     prompt, ranking = make_prompt(project), make_prompt(project, side="eval")
     assert "Import one" in told()
     model = make_contestant(project).model
-    assert "train side" in told()
+    assert "train split" in told()
     answer = make_completion(prompt, model=model)
-    assert "eval side" in told()
+    assert "eval split" in told()
     answers = make_completion(ranking, model=model), make_completion(ranking)
     assert "what makes an answer good" in told()
     make_guideline(project)

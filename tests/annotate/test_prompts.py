@@ -31,7 +31,7 @@ def said(*texts: str) -> list[dict[str, str]]:
 def test_a_prompt_gets_the_side_of_its_text(project):
     for number in range(40):
         messages = said(f"What is {number}?")
-        assert add_prompt(project=project, messages=messages).side == splits.side_of(messages, project.eval_percent)
+        assert add_prompt(project=project, messages=messages).side == splits.split_of(messages, project.eval_percent)
     assert set(Prompt.objects.values_list("side", flat=True)) == {"train", "eval"}
 
 

@@ -64,7 +64,7 @@ def refusal(project, rows, **options) -> dict[str, str]:
     ("rows", "form"),
     [(CHOICES, "choices"), (REFERENCES, "references"), (TEXTS, "texts"), (LABELLED, "labelled"), (PAIRS, "pairs")],
 )
-def test_the_first_row_decides_the_form_and_the_rows_lie_on_the_eval_side(project, rows, form):
+def test_the_first_row_decides_the_form_and_the_rows_lie_on_the_eval_split(project, rows, form):
     dataset = upload(project, rows).dataset
     assert (dataset.kind, dataset.side) == ("task", "eval")
     assert dataset.counts["form"] == form and dataset.counts["items"] == 2
@@ -102,7 +102,7 @@ def test_the_same_item_twice_counts_once_and_is_told(project):
     assert done.dataset.counts["left_out"] == {"that stand in the file twice": 1}
 
 
-def test_nothing_is_kept_out_for_what_the_eval_side_asks(project):
+def test_nothing_is_kept_out_for_what_the_eval_split_asks(project):
     make_prompt(project, "Name a colour.", side="eval")
     assert upload(project, REFERENCES).rows == 2
 

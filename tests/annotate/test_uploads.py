@@ -1,4 +1,4 @@
-"""Rows from files: what is understood, what is told by line, what stays on the other side of the wall."""
+"""Rows from files: what is understood, what is told by line, what stays in the other split."""
 
 from __future__ import annotations
 
@@ -197,14 +197,14 @@ def test_a_demonstration_that_teaches_nothing_is_told(project, row, why):
         upload(project, lines([row]), kind="sft")
 
 
-def test_prompts_of_the_eval_side_train_nothing():
+def test_prompts_of_the_eval_split_train_nothing():
     project = make_project(eval_percent=50)
     rows = [{"prompt": f"Question {i}", "completion": "So."} for i in range(40)]
-    fall = [r for r in rows if splits.side_of([{"role": "user", "content": r["prompt"]}], 50) == splits.EVAL]
+    fall = [r for r in rows if splits.split_of([{"role": "user", "content": r["prompt"]}], 50) == splits.EVAL]
     done = upload(project, lines(rows), kind="sft")
     assert 0 < len(fall) < 40 and done.rows == 40 - len(fall)
-    assert done.dataset.counts["left_out"] == {"whose prompt falls on the eval side": len(fall)}
-    assert all(splits.side_of(row["prompt"], 50) == splits.TRAIN for row in rows_of(done, "examples"))
+    assert done.dataset.counts["left_out"] == {"whose prompt falls in the eval split": len(fall)}
+    assert all(splits.split_of(row["prompt"], 50) == splits.TRAIN for row in rows_of(done, "examples"))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_what_an_eval_prompt_asks_is_left_out_wherever_it_stands(project, kind, 
         "corpus": [{"text": "Once."}, {"text": "Twice."}],
     }[kind]
     done = upload(project, lines([*others, row]), kind=kind)
-    assert done.dataset.counts["left_out"]["that hold a prompt of the eval side"] == 1
+    assert done.dataset.counts["left_out"]["that hold a prompt of the eval split"] == 1
 
 
 @pytest.mark.parametrize("kind", ["corpus", "labelled"])
@@ -238,7 +238,7 @@ def test_a_text_that_quotes_an_eval_prompt_or_an_answer_to_one_is_left_out(proje
     harmless = ["The tides of the North Sea follow the Moon.", "Once there was a sea.", "Twice there was none."]
     rows = [{"text": text} | ({"label": "sea"} if kind == "labelled" else {}) for text in (*quoting, *harmless)]
     done = upload(project, lines(rows), kind=kind)
-    assert done.dataset.counts["left_out"] == {"that share a passage with a text of the eval side": 2}
+    assert done.dataset.counts["left_out"] == {"that share a passage with a text of the eval split": 2}
 
 
 def test_a_corpus_holds_out_a_twentieth_by_hash(project):

@@ -1,4 +1,4 @@
-"""Votes on a project's eval side, made directly."""
+"""Votes on a project's eval split, made directly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def child(project, base) -> LanguageModel:
 
 @pytest.fixture
 def vote(project) -> Callable[..., list[Comparison]]:
-    """`vote(a, b, "model_a", 3)`: three votes between answers of two models, on a new prompt of the eval side."""
+    """`vote(a, b, "model_a", 3)`: three votes between answers of two models, on a new prompt of the eval split."""
 
     def cast(a: LanguageModel, b: LanguageModel, winner: str = "model_a", n: int = 1, **fields) -> list[Comparison]:
         prompt = make_prompt(project, side=fields.pop("side", "eval"))

@@ -1,4 +1,4 @@
-"""What judges disagree about, the widest first, and how it goes back to annotators without crossing the wall."""
+"""What judges disagree about, the widest first, and how it goes back to annotators without leaving its split."""
 
 from __future__ import annotations
 
@@ -227,9 +227,9 @@ class TestAskingAgain:
         disputed_items.ask_again(project=project, keys=[key_of(pair)], by=researcher, more=2)
         assert AskedAgain.objects.get().places == 3
 
-    def test_the_eval_side_is_refused(self, project, child, base, vote, researcher):
+    def test_the_eval_split_is_refused(self, project, child, base, vote, researcher):
         [cast] = vote(child, base)
-        with pytest.raises(Refused, match="eval side"):
+        with pytest.raises(Refused, match="eval split"):
             disputed_items.ask_again(
                 project=project, keys=[f"compare:{cast.completion_a_id}:{cast.completion_b_id}"], by=researcher
             )

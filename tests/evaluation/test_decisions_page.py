@@ -53,7 +53,7 @@ def ready(project, candidacy, child, base, vote, manager) -> Candidacy:
 
 @pytest.fixture
 def split(project, base):
-    """Two people who disagree about a pair of the train side."""
+    """Two people who disagree about a pair of the train split."""
     prompt = make_prompt(project, "Why is the sea salty?")
     pair = make_completion(prompt, "Rivers.", model=base), make_completion(prompt, "Tears.", model=base)
     make_comparison(*pair, "model_a")

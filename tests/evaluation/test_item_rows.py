@@ -74,7 +74,7 @@ def test_an_answer_made_from_one_of_the_familys_is_the_familys(project, base, ch
     assert references(make_run(project, base))["Eval question 0?"] == ["Better still.", "kestrel says 0"]
 
 
-def test_demonstrations_of_the_train_side_are_no_references(project, base, answered):
+def test_demonstrations_of_the_train_split_are_no_references(project, base, answered):
     write(make_prompt(project, "A train question?", side="train"), "It trains.")
     assert "A train question?" not in references(make_run(project, base))
 

@@ -236,7 +236,7 @@ def run_of(project, base):
     return made
 
 
-def test_people_and_simulations_are_laid_apart_and_only_what_counts_on_the_eval_side(
+def test_people_and_simulations_are_laid_apart_and_only_what_counts_on_the_eval_split(
     project, base, child, vote, run_of
 ):
     vote(base, child, "model_a", 2)

@@ -80,7 +80,7 @@ def result_of(run: RunDirectory) -> dict:
 # By votes
 
 
-def test_counted_votes_of_people_between_the_two_on_the_eval_side_make_the_rate(
+def test_counted_votes_of_people_between_the_two_on_the_eval_split_make_the_rate(
     tmp_path, base, child, vote, run_of, project
 ):
     vote(child, base, "model_a", 2)

@@ -162,7 +162,7 @@ def test_what_cannot_be_judged_says_why_and_is_not_waited_for(project, run, chan
     assert assignments.next_for(project=project, user=make_user(project)) is None
 
 
-def test_a_prompt_of_the_eval_side_is_never_asked(project, run):
+def test_a_prompt_of_the_eval_split_is_never_asked(project, run):
     human_review.take_in(run, [row(make_prompt(project, side="eval"))])
     assert "eval" in run.reviews.get().not_asked and Completion.objects.count() == 0
 

@@ -201,14 +201,14 @@ def test_what_asks_as_an_eval_prompt_asks_is_left_out(films):
     project.save()
     made, _ = instruct(project=project, datasets=[films], name="flan", by=make_user(project, role="researcher"))
     rows = list(frozen_rows.read(made.path, "examples"))
-    assert made.counts["left_out"]["whose prompt falls on the eval side"] == 60 - len(rows) > 5
-    assert all(splits.side_of(row["prompt"], 40) == splits.TRAIN for row in rows)
+    assert made.counts["left_out"]["whose prompt falls in the eval split"] == 60 - len(rows) > 5
+    assert all(splits.split_of(row["prompt"], 40) == splits.TRAIN for row in rows)
 
 
 def test_an_eval_prompt_of_the_very_words_is_left_out(project, films):
     make_prompt(project, "Write a short review that is positive.", side="eval")
     seen = preview(project=project, datasets=[films], inverted_share=1.0)
-    assert seen.told.left_out["that hold a prompt of the eval side"] > 0
+    assert seen.told.left_out["that hold a prompt of the eval split"] > 0
     assert all("review that is positive" not in row["prompt"][0]["content"] for row in seen.rows)
 
 

@@ -109,7 +109,7 @@ def test_a_dataset_must_fit_the_kind_the_project_and_the_side(project, researche
     assert order(project, researcher, dataset=eval_side).state == "queued", "sampling may answer either side"
     reward = make_weights(kind="reward")
     refused = refusal(project, researcher, kind="ppo", dataset=eval_side, reward_model=reward, config={})
-    assert "train side" in refused.errors["dataset"]
+    assert "train split" in refused.errors["dataset"]
 
 
 def test_ppo_takes_a_reward_model_or_a_function_and_not_both(project, researcher, listed):

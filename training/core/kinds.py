@@ -54,7 +54,7 @@ class Kind:
     dataset_kind: str = ""  # "" takes no dataset
     other_kinds: tuple[str, ...] = ()  # a second dataset, never required: its files lie in data/other/
     other_purpose: str = ""
-    train_side_only: bool = True
+    train_split_only: bool = True
     takes_reward_model: bool = False
     needs_reward_model: bool = True  # where it takes one: or a config.reward_function in its place
     compares_with_ancestor: bool = False  # RunSpec.ancestor names the weights that the parent was made from

@@ -20,7 +20,7 @@ from django.core.files.uploadedfile import UploadedFile
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
-from annotate.models import Completion, Demonstration, Project, Side, User
+from annotate.models import Completion, Demonstration, Project, Split, User
 from training.configs import CorpusConfig
 from training.configs.corpus_sources import SUFFIXES, BadSource, read_orders
 from training.core.run_directory import Row, RunDirectory
@@ -83,17 +83,17 @@ def rows(run: Run) -> dict[str, list[Row]]:
 
 
 def eval_texts(project: Project) -> Iterator[str]:
-    """All that ranks models here: the prompts of the eval side, every answer to them, and the written references."""
-    for prompt in project.prompts.filter(side=Side.EVAL).iterator():
+    """All that ranks models here: the prompts of the eval split, every answer to them, and the written references."""
+    for prompt in project.prompts.filter(side=Split.EVAL).iterator():
         yield from (turn["content"] for turn in prompt.messages)
-    of_eval = {"prompt__project": project, "prompt__side": Side.EVAL}
+    of_eval = {"prompt__project": project, "prompt__side": Split.EVAL}
     yield from Completion.objects.filter(**of_eval).values_list("text", flat=True).iterator()
     yield from Demonstration.objects.filter(**of_eval).values_list("text", flat=True).iterator()
 
 
 def _app_texts(project: Project, asked: set[str]) -> Iterator[tuple[str, str]]:
-    """Of the train side alone. Answers that somebody flagged, and demonstrations that do not count, stay out."""
-    of_train: dict[str, Any] = {"prompt__project": project, "prompt__side": Side.TRAIN}
+    """Of the train split alone. Answers that somebody flagged, and demonstrations that do not count, stay out."""
+    of_train: dict[str, Any] = {"prompt__project": project, "prompt__side": Split.TRAIN}
     if "answers" in asked:
         answers = Completion.objects.filter(**of_train, flags__isnull=True).values_list("text", flat=True)
         yield from (("answers", text) for text in answers.iterator())

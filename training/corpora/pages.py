@@ -13,7 +13,7 @@ from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
 from annotate.core.page_access import in_project
 from annotate.core.permissions import can
-from annotate.models import Completion, Demonstration, Project, Side, User
+from annotate.models import Completion, Demonstration, Project, Split, User
 from training.corpora import actions as corpora
 from training.corpora.catalogue import by_group
 
@@ -64,7 +64,7 @@ def _query(line: str) -> str:
 
 
 def _own_texts(project: Project) -> list[tuple[str, str]]:
-    of_train = {"prompt__project": project, "prompt__side": Side.TRAIN}
+    of_train = {"prompt__project": project, "prompt__side": Split.TRAIN}
     answers = Completion.objects.filter(**of_train).count()
     written = Demonstration.objects.counted().filter(**of_train).count()
     return [

@@ -168,7 +168,7 @@ class Review(models.Model):
     """A pair that the human review asks about: an answer of the policy in training, and its parent's to that prompt.
 
     The policy's answer has no model: what gave it is no model of its own, and is gone a step later. Both completions
-    are judged blind like any others, on the train side; the comparisons between them are the opinion.
+    are judged blind like any others, in the train split; the comparisons between them are the opinion.
     """
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="reviews")

@@ -31,7 +31,7 @@ from annotate.models import (
     LanguageModel,
     Project,
     Prompt,
-    Side,
+    Split,
     Status,
     User,
     Winner,
@@ -227,21 +227,21 @@ def _require_unspoilt(battle: Battle) -> None:
 
 
 def counting(comparison: Comparison) -> Counting:
-    """What a vote counts for. The wall: what may train does not rank."""
+    """Return what a vote counts for. The splits: what may train does not rank."""
     if comparison.status != Status.COUNTED:
         why = f": {comparison.status_reason}" if comparison.status_reason else ""
         return Counting(False, f"Not counted: this vote is {comparison.status}{why}.", comparison.status)
-    if comparison.prompt.side == Side.TRAIN and comparison.completion_a.prompt_id != comparison.completion_b.prompt_id:
+    if comparison.prompt.side == Split.TRAIN and comparison.completion_a.prompt_id != comparison.completion_b.prompt_id:
         return Counting(
             False,
-            "Kept, but it neither ranks nor teaches: this question is on the training side, and after the first "
+            "Kept, but it neither ranks nor teaches: this question is in the training split, and after the first "
             "answers the two conversations had gone apart, so that they are no pair to learn from.",
             KEPT,
         )
-    if comparison.prompt.side == Side.TRAIN:
+    if comparison.prompt.side == Split.TRAIN:
         return Counting(
             False,
-            "Counted for training, not for the ranking: this prompt is on the training side, and what a model "
+            "Counted for training, not for the ranking: this prompt is in the training split, and what a model "
             "may learn from must not rank it.",
             FOR_TRAINING,
         )

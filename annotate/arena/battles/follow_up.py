@@ -1,4 +1,4 @@
-"""A further question in a battle: each side goes on with its own conversation, on the side of the wall it began on."""
+"""A further question in a battle: each side goes on with its own conversation, in the split in which it began."""
 
 from __future__ import annotations
 

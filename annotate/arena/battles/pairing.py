@@ -17,7 +17,7 @@ from annotate.arena.vote_guard import disclosed_answers
 from annotate.core.errors import Refused
 from annotate.core.hooks import Hook
 from annotate.language_models import serving
-from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, Side
+from annotate.models import Battle, Completion, LanguageModel, Project, Prompt, Split
 from annotate.models.prompts import ARENA
 
 _lot = random.SystemRandom()  # nobody can foresee the sides
@@ -100,7 +100,7 @@ def choose_stored_pair(project: Project, *, is_outside: bool) -> Pair:
         )
     raise Refused(
         409,
-        drawn="No two models have answered the same question of the eval side, and too few answer just now. Try again "
+        drawn="No two models have answered the same question of the eval split, and too few answer just now. Try again "
         "later, or have a researcher sample their answers.",
     )
 
@@ -123,7 +123,7 @@ def _weights(project: Project, models: list[LanguageModel], pairs: list[Pair]) -
 
 
 def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bool) -> Draw:
-    """An eval-side prompt, so that the vote can rank. `mine` are the battles this person has had.
+    """An eval-split prompt, so that the vote can rank. `mine` are the battles this person has had.
 
     Prompts that both models have answered in bulk come first; among those, the ones this person has not had with
     this pair, then the ones voted on least, then by lot. `is_outside`: somebody for whom nobody vouches is shown stored
@@ -135,7 +135,7 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bo
 
 def _prompts(project: Project) -> QuerySet[Prompt]:
     """Those that are drawn. What a visitor has asked is not put before others: it may be private, or worse."""
-    return Prompt.objects.filter(project=project, side=Side.EVAL, harm="").exclude(source=ARENA)
+    return Prompt.objects.filter(project=project, side=Split.EVAL, harm="").exclude(source=ARENA)
 
 
 def _stored(project: Project, *, is_outside: bool) -> QuerySet[Completion]:
@@ -168,7 +168,7 @@ def is_free(battle: Battle) -> bool:
 def _draw_new(project: Project, prompts: QuerySet[Prompt], mine: QuerySet[Battle]) -> Draw:
     prompt = prompts.annotate(had=Count("battles", Q(battles__in=mine), distinct=True)).order_by("had", "?").first()
     if prompt is None:
-        raise Refused(409, drawn=f"{project.name} has no prompt on its eval side to draw; ask something yourself.")
+        raise Refused(409, drawn=f"{project.name} has no prompt on its eval split to draw; ask something yourself.")
     return Draw(prompt, None, is_drawn=True)
 
 

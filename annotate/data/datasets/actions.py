@@ -31,7 +31,7 @@ def freeze(
     judge: str = AnnotatorKind.PERSON,
     **options: Any,
 ) -> Dataset:
-    """A new dataset. Refused when it would cross the wall, mix judges or be empty; then nothing is written."""
+    """A new dataset. Refused when it would mix splits or kinds of annotators, or be empty; then nothing is written."""
     if by is not None:
         require(by, "research", project)
     name = name.strip() if isinstance(name, str) else ""

@@ -24,7 +24,7 @@ from annotate.data.datasets.frozen_exports import FORMATS, export_file
 from annotate.data.datasets.selections import select
 from annotate.data.exports.actions import FILES
 from annotate.data.exports.api import FILE_TYPES
-from annotate.models import AnnotatorKind, Dataset, Side
+from annotate.models import AnnotatorKind, Dataset, Split
 
 
 class Ids(serializers.ListField):
@@ -34,7 +34,7 @@ class Ids(serializers.ListField):
 class SelectionIn(Input):
     project = serializers.SlugField(max_length=50)
     kind = Choice(Dataset.Kind.choices)
-    side = Choice(Side.choices, required=False, help_text="eval for prompts to sample alone")
+    side = Choice(Split.choices, required=False, help_text="eval for prompts to sample alone")
     judge = Choice(AnnotatorKind.choices, required=False, help_text="Whose feedback; a dataset takes one kind alone.")
     categories = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)
     sources = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)
@@ -109,7 +109,7 @@ class Datasets(DeclaredViewSet):
     )
     @idempotent(atomic=False)  # it reads feedback and writes files; a name that is taken is refused
     def create(self, request: Request) -> Response:
-        """Freeze counted feedback of one kind of judge on the train side, or prompts of either side."""
+        """Freeze counted feedback of one kind of judge in the train split, or prompts of either side."""
         fields = _read(NewDataset, request)
         return Response(DatasetOut(freeze(by=request.user, **fields)).data, status=201)
 

@@ -20,7 +20,7 @@ from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export_file, formats_of
 from annotate.data.datasets.selections import Selection, select
 from annotate.data.exports.pages import export_choices
-from annotate.models import AnnotatorKind, Dataset, Project, Side, Status, User
+from annotate.models import AnnotatorKind, Dataset, Project, Split, Status, User
 
 MAKES = {
     "preferences": ("Preferences", "Comparisons and ratings, from which a reward model learns what people like."),
@@ -85,7 +85,7 @@ def _form(sent: QueryDict, project: Project) -> dict[str, Any]:
         "kind": kind if kind in MAKES else "preferences",
         "name": sent.get("name", "").strip(),
         "judge": sent.get("judge") or (AnnotatorKind.PERSON if people else AnnotatorKind.SIMULATION),
-        "side": sent.get("side") or Side.TRAIN,
+        "side": sent.get("side") or Split.TRAIN,
         "categories": sent.getlist("categories"),
         "per_prompt": sent.get("per_prompt", "1"),
         "minimum": sent.get("minimum", "0.6"),
@@ -149,7 +149,7 @@ def _totals(project: Project) -> list[dict[str, Any]]:
                 cells[judge, side] += n
             else:
                 uncounted += n
-        columns = [(judge, side, cells[judge, side]) for judge in AnnotatorKind.values for side in Side.values]
+        columns = [(judge, side, cells[judge, side]) for judge in AnnotatorKind.values for side in Split.values]
         found.append({"kind": kind, "title": feedback_lineage.TITLES[kind], "columns": columns, "uncounted": uncounted})
     return found
 

@@ -81,8 +81,8 @@ def select(
     if side == splits.EVAL and kind != Dataset.Kind.PROMPTS:
         raise Refused(
             400,
-            side="Feedback on eval prompts ranks models and may train none; freeze the train side instead. "
-            "Only a dataset of prompts, for sampling, may be on the eval side.",
+            side="Feedback on eval prompts ranks models and may train none; freeze the train split instead. "
+            "Only a dataset of prompts, for sampling, may be in the eval split.",
         )
     chosen = _checked(options)
     if kind == Dataset.Kind.PROMPTS:
@@ -129,7 +129,7 @@ def _rows(project: Project, side: str, judge: str, plural: str, options: Options
         _refuse_what_does_not_belong(rows, plural, ids, side, judge)
     elif any(getattr(options, other) is not None for other in FEEDBACK):
         return rows.none()  # rows were named, none of this table
-    return _narrowed(rows, options).teaching().by(judge).on_side(side).order_by("id")
+    return _narrowed(rows, options).teaching().by(judge).on_split(side).order_by("id")
 
 
 def _narrowed(rows: FeedbackQuerySet, options: Options) -> FeedbackQuerySet:
@@ -143,10 +143,10 @@ def _refuse_what_does_not_belong(rows: QuerySet, plural: str, ids: list[int], si
     missing = [i for i in ids if i not in found]
     if missing:
         raise Refused(400, **{plural: f"This project has no {plural} {_some(missing)}."})
-    wrong = [i for i, (row_side, _, _) in found.items() if row_side != side]
+    wrong = [i for i, (row_split, _, _) in found.items() if row_split != side]
     if wrong:
         raise Refused(
-            400, side=f"The {plural} {_some(wrong)} are not on the {side} side: what ranks models may train none."
+            400, side=f"The {plural} {_some(wrong)} are not in the {side} split: what ranks models may train none."
         )
     wrong = [i for i, (_, row_judge, _) in found.items() if row_judge != judge]
     if wrong:
@@ -325,7 +325,7 @@ def _select_prompts(project: Project, side: str, options: Options) -> Selection:
             "prompts": len(rows),
             "categories": dict(Counter(row["category"] or "none" for row in rows)),
             "left_out": {"on the other side": other, "beyond the filter": prompts.count() - len(rows)},
-            "empty": f"No prompt on the {side} side fits; add prompts, or widen the categories.",
+            "empty": f"No prompt in the {side} split fits; add prompts, or widen the categories.",
         },
         sources={"prompts": [row["id"] for row in rows]},
     )
@@ -372,9 +372,9 @@ def _left_out(project: Project, side: str, judge: str, kind: str, options: Optio
     for table in tables:
         rows = _narrowed(table.filter(project=project), options)
         found["by another kind of judge"] += rows.exclude(judge=judge).count()
-        found[f"not on the {side} side"] += rows.by(judge).exclude(prompt__side=side).count()
+        found[f"not in the {side} split"] += rows.by(judge).exclude(prompt__side=side).count()
         for status in (Status.HELD, Status.EXCLUDED, Status.WITHDRAWN):
-            found[str(status)] += rows.by(judge).on_side(side).filter(status=status).count()
+            found[str(status)] += rows.by(judge).on_split(side).filter(status=status).count()
     return dict(found)
 
 
@@ -389,7 +389,7 @@ def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dic
     if left_out.get("answers cut off at the length limit"):
         remedy += ", or sample longer answers, or take cut-off ones too (whole_answers=false)"
     return (
-        f"No counted {what} by a {judge} on the {side} side of {project.name}"
+        f"No counted {what} by a {judge} in the {side} split of {project.name}"
         + (f" (left out: {told})" if told else "")
         + f". {remedy}."
     )

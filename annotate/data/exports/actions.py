@@ -1,7 +1,7 @@
 """A project's feedback in a file of any format that other tools read: streamed, and lossless where it was imported.
 
 Only what counts, unless other statuses are asked for; by people or by simulations, never both. A file does not know
-the wall between training and judging: it has a `side` where it is one of ours, and can be asked for one side alone.
+the splits: it has a `side` where it is one of ours, and can be asked for one split alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from annotate.data.exports.feedback_items import Wanted, by_conversation, by_pro
 from annotate.data.formats import FORMATS, Format
 from annotate.data.formats.containers import CONTAINERS, PACKED, content_type, written
 from annotate.data.formats.items import Item, NewComparison, NewPrompt, Row
-from annotate.models import AnnotatorKind, Project, Side, Status, User
+from annotate.models import AnnotatorKind, Project, Split, Status, User
 
 OWN = "assay"
 FILES = (*CONTAINERS, *PACKED)
@@ -46,7 +46,7 @@ def export_feedback(
     """
     require(by, "review", project)
     _check(format=(format, tuple(FORMATS)), file=(file, ("", *FILES)), judge=(judge, AnnotatorKind.values))
-    _check(side=(side, ("", *Side.values)), **{f"status {s}": (s, Status.values) for s in statuses})
+    _check(side=(side, ("", *Split.values)), **{f"status {s}": (s, Status.values) for s in statuses})
     found = FORMATS[format]
     wanted = Wanted(project, judge, tuple(statuses), side, tuple(sources), measures, found.holds)
     if not _has_any(wanted):

@@ -14,7 +14,7 @@ from annotate.data.exports.actions import FILES, OWN, export_feedback
 from annotate.data.exports.export_options import asked
 from annotate.data.formats import FORMATS
 from annotate.data.formats.containers import content_type
-from annotate.models import AnnotatorKind, Project, Side, Status
+from annotate.models import AnnotatorKind, Project, Split, Status
 
 FILE_TYPES = {(200, content_type(file).partition(";")[0]): OpenApiTypes.BINARY for file in FILES}
 _PARAMETERS = [
@@ -24,7 +24,7 @@ _PARAMETERS = [
         "judge", enum=AnnotatorKind.values, description="Whose feedback: people's, unless said otherwise."
     ),
     OpenApiParameter("status", enum=Status.values, many=True, description="counted, unless said otherwise."),
-    OpenApiParameter("side", enum=Side.values, description="One side of the wall between training and judging alone."),
+    OpenApiParameter("side", enum=Split.values, description="One split alone."),
     OpenApiParameter("source", many=True, description="annotation, arena, or an import's name; all when left out."),
     OpenApiParameter("measures", OpenApiTypes.BOOL, description="With gold items, repeats and the tutorial."),
 ]

@@ -57,7 +57,7 @@ _RELATED = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which feedback. With no more said than that it counts: what stands, on both sides of the wall."""
+    """Which feedback. With no more said than that it counts: what stands, in both splits."""
 
     project: Project
     judge: str = AnnotatorKind.PERSON
@@ -73,7 +73,7 @@ class Wanted:
         is_default = self.statuses == (Status.COUNTED,) and not self.measures
         rows = rows.standing() if is_default else rows.filter(status__in=self.statuses)
         if self.side:
-            rows = rows.on_side(self.side)
+            rows = rows.on_split(self.side)
         if self.sources:
             rows = rows.filter(source__in=self.sources)
         if kind is formats.NewComparison and formats.NewRanking in self.holds:

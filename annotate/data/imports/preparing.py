@@ -66,7 +66,7 @@ def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
     except Refused as refused:
         raise ValueError(" ".join(refused.errors.values())) from None
     messages = [{"role": turn["role"], "content": turn["content"]} for turn in given]
-    side = splits.side_of(messages, eval_percent)
+    side = splits.split_of(messages, eval_percent)
     return Ready(line, item, messages, splits.text_hash(messages), side, answers)
 
 

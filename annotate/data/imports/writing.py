@@ -19,7 +19,7 @@ from annotate.data.imports.bulk_insert import as_json
 from annotate.data.imports.feedback_rows import Asked, Into, Table
 from annotate.data.imports.preparing import Answer, Ready
 from annotate.data.imports.sinks import Sink
-from annotate.models import Comparison, Completion, Prompt, Ranking, Side
+from annotate.models import Comparison, Completion, Prompt, Ranking, Split
 from common import harm_kinds as harms
 
 _AT_ONCE = 900  # values in one query: SQLite bounds its variables
@@ -36,7 +36,7 @@ def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     prompts, fresh = _prompts(ready, into, sink, counts)
     completions = _completions(ready, prompts, fresh, into, sink, counts)
     if counts["prompts"] or counts["completions"]:
-        sink.tell_queue(into.project, [prompts[one.text_hash].key for one in ready if one.side == Side.TRAIN])
+        sink.tell_queue(into.project, [prompts[one.text_hash].key for one in ready if one.side == Split.TRAIN])
     tables = feedback_rows.new_tables()
     for one in ready:
         prompt = prompts[one.text_hash]

@@ -90,7 +90,7 @@ def _new_prompt(project: Project, row: NewPrompt, messages: Messages, text_hash:
         text_hash=text_hash,
         category=row.category[:60],
         root=row.root and (row.root.root or row.root),
-        side=row.root.side if row.root else splits.side_of(messages, project.eval_percent),
+        side=row.root.side if row.root else splits.split_of(messages, project.eval_percent),
         source=row.source[:200],
         created_by=by,
     )

@@ -21,7 +21,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import models_seen, projects_where
 from annotate.data.feedback_lineage import ASKED_BY_PEOPLE
 from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_prompts, prepare_completions
-from annotate.models import Completion, LanguageModel, Project, Prompt, Side
+from annotate.models import Completion, LanguageModel, Project, Prompt, Split
 from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
 
 
@@ -124,7 +124,7 @@ class Prompts(DeclaredViewSet):
         responses=PromptOut(many=True),
         parameters=[
             PROJECT,
-            OpenApiParameter("side", enum=Side.values),
+            OpenApiParameter("side", enum=Split.values),
             OpenApiParameter("category"),
             SHOW_HARMFUL,
         ],

@@ -1,21 +1,21 @@
-"""What must not train: rows that ask what ranks models asks, or whose prompt falls on the eval side."""
+"""What must not train: rows that ask what ranks models asks, or whose prompt falls in the eval split."""
 
 from __future__ import annotations
 
 import itertools
 from typing import Any
 
-from annotate.models import Completion, Project, Prompt, Side
+from annotate.models import Completion, Project, Prompt, Split
 from common import splits
 from common.passages import Passages, passages_of
 
-FALLS = "whose prompt falls on the eval side"
-ASKS = "that hold a prompt of the eval side"
-SHARES = "that share a passage with a text of the eval side"
+FALLS = "whose prompt falls in the eval split"
+ASKS = "that hold a prompt of the eval split"
+SHARES = "that share a passage with a text of the eval split"
 
 
 class EvalPrompts:
-    """What a project's eval side says, read when the first row asks."""
+    """What a project's eval split says, read when the first row asks."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -25,7 +25,7 @@ class EvalPrompts:
     def keeps_out(self, row: dict[str, Any]) -> str:
         """Why a row must not train, to follow its count: "3 whose prompt …"; empty when it may."""
         if "prompt" in row:
-            if splits.side_of(row["prompt"], self.project.eval_percent) == splits.EVAL:
+            if splits.split_of(row["prompt"], self.project.eval_percent) == splits.EVAL:
                 return FALLS
             asked = [turn["content"] for turn in row["prompt"] if turn["role"] == "user"]
             return ASKS if any(splits.normalise(text) in self.texts for text in asked) else ""
@@ -38,7 +38,7 @@ class EvalPrompts:
     def passages(self) -> Passages:
         """Of prompts and answers alike: a corpus that holds an answer would make it likelier."""
         if self._passages is None:
-            answers = Completion.objects.filter(prompt__project=self.project, prompt__side=Side.EVAL)
+            answers = Completion.objects.filter(prompt__project=self.project, prompt__side=Split.EVAL)
             texts = answers.values_list("text", flat=True).iterator()
             self._passages = passages_of(itertools.chain(self.texts, texts))
         return self._passages
@@ -46,7 +46,7 @@ class EvalPrompts:
     @property
     def texts(self) -> set[str]:
         if self._texts is None:
-            prompts = Prompt.objects.filter(project=self.project, side=Side.EVAL)
+            prompts = Prompt.objects.filter(project=self.project, side=Split.EVAL)
             turns = (m["content"] for p in prompts.iterator() for m in p.messages if m["role"] == "user")
             self._texts = {splits.normalise(text) for text in turns}
         return self._texts

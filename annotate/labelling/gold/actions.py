@@ -12,7 +12,7 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.queue.assigned_items import COMPARE, RATE
-from annotate.models import Comparison, Completion, GoldItem, Project, Rating, Side, User, Winner
+from annotate.models import Comparison, Completion, GoldItem, Project, Rating, Split, User, Winner
 
 LONGEST_EXPLANATION = 5000
 FEWEST_FOR_CONSENSUS = 2
@@ -168,9 +168,9 @@ def _check_answers(project: Project, completions: list[Completion]) -> None:
     prompts = {c.prompt_id for c in completions}
     if len(prompts) != 1 or completions[0].prompt.project_id != project.pk:
         raise Refused(completions=f"They must answer one prompt of {project}.")
-    if completions[0].prompt.side != Side.TRAIN:
+    if completions[0].prompt.side != Split.TRAIN:
         raise Refused(
-            completions="Their prompt is on the eval side, where votes rank models; take one of the train side."
+            completions="Their prompt is in the eval split, where votes rank models; take one of the train split."
         )
 
 

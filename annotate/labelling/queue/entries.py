@@ -22,7 +22,7 @@ from annotate.models import (
     Prompt,
     QueueChange,
     QueueEntry,
-    Side,
+    Split,
 )
 from annotate.models.queue import Levels
 
@@ -59,7 +59,7 @@ def take_in(project: Project, reserved: Iterable[int], most: int = AT_ONCE) -> b
 def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = ()) -> None:
     """Make the entries of these prompts anew. Hold the project's lock."""
     wanted = sorted(prompts)
-    standing = Prompt.objects.filter(pk__in=wanted, project=project, side=Side.TRAIN, out_since=None)
+    standing = Prompt.objects.filter(pk__in=wanted, project=project, side=Split.TRAIN, out_since=None)
     here = sorted(standing.values_list("pk", flat=True))
     answers = answers_to(here, set(reserved))
     judged = {is_simulated: judged_in(here, is_simulated=is_simulated) for is_simulated in (False, True)}
@@ -108,7 +108,7 @@ def written_elsewhere(prompts: Iterable[int], *, is_simulated: bool) -> dict[str
 
 def recount(project: Project, reserved: Iterable[int] = ()) -> int:
     """Make the whole queue anew; returns how many prompts that were. For `manage.py recount_queue`, and for doubts."""
-    prompts = list(Prompt.objects.filter(project=project, side=Side.TRAIN).order_by("pk").values_list("pk", flat=True))
+    prompts = list(Prompt.objects.filter(project=project, side=Split.TRAIN).order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(prompts), QueueChange.MOST_PROMPTS):
         with transaction.atomic():
             Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()

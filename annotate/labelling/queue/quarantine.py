@@ -13,7 +13,7 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.queue import entries as queue
-from annotate.models import Assignment, Flag, Project, Prompt, Side, Status, User
+from annotate.models import Assignment, Flag, Project, Prompt, Split, Status, User
 from common.harm_kinds import UNRATED_TALK
 
 SKIPS_TO_QUARANTINE = 2
@@ -80,7 +80,7 @@ def waiting(project: Project, most: int = 50) -> list[Complaint]:
     undecided = Q(reviewed_at=None) | Q(out_since__gt=F("reviewed_at"))
     aside = Prompt.objects.filter(undecided, project=project, out_since__isnull=False)
     aside = aside.exclude(out_reason=UNRATED_TALK)  # nobody complained about it
-    flagged = Flag.objects.filter(project=project, status=Status.COUNTED, prompt__side=Side.TRAIN)
+    flagged = Flag.objects.filter(project=project, status=Status.COUNTED, prompt__side=Split.TRAIN)
     newer = flagged.filter(Q(prompt__reviewed_at=None) | Q(created_at__gt=F("prompt__reviewed_at")))
     by_flag = newer.order_by().values("prompt").annotate(last=Max("pk")).order_by("-last")[:most]
     ids = [row["prompt"] for row in by_flag]

@@ -26,7 +26,7 @@ from annotate.models import (
     LanguageModel,
     Project,
     Ranking,
-    Side,
+    Split,
     Status,
 )
 from annotate.projects.wellbeing import actions as harm_budget
@@ -70,7 +70,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "models": _models(project).order_by("name"),
         "judges": AnnotatorKind.choices,
         "statuses": Status.choices,
-        "sides": Side.values,
+        "sides": Split.values,
         "query": _query(request.GET),
     }
     return render(request, "annotate/votes.html", context)
@@ -99,7 +99,7 @@ def _models(project: Project) -> QuerySet[LanguageModel]:
 
 def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
     asked: dict[str, Any] = {}
-    for name, values in (("judge", AnnotatorKind.values), ("status", Status.values), ("side", Side.values)):
+    for name, values in (("judge", AnnotatorKind.values), ("status", Status.values), ("side", Split.values)):
         if value := sent.get(name):
             if value not in values:
                 raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})

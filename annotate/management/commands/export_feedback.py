@@ -21,7 +21,7 @@ from annotate.core.command_arguments import person_named, project_named
 from annotate.core.errors import Refused
 from annotate.data.exports.actions import FILES, OWN, export_feedback
 from annotate.data.formats import FORMATS
-from annotate.models import AnnotatorKind, Side, Status
+from annotate.models import AnnotatorKind, Split, Status
 
 
 class Command(BaseCommand):
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--status", action="append", choices=Status.values, help="again for more (default: counted)"
         )
-        parser.add_argument("--side", default="", choices=["", *Side.values])
+        parser.add_argument("--side", default="", choices=["", *Split.values])
         parser.add_argument("--source", action="append", default=[], help="annotation, arena or an import's name")
         parser.add_argument("--measures", action="store_true", help="with gold items, repeats and the tutorial")
         parser.add_argument("--by", default="", help="username of a reviewer (default: the first superuser)")

@@ -108,7 +108,7 @@ class LeaderboardOut(serializers.Serializer):
 )
 @allows(get="read")
 def leaderboard(request: Request) -> Response:
-    """Bradley-Terry ratings from counted votes of one kind of judge on the eval side."""
+    """Bradley-Terry ratings from counted votes of one kind of judge in the eval split."""
     project, judge = asked_of(request)
     asked = board_page.asked(project, request.query_params.dict() | {"judge": judge})
     if asked.problem:

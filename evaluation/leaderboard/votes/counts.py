@@ -21,7 +21,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Subquery
 from django.utils import timezone
 
-from annotate.models import Comparison, Project, Side, Status, StatusChange
+from annotate.models import Comparison, Project, Split, Status, StatusChange
 from evaluation.leaderboard.votes import languages, ledger
 from evaluation.leaderboard.votes.ledger import Change, Missing, News, NewVote
 from evaluation.models import VoteCounts, VoteCursor
@@ -189,7 +189,7 @@ def _named(votes: list[NewVote]) -> list[NewVote]:
 
 
 def _could_rank(vote: NewVote) -> bool:
-    return vote.side == Side.EVAL and vote.a is not None and vote.b is not None and vote.a != vote.b
+    return vote.side == Split.EVAL and vote.a is not None and vote.b is not None and vote.a != vote.b
 
 
 def _count(sums: dict[Key, Sums], vote: NewVote, status: str, weight: int, change: int = 0) -> None:

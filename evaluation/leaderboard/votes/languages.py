@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from annotate.models import Project, Prompt, Side
+from annotate.models import Project, Prompt, Split
 from evaluation.models import PromptLanguage
 
 UNKNOWN = "und"  # ISO 639: undetermined
@@ -52,7 +52,7 @@ def _keep(prompts: QuerySet[Prompt] | Sequence[Prompt]) -> dict[int, str]:
 
 def find_all(project: Project | None = None) -> Iterable[int]:
     """Find the languages of all eval prompts that have none yet, block by block; yields how many each time."""
-    prompts = Prompt.objects.filter(side=Side.EVAL, found_language=None).order_by("id")
+    prompts = Prompt.objects.filter(side=Split.EVAL, found_language=None).order_by("id")
     if project is not None:
         prompts = prompts.filter(project=project)
     while some := list(prompts[:BLOCK]):

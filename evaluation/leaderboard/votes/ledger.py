@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from annotate.models import Comparison, Side, StatusChange
+from annotate.models import Comparison, Split, StatusChange
 
 BLOCK = 20_000  # rows of one look
 PATIENCE = 60.0  # seconds that a missing number is waited for at least
@@ -91,7 +91,7 @@ def new_votes(last: int, missing: Sequence[Missing]) -> News[NewVote]:
 
 def prompts_without_language(last: int) -> list[int]:
     """Of the next block's votes that could rank models."""
-    block = Comparison.objects.filter(id__gt=last, id__lte=last + BLOCK, prompt__side=Side.EVAL)
+    block = Comparison.objects.filter(id__gt=last, id__lte=last + BLOCK, prompt__side=Split.EVAL)
     return list(block.filter(prompt__found_language=None).order_by().values_list("prompt_id", flat=True).distinct())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from django.db.models import Case, Count, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from annotate.models import AnnotatorKind, Comparison, Project, Side, Status, StatusChange
+from annotate.models import AnnotatorKind, Comparison, Project, Split, Status, StatusChange
 from annotate.models.feedback import FeedbackQuerySet
 from evaluation.ratings import LABELS
 
@@ -46,7 +46,7 @@ def comparisons(project: Project, judge: str) -> FeedbackQuerySet:
         raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(AnnotatorKind.values)}.")
     return (
         Comparison.objects.by(judge)
-        .on_side(Side.EVAL)
+        .on_split(Split.EVAL)
         .filter(project=project, completion_a__model__isnull=False, completion_b__model__isnull=False)
         .exclude(completion_a__model=F("completion_b__model"))
         .order_by()

@@ -159,7 +159,7 @@ ORDERS = {"": "as measured", "worst": "worst first", "best": "best first"}
 
 
 def may_read_texts(person: Person, run: Run) -> bool:
-    """Rows of a dataset and prompts of the eval side are for those who may review; the suite is everybody's."""
+    """Rows of a dataset and prompts of the eval split are for those who may review; the suite is everybody's."""
     is_public = run.config.get("measure") == "choices" and run.other_dataset_id is None
     return is_public or can(person, "review", run.project)
 

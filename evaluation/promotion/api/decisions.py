@@ -13,7 +13,7 @@ from annotate.core.api.api_access import allows, in_project
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.core.errors import Refused
-from annotate.models import AnnotatorKind, Project, Side, User
+from annotate.models import AnnotatorKind, Project, Split, User
 from evaluation.core import notices
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Decision, Notice, PromotionRule
@@ -229,7 +229,7 @@ def sampling_rates(request: Request, project: Project) -> Response:
 
 @extend_schema(
     methods=["GET"], tags=TAGS, responses={200: DisputeOut(many=True)} | refusals(400, 403, 404),
-    parameters=[OpenApiParameter("side", enum=Side.values), OpenApiParameter("judge", enum=AnnotatorKind.values)],
+    parameters=[OpenApiParameter("side", enum=Split.values), OpenApiParameter("judge", enum=AnnotatorKind.values)],
 )  # fmt: skip
 @extend_schema(
     methods=["POST"], tags=TAGS, request=AskAgain, responses={201: AskedAgainOut} | refusals(400, 403, 404, 409),
@@ -237,10 +237,10 @@ def sampling_rates(request: Request, project: Project) -> Response:
 )  # fmt: skip
 @in_project(get="review", post="research")
 def ask_next_items(request: Request, project: Project) -> Response:
-    """Items on which judges disagree, the widest first. POST puts items of the train side first in the queue again."""
+    """Items on which judges disagree, the widest first. POST puts items of the train split first in the queue again."""
     if request.method == "POST":
         return _ask_again(request, project)
-    side = _one_of(request, "side", Side.values, Side.TRAIN)
+    side = _one_of(request, "side", Split.values, Split.TRAIN)
     judge = _one_of(request, "judge", AnnotatorKind.values, default_annotator_kind(project))
     return Response(DisputeOut(disputed_items.disputes(project, side, judge), many=True).data)
 

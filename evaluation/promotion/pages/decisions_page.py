@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
-from annotate.models import AnnotatorKind, LanguageModel, Project, Side
+from annotate.models import AnnotatorKind, LanguageModel, Project, Split
 from evaluation.core import notices, served_model
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Candidacy, PromotionRule
@@ -129,8 +129,8 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
         "section": "leaderboard",
         "judge": judge,
         "may_see": may_see,
-        "train": disputed_items.disputes(project, Side.TRAIN, judge) if may_see else [],
-        "eval": disputed_items.disputes(project, Side.EVAL, judge, 20) if may_see else [],
+        "train": disputed_items.disputes(project, Split.TRAIN, judge) if may_see else [],
+        "eval": disputed_items.disputes(project, Split.EVAL, judge, 20) if may_see else [],
         "waiting": disputed_items.waiting(project),
         "more": disputed_items.MORE_JUDGES,
         "can_research": can(request.user, "research", project),

@@ -1,6 +1,6 @@
 """Which items of an evaluation stand in what the model was trained on.
 
-The rule is GPT-3's (Brown 2020, 2005.14165), as for the wall between training and evaluation (common.passages): an
+The rule is GPT-3's (Brown 2020, 2005.14165), as for the splits of training and evaluation (common.passages): an
 item was seen when 13 words in a row of it, case and punctuation aside, stand in a training text; a shorter one when all
 its words do, from eight words on. Fewer than eight cannot be told from a common phrase: such an item is marked only
 when some training text is exactly it, and otherwise counts as too short to tell. Characters of Chinese and Japanese are

@@ -1,4 +1,5 @@
-"""Judged answers to set a reward model against: pairs, ties, thumbs and stars, from the eval side or from a dataset."""
+"""Judged answers to set a reward model against: pairs, ties, thumbs and stars, from the eval split or from a
+dataset."""
 
 from __future__ import annotations
 
@@ -81,7 +82,7 @@ def read(run: RunDirectory) -> Judgements:
 
 
 def _of_feedback(files: dict[str, list[Row]]) -> Judgements:
-    """Rows as preferences are frozen, or as this project's eval side is laid down."""
+    """Rows as preferences are frozen, or as this project's eval split is laid down."""
     found, prompt_at, answer_at = Judgements(), {}, {}
     for row in files.get("completions", []):
         if row["prompt_id"] not in prompt_at:

@@ -56,7 +56,7 @@ class PPO:
         self._rows = run.rows("prompts")
         if not self._rows:
             raise RecipeFailure(
-                "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train side first."
+                "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train split first."
             )
         longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
         self._encoded = [loading.encode_prompt(self.tokenizer, row["messages"], longest) for row in self._rows]

@@ -79,7 +79,7 @@ def prompts_for(run: RunDirectory, tokenizer: Any, most: int) -> tuple[list[Mess
         raise RecipeFailure(
             "no_prompts",
             f"None of the {len(messages)} prompts has at most {most} tokens.",
-            "Freeze a dataset of prompts of the train side first, or raise max_prompt_tokens.",
+            "Freeze a dataset of prompts of the train split first, or raise max_prompt_tokens.",
         )
     return fitting, len(messages) - len(fitting)
 

@@ -2,8 +2,8 @@
 
 The recipe hands over pairs, its policy's answer and the parent's to one prompt. They become completions of the project
 and come first in the queue of whoever judges there, blind, like any two answers; the comparisons between them are
-written back for the recipe, which pauses where they and the reward model part ways. All on the train side: what is said
-here may train a reward model, and never ranks one.
+written back for the recipe, which pauses where they and the reward model part ways. All in the train split: what is
+said here may train a reward model, and never ranks one.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def _why_not(project: Project, prompt: Prompt | None, answers: dict[str, str]) -
     if prompt is None:
         return "its prompt is not among the project's"
     if prompt.side != splits.TRAIN:
-        return "its prompt is on the eval side"
+        return "its prompt is in the eval split"
     if not all(text.strip() for text in answers.values()):
         return "an empty answer: there is nothing to compare"
     if answers["policy"].strip() == answers["parent"].strip():

@@ -116,10 +116,10 @@ def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> E
             "dataset": f"{dataset.name} holds {dataset.kind}, and a run of kind {order.name} needs "
             f"{order.dataset_kind}; choose or freeze such a dataset."
         }
-    if order.train_side_only and dataset.side != splits.TRAIN:
+    if order.train_split_only and dataset.side != splits.TRAIN:
         return {
-            "dataset": f"{dataset.name} is of the {dataset.side} side, which ranks models and trains none; "
-            "choose a dataset of the train side."
+            "dataset": f"{dataset.name} is of the {dataset.side} split, which ranks models and trains none; "
+            "choose a dataset of the train split."
         }
     if order.name == "reward" and dataset.counts.get("enough") is False:
         told = " ".join(filter(None, (dataset.counts.get("sentence"), dataset.counts.get("reason"))))
@@ -154,8 +154,8 @@ def _other_dataset_errors(order: Kind, project: Project, dataset: Dataset | None
         return {
             "other_dataset": f"{dataset.name} holds {dataset.kind}; a run of kind {order.name} takes {wanted} here."
         }
-    if order.train_side_only and dataset.side != splits.TRAIN:
-        return {"other_dataset": f"{dataset.name} is of the {dataset.side} side; choose one of the train side."}
+    if order.train_split_only and dataset.side != splits.TRAIN:
+        return {"other_dataset": f"{dataset.name} is of the {dataset.side} split; choose one of the train split."}
     return _missing_files("other_dataset", dataset)
 
 

@@ -135,7 +135,7 @@ def _datasets(kind: Kind, project: Project) -> Any:
 
 def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
     found = Dataset.objects.filter(project=project, kind__in=kinds)
-    return found.filter(side=splits.TRAIN) if kind.train_side_only else found
+    return found.filter(side=splits.TRAIN) if kind.train_split_only else found
 
 
 def _choice(queryset: Any, label: str, help_text: str, begin: Model | None) -> forms.ModelChoiceField:
