@@ -161,7 +161,7 @@ def make_comparison(a: Completion, b: Completion, winner: str = "model_a", autho
 
 
 def _judgement(completion: Completion, author: User | None) -> dict[str, Any]:
-    """What all feedback carries. The judge is the author's kind, as the actions have it."""
+    """What all feedback carries. The annotator is the author's kind, as the actions have it."""
     author = author or make_user()
     return {
         "project": completion.prompt.project,

@@ -1,4 +1,4 @@
-"""What leaves or changes something beyond judgements is on the audit trail: who, what, in which project."""
+"""What leaves or changes something beyond annotations is on the audit trail: who, what, in which project."""
 
 from __future__ import annotations
 

@@ -327,7 +327,7 @@ def test_sockets_are_shut(world, who):
         ("revoked", {"revoked_at": "2026-01-01T00:00:00Z"}, SIGN_IN),
         ("run out", {"expires_at": "2026-01-01T00:00:00Z"}, SIGN_IN),
         ("a reader's that writes", {"scope": "read"}, NOT_YOURS),
-        ("a judge's that exports", {"scope": "judge"}, NOT_YOURS),
+        ("an annotator's that exports", {"scope": "judge"}, NOT_YOURS),
         ("a researcher's that invites", {"scope": "research"}, NOT_YOURS),
     ],
 )

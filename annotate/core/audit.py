@@ -20,7 +20,7 @@ def record(
 ) -> AuditEntry:
     """`action` is such as member.role; `changes` are {field: [before, after]}, in values that JSON has.
 
-    Judgements have a ledger of their own, StatusChange. `by` is None for what the software or a command does.
+    Annotations have a ledger of their own, StatusChange. `by` is None for what the software or a command does.
     """
     return AuditEntry.objects.create(
         project=project, actor=by, action=action, about=str(about)[:200], changes=changes or {}, reason=reason[:200]

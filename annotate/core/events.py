@@ -13,8 +13,8 @@ from annotate.models import Dataset, Delivery, Project, Webhook
 
 # Types of events, as Standard Webhooks writes them, and when each is sent.
 EVENTS = {
-    "judgement.submitted": "A judgement was sent in the workbench.",
-    "judgement.status": "What counts has changed: a judgement was held, excluded, withdrawn or counted again.",
+    "judgement.submitted": "An annotation was sent in the workbench.",
+    "judgement.status": "What counts has changed: an annotation was held, excluded, withdrawn or counted again.",
     "battle.voted": "A vote was cast in the arena.",
     "dataset.frozen": "A dataset was frozen.",
     "import.finished": "An import has ended, well or not.",
@@ -28,7 +28,8 @@ _hooks = Prepared(lambda: Webhook.objects.filter(project=Slot("project"), is_act
 
 
 def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
-    """Call it inside the transaction of what happened. `data` names rows by id; it never tells a blind judge's pair."""
+    """Call it inside the transaction of what happened. `data` names rows by id; it never tells a blind annotator's
+    pair."""
     if event not in EVENTS:
         raise ValueError(f"{event!r} is no event; there are {', '.join(EVENTS)}.")
     hooks = [hook for hook in _hooks.rows(project=project.pk) if not hook.events or event in hook.events]

@@ -43,7 +43,7 @@ TEACHING = tuple(kind for kind in KINDS if kind != "flag")
 
 
 def one_per_item(kind: str, rows: QuerySet[Any]) -> QuerySet[Any]:
-    """One row for each judgement: the pairs of a ranking are left out, and the ranking stands for them."""
+    """One row for each annotation: the pairs of a ranking are left out, and the ranking stands for them."""
     return rows.filter(ranking=None) if kind == "comparison" else rows
 
 

@@ -46,7 +46,7 @@ def seed(*, slug: str, name: str) -> Seeded:
         guidelines=GUIDELINES,
         is_public=True,  # whoever starts the demo looks at it before they sign in
         max_new_tokens=MAX_NEW_TOKENS,
-        description="Everyday questions, a small language model, and judgements that change it.",
+        description="Everyday questions, a small language model, and annotations that change it.",
     )
     projects.add_member(project=project, user=researcher, role=Role.MANAGER, by=None)
     prompts.add_prompts(project=project, rows=own_prompts(), by=researcher)

@@ -1,6 +1,6 @@
 """What people say about an item, and how it is changed or taken back. Rows are added and change status; none is edited.
 
-A ranking is one judgement: its pairs change status with it, and never alone.
+A ranking is one annotation: its pairs change status with it, and never alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ON_SUBMIT: Hook[Callable[[Assignment, Checked], None]] = Hook(
 
 
 def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any) -> Feedback:
-    """Store a judgement, an answer of one's own, or both; returns the judgement, else the answer.
+    """Store an annotation, an answer of one's own, or both; returns the annotation, else the answer.
 
     `said` has the fields of `judgement.Judgement`. Sent twice with one key, it is stored once and the second caller
     gets the first row.
@@ -74,7 +74,7 @@ def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None
             _announce_submission(assignment, rows)
             return rows[0]
     except (Refused, IntegrityError):
-        # Two requests at once: the other one was first. It is the same judgement when it has the same key.
+        # Two requests at once: the other one was first. It is the same annotation when it has the same key.
         if earlier := _sent_before(assignment, idempotency_key):
             return earlier
         raise
@@ -109,7 +109,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
 
 
 def undo(*, assignment: Assignment, by: User) -> Assignment:
-    """Withdraw what was said, or the skip, and put the item back into the judge's hands."""
+    """Withdraw what was said, or the skip, and put the item back into the annotator's hands."""
     require_owner(assignment, by)
     prerequisites.check_pause(assignment.project, prerequisites.member_of(assignment.project, by))
     _refuse_lesson(assignment)
@@ -179,7 +179,7 @@ def _with_pairs(rows: list[Any]) -> list[Any]:
     for row in rows:
         if isinstance(row, Comparison) and row.ranking_id and row.ranking_id not in rankings:
             raise Refused(
-                409, comparison=f"It is one pair of ranking {row.ranking_id}, which is one judgement; change that."
+                409, comparison=f"It is one pair of ranking {row.ranking_id}, which is one annotation; change that."
             )
     others = [row for row in rows if not (isinstance(row, Comparison) and row.ranking_id)]
     return [*others, *Comparison.objects.filter(ranking__in=rankings).select_related("project")]
@@ -195,8 +195,8 @@ def _require_fresh(assignment: Assignment, states: tuple[str, ...]) -> None:
         minutes = assignment.project.edit_minutes
         raise Refused(
             409,
-            assignment=f"In {assignment.project} a judgement may be changed for {minutes} minutes, and these are over; "
-            "ask a manager to exclude it instead.",
+            assignment=f"In {assignment.project} an annotation may be changed for {minutes} minutes, and these are "
+            "over; ask a manager to exclude it instead.",
         )
     if any(row.datasets.exists() for row in rows_of(assignment)):
         raise Refused(409, assignment="It is part of a frozen dataset by now; ask a manager to exclude it instead.")
@@ -219,7 +219,7 @@ def _where(assignment: int) -> tuple[int, list[int]]:
 
 
 def _sent_before(assignment: Assignment, key: str | None) -> Feedback | None:
-    """The row that this key stored, judgement before answer; refuses a key that was used for something else."""
+    """The row that this key stored, annotation before answer; refuses a key that was used for something else."""
     row = sent_with(key) if key else None
     if row is not None and row.assignment_id != assignment.pk:
         raise Refused(409, idempotency_key="This key was used for another submission; use a new one for each.")

@@ -85,7 +85,7 @@ class AssignmentOut(serializers.Serializer):
         return [{name: getattr(scale, name) for name in _SCALE_SEEN} for scale in asked_of(assignment)]
 
     def to_representation(self, assignment: Assignment) -> dict[str, Any]:
-        """As the fields say, without their machinery: it is the answer to each judgement."""
+        """As the fields say, without their machinery: it is the answer to each annotation."""
         prompt = assignment.prompt
         turns = [{"role": turn["role"], "content": turn["content"]} for turn in prompt.messages]
         return {
@@ -109,7 +109,7 @@ class SpanIn(Input):
 
 
 class Submission(Input):
-    """A judgement, an answer of one's own in `text`, or both."""
+    """An annotation, an answer of one's own in `text`, or both."""
 
     winner = serializers.CharField(
         required=False, allow_null=True, help_text="model_a, model_b, tie or both_bad: for a comparison."
@@ -226,7 +226,7 @@ class Assignments(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     @idempotent(checks_first=True)
     def submit(self, request: Request, pk: str) -> Work:
-        """Send the judgement. Sent again with the same Idempotency-Key, it is stored once."""
+        """Send the annotation. Sent again with the same Idempotency-Key, it is stored once."""
         assignment = _find(request, pk)
         store = feedback.prepare(assignment=assignment, by=request.user, **_said(request, assignment))
         return lambda: Response(_receipt(store()) | _next(request, assignment), status=201)

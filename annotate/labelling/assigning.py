@@ -90,7 +90,7 @@ def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair
 
 
 def _measure(project: Project, user: User, kind: str) -> Assignment | None:
-    """Now and then, in the place of a real item, one that measures the judge. Only while there are real ones."""
+    """Now and then, in the place of a real item, one that measures the annotator. Only while there are real ones."""
     draw = _lot.random() * 100
     if draw < project.gold_percent and (known := gold.draw(project, user, kind)):
         return hand_out_gold(project, user, known, _Purpose.GOLD)

@@ -1,6 +1,7 @@
-"""All that one judge said in a project, taken out or brought back at once: statuses change, in bulk, and no row does.
+"""All that one annotator said in a project, taken out or brought back at once: statuses change, in bulk, and no row
+does.
 
-A judge is a person with an account, or one whom only the file of an import names.
+An annotator is a person with an account, or one whom only the file of an import names.
 
 `actions.feedback.set_status` does the same to single rows; the ledger, the places and the events are alike. Who may
 ask for it is the caller's to check.
@@ -20,14 +21,14 @@ from annotate.models.feedback import FeedbackQuerySet
 
 _ALL: tuple[type[Any], ...] = (*TABLES, Flag, Attack)
 KINDS: dict[str, type[Any]] = {table._meta.model_name: table for table in _ALL}
-JUDGED_HERE = ("annotation", "arena", "red-team")  # what came with an import is not its importer's own judgement
+JUDGED_HERE = ("annotation", "arena", "red-team")  # what came with an import is not its importer's own annotation
 AT_ONCE = 400
 MOST_TOLD = 100
 
 
 @dataclass(frozen=True)
 class ImportedAnnotator:
-    """Named in the file of an import; who has the same name in another import is another judge."""
+    """Named in the file of an import; who has the same name in another import is another annotator."""
 
     source: str
     name: str
@@ -40,14 +41,14 @@ Who = User | ImportedAnnotator
 
 
 def by_whom(who: Who, prefix: str = "") -> dict[str, Any]:
-    """As a filter of judgements, or of what points at them by `prefix`."""
+    """As a filter of annotations, or of what points at them by `prefix`."""
     if isinstance(who, ImportedAnnotator):
         return {f"{prefix}source": who.source, f"{prefix}source_judge": who.name}
     return {f"{prefix}author": who, f"{prefix}source__in": JUDGED_HERE}
 
 
 def find_imported(project: Project, source: str, name: str) -> ImportedAnnotator | None:
-    """None where no judgement of the project was imported from there under that name."""
+    """None where no annotation of the project was imported from there under that name."""
     if not name or source in JUDGED_HERE or "\x00" in source + name:
         return None
     who = ImportedAnnotator(source, name)

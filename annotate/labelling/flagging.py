@@ -1,4 +1,4 @@
-"""Saying that something is wrong with an item. It goes to the reviewers; the item stays in its judge's hands."""
+"""Saying that something is wrong with an item. It goes to the reviewers; the item stays in its annotator's hands."""
 
 from __future__ import annotations
 

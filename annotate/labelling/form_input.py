@@ -1,4 +1,5 @@
-"""The judge's form: what it offers, what was sent with it in the words of the actions, and what it is filled with."""
+"""The annotator's form: what it offers, what was sent with it in the words of the actions, and what it is filled
+with."""
 
 from __future__ import annotations
 

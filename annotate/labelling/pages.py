@@ -1,4 +1,4 @@
-"""The annotator's workplace: one item at a time, and the next one as soon as a judgement is sent.
+"""The annotator's workplace: one item at a time, and the next one as soon as an annotation is sent.
 
 Everything works by POST and redirect; with htmx the same views answer with the page's own fragment. Nothing in what
 these views send names a model.
@@ -241,7 +241,7 @@ def _redirect(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _query(request: MemberRequest) -> str:
-    """The kind that a judge keeps to travels from form to form."""
+    """The kind that an annotator keeps to travels from form to form."""
     kind = request.GET.get("kind")
     return f"?kind={kind}" if kind in Assignment.Kind.values else ""
 
@@ -272,7 +272,7 @@ def show(
         "query": _query(request),
         "assignment": assignment,
         "entered": entered,
-        "editing": editing,  # an earlier judgement is changed: the form goes back to where it came from
+        "editing": editing,  # an earlier annotation is changed: the form goes back to where it came from
         "send_to": send_to or _send_to(request, project, assignment, editing),
         "answers": list(zip("ABCDEF", assignment.completions, strict=False)) if assignment else [],
         "scales": asked_in(project),

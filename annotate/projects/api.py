@@ -159,7 +159,7 @@ class Projects(DeclaredViewSet):
     @extend_schema(request=NewGuidelines, responses={200: ProjectOut} | refusals(400, 403, 404, 413))
     @action(detail=True, methods=["post"])
     def guidelines(self, request: Request, slug: str) -> Response:
-        """A new version, by a manager; feedback goes on pointing at the version that its judge had read."""
+        """A new version, by a manager; feedback goes on pointing at the version that its annotator had read."""
         given = NewGuidelines(data=request.data)
         given.is_valid(raise_exception=True)
         project = find_project(request.user, slug)

@@ -20,11 +20,11 @@ from annotate.projects.next_step import next_step
 NUMBERS = {
     "overlap": ("People per item", "How many people judge the same item."),
     "assignment_minutes": ("Minutes per item", "After this an item in somebody's hands may go to someone else."),
-    "edit_minutes": ("Minutes to change one's mind", "So long a judgement may be taken back or changed."),
-    "daily_goal": ("Goal per day", "Shown to each judge beside what they have done today."),
+    "edit_minutes": ("Minutes to change one's mind", "So long an annotation may be taken back or changed."),
+    "daily_goal": ("Goal per day", "Shown to each annotator beside what they have done today."),
     "eval_percent": ("Percent of prompts kept for ranking", "They train nothing, so that votes on them rank fairly."),
-    "gold_percent": ("Percent of items with a known answer", "They look like all others and measure the judge."),
-    "gold_pass_percent": ("Percent of those to get right", "Below it a judge is warned, and then paused."),
+    "gold_percent": ("Percent of items with a known answer", "They look like all others and measure the annotator."),
+    "gold_pass_percent": ("Percent of those to get right", "Below it an annotator is warned, and then paused."),
     "repeat_percent": ("Percent of comparisons shown again", "With sides swapped: they measure consistency."),
     "max_new_tokens": ("Longest answer, in tokens", "A longer one is cut there, and says so. 1 to 4,096."),
     "temperature": ("Temperature", "0 takes the likeliest token, 1 draws as the model was trained. 0 to 2."),
@@ -45,11 +45,11 @@ SWITCHES = {
 WORDED = ("slug", "name", "description", "system_prompt", "text")  # `text` is of the guidelines
 GROUPS = (
     (
-        "What judges are asked",
+        "What annotators are asked",
         ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks"),
         ("overlap", "assignment_minutes", "edit_minutes", "daily_goal"),
     ),
-    ("How good judgement is kept", ("must_read_guidelines",), ("gold_percent", "gold_pass_percent", "repeat_percent")),
+    ("How good annotation is kept", ("must_read_guidelines",), ("gold_percent", "gold_pass_percent", "repeat_percent")),
     ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
     ("How models answer", (), ("max_new_tokens", "temperature", "top_p")),
 )

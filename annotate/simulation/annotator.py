@@ -12,7 +12,7 @@ Taste = Callable[[str, str], float]
 
 @dataclass(frozen=True)
 class Habits:
-    """How a judge departs from the taste. All are probabilities but for `severity`, which is in stars."""
+    """How an annotator departs from the taste. All are probabilities but for `severity`, which is in stars."""
 
     noise: float = 0.1  # judges as if by a coin
     ties: float = 0.95  # says so when two answers are equally good, instead of picking one
@@ -20,7 +20,7 @@ class Habits:
     positional_bias: float = 0.0  # takes the first of two whatever they say
     length_bias: float = 0.0  # takes the longer of two whatever they say
     haste: float = 0.0  # answers within a second, read or not
-    severity: float = 0.0  # stars less than others would give; negative for a mild judge
+    severity: float = 0.0  # stars less than others would give; negative for a mild annotator
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -1,6 +1,6 @@
 """A crowd of annotators of known habits: most honest and unlike each other, some lazy, some biased, and two bots.
 
-What they are is known to whoever made them and to nobody else: it is what a look at their judgements should find out.
+What they are is known to whoever made them and to nobody else: it is what a look at their annotations should find out.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Quota:
         self._lock = threading.Lock()
 
     def take(self, without: set[str]) -> str | None:
-        """Reserve one judgement of the kind of which most is left; None when nothing is."""
+        """Reserve one annotation of the kind of which most is left; None when nothing is."""
         with self._lock:
             left = {kind: n for kind, n in self._left.items() if n > 0 and kind not in without}
             if not left:

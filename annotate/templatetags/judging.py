@@ -1,4 +1,4 @@
-"""What the judge page's templates ask: keys, how much history to open, values of fields with a composed name."""
+"""What the annotation page's templates ask: keys, how much history to open, values of fields with a composed name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Judging the judges, for programs: what the pages show, and the act of excluding or withdrawing a person."""
+"""Serve the quality of annotation to programs: what the pages show, and the act of excluding or withdrawing a
+person."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ from evaluation.models import Exclusion
 
 TAGS = ["quality"]
 IMPORTED = [
-    OpenApiParameter("source", required=True, description="The import that names the judge."),
-    OpenApiParameter("name", required=True, description="The judge's name in its file."),
+    OpenApiParameter("source", required=True, description="The import that names the annotator."),
+    OpenApiParameter("name", required=True, description="The annotator's name in its file."),
 ]
 KIND = OpenApiParameter(
-    "judge", enum=AnnotatorKind.values, description="Whose judgements; people's as soon as there are any."
+    "judge", enum=AnnotatorKind.values, description="Whose annotations; people's as soon as there are any."
 )
 
 
@@ -37,27 +38,29 @@ class ScaleOut(serializers.Serializer):
     kind = serializers.CharField(help_text="comparison, ranking, thumbs, stars or aspect.")
     metric = serializers.ChoiceField(["nominal", "ordinal", "interval"])
     alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's; null where all said the same.")
-    lower = serializers.FloatField(allow_null=True, help_text="95 %, for other items before the same judges.")
+    lower = serializers.FloatField(allow_null=True, help_text="95 %, for other items before the same annotators.")
     upper = serializers.FloatField(allow_null=True)
-    units = serializers.IntegerField(help_text="Items that two judges or more have judged.")
+    units = serializers.IntegerField(help_text="Items that two annotators or more have judged.")
     judgements = serializers.IntegerField()
     judges = serializers.IntegerField()
-    raw = serializers.FloatField(allow_null=True, help_text="Share of pairs of judgements that are the same.")
+    raw = serializers.FloatField(allow_null=True, help_text="Share of pairs of annotations that are the same.")
     in_words = serializers.CharField()
 
 
 class MarksOut(serializers.Serializer):
     label = serializers.CharField(help_text="Or all labels, or whatever the label: the places alone.")
     alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's, of characters marked or not.")
-    alpha_lower = serializers.FloatField(allow_null=True, help_text="95 %, for other answers before the same judges.")
+    alpha_lower = serializers.FloatField(
+        allow_null=True, help_text="95 %, for other answers before the same annotators."
+    )
     alpha_upper = serializers.FloatField(allow_null=True)
-    exact = serializers.FloatField(allow_null=True, help_text="F1 of two judges' spans with the same two ends.")
+    exact = serializers.FloatField(allow_null=True, help_text="F1 of two annotators' spans with the same two ends.")
     exact_lower = serializers.FloatField(allow_null=True)
     exact_upper = serializers.FloatField(allow_null=True)
     overlapping = serializers.FloatField(allow_null=True, help_text="F1 of spans that have a character in common.")
     overlapping_lower = serializers.FloatField(allow_null=True)
     overlapping_upper = serializers.FloatField(allow_null=True)
-    answers = serializers.IntegerField(help_text="That two judges or more have read with the label at hand.")
+    answers = serializers.IntegerField(help_text="That two annotators or more have read with the label at hand.")
     answers_marked = serializers.IntegerField(help_text="In which one of them marked something.")
     spans = serializers.IntegerField()
     judges = serializers.IntegerField()
@@ -72,12 +75,12 @@ class MeasureOut(serializers.Serializer):
     n = serializers.IntegerField()
     beside = serializers.FloatField(allow_null=True, help_text="What chance or the others give.")
     p = serializers.FloatField(allow_null=True, help_text="Two-sided, against `beside`.")
-    p_among = serializers.FloatField(allow_null=True, help_text="The same after Holm's correction over all judges.")
+    p_among = serializers.FloatField(allow_null=True, help_text="The same after Holm's correction over all annotators.")
     in_words = serializers.CharField()
 
 
 class OneAnnotatorOut(serializers.Serializer):
-    user = serializers.IntegerField(allow_null=True, help_text="Null for a judge whom only an import names.")
+    user = serializers.IntegerField(allow_null=True, help_text="Null for an annotator whom only an import names.")
     name = serializers.CharField()
     source = serializers.CharField()
     judgements = serializers.DictField(child=serializers.IntegerField())
@@ -129,7 +132,7 @@ class AnnotatorPairsOut(serializers.Serializer):
 @extend_schema(tags=TAGS, responses={200: QualityOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
 def quality(request: Request, project: Project) -> Response:
-    """Agreement on each scale and on marked spans, and every judge's figures, for reviewers."""
+    """Agreement on each scale and on marked spans, and every annotator's figures, for reviewers."""
     kind, found = _reviewed(request, project)
     body: dict[str, Any] = {"project": project.slug, "judge": kind, "promise": explanations.PROMISE}
     body |= {
@@ -143,7 +146,7 @@ def quality(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: AnnotatorPairsOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
 def pairs(request: Request, project: Project) -> Response:
-    """Each two judges on each scale, and on what they marked, for reviewers."""
+    """Each two annotators on each scale, and on what they marked, for reviewers."""
     kind, found = _reviewed(request, project)
     rows = [present.flat_pair(found, scale, pair) for scale, pair in found.pairs]
     marks = [present.flat_mark_pair(found, pair) for pair in found.mark_pairs]
@@ -154,14 +157,14 @@ def pairs(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404))
 @in_project(get="review")
 def annotator(request: Request, project: Project, pk: str) -> Response:
-    """One judge, for reviewers."""
+    """One annotator, for reviewers."""
     return Response(_of(project, find(_annotators(project), pk, "judge"), is_own=False))
 
 
 @extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404), parameters=IMPORTED)
 @in_project(get="review")
 def imported(request: Request, project: Project) -> Response:
-    """One judge whom only the file of an import names, for reviewers."""
+    """One annotator whom only the file of an import names, for reviewers."""
     return Response(_of(project, _asked_imported(request, project), is_own=False))
 
 
@@ -169,7 +172,7 @@ def _asked_imported(request: Request, project: Project) -> ImportedAnnotator:
     asked = request.query_params
     who = find_imported(project, asked.get("source", ""), asked.get("name", ""))
     if who is None:
-        raise Refused(404, name="No judgement was imported here under that name; quality/ lists those that were.")
+        raise Refused(404, name="No annotation was imported here under that name; quality/ lists those that were.")
     return who
 
 
@@ -224,7 +227,7 @@ class TouchedDatasetOut(serializers.Serializer):
 
 class TouchedModelOut(serializers.Serializer):
     id = serializers.IntegerField()
-    directly = serializers.BooleanField(help_text="From a dataset with their judgements; else out of such a model.")
+    directly = serializers.BooleanField(help_text="From a dataset with their annotations; else out of such a model.")
 
 
 class TouchedPlaceOut(serializers.Serializer):
@@ -262,8 +265,10 @@ class ExclusionOut(serializers.ModelSerializer):
 
 class NewExclusion(Input):
     person = Id(required=False)
-    source = serializers.CharField(required=False, help_text="In the place of person: the import that names a judge …")
-    source_judge = serializers.CharField(required=False, help_text="… and the judge's name in it.")
+    source = serializers.CharField(
+        required=False, help_text="In the place of person: the import that names an annotator …"
+    )
+    source_judge = serializers.CharField(required=False, help_text="… and the annotator's name in it.")
     reason = serializers.CharField(max_length=exclusion.LONGEST_REASON)
     pauses = serializers.BooleanField(required=False, default=True, help_text="And hand them no new items.")
 
@@ -285,7 +290,7 @@ def touched(request: Request, project: Project, pk: str) -> Response:
 @extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404), parameters=IMPORTED)
 @in_project(get="manage")
 def imported_touched(request: Request, project: Project) -> Response:
-    """What excluding a judge whom only an import names would touch, before it is done: for managers."""
+    """What excluding an annotator whom only an import names would touch, before it is done: for managers."""
     return Response(TouchedOut(exclusion.touched_by(project, _asked_imported(request, project)).as_json()).data)
 
 
@@ -299,8 +304,8 @@ def imported_touched(request: Request, project: Project) -> Response:
 )
 @in_project(get="manage", post="manage or judge, mine")
 def exclusions(request: Request, project: Project) -> Response:
-    """All acts, for managers. A new one excludes a person, or a judge whom only an import names; with oneself as the
-    person it withdraws what one said."""
+    """All acts, for managers. A new one excludes a person, or an annotator whom only an import names; with oneself as
+    the person it withdraws what one said."""
     if request.method == "POST":
         return _exclude(request, project)
     return Response(ExclusionOut(exclusion.acts(project)[:500], many=True).data)
@@ -321,7 +326,7 @@ def _exclude(request: Request, project: Project) -> Response:
 
 
 def _named(request: Request, project: Project, said: dict[str, Any]) -> Who:
-    """Whom a request for an exclusion names: an account, or a judge of an import."""
+    """Whom a request for an exclusion names: an account, or an annotator of an import."""
     imported = said.keys() & {"source", "source_judge"}
     if "person" in said and imported:
         raise Refused(400, person="Name a person, or source and source_judge of an import, and not both.")
@@ -329,10 +334,14 @@ def _named(request: Request, project: Project, said: dict[str, Any]) -> Who:
         own = said["person"] == request.user.pk
         return request.user if own else find_named(_annotators(project), said["person"], "person")
     if len(imported) < 2:
-        raise Refused(400, person="Name the person; or, where only an import names the judge, source and source_judge.")
+        raise Refused(
+            400, person="Name the person; or, where only an import names the annotator, source and source_judge."
+        )
     who = find_imported(project, said["source"], said["source_judge"])
     if who is None:
-        raise Refused(400, source_judge=f"No judgement in {project} was imported under that name; quality/ lists them.")
+        raise Refused(
+            400, source_judge=f"No annotation in {project} was imported under that name; quality/ lists them."
+        )
     return who
 
 

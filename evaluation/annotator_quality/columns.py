@@ -85,7 +85,7 @@ def scales(rows: Rows, place: dict[Annotator, int]) -> list[ScaleAnswers]:
 
 
 def comparisons(rows: Rows, place: dict[Annotator, int]) -> Answers:
-    """Winners by the answers and not by the sides, so that two judges who saw them swapped agree.
+    """Winners by the answers and not by the sides, so that two annotators who saw them swapped agree.
 
     The first one is that which stood first when the two were first judged, as it does in a file that others look at.
     """
@@ -122,7 +122,7 @@ def _aspect(rated: list[Rated], name: str) -> Iterable[tuple[Annotator, Hashable
 def _said(
     found: Iterable[tuple[Annotator, Hashable, int]], place: dict[Annotator, int], values: tuple[float, ...]
 ) -> Answers:
-    """The last word of each judge on each item."""
+    """The last word of each annotator on each item."""
     last = {(judge, unit): code for judge, unit, code in found}
     units: dict[Hashable, int] = {}
     unit = np.fromiter((units.setdefault(unit, len(units)) for _, unit in last), dtype=np.int64, count=len(last))
@@ -137,8 +137,8 @@ def _pair(compared: Compared) -> tuple[int, int]:
 def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]]:
     """By label, in alphabetical order: who read which answer with the label at hand, and what they marked in it.
 
-    Whoever judged an answer and marked nothing has read it, too. Of an answer that one judge met in several items, what
-    they marked last. An import knows the labels that its file has.
+    Whoever judged an answer and marked nothing has read it, too. Of an answer that one annotator met in several items,
+    what they marked last. An import knows the labels that its file has.
     """
     marked: dict[tuple[Annotator, int], list[Any]] = {}
     in_files: defaultdict[str, set[str]] = defaultdict(set)
@@ -188,7 +188,7 @@ def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
 
 
 def whatever_the_label(by_label: dict[str, list[Reading]]) -> list[Reading]:
-    """What is marked at all, with touching and overlapping spans of one judge as one."""
+    """What is marked at all, with touching and overlapping spans of one annotator as one."""
     found: dict[tuple[int, int], list[Reading]] = defaultdict(list)
     for given in by_label.values():
         for reading in given:

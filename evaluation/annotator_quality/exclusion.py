@@ -1,7 +1,7 @@
-"""Excluding a judge, or withdrawing all that one has said oneself: what it touches, the act, and its undoing.
+"""Excluding an annotator, or withdrawing all that one has said oneself: what it touches, the act, and its undoing.
 
 Only statuses change, in one act that is remembered with every line of the ledger it wrote. What models have learnt
-stays learnt: their lineage says how many of the judgements in them no longer count.
+stays learnt: their lineage says how many of the annotations in them no longer count.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TouchedDataset:
 
 @dataclass(frozen=True)
 class TouchedModel:
-    """`run` made it. `directly`: from a dataset with their judgements, else through another model that was."""
+    """`run` made it. `directly`: from a dataset with their annotations, else through another model that was."""
 
     model: LanguageModel
     run: Run

@@ -1,4 +1,4 @@
-"""A judge's figures as sentences: what was counted, what it is set beside, and what chance would explain."""
+"""An annotator's figures as sentences: what was counted, what it is set beside, and what chance would explain."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _of(measure: Measure) -> str:
 def _p(measure: Measure) -> str:
     if measure.p is None:
         return ""
-    among = "" if measure.p_among is None else f", {p_value(measure.p_among)} among all judges here"
+    among = "" if measure.p_among is None else f", {p_value(measure.p_among)} among all annotators here"
     return f"p = {p_value(measure.p)}{among}".replace("= below", "below")
 
 
@@ -202,7 +202,7 @@ def _pace(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
 
 def _hasty(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     return (
-        f"{_of(m)} judgements came within a second, or faster than a hundred characters a second: {share(m)}. "
+        f"{_of(m)} annotations came within a second, or faster than a hundred characters a second: {share(m)}. "
         f"Nobody reads so fast; up to {percent(m.beside or 0)} are no reason to ask."
     )
 
@@ -236,7 +236,7 @@ def of_alpha(alpha: Alpha) -> str:
     if alpha.lower is None or alpha.upper is None:
         return alpha.note
     if alpha.upper < 0:
-        return "Judges disagree more than chance would: they may read the scale the other way round."
+        return "Annotators disagree more than chance would: they may read the scale the other way round."
     return _verdict(alpha.lower, alpha.upper, "tastes differ, or the guidelines leave much open")
 
 
@@ -249,14 +249,14 @@ def _verdict(lower: float, upper: float, why: str) -> str:
         return "Not told from chance yet."
     if upper < 0.667:
         return f"Better than chance and no more: {why}."
-    return "Better than chance; more judgements will tell how good."
+    return "Better than chance; more annotations will tell how good."
 
 
 def of_marks(found: MarkAgreement) -> str:
     """By the characters, as an alpha of any scale, and where the two F1 lie apart by that, too."""
     alpha, exact, overlapping = found.alpha, found.exact, found.overlapping
     if not found.texts:
-        return "No two judges have read the same answer with this label at hand yet."
+        return "No two annotators have read the same answer with this label at hand yet."
     if not found.marked:
         return "In answers that two have read nobody marked anything."
     if alpha.value is None:
@@ -266,7 +266,7 @@ def of_marks(found: MarkAgreement) -> str:
     if alpha.lower is None or alpha.upper is None:
         return "All answers are alike, and show no interval."
     if alpha.upper < 0:
-        return "Judges mark other places than chance would: the label may mean different things to them."
+        return "Annotators mark other places than chance would: the label may mean different things to them."
     said = _verdict(alpha.lower, alpha.upper, "the definition may leave open what to mark")
     if exact.upper is not None and overlapping.lower is not None and exact.upper < overlapping.lower - 0.2:
         said += " They mark the same places and differ in where these begin and end."

@@ -1,6 +1,8 @@
-"""What there is to say of a project's judges: agreement on each scale, each judge's figures, who should be looked at.
+"""What there is to say of a project's judges: agreement on each scale, each annotator's figures, who should be looked
+at.
 
-Computed from sums over the judgements of one kind of judge, people or simulations, and kept while the ledger stands.
+Computed from sums over the annotations of one kind of annotator, people or simulations, and kept while the ledger
+stands.
 """
 
 from __future__ import annotations
@@ -37,8 +39,9 @@ _MATCHED = Metric("F1", share, True, ("matched", "spans"), is_share=True, interv
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of one judge with its 95 % interval, None where there is none. `beside` is what chance or the others
-    give. `p` is two-sided against that, `p_among` the same after Holm's correction over all judges of the project."""
+    """One figure of one annotator with its 95 % interval, None where there is none. `beside` is what chance or the
+    others give. `p` is two-sided against that, `p_among` the same after Holm's correction over all annotators of the
+    project."""
 
     name: str
     value: float
@@ -64,7 +67,7 @@ class AnnotatorFigures:
 
     @property
     def total(self) -> int:
-        """Spans are part of another judgement, but for those who say nothing else."""
+        """Spans are part of another annotation, but for those who say nothing else."""
         return sum(n for kind, n in self.judgements.items() if kind != "span") or self.judgements.get("span", 0)
 
     @property
@@ -81,8 +84,8 @@ class ScaleFigures:
 
 @dataclass(frozen=True)
 class Findings:
-    """`said` has the scales as columns, from which pairs of judges are computed when somebody asks. `seconds` it took
-    to find all this, and when that was."""
+    """`said` has the scales as columns, from which pairs of annotators are computed when somebody asks. `seconds` it
+    took to find all this, and when that was."""
 
     scales: list[ScaleFigures]
     judges: list[AnnotatorFigures]
@@ -106,7 +109,7 @@ class Findings:
 
     @cached_property
     def pairs(self) -> list[tuple[str, Pair]]:
-        """Each two judges on each scale; numbers are places in `judges`."""
+        """Each two annotators on each scale; numbers are places in `judges`."""
         return [(scale.name, pair) for scale in self.said for pair in agreement.pairs(scale.said, scale.metric)]
 
     def of(self, user: int) -> AnnotatorFigures | None:
@@ -117,7 +120,7 @@ class Findings:
 
 
 def findings(project: Project, kind: str) -> Findings:
-    """As the ledger stands now; of very many judgements, as it stood some minutes ago, unless a status has changed."""
+    """As the ledger stands now; of very many annotations, as it stood some minutes ago, unless a status has changed."""
     rows = rows_of(project, kind)
     key = key_of(project, kind)
     found = _recent.get(key, repr(rows.position)) or _still_good(_recent.last(key), rows)
@@ -188,7 +191,7 @@ def _counted(rows: Rows, place: dict[Annotator, int]) -> list[dict[str, int]]:
 
 
 def _with_holm(every: list[dict[str, Measure]]) -> list[dict[str, Measure]]:
-    """Each test over all judges: so many judges, so many chances of a small p."""
+    """Each test over all annotators: so many annotators, so many chances of a small p."""
     for name in ("first", "stuck", "longer", "severity"):
         tested = [(j, found[name]) for j, found in enumerate(every) if name in found and found[name].p is not None]
         for (j, measure), p in zip(tested, holm([m.p for _, m in tested if m.p is not None]), strict=True):
@@ -197,7 +200,7 @@ def _with_holm(every: list[dict[str, Measure]]) -> list[dict[str, Measure]]:
 
 
 class _Measured:
-    """All figures of all judges at once; `of` picks one judge's."""
+    """All figures of all annotators at once; `of` picks one annotator's."""
 
     def __init__(
         self, rows: Rows, place: dict[Annotator, int], said: list[ScaleAnswers], marked: SpanAgreement
@@ -336,8 +339,8 @@ class _Measured:
 def _with_others(by_kind: dict[str, Answers], drew: np.ndarray) -> Shares:
     """On comparisons and thumbs, where one of two was chosen: how often people call it level is their own.
 
-    Where the sides were drawn (`drew`, of judges), whoever chooses blindly is right about half of them, however often
-    one model's answers are the better ones.
+    Where the sides were drawn (`drew`, of annotators), whoever chooses blindly is right about half of them, however
+    often one model's answers are the better ones.
     """
     size = len(drew)
     hits, n, by_chance = np.zeros(size), np.zeros(size), np.zeros(size)

@@ -1,8 +1,8 @@
 """Judgements as columns of numbers: read from the ledger once, and again only for what is new.
 
-Whose judgement a row is: its author's, where it was judged here; the judge's whom the file names, where it came with an
-import. Rows of an import without such a name are its importer's alone and judge nobody; votes of the arena are watched
-elsewhere (`evaluation.vote_integrity.anomaly_detection`).
+Whose annotation a row is: its author's, where it was judged here; the annotator's whom the file names, where it came
+with an import. Rows of an import without such a name are its importer's alone and judge nobody; votes of the arena are
+watched elsewhere (`evaluation.vote_integrity.anomaly_detection`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Annotator(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What all judgements have in common. `purpose` is "" where nothing was handed out."""
+    """What all annotations have in common. `purpose` is "" where nothing was handed out."""
 
     id: int
     judge: Annotator
@@ -110,9 +110,9 @@ _BEGINNING = Position(((0, 0),) * 4, (0, ""), 0)
 
 @dataclass
 class Rows:
-    """All that counts of one kind of judge in a project, in the order in which it was said.
+    """All that counts of one kind of annotator in a project, in the order in which it was said.
 
-    `offered` says for each label of spans between which assignments its judges could mark with it.
+    `offered` says for each label of spans between which assignments its annotators could mark with it.
     """
 
     compared: list[Compared] = field(default_factory=list)
@@ -177,7 +177,7 @@ def key_of(project: Project, kind: str) -> tuple[Any, ...]:
 
 
 def _position(project: Project, kind: str) -> Position:
-    """Another one after each judgement, status and known answer. Numbers beside the newest, as a row may come late."""
+    """Another one after each annotation, status and known answer. Numbers beside the newest, as a row may come late."""
     tables = []
     for table, _, _ in _TABLES:
         seen = _standing(table, project, kind).aggregate(n=Count("id"), last=Max("id"))
@@ -222,7 +222,7 @@ def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: boo
 
 
 class _Annotators:
-    """Rows with their judge, each judge made once."""
+    """Rows with their judge, each annotator made once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], Annotator | None] = {}

@@ -130,7 +130,7 @@ def headings(found: Findings, order: str, is_reversed: bool, kind: str) -> list[
 
 @dataclass(frozen=True)
 class Matrix:
-    """Judges by judges on one scale; cells are None where two have nothing in common."""
+    """Judges by annotators on one scale; cells are None where two have nothing in common."""
 
     scale: str
     names: list[str]
@@ -252,9 +252,9 @@ def _short(value: float | None) -> float | None:
 
 
 def asked_kind(project: Project, sent: str) -> str:
-    """People, as soon as one of them has judged here; raises ValueError for a kind of judge that there is not."""
+    """People, as soon as one of them has judged here; raises ValueError for a kind of annotator that there is not."""
     if sent and sent not in AnnotatorKind.values:
-        raise ValueError(f"{sent!r} is no kind of judge; use {' or '.join(AnnotatorKind.values)}.")
+        raise ValueError(f"{sent!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
     return sent or default_kind(project)
 
 
@@ -271,7 +271,7 @@ def default_kind(project: Project) -> str:
 
 
 def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, AnnotatorFigures | None]:
-    """Which kind of judge they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
+    """Which kind of annotator they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
     if not isinstance(who, ImportedAnnotator):
         own = annotator_kind_of(who)
         found = (own_findings if is_own else findings)(project, own)

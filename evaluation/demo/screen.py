@@ -88,7 +88,7 @@ def leaderboard_table(board: Leaderboard) -> Table:
     """The leaderboard, with how each model stands to its parent."""
     names = dict(LanguageModel.objects.values_list("id", "name"))
     table = Table(
-        title=f"Leaderboard: {board.votes} votes of simulated judges on eval prompts, 95 % intervals",
+        title=f"Leaderboard: {board.votes} votes of simulated annotators on eval prompts, 95 % intervals",
         title_justify="left",
     )
     for heading in ("rank", "model", "rating", "battles", "less its parent"):

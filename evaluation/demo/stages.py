@@ -50,7 +50,7 @@ def set_rule(turn: Turn, report: Report) -> str:
             project=turn.project,
             by=turn.researcher,
             judge=AnnotatorKind.SIMULATION,
-            # The simulated judges share one taste, so that a second vote of one is like the first of another.
+            # The simulated annotators share one taste, so that a second vote of one is like the first of another.
             first_votes_only=False,
             fewest_votes=turn.plan.fewest_votes,
             tolerances=[
@@ -153,7 +153,7 @@ def optimise(turn: Turn, report: Report) -> str:
 
 
 def _require_trusted_reward(turn: Turn, name: str) -> None:
-    """Raises TurnStopped where PPO has not begun and its reward model did not beat chance on held-out judgements."""
+    """Raises TurnStopped where PPO has not begun and its reward model did not beat chance on held-out annotations."""
     assert turn.reward is not None
     stands = Run.objects.filter(project=turn.project, kind="ppo", name=name).exists()
     if stands or turn.plan.ppo.get(reward_trust.OVERRULE) or turn.reward.path is None:

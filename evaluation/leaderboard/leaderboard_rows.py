@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evaluation.leaderboard.fluency_columns import Fluency
 
 
-EARLY = 200  # rating points to each side: what a dozen votes of two models leave open, or all votes of two judges
+EARLY = 200  # rating points to each side: what a dozen votes of two models leave open, or all votes of two annotators
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Asked:
 
 
 def asked(project: Project, query: Mapping[str, str]) -> Asked:
-    """From an address. Raises ValueError on a kind of judge that there is not."""
+    """From an address. Raises ValueError on a kind of annotator that there is not."""
     judge = query.get("judge") or default_annotator_kind(project)
     if judge not in AnnotatorKind.values:
         raise ValueError(f"judge is one of {', '.join(AnnotatorKind.values)}, not {judge!r}.")

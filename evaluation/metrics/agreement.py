@@ -1,13 +1,13 @@
-"""How far judges agree: Krippendorff's alpha with an interval, and each two judges' own agreement.
+"""How far judges agree: Krippendorff's alpha with an interval, and each two annotators' own agreement.
 
     alpha = 1 - D_o / D_e
 
 is the disagreement seen over the one that chance would give, both weighted by how far apart two values lie
-(Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability"); any judge may be missing on any unit.
+(Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability"); any annotator may be missing on any unit.
 Each unit adds one matrix of coincidences and alpha is a function of their sum, so that drawing units again is a matrix
 product; units that were judged alike are of one sort, and the sorts are drawn instead of them.
 
-The interval is for other units of the same kind before the same judges. It says nothing of other judges.
+The interval is for other units of the same kind before the same annotators. It says nothing of other annotators.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from evaluation.metrics.resampling import corrected_interval
 NOMINAL, ORDINAL, INTERVAL = "nominal", "ordinal", "interval"
 METRICS = (NOMINAL, ORDINAL, INTERVAL)
 FEWEST_UNITS = 20  # judged by two or more; of fewer the interval holds the truth less often than 95 times in 100
-FEWEST_TO_PAIR = 10  # common units of two judges, for an interval of kappa
+FEWEST_TO_PAIR = 10  # common units of two annotators, for an interval of kappa
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Values that judges gave to units: three arrays (n,), a row for each judge and unit. Codes of values begin at 0;
+    """Values that judges gave to units: three arrays (n,), a row for each annotator and unit. Codes of values begin at
+    0;
     `values` says what each code is worth where that matters (INTERVAL)."""
 
     unit: np.ndarray
@@ -46,7 +47,7 @@ class Answers:
 @dataclass(frozen=True)
 class Alpha:
     """`value` is None where every value was the same; `lower` and `upper` (95 %) where units are too few. `note` says
-    so. `units` are those with two judges or more, `judgements` the values in them."""
+    so. `units` are those with two annotators or more, `judgements` the values in them."""
 
     metric: str
     value: float | None
@@ -61,7 +62,7 @@ class Alpha:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two judges on the units that both judged. Intervals are 95 %: Wilson's for the share, and of kappa by its
+    """Two annotators on the units that both judged. Intervals are 95 %: Wilson's for the share, and of kappa by its
     asymptotic error; weights of kappa are 1 and 0 (NOMINAL) or quadratic."""
 
     first: int
@@ -80,13 +81,14 @@ class Pair:
 
 
 def alpha(said: Answers, metric: str = NOMINAL, draws: int = 2000, seed: int = 0) -> Alpha:
-    """Raises ValueError for an unknown metric, for codes without a value, or for a judge who judged a unit twice."""
+    """Raises ValueError for an unknown metric, for codes without a value, or for an annotator who judged a unit
+    twice."""
     _check(said, metric)
     counts, times = sorts_of_units(said)
     units, judgements = int(times.sum()), int((counts.sum(1) * times).sum())
     judges = len(np.unique(said.judge[_paired(said)]))
     if not units:
-        return Alpha(metric, None, None, None, 0, 0, judges, None, "No two judges have judged the same yet.")
+        return Alpha(metric, None, None, None, 0, 0, judges, None, "No two annotators have judged the same yet.")
     each = coincidences(counts)
     total = np.tensordot(times, each, 1)
     value, raw = float(alpha_of(total, metric, said.values)), float(np.trace(total) / total.sum())
@@ -94,7 +96,7 @@ def alpha(said: Answers, metric: str = NOMINAL, draws: int = 2000, seed: int = 0
     if math.isnan(value):
         return _told(*told, note="All said the same of everything: agreement cannot be told from habit.")
     if units < FEWEST_UNITS:
-        return _told(*told, value=value, note=f"{FEWEST_UNITS} units with two judges are needed for an interval.")
+        return _told(*told, value=value, note=f"{FEWEST_UNITS} units with two annotators are needed for an interval.")
     if raw == 1:  # drawing units again shows no disagreement either, and would call the least of proofs a proof
         return _told(*told, value=value, lower=_lower_of_one(total, units), upper=1.0)
     lower, upper = _interval(each, times, value, metric, said.values, draws, seed)
@@ -128,7 +130,7 @@ def sorts_of_units(said: Answers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def coincidences(counts: np.ndarray) -> np.ndarray:
-    """Counts of values (P, K) -> (P, K, K): pairs of values of two judges, each value weighing 1 in all."""
+    """Counts of values (P, K) -> (P, K, K): pairs of values of two annotators, each value weighing 1 in all."""
     size = counts.shape[-1]
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(size)
     return pairs / (counts.sum(1) - 1)[:, None, None]
@@ -173,7 +175,7 @@ def _lower_of_one(total: np.ndarray, units: int) -> float:
 
 
 def pairs(said: Answers, metric: str = NOMINAL) -> list[Pair]:
-    """Each two judges who have judged a unit in common; the first has the smaller number."""
+    """Each two annotators who have judged a unit in common; the first has the smaller number."""
     _check(said, metric)
     size = said.size
     first, second, a, b = _both(said)
@@ -213,8 +215,8 @@ def _pair(first: int, second: int, table: np.ndarray, metric: str, values: tuple
 
 
 def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[float | None, float | None]:
-    """Cohen's kappa of a table (K, K) with its standard error (Fleiss, Cohen and Everitt 1969); None where both judges
-    always gave the same one value, and chance alone would have them agree."""
+    """Cohen's kappa of a table (K, K) with its standard error (Fleiss, Cohen and Everitt 1969); None where both
+    annotators always gave the same one value, and chance alone would have them agree."""
     n = table.sum()
     share, rows, columns = table / n, table.sum(1) / n, table.sum(0) / n
     place = np.arange(len(table), dtype=float) if metric != INTERVAL else np.array(values)
@@ -230,7 +232,7 @@ def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[fl
 
 
 def _paired(said: Answers) -> np.ndarray:
-    """(n,) True for values on units that two judges or more have judged."""
+    """(n,) True for values on units that two annotators or more have judged."""
     _, place, times = np.unique(said.unit, return_inverse=True, return_counts=True)
     return times[place] > 1 if len(times) else np.zeros(0, dtype=bool)
 
@@ -244,4 +246,6 @@ def _check(said: Answers, metric: str) -> None:
         raise ValueError(f"codes of values lie between 0 and {said.size - 1}: got {said.code.min()}–{said.code.max()}.")
     key = said.unit.astype(np.int64) * (int(said.judge.max(initial=0)) + 1) + said.judge
     if len(np.unique(key)) < len(key):
-        raise ValueError("a judge judged a unit twice: give the last value alone, or call the repeat another unit.")
+        raise ValueError(
+            "an annotator judged a unit twice: give the last value alone, or call the repeat another unit."
+        )

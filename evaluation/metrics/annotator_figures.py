@@ -1,7 +1,7 @@
-"""What each judge does, beside what the others say of the same items: numbers with their intervals, and no verdict.
+"""What each annotator does, beside what the others say of the same items: numbers with their intervals, and no verdict.
 
-Judges are numbered 0 to J - 1 and every function takes columns (n,), a row for each judgement. `suspicion` says which
-of these numbers an honest judge would hardly show.
+Judges are numbered 0 to J - 1 and every function takes columns (n,), a row for each annotation. `suspicion` says which
+of these numbers an honest annotator would hardly show.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PASSES = 20  # of severities: each is set against the others' stars, less their 
 
 @dataclass(frozen=True)
 class Shares:
-    """`hits` of `n` for each judge (J,), and the share that chance or the others would give."""
+    """`hits` of `n` for each annotator (J,), and the share that chance or the others would give."""
 
     hits: np.ndarray
     n: np.ndarray
@@ -35,7 +35,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class Means:
-    """A mean for each judge (J,) with its standard error, and of how many items; NaN where there are too few."""
+    """A mean for each annotator (J,) with its standard error, and of how many items; NaN where there are too few."""
 
     mean: np.ndarray
     error: np.ndarray
@@ -51,8 +51,8 @@ class Means:
 
 @dataclass(frozen=True)
 class Severity:
-    """By how many steps each judge's stars lie below (negative) or above the others' on the same items. `shrunk` is
-    drawn towards 0 by as much as few items, and judges who are alike, make a difference mere chance."""
+    """By how many steps each annotator's stars lie below (negative) or above the others' on the same items. `shrunk` is
+    drawn towards 0 by as much as few items, and annotators who are alike, make a difference mere chance."""
 
     raw: Means
     shrunk: np.ndarray
@@ -65,7 +65,7 @@ def shares(judge: np.ndarray, hit: np.ndarray, judges: int, expected: float | np
 
 
 def first_chosen(judge: np.ndarray, said: np.ndarray, judges: int) -> Shares:
-    """How often the answer shown first was chosen, of judgements that chose one: sides are drawn, so chance is ½."""
+    """How often the answer shown first was chosen, of annotations that chose one: sides are drawn, so chance is ½."""
     decided = said != LEVEL
     return shares(judge[decided], said[decided] == FIRST, judges)
 
@@ -112,7 +112,8 @@ def repeats(judge: np.ndarray, before: np.ndarray, after: np.ndarray, judges: in
         np.bincount(judge * 3 + column, minlength=judges * 3).reshape(judges, 3) for column in (before, swapped)
     )
     n = one.sum(1)
-    # Which answer is the better one is a coin's fall to a blind judge: only how often they call it level is their own.
+    # Which answer is the better one is a coin's fall to a blind annotator: only how often they call it level is their
+    # own.
     level = np.divide(one[:, LEVEL] + other[:, LEVEL], 2 * n, out=np.full(judges, np.nan), where=n > 0)
     same = shares(judge, before == swapped, judges, level**2 + (1 - level) ** 2 / 2)
     stuck = before == after
@@ -126,7 +127,7 @@ def longer_than_others(
     """`longer` (n,) 1 where the longer of two answers won, 0 where the shorter did; other rows are left out before.
 
     Returns how often the longer one won; by how much more often than others would have it on the same items; and what
-    the others would have. A long answer may well be the better one: only the second number is the judge's own.
+    the others would have. A long answer may well be the better one: only the second number is the annotator's own.
     """
     _, place = np.unique(unit, return_inverse=True)
     total, number = (np.bincount(place, weights=w)[place] for w in (longer.astype(float), np.ones(len(longer))))
@@ -145,8 +146,8 @@ def means(judge: np.ndarray, value: np.ndarray, judges: int) -> Means:
 
 
 def severity(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int) -> Severity:
-    """Stars (n,) of judges for units. The others' stars are first rid of their own severity, as far as it is known, so
-    that a mild judge among severe ones is not taken for milder still."""
+    """Stars (n,) of annotators for units. The others' stars are first rid of their own severity, as far as it is known,
+    so that a mild annotator among severe ones is not taken for milder still."""
     _, place = np.unique(unit, return_inverse=True)
     number = np.bincount(place)[place]
     met = number > 1
@@ -178,7 +179,7 @@ def _shrunk(raw: Means) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_step(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int) -> tuple[np.ndarray, np.ndarray]:
-    """(J,) Pearson's correlation of each judge's stars with the others' mean of the same items, and of how many;
+    """(J,) Pearson's correlation of each annotator's stars with the others' mean of the same items, and of how many;
     severity does not touch it. NaN where either never varied."""
     _, place = np.unique(unit, return_inverse=True)
     number = np.bincount(place)[place]
@@ -198,7 +199,7 @@ def in_step(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int)
 
 
 def commonest(judge: np.ndarray, code: np.ndarray, size: int, judges: int) -> tuple[Shares, np.ndarray]:
-    """How often each judge gave the answer that they give most, which it is, and how often all others give it."""
+    """How often each annotator gave the answer that they give most, which it is, and how often all others give it."""
     counts = np.bincount(judge * size + code, minlength=judges * size).reshape(judges, size).astype(float)
     top = counts.argmax(1)
     rows = np.arange(judges)

@@ -1,20 +1,21 @@
-"""Judges whose work an honest judge would hardly leave behind: who do not read, press one side, or answer blindly.
+"""Annotators whose work an honest annotator would hardly leave behind: who do not read, press one side, or answer
+blindly.
 
-Each suspicion is a bet against honesty. Where at most a share m of an honest judge's judgements are of some kind, the
-wealth of a gambler who bets on more of them,
+Each suspicion is a bet against honesty. Where at most a share m of an honest annotator's annotations are of some kind,
+the wealth of a gambler who bets on more of them,
 
     exp(θ x - n log(1 - m + m e^θ))   after x of n,
 
 gains nothing on average and reaches 1/α with probability at most α, however often one looks (Ville 1939; averaged over
-several θ). Known answers, agreement with others, ratings and repeats are different judgements, and who judges blindly
+several θ). Known answers, agreement with others, ratings and repeats are different annotations, and who judges blindly
 fails at all of them: these wealths are multiplied. With what speaks of other things they are averaged. Of J judges
 those are flagged whose e-value is the k-th largest and at least J / (q k), for the largest such k (Wang and Ramdas
 2022): of all that are flagged, the honest are a share q at most, on average, whatever hangs together with what.
 
-Honest people differ, and m leaves room for it: where others give a mark, gold or their own answers, an honest judge
+Honest people differ, and m leaves room for it: where others give a mark, gold or their own answers, an honest annotator
 keeps two thirds at least of the crowd's lead over blind answers. One who likes the first answer may take it LEAN more
 often than a coin would. An answer that is often right may be given half way from the crowd's share of it to always. A
-tenth of the judgements may be hasty. The crowd's own figures are of all others, less a standard error.
+tenth of the annotations may be hasty. The crowd's own figures are of all others, less a standard error.
 `benchmarks/quality.py` counts what becomes of the promise, and whom it finds.
 
 A flag is a reason to look. It excludes nothing by itself.
@@ -33,7 +34,7 @@ from evaluation.metrics.annotator_figures import Shares
 PROMISE = 0.1  # of the flagged, the honest are this share at most
 LEAN = 0.05
 HASTY_SHARE = 0.1
-KEPT = 2 / 3  # of the crowd's lead over blind answers that an honest judge keeps
+KEPT = 2 / 3  # of the crowd's lead over blind answers that an honest annotator keeps
 TILTS = np.array([0.35, 0.7, 1.4, 2.8, 5.6])
 BLIND = ("gold", "others", "ratings", "itself")
 WEIGHTS = {"blind": 0.4, "side": 0.25, "same": 0.15, "hasty": 0.2}
@@ -42,7 +43,7 @@ KINDS = (*BLIND, "side", "same", "hasty")
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of one judge: log e-values by suspicion, of their average, and whether it is enough for a flag among all."""
+    """Of one annotator: log e-values by suspicion, of their average, and whether it is enough for a flag among all."""
 
     kinds: dict[str, float]
     log_e: float
@@ -79,7 +80,7 @@ def _flagged(log_e: np.ndarray, promise: float) -> np.ndarray:
 
 
 def log_e_above(hits: np.ndarray, n: np.ndarray, most: np.ndarray | float) -> np.ndarray:
-    """(J,) against "at most a share `most` of an honest judge's are hits"; 0 where `most` is NaN: no bet."""
+    """(J,) against "at most a share `most` of an honest annotator's are hits"; 0 where `most` is NaN: no bet."""
     bound = np.clip(np.nan_to_num(np.broadcast_to(most, np.shape(hits)), nan=1.0), 1e-9, 1.0)
     tilts = TILTS[:, None]
     wealth = hits * tilts - n * np.log1p(bound * np.expm1(tilts))
@@ -97,7 +98,8 @@ def too_blind(seen: Shares) -> np.ndarray:
 
 
 def honest_share(seen: Shares) -> np.ndarray:
-    """(J,) the least that an honest judge has: KEPT of all others' lead. NaN where the others hardly lead at all."""
+    """(J,) the least that an honest annotator has: KEPT of all others' lead. NaN where the others hardly lead at
+    all."""
     known = seen.n > 0
     blind = np.where(known, np.nan_to_num(seen.expected) * seen.n, 0.0)
     hits, n, by_chance = (total.sum() - total for total in (np.where(known, seen.hits, 0.0), seen.n, blind))

@@ -99,7 +99,7 @@ METRICS: dict[str, Metric] = {
         Metric("macro F1", macro_f1, True, (), is_share=True, bounds=(0.0, 1.0)),
         Metric("MCC", matthews, True, (), bounds=(-1.0, 1.0)),
         _mean("win rate", "score", "items"),
-        # Of the judged pairs of one prompt, which hang together: how many the reward model decides as judges did.
+        # Of the judged pairs of one prompt, which hang together: how many the reward model decides as annotators did.
         Metric("pair accuracy", share, True, ("agreed", "pairs"), is_share=True, interval=RATIO, bounds=(0.0, 1.0)),
         _above_parent(
             fluency.SURPRISE_ABOVE,

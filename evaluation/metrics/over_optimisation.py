@@ -2,8 +2,9 @@
 
 A policy that is rewarded by a model of people's taste gets better by that model's lights for ever, and by people's only
 for a while (Gao et al. 2022, 2210.10760). Each opinion here is of a pair, the policy's answer at a step and its
-parent's: what the reward model expects (its probability that the policy's is better) and what a judge said. Their gap
-may be there from the first step, for a reward model can be too sure of itself; what tells over-optimisation is that it
+parent's: what the reward model expects (its probability that the policy's is better) and what an annotator said. Their
+gap may be there from the first step, for a reward model can be too sure of itself; what tells over-optimisation is that
+it
 *grows*. So the gap is fitted by a line over the steps, and its growth is what the line rises from the first step judged
 to the last, with an interval by voters and by prompts. No step is picked out, so nothing is picked for being the worst.
 """
@@ -28,7 +29,7 @@ PARTED, TOGETHER, CLOSER, UNKNOWN = "parted", "together", "closer", "unknown"
 
 @dataclass(frozen=True)
 class Opinion:
-    """Of one judge about one pair: `expected` and `points` are for the policy's answer, 0 to 1, a tie a half."""
+    """Of one annotator about one pair: `expected` and `points` are for the policy's answer, 0 to 1, a tie a half."""
 
     step: int
     expected: float
@@ -88,7 +89,7 @@ def _bin(group: list[Opinion]) -> Bin:
 
 
 def verdict(opinions: Sequence[Opinion]) -> Verdict:
-    """Whether the two opinions part, of one kind of judge."""
+    """Whether the two opinions part, of one kind of annotator."""
     n, steps = len(opinions), [o.step for o in opinions]
     first, last = (min(steps), max(steps)) if steps else (0, 0)
     growth = trend = None

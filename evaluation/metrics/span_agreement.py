@@ -1,13 +1,14 @@
 """How far judges agree on what they marked: by characters, and by whole spans.
 
-By characters: Krippendorff's alpha of "marked or not", each character of a text a unit and each judge who read the text
-a coder of it; of two values `alpha = 1 - (n - 1) D / (2 n_0 n_1)`, D being the mass off the diagonal of the
+By characters: Krippendorff's alpha of "marked or not", each character of a text a unit and each annotator who read the
+text a coder of it; of two values `alpha = 1 - (n - 1) D / (2 n_0 n_1)`, D being the mass off the diagonal of the
 coincidences. Of several labels together each keeps its own chance: 1 less the sum of disagreements seen over the sum of
 those expected.
 
-By spans: F1 = 2 matched / (marked by one + marked by the other), over all two judges of one text. What nobody marked is
-not to be counted, so kappa has no table here and F1 is what it tends to (Hripcsak and Rothschild 2005). `exact`: both
-ends are the same. `overlapping`: they have a character in common, and each span is matched once, as many as can be.
+By spans: F1 = 2 matched / (marked by one + marked by the other), over all two annotators of one text. What nobody
+marked is not to be counted, so kappa has no table here and F1 is what it tends to (Hripcsak and Rothschild 2005).
+`exact`: both ends are the same. `overlapping`: they have a character in common, and each span is matched once, as many
+as can be.
 
 Texts are drawn again for the intervals, never characters or spans: those of one text hang together.
 """
@@ -28,8 +29,8 @@ from evaluation.metrics.resampling import corrected_interval, left_out_values, r
 FEWEST_MARKED = 20  # texts in which somebody marked something; of fewer, the interval would hold the truth too seldom
 DRAWS = 1000
 MOST_DRAWN = 2000  # of more texts, groups of them are drawn, put together by lot
-# What a text adds to the sums, for one label: characters that judges disagree on; characters not marked and marked,
-# over all judges; spans matched exactly and overlapping, counted on both sides; spans that were to be matched.
+# What a text adds to the sums, for one label: characters that annotators disagree on; characters not marked and marked,
+# over all annotators; spans matched exactly and overlapping, counted on both sides; spans that were to be matched.
 DISAGREED, BARE, MARKED, EXACT, OVERLAPPING, SPANS = range(6)
 _SIZE = 6
 
@@ -37,8 +38,8 @@ Ends = tuple[int, int]  # from the first character to that behind the last
 
 
 class Reading(NamedTuple):
-    """What one judge marked with one label in a text of `length` characters; `spans` is empty where they read it and
-    marked nothing."""
+    """What one annotator marked with one label in a text of `length` characters; `spans` is empty where they read it
+    and marked nothing."""
 
     text: int
     judge: int
@@ -57,7 +58,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class MarkAgreement:
-    """`texts` were read by two judges or more, in `marked` of these somebody marked something: `spans` in all."""
+    """`texts` were read by two annotators or more, in `marked` of these somebody marked something: `spans` in all."""
 
     label: str
     alpha: Estimate
@@ -75,7 +76,7 @@ class MarkAgreement:
 
 @dataclass(frozen=True)
 class MarkPair:
-    """Two judges over all labels. `n` texts that both read and one at least marked; spans of each, and matched."""
+    """Two annotators over all labels. `n` texts that both read and one at least marked; spans of each, and matched."""
 
     first: int
     second: int
@@ -92,8 +93,8 @@ class MarkPair:
 
 @dataclass(frozen=True)
 class Beside:
-    """Of one judge (n, 2): for each text that they or another marked, spans matched with the others' and spans there
-    were, both counted on both sides; and F1 of the others among themselves."""
+    """Of one annotator (n, 2): for each text that they or another marked, spans matched with the others' and spans
+    there were, both counted on both sides; and F1 of the others among themselves."""
 
     counts: np.ndarray
     others: float | None
@@ -156,7 +157,7 @@ def counts_of(readings: Sequence[Reading]) -> list[float]:
 
 
 def _characters(marking: list[list[Ends]], judges: int) -> tuple[float, float]:
-    """Mass of disagreement, and characters marked, over all judges."""
+    """Mass of disagreement, and characters marked, over all annotators."""
     steps: defaultdict[int, int] = defaultdict(int)
     for spans in marking:
         for start, end in spans:
@@ -223,13 +224,13 @@ def f1_of(totals: np.ndarray, which: int) -> np.ndarray:
 
 
 def _by_text(readings: Iterable[Reading]) -> dict[int, list[Reading]]:
-    """Texts that two judges or more have read. Raises ValueError where one judge read a text twice."""
+    """Texts that two annotators or more have read. Raises ValueError where one annotator read a text twice."""
     found: defaultdict[int, list[Reading]] = defaultdict(list)
     for reading in readings:
         found[reading.text].append(reading)
     for text, of_text in found.items():
         if len({reading.judge for reading in of_text}) < len(of_text):
-            raise ValueError(f"a judge read text {text} twice: give what they marked last.")
+            raise ValueError(f"an annotator read text {text} twice: give what they marked last.")
     return {text: of_text for text, of_text in found.items() if len(of_text) > 1}
 
 
@@ -277,8 +278,8 @@ def _estimate(
 
 
 def _pairs(labels: list[dict[int, list[Reading]]]) -> tuple[list[MarkPair], dict[int, Beside]]:
-    """Each two judges, and each judge beside all others, over all labels."""
-    # By text first, so that a text counts once for two judges however many labels it bears.
+    """Each two annotators, and each annotator beside all others, over all labels."""
+    # By text first, so that a text counts once for two annotators however many labels it bears.
     by_text: defaultdict[int, defaultdict[tuple[int, int], list[int]]] = defaultdict(
         lambda: defaultdict(lambda: [0, 0, 0, 0])
     )

@@ -41,7 +41,7 @@ def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
 
 def in_words(rule: PromotionRule) -> str:
     """The whole rule in a few sentences."""
-    votes = "people's votes" if rule.judge == AnnotatorKind.PERSON else "simulated judges' votes"
+    votes = "people's votes" if rule.judge == AnnotatorKind.PERSON else "simulated annotators' votes"
     how = "a sequence that may be read after every vote" if rule.always_valid else "the leaderboard's interval"
     over = f"more than {rule.margin:g} points above" if rule.margin else "above"
     said = [f"By {votes}, with {how}: the lower bound of a model must lie {over} its parent"]
@@ -202,7 +202,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
     errors: dict[str, str] = {}
     judge = given.get("judge", AnnotatorKind.PERSON)
     if judge not in AnnotatorKind.values:
-        errors["judge"] = f"{judge!r} is no kind of judge; use {' or '.join(AnnotatorKind.values)}."
+        errors["judge"] = f"{judge!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}."
     margin = given.get("margin", 0)
     if not _is_number(margin) or not 0 <= margin <= MOST_POINTS:
         errors["margin"] = f"Give rating points from 0 to {MOST_POINTS}."

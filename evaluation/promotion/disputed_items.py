@@ -1,4 +1,4 @@
-"""What to ask next: items on which judges disagree with each other, or with the reward model, the widest first.
+"""What to ask next: items on which annotators disagree with each other, or with the reward model, the widest first.
 
 On the train split they can go back to annotators, first in the queue, until enough others have judged them. What the
 eval split disagrees about is shown and stays in the arena: nothing of it leaves its split.
@@ -35,7 +35,7 @@ from training.models import Review, Run
 MOST = 50
 MOST_AT_ONCE = 200
 MORE_JUDGES = 3
-PEOPLE, REWARD_MODEL = "between judges", "judges and the reward model"
+PEOPLE, REWARD_MODEL = "between annotators", "judges and the reward model"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int | st
     if not 1 <= len(items) <= MOST_AT_ONCE:
         raise Refused(400, chosen=f"Choose 1 to {MOST_AT_ONCE} items.")
     if not isinstance(more, int) or isinstance(more, bool) or not 1 <= more <= 100:
-        raise Refused(400, more="Say how many more judges each item is to have, from 1 to 100.")
+        raise Refused(400, more="Say how many more annotators each item is to have, from 1 to 100.")
     return [_ask(project, item, by, more) for item in items]
 
 
@@ -133,7 +133,7 @@ def pairs_first(project: Project) -> list[UrgentPair]:
 
 
 def waiting(project: Project) -> int:
-    """How many of the items asked again still wait for a judge; those that have enough are closed."""
+    """How many of the items asked again still wait for an annotator; those that have enough are closed."""
     rows = list(AskedAgain.objects.filter(project=project, is_open=True))
     judged = _judged(project, [item_of(asked).key for asked in rows])
     enough = [asked.pk for asked in rows if judged[item_of(asked).key] >= asked.places]

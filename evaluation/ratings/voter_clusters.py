@@ -233,7 +233,8 @@ def _numbered(voter: np.ndarray, a: np.ndarray, b: np.ndarray, said: np.ndarray,
 
 
 def _counted(voter: np.ndarray, a: np.ndarray, b: np.ndarray, said: np.ndarray, count: np.ndarray, size: int) -> Block:
-    """One voter's votes, at most one row for each cell: a judge that gave ten million takes no more than a table."""
+    """One voter's votes, at most one row for each cell: an annotator that gave ten million takes no more than a
+    table."""
     cell, place = np.unique((a * size + b) * len(SCORE) + said, return_inverse=True)
     pair, said = np.divmod(cell, len(SCORE))
     a, b = np.divmod(pair, size)

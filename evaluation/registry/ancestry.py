@@ -41,7 +41,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Judgements:
-    """Distinct judgements of one kind by one sort of judge."""
+    """Distinct annotations of one kind by one sort of judge."""
 
     kind: str
     judge: str
@@ -52,7 +52,11 @@ class Judgements:
     @property
     def in_words(self) -> str:
         one = self.kind.removesuffix("s")
-        judge = ("person", "people") if self.judge == AnnotatorKind.PERSON else ("simulated judge", "simulated judges")
+        judge = (
+            ("person", "people")
+            if self.judge == AnnotatorKind.PERSON
+            else ("simulated annotator", "simulated annotators")
+        )
         back = f" ({self.withdrawn:,} no longer count{'s' * (self.withdrawn == 1)})" if self.withdrawn else ""
         return f"{_counted(self.total, one, self.kind)} by {_counted(self.judges, *judge)}{back}"
 
@@ -88,11 +92,11 @@ def made_of(model: LanguageModel, readable: set[int]) -> Made:
 
 
 def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
-    """Each judgement once, in however many of these datasets it is."""
+    """Each annotation once, in however many of these datasets it is."""
     found = []
     ids = {dataset.pk for dataset in datasets}
     for table, kind in _FEEDBACK:
-        # By id first: counted through the join, a judgement in two datasets would count twice.
+        # By id first: counted through the join, an annotation in two datasets would count twice.
         here = one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
         held = table.objects.filter(pk__in=here.values("pk"))
         for judge in AnnotatorKind.values:
@@ -107,7 +111,7 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
 
 
 def totals(datasets: Iterable[Dataset]) -> Counter[int]:
-    """How many judgements each of them holds, by its id: four queries, however many there are."""
+    """How many annotations each of them holds, by its id: four queries, however many there are."""
     ids = {dataset.pk for dataset in datasets}
     found: Counter[int] = Counter()
     for table, kind in _FEEDBACK:

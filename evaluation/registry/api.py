@@ -26,7 +26,7 @@ class CardOut(serializers.Serializer):
 @extend_schema(tags=["models"], responses={200: CardOut} | refusals(404))
 @allows(get="account, read")
 def card(request: Request, pk: str) -> Response:
-    """The model's card: lineage, data, judgements by count, licence, config, figures, cost, limits."""
+    """The model's card: lineage, data, annotations by count, licence, config, figures, cost, limits."""
     model = find(models_seen(request.user), pk, "model")
     return Response({"markdown": model_card.markdown(model, readable=projects_where(request.user, "read"))})
 

@@ -33,7 +33,7 @@ def _of_its_kind(model: LanguageModel) -> Iterator[str]:
             yield "It is small: what it says of facts, numbers and code is often wrong, however fluent it sounds."
         yield "Nothing here has tested it for safety, bias or the privacy of its training texts."
     if model.kind == LanguageModel.Kind.REWARD:
-        yield "Its score says what its judges liked, which is not the same as what is true."
+        yield "Its score says what its annotators liked, which is not the same as what is true."
     if model.kind == LanguageModel.Kind.CLASSIFIER:
         yield "It knows only its labels: a text that fits none of them gets one all the same."
 
@@ -44,14 +44,14 @@ def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
     if all(one.judge == AnnotatorKind.SIMULATION for one in judgements):
         yield "Its judges were simulated: it shows that the method works, not what people prefer."
     elif any(one.judge == AnnotatorKind.SIMULATION for one in judgements):
-        yield "Some of its judges were simulated, and stand apart in the counts above."
+        yield "Some of its annotators were simulated, and stand apart in the counts above."
     people = [one for one in judgements if one.judge == AnnotatorKind.PERSON]
     total = sum(one.total for one in people)
     if people and total < FEW_JUDGEMENTS:
-        yield f"Only {total:,} judgements of people are behind it: the taste of a few shows in it."
+        yield f"Only {total:,} annotations of people are behind it: the taste of a few shows in it."
     if withdrawn := sum(one.withdrawn for one in judgements):
         verb = "counts" if withdrawn == 1 else "count"
-        yield f"{withdrawn:,} of these judgements no longer {verb}; it has not unlearnt what they said."
+        yield f"{withdrawn:,} of these annotations no longer {verb}; it has not unlearnt what they said."
 
 
 def _of_its_training(made: Made) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _of_its_training(made: Made) -> Iterator[str]:
         return
     if run.kind in _BY_TRIAL:
         agreement = run_details.agreement(run.reward_model)
-        told = f", which agrees with held-out judgements {agreement}" if agreement else ""
+        told = f", which agrees with held-out annotations {agreement}" if agreement else ""
         yield f"It was trained to please a score{told}: where the score errs, so may it."
     if stopped := run.result.get("stopped"):
         yield f"Its run ended before its time: {stopped.get('message') or stopped.get('code') or 'at a bound'}"

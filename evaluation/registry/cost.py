@@ -72,7 +72,7 @@ class Cost:
 
 @dataclass
 class _Known:
-    """What was looked up for one model and serves its siblings: most share their parent and their judgements."""
+    """What was looked up for one model and serves its siblings: most share their parent and their annotations."""
 
     lines: dict[int, set[int]] = field(default_factory=dict)
     votes: dict[frozenset[int], int] = field(default_factory=dict)

@@ -216,7 +216,7 @@ def _lines(made: Made, held: Counter[int]) -> tuple[str, ...]:
     found = [_short(dataset.name, 24) for dataset in made.datasets[:1]]
     total = sum(held[dataset.pk] for dataset in made.datasets)
     if total:
-        found.append(f"{total:,} judgement{'' if total == 1 else 's'}")
+        found.append(f"{total:,} annotation{'' if total == 1 else 's'}")
     return tuple(found)
 
 

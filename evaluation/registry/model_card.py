@@ -51,7 +51,7 @@ _SAID_ELSEWHERE = (
 )
 _WHAT = {
     "policy": "A language model that answers: it continues a conversation.",
-    "reward": "A reward model: it scores an answer as the judges behind it would, and writes nothing.",
+    "reward": "A reward model: it scores an answer as the annotators behind it would, and writes nothing.",
     "tokenizer": "A tokenizer: it cuts text into the pieces that a model reads.",
     "encoder": "An encoder: it reads a text in both directions and fills gaps.",
     "seq2seq": "A sequence-to-sequence model: it was pretrained to write what is missing from a text.",
@@ -166,7 +166,7 @@ def _held(dataset: Dataset) -> str:
 
 
 def _judged(dataset: Dataset) -> str:
-    return {"person": "people", "simulation": "simulated judges"}.get(dataset.judge, "nobody here")
+    return {"person": "people", "simulation": "simulated annotators"}.get(dataset.judge, "nobody here")
 
 
 def _judgements(line: list[Made]) -> list[str]:
@@ -175,7 +175,7 @@ def _judgements(line: list[Made]) -> list[str]:
     found = [f"- {one.in_words}" for one in judgements_in(datasets)]
     if found:
         return ["Each counted once, over every run in the lineage:", "", *found]
-    return ["None: no judgement of this site has trained it or its ancestors."]
+    return ["None: no annotation of this site has trained it or its ancestors."]
 
 
 def _licence(line: list[Made]) -> list[str]:
@@ -255,7 +255,7 @@ def _arena(model: LanguageModel, readable: QuerySet[Project]) -> Iterator[str]:
         elif not found.is_connected:
             yield f"- In {_plain(project.name)}: {found.battles:,} battles, none with the ranked models yet."
         else:
-            who = "people" if judge == "person" else "simulated judges"
+            who = "people" if judge == "person" else "simulated annotators"
             yield (
                 f"- In {_plain(project.name)}: rating {found.rating:.0f}, 95 % interval {found.lower:.0f} to "
                 f"{found.upper:.0f}, rank {found.ranks}, from {found.battles:,} battles before {who} "

@@ -20,7 +20,8 @@ FEEDBACK = ("comparisons", "rankings", "ratings", "demonstrations")
 
 @dataclass(frozen=True)
 class Votes:
-    """The judgements of one kind in a dataset: how many, of how many judges, and how many were taken back since."""
+    """The annotations of one kind in a dataset: how many, of how many annotators, and how many were taken back
+    since."""
 
     kind: str
     total: int

@@ -1,4 +1,4 @@
-"""A judge's figures on the pages: sentences, small pictures of intervals, and numbers of judgements in words."""
+"""An annotator's figures on the pages: sentences, small pictures of intervals, and numbers of annotations in words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAMES = {
 
 @register.simple_tag
 def annotator_url(slug: str, user: int | None, source: str = "", name: str = "", exclude: bool = False) -> str:
-    """Where a judge's page is, or that of excluding them: by account, or by the name in the file of an import."""
+    """Where an annotator's page is, or that of excluding them: by account, or by the name in the file of an import."""
     if user:
         return reverse("quality-exclude" if exclude else "quality-annotator", args=[slug, user])
     address = reverse("quality-exclude-imported" if exclude else "quality-imported", args=[slug])

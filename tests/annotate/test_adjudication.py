@@ -36,7 +36,7 @@ def prefer(project, user, completion):
 
 @pytest.fixture
 def disputed():
-    """(project, pair, assignments of two judges who part ways, a reviewer)"""
+    """(project, pair, assignments of two annotators who part ways, a reviewer)"""
     project = make_project(asks_ratings=False, overlap=2)
     a, b = make_pair(project)
     one, other = make_user(project), make_user(project)
@@ -105,7 +105,7 @@ def test_a_decision_stands_in_the_place_of_what_was_said(disputed):
     assert disagreements.waiting(project) == []
     teaching = Comparison.objects.teaching().filter(project=project)
     assert [row.assignment for row in teaching] == [taken]
-    assert Comparison.objects.counted().count() == 3  # what the judges said is kept, and counts
+    assert Comparison.objects.counted().count() == 3  # what the annotators said is kept, and counts
     assert project.audit.filter(action="item.adjudicated", actor=reviewer).exists()
 
 

@@ -90,7 +90,7 @@ def test_only_counted_feedback_of_the_train_split_and_one_kind_of_judge_goes_in(
     dataset = freeze(project=project, kind="preferences", name="first", by=researcher)
     assert list(dataset.comparisons.all()) == [kept]
     assert dataset.counts["left_out"] == {
-        "by another kind of judge": 1,
+        "by another kind of annotator": 1,
         "not in the train split": 1,
         "held": 1,
         "excluded": 1,
@@ -98,7 +98,7 @@ def test_only_counted_feedback_of_the_train_split_and_one_kind_of_judge_goes_in(
     }
 
 
-def test_simulated_judges_can_be_frozen_by_themselves(project, researcher):
+def test_simulated_annotators_can_be_frozen_by_themselves(project, researcher):
     make_comparison(*make_pair(project))
     simulated = make_comparison(*make_pair(project), author=make_user(is_simulated=True))
     dataset = freeze(project=project, kind="preferences", name="robots", by=researcher, judge="simulation")

@@ -179,7 +179,7 @@ def test_a_crowd_at_once_meets_the_overlap_exactly(overlap):
     assert set(counts.values()) == {overlap}
 
 
-def test_an_excluded_judgement_gives_its_place_back():
+def test_an_excluded_annotation_gives_its_place_back():
     project = make_project(asks_comparisons=False)
     make_completion(make_prompt(project))
     manager, user, other = make_user(project, role="manager"), make_user(project), make_user(project)
@@ -258,7 +258,7 @@ def test_sides_are_even_for_each_judge_and_each_two_models():
             lead[user.pk, min(left, right), max(left, right)] += 1 if left < right else -1
             lefts, n = lefts + (left < right), n + 1
     assert max(map(abs, lead.values())) <= positions.FARTHEST_LEAD
-    # A coin would leave a standard deviation of half the root of n; ours is bounded by the judges' leads.
+    # A coin would leave a standard deviation of half the root of n; ours is bounded by the annotators' leads.
     assert abs(lefts - n / 2) <= len(lead) * positions.FARTHEST_LEAD / 2
 
 

@@ -82,7 +82,7 @@ def test_the_guidelines_are_read_on_a_page_that_tells_what_changed():
     assert client.get(page("annotate", project)).url == page("reading", project)
 
 
-def test_with_htmx_a_judgement_is_kept_and_the_reply_leads_to_what_comes_first():
+def test_with_htmx_an_annotation_is_kept_and_the_reply_leads_to_what_comes_first():
     project = make_project(asks_comparisons=False)
     for _ in range(2):
         make_completion(make_prompt(project))
@@ -110,7 +110,7 @@ def test_a_program_is_told_what_comes_first_and_does_it():
     assert client.post(f"{address}/assignments/").status_code == 200
 
 
-def test_the_tutorial_goes_through_the_judges_own_form_and_explains():
+def test_the_tutorial_goes_through_the_annotators_own_form_and_explains():
     project = make_project(asks_ratings=False)
     known = make_gold(project, is_tutorial=True)
     make_pair(project)
@@ -233,7 +233,7 @@ def test_a_reviewer_reads_both_sides_without_names_and_decides():
     assert key in html(client.get(page("adjudicate", project)))
     text = html(client.get(page("adjudicate-item", project, key)))
     assert "A is better" in text and "B is better" in text
-    assert last.user.username not in text and "Judge 1" in text
+    assert last.user.username not in text and "Annotator 1" in text
     assert last.user.username in html(client.get(page("adjudicate-item", project, key) + "?names=shown"))
     html(client.post(page("adjudicate-item", project, key), {}), 400)
     client.post(page("adjudicate-item", project, key), {"choice": "model_a:2", "comment": "It is true."})

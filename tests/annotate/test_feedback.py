@@ -66,7 +66,7 @@ def test_a_rating_carries_who_what_and_under_which_guidelines(project, user):
     make_guideline(project)
     make_guideline(project)
     assignment = make_assignment(user, make_completion(make_prompt(project)))
-    make_guideline(project)  # revised while the item was in hand: its judge had read version 2
+    make_guideline(project)  # revised while the item was in hand: its annotator had read version 2
     looked_at(assignment)
     row = feedback.submit(
         assignment=assignment, by=user, thumbs=False, stars=2, aspects={"helpful": 1}, comment="Too short.", seconds=3.5
@@ -102,7 +102,7 @@ def test_a_simulated_annotators_rows_say_so(project):
     assert feedback.submit(assignment=assignment, by=simulated, stars=5).judge == "simulation"
 
 
-def test_a_judgement_and_an_edited_answer_come_together(rate, user):
+def test_an_annotation_and_an_edited_answer_come_together(rate, user):
     row = feedback.submit(assignment=rate, by=user, stars=2, text="A better answer.", edited_from=rate.completion_a)
     assert isinstance(row, Rating)
     answer = Demonstration.objects.get()
@@ -225,7 +225,7 @@ def test_an_expired_item_is_refused_and_says_what_to_do(rate, user):
 
 
 @pytest.mark.parametrize("key", [None, "another"])
-def test_a_second_judgement_is_refused(rate, user, key):
+def test_a_second_annotation_is_refused(rate, user, key):
     feedback.submit(assignment=rate, by=user, stars=3, idempotency_key="first")
     with pytest.raises(Refused) as refused:
         feedback.submit(assignment=rate, by=user, stars=4, idempotency_key=key)
@@ -337,7 +337,7 @@ def test_an_annotator_changes_no_status(project, user):
     assert refused.value.status == 403
 
 
-def test_an_excluded_judgement_gives_its_place_to_someone_else(project, user):
+def test_an_excluded_annotation_gives_its_place_to_someone_else(project, user):
     make_completion(make_prompt(project))
     manager, other = make_user(project, role="manager"), make_user(project)
     mine = assignments.next_for(project=project, user=user, kind="rate")
@@ -353,7 +353,7 @@ def test_an_excluded_judgement_gives_its_place_to_someone_else(project, user):
     assert "manager" in refused.value.errors["assignment"]
 
 
-def test_a_judgement_that_counts_again_has_its_place_back(project, user):
+def test_an_annotation_that_counts_again_has_its_place_back(project, user):
     make_completion(make_prompt(project))
     manager = make_user(project, role="manager")
     mine = assignments.next_for(project=project, user=user, kind="rate")

@@ -152,14 +152,14 @@ def judged(odd: Odd, **fields: Any) -> list[Item]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_label_studio_carries_all_judgements(seed):
+def test_label_studio_carries_all_annotations(seed):
     odd = Odd(seed)
     items = judged(odd, language="de", category="chat", source_id=odd.name())
     same(there_and_back("label-studio", items), items)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_argilla_carries_all_judgements_but_their_hour(seed):
+def test_argilla_carries_all_annotations_but_their_hour(seed):
     odd = Odd(seed)
     items = judged(odd, language="de", category="chat", source_id=odd.name(), created_at=None)
     same(there_and_back("argilla", items), items)

@@ -92,7 +92,7 @@ def test_rows_are_added_and_counted(project, researcher):
     assert better.text.startswith("Good") and one.created_at is not None and one.prompt.side in ("train", "eval")
 
 
-def test_the_same_file_again_adds_nothing_and_another_source_is_another_judgement(project, researcher):
+def test_the_same_file_again_adds_nothing_and_another_source_is_another_annotation(project, researcher):
     content = lines(row(n) for n in range(12))
     for _ in range(2):
         again = carry_out(start(project, researcher, content, source="one"))
@@ -317,7 +317,7 @@ def test_names_of_models_stay_names_unless_a_manager_links_them(project, researc
     assert list(Completion.objects.exclude(model=None).values_list("model", "named_model")) == [(ours.pk, "ours")]
 
 
-def test_what_a_file_calls_its_judge_tells_judgements_apart(project, researcher):
+def test_what_a_file_calls_its_judge_tells_annotations_apart(project, researcher):
     fields = {"prompt": "p", "completion": "c", "stars": "s", "author": "who"}
     content = b"p,c,s,who\nQ?,A,4,ann\nQ?,A,4,bob\nQ?,A,4,ann\n"
     done = carry_out(start(project, researcher, content, "t.csv", columns=fields))
@@ -345,7 +345,7 @@ def written(project, by, *items) -> Counter:
     return done
 
 
-def test_every_kind_of_judgement_becomes_its_row(project, researcher):
+def test_every_kind_of_annotation_becomes_its_row(project, researcher):
     make_prompt(project, "Q?")
     done = written(
         project,
@@ -384,7 +384,7 @@ def test_an_attack_is_kept_whole_and_its_prompt_ends_with_the_last_question(proj
         prepare(NewAttack(messages=answered, rating=7.0), line=1, eval_percent=25)
 
 
-def test_what_has_no_place_of_its_own_is_kept_beside_the_judgement(project, researcher):
+def test_what_has_no_place_of_its_own_is_kept_beside_the_annotation(project, researcher):
     make_prompt(project, "q?  ")
     item = NewRating(messages=asked("Q?"), text="A", stars=3, language="de", source_id="7", extra={"x": [1, "ü"]})
     written(project, researcher, item)

@@ -69,7 +69,7 @@ def test_a_bad_pair_in_a_list_is_named_and_nothing_is_added():
 
 
 @pytest.mark.django_db
-def test_the_same_pair_from_another_source_is_another_judgement():
+def test_the_same_pair_from_another_source_is_another_annotation():
     project = make_project()
     user = make_user(project, role="researcher")
     pair = transcripts.Pair([{"role": "user", "content": "Hi"}], "Hello", "What")

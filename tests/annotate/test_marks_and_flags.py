@@ -62,7 +62,7 @@ def test_a_span_is_kept_in_code_points_with_the_text_as_it_stood(task, user):
     ]
 
 
-def test_spans_alone_are_a_judgement(task, user):
+def test_spans_alone_are_an_annotation(task, user):
     row = feedback.submit(assignment=task, by=user, spans=[span(task)], comment="Here.", idempotency_key="k1")
     assert isinstance(row, Span) and (row.comment, row.idempotency_key) == ("Here.", "k1")
     assert feedback.submit(assignment=task, by=user, spans=[span(task)], idempotency_key="k1") == row

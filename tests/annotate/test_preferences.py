@@ -56,14 +56,14 @@ def test_a_taste_that_few_answers_fit_is_refused_in_words():
     thumbs = [Rating(i, thumbs=i < 15) for i in range(720)]
     informativeness = preferences.informativeness(level + won, thumbs, {i: i % 120 for i in range(720)})
     assert not informativeness.enough
-    assert "30 of 1080 judgements tell one answer from another" in informativeness.sentence
+    assert "30 of 1080 annotations tell one answer from another" in informativeness.sentence
     assert "15 comparisons with a winner" in informativeness.sentence
     assert "345 of them with both bad" in informativeness.sentence
     assert str(preferences.ENOUGH) in informativeness.reason
     assert "sample more completions" in informativeness.reason
 
 
-def test_enough_telling_judgements_on_too_few_prompts_are_refused():
+def test_enough_telling_annotations_on_too_few_prompts_are_refused():
     informativeness = preferences.informativeness(
         telling_pairs(preferences.ENOUGH, preferences.ENOUGH_PROMPTS - 1), [], {}
     )
@@ -77,7 +77,7 @@ def test_enough_is_enough():
     assert informativeness.reason == ""
 
 
-def test_no_judgements_at_all_are_said_so():
+def test_no_annotations_at_all_are_said_so():
     assert preferences.informativeness([], [], {}).reason.startswith("Nobody has judged anything yet.")
 
 
@@ -100,7 +100,7 @@ def test_a_bad_rating_names_its_field(row, named):
         preferences.ratings_from([{"completion": 1, **row}])
 
 
-def test_the_pairs_of_a_ranking_tell_as_much_as_one_judgement():
+def test_the_pairs_of_a_ranking_tell_as_much_as_one_annotation():
     pairs = [Comparison(1, a, b, "model_a", weight=1 / 3) for a, b in ((1, 2), (1, 3), (2, 3))]
     counted = preferences.informativeness([*pairs, Comparison(2, 4, 5, "tie")], [], {})
     assert (counted.judgements, counted.pairs, counted.ties, counted.informative) == (2, 1, 1, 1)

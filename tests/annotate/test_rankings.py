@@ -1,4 +1,4 @@
-"""A ranking of three to six answers: one judgement, stored with its pairs, which never part from it."""
+"""A ranking of three to six answers: one annotation, stored with its pairs, which never part from it."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_an_excluded_ranking_gives_its_place_back(project, user, manager):
     assert ranking.assignment.state == "excluded"
 
 
-def test_in_a_dataset_the_pairs_weigh_as_one_judgement(project, user):
+def test_in_a_dataset_the_pairs_weigh_as_one_annotation(project, user):
     ranking = ranked(project, user, 4)
     dataset = freeze(project=project, kind="preferences", name="d", by=make_user(project, role="researcher"))
     assert dataset.counts["rankings"] == 1 and dataset.counts["comparisons"] == 0
@@ -200,7 +200,7 @@ def test_what_is_in_a_frozen_dataset_is_not_undone(project, user):
     assert statuses() == {"counted"}
 
 
-def test_a_ranking_says_of_each_answer_what_one_judgement_says(project, user):
+def test_a_ranking_says_of_each_answer_what_one_annotation_says(project, user):
     """For instruction data: the best of four has won three pairs, and was judged once."""
     ranking = ranked(project, user, 4)
     rows = _told_of_each_answer(Comparison.objects.all())

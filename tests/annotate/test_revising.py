@@ -285,7 +285,7 @@ def everything_said(project, user) -> None:
     feedback.undo(assignment=undone, by=user)
 
 
-def test_ones_own_history_shows_each_judgement_once_with_its_receipt(client, project, user):
+def test_ones_own_history_shows_each_annotation_once_with_its_receipt(client, project, user):
     everything_said(project, user)
     make_rating(make_completion(make_prompt(project, "Somebody else's")), stars=5)
     client.force_login(user)
@@ -340,7 +340,7 @@ def test_history_is_filtered_by_kind_and_status(client, project, user):
     assert len(kinds(kind="nonsense", status="nonsense")) == 7
 
 
-def test_a_receipt_leads_to_what_the_judgement_went_into(client, project, user):
+def test_a_receipt_leads_to_what_the_annotation_went_into(client, project, user):
     everything_said(project, user)
     dataset = freeze(project=project, kind="preferences", name="spring", by=make_user(project, role="researcher"))
     client.force_login(user)
@@ -440,7 +440,7 @@ def test_programs_rank_and_change_their_ranking(project):
     assert {row["ranking"] for row in annotator.get("comparisons/").json()["results"]} == {row["id"] for row in listed}
 
 
-def test_my_judgements_are_the_histories_twin(project):
+def test_my_annotations_are_the_histories_twin(project):
     annotator = program(project)
     everything_said(project, annotator.user)
     mine = annotator.get(f"projects/{project.slug}/judgements/mine/").json()

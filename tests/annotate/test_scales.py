@@ -1,4 +1,4 @@
-"""A project's own scales: what judges may answer by, what they must, and what a scale in use may still become."""
+"""A project's own scales: what annotators may answer by, what they must, and what a scale in use may still become."""
 
 from __future__ import annotations
 

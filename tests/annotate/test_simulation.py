@@ -1,4 +1,4 @@
-"""Simulated annotators: their judgement, their accounts, and a sitting against a small fake of the API."""
+"""Simulated annotators: their annotation, their accounts, and a sitting against a small fake of the API."""
 
 from __future__ import annotations
 

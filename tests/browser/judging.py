@@ -1,4 +1,4 @@
-"""What tests of the judge page share: opening a form as somebody, pressing keys, and what is stored afterwards."""
+"""What tests of the annotation page share: opening a form as somebody, pressing keys, and what is stored afterwards."""
 
 from __future__ import annotations
 

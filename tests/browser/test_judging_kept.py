@@ -1,4 +1,5 @@
-"""What is entered on the judge page is kept: over a reload, without a connection, past a session. Time, and keys."""
+"""What is entered on the annotation page is kept: over a reload, without a connection, past a session. Time, and
+keys."""
 
 from __future__ import annotations
 
@@ -229,7 +230,7 @@ def test_a_page_reloaded_without_a_connection_loses_nothing(site, forms, visitor
     press(visitor, "Escape", "4", "m")
     visitor.keyboard.type("Kept over a reload.")
     press(visitor, "Control+Enter")
-    expect(visitor.get_by_text("Your flag and your judgement are kept")).to_be_visible()
+    expect(visitor.get_by_text("Your flag and your annotation are kept")).to_be_visible()
     with pytest.raises(Exception, match="ERR_INTERNET_DISCONNECTED"):
         visitor.reload()
     visitor.context.set_offline(False)

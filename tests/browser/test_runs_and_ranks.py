@@ -45,8 +45,8 @@ def test_the_leaderboard_ranks_with_intervals_and_leads_to_the_votes(site, visit
     expect(rows.nth(0)).to_contain_text("Heron")
     expect(rows.nth(1)).to_contain_text("Kestrel")
     expect(rows.nth(0).locator(".rating")).to_contain_text(re.compile(r"\d+ ± \d+"))
-    visitor.get_by_role("link", name="Simulated judges").first.click()
-    expect(visitor.locator(".empty")).to_contain_text("No simulated judge has voted")
+    visitor.get_by_role("link", name="Simulated annotators").first.click()
+    expect(visitor.locator(".empty")).to_contain_text("No simulated annotator has voted")
 
 
 def test_the_leaderboard_reads_on_a_phone(site, visitor):

@@ -51,7 +51,7 @@ def rate(judge: User, completion: Completion, stars: int, **fields: object) -> A
 
 
 def annotate_all(project: Project, judges: Sequence[User], items: Sequence[tuple[Completion, Completion]]) -> None:
-    """Every judge is right about four of five items, and takes neither side."""
+    """Every annotator is right about four of five items, and takes neither side."""
     draw = random.Random(7)
     for judge in judges:
         for pair in items:

@@ -1,4 +1,4 @@
-"""Agreement of judges, against published values and what krippendorff, nltk and statsmodels make of the same."""
+"""Agreement of annotators, against published values and what krippendorff, nltk and statsmodels make of the same."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ PUBLISHED = [
 
 
 def said(table: list[list[int | None]], first: int = 0, size: int = 6) -> Answers:
-    """A row for each judge, a column for each unit, None where they did not judge."""
+    """A row for each annotator, a column for each unit, None where they did not judge."""
     rows = [(u, j, v - first) for j, row in enumerate(table) for u, v in enumerate(row) if v is not None]
     unit, judge, code = (np.array(column) for column in zip(*rows, strict=True))
     return Answers(unit, judge, code, tuple(float(first + k) for k in range(size)))
@@ -64,7 +64,7 @@ def test_units_of_one_judge_do_not_count():
 def test_nothing_in_common_has_no_alpha_and_says_so():
     found = alpha(said([[1, None], [None, 2]]))
     assert found.value is None and found.units == 0
-    assert "No two judges" in found.note
+    assert "No two annotators" in found.note
 
 
 def test_one_value_throughout_is_not_agreement():
@@ -80,7 +80,7 @@ def test_few_units_have_a_value_and_no_interval():
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
-    """Two answers of three judges who each err in a fifth of the cases: alpha of very many units is the truth."""
+    """Two answers of three annotators who each err in a fifth of the cases: alpha of very many units is the truth."""
 
     def judged(units: int, seed: int) -> Answers:
         random = np.random.default_rng(seed)

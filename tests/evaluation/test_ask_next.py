@@ -1,4 +1,4 @@
-"""What judges disagree about, the widest first, and how it goes back to annotators without leaving its split."""
+"""What annotators disagree about, the widest first, and how it goes back to annotators without leaving its split."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_few_voters_are_said_in_words(client, project, base, child, vote):
     assert "<b>nearly all of one person</b>, who cannot say how others would vote" in page_of(client, project)
     vote(child, base, "model_b", 30)
     page = page_of(client, project)
-    assert "intervals go by judges" in page and "With fewer than 50 of them" in page
+    assert "intervals go by annotators" in page and "With fewer than 50 of them" in page
 
 
 def test_many_models_leave_the_win_matrix_to_the_page_of_pairs(client, project, vote):

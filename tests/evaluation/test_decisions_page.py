@@ -207,7 +207,7 @@ class TestWhatToAskNext:
         client.post(reverse("ask-next", args=[project.slug]), {"item": [split], "more": "2", "judge": "person"})
         assert AskedAgain.objects.get().places == 2
         shown = page(client, "ask-next", project)
-        assert "1 item asked again waits for judges" in shown and "1 item comes first in the queue now" in shown
+        assert "1 item asked again waits for annotators" in shown and "1 item comes first in the queue now" in shown
 
     def test_who_judges_blind_sees_nothing_of_what_others_said(self, client, project, split):
         assert client.login(username=make_user(project).username, password=PASSWORD)

@@ -144,5 +144,5 @@ def test_pairs_and_ratings_of_a_prompt_show_the_reward_models_scores(client, pro
     )
     client.force_login(make_user(project, role="reviewer"))
     text = page(client, run)
-    assert "The judges’ choice, score 1.5: right" in text and "The other answer, score −0.25" in text
+    assert "The annotators’ choice, score 1.5: right" in text and "The other answer, score −0.25" in text
     assert "Thumb up, 4 of 5 stars, score 0.5" in text and "Maybe." in text

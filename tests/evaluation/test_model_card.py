@@ -43,7 +43,7 @@ def test_a_judgement_in_two_datasets_of_the_lineage_counts_once(chain):
 
 
 def test_a_model_before_the_votes_has_none_behind_it(chain):
-    assert "None: no judgement of this site" in section(card(chain.pretrained), "Judgements behind it")
+    assert "None: no annotation of this site" in section(card(chain.pretrained), "Judgements behind it")
 
 
 def test_data_is_named_with_kind_counts_judge_and_hash(chain):
@@ -101,19 +101,19 @@ def test_cost_is_told_of_the_run_and_of_the_lineage(chain):
 
 def test_limits_follow_from_the_records(chain):
     limits = section(card(chain.ppo), "Limitations")
-    assert "Only 14 judgements of people" in limits
+    assert "Only 14 annotations of people" in limits
     assert "trained to please a score" in limits
-    assert "1 of these judgements no longer counts" in limits
+    assert "1 of these annotations no longer counts" in limits
     assert "No figure of it has been measured" in limits
     assert "simulated" not in limits
     assert "please a score" not in section(card(chain.sft), "Limitations")
 
 
-def test_simulated_judges_are_called_so(chain):
+def test_simulated_annotators_are_called_so(chain):
     chain.votes.comparisons.update(judge="simulation")
     chain.votes.ratings.update(judge="simulation")
     text = card(chain.ppo)
-    assert "10 comparisons by 2 simulated judges" in text
+    assert "10 comparisons by 2 simulated annotators" in text
     assert "Its judges were simulated" in section(text, "Limitations")
 
 

@@ -74,12 +74,12 @@ def test_a_task_leads_to_its_measure(researcher, address, project, base):
 
 def test_a_model_that_one_measure_alone_suits_leads_to_it(researcher, address):
     text = html(researcher.get(f"{address}?parent={make_weights(kind='reward').pk}"))
-    assert "<h1>Agreement with judges</h1>" in text
+    assert "<h1>Agreement with annotators</h1>" in text
 
 
 def test_only_datasets_and_models_that_suit_are_offered(researcher, address, project, base):
     right, wrong = task(project, "choices"), task(project, "texts")
-    reward = make_weights(kind="reward", name="the judge")
+    reward = make_weights(kind="reward", name="the annotator")
     text = html(researcher.get(f"{address}?measure=choices"))
     assert right.name in text and wrong.name not in text and reward.name not in text and base.name in text
 

@@ -35,12 +35,12 @@ class TestLeaderboard:
         assert 'role="img" aria-label="' in page
         assert reverse("lineage", args=[child.pk]) in page
 
-    def test_simulated_judges_are_called_so_and_shown_apart(self, client, project, base, child, vote):
+    def test_simulated_annotators_are_called_so_and_shown_apart(self, client, project, base, child, vote):
         vote(child, base, n=3, is_simulated=True)
         page = board_of(client, project)
         assert "<strong>simulated</strong>" in page
         assert "No person has voted here yet" in page
-        assert "Simulated judges</a> have cast 3" in board_of(client, project, judge="person")
+        assert "Simulated annotators</a> have cast 3" in board_of(client, project, judge="person")
 
     def test_held_votes_are_named_with_a_link_to_why(self, client, project, base, child, vote):
         vote(child, base, n=3)

@@ -1,4 +1,4 @@
-"""Excluding a person or withdrawing one's own judgements: what it touches, that it is one act, and its undoing."""
+"""Excluding a person or withdrawing one's own annotations: what it touches, that it is one act, and its undoing."""
 
 import pytest
 from django.urls import reverse
@@ -187,7 +187,7 @@ def test_a_ranking_takes_its_pairs_along_and_brings_them_back(project, manager, 
 
 @pytest.fixture
 def imported(project, manager):
-    """Two judges of one file and a namesake in another, all brought in by the manager."""
+    """Two annotators of one file and a namesake in another, all brought in by the manager."""
     pairs = make_items(project, 3)
     for source, name in (("old tool", "eva/ö"), ("old tool", "leo"), ("another tool", "eva/ö")):
         for pair in pairs:

@@ -1,4 +1,4 @@
-"""The quality page, a judge's page and one's own, their files and their API: what they say, and to whom."""
+"""The quality page, an annotator's page and one's own, their files and their API: what they say, and to whom."""
 
 import csv
 import io
@@ -83,7 +83,7 @@ def test_who_takes_one_side_and_does_not_read_is_named_and_nobody_else(client, p
 def test_nobody_is_named_among_honest_judges(client, project, honest, manager):
     client.force_login(manager)
     text = page(client, project)
-    assert "Worth a look" not in text and "Nobody’s judgements differ" in text
+    assert "Worth a look" not in text and "Nobody’s annotations differ" in text
 
 
 def test_swapped_sides_agree(project, manager, client):
@@ -180,7 +180,7 @@ def test_a_page_of_ones_own_names_nobody_else(client, project, honest, zoe):
     settle()
     client.force_login(zoe)
     text = page(client, project, "quality-mine")
-    assert "You take the first answer in 100 %" in text and "6 other judges" in text
+    assert "You take the first answer in 100 %" in text and "6 other annotators" in text
     assert not any(name in text for name in HONEST)
     assert "worth a look" not in text.lower() and "Exclude" not in text
 

@@ -101,7 +101,7 @@ def test_after_two_votes_it_is_too_early_and_not_too_close(client, project, base
         for _ in range(n):
             vote(winner, loser)
     page = client.get(reverse("leaderboard", args=[project.slug])).content.decode()
-    assert ("too few votes or judges yet" in page, "too close for votes to tell" in page) == (early, not early)
+    assert ("too few votes or annotators yet" in page, "too close for votes to tell" in page) == (early, not early)
 
 
 def test_the_pairs_page_says_what_would_change_the_first_place(client, project, board_of_three):

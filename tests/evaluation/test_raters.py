@@ -1,4 +1,4 @@
-"""Figures of single judges, on numbers worked out by hand."""
+"""Figures of single annotators, on numbers worked out by hand."""
 
 import math
 
@@ -132,7 +132,7 @@ def test_either_side_is_suspect():
     assert first == pytest.approx(second) and first > 20 and even < 0
 
 
-def test_blind_judges_are_told_from_the_crowd():
+def test_blind_annotators_are_told_from_the_crowd():
     agreeing = Shares(column(85.0, 80.0, 90.0, 50.0), np.full(4, 100.0), np.full(4, 0.5))
     evidence = careless_annotators.weigh({"others": careless_annotators.too_blind(agreeing)}, 4)
     assert [each.is_flagged for each in evidence] == [False, False, False, True]
@@ -144,7 +144,7 @@ def test_a_crowd_that_is_blind_itself_accuses_nobody():
     assert not any(e.is_flagged for e in careless_annotators.weigh({"others": careless_annotators.too_blind(blind)}, 4))
 
 
-def test_more_judges_need_more_evidence_and_more_guilty_ones_less():
+def test_more_annotators_need_more_evidence_and_more_guilty_ones_less():
     """The k-th largest of J e-values must reach J / (promise · k)."""
     just_enough = math.log(2 / 0.25 / 0.1) + 1e-9
     few, many = np.full(2, just_enough), np.zeros(200)
@@ -160,5 +160,5 @@ def test_an_unknown_suspicion_is_refused():
         careless_annotators.weigh({"jealousy": np.zeros(1)}, 1)
 
 
-def test_no_judges_are_no_error():
+def test_no_annotators_are_no_error():
     assert careless_annotators.weigh({}, 0) == []

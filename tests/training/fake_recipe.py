@@ -88,7 +88,7 @@ def _die(death: str, run: RunDirectory) -> None:
     elif death == "nothing":
         os._exit(0)
     elif death == "failure":
-        raise RecipeFailure("too_few", "Three judgements tell nothing.", "Collect at least 40.")
+        raise RecipeFailure("too_few", "Three annotations tell nothing.", "Collect at least 40.")
     elif death == "full disk":
         (run.path / ".failure.json.partial").symlink_to("/dev/full")  # nor is there room for what went wrong
         raise OSError(errno.ENOSPC, "No space left on device")

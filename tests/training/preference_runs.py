@@ -1,4 +1,4 @@
-"""Run directories with judgements of a tiny model's answers: people like what is made of "a" and "b"."""
+"""Run directories with annotations of a tiny model's answers: people like what is made of "a" and "b"."""
 
 from __future__ import annotations
 

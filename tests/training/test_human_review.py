@@ -1,4 +1,4 @@
-"""The human review from the database's side: pairs to judges, verdicts to the recipe, and what nobody may see."""
+"""The human review from the database's side: pairs to annotators, verdicts to the recipe, and what nobody may see."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_the_page_shows_both_opinions_and_keeps_open_pairs_blind(client, project
     human_review.take_in(run, [row(make_prompt(project), n) for n in (1, 2)])
     vote_for_policy(run, make_user(project))
     page = client.get(reverse("run", args=[run.pk])).content.decode()
-    assert "1 pair waits for a judge" in page
+    assert "1 pair waits for an annotator" in page
     assert "1 of 1" in page and "80% of 2" in page  # agreement, and what the reward model expects
     assert "the policy says" not in page  # which answer is whose is not for those who may judge it
     client.force_login(make_user(project, role="researcher"))

@@ -206,7 +206,7 @@ def test_a_program_is_told_which_field(project):
     assert "?project=" in errors(send(researcher, "kind: sample\nname: n"))["project"]
     judge = program(project)
     text = f"kind: sample\nname: n\nproject: {project.slug}\nparent: nobody"
-    assert set(errors(send(judge, text), 403)) == {"project"}, "whether there is such a model is not for judges"
+    assert set(errors(send(judge, text), 403)) == {"project"}, "whether there is such a model is not for annotators"
 
 
 def test_a_command_queues_a_file_with_changes(project, tmp_path):

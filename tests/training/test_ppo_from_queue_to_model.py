@@ -1,4 +1,5 @@
-"""A real PPO run of the tiny model through the worker: it waits for judges, pauses at a bound, is told to finish."""
+"""A real PPO run of the tiny model through the worker: it waits for annotators, pauses at a bound, is told to
+finish."""
 
 from __future__ import annotations
 

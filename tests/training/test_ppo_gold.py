@@ -75,7 +75,7 @@ def test_scores_are_held_within_the_clip():
     assert (z.tolist(), g.tolist()) == ([0.0, 3.0], [1.0, -3.0])
 
 
-def test_a_second_head_of_few_judgements_that_follows_as_it_should_is_no_alarm():
+def test_a_second_head_of_few_annotations_that_follows_as_it_should_is_no_alarm():
     """The score moves by two spreads, the second head by what their correlation says: in 200 draws no lower end is
     above half a spread, and the interval holds 0 as often as it says."""
     generator = torch.Generator().manual_seed(3)

@@ -122,15 +122,15 @@ def test_ppo_takes_a_reward_model_or_a_function_and_not_both(project, researcher
     assert "reward_model" in refusal(project, researcher, reward_model=reward).errors, "sampling takes none"
 
 
-def test_too_few_telling_judgements_are_refused_in_words(project, researcher):
+def test_too_few_telling_annotations_are_refused_in_words(project, researcher):
     dataset = make_dataset(project, kind="preferences")
     dataset.counts = {
         "enough": False,
-        "sentence": "3 of 200 judgements tell one answer from another.",
+        "sentence": "3 of 200 annotations tell one answer from another.",
         "reason": "Few.",
     }
     refused = refusal(project, researcher, kind="reward", dataset=dataset, config={})
-    assert "3 of 200 judgements tell one answer from another. Few." in refused.errors["dataset"]
+    assert "3 of 200 annotations tell one answer from another. Few." in refused.errors["dataset"]
 
 
 def test_a_name_is_promised_to_one_model_only(project, researcher, listed):

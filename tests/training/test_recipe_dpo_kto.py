@@ -144,7 +144,7 @@ def test_the_rarer_thumb_counts_more():
 @pytest.mark.parametrize(
     ("kind", "lacking", "code"), [("dpo", "comparisons", "too_few_pairs"), ("kto", "ratings", "too_few_thumbs")]
 )
-def test_too_few_judgements_are_refused_with_what_else_would_do(parent, tmp_path, kind, lacking, code):
+def test_too_few_annotations_are_refused_with_what_else_would_do(parent, tmp_path, kind, lacking, code):
     run = preference_runs.make(tmp_path / "few", kind, parent, **CONFIG)
     path = run.path / "data" / f"{lacking}.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))

@@ -1,4 +1,4 @@
-"""The reward model: what it sees, its likelihood, its figures, and the recipe from judgements to a saved model."""
+"""The reward model: what it sees, its likelihood, its figures, and the recipe from annotations to a saved model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_ties_give_rao_and_kuppers_estimates():
 
 
 @pytest.mark.parametrize("winner", ["model_a", "model_b", "tie", "both_bad"])
-def test_three_pairs_that_share_one_judgements_weight_weigh_as_one(winner):
+def test_three_pairs_that_share_one_annotations_weight_weigh_as_one(winner):
     one, *three = (Comparison(1, 0, 1, winner, weight=weight) for weight in (1.0, 1 / 3, 1 / 3, 1 / 3))
     scores = torch.tensor([0.7, -0.2], dtype=torch.float64)
     flat = torch.tensor([0.4, 0.3, 0.9, 0.1, -0.5, 0.0, 0.0, 0.0, 0.2], dtype=torch.float64)
@@ -195,8 +195,8 @@ def test_equal_scores_are_half_right():
     assert reward_measures.pair_accuracy(np.array([1.0, 2.0]), np.array([1.0, 1.0])) == 0.75
 
 
-def test_an_interval_counts_prompts_and_not_judgements():
-    """Ten prompts whose twenty judgements all agree tell as much as ten judgements."""
+def test_an_interval_counts_prompts_and_not_annotations():
+    """Ten prompts whose twenty annotations all agree tell as much as ten annotations."""
     right = np.repeat(np.arange(10) < 6, 20).astype(float)
     prompts = np.repeat(np.arange(10), 20)
     wide = reward_measures.bootstrap(lambda i: float(right[i].mean()), prompts, seed=0)
@@ -462,7 +462,7 @@ def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_sav
     assert not list(run.path.glob(".*partial"))
 
 
-def test_auto_tries_finetuning_when_judgements_are_many(parent, tmp_path):
+def test_auto_tries_finetuning_when_annotations_are_many(parent, tmp_path):
     run = make_run(tmp_path / "auto", parent, finetune_from=100, epochs=0.5, adapters="full")
     assert entry.attempt(reward.main, run) == 0, run.failure()
     result = run.result()
@@ -483,7 +483,7 @@ def fitted_with(method: str, value: float) -> reward_report.Fitted:
     return reward_report.Fitted(SimpleNamespace(method=method), None, None, figures, None, {}, 0.0)
 
 
-def test_too_few_telling_judgements_are_refused_in_words(parent, tmp_path):
+def test_too_few_telling_annotations_are_refused_in_words(parent, tmp_path):
     data = judged_data()
     for row in data["comparisons"]:
         row["winner"] = "tie"
@@ -492,11 +492,11 @@ def test_too_few_telling_judgements_are_refused_in_words(parent, tmp_path):
     assert entry.attempt(reward.main, run) == 1
     failure = run.failure()
     assert failure["code"] == "too_few_judgements"
-    assert "0 of 121 judgements tell one answer from another" in failure["message"]
+    assert "0 of 121 annotations tell one answer from another" in failure["message"]
     assert failure["remedy"]
 
 
-def test_judgements_that_follow_nothing_are_refused_in_words(parent, tmp_path):
+def test_annotations_that_follow_nothing_are_refused_in_words(parent, tmp_path):
     data, rng = judged_data(), random.Random(1)
     for row in data["comparisons"]:
         row["winner"] = rng.choice(["model_a", "model_b"])
@@ -508,7 +508,7 @@ def test_judgements_that_follow_nothing_are_refused_in_words(parent, tmp_path):
     assert "cannot be told from chance" in run.failure()["message"]
 
 
-def test_a_judgement_of_a_completion_that_is_not_there_is_refused(parent, tmp_path):
+def test_an_annotation_of_a_completion_that_is_not_there_is_refused(parent, tmp_path):
     data = judged_data()
     data["comparisons"][0]["completion_a"] = 10**6
     run = make_run(tmp_path / "missing", parent, data)

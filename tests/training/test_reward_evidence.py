@@ -1,4 +1,4 @@
-"""One decision from all judgements: is a score told from chance?"""
+"""One decision from all annotations: is a score told from chance?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.recipes.reward import feedback_likelihood as likelihood
 
 
 def said(seed: int, slope: float, *, prompts: int = 30, pairs_slope: float | None = None):
-    """(scores, judgements, prompts): pairs and thumbs that follow `slope` times the score."""
+    """(scores, annotations, prompts): pairs and thumbs that follow `slope` times the score."""
     rng = random.Random(seed)
     scores = torch.from_numpy(np.random.default_rng(seed).normal(size=prompts * 4))
     comparisons, ratings = [], []
@@ -55,7 +55,7 @@ def test_thumbs_that_follow_a_score_outweigh_pairs_that_do_not():
     assert reward_evidence.slope(scores, observed, prompts).lower > 0
 
 
-def test_judgements_that_repeat_within_a_prompt_are_no_more_evidence():
+def test_annotations_that_repeat_within_a_prompt_are_no_more_evidence():
     scores, observed, prompts = said(1, 0.5)
     few = reward_evidence.slope(scores, observed.among(prompts < 10), prompts)
     assert few.prompts == 10

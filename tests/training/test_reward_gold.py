@@ -1,4 +1,4 @@
-"""The second head of a reward model: of other judgements, on the same features."""
+"""The second head of a reward model: of other annotations, on the same features."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_a_reward_run_keeps_a_second_head_and_says_how_good_it_is(done: RunDirec
     assert float(gold[2]) == pytest.approx(model.gold_empty_score)
 
 
-def test_no_judgement_teaches_both_heads(done: RunDirectory, parent: Path, tmp_path: Path):
-    """Turning every held-out judgement round leaves the first head as it is and turns the second."""
+def test_no_annotation_teaches_both_heads(done: RunDirectory, parent: Path, tmp_path: Path):
+    """Turning every held-out annotation round leaves the first head as it is and turns the second."""
     feedback = reward_data.read_feedback(done)
     training = reward_data.split(feedback, 0.25, 3)
     held_out = set(feedback.prompts[~training].tolist())
@@ -97,7 +97,7 @@ def test_on_the_first_heads_features_it_gives_the_scores_that_it_was_fitted_to(d
     torch.testing.assert_close(model.gold_from_pooled(pooled), centred, rtol=1e-4, atol=1e-5)
 
 
-def test_too_few_judgements_teach_no_second_head(parent: Path, tmp_path: Path):
+def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
     run = make_run(tmp_path / "few", parent, method="head", curve=False, held_out=0.05)
     assert entry.attempt(reward.main, run) == 0, run.failure()
     assert run.result()["gold_proxy"]["lack"].startswith("22 judgements")

@@ -1,4 +1,5 @@
-"""Judges who differ: a harsh and a random one are found, good ones raise no alarm, few judgements change nothing."""
+"""Annotators who differ: a harsh and a random one are found, good ones raise no alarm, few annotations change
+nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ HARSH, RANDOM = 10, 11
 
 
 class World:
-    """Answers whose true score is linear in what is seen of them, five judges, and what the recipe makes of it."""
+    """Answers whose true score is linear in what is seen of them, five annotators, and what the recipe makes of it."""
 
     def __init__(self, seed: int, *, prompts: int = 100, judges: int = 5, is_bad: bool = True) -> None:
         generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
@@ -113,7 +114,7 @@ def test_one_judge_is_compared_with_nobody(sound):
     assert (world.priors, world.trials, world.judges()) == (TODAY, [], {})
 
 
-def test_few_judgements_of_each_leave_the_fit_as_it_was():
+def test_few_annotations_of_each_leave_the_fit_as_it_was():
     world = World(0, judges=60, prompts=30)
     assert (world.priors, world.trials) == (TODAY, [])
     assert all(judge.reliability is None for judge in world.judges().values())

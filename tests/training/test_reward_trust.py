@@ -63,7 +63,7 @@ def test_the_evidence_is_read_beside_the_weights(reward_model: Path):
     assert reward_trust.of_folder(tell(reward_model, PROVEN)).beats_chance is True
     found = reward_trust.of_folder(tell(reward_model, AT_CHANCE))
     assert found.refuses and FIGURES in found.sentence
-    assert "slope of all judgements 0.21 [-0.14, 0.56] where chance is 0, n = 96" in found.sentence
+    assert "slope of all annotations 0.21 [-0.14, 0.56] where chance is 0, n = 96" in found.sentence
 
 
 def test_of_an_older_reward_model_the_runs_result_tells_and_else_nobody_knows(tmp_path: Path):

@@ -83,11 +83,11 @@ def test_a_running_run_shows_how_far_it_is_and_what_became_of_its_attempts(clien
 
 
 def test_a_failed_run_says_why_and_what_to_do_and_can_be_resumed(client, project, researcher):
-    run = make_run(project, state="failed", reason="Three judgements tell nothing.", remedy="Collect at least 40.")
+    run = make_run(project, state="failed", reason="Three annotations tell nothing.", remedy="Collect at least 40.")
     run.path.mkdir(parents=True)
     (run.path / "log.txt").write_text("epoch 1\repoch 2\nTraceback <script>\n")
     text = page(client, run)
-    assert "Three judgements tell nothing." in text and "Collect at least 40." in text
+    assert "Three annotations tell nothing." in text and "Collect at least 40." in text
     assert "epoch 2\nTraceback &lt;script&gt;" in text and "epoch 1" not in text
     assert '<noscript><meta http-equiv="refresh"' not in text
     response = client.post(reverse("resume-run", args=[run.pk]))
@@ -150,7 +150,7 @@ def test_a_reward_run_says_first_how_far_it_can_be_trusted(client, project, rese
     assert text.index("held out: pair accuracy") < text.index("<dt>seconds</dt>"), "figures with an interval come first"
     reward_model = make_weights(kind="reward", card={"metrics": result})
     ppo = make_run(project, kind="ppo", reward_model=reward_model)
-    assert "agrees with held-out judgements 71% [66, 76]" in page(client, ppo)
+    assert "agrees with held-out annotations 71% [66, 76]" in page(client, ppo)
 
 
 def test_parent_and_child_stand_side_by_side(client, project, researcher):

@@ -1,7 +1,7 @@
 """From raw text to PPO in one chain of runs, each of which must have learnt something by more than noise.
 
 The text is what every Python carries: docstrings are the language, the reference's chapters are the domain. Every
-figure that is compared was measured on texts, prompts or judgements that the stage did not train on.
+figure that is compared was measured on texts, prompts or annotations that the stage did not train on.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def test_each_stage_from_raw_text_to_ppo_learns(tmp_path):
     instruct = chain.run("sft", "instruct", config | {"sample_every": 1000}, parent=domain.model, examples=examples)
     assert instruct.result()["held_out"]["change"]["upper"] < 0
 
-    # Judgements of its own answers by a taste for short words; a reward model; PPO on it.
+    # Annotations of its own answers by a taste for short words; a reward model; PPO on it.
     asked = [{"id": n, "messages": row["prompt"]} for n, row in enumerate(examples)]
     prompts, unseen = asked[:100], asked[100:160]
     config = {"completions_per_prompt": 8, "max_new_tokens": 16}

@@ -154,7 +154,7 @@ def test_sampling_that_is_killed_again_and_again_but_gets_on_is_not_given_up(set
 @pytest.mark.parametrize(
     ("death", "code", "words"),
     [
-        ("failure", "too_few", "Three judgements tell nothing."),
+        ("failure", "too_few", "Three annotations tell nothing."),
         ("exit", "crashed", "exit status 3. Its last words: the dog ate the gradients"),
         ("segfault", "crashed", "SIGSEGV"),
         ("nothing", "no_result", "without a result"),

@@ -286,7 +286,7 @@ class PPOConfig:
     )
     max_gold_gap: float = option(
         0.5,
-        "bound: the reward model's second head, learnt from other judgements, falls this far behind what the score "
+        "bound: the reward model's second head, learnt from other annotations, falls this far behind what the score "
         "foretells, in the parent's spread, by the whole of a 95 % interval; 0 for none",
         low=0,
         high=100,

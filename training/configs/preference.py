@@ -1,4 +1,4 @@
-"""DPO and KTO: they learn from judgements at once, without a reward model."""
+"""DPO and KTO: they learn from annotations at once, without a reward model."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class RewardConfig:
         low=0.05,
         high=0.5,
     )
-    curve: bool = option(True, "measure heads on an eighth, a quarter and a half of the judgements too", advanced=True)
+    curve: bool = option(True, "measure heads on an eighth, a quarter and a half of the annotations too", advanced=True)
     max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
     max_completion_tokens: int = option(256, "completions keep their first tokens", low=1, high=131072, advanced=True)
     batch_size: int = option(32, "sequences forwarded at once", low=1, high=4096, advanced=True)
@@ -35,7 +35,7 @@ class RewardConfig:
     )
     finetune_from: int = option(
         2000,
-        "auto: with this many judgements finetuning is tried too, and kept if better by more than a standard error",
+        "auto: with this many annotations finetuning is tried too, and kept if better by more than a standard error",
         low=0,
         high=10**9,
         advanced=True,

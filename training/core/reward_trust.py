@@ -1,4 +1,4 @@
-"""What a reward model showed on held-out judgements, asked before a policy is trained against it. Pure.
+"""What a reward model showed on held-out annotations, asked before a policy is trained against it. Pure.
 
 A reward run writes the evidence into reward.json, beside the weights, so that a recipe knows it without the database.
 PPO, GRPO and RLOO refuse a reward model that did not beat chance: standardised scores have the same spread whether they
@@ -44,13 +44,13 @@ class Evidence:
     def sentence(self) -> str:
         """What is known, with the figures."""
         if self.beats_chance is None:
-            return "Whether this reward model beats chance on held-out judgements is unknown: it was not measured."
+            return "Whether this reward model beats chance on held-out annotations is unknown: it was not measured."
         if not self.figures:
             return (
                 "Nothing was judged on this reward model's held-out prompts, so that it has not been told from chance."
             )
         verb = "beats" if self.beats_chance else "does not beat"
-        return f"On held-out judgements this reward model {verb} chance: {self._told()}."
+        return f"On held-out annotations this reward model {verb} chance: {self._told()}."
 
     def _told(self) -> str:
         return "; ".join(

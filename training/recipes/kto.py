@@ -3,7 +3,7 @@
 Learns from the thumbs of `data/ratings.jsonl` at once, without pairs and without a reward model (Ethayarajh 2024,
 2402.01306): answers with a thumb up are to become likelier than the parent has them, those with a thumb down less
 likely, both measured from how far the policy has moved as a whole (the KL estimated from mismatched answers).
-A thumb is a judgement of one answer and is never turned into a win over another. On held-out prompts the implicit
+A thumb is an annotation of one answer and is never turned into a win over another. On held-out prompts the implicit
 reward is measured against thumbs and pairs. Left out: stars, comparisons.
 """
 

@@ -244,7 +244,7 @@ class Worker:
             self.launcher.forget(one.handle)
 
     def _hear_people(self, one: Supervised, *, is_last: bool) -> None:
-        """Pairs for judges out of the recipe's hands, and verdicts into them: every few seconds is soon enough."""
+        """Pairs for annotators out of the recipe's hands, and verdicts into them: every few seconds is soon enough."""
         now = time.monotonic()
         if is_last or now > one.heard_at + _HEARING_SECONDS:
             assert one.reader is not None

@@ -246,7 +246,9 @@ def counting(comparison: Comparison) -> Counting:
             FOR_TRAINING,
         )
     if comparison.judge == AnnotatorKind.SIMULATION:
-        return Counting(True, "Counted for the ranking by simulated judges, which is kept apart from people's.", RANKS)
+        return Counting(
+            True, "Counted for the ranking by simulated annotators, which is kept apart from people's.", RANKS
+        )
     return Counting(True, "Counted for the ranking.", RANKS)
 
 

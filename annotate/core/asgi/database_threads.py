@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def keep_connection() -> None:
-    """Opening one costs as much as a tenth of a judgement. Postgres has a pool that does this for all threads."""
+    """Opening one costs as much as a tenth of an annotation. Postgres has a pool that does this for all threads."""
     if "pool" not in connection.settings_dict["OPTIONS"]:
         connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": CONNECTION_SECONDS}
 

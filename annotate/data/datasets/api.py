@@ -109,7 +109,7 @@ class Datasets(DeclaredViewSet):
     )
     @idempotent(atomic=False)  # it reads feedback and writes files; a name that is taken is refused
     def create(self, request: Request) -> Response:
-        """Freeze counted feedback of one kind of judge in the train split, or prompts of either side."""
+        """Freeze counted feedback of one kind of annotator in the train split, or prompts of either side."""
         fields = _read(NewDataset, request)
         return Response(DatasetOut(freeze(by=request.user, **fields)).data, status=201)
 

@@ -1,8 +1,8 @@
-"""Which answers are good enough to learn to write: one rule over thumbs, stars and pairs of several judges.
+"""Which answers are good enough to learn to write: one rule over thumbs, stars and pairs of several annotators.
 
-Every judgement of an answer is worth something between 0 and 1: thumbs up 1, down 0; stars (s - 1) / 4; a pair won 1,
-a tie 1/2, a pair lost 0, *both bad* 0 for both. An answer's score is (sum + 1/2) / (n + 1): its mean judgement, drawn
-towards 1/2 as if by one judge who could not decide, so that one lucky vote does not beat nine good ones of ten.
+Every annotation of an answer is worth something between 0 and 1: thumbs up 1, down 0; stars (s - 1) / 4; a pair won 1,
+a tie 1/2, a pair lost 0, *both bad* 0 for both. An answer's score is (sum + 1/2) / (n + 1): its mean annotation, drawn
+towards 1/2 as if by one annotator who could not decide, so that one lucky vote does not beat nine good ones of ten.
 An answer that nobody was positive about (a thumb up, four stars, a pair won) is never taken. Pure: no Django.
 """
 

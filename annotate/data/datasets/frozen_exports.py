@@ -1,6 +1,6 @@
 """A dataset in the forms that other tools read, row by row: what a file holds never has to fit in memory at once.
 
-- `jsonl`: our own, each judgement with its texts
+- `jsonl`: our own, each annotation with its texts
 - `hh-rlhf`: chosen and rejected transcripts
 - `trl-preference`, `trl-prompt-completion`, `trl-unpaired`, `trl-prompt-only`: TRL's conversational formats, and with
   `-text` or `-implicit` behind them its other ones

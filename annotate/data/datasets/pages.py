@@ -138,7 +138,7 @@ def _left_out(counts: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _totals(project: Project) -> list[dict[str, Any]]:
-    """For each kind of feedback how much counts, by judge and side, and how much does not."""
+    """For each kind of feedback how much counts, by annotator and side, and how much does not."""
     found = []
     for kind, table in feedback_lineage.KINDS.items():
         rows = feedback_lineage.one_per_item(kind, table.objects.filter(project=project)).order_by()

@@ -1,10 +1,11 @@
-"""What feedback means: the one place that turns judgements into what a model can learn from.
+"""What feedback means: the one place that turns annotations into what a model can learn from.
 
-- A comparison with a winner is a preference pair, chosen over rejected, with the strength the judge gave (1-3).
+- A comparison with a winner is a preference pair, chosen over rejected, with the strength the annotator gave (1-3).
 - A tie makes no preference pair; it is an observation that two answers are close. *Both bad* is a tie that adds that
   the two are low.
-- Thumbs and stars are judgements of one answer. They are never turned into wins over something nobody compared.
-- A judgement *tells* something when it sets an answer apart: a pair with a winner, a thumb that goes against the common
+- Thumbs and stars are annotations of one answer. They are never turned into wins over something nobody compared.
+- An annotation *tells* something when it sets an answer apart: a pair with a winner, a thumb that goes against the
+common
   thumb, a star count other than its author's usual one. Four thumbs down of five tell little; so do 600 of 612.
 
 `tells` counts these and says in words whether they are enough to learn from; the dataset page and the reward recipe
@@ -21,7 +22,7 @@ from typing import Any
 from common.winners import WINNERS
 
 # By benchmarks/reward_learning_curve.py, with five tastes that 14 to 35 % of a 135M model's answers fit and 10 % of the
-# votes wrong: with 20 telling judgements the head's AUC on unseen prompts is 0.71-0.86, with 40 0.76-0.88, with 80
+# votes wrong: with 20 telling annotations the head's AUC on unseen prompts is 0.71-0.86, with 40 0.76-0.88, with 80
 # 0.80-0.88. A taste that 2 % of 720 answers fit leaves about 40.
 ENOUGH = 80
 ENOUGH_PROMPTS = 20
@@ -35,7 +36,7 @@ class Comparison:
     winner: str
     strength: int | None = None
     author: int = 0
-    weight: float = 1.0  # the pairs of a ranking share what one judgement weighs (Ouyang 2022, 2203.02155, eq. 1)
+    weight: float = 1.0  # the pairs of a ranking share what one annotation weighs (Ouyang 2022, 2203.02155, eq. 1)
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class Informativeness:
     thumbs_down: int
     stars: int
     uncommon_stars: int
-    prompts: int  # prompts with any judgement
-    prompts_telling: int  # prompts within which the judgements differ
+    prompts: int  # prompts with any annotation
+    prompts_telling: int  # prompts within which the annotations differ
 
     @property
     def minority_thumbs(self) -> int:
@@ -107,7 +108,8 @@ class Informativeness:
             parts.append(_count(self.uncommon_stars, "star rating", "star ratings") + " unlike its author's usual one")
         spoken = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
         return (
-            f"{self.informative} of {_count(self.judgements, 'judgement', 'judgements')} tell one answer from another: "
+            f"{self.informative} of {_count(self.judgements, 'annotation', 'annotations')} tell one answer from "
+            "another: "
             f"{spoken}, on {self.prompts_telling} of {_count(self.prompts, 'prompt', 'prompts')}. "
             f"{_count(self.ties, 'comparison', 'comparisons')} ended level, {self.both_bad} of them with both bad."
         )
@@ -126,7 +128,7 @@ class Informativeness:
             return "Nobody has judged anything yet."
         if self.informative < ENOUGH:
             return f"To learn what people like, at least {ENOUGH} must tell something."
-        return f"To learn what people like, judgements must differ on at least {ENOUGH_PROMPTS} prompts."
+        return f"To learn what people like, annotations must differ on at least {ENOUGH_PROMPTS} prompts."
 
     @property
     def remedy(self) -> str:
@@ -196,7 +198,7 @@ def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
 def informativeness(
     comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_of: Mapping[int, int]
 ) -> Informativeness:
-    """How much these judgements tell. `prompt_of` gives the prompt of each rated completion; a ranking is one."""
+    """How much these annotations tell. `prompt_of` gives the prompt of each rated completion; a ranking is one."""
     comparisons, ratings = list(comparisons), list(ratings)
     level = ties(comparisons)
     won = pairs(comparisons)

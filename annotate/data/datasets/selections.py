@@ -1,6 +1,6 @@
 """Which rows a dataset would hold: the page shows its counts while the form is filled in, `freeze` writes them.
 
-Only counted feedback, of one kind of judge, on the side asked for; what was left out is counted with the reason.
+Only counted feedback, of one kind of annotator, on the side asked for; what was left out is counted with the reason.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def select(
     if kind not in Dataset.Kind.values:
         raise Refused(400, kind=f"{kind!r} is no kind of dataset; use one of {', '.join(Dataset.Kind.values)}.")
     if judge not in AnnotatorKind.values:
-        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(AnnotatorKind.values)}.")
+        raise Refused(400, judge=f"{judge!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
     if side not in (splits.TRAIN, splits.EVAL):
         raise Refused(400, side=f"{side!r} is no side; use {splits.TRAIN} or {splits.EVAL}.")
     if side == splits.EVAL and kind != Dataset.Kind.PROMPTS:
@@ -151,7 +151,7 @@ def _refuse_what_does_not_belong(rows: QuerySet, plural: str, ids: list[int], si
     wrong = [i for i, (_, row_judge, _) in found.items() if row_judge != judge]
     if wrong:
         raise Refused(
-            400, judge=f"The {plural} {_some(wrong)} are not by a {judge}: a dataset takes one kind of judge alone."
+            400, judge=f"The {plural} {_some(wrong)} are not by a {judge}: a dataset takes one kind of annotator alone."
         )
     wrong = [i for i, (_, _, status) in found.items() if status != Status.COUNTED]
     if wrong:
@@ -214,7 +214,7 @@ def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
 
 def _weighed(comparisons: list[Row]) -> list[Row]:
     """As they are frozen. `weight` stands where a ranking says them, so that other rows keep their hash: all pairs of
-    a ranking are one judgement (Ouyang 2022, 2203.02155, section 3.5)."""
+    a ranking are one annotation (Ouyang 2022, 2203.02155, section 3.5)."""
     sizes = Counter(row["ranking"] for row in comparisons)
     return [
         _without(row, "id", "ranking") | ({"weight": 1 / sizes[row["ranking"]]} if row["ranking"] else {})
@@ -292,7 +292,7 @@ def _informed_by(informing: Mapping[str, QuerySet]) -> dict[str, list[int]]:
 
 
 def _told_of_each_answer(comparisons: QuerySet) -> list[Row]:
-    """A ranking of K says something of each answer K - 1 times: together these weigh as one judgement of it."""
+    """A ranking of K says something of each answer K - 1 times: together these weigh as one annotation of it."""
     rows = list(
         comparisons.values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author", "ranking")
     )
@@ -371,7 +371,7 @@ def _left_out(project: Project, side: str, judge: str, kind: str, options: Optio
     found: Counter[str] = Counter()
     for table in tables:
         rows = _narrowed(table.filter(project=project), options)
-        found["by another kind of judge"] += rows.exclude(judge=judge).count()
+        found["by another kind of annotator"] += rows.exclude(judge=judge).count()
         found[f"not in the {side} split"] += rows.by(judge).exclude(prompt__side=side).count()
         for status in (Status.HELD, Status.EXCLUDED, Status.WITHDRAWN):
             found[str(status)] += rows.by(judge).on_split(side).filter(status=status).count()
@@ -383,7 +383,7 @@ def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dic
     what = "comparisons or ratings" if kind == Dataset.Kind.PREFERENCES else "demonstrations or well-rated answers"
     told = "; ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
     remedy = "Judge some answers first"
-    if left_out.get("by another kind of judge"):
+    if left_out.get("by another kind of annotator"):
         other = next(value for value in AnnotatorKind.values if value != judge)
         remedy = f"Judge some answers first, or freeze those of a {other} instead (judge={other})"
     if left_out.get("answers cut off at the length limit"):

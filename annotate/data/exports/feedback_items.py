@@ -2,7 +2,7 @@
 
 Items are those of `annotate.data.formats.items`.
 
-An imported judgement comes out as it came in: what our rows have no place for is in its `extra`.
+An imported annotation comes out as it came in: what our rows have no place for is in its `extra`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Feedback from elsewhere: files of other tools, preference pairs, and judgements of completions that stand here.
+"""Feedback from elsewhere: files of other tools, preference pairs, and annotations of completions that stand here.
 
 Importing the same again adds nothing twice. What is imported counts as its importer's feedback, its source names the
-import, and the judge whom a file names stays beside it. The background worker takes a file in
+import, and the annotator whom a file names stays beside it. The background worker takes a file in
 (`annotate.data.imports.engine`).
 """
 

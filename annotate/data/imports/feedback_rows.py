@@ -1,6 +1,6 @@
 """What an item says, as a row of its table, and the name by which that row is found again.
 
-A judgement is the same when source, prompt, answers, judge, the file's own id for it and what was said are the same.
+An annotation is the same when source, prompt, answers, judge, the file's own id for it and what was said are the same.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _digest(into: Into, prompt: int, *parts: object) -> bytes:
 
 
 def _more(item: Item, strength: int | None = None) -> tuple[object, ...]:
-    """What tells two judgements apart that say the same of the same: nothing, where the file names no judge."""
+    """What tells two annotations apart that say the same of the same: nothing, where the file names no annotator."""
     return (item.judge, item.source_id, strength) if item.judge or item.source_id or strength else ()
 
 

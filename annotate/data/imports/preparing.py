@@ -139,7 +139,7 @@ def _check_said(item: Item) -> None:
     if item.comment:
         check_text(item.comment, "comment", "A comment", _LONGEST_COMMENT)
     if item.seconds is not None and not 0 <= item.seconds < _LONGEST:
-        raise ValueError(f"A judgement takes 0 seconds or more; this one has {item.seconds:g}.")
+        raise ValueError(f"An annotation takes 0 seconds or more; this one has {item.seconds:g}.")
     if item.extra:
         text = _as_json(item.extra)
         if "\\u0000" in text:

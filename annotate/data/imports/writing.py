@@ -1,4 +1,4 @@
-"""Items become rows: prompts and completions that stand already are found, judgements that stand already stay alone.
+"""Items become rows: prompts and completions that stand already are found, annotations that stand already stay alone.
 
 A few queries for hundreds of items, whatever their number.
 """
@@ -28,9 +28,9 @@ _Completions = dict[tuple[int, str, str], int]  # by prompt, model's name and ha
 
 
 def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | None = None) -> Counter[str]:
-    """How many rows were new, by kind, and how many judgements stood `already`. With a database, in a transaction.
+    """How many rows were new, by kind, and how many annotations stood `already`. With a database, in a transaction.
 
-    `names` gets the idempotency key of each judgement, kind by kind, in the order of the items.
+    `names` gets the idempotency key of each annotation, kind by kind, in the order of the items.
     """
     counts: Counter[str] = Counter()
     prompts, fresh = _prompts(ready, into, sink, counts)
@@ -180,7 +180,7 @@ def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink,
 
 
 def _add_pairs(rankings: Sequence[tuple[str, int, tuple[Any, ...]]], into: Into, sink: Sink) -> None:
-    """The pairs that rankings say: they are not counted, as a ranking is one judgement."""
+    """The pairs that rankings say: they are not counted, as a ranking is one annotation."""
     pairs: dict[str, tuple[Any, ...]] = {}
     for name, pk, (order, *shared) in rankings:
         level = {completion: depth for depth, group in enumerate(json.loads(order)) for completion in group}

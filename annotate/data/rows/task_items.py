@@ -71,7 +71,7 @@ FORMS: dict[str, Form] = {
         ),
         Form(
             "pairs",
-            "two answers to a prompt, of which judges preferred one, for a reward model",
+            "two answers to a prompt, of which annotators preferred one, for a reward model",
             '{"prompt": "Name a colour.", "chosen": "Green.", "rejected": "No."}',
             ("reward_accuracy",),
         ),

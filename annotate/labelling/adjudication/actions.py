@@ -1,7 +1,7 @@
-"""Where judges disagree: a reviewer decides, or sends one judgement back to its judge with a comment.
+"""Where annotators disagree: a reviewer decides, or sends one annotation back to its annotator with a comment.
 
-What a reviewer decides stands in the place of what the judges said (`FeedbackQuerySet.teaching`); their rows stay as
-they are. What is sent back is withdrawn, and its item comes first in its judge's queue, with the comment.
+What a reviewer decides stands in the place of what the annotators said (`FeedbackQuerySet.teaching`); their rows stay
+as they are. What is sent back is withdrawn, and its item comes first in its annotator's queue, with the comment.
 """
 
 from __future__ import annotations
@@ -52,12 +52,13 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
 
 
 def send_back(*, assignment: Assignment, by: User, comment: str) -> Assignment:
-    """What was said is withdrawn, and the item goes back to its judge, first of all, with the reviewer's comment."""
+    """What was said is withdrawn, and the item goes back to its annotator, first of all, with the reviewer's
+    comment."""
     project = assignment.project
     require(by, "review", project)
     comment = comment.strip()
     if not comment:
-        raise Refused(comment="Say what should be looked at again; the judge reads it beside the item.")
+        raise Refused(comment="Say what should be looked at again; the annotator reads it beside the item.")
     if len(comment) > LONGEST_COMMENT or "\x00" in comment:
         raise Refused(comment=f"Keep it within {LONGEST_COMMENT:,} characters, without null characters.")
     with transaction.atomic():
@@ -78,7 +79,7 @@ def send_back(*, assignment: Assignment, by: User, comment: str) -> Assignment:
 
 
 def note_decision(assignment: Assignment, checked: object) -> None:
-    """With each submission: a decision between judges stands in the audit trail."""
+    """With each submission: a decision between annotators stands in the audit trail."""
     if assignment.purpose == _Purpose.ADJUDICATION:
         audit.record(action="item.adjudicated", about=assignment.item, by=assignment.user, project=assignment.project)
 
@@ -112,7 +113,7 @@ def _check_returnable(assignment: Assignment, by: User) -> list:
     if assignment.user_id == by.pk:
         raise Refused(409, assignment="It is your own; change it in your history.")
     if assignment.state != _State.SUBMITTED or assignment.purpose != _Purpose.WORK:
-        raise Refused(409, assignment="Only a judgement that stands, of the work itself, can be sent back.")
+        raise Refused(409, assignment="Only an annotation that stands, of the work itself, can be sent back.")
     if not can(assignment.user, "judge", assignment.project):
         raise Refused(409, assignment=f"{assignment.user} judges here no more; decide it yourself.")
     if Membership.objects.filter(project=assignment.project, user=assignment.user).exclude(paused_at=None).exists():

@@ -47,7 +47,7 @@ class Take(Input):
 
 
 class SendBack(Input):
-    comment = serializers.CharField(allow_blank=True, help_text="The judge reads it beside the item.")
+    comment = serializers.CharField(allow_blank=True, help_text="The annotator reads it beside the item.")
 
 
 class Decision(Input):
@@ -77,7 +77,7 @@ class ComingOut(serializers.Serializer):
 )
 @in_project(get="review")
 def project_disagreements(request: Request, project: Project) -> Response:
-    """Items whose judges part ways and that nobody has decided, for reviewers."""
+    """Items whose annotators part ways and that nobody has decided, for reviewers."""
     judge = request.query_params.get("judge", AnnotatorKind.PERSON)
     if judge not in AnnotatorKind.values:
         raise Refused(400, judge=f"{judge!r} is unknown; use one of {', '.join(AnnotatorKind.values)}.")
@@ -87,7 +87,7 @@ def project_disagreements(request: Request, project: Project) -> Response:
 @extend_schema(responses={200: AdjudicatedItemOut} | refusals(403, 404), tags=["fair work"])
 @in_project(get="review")
 def judged_item(request: Request, project: Project, item: str) -> Response:
-    """What each judge said of an item, for reviewers."""
+    """What each annotator said of an item, for reviewers."""
     # What was written has no answers to set side by side: its key names a prompt.
     if item.startswith(f"{WRITE}:") or "\x00" in item or not adjudication.judged_by(project, item).exists():
         raise Refused(404, item=f"Nobody has judged {item[:60]!r} here; disagreements/ lists what there is.")
@@ -100,7 +100,7 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
 @extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
 @in_project(post="review")
 def take(request: Request, project: Project) -> Response:
-    """The item as a task of mine, whose submission stands in the place of what its judges said."""
+    """The item as a task of mine, whose submission stands in the place of what its annotators said."""
     given = Take(data=request.data)
     given.is_valid(raise_exception=True)
     assignment = adjudication.take(project=project, key=given.validated_data["item"], by=request.user)
@@ -110,7 +110,7 @@ def take(request: Request, project: Project) -> Response:
 @extend_schema(request=SendBack, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
 @allows(post="review")
 def send_back(request: Request, pk: str) -> Response:
-    """Withdraw one judgement and give its item back to its judge, with a comment."""
+    """Withdraw one annotation and give its item back to its annotator, with a comment."""
     given = SendBack(data=request.data)
     given.is_valid(raise_exception=True)
     rows = Assignment.objects.filter(project__in=projects_where(request.user, "review"))

@@ -1,6 +1,6 @@
-"""Items whose judges are not of one mind: opposite winners or thumbs, stars two apart, turned pairs of rankings.
+"""Items whose annotators are not of one mind: opposite winners or thumbs, stars two apart, turned pairs of rankings.
 
-Added up by the database: of a project with a hundred thousand judgements only what is shown leaves it.
+Added up by the database: of a project with a hundred thousand annotations only what is shown leaves it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Disagreement:
 
 
 def waiting(project: Project, *, judge: str = "person", most: int = MOST) -> list[Disagreement]:
-    """What nobody has decided yet, the newest judgement first; people are never set against simulations."""
+    """What nobody has decided yet, the newest annotation first; people are never set against simulations."""
     found = [
         *_opposite(project, judge, most),
         *_stars_apart(project, judge, most),
@@ -50,7 +50,7 @@ def waiting(project: Project, *, judge: str = "person", most: int = MOST) -> lis
 
 @dataclass(frozen=True)
 class Answer:
-    """One judge's judgement of an item, in words."""
+    """One annotator's annotation of an item, in words."""
 
     assignment: Assignment
     words: str
@@ -59,7 +59,7 @@ class Answer:
 
 
 def answers_to(project: Project, key: str, letters: dict[int, str]) -> list[Answer]:
-    """What each judge said, first come first; `letters` name the answers as the reader sees them."""
+    """What each annotator said, first come first; `letters` name the answers as the reader sees them."""
     found = []
     for assignment in judged_by(project, key).select_related("user", "project"):
         rows = [row for row in standing_rows(assignment) if not getattr(row, "ranking_id", None)]
@@ -71,7 +71,7 @@ def answers_to(project: Project, key: str, letters: dict[int, str]) -> list[Answ
 
 
 def words_of(row: Any, letters: dict[int, str]) -> str:
-    """A judgement in a few words."""
+    """An annotation in a few words."""
     name = row._meta.model_name
     if name == "comparison":
         return _winner_words(row, letters)
@@ -103,7 +103,7 @@ def _winner_words(row: Comparison, letters: dict[int, str]) -> str:
 
 
 def _work(rows: Any, project: Project, judge: str) -> QuerySet:
-    """Counted judgements of the work itself, of items that nobody has decided and whose prompts are not out."""
+    """Counted annotations of the work itself, of items that nobody has decided and whose prompts are not out."""
     decided = Assignment.objects.filter(
         project=OuterRef("project"),
         item=OuterRef("assignment__item"),

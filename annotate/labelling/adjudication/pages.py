@@ -1,4 +1,4 @@
-"""For reviewers: items whose judges disagree, prompts that people complain about, and deciding both."""
+"""For reviewers: items whose annotators disagree, prompts that people complain about, and deciding both."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
 @never_cache
 @in_project(get="review", post="review")
 def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
-    """What each judge said of an item, side by side, and the form in which a reviewer decides."""
+    """What each annotator said of an item, side by side, and the form in which a reviewer decides."""
     _known(project, key)
     if request.method != "POST":
         return _show(request, project, key)
@@ -57,7 +57,7 @@ def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
         )
     except Refused as refused:
         return _show(request, project, key, form_input.entered(request, refused))
-    messages.success(request, "Decided: it stands in the place of what the judges said, which is kept.")
+    messages.success(request, "Decided: it stands in the place of what the annotators said, which is kept.")
     return redirect("adjudicate", project.slug)
 
 
@@ -69,7 +69,7 @@ def send_back(request: MemberRequest, project: Project, pk: int) -> HttpResponse
         adjudication.send_back(assignment=assignment, by=request.user, comment=comment)
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, "Sent back: it comes first when its judge goes on, with your comment.")
+    messages.success(request, "Sent back: it comes first when its annotator goes on, with your comment.")
     return redirect("adjudicate-item", project.slug, assignment.item)
 
 

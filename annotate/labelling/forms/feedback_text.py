@@ -1,4 +1,4 @@
-"""A judgement in a few plain words, for lists of them."""
+"""An annotation in a few plain words, for lists of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def describe_feedback(row: Feedback) -> str:
 
 
 def ranking_in_letters(row: Ranking) -> str:
-    """B > A = C, by the letters that its judge saw."""
+    """B > A = C, by the letters that its annotator saw."""
     letters = letters_of(row)
     return " > ".join(" = ".join(letters.get(pk, str(pk)) for pk in equals) for equals in row.order)
 

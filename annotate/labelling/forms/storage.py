@@ -1,4 +1,4 @@
-"""A checked judgement as the rows that it is stored in, and the rows of an item that still stand."""
+"""A checked annotation as the rows that it is stored in, and the rows of an item that still stand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ _versions = Prepared(
 
 
 def sent_with(key: str) -> Any | None:
-    """The row that this key stored: the judgement before an answer that came with it. One query over all the tables."""
+    """The row that this key stored: the annotation before an answer that came with it. One query over all the
+    tables."""
     found = sorted(_sent.rows(key=key))
     return TABLES[found[0][0]].objects.get(pk=found[0][1]) if found else None
 
@@ -54,7 +55,7 @@ def sent_with(key: str) -> Any | None:
 def write(
     assignment: Assignment, checked: Checked, key: str | None, *, status: str = Status.COUNTED, reason: str = ""
 ) -> list[Feedback]:
-    """The rows, the receipt first. Time and comment stand with the judgement and with the answer, once each."""
+    """The rows, the receipt first. Time and comment stand with the annotation and with the answer, once each."""
     said = checked.said
     about = _about(assignment) | {"status": status, "status_reason": reason}
     told = {"seconds": _seconds(assignment, said.seconds), "idempotency_key": key or None, "comment": said.comment}
@@ -111,6 +112,6 @@ def _seconds(assignment: Assignment, claimed: float | None) -> float | None:
 
 
 def _guideline_version(assignment: Assignment) -> int | None:
-    """The version in force when the item was handed out: what its judge can have read."""
+    """The version in force when the item was handed out: what its annotator can have read."""
     found = _versions.first(project=assignment.project_id, at=assignment.created_at)
     return found[0] if found else None

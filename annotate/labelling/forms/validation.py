@@ -57,7 +57,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Checked:
-    """A judgement in which nothing is wrong, with its spans read."""
+    """An annotation in which nothing is wrong, with its spans read."""
 
     said: Submission
     marks: list[Mark]

@@ -1,4 +1,4 @@
-"""For managers: items whose right answer is known, how judges do on them, and lifting a pause."""
+"""For managers: items whose right answer is known, how annotators do on them, and lifting a pause."""
 
 from __future__ import annotations
 

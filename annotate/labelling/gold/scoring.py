@@ -1,9 +1,9 @@
-"""Items whose right answer is known: handed out among all others, they measure the judge.
+"""Items whose right answer is known: handed out among all others, they measure the annotator.
 
-Below the project's pass mark a judge is first warned, with what went wrong, and paused when it goes on. A share of a
-few items says little, so the rule is a test, not the share itself: of the last ten known answers since the last
-decision, five at least, so few are right that a judge who is exactly at the pass mark would do as badly in one case of
-twenty or less (exact binomial, one-sided).
+Below the project's pass mark an annotator is first warned, with what went wrong, and paused when it goes on. A share of
+a few items says little, so the rule is a test, not the share itself: of the last ten known answers since the last
+decision, five at least, so few are right that an annotator who is exactly at the pass mark would do as badly in one
+case of twenty or less (exact binomial, one-sided).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def passes(known: GoldItem, assignment: Assignment, said: Submission) -> bool:
 
 
 def expected_of(known: GoldItem, assignment: Assignment) -> dict[str, list]:
-    """The right values, with winners as the sides were shown to this judge."""
+    """The right values, with winners as the sides were shown to this annotator."""
     expected = {name: list(values) for name, values in known.expected.items()}
     if "winner" in expected and assignment.completion_a_id != known.completion_a_id:
         expected["winner"] = [swapped(winner) for winner in expected["winner"]]
@@ -73,7 +73,8 @@ def expected_of(known: GoldItem, assignment: Assignment) -> dict[str, list]:
 
 
 def is_too_low(right: int, answered: int, percent: int) -> bool:
-    """Whether a judge who gets `percent` right in the long run would have this few right in 5 % of cases or less."""
+    """Whether an annotator who gets `percent` right in the long run would have this few right in 5 % of cases or
+    less."""
     if answered < FEWEST:
         return False
     p = percent / 100
@@ -83,7 +84,7 @@ def is_too_low(right: int, answered: int, percent: int) -> bool:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a judge does on known answers: those looked at now, and all."""
+    """How an annotator does on known answers: those looked at now, and all."""
 
     right: int
     answered: int

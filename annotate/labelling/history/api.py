@@ -1,4 +1,4 @@
-"""My own judgements in a project, with their receipts: the twin of the history page."""
+"""My own annotations in a project, with their receipts: the twin of the history page."""
 
 from __future__ import annotations
 

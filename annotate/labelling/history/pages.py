@@ -1,4 +1,4 @@
-"""One's own judgements in a project, each with its receipt: whether it counts, why not, and what it went into."""
+"""One's own annotations in a project, each with its receipt: whether it counts, why not, and what it went into."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from annotate.labelling.forms.feedback_text import describe_feedback, letters_of
 from annotate.models import Comparison, Completion, Demonstration, Project, Ranking, User
 from common.sampling import cut_note
 
-# Without the pairs of rankings, which are not judgements of their own, and without votes in the arena, which has a
+# Without the pairs of rankings, which are not annotations of their own, and without votes in the arena, which has a
 # history itself.
 TITLES = {**feedback_lineage.TITLES, "demonstration": "Answers of my own"}
 

@@ -20,7 +20,7 @@ from annotate.models import Membership, Project
 
 
 def to_what_comes_first(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A judge's view that may ask for the next item: where something comes before it, the reply leads there."""
+    """An annotator's view that may ask for the next item: where something comes before it, the reply leads there."""
 
     @wraps(view)
     def page(request: HttpRequest, project: Project, **kwargs) -> HttpResponse:

@@ -1,7 +1,7 @@
-"""Which item a judge is asked about next. `assignments` calls it while it holds the project's lock.
+"""Which item an annotator is asked about next. `assignments` calls it while it holds the project's lock.
 
 The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
-project before anything is judged in depth. Ties are broken at random, else all judges would walk in one order.
+project before anything is judged in depth. Ties are broken at random, else all annotators would walk in one order.
 Before all of these come the items that another app waits for, such as the pairs that people are to review while a run
 trains; and most of the time those about which a reward model is unsure, see `priorities`.
 
@@ -78,7 +78,7 @@ def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
     """Assignments that fill a place of their item: done, or in somebody's hands.
 
     People and simulations each have places of their own: a simulation never uses up what a person could judge. What
-    only measures the judge, or decides between judges, fills none.
+    only measures the annotator, or decides between annotators, fills none.
     """
     work = project.assignments.filter(
         state__in=_FILLS, purpose=Assignment.Purpose.WORK, user__is_simulated=is_simulated

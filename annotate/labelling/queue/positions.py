@@ -1,9 +1,9 @@
-"""Which of two answers stands on the left: by lot, and evenly for each judge and each two models.
+"""Which of two answers stands on the left: by lot, and evenly for each annotator and each two models.
 
-A coin alone leaves a judge of a few dozen pairs with one model on the left far more often, and whoever leans to one
-side would then lean to a model. So the coin is weighted towards the side that is behind (Efron's biased coin, 1971),
-and a lead of two is made up at once (the big stick of Soares and Wu, 1983). Who does not know the models cannot foresee
-it. The sum over judges stays as even as they are.
+A coin alone leaves an annotator of a few dozen pairs with one model on the left far more often, and whoever leans to
+one side would then lean to a model. So the coin is weighted towards the side that is behind (Efron's biased coin,
+1971), and a lead of two is made up at once (the big stick of Soares and Wu, 1983). Who does not know the models cannot
+foresee it. The sum over annotators stays as even as they are.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Prompts that are out of the work: quarantined as soon as several judges skip them as broken or offensive, and taken
-out for good, or kept, by a reviewer. Whoever holds an item of one is told when they send it."""
+"""Prompts that are out of the work: quarantined as soon as several annotators skip them as broken or offensive, and
+taken out for good, or kept, by a reviewer. Whoever holds an item of one is told when they send it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mirrored repeats: a comparison of a judge's own, once more, with the sides swapped.
+"""Mirrored repeats: a comparison of an annotator's own, once more, with the sides swapped.
 
 They measure consistency and the pull of a side, and take no place of the item. A repeat must not be remembered: some
 other items lie between, and some minutes.

@@ -170,7 +170,7 @@ class Spans(_Read):
 
 @extend_schema(tags=["feedback"])
 class Flags(_Read):
-    """What is wrong with prompts and answers, as their judges say."""
+    """What is wrong with prompts and answers, as their annotators say."""
 
     queryset = Flag.objects.none()
     table, serializer_class = Flag, rows.FlagOut

@@ -1,4 +1,4 @@
-"""A project's scales: what its judges answer by. A scale in use keeps its name for ever: data has it."""
+"""A project's scales: what its annotators answer by. A scale in use keeps its name for ever: data has it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ DEFAULTS = (
     Scale(kind=Scale.Kind.RANKING, name="ranking", title="Rank the answers, the best first"),
 )
 
-# What a judge of each kind of item may answer by.
+# What an annotator of each kind of item may answer by.
 OF_ITEM = {
     Assignment.Kind.RATE: (*RATED, Scale.Kind.SPAN),
     Assignment.Kind.COMPARE: (Scale.Kind.COMPARISON, Scale.Kind.SPAN),

@@ -1,4 +1,5 @@
-"""A person's own keys on the judge page. They go with the account, and only what differs from the defaults is kept."""
+"""A person's own keys on the annotation page. They go with the account, and only what differs from the defaults is
+kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One's own keys for the judge page, as the page for them has it."""
+"""One's own keys for the annotation page, as the page for them has it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOLD = {(200, "application/json"): KEYS}
 @extend_schema(methods=["DELETE"], responses=_TOLD, tags=["account"], operation_id="shortcuts_reset")
 @allows(get="account", patch="account", delete="account")
 def shortcuts(request: Request) -> Response:
-    """My keys on the judge page, with the defaults; PATCH changes some, DELETE goes back to the defaults."""
+    """My keys on the annotation page, with the defaults; PATCH changes some, DELETE goes back to the defaults."""
     if request.method == "DELETE":
         return Response(actions.reset(user=request.user))
     if request.method == "PATCH":

@@ -1,4 +1,4 @@
-"""The judge page's keys: what each does, which it is by itself, and how a person's own are checked.
+"""The annotation page's keys: what each does, which it is by itself, and how a person's own are checked.
 
 A key is one character, or Enter. Letters are kept small: Shift changes nothing. Escape, ? and Tab are the page's own.
 """

@@ -1,4 +1,4 @@
-"""One's own keys for the judge page."""
+"""One's own keys for the annotation page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorial: the judge's own form, and after each item what was right and why."""
+"""The tutorial: the annotator's own form, and after each item what was right and why."""
 
 from __future__ import annotations
 

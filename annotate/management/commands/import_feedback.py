@@ -1,4 +1,4 @@
-"""Import a file of other tools' prompts, answers and judgements into a project.
+"""Import a file of other tools' prompts, answers and annotations into a project.
 
     manage.py import_feedback harmless-base.jsonl.gz --project everyday --source hh-rlhf
     manage.py import_feedback votes.parquet --project everyday --dry-run
@@ -31,7 +31,7 @@ _TOLD = 20  # bad lines that are printed
 
 
 class Command(BaseCommand):
-    help = "Import a file of prompts, answers and judgements: hh-rlhf, TRL, LMArena, our own rows, plain tables, …"
+    help = "Import a file of prompts, answers and annotations: hh-rlhf, TRL, LMArena, our own rows, plain tables, …"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", nargs="?", help="JSON lines, a JSON list, CSV, TSV or Parquet; gzipped or not")

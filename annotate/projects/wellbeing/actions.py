@@ -116,7 +116,7 @@ def _bearable(allowed: Collection[str]) -> Q:
 
 
 def why_withheld(project: Project, user: User) -> str:
-    """In words, why items that wait for judges are not for this person just now; empty when none are."""
+    """In words, why items that wait for annotators are not for this person just now; empty when none are."""
     waiting = QueueEntry.objects.filter(project=project, level__lt=project.overlap, prompt__harm__gt="")
     if user.is_simulated or not waiting.exists():
         return ""

@@ -1,4 +1,4 @@
-"""Excluding a person, withdrawing one's own judgements, and undoing either: first what it touches, then the act."""
+"""Excluding a person, withdrawing one's own annotations, and undoing either: first what it touches, then the act."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
 
 def _done(act: Exclusion) -> str:
     n = sum(act.touched["changing"].values())
-    which = "1 judgement is" if n == 1 else f"{n:,} judgements are"
+    which = "1 annotation is" if n == 1 else f"{n:,} annotations are"
     return f"Of {act.name} {which} {act.status} now; it can be undone as one."
 
 
@@ -91,7 +91,7 @@ def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     except Refused as refused:
         return refused_page(request, refused, project=project)
     n = sum(act.brought_back.values())
-    messages.success(request, f"{n:,} judgement{'' if n == 1 else 's'} of {act.name} stand as they stood before.")
+    messages.success(request, f"{n:,} annotation{'' if n == 1 else 's'} of {act.name} stand as they stood before.")
     return _back(request, project, act)
 
 

@@ -1,4 +1,4 @@
-"""Quality: how far judges agree, each judge's figures, and a page of one's own: "how I judge"."""
+"""Quality: how far judges agree, each annotator's figures, and a page of one's own: "how I judge"."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpRespo
 @never_cache
 @in_project(get="review")
 def annotator(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """One judge, for those who may read what others said."""
+    """One annotator, for those who may read what others said."""
     person = get_object_or_404(_judges_of(project), pk=pk)
     context = _of_one(project, person) | {
         "manages": can(request.user, "manage", project),
@@ -109,7 +109,7 @@ def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
 def imported_annotator(request: HttpRequest, project: Project) -> ImportedAnnotator:
     who = find_imported(project, request.GET.get("source", ""), request.GET.get("name", ""))
     if who is None:
-        raise Http404("No judgement was imported here under that name; the quality page lists those that were.")
+        raise Http404("No annotation was imported here under that name; the quality page lists those that were.")
     return who
 
 

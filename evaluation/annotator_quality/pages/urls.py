@@ -1,4 +1,4 @@
-"""Addresses of judging the judges: pages, and below /api/v1/ their twins for programs."""
+"""Addresses of judging the annotators: pages, and below /api/v1/ their twins for programs."""
 
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter

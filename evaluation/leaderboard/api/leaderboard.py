@@ -32,7 +32,7 @@ def asked_of(request: Request) -> tuple[Project, str]:
     project = find_project(request.user, request.query_params["project"])
     judge = request.query_params.get("judge") or default_annotator_kind(project)
     if judge not in AnnotatorKind.values:
-        raise Refused(400, judge=f"{judge!r} is no kind of judge; use {' or '.join(AnnotatorKind.values)}.")
+        raise Refused(400, judge=f"{judge!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
     return project, judge
 
 
@@ -108,7 +108,7 @@ class LeaderboardOut(serializers.Serializer):
 )
 @allows(get="read")
 def leaderboard(request: Request) -> Response:
-    """Bradley-Terry ratings from counted votes of one kind of judge in the eval split."""
+    """Bradley-Terry ratings from counted votes of one kind of annotator in the eval split."""
     project, judge = asked_of(request)
     asked = board_page.asked(project, request.query_params.dict() | {"judge": judge})
     if asked.problem:

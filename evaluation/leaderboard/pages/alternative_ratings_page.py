@@ -144,7 +144,7 @@ def _styles(ways: Ways) -> list[StyleWorth]:
 
 
 def _careless(ways: Ways) -> dict[str, Any] | None:
-    """How many judges say little that the others would: counts alone, no names."""
+    """How many annotators say little that the others would: counts alone, no names."""
     if ways.reliability is None:
         return None
     voters = ways.reliability.voters

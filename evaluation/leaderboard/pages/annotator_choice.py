@@ -9,7 +9,7 @@ from evaluation.leaderboard.snapshots import default_annotator_kind
 
 
 def asked(request: HttpRequest, project: Project) -> str:
-    """Whose votes were asked for; 404 for a kind of judge that there is not."""
+    """Whose votes were asked for; 404 for a kind of annotator that there is not."""
     judge = request.GET.get("judge") or default_annotator_kind(project)
     if judge not in AnnotatorKind.values:
         raise Http404(f"judge is one of {', '.join(AnnotatorKind.values)}, not {judge!r}.")

@@ -80,7 +80,7 @@ def _note_export(request: HttpRequest, project: Project, name: str) -> None:
 
 
 def _asked(request: HttpRequest, project: Project) -> board_page.Asked:
-    """Which leaderboard was asked for; 404 for a kind of judge that there is not."""
+    """Which leaderboard was asked for; 404 for a kind of annotator that there is not."""
     try:
         return board_page.asked(project, request.GET.dict())
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Counted votes per project and kind of judge, folded from the ledger as it grows: a cache, never the truth.
+"""Counted votes per project and kind of annotator, folded from the ledger as it grows: a cache, never the truth.
 
 A count is a sum over the ledger: each comparison once, with the status it began with, and each change of a status once.
 Sums do not mind the order, so a row that becomes visible late is added late, and nothing is counted twice: the cursor's

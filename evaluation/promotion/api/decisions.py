@@ -119,7 +119,7 @@ class AskAgain(Input):
 
 class AskedAgainOut(serializers.Serializer):
     asked = serializers.IntegerField()
-    waiting = serializers.IntegerField(help_text="Items asked again that still wait for a judge.")
+    waiting = serializers.IntegerField(help_text="Items asked again that still wait for an annotator.")
 
 
 class IntervalOut(serializers.Serializer):
@@ -237,7 +237,8 @@ def sampling_rates(request: Request, project: Project) -> Response:
 )  # fmt: skip
 @in_project(get="review", post="research")
 def ask_next_items(request: Request, project: Project) -> Response:
-    """Items on which judges disagree, the widest first. POST puts items of the train split first in the queue again."""
+    """Items on which annotators disagree, the widest first. POST puts items of the train split first in the queue
+    again."""
     if request.method == "POST":
         return _ask_again(request, project)
     side = _one_of(request, "side", Split.values, Split.TRAIN)

@@ -111,7 +111,7 @@ def rule(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="read", post="research")
 def ask(request: MemberRequest, project: Project) -> HttpResponse:
-    """What judges disagree about, and the button that puts it first in the queue again."""
+    """What annotators disagree about, and the button that puts it first in the queue again."""
     if request.method == "POST":
         try:
             keys, more = request.POST.getlist("item"), _whole(request.POST.get("more", ""))

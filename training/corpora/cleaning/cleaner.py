@@ -1,4 +1,5 @@
-"""The rules in their order, one document after the other: first what mends, then what judges, then what compares."""
+"""The rules in their order, one document after the other: first what mends, then what annotators, then what
+compares."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The second head beside the score, step by step: does what the policy gains show to a head of other judgements, too?
+"""The second head beside the score, step by step: does what the policy gains show to a head of other annotations, too?
 
 Both are taken in units of the parent's spread, within `score_clip`. On the parent's own answers the two agree to some
-degree, and by that degree a rise of the score should show in the second head: a second head of few judgements
+degree, and by that degree a rise of the score should show in the second head: a second head of few annotations
 follows less, with nothing wrong. What is watched is how far it falls *behind* that, with a 95 % interval that counts
 the batch and the parent's answers. Beyond `max_gold_gap`, by the whole interval, while the score has risen, the policy
 pleases what the first head got wrong (Goodhart; Gao 2023, 2210.10760).

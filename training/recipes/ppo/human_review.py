@@ -83,7 +83,7 @@ def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | N
     if not config.review_every:
         return None
     since = max((a["step"] for a in amendments if a["code"] == DISAGREE), default=0)
-    who = "people" if config.review_by == "person" else "simulated judges"
+    who = "people" if config.review_by == "person" else "simulated annotators"
     given = review_agreement.of_rows(ppo.run.opinions(), config.review_by)
     found = review_agreement.agreement(review_agreement.recent(given, after=since - 1))
     if config.review_agreement and review_agreement.disagree(found, config.review_agreement):
@@ -129,7 +129,7 @@ def _disagreement(step: int, told: str, reward: str) -> dict[str, Any]:
         "code": DISAGREE,
         "step": step,
         "message": f"People and {reward} part ways: {told}.",
-        "remedy": "The score no longer means what people mean. Their verdicts stand among the project's judgements: "
+        "remedy": "The score no longer means what people mean. Their verdicts stand among the project's annotations: "
         "freeze them, train the reward model again, and start from there; or read the pairs and decide.",
         "choices": [
             _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),

@@ -1,4 +1,4 @@
-"""What DPO and KTO learn from: the judgements of a frozen preferences dataset, as token ids.
+"""What DPO and KTO learn from: the annotations of a frozen preferences dataset, as token ids.
 
 Every completion is token for token what the policy meets and writes:
 
@@ -68,7 +68,7 @@ def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int)
         ratings = preferences.ratings_from(run.rows("ratings"))
     except (ValueError, KeyError) as error:
         raise RecipeFailure(
-            "bad_data", f"The judgements cannot be read: {error}", "Freeze the dataset again."
+            "bad_data", f"The annotations cannot be read: {error}", "Freeze the dataset again."
         ) from error
     # An empty answer can be neither liked nor disliked token by token.
     rows = [row for row in run.rows("completions") if row["text"].strip()]

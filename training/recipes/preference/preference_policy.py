@@ -1,4 +1,4 @@
-"""DPO and KTO with TRL: a policy that learns from judgements at once, and how well it understood them.
+"""DPO and KTO with TRL: a policy that learns from annotations at once, and how well it understood them.
 
 What differs between the two stays in their recipes: the examples, the trainer, and what they count.
 """
@@ -22,7 +22,7 @@ from training.rl.sampler import Sampling
 
 
 def load(run: RunDirectory, spec: RunSpec, config: PreferenceConfig) -> tuple[Any, Any, Judgements]:
-    """(model, tokenizer, judgements)."""
+    """(model, tokenizer, annotations)."""
     run.progress("Loading the model", 0, 1)
     model, tokenizer = trl_runs.load(spec, config.adapters)
     return model, tokenizer, preference_data.read(run, tokenizer, config, spec.seed)

@@ -1,21 +1,21 @@
 """Learn one scalar score from thumbs, stars and pairs together: `python -m training.recipes.reward RUN_DIR`.
 
-1. Count what the judgements tell, and refuse in words when they are too few (`annotate.data.datasets.preferences`).
+1. Count what the annotations tell, and refuse in words when they are too few (`annotate.data.datasets.preferences`).
 2. Split by prompt: a share is held out and looked at at the end alone; nothing before is chosen by it.
 3. Forward every judged completion once through the parent model and pool its hidden states (`reward_forwards`). This is
    what takes time; what is pooled is kept in the checkpoints.
 4. head: choose layers and penalty by cross-validation on the training prompts (`reward_choice`), and how much judges
    differ (`reward_judges`), then one fit (`head_fit`) of the joint likelihood (`feedback_likelihood`).
    finetune: start from that head and train the trunk too (`reward_finetune`).
-   auto: head alone below `finetune_from` judgements, else both, and held-out accuracy chooses: of two, and only when
+   auto: head alone below `finetune_from` annotations, else both, and held-out accuracy chooses: of two, and only when
    the difference is beyond one standard error, so that the winner's figure is flattered by little.
 5. A head for each aspect that enough was said of, on the same features (`reward_aspects`).
-6. A second head on the held-out judgements, which watches while a policy follows the first (`reward_gold`).
+6. A second head on the held-out annotations, which watches while a policy follows the first (`reward_gold`).
 7. Measure on the held-out prompts (`reward_measures`, `reward_evidence`), beside always preferring the longer answer;
-   and what pairs, ratings, and fewer judgements would have given (`reward_studies`).
+   and what pairs, ratings, and fewer annotations would have given (`reward_studies`).
 
 The head that is saved is the one that was measured: it is not refitted on the held-out prompts.
-Left out: ensembles, tastes that differ between judges.
+Left out: ensembles, tastes that differ between annotators.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from training.recipes.reward.reward_model import RewardModel
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: RewardConfig = config_of(spec)
-    run.progress("Counting what the judgements tell", 0, 1)
+    run.progress("Counting what the annotations tell", 0, 1)
     feedback = reward_data.read_feedback(run)
     print(feedback.informativeness.sentence)
     prompts = feedback.prompts
@@ -70,7 +70,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     best = min(candidates, key=lambda c: c.nll)
     x = pooled.of(best.features)
     design = Design.of(x, torch.nonzero(training)[:, 0])
-    run.progress("Comparing the judges", 0, 1)
+    run.progress("Comparing the annotators", 0, 1)
     priors, trials = annotator_effects.choose_priors(design, observed, prompts, folds, best.ridge)
     reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
     judged = observed.among(training)

@@ -1,4 +1,4 @@
-"""What each part of the judgements is worth, on the same held-out ones: pairs, ratings, all; an eighth of them to all.
+"""What each part of the annotations is worth, on the same held-out ones: pairs, ratings, all; an eighth of them to all.
 
 Heads alone, each with a penalty of its own by cross-validation: seconds each. Intervals and paired differences draw
 the same prompts anew.
@@ -20,7 +20,7 @@ from training.recipes.reward.head_fit import Design
 from training.recipes.reward.reward_accuracy import Judged
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
-FEWEST = 20  # judgements that a head is fitted to
+FEWEST = 20  # annotations that a head is fitted to
 
 
 def ablation(
@@ -47,7 +47,7 @@ def learning_curve(
     design: Design, observed: Observations, prompts: Tensor, training: Tensor, folds: Tensor, all_scores: Tensor,
     seed: int, report: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Held-out figures by the number of judgements learnt from: nested shares of the training prompts."""
+    """Held-out figures by the number of annotations learnt from: nested shares of the training prompts."""
     judged = Judged.of(observed.among(~training))
     order = torch.unique(prompts[training])
     order = order[torch.from_numpy(np.random.default_rng([seed, 8]).permutation(len(order)))]

@@ -1,14 +1,15 @@
-"""How the judges differ: severity, a shift of each one's thumbs and stars, and reliability, how much each reads of the
-score (`feedback_likelihood`).
+"""How the annotators differ: severity, a shift of each one's thumbs and stars, and reliability, how much each reads of
+the score (`feedback_likelihood`).
 
 Both shrink to the common value. How hard is chosen by the cross-validated likelihood, over prompts, and all alike is
-one of the choices. With one judge, or with few judgements of each, the fit is what it would be without. The intervals
-are Laplace's, of the posterior with everything else free; a judge stands out where one that counts for all judges
-(Bonferroni) leaves out the common value.
+one of the choices. With one annotator, or with few annotations of each, the fit is what it would be without. The
+intervals are Laplace's, of the posterior with everything else free; an annotator stands out where one that counts for
+all annotators (Bonferroni) leaves out the common value.
 
-Tried on simulated judges, 16 times 80 training prompts with 95 judgements by each of five judges, one of them harsh by
+Tried on simulated annotators, 16 times 80 training prompts with 95 annotations by each of five annotators, one of them
+harsh by
 1.5 and one random: the random one was found 15 times, the harsh one 12, nobody else ever; rank correlation with the
-true score on unseen prompts 0.805 instead of 0.770. With five good judges: no alarm, 0.835 instead of 0.834. Asking
+true score on unseen prompts 0.805 instead of 0.770. With five good annotators: no alarm, 0.835 instead of 0.834. Asking
 for a gain of one standard error found the random one 10 times and helped half as much.
 """
 
@@ -30,14 +31,14 @@ from training.recipes.reward.feedback_likelihood import TODAY, Observations, Pri
 from training.recipes.reward.head_fit import Design, Head, Problem
 
 AUTHORS = "judges.json"
-FEWEST = 20  # judgements of each of at least two judges; with fewer there is nothing to compare
+FEWEST = 20  # annotations of each of at least two annotators; with fewer there is nothing to compare
 RELIABILITIES = (0.3, 0.6, 1.0)
 SHIFTS = (0.3, 2.0)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One pair of priors in the cross-validation; `gain` is the loss saved per judgement, with its standard error."""
+    """One pair of priors in the cross-validation; `gain` is the loss saved per annotation, with its standard error."""
 
     shift: float
     reliability: float
@@ -56,7 +57,8 @@ class Trait:
 
 @dataclass(frozen=True)
 class Annotator:
-    """Severity and reliability are relative to the judges' median. None: gave none of the kind, or taken as alike."""
+    """Severity and reliability are relative to the annotators' median. None: gave none of the kind, or taken as
+    alike."""
 
     author: int
     comparisons: int
@@ -108,7 +110,7 @@ def choose_priors(
 
 
 def annotators(design: Design, observed: Observations, head: Head, ridge: float, priors: Priors) -> list[Annotator]:
-    """What the fit says of everybody who judged, beside the median of all. `observed` are the training judgements."""
+    """What the fit says of everybody who judged, beside the median of all. `observed` are the training annotations."""
     o, count = observed, observed.authors
     if count < 2:
         return []
@@ -163,8 +165,8 @@ def _who(o: Observations) -> dict[str, Tensor]:
 def _standard_errors(
     design: Design, observed: Observations, head: Head, ridge: float, priors: Priors
 ) -> list[list[float]]:
-    """Of the shifts of thumbs and of stars and of the reliabilities, each (A,), less the judges' mean: what all share
-    cannot be told from the offset of thumbs, or from the scale of the score.
+    """Of the shifts of thumbs and of stars and of the reliabilities, each (A,), less the annotators' mean: what all
+    share cannot be told from the offset of thumbs, or from the scale of the score.
 
     Laplace: c' H^-1 c by conjugate gradients, so that a thousand other parameters are free without a matrix of them.
     """
@@ -174,7 +176,7 @@ def _standard_errors(
     low = torch.tensor([-np.inf if b[0] is None else b[0] for b in problem.bounds])
     high = torch.tensor([np.inf if b[1] is None else b[1] for b in problem.bounds])
     is_free = (high > low) & ((flat > low + 1e-9) & (flat < high - 1e-9))
-    is_free[size - 3 * count :] = (high > low)[size - 3 * count :]  # a judge at a bound is uncertain all the same
+    is_free[size - 3 * count :] = (high > low)[size - 3 * count :]  # an annotator at a bound is uncertain all the same
     free = is_free.double()
     point = flat.clone().requires_grad_()
     gradient = torch.autograd.grad(problem.loss(point), point, create_graph=True)[0]

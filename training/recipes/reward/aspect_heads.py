@@ -18,13 +18,13 @@ from training.recipes.reward.feedback_likelihood import Observations
 from training.recipes.reward.head_fit import Design
 from training.recipes.reward.reward_accuracy import Estimate, bootstrap, spearman
 
-ENOUGH = 40  # judgements unlike the commonest one; half of what a whole reward model needs
+ENOUGH = 40  # annotations unlike the commonest one; half of what a whole reward model needs
 ENOUGH_PROMPTS = 10
 
 
 @dataclass(frozen=True)
 class Aspect:
-    """`spearman` is the rank correlation with judgements on the held-out prompts; `lack` says why there is no head."""
+    """`spearman` is the rank correlation with annotations on the held-out prompts; `lack` says why there is no head."""
 
     name: str
     judgements: int
@@ -48,7 +48,7 @@ def _learn_one(
     counts = torch.bincount(judged.stars)
     informative, on = len(judged) - int(counts.max()) if len(judged) else 0, len(torch.unique(prompts[judged.starred]))
     if informative < ENOUGH or on < ENOUGH_PROMPTS:
-        lack = f"{informative} judgements on {on} prompts tell one answer from another: too few to learn from."
+        lack = f"{informative} annotations on {on} prompts tell one answer from another: too few to learn from."
         return Aspect(name, len(observed), lack)
     ridge = head_fit.best_ridge(design, observed, folds)
     guessed = head_fit.out_of_fold(design, observed, folds, ridge)

@@ -1,9 +1,9 @@
-"""Does a score tell anything about judgements that it was not fitted to? One decision from all of them.
+"""Does a score tell anything about annotations that it was not fitted to? One decision from all of them.
 
 Pairs, ties, thumbs and stars are read through slope * score, with cuts and authors' shifts of their own (the joint
 likelihood), and the slope is estimated: 0 is the null that says only how often what is said, 1 a score as sure of
 itself as it may be, less one that is too sure (the calibration slope of Cox 1958, "Two further applications of a model
-for binary regression"). Its standard error counts prompts and not judgements (Liang and Zeger 1986), with Student's t
+for binary regression"). Its standard error counts prompts and not annotations (Liang and Zeger 1986), with Student's t
 for few of them. A score is told from chance where the whole 95 % interval is above 0.
 """
 

@@ -1,4 +1,4 @@
-"""What a reward head is to read, and whether judgements follow anything: by cross-validation on training prompts."""
+"""What a reward head is to read, and whether annotations follow anything: by cross-validation on training prompts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def choose_features(
 def table(candidates: list[Candidate]) -> list[dict[str, Any]]:
     """A row for each set of features with its best penalty, simplest first.
 
-    `behind` is the loss per judgement above the best one's, with its standard error over prompts; a set `within` one
+    `behind` is the loss per annotation above the best one's, with its standard error over prompts; a set `within` one
     standard error would have done as well for all that the data can say. The best is taken all the same: it costs
     nothing more to score with.
     """
@@ -100,9 +100,9 @@ def table(candidates: list[Candidate]) -> list[dict[str, Any]]:
 def refuse_what_follows_nothing(
     design: Design, observed: Observations, feedback: Feedback, folds: Tensor, ridge: float, priors: Priors, seed: int
 ) -> None:
-    """Many judgements may still be noise: refuse what cross-validation cannot tell from chance.
+    """Many annotations may still be noise: refuse what cross-validation cannot tell from chance.
 
-    With one vote in ten wrong, a taste that 4 % of 720 answers fit leaves 150 judgements that seem to tell something;
+    With one vote in ten wrong, a taste that 4 % of 720 answers fit leaves 150 annotations that seem to tell something;
     most of them are errors.
     """
     inside = observed.among(folds >= 0)
@@ -112,10 +112,10 @@ def refuse_what_follows_nothing(
         return
     figures = reward_measures.measures(scores.numpy(), Judged.of(inside), feedback.prompts.numpy(), seed)
     known = ", ".join(f"{name.replace('_', ' ')} {e}" for name, e in figures.items() if e is not None)
-    joint = f"slope of all judgements {evidence}" if evidence is not None else "no two scores differ"
+    joint = f"slope of all annotations {evidence}" if evidence is not None else "no two scores differ"
     raise RecipeFailure(
         "nothing_learnt",
         f"{feedback.informativeness.sentence} What they follow cannot be told from chance on prompts left out in turn: "
         f"{joint}; {known}.",
-        "Judge more answers, write clearer guidelines so that judges agree, or sample answers that differ more.",
+        "Judge more answers, write clearer guidelines so that annotators agree, or sample answers that differ more.",
     )

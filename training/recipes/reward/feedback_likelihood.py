@@ -1,6 +1,6 @@
 """The joint likelihood of pairs, thumbs and stars under one score s per completion.
 
-Every judgement is a noisy reading of s with logistic noise of scale 1, through cut points that are learnt:
+Every annotation is a noisy reading of s with logistic noise of scale 1, through cut points that are learnt:
 
 - A comparison reads s_a - s_b through symmetric cuts ±t1 <= ±t2 <= ±t3 (Rao and Kupper 1967, a cumulative logit):
   beyond t1 it has a winner, beyond t2 and t3 a winner by strength 2 and 3; within ±t1 it is a tie. With no ties t1
@@ -30,7 +30,7 @@ from annotate.data.datasets import preferences
 GAP_BOUNDS = (1e-3, 20.0)
 OFFSET_BOUNDS = (-30.0, 30.0)
 AUTHOR_BOUNDS = (-5.0, 5.0)
-RELIABILITY_BOUNDS = (-1.0, 3.0)  # of a - 1: at worst a judge is not listened to, never taken to mean the contrary
+RELIABILITY_BOUNDS = (-1.0, 3.0)  # of a - 1: at worst an annotator is not listened to, never taken to mean the contrary
 # So weak that it moves no estimate, and enough to keep a cut finite that a fold of the data does not speak of.
 WEAK_PRECISION = 1e-3
 
@@ -66,7 +66,7 @@ class Observations:
     stars_author: Tensor
     star_values: tuple[int, ...]
     author_ids: tuple[int, ...]
-    pair_weight: Tensor | None = None  # float: where pairs of a ranking share one judgement's weight; None: all 1
+    pair_weight: Tensor | None = None  # float: where pairs of a ranking share one annotation's weight; None: all 1
     tie_weight: Tensor | None = None
 
     @property
@@ -77,7 +77,7 @@ class Observations:
         return sum(len(t) for t in (self.chosen, self.tie_a, self.thumbed, self.starred))
 
     def among(self, kept: Tensor) -> Observations:
-        """The judgements whose completions are all in the boolean mask `kept` (N,); indices stay as they are."""
+        """The annotations whose completions are all in the boolean mask `kept` (N,); indices stay as they are."""
         won = kept[self.chosen] & kept[self.rejected]
         level = kept[self.tie_a] & kept[self.tie_b]
         return self._where(won, level, kept[self.thumbed], kept[self.starred])
@@ -102,12 +102,12 @@ class Observations:
 
     @property
     def completions(self) -> Tensor:
-        """(J,) a completion of each judgement, in the order of `log_likelihoods`."""
+        """(J,) a completion of each annotation, in the order of `log_likelihoods`."""
         return torch.cat([self.chosen, self.tie_a, self.thumbed, self.starred])
 
     @property
     def judged_by(self) -> Tensor:
-        """(J,) the author of each judgement, in the same order."""
+        """(J,) the author of each annotation, in the same order."""
         return torch.cat([self.pair_author, self.tie_author, self.thumbs_author, self.stars_author])
 
 
@@ -195,12 +195,13 @@ def initial_cuts(observed: Observations, priors: Priors = TODAY) -> tuple[Tensor
 
 
 def joint_nll(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:
-    """The summed negative log-likelihood of every judgement, a scalar. `scores` is (N,)."""
+    """The summed negative log-likelihood of every annotation, a scalar. `scores` is (N,)."""
     return -log_likelihoods(scores, observed, cuts).sum()
 
 
 def log_likelihoods(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:
-    """(J,) of each judgement: pairs, ties, thumbs, stars. The pairs of a ranking are weighed down to one judgement."""
+    """(J,) of each annotation: pairs, ties, thumbs, stars. The pairs of a ranking are weighed down to one
+    annotation."""
     pairs, ties = _pairs(scores, observed, cuts), _ties(scores, observed, cuts)
     pairs = pairs if observed.pair_weight is None else pairs * observed.pair_weight
     ties = ties if observed.tie_weight is None else ties * observed.tie_weight

@@ -80,7 +80,7 @@ def read_feedback(run: RunDirectory) -> Feedback:
         ratings = [r for r in preferences.ratings_from(rating_rows) if r.says_something]
         aspects = aspects_from(rating_rows)
     except (ValueError, KeyError) as error:
-        raise RecipeFailure("bad_data", f"The judgements cannot be read: {error}", AGAIN) from error
+        raise RecipeFailure("bad_data", f"The annotations cannot be read: {error}", AGAIN) from error
     judged = {c for x in comparisons for c in (x.completion_a, x.completion_b)} | {r.completion for r in ratings}
     judged |= {r.completion for given in aspects.values() for r in given}
     rows = [row for row in run.rows("completions") if row["id"] in judged]
@@ -104,7 +104,7 @@ def read_feedback(run: RunDirectory) -> Feedback:
 
 
 def aspects_from(rows: list[Row]) -> dict[str, list[preferences.Rating]]:
-    """The judgements of each aspect as ratings with so many stars. Raises ValueError naming the row and what is wrong.
+    """The annotations of each aspect as ratings with so many stars. Raises ValueError naming the row and what is wrong.
 
     Datasets frozen before aspects were kept have none.
     """

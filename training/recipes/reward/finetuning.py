@@ -54,7 +54,7 @@ def finetune(
     """
     begun, seed, pad = time.monotonic(), spec.seed, tokenizer.pad_token_id
     trained = _trainable(trunk, best.features, config, seed)
-    # The trunk's device computes scores; the likelihood, a few hundred numbers, stays on the CPU with the judgements.
+    # The trunk's device computes scores; the likelihood, a few hundred numbers, stays on the CPU with the annotations.
     weight, cuts = torch.nn.Parameter(start.weight.float().to(trunk.device)), torch.nn.Parameter(start.cuts.float())
     masters = Masters({**trained, "head.weight": weight, "head.cuts": cuts})
     optimizer = torch.optim.AdamW(
@@ -81,7 +81,7 @@ def finetune(
         set_learning_rate(optimizer, config.learning_rate * _rate(step, len(steps)))
         here = len(judged_in(rows))
         nll = 0.0
-        # No judgement reaches beyond its prompt: the loss of a batch is a sum over parts, its memory that of one.
+        # No annotation reaches beyond its prompt: the loss of a batch is a sum over parts, its memory that of one.
         for part in sequences.batches(config.batch_size, at_once, rows):
             inside = judged_in(part)
             loss = likelihood.joint_nll(scores_of(part), inside, likelihood.split_cuts(cuts, inside)) / here
@@ -135,7 +135,7 @@ def _trainable(
 
 
 def _schedule(sequences: Sequences, judged: Observations, config: RewardConfig, seed: int) -> list[list[int]]:
-    """The rows of every optimiser step: the prompts with judgements in a new order each epoch."""
+    """The rows of every optimiser step: the prompts with annotations in a new order each epoch."""
     ends = torch.cat([judged.completions, judged.rejected, judged.tie_b])
     groups = sequences.by_prompt(torch.unique(ends).tolist())  # what nobody judged teaches nothing
     steps: list[list[int]] = []

@@ -1,13 +1,13 @@
-"""A second head, learnt from other judgements on the same features: it watches while a policy follows the first.
+"""A second head, learnt from other annotations on the same features: it watches while a policy follows the first.
 
 A policy that is optimised against a score pleases its errors, too (Gao 2023, "Scaling Laws for Reward Model
-Overoptimization", 2210.10760, where the gold model is a larger one). Errors that come from few judgements are another
+Overoptimization", 2210.10760, where the gold model is a larger one). Errors that come from few annotations are another
 head's only by chance, so what the policy gains by them the second head does not see. It learns from the held-out
 prompts, after they have measured the first head, and is measured on those that the first was trained on; where that
 cannot be told from chance it is not kept. It shares the features: what both read wrongly in the same way it cannot
 tell.
 
-On 740 answers of the demo (2,089 judgements, four draws of the prompts) heads learnt from 75, 50, 30 and 15 % of the
+On 740 answers of the demo (2,089 annotations, four draws of the prompts) heads learnt from 75, 50, 30 and 15 % of the
 prompts had an AUC on unseen thumbs of 0.862, 0.854, 0.844 and 0.824: hence a quarter for the second, which costs the
 first nearly nothing.
 """
@@ -28,7 +28,7 @@ from training.recipes.reward.head_fit import Design, Head
 from training.recipes.reward.reward_accuracy import Estimate, Judged
 from training.recipes.reward.reward_model import RewardModel
 
-FEWEST = 40  # judgements that a second head learns from
+FEWEST = 40  # annotations that a second head learns from
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ def learn(
     pooled: Tensor, scores: Tensor, observed: Observations, prompts: Tensor, training: Tensor, ridge: float,
     priors: Priors, seed: int,
 ) -> GoldProxy:  # fmt: skip
-    """Fit the second head to the judgements outside `training` (N,), with the penalty that suits the first.
+    """Fit the second head to the annotations outside `training` (N,), with the penalty that suits the first.
 
     pooled (N, F), scores (N,) of the first head, prompts (N,). The penalty is a prior on weights: it does not depend
-    on how many judgements there are.
+    on how many annotations there are.
     """
     apart = observed.among(~training)
     count, on = len(apart), len(torch.unique(prompts[apart.completions]))
     if count < FEWEST:
-        return GoldProxy(count, on, f"{count} judgements on held-out prompts are too few to learn from.")
+        return GoldProxy(count, on, f"{count} annotations on held-out prompts are too few to learn from.")
     design = Design.of(pooled, torch.nonzero(~training)[:, 0])
     head = head_fit.fit(design, apart, ridge, priors=priors)
     found = head.scores(pooled)

@@ -39,7 +39,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One row of the cross-validation: held-out figures per judgement of a feature set with a penalty."""
+    """One row of the cross-validation: held-out figures per annotation of a feature set with a penalty."""
 
     features: tuple[Feature, ...]
     ridge: float
@@ -90,7 +90,7 @@ class Design:
 class Problem:
     """The penalised joint likelihood of `observed` as a function of one flat vector: weights along scaled axes, cuts.
 
-    Axes on which `faint` of the penalty outweighs all that the judgements could say are left out; 0 keeps every one.
+    Axes on which `faint` of the penalty outweighs all that the annotations could say are left out; 0 keeps every one.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Problem:
     ) -> None:
         self.design, self.observed, self.priors = design, observed, priors
         self.penalty = ridge * design.axes.shape[0]
-        # Each judgement bends the likelihood by about 1/5; spread over the rows this is the Hessian, near enough.
+        # Each annotation bends the likelihood by about 1/5; spread over the rows this is the Hessian, near enough.
         bend = 0.2 * max(len(observed), 1) / max(len(design.z), 1)
         self.kept = torch.nonzero(bend * design.spread >= faint * self.penalty)[:, 0]
         self.scale = (bend * design.spread[self.kept] + self.penalty).rsqrt()
@@ -131,7 +131,7 @@ def fit(
     design: Design, observed: Observations, ridge: float, *, priors: Priors = TODAY, tolerance: float = 1e-9,
     faint: float = 0.0, start: Head | None = None,
 ) -> Head:  # fmt: skip
-    """The maximum a posteriori head of the judgements in `observed`, whose completions must be training rows."""
+    """The maximum a posteriori head of the annotations in `observed`, whose completions must be training rows."""
     problem = Problem(design, observed, ridge, priors, faint)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -190,7 +190,7 @@ def cross_validate(
 ) -> list[Candidate]:  # fmt: skip
     """Every feature set with every penalty; the best has the lowest `nll`.
 
-    The folds share one design: standardising and rotating look at no judgement.
+    The folds share one design: standardising and rotating look at no annotation.
     """
     found = []
     parts = folds_of(observed, folds)
@@ -204,7 +204,7 @@ def cross_validate(
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Of every judgement, by a head that saw none of its prompt's."""
+    """Of every annotation, by a head that saw none of its prompt's."""
 
     losses: Tensor  # (J,)
     completions: Tensor  # (J,)
@@ -220,7 +220,7 @@ class HeldOutLoss:
         return self.right / self.pairs if self.pairs else None
 
     def by_prompt(self, prompts: Tensor) -> Tensor:
-        """(P,) summed over the judgements of each prompt."""
+        """(P,) summed over the annotations of each prompt."""
         _, place = torch.unique(prompts[self.completions], return_inverse=True)
         return torch.zeros(int(place.max()) + 1 if len(place) else 0).double().index_add(0, place, self.losses)
 
@@ -261,7 +261,7 @@ def best_ridge(design: Design, observed: Observations, folds: Tensor) -> float:
 
 
 def out_of_fold(design: Design, observed: Observations, folds: Tensor, ridge: float, priors: Priors = TODAY) -> Tensor:
-    """(N,) each completion scored by a head that saw none of its prompt's judgements; 0 where `folds` is -1."""
+    """(N,) each completion scored by a head that saw none of its prompt's annotations; 0 where `folds` is -1."""
     scores = torch.zeros(len(design.z), dtype=torch.float64)
     with one_thread():
         for k, part in enumerate(folds_of(observed, folds)):

@@ -27,7 +27,7 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Judged:
-    """Held-out judgements as indices into N completions."""
+    """Held-out annotations as indices into N completions."""
 
     chosen: Index
     rejected: Index
@@ -49,7 +49,7 @@ class Estimate:
     value: float
     lower: float  # 95 % interval; run pages and evaluations read these names
     upper: float
-    n: int  # judgements
+    n: int  # annotations
     prompts: int
 
     def __str__(self) -> str:
@@ -98,11 +98,11 @@ def bootstrap(
     return Estimate(value, float(low), float(high), len(rows), len(clusters))
 
 
-Statistic = Callable[[Array, Index], float]  # of scores (N,) and rows of the judgements
+Statistic = Callable[[Array, Index], float]  # of scores (N,) and rows of the annotations
 
 
 def _statistics(judged: Judged) -> dict[str, tuple[Statistic, Index, float]]:
-    """By name: the statistic, a completion of each of its judgements, and the least it can be."""
+    """By name: the statistic, a completion of each of its annotations, and the least it can be."""
     c, r, t, s = judged.chosen, judged.rejected, judged.thumbed, judged.starred
     return {
         "pair_accuracy": (lambda scores, i: pair_accuracy(scores[c[i]], scores[r[i]]), c, 0.0),
@@ -112,7 +112,7 @@ def _statistics(judged: Judged) -> dict[str, tuple[Statistic, Index, float]]:
 
 
 def measures(scores: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
-    """`scores` and `prompts` are (N,). Figures that the judgements do not allow are None."""
+    """`scores` and `prompts` are (N,). Figures that the annotations do not allow are None."""
     return {
         name: bootstrap(partial(statistic, scores), prompts[rows], seed, floor=floor)
         for name, (statistic, rows, floor) in _statistics(judged).items()
@@ -120,7 +120,7 @@ def measures(scores: Array, judged: Judged, prompts: Index, seed: int) -> dict[s
 
 
 def differences(ours: Array, theirs: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
-    """`measures` of ours less theirs, on the same judgements and in the same draws."""
+    """`measures` of ours less theirs, on the same annotations and in the same draws."""
     return {
         name: bootstrap(_less(partial(statistic, ours), partial(statistic, theirs)), prompts[rows], seed, floor=None)
         for name, (statistic, rows, _) in _statistics(judged).items()

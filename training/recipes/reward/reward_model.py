@@ -63,7 +63,7 @@ class RewardModel:
     aspects: tuple[str, ...] = ()
     aspect_weight: Tensor | None = None  # (A, F), on standardised features
     aspect_bias: Tensor | None = None  # (A,)
-    gold_weight: Tensor | None = None  # (F,), on standardised features: the second head, of other judgements
+    gold_weight: Tensor | None = None  # (F,), on standardised features: the second head, of other annotations
     gold_bias: Tensor | None = None  # (1,)
     gold_empty_score: float = 0.0
     _trunk: Any = field(default=None, repr=False)

@@ -32,7 +32,7 @@ NAMED = {"pair_accuracy": "pairs", "thumbs_auc": "thumbs", "stars_spearman": "st
 
 @dataclass(frozen=True)
 class Fitted:
-    """A reward model with its held-out figures; `evidence` is the slope of all held-out judgements together."""
+    """A reward model with its held-out figures; `evidence` is the slope of all held-out annotations together."""
 
     model: RewardModel
     pooled: Tensor  # (N, F), what its head reads
@@ -90,18 +90,19 @@ def longer_answer(
 
 
 def headline(figures: dict[str, Estimate | None]) -> tuple[str, Estimate] | None:
-    """The figure that rests on most judgements (pairs first): it decides between models."""
+    """The figure that rests on most annotations (pairs first): it decides between models."""
     known = [(name, e) for name, e in figures.items() if e is not None]
     return max(known, key=lambda pair: pair[1].n, default=None)
 
 
 def held_out_rows(figures: dict[str, Estimate | None], evidence: Estimate | None) -> Row:
-    """The held-out figures by name, the slope of all judgements among them, for result.json and reward.json."""
+    """The held-out figures by name, the slope of all annotations among them, for result.json and reward.json."""
     return {**reward_measures.as_rows(figures), "slope": asdict(evidence) if evidence is not None else None}
 
 
 def beats_chance(evidence: Estimate | None) -> bool:
-    """All judgements together decide and not any figure of them: of three, one is above chance by luck often enough."""
+    """All annotations together decide and not any figure of them: of three, one is above chance by luck often
+    enough."""
     return evidence is not None and evidence.lower > 0
 
 
@@ -110,14 +111,14 @@ def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple
     if len(fitted) == 1 and config.method == "head":
         return fitted[0], "The config asks for a head on the frozen trunk."
     if len(fitted) == 1:
-        few = f"{judgements} judgements are fewer than {config.finetune_from}"
+        few = f"{judgements} annotations are fewer than {config.finetune_from}"
         return fitted[0], f"{few}: a linear head is what they carry."
     if config.method == "finetune":
         return fitted[1], "The config asks for finetuning."
     head, tuned = fitted
     found, other = headline(head.figures), headline(tuned.figures)
     if found is None or other is None:
-        return head, "No held-out judgement could tell the two apart, so the simpler one is kept."
+        return head, "No held-out annotation could tell the two apart, so the simpler one is kept."
     name, ours, theirs = found[0], found[1].value, other[1].value
     words = f"held-out {name.replace('_', ' ')} is {theirs:.3f} finetuned and {ours:.3f} with the head"
     # The one-standard-error rule (Breiman 1984): the simpler one, unless the other is better by more than chance gives.
@@ -133,7 +134,7 @@ def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
     """An honest word about the held-out prompts."""
     found = headline(winner.figures)
     if found is None:
-        return "Nothing was judged on the held-out prompts, so nobody knows how good this is. Collect more judgements."
+        return "Nothing was judged on the held-out prompts, so nobody knows how good this is. Collect more annotations."
     spoken = []
     for name, figure in winner.figures.items():
         if figure is not None:
@@ -144,7 +145,7 @@ def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
     text = f"On {found[1].prompts} prompts that it never saw: {', '.join(spoken)}."
     at_chance = [NAMED[name] for name, e in winner.figures.items() if e is not None and e.lower <= CHANCE[name]]
     if not beats_chance(winner.evidence):
-        text += " All of it together cannot be told from chance: collect more judgements before training on it."
+        text += " All of it together cannot be told from chance: collect more annotations before training on it."
     elif at_chance:
         text += f" All of it together is better than chance; {' and '.join(at_chance)} alone would not show it."
     return text

@@ -119,7 +119,7 @@ def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
 
 
 def _second_head(first: Values, last: Values, config: Values) -> Iterator[str]:
-    """Whether what the score gains shows to a head of other judgements."""
+    """Whether what the score gains shows to a head of other annotations."""
     lower, bound = last.get("gold_behind_lower"), config.get("max_gold_gap")
     if is_number(lower) and is_number(bound) and bound > 0 and lower > NEAR * bound:
         yield (

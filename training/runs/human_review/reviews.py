@@ -30,7 +30,7 @@ from training.runs.queue.ingest import storable
 from training.runs.queue.supervision import holding
 
 WAITING = "waiting_for_people"
-NOBODY = "nobody"  # the judge of a pair that cannot be judged
+NOBODY = "nobody"  # the annotator of a pair that cannot be judged
 log = logging.getLogger("assay.worker")
 
 
@@ -59,7 +59,8 @@ def tell(run: Run, directory: RunDirectory) -> None:
 
 
 def opinions(run: Run) -> list[Row]:
-    """For each pair and kind of judge, the share of votes that went to the policy's answer, a tie as half of one."""
+    """For each pair and kind of annotator, the share of votes that went to the policy's answer, a tie as half of
+    one."""
     found: list[Row] = []
     votes = _votes(run)
     for review in run.reviews.order_by("sequence"):
@@ -74,7 +75,7 @@ def opinions(run: Run) -> list[Row]:
 
 @dataclass(frozen=True)
 class Told:
-    """One pair, and what either kind of judge said of it: the share of votes for the policy's answer."""
+    """One pair, and what either kind of annotator said of it: the share of votes for the policy's answer."""
 
     sequence: int
     step: int

@@ -1,4 +1,4 @@
-"""Points with their 95 % intervals, as an SVG that needs no script: calibration, and accuracy by judgements."""
+"""Points with their 95 % intervals, as an SVG that needs no script: calibration, and accuracy by annotations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def calibration(points: Sequence[Point]) -> SafeString:
 
 
 def learning_curve(points: Sequence[Point], *, chance: float) -> SafeString:
-    """A held-out figure by the number of judgements learnt from, each double the last."""
+    """A held-out figure by the number of annotations learnt from, each double the last."""
     shown = [Point(math.log2(p.x), p.value, p.lower, p.upper) for p in points]
     low = min([chance, *(p.lower for p in points)])
     high = max(p.upper for p in points)
@@ -38,7 +38,7 @@ def learning_curve(points: Sequence[Point], *, chance: float) -> SafeString:
     heights = [(t, f"{t:.2f}") for t in (low + (high - low) * i / 4 for i in range(5))]
     ticks = [(at.x, f"{p.x:,.0f}") for at, p in zip(shown, points, strict=True)]
     reach = (shown[0].x - 0.3, shown[-1].x + 0.3)
-    named = "Held-out figures by the number of judgements: the table below has them"
+    named = "Held-out figures by the number of annotations: the table below has them"
     return _picture(shown, reach, (low - room, high + room), ticks, heights, named, "judgements learnt from")
 
 

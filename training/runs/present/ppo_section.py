@@ -131,7 +131,7 @@ def _lines(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[Re
 def _verdicts(told: Sequence[human_review.Told], reward: str) -> list[str]:
     """A sentence for people and one for simulations, each where there is something to say."""
     sentences = []
-    for judge, who in ((AnnotatorKind.PERSON, "people"), (AnnotatorKind.SIMULATION, "simulated judges")):
+    for judge, who in ((AnnotatorKind.PERSON, "people"), (AnnotatorKind.SIMULATION, "simulated annotators")):
         found = review_agreement.agreement(review_agreement.recent(_opinions(told, {"review_by": judge})))
         if found.decided:
             sentences.append(f"Over the last reviews {review_agreement.in_words(found, who, reward)}.")

@@ -1,4 +1,5 @@
-"""What the page of a reward run shows beside its figures: calibration, what the judgements are worth, the judges."""
+"""What the page of a reward run shows beside its figures: calibration, what the annotations are worth, the
+annotators."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ def _ties(found: Row | None) -> tuple[str, str] | None:
 
 
 def _compared(row: Row, known: list[str]) -> Row:
-    """A row of the ablation; what is lost against all judgements, where the interval leaves out 0, is marked."""
+    """A row of the ablation; what is lost against all annotations, where the interval leaves out 0, is marked."""
     lost = row.get("lost") or {}
     cells = []
     for name in known:
@@ -71,7 +72,7 @@ def _compared(row: Row, known: list[str]) -> Row:
 
 
 def _curve(rows: list[Row], held_out: Row, known: list[str]) -> Row:
-    """The figure with most held-out judgements is drawn; the table has all."""
+    """The figure with most held-out annotations is drawn; the table has all."""
     if len(rows) < 2 or not known:
         return {}
     drawn = max(known, key=lambda name: held_out[name]["n"])
@@ -105,7 +106,7 @@ def _layers(row: Row) -> Row:
 
 
 def _authors(run: Run) -> list[int]:
-    """Who the judges are, in the order of the result's rows."""
+    """Who the annotators are, in the order of the result's rows."""
     path = run.path / "judges.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 

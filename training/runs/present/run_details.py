@@ -300,7 +300,7 @@ def before_after(result: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def votes_behind(run: Run) -> list[tuple[Dataset, str]]:
-    """The datasets of judgements that this run learns from, its own or its reward model's, and how many they hold."""
+    """The datasets of annotations that this run learns from, its own or its reward model's, and how many they hold."""
     made_by = getattr(run.reward_model, "made_by", None) if run.reward_model else None
     candidates = [run.dataset, made_by.dataset if made_by else None]
     return [(d, _votes(d)) for d in candidates if d is not None and d.judge]  # what was uploaded nobody judged here
@@ -312,7 +312,7 @@ def _votes(dataset: Dataset) -> str:
     named = (("comparisons", "pairs"), ("ratings", "ratings"), ("examples", "examples"))
     held = [f"{counts[name]:,} {word}" for name, word in named if counts.get(name)]
     judges = counts.get("judges")
-    who = "simulated judges" if dataset.judge == "simulation" else "people"
+    who = "simulated annotators" if dataset.judge == "simulation" else "people"
     return ", ".join(held or [dataset.name]) + (f" by {judges} {who}" if curves.is_number(judges) else f" by {who}")
 
 
