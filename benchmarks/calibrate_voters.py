@@ -144,5 +144,5 @@ def _caught(say: Say, votes: int, honest: Honest, random: np.random.Generator, b
     b = (a + random.integers(1, 12, bots * votes)) % 12
     said = say(sigmoid(strengths[a] - strengths[b]), a, b, random)
     whole = arena.joined(Arena(12, np.repeat(np.arange(bots), votes), a, b, said))
-    found = detect_voters(fit(whole.tally), [whole.block], honest=honest)
-    return float(np.mean([one.is_flagged for one in found if one.voter >= VOTERS]))
+    voters = detect_voters(fit(whole.tally), [whole.block], honest=honest)
+    return float(np.mean([one.is_flagged for one in voters if one.voter >= VOTERS]))

@@ -45,8 +45,8 @@ def turns(text: str) -> list[Row]:
 
 def transcript(text: str) -> tuple[list[Row], str]:
     """(messages up to the last answer, that answer)."""
-    said = turns(text)
-    return said[:-1], said[-1]["content"]
+    rows = turns(text)
+    return rows[:-1], rows[-1]["content"]
 
 
 def _split(chosen: list[Row], rejected: list[Row]) -> tuple[list[Row], str, str]:

@@ -175,15 +175,15 @@ def started(environment: dict[str, str], folder: Path, busy: int) -> Iterator[in
 def holds(folder: Path, begins: dict[str, int]) -> dict[str, dict[str, Any]]:
     """{place: the longest hold in ms, how often, and who held so long}, the longest first; of each log from its place
     in `begins` on."""
-    found: dict[str, dict[str, Any]] = {}
+    fields: dict[str, dict[str, Any]] = {}
     for log in sorted(folder.glob("*.log")):
         for who, ms, computing, place in _HOLD.findall(log.read_bytes()[begins[log.name] :].decode(errors="replace")):
-            one = found.setdefault(place, {"longest_ms": 0, "computing_ms": 0, "times": 0, "by": who})
+            one = fields.setdefault(place, {"longest_ms": 0, "computing_ms": 0, "times": 0, "by": who})
             one["times"] += 1
             one["computing_ms"] = max(one["computing_ms"], int(computing))
             if int(ms) > one["longest_ms"]:
                 one |= {"longest_ms": int(ms), "by": who}
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]["longest_ms"]))
+    return dict(sorted(fields.items(), key=lambda pair: -pair[1]["longest_ms"]))
 
 
 def commit_ms(folder: Path) -> float:

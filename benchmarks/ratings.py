@@ -74,16 +74,16 @@ def in_memory(votes: Path, options: argparse.Namespace) -> None:
         _peer(name, found, mine)
 
 
-def _peer(name: str, found: dict[str, Any], mine: dict[str, Any]) -> None:
-    if "missing" in found:
-        print(f"{name:<44} left out: {found['missing']}")
+def _peer(name: str, fields: dict[str, Any], mine: dict[str, Any]) -> None:
+    if "missing" in fields:
+        print(f"{name:<44} left out: {fields['missing']}")
         return
     whole = {"fastchat": "100 bootstraps"}.get(name)
-    for step, taken in found["steps"].items():
+    for step, taken in fields["steps"].items():
         beside = mine["steps"]["100 bootstraps"] if step == whole else mine["steps"]["fit"] + mine["steps"]["count"]
         print(f"{f'{name}: {step}':<44} {taken:10.1f} ms   {taken / beside:8.1f} × ours")
-    apart = np.abs(np.array(found["ratings"]) - np.array(mine["ratings"])).max()
-    print(f"{f'{name}: peak, largest difference to ours':<44} {found['peak_mb']:10.0f} MB, {apart:.4f} points")
+    apart = np.abs(np.array(fields["ratings"]) - np.array(mine["ratings"])).max()
+    print(f"{f'{name}: peak, largest difference to ours':<44} {fields['peak_mb']:10.0f} MB, {apart:.4f} points")
 
 
 def from_the_database(votes: Path, count: int, folder: Path) -> dict[str, float]:
@@ -103,8 +103,8 @@ def from_the_database(votes: Path, count: int, folder: Path) -> dict[str, float]
 
 
 def _line(what: str, value: float, target: float | None = None, unit: str = "ms") -> None:
-    said = "" if target is None else f"   {'within' if value <= target else 'MORE THAN'} {target:g} {unit}"
-    print(f"{what:<44} {value:10.3f} {unit}{said}")
+    text = "" if target is None else f"   {'within' if value <= target else 'MORE THAN'} {target:g} {unit}"
+    print(f"{what:<44} {value:10.3f} {unit}{text}")
 
 
 def main() -> None:

@@ -52,12 +52,12 @@ def part(data: dict[str, list[hh_rlhf.Row]], size: int) -> dict[str, list[hh_rlh
 def show(size: int, run: RunDirectory) -> None:
     result = run.result() or {}
     figures = [result["methods"][method]["pair_accuracy"] for method in ("head", "finetune")]
-    told = [f"{f['value']:.3f} [{f['lower']:.3f}, {f['upper']:.3f}]" for f in figures]
+    texts = [f"{f['value']:.3f} [{f['lower']:.3f}, {f['upper']:.3f}]" for f in figures]
     took = ", ".join(f"{name} {value:.0f}" for name, value in result["seconds"].items())
     steps = [line["values"] for line in read_lines(run.path / "metrics.jsonl") if "finetune_nll" in line["values"]]
     pace = sorted(step["tokens_per_second"] for step in steps)[len(steps) // 2]
     memory = max(step["peak_memory_gb"] for step in steps)
-    print(f"{size:6} {told[0]:>22} {told[1]:>22} {took:>22} {pace:8.0f} {memory:4.1f}", flush=True)
+    print(f"{size:6} {texts[0]:>22} {texts[1]:>22} {took:>22} {pace:8.0f} {memory:4.1f}", flush=True)
 
 
 if __name__ == "__main__":

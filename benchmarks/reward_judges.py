@@ -51,16 +51,16 @@ def rows(answers: list[dict], *, chance: bool) -> dict[str, list[dict]]:
     rng = random.Random(0)
     completions, comparisons = [], []
     for number, pair in enumerate(answers):
-        said = pair["instruction"] + ("\n\n" + pair["input"] if pair.get("input") else "")
-        prompt = [{"role": "user", "content": said}]
+        instruction = pair["instruction"] + ("\n\n" + pair["input"] if pair.get("input") else "")
+        prompt = [{"role": "user", "content": instruction}]
         for side in ("response1", "response2"):
             text = pair[side]
             completions.append({"id": len(completions), "prompt_id": number, "prompt": prompt, "text": text})
         for author, name in enumerate(PEOPLE, start=1):
-            told = rng.choice((0, 1, 2)) if chance and author == 3 else int(pair[name])
+            choice = rng.choice((0, 1, 2)) if chance and author == 3 else int(pair[name])
             comparisons.append(
                 {"prompt_id": number, "completion_a": 2 * number, "completion_b": 2 * number + 1,
-                 "winner": WINNERS[told], "author": author}
+                 "winner": WINNERS[choice], "author": author}
             )  # fmt: skip
     return {"completions": completions, "comparisons": comparisons}
 

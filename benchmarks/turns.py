@@ -126,9 +126,9 @@ class Turn:
         rows = []
         for row in self.reward.rows("ratings"):
             answer = answers[row["completion"]]
-            said = people[row["author"]].rate(answer["prompt"][-1]["content"], answer["text"]).fields
-            if said:
-                rows.append({**row, "thumbs": said["thumbs"], "stars": said.get("stars")})
+            fields = people[row["author"]].rate(answer["prompt"][-1]["content"], answer["text"]).fields
+            if fields:
+                rows.append({**row, "thumbs": fields["thumbs"], "stars": fields.get("stars")})
         return rows
 
     def _compared_again(self) -> list[Row]:
@@ -136,9 +136,9 @@ class Turn:
         rows = []
         for row in self.reward.rows("comparisons"):
             a, b = answers[row["completion_a"]], answers[row["completion_b"]]
-            said = people[row["author"]].compare(a["prompt"][-1]["content"], a["text"], b["text"]).fields
-            if said:
-                rows.append({**row, "winner": said["winner"], "strength": said.get("strength")})
+            fields = people[row["author"]].compare(a["prompt"][-1]["content"], a["text"], b["text"]).fields
+            if fields:
+                rows.append({**row, "winner": fields["winner"], "strength": fields.get("strength")})
         return rows
 
     def repeat(self, folder: Path, seed: int, options: dict[str, Row]) -> Row:

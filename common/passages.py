@@ -33,9 +33,9 @@ class Passages:
         """The first passage that `text` has in common with them; empty when there is none."""
         words = plain_words(text)
         for length, known in self.hashes.items():
-            found = hashes_of(words, length)
-            places = np.minimum(np.searchsorted(known, found), len(known) - 1)
-            if (hits := np.flatnonzero(known[places] == found)).size:
+            hashes = hashes_of(words, length)
+            places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+            if (hits := np.flatnonzero(known[places] == hashes)).size:
                 start = int(hits[0])
                 return " ".join(words[start : start + length])
         return ""

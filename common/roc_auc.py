@@ -52,12 +52,12 @@ def with_interval(normal: Array, abnormal: Array) -> Estimate:
     return Estimate(value, _end(value, m, n, -1.0), _end(value, m, n, 1.0), m + n)
 
 
-def _end(found: float, m: int, n: int, direction: float) -> float:
+def _end(value: float, m: int, n: int, direction: float) -> float:
     """Bisection for the area, below or above `found`, that lies exactly `Z95` of its own standard errors away."""
-    inside, outside = found, 0.0 if direction < 0 else 1.0
+    inside, outside = value, 0.0 if direction < 0 else 1.0
     for _ in range(60):
         middle = (inside + outside) / 2
-        if abs(middle - found) <= Z95 * math.sqrt(_variance(middle, m, n)):
+        if abs(middle - value) <= Z95 * math.sqrt(_variance(middle, m, n)):
             inside = middle
         else:
             outside = middle

@@ -120,8 +120,8 @@ def honest_votes(strengths: np.ndarray, random: np.random.Generator, votes: int 
     start = lesson[address] + np.where(in_class, random.uniform(0, 1200, visitors), 0)
     a, b = _pairs(len(visitor), random)
     liked = strengths + TASTE * random.standard_normal((visitors, len(strengths)))
-    said = draw_labels(sigmoid(liked[visitor, a] - liked[visitor, b]), TIES, random)
-    return Cast(visitor, address[visitor], start[visitor] + _pace(visitor, random), a, b, said)
+    labels = draw_labels(sigmoid(liked[visitor, a] - liked[visitor, b]), TIES, random)
+    return Cast(visitor, address[visitor], start[visitor] + _pace(visitor, random), a, b, labels)
 
 
 def rigged_votes(attack: Attack, strengths: np.ndarray, random: np.random.Generator) -> tuple[Cast, int]:
@@ -129,18 +129,18 @@ def rigged_votes(attack: Attack, strengths: np.ndarray, random: np.random.Genera
     rows = attack.each * (1 + attack.camouflage)
     visitor = np.repeat(np.arange(attack.visitors), rows)
     a, b = _pairs(len(visitor), random, without=TARGET)
-    said = draw_labels(sigmoid(strengths[a] - strengths[b]), TIES, random)
+    labels = draw_labels(sigmoid(strengths[a] - strengths[b]), TIES, random)
     is_rigged = np.arange(len(visitor)) % (1 + attack.camouflage) == 0
     shown_first = random.random(len(visitor)) < 0.5
     a, b = np.where(is_rigged & shown_first, TARGET, a), np.where(is_rigged & ~shown_first, TARGET, b)
-    said = np.where(is_rigged, np.where(shown_first, 0, 1), said)
+    labels = np.where(is_rigged, np.where(shown_first, 0, 1), labels)
     length = (DAYS - 0.5) * 86_400 if attack.is_spread else 5_400
     begin = 0 if attack.is_spread else (DAYS - 0.4) * 86_400
     if attack.is_spread and rows > 1:
         seconds = begin + random.uniform(0, length, len(visitor))  # each comes back whenever they like
     else:
         seconds = begin + random.uniform(0, length, attack.visitors)[visitor] + _pace(visitor, random) * 0.3
-    return Cast(visitor, visitor % attack.addresses, seconds, a, b, said), int(is_rigged.sum())
+    return Cast(visitor, visitor % attack.addresses, seconds, a, b, labels), int(is_rigged.sum())
 
 
 def _pairs(count: int, random: np.random.Generator, without: int | None = None) -> tuple[np.ndarray, np.ndarray]:

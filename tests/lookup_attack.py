@@ -95,10 +95,10 @@ def _is_held(vote: Comparison) -> bool:
 def _given_away(arena: Arena, attack: LookUp, random: np.random.Generator) -> set[tuple[int, int]]:
     """The ids of (prompt, model) whose answers can be looked up from then on."""
     a, b = _pairs(attack.given_away, random)
-    said = draw_labels(sigmoid(arena.strengths[a] - arena.strengths[b]), TIES, random)
+    labels = draw_labels(sigmoid(arena.strengths[a] - arena.strengths[b]), TIES, random)
     visitor = np.arange(attack.given_away) // 90
     asked = random.integers(0, len(arena.prompts), attack.given_away)
-    cast = Cast(visitor, visitor, (DAYS - 5) * 86_400 + _pace(visitor, random), a, b, said)
+    cast = Cast(visitor, visitor, (DAYS - 5) * 86_400 + _pace(visitor, random), a, b, labels)
     store(arena, cast, "sacrificed", random, asked)
     pairs = [*zip(asked, a, strict=True), *zip(asked, b, strict=True)]
     return {(arena.prompts[prompt].pk, arena.models[model].pk) for prompt, model in pairs}
@@ -119,11 +119,11 @@ def _rigged(
     is_known = is_target & np.array([(arena.prompts[prompt].pk, target) in table for prompt in asked])
     is_rigged = is_known & (_count_within(visitor, is_known) <= attack.each)
     is_rest = ~is_target & (_count_within(visitor, ~is_target) <= attack.among - attack.each)
-    said = draw_labels(sigmoid(arena.strengths[a] - arena.strengths[b]), TIES, random)
-    said = np.where(is_rigged, np.where(a == TARGET, 0, 1), said)
+    labels = draw_labels(sigmoid(arena.strengths[a] - arena.strengths[b]), TIES, random)
+    labels = np.where(is_rigged, np.where(a == TARGET, 0, 1), labels)
     kept = is_rigged | is_rest
     seconds = random.uniform((DAYS - 5) * 86_400, (DAYS - 0.5) * 86_400, len(visitor))
-    cast = Cast(visitor[kept], visitor[kept], seconds[kept], a[kept], b[kept], said[kept])
+    cast = Cast(visitor[kept], visitor[kept], seconds[kept], a[kept], b[kept], labels[kept])
     return cast, asked[kept], is_rigged[kept]
 
 

@@ -76,8 +76,8 @@ def _imports(path: Path) -> tuple[list[Path], bool]:
 @cache
 def _file_of(name: str) -> Path | None:
     place = ROOT / name.replace(".", "/")
-    found = (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists())
-    return next(found, None)
+    paths = (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists())
+    return next(paths, None)
 
 
 def _imported(text: str) -> list[Path]:

@@ -55,11 +55,11 @@ def test_a_visitor_votes_with_the_token_of_the_battle(project):
     assert {c["text"] for c in battle["completions"]} == {"Because of Rayleigh.", "It reflects the sea."}
     vote = visitor.post(f"battles/{battle['id']}/vote/", ballot(battle, "model_b"), HTTP_VISITOR=battle["visitor"])
     assert vote.status_code == 201
-    told, row = vote.json(), Comparison.objects.get()
+    body, row = vote.json(), Comparison.objects.get()
     assert (row.winner, row.author, row.source) == ("model_b", None, "arena")
     stored = Battle.objects.get()
-    assert (told["model_a"]["name"], told["model_b"]["name"]) == (stored.model_a.name, stored.model_b.name)
-    assert told["counted"] and told["ranks"] and told["why"]
+    assert (body["model_a"]["name"], body["model_b"]["name"]) == (stored.model_a.name, stored.model_b.name)
+    assert body["counted"] and body["ranks"] and body["why"]
 
 
 def test_nothing_tells_a_model_before_the_vote(project):
@@ -179,9 +179,9 @@ def test_a_program_asks_on_stops_and_votes_on_the_conversation(project, settings
         client = Program()
         battle = client.post("battles/", {"project": project.slug, "text": "Why is the sea salty?"}).json()
         path, who = f"battles/{battle['id']}", {"HTTP_VISITOR": battle["visitor"]}
-        asked = client.post(f"{path}/turns/", {"text": "And the lakes?", "number": 2}, **who)
-        assert asked.status_code == 201
-        turns = asked.json()["turns"]
+        response = client.post(f"{path}/turns/", {"text": "And the lakes?", "number": 2}, **who)
+        assert response.status_code == 201
+        turns = response.json()["turns"]
         assert [turn["question"] for turn in turns] == ["Why is the sea salty?", "And the lakes?"]
         assert all(answer["text"].startswith("Answer 3") for answer in turns[1]["completions"])
         stopped = client.post(f"{path}/stop/", **who).json()

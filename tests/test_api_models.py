@@ -30,9 +30,9 @@ def test_the_card_of_a_hidden_model_is_not_there(chain):
 
 def test_a_researcher_reads_how_a_program_reaches_the_model(chain, settings, unused_tcp_port):
     settings.MODEL_SERVER_URL = f"http://me:secret@127.0.0.1:{unused_tcp_port}/v1"
-    told = program(chain.project, "researcher").get(f"models/{chain.ppo.pk}/serving/").json()
-    assert told["state"] == "unreachable" and told["base_url"] == f"http://127.0.0.1:{unused_tcp_port}/v1"
-    assert told["model"] == str(chain.ppo.path)
+    body = program(chain.project, "researcher").get(f"models/{chain.ppo.pk}/serving/").json()
+    assert body["state"] == "unreachable" and body["base_url"] == f"http://127.0.0.1:{unused_tcp_port}/v1"
+    assert body["model"] == str(chain.ppo.path)
     assert errors(program(chain.project).get(f"models/{chain.ppo.pk}/serving/"), 403)
     assert errors(program(chain.project).post(f"models/{chain.ppo.pk}/serving/"), 403)
 

@@ -198,12 +198,12 @@ def test_what_is_about_harm_is_withheld_until_it_is_asked_for(project):
         (f"prompts/{prompt.pk}/", "messages", [], prompt.messages),
         (f"completions/{answer.pk}/", "text", "", "With a pen."),
     ):
-        told = reader.get(address).json()
-        assert told[field] == empty and "show_harmful" in told["withheld"]
-        told = reader.get(address, show_harmful="true").json()
-        assert told[field] == whole and told["withheld"] == ""
+        body = reader.get(address).json()
+        assert body[field] == empty and "show_harmful" in body["withheld"]
+        body = reader.get(address, show_harmful="true").json()
+        assert body[field] == whole and body["withheld"] == ""
         (row,) = reader.get(address.split("/")[0] + "/", show_harmful="true").json()["results"]
-        assert row == told
+        assert row == body
 
 
 @pytest.mark.parametrize("accepted", [None, [], ["theft"], ["theft", "hate"]])

@@ -48,9 +48,9 @@ def make_hook(manager: Program):
 
 def test_a_token_is_in_no_kept_answer():
     user = make_user()
-    told = Program().post("auth/token/", {"username": user.username, "password": PASSWORD}, key="k").json()["token"]
+    token = Program().post("auth/token/", {"username": user.username, "password": PASSWORD}, key="k").json()["token"]
     renewed = Program(user).post("auth/token/renew/", key="k").json()["token"]
-    assert told and renewed and told not in kept() and renewed not in kept()
+    assert token and renewed and token not in kept() and renewed not in kept()
 
 
 def test_an_invitations_link_is_in_no_kept_answer(manager):
@@ -110,11 +110,11 @@ def test_every_answer_that_is_kept_and_might_tell_a_secret_is_tested_here():
 
 
 def fields(schema: dict, reply: dict) -> set[str]:
-    found: set[str] = set()
+    texts: set[str] = set()
     for content in reply.get("content", {}).values():
         reference = content["schema"].get("$ref", "") or content["schema"].get("items", {}).get("$ref", "")
-        found |= set(schema["components"]["schemas"].get(reference.rpartition("/")[2], {}).get("properties", {}))
-    return found
+        texts |= set(schema["components"]["schemas"].get(reference.rpartition("/")[2], {}).get("properties", {}))
+    return texts
 
 
 def test_kept_answers_go_after_a_month():

@@ -60,8 +60,8 @@ def test_pruned_checkpoints(project, rita, client, by_page):
         client.post(reverse("prune", args=[project.slug]), {"run": run.pk})
     else:
         assert Program(rita).post("disk/prune/", {"project": project.slug, "run": run.pk}).status_code == 200
-    found = entry("checkpoints.pruned")
-    assert found.actor == rita and found.about.startswith("fake nine")
+    audit_entry = entry("checkpoints.pruned")
+    assert audit_entry.actor == rita and audit_entry.about.startswith("fake nine")
 
 
 @pytest.mark.parametrize("by_page", [True, False])
@@ -77,8 +77,8 @@ def test_weights_that_are_downloaded(project, rita, client, by_page):
         client.get(reverse("export-file", args=[run.pk, "b.gguf"]))
     else:
         b"".join(Program(rita).get(f"runs/{run.pk}/export/a.gguf").streaming_content)
-    found = entry("weights.downloaded")
-    assert (found.actor, found.project, found.about) == (rita, project, f"a.gguf of {chain.ppo.name}")
+    audit_entry = entry("weights.downloaded")
+    assert (audit_entry.actor, audit_entry.project, audit_entry.about) == (rita, project, f"a.gguf of {chain.ppo.name}")
 
 
 def test_models_that_are_registered_and_corpora_that_are_uploaded(project, rita):
@@ -108,5 +108,5 @@ def test_leaderboards_that_are_downloaded_by_somebody(client, project, rita):
     client.force_login(rita)
     for name in ("csv", "json", "png"):
         client.get(reverse(f"leaderboard-{name}", args=[project.slug]))
-    found = AuditEntry.objects.filter(action="leaderboard.exported", actor=rita, project=project)
-    assert [entry.about.rsplit(".")[-1] for entry in found] == ["png", "json", "csv"]
+    audit_entries = AuditEntry.objects.filter(action="leaderboard.exported", actor=rita, project=project)
+    assert [entry.about.rsplit(".")[-1] for entry in audit_entries] == ["png", "json", "csv"]

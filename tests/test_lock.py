@@ -16,16 +16,16 @@ LOCK = ROOT / "requirements.lock"
 
 def lines(path: Path) -> list[str]:
     """Return the lines of a file of requirements, without comments."""
-    found = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return [line for line in found if line]
+    texts = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in texts if line]
 
 
 def pinned() -> dict[str, list[Requirement]]:
-    found: dict[str, list[Requirement]] = {}
+    requirements: dict[str, list[Requirement]] = {}
     for line in lines(LOCK):
         requirement = Requirement(line)
-        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
-    return found
+        requirements.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return requirements
 
 
 def test_it_allows_what_requirements_txt_allows():

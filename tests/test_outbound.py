@@ -31,7 +31,7 @@ LOCAL = ("127.0.0.1", "localhost")
 @contextmanager
 def server(answer: bytes = b"{}", status: int = 200, **headers: str) -> Iterator[tuple[str, list[str]]]:
     """(its address, the paths that were asked for)."""
-    asked: list[str] = []
+    texts: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -39,7 +39,7 @@ def server(answer: bytes = b"{}", status: int = 200, **headers: str) -> Iterator
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked.append(self.path)
+            texts.append(self.path)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
@@ -52,7 +52,7 @@ def server(answer: bytes = b"{}", status: int = 200, **headers: str) -> Iterator
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{http.server_port}/v1", asked
+        yield f"http://127.0.0.1:{http.server_port}/v1", texts
     finally:
         http.shutdown()
         http.server_close()

@@ -136,8 +136,8 @@ def test_a_cut_answer_says_so_in_the_arena_and_not_whose_it_is(client, project, 
     page = client.get(reverse("arena-battle", args=[project.slug, battle.token]), {"wait": "1"}).content.decode()
     assert page.count("Cut at 1,024 tokens") == 1
     assert not any(name in page for name in names)
-    told = client.get(f"/api/v1/battles/{battle.token}/").json()["completions"]
-    assert sorted(answer["cut"] for answer in told) == ["", "Cut at 1,024 tokens"]
+    completions = client.get(f"/api/v1/battles/{battle.token}/").json()["completions"]
+    assert sorted(answer["cut"] for answer in completions) == ["", "Cut at 1,024 tokens"]
 
 
 def test_two_answers_that_were_given_different_room_are_not_told_apart_by_it(client, project):
@@ -158,8 +158,8 @@ def test_a_cut_answer_says_so_to_whoever_judges_it(client, project):
     client.force_login(ada)
     page = client.get(reverse("annotate", args=[project.slug])).content.decode()
     assert page.count("Cut at 1,024 tokens") == 1
-    told = client.get(f"/api/v1/assignments/{assignment.pk}/").json()["completions"]
-    assert {answer["id"]: answer["cut"] for answer in told} == {cut.pk: "Cut at 1,024 tokens", whole.pk: ""}
+    completions = client.get(f"/api/v1/assignments/{assignment.pk}/").json()["completions"]
+    assert {answer["id"]: answer["cut"] for answer in completions} == {cut.pk: "Cut at 1,024 tokens", whole.pk: ""}
 
 
 def test_a_cut_answer_says_so_in_the_playground(client, project, fake):

@@ -203,8 +203,8 @@ def test_pruning_by_command_is_on_each_project_s_trail(mine, theirs):
     call_command("prune_checkpoints", "--dry-run")
     assert not AuditEntry.objects.filter(action="checkpoints.pruned").exists()
     call_command("prune_checkpoints", "--at-once")
-    found = AuditEntry.objects.filter(action="checkpoints.pruned").values_list("project", "actor")
-    assert set(found) == {(mine.pk, None), (theirs.pk, None)}
+    rows = AuditEntry.objects.filter(action="checkpoints.pruned").values_list("project", "actor")
+    assert set(rows) == {(mine.pk, None), (theirs.pk, None)}
 
 
 def test_models_of_before_are_placed(mine, rita, secret):

@@ -147,21 +147,21 @@ SECRETS = {"visitor": _visitor_again, "vote_token": _vote_token_again}
 @idempotent(atomic=False, who=_sender, secrets=SECRETS)
 def start(request: Request) -> Response:
     """An arena battle on a given text or a drawn prompt: two answers, no names."""
-    given = NewBattle(data=request.data)
-    given.is_valid(raise_exception=True)
-    project = lookup.find_project(request.user, given.validated_data["project"])
+    new_battle = NewBattle(data=request.data)
+    new_battle.is_valid(raise_exception=True)
+    project = lookup.find_project(request.user, new_battle.validated_data["project"])
     token, visitor = _identity(request)
     _throttle(request, project, visitor)
     user = request.user if request.user.is_authenticated else None
-    networks, wait = visitors.networks_of(request._request), given.validated_data["wait"]
+    networks, wait = visitors.networks_of(request._request), new_battle.validated_data["wait"]
     if wait:
         live_battles.require_room(user=user, visitor=visitor, networks=networks)
     battle = arena.start_battle(
         project=project,
         visitor=visitor,
         user=user,
-        text=given.validated_data.get("text"),
-        drawn=given.validated_data["drawn"],
+        text=new_battle.validated_data.get("text"),
+        drawn=new_battle.validated_data["drawn"],
     )
     if not battle.is_ready:
         live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
@@ -197,19 +197,19 @@ def stop(request: Request, token: str) -> Response:
 def ask_on(request: Request, token: str) -> Response:
     """A further question to both: each goes on from its own answers. The vote is then on the conversation."""
     battle = _mine(request, token)
-    given = NewTurn(data=request.data)
-    given.is_valid(raise_exception=True)
+    new_turn = NewTurn(data=request.data)
+    new_turn.is_valid(raise_exception=True)
     visitor = lookup.visitor(request)
     _throttle(request, battle.project, visitor)
     user = request.user if request.user.is_authenticated else None
-    networks, wait = visitors.networks_of(request._request), given.validated_data["wait"]
+    networks, wait = visitors.networks_of(request._request), new_turn.validated_data["wait"]
     if wait:
         live_battles.require_room(user=user, visitor=visitor, networks=networks)
     follow_up.ask_on(
         battle=battle,
-        text=given.validated_data["text"],
+        text=new_turn.validated_data["text"],
         user=user,
-        number=given.validated_data["number"],
+        number=new_turn.validated_data["number"],
     )
     live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
     return Response(_shown(battle, lookup.visitor_token(request)), status=201)
@@ -229,11 +229,11 @@ def vote(request: Request, token: str) -> Response:
     While both are still being written it ends them where they are, and is about what stands then.
     """
     battle = _mine(request, token)
-    given = Vote(data=request.data)
-    given.is_valid(raise_exception=True)
+    vote = Vote(data=request.data)
+    vote.is_valid(raise_exception=True)
     visitor = lookup.visitor(request)
     key = feedback_key(request)
-    sent = dict(given.validated_data)
+    sent = dict(vote.validated_data)
     proof = sent.pop("proof")
     ballot = arena.Ballot(
         visitor=visitor,

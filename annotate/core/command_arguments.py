@@ -11,11 +11,11 @@ _MOST_SLUGS = 20
 
 def project_named(slug: str) -> Project:
     """Raises CommandError with the slugs that there are."""
-    found = Project.objects.filter(slug=slug).first()
-    if found is None:
+    project = Project.objects.filter(slug=slug).first()
+    if project is None:
         slugs = ", ".join(Project.objects.order_by("slug").values_list("slug", flat=True)[:_MOST_SLUGS]) or "none yet"
         raise CommandError(f"{f'There is no project {slug!r}' if slug else 'Name a project'}; there are: {slugs}.")
-    return found
+    return project
 
 
 def person_named(username: str, role: str) -> User:

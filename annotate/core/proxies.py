@@ -17,8 +17,8 @@ Address = IPv4Address | IPv6Address
 
 def read_list(text: str) -> list[str]:
     """Read addresses, networks and `unix`, with commas between. Raises ImproperlyConfigured."""
-    found = [part.strip() for part in text.split(",") if part.strip() and part.strip() != "0"]
-    for name in found:
+    texts = [part.strip() for part in text.split(",") if part.strip() and part.strip() != "0"]
+    for name in texts:
         if name != UNIX:
             try:
                 ip_network("" if name.isdigit() else name, strict=False)  # a number would be an address, too
@@ -27,7 +27,7 @@ def read_list(text: str) -> list[str]:
                     f"TRUSTED_PROXIES: {name!r} is no address; name each proxy by its address or network, or unix for "
                     "a socket, such as TRUSTED_PROXIES=127.0.0.1,10.0.0.0/8. How many there are is not enough."
                 ) from None
-    return found
+    return texts
 
 
 def client_of(peer: str, forwarded: str, trusted: Sequence[str]) -> str:
@@ -66,7 +66,7 @@ def _network_of(name: str) -> IPv4Network | IPv6Network:
     return IPv4Network((int(mapped), max(network.prefixlen - 96, 0))) if mapped else network
 
 
-def _without_port(given: str) -> str:
-    if given.startswith("["):
-        return given[1:].partition("]")[0]
-    return given.partition(":")[0] if given.count(":") == 1 else given.partition("%")[0]
+def _without_port(text: str) -> str:
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text.partition("%")[0]

@@ -75,8 +75,8 @@ def asked_in_the_arena(project: Project, conversations: Iterable[list[dict[str, 
     other visitors."""
     hashes = {splits.text_hash(messages) for messages in conversations}
     kept = Q(source=ARENA) | Q(harm__gt="")
-    found = Prompt.objects.filter(kept, project=project, text_hash__in=hashes)
-    return set(found.values_list("text_hash", flat=True))
+    prompts = Prompt.objects.filter(kept, project=project, text_hash__in=hashes)
+    return set(prompts.values_list("text_hash", flat=True))
 
 
 def with_lineage(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:

@@ -169,9 +169,9 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
         return changed
 
 
-def _submission(said: dict[str, Any]) -> Submission:
+def _submission(fields: dict[str, Any]) -> Submission:
     """What is left out and what is None are the same."""
-    return Submission(**{name: value for name, value in said.items() if value is not None})
+    return Submission(**{name: value for name, value in fields.items() if value is not None})
 
 
 def _with_pairs(rows: list[Any]) -> list[Any]:

@@ -265,11 +265,11 @@ class Assignments(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def flag(self, request: Request, pk: str) -> Response:
         """Tell the reviewers that something is wrong with it. The task stays mine."""
-        given = FlagIn(data=request.data)
-        given.is_valid(raise_exception=True)
+        flag_in = FlagIn(data=request.data)
+        flag_in.is_valid(raise_exception=True)
         assignment = _find(request, pk)
         assignments.require_owner(assignment, request.user)
-        fields = dict(given.validated_data)
+        fields = dict(flag_in.validated_data)
         if fields["completion"] is not None:
             fields["completion"] = _shown(assignment, fields["completion"], "completion")
         raised = flags.flag(assignment=assignment, by=request.user, **fields)
@@ -297,9 +297,9 @@ def _find(request: Request, pk: str) -> Assignment:
 def _said(request: Request, assignment: Assignment) -> dict[str, Any]:
     """The body in the action's words. Whose the task is comes first: others learn nothing of it from a refusal."""
     assignments.require_owner(assignment, request.user)
-    given = Submission(data=request.data)
-    given.is_valid(raise_exception=True)
-    fields = {name: value for name, value in given.validated_data.items() if value is not None}
+    submission = Submission(data=request.data)
+    submission.is_valid(raise_exception=True)
+    fields = {name: value for name, value in submission.validated_data.items() if value is not None}
     if "edited_from" in fields:
         fields["edited_from"] = _shown(assignment, fields["edited_from"], "edited_from")
     if "spans" in fields:

@@ -328,7 +328,7 @@ def _asked(project: Project, kind: str | None) -> list[str]:
     return [kind]
 
 
-def _in_turn(asked: list[str], handed_out: int) -> list[str]:
+def _in_turn(texts: list[str], handed_out: int) -> list[str]:
     """In short runs of one kind."""
-    turn = handed_out // RUN_OF_ONE_KIND % max(1, len(asked))
-    return asked[turn:] + asked[:turn]
+    turn = handed_out // RUN_OF_ONE_KIND % max(1, len(texts))
+    return texts[turn:] + texts[:turn]

@@ -91,19 +91,19 @@ def _change(
 ) -> tuple[list[StatusChange], set[int]]:
     table = KINDS[kind]
     # Read under the lock, so that the ledger's "before" is true.
-    found = list(
+    rows = list(
         table.objects.select_for_update()
         .filter(pk__in=ids)
         .exclude(status=status)
         .order_by("pk")
         .values_list("pk", "status", "assignment_id")
     )
-    table.objects.filter(pk__in=[pk for pk, _, _ in found]).update(status=status, status_reason=reason)
+    table.objects.filter(pk__in=[pk for pk, _, _ in rows]).update(status=status, status_reason=reason)
     changes = StatusChange.objects.bulk_create(
         StatusChange(kind=kind, feedback_id=pk, before=before, after=status, reason=reason, by=by)
-        for pk, before, _ in found
+        for pk, before, _ in rows
     )
-    return changes, {assignment for _, _, assignment in found if assignment is not None}
+    return changes, {assignment for _, _, assignment in rows if assignment is not None}
 
 
 def _settle(project: Project, assignments: set[int]) -> None:
@@ -124,17 +124,17 @@ def _settle(project: Project, assignments: set[int]) -> None:
 
 
 def _announce(project: Project, changes: list[StatusChange], reason: str) -> None:
-    told: list[dict[str, Any]] = [
+    fields: list[dict[str, Any]] = [
         {"kind": c.kind, "id": c.feedback_id, "before": c.before, "after": c.after} for c in changes
     ]
-    for start in range(0, len(told), MOST_TOLD):
-        data = {"reason": reason, "changes": told[start : start + MOST_TOLD]}
+    for start in range(0, len(fields), MOST_TOLD):
+        data = {"reason": reason, "changes": fields[start : start + MOST_TOLD]}
         announce(project=project, event="judgement.status", data=data)
 
 
 def last_changes(changes: Iterable[StatusChange]) -> dict[str, dict[str, list[int]]]:
     """{status before: {kind: ids}} of rows whose last change is the one given: nobody has decided about them since."""
-    found: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    numbers: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     by_kind: dict[str, dict[int, StatusChange]] = defaultdict(dict)
     for change in changes:
         by_kind[change.kind][change.feedback_id] = change
@@ -146,5 +146,5 @@ def last_changes(changes: Iterable[StatusChange]) -> dict[str, dict[str, list[in
             newest = dict(rows.values_list("feedback_id", "pk"))
             for pk in some:
                 if newest[pk] == mine[pk].pk:
-                    found[mine[pk].before][kind].append(pk)
-    return found
+                    numbers[mine[pk].before][kind].append(pk)
+    return numbers

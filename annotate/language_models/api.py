@@ -146,9 +146,9 @@ class Models(DeclaredViewSet):
     def create(self, request: Request) -> Response:
         if not (request.user.is_staff or projects_where(request.user, "research").exists()):
             raise Refused(403, authorization="Models are registered by researchers, managers and staff; ask one.")
-        given = NewModel(data=request.data, context={"request": request})
-        given.is_valid(raise_exception=True)
-        fields = dict(given.validated_data)
+        new_model = NewModel(data=request.data, context={"request": request})
+        new_model.is_valid(raise_exception=True)
+        fields = dict(new_model.validated_data)
         if fields["parent"] is not None:
             fields["parent"] = find_named(self.get_queryset(), fields["parent"], "parent")
         project = _home(request.user, fields.pop("project", None))
@@ -175,10 +175,10 @@ class Models(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str) -> Response:
         """No run and no battle starts with it any more; what points at it stays and counts."""
-        given = Retirement(data=request.data)
-        given.is_valid(raise_exception=True)
+        retirement = Retirement(data=request.data)
+        retirement.is_valid(raise_exception=True)
         model = find(self.get_queryset(), pk, "model")
-        return Response(ModelOut(retire(model=model, reason=given.validated_data["reason"], by=request.user)).data)
+        return Response(ModelOut(retire(model=model, reason=retirement.validated_data["reason"], by=request.user)).data)
 
     @extend_schema(request=None, responses={200: ModelOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"], url_path="bring-back")
@@ -190,10 +190,10 @@ class Models(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def share(self, request: Request, pk: str) -> Response:
         """Share the model with all projects, or no longer; what has used it goes on."""
-        given = Sharing(data=request.data)
-        given.is_valid(raise_exception=True)
+        sharing = Sharing(data=request.data)
+        sharing.is_valid(raise_exception=True)
         model = find(self.get_queryset(), pk, "model")
-        return Response(ModelOut(share(model=model, by=request.user, **given.validated_data)).data)
+        return Response(ModelOut(share(model=model, by=request.user, **sharing.validated_data)).data)
 
     @extend_schema(request=None, responses={200: ServingOut} | refusals(403, 404))
     @action(detail=True, methods=["get", "post"])
@@ -204,12 +204,12 @@ class Models(DeclaredViewSet):
             raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
         if request.method == "POST":
             load(model)
-        told = serving(model)
+        response = serving(model)
         return Response(
             ServingOut(
                 {
-                    "state": told.state,
-                    "said": f"{told.said} {told.problem}".strip(),
+                    "state": response.state,
+                    "said": f"{response.said} {response.problem}".strip(),
                     "base_url": address_of(model),
                     "model": model.server_name,
                 }
@@ -217,9 +217,9 @@ class Models(DeclaredViewSet):
         )
 
     def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
-        given = ArenaEntry(data=request.data)
-        given.is_valid(raise_exception=True)
-        project = find_project(request.user, given.validated_data["project"])
+        arena_entry = ArenaEntry(data=request.data)
+        arena_entry.is_valid(raise_exception=True)
+        project = find_project(request.user, arena_entry.validated_data["project"])
         self.require_role(project)
         return project, find(self.get_queryset(), pk, "model")
 

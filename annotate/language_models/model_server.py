@@ -190,17 +190,17 @@ def allowed_inside() -> tuple[str, ...]:
 
 def is_own(endpoint: str) -> bool:
     """Whether this is the address of the site's own server, under whichever name."""
-    given, own = outbound.host_and_port(endpoint), outbound.host_and_port(settings.MODEL_SERVER_URL)
-    return given == own or not _places(given).isdisjoint(_places(own))
+    host_and_port, own = outbound.host_and_port(endpoint), outbound.host_and_port(settings.MODEL_SERVER_URL)
+    return host_and_port == own or not _places(host_and_port).isdisjoint(_places(own))
 
 
 def _places(host_and_port: str) -> set[tuple[str, int]]:
     host, _, port = host_and_port.rpartition(":")
     try:
-        found = outbound.judged(host, int(port), (host.lower(),))
+        judged = outbound.judged(host, int(port), (host.lower(),))
     except OSError:  # a name that nobody knows just now is at no place
         return set()
-    return {(address.removeprefix("::ffff:"), int(port)) for address in found}
+    return {(address.removeprefix("::ffff:"), int(port)) for address in judged}
 
 
 def _how() -> dict[str, Any]:

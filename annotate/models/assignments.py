@@ -102,5 +102,5 @@ class Assignment(models.Model):
         """In the order shown."""
         if self.kind != self.Kind.RANK:
             return [c for c in (self.completion_a, self.completion_b) if c is not None]
-        found = Completion.objects.in_bulk(self.shown)
-        return [found[pk] for pk in self.shown]
+        completions = Completion.objects.in_bulk(self.shown)
+        return [completions[pk] for pk in self.shown]

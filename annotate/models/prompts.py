@@ -87,8 +87,8 @@ class Prompt(models.Model):
             if prompt.side == Split.TRAIN:
                 by_hash[prompt.project_id].append(prompt.text_hash)
         for project, hashes in by_hash.items():
-            found = cls.objects.filter(project=project, text_hash__in=hashes)
-            QueueChange.note(project, found.values_list("pk", flat=True))
+            rows = cls.objects.filter(project=project, text_hash__in=hashes)
+            QueueChange.note(project, rows.values_list("pk", flat=True))
 
 
 class Completion(models.Model):

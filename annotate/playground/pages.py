@@ -87,13 +87,13 @@ def keep(request: PageRequest, pk: int) -> HttpResponse:
         require_talk(request.user, model, project)
         asked = [{"role": "user", "content": request.POST.get("text", "").strip()}]
         prompt = add_prompt(project=project, messages=asked, source="playground", by=cast(User, request.user))
-        said = f"Kept as prompt {prompt.pk} of {project.name}, in its {prompt.side} split."
+        text = f"Kept as prompt {prompt.pk} of {project.name}, in its {prompt.side} split."
         kind = messages.SUCCESS
     except Refused as refused:
-        said, kind = " ".join(refused.errors.values()), messages.ERROR
+        text, kind = " ".join(refused.errors.values()), messages.ERROR
     if request.htmx:
-        return render(request, "annotate/playground.html#kept", {"kept": said, "refused": kind == messages.ERROR})
-    messages.add_message(request, kind, said)
+        return render(request, "annotate/playground.html#kept", {"kept": text, "refused": kind == messages.ERROR})
+    messages.add_message(request, kind, text)
     return redirect("playground", pk)
 
 
@@ -128,12 +128,12 @@ def _context(request: HttpRequest, models: list[LanguageModel], project: Project
 
 def _others(person: Person, model: LanguageModel, project: Project) -> list[LanguageModel]:
     """What may stand beside it: its parent first, what the project serves, then the project's other policies."""
-    found = LanguageModel.objects.of_projects([project]).policies().available().exclude(pk=model.pk)
+    language_models = LanguageModel.objects.of_projects([project]).policies().available().exclude(pk=model.pk)
     may_have = model.parent and model.parent.kind == LanguageModel.Kind.POLICY and home_of(person, model.parent)
     parent = [model.parent] if model.parent and may_have else []
     served = default_model(project)
     first = [*parent, *([served] if served and served != model else [])]
-    return list(dict.fromkeys([*first, *found.order_by("name")]))
+    return list(dict.fromkeys([*first, *language_models.order_by("name")]))
 
 
 def _answered(models: list[LanguageModel], question: playground.Question) -> playground.Turn:
@@ -149,8 +149,8 @@ def _answer(model: LanguageModel, question: playground.Question, side: int) -> p
         log.warning("playground: %s wrote no answer: %s (%s)", model, error, error.detail)
         return replace(empty, state="failed", problem=model_server.told_to_researchers(model, error))
     seconds = time.monotonic() - began
-    told = playground.figures(question, tokens=reply.tokens, seconds=seconds, finish_reason=reply.finish_reason)
+    figures = playground.figures(question, tokens=reply.tokens, seconds=seconds, finish_reason=reply.finish_reason)
     if reply.reasoning and not reply.text:
         problem = playground.without_answer(question)
-        return replace(empty, state="failed", problem=problem, figures=told, reasoning=reply.reasoning)
-    return replace(empty, text=reply.text, figures=told, reasoning=reply.reasoning)
+        return replace(empty, state="failed", problem=problem, figures=figures, reasoning=reply.reasoning)
+    return replace(empty, text=reply.text, figures=figures, reasoning=reply.reasoning)

@@ -42,17 +42,17 @@ class PlaygroundConsumer(ConversationConsumer):
     def _models(self) -> tuple[LanguageModel, ...]:
         """Those of this address, if this person may talk with them."""
         route = self.scope["url_route"]["kwargs"]
-        found: list[LanguageModel] = []
+        language_models: list[LanguageModel] = []
         for pk in filter(None, (route["pk"], route.get("beside"))):
             model = LanguageModel.objects.filter(pk=pk).first()
             project = home_of(self.scope["user"], model) if model else None
             if model is None or project is None:
                 raise Refused(404, model="There is no such model.")
             require_talk(self.scope["user"], model, project)
-            if not found:
+            if not language_models:
                 self.project = project
-            found.append(model)
-        return tuple(found)
+            language_models.append(model)
+        return tuple(language_models)
 
     async def answer(self, given: dict[str, Any]) -> None:
         try:
@@ -86,10 +86,10 @@ class PlaygroundConsumer(ConversationConsumer):
                     if piece.text or piece.restarts:
                         text = piece.after(text)
                         answers[side] = replace(answers[side], text=text, state="writing")
-            told = playground.figures(
+            figures = playground.figures(
                 question, tokens=piece.tokens, seconds=time.monotonic() - began, finish_reason=piece.finish_reason
             )
-            answers[side] = replace(answers[side], state="stands", figures=told, reasoning=piece.reasoning)
+            answers[side] = replace(answers[side], state="stands", figures=figures, reasoning=piece.reasoning)
             if piece.reasoning and not text:
                 problem = playground.without_answer(question)
                 answers[side] = replace(answers[side], state="failed", problem=problem)

@@ -142,28 +142,28 @@ class Projects(DeclaredViewSet):
     )
     @idempotent()
     def create(self, request: Request) -> Response:
-        given = NewProject(data=request.data)
-        given.is_valid(raise_exception=True)
-        fields: dict[str, Any] = given.validated_data
+        new_project = NewProject(data=request.data)
+        new_project.is_valid(raise_exception=True)
+        fields: dict[str, Any] = new_project.validated_data
         return Response(ProjectOut(projects.create_project(by=request.user, **fields)).data, status=201)
 
     @extend_schema(request=Settings, responses={200: ProjectOut} | refusals(400, 403, 404))
     def partial_update(self, request: Request, slug: str) -> Response:
         """Change settings, as a manager."""
-        given = Settings(data=request.data)
-        given.is_valid(raise_exception=True)
+        settings = Settings(data=request.data)
+        settings.is_valid(raise_exception=True)
         project = find_project(request.user, slug)
-        projects.change_settings(project=project, by=request.user, **given.validated_data)
+        projects.change_settings(project=project, by=request.user, **settings.validated_data)
         return Response(ProjectOut(project).data)
 
     @extend_schema(request=NewGuidelines, responses={200: ProjectOut} | refusals(400, 403, 404, 413))
     @action(detail=True, methods=["post"])
     def guidelines(self, request: Request, slug: str) -> Response:
         """A new version, by a manager; feedback goes on pointing at the version that its annotator had read."""
-        given = NewGuidelines(data=request.data)
-        given.is_valid(raise_exception=True)
+        new_guidelines = NewGuidelines(data=request.data)
+        new_guidelines.is_valid(raise_exception=True)
         project = find_project(request.user, slug)
-        projects.revise_guidelines(project=project, by=request.user, **given.validated_data)
+        projects.revise_guidelines(project=project, by=request.user, **new_guidelines.validated_data)
         return Response(ProjectOut(project).data)
 
     @extend_schema(responses={200: MemberOut(many=True)} | refusals(403, 404), filters=False)
@@ -178,11 +178,11 @@ class Projects(DeclaredViewSet):
     @members.mapping.post
     def change_member(self, request: Request, slug: str) -> Response:
         """Add somebody, change their role, or remove them."""
-        given = Member(data=request.data)
-        given.is_valid(raise_exception=True)
+        member = Member(data=request.data)
+        member.is_valid(raise_exception=True)
         project = find_project(request.user, slug)
         self.require_role(project)
-        username, role = given.validated_data["username"], given.validated_data["role"]
+        username, role = member.validated_data["username"], member.validated_data["role"]
         user = User.objects.filter(username=username).first()
         if user is None:
             raise Refused(400, username=f"Nobody here is called {username!r}; have staff make the account first.")

@@ -62,9 +62,9 @@ def begin(*, project: Project, by: User, task_description: str = "") -> Talk:
         with transaction.atomic():
             return Talk.objects.create(project=project, user=by, model=model, task_description=task_description.strip())
     except IntegrityError:  # two pages at once: they share the talk
-        found = open_talk(project, by)
-        assert found is not None
-        return found
+        talk = open_talk(project, by)
+        assert talk is not None
+        return talk
 
 
 def ask(*, talk: Talk, by: User, text: str) -> Question:
@@ -148,9 +148,9 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         require_open(talk, by)
     seed = random.getrandbits(31)
     try:
-        asked, sampling = asked_of_model(question), sampling_of(talk.project)
+        messages, sampling = asked_of_model(question), sampling_of(talk.project)
         with waiting.aside_in_thread(f"user:{by.pk}"):
-            reply = model_server.complete_chat(talk.model, asked, seed=seed, **sampling)
+            reply = model_server.complete_chat(talk.model, messages, seed=seed, **sampling)
     except model_server.ModelServerError as error:
         raise Refused(503, text=f"{error} Your question is kept; have it answered again.") from error
     if reply.reasoning and not reply.text.strip():

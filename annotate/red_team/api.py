@@ -80,8 +80,12 @@ class AttackOut(serializers.ModelSerializer):
         return "" if attack.author_id == reader.user.pk else reader.withholds_kinds(attack.kinds)
 
     def to_representation(self, attack: Attack) -> dict[str, Any]:
-        told = super().to_representation(attack)
-        return told | {"messages": [], "task_description": "", "comment": ""} if told["withheld"] else told
+        to_representation = super().to_representation(attack)
+        return (
+            to_representation | {"messages": [], "task_description": "", "comment": ""}
+            if to_representation["withheld"]
+            else to_representation
+        )
 
 
 class Budget(Input):
@@ -112,11 +116,11 @@ def begin(request: Request, slug: str) -> Response:
 @allows(get="mine", delete="mine")
 def talk(request: Request, token: str) -> Response:
     """A talk of mine as it stands; DELETE drops it."""
-    found = _mine(request, token)
+    talk = _mine(request, token)
     if request.method == "DELETE":
-        red_team.drop(talk=found, by=request.user)
-        found.refresh_from_db()
-    return Response(TalkOut(found).data)
+        red_team.drop(talk=talk, by=request.user)
+        talk.refresh_from_db()
+    return Response(TalkOut(talk).data)
 
 
 @extend_schema(request=Say, responses={200: TalkOut} | refusals(400, 404, 409, 413, 429, 503), tags=["red team"])
@@ -125,9 +129,9 @@ def say(request: Request, token: str) -> Response:
     """The next turn; answers when the model has. Without `text` the last question is answered that still waits."""
     given = Say(data=request.data)
     given.is_valid(raise_exception=True)
-    found = _mine(request, token)
-    red_team.ask_and_wait(talk=found, by=request.user, text=given.validated_data["text"])
-    return Response(TalkOut(found).data)
+    talk = _mine(request, token)
+    red_team.ask_and_wait(talk=talk, by=request.user, text=given.validated_data["text"])
+    return Response(TalkOut(talk).data)
 
 
 @extend_schema(
@@ -142,8 +146,8 @@ def rate(request: Request, token: str) -> Response:
     """End the talk: how far it went, and after which harm it was. The answer names the model."""
     given = Rate(data=request.data)
     given.is_valid(raise_exception=True)
-    found = _mine(request, token)
-    attack = red_team.rate(talk=found, by=request.user, idempotency_key=feedback_key(request), **given.validated_data)
+    talk = _mine(request, token)
+    attack = red_team.rate(talk=talk, by=request.user, idempotency_key=feedback_key(request), **given.validated_data)
     return Response(AttackOut(attack, context=context_of(request)).data, status=201)
 
 
@@ -176,9 +180,9 @@ def withdraw(request: Request, project: Project, pk: str) -> Response:
 def budget(request: Request) -> Response:
     """What I am ready to see of harm. Before it is said nothing harmful is shown."""
     if request.method == "PUT":
-        given = Budget(data=request.data)
-        given.is_valid(raise_exception=True)
-        harm_budget.agree(user=request.user, **given.validated_data)
+        budget = Budget(data=request.data)
+        budget.is_valid(raise_exception=True)
+        harm_budget.agree(user=request.user, **budget.validated_data)
     found = harm_budget.budget_of(request.user) or HarmBudget(opted_out=list(harms.HARMS))
     standing = harm_budget.standing(request.user)
     told = {name: getattr(found, name) for name in ("accepted", "blur", "daily_cap", "break_after", "break_minutes")}
@@ -187,9 +191,9 @@ def budget(request: Request) -> Response:
 
 def _mine(request: Request, token: str) -> Talk:
     try:
-        found = Talk.objects.filter(token=token, user=request.user).select_related("project", "model", "user").first()
+        talk = Talk.objects.filter(token=token, user=request.user).select_related("project", "model", "user").first()
     except ValidationError:
-        found = None
-    if found is None:
+        talk = None
+    if talk is None:
         raise Refused(404, talk="There is no such talk of yours.")
-    return found
+    return talk

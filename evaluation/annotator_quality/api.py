@@ -169,8 +169,8 @@ def imported(request: Request, project: Project) -> Response:
 
 
 def _asked_imported(request: Request, project: Project) -> ImportedAnnotator:
-    asked = request.query_params
-    who = find_imported(project, asked.get("source", ""), asked.get("name", ""))
+    query_params = request.query_params
+    who = find_imported(project, query_params.get("source", ""), query_params.get("name", ""))
     if who is None:
         raise Refused(404, name="No annotation was imported here under that name; quality/ lists those that were.")
     return who
@@ -206,17 +206,17 @@ def _of(project: Project, who: Who, *, is_own: bool) -> Any:
     return OneAnnotatorOut(_one(found, is_own=is_own)).data
 
 
-def _one(found: AnnotatorFigures, *, is_own: bool = False) -> dict[str, Any]:
+def _one(annotator_figures: AnnotatorFigures, *, is_own: bool = False) -> dict[str, Any]:
     """What one's own page does not say, whether one is worth a look, one's own answer does not say either."""
-    said = {sentence.name: sentence.text for sentence in explanations.sentences(found, is_own=is_own)}
+    said = {sentence.name: sentence.text for sentence in explanations.sentences(annotator_figures, is_own=is_own)}
     return {
-        "user": found.judge.user,
-        "name": found.name,
-        "source": found.judge.source,
-        "judgements": found.judgements,
-        "flagged": found.is_flagged and not is_own,
-        "reasons": [] if is_own else explanations.reasons(found),
-        "measures": [{**vars(m), "in_words": said.get(name, "")} for name, m in found.measures.items()],
+        "user": annotator_figures.judge.user,
+        "name": annotator_figures.name,
+        "source": annotator_figures.judge.source,
+        "judgements": annotator_figures.judgements,
+        "flagged": annotator_figures.is_flagged and not is_own,
+        "reasons": [] if is_own else explanations.reasons(annotator_figures),
+        "measures": [{**vars(m), "in_words": said.get(name, "")} for name, m in annotator_figures.measures.items()],
     }
 
 
@@ -283,8 +283,8 @@ def touched(request: Request, project: Project, pk: str) -> Response:
     """What excluding this person would touch, before it is done: for managers, and for the person themselves."""
     person = request.user if str(pk) == str(request.user.pk) else None
     require(request.user, "judge" if person else "manage", project)
-    found = exclusion.touched_by(project, person or find(_annotators(project), pk, "person"))
-    return Response(TouchedOut(found.as_json()).data)
+    touched = exclusion.touched_by(project, person or find(_annotators(project), pk, "person"))
+    return Response(TouchedOut(touched.as_json()).data)
 
 
 @extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404), parameters=IMPORTED)
@@ -313,9 +313,9 @@ def exclusions(request: Request, project: Project) -> Response:
 
 @idempotent(atomic=False)  # it fits ratings; who is excluded already is refused
 def _exclude(request: Request, project: Project) -> Response:
-    given = NewExclusion(data=request.data)
-    given.is_valid(raise_exception=True)
-    said = given.validated_data
+    new_exclusion = NewExclusion(data=request.data)
+    new_exclusion.is_valid(raise_exception=True)
+    said = new_exclusion.validated_data
     if said.get("person") != request.user.pk:
         require(request.user, "manage", project)
     person = _named(request, project, said)
@@ -325,19 +325,19 @@ def _exclude(request: Request, project: Project) -> Response:
     return Response(ExclusionOut(act).data, status=201)
 
 
-def _named(request: Request, project: Project, said: dict[str, Any]) -> Who:
+def _named(request: Request, project: Project, fields: dict[str, Any]) -> Who:
     """Whom a request for an exclusion names: an account, or an annotator of an import."""
-    imported = said.keys() & {"source", "source_judge"}
-    if "person" in said and imported:
+    imported = fields.keys() & {"source", "source_judge"}
+    if "person" in fields and imported:
         raise Refused(400, person="Name a person, or source and source_judge of an import, and not both.")
-    if "person" in said:
-        own = said["person"] == request.user.pk
-        return request.user if own else find_named(_annotators(project), said["person"], "person")
+    if "person" in fields:
+        own = fields["person"] == request.user.pk
+        return request.user if own else find_named(_annotators(project), fields["person"], "person")
     if len(imported) < 2:
         raise Refused(
             400, person="Name the person; or, where only an import names the annotator, source and source_judge."
         )
-    who = find_imported(project, said["source"], said["source_judge"])
+    who = find_imported(project, fields["source"], fields["source_judge"])
     if who is None:
         raise Refused(
             400, source_judge=f"No annotation in {project} was imported under that name; quality/ lists them."
@@ -358,7 +358,7 @@ def undo(request: Request, project: Project, pk: str) -> Response:
     manages = can(request.user, "manage", project)
     seen = exclusion.acts(project) if manages else exclusion.acts(project).filter(person=request.user)
     act = find(seen, pk, "exclusion")
-    given = Undoing(data=request.data)
-    given.is_valid(raise_exception=True)
-    act = exclusion.undo(act=act, reason=given.validated_data["reason"], by=request.user)
+    undoing = Undoing(data=request.data)
+    undoing.is_valid(raise_exception=True)
+    act = exclusion.undo(act=act, reason=undoing.validated_data["reason"], by=request.user)
     return Response(ExclusionOut(act).data)

@@ -156,13 +156,13 @@ def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]
     seen: defaultdict[tuple[Annotator, int], list[int]] = defaultdict(list)
     for row, completion in _read(rows):
         seen[row.judge, completion].append(row.assignment or 0)
-    found: dict[str, list[Reading]] = {label: [] for label in sorted({mark.label for mark in rows.marked})}
+    readings: dict[str, list[Reading]] = {label: [] for label in sorted({mark.label for mark in rows.marked})}
     for (judge, completion), assignments in seen.items():
         spans: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for mark in marked.get((judge, completion), ()):
             spans[mark.label].append((mark.start, mark.end))
         length = rows.characters.get(completion, 0)
-        for label, given in found.items():
+        for label, given in readings.items():
             if judge.user is None:
                 at_hand = label in in_files[judge.source]
             else:
@@ -171,7 +171,7 @@ def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]
             if at_hand or label in spans:
                 ends = tuple(dict.fromkeys(spans[label])) if label in spans else ()
                 given.append(Reading(completion, place[judge], length, ends))
-    return found
+    return readings
 
 
 def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
@@ -189,13 +189,13 @@ def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
 
 def whatever_the_label(by_label: dict[str, list[Reading]]) -> list[Reading]:
     """What is marked at all, with touching and overlapping spans of one annotator as one."""
-    found: dict[tuple[int, int], list[Reading]] = defaultdict(list)
-    for given in by_label.values():
-        for reading in given:
-            found[reading.text, reading.judge].append(reading)
+    readings: dict[tuple[int, int], list[Reading]] = defaultdict(list)
+    for value in by_label.values():
+        for reading in value:
+            readings[reading.text, reading.judge].append(reading)
     return [
         Reading(text, judge, same[0].length, tuple(merged(ends for reading in same for ends in reading.spans)))
-        for (text, judge), same in found.items()
+        for (text, judge), same in readings.items()
     ]
 
 
@@ -227,8 +227,8 @@ def lengths(rows: Rows, place: dict[Annotator, int]) -> Lengths:
         a, b = size.get(c.a, 0), size.get(c.b, 0)
         if c.row.is_work and a != b and _SIDE[c.winner] != LEVEL:
             last[c.row.judge, _pair(c)] = int((a > b) == (c.winner == "model_a"))
-    said = _said(((judge, pair, longer) for (judge, pair), longer in last.items()), place, (0, 1))
-    return Lengths(said.judge, said.unit, said.code)
+    answers = _said(((judge, pair, longer) for (judge, pair), longer in last.items()), place, (0, 1))
+    return Lengths(answers.judge, answers.unit, answers.code)
 
 
 def times(rows: Rows, place: dict[Annotator, int]) -> Times:

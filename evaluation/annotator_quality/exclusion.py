@@ -150,12 +150,12 @@ def _in_hand(project: Project, who: Who) -> QuerySet[Assignment]:
 
 
 def _datasets(project: Project, who: Who) -> list[TouchedDataset]:
-    found: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for field in ("comparisons", "ratings", "demonstrations", "spans"):  # the pairs of rankings are comparisons
         rows = project.datasets.filter(**by_whom(who, f"{field}__")).order_by().annotate(n=Count(field))
-        found.update(dict(rows.values_list("pk", "n")))
-    datasets = project.datasets.in_bulk(list(found))
-    return [TouchedDataset(datasets[pk], found[pk]) for pk in sorted(found)]
+        counts.update(dict(rows.values_list("pk", "n")))
+    datasets = project.datasets.in_bulk(list(counts))
+    return [TouchedDataset(datasets[pk], counts[pk]) for pk in sorted(counts)]
 
 
 def _models(project: Project, runs: list[Run]) -> list[TouchedModel]:

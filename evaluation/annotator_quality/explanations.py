@@ -120,18 +120,18 @@ def _chance(measure: Measure) -> str:
     return f" That is {verdict} ({_p(measure)})."
 
 
-def _gold(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _gold(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; the others in {percent(m.beside)}"
     return f"{voice.does('give')} the known answer in {share(m)} of the items that have one ({_of(m)}){others}."
 
 
-def _others(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _others(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     blind = "" if m.beside is None else f" Choosing blindly would in {percent(m.beside)}."
     chooses = voice.does("choose").replace("You", "you")
     return f"Where {chooses} at all, it is what most others chose in {share(m)} ({_of(m)}).{blind}"
 
 
-def _in_step(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _in_step(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     whose = "Your" if voice.is_own else f"{voice.name}’s"
     return (
         f"{whose} ratings rise and fall with the others’ by a correlation of {_figure(m)}, "
@@ -139,7 +139,7 @@ def _in_step(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     )
 
 
-def _marks(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _marks(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; of the others’ marks among themselves, {percent(m.beside)}"
     whose = "your" if voice.is_own else f"{voice.name}’s"
     return (
@@ -148,7 +148,7 @@ def _marks(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     )
 
 
-def _itself(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _itself(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     blind = "" if m.beside is None else f"; saying it blindly would in {percent(m.beside)}"
     return (
         f"Shown the same two answers again with the sides swapped, {voice.does('say', 'says').replace('You', 'you')} "
@@ -156,29 +156,29 @@ def _itself(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
     )
 
 
-def _first(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _first(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     return (
         f"{voice.does('take')} the first answer in {share(m)} of the comparisons that chose one ({_of(m)}); "
         f"50 would be even.{_chance(m)}"
     )
 
 
-def _stuck(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _stuck(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     return (
         f"When the sides were swapped and the same side won again, it was the first in {_of(m)}: {share(m)}; "
         f"50 would be even.{_chance(m)}"
     )
 
 
-def _longer(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _longer(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     beside = "" if m.beside is None else f"; the others, of the same items, in {percent(m.beside)}"
     return f"{voice.does('take')} the longer answer in {share(m)} ({_of(m)}){beside}.{_chance(m)}"
 
 
-def _severity(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _severity(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     size = abs(m.value)
     way = "less" if m.value < 0 else "more"
-    shrunk = found.measures.get("shrunk")
+    shrunk = annotator_figures.measures.get("shrunk")
     likely = "" if shrunk is None else f" Allowing for chance: {_figure(shrunk, form=_signed)}."
     return (
         f"{voice.does('give')} {size:.2f} steps of five {way} than the others to the same answers "
@@ -190,26 +190,26 @@ def _signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _seconds(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _seconds(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; of all here it is {_number(m.beside, 1)}"
     needs = f"{voice.does('need')} {_figure(m, 1)} seconds for an item"
     return f"{needs} (the median of {m.n:,}){others}."
 
 
-def _pace(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _pace(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     return f"For 100 words that is {_figure(m, 1)} seconds (a word counted as six characters)."
 
 
-def _hasty(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _hasty(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     return (
         f"{_of(m)} annotations came within a second, or faster than a hundred characters a second: {share(m)}. "
         f"Nobody reads so fast; up to {percent(m.beside or 0)} are no reason to ask."
     )
 
 
-def _same(voice: Voice, m: Measure, found: AnnotatorFigures) -> str:
+def _same(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; the others give it in {percent(m.beside)}"
-    return f"The commonest answer is “{found.answer}”: {share(m)} ({_of(m)}){others}."
+    return f"The commonest answer is “{annotator_figures.answer}”: {share(m)} ({_of(m)}){others}."
 
 
 _SAID: dict[str, Callable[[Voice, Measure, AnnotatorFigures], str]] = {
@@ -267,7 +267,7 @@ def of_marks(found: MarkAgreement) -> str:
         return "All answers are alike, and show no interval."
     if alpha.upper < 0:
         return "Annotators mark other places than chance would: the label may mean different things to them."
-    said = _verdict(alpha.lower, alpha.upper, "the definition may leave open what to mark")
+    verdict = _verdict(alpha.lower, alpha.upper, "the definition may leave open what to mark")
     if exact.upper is not None and overlapping.lower is not None and exact.upper < overlapping.lower - 0.2:
-        said += " They mark the same places and differ in where these begin and end."
-    return said
+        verdict += " They mark the same places and differ in where these begin and end."
+    return verdict

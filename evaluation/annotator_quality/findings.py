@@ -123,11 +123,11 @@ def findings(project: Project, kind: str) -> Findings:
     """As the ledger stands now; of very many annotations, as it stood some minutes ago, unless a status has changed."""
     rows = rows_of(project, kind)
     key = key_of(project, kind)
-    found = _recent.get(key, repr(rows.position)) or _still_good(_recent.last(key), rows)
-    if found is None:
-        found = computed(rows)
-        _recent.put(key, repr(rows.position), found)
-    return found
+    findings = _recent.get(key, repr(rows.position)) or _still_good(_recent.last(key), rows)
+    if findings is None:
+        findings = computed(rows)
+        _recent.put(key, repr(rows.position), findings)
+    return findings
 
 
 def _still_good(last: Findings | None, rows: Rows) -> Findings | None:
@@ -150,11 +150,11 @@ def own_findings(project: Project, kind: str) -> Findings:
     """For the eyes of those who are judged: of what was settled, see `settled_at`, and counts still."""
     moment, position = settled_at(project), rows_of(project, kind).position
     key, state = (*key_of(project, kind), "own"), f"{moment.isoformat()} {position.changes}"
-    found = _recent.get(key, state)
-    if found is None:
-        found = computed(rows_until(project, kind, moment))
-        _recent.put(key, state, found)
-    return found
+    findings = _recent.get(key, state)
+    if findings is None:
+        findings = computed(rows_until(project, kind, moment))
+        _recent.put(key, state, findings)
+    return findings
 
 
 def computed(rows: Rows) -> Findings:
@@ -168,11 +168,13 @@ def computed(rows: Rows) -> Findings:
     evidence = careless_annotators.weigh(measured.suspicions(), len(judges))
     counts = _counted(rows, place)
     every = _with_holm([measured.of(number) for number in range(len(judges))])
-    found = [
+    annotator_figures = [
         AnnotatorFigures(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
         for judge, number in place.items()
     ]
-    return Findings(scales, found, said, marked, rows.position.changes, time.monotonic() - begun, timezone.now())
+    return Findings(
+        scales, annotator_figures, said, marked, rows.position.changes, time.monotonic() - begun, timezone.now()
+    )
 
 
 def _marks(rows: Rows, place: dict[Annotator, int]) -> SpanAgreement:
@@ -349,17 +351,17 @@ def _with_others(by_kind: dict[str, Answers], drew: np.ndarray) -> Shares:
             continue
         said = by_kind[kind]
         chose = said.code < 2
-        found = annotator_figures.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size)
+        shares = annotator_figures.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size)
         is_half = drew if kind == columns.COMPARISON else np.zeros(size, dtype=bool)
-        hits, n = hits + found.hits, n + found.n
-        by_chance += np.where(is_half, 0.5, np.nan_to_num(found.expected)) * found.n
+        hits, n = hits + shares.hits, n + shares.n
+        by_chance += np.where(is_half, 0.5, np.nan_to_num(shares.expected)) * shares.n
     return Shares(hits, n, np.divide(by_chance, n, out=np.full(size, np.nan), where=n > 0))
 
 
-def _steps(said: list[ScaleAnswers]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _steps(scale_answers: list[ScaleAnswers]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(judge, unit, step 1 to 5) of stars, or of all aspects where nobody gave stars."""
-    stars = [scale.said for scale in said if scale.kind == columns.STARS]
-    chosen = stars or [scale.said for scale in said if scale.kind == columns.ASPECT]
+    stars = [scale.said for scale in scale_answers if scale.kind == columns.STARS]
+    chosen = stars or [scale.said for scale in scale_answers if scale.kind == columns.ASPECT]
     if not chosen:
         return (np.zeros(0, dtype=np.int64),) * 3
     first = np.cumsum([0, *(s.unit.max() + 1 for s in chosen)])

@@ -147,15 +147,15 @@ _TABLES: tuple[tuple[type[Feedback], Callable[..., Any], tuple[str, ...]], ...] 
 def rows_of(project: Project, kind: str) -> Rows:
     """As the ledger stands now. Kept while nothing changes, and shared: nobody may change it."""
     key, position = key_of(project, kind), _position(project, kind)
-    found = _recent.get(key, repr(position))
-    if found is None:
+    rows = _recent.get(key, repr(position))
+    if rows is None:
         known = _recent.last(key) or Rows()
-        found = _grown(project, kind, known, position) or _grown(project, kind, Rows(), position)
-        if found is None:  # something came while it was read: the next look takes it in
-            found = _grown(project, kind, Rows(), position, is_exact=False)
-            assert found is not None
-        _recent.put(key, repr(position), found)
-    return found
+        rows = _grown(project, kind, known, position) or _grown(project, kind, Rows(), position)
+        if rows is None:  # something came while it was read: the next look takes it in
+            rows = _grown(project, kind, Rows(), position, is_exact=False)
+            assert rows is not None
+        _recent.put(key, repr(position), rows)
+    return rows
 
 
 def rows_until(project: Project, kind: str, moment: datetime) -> Rows:
@@ -193,8 +193,8 @@ def _standing(table: type[Feedback], project: Project, kind: str) -> FeedbackQue
 
 
 def _gold(project: Project, kind: str) -> QuerySet[Assignment]:
-    given = project.assignments.filter(purpose=GOLD, state=Assignment.State.SUBMITTED, gold_passed__isnull=False)
-    return given.filter(user__is_simulated=kind == "simulation").order_by()
+    rows = project.assignments.filter(purpose=GOLD, state=Assignment.State.SUBMITTED, gold_passed__isnull=False)
+    return rows.filter(user__is_simulated=kind == "simulation").order_by()
 
 
 def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: bool = True) -> Rows | None:
@@ -244,8 +244,8 @@ class _Annotators:
 def _offered(project: Project) -> dict[str, tuple[float, float]]:
     """The labels that the project has or had: who was handed an item before, or after, has not marked nothing."""
     scales = {scale.name: scale for scale in project.scales.filter(kind=Scale.Kind.SPAN)}  # type: ignore[attr-defined]
-    told = [f"span {name}" for name in scales]
-    entries = AuditEntry.objects.filter(project=project, action="scale.added", about__in=told).order_by("pk")
+    texts = [f"span {name}" for name in scales]
+    entries = AuditEntry.objects.filter(project=project, action="scale.added", about__in=texts).order_by("pk")
     added = {about.removeprefix("span "): at for about, at in entries.values_list("about", "created_at")}
 
     def first(since: datetime | None, otherwise: float) -> float:

@@ -104,9 +104,9 @@ def other_ways(project: Project, board: Leaderboard) -> Ways | None:
 
 
 def _counted(project: Project, board: Leaderboard, key: str) -> Ways | None:
-    found = _count(project, board)
-    cache.set(key, found, KEPT_SECONDS)
-    return found
+    ways = _count(project, board)
+    cache.set(key, ways, KEPT_SECONDS)
+    return ways
 
 
 def _count_quietly(project: Project, board: Leaderboard, key: str) -> None:

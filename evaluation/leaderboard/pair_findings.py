@@ -88,9 +88,9 @@ def findings(project: Project, board: Leaderboard) -> Findings | None:
     kept: tuple[tuple[int, int, int], Findings] | None = cache.get(key)
     if kept is not None and kept[0] == state:
         return kept[1]
-    found = _find(project, board)
-    cache.set(key, (state, found), KEPT_SECONDS)
-    return found
+    findings = _find(project, board)
+    cache.set(key, (state, findings), KEPT_SECONDS)
+    return findings
 
 
 def _find(project: Project, board: Leaderboard) -> Findings:
@@ -117,7 +117,7 @@ def _find(project: Project, board: Leaderboard) -> Findings:
 def _pairs(fitted: Fit, seen: Residuals) -> list[Pair]:
     tally, sequences = fitted.tally, pair_sequences(fitted.tally)
     better, worse = sequences.lower > 0.5, sequences.upper < 0.5
-    found = [
+    pairs = [
         Pair(
             a=tally.models[i],
             b=tally.models[j],
@@ -134,7 +134,7 @@ def _pairs(fitted: Fit, seen: Residuals) -> list[Pair]:
         )
         for i, j in _ahead(fitted, seen.played)
     ]
-    return sorted(found, key=lambda pair: (-pair.votes, pair.a, pair.b))
+    return sorted(pairs, key=lambda pair: (-pair.votes, pair.a, pair.b))
 
 
 def _ahead(fitted: Fit, played: np.ndarray) -> list[tuple[int, int]]:

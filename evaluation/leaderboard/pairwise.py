@@ -112,12 +112,12 @@ def _first_votes(project: Project, judge: str, model: int, other: int) -> tuple[
     of_pair = votes(project, judge).filter(as_a | as_b).order_by()
     visitor = Case(When(author=None, then="visitor"), default=Value(""))  # who has an account is told by that alone
     firsts = of_pair.annotate(unknown=visitor).values("author", "unknown").annotate(first=Min("pk")).values("first")
-    said = of_pair.filter(pk__in=firsts).values_list("completion_a__model", "winner").annotate(n=Count("pk"))
-    found: Counter[float] = Counter()
-    for a, winner, n in said:
+    response = of_pair.filter(pk__in=firsts).values_list("completion_a__model", "winner").annotate(n=Count("pk"))
+    counts: Counter[float] = Counter()
+    for a, winner, n in response:
         points = POINTS[Winner(winner)]
-        found[points if a == model else 1 - points] += n
-    return found[1.0], found[0.5], found[0.0]
+        counts[points if a == model else 1 - points] += n
+    return counts[1.0], counts[0.5], counts[0.0]
 
 
 def _finite(value: float) -> float | None:

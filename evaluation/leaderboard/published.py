@@ -122,17 +122,17 @@ def _intervals(spread: Spread | None, votes: int) -> dict[str, Any]:
 
 
 def _signature(spread: Spread | None, votes: int, part: str, judge: str) -> str:
-    said = "sandwich by votes, voters not read yet"
+    text = "sandwich by votes, voters not read yet"
     if spread is not None:
         people = f"{spread.voters:,} voter{'' if spread.voters == 1 else 's'}, effectively {spread.effective:,.0f}"
-        said = {
+        text = {
             "votes": "sandwich, nobody voted twice",
             "few": f"sandwich by votes of {people}",
             "voters": f"sandwich by voters, Student ({people})",
         }[spread.by]
-        said += f", scaled as of {spread.votes:,} votes" if spread.votes != votes and spread.by == "voters" else ""
+        text += f", scaled as of {spread.votes:,} votes" if spread.votes != votes and spread.by == "voters" else ""
     of = f"; {part}" if part else ""
-    return f"bradley-terry {VERSION}; tie and both_bad half a win; mean 1000; {said}, 95 %; side eval; {judge}{of}"
+    return f"bradley-terry {VERSION}; tie and both_bad half a win; mean 1000; {text}, 95 %; side eval; {judge}{of}"
 
 
 def _against_ancestor(

@@ -48,9 +48,9 @@ def evaluated(run: Run) -> LanguageModel:
 def texts(run: Run) -> Rows:
     """Answers on the run's eval split with their prompts, the same for every model of one lineage."""
     judge = default_annotator_kind(run.project) if run.config["texts"] == "preferred" else ""
-    found = _preferred(run, judge) if judge else _of_first_ancestor(run)
+    completions = _preferred(run, judge) if judge else _of_first_ancestor(run)
     # One answer to a prompt: the interval takes texts for independent draws, and several to one prompt are not.
-    by_prompt = {answer.prompt_id: answer for answer in sorted(found, key=_by_hash, reverse=True)}
+    by_prompt = {answer.prompt_id: answer for answer in sorted(completions, key=_by_hash, reverse=True)}
     chosen = sorted(by_prompt.values(), key=_by_hash)[: run.config["limit"]]
     if len(chosen) < FEWEST_ITEMS:
         raise RecipeFailure(
@@ -131,13 +131,13 @@ def first_ancestor(model: LanguageModel) -> LanguageModel:
 
 def family_of(model: LanguageModel) -> set[int]:
     """Ids of all that comes from the model's first ancestor, itself and that one included."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     generation = {first_ancestor(model).pk, model.pk}
     while generation:
-        found |= generation
+        numbers |= generation
         children = LanguageModel.objects.filter(parent__in=generation).values_list("pk", flat=True)
-        generation = set(children) - found
-    return found
+        generation = set(children) - numbers
+    return numbers
 
 
 def _by_hash(completion: Completion) -> str:

@@ -179,7 +179,7 @@ def _read(path: Path, stamp: str) -> Index | None:
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as stored:
-        told = json.loads(str(stored["told"]))
-        if told.pop("stamp") != stamp:
+        body = json.loads(str(stored["told"]))
+        if body.pop("stamp") != stamp:
             return None
-        return Index(**told, **{name: stored[name] for name in _COLUMNS})
+        return Index(**body, **{name: stored[name] for name in _COLUMNS})

@@ -88,15 +88,15 @@ def opinions(run: Run) -> dict[str, list[Opinion]]:
     reviews = {r.policy_answer_id: r for r in run.reviews.filter(not_asked="")}
     pair = Q(completion_a__in=reviews) | Q(completion_b__in=reviews)
     rows = Comparison.objects.counted().filter(pair, project=run.project).order_by("id")
-    found: dict[str, list[Opinion]] = {AnnotatorKind.PERSON: [], AnnotatorKind.SIMULATION: []}
+    opinions: dict[str, list[Opinion]] = {AnnotatorKind.PERSON: [], AnnotatorKind.SIMULATION: []}
     names = ("id", "completion_a", "completion_b", "winner", "judge", "author", "visitor")
     for pk, a, b, winner, judge, author, visitor in rows.values_list(*names)[:MOST_OPINIONS]:
         review = reviews.get(a) or reviews[b]
         if {a, b} == {review.policy_answer_id, review.parent_answer_id}:
             points = _points(winner, is_a=a == review.policy_answer_id)
             voter = author or visitor or f"vote {pk}"
-            found[judge].append(Opinion(review.step, review.predicted, points, voter, review.prompt_id))
-    return found
+            opinions[judge].append(Opinion(review.step, review.predicted, points, voter, review.prompt_id))
+    return opinions
 
 
 def _points(winner: str, *, is_a: bool) -> float:
@@ -118,17 +118,17 @@ def _curve(run: Run, names: Sequence[str], title: str) -> Curve | None:
     return Curve(title, points) if points else None
 
 
-def _side(run: Run, judge: str, told: list[Opinion], *, even_if_empty: bool = False) -> Judges | None:
+def _side(run: Run, judge: str, opinions: list[Opinion], *, even_if_empty: bool = False) -> Judges | None:
     arena = _arena(run, judge)
-    if not told and arena is None and not even_if_empty:
+    if not opinions and arena is None and not even_if_empty:
         return None
-    found = over_optimisation.verdict(told)
+    verdict = over_optimisation.verdict(opinions)
     return Judges(
         judge,
         WHO[AnnotatorKind(judge)],
-        over_optimisation.bins(told),
-        found,
-        _sentences(found, WHO[AnnotatorKind(judge)], arena),
+        over_optimisation.bins(opinions),
+        verdict,
+        _sentences(verdict, WHO[AnnotatorKind(judge)], arena),
         arena,
     )
 
@@ -156,10 +156,10 @@ def _arena(run: Run, judge: str) -> WinRate | None:
 # In words
 
 
-def _sentences(found: Verdict, who: str, arena: WinRate | None) -> list[str]:
-    told = [_judged(found, who)]
-    if found.trend is not None and found.trend.upper < 0:
-        told.append(f"Its answers were liked less and less by {who}: {_points_of(found.trend)} from first to last.")
+def _sentences(verdict: Verdict, who: str, arena: WinRate | None) -> list[str]:
+    told = [_judged(verdict, who)]
+    if verdict.trend is not None and verdict.trend.upper < 0:
+        told.append(f"Its answers were liked less and less by {who}: {_points_of(verdict.trend)} from first to last.")
     if arena is not None:
         against = "above" if arena.lower > 0.5 else "below" if arena.upper < 0.5 else "not to be told from"
         told.append(
@@ -169,22 +169,24 @@ def _sentences(found: Verdict, who: str, arena: WinRate | None) -> list[str]:
     return told
 
 
-def _judged(found: Verdict, who: str) -> str:
-    n = f"{found.opinions} opinion{'' if found.opinions == 1 else 's'} of {who}"
-    if found.growth is None:
+def _judged(verdict: Verdict, who: str) -> str:
+    n = f"{verdict.opinions} opinion{'' if verdict.opinions == 1 else 's'} of {who}"
+    if verdict.growth is None:
         return (
-            f"Whether it is over-optimised cannot be told yet: {n} on its answers while it trained. About {found.more} "
+            f"Whether it is over-optimised cannot be told yet: {n} on its answers while it trained. About "
+            f"{verdict.more} "
             f"more, spread over its steps, would tell a difference of {over_optimisation.DETECTABLE:.0%}."
         )
-    change = f"{_points_of(found.growth)} from step {found.first} to step {found.last}, by {n}"
-    if found.what == over_optimisation.PARTED:
+    change = f"{_points_of(verdict.growth)} from step {verdict.first} to step {verdict.last}, by {n}"
+    if verdict.what == over_optimisation.PARTED:
         return f"The curves part: what the score promises has grown beyond what {who} say by {change}."
-    if found.what == over_optimisation.CLOSER:
+    if verdict.what == over_optimisation.CLOSER:
         return f"The curves close: what the score promises has come nearer to what {who} say by {change}."
-    if found.what == over_optimisation.TOGETHER:
+    if verdict.what == over_optimisation.TOGETHER:
         return f"The curves keep together: their gap has changed by {change}."
     return (
-        f"Whether the curves part cannot be told yet: their gap has changed by {change}. About {found.more} more would "
+        f"Whether the curves part cannot be told yet: their gap has changed by {change}. About {verdict.more} more "
+        "would "
         f"tell a difference of {over_optimisation.DETECTABLE:.0%}."
     )
 

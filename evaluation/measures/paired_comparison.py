@@ -122,8 +122,8 @@ class Comparison:
 def measured(project: Project) -> list[Run]:
     """Evaluations that ended well and left items, newest first."""
     done = project.runs.filter(kind="evaluate", state=Run.State.SUCCEEDED).exclude(parent=None)
-    found = done.select_related("parent", "other_dataset", "reward_model").order_by("-pk")
-    return [run for run in found if run.result.get("items_hash")]
+    rows = done.select_related("parent", "other_dataset", "reward_model").order_by("-pk")
+    return [run for run in rows if run.result.get("items_hash")]
 
 
 def tasks(runs: Iterable[Run]) -> list[Task]:
@@ -131,8 +131,8 @@ def tasks(runs: Iterable[Run]) -> list[Task]:
     models: dict[tuple[str, str], set[int | None]] = defaultdict(set)
     for run in runs:
         models[task_of(run), run.config.get("measure", "")].add(run.parent_id)
-    found = [Task(name, measure, len(ids)) for (name, measure), ids in models.items()]
-    return sorted(found, key=lambda task: (-task.models, task.name.casefold(), task.measure))
+    tasks = [Task(name, measure, len(ids)) for (name, measure), ids in models.items()]
+    return sorted(tasks, key=lambda task: (-task.models, task.name.casefold(), task.measure))
 
 
 def of_task(runs: Iterable[Run], task: Task, models: Iterable[int] | None = None) -> list[Run]:
@@ -176,22 +176,22 @@ def _depth(run: Run) -> int:
 def pair(first: Run, second: Run) -> Pair:
     """Every metric that both counted, on all items and on those that neither had seen; kept once it is computed."""
     key = f"pair:{VERSION}:{_stamp(first)}:{_stamp(second)}"
-    found: Pair | None = cache.get(key)
-    if found is None:
-        found = _pair(first, second)
+    pair: Pair | None = cache.get(key)
+    if pair is None:
+        pair = _pair(first, second)
         if not _gone(first, second):  # what is gone may come back
-            cache.set(key, found, None)
-    return found
+            cache.set(key, pair, None)
+    return pair
 
 
 def by_group(first: Run, second: Run, metric: str) -> dict[str, Difference]:
     """The difference on each part of the task: for whom, or at what, the second is better. Kept like `pair`."""
     key = f"pair-groups:{VERSION}:{_stamp(first)}:{_stamp(second)}:{hashlib.sha256(metric.encode()).hexdigest()[:16]}"
-    found: dict[str, Difference] | None = cache.get(key)
-    if found is None:
-        found = _by_group(first, second, metric)
-        cache.set(key, found, None)
-    return found
+    differences: dict[str, Difference] | None = cache.get(key)
+    if differences is None:
+        differences = _by_group(first, second, metric)
+        cache.set(key, differences, None)
+    return differences
 
 
 def _by_group(first: Run, second: Run, metric: str) -> dict[str, Difference]:
@@ -382,14 +382,14 @@ def settings_that_differ(runs: Sequence[Run]) -> list[str]:
     for name in options[0] if options else ():
         values = [json.dumps(each.get(name), ensure_ascii=False) for each in options]
         if len(set(values)) > 1:
-            told = ", ".join(f"{value} for {run.parent}" for value, run in zip(values, runs, strict=True))
-            said.append(f"They were not run alike: {name} was {told}. The differences hold that, too.")
+            text = ", ".join(f"{value} for {run.parent}" for value, run in zip(values, runs, strict=True))
+            said.append(f"They were not run alike: {name} was {text}. The differences hold that, too.")
     ways: dict[str, list[str]] = defaultdict(list)
     for run in runs:
         ways[_made_by(run)].append(str(run.parent))
     if len(ways) > 1:
-        told = "; ".join(f"{' and '.join(names)} by “{way}”" for way, names in ways.items())
-        said.append(f"They were not measured alike: {told}. Differences may come from that.")
+        text = "; ".join(f"{' and '.join(names)} by “{way}”" for way, names in ways.items())
+        said.append(f"They were not measured alike: {text}. Differences may come from that.")
     return said
 
 
@@ -463,13 +463,13 @@ def as_json(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _name(found: Comparison, place: int) -> str | None:
-    against = found.against[place]
-    return None if against is None else str(found.runs[against].parent)
+def _name(comparison: Comparison, place: int) -> str | None:
+    against = comparison.against[place]
+    return None if against is None else str(comparison.runs[against].parent)
 
 
-def _line_json(found: Comparison, line: Line) -> dict[str, Any]:
-    rows = zip(found.runs, line.figures, line.tested, strict=True)
+def _line_json(comparison: Comparison, line: Line) -> dict[str, Any]:
+    rows = zip(comparison.runs, line.figures, line.tested, strict=True)
     return {
         "metric": line.metric,
         "models": [

@@ -113,8 +113,8 @@ def _of_the_others(run: Run, judge: str) -> int:
 
 
 def _completions(ids: set[int]) -> list[Row]:
-    found = Completion.objects.filter(pk__in=ids).select_related("prompt").order_by("pk")
-    return [{"id": c.pk, "prompt_id": c.prompt_id, "prompt": c.prompt.messages, "text": c.text} for c in found]
+    completions = Completion.objects.filter(pk__in=ids).select_related("prompt").order_by("pk")
+    return [{"id": c.pk, "prompt_id": c.prompt_id, "prompt": c.prompt.messages, "text": c.text} for c in completions]
 
 
 # One model's answers against another's
@@ -143,20 +143,20 @@ def fluency_rows(run: Run) -> Rows:
 def _opponent(run: Run) -> LanguageModel:
     name, model = run.config["opponent"].strip(), run.parent
     assert model is not None, "the queue takes no run without a parent"
-    found = LanguageModel.objects.of_projects([run.project]).filter(name=name).first()
+    language_model = LanguageModel.objects.of_projects([run.project]).filter(name=name).first()
     if model.kind != LanguageModel.Kind.POLICY:
         raise RecipeFailure(
             "no_answers", f"{model.name} is a {model.kind}: it gives no answers that could win.", "Choose a policy."
         )
-    if found is None:
+    if language_model is None:
         raise RecipeFailure(
             "unknown_opponent",
             f"No model of {run.project.name} is called {name!r}.",
             "Name a model of this project as opponent, exactly as its page does.",
         )
-    if found.pk == model.pk:
+    if language_model.pk == model.pk:
         raise RecipeFailure("own_opponent", f"{name} would be set against itself.", "Name another model as opponent.")
-    return found
+    return language_model
 
 
 def _votes(run: Run, opponent: LanguageModel) -> Rows:
@@ -165,17 +165,17 @@ def _votes(run: Run, opponent: LanguageModel) -> Rows:
     between = Q(completion_a__model=model, completion_b__model=opponent) | Q(
         completion_a__model=opponent, completion_b__model=model
     )
-    found = list(counted.filter(between).select_related("prompt", "completion_a", "completion_b").order_by("id"))
-    if len(found) < FEWEST_VOTES:
+    rows = list(counted.filter(between).select_related("prompt", "completion_a", "completion_b").order_by("id"))
+    if len(rows) < FEWEST_VOTES:
         raise RecipeFailure(
             "no_votes",
-            f"{len(found)} counted vote{'' if len(found) == 1 else 's'} by {_who(judge)} on eval prompts set {model} "
+            f"{len(rows)} counted vote{'' if len(rows) == 1 else 's'} by {_who(judge)} on eval prompts set {model} "
             f"against {opponent}; {FEWEST_VOTES} are needed at least.",
             "Have them meet in the arena first, or choose another judged_by.",
         )
     voters = Voters()
     return {
-        "votes": [_vote(c, model, voters) for c in found],
+        "votes": [_vote(c, model, voters) for c in rows],
         "about": [_about(run, opponent, judge=judge)],
     }
 
@@ -201,13 +201,13 @@ def _answers(run: Run, opponent: LanguageModel, judge: str) -> Rows:
     """Both models' answers to the same prompts, drawn with the same settings; several of one prompt all count."""
     assert run.parent is not None
     to_others = judge == "endpoint"
-    found = Completion.objects.filter(prompt__project=run.project, prompt__side=Split.EVAL)
+    completions = Completion.objects.filter(prompt__project=run.project, prompt__side=Split.EVAL)
     asked_in_the_arena = 0
     if to_others:  # what a visitor asked is between them and the reviewers: it leaves this site for no judge
-        asked_in_the_arena = found.filter(model=run.parent, prompt__source=ARENA).count()
-        found = found.exclude(prompt__source=ARENA)
+        asked_in_the_arena = completions.filter(model=run.parent, prompt__source=ARENA).count()
+        completions = completions.exclude(prompt__source=ARENA)
     by_setting = {
-        whose: _by_setting(found.filter(model=model).select_related("prompt").order_by("pk"))
+        whose: _by_setting(completions.filter(model=model).select_related("prompt").order_by("pk"))
         for whose, model in ((OURS, run.parent), (THEIRS, opponent))
     }
     setting = _common_setting(run.parent, opponent, by_setting[OURS], by_setting[THEIRS])
@@ -230,11 +230,11 @@ Answers = dict[int, list[Completion]]  # of one setting, by prompt
 
 
 def _by_setting(completions: Iterable[Completion]) -> dict[str, Answers]:
-    found: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
+    answers: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
     for completion in completions:
         setting = {name: completion.sampling.get(name) for name in SETTINGS if name in completion.sampling}
-        found[json.dumps(setting, sort_keys=True)][completion.prompt_id].append(completion)
-    return found
+        answers[json.dumps(setting, sort_keys=True)][completion.prompt_id].append(completion)
+    return answers
 
 
 def _common_setting(
@@ -245,11 +245,11 @@ def _common_setting(
     best = max(sorted(shared), key=lambda setting: shared[setting], default="")
     if best and shared[best] >= FEWEST_PROMPTS:
         return best
-    told = " ".join(_has(m, answers) for m, answers in ((model, ours), (opponent, theirs)))
+    text = " ".join(_has(m, answers) for m, answers in ((model, ours), (opponent, theirs)))
     lacking = min(((model, ours), (opponent, theirs)), key=lambda pair: _prompts(pair[1]))[0]
     raise RecipeFailure(
         "no_answers",
-        f"{told} {shared.get(best, 0)} prompts were answered by both with the same settings; {FEWEST_PROMPTS} are "
+        f"{text} {shared.get(best, 0)} prompts were answered by both with the same settings; {FEWEST_PROMPTS} are "
         "needed at least.",
         f"Start a sample run of {lacking.name} on a dataset of the project's eval prompts, with the settings that the "
         "other model's answers have.",
@@ -259,8 +259,8 @@ def _common_setting(
 def _has(model: LanguageModel, answers: dict[str, Answers]) -> str:
     if not answers:
         return f"{model.name} has no answers to eval prompts."
-    told = ", ".join(f"{len(prompts)} with {_in_words(setting)}" for setting, prompts in sorted(answers.items()))
-    return f"{model.name} has answers to {_prompts(answers)} eval prompts ({told})."
+    text = ", ".join(f"{len(prompts)} with {_in_words(setting)}" for setting, prompts in sorted(answers.items()))
+    return f"{model.name} has answers to {_prompts(answers)} eval prompts ({text})."
 
 
 def _prompts(answers: dict[str, Answers]) -> int:
@@ -268,8 +268,8 @@ def _prompts(answers: dict[str, Answers]) -> int:
 
 
 def _in_words(setting: str) -> str:
-    told = json.loads(setting)
-    return ", ".join(f"{name} {value}" for name, value in told.items()) or "unknown settings"
+    body = json.loads(setting)
+    return ", ".join(f"{name} {value}" for name, value in body.items()) or "unknown settings"
 
 
 def _answer(completion: Completion, whose: str) -> Row:

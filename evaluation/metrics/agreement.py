@@ -190,11 +190,11 @@ def pairs(said: Answers, metric: str = NOMINAL) -> list[Pair]:
     ]
 
 
-def _both(said: Answers) -> tuple[np.ndarray, ...]:
+def _both(answers: Answers) -> tuple[np.ndarray, ...]:
     """Every two values of one unit: judges, the smaller number first, and what each said."""
-    kept = _paired(said)
-    order = np.lexsort((said.judge[kept], said.unit[kept]))
-    unit, judge, code = (column[kept][order] for column in (said.unit, said.judge, said.code))
+    kept = _paired(answers)
+    order = np.lexsort((answers.judge[kept], answers.unit[kept]))
+    unit, judge, code = (column[kept][order] for column in (answers.unit, answers.judge, answers.code))
     _, start, times = np.unique(unit, return_index=True, return_counts=True)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for many in np.unique(times):
@@ -231,20 +231,22 @@ def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[fl
     return value, math.sqrt(max(float(spread), 0.0) / n) / (1 - expected)
 
 
-def _paired(said: Answers) -> np.ndarray:
+def _paired(answers: Answers) -> np.ndarray:
     """(n,) True for values on units that two annotators or more have judged."""
-    _, place, times = np.unique(said.unit, return_inverse=True, return_counts=True)
+    _, place, times = np.unique(answers.unit, return_inverse=True, return_counts=True)
     return times[place] > 1 if len(times) else np.zeros(0, dtype=bool)
 
 
-def _check(said: Answers, metric: str) -> None:
+def _check(answers: Answers, metric: str) -> None:
     if metric not in METRICS:
         raise ValueError(f"{metric!r} is no metric of alpha; use one of {', '.join(METRICS)}.")
-    if len({len(said.unit), len(said.judge), len(said.code)}) > 1:
+    if len({len(answers.unit), len(answers.judge), len(answers.code)}) > 1:
         raise ValueError("units, judges and values must be as many: one of each in every row.")
-    if len(said.code) and not 0 <= said.code.min() <= said.code.max() < said.size:
-        raise ValueError(f"codes of values lie between 0 and {said.size - 1}: got {said.code.min()}–{said.code.max()}.")
-    key = said.unit.astype(np.int64) * (int(said.judge.max(initial=0)) + 1) + said.judge
+    if len(answers.code) and not 0 <= answers.code.min() <= answers.code.max() < answers.size:
+        raise ValueError(
+            f"codes of values lie between 0 and {answers.size - 1}: got {answers.code.min()}–{answers.code.max()}."
+        )
+    key = answers.unit.astype(np.int64) * (int(answers.judge.max(initial=0)) + 1) + answers.judge
     if len(np.unique(key)) < len(key):
         raise ValueError(
             "an annotator judged a unit twice: give the last value alone, or call the repeat another unit."

@@ -173,13 +173,13 @@ def _characters(marking: list[list[Ends]], judges: int) -> tuple[float, float]:
 
 def merged(spans: Iterable[Ends]) -> list[Ends]:
     """The same characters, in spans that do not touch each other."""
-    found: list[Ends] = []
+    ends: list[Ends] = []
     for start, end in sorted(spans):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+        if ends and start <= ends[-1][1]:
+            ends[-1] = (ends[-1][0], max(ends[-1][1], end))
         else:
-            found.append((start, end))
-    return found
+            ends.append((start, end))
+    return ends
 
 
 def matched(one: Iterable[Ends], other: Iterable[Ends]) -> int:
@@ -218,9 +218,9 @@ def alpha_of(totals: np.ndarray) -> np.ndarray:
 
 def f1_of(totals: np.ndarray, which: int) -> np.ndarray:
     """Sums (..., 6 L) -> (...), for EXACT or OVERLAPPING; NaN where no span was marked."""
-    given = totals.reshape(*totals.shape[:-1], totals.shape[-1] // _SIZE, _SIZE).sum(-2)
-    spans = given[..., SPANS]
-    return np.divide(given[..., which], spans, out=np.full(spans.shape, np.nan), where=spans > 0)
+    total = totals.reshape(*totals.shape[:-1], totals.shape[-1] // _SIZE, _SIZE).sum(-2)
+    spans = total[..., SPANS]
+    return np.divide(total[..., which], spans, out=np.full(spans.shape, np.nan), where=spans > 0)
 
 
 def _by_text(readings: Iterable[Reading]) -> dict[int, list[Reading]]:
@@ -283,8 +283,8 @@ def _pairs(labels: list[dict[int, list[Reading]]]) -> tuple[list[MarkPair], dict
     by_text: defaultdict[int, defaultdict[tuple[int, int], list[int]]] = defaultdict(
         lambda: defaultdict(lambda: [0, 0, 0, 0])
     )
-    for found in labels:
-        for text, of_text in found.items():
+    for label in labels:
+        for text, of_text in label.items():
             if any(reading.spans for reading in of_text):
                 _match(by_text[text], of_text)
     sums: defaultdict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(5, dtype=np.int64))
@@ -298,7 +298,7 @@ def _pairs(labels: list[dict[int, list[Reading]]]) -> tuple[list[MarkPair], dict
                 mine[judge][1] += a + b
         for judge, (hits, spans) in mine.items():
             rows[judge].append((hits, spans))
-    told = [
+    mark_pairs = [
         MarkPair(first, second, n, a, b, 2 * exact / (a + b), 2 * overlapping / (a + b))
         for (first, second), (n, a, b, exact, overlapping) in (
             (pair, map(int, found)) for pair, found in sorted(sums.items())
@@ -311,7 +311,7 @@ def _pairs(labels: list[dict[int, list[Reading]]]) -> tuple[list[MarkPair], dict
         own_hits, own_spans = counts.sum(0)
         others = float((hits - own_hits) / (spans - own_spans)) if spans > own_spans else None
         beside[judge] = Beside(counts, others)
-    return told, beside
+    return mark_pairs, beside
 
 
 def _match(pairs: defaultdict[tuple[int, int], list[int]], of_text: Sequence[Reading]) -> None:

@@ -197,22 +197,22 @@ def _hold(project: Project) -> None:
     Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of a rule. Raises Refused with each that is wrong."""
     errors: dict[str, str] = {}
-    judge = given.get("judge", AnnotatorKind.PERSON)
+    judge = fields.get("judge", AnnotatorKind.PERSON)
     if judge not in AnnotatorKind.values:
         errors["judge"] = f"{judge!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}."
-    margin = given.get("margin", 0)
+    margin = fields.get("margin", 0)
     if not _is_number(margin) or not 0 <= margin <= MOST_POINTS:
         errors["margin"] = f"Give rating points from 0 to {MOST_POINTS}."
-    fewest = given.get("fewest_votes", 0)
+    fewest = fields.get("fewest_votes", 0)
     if type(fewest) is not int or not 0 <= fewest <= 1_000_000_000:
         errors["fewest_votes"] = "Give a whole number of votes, 0 or more."
-    sampling = given.get("sampling", PromotionRule.Sampling.AUTO)
+    sampling = fields.get("sampling", PromotionRule.Sampling.AUTO)
     if sampling not in PromotionRule.Sampling.values:
         errors["sampling"] = f"{sampling!r} is unknown; use one of {', '.join(PromotionRule.Sampling.values)}."
-    rows = given.get("tolerances", [])
+    rows = fields.get("tolerances", [])
     if problem := _wrong_tolerances(rows):
         errors["tolerances"] = problem
     if errors:
@@ -226,7 +226,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
         "tolerances": [
             {"task": t["task"].strip(), "metric": t["metric"].strip(), "worst": float(t["worst"])} for t in rows
         ],
-        **{name: bool(given[name]) for name in switches if name in given},
+        **{name: bool(fields[name]) for name in switches if name in fields},
     }
 
 

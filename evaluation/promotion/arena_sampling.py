@@ -69,11 +69,11 @@ def rates(project: Project) -> list[Rate]:
     if len(models) < 2:
         return []
     asked = questions(project, list(models))
-    found = [
+    rates = [
         Rate(models[min(pair)], models[max(pair)], probability, asked.get(pair, ""))
         for pair, probability in weights(project, list(models.values())).items()
     ]
-    return sorted(found, key=lambda rate: (-rate.probability, rate.a.pk, rate.b.pk))
+    return sorted(rates, key=lambda rate: (-rate.probability, rate.a.pk, rate.b.pk))
 
 
 def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]:

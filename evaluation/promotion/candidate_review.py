@@ -60,8 +60,8 @@ def look(project: Project) -> list[Candidacy]:
     served = project.promotions.first()
     if served is not None and served.candidacy is not None and served.candidacy.evidence.get("seen") != seen:
         behind.append(served.candidacy.pk)
-    found = [_review(pk, rule) for pk in behind]
-    return [one for one in found if one is not None]
+    candidacies = [_review(pk, rule) for pk in behind]
+    return [one for one in candidacies if one is not None]
 
 
 def glance(project: Project, rule: PromotionRule, board: Leaderboard) -> list[int | str]:
@@ -98,14 +98,14 @@ def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
     is_gone = candidacy.model.retired_at is not None and candidacy.state in LIVE
     if not is_gone and candidacy.evidence.get("seen") == seen and not _came_or_went(candidacy):
         return None
-    found = None if is_gone else take_in(candidacy, rule, seen)
+    standing = None if is_gone else take_in(candidacy, rule, seen)
     with transaction.atomic():
         held = Candidacy.objects.select_for_update(of=("self",)).select_related("model").get(pk=pk)
         if _state_of(held) != before:
             return None
-        if found is None:
+        if standing is None:
             return _withdraw(candidacy, seen)
-        return _apply(candidacy, rule, found, seen, board)
+        return _apply(candidacy, rule, standing, seen, board)
 
 
 def _state_of(candidacy: Candidacy) -> tuple[Any, ...]:
@@ -113,20 +113,20 @@ def _state_of(candidacy: Candidacy) -> tuple[Any, ...]:
 
 
 def _apply(
-    candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, seen: list[int | str], board: Leaderboard
+    candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing, seen: list[int | str], board: Leaderboard
 ) -> Candidacy | None:
     """Write what was found of a candidacy that is locked; return it when its state has changed."""
     if candidacy.state == Candidacy.State.PROMOTED:
-        _look_back(candidacy, rule, found, board)
+        _look_back(candidacy, rule, standing, board)
         return None
-    if found.state == Candidacy.State.READY and rule.is_automatic and _is_overtaken(candidacy.project, rule, seen):
+    if standing.state == Candidacy.State.READY and rule.is_automatic and _is_overtaken(candidacy.project, rule, seen):
         return None  # not a line is written: the next look sees what has come
-    changed = found.state != candidacy.state
-    candidacy.state = found.state
+    changed = standing.state != candidacy.state
+    candidacy.state = standing.state
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
     if not changed:
         return None
-    _decide(candidacy, rule, found, board)
+    _decide(candidacy, rule, standing, board)
     return candidacy
 
 
@@ -150,18 +150,18 @@ def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) ->
     return found
 
 
-def _decide(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, board: Leaderboard) -> None:
-    sentence, what = _sentence(candidacy, found), _WHAT[Candidacy.State(found.state)]
+def _decide(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing, board: Leaderboard) -> None:
+    sentence, what = _sentence(candidacy, standing), _WHAT[Candidacy.State(standing.state)]
     lately = _was_told_lately(candidacy, what)
     record(candidacy, rule, what, sentence, board)
-    if found.state == Candidacy.State.READY and rule.is_automatic:
+    if standing.state == Candidacy.State.READY and rule.is_automatic:
         _promote_by_rule(candidacy, rule, board)
     elif lately:  # the leaderboard's interval may go back and forth while votes stream in
         return
-    elif found.state == Candidacy.State.READY:
-        first = found.checks[0]
-        said = f"{candidacy.model} meets the rule. {first.title}: {first.found}. Promote it with one click."
-        tell(candidacy.project, said)
+    elif standing.state == Candidacy.State.READY:
+        first = standing.checks[0]
+        text = f"{candidacy.model} meets the rule. {first.title}: {first.found}. Promote it with one click."
+        tell(candidacy.project, text)
     else:
         tell(candidacy.project, sentence)
 
@@ -177,16 +177,18 @@ _WHAT = {
 }
 
 
-def _sentence(candidacy: Candidacy, found: checks.Standing) -> str:
-    if found.state == Candidacy.State.READY:
-        return f"{candidacy.model} meets the rule, each of its {len(found.checks)} checks. {_all(found, checks.MET)}"
-    if found.state == Candidacy.State.REFUSED:
-        return f"{candidacy.model} does not pass the rule. {_all(found, checks.BROKEN)}"
-    return f"{candidacy.model} is undecided again, as evidence has gone or changed. {_all(found, checks.NOT_YET)}"
+def _sentence(candidacy: Candidacy, standing: checks.Standing) -> str:
+    if standing.state == Candidacy.State.READY:
+        return (
+            f"{candidacy.model} meets the rule, each of its {len(standing.checks)} checks. {_all(standing, checks.MET)}"
+        )
+    if standing.state == Candidacy.State.REFUSED:
+        return f"{candidacy.model} does not pass the rule. {_all(standing, checks.BROKEN)}"
+    return f"{candidacy.model} is undecided again, as evidence has gone or changed. {_all(standing, checks.NOT_YET)}"
 
 
-def _all(found: checks.Standing, state: str) -> str:
-    return " ".join(f"{each.title}: {each.found}." for each in found.checks if each.state == state)
+def _all(standing: checks.Standing, state: str) -> str:
+    return " ".join(f"{each.title}: {each.found}." for each in standing.checks if each.state == state)
 
 
 def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule, board: Leaderboard) -> None:
@@ -218,15 +220,15 @@ def promote_candidate(
     return made
 
 
-def _look_back(candidacy: Candidacy, rule: PromotionRule, found: checks.Standing, board: Leaderboard) -> None:
+def _look_back(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing, board: Leaderboard) -> None:
     """What is served is never silently unserved: when the evidence for it goes, people are told, once."""
     stood = candidacy.evidence["stands"]
     # Without a parent nothing is left to be set against, now that it is served itself: then it stands as it stood.
-    stands = all(each.state == checks.MET for each in found.checks) if found.checks else stood
+    stands = all(each.state == checks.MET for each in standing.checks) if standing.checks else stood
     candidacy.evidence["stands"] = stands
     candidacy.save(update_fields=["evidence", "changed_at"])
     if stood and not stands:
-        why = f"{_all(found, checks.BROKEN)} {_all(found, checks.NOT_YET)}".strip()
+        why = f"{_all(standing, checks.BROKEN)} {_all(standing, checks.NOT_YET)}".strip()
         sentence = (
             f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {why}"
         )

@@ -61,8 +61,8 @@ def check(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | N
     then may be said for good (Ville's inequality bounds the chance that it ever errs), however the next votes fall.
     """
     before = {row["name"]: Check(**row) for row in candidacy.evidence.get("checks", [])} if kept else {}
-    found = [_kept(each, before, rule) for each in _checks(candidacy, rule, champion)]
-    return Standing(tuple(found))
+    checks = [_kept(each, before, rule) for each in _checks(candidacy, rule, champion)]
+    return Standing(tuple(checks))
 
 
 def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | None) -> Iterator[Check]:
@@ -108,28 +108,28 @@ def _opponents(
 def _better(name: str, title: str, rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Check:
     if found is None:
         return Check(name, title, NOT_YET, f"No vote has set it against {other} yet.", _how_to_get_votes(other))
-    said = (
+    text = (
         f"{_distance(found, other)}, between {_bound(found.lower)} and {_bound(found.upper)}, by {_votes(found.votes)}"
     )
     wanted = f"{signed(rule.margin)} points" if rule.margin else "0"
     numbers = {**found.finite(), "margin": rule.margin, "other": other.pk}
     if found.lower > rule.margin:
-        return Check(name, title, MET, f"{said}: above {wanted} beyond doubt.", "", numbers)
+        return Check(name, title, MET, f"{text}: above {wanted} beyond doubt.", "", numbers)
     if found.upper < rule.margin:
-        return Check(name, title, BROKEN, f"{said}: below {wanted} beyond doubt.", "", numbers)
+        return Check(name, title, BROKEN, f"{text}: below {wanted} beyond doubt.", "", numbers)
     return Check(
-        name, title, NOT_YET, f"{said}: it may be either side of {wanted}.", _more(found, other, rule), numbers
+        name, title, NOT_YET, f"{text}: it may be either side of {wanted}.", _more(found, other, rule), numbers
     )
 
 
 def _enough(rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Check:
     cast, wanted = found.votes if found else 0, rule.fewest_votes
-    said = f"{cast:,} of at least {wanted:,} votes against {other}."
+    text = f"{cast:,} of at least {wanted:,} votes against {other}."
     numbers = {"votes": cast, "wanted": wanted}
     if cast >= wanted:
-        return Check("votes", "Votes enough", MET, said, "", numbers)
+        return Check("votes", "Votes enough", MET, text, "", numbers)
     more = f"{wanted - cast:,} more {'vote' if wanted - cast == 1 else 'votes'} against {other}"
-    return Check("votes", "Votes enough", NOT_YET, said, f"{more}.", numbers)
+    return Check("votes", "Votes enough", NOT_YET, text, f"{more}.", numbers)
 
 
 def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change) -> Check:
@@ -144,13 +144,13 @@ def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change
     numbers = {"gain": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": -worst}
     scale = 100 if change.is_share else 1  # the unit is told once, of the change
     bounds = f"between {_worded(scale * change.lower)} and {_worded(scale * change.upper)}"
-    said = f"{_compared(change, earlier)}, {bounds}, on {change.n:,} items"
+    text = f"{_compared(change, earlier)}, {bounds}, on {change.n:,} items"
     if change.lower >= worst:
-        return Check(name, title, MET, f"{said}: within what is tolerated beyond doubt.", "", numbers)
+        return Check(name, title, MET, f"{text}: within what is tolerated beyond doubt.", "", numbers)
     if change.upper < worst:
-        return Check(name, title, BROKEN, f"{said}: worse than what is tolerated beyond doubt.", "", numbers)
+        return Check(name, title, BROKEN, f"{text}: worse than what is tolerated beyond doubt.", "", numbers)
     return Check(
-        name, title, NOT_YET, f"{said}: it may be worse than what is tolerated.", _more_items(change, worst), numbers
+        name, title, NOT_YET, f"{text}: it may be worse than what is tolerated.", _more_items(change, worst), numbers
     )
 
 
@@ -158,16 +158,16 @@ def _near(name: str, title: str, worst: float, earlier: LanguageModel, change: C
     """Return the check of what may move neither way by more than `worst`."""
     assert change.gain is not None and change.lower is not None and change.upper is not None
     numbers = {"change": change.gain, "lower": change.lower, "upper": change.upper, "n": change.n, "worst": worst}
-    said = (
+    text = (
         f"{_signed(change.gain)} against {earlier}, between {_signed(change.lower)} and {_signed(change.upper)}, "
         f"on {change.n:,} items"
     )
     if -worst <= change.lower and change.upper <= worst:
-        return Check(name, title, MET, f"{said}: within what is tolerated beyond doubt.", "", numbers)
+        return Check(name, title, MET, f"{text}: within what is tolerated beyond doubt.", "", numbers)
     if change.upper < -worst or worst < change.lower:
-        return Check(name, title, BROKEN, f"{said}: further than what is tolerated beyond doubt.", "", numbers)
+        return Check(name, title, BROKEN, f"{text}: further than what is tolerated beyond doubt.", "", numbers)
     more = _more_items(replace(change, gain=-abs(change.gain), lower=-abs(change.gain) - _reach(change)), -worst)
-    return Check(name, title, NOT_YET, f"{said}: it may be further than what is tolerated.", more, numbers)
+    return Check(name, title, NOT_YET, f"{text}: it may be further than what is tolerated.", more, numbers)
 
 
 def _reach(change: Change) -> float:
@@ -194,8 +194,8 @@ def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
     if earlier.numbers.get("other") != check.numbers.get("other"):
         return check
     since = int(earlier.numbers.get("decided_at") or earlier.numbers["votes"])
-    said = f"{check.found}. It was decided at {_votes(since)}, and this sequence may be read after every vote."
-    return Check(check.name, check.title, earlier.state, said, "", {**check.numbers, "decided_at": since})
+    text = f"{check.found}. It was decided at {_votes(since)}, and this sequence may be read after every vote."
+    return Check(check.name, check.title, earlier.state, text, "", {**check.numbers, "decided_at": since})
 
 
 def _more(found: Duel, other: LanguageModel, rule: PromotionRule) -> str:
@@ -204,9 +204,9 @@ def _more(found: Duel, other: LanguageModel, rule: PromotionRule) -> str:
     if found.more is None:
         return f"As the votes fall now, no number of them would show it to be better than {other}."
     votes = "vote" if found.more <= 1 else "votes"
-    said = f"About {roughly(max(found.more, 1))} more {votes} against {other}, should they fall as they do"
+    text = f"About {roughly(max(found.more, 1))} more {votes} against {other}, should they fall as they do"
     why = ": a rule that is read after every vote needs more than the leaderboard, which is read once"
-    return f"{said}{why if rule.always_valid else ''}."
+    return f"{text}{why if rule.always_valid else ''}."
 
 
 def _how_to_get_votes(other: LanguageModel) -> str:

@@ -127,8 +127,8 @@ _open = Prepared(lambda: AskedAgain.objects.filter(project=Slot("project"), is_o
 def pairs_first(project: Project) -> list[UrgentPair]:
     """For the queue: what was asked again and has not enough judges yet, the latest first."""
     return [
-        UrgentPair(asked.prompt_id, item_of(asked).completion_ids, is_open=True, is_reserved=False, places=asked.places)
-        for asked in _open.rows(project=project.pk)
+        UrgentPair(row.prompt_id, item_of(row).completion_ids, is_open=True, is_reserved=False, places=row.places)
+        for row in _open.rows(project=project.pk)
     ]
 
 
@@ -239,20 +239,20 @@ def _over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
         found[prompt, completion].append(float(stars))
     for (prompt, completion), stars in found.items():
         if (width := width_of(stars, span=4.0)) > 0:
-            given = ", ".join(f"{star:.0f}" for star in sorted(stars))
-            yield Found(prompt, (completion,), PEOPLE, width, len(stars), f"stars {given}")
+            text = ", ".join(f"{star:.0f}" for star in sorted(stars))
+            yield Found(prompt, (completion,), PEOPLE, width, len(stars), f"stars {text}")
 
 
 def _with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[Found]:
     """The pairs of the human review, where the reward model said beforehand what it expects."""
     if side != Split.TRAIN:
         return
-    asked = Review.objects.filter(run__project=project, not_asked="").values_list(
+    rows = Review.objects.filter(run__project=project, not_asked="").values_list(
         "prompt", "policy_answer", "parent_answer", "predicted", "run__reward_model__name"
     )
     foreseen = [
         Foreseen(prompt, (policy, parent), predicted, name or "The reward model")
-        for prompt, policy, parent, predicted, name in asked
+        for prompt, policy, parent, predicted, name in rows
     ]
     yield from _parted(project, judge, foreseen)
 

@@ -74,15 +74,15 @@ def enrol_missing() -> int:
         output_model__kind=LanguageModel.Kind.POLICY,
         output_model__retired_at=None,
     ).exclude(Exists(standing))
-    found = list(runs.select_related("project", "output_model__parent", "created_by").order_by("id"))
-    for run in found:
+    rows = list(runs.select_related("project", "output_model__parent", "created_by").order_by("id"))
+    for run in rows:
         try:
             enrol(run)
         except (OperationalError, InterfaceError):  # the database is away
             raise
         except Exception:
             log.exception("The model of run %d could not be enrolled; trying again.", run.pk)
-    return len(found)
+    return len(rows)
 
 
 def rule_of(project: Project) -> PromotionRule | None:

@@ -27,8 +27,8 @@ def of_reward_models(project: Project) -> Iterator[Uncertain]:
             prompts[low, high] = prompt
     for pair, said in foreseen.items():
         mean = sum(p for p, _ in said) / len(said)
-        told = "; ".join(f"{name} gives {p:.0%} to one answer" for p, name in said[:3])
-        yield Uncertain(prompts[pair], pair, of_probability(mean), told)
+        text = "; ".join(f"{name} gives {p:.0%} to one answer" for p, name in said[:3])
+        yield Uncertain(prompts[pair], pair, of_probability(mean), text)
 
 
 def _of_run(project: Project, run: Run) -> Iterator[tuple[int, int, int, float]]:

@@ -43,8 +43,8 @@ def in_words(tolerance: dict[str, Any]) -> str:
     if metric is None or not metric.limit:
         most = in_points(worst) if metric is not None and metric.is_share else f"{worst:.3g}"
         return f"At most {most} worse in {tolerance['metric']} on {tolerance['task']}"
-    told = metric.limit.format(worst=f"{100 * worst:.3g} %" if metric.is_share else f"{worst:.3g}")
-    return told if tolerance["task"] == fluency.TASK else f"{told}, on {tolerance['task']}"
+    text = metric.limit.format(worst=f"{100 * worst:.3g} %" if metric.is_share else f"{worst:.3g}")
+    return text if tolerance["task"] == fluency.TASK else f"{text}, on {tolerance['task']}"
 
 
 def in_points(share: float) -> str:
@@ -82,15 +82,15 @@ def _change_of(
     label = f"{tolerance['metric']} on {tolerance['task']}"
     if metric is not None and metric.limit:
         return _measured_of_both(project, label, model, parent, tolerance)
-    found = tax.change(model, parent, tolerance["task"], tolerance["metric"], project)
-    if found is None:
+    change = tax.change(model, parent, tolerance["task"], tolerance["metric"], project)
+    if change is None:
         return _unknown(project, label, (model, parent), tolerance)
-    if found.lower is None or found.upper is None:
-        few = f"{label} was measured on {found.n} items that both met, too few for an interval."
-        return Change(label, n=found.n, problem=few, remedy="An evaluation on more items.")
-    if found.higher_is_better:
-        return Change(label, found.value, found.lower, found.upper, found.n)
-    return Change(label, -found.value, -found.upper, -found.lower, found.n)
+    if change.lower is None or change.upper is None:
+        few = f"{label} was measured on {change.n} items that both met, too few for an interval."
+        return Change(label, n=change.n, problem=few, remedy="An evaluation on more items.")
+    if change.higher_is_better:
+        return Change(label, change.value, change.lower, change.upper, change.n)
+    return Change(label, -change.value, -change.upper, -change.lower, change.n)
 
 
 def _measured_of_both(

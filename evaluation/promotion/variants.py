@@ -49,12 +49,12 @@ def variants(project: Project, board: Leaderboard) -> list[Variants]:
         families.setdefault(model.parent_id, []).append(model)
     covariance = errors_of(board)
     ratings = {row["model"]: row["rating"] for row in board.ratings.get("rows", []) if row["group"] == 0}
-    found = [
+    variants = [
         _family(members, ratings, covariance)
         for parent, members in families.items()
         if parent is not None and len(members) > 1
     ]
-    return sorted(found, key=lambda family: -len(family.models))
+    return sorted(variants, key=lambda family: -len(family.models))
 
 
 def errors_of(board: Leaderboard) -> tuple[tuple[int, ...], np.ndarray]:

@@ -162,11 +162,11 @@ def _search(fitted: Fit, first: int, rivals: list[int], arrange: Arrange) -> np.
         log_odds, played = fitted.log_odds, scores + half_wins(scores)
         for _ in range(ROUNDS):
             order = arrange(log_odds, played, rival)
-            found = _smallest(order, fitted.log_odds, first, rival, order.size if fewest is None else fewest - 1)
-            if found is None:
+            smallest = _smallest(order, fitted.log_odds, first, rival, order.size if fewest is None else fewest - 1)
+            if smallest is None:
                 break
-            fewest, best = found, order.taken(found)
-            played = order.without(found)
+            fewest, best = smallest, order.taken(smallest)
+            played = order.without(smallest)
             played = played + half_wins(played)
             log_odds = solve_groups(played, fitted.log_odds)[0]
     return best

@@ -102,11 +102,11 @@ def residuals(fitted: Fit) -> Residuals:
 def cycles(fitted: Fit, draws: int = 100, seed: int = 0, listed: int = 10) -> Cycles:
     """Triples of models whose direct majorities go round, and whether there are more than ratings and luck explain."""
     lead = _leads(fitted.tally.wins)
-    found = _surest(lead, listed)
+    cycles = _surest(lead, listed)
     count, sure = _count(lead > 0), _count(lead >= SURE)
     chance = _counts_by_chance(fitted, draws, seed)
     p_value = (1 + int((chance >= count).sum())) / (1 + draws)
-    return Cycles(count, sure, float(chance.mean()), p_value, found)
+    return Cycles(count, sure, float(chance.mean()), p_value, cycles)
 
 
 def _variance(expected: np.ndarray, kappa: float) -> np.ndarray:
@@ -149,14 +149,14 @@ def _bits(rows: np.ndarray) -> np.ndarray:
 
 def _surest(lead: np.ndarray, listed: int) -> tuple[Cycle, ...]:
     """Each circle once, from its first model; one model's triples at a time, so that memory stays M²."""
-    found: list[Cycle] = []
+    cycles: list[Cycle] = []
     for i in range(len(lead)):
         weakest = np.minimum(np.minimum(lead[i][:, None], lead), lead[:, i][None, :])  # i > j > k > i
         weakest[: i + 1], weakest[:, : i + 1] = 0, 0
         there = np.flatnonzero(weakest > 0)
         top = there[np.argsort(-weakest.ravel()[there], kind="stable")[:listed]]
-        found += [Cycle((i, *divmod(int(flat), len(lead))), float(weakest.ravel()[flat])) for flat in top]
-    return tuple(sorted(found, key=lambda cycle: -cycle.weakest)[:listed])
+        cycles += [Cycle((i, *divmod(int(flat), len(lead))), float(weakest.ravel()[flat])) for flat in top]
+    return tuple(sorted(cycles, key=lambda cycle: -cycle.weakest)[:listed])
 
 
 def _counts_by_chance(fitted: Fit, draws: int, seed: int) -> np.ndarray:

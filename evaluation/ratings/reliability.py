@@ -133,8 +133,8 @@ def _expectation(blocks: Iterable[Block], log_odds: np.ndarray, careless: float)
     for rows in whole_voters(blocks, size):
         density, share = _density(rows, chance, careless)
         for e, of_voter in zip(GRID, density, strict=True):
-            said = Tally(tuple(range(size)), _cells(rows, of_voter[rows.owner] * rows.times, size))
-            sincere += (1 - e) * chance / ((1 - e) * chance + e / 2) * (said.wins + said.ties / 2)
+            tally = Tally(tuple(range(size)), _cells(rows, of_voter[rows.owner] * rows.times, size))
+            sincere += (1 - e) * chance / ((1 - e) * chance + e / 2) * (tally.wins + tally.ties / 2)
         expected, voters = expected + float(share.sum()), voters + rows.owners
     return sincere, expected, voters
 

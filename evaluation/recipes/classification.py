@@ -83,11 +83,11 @@ def chosen(texts: list[Text], limit: int) -> tuple[list[Text], int]:
 
 def _refuse_strangers(unknown: Counter[str], texts: list[Text], known: list[str]) -> None:
     if unknown.total() == len(texts):
-        told = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
+        text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         raise RecipeFailure(
             "unknown_labels",
             f"No text bears a label that this classifier knows. It knows {', '.join(map(repr, known))}; the texts bear "
-            f"{told}.",
+            f"{text}.",
             "Give the labels the names that the classifier learnt (labels, when uploading), or choose the texts of "
             "its own task.",
         )
@@ -159,9 +159,9 @@ def _beside(labels: list[str]) -> Fitted:
 def _notes(texts: list[Text], given: int, unknown: Counter[str], known: list[str]) -> list[str]:
     notes = [f"{len(texts)} of {given} texts, chosen by the hash of their words."] if len(texts) < given else []
     if unknown:
-        told = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
+        text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         notes.append(
-            f"{unknown.total()} texts bear labels that the classifier does not know ({told}; it knows "
+            f"{unknown.total()} texts bear labels that the classifier does not know ({text}; it knows "
             f"{', '.join(map(repr, known))}): they count as wrong."
         )
     bears = Counter(t.label for t in texts)

@@ -134,6 +134,6 @@ def notes_of(said: list[Said], common: dict[str, float], prompts: int, drawn: st
     shares = script_shares(one.answer.text for one in said if one.whose == OURS)
     foreign = [(script, share) for script, share in shares.items() if script != COMMON and script not in common]
     if foreign:
-        told = ", ".join(f"{script.title()} {100 * share:.2g} %" for script, share in foreign[:MOST_SCRIPTS])
-        notes.append(f"Scripts that its parent hardly uses, of all characters of its answers: {told}.")
+        text = ", ".join(f"{script.title()} {100 * share:.2g} %" for script, share in foreign[:MOST_SCRIPTS])
+        notes.append(f"Scripts that its parent hardly uses, of all characters of its answers: {text}.")
     return notes

@@ -234,9 +234,9 @@ class Scorer:
 
     def signature(self) -> str:
         """sacrebleu's own words for BLEU and chrF, with the number of references; then the others'."""
-        told = [f"{name}|{signature.format(short=True)}" for name, signature in self.told.items()]
+        texts = [f"{name}|{signature.format(short=True)}" for name, signature in self.told.items()]
         rouge = f"rouge-score {version('rouge-score')}, F1 of the best reference, all scripts, unstemmed"
-        return "; ".join([*told, rouge, meteor.signature()])
+        return "; ".join([*texts, rouge, meteor.signature()])
 
 
 class Tokenizer:

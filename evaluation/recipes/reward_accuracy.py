@@ -64,8 +64,8 @@ def scored(run: RunDirectory, model: RewardModel, judgements: Judgements, batch_
     for start in range(0, len(judged), step):
         piece = judged[start : start + step]
         prompts = [judgements.prompts[judgements.answers[i][0]] for i in piece]
-        found = model.score(prompts, [judgements.answers[i][1] for i in piece], batch_size)
-        scores[piece] = checked(found, len(piece), "The reward model").cpu().numpy()
+        score = model.score(prompts, [judgements.answers[i][1] for i in piece], batch_size)
+        scores[piece] = checked(score, len(piece), "The reward model").cpu().numpy()
         run.progress("scoring answers", start + len(piece), len(judged))
     return scores
 
@@ -168,11 +168,11 @@ def _right(pair: Pair, values: np.ndarray) -> float:
 
 def _told(pairs: list[Pair], rated: list[Rated], judgements: Judgements, scores: np.ndarray) -> Row:
     """For people: of one pair its answers, else a list of what was judged."""
-    told: Row = _of_pair(pairs[0], judgements, scores) if len(pairs) == 1 else {}
+    row: Row = _of_pair(pairs[0], judgements, scores) if len(pairs) == 1 else {}
     if len(pairs) > 1:
-        told["pairs"] = [_of_pair(p, judgements, scores) for p in pairs[:_TOLD]]
+        row["pairs"] = [_of_pair(p, judgements, scores) for p in pairs[:_TOLD]]
     if rated:
-        told["rated"] = [
+        row["rated"] = [
             {
                 "answer": judgements.text_of(r.answer),
                 "thumbs": r.thumbs,
@@ -181,7 +181,7 @@ def _told(pairs: list[Pair], rated: list[Rated], judgements: Judgements, scores:
             }
             for r in rated[:_TOLD]
         ]
-    return told
+    return row
 
 
 def _of_pair(pair: Pair, judgements: Judgements, scores: np.ndarray) -> Row:
@@ -238,11 +238,11 @@ def _rate(right: np.ndarray, voters: list[int], prompts: np.ndarray, higher: boo
 
 def _above(gaps: np.ndarray, voters: list[int], prompts: np.ndarray) -> Row | None:
     """The paired difference to the longer answer; none where it does not vary, as where every longer answer won."""
-    found = clustered_mean(gaps, voters, prompts)
-    if found is None:
+    mean = clustered_mean(gaps, voters, prompts)
+    if mean is None:
         return None
-    lower, upper = max(-1.0, found.lower), min(1.0, found.upper)
-    return result_figures.figure(found.value, found.standard_error, lower, upper, len(gaps), True)
+    lower, upper = max(-1.0, mean.lower), min(1.0, mean.upper)
+    return result_figures.figure(mean.value, mean.standard_error, lower, upper, len(gaps), True)
 
 
 def _separation(pairs: list[Pair], scores: np.ndarray, again: Again) -> Row | None:
@@ -281,9 +281,9 @@ def of_ratings(rated: list[Rated], scores: np.ndarray, again: Again) -> dict[str
     return {"thumbs AUC": _estimate(auc, True), "stars correlation": _estimate(rank, True)}
 
 
-def _estimate(found: reward_measures.Estimate | None, higher: bool) -> Row | None:
-    if found is None:
+def _estimate(estimate: reward_measures.Estimate | None, higher: bool) -> Row | None:
+    if estimate is None:
         return None
-    has_width = found.lower < found.upper  # where no draw differed, nothing is known of how others would
-    lower, upper = (found.lower, found.upper) if has_width else (None, None)
-    return result_figures.figure(found.value, None, lower, upper, found.n, higher)
+    has_width = estimate.lower < estimate.upper  # where no draw differed, nothing is known of how others would
+    lower, upper = (estimate.lower, estimate.upper) if has_width else (None, None)
+    return result_figures.figure(estimate.value, None, lower, upper, estimate.n, higher)

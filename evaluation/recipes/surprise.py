@@ -214,7 +214,7 @@ def _of_group(
     group: Group, rows: dict[str, np.ndarray], scores: dict[str, np.ndarray], bounds: dict[str, float], per_token: Any
 ) -> Row:
     mine, normal = rows[group.name], rows["normal"]
-    found: Row = {"name": group.name, "n": len(mine), "nats_per_token": float(per_token[mine].mean()), "scores": {}}
+    row: Row = {"name": group.name, "n": len(mine), "nats_per_token": float(per_token[mine].mean()), "scores": {}}
     for score, values in scores.items():
         told: Row = {"quantiles": [float(q) for q in np.quantile(values[mine], [0.05, 0.5, 0.95])]}
         if group.name != "normal":
@@ -223,8 +223,8 @@ def _of_group(
         if group.origin:  # a copy beside its own original: what the differences between texts cannot hide
             gain = values[mine] - values[normal[np.array(group.origin)]]
             told["above_original"] = asdict(roc_auc.share_above(gain, 0.0))
-        found["scores"][score] = told
-    return found
+        row["scores"][score] = told
+    return row
 
 
 def _mean(values: np.ndarray) -> Row:
@@ -249,10 +249,10 @@ def _histogram(rows: dict[str, np.ndarray], values: np.ndarray) -> Row:
     return {"edges": [float(e) for e in edges], "counts": counts}
 
 
-def _verdict(told: list[Row], scores: dict[str, np.ndarray]) -> str:
+def _verdict(rows: list[Row], scores: dict[str, np.ndarray]) -> str:
     sentences = []
     for score, words in (("bits_per_byte", "By its surprise"), ("difference", "By the difference to its parent's")):
-        areas = [(g["name"], g["scores"][score]["auc"]["value"]) for g in told[1:] if score in scores]
+        areas = [(g["name"], g["scores"][score]["auc"]["value"]) for g in rows[1:] if score in scores]
         if areas:
             sentences.append(f"{words}: {', '.join(f'{name} {area:.2f}' for name, area in areas)}.")
     return f"Area under the ROC curve against normal passages (0.5 tells nothing). {' '.join(sentences)}"

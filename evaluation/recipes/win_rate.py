@@ -85,20 +85,20 @@ def measured_of(judged: Judged, about: Row, judged_by: str) -> Measured:
 
 def rates(votes: list[Vote]) -> dict[str, Row | None]:
     """The win rate, the length-controlled one, and what the answer shown first got; None where the votes allow none."""
-    found: dict[str, Row | None] = {"win rate": _row(_rate(votes), True)}
+    rows: dict[str, Row | None] = {"win rate": _row(_rate(votes), True)}
     try:
         controlled = length_controlled(*_columns(votes))
-        found[LENGTH_CONTROLLED] = result_figures.figure(
+        rows[LENGTH_CONTROLLED] = result_figures.figure(
             controlled.value, controlled.standard_error, controlled.lower, controlled.upper, controlled.n, True
         )
     except ValueError:
-        found[LENGTH_CONTROLLED] = None
+        rows[LENGTH_CONTROLLED] = None
     seen = [vote for vote in votes if vote.of_first is not None and vote.of_first != 0.5]
     first = [vote.of_first for vote in seen if vote.of_first is not None]
     if first:
         rate = win_rate(first, [v.voter for v in seen], [v.prompt_id for v in seen])
-        found["preferred when shown first"] = _row(rate, None)
-    return found
+        rows["preferred when shown first"] = _row(rate, None)
+    return rows
 
 
 def _rate(votes: list[Vote]) -> WinRate:

@@ -17,13 +17,13 @@ _WORD, _ALONE, _SIGN, _SPACE = range(4)
 
 def words(text: str, signs: bool = False) -> list[str]:
     """In lower case. With `signs`, punctuation marks are words too, each by itself, as METEOR counts them."""
-    found: list[str] = []
+    texts: list[str] = []
     for sort, run in groupby(unicodedata.normalize("NFC", text.lower()), _sort):
         if sort == _WORD:
-            found.append("".join(run))
+            texts.append("".join(run))
         elif sort == _ALONE or (sort == _SIGN and signs):
-            found.extend(run)
-    return found
+            texts.extend(run)
+    return texts
 
 
 def is_unspaced(character: str) -> bool:

@@ -35,8 +35,8 @@ class Made:
     @property
     def reward_model(self) -> LanguageModel | None:
         """What scored its answers; never itself."""
-        found = self.run.reward_model if self.run else None
-        return found if found is not None and found.pk != self.model.pk else None
+        reward_model = self.run.reward_model if self.run else None
+        return reward_model if reward_model is not None and reward_model.pk != self.model.pk else None
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
 def totals(datasets: Iterable[Dataset]) -> Counter[int]:
     """How many annotations each of them holds, by its id: four queries, however many there are."""
     ids = {dataset.pk for dataset in datasets}
-    found: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for table, kind in _FEEDBACK:
         held = (
             one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
@@ -121,8 +121,8 @@ def totals(datasets: Iterable[Dataset]) -> Counter[int]:
             .values_list("datasets")
             .annotate(n=Count("pk"))
         )
-        found.update({pk: n for pk, n in held if pk in ids})
-    return found
+        counts.update({pk: n for pk, n in held if pk in ids})
+    return counts
 
 
 def parent_of(model: LanguageModel) -> LanguageModel | None:

@@ -60,8 +60,8 @@ def _of_its_training(made: Made) -> Iterator[str]:
         return
     if run.kind in _BY_TRIAL:
         agreement = run_details.agreement(run.reward_model)
-        told = f", which agrees with held-out annotations {agreement}" if agreement else ""
-        yield f"It was trained to please a score{told}: where the score errs, so may it."
+        text = f", which agrees with held-out annotations {agreement}" if agreement else ""
+        yield f"It was trained to please a score{text}: where the score errs, so may it."
     if stopped := run.result.get("stopped"):
         yield f"Its run ended before its time: {stopped.get('message') or stopped.get('code') or 'at a bound'}"
 

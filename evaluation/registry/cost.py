@@ -110,8 +110,8 @@ def costs(project: Project, board: Leaderboard, most: int = MOST) -> list[Cost]:
     """Of the policies that runs of this project have made, the latest first."""
     made = LanguageModel.objects.policies().filter(made_by__project=project).select_related("parent").order_by("-id")
     known = _Known()
-    found = [cost_of(model, board, known) for model in made[:most]]
-    return [cost for cost in found if cost is not None]
+    costs = [cost_of(model, board, known) for model in made[:most]]
+    return [cost for cost in costs if cost is not None]
 
 
 def _seconds(runs: tuple[Run, ...]) -> tuple[float, float]:
@@ -129,5 +129,5 @@ def _gain(model: LanguageModel, parent: LanguageModel | None, board: Leaderboard
     fitted = fit_of(board)
     if parent is None or fitted is None or model.pk not in fitted.models or parent.pk not in fitted.models:
         return None
-    found = fitted.difference(fitted.models.index(model.pk), fitted.models.index(parent.pk))
-    return Interval(found.value, found.lower, found.upper) if found else None
+    difference = fitted.difference(fitted.models.index(model.pk), fitted.models.index(parent.pk))
+    return Interval(difference.value, difference.lower, difference.upper) if difference else None

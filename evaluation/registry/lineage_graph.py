@@ -213,11 +213,11 @@ def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]
 
 def _lines(made: Made, held: Counter[int]) -> tuple[str, ...]:
     """Two short lines: the dataset, and the votes in it."""
-    found = [_short(dataset.name, 24) for dataset in made.datasets[:1]]
+    shorts = [_short(dataset.name, 24) for dataset in made.datasets[:1]]
     total = sum(held[dataset.pk] for dataset in made.datasets)
     if total:
-        found.append(f"{total:,} annotation{'' if total == 1 else 's'}")
-    return tuple(found)
+        shorts.append(f"{total:,} annotation{'' if total == 1 else 's'}")
+    return tuple(shorts)
 
 
 def _short(text: str, most: int) -> str:

@@ -113,14 +113,14 @@ def _what(model: LanguageModel, made: Made) -> str:
     if form := adapter_bases.described(model):
         facts.append(_plain(form))
     facts.append(f"since {model.created_at:%-d %B %Y}")
-    said = f"{_WHAT.get(model.kind, model.kind)} {', '.join(facts)}."
+    text = f"{_WHAT.get(model.kind, model.kind)} {', '.join(facts)}."
     if made.run is not None:
-        said += f" Made by run {made.run.pk} ({_title(made.run)})."
+        text += f" Made by run {made.run.pk} ({_title(made.run)})."
     if model.content_hash:
-        said += f"\n\nHash of its files: `{model.content_hash}`"
+        text += f"\n\nHash of its files: `{model.content_hash}`"
     if model.retired_at is not None:
-        said += f"\n\n**Retired on {model.retired_at:%-d %B %Y}: {_plain(model.retired_reason)}.**"
-    return said
+        text += f"\n\n**Retired on {model.retired_at:%-d %B %Y}: {_plain(model.retired_reason)}.**"
+    return text
 
 
 def _lineage(line: list[Made]) -> Iterator[str]:
@@ -172,9 +172,9 @@ def _judged(dataset: Dataset) -> str:
 def _judgements(line: list[Made]) -> list[str]:
     """Distinct ones, whichever of its ancestors or their reward models learnt from them."""
     datasets = [dataset for made in line for dataset in made.datasets]
-    found = [f"- {one.in_words}" for one in judgements_in(datasets)]
-    if found:
-        return ["Each counted once, over every run in the lineage:", "", *found]
+    texts = [f"- {one.in_words}" for one in judgements_in(datasets)]
+    if texts:
+        return ["Each counted once, over every run in the lineage:", "", *texts]
     return ["None: no annotation of this site has trained it or its ancestors."]
 
 
@@ -236,9 +236,9 @@ def _of_the_run(run: Run) -> Iterator[str]:
     if compared := run_details.before_after(run.result):
         yield ""
         yield from _table(("At the end of its run", "Parent", "This model"), compared)
-    if told := fidelity.sentence(run.result):
+    if sentence := fidelity.sentence(run.result):
         yield ""
-        yield told
+        yield sentence
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
     if lines := progress.figures(left)[:12]:
         yield ""
@@ -281,8 +281,8 @@ def _evaluations(model: LanguageModel, readable: QuerySet[Project]) -> QuerySet[
     latest: dict[tuple[Any, ...], int] = {}
     for pk, *told in rows.values_list("pk", "task", "metric", "project", "opponent"):
         latest.setdefault(tuple(told), pk)
-    found = Evaluation.objects.filter(pk__in=latest.values()).select_related("opponent")
-    return found.order_by("task", "metric", "-pk")
+    evaluations = Evaluation.objects.filter(pk__in=latest.values()).select_related("opponent")
+    return evaluations.order_by("task", "metric", "-pk")
 
 
 def _metric(e: Evaluation) -> str:

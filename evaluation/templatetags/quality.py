@@ -50,8 +50,8 @@ def kinds(kind: str, n: int) -> str:
 def annotation_count(numbers: dict[str, int]) -> str:
     """{"comparison": 2, "rating": 1} -> 2 comparisons, 1 rating"""
     ordered = [*_NAMES, *(kind for kind in numbers if kind not in _NAMES)]  # Postgres keeps JSON in an order of its own
-    found = [f"{numbers[kind]:,} {kinds(kind, numbers[kind])}" for kind in ordered if numbers.get(kind)]
-    return ", ".join(found) or "no judgements"
+    texts = [f"{numbers[kind]:,} {kinds(kind, numbers[kind])}" for kind in ordered if numbers.get(kind)]
+    return ", ".join(texts) or "no judgements"
 
 
 @register.filter

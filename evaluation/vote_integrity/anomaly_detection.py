@@ -319,19 +319,19 @@ def _pace(hasty: int, gaps: int) -> Suspicion:
     return Suspicion("pace", log_e, hasty, HASTY_SHARE * gaps, gaps)
 
 
-def _in_words(found: Suspicion, fitted: Fit, name: Callable[[Any], str]) -> str:
-    seen, votes = f"{found.seen:g}", f"{found.votes:g}"
-    others = f"others would in {found.expected:.1f}; a tie counts as half"
-    match found.kind:
-        case _ if not found.votes:
+def _in_words(suspicion: Suspicion, fitted: Fit, name: Callable[[Any], str]) -> str:
+    seen, votes = f"{suspicion.seen:g}", f"{suspicion.votes:g}"
+    others = f"others would in {suspicion.expected:.1f}; a tie counts as half"
+    match suspicion.kind:
+        case _ if not suspicion.votes:
             return "No votes that others' votes could be compared with."
         case "against":
             return f"Preferred the model that others rate lower in {seen} of {votes} votes ({others})."
         case "first" | "second":
-            return f"Chose the answer shown {found.kind} in {seen} of {votes} votes ({others})."
+            return f"Chose the answer shown {suspicion.kind} in {seen} of {votes} votes ({others})."
         case "model":
-            side = "Chose" if found.favours else "Chose against"
-            return f"{side} {name(fitted.models[found.model])} in {seen} of {votes} of its battles ({others})."
+            side = "Chose" if suspicion.favours else "Chose against"
+            return f"{side} {name(fitted.models[suspicion.model])} in {seen} of {votes} of its battles ({others})."
         case "ties":
-            return f"Called {seen} of {votes} a tie or both bad (at the board's share: {found.expected:.1f})."
+            return f"Called {seen} of {votes} a tie or both bad (at the board's share: {suspicion.expected:.1f})."
     return f"{seen} of {votes} votes came within {HASTY_SECONDS:g} seconds of the one before."

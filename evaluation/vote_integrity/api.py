@@ -104,13 +104,13 @@ def held_votes(request: Request, project: Project) -> Response:
 def _decide(request: Request, project: Project) -> Response:
     form = DecisionIn(data=request.data)
     form.is_valid(raise_exception=True)
-    given: dict[str, Any] = form.validated_data
-    if ("ids" in given) == ("held_for" in given):
+    fields: dict[str, Any] = form.validated_data
+    if ("ids" in fields) == ("held_for" in fields):
         raise Refused(400, ids="Give either ids or held_for, and not both.")
-    rows = held_for_review.held_votes(project, given.get("held_for", ""))
-    if "ids" in given:
-        rows = rows.filter(pk__in=given["ids"])
+    rows = held_for_review.held_votes(project, fields.get("held_for", ""))
+    if "ids" in fields:
+        rows = rows.filter(pk__in=fields["ids"])
     changed = held_for_review.decide(
-        project=project, rows=rows, status=given["status"], reason=given["reason"], by=request.user
+        project=project, rows=rows, status=fields["status"], reason=fields["reason"], by=request.user
     )
     return Response({"changed": changed})

@@ -69,10 +69,10 @@ class Odd:
         )
 
     def rating(self, **fields: Any) -> NewRating:
-        said = self.random.choice(
+        choice = self.random.choice(
             ({"thumbs": True}, {"stars": 2}, {"thumbs": False, "stars": 1}, {"aspects": {"helpful": 5, "quality": 3}})
         )
-        return NewRating(**{**self.common(), "text": self.text(), "model": self.name(), **said, **fields})
+        return NewRating(**{**self.common(), "text": self.text(), "model": self.name(), **choice, **fields})
 
     def ranking(self, **fields: Any) -> NewRanking:
         n = self.random.randint(2, 6)

@@ -242,10 +242,10 @@ def test_only_votes_on_the_eval_split_rank(project, pair, side, ranks):
     battle = ready_battle(project, pair)
     Prompt.objects.update(side=side)
     vote = cast(battle)
-    said = arena.counting(vote)
-    assert said.ranks is ranks and vote.status == "counted"
-    assert ("training split" in said.words) is not ranks
-    assert said.tag == ("counted" if ranks else "for training") and said.is_of_use
+    counting = arena.counting(vote)
+    assert counting.ranks is ranks and vote.status == "counted"
+    assert ("training split" in counting.words) is not ranks
+    assert counting.tag == ("counted" if ranks else "for training") and counting.is_of_use
 
 
 def test_a_vote_that_counts_for_nothing_does_not_say_counted(client, project, pair):

@@ -32,9 +32,9 @@ LONG = [piece for n in range(200) for piece in (f"word{n} ", 0.02)]
 async def until_begun(visit: Visit):
     """The frames up to the one that lets a vote be cast, the socket still open, and the token."""
     socket, frames = await visit.open(), ""
-    while not (found := re.search(r'name="token" value="(\w+)"', frames)):
+    while not (match := re.search(r'name="token" value="(\w+)"', frames)):
         frames += (await socket.receive_output(timeout=10))["text"]
-    return socket, frames, found[1]
+    return socket, frames, match[1]
 
 
 async def browse(visit: Visit, what: str = "", **data: str) -> httpx.Response:

@@ -67,8 +67,8 @@ def test_a_proof_is_spent_with_the_vote_of_its_battle(project, pair):
 
 def test_easier_longer_or_forged_puzzles_are_seen_through(project, pair):
     battle = str(make_battle(project, pair).token)
-    given = proof_of_work.issue(battle)
-    version, bits, expires, salt, signature = given.split(".")
+    issue = proof_of_work.issue(battle)
+    version, bits, expires, salt, signature = issue.split(".")
     for forged in (
         ".".join([version, "0", expires, salt, signature]),
         ".".join([version, bits, str(int(expires) + 10**6), salt, signature]),
@@ -76,10 +76,10 @@ def test_easier_longer_or_forged_puzzles_are_seen_through(project, pair):
         ".".join([version, bits, expires, salt, "0" * 40]),
     ):
         assert not proof_of_work.is_solved(proof_of_work.solve(forged), battle)
-    solved = proof_of_work.solve(given)
+    solved = proof_of_work.solve(issue)
     assert proof_of_work.is_solved(solved, battle)
     assert not proof_of_work.is_solved(solved, battle, now=int(expires) + 1)
-    wrong = next(f"{given}.{n}" for n in range(100) if _zero_bits(f"{given}.{n}") < 6)
+    wrong = next(f"{issue}.{n}" for n in range(100) if _zero_bits(f"{issue}.{n}") < 6)
     assert not proof_of_work.is_solved(wrong, battle)
 
 
@@ -157,8 +157,8 @@ def test_page_and_api_give_the_puzzle_to_whoever_has_the_battle(client, project,
     from annotate.core.api.lookup import visitor_of_token
 
     mine = make_battle(project, pair, visitor=visitor_of_token(token))
-    given = client.get(f"/api/v1/battles/{mine.token}/proof/", headers={"Visitor": token}).json()["challenge"]
-    sent = {"winner": "model_b", "token": arena.issue_token(mine), "proof": proof_of_work.solve(given)}
+    challenge = client.get(f"/api/v1/battles/{mine.token}/proof/", headers={"Visitor": token}).json()["challenge"]
+    sent = {"winner": "model_b", "token": arena.issue_token(mine), "proof": proof_of_work.solve(challenge)}
     answer = client.post(
         f"/api/v1/battles/{mine.token}/vote/", sent, content_type="application/json", headers={"Visitor": token}
     )
@@ -179,9 +179,9 @@ def test_whoever_asks_for_one_puzzle_again_and_again_makes_it_harder_for_nobody(
 
 def test_odd_letters_in_a_proof_are_no_fault_of_ours(project, pair):
     battle = str(make_battle(project, pair).token)
-    given = proof_of_work.issue(battle)
+    issue = proof_of_work.issue(battle)
     for odd in ("\ud800", "٣", "é"):
-        assert not proof_of_work.is_solved(f"{given}{odd}.1", battle)
+        assert not proof_of_work.is_solved(f"{issue}{odd}.1", battle)
 
 
 def test_the_page_carries_one_puzzle(client, project, pair):

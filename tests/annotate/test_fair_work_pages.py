@@ -164,8 +164,8 @@ def test_nothing_that_is_sent_tells_a_known_item_or_a_repeat_from_others():
     known = make_gold(project)
     user = make_user(project)
     with_gold = assignments.hand_out_gold(project, user, known, Assignment.Purpose.GOLD)
-    told = program(user).get(f"/api/v1/assignments/{with_gold.pk}/").json()
-    assert not {"purpose", "gold", "repeats", "gold_passed"} & set(told)
+    body = program(user).get(f"/api/v1/assignments/{with_gold.pk}/").json()
+    assert not {"purpose", "gold", "repeats", "gold_passed"} & set(body)
     text = html(browser(user).get(page("annotate", project)))
     assert "gold" not in text.lower() and "known" not in text.lower() and "It answers" not in text
     receipt = program(user).post(f"/api/v1/assignments/{with_gold.pk}/submit/", {"winner": "tie"}, format="json")
@@ -267,8 +267,8 @@ def test_a_program_reviews_with_the_same_rules():
     client = program(reviewer)
     address = f"/api/v1/projects/{project.slug}"
     assert [row["item"] for row in client.get(f"{address}/disagreements/").json()] == [key]
-    said = client.get(f"{address}/disagreements/{key}/").json()
-    assert len(said["said"]) == 2
+    body = client.get(f"{address}/disagreements/{key}/").json()
+    assert len(body["said"]) == 2
     task = client.post(f"{address}/adjudications/", {"item": key}, format="json").json()
     done = client.post(f"/api/v1/assignments/{task['id']}/submit/", {"winner": "tie"}, format="json")
     assert done.status_code == 201

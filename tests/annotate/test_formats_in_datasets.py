@@ -30,10 +30,10 @@ def loaded(tmp_path: Path, name: str, container: str):
         rows = [{field: value for field, value in row.items() if field != "margin"} for row in rows]
     path = tmp_path / f"{name}.{container}"
     path.write_bytes(b"".join(written(rows, container)))
-    found = datasets.load_dataset(
+    dataset = datasets.load_dataset(
         LOADER[container], data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"), keep_in_memory=True
     )
-    return rows, found
+    return rows, dataset
 
 
 @pytest.mark.parametrize("container", ["jsonl", "parquet"])

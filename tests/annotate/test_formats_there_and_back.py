@@ -77,15 +77,15 @@ def test_red_team_attempts_are_carried(seed):
 def test_trl_carries_pairs_labels_answers_and_prompts(seed, suffix):
     odd = Odd(seed)
     chat = not suffix
-    asked = odd.messages(stripped=True) if chat else odd.messages(system=False, turns=0)
-    no = {"messages": asked, "judge": "", "created_at": None}
-    pairs: list[Item] = [sides(odd, messages=asked), sides(odd, messages=asked, strength=3)]
+    messages = odd.messages(stripped=True) if chat else odd.messages(system=False, turns=0)
+    no = {"messages": messages, "judge": "", "created_at": None}
+    pairs: list[Item] = [sides(odd, messages=messages), sides(odd, messages=messages, strength=3)]
     same(there_and_back(f"trl-preference{suffix}", pairs), pairs)
     labels: list[Item] = [NewRating(**no, text=odd.text(), thumbs=thumbs) for thumbs in (True, False)]
     same(there_and_back(f"trl-unpaired{suffix}", labels), labels)
     written: list[Item] = [odd.demonstration(**no)]
     same(there_and_back(f"trl-prompt-completion{suffix}", written), written)
-    prompts: list[Item] = [odd.prompt(messages=asked)]
+    prompts: list[Item] = [odd.prompt(messages=messages)]
     same(there_and_back(f"trl-prompt-only{suffix}", prompts), prompts)
     if chat:
         same(there_and_back("trl-preference-implicit", pairs), pairs)
@@ -95,8 +95,8 @@ def test_trl_carries_pairs_labels_answers_and_prompts(seed, suffix):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_conversations_as_one_text_stay_conversations(seed):
     odd = Odd(seed)
-    asked = odd.messages(stripped=True, turns=2)
-    prompts: list[Item] = [odd.prompt(messages=asked)]
+    messages = odd.messages(stripped=True, turns=2)
+    prompts: list[Item] = [odd.prompt(messages=messages)]
     same(there_and_back("trl-prompt-only-text", prompts), prompts)
 
 
@@ -115,9 +115,9 @@ def test_lmarena_carries_votes(seed):
 def test_the_55k_shape_carries_votes_of_several_turns(seed):
     odd = Odd(seed)
     no = {"judge": "", "created_at": None, "source_id": odd.name()}
-    asked = odd.messages(system=False, turns=0)
+    messages = odd.messages(system=False, turns=0)
     later = [{"role": "user", "content": odd.text()}, {"role": "assistant", "content": odd.text()}]
-    turns = {"messages": asked, "later_a": later, "later_b": [later[0], {**later[1], "content": "No."}]}
+    turns = {"messages": messages, "later_a": later, "later_b": [later[0], {**later[1], "content": "No."}]}
     items: list[Item] = [odd.comparison(**turns, **no, winner=winner) for winner in ("model_a", "model_b", "tie")]
     same(there_and_back("lmarena-55k", items), items)
 
@@ -125,8 +125,8 @@ def test_the_55k_shape_carries_votes_of_several_turns(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_alpaca_eval_and_summaries_and_pandalm_carry_pairs(seed):
     odd = Odd(seed)
-    asked = odd.messages(system=False, turns=0)
-    no = {"messages": asked, "created_at": None}
+    messages = odd.messages(system=False, turns=0)
+    no = {"messages": messages, "created_at": None}
     items: list[Item] = [
         odd.comparison(**no, winner=winner, category="chat") for winner in ("model_a", "model_b", "tie")
     ]
@@ -182,13 +182,13 @@ def test_what_several_people_said_of_one_answer_stays_apart(name, seed):
 def test_trees_carry_rankings_ratings_flags_answers_and_prompts(seed):
     odd = Odd(seed)
     said = {"judge": "", "created_at": None, "language": "en"}
-    asked = odd.messages(turns=1)
+    messages = odd.messages(turns=1)
     items: list[Item] = [
-        odd.ranking(**said, messages=asked, source_id="q1"),
+        odd.ranking(**said, messages=messages, source_id="q1"),
         odd.rating(
-            **said, messages=asked, source_id="q1", thumbs=None, stars=None, aspects={"quality": 4, "toxicity": 1}
+            **said, messages=messages, source_id="q1", thumbs=None, stars=None, aspects={"quality": 4, "toxicity": 1}
         ),
-        odd.flag(**said, messages=asked, source_id="q1"),
+        odd.flag(**said, messages=messages, source_id="q1"),
         odd.demonstration(language="en", source_id="q2", model=odd.name()),
         odd.prompt(language="fr", source_id="q3"),
     ]  # fmt: skip
@@ -252,9 +252,9 @@ def test_any_text_goes_through_any_kind_of_file(container, seed):
     names = list(dict.fromkeys(["prompt", *(f"{text(1)}{n}" for n in range(lot.randint(1, 4)))]))
     rows = [{name: text(0) for name in names} for _ in range(30)]
     file = io.BytesIO(b"".join(written(rows, container)))
-    found = list(read_rows(file, f"rows.{container}"))
-    assert [one.problem for one in found] == [""] * len(rows)
-    assert [one.row for one in found] == rows
+    file_rows = list(read_rows(file, f"rows.{container}"))
+    assert [one.problem for one in file_rows] == [""] * len(rows)
+    assert [one.row for one in file_rows] == rows
 
 
 def test_label_studio_is_told_only_of_people_whom_it_knows():

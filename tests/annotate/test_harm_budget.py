@@ -74,9 +74,9 @@ def test_only_kinds_that_one_accepts(project, eve):
     pair(project, "weapons")
     fraud, _ = pair(project, "fraud")
     ready(eve, accepted=["fraud"])
-    given = next_of(project, eve)
-    assert given.prompt == fraud.prompt
-    assignments.skip(assignment=given, by=eve, reason="no")
+    assignment = next_of(project, eve)
+    assert assignment.prompt == fraud.prompt
+    assignments.skip(assignment=assignment, by=eve, reason="no")
     assert next_of(project, eve) is None and "opted out" in page(project, eve)
 
 
@@ -85,11 +85,11 @@ def test_of_several_kinds_one_accepts_all_or_gets_nothing(project, eve):
     for accepted in (["fraud"], ["theft"], ["hate"]):
         assert next_of(project, ready(eve, accepted=accepted)) is None
     ready(eve, accepted=["theft", "fraud"])
-    given = next_of(project, eve)
-    assert given.prompt == both.prompt
+    assignment = next_of(project, eve)
+    assert assignment.prompt == both.prompt
     ready(eve, accepted=["theft"])
-    given.refresh_from_db()
-    assert given.state == "expired"
+    assignment.refresh_from_db()
+    assert assignment.state == "expired"
 
 
 def test_no_kind_is_part_of_anothers_name_so_that_a_search_for_one_finds_no_other():
@@ -105,8 +105,8 @@ def test_who_is_withheld_something_is_not_told_that_others_hold_it(project, eve)
 
 def test_ones_history_shows_no_harm_before_it_is_asked_for(project, eve):
     a, _ = pair(project, "fraud")
-    given = next_of(project, ready(eve))
-    feedback.submit(assignment=given, by=eve, winner="tie")
+    assignment = next_of(project, ready(eve))
+    feedback.submit(assignment=assignment, by=eve, winner="tie")
     client = Client()
     client.force_login(eve)
     html = client.get(reverse("annotate-history", args=[project.slug])).content.decode()
@@ -143,8 +143,8 @@ def test_urgent_items_are_no_exception(project, eve, accepts):
     a, b = pair(project, "fraud")
     ready(eve, accepted=accepts)
     urgent = [UrgentPair(a.prompt_id, (a.pk, b.pk), is_open=True)]
-    found = choosing.choose_urgent(pairs=urgent, project=project, user=eve)
-    assert (found is not None) == bool(accepts)
+    item = choosing.choose_urgent(pairs=urgent, project=project, user=eve)
+    assert (item is not None) == bool(accepts)
 
 
 @pytest.mark.parametrize("accepts", [[], ["fraud"]])

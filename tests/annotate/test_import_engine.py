@@ -397,9 +397,9 @@ def test_a_project_is_told_when_an_import_has_ended(project, researcher):
     carry_out(start(project, researcher, lines([row(1)]), dry_run=True))
     assert not Delivery.objects.exists()
     done = carry_out(start(project, researcher, lines([row(1)])))
-    told = Delivery.objects.get().body
-    assert told["type"] == "import.finished" and told["data"]["import"] == done.pk
-    assert told["data"]["counts"]["comparisons"] == 1
+    body = Delivery.objects.get().body
+    assert body["type"] == "import.finished" and body["data"]["import"] == done.pk
+    assert body["data"]["counts"]["comparisons"] == 1
 
 
 def test_a_preview_shows_the_first_items(project, researcher):

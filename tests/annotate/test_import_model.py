@@ -26,17 +26,17 @@ def run(*arguments: str) -> str:
 @pytest.fixture
 def conversions(monkeypatch) -> list[str]:
     """Each conversion that was asked for. The weights are the source's text, so that the same text hashes alike."""
-    asked: list[str] = []
+    texts: list[str] = []
 
     def convert(source: str, folder: Path) -> dict:
-        asked.append(source)
+        texts.append(source)
         folder.mkdir()
         facts = {"hash": (Path(source) / "weights").read_text(), "parameters": 7, "licence": "mit", "source": source}
         (folder / "origin.json").write_text(json.dumps(facts))
         return facts
 
     monkeypatch.setattr(import_model, "_convert", convert)
-    return asked
+    return texts
 
 
 @pytest.fixture

@@ -57,8 +57,10 @@ def test_a_file_is_checked_previewed_and_then_imported(client, project):
     work()
     page = client.get(address).content.decode()
     assert "Done on" in page and "comparisons added" in page and Comparison.objects.count() == 12
-    told = client.get(reverse("import-problems", args=[project.slug, found.pk]))
-    assert told["Content-Type"].startswith("text/csv") and told.content.decode().splitlines()[1].startswith("13,")
+    response = client.get(reverse("import-problems", args=[project.slug, found.pk]))
+    assert response["Content-Type"].startswith("text/csv") and response.content.decode().splitlines()[1].startswith(
+        "13,"
+    )
 
 
 def test_the_live_part_of_a_page_is_that_part_alone(client, project):

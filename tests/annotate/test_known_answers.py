@@ -204,9 +204,9 @@ def test_first_a_warning_that_is_read_then_a_pause_that_a_manager_lifts():
     with pytest.raises(Refused):
         gold.lift(project=project, user=user, by=user)
     gold.lift(project=project, user=user, by=manager, note="We talked.")
-    with pytest.raises(prerequisites.NotYet) as told:
+    with pytest.raises(prerequisites.NotYet) as refused:
         assignments.next_for(project=project, user=user)
-    assert told.value.prerequisite == "warning" and "We talked." in member(project, user).notice
+    assert refused.value.prerequisite == "warning" and "We talked." in member(project, user).notice
     prerequisites.notice_read(project=project, user=user)
     assert assignments.next_for(project=project, user=user) is not None
     actions = list(project.audit.order_by("id").values_list("action", flat=True))

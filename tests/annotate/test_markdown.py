@@ -77,14 +77,14 @@ def test_what_is_still_being_written_is_laid_out_as_far_as_it_goes(cut):
     "text", ["a\r\nb", "a\rb", "<b>&amp;\n\n x", "\n\nfirst", "🍞 新鲜 e\u0301", "a\u2028b\u00a0c", "tab\tend \n"]
 )
 def test_as_written_gives_back_every_character(text):
-    found: list[str] = []
+    texts: list[str] = []
     parser = HTMLParser(convert_charrefs=True)
-    parser.handle_data = found.append
+    parser.handle_data = texts.append
     parser.feed(f"<div>{as_written(text)}</div>")
     parser.close()
     # Python's parser leaves \r\n alone where a browser makes it \n: none may be left for it to find.
     assert "\r" not in as_written(text)
-    assert "".join(found) == text
+    assert "".join(texts) == text
 
 
 def test_what_is_longer_stands_as_it_was_written():

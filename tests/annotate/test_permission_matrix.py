@@ -141,9 +141,9 @@ def test_everybody_at_every_address(who, is_public):
     assert not wrong, "\n".join(wrong)
 
 
-def _tried(client: Any, route: Route, method: str, made: dict[str, Any], given: dict[str, Any]) -> Any:
+def _tried(client: Any, route: Route, method: str, made: dict[str, Any], fields: dict[str, Any]) -> Any:
     """And nothing of it stays, so that the next finds all as it was."""
-    address, body, form = route.address(made), given.get(route.name, {}), "json"
+    address, body, form = route.address(made), fields.get(route.name, {}), "json"
     if route.name.startswith(OF_A_PROJECT) and method == "get":
         address += f"?project={made['project'].slug}"
     if route.name in FORMS:

@@ -208,9 +208,9 @@ class TestLive:
         assert any("One " in frame and "from z." not in frame for frame in frames)
         written = "".join(frames)
         assert "from z." in written and "from a." in written and "seed 3" in written
-        said = await talk.conversation(frames)
-        assert said == [{"prompt": "Who?", "answers": ["One from z.", "One from a."]}]
-        await talk.ask(text="And?", conversation=json.dumps(said))
+        conversation = await talk.conversation(frames)
+        assert conversation == [{"prompt": "Who?", "answers": ["One from z.", "One from a."]}]
+        await talk.ask(text="And?", conversation=json.dumps(conversation))
         contents = {body["model"][-1]: [m["content"] for m in body["messages"]] for body in fake.requests[2:]}
         assert contents == {x: ["Who?", f"One from {x}.", "And?"] for x in "az"}
         assert await sync_to_async(nothing_was_kept)()

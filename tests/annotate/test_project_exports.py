@@ -81,12 +81,12 @@ def test_hh_rlhf_comes_out_byte_for_byte(project, manager):
         pytest.skip(f"no {path}: set ASSAY_SHARED_DATA to the folder that has it")
     given = rows_of(path.read_bytes(), "jsonl.gz")
     taken = taken_in(project, manager, path.read_bytes(), path.name)
-    found = rows_of(exported(project, manager, "hh-rlhf"))
+    rows = rows_of(exported(project, manager, "hh-rlhf"))
 
     def content(rows):
         return Counter((row["chosen"], row["rejected"]) for row in rows)
 
-    assert content(found) == content(given) and len(found) == 2312 and not taken.problems.exists()
+    assert content(rows) == content(given) and len(rows) == 2312 and not taken.problems.exists()
 
 
 FORMATS_WITH_ROOM = ("assay", "label-studio", "argilla")
@@ -247,8 +247,8 @@ def test_a_margin_that_another_format_kept_is_none(project, manager):
     taken_in(project, manager, as_lines([{"prompt": "q", "chosen": "a", "rejected": "b", "margin": 0.25}]))
     factories.make_comparison(*factories.make_pair(project), strength=2)
     assert all("margin" not in row for row in rows_of(exported(project, manager, "trl-preference")))
-    found = rows_of(exported(project, manager, "trl-preference-text"))
-    assert sorted(row["margin"] for row in found) == [0.25, 2.0]
+    rows = rows_of(exported(project, manager, "trl-preference-text"))
+    assert sorted(row["margin"] for row in rows) == [0.25, 2.0]
 
 
 @pytest.mark.parametrize("container", ["jsonl", "json", "csv", "parquet", "jsonl.gz", "csv.gz", "json.gz"])

@@ -57,8 +57,8 @@ def statuses() -> set[str]:
 
 
 def test_the_pairs_say_what_the_groups_say_in_the_order_shown():
-    said = rankings.pairs([[3], [1, 2]], shown=[1, 2, 3])
-    assert [(p.completion_a, p.completion_b, p.winner) for p in said] == [
+    pairs = rankings.pairs([[3], [1, 2]], shown=[1, 2, 3])
+    assert [(p.completion_a, p.completion_b, p.winner) for p in pairs] == [
         (1, 2, "tie"),
         (1, 3, "model_b"),
         (2, 3, "model_b"),

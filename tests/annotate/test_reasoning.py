@@ -85,8 +85,8 @@ def test_the_arena_shows_and_keeps_the_answer_alone(client, project, fake):
     client.post(reverse("arena", args=[project.slug]), {"text": "Why?"})
     mine = Battle.objects.latest("pk")
     page = client.get(reverse("arena-battle", args=[project.slug, mine.token]), {"wait": "1"}).content.decode()
-    told = client.get(f"/api/v1/battles/{mine.token}/").content.decode()
-    assert "Because." in page and "secret" not in page + told
+    text = client.get(f"/api/v1/battles/{mine.token}/").content.decode()
+    assert "Because." in page and "secret" not in page + text
 
 
 @writes_answers

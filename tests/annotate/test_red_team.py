@@ -326,8 +326,8 @@ def test_programs_do_all_of_it(project, fake):
     assert eve.http.put("/api/v1/harm-budget/", wanted, format="json").json()["why"] == ""
     talk = eve.post(f"projects/{project.slug}/talks/", {"task_description": "A letter"}).json()
     assert "Zebra" not in str(talk)
-    said = eve.post(f"talks/{talk['id']}/say/", {"text": "Hello"}).json()
-    assert [turn["role"] for turn in said["messages"]] == ["user", "assistant"] and not said["waits"]
+    body = eve.post(f"talks/{talk['id']}/say/", {"text": "Hello"}).json()
+    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant"] and not body["waits"]
     made = eve.post(f"talks/{talk['id']}/rate/", {"rating": 2, "tags": ["fraud"]})
     assert made.status_code == 201 and made.json()["model"] == "Zebra"
     assert [row["rating"] for row in eve.get(f"projects/{project.slug}/attacks/").json()["results"]] == [2.0]

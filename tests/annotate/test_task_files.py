@@ -232,8 +232,8 @@ def test_who_may_not_review_sees_no_rows(client, project):
 
 
 def test_a_pair_of_transcripts_is_taken_apart_at_what_they_share(project):
-    asked = "\n\nHuman: Name a colour.\n\nAssistant:"
-    rows = [{"chosen": f"{asked} Green.", "rejected": f"{asked} No."}]
+    text = "\n\nHuman: Name a colour.\n\nAssistant:"
+    rows = [{"chosen": f"{text} Green.", "rejected": f"{text} No."}]
     [first] = items_of(upload(project, rows).dataset)
     assert first == {"prompt": [{"role": "user", "content": "Name a colour."}], "chosen": "Green.", "rejected": "No."}
 

@@ -75,11 +75,11 @@ def test_an_answer_that_somebody_may_be_reading_is_not_shown_to_others_meanwhile
 
 def test_a_vote_on_an_answer_whose_author_was_told_before_is_held_with_that_reason(project, pair):
     eval_prompt(project, pair)
-    told, waiting = draw(project, "sacrificed"), draw(project, "rigger")
-    waiting.completion_a, waiting.completion_b = told.completion_a, told.completion_b
-    waiting.model_a, waiting.model_b = told.model_a, told.model_b
+    battle, waiting = draw(project, "sacrificed"), draw(project, "rigger")
+    waiting.completion_a, waiting.completion_b = battle.completion_a, battle.completion_b
+    waiting.model_a, waiting.model_b = battle.model_a, battle.model_b
     waiting.save()
-    assert cast(told).status == "counted"
+    assert cast(battle).status == "counted"
     vote = cast(waiting)
     assert vote.status == "held" and vote.battle.trace.held_for == Hold.TOLD
     assert "told before which model" in vote.status_reason

@@ -88,10 +88,10 @@ def test_bad_lines_are_named_and_nothing_is_written(project, settings):
     content = b'{"text": "Good.", "label": "positive"}\n{"text": " ", "label": "x"}\nnot json\n["a"]\n{"text": "b"}\n'
     with pytest.raises(Refused) as refused:
         upload(project, content)
-    told = refused.value.errors
-    assert "4 of 5 lines" in told["file"]
-    assert "empty text" in told["line 2"] and "not JSON" in told["line 3"]
-    assert "object" in told["line 4"] and "no text label" in told["line 5"]
+    errors = refused.value.errors
+    assert "4 of 5 lines" in errors["file"]
+    assert "empty text" in errors["line 2"] and "not JSON" in errors["line 3"]
+    assert "object" in errors["line 4"] and "no text label" in errors["line 5"]
     assert not Dataset.objects.exists() and not list(settings.DATASETS_DIR.iterdir())
 
 

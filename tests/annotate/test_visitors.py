@@ -105,11 +105,11 @@ def test_sign_ins_are_counted_by_the_wider_networks_too(client, monkeypatch):
 def test_sign_ups_and_lost_passwords_are_counted_by_the_wider_networks_too(client, settings, monkeypatch, page):
     settings.SIGN_UP_IS_OPEN, settings.EMAIL_NOTICES_FROM = True, "assay@example.org"
     monkeypatch.setattr("annotate.projects.accounts.adapter.POSTS_OF_ADDRESS", 2)
-    said = [
+    texts = [
         client.post(reverse(page), {"email": f"n{n}@example.org"}, REMOTE_ADDR=f"2001:db8:9:{n:x}::1").content.decode()
         for n in range(6)
     ]
-    assert ["Too many tries from where you are" in text for text in said] == [False] * 4 + [True] * 2
+    assert ["Too many tries from where you are" in text for text in texts] == [False] * 4 + [True] * 2
 
 
 # Sessions

@@ -442,8 +442,8 @@ def test_every_change_is_in_the_audit_trail(project, hook, manager):
     webhooks.change_webhook(hook, events=["run.finished"], by=manager)
     webhooks.rotate_secret(hook, by=manager)
     webhooks.remove_webhook(hook, by=manager)
-    found = list(AuditEntry.objects.order_by("id").values_list("action", flat=True))
-    assert found == ["webhook.added", "webhook.changed", "webhook.secret", "webhook.removed"]
+    rows = list(AuditEntry.objects.order_by("id").values_list("action", flat=True))
+    assert rows == ["webhook.added", "webhook.changed", "webhook.secret", "webhook.removed"]
     assert not any(hook.secret in json.dumps(entry.changes) for entry in AuditEntry.objects.all())
 
 

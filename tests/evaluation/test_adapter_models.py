@@ -121,8 +121,8 @@ def test_in_bfloat16_it_is_the_merged_model_within_rounding(models, tmp_path, mo
         run = RunDirectory(tmp_path / f"{name}-{dtype}")
         run.create(RunSpec("evaluate", {}))
         model, _ = likelihood.load(str(getattr(models, name)))
-        found = likelihood.score(run, model, pairs, batch_tokens=64, phase="p", name="n")
-        return [one.log_likelihood for one in found]
+        score = likelihood.score(run, model, pairs, batch_tokens=64, phase="p", name="n")
+        return [one.log_likelihood for one in score]
 
     wanted, of_base = of("merged", "float32"), of("base", "float32")
     for x, y, z in zip(of("child", "bfloat16"), wanted, of_base, strict=True):

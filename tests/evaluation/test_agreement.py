@@ -89,9 +89,9 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 
     truth = alpha(judged(100_000, 0), draws=2).value
     assert truth is not None
-    found = [alpha(judged(60, seed), draws=400, seed=seed) for seed in range(1, 201)]
-    held = sum(a.lower is not None and a.upper is not None and a.lower <= truth <= a.upper for a in found)
-    assert 0.90 <= held / len(found) <= 0.99
+    alphas = [alpha(judged(60, seed), draws=400, seed=seed) for seed in range(1, 201)]
+    held = sum(a.lower is not None and a.upper is not None and a.lower <= truth <= a.upper for a in alphas)
+    assert 0.90 <= held / len(alphas) <= 0.99
 
 
 def test_the_same_judgements_have_the_same_interval():

@@ -193,9 +193,9 @@ class TestAskingAgain:
         disputed_items.ask_again(project=project, keys=[key_of(pair)], by=researcher, more=2)
         for _ in range(2):
             person = make_user(project)
-            given = assignments.next_for(project=project, user=person)
-            assert given.item == key_of(pair)
-            assignments.close(given, Assignment.State.SUBMITTED)
+            assignment = assignments.next_for(project=project, user=person)
+            assert assignment.item == key_of(pair)
+            assignments.close(assignment, Assignment.State.SUBMITTED)
         assert assignments.next_for(project=project, user=make_user(project)).item != key_of(pair)
         assert disputed_items.waiting(project) == 0 and not AskedAgain.objects.get().is_open
 
@@ -203,8 +203,8 @@ class TestAskingAgain:
         person = make_user(project)
         make_assignment(person, *pair, state=Assignment.State.SUBMITTED)
         disputed_items.ask_again(project=project, keys=[key_of(pair)], by=researcher)
-        given = assignments.next_for(project=project, user=person)
-        assert given is None or given.item != key_of(pair)
+        assignment = assignments.next_for(project=project, user=person)
+        assert assignment is None or assignment.item != key_of(pair)
 
     def test_a_rating_goes_back_as_a_rating(self, project, pair, researcher):
         disputed_items.ask_again(project=project, keys=[f"rate:{pair[0].pk}"], by=researcher)
@@ -216,9 +216,9 @@ class TestAskingAgain:
         judged(pair, "tie")
         items = set()
         for _ in range(6):
-            given = assignments.next_for(project=project, user=make_user(project), kind="compare")
-            if given is not None:
-                items.add(given.item)
+            assignment = assignments.next_for(project=project, user=make_user(project), kind="compare")
+            if assignment is not None:
+                items.add(assignment.item)
         assert any(str(third.pk) in item for item in items)
 
     def test_asking_again_twice_is_one_row_with_more_places(self, project, pair, researcher):

@@ -17,10 +17,10 @@ class TestSimulatedArenas:
     def test_ties_leave_the_mean_score_as_it_is(self):
         random = np.random.default_rng(0)
         for chance in (0.2, 0.5, 0.9):
-            said = draw_labels(np.full(40_000, chance), 0.6, random)
-            assert np.array([1, 0, 0.5, 0.5])[said].mean() == pytest.approx(chance, abs=0.01)
-            assert (said >= 2).mean() == pytest.approx(2 * 0.6 * min(chance, 1 - chance), abs=0.01)
-            assert (said == 3).sum() > 0
+            labels = draw_labels(np.full(40_000, chance), 0.6, random)
+            assert np.array([1, 0, 0.5, 0.5])[labels].mean() == pytest.approx(chance, abs=0.01)
+            assert (labels >= 2).mean() == pytest.approx(2 * 0.6 * min(chance, 1 - chance), abs=0.01)
+            assert (labels == 3).sum() > 0
 
     def test_the_truth_is_what_a_fit_to_many_votes_finds_tastes_included(self):
         strengths = np.array([0.9, 0.1, -1.0])
@@ -70,8 +70,8 @@ def test_the_script_prints_its_tables_and_writes_them(monkeypatch, tmp_path, cap
     arguments = ["--only", "sequences", "--streams", "8", "--votes", "40", "--json", str(target)]
     monkeypatch.setattr("sys.argv", ["calibration.py", *arguments])
     calibration.main()
-    printed, told = capsys.readouterr().out, json.loads(target.read_text())
+    printed, body = capsys.readouterr().out, json.loads(target.read_text())
     assert "ever exclude the truth" in printed
-    assert told["arguments"]["streams"] == 8
-    assert len(told["tables"]) == 3
-    assert all(rows for rows in told["tables"].values())
+    assert body["arguments"]["streams"] == 8
+    assert len(body["tables"]) == 3
+    assert all(rows for rows in body["tables"].values())

@@ -193,8 +193,8 @@ def test_an_address_that_makes_no_sense_is_no_error(client, project, runs, url, 
 
 def test_downloads_hold_what_the_page_says(client, project, runs, base, child):
     query = {"models": f"{base.pk},{child.pk}"}
-    told = client.get(reverse("compare-download", args=[project.slug, "json"]), query).json()
-    (metric,) = told["metrics"]
+    body = client.get(reverse("compare-download", args=[project.slug, "json"]), query).json()
+    (metric,) = body["metrics"]
     assert metric["models"][1]["difference"]["value"] == pytest.approx(0.5)
     assert metric["models"][1]["difference"]["verdict"] == "better"
     text = client.get(reverse("compare-download", args=[project.slug, "csv"]), query).content.decode()
@@ -234,11 +234,11 @@ def test_items_that_are_gone_are_said(project, runs):
 
 
 def test_the_api_says_the_same(client, project, runs, base, child):
-    told = client.get(
+    body = client.get(
         "/api/v1/evaluations/compare/",
         {"project": project.slug, "task": "riddles", "models": f"{base.pk},{child.pk}"},
     ).json()
-    assert told["metrics"][0]["models"][1]["difference"]["p_holm"] == pytest.approx(paired_tests.mcnemar(20, 0))
+    assert body["metrics"][0]["models"][1]["difference"]["p_holm"] == pytest.approx(paired_tests.mcnemar(20, 0))
     refused = client.get("/api/v1/evaluations/compare/", {"project": project.slug, "task": "none"})
     assert refused.status_code == 400
     assert "riddles" in str(refused.json())
@@ -251,5 +251,5 @@ def test_items_that_were_cut_off_by_a_full_disk_are_said_everywhere(client, proj
     address = reverse("compare-items", args=[project.slug])
     assert client.get(address, {"first": runs[0].pk, "second": runs[1].pk}).status_code == 200
     assert client.get(reverse("run-items", args=[runs[1].pk])).status_code == 404
-    told = client.get(f"/api/v1/runs/{runs[1].pk}/items/")
-    assert told.status_code == 409 and "made again" in told.json()["errors"]["run"]
+    response = client.get(f"/api/v1/runs/{runs[1].pk}/items/")
+    assert response.status_code == 409 and "made again" in response.json()["errors"]["run"]

@@ -14,9 +14,9 @@ from tests.factories import make_contestant, make_model
 
 @pytest.fixture
 def chain(project):
-    found = make_chain(project)
-    make_contestant(project, found.sft)
-    return found
+    chain = make_chain(project)
+    make_contestant(project, chain.sft)
+    return chain
 
 
 def board_of(project):
@@ -25,10 +25,10 @@ def board_of(project):
 
 class TestWhatIsCounted:
     def test_the_runs_since_the_parent_with_the_reward_model_and_no_earlier_ones(self, chain, project):
-        found = cost_of(chain.ppo, board_of(project))
-        assert {run.kind for run in found.runs} == {"ppo", "reward"}
-        assert (found.cpu_seconds, found.parent) == (1200, chain.sft)
-        assert found.wall_seconds == pytest.approx(600, abs=1)
+        cost = cost_of(chain.ppo, board_of(project))
+        assert {run.kind for run in cost.runs} == {"ppo", "reward"}
+        assert (cost.cpu_seconds, cost.parent) == (1200, chain.sft)
+        assert cost.wall_seconds == pytest.approx(600, abs=1)
 
     def test_votes_are_the_distinct_judgements_that_those_runs_learnt_from(self, chain, project):
         assert cost_of(chain.ppo, board_of(project)).votes == 14  # ten comparisons and four ratings
@@ -45,12 +45,12 @@ class TestThePrice:
     def test_follows_from_the_gain_and_its_interval(self, chain, project, vote):
         vote(chain.ppo, chain.sft, "model_a", 80)
         vote(chain.ppo, chain.sft, "model_b", 20)
-        found = cost_of(chain.ppo, board_of(project))
-        assert found.gain.value == pytest.approx(240.8, abs=0.1) and found.gain.lower > 0
-        price = found.seconds_per_point
-        assert price.value == pytest.approx(1200 / found.gain.value)
-        assert (price.lower, price.upper) == pytest.approx((1200 / found.gain.upper, 1200 / found.gain.lower))
-        assert found.votes_per_point.value == pytest.approx(14 / found.gain.value)
+        cost = cost_of(chain.ppo, board_of(project))
+        assert cost.gain.value == pytest.approx(240.8, abs=0.1) and cost.gain.lower > 0
+        price = cost.seconds_per_point
+        assert price.value == pytest.approx(1200 / cost.gain.value)
+        assert (price.lower, price.upper) == pytest.approx((1200 / cost.gain.upper, 1200 / cost.gain.lower))
+        assert cost.votes_per_point.value == pytest.approx(14 / cost.gain.value)
 
     @pytest.mark.parametrize(
         ("gain", "why"),
@@ -62,9 +62,9 @@ class TestThePrice:
         ],
     )
     def test_is_undefined_unless_the_gain_is_beyond_doubt_and_says_why(self, base, child, gain, why):
-        found = Cost(child, base, (), 100, 100, 10, gain)
-        assert found.seconds_per_point is None and found.votes_per_point is None
-        assert why in found.why_no_price
+        cost = Cost(child, base, (), 100, 100, 10, gain)
+        assert cost.seconds_per_point is None and cost.votes_per_point is None
+        assert why in cost.why_no_price
 
     def test_is_undefined_without_a_parent_that_answers(self, chain, project):
         assert "no parent that answers" in cost_of(chain.pretrained, board_of(project)).why_no_price

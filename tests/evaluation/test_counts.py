@@ -58,8 +58,8 @@ def tally_as_dict(tally) -> dict:
 
 
 def counted_now(project) -> dict:
-    found = counts_of(project, PERSON)
-    return tally_as_dict(tally_of_counts(found)) if found else {}
+    counts = counts_of(project, PERSON)
+    return tally_as_dict(tally_of_counts(counts)) if counts else {}
 
 
 def test_votes_undos_and_bans_in_any_order_are_each_folded_once(project, base, child, vote):
@@ -97,8 +97,8 @@ def test_more_votes_than_a_block_are_folded_block_by_block(project, base, child,
     cast = vote(child, base, n=11)
     for comparison in cast[:6]:
         change_status(comparison, Status.EXCLUDED)
-    found = counts_of(project, PERSON)
-    assert (found.votes, found.left_out) == (5, {"excluded": 6})
+    counts = counts_of(project, PERSON)
+    assert (counts.votes, counts.left_out) == (5, {"excluded": 6})
     assert differences() == []
 
 
@@ -145,8 +145,8 @@ def test_models_whose_votes_were_all_taken_back_leave_the_tally(project, base, c
 
 
 def test_categories_and_languages_are_counted_apart(project, base, child, vote):
-    asked = "Pourquoi le ciel est-il bleu en plein jour, et rouge le soir ? Expliquez-le simplement."
-    french = make_prompt(project, asked, side="eval", category="physics")
+    text = "Pourquoi le ciel est-il bleu en plein jour, et rouge le soir ? Expliquez-le simplement."
+    french = make_prompt(project, text, side="eval", category="physics")
     answers = make_completion(french, model=child), make_completion(french, model=base)
     cast = [make_comparison(*answers, "model_a", make_user()) for _ in range(3)]
     vote(child, base, n=2)
@@ -303,11 +303,11 @@ class TestOnPostgres:
         assert counts_of(project, PERSON).votes == 2
         slow = InItsOwnConnection(lambda: change_status(first, Status.WITHDRAWN))
         change_status(second, Status.HELD)
-        found = counts_of(project, PERSON)
-        assert (found.votes, found.left_out) == (1, {"held": 1})
+        counts = counts_of(project, PERSON)
+        assert (counts.votes, counts.left_out) == (1, {"held": 1})
         slow.end()
-        found = counts_of(project, PERSON)
-        assert (found.votes, found.left_out) == (0, {"held": 1, "withdrawn": 1})
+        counts = counts_of(project, PERSON)
+        assert (counts.votes, counts.left_out) == (0, {"held": 1, "withdrawn": 1})
         assert differences() == []
 
     def test_numbers_of_a_transaction_that_failed_are_let_go_of(self, monkeypatch):

@@ -34,8 +34,8 @@ def asks(n: int = 3) -> list[Ask]:
 
 def ask(judge, questions, path, **options):
     seen: list[tuple[int, int]] = []
-    said = ask_all(Endpoint(judge.url, "judge-1", **options), questions, path, lambda *at: seen.append(at))
-    return said, seen
+    rows = ask_all(Endpoint(judge.url, "judge-1", **options), questions, path, lambda *at: seen.append(at))
+    return rows, seen
 
 
 @pytest.fixture(autouse=True)
@@ -264,8 +264,8 @@ def test_the_key_opens_the_door_and_stands_nowhere(tmp_path, monkeypatch, caplog
             ask(judge, asks(3), tmp_path / "verdicts.jsonl", key=key)
         log = capfd.readouterr().err
         assert "you sent" in log and "you sent" not in caught.value.message
-        told = (tmp_path / "verdicts.jsonl").read_text() + caplog.text + log + caught.value.message
-        assert "sk-secret-1" not in told + repr(Endpoint(judge.url, "m", key=key))
+        text = (tmp_path / "verdicts.jsonl").read_text() + caplog.text + log + caught.value.message
+        assert "sk-secret-1" not in text + repr(Endpoint(judge.url, "m", key=key))
 
 
 def test_a_wrong_key_is_told_without_its_letters(tmp_path):

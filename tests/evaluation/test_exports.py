@@ -94,8 +94,8 @@ def test_a_download_that_broke_off_is_gone_on_with(client, exported, rita, asked
     assert b"".join(response.streaming_content) == CONTENT[begin:]
     assert response.status_code == (206 if begin else 200)
     assert response["Content-Length"] == str(len(CONTENT) - begin)
-    told = f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}" if begin else None
-    assert response.get("Content-Range") == told
+    text = f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}" if begin else None
+    assert response.get("Content-Range") == text
 
 
 @pytest.mark.django_db(transaction=True)

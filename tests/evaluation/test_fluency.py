@@ -71,10 +71,15 @@ def result_of(run: RunDirectory) -> dict:
 def direct(folder: Path, prompt: list[dict], text: str) -> tuple[float, float, int]:
     """(surprise, entropy, tokens) of an answer with its end token, from the model's own logits."""
     model, tokenizer = loading.load_policy(folder, torch.float32)
-    asked = loading.encode_prompt(tokenizer, prompt, 1000)
+    encode_prompt = loading.encode_prompt(tokenizer, prompt, 1000)
     said = [*loading.encode_completion(tokenizer, text, 1000), tokenizer.eos_token_id]
     with torch.no_grad():
-        logs = model(input_ids=torch.tensor([asked + said])).logits[0].float().log_softmax(-1)[len(asked) - 1 : -1]
+        logs = (
+            model(input_ids=torch.tensor([encode_prompt + said]))
+            .logits[0]
+            .float()
+            .log_softmax(-1)[len(encode_prompt) - 1 : -1]
+        )
     surprise = -sum(float(logs[i, token]) for i, token in enumerate(said))
     return surprise, float(-(logs.exp() * logs).sum()), len(said)
 

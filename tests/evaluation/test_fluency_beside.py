@@ -161,8 +161,8 @@ class TestTheRule:
 
     def test_the_rule_says_it_in_words(self, project, manager):
         rule = actions.set_rule(project=project, by=manager, tolerances=[SURPRISE])
-        said = "Surprise under the parent at most 0.2 nats a token above the parent’s own."
-        assert said in actions.in_words(rule)
+        text = "Surprise under the parent at most 0.2 nats a token above the parent’s own."
+        assert text in actions.in_words(rule)
 
     def test_the_form_offers_the_three_bounds_before_anything_was_measured(self, client, project, manager):
         assert client.login(username=manager.username, password=PASSWORD)

@@ -187,8 +187,8 @@ def test_a_jump_of_the_held_rate_warns_managers_once_and_tells_webhooks(project,
     assert hold_rate.look(project)
     notice = Notice.objects.get()
     assert notice.user == manager and "15 of 30" in notice.text and notice.url == f"/p/{project.slug}/held/"
-    told = Delivery.objects.get(event="arena.held_rate")
-    assert told.body["data"]["held"] == 15
+    delivery = Delivery.objects.get(event="arena.held_rate")
+    assert delivery.body["data"]["held"] == 15
     votes(project, pair, 15, hold_reason="a model named itself")
     assert not hold_rate.look(project), "not again on the same day"
     HeldWatch.objects.update(told_at=timezone.now() - timedelta(days=2))

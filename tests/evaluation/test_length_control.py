@@ -132,12 +132,12 @@ def test_on_pandalms_annotators_the_rates_are_alpaca_evals_and_statsmodels(pair)
     points = [{1: 1.0, 2: 0.0, 0: 0.5}[said] for _, said in votes]
     longer = [len(str(row["response1"])) - len(str(row["response2"])) for row, _ in votes]
     prompts, golden = [row["idx"] for row, _ in votes], REAL[pair]
-    found = length_controlled(points, longer, [0] * len(points), prompts)
+    length_control = length_controlled(points, longer, [0] * len(points), prompts)
     assert win_rate(points, prompts, prompts).value == pytest.approx(golden["win rate"], abs=1e-12)
-    assert found.value == pytest.approx(golden["length-controlled"], abs=1e-9)
-    assert found.length == pytest.approx(golden["alpaca_eval phi"], abs=1e-4)
+    assert length_control.value == pytest.approx(golden["length-controlled"], abs=1e-9)
+    assert length_control.length == pytest.approx(golden["alpaca_eval phi"], abs=1e-4)
     extra = np.sqrt((len(points) - 1) / (len(points) - 2))
-    assert found.standard_error / (found.value * (1 - found.value)) * extra == pytest.approx(
+    assert length_control.standard_error / (length_control.value * (1 - length_control.value)) * extra == pytest.approx(
         golden["theta error by prompt"], rel=1e-7
     )
 

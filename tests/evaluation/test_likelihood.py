@@ -86,8 +86,8 @@ def directly(model: Any, pair: Pair) -> tuple[float, bool]:
 def test_every_architecture_gives_what_its_own_forward_gives(tmp_path, name):
     model = made(name)
     assert likelihood.way_of(model) == MODELS[name][1]
-    found = likelihood.score(RunDirectory(tmp_path), model, pairs(), batch_tokens=120, phase="x", name="x")
-    for pair, scored in zip(pairs(), found, strict=True):
+    score = likelihood.score(RunDirectory(tmp_path), model, pairs(), batch_tokens=120, phase="x", name="x")
+    for pair, scored in zip(pairs(), score, strict=True):
         value, greedy = directly(model, pair)
         assert scored.log_likelihood == pytest.approx(value, abs=2e-3) and scored.greedy == greedy
 
@@ -96,8 +96,8 @@ def test_the_likeliest_continuation_is_known_as_such(tmp_path):
     model = made("llama")
     best = model(torch.tensor([[5, 6, 7]])).logits[0, -1].argmax().item()
     asked = [Pair([5, 6, 7], [best]), Pair([5, 6, 7], [(best + 1) % 97]), Pair([5, 6, 7], [best])]
-    found = likelihood.score(RunDirectory(tmp_path), model, asked, batch_tokens=64, phase="x", name="x")
-    assert [scored.greedy for scored in found] == [True, False, True]
+    score = likelihood.score(RunDirectory(tmp_path), model, asked, batch_tokens=64, phase="x", name="x")
+    assert [scored.greedy for scored in score] == [True, False, True]
 
 
 def test_what_candidates_share_is_read_once():

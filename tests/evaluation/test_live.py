@@ -24,8 +24,8 @@ def assert_as_fitted_anew(live: Live) -> None:
 def random_votes(random: np.random.Generator, models: int, votes: int) -> Tally:
     a = random.integers(0, models, votes)
     b = (a + random.integers(1, models, votes)) % models
-    said = random.choice(4, votes, p=[0.5, 0.3, 0.1, 0.1])
-    return Tally(tuple(range(models)), tally_indices(a, b, said, models))
+    choice = random.choice(4, votes, p=[0.5, 0.3, 0.1, 0.1])
+    return Tally(tuple(range(models)), tally_indices(a, b, choice, models))
 
 
 @pytest.mark.parametrize(("models", "votes"), [(2, 1), (4, 3), (6, 8), (9, 30), (12, 400)])

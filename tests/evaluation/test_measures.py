@@ -59,25 +59,25 @@ def test_a_policy_is_no_judge_and_no_classifier(queue, base, measure):
 
 def test_a_model_behind_an_endpoint_tells_no_log_probabilities(queue, project):
     remote = make_contestant(project, make_model(name="remote", folder="", endpoint="http://localhost:1/v1")).model
-    told = refusal(queue, remote, "perplexity")["parent"]
-    assert "no log-probabilities" in told and "import_model" in told
+    parent = refusal(queue, remote, "perplexity")["parent"]
+    assert "no log-probabilities" in parent and "import_model" in parent
 
 
 def test_a_task_suits_the_measure_of_its_form(queue, project, base):
     assert queue(base, "choices", other_dataset=task(project, "choices")).pk
-    told = refusal(queue, base, "overlap", other_dataset=task(project, "choices"))["other_dataset"]
-    assert "a task of choices" in told and "overlap needs one of references" in told
+    other_dataset = refusal(queue, base, "overlap", other_dataset=task(project, "choices"))["other_dataset"]
+    assert "a task of choices" in other_dataset and "overlap needs one of references" in other_dataset
 
 
 def test_a_dataset_of_another_kind_is_refused_with_what_would_do(queue, project, base):
-    told = refusal(queue, base, "choices", other_dataset=make_dataset(project, kind="corpus"))["other_dataset"]
-    assert "holds corpus" in told and "a task of choices" in told and "a suite" in told
+    other_dataset = refusal(queue, base, "choices", other_dataset=make_dataset(project, kind="corpus"))["other_dataset"]
+    assert "holds corpus" in other_dataset and "a task of choices" in other_dataset and "a suite" in other_dataset
     assert queue(base, "perplexity", other_dataset=make_dataset(project, kind="corpus")).pk
 
 
 def test_a_classifier_needs_labelled_texts(queue, project):
-    told = refusal(queue, make_weights(kind="classifier"), "classification")["other_dataset"]
-    assert "upload one under Data" in told
+    other_dataset = refusal(queue, make_weights(kind="classifier"), "classification")["other_dataset"]
+    assert "upload one under Data" in other_dataset
 
 
 def test_a_win_rate_takes_no_dataset(queue, project, base, child):

@@ -30,9 +30,9 @@ def items(n: int = 20) -> list[Item]:
 def finish(tmp_path):
     def call(measured: Measured, config: EvaluateConfig | None = None, **spec) -> tuple[dict, list[dict]]:
         run = RunDirectory(tmp_path / f"run{len(list(tmp_path.iterdir()))}")
-        asked = RunSpec(kind="evaluate", config={}, **{"parent_hash": "f" * 64, **spec})
-        run.create(asked)
-        outcome.finish(run, asked, config or EvaluateConfig(measure="choices"), measured)
+        run_spec = RunSpec(kind="evaluate", config={}, **{"parent_hash": "f" * 64, **spec})
+        run.create(run_spec)
+        outcome.finish(run, run_spec, config or EvaluateConfig(measure="choices"), measured)
         return run.result() or {}, list(read_lines(run.path / "items.jsonl"))
 
     return call

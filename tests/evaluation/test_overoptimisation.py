@@ -36,10 +36,10 @@ def opinions(n: int, liked_at_last: float, *, expected_at_last: float = 0.8, see
 
 
 def test_a_score_that_rises_while_people_turn_away_parts_from_them():
-    found = over_optimisation.verdict(opinions(300, 0.2))
-    assert found.what == over_optimisation.PARTED
-    assert found.growth.lower > 0.3 and found.growth.lower < 0.6 < found.growth.upper
-    assert found.trend.upper < 0
+    verdict = over_optimisation.verdict(opinions(300, 0.2))
+    assert verdict.what == over_optimisation.PARTED
+    assert verdict.growth.lower > 0.3 and verdict.growth.lower < 0.6 < verdict.growth.upper
+    assert verdict.trend.upper < 0
 
 
 def test_people_who_go_along_keep_together_and_those_who_run_ahead_come_closer():
@@ -50,17 +50,17 @@ def test_people_who_go_along_keep_together_and_those_who_run_ahead_come_closer()
 def test_a_gap_that_was_there_from_the_first_step_is_not_over_optimisation():
     """A reward model that is too sure of itself everywhere."""
     sure = [Opinion(o.step, 0.95, o.points, o.voter, o.prompt) for o in opinions(900, 0.5)]
-    found = over_optimisation.verdict(sure)
-    assert found.what == over_optimisation.TOGETHER
-    assert found.growth.lower < 0 < found.growth.upper
+    verdict = over_optimisation.verdict(sure)
+    assert verdict.what == over_optimisation.TOGETHER
+    assert verdict.growth.lower < 0 < verdict.growth.upper
 
 
 @pytest.mark.parametrize("n", [0, 1, 9, 40])
 def test_few_opinions_tell_nothing_and_how_many_more_would(n):
-    found = over_optimisation.verdict(opinions(n, 0.8) if n else [])
-    assert found.what == over_optimisation.UNKNOWN
-    assert 100 < found.more < 400
-    assert (found.growth is None) == (n < over_optimisation.FEWEST)
+    verdict = over_optimisation.verdict(opinions(n, 0.8) if n else [])
+    assert verdict.what == over_optimisation.UNKNOWN
+    assert 100 < verdict.more < 400
+    assert (verdict.growth is None) == (n < over_optimisation.FEWEST)
 
 
 def test_as_many_more_as_were_said_are_enough():
@@ -75,7 +75,7 @@ def test_opinions_of_one_step_have_no_line():
 
 def test_the_interval_of_the_growth_covers_the_truth():
     inside = sum(
-        (found := over_optimisation.verdict(opinions(80, 0.6, seed=seed)).growth).lower <= 0.2 <= found.upper
+        (growth := over_optimisation.verdict(opinions(80, 0.6, seed=seed)).growth).lower <= 0.2 <= growth.upper
         for seed in range(300)
     )
     assert 0.92 <= inside / 300 <= 0.985
@@ -83,8 +83,8 @@ def test_the_interval_of_the_growth_covers_the_truth():
 
 def test_neighbouring_steps_share_a_bin_and_none_is_cut_in_two():
     told = [Opinion(step, 0.5, 1.0, i, i) for step in (4, 8, 12, 16) for i in range(6)]
-    found = over_optimisation.bins(told, per_bin=8)
-    assert [(b.first, b.last, b.people.n) for b in found] == [(4, 8, 12), (12, 16, 12)]
+    bins = over_optimisation.bins(told, per_bin=8)
+    assert [(b.first, b.last, b.people.n) for b in bins] == [(4, 8, 12), (12, 16, 12)]
     assert len(over_optimisation.bins(opinions(500, 0.5))) <= over_optimisation.MOST_BINS
     assert over_optimisation.bins([]) == []
 
@@ -132,15 +132,15 @@ def test_votes_on_the_reviewed_pairs_are_read_whatever_side_the_answer_stood_on(
     ask(run, 4, "policy", "policy", "parent", "tie")
     ask(run, 8, "policy", status=Status.WITHDRAWN)
     ask(run, 8, "parent", is_simulated=True)
-    told = over_optimisation_panel.opinions(run)
-    assert [(o.step, o.points, o.expected) for o in told["person"]] == [
+    opinions = over_optimisation_panel.opinions(run)
+    assert [(o.step, o.points, o.expected) for o in opinions["person"]] == [
         (4, 1.0, 0.8),
         (4, 1.0, 0.8),
         (4, 0.0, 0.8),
         (4, 0.5, 0.8),
     ]
-    assert [(o.step, o.points) for o in told["simulation"]] == [(8, 0.0)]
-    assert len({o.voter for o in told["person"]}) == 4
+    assert [(o.step, o.points) for o in opinions["simulation"]] == [(8, 0.0)]
+    assert len({o.voter for o in opinions["person"]}) == 4
 
 
 def test_a_run_that_parts_is_said_to_on_its_page_and_on_its_models(client, run, child):
@@ -209,8 +209,8 @@ def test_the_figures_and_the_picture_can_be_had_as_files(client, run, base, chil
     table = client.get(reverse("score-and-people", args=[run.pk, "csv"])).content.decode().splitlines()
     assert table[0] == "judges,first_step,last_step,votes,expected,preferred,lower,upper"
     assert table[1].startswith("people,1,8,8,0.75,1.0,0.") and table[-1].startswith("people,arena,arena,2,,1.0,")
-    told = client.get(reverse("score-and-people", args=[run.pk, "json"])).json()
-    assert told["verdicts"][0]["opinions"] == 20 and len(told["curves"]["score"]) == 20
+    body = client.get(reverse("score-and-people", args=[run.pk, "json"])).json()
+    assert body["verdicts"][0]["opinions"] == 20 and len(body["curves"]["score"]) == 20
     assert client.get(reverse("score-and-people", args=[run.pk, "png"])).content.startswith(b"\x89PNG")
     assert client.get(reverse("score-and-people", args=[run.pk, "pdf"])).status_code == 404
 

@@ -45,13 +45,13 @@ def test_what_the_screen_says_follows_a_slow_machine(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(screens.time, "monotonic", lambda: now)
     stages = (Stage("first", lambda *_: "", 600), Stage("second", lambda *_: "", 3600))
     screen = screens.Screen(Console(quiet=True), stages)
-    told: list[str] = []
-    monkeypatch.setattr(screen._progress, "update", lambda *_, note="", **__: told.append(note))
+    texts: list[str] = []
+    monkeypatch.setattr(screen._progress, "update", lambda *_, note="", **__: texts.append(note))
     with screen.stage(stages[0]):
         now += 3000
     with screen.stage(stages[1]):
         pass
-    said = re.search(r"ends about (\d\d):(\d\d)", told[-1])
-    assert said
-    ends = (int(said[1]) * 60 + int(said[2]) - datetime.now().hour * 60 - datetime.now().minute) % (24 * 60)
+    match = re.search(r"ends about (\d\d):(\d\d)", texts[-1])
+    assert match
+    ends = (int(match[1]) * 60 + int(match[2]) - datetime.now().hour * 60 - datetime.now().minute) % (24 * 60)
     assert 270 <= ends <= 300

@@ -27,9 +27,15 @@ def ends(found: paired_tests.Difference) -> tuple[float, float]:
 
 
 def test_the_difference_is_the_second_minus_the_first():
-    found = paired_tests.difference(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 1, 0]))
-    assert (found.first, found.second, found.value, found.n, found.differing) == (0.25, 0.75, 0.5, 4, 2)
-    assert found.p == 0.5  # two items, both the one way: 2 * (1/2)^2
+    difference = paired_tests.difference(ACCURACY, scores([1, 0, 0, 0]), scores([1, 1, 1, 0]))
+    assert (difference.first, difference.second, difference.value, difference.n, difference.differing) == (
+        0.25,
+        0.75,
+        0.5,
+        4,
+        2,
+    )
+    assert difference.p == 0.5  # two items, both the one way: 2 * (1/2)^2
 
 
 @pytest.mark.parametrize("case", GOLDEN["mcnemar"])
@@ -39,16 +45,16 @@ def test_mcnemar_agrees_with_statsmodels(case):
 
 @pytest.mark.parametrize("case", GOLDEN["permutation"])
 def test_swaps_agree_with_scipys_paired_permutation_test(case):
-    found = paired_tests.difference(ROUGE, scores(case["first"]), scores(case["second"]))
-    assert found.p == pytest.approx(case["p"], abs=case["within"])
-    assert found.value == pytest.approx(case["difference"])
+    difference = paired_tests.difference(ROUGE, scores(case["first"]), scores(case["second"]))
+    assert difference.p == pytest.approx(case["p"], abs=case["within"])
+    assert difference.value == pytest.approx(case["difference"])
 
 
 @pytest.mark.parametrize("case", GOLDEN["t"])
 def test_the_interval_of_a_mean_is_students(case):
-    found = paired_tests.difference(ROUGE, scores(case["first"]), scores(case["second"]))
-    assert ends(found) == pytest.approx((case["lower"], case["upper"]), rel=2e-4)
-    assert found.standard_error == pytest.approx(case["standard_error"])
+    difference = paired_tests.difference(ROUGE, scores(case["first"]), scores(case["second"]))
+    assert ends(difference) == pytest.approx((case["lower"], case["upper"]), rel=2e-4)
+    assert difference.standard_error == pytest.approx(case["standard_error"])
 
 
 @pytest.mark.parametrize("case", GOLDEN["corrections"])
@@ -60,10 +66,10 @@ def test_a_resampled_interval_agrees_with_scipys():
     """BLEU of two systems: scipy's BCa on the same statistic, other random numbers."""
     case = GOLDEN["bootstrap"]
     first, second = np.array(case["first"], float), np.array(case["second"], float)
-    found = paired_tests.difference(BLEU, first, second, draws=10_000)
-    assert found.value == pytest.approx(case["difference"])
-    assert ends(found) == pytest.approx((case["lower"], case["upper"]), abs=0.25)
-    assert found.standard_error == pytest.approx(case["standard_error"], rel=0.05)
+    difference = paired_tests.difference(BLEU, first, second, draws=10_000)
+    assert difference.value == pytest.approx(case["difference"])
+    assert ends(difference) == pytest.approx((case["lower"], case["upper"]), abs=0.25)
+    assert difference.standard_error == pytest.approx(case["standard_error"], rel=0.05)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_one_another():
@@ -80,30 +86,30 @@ def test_pairing_sees_what_two_separate_intervals_do_not():
     hard = random.normal(3, 1, 80)
     first = np.stack([tokens * hard, tokens], 1)
     second = np.stack([tokens * (hard - 0.05 + random.normal(0, 0.02, 80)), tokens], 1)
-    found = paired_tests.difference(PERPLEXITY, first, second)
-    assert ends(found)[1] < 0, "clearly lower"
-    assert found.gain > 0, "and lower is better"
-    assert found.p < 0.01
+    difference = paired_tests.difference(PERPLEXITY, first, second)
+    assert ends(difference)[1] < 0, "clearly lower"
+    assert difference.gain > 0, "and lower is better"
+    assert difference.p < 0.01
 
 
 def test_two_models_that_answer_alike_differ_by_nothing_known_for_certain():
     same = scores([1] * 30 + [0] * 10)
-    found = paired_tests.difference(ACCURACY, same, same)
-    assert (found.value, found.p, found.differing) == (0.0, 1.0, 0)
-    assert ends(found)[0] < 0 < ends(found)[1], "forty equal answers do not prove that all are equal"
+    difference = paired_tests.difference(ACCURACY, same, same)
+    assert (difference.value, difference.p, difference.differing) == (0.0, 1.0, 0)
+    assert ends(difference)[0] < 0 < ends(difference)[1], "forty equal answers do not prove that all are equal"
 
 
 def test_items_that_all_moved_by_as_much_give_no_interval_without_width():
-    found = paired_tests.difference(ROUGE, scores([1.0] * 5), scores([0.5] * 5))
-    assert (found.value, found.p) == (-0.5, 2 / 32)
-    assert (found.standard_error, found.lower, found.upper) == (None, None, None)
+    difference = paired_tests.difference(ROUGE, scores([1.0] * 5), scores([0.5] * 5))
+    assert (difference.value, difference.p) == (-0.5, 2 / 32)
+    assert (difference.standard_error, difference.lower, difference.upper) == (None, None, None)
 
 
 def test_ratios_are_swapped_with_their_units():
     """By hand: losses 1 and 3 on 1 token, then 2 and 2 on 2 tokens; of four swaps two reach the gap that was found."""
     first, second = np.array([[1.0, 1], [2, 2]]), np.array([[3.0, 1], [2, 2]])
-    found = paired_tests.difference(METRICS["bits per byte"], first, second)
-    assert (found.p, found.test) == (1.0, "swaps, all 2")
+    difference = paired_tests.difference(METRICS["bits per byte"], first, second)
+    assert (difference.p, difference.test) == (1.0, "swaps, all 2")
 
 
 def test_intervals_hold_the_truth_and_tests_err_at_their_rate():
@@ -113,9 +119,9 @@ def test_intervals_hold_the_truth_and_tests_err_at_their_rate():
     for seed in range(500):
         hard = random.beta(2, 2, 40)
         first, second = (np.clip(hard + random.normal(0, 0.1, 40), 0, 1) for _ in range(2))
-        found = paired_tests.difference(ROUGE, scores(first), scores(second), draws=400, seed=seed)
-        held += ends(found)[0] <= 0 <= ends(found)[1]
-        alarms += found.p < 0.05
+        difference = paired_tests.difference(ROUGE, scores(first), scores(second), draws=400, seed=seed)
+        held += ends(difference)[0] <= 0 <= ends(difference)[1]
+        alarms += difference.p < 0.05
     assert 0.92 <= held / 500 <= 0.98
     assert 0.02 <= alarms / 500 <= 0.08
 
@@ -150,8 +156,8 @@ def test_different_numbers_of_items_are_refused():
 
 
 def test_too_few_items_have_no_interval():
-    found = paired_tests.difference(BLEU, np.ones((3, 10)), np.ones((3, 10)))
-    assert (found.lower, found.upper, found.standard_error) == (None, None, None)
+    difference = paired_tests.difference(BLEU, np.ones((3, 10)), np.ones((3, 10)))
+    assert (difference.lower, difference.upper, difference.standard_error) == (None, None, None)
 
 
 def test_what_each_item_makes_of_a_mean_adds_up_to_its_difference():
@@ -172,14 +178,14 @@ def test_items_to_settle_shrink_with_the_square_of_the_difference():
     random = np.random.default_rng(4)
     noise = random.normal(0, 0.1, 100)
     noise -= noise.mean()
-    asked = [
+    items = [
         paired_tests.items_to_settle(
             paired_tests.difference(ROUGE, scores(np.full(100, 0.5)), scores(0.5 + gap + noise))
         )
         for gap in (0.01, 0.02)
     ]
-    assert asked[0] and asked[1]
-    assert asked[0] / asked[1] == pytest.approx(4, rel=0.02)
+    assert items[0] and items[1]
+    assert items[0] / items[1] == pytest.approx(4, rel=0.02)
     assert (
         paired_tests.items_to_settle(paired_tests.difference(families.find("win rate"), scores([1, 0]), scores([1, 0])))
         is None

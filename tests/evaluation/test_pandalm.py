@@ -79,9 +79,9 @@ def test_standard_errors_are_statsmodels_whites(fitted):
 
 def test_three_people_on_one_item_mostly_agree_so_intervals_by_items_are_wider(fitted, columns):
     by_items, _ = by_voters(fitted, blocks(fitted, columns, np.repeat(np.arange(999), 3)))
-    found = errors_to_last(by_items)
-    assert found == pytest.approx(GOLDEN["standard_errors"]["items"], rel=1e-5)
-    assert min(np.array(found) / errors_to_last(fitted)) > 1.5
+    errors = errors_to_last(by_items)
+    assert errors == pytest.approx(GOLDEN["standard_errors"]["items"], rel=1e-5)
+    assert min(np.array(errors) / errors_to_last(fitted)) > 1.5
 
 
 def test_what_the_board_says_of_its_pairs(fitted):
@@ -95,9 +95,9 @@ def test_what_the_board_says_of_its_pairs(fitted):
 
 
 def test_the_first_place_is_not_held_by_a_few_votes(fitted):
-    found = fewest_votes(fitted)
-    assert fitted.models[found.first] == "llama-7b"
-    assert found.share > 0.02
+    fragility = fewest_votes(fitted)
+    assert fitted.models[fragility.first] == "llama-7b"
+    assert fragility.share > 0.02
 
 
 def test_what_is_decided_pair_by_pair(fitted):
@@ -110,9 +110,9 @@ def test_what_is_decided_pair_by_pair(fitted):
 
 
 def test_none_of_the_three_annotators_is_suspicious(fitted, columns):
-    found = detect_voters(fitted, blocks(fitted, columns, np.tile(np.arange(3), 999)))
-    assert [one.votes for one in found] == [999] * 3
-    assert not any(one.is_flagged for one in found)
+    voters = detect_voters(fitted, blocks(fitted, columns, np.tile(np.arange(3), 999)))
+    assert [one.votes for one in voters] == [999] * 3
+    assert not any(one.is_flagged for one in voters)
 
 
 def test_the_first_answer_has_no_advantage_worth_the_name(fitted):

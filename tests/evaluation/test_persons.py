@@ -126,8 +126,8 @@ def test_who_was_paused_for_something_else_since_stays_paused(project, said, man
     act = exclusion.exclude(project=project, person=anna, reason="a bot", by=manager)
     Membership.objects.filter(user=anna).update(paused_reason="missed known answers")
     exclusion.undo(act=act, reason="it was a mistake", by=manager)
-    found = Membership.objects.get(user=anna)
-    assert found.paused_at is not None and found.paused_reason == "missed known answers"
+    membership = Membership.objects.get(user=anna)
+    assert membership.paused_at is not None and membership.paused_reason == "missed known answers"
 
 
 def test_one_may_withdraw_ones_own_and_bring_it_back(project, said, manager, anna):
@@ -246,12 +246,12 @@ def test_marked_spans_alone_make_a_dataset_one_that_is_touched(project, said, an
 def test_pages_of_an_imported_judge(client, project, imported, manager):
     client.force_login(manager)
     quality = client.get(reverse("quality", args=[project.slug])).content.decode()
-    asked = "?source=old+tool&amp;name=eva%2F%C3%B6"
-    assert reverse("quality-imported", args=[project.slug]) + asked in quality
-    asked = asked.replace("&amp;", "&")
-    page = client.get(reverse("quality-imported", args=[project.slug]) + asked).content.decode()
+    text = "?source=old+tool&amp;name=eva%2F%C3%B6"
+    assert reverse("quality-imported", args=[project.slug]) + text in quality
+    text = text.replace("&amp;", "&")
+    page = client.get(reverse("quality-imported", args=[project.slug]) + text).content.decode()
     assert "3 comparisons" in page and "Exclude eva/ö" in page and "has no account here" in page
-    address = reverse("quality-exclude-imported", args=[project.slug]) + asked
+    address = reverse("quality-exclude-imported", args=[project.slug]) + text
     form = client.get(address).content.decode()
     assert "3</b> comparisons" in form and "no new items" not in form and counted_by(imported) == 3
     assert client.post(address, {"reason": ""}).status_code == 400
@@ -260,7 +260,7 @@ def test_pages_of_an_imported_judge(client, project, imported, manager):
     acts = client.get(reverse("quality-exclusions", args=[project.slug])).content.decode()
     assert "eva/ö" in acts and "old tool" in acts and "a bot" in acts
     assert "eva/ö" in client.get(reverse("quality", args=[project.slug])).content.decode()
-    after = client.get(reverse("quality-imported", args=[project.slug]) + asked).content.decode()
+    after = client.get(reverse("quality-imported", args=[project.slug]) + text).content.decode()
     assert "All they said here is excluded" in after
     client.post(reverse("quality-undo", args=[project.slug, Exclusion.objects.get().pk]), {"reason": "no bot"})
     assert counted_by(imported) == 3
@@ -274,11 +274,11 @@ def test_an_imported_judge_whom_no_file_names_has_no_page(client, project, impor
 
 
 def test_pages_of_an_imported_judge_are_for_reviewers_and_their_exclusion_for_managers(client, project, imported):
-    asked = "?source=old+tool&name=eva%2F%C3%B6"
+    text = "?source=old+tool&name=eva%2F%C3%B6"
     for role, sees in (("annotator", 403), ("reviewer", 200)):
         client.force_login(make_user(project, role=role))
-        assert client.get(reverse("quality-imported", args=[project.slug]) + asked).status_code == sees
-        assert client.get(reverse("quality-exclude-imported", args=[project.slug]) + asked).status_code == 403
+        assert client.get(reverse("quality-imported", args=[project.slug]) + text).status_code == sees
+        assert client.get(reverse("quality-exclude-imported", args=[project.slug]) + text).status_code == 403
 
 
 def test_programs_exclude_an_imported_judge(project, imported, manager):
@@ -313,8 +313,8 @@ def test_it_is_audited_and_announced(project, said, manager, anna):
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.about, entry.reason, entry.actor) == ("person.excluded", "anna", "a bot", manager)
     assert entry.changes["comparison"] == [3, 0]
-    told = Delivery.objects.get().body
-    assert told["type"] == "judgement.status" and len(told["data"]["changes"]) == 4
+    body = Delivery.objects.get().body
+    assert body["type"] == "judgement.status" and len(body["data"]["changes"]) == 4
     exclusion.undo(act=act, reason="no bot", by=manager)
     assert AuditEntry.objects.order_by("-id").first().action == "person.excluded.undone"
 

@@ -268,8 +268,8 @@ class TestStates:
         rule()
         vote(child, base, "model_a", 60)
         looked_at(candidacy)
-        told = set(Notice.objects.values_list("user", flat=True))
-        assert told == {manager.pk, researcher.pk} and annotator.pk not in told
+        rows = set(Notice.objects.values_list("user", flat=True))
+        assert rows == {manager.pk, researcher.pk} and annotator.pk not in rows
         assert "Promote it with one click" in Notice.objects.first().text
 
     def test_a_second_look_at_the_same_evidence_writes_nothing(self, rule, candidacy, child, base, vote):
@@ -389,8 +389,8 @@ class TestPromotion:
         withdraw(won[55:57])
         looked_at(candidacy)
         assert served_model.promoted(project).model == child
-        told = [n.text for n in Notice.objects.filter(user=manager) if "no longer meets the rule" in n.text]
-        assert len(told) == 1
+        texts = [n.text for n in Notice.objects.filter(user=manager) if "no longer meets the rule" in n.text]
+        assert len(texts) == 1
 
     def test_nor_are_people_told_again_and_again_of_what_is_served(
         self, rule, candidacy, child, base, vote, project, manager

@@ -192,9 +192,9 @@ def test_ones_own_figures_do_not_tell_which_items_answer_is_known(client, projec
     client.force_login(anna)
 
     def seen() -> tuple[str, dict]:
-        told = Program(anna).get(f"projects/{project.slug}/quality/mine/").json()
+        body = Program(anna).get(f"projects/{project.slug}/quality/mine/").json()
         text = page(client, project, "quality-mine")
-        return text[text.index("<h1>") :], told
+        return text[text.index("<h1>") :], body
 
     before = seen()
     known = compare(anna, make_items(project, 1)[0], "worse", purpose="gold", gold_passed=False)
@@ -442,5 +442,5 @@ def test_a_figure_without_an_interval_leaves_no_gap(project, items):
     for pair in items[:2]:
         compare(judge, pair, "better", seconds=20.0)
     (found,) = findings(project, "person").judges
-    said = [sentence.text for sentence in explanations.sentences(found)]
-    assert said and not any("  " in text or " ," in text for text in said)
+    texts = [sentence.text for sentence in explanations.sentences(found)]
+    assert texts and not any("  " in text or " ," in text for text in texts)

@@ -90,9 +90,9 @@ def test_the_leaderboard_and_the_pairs_say_one_number_of_one_pair(client, projec
     board = current(project=project, judge="person")
     pair, against = findings(project, board).pairs[0], standings(board)[0].against
     assert pair.verdict == against.verdict == "undecided" and pair.more == against.more_votes
-    said = f"about {roughly(pair.more)} more votes"
+    text = f"about {roughly(pair.more)} more votes"
     for page in ("leaderboard", "leaderboard-pairs"):
-        assert said in client.get(reverse(page, args=[project.slug])).content.decode(), page
+        assert text in client.get(reverse(page, args=[project.slug])).content.decode(), page
 
 
 @pytest.mark.parametrize(("wins", "losses", "early"), [(1, 1, True), (2, 0, True), (40, 40, False)])
@@ -156,8 +156,8 @@ def test_files_hold_what_the_page_shows(client, project, board_of_three):
     table = client.get(reverse("leaderboard-pairs-file", args=[project.slug, "csv"])).content.decode()
     rows = list(csv.DictReader(io.StringIO(table)))
     assert {(r["model"], r["against"]): int(r["votes"]) for r in rows}[("tide-sft", "tide-base")] == 48
-    told = client.get(reverse("leaderboard-pairs-file", args=[project.slug, "json"])).json()
-    assert len(told["pairs"]) == 3 and told["judge"] == "person"
+    body = client.get(reverse("leaderboard-pairs-file", args=[project.slug, "json"])).json()
+    assert len(body["pairs"]) == 3 and body["judge"] == "person"
     picture = client.get(reverse("leaderboard-pairs-file", args=[project.slug, "png"]))
     assert Image.open(io.BytesIO(picture.content)).format == "PNG"
 

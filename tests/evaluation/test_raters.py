@@ -14,8 +14,8 @@ def column(*values: float) -> np.ndarray:
 
 
 def test_the_first_answers_share_is_of_those_that_chose_one():
-    found = annotator_figures.first_chosen(column(0, 0, 0, 0, 1), column(FIRST, FIRST, SECOND, LEVEL, SECOND), 2)
-    assert found.hits.tolist() == [2, 0] and found.n.tolist() == [3, 1]
+    shares = annotator_figures.first_chosen(column(0, 0, 0, 0, 1), column(FIRST, FIRST, SECOND, LEVEL, SECOND), 2)
+    assert shares.hits.tolist() == [2, 0] and shares.n.tolist() == [3, 1]
 
 
 def test_most_others_leave_the_judge_out():
@@ -28,18 +28,18 @@ def test_most_others_leave_the_judge_out():
 def test_agreement_with_others_is_set_beside_blind_answers():
     """Judge 0 says 1, 1, 1, 0 where judge 1 says 1, 1, 0, 0: three of four; blindly 3/4 · 1/2 + 1/4 · 1/2."""
     judge, unit = column(0, 0, 0, 0, 1, 1, 1, 1), column(0, 1, 2, 3, 0, 1, 2, 3)
-    found = annotator_figures.with_others(judge, unit, column(1, 1, 1, 0, 1, 1, 0, 0), 2, 2)
-    assert found.hits.tolist() == [3, 3] and found.expected.tolist() == [0.5, 0.5]
+    shares = annotator_figures.with_others(judge, unit, column(1, 1, 1, 0, 1, 1, 0, 0), 2, 2)
+    assert shares.hits.tolist() == [3, 3] and shares.expected.tolist() == [0.5, 0.5]
 
 
 def test_a_repeat_is_the_same_when_the_other_side_wins():
     before = column(FIRST, FIRST, SECOND, LEVEL, FIRST)
     after = column(SECOND, FIRST, SECOND, LEVEL, LEVEL)
-    found = annotator_figures.repeats(column(0, 0, 0, 0, 0), before, after, 1)
-    assert found.same.hits.tolist() == [2], "the first changed sides as the answers did, and level stayed level"
-    assert (found.first.tolist(), found.second.tolist()) == ([1], [1])
+    repeats = annotator_figures.repeats(column(0, 0, 0, 0, 0), before, after, 1)
+    assert repeats.same.hits.tolist() == [2], "the first changed sides as the answers did, and level stayed level"
+    assert (repeats.first.tolist(), repeats.second.tolist()) == ([1], [1])
     level = 3 / 10
-    assert found.same.expected[0] == pytest.approx(level**2 + (1 - level) ** 2 / 2)
+    assert repeats.same.expected[0] == pytest.approx(level**2 + (1 - level) ** 2 / 2)
 
 
 def test_longer_is_compared_on_the_same_items():
@@ -57,18 +57,18 @@ def test_severity_is_told_from_the_others_severity():
     true = random.normal(3, 1, units)
     unit, judge = np.repeat(np.arange(units), judges), np.tile(np.arange(judges), units)
     stars = true[unit] + np.where(judge == 0, -1.0, 0.0) + random.normal(0, 0.3, units * judges)
-    found = annotator_figures.severity(judge, unit, stars, judges)
-    lower, upper = found.raw.interval(0)
-    assert lower < found.raw.mean[0] < upper
-    assert found.shrunk[0] - (found.shrunk[1] + found.shrunk[2]) / 2 == pytest.approx(-1, abs=0.05)
-    assert abs(found.shrunk[1] - found.shrunk[2]) < 0.05
+    severity = annotator_figures.severity(judge, unit, stars, judges)
+    lower, upper = severity.raw.interval(0)
+    assert lower < severity.raw.mean[0] < upper
+    assert severity.shrunk[0] - (severity.shrunk[1] + severity.shrunk[2]) / 2 == pytest.approx(-1, abs=0.05)
+    assert abs(severity.shrunk[1] - severity.shrunk[2]) < 0.05
 
 
 def test_severity_of_judges_who_are_alike_is_drawn_to_nothing():
     random = np.random.default_rng(5)
     unit, judge = np.repeat(np.arange(100), 4), np.tile(np.arange(4), 100)
-    found = annotator_figures.severity(judge, unit, random.normal(0, 1, 400), 4)
-    assert np.abs(found.shrunk).max() < np.abs(found.raw.mean).max() / 2
+    severity = annotator_figures.severity(judge, unit, random.normal(0, 1, 400), 4)
+    assert np.abs(severity.shrunk).max() < np.abs(severity.raw.mean).max() / 2
 
 
 def test_stars_in_step_do_not_mind_severity():

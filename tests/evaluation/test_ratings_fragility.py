@@ -62,33 +62,35 @@ def changes_by(tally: Tally, size: int) -> bool:
 
 class TestFewestVotes:
     def test_of_two_models_it_is_the_lead_and_one_more(self):
-        found = fewest_votes(fit(tally_totals([("x", "y", "model_a", 30), ("x", "y", "model_b", 10)])))
-        assert (found.votes, found.of, found.first, found.new_first) == (21, 40, 0, 1)
-        assert [(gone.model, gone.other, gone.outcome, gone.votes) for gone in found.removals] == [(0, 1, "won", 21)]
-        assert found.is_minimal
-        assert found.share == 21 / 40
+        fragility = fewest_votes(fit(tally_totals([("x", "y", "model_a", 30), ("x", "y", "model_b", 10)])))
+        assert (fragility.votes, fragility.of, fragility.first, fragility.new_first) == (21, 40, 0, 1)
+        assert [(gone.model, gone.other, gone.outcome, gone.votes) for gone in fragility.removals] == [
+            (0, 1, "won", 21)
+        ]
+        assert fragility.is_minimal
+        assert fragility.share == 21 / 40
 
     def test_a_tie_for_a_model_that_should_win_holds_it_back_and_is_never_taken(self):
-        found = fewest_votes(
+        fragility = fewest_votes(
             fit(tally_totals([("x", "y", "model_a", 12), ("y", "x", "model_a", 8), ("x", "y", "tie", 30)]))
         )
-        assert [gone.outcome for gone in found.removals] == ["won"]
-        assert found.votes == 5
+        assert [gone.outcome for gone in fragility.removals] == ["won"]
+        assert fragility.votes == 5
 
     def test_without_what_it_names_the_places_do_change_and_with_one_of_them_kept_they_do_not(self):
         random = np.random.default_rng(1)
         for size, votes in ((5, 400), (12, 3000)):
             tally = tally_of(*simulate(random.normal(0, 0.6, size), votes, random), size)
             fitted = fit(tally)
-            found = fewest_votes(fitted)
-            assert found.first == first_of(fitted)
-            assert sum(gone.votes for gone in found.removals) == found.votes
-            left = without(tally, found)
-            assert first_of(fit(left)) == found.new_first != found.first
+            fragility = fewest_votes(fitted)
+            assert fragility.first == first_of(fitted)
+            assert sum(gone.votes for gone in fragility.removals) == fragility.votes
+            left = without(tally, fragility)
+            assert first_of(fit(left)) == fragility.new_first != fragility.first
             kept = left.cells.copy()
-            last = found.removals[-1]
+            last = fragility.removals[-1]
             kept[(last.model, last.other, 0 if last.outcome == "won" else 2)] += 1
-            assert first_of(fit(Tally(tally.models, kept))) == found.first
+            assert first_of(fit(Tally(tally.models, kept))) == fragility.first
 
     def test_it_finds_what_trying_every_removal_finds(self):
         """Thirty small boards: where it says n ≤ 3, no n − 1 votes do it, and a claim of one is called proven."""
@@ -96,17 +98,17 @@ class TestFewestVotes:
         tried = 0
         for _ in range(30):
             tally = tally_of(*simulate(random.normal(0, 0.6, 3), int(random.integers(9, 24)), random), 3)
-            found = fewest_votes(fit(tally))
-            if found is None or found.votes > 3:
+            fragility = fewest_votes(fit(tally))
+            if fragility is None or fragility.votes > 3:
                 continue
             tried += 1
-            assert found.is_minimal == (found.votes == 1 or len(np.unique(fit(tally).group)) == 2)
-            assert not any(changes_by(tally, fewer) for fewer in range(1, found.votes))
+            assert fragility.is_minimal == (fragility.votes == 1 or len(np.unique(fit(tally).group)) == 2)
+            assert not any(changes_by(tally, fewer) for fewer in range(1, fragility.votes))
         assert tried >= 10
 
     def test_a_model_second_by_rating_is_not_the_rival_that_needs_fewest(self):
         """z has few votes and trails by more points than y, yet far fewer votes hold it back."""
-        found = fewest_votes(
+        fragility = fewest_votes(
             fit(
                 tally_totals(
                     [
@@ -118,8 +120,8 @@ class TestFewestVotes:
                 )
             )
         )
-        assert found.new_first == 2
-        assert found.votes == 3
+        assert fragility.new_first == 2
+        assert fragility.votes == 3
 
     def test_one_model_or_one_that_must_keep_a_vote_to_be_compared_has_no_such_set(self):
         assert fewest_votes(fit(tally_totals([("x", "y", "model_a", 10)]))) is None
@@ -135,10 +137,10 @@ class TestFewestVoters:
         assert fewest_voters(fit(tally_of(0 * ones, ones, said, 2)), level) is None  # without the two nobody is first
 
         said[0] = 1
-        found = fewest_voters(fit(tally_of(0 * ones, ones, said, 2)), [(voter, 0 * ones, ones, said, ones)])
-        assert found.voters == (10, 11)
-        assert (found.votes, found.of_voters, found.new_first) == (12, 12, 1)
-        assert not found.is_minimal
+        voter_fragility = fewest_voters(fit(tally_of(0 * ones, ones, said, 2)), [(voter, 0 * ones, ones, said, ones)])
+        assert voter_fragility.voters == (10, 11)
+        assert (voter_fragility.votes, voter_fragility.of_voters, voter_fragility.new_first) == (12, 12, 1)
+        assert not voter_fragility.is_minimal
 
     def test_without_those_voters_the_places_do_change(self):
         random = np.random.default_rng(3)
@@ -147,11 +149,15 @@ class TestFewestVoters:
         fitted = fit(tally_of(a, b, said, 6))
         blocks = [(voter[:900], a[:900], b[:900], said[:900], counts[:900])]
         blocks += [(voter[900:], a[900:], b[900:], said[900:], counts[900:])]
-        found = fewest_voters(fitted, blocks)
-        stay = ~np.isin(voter, found.voters)
-        assert first_of(fit(tally_of(a[stay], b[stay], said[stay], 6))) == found.new_first != found.first
-        assert found.votes == (~stay).sum()
-        assert len(found.voters) < fewest_votes(fitted).votes
+        voter_fragility = fewest_voters(fitted, blocks)
+        stay = ~np.isin(voter, voter_fragility.voters)
+        assert (
+            first_of(fit(tally_of(a[stay], b[stay], said[stay], 6)))
+            == voter_fragility.new_first
+            != voter_fragility.first
+        )
+        assert voter_fragility.votes == (~stay).sum()
+        assert len(voter_fragility.voters) < fewest_votes(fitted).votes
 
     def test_other_votes_than_the_fits_are_refused(self):
         fitted = fit(tally_totals([("x", "y", "model_a", 3), ("x", "y", "model_b", 1)]))

@@ -153,10 +153,10 @@ class TestPosition:
     def test_what_the_first_place_is_worth_is_recovered_in_points(self):
         """0.3 log-odds are 52 points; 30 boards, mean within noise and intervals that hold it."""
         random = np.random.default_rng(5)
-        found = [position(fit(simulate(np.array([0.5, 0, -0.4]), 2000, 0.3, random, side=0.3))) for _ in range(60)]
+        positions = [position(fit(simulate(np.array([0.5, 0, -0.4]), 2000, 0.3, random, side=0.3))) for _ in range(60)]
         truth = 0.3 * 400 / np.log(10)
-        assert np.mean([f.points for f in found]) == pytest.approx(truth, abs=4)
-        assert np.mean([f.points_interval[0] < truth < f.points_interval[1] for f in found]) >= 0.85
+        assert np.mean([f.points for f in positions]) == pytest.approx(truth, abs=4)
+        assert np.mean([f.points_interval[0] < truth < f.points_interval[1] for f in positions]) >= 0.85
 
     def test_a_model_that_gains_by_being_first_stands_out(self):
         rows = [("x", "y", 80, 20), ("y", "x", 50, 50), ("z", "y", 50, 50), ("y", "z", 50, 50)]

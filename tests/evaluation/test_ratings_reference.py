@@ -65,46 +65,48 @@ class TestTies:
     @pytest.mark.parametrize("first", [False, True])
     def test_an_independent_maximum_of_the_likelihood_agrees(self, fitted, model, first):
         expected = REFERENCE["ties"][f"{model}, first" if first else model]
-        found = fit_ties(fitted.tally, model, first)
-        assert found.ratings.rating == pytest.approx(expected["ratings"], abs=1e-6)
-        assert found.ratings.covariance == pytest.approx(np.array(expected["covariance"]), rel=1e-4)
-        assert found.tie.value == pytest.approx(expected["tie"], abs=1e-9)
-        assert found.tie.standard_error == pytest.approx(expected["error of log tie"], abs=1e-6)
-        assert found.log_likelihood == pytest.approx(expected["log_likelihood"], abs=1e-8)
+        tie_fit = fit_ties(fitted.tally, model, first)
+        assert tie_fit.ratings.rating == pytest.approx(expected["ratings"], abs=1e-6)
+        assert tie_fit.ratings.covariance == pytest.approx(np.array(expected["covariance"]), rel=1e-4)
+        assert tie_fit.tie.value == pytest.approx(expected["tie"], abs=1e-9)
+        assert tie_fit.tie.standard_error == pytest.approx(expected["error of log tie"], abs=1e-6)
+        assert tie_fit.log_likelihood == pytest.approx(expected["log_likelihood"], abs=1e-8)
         if first:
-            assert found.first.value == pytest.approx(expected["first"], abs=1e-6)
-            assert found.first.standard_error == pytest.approx(expected["error of first"], abs=1e-4)
+            assert tie_fit.first.value == pytest.approx(expected["first"], abs=1e-6)
+            assert tie_fit.first.standard_error == pytest.approx(expected["error of first"], abs=1e-4)
 
     @pytest.mark.parametrize("model", ["davidson", "rao-kupper"])
     @pytest.mark.parametrize("first", [False, True])
     def test_their_intervals_by_voters_agree(self, fitted, model, first):
         expected = REFERENCE["ties"][f"{model}, first" if first else model]
         cut = [slice(0, 500), slice(500, 501), slice(501, None)]
-        found = fit_ties(fitted.tally, model, first, [(VOTER[k], A[k], B[k], SAID[k], np.ones(len(A))[k]) for k in cut])
-        assert found.ratings.covariance == pytest.approx(np.array(expected["covariance cluster"]), rel=1e-4)
-        assert found.tie.standard_error == pytest.approx(expected["error of log tie cluster"], abs=1e-6)
-        reach = math.log(found.tie.upper / found.tie.value) / found.tie.standard_error
-        assert reach == pytest.approx(found.ratings.critical)
-        assert found.ratings.critical > 1.99
+        tie_fit = fit_ties(
+            fitted.tally, model, first, [(VOTER[k], A[k], B[k], SAID[k], np.ones(len(A))[k]) for k in cut]
+        )
+        assert tie_fit.ratings.covariance == pytest.approx(np.array(expected["covariance cluster"]), rel=1e-4)
+        assert tie_fit.tie.standard_error == pytest.approx(expected["error of log tie cluster"], abs=1e-6)
+        reach = math.log(tie_fit.tie.upper / tie_fit.tie.value) / tie_fit.tie.standard_error
+        assert reach == pytest.approx(tie_fit.ratings.critical)
+        assert tie_fit.ratings.critical > 1.99
 
     def test_davidson_is_a_log_linear_model_of_statsmodels(self, fitted):
         expected = REFERENCE["ties"]["statsmodels Poisson (davidson, first)"]
-        found = fit_ties(fitted.tally, "davidson", first=True)
-        assert found.ratings.rating == pytest.approx(expected["ratings"], abs=1e-6)
-        assert [found.tie.value, found.first.value] == pytest.approx([expected["tie"], expected["first"]], abs=1e-8)
+        tie_fit = fit_ties(fitted.tally, "davidson", first=True)
+        assert tie_fit.ratings.rating == pytest.approx(expected["ratings"], abs=1e-6)
+        assert [tie_fit.tie.value, tie_fit.first.value] == pytest.approx([expected["tie"], expected["first"]], abs=1e-8)
 
     def test_rao_kupper_is_an_ordered_logit_of_statsmodels(self, fitted):
         expected = REFERENCE["ties"]["statsmodels OrderedModel (rao-kupper, first)"]
-        found = fit_ties(fitted.tally, "rao-kupper", first=True)
-        assert found.ratings.rating == pytest.approx(expected["ratings"], abs=1e-4)
-        assert [found.tie.value, found.first.value] == pytest.approx([expected["tie"], expected["first"]], abs=1e-5)
-        assert found.log_likelihood == pytest.approx(expected["log_likelihood"], abs=1e-6)
+        tie_fit = fit_ties(fitted.tally, "rao-kupper", first=True)
+        assert tie_fit.ratings.rating == pytest.approx(expected["ratings"], abs=1e-4)
+        assert [tie_fit.tie.value, tie_fit.first.value] == pytest.approx([expected["tie"], expected["first"]], abs=1e-5)
+        assert tie_fit.log_likelihood == pytest.approx(expected["log_likelihood"], abs=1e-6)
 
     def test_davidson_is_evalicas_newman(self, fitted):
         expected = REFERENCE["evalica newman"]
-        found = fit_ties(fitted.tally, "davidson")
-        assert found.ratings.rating == pytest.approx(expected["ratings"], abs=ELO)
-        assert found.tie.value == pytest.approx(2 * expected["v"], abs=1e-6)
+        tie_fit = fit_ties(fitted.tally, "davidson")
+        assert tie_fit.ratings.rating == pytest.approx(expected["ratings"], abs=ELO)
+        assert tie_fit.tie.value == pytest.approx(2 * expected["v"], abs=1e-6)
 
 
 class TestStyle:
@@ -113,19 +115,19 @@ class TestStyle:
     @pytest.mark.parametrize("kind", ["HC0", "cluster"])
     def test_style_control_is_statsmodels_glm(self, kind):
         expected = REFERENCE["glm"]["style"]
-        found = fit_style(range(MODELS), self.blocks(voters=kind == "cluster"))
-        assert found.controlled.rating == pytest.approx(expected["ratings"], abs=1e-6)
-        assert found.controlled.covariance == pytest.approx(np.array(expected[f"covariance {kind}"]), rel=1e-6)
-        assert [c.value for c in found.coefficients] == pytest.approx(expected["coefficients"], abs=1e-8)
-        errors = [(c.upper - c.value) / found.controlled.critical for c in found.coefficients]
+        style_fit = fit_style(range(MODELS), self.blocks(voters=kind == "cluster"))
+        assert style_fit.controlled.rating == pytest.approx(expected["ratings"], abs=1e-6)
+        assert style_fit.controlled.covariance == pytest.approx(np.array(expected[f"covariance {kind}"]), rel=1e-6)
+        assert [c.value for c in style_fit.coefficients] == pytest.approx(expected["coefficients"], abs=1e-8)
+        errors = [(c.upper - c.value) / style_fit.controlled.critical for c in style_fit.coefficients]
         assert errors == pytest.approx(expected[f"errors {kind}"], abs=1e-8)
 
     def test_style_control_is_fastchats_without_its_penalty(self):
         expected = REFERENCE["glm"]["style"]["fastchat fit_contextual_bt"]
-        found = fit_style(range(MODELS), self.blocks(voters=False))
-        assert found.controlled.rating == pytest.approx(expected["ratings"], abs=ELO)
-        assert [c.value for c in found.coefficients] == pytest.approx(expected["coefficients"], abs=1e-4)
-        assert math.dist(found.controlled.rating, found.plain.rating) > 5  # or nothing was controlled
+        style_fit = fit_style(range(MODELS), self.blocks(voters=False))
+        assert style_fit.controlled.rating == pytest.approx(expected["ratings"], abs=ELO)
+        assert [c.value for c in style_fit.coefficients] == pytest.approx(expected["coefficients"], abs=1e-4)
+        assert math.dist(style_fit.controlled.rating, style_fit.plain.rating) > 5  # or nothing was controlled
 
     def blocks(self, voters: bool) -> list[StyledVotes]:
         """A voter straddles the blocks."""

@@ -38,10 +38,10 @@ COINS = np.where(np.arange(60) % 5 == 0, 1.0, 0.0)  # each fifth voter tosses a 
 class TestVoters:
     def test_coin_tossers_are_found(self):
         block = arena(np.random.default_rng(1), COINS, votes_each=150)
-        found = fit_reliability(fit_block(block), [block])
-        assert found.voters.coin[COINS == 1].mean() > 0.75
-        assert found.voters.coin[COINS == 0].mean() < 0.2
-        assert found.careless == pytest.approx(0.2, abs=0.1)
+        reliability = fit_reliability(fit_block(block), [block])
+        assert reliability.voters.coin[COINS == 1].mean() > 0.75
+        assert reliability.voters.coin[COINS == 0].mean() < 0.2
+        assert reliability.careless == pytest.approx(0.2, abs=0.1)
 
     def test_intervals_hold_the_share_of_coins(self):
         random = np.random.default_rng(2)
@@ -55,7 +55,7 @@ class TestVoters:
         """Both written out vote by vote, on the same grid of coin shares."""
         block = arena(np.random.default_rng(3), COINS)
         fitted = fit_block(block)
-        found = fit_reliability(fitted, [block])
+        reliability = fit_reliability(fitted, [block])
         log_odds, _ = _solve(fitted, [block])
 
         def joint(ratings):
@@ -64,7 +64,9 @@ class TestVoters:
             y = np.array([1, 0, 0.5, 0.5])[block[3]][:, None]
             log = y * np.log((1 - GRID) * p + GRID / 2) + (1 - y) * np.log((1 - GRID) * (1 - p) + GRID / 2)
             careful, careless = GRID * (1 - GRID) ** 17, GRID**7 * (1 - GRID)
-            prior = (1 - found.careless) * careful / careful.sum() + found.careless * careless / careless.sum()
+            prior = (
+                1 - reliability.careless
+            ) * careful / careful.sum() + reliability.careless * careless / careless.sum()
             return np.log(prior) + np.stack([log[block[0] == voter].sum(axis=0) for voter in range(60)])
 
         def likelihood(ratings):
@@ -74,7 +76,7 @@ class TestVoters:
             step = 0.02 * (np.arange(6) == model)
             assert likelihood(log_odds) > max(likelihood(log_odds + step), likelihood(log_odds - step))
         posterior = np.exp(joint(log_odds))
-        assert found.voters.coin == pytest.approx(posterior @ GRID / posterior.sum(axis=1), abs=1e-6)
+        assert reliability.voters.coin == pytest.approx(posterior @ GRID / posterior.sum(axis=1), abs=1e-6)
 
     def test_it_ends_where_it_would_end_after_any_number_of_passes(self):
         """Five hundred voters of three votes: single passes creep so slowly that they look still two points away."""
@@ -117,25 +119,25 @@ class TestRatings:
     def test_among_honest_voters_they_hardly_move(self):
         block = arena(np.random.default_rng(7), np.zeros(60), votes_each=150)
         fitted = fit_block(block)
-        found = fit_reliability(fitted, [block])
-        assert np.abs(found.weighted.rating - fitted.rating).max() < 3
-        assert found.careless < 0.05
+        reliability = fit_reliability(fitted, [block])
+        assert np.abs(reliability.weighted.rating - fitted.rating).max() < 3
+        assert reliability.careless < 0.05
 
     def test_one_vote_each_gives_nobody_much_more_weight(self):
         block = (np.arange(3000), *arena(np.random.default_rng(8), np.zeros(30), votes_each=100)[1:])
         fitted = fit_block(block)
-        found = fit_reliability(fitted, [block])
-        assert np.ptp(found.voters.weight) < 0.25
-        assert np.abs(found.weighted.rating - fitted.rating).max() < 12
+        reliability = fit_reliability(fitted, [block])
+        assert np.ptp(reliability.voters.weight) < 0.25
+        assert np.abs(reliability.weighted.rating - fitted.rating).max() < 12
 
     def test_equal_weights_give_the_plain_intervals_by_voters(self):
         """With the votes of one voter given to all, everybody weighs the same."""
         one = arena(np.random.default_rng(9), np.zeros(1), votes_each=400)
         block = (np.repeat(np.arange(20), 400), *(np.tile(column, 20) for column in one[1:]))
         fitted = fit_block(block)
-        found = fit_reliability(fitted, [block])
-        assert np.ptp(found.voters.weight) < 1e-9
-        assert found.weighted.rating == pytest.approx(fitted.rating, abs=1e-6)
+        reliability = fit_reliability(fitted, [block])
+        assert np.ptp(reliability.voters.weight) < 1e-9
+        assert reliability.weighted.rating == pytest.approx(fitted.rating, abs=1e-6)
 
     def test_their_intervals_go_by_voters(self):
         block = arena(np.random.default_rng(10), COINS)

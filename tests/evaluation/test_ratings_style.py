@@ -99,29 +99,29 @@ class TestDifferences:
 
 class TestControl:
     def test_what_the_style_is_worth_is_found_and_taken_out(self):
-        found = fit_style(range(4), [arena(np.random.default_rng(1), votes=40_000)])
-        length, *others = found.coefficients
+        style_fit = fit_style(range(4), [arena(np.random.default_rng(1), votes=40_000)])
+        length, *others = style_fit.coefficients
         truth = 1000 + SCALE * 0.9 * (STRENGTHS - STRENGTHS.mean())  # ties, a tenth, pull it together
         assert length.feature == "length"
         assert length.value / length.deviation == pytest.approx(1.5 * 0.9, abs=0.1)
         assert all(other.lower < 0.02 and other.upper > -0.02 for other in others)
-        assert found.controlled.rating == pytest.approx(truth, abs=10)
-        assert found.plain.rating[3] > truth[3] + 40  # length had lifted the weakest model
+        assert style_fit.controlled.rating == pytest.approx(truth, abs=10)
+        assert style_fit.plain.rating[3] > truth[3] + 40  # length had lifted the weakest model
 
     def test_the_plain_ratings_are_those_of_the_leaderboard(self):
         votes = arena(np.random.default_rng(2))
-        found = fit_style(range(4), [votes])
-        tally = found.plain.tally
+        style_fit = fit_style(range(4), [votes])
+        tally = style_fit.plain.tally
         assert np.array_equal(tally.cells, tally_indices(votes.a, votes.b, votes.said, 4))
-        assert np.array_equal(found.plain.rating, fit(tally).rating)
+        assert np.array_equal(style_fit.plain.rating, fit(tally).rating)
 
     def test_where_nothing_differs_control_changes_nothing(self):
         votes = arena(np.random.default_rng(3))
         same = votes._replace(difference=np.zeros_like(votes.difference))
-        found = fit_style(range(4), [same])
-        assert found.controlled.rating == pytest.approx(found.plain.rating, abs=1e-6)
-        assert found.controlled.covariance == pytest.approx(found.plain.covariance, rel=1e-6)
-        assert all(math.isnan(c.value) and math.isnan(c.chance(1.0)[0]) for c in found.coefficients)
+        style_fit = fit_style(range(4), [same])
+        assert style_fit.controlled.rating == pytest.approx(style_fit.plain.rating, abs=1e-6)
+        assert style_fit.controlled.covariance == pytest.approx(style_fit.plain.covariance, rel=1e-6)
+        assert all(math.isnan(c.value) and math.isnan(c.chance(1.0)[0]) for c in style_fit.coefficients)
 
     def test_turning_a_vote_round_changes_nothing(self):
         votes = arena(np.random.default_rng(4))
@@ -154,9 +154,9 @@ class TestControl:
         assert by_voters.critical > by_votes.critical
 
     def test_of_one_voters_votes_alone_nothing_is_beyond_doubt(self):
-        found = fit_style(range(4), [arena(np.random.default_rng(7), voters=1)])
-        assert np.isinf([found.controlled.lower, found.controlled.upper]).all()
-        value, *ends = found.coefficients[0].chance(1 / 3)
+        style_fit = fit_style(range(4), [arena(np.random.default_rng(7), voters=1)])
+        assert np.isinf([style_fit.controlled.lower, style_fit.controlled.upper]).all()
+        value, *ends = style_fit.coefficients[0].chance(1 / 3)
         assert 0.5 < value < 1 and ends == [0, 1]
 
     def test_in_plain_terms(self):
@@ -173,8 +173,8 @@ class TestControl:
         target = fit_style(range(4), [arena(random, votes=400_000)])  # what ties as half make of the truth
         held = 0
         for _ in range(150):
-            found = fit_style(range(4), [arena(random, votes=500)])
-            for c, aim in zip(found.coefficients, target.coefficients, strict=True):
+            style_fit = fit_style(range(4), [arena(random, votes=500)])
+            for c, aim in zip(style_fit.coefficients, target.coefficients, strict=True):
                 held += c.lower <= aim.value / aim.deviation * c.deviation <= c.upper
         assert 0.92 <= held / 600 <= 0.98
 
@@ -193,11 +193,11 @@ class TestWhatCannotBeTold:
         votes = arena(np.random.default_rng(17))
         votes.difference[:, 1] = np.where(np.arange(len(votes.a)) < 30, 1.0, 0.0)
         votes.said[:30] = 0
-        found = fit_style(range(4), [votes])
-        assert "decides" in found.coefficients[1].why
+        style_fit = fit_style(range(4), [votes])
+        assert "decides" in style_fit.coefficients[1].why
         without = votes.difference.copy()
         without[:, 1] = 0
-        assert found.controlled.rating == pytest.approx(
+        assert style_fit.controlled.rating == pytest.approx(
             fit_style(range(4), [votes._replace(difference=without)]).controlled.rating
         )
 

@@ -23,8 +23,8 @@ def simulate(model: str, random, votes: int, tie: float, first: float = 0.0, str
     a = random.integers(0, size, votes)
     b = (a + random.integers(1, size, votes)) % size
     chances = np.exp(MODELS[model](strengths[a] - strengths[b] + first, tie).log_chance)
-    said = (random.random(votes)[:, None] > np.cumsum(chances, axis=1)[:, :2]).sum(axis=1)
-    return Tally(tuple(range(size)), tally_indices(a, b, said, size))
+    total = (random.random(votes)[:, None] > np.cumsum(chances, axis=1)[:, :2]).sum(axis=1)
+    return Tally(tuple(range(size)), tally_indices(a, b, total, size))
 
 
 class TestChances:
@@ -58,10 +58,10 @@ class TestChances:
 class TestFit:
     def test_two_models_by_hand(self):
         """As many parameters as shares: the fit repeats them. Davidson's δ is the log-odds of wins to losses."""
-        found = fit_ties(pair(30, 10, 20), "davidson")
-        assert found.ratings.difference(0, 1).value == pytest.approx(SCALE * math.log(3), abs=1e-6)
-        assert found.tie.value == pytest.approx(20 / math.sqrt(30 * 10))
-        outcome = found.outcome(0, 1)
+        tie_fit = fit_ties(pair(30, 10, 20), "davidson")
+        assert tie_fit.ratings.difference(0, 1).value == pytest.approx(SCALE * math.log(3), abs=1e-6)
+        assert tie_fit.tie.value == pytest.approx(20 / math.sqrt(30 * 10))
+        outcome = tie_fit.outcome(0, 1)
         assert (outcome.win, outcome.tie, outcome.loss) == pytest.approx((1 / 2, 1 / 3, 1 / 6))
 
     @BOTH
@@ -72,11 +72,11 @@ class TestFit:
     @BOTH
     def test_the_truth_is_found(self, model):
         tally = simulate(model, np.random.default_rng(1), 40_000, tie=math.log(1.6), first=0.2)
-        found = fit_ties(tally, model, first=True)
+        tie_fit = fit_ties(tally, model, first=True)
         strengths = np.array([0.8, 0.3, -0.2, -0.9])
-        assert found.ratings.rating == pytest.approx(1000 + SCALE * (strengths - strengths.mean()), abs=8)
-        assert found.tie.lower < 1.6 < found.tie.upper
-        assert found.first.lower < SCALE * 0.2 < found.first.upper
+        assert tie_fit.ratings.rating == pytest.approx(1000 + SCALE * (strengths - strengths.mean()), abs=8)
+        assert tie_fit.tie.lower < 1.6 < tie_fit.tie.upper
+        assert tie_fit.first.lower < SCALE * 0.2 < tie_fit.first.upper
 
     @BOTH
     def test_who_stood_first_does_not_matter_unless_it_is_asked(self, model):
@@ -109,9 +109,9 @@ class TestFit:
 
     def test_aic_counts_the_parameters(self):
         tally = pair(30, 10, 20)
-        found = fit_ties(tally, "davidson")
+        tie_fit = fit_ties(tally, "davidson")
         shares = 30 * math.log(1 / 2) + 10 * math.log(1 / 6) + 20 * math.log(1 / 3)
-        assert found.aic == pytest.approx(2 * 2 - 2 * shares)  # a difference and ν
+        assert tie_fit.aic == pytest.approx(2 * 2 - 2 * shares)  # a difference and ν
         assert fit_ties(simulate("davidson", np.random.default_rng(4), 300, 0.0), "davidson", True).parameters == 5
 
     def test_order_and_differences_are_like_those_with_half_a_win(self):
@@ -130,12 +130,12 @@ class TestIntervals:
         truth, tie, first = np.array([0.8, 0.3, -0.2, -0.9]), math.log(1.7), 0.15
         differences = ties = firsts = 0
         for _ in range(300):
-            found = fit_ties(simulate(model, random, 400, tie, first), model, first=True)
+            tie_fit = fit_ties(simulate(model, random, 400, tie, first), model, first=True)
             for other in (1, 2, 3):
-                difference = found.ratings.difference(0, other)
+                difference = tie_fit.ratings.difference(0, other)
                 differences += difference.lower <= SCALE * (truth[0] - truth[other]) <= difference.upper
-            ties += found.tie.lower <= 1.7 <= found.tie.upper
-            firsts += found.first.lower <= SCALE * first <= found.first.upper
+            ties += tie_fit.tie.lower <= 1.7 <= tie_fit.tie.upper
+            firsts += tie_fit.first.lower <= SCALE * first <= tie_fit.first.upper
         assert 0.93 <= differences / 900 <= 0.97
         assert 0.915 <= ties / 300 <= 0.98
         assert 0.915 <= firsts / 300 <= 0.98
@@ -156,19 +156,19 @@ class TestIntervals:
     def test_few_wins_among_many_ties_are_fitted_too(self, model, level):
         """Newton's full steps had led to where all is flat, or past what a float can hold."""
         totals = [("x", "y", "model_a", 8), ("y", "z", "tie", level[0]), ("y", "w", "tie", level[1])]
-        found = fit_ties(tally_totals(row for row in totals if row[3]), model)
-        assert np.isfinite([found.ratings.rating, found.ratings.standard_error]).all()
-        assert found.outcome(0, 1).win > found.outcome(0, 1).loss
-        assert found.outcome(1, 2).tie == pytest.approx(1, abs=0.1)
+        tie_fit = fit_ties(tally_totals(row for row in totals if row[3]), model)
+        assert np.isfinite([tie_fit.ratings.rating, tie_fit.ratings.standard_error]).all()
+        assert tie_fit.outcome(0, 1).win > tie_fit.outcome(0, 1).loss
+        assert tie_fit.outcome(1, 2).tie == pytest.approx(1, abs=0.1)
 
     @BOTH
     def test_of_one_voters_votes_alone_intervals_have_no_end(self, model):
         a, b, said = np.array([0, 0, 1, 1, 0]), np.array([1, 1, 0, 0, 1]), np.array([0, 1, 2, 0, 3])
         tally = Tally((0, 1), tally_indices(a, b, said, 2))
-        found = fit_ties(tally, model, blocks=[(np.full(5, 7), a, b, said, np.ones(5))])
-        assert found.ratings.rating == pytest.approx(fit_ties(tally, model).ratings.rating)
-        assert np.isinf([found.ratings.lower, found.ratings.upper]).all()
-        assert found.level_ties.lower == 0 and found.level_ties.upper == 1
+        tie_fit = fit_ties(tally, model, blocks=[(np.full(5, 7), a, b, said, np.ones(5))])
+        assert tie_fit.ratings.rating == pytest.approx(fit_ties(tally, model).ratings.rating)
+        assert np.isinf([tie_fit.ratings.lower, tie_fit.ratings.upper]).all()
+        assert tie_fit.level_ties.lower == 0 and tie_fit.level_ties.upper == 1
 
 
 class TestWhereVotesGiveNoAnswer:
@@ -192,16 +192,16 @@ class TestWhereVotesGiveNoAnswer:
 
     @BOTH
     def test_a_model_that_wins_or_ties_and_never_loses_is_penalised(self, model):
-        found = fit_ties(pair(10, 0, 5), model)
-        assert found.ratings.is_penalised.all()
-        assert np.isfinite(found.ratings.rating).all()
-        assert found.ratings.rating[0] > 1000
+        tie_fit = fit_ties(pair(10, 0, 5), model)
+        assert tie_fit.ratings.is_penalised.all()
+        assert np.isfinite(tie_fit.ratings.rating).all()
+        assert tie_fit.ratings.rating[0] > 1000
 
     @BOTH
     def test_only_pairs_that_need_it_are_penalised(self, model):
         rows = [("x", "y", "model_a", 6), ("x", "y", "model_b", 4), ("x", "y", "tie", 3), ("z", "y", "tie", 5)]
-        found = fit_ties(tally_totals(rows), model)
-        assert dict(zip(found.ratings.models, found.ratings.is_penalised.tolist(), strict=True)) == {
+        tie_fit = fit_ties(tally_totals(rows), model)
+        assert dict(zip(tie_fit.ratings.models, tie_fit.ratings.is_penalised.tolist(), strict=True)) == {
             "x": False,
             "y": True,
             "z": True,
@@ -210,13 +210,13 @@ class TestWhereVotesGiveNoAnswer:
     @BOTH
     def test_models_that_no_votes_join_share_only_the_ties(self, model):
         rows = [(a, b, said, n) for a, b in ("xy", "vw") for said, n in (("model_a", 6), ("model_b", 4), ("tie", 5))]
-        found = fit_ties(tally_totals(rows), model)
-        x, v = (found.ratings.models.index(name) for name in "xv")
-        assert found.outcome(x, v) is None
-        assert found.ratings.difference(x, v) is None
+        tie_fit = fit_ties(tally_totals(rows), model)
+        x, v = (tie_fit.ratings.models.index(name) for name in "xv")
+        assert tie_fit.outcome(x, v) is None
+        assert tie_fit.ratings.difference(x, v) is None
         alone = fit_ties(tally_totals(rows[:3]), model)
-        assert found.tie.value == pytest.approx(alone.tie.value)
-        assert found.ratings.difference(0, 1).value == pytest.approx(alone.ratings.difference(0, 1).value)
+        assert tie_fit.tie.value == pytest.approx(alone.tie.value)
+        assert tie_fit.ratings.difference(0, 1).value == pytest.approx(alone.ratings.difference(0, 1).value)
 
     @BOTH
     def test_a_place_that_always_wins_is_refused(self, model):

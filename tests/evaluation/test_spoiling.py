@@ -22,14 +22,14 @@ def document(lines: int, of: str = "line") -> dict:
 
 def test_passages_are_of_about_one_length_and_end_with_lines():
     rows = [document(60), {"text": "too short"}, document(1)]
-    found = corruptions.passages(rows, 200, 100, seed=0)
-    assert len(found) > 8 and all(100 <= len(p.text.encode()) <= 300 for p in found)
-    assert all(p.text.endswith("happens.") and p.source == "s" for p in found)
+    passages = corruptions.passages(rows, 200, 100, seed=0)
+    assert len(passages) > 8 and all(100 <= len(p.text.encode()) <= 300 for p in passages)
+    assert all(p.text.endswith("happens.") and p.source == "s" for p in passages)
 
 
 def test_a_line_without_end_is_cut_at_words():
-    found = corruptions.passages([{"text": "word " * 500}], 100, 100, seed=0)
-    assert found and all(set(p.text.split()) == {"word"} and len(p.text) <= 150 for p in found)
+    passages = corruptions.passages([{"text": "word " * 500}], 100, 100, seed=0)
+    assert passages and all(set(p.text.split()) == {"word"} and len(p.text) <= 150 for p in passages)
 
 
 def test_the_draw_is_the_seeds_and_not_the_orders():
@@ -41,15 +41,15 @@ def test_the_draw_is_the_seeds_and_not_the_orders():
 
 
 def test_shuffled_words_are_the_same_words_in_each_line():
-    found = corruptions.words_shuffled(TEXT, draw())
-    assert found != TEXT
-    for line, was in zip(found.split("\n"), TEXT.split("\n"), strict=True):
+    words_shuffled = corruptions.words_shuffled(TEXT, draw())
+    assert words_shuffled != TEXT
+    for line, was in zip(words_shuffled.split("\n"), TEXT.split("\n"), strict=True):
         assert Counter(line.split(" ")) == Counter(was.split(" "))
 
 
 def test_swapped_letters_are_neighbours_in_few_words():
-    found = corruptions.letters_swapped(TEXT, draw(), 0.2)
-    changed = [(a, b) for a, b in zip(found.split(), TEXT.split(), strict=True) if a != b]
+    letters_swapped = corruptions.letters_swapped(TEXT, draw(), 0.2)
+    changed = [(a, b) for a, b in zip(letters_swapped.split(), TEXT.split(), strict=True) if a != b]
     assert 1 <= len(changed) <= 4
     for spoilt, was in changed:
         places = [i for i in range(len(was)) if spoilt[i] != was[i]]
@@ -57,20 +57,24 @@ def test_swapped_letters_are_neighbours_in_few_words():
 
 
 def test_reversed_sentences_stay_whole():
-    found = corruptions.sentences_reversed(TEXT, draw())
-    assert found.startswith("Then the wind rose.") and found.endswith("The sea was calm that day.")
+    sentences_reversed = corruptions.sentences_reversed(TEXT, draw())
+    assert sentences_reversed.startswith("Then the wind rose.") and sentences_reversed.endswith(
+        "The sea was calm that day."
+    )
 
 
 def test_a_repeated_sentence_takes_the_place_of_the_next():
-    found = corruptions.sentence_repeated(TEXT, draw())
-    assert max(Counter(s.strip() for s in found.replace("\n", " ").split(".") if s.strip()).values()) == 2
-    assert abs(len(found) - len(TEXT)) < 40
+    sentence_repeated = corruptions.sentence_repeated(TEXT, draw())
+    assert max(Counter(s.strip() for s in sentence_repeated.replace("\n", " ").split(".") if s.strip()).values()) == 2
+    assert abs(len(sentence_repeated) - len(TEXT)) < 40
 
 
 def test_a_strangers_sentence_stands_in_place_of_the_longest():
     stranger = "Quarterly revenue exceeded all expectations."
-    found = corruptions.stranger_inserted(TEXT, draw(), [stranger])
-    assert stranger in found and "captain" not in found and "The sea was calm" in found
+    stranger_inserted = corruptions.stranger_inserted(TEXT, draw(), [stranger])
+    assert (
+        stranger in stranger_inserted and "captain" not in stranger_inserted and "The sea was calm" in stranger_inserted
+    )
 
 
 @pytest.mark.parametrize("strangers", [[], ["Quarterly revenue exceeded all expectations."]])

@@ -16,10 +16,10 @@ PARTS = ("agreement", "arithmetic", "commonsense", "coreference", "instructions"
 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, list[ChoiceItem]]:
-    found: dict[str, list[ChoiceItem]] = defaultdict(list)
+    choice_items: dict[str, list[ChoiceItem]] = defaultdict(list)
     for item in read_items(suite.rows(), 10_000).chosen:
-        found[item.group].append(item)
-    return found
+        choice_items[item.group].append(item)
+    return choice_items
 
 
 def test_every_line_is_an_item_of_its_part(parts):

@@ -117,13 +117,13 @@ def test_the_difference_to_the_parent_is_a_second_score(done):
 
 def test_bits_per_byte_are_what_a_plain_forward_gives(done, tuned):
     model, tokenizer = loading.load_policy(tuned)
-    told = json.loads((done.path / "examples.json").read_text())
-    text = "".join(told[0][part] for part in ("before", "span", "after"))
+    body = json.loads((done.path / "examples.json").read_text())
+    text = "".join(body[0][part] for part in ("before", "span", "after"))
     ids = torch.tensor([[tokenizer.eos_token_id, *tokenizer(text)["input_ids"]]])
     with torch.inference_mode():
         logs = model(input_ids=ids).logits[0, :-1].float().log_softmax(dim=-1)
     loss = -logs[torch.arange(ids.shape[1] - 1), ids[0, 1:]].sum().item()
-    assert told[0]["bits_per_byte"] == pytest.approx(loss / len(text.encode()) / math.log(2), rel=2e-3)
+    assert body[0]["bits_per_byte"] == pytest.approx(loss / len(text.encode()) / math.log(2), rel=2e-3)
 
 
 def test_the_marked_span_lies_where_the_text_was_spoilt(tuned):

@@ -57,15 +57,15 @@ def test_stages_run_from_the_base_and_leave_tokenizers_out(project, base, child,
 
 
 def test_each_stage_is_set_against_its_parent_and_the_base(project, lineage):
-    found = tax.panel(lineage[-1], project)
-    accuracy = row_of(found, "accuracy")
+    panel = tax.panel(lineage[-1], project)
+    accuracy = row_of(panel, "accuracy")
     assert [cell.figure and cell.figure.value for cell in accuracy.cells] == [0.25, 0.5, 0.75]
     assert accuracy.cells[0].to_parent is None
     assert accuracy.cells[1].to_base is None, "its parent is the base: said once"
     last = accuracy.cells[2]
     assert last.to_parent and last.to_parent.difference.value == pytest.approx(0.25)
     assert last.to_base and last.to_base.difference.value == pytest.approx(0.5)
-    assert found.tests == 6
+    assert panel.tests == 6
 
 
 def test_a_price_is_seen_that_two_separate_intervals_would_hide(project, lineage):
@@ -78,12 +78,12 @@ def test_a_price_is_seen_that_two_separate_intervals_would_hide(project, lineage
 
 def test_the_change_that_a_promotion_rule_asks_for(project, lineage):
     _, child, ppo = lineage
-    found = tax.change(ppo, child, "the shelf", "perplexity", project)
-    assert found and found.lower and found.lower > 0
-    assert (found.higher_is_better, found.n) == (False, 60)
+    change = tax.change(ppo, child, "the shelf", "perplexity", project)
+    assert change and change.lower and change.lower > 0
+    assert (change.higher_is_better, change.n) == (False, 60)
     assert tax.change(ppo, child, "the shelf", "BLEU", project) is None
     assert tax.change(ppo, child, "elsewhere", "perplexity", project) is None
-    assert tax.change(ppo, child, "the shelf", "perplexity") == found
+    assert tax.change(ppo, child, "the shelf", "perplexity") == change
 
 
 def test_other_items_are_not_subtracted(client, project, base, child):
@@ -101,9 +101,9 @@ def test_runs_with_other_settings_are_passed_over_where_there_are_like_ones(proj
     for model in (base, child):
         measured(project, model, "riddles", items(right([1, 1, 0, 0] * 10)), max_length=1024)
     measured(project, child, "riddles", items(right([0] * 40)), max_length=64)
-    found = tax.change(child, base, "riddles", "accuracy", project)
-    assert found is not None
-    assert found.value == 0
+    change = tax.change(child, base, "riddles", "accuracy", project)
+    assert change is not None
+    assert change.value == 0
     assert [missing.model for missing in tax.panel(child, project).missing] == [base], "as the newest was measured"
 
 
@@ -142,9 +142,9 @@ def test_a_model_without_parent_has_nothing_to_be_set_against(client, project, b
 
 def test_downloads(client, project, lineage):
     ppo = lineage[-1]
-    told = client.get(reverse("tax-download", args=[ppo.pk, "json"])).json()
-    assert [stage["name"] for stage in told["stages"]] == ["tide-base", "tide-sft", "tide-ppo"]
-    assert told["rows"][0]["stages"][2]["to_base"]["verdict"] in ("better", "worse")
+    body = client.get(reverse("tax-download", args=[ppo.pk, "json"])).json()
+    assert [stage["name"] for stage in body["stages"]] == ["tide-base", "tide-sft", "tide-ppo"]
+    assert body["rows"][0]["stages"][2]["to_base"]["verdict"] in ("better", "worse")
     rows = list(csv.DictReader(io.StringIO(client.get(reverse("tax-download", args=[ppo.pk, "csv"])).content.decode())))
     assert len(rows) == 6
     assert client.get(reverse("tax-download", args=[ppo.pk, "xml"])).status_code == 404
@@ -153,8 +153,8 @@ def test_downloads(client, project, lineage):
 def test_the_api_says_the_same(client, project, lineage):
     ppo = lineage[-1]
     client.force_login(make_user(project, role="annotator"))
-    told = client.get(f"/api/v1/models/{ppo.pk}/tax/", {"project": project.slug}).json()
-    assert told == client.get(reverse("tax-download", args=[ppo.pk, "json"])).json()
+    body = client.get(f"/api/v1/models/{ppo.pk}/tax/", {"project": project.slug}).json()
+    assert body == client.get(reverse("tax-download", args=[ppo.pk, "json"])).json()
     assert client.get(f"/api/v1/models/{ppo.pk}/tax/").status_code == 400
     assert client.get("/api/v1/models/999999/tax/", {"project": project.slug}).status_code == 404
 

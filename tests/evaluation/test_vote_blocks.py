@@ -129,12 +129,12 @@ class TestIntervals:
     def test_many_votes_scale_them_by_the_last_pass_over_voters(self, repeaters, base, child, vote, monkeypatch):
         exact = fit_of(current(project=repeaters, judge=PERSON))
         monkeypatch.setattr(intervals, "EXACT", 10)
-        asked: list[int] = []
-        monkeypatch.setattr(intervals, "_refresh_in_background", asked.append)
+        numbers: list[int] = []
+        monkeypatch.setattr(intervals, "_refresh_in_background", numbers.append)
         VoteCounts.objects.filter(part="").update(state="another")
         board = current(project=repeaters, judge=PERSON)
         pk = VoteCounts.objects.get(part="").pk
-        assert asked == [pk]
+        assert numbers == [pk]
         assert "voters not read yet" in board.signature and board.ratings["judges"] is None
         intervals.refresh(pk)
         board = current(project=repeaters, judge=PERSON)
@@ -144,7 +144,7 @@ class TestIntervals:
         board = current(project=repeaters, judge=PERSON)
         assert board.votes == 121
         assert "scaled as of 120 votes" in board.signature
-        assert asked == [pk], "not again so soon"
+        assert numbers == [pk], "not again so soon"
         fresh = fit(tally_of_counts(counts_of(repeaters, PERSON)))
         ratio = fit_of(board).standard_error / fresh.standard_error
         np.testing.assert_allclose(ratio, exact.standard_error / fit_of_votes(exact).standard_error, rtol=1e-9)

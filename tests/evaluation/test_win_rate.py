@@ -260,8 +260,8 @@ def test_answers_of_other_settings_are_no_match(base, child, answer, run_of):
 def prefers_ours(shown: str) -> str:
     """Whichever place it has, the answer that says "ours"; where both or none do, the first."""
     answers = dict(re.findall(r"<answer ([AB])>\n(.*?)\n</answer", shown, re.DOTALL))
-    said = [name for name in "AB" if "ours" in answers[name]]
-    return f"Because.\n[[{said[0] if len(said) == 1 else 'A'}]]"
+    names = [name for name in "AB" if "ours" in answers[name]]
+    return f"Because.\n[[{names[0] if len(names) == 1 else 'A'}]]"
 
 
 def endpoint(tmp_path, rows, judge, **config) -> RunDirectory:

@@ -90,13 +90,13 @@ def test_a_run_is_handed_its_folders_and_every_text_that_ranks_models(project, r
 
 
 def test_a_worker_that_died_while_laying_the_rows_costs_no_text_that_must_not_be_learnt(project, researcher):
-    asked = make_prompt(project, side="eval")
+    prompt = make_prompt(project, side="eval")
     run = order(project, researcher)
     prepare(run)
     for lost in ("data/eval_texts.jsonl", "config.json"):  # what comes after data/folders.jsonl
         (run.path / lost).unlink()
     prepare(run)
-    assert [row["text"] for row in read_lines(run.path / "data" / "eval_texts.jsonl")] == [asked.text]
+    assert [row["text"] for row in read_lines(run.path / "data" / "eval_texts.jsonl")] == [prompt.text]
     make_prompt(project, side="eval")
     prepare(run)  # an attempt that goes on has the rows of the first
     assert len(list(read_lines(run.path / "data" / "eval_texts.jsonl"))) == 1
@@ -157,10 +157,10 @@ def test_programs_see_and_upload_files_too(project, researcher):
         "/api/v1/corpora/", {"project": project.slug, "file": upload_of("tales.jsonl", b'{"text": "x"}\n')}
     )
     assert (sent.status_code, sent.json()) == (201, {"name": "tales.jsonl", "bytes": 14, "is_own": True})
-    found = program.get("corpora/", project=project.slug).json()
-    assert found["files"] == [sent.json()]
+    body = program.get("corpora/", project=project.slug).json()
+    assert body["files"] == [sent.json()]
     assert {"hub:allenai/c4/en:train", "hub:wikimedia/wikipedia/20231101.en:train"} <= {
-        row["line"] for row in found["hub"]
+        row["line"] for row in body["hub"]
     }
     assert program.get("corpora/").status_code == 400
     assert Program(make_user(project)).get("corpora/", project=project.slug).status_code == 403

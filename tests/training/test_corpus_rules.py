@@ -37,9 +37,9 @@ GERMAN = (
 
 @pytest.fixture
 def ledger(tmp_path):
-    found = Ledger(tmp_path / "ledger.sqlite3")
-    yield found
-    found.close()
+    ledger = Ledger(tmp_path / "ledger.sqlite3")
+    yield ledger
+    ledger.close()
 
 
 def test_broken_characters_are_mended_and_what_people_write_is_left():

@@ -83,9 +83,9 @@ def test_the_last_checkpoint_goes_only_when_asked_for_by_name(client, project):
     client.force_login(make_user(project, role="researcher"))
     run, other = ended(project, "failed"), ended(make_project(), "failed")
     url = reverse("prune", args=[project.slug])
-    said = client.post(url, {"run": run.pk}, follow=True).content.decode()
+    text = client.post(url, {"run": run.pk}, follow=True).content.decode()
     assert left(run) == [] and len(left(other)) == 4
-    assert " kB freed." in said, "in the units that the rest of the page has"
+    assert " kB freed." in text, "in the units that the rest of the page has"
     assert client.post(url, {"run": other.pk}).status_code == 404, "of another project"
     assert client.post(url, {"run": "x"}).status_code == 404
     busy = ended(project, "running")
@@ -103,10 +103,10 @@ def test_only_researchers_see_and_prune(client, project):
 def test_a_program_reads_what_the_page_shows_and_prunes_by_the_same_rule(project):
     run, other = ended(project, "failed", days=0.5), ended(make_project(), "failed", days=0.5)
     researcher = program(project, "researcher")
-    told = researcher.get("disk/", project=project.slug).json()
-    [one] = told["runs"]
-    assert one["run"] == run.pk and one["checkpoints"] >= 4 * _SIZE and told["prunable"] >= 3 * _SIZE
-    assert 0 < told["free"] < told["capacity"] and told["rule"] == list(pruning.RULE)
+    body = researcher.get("disk/", project=project.slug).json()
+    [one] = body["runs"]
+    assert one["run"] == run.pk and one["checkpoints"] >= 4 * _SIZE and body["prunable"] >= 3 * _SIZE
+    assert 0 < body["free"] < body["capacity"] and body["rule"] == list(pruning.RULE)
     assert researcher.post("disk/prune/", {"project": project.slug}).json()["freed"] >= 3 * _SIZE
     assert left(run) == ["step-000030"] and len(left(other)) > 1  # the other project's are not theirs to prune
     assert "run" in errors(researcher.post("disk/prune/", {"project": project.slug, "run": other.pk}))

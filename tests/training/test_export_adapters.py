@@ -58,8 +58,8 @@ def unpacked(run: RunDirectory, folder: Path) -> Path:
 
 def test_gguf_holds_the_merged_model_in_the_smallest_precision_that_keeps_it(base, parent, tmp_path):
     run = exported(tmp_path, parent, to="gguf")
-    told = run.result()["fidelity"]
-    assert told["cosine"] >= 0.999 and told["precision"] in ("float16", "float32")
+    fidelity = run.result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999 and fidelity["precision"] in ("float16", "float32")
     ours = loading.load_policy(parent, torch.float32)[0]
     got = logits(read_back(run)[0], IDS)
     moved = (logits(loading.load_policy(base, torch.float32)[0], IDS) - logits(ours, IDS)).abs().mean()
@@ -69,8 +69,8 @@ def test_gguf_holds_the_merged_model_in_the_smallest_precision_that_keeps_it(bas
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "q8_0"])
 def test_gguf_in_any_precision_says_what_it_kept(base, parent, tmp_path, precision):
     run = exported(tmp_path, parent, to="gguf", precision=precision)
-    told = run.result()["fidelity"]
-    assert told["precision"] == precision
+    fidelity = run.result()["fidelity"]
+    assert fidelity["precision"] == precision
     theirs = read_back(run)[0].state_dict()
     update, dot, norm, of_trained = adapters.read_adapter(parent), 0.0, 0.0, 0.0
     before = dict(adapters.merged_state(base))
@@ -79,8 +79,8 @@ def test_gguf_in_any_precision_says_what_it_kept(base, parent, tmp_path, precisi
         dot += float((kept * trained).sum())
         norm += float(kept.square().sum())
         of_trained += float(trained.square().sum())
-    assert told["cosine"] == pytest.approx(dot / (norm * of_trained) ** 0.5, abs=1e-3)
-    assert (told["cosine"] > 0.99999) if precision == "float32" else (told["cosine"] < 1)
+    assert fidelity["cosine"] == pytest.approx(dot / (norm * of_trained) ** 0.5, abs=1e-3)
+    assert (fidelity["cosine"] > 0.99999) if precision == "float32" else (fidelity["cosine"] < 1)
 
 
 def test_full_weights_leave_as_they_are_stored(base, tmp_path):
@@ -111,8 +111,8 @@ def test_large_weights_leave_in_shards(parent, tmp_path, monkeypatch):
 def test_the_adapter_leaves_alone_over_its_bases_name(base, parent, tmp_path):
     run = exported(tmp_path, parent, to="safetensors", adapter=True)
     folder = unpacked(run, tmp_path / "elsewhere")
-    told = json.loads((folder / "adapter_config.json").read_text())
-    assert told["base_model_name_or_path"] == "owner/tiny-base"
+    body = json.loads((folder / "adapter_config.json").read_text())
+    assert body["base_model_name_or_path"] == "owner/tiny-base"
     assert not {"config.json", "base.json", "model.safetensors.index.json"} & {p.name for p in folder.iterdir()}
     from peft import PeftModel
 

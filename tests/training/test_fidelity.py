@@ -27,21 +27,23 @@ GOOD |= {"dtype": "bfloat16"}
 
 
 def test_what_was_kept_is_said_in_words():
-    said = fidelity.sentence({"fidelity": GOOD})
-    assert "is the one that was trained" in said and "cosine of 0.99998" in said
-    assert "0.00021 nats a token" in said
+    sentence = fidelity.sentence({"fidelity": GOOD})
+    assert "is the one that was trained" in sentence and "cosine of 0.99998" in sentence
+    assert "0.00021 nats a token" in sentence
     assert fidelity.lines({"fidelity": GOOD})[-1] == ("Saved as", "adapter of rank 16")
 
 
 def test_what_was_lost_is_said_with_what_to_do():
-    said = fidelity.sentence({"fidelity": GOOD | {"cosine": 0.61}})
-    assert "not quite the one that was trained" in said and "0.610" in said and "ASSAY_DTYPE=float32" in said
+    sentence = fidelity.sentence({"fidelity": GOOD | {"cosine": 0.61}})
+    assert (
+        "not quite the one that was trained" in sentence and "0.610" in sentence and "ASSAY_DTYPE=float32" in sentence
+    )
 
 
 def test_a_shortened_chain_says_what_that_cost():
     shrunk = {"from_rank": 80, "lost_share": 0.0123}
-    said = fidelity.sentence({"fidelity": GOOD | {"rank": 64, "shrunk": shrunk}})
-    assert "of rank 80 together, were shortened to 64, which cost 1.23% of the update's norm" in said
+    sentence = fidelity.sentence({"fidelity": GOOD | {"rank": 64, "shrunk": shrunk}})
+    assert "of rank 80 together, were shortened to 64, which cost 1.23% of the update's norm" in sentence
 
 
 def test_full_weights_name_their_dtype():

@@ -61,8 +61,8 @@ def test_such_a_name_is_refused_before_it_is_queued(project, researcher, somewhe
 def test_what_is_read_from_a_hub_is_on_the_audit_trail(project, researcher):
     sources = "python:topics\nhub:allenai/c4/en\nhub:roneneldan/TinyStories"
     queue_run(kind="corpus", project=project, name="c", by=researcher, config={"sources": sources})
-    found = AuditEntry.objects.filter(action="hub.read").order_by("id")
-    assert [(e.about, e.actor, e.project) for e in found] == [
+    audit_entries = AuditEntry.objects.filter(action="hub.read").order_by("id")
+    assert [(e.about, e.actor, e.project) for e in audit_entries] == [
         ("hub:allenai/c4/en for c", researcher, project), ("hub:roneneldan/TinyStories for c", researcher, project)
     ]  # fmt: skip
 
@@ -91,8 +91,8 @@ def test_a_push_is_on_the_audit_trail_when_it_is_asked_for_and_when_it_is_done(
 ):
     settings.HUB_REPOSITORIES = ["us/model", "lab/*"]
     run = export(project, researcher, repository)
-    asked = AuditEntry.objects.get(action="hub.push")
-    assert (asked.about, asked.actor) == (f"{run.parent.name} to {repository}", researcher)
+    audit_entry = AuditEntry.objects.get(action="hub.push")
+    assert (audit_entry.about, audit_entry.actor) == (f"{run.parent.name} to {repository}", researcher)
     directory = preparation.prepare(run)
     directory.finish({"hub": {"repository": repository, "commit": "1f0c"}})
     outputs.record(run, outputs.gather(run, directory))

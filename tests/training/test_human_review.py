@@ -90,9 +90,9 @@ def test_what_is_served_names_no_model_and_no_run(project, run):
     human_review.take_in(run, [row(make_prompt(project))])
     mine = program(project)
     answer = mine.post(f"projects/{project.slug}/assignments/")
-    told = answer.content.decode()
-    assert answer.status_code == 200 and "the policy says 1" in told
-    assert run.name not in told and run.parent.name not in told and "step" not in told and "source" not in told
+    text = answer.content.decode()
+    assert answer.status_code == 200 and "the policy says 1" in text
+    assert run.name not in text and run.parent.name not in text and "step" not in text and "source" not in text
 
 
 def test_its_answers_are_judged_in_their_pair_and_in_no_other(project, run):

@@ -37,10 +37,10 @@ def drawn(*sources: Source, **options) -> tuple[list[dict], Told]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_has_six_templates_and_both_ways(family):
-    found = instructions_of(family)
-    assert len(found) >= 6 and {t.direction for t in found} == {"forward", "inverted"}
+    instructions = instructions_of(family)
+    assert len(instructions) >= 6 and {t.direction for t in instructions} == {"forward", "inverted"}
     task = TASKS[family]
-    for template in found:
+    for template in instructions:
         prompt, completion = template.render(dict(task.example), ["entailment", "positive", "negative"])
         assert prompt and completion and template.about
         answer = str(task.example[task.answer])
@@ -154,8 +154,8 @@ def test_solved_examples_are_other_rows_with_their_own_answers():
     assert len(few_shots()) == 4 and {row["shots"] for row in rows} <= {1, 2, 3}
     for row in rows:
         text = row["prompt"][0]["content"]
-        asked = [part for part in text.replace("\n", " ").split("Film ")[1:]]
-        numbers = [part.split()[0] for part in asked]
+        parts = [part for part in text.replace("\n", " ").split("Film ")[1:]]
+        numbers = [part.split()[0] for part in parts]
         assert len(set(numbers)) == len(numbers) == row["shots"] + 1
         assert row["completion"] == LABELS[int(numbers[-1]) % 2]
 

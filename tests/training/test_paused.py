@@ -184,8 +184,8 @@ def test_a_field_that_holds_no_number_is_refused_in_words(client, project, resea
 def test_a_program_reads_the_choices_and_takes_one(project):
     run = paused_run(project)
     mine = program(project, "researcher")
-    told = mine.get(f"runs/{run.pk}/").json()
-    assert [choice["name"] for choice in told["pause"]["choices"]] == ["back", "on", "finish"]
+    body = mine.get(f"runs/{run.pk}/").json()
+    assert [choice["name"] for choice in body["pause"]["choices"]] == ["back", "on", "finish"]
     answer = mine.post(f"runs/{run.pk}/choose/", {"choice": "on", "changes": {"stop_kl": 30}})
     assert answer.status_code == 200 and answer.json()["state"] == "queued"
     assert answer.json()["amendments"][0]["changes"] == {"stop_kl": 30.0}

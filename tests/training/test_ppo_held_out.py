@@ -116,11 +116,11 @@ def test_a_run_that_an_earlier_version_began_goes_on_with_all_prompts(tmp_path: 
 def test_the_interval_is_welchs():
     generator = torch.Generator().manual_seed(1)
     a, b = torch.randn(32, generator=generator) + 1, 2 * torch.randn(9, generator=generator)
-    found = ppo_held_out.gap_interval(
+    gap_interval = ppo_held_out.gap_interval(
         Mean(float(a.mean()), float(a.std()), 32), Mean(float(b.mean()), float(b.std()), 9)
     )
-    assert found is not None
-    low, high = found
+    assert gap_interval is not None
+    low, high = gap_interval
     wanted = stats.ttest_ind(a.numpy(), b.numpy(), equal_var=False).confidence_interval(0.95)
     assert (low, high) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
     assert ppo_held_out.gap_interval(Mean(1.0, 0.0, 32), Mean(0.0, 0.0, 9)) is None

@@ -25,24 +25,24 @@ NONE = np.zeros(0, dtype=np.int64)
 
 def test_outcomes_are_those_worked_out_by_hand():
     """d = ln 3, t = ln 2: σ(ln 1.5) = 3/5, σ(-ln 6) = 1/7, and the rest is 9/35."""
-    found = rao_kupper.outcomes(math.log(3), math.log(2))
-    assert [float(p) for p in found] == pytest.approx([3 / 5, 9 / 35, 1 / 7])
+    outcomes = rao_kupper.outcomes(math.log(3), math.log(2))
+    assert [float(p) for p in outcomes] == pytest.approx([3 / 5, 9 / 35, 1 / 7])
     assert float(rao_kupper.expected_points(math.log(3), math.log(2))) == pytest.approx(3 / 5 + 9 / 70)
 
 
 def test_outcomes_are_the_shares_of_a_logistic_reading_between_its_cuts():
     d, t = np.array([-2.0, 0.0, 0.7, 3.0]), 0.8
     reading = stats.logistic(loc=d)
-    found = rao_kupper.outcomes(d, t)
-    np.testing.assert_allclose(found.win, reading.sf(t))
-    np.testing.assert_allclose(found.loss, reading.cdf(-t))
-    np.testing.assert_allclose(found.tie, [integrate.quad(stats.logistic(loc=x).pdf, -t, t)[0] for x in d])
+    outcomes = rao_kupper.outcomes(d, t)
+    np.testing.assert_allclose(outcomes.win, reading.sf(t))
+    np.testing.assert_allclose(outcomes.loss, reading.cdf(-t))
+    np.testing.assert_allclose(outcomes.tie, [integrate.quad(stats.logistic(loc=x).pdf, -t, t)[0] for x in d])
 
 
 def test_they_sum_to_one_and_far_out_keep_their_digits():
-    found = rao_kupper.outcomes(np.array([-800.0, -40.0, 0.0, 40.0, 800.0]), 1.3)
-    np.testing.assert_allclose(sum(found), 1.0)
-    assert found.tie[3] == pytest.approx(math.exp(-40) * (math.exp(1.3) - math.exp(-1.3)), rel=1e-9)
+    outcomes = rao_kupper.outcomes(np.array([-800.0, -40.0, 0.0, 40.0, 800.0]), 1.3)
+    np.testing.assert_allclose(sum(outcomes), 1.0)
+    assert outcomes.tie[3] == pytest.approx(math.exp(-40) * (math.exp(1.3) - math.exp(-1.3)), rel=1e-9)
     with pytest.raises(ValueError, match="at least 0"):
         rao_kupper.outcomes(0.0, -0.1)
 
@@ -75,10 +75,10 @@ def judged(wins: int, ties: int, losses: int) -> Judged:
 
 def test_a_model_that_is_right_about_ties_is_calibrated():
     """Of 35 comparisons at d = ln 3 and t = ln 2 the first answer wins 21, 9 are ties, 5 it loses."""
-    found = reward_measures.calibration(np.array([math.log(3), 0.0]), judged(21, 9, 5), threshold=math.log(2))
-    assert found["error"] == pytest.approx(0.0, abs=1e-12)
-    assert found["bins"] == [{"predicted": pytest.approx(51 / 70), "observed": pytest.approx(51 / 70), "n": 35}]
-    assert found["ties"] == {"predicted": pytest.approx(9 / 35), "observed": pytest.approx(9 / 35), "n": 35}
+    calibration = reward_measures.calibration(np.array([math.log(3), 0.0]), judged(21, 9, 5), threshold=math.log(2))
+    assert calibration["error"] == pytest.approx(0.0, abs=1e-12)
+    assert calibration["bins"] == [{"predicted": pytest.approx(51 / 70), "observed": pytest.approx(51 / 70), "n": 35}]
+    assert calibration["ties"] == {"predicted": pytest.approx(9 / 35), "observed": pytest.approx(9 / 35), "n": 35}
 
 
 def test_ties_that_it_does_not_expect_count_against_it():
@@ -89,8 +89,8 @@ def test_ties_that_it_does_not_expect_count_against_it():
 
 
 def test_without_comparisons_there_is_no_calibration():
-    found = reward_measures.calibration(np.zeros(2), judged(0, 0, 0), threshold=0.3)
-    assert found == {"bins": [], "error": None, "ties": None}
+    calibration = reward_measures.calibration(np.zeros(2), judged(0, 0, 0), threshold=0.3)
+    assert calibration == {"bins": [], "error": None, "ties": None}
 
 
 # What people are asked beside

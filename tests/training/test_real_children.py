@@ -89,5 +89,5 @@ def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, 
     merged = loading.load_policy(parent, torch.float32)[0]
     merged.load_state_dict(dict(adapters.merged_state(last.model)), strict=False)
     ids = [loading.encode_prompt(loading.load_tokenizer(parent), ASKED[0], 64)]
-    found = children.next_token_logits(loading.load_policy(last.model)[0], ids)
-    assert children.mean_kl(children.next_token_logits(merged, ids), found) < rounding
+    next_token_logits = children.next_token_logits(loading.load_policy(last.model)[0], ids)
+    assert children.mean_kl(children.next_token_logits(merged, ids), next_token_logits) < rounding

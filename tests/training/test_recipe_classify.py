@@ -79,11 +79,11 @@ def test_the_same_text_stands_on_one_side_however_it_is_written():
         *((f"a {i}", "p") for i in range(9)),
         *((f"b {i}", "n") for i in range(9)),
     ]
-    found = split(examples(*rows), [], share=0.3)
-    keys = [e.key for e in found.train], [e.key for e in found.held_out]
+    parts = split(examples(*rows), [], share=0.3)
+    keys = [e.key for e in parts.train], [e.key for e in parts.held_out]
     assert not set(keys[0]) & set(keys[1]) and len(keys[0]) + len(keys[1]) == 19
-    assert found.left_out == {"repeated texts": 1}
-    assert {e.label for e in found.held_out} == {e.label for e in found.train} == {"n", "p"}
+    assert parts.left_out == {"repeated texts": 1}
+    assert {e.label for e in parts.held_out} == {e.label for e in parts.train} == {"n", "p"}
 
 
 def test_the_split_is_by_text_and_not_by_order():
@@ -93,15 +93,15 @@ def test_the_split_is_by_text_and_not_by_order():
 
 
 def test_a_text_with_two_labels_is_left_out():
-    found = split(examples(("x", "p"), ("X", "n"), ("a", "p"), ("b", "p"), ("c", "n"), ("d", "n")), [], share=0.5)
-    assert found.left_out == {"texts with several labels": 2} and len(found.train) == len(found.held_out) == 2
+    parts = split(examples(("x", "p"), ("X", "n"), ("a", "p"), ("b", "p"), ("c", "n"), ("d", "n")), [], share=0.5)
+    assert parts.left_out == {"texts with several labels": 2} and len(parts.train) == len(parts.held_out) == 2
 
 
 def test_a_second_dataset_is_the_test_and_its_texts_train_nothing():
     train = examples(("a", "p"), ("b", "p"), ("c", "n"), ("d", "n"))
-    found = split(train, examples(("A", "p"), ("z", "n")), share=0.2)
-    assert [e.text for e in found.held_out] == ["A", "z"] and [e.text for e in found.train] == ["b", "c", "d"]
-    assert found.left_out == {"texts that the second dataset tests": 1}
+    parts = split(train, examples(("A", "p"), ("z", "n")), share=0.2)
+    assert [e.text for e in parts.held_out] == ["A", "z"] and [e.text for e in parts.train] == ["b", "c", "d"]
+    assert parts.left_out == {"texts that the second dataset tests": 1}
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def test_measures_by_hand():
     assert (precision, recall, f1, n) == (0.5, 0.5, 0.5, 2)
     # (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN)) with the second class as the positive one
     assert classify_measures.mcc(table) == pytest.approx((1 * 3 - 1 * 1) / (2 * 2 * 4 * 4) ** 0.5)
-    found = classify_measures.measures(truth, np.eye(2)[predicted], seed=0)
-    assert found["accuracy"].value == pytest.approx(4 / 6)
-    assert found["macro_f1"].value == pytest.approx((0.75 + 0.5) / 2)
+    measures = classify_measures.measures(truth, np.eye(2)[predicted], seed=0)
+    assert measures["accuracy"].value == pytest.approx(4 / 6)
+    assert measures["macro_f1"].value == pytest.approx((0.75 + 0.5) / 2)
     # Sure of everything and right on four of six.
-    assert found["calibration_error"].value == pytest.approx(1 / 3)
-    assert all(e.lower <= e.value <= e.upper for e in found.values())
+    assert measures["calibration_error"].value == pytest.approx(1 / 3)
+    assert all(e.lower <= e.value <= e.upper for e in measures.values())
 
 
 def test_wilsons_interval_is_the_published_one():
@@ -171,8 +171,8 @@ def test_a_calibrated_model_has_a_small_calibration_error():
     draw = np.random.default_rng(0)
     sure = draw.uniform(0.5, 1, 4000)
     truth = (draw.random(4000) < sure).astype(int)
-    found = classify_measures.measures(truth, np.stack([1 - sure, sure], axis=1), seed=0)
-    assert found["calibration_error"].value < 0.03
+    measures = classify_measures.measures(truth, np.stack([1 - sure, sure], axis=1), seed=0)
+    assert measures["calibration_error"].value < 0.03
     over = np.stack([1 - sure**0.2, sure**0.2], axis=1)
     assert classify_measures.measures(truth, over, seed=0)["calibration_error"].value > 0.1
 
@@ -336,8 +336,8 @@ def test_it_fails_in_words(parent, tmp_path, monkeypatch):
 def test_labels_on_the_command_line(done, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "45 good film 3"}\n"46 dull film 4"\n'))
     assert classify_predict.main([str(done.model)]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["label"] for row in told] == ["positive", "negative"]
+    bodies = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in bodies] == ["positive", "negative"]
     monkeypatch.setattr("sys.stdin", io.StringIO("{}\n"))
     assert classify_predict.main([str(done.model)]) == 2
     assert "Line 1 holds no text" in capsys.readouterr().err

@@ -131,8 +131,8 @@ def test_a_cut_answer_gets_no_end_token_and_a_whole_one_does(parent, tmp_path):
 def test_the_mismatched_answer_is_one_to_another_prompt():
     prompt_ids = np.array([7, 7, 7, 8, 9, 9])
     answers = np.array([0, 0, 1, 2, 3, 4, 5, 0])
-    found = kto.mismatches(answers, prompt_ids)
-    assert (prompt_ids[found] != prompt_ids[answers]).all()
+    mismatches = kto.mismatches(answers, prompt_ids)
+    assert (prompt_ids[mismatches] != prompt_ids[answers]).all()
     assert kto.mismatches(np.array([0, 1]), prompt_ids).tolist() in ([0, 1], [1, 0])
 
 

@@ -142,8 +142,8 @@ def test_ptx_keeps_other_text_likely_and_its_held_out_loss_is_measured_either_wa
 
 def test_ptx_counts_completions_alone_and_not_their_prompts(tmp_path: Path, model: Path):
     one = trainer(tmp_path, model, other=examples())
-    found = ppo.ptx.mixture(one)
-    batch = ppo.ptx.as_rollout(found.train[:2], one)
+    mixture = ppo.ptx.mixture(one)
+    batch = ppo.ptx.as_rollout(mixture.train[:2], one)
     tails = [one.tokenizer.decode(row[:n]) for row, n in zip(batch.tokens, batch.lengths, strict=True)]
     assert all("say it" not in tail and tail.startswith(tuple(word[:9] for word in WORDS)) for tail in tails)
     ends = [one.tokenizer.eos_token_id in row.tolist() for row in batch.tokens]
@@ -164,12 +164,12 @@ def test_the_loss_on_a_batch_is_the_models_own(tmp_path: Path, model: Path):
 def test_what_is_mixed_in_comes_from_all_of_a_long_dataset_and_no_held_out_prompt_is_in_it(tmp_path: Path, model: Path):
     rows = [{"prompt": f"{i // 2:03}", "completion": f"{i:03}", "is_cut": True} for i in range(400)]
     one = trainer(tmp_path, model, other={"a": rows[:300], "b": rows[300:]}, steps=1, epochs=1, minibatches=1)
-    found = ppo.ptx.mixture(one)
-    assert len(found.train) + len(found.held) == one.config.ptx_batch_size + ppo.ptx.HELD_OUT
-    said = sorted(int(one.tokenizer.decode(tail)) for _, tail in (*found.train, *found.held))
+    mixture = ppo.ptx.mixture(one)
+    assert len(mixture.train) + len(mixture.held) == one.config.ptx_batch_size + ppo.ptx.HELD_OUT
+    said = sorted(int(one.tokenizer.decode(tail)) for _, tail in (*mixture.train, *mixture.held))
     assert max(b - a for a, b in zip([0, *said], [*said, 400], strict=True)) <= 11  # 400 rows for 40 places
-    asked = [{one.tokenizer.decode(head) for head, _ in part} for part in (found.train, found.held)]
-    assert found.held and not asked[0] & asked[1]
+    asked = [{one.tokenizer.decode(head) for head, _ in part} for part in (mixture.train, mixture.held)]
+    assert mixture.held and not asked[0] & asked[1]
 
 
 def test_a_second_dataset_with_too_little_is_refused(tmp_path: Path, model: Path):

@@ -35,10 +35,10 @@ def said(seed: int, slope: float, *, prompts: int = 30, pairs_slope: float | Non
 
 @pytest.mark.parametrize(("slope", "least", "most"), [(0.0, 0, 3), (0.3, 8, 24), (1.0, 24, 24)])
 def test_what_follows_nothing_is_hardly_ever_told_from_chance_and_what_follows_the_score_is(slope, least, most):
-    found = [reward_evidence.slope(*said(seed, slope)) for seed in range(24)]
-    assert least <= sum(e.lower > 0 for e in found) <= most
-    assert sum(e.lower <= slope <= e.upper for e in found) >= 21
-    assert sum(e.value for e in found) / 24 == pytest.approx(slope, abs=0.15)
+    estimates = [reward_evidence.slope(*said(seed, slope)) for seed in range(24)]
+    assert least <= sum(e.lower > 0 for e in estimates) <= most
+    assert sum(e.lower <= slope <= e.upper for e in estimates) >= 21
+    assert sum(e.value for e in estimates) / 24 == pytest.approx(slope, abs=0.15)
 
 
 def test_a_score_that_is_too_sure_has_a_slope_below_one_and_is_no_less_told_from_chance():

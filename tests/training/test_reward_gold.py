@@ -45,10 +45,10 @@ def done(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory
 
 
 def test_a_reward_run_keeps_a_second_head_and_says_how_good_it_is(done: RunDirectory):
-    found = done.result()["gold_proxy"]
-    assert (found["prompts"], found["lack"]) == (15, "") and found["judgements"] == 15 * 11
-    assert found["thumbs_auc"]["lower"] > 0.6 and found["slope"]["lower"] > 0
-    assert 0.3 < found["correlation"] < 1
+    gold_proxy = done.result()["gold_proxy"]
+    assert (gold_proxy["prompts"], gold_proxy["lack"]) == (15, "") and gold_proxy["judgements"] == 15 * 11
+    assert gold_proxy["thumbs_auc"]["lower"] > 0.6 and gold_proxy["slope"]["lower"] > 0
+    assert 0.3 < gold_proxy["correlation"] < 1
     model = RewardModel.load(done.model)
     assert model.has_gold
     scores, gold = model.score_both(PROMPTS, TEXTS)

@@ -62,8 +62,8 @@ class World:
 
     def judges(self) -> dict[int, annotator_effects.Annotator]:
         judged = self.observed.among(self.training)
-        found = annotator_effects.annotators(self.design, judged, self.head(self.priors), self.ridge, self.priors)
-        return {judge.author: judge for judge in found}
+        annotators = annotator_effects.annotators(self.design, judged, self.head(self.priors), self.ridge, self.priors)
+        return {judge.author: judge for judge in annotators}
 
     def correlation(self, priors: Priors) -> float:
         """With the truth, on prompts that were held out."""
@@ -122,9 +122,9 @@ def test_few_annotations_of_each_leave_the_fit_as_it_was():
 
 def test_a_judge_is_never_taken_to_mean_the_contrary():
     """Two answers, ten judges who agree and one who says the opposite: that one is not listened to."""
-    said = [Comparison(1, 0, 1, "model_a", author=a) for a in range(10) for _ in range(10)]
-    said += [Comparison(1, 0, 1, "model_b", author=99) for _ in range(40)]
-    observed = likelihood.observe(said, [], {0: 0, 1: 1})
+    comparisons = [Comparison(1, 0, 1, "model_a", author=a) for a in range(10) for _ in range(10)]
+    comparisons += [Comparison(1, 0, 1, "model_b", author=99) for _ in range(40)]
+    observed = likelihood.observe(comparisons, [], {0: 0, 1: 1})
     design = Design.of(torch.eye(2), torch.arange(2))
     head = head_fit.fit(design, observed, 1e-3, priors=Priors(1.0, 5.0))
     reads = 1 + likelihood.split_cuts(head.cuts, observed).reliability

@@ -67,8 +67,8 @@ def test_one_saved_with_an_absolute_folder_is_read_and_may_have_moved_since(data
         facts.pop(name, None)
     for named in (data / "models" / "tiny", Path("/gone") / "data" / "models" / "tiny"):
         (place / "reward.json").write_text(json.dumps(facts | {"trunk_folder": str(named)}))
-        found = Path(RewardModel.load(place).trunk_folder)
-        assert found == (named if named.exists() else moved / "models" / "tiny").resolve()
+        path = Path(RewardModel.load(place).trunk_folder)
+        assert path == (named if named.exists() else moved / "models" / "tiny").resolve()
 
 
 def test_a_trunk_that_is_nowhere_is_refused_in_words(data, tmp_path):
@@ -96,8 +96,8 @@ def test_ppo_may_ask_a_scorer_for_aspects(data):
     place = data / "runs" / "7" / "model"
     other = tiny_model.make(data / "models" / "other", seed=1)
     scorer = scorer_for(RunSpec("ppo", {}, parent=str(other), reward_model=str(place)), "")
-    found = scorer.aspects([HELLO], ["Well met"], {}, None)
-    torch.testing.assert_close(found["true"], RewardModel.load(place).score_aspects([HELLO], ["Well met"])["true"])
+    aspects = scorer.aspects([HELLO], ["Well met"], {}, None)
+    torch.testing.assert_close(aspects["true"], RewardModel.load(place).score_aspects([HELLO], ["Well met"])["true"])
     assert scorer_for(RunSpec("ppo", {}, parent=str(other)), "math.fsum").aspects([HELLO], ["x"], {}, None) == {}
 
 

@@ -61,9 +61,9 @@ def reward_model(tmp_path: Path) -> Path:
 
 def test_the_evidence_is_read_beside_the_weights(reward_model: Path):
     assert reward_trust.of_folder(tell(reward_model, PROVEN)).beats_chance is True
-    found = reward_trust.of_folder(tell(reward_model, AT_CHANCE))
-    assert found.refuses and FIGURES in found.sentence
-    assert "slope of all annotations 0.21 [-0.14, 0.56] where chance is 0, n = 96" in found.sentence
+    evidence = reward_trust.of_folder(tell(reward_model, AT_CHANCE))
+    assert evidence.refuses and FIGURES in evidence.sentence
+    assert "slope of all annotations 0.21 [-0.14, 0.56] where chance is 0, n = 96" in evidence.sentence
 
 
 def test_of_an_older_reward_model_the_runs_result_tells_and_else_nobody_knows(tmp_path: Path):
@@ -80,8 +80,8 @@ def test_of_an_older_reward_model_the_runs_result_tells_and_else_nobody_knows(tm
 
 
 def test_a_model_that_nothing_was_judged_for_has_not_been_told_from_chance():
-    found = reward_trust.of_row({"beats_chance": False, "slope": None, "pair_accuracy": None})
-    assert found.refuses and "Nothing was judged" in found.sentence
+    evidence = reward_trust.of_row({"beats_chance": False, "slope": None, "pair_accuracy": None})
+    assert evidence.refuses and "Nothing was judged" in evidence.sentence
 
 
 # The recipes, from a run directory alone

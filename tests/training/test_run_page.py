@@ -430,8 +430,8 @@ class Socket(ApplicationCommunicator):
 
 
 def points_in(html: str) -> list[int]:
-    found = re.search(r'data-points="([^"]*)"', html)
-    return [row[0] for row in json.loads(found[1].replace("&quot;", '"'))] if found else []
+    match = re.search(r'data-points="([^"]*)"', html)
+    return [row[0] for row in json.loads(match[1].replace("&quot;", '"'))] if match else []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -539,8 +539,8 @@ def test_thousands_of_samples_show_their_ends(project):
 def test_without_javascript_the_curves_are_pictures(client, project):
     run = make_run(project)
     add_metrics(run, {"loss": 2.0}, {"loss": 1.0})
-    found = re.search(r"<noscript>(<figure.*?)</noscript>", page(client, run), re.S)
-    assert "<figcaption>Loss</figcaption><svg" in found[1]
+    match = re.search(r"<noscript>(<figure.*?)</noscript>", page(client, run), re.S)
+    assert "<figcaption>Loss</figcaption><svg" in match[1]
 
 
 def test_every_kind_stands_under_its_stage_with_one_line(client, project, researcher):

@@ -69,10 +69,10 @@ def _order(line: str) -> Order:
 
 
 def _hub(line: str, rest: str) -> Order:
-    found = _HUB.fullmatch(rest)
-    if not found:
+    match = _HUB.fullmatch(rest)
+    if not match:
         raise BadSource(f"{line} is no Hub name; write hub:owner/name, hub:owner/name/config or hub:owner/name:split.")
-    return Order(line, "hub", found["name"], found["config"] or "", found["split"] or "train")
+    return Order(line, "hub", match["name"], match["config"] or "", match["split"] or "train")
 
 
 def _file(line: str) -> Order:

@@ -41,8 +41,8 @@ def option(
 
 def learning_rate_option(help: str, *, adapters: float, full: float) -> Any:
     """A learning rate that depends on what is trained: every weight takes a tenth of what adapters take, about."""
-    found = f"{help}; empty: {adapters:g} for adapters, {full:g} for every weight (adapters: full)"
-    return option(None, found, low=1e-8, high=1)
+    text = f"{help}; empty: {adapters:g} for adapters, {full:g} for every weight (adapters: full)"
+    return option(None, text, low=1e-8, high=1)
 
 
 def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:

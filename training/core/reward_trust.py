@@ -81,13 +81,13 @@ def of_folder(folder: str | Path) -> Evidence:
 
 def as_row(evidence: Evidence, *, overruled: bool) -> Row:
     """For result.json of the run that followed it. `overruled`: somebody asked to use it all the same."""
-    found = "unknown" if evidence.beats_chance is None else evidence.beats_chance
-    return {"beats_chance": found, "overruled": overruled and evidence.refuses, "sentence": evidence.sentence}
+    text = "unknown" if evidence.beats_chance is None else evidence.beats_chance
+    return {"beats_chance": text, "overruled": overruled and evidence.refuses, "sentence": evidence.sentence}
 
 
 def _read(path: Path) -> Row:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return body if isinstance(body, dict) else {}

@@ -108,8 +108,8 @@ class RunDirectory:
 
     def amendments(self) -> list[Row]:
         """What people chose at the pauses of this run, first to last."""
-        found: Any = _read_json(self.path / "amendments.json")
-        return found or []
+        row: Any = _read_json(self.path / "amendments.json")
+        return row or []
 
     def amend(self, amendments: list[Row]) -> None:
         _write_whole(self.path / "amendments.json", json.dumps(amendments, indent=2, ensure_ascii=False) + "\n")

@@ -30,8 +30,8 @@ def stages(only: Collection[str] | None = None) -> list[Stage]:
     """Every kind under its stage, kinds that nobody here has heard of last; with `only`, those and no empty stage."""
     known = {name for _, _, names in _STAGES for name in names}
     strangers = ("Other", "", tuple(name for name in KINDS if name not in known))
-    found = [
+    stages = [
         Stage(title, purpose, tuple(KINDS[n] for n in names if n in KINDS and (only is None or n in only)))
         for title, purpose, names in (*_STAGES, strangers)
     ]
-    return [stage for stage in found if stage.kinds]
+    return [stage for stage in stages if stage.kinds]

@@ -73,11 +73,11 @@ def check(project: Project, config: CorpusConfig) -> dict[str, str]:
 
 def rows(run: Run) -> dict[str, list[Row]]:
     """What the recipe is handed: the folders, the app's texts when they are asked for, and what must not be learnt."""
-    asked = {order.name for order in read_orders(run.config["sources"]) if order.scheme == "app"}
+    names = {order.name for order in read_orders(run.config["sources"]) if order.scheme == "app"}
     held_out = eval_texts(run.project) if run.config.get("evaluation_texts", True) else ()
     return {
         "folders": [{"folder": str(folder)} for folder in folders(run.project)],
-        "app_texts": [{"text": text, "source": name} for name, text in _app_texts(run.project, asked)],
+        "app_texts": [{"text": text, "source": name} for name, text in _app_texts(run.project, names)],
         "eval_texts": [{"text": text} for text in held_out],
     }
 
@@ -91,13 +91,13 @@ def eval_texts(project: Project) -> Iterator[str]:
     yield from Demonstration.objects.filter(**of_eval).values_list("text", flat=True).iterator()
 
 
-def _app_texts(project: Project, asked: set[str]) -> Iterator[tuple[str, str]]:
+def _app_texts(project: Project, texts: set[str]) -> Iterator[tuple[str, str]]:
     """Of the train split alone. Answers that somebody flagged, and demonstrations that do not count, stay out."""
     of_train: dict[str, Any] = {"prompt__project": project, "prompt__side": Split.TRAIN}
-    if "answers" in asked:
+    if "answers" in texts:
         answers = Completion.objects.filter(**of_train, flags__isnull=True).values_list("text", flat=True)
         yield from (("answers", text) for text in answers.iterator())
-    if "demonstrations" in asked:
+    if "demonstrations" in texts:
         written = Demonstration.objects.counted().filter(**of_train).values_list("text", flat=True)
         yield from (("demonstrations", text) for text in written.iterator())
 

@@ -105,9 +105,9 @@ def look(request: Request) -> Response:
 def templates(request: Request) -> Response:
     """Our templates of every task."""
     rows = [
-        {name: getattr(found, name) for name in ("name", "task", "direction", "about", "source")}
+        {name: getattr(instruction, name) for name in ("name", "task", "direction", "about", "source")}
         for task in TASKS
-        for found in instructions_of(task)
+        for instruction in instructions_of(task)
     ]
     return Response(rows)
 

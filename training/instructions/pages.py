@@ -36,8 +36,8 @@ def instructions(request: HttpRequest, project: Project) -> HttpResponse:
         made, is_new = instruct(project=project, name=form["name"], by=by, **_arguments(form))
     except Refused as refused:
         return _page(request, project, form, status=refused.status, errors=refused.errors)
-    told = "is frozen: nothing changes it any more." if is_new else "holds these very rows already."
-    messages.success(request, f"{made.name} {told}")
+    text = "is frozen: nothing changes it any more." if is_new else "holds these very rows already."
+    messages.success(request, f"{made.name} {text}")
     return redirect("dataset", made.pk)
 
 
@@ -59,13 +59,13 @@ def _form(sent: QueryDict, files: MultiValueDict[str, UploadedFile], project: Pr
 
 
 def _arguments(form: dict[str, Any]) -> dict[str, Any]:
-    given: dict[str, Any] = {"datasets": form["datasets"]}
+    fields: dict[str, Any] = {"datasets": form["datasets"]}
     for name in _WHOLE:
-        given[name] = _number(name, form[name], int) if form[name] or name != "limit" else None
+        fields[name] = _number(name, form[name], int) if form[name] or name != "limit" else None
     for name in _SHARES:
-        given[name] = _number(name, form[name], float)
+        fields[name] = _number(name, form[name], float)
     own = [OwnTemplate(form["own_task"], form["own_template"])] if form["own_template"] else []
-    return given | {"templates": own}
+    return fields | {"templates": own}
 
 
 def _number(name: str, text: str, kind: type) -> Any:

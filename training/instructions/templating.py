@@ -102,11 +102,11 @@ def read_instruction(source: str, task: Task, name: str) -> Instruction:
     if not _names(parts[1]):
         raise TemplateRefused(f"The completion names no field: it must hold {{{{ {task.answer} }}}} or another.")
     prompt, completion = (sandbox.compile_template(part.strip()) for part in parts)
-    found = Instruction(name, task.name, direction, about, text, prompt, completion)
-    found.render(
+    instruction = Instruction(name, task.name, direction, about, text, prompt, completion)
+    instruction.render(
         {k: v for k, v in task.example.items()}, _labels_of_example(task)
     )  # a first row shows misspelt filters
-    return found
+    return instruction
 
 
 def _labels_of_example(task: Task) -> list[str]:

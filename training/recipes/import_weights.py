@@ -187,8 +187,8 @@ def _licence(source: str, kind: str) -> str:
     if kind == "folder" and (Path(source) / "origin.json").is_file():
         return str(json.loads((Path(source) / "origin.json").read_text(encoding="utf-8")).get("licence", ""))
     if kind == "folder" and card.is_file():
-        found = re.search(r"^licen[sc]e:\s*(\S+)", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-        return found.group(1).strip("'\"") if found else ""
+        match = re.search(r"^licen[sc]e:\s*(\S+)", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        return match.group(1).strip("'\"") if match else ""
     if kind == "hub":
         from huggingface_hub import ModelCard
 

@@ -148,14 +148,14 @@ def train(texts: Texts, config: TokenizerConfig) -> Tokenizer:
 
 
 def check_size(trained: Tokenizer, texts: Texts, config: TokenizerConfig) -> None:
-    found = trained.get_vocab_size()
-    if found < config.vocab_size:
+    vocab_size = trained.get_vocab_size()
+    if vocab_size < config.vocab_size:
         raise RecipeFailure(
             "corpus_too_small",
-            f"{texts.bytes_read / 1e6:.2f} MB of text have {found:,} tokens in them that come up at least "
+            f"{texts.bytes_read / 1e6:.2f} MB of text have {vocab_size:,} tokens in them that come up at least "
             f"{config.min_frequency} times, not {config.vocab_size:,}.",
-            f"Set vocab_size to at most {found:,}, better to a half of that, or bring more text.",
-            remedy_changes={"vocab_size": max(found // 2, first_merged(config) + 1)},
+            f"Set vocab_size to at most {vocab_size:,}, better to a half of that, or bring more text.",
+            remedy_changes={"vocab_size": max(vocab_size // 2, first_merged(config) + 1)},
         )
 
 

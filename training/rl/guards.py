@@ -131,8 +131,8 @@ def _lengths(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
     more = difference(now, parent, "ends")
     # Near max_new_tokens no answer can grow longer by much: then it shows in how few of them still end.
     if more is not None and now.ends is not None and parent.ends:
-        told = f"{now.ends:.0%} of the answers end by themselves where {parent.ends:.0%} of the parent's do; "
-        found.append(Drift(-more / (parent.ends * (1 - bounds.ends)), "answers_cut_off", told + "the rest are cut off"))
+        text = f"{now.ends:.0%} of the answers end by themselves where {parent.ends:.0%} of the parent's do; "
+        found.append(Drift(-more / (parent.ends * (1 - bounds.ends)), "answers_cut_off", text + "the rest are cut off"))
     return found
 
 
@@ -142,14 +142,14 @@ def _sameness(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
         share, base = getattr(now, name), getattr(parent, name)
         if base > 0:  # a parent that answers in single words has no pairs to compare
             used = -(difference(now, parent, name) or 0.0) / (base * (1 - bounds.distinct))
-            told = f"{share:.0%} of the {what} differ from each other, where {base:.0%} of the parent's do"
-            found.append(Drift(used, "answers_alike", told))
+            text = f"{share:.0%} of the {what} differ from each other, where {base:.0%} of the parent's do"
+            found.append(Drift(used, "answers_alike", text))
     rise = difference(now, parent, "entropy")
     if rise is not None and parent.entropy and parent.entropy > 0:
-        told = f"the entropy is {now.entropy:.2f} nats a token where the parent's is {parent.entropy:.2f}"
-        found.append(Drift(-rise / (parent.entropy * (1 - bounds.lowest_entropy)), "entropy_collapse", told))
+        text = f"the entropy is {now.entropy:.2f} nats a token where the parent's is {parent.entropy:.2f}"
+        found.append(Drift(-rise / (parent.entropy * (1 - bounds.lowest_entropy)), "entropy_collapse", text))
         if bounds.entropy is not None:
-            found.append(Drift(rise / bounds.entropy, "entropy_runaway", told))
+            found.append(Drift(rise / bounds.entropy, "entropy_runaway", text))
     return found
 
 
@@ -157,12 +157,12 @@ def _fluency(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
     found = []
     rise, foreign = difference(now, parent, "surprise"), difference(now, parent, "foreign")
     if rise is not None and bounds.surprise is not None:
-        told = (
+        text = (
             f"the answers surprise the parent by {now.surprise:.2f} nats a token, "
             f"where its own do by {parent.surprise:.2f}: they may read less well"
         )
-        found.append(Drift(rise / bounds.surprise, "surprise_limit", told))
+        found.append(Drift(rise / bounds.surprise, "surprise_limit", text))
     if foreign is not None and bounds.foreign is not None:
-        told = f"{now.foreign:.0%} of the characters are emoji or letters of scripts that the parent does not use"
-        found.append(Drift(foreign / bounds.foreign, "foreign_scripts", told))
+        text = f"{now.foreign:.0%} of the characters are emoji or letters of scripts that the parent does not use"
+        found.append(Drift(foreign / bounds.foreign, "foreign_scripts", text))
     return found

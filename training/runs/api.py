@@ -174,9 +174,9 @@ class Runs(DeclaredViewSet):
     @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def create(self, request: Request) -> Response:
         """Queue a run. Errors in the config are named `config.<field>`."""
-        given = NewRun(data=request.data)
-        given.is_valid(raise_exception=True)
-        run = queue(request, dict(given.validated_data))
+        new_run = NewRun(data=request.data)
+        new_run.is_valid(raise_exception=True)
+        run = queue(request, dict(new_run.validated_data))
         return Response(run_out(request, run), status=201)
 
     @extend_schema(
@@ -234,10 +234,10 @@ class Runs(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def choose(self, request: Request, pk: str) -> Response:
         """Take one of the choices of a paused run; what it changes is recorded as an amendment of the run."""
-        given = Choice(data=request.data)
-        given.is_valid(raise_exception=True)
+        choice = Choice(data=request.data)
+        choice.is_valid(raise_exception=True)
         run = find(self.get_queryset(), pk, "run")
-        return Response(run_out(request, pauses.choose(run=run, by=request.user, **given.validated_data)))
+        return Response(run_out(request, pauses.choose(run=run, by=request.user, **choice.validated_data)))
 
     @extend_schema(responses=ReviewOut(many=True), filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)

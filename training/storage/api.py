@@ -61,21 +61,21 @@ def use(request: Request) -> Response:
     project = find_project(request.user, slug)
     require(request.user, "research", project)
     found = disk_usage.of_project(project)
-    told: dict[str, Any] = {name: getattr(found, name) for name in ("free", "capacity", "datasets", "elsewhere")}
-    told |= {"runs": found.runs, "models": found.models, "rule": pruning.RULE}
+    fields: dict[str, Any] = {name: getattr(found, name) for name in ("free", "capacity", "datasets", "elsewhere")}
+    fields |= {"runs": found.runs, "models": found.models, "rule": pruning.RULE}
     prunable = sum(one.size for one in pruning.prune(dry_run=True, at_once=True, project=project))
-    return Response(DiskOut(told | {"prunable": prunable}).data)
+    return Response(DiskOut(fields | {"prunable": prunable}).data)
 
 
 @extend_schema(request=PruneIn, responses={200: FreedOut} | refusals(400, 403, 404), tags=["runs"])
 @allows(post="research")
 def prune(request: Request) -> Response:
     """Delete the checkpoints that the rule lets go; with `run`, every checkpoint of that one run."""
-    given = PruneIn(data=request.data)
-    given.is_valid(raise_exception=True)
-    project = find_project(request.user, given.validated_data["project"])
+    prune_in = PruneIn(data=request.data)
+    prune_in.is_valid(raise_exception=True)
+    project = find_project(request.user, prune_in.validated_data["project"])
     require(request.user, "research", project)
-    if number := given.validated_data.get("run"):
+    if number := prune_in.validated_data.get("run"):
         run = find_named(project.runs.all(), number, "run")
         return Response({"freed": actions.prune(project=project, by=request.user, run=run)})
     return Response({"freed": actions.prune(project=project, by=request.user)})

@@ -16,5 +16,5 @@ register = template.Library()
 def option_words(name: str, kind: str) -> str:
     """`stop_kl` -> `bound on the KL from the parent, in nats an answer`: the beginning of its help."""
     known = {f.name: f for f in fields(configs.CONFIGS[kind])} if kind in configs.CONFIGS else {}
-    said = str(known[name].metadata.get("help", "")) if name in known else ""
-    return re.split("[;.] ", said.removeprefix("bound: "))[0] or name.replace("_", " ")
+    text = str(known[name].metadata.get("help", "")) if name in known else ""
+    return re.split("[;.] ", text.removeprefix("bound: "))[0] or name.replace("_", " ")

@@ -89,8 +89,8 @@ def question_of(place: Place) -> str:
 def told_of(battle: Battle, place: Place) -> masking.Told:
     """What must not be read in the answers, and what the visitor has said already."""
     prompt = place.prompt if isinstance(place, Battle) else place.prompt_a
-    asked = "\n".join(turn["content"] for turn in prompt.messages if turn["role"] == "user")
-    return masking.Told(names=names_of(battle), asked=asked)
+    text = "\n".join(turn["content"] for turn in prompt.messages if turn["role"] == "user")
+    return masking.Told(names=names_of(battle), asked=text)
 
 
 def names_of(battle: Battle) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ and look-alikes, too.
 from __future__ import annotations
 
 
-def _names(told: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in told.replace("\n", ",").split(",") if name.strip())
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.replace("\n", ",").split(",") if name.strip())
 
 
 # Names of models that are hardly ever anything else.

@@ -128,8 +128,8 @@ def _write(notes: Sequence[_Note], mine: Mapping[uuid.UUID, int]) -> set[uuid.UU
         }
         held = Battle.objects.filter(pk__in=[note.battle_id for note in some], claim__in=[note.claim for note in some])
         held.update(claimed_until=until, **drafts)
-    asked = Battle.objects.filter(pk__in=mine.values(), claim__in=mine, stop_asked_at__isnull=False)
-    return {claim for claim in asked.values_list("claim", flat=True) if claim}
+    battles = Battle.objects.filter(pk__in=mine.values(), claim__in=mine, stop_asked_at__isnull=False)
+    return {claim for claim in battles.values_list("claim", flat=True) if claim}
 
 
 def storable(draft: str) -> str:

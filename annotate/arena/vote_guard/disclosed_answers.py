@@ -26,8 +26,8 @@ def is_told(battle: Battle) -> bool:
     """
     texts = [answer.text for answer in (battle.completion_a, battle.completion_b) if answer]
     same = Q(completion_a__text__in=texts) | Q(completion_b__text__in=texts)
-    told = _outside(battle.project).filter(same, prompt=battle.prompt_id, comparison__isnull=False)
-    return told.exclude(pk=battle.pk).exists()
+    rows = _outside(battle.project).filter(same, prompt=battle.prompt_id, comparison__isnull=False)
+    return rows.exclude(pk=battle.pk).exists()
 
 
 def without_shown(answers: QuerySet[Completion], project: Project) -> QuerySet[Completion]:

@@ -23,8 +23,8 @@ def read_one_or_many(form: type[serializers.Serializer], data: Any) -> tuple[lis
         raise Refused(400, body=f"A list holds 1 to {LONGEST_LIST:,} rows, not {len(data):,}; send it in parts.")
     given = form(data=data, many=True)
     if not given.is_valid():
-        told = given.errors
-        wrong = told if isinstance(told, dict) else dict(enumerate(told))
+        errors = given.errors
+        wrong = errors if isinstance(errors, dict) else dict(enumerate(errors))
         raise serializers.ValidationError({str(place): errors for place, errors in wrong.items() if errors})
     return given.validated_data, True
 

@@ -101,19 +101,19 @@ def _checked(view: Callable[..., Any], checks_first: bool, args: Any, kwargs: An
 
 
 def _work_and_keep(
-    who: str, key: str, asked: str, check: Callable[[], Work], request: Request, secrets: Secrets
+    who: str, key: str, request_hash: str, check: Callable[[], Work], request: Request, secrets: Secrets
 ) -> Response:
     try:
         work = check()
         with transaction.atomic():
             response = work()
-            FirstAnswer.objects.create(who=who, key=key, request_hash=asked, **_kept(response, secrets))
+            FirstAnswer.objects.create(who=who, key=key, request_hash=request_hash, **_kept(response, secrets))
             return response
     except (Refused, IntegrityError):
         # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of
         # the two has waited here, or at a row that both change, until the other's transaction had ended.
         if twin := _firsts.first(who=who, key=key):
-            return _again(twin, asked, request, secrets)
+            return _again(twin, request_hash, request, secrets)
         raise
 
 
@@ -134,11 +134,11 @@ def _twin(who: str, key: str, error: Exception) -> FirstAnswer | None:
     return first
 
 
-def _keep(who: str, key: str, asked: str, response: Response, request: Request, secrets: Secrets) -> Response:
+def _keep(who: str, key: str, request_hash: str, response: Response, request: Request, secrets: Secrets) -> Response:
     first, made = FirstAnswer.objects.get_or_create(
-        who=who, key=key, defaults={"request_hash": asked, **_kept(response, secrets)}
+        who=who, key=key, defaults={"request_hash": request_hash, **_kept(response, secrets)}
     )
-    return response if made else _again(first, asked, request, secrets)
+    return response if made else _again(first, request_hash, request, secrets)
 
 
 def _kept(response: Response, secrets: Secrets) -> dict[str, Any]:
@@ -149,8 +149,8 @@ def _kept(response: Response, secrets: Secrets) -> dict[str, Any]:
     return {"status": response.status_code, "body": body}
 
 
-def _again(first: FirstAnswer, asked: str, request: Request, secrets: Secrets) -> Response:
-    if first.request_hash != asked:
+def _again(first: FirstAnswer, request_hash: str, request: Request, secrets: Secrets) -> Response:
+    if first.request_hash != request_hash:
         raise Refused(
             409, **{"Idempotency-Key": "This key was used for another request; use a new one for each new request."}
         )

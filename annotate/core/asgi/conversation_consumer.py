@@ -52,15 +52,15 @@ class ConversationConsumer(DeclaredConsumer, is_base=True):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
-            given = json.loads(text_data or "")
+            body = json.loads(text_data or "")
         except ValueError:
             return
-        if not isinstance(given, dict) or not self.is_admitted:
+        if not isinstance(body, dict) or not self.is_admitted:
             return
-        if given.get("do") == "stop":
+        if body.get("do") == "stop":
             self.stop()
         elif self.asking is None or self.asking.done():
-            self.asking = asyncio.create_task(self._ask(given))
+            self.asking = asyncio.create_task(self._ask(body))
 
     def stop(self) -> None:
         for task in self.writing:
@@ -82,9 +82,9 @@ class ConversationConsumer(DeclaredConsumer, is_base=True):
             given = {"live": True, **context}
             await self.send("".join(render_to_string(f"{self.page}#{name}", given) for name in partials))
 
-    async def _ask(self, given: dict[str, Any]) -> None:
+    async def _ask(self, fields: dict[str, Any]) -> None:
         try:
-            await self.answer(given)
+            await self.answer(fields)
         except Exception:  # the edge: a page that waits for ever tells nothing
             log.exception("a live conversation failed: %s", self.page)
             await self.send_parts("problems", errors={"text": "Something went wrong on our side; the log says what."})

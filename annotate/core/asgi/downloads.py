@@ -63,10 +63,10 @@ def file(request: HttpRequest, path: Path, *, name: str) -> StreamingHttpRespons
     return response
 
 
-def _begin(asked: str, size: int) -> int:
+def _begin(text: str, size: int) -> int:
     """Where `Range: bytes=N-` wants to begin. Whatever else it may ask for gets the whole, as RFC 9110 allows."""
-    found = re.fullmatch(r"bytes=(\d{1,18})-", asked, re.ASCII)
-    begin = int(found[1]) if found else 0
+    match = re.fullmatch(r"bytes=(\d{1,18})-", text, re.ASCII)
+    begin = int(match[1]) if match else 0
     return begin if begin < size else 0
 
 

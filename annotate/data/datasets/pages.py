@@ -96,16 +96,16 @@ def _form(sent: QueryDict, project: Project) -> dict[str, Any]:
 
 def _arguments(form: dict[str, Any]) -> dict[str, Any]:
     """For `select` and `freeze`; what is no number is handed on as it is, and refused there by name."""
-    given: dict[str, Any] = {"kind": form["kind"], "judge": form["judge"]}
+    fields: dict[str, Any] = {"kind": form["kind"], "judge": form["judge"]}
     if form["categories"]:
-        given["categories"] = form["categories"]
+        fields["categories"] = form["categories"]
     if form["kind"] == "prompts":
-        given |= {"side": form["side"]} | ({"limit": _number(form["limit"], int)} if form["limit"] else {})
+        fields |= {"side": form["side"]} | ({"limit": _number(form["limit"], int)} if form["limit"] else {})
     if form["kind"] == "sft":
-        given["per_prompt"] = _number(form["per_prompt"], int)
-        given["minimum"] = _number(form["minimum"], float)
-        given["whole_answers"] = not form["cut_off"]
-    return given
+        fields["per_prompt"] = _number(form["per_prompt"], int)
+        fields["minimum"] = _number(form["minimum"], float)
+        fields["whole_answers"] = not form["cut_off"]
+    return fields
 
 
 def _number(text: str, kind: type) -> Any:
@@ -198,9 +198,9 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "annotate/dataset.html", context)
 
 
-def _runs(found: Dataset) -> Any:
+def _runs(dataset: Dataset) -> Any:
     """Those that it was the dataset of, and those that took it beside theirs."""
-    used: Any = found.runs.all() | found.other_runs.all()  # type: ignore[attr-defined]
+    used: Any = dataset.runs.all() | dataset.other_runs.all()  # type: ignore[attr-defined]
     return used.select_related("output_model", "output_dataset").order_by("id")
 
 
@@ -234,30 +234,32 @@ def _changed(statuses: dict[str, dict[str, int]]) -> int:
     return sum(n for rows in statuses.values() for status, n in rows.items() if status != Status.COUNTED)
 
 
-def _table(found: Dataset, name: str) -> list[tuple[str, int]]:
-    counts = found.counts.get(name)
+def _table(dataset: Dataset, name: str) -> list[tuple[str, int]]:
+    counts = dataset.counts.get(name)
     return sorted(counts.items(), key=lambda row: -row[1]) if isinstance(counts, dict) else []
 
 
-def _samples(found: Dataset, n: int = 5) -> dict[str, Any]:
+def _samples(dataset: Dataset, n: int = 5) -> dict[str, Any]:
     """The first rows, with their texts."""
     first = {
-        name: [row for row, _ in zip(frozen_rows.read(found.path, name), range(n), strict=False)] for name in FILES
+        name: [row for row, _ in zip(frozen_rows.read(dataset.path, name), range(n), strict=False)] for name in FILES
     }
     wanted = {row[end] for row in first["comparisons"] for end in ("completion_a", "completion_b")}
     wanted |= {row["completion"] for row in first["ratings"]}
-    texts = {row["id"]: row for row in frozen_rows.read(found.path, "completions") if row["id"] in wanted}
+    texts = {row["id"]: row for row in frozen_rows.read(dataset.path, "completions") if row["id"] in wanted}
     pairs = [(row, texts[row["completion_a"]], texts[row["completion_b"]]) for row in first["comparisons"]]
     rated = [(row, texts[row["completion"]]) for row in first["ratings"]]
-    return {"pairs": pairs, "rated": rated, "examples": first["examples"], "asked": first["prompts"]} | _texts(found, n)
+    return {"pairs": pairs, "rated": rated, "examples": first["examples"], "asked": first["prompts"]} | _texts(
+        dataset, n
+    )
 
 
-def _texts(found: Dataset, n: int) -> dict[str, Any]:
+def _texts(dataset: Dataset, n: int) -> dict[str, Any]:
     """The first rows of what bears no feedback: labelled rows as (field, value), documents by their beginning."""
-    fielded = "items" if found.kind == Dataset.Kind.TASK else "rows"
-    labelled = [row for row, _ in zip(frozen_rows.read(found.path, fielded), range(n), strict=False)]
-    documents = next((p for p in sorted(found.path.glob("*.jsonl")) if found.kind == Dataset.Kind.CORPUS), None)
-    texts = zip(frozen_rows.read(found.path, documents.stem), range(n), strict=False) if documents else ()
+    fielded = "items" if dataset.kind == Dataset.Kind.TASK else "rows"
+    labelled = [row for row, _ in zip(frozen_rows.read(dataset.path, fielded), range(n), strict=False)]
+    documents = next((p for p in sorted(dataset.path.glob("*.jsonl")) if dataset.kind == Dataset.Kind.CORPUS), None)
+    texts = zip(frozen_rows.read(dataset.path, documents.stem), range(n), strict=False) if documents else ()
     return {"labelled": [_fields(row) for row in labelled], "documents": [row for row, _ in texts]}
 
 

@@ -227,11 +227,11 @@ def weighed(judgements: Iterable[Comparison | Pair | Tie]) -> int:
 
 def _usual_stars(ratings: list[Rating]) -> dict[int, int]:
     """Each author's most common star count: one person's three is another's four."""
-    given: dict[int, Counter[int]] = defaultdict(Counter)
+    counts: dict[int, Counter[int]] = defaultdict(Counter)
     for r in ratings:
         if r.stars is not None:
-            given[r.author][r.stars] += 1
-    return {author: max(counts, key=lambda star: (counts[star], star)) for author, counts in given.items()}
+            counts[r.author][r.stars] += 1
+    return {author: max(counts, key=lambda star: (counts[star], star)) for author, counts in counts.items()}
 
 
 def _prompts_that_differ(ratings: list[Rating], prompt_of: Mapping[int, int]) -> set[int]:

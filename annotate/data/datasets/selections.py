@@ -287,8 +287,8 @@ def _examples(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
 def _informed_by(informing: Mapping[str, QuerySet]) -> dict[str, list[int]]:
     """Ids by kind; with pairs of a ranking the ranking itself."""
     sources = {plural: list(rows.values_list("id", flat=True)) for plural, rows in informing.items()}
-    said = informing["comparisons"].exclude(ranking=None).order_by("ranking")
-    return sources | {"rankings": list(said.values_list("ranking", flat=True).distinct())}
+    rows = informing["comparisons"].exclude(ranking=None).order_by("ranking")
+    return sources | {"rankings": list(rows.values_list("ranking", flat=True).distinct())}
 
 
 def _told_of_each_answer(comparisons: QuerySet) -> list[Row]:
@@ -333,11 +333,11 @@ def _select_prompts(project: Project, side: str, options: Options) -> Selection:
 
 def _completions(ids: set[int]) -> dict[int, Completion]:
     ordered = sorted(ids)
-    found: dict[int, Completion] = {}
+    completions: dict[int, Completion] = {}
     for start in range(0, len(ordered), _CHUNK):
         part = Completion.objects.filter(id__in=ordered[start : start + _CHUNK]).select_related("prompt")
-        found |= {completion.pk: completion for completion in part}
-    return dict(sorted(found.items()))
+        completions |= {completion.pk: completion for completion in part}
+    return dict(sorted(completions.items()))
 
 
 def _completion_rows(ids: set[int]) -> list[Row]:
@@ -368,20 +368,20 @@ def _left_out(project: Project, side: str, judge: str, kind: str, options: Optio
         tables.append(Demonstration.objects.all())
     elif options.edits:
         tables.append(Demonstration.objects.exclude(edited_from=None))
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for table in tables:
         rows = _narrowed(table.filter(project=project), options)
-        found["by another kind of annotator"] += rows.exclude(judge=judge).count()
-        found[f"not in the {side} split"] += rows.by(judge).exclude(prompt__side=side).count()
+        counts["by another kind of annotator"] += rows.exclude(judge=judge).count()
+        counts[f"not in the {side} split"] += rows.by(judge).exclude(prompt__side=side).count()
         for status in (Status.HELD, Status.EXCLUDED, Status.WITHDRAWN):
-            found[str(status)] += rows.by(judge).on_split(side).filter(status=status).count()
-    return dict(found)
+            counts[str(status)] += rows.by(judge).on_split(side).filter(status=status).count()
+    return dict(counts)
 
 
 def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dict[str, int]) -> str:
     """What to do about a dataset with nothing in it, from what was left out."""
     what = "comparisons or ratings" if kind == Dataset.Kind.PREFERENCES else "demonstrations or well-rated answers"
-    told = "; ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
+    text = "; ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
     remedy = "Judge some answers first"
     if left_out.get("by another kind of annotator"):
         other = next(value for value in AnnotatorKind.values if value != judge)
@@ -390,6 +390,6 @@ def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dic
         remedy += ", or sample longer answers, or take cut-off ones too (whole_answers=false)"
     return (
         f"No counted {what} by a {judge} in the {side} split of {project.name}"
-        + (f" (left out: {told})" if told else "")
+        + (f" (left out: {text})" if text else "")
         + f". {remedy}."
     )

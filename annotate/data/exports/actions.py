@@ -103,5 +103,5 @@ def _has_any(wanted: Wanted) -> bool:
 def _check(**given: tuple[str, Sequence[str]]) -> None:
     for field, (value, known) in given.items():
         if value not in known:
-            told = ", ".join(name for name in known if name)
-            raise Refused(400, **{field.partition(" ")[0]: f"{value!r} is none that is known here; use one of {told}."})
+            text = ", ".join(name for name in known if name)
+            raise Refused(400, **{field.partition(" ")[0]: f"{value!r} is none that is known here; use one of {text}."})

@@ -38,5 +38,5 @@ _PARAMETERS = [
 @in_project(get="review")
 def export_project(request: Request, project: Project) -> HttpResponseBase:
     """The feedback as a file, streamed. What was imported comes out as it came in; see docs/guides/import-export.md."""
-    found = export_feedback(project=project, by=request.user, **asked(request.query_params))
-    return download(request._request, found.parts, name=found.name, content_type=found.content_type)
+    export = export_feedback(project=project, by=request.user, **asked(request.query_params))
+    return download(request._request, export.parts, name=export.name, content_type=export.content_type)

@@ -204,18 +204,18 @@ def _rating(row: Rating) -> Item:
 
 def _rankings(rows: Sequence[Ranking]) -> list[Item]:
     wanted = {pk for row in rows for pk in places(row.order)}
-    found = Completion.objects.select_related("model").in_bulk(list(wanted))
-    return [formats.restored(_ranking(row, found), row.extra) for row in rows]
+    completions = Completion.objects.select_related("model").in_bulk(list(wanted))
+    return [formats.restored(_ranking(row, completions), row.extra) for row in rows]
 
 
-def _ranking(row: Ranking, found: dict[int, Completion]) -> Item:
+def _ranking(row: Ranking, completions: dict[int, Completion]) -> Item:
     """Its texts from best to worst."""
     flat = [pk for group in row.order for pk in group]
-    models = tuple(_named(found[pk]) for pk in flat)
+    models = tuple(_named(completions[pk]) for pk in flat)
     place = {pk: i for i, pk in enumerate(flat)}
     return formats.NewRanking(
         **_common(row),
-        texts=tuple(found[pk].text for pk in flat),
+        texts=tuple(completions[pk].text for pk in flat),
         order=tuple(tuple(place[pk] for pk in group) for group in row.order),
         models=models if any(models) else (),
     )

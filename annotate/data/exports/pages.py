@@ -30,10 +30,10 @@ def export_page(request: HttpRequest, project: Project) -> HttpResponseBase:
     """The file that the form on the data page asks for."""
     assert isinstance(request.user, User)
     try:
-        found = export_feedback(project=project, by=request.user, **asked(request.GET))
+        export = export_feedback(project=project, by=request.user, **asked(request.GET))
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    return download(request, found.parts, name=found.name, content_type=found.content_type)
+    return download(request, export.parts, name=export.name, content_type=export.content_type)
 
 
 def export_choices(project: Project) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def _all_responses(row: Row) -> Iterator[tuple[str, Any, str, Any]]:
 
 
 def _list(value: Any) -> list[Any]:
-    found = fields.parsed(value)
-    return found if isinstance(found, list) else [] if found is None else [found]
+    parsed = fields.parsed(value)
+    return parsed if isinstance(parsed, list) else [] if parsed is None else [parsed]
 
 
 def _person(user: str, said: Sequence[Said], task: guessing.Task, common: Row) -> list[Item]:
@@ -124,28 +124,28 @@ def _person(user: str, said: Sequence[Said], task: guessing.Task, common: Row) -
     comments = [str(s.value) for s in said if guessing.is_comment(s.question) and isinstance(s.value, str)]
     by = common | {"judge": user, "comment": "\n".join(comments)}
     rated: dict[int, Row] = defaultdict(dict)
-    found: list[Item] = []
+    items: list[Item] = []
     strength = None
     for one in said:
         if one.question == "strength":
             strength = fields.whole({"strength": one.value}, "strength", 1, 3)
-        elif told := _rates(one, task):
-            place, what = told
+        elif rates := _rates(one, task):
+            place, what = rates
             aspects = rated[place].get("aspects", {}) | what.get("aspects", {})
             rated[place] |= what | ({"aspects": aspects} if aspects else {})
         elif not guessing.is_comment(one.question):
-            found += _judgement(one, task, by)
+            items += _judgement(one, task, by)
     if rated and not task.texts:
         raise ValueError("rates an answer, and has no field that is one, as response or completion.")
-    found = [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in found]
-    return [*(NewRating(**by, text=task.texts[place], **what) for place, what in sorted(rated.items())), *found]
+    items = [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in items]
+    return [*(NewRating(**by, text=task.texts[place], **what) for place, what in sorted(rated.items())), *items]
 
 
 def _rates(said: Said, task: guessing.Task) -> tuple[int, Row] | None:
     """Which answer is rated, and how; None where this is no rating."""
     name, place = said.question, 0
-    if (found := _PLACE.fullmatch(name)) and int(found[2]) <= len(task.texts):
-        name, place = found[1], int(found[2]) - 1
+    if (match := _PLACE.fullmatch(name)) and int(match[2]) <= len(task.texts):
+        name, place = match[1], int(match[2]) - 1
     if isinstance(said.value, int | float) and not isinstance(said.value, bool):
         return place, guessing.step(name, said.value)
     if len(task.texts) < 2 and isinstance(said.value, str | bool) and not guessing.is_flag(name):

@@ -67,11 +67,13 @@ def task(data: Mapping[str, Any]) -> Task:
     there = {name: value for name, value in data.items() if isinstance(value, str | list) and value}
     prompt = next((name for want in _PROMPTS for name in there if name.lower() == want), None)
     if prompt is None:
-        told = ", ".join(list(data)[:12]) or "nothing"
-        raise ValueError(f"has no field that is a question (prompt, instruction, question, messages): it has {told}.")
+        text = ", ".join(list(data)[:12]) or "nothing"
+        raise ValueError(f"has no field that is a question (prompt, instruction, question, messages): it has {text}.")
     value = there[prompt]
-    asked = fields.conversation(value, prompt) if fields.turns(value) else fields.question(fields.text(data, prompt))
-    messages = after_system(data, asked)
+    conversation = (
+        fields.conversation(value, prompt) if fields.turns(value) else fields.question(fields.text(data, prompt))
+    )
+    messages = after_system(data, conversation)
     texts = {name: _answer(name, value) for name, value in there.items() if name != prompt and name not in _SYSTEM}
     answers = _answers({name: text for name, text in texts.items() if text is not None})
     if messages[-1]["role"] == "assistant" and not answers and len(messages) > 1:
@@ -111,8 +113,8 @@ def _answers(texts: Mapping[str, str]) -> tuple[str, ...]:
             return pair
     families: dict[str, dict[str, str]] = defaultdict(dict)
     for name in texts:
-        if found := _NUMBERED.fullmatch(name):
-            families[found[1].lower()][found[2].lower()] = name
+        if match := _NUMBERED.fullmatch(name):
+            families[match[1].lower()][match[2].lower()] = name
     several = {stem: found for stem, found in families.items() if len(found) > 1 and stem and stem != "model"}
     stem = next((s for want in _ANSWERS for s in several if want in s), next(iter(several), None))
     if stem is not None:
@@ -144,5 +146,5 @@ def step_name(aspect: str) -> str:
 
 
 def thumbs(value: Any) -> bool | None:
-    said = str(value).lower().replace("thumbs", "").replace("thumb", "").strip(" _-")
-    return True if said in _UP else False if said in _DOWN else None
+    text = str(value).lower().replace("thumbs", "").replace("thumb", "").strip(" _-")
+    return True if text in _UP else False if text in _DOWN else None

@@ -105,11 +105,11 @@ def _annotation(annotation: Row, task: guessing.Task, common: Row, extra: Row) -
     kept = {name: annotation[name] for name in _KEPT_OF_ANNOTATION if annotation.get(name) not in (None, False)}
     results = _results_of(annotation)
     by |= {"extra": extra | ({"annotation": kept} if kept else {}), "comment": "\n".join(_comments(results))}
-    found: list[Item] = []
+    items: list[Item] = []
     for result in results:
-        found += _result(result, task, by)
+        items += _result(result, task, by)
     strength = next((n for result in results if (n := _strength(result)) is not None), None)
-    said = _rated(results, task, by) + found
+    said = _rated(results, task, by) + items
     return [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in said]
 
 
@@ -216,16 +216,16 @@ def _comparison(choice: Any, task: guessing.Task, by: Row) -> Item:
 
 def _rated(results: Sequence[Row], task: guessing.Task, by: Row) -> list[Item]:
     """All ratings and thumbs of one answer are one item."""
-    told: dict[int, Row] = defaultdict(dict)
+    rows: dict[int, Row] = defaultdict(dict)
     for result in results:
         for name, value in _rates(result, task).items():
             if name == "aspects":
-                told[_place(result, task)].setdefault("aspects", {}).update(value)
+                rows[_place(result, task)].setdefault("aspects", {}).update(value)
             else:
-                told[_place(result, task)][name] = value
-    if told and not task.texts:
+                rows[_place(result, task)][name] = value
+    if rows and not task.texts:
         raise ValueError("rates an answer, and its data have no field that is one, as response or completion.")
-    return [NewRating(**by, text=task.texts[place], **what) for place, what in sorted(told.items())]
+    return [NewRating(**by, text=task.texts[place], **what) for place, what in sorted(rows.items())]
 
 
 def _place(result: Row, task: guessing.Task) -> int:

@@ -110,10 +110,10 @@ def _texts(row: Row, name: str) -> list[str]:
 
 
 def _vote(row: Row) -> str:
-    said = [name for name in _VOTES if fields.truth(row, name)]
-    if len(said) != 1:
+    names = [name for name in _VOTES if fields.truth(row, name)]
+    if len(names) != 1:
         raise ValueError(f"has not exactly one of {', '.join(_VOTES)}, so that it says nothing.")
-    return said[0].removeprefix("winner_")
+    return names[0].removeprefix("winner_")
 
 
 def _listed(turns: Messages, role: str) -> str:

@@ -92,10 +92,10 @@ def _questions(root: _Node) -> Iterator[_Node]:
 
 
 def _replies(message: Row) -> list[Row]:
-    found = fields.parsed(message.get("replies")) or []
-    if not isinstance(found, list) or not all(isinstance(reply, dict) for reply in found):
-        raise ValueError(f"has replies that are no messages: {found!r:.60}.")
-    return found
+    parsed = fields.parsed(message.get("replies")) or []
+    if not isinstance(parsed, list) or not all(isinstance(reply, dict) for reply in parsed):
+        raise ValueError(f"has replies that are no messages: {parsed!r:.60}.")
+    return parsed
 
 
 def _question(node: _Node, tree: Row) -> Iterator[Item]:
@@ -158,14 +158,14 @@ def _labels(answer: Row, one: Row, about: Row) -> Iterator[Item]:
 
 
 def _object(value: Any) -> Row:
-    found = fields.parsed(value)
-    return found if isinstance(found, dict) else {}
+    parsed = fields.parsed(value)
+    return parsed if isinstance(parsed, dict) else {}
 
 
-def _share(name: str, given: Row) -> float:
-    value = fields.number(given, "value")
+def _share(name: str, row: Row) -> float:
+    value = fields.number(row, "value")
     if value is None or not 0 <= value <= 1:
-        raise ValueError(f"has the label {name} with {given.get('value')!r:.30}, where 0 to 1 is meant.")
+        raise ValueError(f"has the label {name} with {row.get('value')!r:.30}, where 0 to 1 is meant.")
     return value
 
 

@@ -67,6 +67,6 @@ def _asked(info: dict[str, Any]) -> str:
     return "\n\n".join([*parts, _END])
 
 
-def _info(asked: str) -> dict[str, str]:
-    found = _ASKED.fullmatch(asked)
-    return {name: part for name, part in found.groupdict().items() if part is not None} if found else {_ASIS: asked}
+def _info(text: str) -> dict[str, str]:
+    match = _ASKED.fullmatch(text)
+    return {name: part for name, part in match.groupdict().items() if part is not None} if match else {_ASIS: text}

@@ -27,7 +27,7 @@ def read(row: Row, line: int) -> list[Item]:
     people = [name for name in _people(row) if fields.number(row, name) is not None]
     if not people:
         raise ValueError("has nobody's judgement: annotator1, annotator2, …")
-    instruction, given = fields.as_text(row, "instruction"), fields.optional(row, "input")
+    instruction, optional = fields.as_text(row, "instruction"), fields.optional(row, "input")
     models = fields.optional(row, "cmp_key").split("_")
     model_a, model_b = models if len(models) == 2 else ("", "")
     known = {"instruction", "response1", "response2", *people}
@@ -38,7 +38,7 @@ def read(row: Row, line: int) -> list[Item]:
         said = fields.whole(row, name, 0, 2)
         assert said is not None
         item = NewComparison(
-            messages=fields.question(f"{instruction}\n\n{given}" if given else instruction),
+            messages=fields.question(f"{instruction}\n\n{optional}" if optional else instruction),
             a=fields.as_text(row, "response1"), b=fields.as_text(row, "response2"),
             winner=_WINNER[said], model_a=model_a, model_b=model_b, judge=name,
             source_id=fields.optional(row, "idx"), format=NAME, extra=extra,
@@ -54,16 +54,16 @@ def write(items: Sequence[Item]) -> list[Row]:
         if not isinstance(item, NewComparison):
             continue
         extra = item.extra if item.format == NAME else {}
-        asked = text_of(item.messages)
-        key = (asked, item.a, item.b, item.source_id, item.model_a, item.model_b)
-        row = rows.setdefault(key, _begun(item, asked, extra))
+        text = text_of(item.messages)
+        key = (text, item.a, item.b, item.source_id, item.model_a, item.model_b)
+        row = rows.setdefault(key, _begun(item, text, extra))
         row[_column(item.judge, row)] = _NUMBER[item.winner]
     return list(rows.values())
 
 
-def _begun(item: NewComparison, asked: str, extra: Row) -> Row:
+def _begun(item: NewComparison, text: str, extra: Row) -> Row:
     given = extra.get("input") or ""
-    instruction = asked.removesuffix(f"\n\n{given}") if given else asked
+    instruction = text.removesuffix(f"\n\n{given}") if given else text
     row = {"idx": item.source_id, "cmp_key": "_".join(filter(None, (item.model_a, item.model_b)))}
     own = {} if extra else row | {"input": ""}
     texts = {"instruction": instruction, "response1": item.a, "response2": item.b}

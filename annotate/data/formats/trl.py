@@ -46,10 +46,10 @@ def completion(value: Any, name: str) -> tuple[str, Messages]:
         if not isinstance(value, str):
             raise ValueError(f"has no {name}." if value is None else f"has a {name} that is neither text nor turns.")
         return value, []
-    found = fields.conversation(value, name)
-    if found[0]["role"] != "assistant":
+    conversation = fields.conversation(value, name)
+    if conversation[0]["role"] != "assistant":
         raise ValueError(f"has a {name} that does not begin with the assistant's turn.")
-    return found[0]["content"], found[1:]
+    return conversation[0]["content"], conversation[1:]
 
 
 def read_preference(row: Row) -> Item:

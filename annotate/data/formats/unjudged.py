@@ -77,9 +77,9 @@ def _task(row: Row) -> guessing.Task | None:
 
 def _turns(row: Row) -> list[str]:
     """MT-bench's, of which the first can be asked."""
-    found = fields.parsed(row.get("turns"))
-    is_one = isinstance(found, list) and bool(found) and all(isinstance(turn, str) for turn in found)
-    return found if is_one and not guessing.has_prompt(row) else []
+    parsed = fields.parsed(row.get("turns"))
+    is_one = isinstance(parsed, list) and bool(parsed) and all(isinstance(turn, str) for turn in parsed)
+    return parsed if is_one and not guessing.has_prompt(row) else []
 
 
 def _model(row: Row, answer: str) -> str:

@@ -63,7 +63,7 @@ def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Ord
     kept = files.keep(file, file_name)
     how = HowToRead(order.format, order.container, order.columns)
     try:
-        found = _checked_beginning(files.path_of(kept.hash), kept.name, how)
+        checked_beginning = _checked_beginning(files.path_of(kept.hash), kept.name, how)
     except Refused:
         _let_go(kept)
         raise
@@ -72,7 +72,7 @@ def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Ord
         made = Import.objects.create(
             project=project,
             created_by=by,
-            format=found,
+            format=checked_beginning,
             source=source,
             file_name=kept.name,
             file_hash=kept.hash,
@@ -161,8 +161,8 @@ def _checked_beginning(path: Path, name: str, how: HowToRead) -> str:
     except ValueError as error:
         raise Refused(400, file=row_files.printable(str(error))) from error
     if not items:
-        told = "; ".join(f"line {one.line} {one.reason}" for one in bad[:3]) or "it holds no row"
-        raise Refused(400, file=f"No line of it can be used as {found}: {told}")
+        text = "; ".join(f"line {one.line} {one.reason}" for one in bad[:3]) or "it holds no row"
+        raise Refused(400, file=f"No line of it can be used as {found}: {text}")
     return found
 
 
@@ -218,8 +218,8 @@ def import_hh_rlhf(*, project: Project, file: BinaryIO, source: str, by: User) -
     report.prompts, report.completions = counts["prompts"], counts["completions"]
     report.comparisons, report.already = counts["comparisons"], counts["already"]
     if not report.comparisons and not report.already:
-        told = "; ".join(f"line {s.line}: {s.reason}" for s in report.skipped[:3]) or "the file is empty"
-        raise Refused(400, file=f'No line is a pair {{"chosen": "…", "rejected": "…"}} of transcripts: {told}.')
+        text = "; ".join(f"line {s.line}: {s.reason}" for s in report.skipped[:3]) or "the file is empty"
+        raise Refused(400, file=f'No line is a pair {{"chosen": "…", "rejected": "…"}} of transcripts: {text}.')
     return report
 
 
@@ -235,11 +235,11 @@ def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source:
         project.lock()
         for start in range(0, len(ready), _CHUNK):
             write(ready[start : start + _CHUNK], into, Database(), names)
-    found: dict[str | None, Comparison] = {}
+    comparisons: dict[str | None, Comparison] = {}
     for start in range(0, len(names), _CHUNK):
         rows = Comparison.objects.filter(idempotency_key__in=names[start : start + _CHUNK])
-        found |= {row.idempotency_key: row for row in rows.select_related("project", "prompt")}
-    return [found[name] for name in names]
+        comparisons |= {row.idempotency_key: row for row in rows.select_related("project", "prompt")}
+    return [comparisons[name] for name in names]
 
 
 def _ready(index: int, pair: transcripts.Pair, project: Project) -> Ready:

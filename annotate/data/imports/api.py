@@ -73,11 +73,11 @@ def import_comparisons(request: Request) -> Response:
 
     The shared turns become the prompt, the last answers its completions. The same file twice adds nothing twice.
     """
-    given = Upload(data=request.data)
-    given.is_valid(raise_exception=True)
-    project = find_project(request.user, given.validated_data["project"])
-    file = given.validated_data["file"]
-    source = given.validated_data.get("source") or (file.name or "upload")[:60]
+    upload = Upload(data=request.data)
+    upload.is_valid(raise_exception=True)
+    project = find_project(request.user, upload.validated_data["project"])
+    file = upload.validated_data["file"]
+    source = upload.validated_data.get("source") or (file.name or "upload")[:60]
     return Response(asdict(import_hh_rlhf(project=project, file=file, source=source, by=request.user)), status=201)
 
 
@@ -160,9 +160,9 @@ class Imports(DeclaredViewSet):
 
         The same file from the same source adds nothing twice, so that it can be sent again after any accident.
         """
-        given = ImportFile(data=request.data)
-        given.is_valid(raise_exception=True)
-        fields = given.validated_data
+        import_file = ImportFile(data=request.data)
+        import_file.is_valid(raise_exception=True)
+        fields = import_file.validated_data
         project = find_project(request.user, fields["project"])
         order = Order(
             source=fields.get("source", ""),

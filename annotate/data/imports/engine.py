@@ -134,8 +134,8 @@ class Work:
         if any(counts.get(kind) for kind in _GOOD):
             self._end(Import.State.CHECKED if self.is_dry else Import.State.DONE)
             return
-        told = "; ".join(f"line {one.line} {one.reason}" for one in self.claimed.problems.all()[:3])
-        self._end(Import.State.FAILED, f"No line can be used: {told}" if told else "The file holds no row.")
+        text = "; ".join(f"line {one.line} {one.reason}" for one in self.claimed.problems.all()[:3])
+        self._end(Import.State.FAILED, f"No line can be used: {text}" if text else "The file holds no row.")
 
     def _end(self, state: str, problem: str = "") -> None:
         end(self.claimed, _mine(self.claimed), state, problem)

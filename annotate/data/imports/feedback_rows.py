@@ -122,10 +122,10 @@ def _ranking(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], i
     digest = _digest(into, prompt.key, "ranking", order, *_more(item))
     # The texts stand in the order's completions, and which place each had in the file is kept where it was another.
     flat = [place for group in item.order for place in group]
-    said: dict[str, Any] = {"texts": item.texts, "models": item.models, "order": item.order}
+    fields: dict[str, Any] = {"texts": item.texts, "models": item.models, "order": item.order}
     if flat != sorted(flat):
-        said = {}
-    tables["rankings"].want(_name(digest), (order, *_shared(item, prompt, **said)))
+        fields = {}
+    tables["rankings"].want(_name(digest), (order, *_shared(item, prompt, **fields)))
 
 
 def _demonstration(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
@@ -202,7 +202,7 @@ def _shared(item: Item, prompt: Asked, **said: Any) -> tuple[Any, ...]:
     return _columns(item, prompt, found)
 
 
-def _columns(item: Item, prompt: Asked, found: dict[str, Any]) -> tuple[Any, ...]:
+def _columns(item: Item, prompt: Asked, fields: dict[str, Any]) -> tuple[Any, ...]:
     # That alone is worth no place: any format can be written without it.
-    extra = "{}" if found.keys() <= {"format"} else as_json(found)
+    extra = "{}" if fields.keys() <= {"format"} else as_json(fields)
     return (prompt.key, item.judge, item.comment, item.seconds, extra)

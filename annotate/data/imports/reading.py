@@ -64,11 +64,11 @@ def found_out(path: Path, name: str, how: HowToRead) -> str:
     first = list(islice(_beginning(path, name, how.container), _LOOKED_AT))
     good = [row.row for row in first if not row.problem]
     if not good:
-        told = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
+        text = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
         hint = ""
         if first and how.container == "auto" and not name.lower().endswith((".jsonl", ".csv", ".tsv")):
             hint = " A table needs a name that ends in .csv or .tsv, or say that it is one."
-        raise ValueError(f"The file cannot be read: {told}{hint}")
+        raise ValueError(f"The file cannot be read: {text}{hint}")
     try:
         return formats.detect(good, name)
     except ValueError:
@@ -89,8 +89,8 @@ def _beginning(path: Path, name: str, container: str) -> Iterator[FileRow]:
                 yield row
         except TooLarge as error:
             if row is None:
-                told = f"Its first {LARGEST_LOOK:,} bytes hold no row, or one that is too long."
-                raise TooLarge(told) from error
+                text = f"Its first {LARGEST_LOOK:,} bytes hold no row, or one that is too long."
+                raise TooLarge(text) from error
 
 
 def _format_of(row: dict[str, Any]) -> str:

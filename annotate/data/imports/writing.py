@@ -132,14 +132,14 @@ def _answered_already(ready: Sequence[Ready], prompts: _Prompts, new: set[tuple[
 def _standing(wanted: Sequence[tuple[int, str, str]], into: Into) -> _Completions:
     """Those that an earlier import from the same source brought."""
     pairs = list(dict.fromkeys((prompt, hash) for prompt, _, hash in wanted))
-    found: _Completions = {}
+    completions: _Completions = {}
     with connection.cursor() as cursor:
         for some in _portions(pairs, _AT_ONCE // 2):
             cursor.execute(*_by_text(some, into.source))
             for pk, prompt, model, model_id, hash in cursor.fetchall():
                 if model_id == into.linked.get(model):
-                    found.setdefault((prompt, model, hash), pk)
-    return found
+                    completions.setdefault((prompt, model, hash), pk)
+    return completions
 
 
 def _by_text(pairs: Sequence[tuple[int, str]], source: str) -> tuple[str, list[Any]]:
@@ -163,8 +163,8 @@ def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink,
     if not table.rows:
         return
     taken = set(sink.known(table.model, list(table.rows)))
-    asked = table.columns.index("prompt_id")
-    for some in _portions(name for name, row in table.rows.items() if row[asked] not in fresh):
+    index = table.columns.index("prompt_id")
+    for some in _portions(name for name, row in table.rows.items() if row[index] not in fresh):
         rows = table.model._default_manager.filter(idempotency_key__in=some).order_by()
         taken.update(rows.values_list("idempotency_key", flat=True))
     new = {name: row for name, row in table.rows.items() if name not in taken}

@@ -202,10 +202,10 @@ def _check_all(rows: Iterable[Any], check: Any) -> None:
 
 
 def _standing(project: Project, hashes: Sequence[str]) -> dict[str, Prompt]:
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     for start in range(0, len(hashes), _CHUNK):
         rows = Prompt.objects.filter(project=project, text_hash__in=hashes[start : start + _CHUNK])
         for prompt in rows:
             prompt.project = project  # at hand: whoever shows them need not ask for each
-            found[prompt.text_hash] = prompt
-    return found
+            prompts[prompt.text_hash] = prompt
+    return prompts

@@ -102,8 +102,8 @@ def _blimp(row: Row) -> ChoiceItem:
     candidates = (_text(row, "sentence_good"), _text(row, "sentence_bad"))
     name = str(row.get("UID") or "")
     number = row.get("pairID")
-    given = f"{name}-{number}" if number is not None else ""
-    return _item(row, "", candidates, 0, group=name, given_id=given)
+    text = f"{name}-{number}" if number is not None else ""
+    return _item(row, "", candidates, 0, group=name, given_id=text)
 
 
 def _winogrande(row: Row) -> ChoiceItem:

@@ -245,8 +245,8 @@ class _TableLines:
             self._number += 1
             self._size += len(line)
             if self._size > LONGEST_LINE:
-                told = f"Up to line {self._number} a row has more than {LONGEST_LINE:,} bytes"
-                raise TooLarge(f"{told}; cut its text, or look for a quotation mark that does not close.")
+                text = f"Up to line {self._number} a row has more than {LONGEST_LINE:,} bytes"
+                raise TooLarge(f"{text}; cut its text, or look for a quotation mark that does not close.")
             yield self._decoded(line)
 
     def row_ends(self) -> str:
@@ -312,16 +312,16 @@ def _columns(reader: Any) -> list[str]:
         raise UnreadableFile(f"The first line names no columns: {error}.") from error
     twice = next((name for name in names if names.count(name) > 1), None)
     if not names or twice is not None:
-        told = "" if twice is None else f"; {twice!r:.60} stands there {names.count(twice)} times"
-        raise UnreadableFile(f"The first line of a CSV file must name its columns, each once{told}.")
+        text = "" if twice is None else f"; {twice!r:.60} stands there {names.count(twice)} times"
+        raise UnreadableFile(f"The first line of a CSV file must name its columns, each once{text}.")
     return names
 
 
 def _odd_length(values: list[str], names: list[str], begins: int, ends: int) -> str:
     if len(values) == len(names):
         return ""
-    told = f"has {len(values)} columns where the first line names {len(names)}."
-    return told if begins == ends else f"{told} It goes on to line {ends}: does a quotation mark not close?"
+    text = f"has {len(values)} columns where the first line names {len(names)}."
+    return text if begins == ends else f"{text} It goes on to line {ends}: does a quotation mark not close?"
 
 
 def _parquet(source: _Source, after: int) -> Iterator[FileRow]:

@@ -125,11 +125,11 @@ def _completion(row: Row) -> str:
 
 
 def _alpaca(row: Row) -> Messages:
-    asked = text_of(row, "instruction")
+    text = text_of(row, "instruction")
     if row.get("input") not in (None, ""):
-        asked += "\n\n" + text_of(row, "input")
+        text += "\n\n" + text_of(row, "input")
     system = [{"role": "system", "content": text_of(row, "system")}] if row.get("system") else []
-    return [*system, {"role": "user", "content": asked}]
+    return [*system, {"role": "user", "content": text}]
 
 
 def _messages(row: Row, name: str) -> Messages:

@@ -90,8 +90,8 @@ def form_of(row: Row) -> str:
         return "choices"
     if "text" in fields:
         return "labelled" if "label" in fields else "texts"
-    told = "; ".join(f"{form.name}: {form.example}" for form in FORMS.values())
-    raise ValueError(f"has {_named(row)}, which fit no form of a task ({told}).")
+    text = "; ".join(f"{form.name}: {form.example}" for form in FORMS.values())
+    raise ValueError(f"has {_named(row)}, which fit no form of a task ({text}).")
 
 
 def _named(row: Row) -> str:
@@ -172,20 +172,20 @@ def _references(row: Row) -> Row:
 def _texts_of_references(row: Row) -> list[str]:
     """Each once: the same one twice is one. An empty one would be matched by saying nothing."""
     name = next((name for name in ("references", "reference", "completion") if row.get(name) is not None), "references")
-    given = row.get(name)
-    if isinstance(given, str):
-        given = row_formats.parsed(given) if given.lstrip().startswith("[") else [given]
-    if not isinstance(given, list) or not given:
+    parsed = row.get(name)
+    if isinstance(parsed, str):
+        parsed = row_formats.parsed(parsed) if parsed.lstrip().startswith("[") else [parsed]
+    if not isinstance(parsed, list) or not parsed:
         raise ValueError(f'has no {name}: give a list of good answers such as ["Green.", "Red."].')
-    if len(given) > MOST_REFERENCES:
-        raise ValueError(f"has {len(given)} references; at most {MOST_REFERENCES} are taken.")
-    for number, text in enumerate(given, start=1):
+    if len(parsed) > MOST_REFERENCES:
+        raise ValueError(f"has {len(parsed)} references; at most {MOST_REFERENCES} are taken.")
+    for number, text in enumerate(parsed, start=1):
         if not isinstance(text, str):
             raise ValueError(f"has a reference ({number}) that is no text: {text!r:.60}.")
         if not text.strip():
             raise ValueError(f"has an empty reference ({number}); nothing can be compared with it: leave it out.")
         text_of({"reference": text}, "reference")
-    return list(dict.fromkeys(text.strip() for text in given))
+    return list(dict.fromkeys(text.strip() for text in parsed))
 
 
 def _texts(row: Row) -> Row:

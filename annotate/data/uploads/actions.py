@@ -82,10 +82,10 @@ class Reading:
         return renamed
 
     def _label(self, value: Any) -> str:
-        told = str(value).strip()
-        if told not in self.labels:
-            raise ValueError(f"has the label {told!r:.60}, for which no name was given ({', '.join(self.labels)}).")
-        return self.labels[told]
+        text = str(value).strip()
+        if text not in self.labels:
+            raise ValueError(f"has the label {text!r:.60}, for which no name was given ({', '.join(self.labels)}).")
+        return self.labels[text]
 
 
 def upload(
@@ -261,11 +261,11 @@ def _keep(row: Row, keeps_out: KeepsOut, spool: IO[str], done: Uploaded) -> None
 
 def _refuse_what_is_wrong(done: Uploaded, skip_bad: bool) -> None:
     if done.bad_count and (not skip_bad or not done.rows):
-        told = f", of which the first {MOST_TOLD} follow" if done.bad_count > MOST_TOLD else ""
+        text = f", of which the first {MOST_TOLD} follow" if done.bad_count > MOST_TOLD else ""
         remedy = "Correct them, or have them left out (skip_bad)." if done.rows else "Look at the form of the rows."
         raise Refused(
             400,
-            file=f"{done.bad_count:,} of {done.lines:,} lines cannot be used{told}; nothing was taken. {remedy}",
+            file=f"{done.bad_count:,} of {done.lines:,} lines cannot be used{text}; nothing was taken. {remedy}",
             **{f"line {bad.line}": bad.reason for bad in done.bad},
         )
     if not done.rows:

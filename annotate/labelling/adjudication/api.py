@@ -111,11 +111,11 @@ def take(request: Request, project: Project) -> Response:
 @allows(post="review")
 def send_back(request: Request, pk: str) -> Response:
     """Withdraw one annotation and give its item back to its annotator, with a comment."""
-    given = SendBack(data=request.data)
-    given.is_valid(raise_exception=True)
+    send_back = SendBack(data=request.data)
+    send_back.is_valid(raise_exception=True)
     rows = Assignment.objects.filter(project__in=projects_where(request.user, "review"))
     assignment = find(rows.select_related("project", "user", "prompt"), pk, "assignment")
-    comment = given.validated_data["comment"]
+    comment = send_back.validated_data["comment"]
     return Response(AssignmentOut(adjudication.send_back(assignment=assignment, by=request.user, comment=comment)).data)
 
 
@@ -130,11 +130,11 @@ def complaints(request: Request, project: Project) -> Response:
 @in_project(post="review")
 def decide_prompt(request: Request, project: Project, pk: str) -> Response:
     """Take a prompt out of the work for good, or keep it."""
-    given = Decision(data=request.data)
-    given.is_valid(raise_exception=True)
+    decision = Decision(data=request.data)
+    decision.is_valid(raise_exception=True)
     prompt = find(project.prompts.select_related("project"), pk, "prompt")
-    out = given.validated_data["decision"] == "out"
-    decided = quarantine.decide(prompt=prompt, by=request.user, take_out=out, reason=given.validated_data["reason"])
+    out = decision.validated_data["decision"] == "out"
+    decided = quarantine.decide(prompt=prompt, by=request.user, take_out=out, reason=decision.validated_data["reason"])
     return Response(ComplaintOut(quarantine.Complaint(decided, 0, ())).data)
 
 

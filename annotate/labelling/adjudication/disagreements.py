@@ -90,8 +90,8 @@ def words_of(row: Any, letters: dict[int, str]) -> str:
 def answers_of(key: str) -> list[Completion]:
     """The answers of an item, in ascending order of ids."""
     ids = [int(pk) for pk in key.split(":")[1:] if pk.isascii() and pk.isdigit() and len(pk) < 19]
-    found = Completion.objects.in_bulk(ids)
-    return [found[pk] for pk in ids if pk in found]
+    completions = Completion.objects.in_bulk(ids)
+    return [completions[pk] for pk in ids if pk in completions]
 
 
 def _winner_words(row: Comparison, letters: dict[int, str]) -> str:

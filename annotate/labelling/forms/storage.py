@@ -48,8 +48,8 @@ _versions = Prepared(
 def sent_with(key: str) -> Any | None:
     """The row that this key stored: the annotation before an answer that came with it. One query over all the
     tables."""
-    found = sorted(_sent.rows(key=key))
-    return TABLES[found[0][0]].objects.get(pk=found[0][1]) if found else None
+    rows = sorted(_sent.rows(key=key))
+    return TABLES[rows[0][0]].objects.get(pk=rows[0][1]) if rows else None
 
 
 def write(

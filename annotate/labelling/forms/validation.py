@@ -158,8 +158,8 @@ def check_aspects(aspects: object) -> None:
     for name, value in aspects.items():
         is_name = isinstance(name, str) and 1 <= len(name) <= 40 and name.isprintable()
         if not is_name or not _is_whole(value, 1, 5):
-            told = f"{name!r}: {value!r}"[:80]
-            raise Refused(aspects=f"{told} is not a name of 1 to 40 characters with a number from 1 to 5.")
+            text = f"{name!r}: {value!r}"[:80]
+            raise Refused(aspects=f"{text} is not a name of 1 to 40 characters with a number from 1 to 5.")
 
 
 def _check_ranking(submission: Submission, assignment: Assignment) -> None:

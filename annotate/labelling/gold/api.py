@@ -77,9 +77,9 @@ def project_gold(request: Request, project: Project) -> Response:
     """Items whose right answer is known, for managers."""
     if request.method == "GET":
         return Response(GoldOut(project.gold_items.all(), many=True).data)
-    given = NewGold(data=request.data)
-    given.is_valid(raise_exception=True)
-    return Response(GoldOut(_make(project, request, dict(given.validated_data))).data, status=201)
+    new_gold = NewGold(data=request.data)
+    new_gold.is_valid(raise_exception=True)
+    return Response(GoldOut(_make(project, request, dict(new_gold.validated_data))).data, status=201)
 
 
 @extend_schema(request=GoldChange, responses={200: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"])
@@ -87,9 +87,9 @@ def project_gold(request: Request, project: Project) -> Response:
 def gold_item(request: Request, project: Project, pk: str) -> Response:
     """Change what is right, why, its place; retire it. What was answered stays as it was judged."""
     item = find(project.gold_items.select_related("project", "prompt"), pk, "gold_item")
-    given = GoldChange(data=request.data)
-    given.is_valid(raise_exception=True)
-    fields = dict(given.validated_data)
+    gold_change = GoldChange(data=request.data)
+    gold_change.is_valid(raise_exception=True)
+    fields = dict(gold_change.validated_data)
     retired = fields.pop("retired", None)
     if fields:
         gold_items.change(item=item, by=request.user, **fields)
@@ -108,13 +108,13 @@ def pauses(request: Request, project: Project) -> Response:
     if request.method == "GET":
         members = project.memberships.select_related("user").order_by("pk")
         return Response(Paused([m for m in members if m.paused_at or m.warned_at], many=True).data)
-    given = Pause(data=request.data)
-    given.is_valid(raise_exception=True)
-    username, note = given.validated_data["username"], given.validated_data["note"]
+    pause = Pause(data=request.data)
+    pause.is_valid(raise_exception=True)
+    username, note = pause.validated_data["username"], pause.validated_data["note"]
     user = User.objects.filter(username=username).first()
     if user is None:
         raise Refused(400, username=f"Nobody here is called {username!r}.")
-    if given.validated_data["paused"]:
+    if pause.validated_data["paused"]:
         member = gold.pause(project=project, user=user, by=request.user, reason=note)
     else:
         member = gold.lift(project=project, user=user, by=request.user, note=note)

@@ -53,7 +53,7 @@ def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
                 explanation=request.POST.get("explanation", "").replace("\r\n", "\n"),
                 is_tutorial=request.POST.get("is_tutorial") == "on",
                 position=_number(request.POST.get("position", "") or "0"),
-                **({"expected": given} if (given := _expected(request)) else {}),
+                **({"expected": expected} if (expected := _expected(request)) else {}),
             )
     except Refused as refused:
         return refused_page(request, refused, project=project)

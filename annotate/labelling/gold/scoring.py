@@ -143,8 +143,8 @@ def _look_at(assignment: Assignment) -> None:
         if member.warned_at is None:
             _warn(member, now)
         else:
-            told = f"{now.right} of the last {now.answered} items with a known answer were right, after a warning."
-            _pause(member, told, None)
+            text = f"{now.right} of the last {now.answered} items with a known answer were right, after a warning."
+            _pause(member, text, None)
     elif member.warned_at and now.answered >= LOOKED_AT and now.right * 100 >= project.gold_pass_percent * now.answered:
         member.warned_at = None
         member.save(update_fields=["warned_at"])

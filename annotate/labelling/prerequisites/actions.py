@@ -29,8 +29,8 @@ class NotYet(Refused):
 def _member() -> QuerySet[Membership]:
     newest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version").values("version")[:1]
     lessons = GoldItem.objects.filter(project=OuterRef("project"), is_tutorial=True, retired_at=None)
-    found = Membership.objects.filter(project=Slot("project"), user=Slot("user"))
-    return found.annotate(newest_guideline=Subquery(newest), has_tutorial=Exists(lessons))
+    memberships = Membership.objects.filter(project=Slot("project"), user=Slot("user"))
+    return memberships.annotate(newest_guideline=Subquery(newest), has_tutorial=Exists(lessons))
 
 
 _members = Prepared(_member)
@@ -93,12 +93,12 @@ class Line:
 
 def what_changed(before: str, after: str) -> list[Line]:
     """Line by line, with two lines around each change; empty when nothing changed."""
-    found: list[Line] = []
+    lines: list[Line] = []
     for line in difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2):
-        if line.startswith(("---", "+++")) and not found:
+        if line.startswith(("---", "+++")) and not lines:
             continue
-        found.append(Line("…", "") if line.startswith("@@") else Line(line[:1].strip(), line[1:]))
-    return found
+        lines.append(Line("…", "") if line.startswith("@@") else Line(line[:1].strip(), line[1:]))
+    return lines
 
 
 def _membership(project: Project, user: User) -> Membership:

@@ -142,13 +142,13 @@ def choose(*, project: Project, user: User, kind: str, pairs: Sequence[UrgentPai
 
 def _answers(prompts: list[int], left_out: set[int]) -> dict[int, dict[int, Completion]]:
     """By prompt and id, in ascending order of ids."""
-    found: dict[int, dict[int, Completion]] = {}
+    completions: dict[int, dict[int, Completion]] = {}
     one = len(prompts) == 1
     rows = _answers_to.rows(prompt=prompts[0]) if one else Completion.objects.filter(prompt__in=prompts).order_by("id")
     for answer in rows:
         if answer.pk not in left_out:
-            found.setdefault(answer.prompt_id, {})[answer.pk] = answer
-    return found
+            completions.setdefault(answer.prompt_id, {})[answer.pk] = answer
+    return completions
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,12 @@ def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = 
 
 def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]:
     """(id, text) of the answers to each, in ascending order, without those that are asked about in their own way."""
-    found: dict[int, Answers] = defaultdict(list)
+    answers: dict[int, Answers] = defaultdict(list)
     rows = Completion.objects.filter(prompt__in=list(prompts)).order_by("id").values_list("prompt_id", "id", "text")
     for prompt, pk, text in rows:
         if pk not in reserved:
-            found[prompt].append((pk, text))
-    return found
+            answers[prompt].append((pk, text))
+    return answers
 
 
 def judged_in(prompts: Iterable[int], *, is_simulated: bool) -> dict[str, int]:
@@ -100,10 +100,10 @@ def written_elsewhere(prompts: Iterable[int], *, is_simulated: bool) -> dict[str
     """Demonstrations that did not come by an item of their own, such as imported ones, answer a prompt just as well."""
     judge = "simulation" if is_simulated else "person"
     rows = Demonstration.objects.counted().by(judge).filter(prompt__in=list(prompts))  # type: ignore[attr-defined]
-    found: dict[str, int] = defaultdict(int)
+    counts: dict[str, int] = defaultdict(int)
     for prompt in rows.exclude(assignment__kind=WRITE).order_by().values_list("prompt_id", flat=True):
-        found[Item(prompt).key] += 1
-    return found
+        counts[Item(prompt).key] += 1
+    return counts
 
 
 def recount(project: Project, reserved: Iterable[int] = ()) -> int:

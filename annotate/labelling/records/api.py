@@ -62,18 +62,18 @@ class _Read(DeclaredViewSet):
 
     @extend_schema(parameters=FILTERS)
     def list(self, request: Request) -> Response:
-        found = of_project(self.get_queryset(), request)
+        rows = of_project(self.get_queryset(), request)
         for name, values in (("judge", AnnotatorKind.values), ("status", Status.values)):
             if (value := request.query_params.get(name)) is not None:
                 if value not in values:
                     raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
-                found = found.filter(**{name: value})
+                rows = rows.filter(**{name: value})
         for name, path in (("dataset", "datasets"), ("prompt", "prompt")):
             if (value := request.query_params.get(name)) is not None:
                 number = _number(value, name)
                 in_none = path == "datasets" and self.table is Flag  # a flag teaches nothing
-                found = found.none() if in_none else found.filter(**{path: number})
-        return self.get_paginated_response(self.out(list(self.paginate_queryset(found))))
+                rows = rows.none() if in_none else rows.filter(**{path: number})
+        return self.get_paginated_response(self.out(list(self.paginate_queryset(rows))))
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.out(find(self.get_queryset(), pk, self.table.__name__.lower())))
@@ -84,9 +84,9 @@ class _Read(DeclaredViewSet):
         row = find(self.get_queryset(), pk, self.table.__name__.lower())
         if not can(request.user, "manage", row.project):
             raise Refused(403, authorization=f"Only managers of {row.project} change what counts; ask one.")
-        given = NewStatus(data=request.data)
-        given.is_valid(raise_exception=True)
-        set_status(rows=[row], by=request.user, **given.validated_data)
+        new_status = NewStatus(data=request.data)
+        new_status.is_valid(raise_exception=True)
+        set_status(rows=[row], by=request.user, **new_status.validated_data)
         row.refresh_from_db()
         return Response(self.out(row))
 
@@ -103,9 +103,9 @@ class _Feedback(_Read):
         return self._add(request, find_project(request.user, slugs.pop()), given, is_list)
 
     @idempotent()  # what was sent is checked before: SQLite has one writer
-    def _add(self, request: Request, project: Project, given: list[dict[str, Any]], is_list: bool) -> Response:
+    def _add(self, request: Request, project: Project, fields: list[dict[str, Any]], is_list: bool) -> Response:
         with written(is_list):
-            made = rows.add(self.table, project=project, given=given, by=request.user)
+            made = rows.add(self.table, project=project, given=fields, by=request.user)
         out = self.out(made)
         return Response(out if is_list else out[0], status=201)
 

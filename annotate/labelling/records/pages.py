@@ -98,19 +98,19 @@ def _models(project: Project) -> QuerySet[LanguageModel]:
 
 
 def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
-    asked: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, values in (("judge", AnnotatorKind.values), ("status", Status.values), ("side", Split.values)):
         if value := sent.get(name):
             if value not in values:
                 raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
-            asked[name] = value
+            fields[name] = value
     for name, found in (("dataset", project.datasets.all()), ("model", _models(project))):
         if value := sent.get(name):
             number = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
-            asked[name] = found.filter(pk=number).first()
-            if asked[name] is None:
+            fields[name] = found.filter(pk=number).first()
+            if fields[name] is None:
                 raise Refused(404, **{name: f"There is no {name} {value} here; choose one from the list."})
-    return asked
+    return fields
 
 
 def _told(page: Page, kind: str, user: Person) -> set[int]:
@@ -118,17 +118,17 @@ def _told(page: Page, kind: str, user: Person) -> set[int]:
     return set(feedback_lineage.with_told_names(rows, kind, user=user).values_list("pk", flat=True))
 
 
-def _filtered(rows: Any, kind: str, asked: dict[str, Any], reader: Person | None) -> Any:
+def _filtered(rows: Any, kind: str, fields: dict[str, Any], reader: Person | None) -> Any:
     """`reader`: whoever may not review."""
     for name, path in (("judge", "judge"), ("status", "status"), ("side", "prompt__side"), ("dataset", "datasets")):
-        if name in asked:
+        if name in fields:
             in_none = kind == "flag" and name == "dataset"  # a flag teaches nothing
-            rows = rows.none() if in_none else rows.filter(**{path: asked[name]})
-    if "model" not in asked:
+            rows = rows.none() if in_none else rows.filter(**{path: fields[name]})
+    if "model" not in fields:
         return rows
     # The filter must not tell what the cards keep to themselves.
     told = rows if reader is None else feedback_lineage.with_told_names(rows, kind, user=reader)
-    return feedback_lineage.of_model(told, kind, asked["model"].pk)
+    return feedback_lineage.of_model(told, kind, fields["model"].pk)
 
 
 def _query(sent: QueryDict) -> str:
@@ -140,7 +140,9 @@ def _query(sent: QueryDict) -> str:
     return kept.urlencode()
 
 
-def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], told: Collection[int]) -> dict[str, Any]:
+def _card(
+    row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], numbers: Collection[int]
+) -> dict[str, Any]:
     """A vote as the page shows it: what was said of which answers, by whom, and what it went into.
 
     `told`: whose answers may be named. Of the others somebody may still meet the same answer, and judge blind.
@@ -153,7 +155,7 @@ def _card(row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], tol
         "said": describe_feedback(row),
         "who": who,
         "reason": reason,
-        "names": row.pk in told,
+        "names": row.pk in numbers,
         "answers": _answers(row, ranked),
         "went": feedback_lineage.went_into(row),
     }

@@ -67,10 +67,10 @@ def scales(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _add(request: Request, project: Project) -> Response:
-    given = NewScale(data=request.data)
-    given.is_valid(raise_exception=True)
+    new_scale = NewScale(data=request.data)
+    new_scale.is_valid(raise_exception=True)
     return Response(
-        DeclaredScaleOut(actions.add(project=project, by=request.user, **given.validated_data)).data, status=201
+        DeclaredScaleOut(actions.add(project=project, by=request.user, **new_scale.validated_data)).data, status=201
     )
 
 
@@ -97,15 +97,15 @@ def scale(request: Request, project: Project, pk: str) -> Response:
     return Response(DeclaredScaleOut(_changed(project, found, request)).data)
 
 
-def _changed(project: Project, found: Scale, request: Request) -> Scale:
-    given = ScaleChange(data=request.data)
-    given.is_valid(raise_exception=True)
-    fields = dict(given.validated_data)
+def _changed(project: Project, scale: Scale, request: Request) -> Scale:
+    scale_change = ScaleChange(data=request.data)
+    scale_change.is_valid(raise_exception=True)
+    fields = dict(scale_change.validated_data)
     retired = fields.pop("retired", None)
     if not fields and retired is None:
         raise Refused(400, title="Nothing is to be changed; send at least one field.")
     if fields:
-        actions.change(scale=found, by=request.user, **fields)
+        actions.change(scale=scale, by=request.user, **fields)
     if retired is not None:
-        (actions.retire if retired else actions.bring_back)(scale=found, by=request.user)
-    return found
+        (actions.retire if retired else actions.bring_back)(scale=scale, by=request.user)
+    return scale

@@ -42,10 +42,10 @@ class Message(serializers.Serializer):
 @in_project(post="judge")
 def guidelines_read(request: Request, project: Project) -> Response:
     """I have read the guidelines; answers with them."""
-    given = Version(data=request.data)
-    given.is_valid(raise_exception=True)
+    version = Version(data=request.data)
+    version.is_valid(raise_exception=True)
     read = prerequisites.guidelines_read(
-        project=project, user=request.user, version=given.validated_data.get("version")
+        project=project, user=request.user, version=version.validated_data.get("version")
     )
     return Response({"version": read.version if read else None, "text": read.text if read else ""})
 

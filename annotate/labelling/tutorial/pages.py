@@ -48,7 +48,7 @@ def lesson(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     found = project.assignments.select_related("project", "gold", "prompt", "completion_a", "completion_b")
     assignment = get_object_or_404(found, pk=pk, user=request.user)
     try:
-        told = actions.lesson_of(assignment, request.user)
+        lesson = actions.lesson_of(assignment, request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     answers = list(zip("AB", assignment.completions, strict=False))
@@ -56,10 +56,10 @@ def lesson(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     context = {
         "project": project,
         "section": "judge",
-        "lesson": told,
+        "lesson": lesson,
         "answers": answers,
         "said": "; ".join(filter(None, (words_of(row, letters) for row in standing_rows(assignment)))),
-        "expected": in_words(told.expected),
+        "expected": in_words(lesson.expected),
     }
     return render(request, "annotate/tutorial.html", context)
 

@@ -46,16 +46,16 @@ class Command(BaseCommand):
         how = {name: options[name] for name in ("format", "judge", "side", "measures")}
         how |= {"statuses": tuple(options["status"] or [Status.COUNTED]), "sources": tuple(options["source"])}
         try:
-            found = export_feedback(
+            export = export_feedback(
                 project=project_named(project), by=person_named(by, "reviewer"), file=file or _kind(output), **how
             )
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         if output == "-":
-            sys.stdout.buffer.writelines(found.parts)
+            sys.stdout.buffer.writelines(export.parts)
             return
         path = Path(output)
-        written = _write(path, found.parts)
+        written = _write(path, export.parts)
         self.stdout.write(f"{path}: {written:,} bytes")
 
 

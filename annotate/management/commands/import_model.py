@@ -102,21 +102,21 @@ class Command(BaseCommand):
         settings.MODELS_DIR.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=settings.MODELS_DIR, prefix=".import-") as work:
             folder = Path(work) / "model"
-            found = _convert(source, folder)
+            convert = _convert(source, folder)
             if standing is not None:
-                if standing.content_hash != found["hash"]:
+                if standing.content_hash != convert["hash"]:
                     raise CommandError(f"There is another model named {name}; choose another --name.")
                 return standing, False
-            home = _move_in(folder, name, found["hash"])
+            home = _move_in(folder, name, convert["hash"])
         model = register_model(
             name=name,
             folder=str(home.relative_to(settings.DATA_DIR)),
-            licence=facts["licence"] or found.get("licence", ""),
-            origin=facts["origin"] or found.get("origin") or found.get("source") or source,
+            licence=facts["licence"] or convert.get("licence", ""),
+            origin=facts["origin"] or convert.get("origin") or convert.get("source") or source,
             stage=facts["stage"],
-            parameters=found["parameters"],
-            content_hash=found["hash"],
-            card={"architecture": found.get("architecture", ""), "source": source, "source_sha256": fingerprint},
+            parameters=convert["parameters"],
+            content_hash=convert["hash"],
+            card={"architecture": convert.get("architecture", ""), "source": source, "source_sha256": fingerprint},
             is_shared=True,
         )
         return model, True

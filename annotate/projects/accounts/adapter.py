@@ -79,8 +79,8 @@ def require_patience_with_codes(user: User) -> None:
 def is_second_factor_right(user: User, code: str) -> bool:
     """By app or by recovery code; each code once."""
     require_patience_with_codes(user)
-    given = code.replace(" ", "").strip()
-    return any(one.wrap().validate_code(given) for one in Authenticator.objects.filter(user=user))
+    text = code.replace(" ", "").strip()
+    return any(one.wrap().validate_code(text) for one in Authenticator.objects.filter(user=user))
 
 
 def has_second_factor(user: User) -> bool:

@@ -38,12 +38,12 @@ def token(request: Request) -> Response:
 
     POST auth/tokens/ makes one with a name, a narrower scope and another lifetime.
     """
-    given = SignIn(data=request.data)
-    given.is_valid(raise_exception=True)
-    code = given.validated_data.pop("code")
-    who = {"name": given.validated_data["username"], "address": address_of(request._request)}
+    sign_in = SignIn(data=request.data)
+    sign_in.is_valid(raise_exception=True)
+    code = sign_in.validated_data.pop("code")
+    who = {"name": sign_in.validated_data["username"], "address": address_of(request._request)}
     require_patience(**who, wider=wider_of(request._request))
-    user = authenticate(request._request, **given.validated_data)
+    user = authenticate(request._request, **sign_in.validated_data)
     if user is None:
         raise Refused(400, password="This username and this password do not belong together; check both.")
     was_right(**who)

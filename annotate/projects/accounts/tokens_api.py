@@ -47,9 +47,9 @@ def my_tokens(request: Request) -> Response:
     """My tokens that work; make another. Its secret is told this once."""
     if request.method == "GET":
         return Response(ApiTokenOut(actions.live_of(request.user), many=True).data)
-    given = NewToken(data=request.data)
-    given.is_valid(raise_exception=True)
-    made, secret = actions.make(user=request.user, **given.validated_data)
+    new_token = NewToken(data=request.data)
+    new_token.is_valid(raise_exception=True)
+    made, secret = actions.make(user=request.user, **new_token.validated_data)
     return Response({**ApiTokenOut(made).data, "token": secret}, status=201)
 
 

@@ -67,9 +67,9 @@ def project_invitations(request: Request, project: Project) -> Response:
     """Invitations into a project, for its managers."""
     if request.method == "GET":
         return Response(InvitationOut(project.invitations.select_related("invited_by"), many=True).data)
-    given = NewInvitation(data=request.data)
-    given.is_valid(raise_exception=True)
-    made, token = invitations.invite(project=project, by=request.user, **given.validated_data)
+    new_invitation = NewInvitation(data=request.data)
+    new_invitation.is_valid(raise_exception=True)
+    made, token = invitations.invite(project=project, by=request.user, **new_invitation.validated_data)
     link = settings.SITE_URL + reverse("invitation", args=[token])
     return Response({**InvitationOut(made).data, "link": link}, status=201)
 
@@ -112,7 +112,7 @@ def join(request: Request, slug: str) -> Response:
 @in_project(get="manage")
 def audit_trail(request: Request, project: Project) -> Response:
     """Who changed what, newest first, for managers."""
-    asked = request.query_params
-    entries = audit.entries_of(project, action=asked.get("action", ""), who=asked.get("who", ""))
+    query_params = request.query_params
+    entries = audit.entries_of(project, action=query_params.get("action", ""), who=query_params.get("who", ""))
     pages = Newest()
     return pages.get_paginated_response(AuditOut(pages.paginate_queryset(entries, request), many=True).data)

@@ -107,8 +107,8 @@ def revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 @allows(get="anybody", post="anybody")
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """What one is invited to. Whoever has no account yet makes one, and is in."""
-    found = invitations.standing(token)
-    if found is None:
+    standing = invitations.standing(token)
+    if standing is None:
         return render(request, "annotate/invitation.html", {"found": None}, status=410)
     if request.method == "POST" and isinstance(request.user, User):
         try:
@@ -117,7 +117,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return refused_page(request, refused)
         messages.success(request, f"Welcome to {membership.project.name}.")
         return redirect("project", membership.project.slug)
-    response = render(request, "annotate/invitation.html", {"found": found, "may": MAY[Role(found.role)]})
+    response = render(request, "annotate/invitation.html", {"found": standing, "may": MAY[Role(standing.role)]})
     if not request.user.is_authenticated:
         accounts.remember_invitation(response, token)
     return response

@@ -38,16 +38,16 @@ def webhooks_page(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="manage", post="manage")
 def webhook(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """One of them: its settings, its secret, and every delivery."""
-    found = get_object_or_404(Webhook, project=project, pk=pk)
+    webhook = get_object_or_404(Webhook, project=project, pk=pk)
     if request.method != "POST":
-        return _one(request, project, found)
+        return _one(request, project, webhook)
     try:
-        said = _done(request, found)
+        said = _done(request, webhook)
     except Refused as refused:
-        found.refresh_from_db()
-        return _one(request, project, found, errors=refused.errors, status=refused.status)
+        webhook.refresh_from_db()
+        return _one(request, project, webhook, errors=refused.errors, status=refused.status)
     messages.success(request, said)
-    return redirect("webhook", project.slug, pk) if found.pk else redirect("webhooks", project.slug)
+    return redirect("webhook", project.slug, pk) if webhook.pk else redirect("webhooks", project.slug)
 
 
 @in_project(post="manage")
@@ -61,24 +61,24 @@ def again(request: MemberRequest, project: Project, pk: int, delivery: int) -> H
     return redirect("webhook", project.slug, pk)
 
 
-def _done(request: MemberRequest, found: Webhook) -> str:
+def _done(request: MemberRequest, webhook: Webhook) -> str:
     """What the pressed button asks for, and what to say of it."""
     match request.POST.get("do"):
         case "save":
             events = request.POST.getlist("events")
-            webhooks.change_webhook(found, url=request.POST.get("url", ""), events=events, by=request.user)
+            webhooks.change_webhook(webhook, url=request.POST.get("url", ""), events=events, by=request.user)
             return "Saved."
         case "on" | "off" as wanted:
-            webhooks.change_webhook(found, is_active=wanted == "on", by=request.user)
+            webhooks.change_webhook(webhook, is_active=wanted == "on", by=request.user)
             return "It is told again, and gets what has waited." if wanted == "on" else "It is told nothing more."
         case "test":
-            webhooks.send_test(found, by=request.user)
+            webhooks.send_test(webhook, by=request.user)
             return "A test event is on its way; it appears below."
         case "rotate":
-            webhooks.rotate_secret(found, by=request.user)
+            webhooks.rotate_secret(webhook, by=request.user)
             return "There is a new secret. For a day the old one signs too."
         case "remove":
-            webhooks.remove_webhook(found, by=request.user)
+            webhooks.remove_webhook(webhook, by=request.user)
             return "It is removed."
     raise Refused(400, do="Press one of the buttons.")
 
@@ -105,16 +105,16 @@ def _all(
 def _one(
     request: HttpRequest,
     project: Project,
-    found: Webhook,
+    webhook: Webhook,
     *,
     errors: dict[str, str] | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    page = Paginator(found.deliveries.all(), _ON_A_PAGE).get_page(request.GET.get("page"))
+    page = Paginator(webhook.deliveries.all(), _ON_A_PAGE).get_page(request.GET.get("page"))
     context: dict[str, Any] = {
         "project": project,
-        "webhook": found,
-        "events": _events(found.events),
+        "webhook": webhook,
+        "events": _events(webhook.events),
         "page": page,
         "deliveries": [(one, json.dumps(one.body, indent=2, ensure_ascii=False)) for one in page],
         "errors": errors or {},

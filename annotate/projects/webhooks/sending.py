@@ -49,10 +49,10 @@ def send(
         place(url)
         return asyncio.run(_asked(url, _headers(secrets, message_id, body, at), body.encode(), allowed, began))
     except (TimeoutError, httpx.TimeoutException):
-        said = f"No answer within {TIMEOUT:.0f} seconds."
+        text = f"No answer within {TIMEOUT:.0f} seconds."
     except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        said = _in_words(error)
-    return Outcome(None, said[:LONGEST_SAID], time.monotonic() - began)
+        text = _in_words(error)
+    return Outcome(None, text[:LONGEST_SAID], time.monotonic() - began)
 
 
 def signatures(secrets: Sequence[str], message_id: str, body: str, at: datetime) -> str:
@@ -78,10 +78,10 @@ async def _asked(url: str, headers: dict[str, str], body: bytes, allowed: Sequen
     async with outbound.async_client(url, allowed=allowed, timeout=httpx.Timeout(TIMEOUT)) as client:
         async with asyncio.timeout_at(until):
             answer = await client.send(client.build_request("POST", url, content=body, headers=headers), stream=True)
-        said = await _beginning(answer, until)
+        beginning = await _beginning(answer, until)
     if 300 <= answer.status_code < 400:
-        said = f"It points elsewhere ({answer.headers.get('Location', '')}); give the address where it ends."
-    return Outcome(answer.status_code, said[:LONGEST_SAID], time.monotonic() - began, _retry_after(answer))
+        beginning = f"It points elsewhere ({answer.headers.get('Location', '')}); give the address where it ends."
+    return Outcome(answer.status_code, beginning[:LONGEST_SAID], time.monotonic() - began, _retry_after(answer))
 
 
 async def _beginning(answer: httpx.Response, until: float) -> str:

@@ -161,8 +161,8 @@ def exposures(user: User) -> list[datetime]:
     """When they were shown something harmful, since yesterday's midnight, oldest first."""
     since = _midnight() - timedelta(days=1)
     items = Assignment.objects.filter(user=user, created_at__gte=since).exclude(prompt__harm="")
-    asked = Question.objects.filter(talk__user=user, asked_at__gte=since)
-    return sorted([*items.values_list("created_at", flat=True), *asked.values_list("asked_at", flat=True)])
+    questions = Question.objects.filter(talk__user=user, asked_at__gte=since)
+    return sorted([*items.values_list("created_at", flat=True), *questions.values_list("asked_at", flat=True)])
 
 
 def _break_until(moments: list[datetime], budget: HarmBudget) -> datetime | None:

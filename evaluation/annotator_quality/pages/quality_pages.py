@@ -153,11 +153,11 @@ def _order(sort: str) -> tuple[str, bool]:
     return (name, sort.startswith("-")) if name in known else (FLAGS, False)
 
 
-def _in_matrix(found: Findings) -> list[str]:
-    names = [scale.name for scale in found.scales if scale.alpha.units]
-    return [*names, present.MARKS] if found.mark_pairs else names
+def _in_matrix(findings: Findings) -> list[str]:
+    names = [scale.name for scale in findings.scales if scale.alpha.units]
+    return [*names, present.MARKS] if findings.mark_pairs else names
 
 
-def _scale(found: Findings, asked: str) -> str:
-    names = _in_matrix(found)
-    return asked if asked in names else (names[0] if names else "")
+def _scale(findings: Findings, text: str) -> str:
+    names = _in_matrix(findings)
+    return text if text in names else (names[0] if names else "")

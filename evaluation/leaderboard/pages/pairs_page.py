@@ -87,15 +87,15 @@ def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpRespons
     return csv_file(f"{project.slug}-pairs-{judge}.csv", PAIR_COLUMNS, rows)
 
 
-def _picture(found: Findings, models: dict[int, LanguageModel]) -> Scene:
-    order = found.order[:MOST_DRAWN]
-    names = [models[found.models[i]].name for i in order]
-    shares = [row[: len(order)] for row in found.shares[: len(order)]]
+def _picture(findings: Findings, models: dict[int, LanguageModel]) -> Scene:
+    order = findings.order[:MOST_DRAWN]
+    names = [models[findings.models[i]].name for i in order]
+    shares = [row[: len(order)] for row in findings.shares[: len(order)]]
     return heat_map(names, shares, f"What each of {len(names)} models scored against each other, in percent")
 
 
-def _exposures(found: Findings, models: dict[int, LanguageModel]) -> list[Exposure]:
-    seen, place = found.sampling, found.position
+def _exposures(findings: Findings, models: dict[int, LanguageModel]) -> list[Exposure]:
+    seen, place = findings.sampling, findings.position
     rows = [
         Exposure(
             models[pk],
@@ -104,16 +104,16 @@ def _exposures(found: Findings, models: dict[int, LanguageModel]) -> list[Exposu
             float(seen.ratio[i]),
             *(float(x[i]) if x[i] == x[i] else None for x in (place.effect, place.effect_lower, place.effect_upper)),
         )
-        for i, pk in enumerate(found.models)
+        for i, pk in enumerate(findings.models)
     ]
     return sorted(rows, key=lambda row: -row.battles)
 
 
-def _fragility(found: Findings, models: dict[int, LanguageModel]) -> dict[str, Any]:
-    votes, voters = found.fragility, found.voters
+def _fragility(findings: Findings, models: dict[int, LanguageModel]) -> dict[str, Any]:
+    votes, voters = findings.fragility, findings.voters
 
     def at(i: int) -> LanguageModel:
-        return models[found.models[i]]
+        return models[findings.models[i]]
 
     return {
         "first": at(votes.first) if votes else None,
@@ -127,11 +127,11 @@ def _happened(removal: Removal) -> str:
     return "won against" if removal.outcome == "won" else "tied with"
 
 
-def _connectivity(found: Findings, models: dict[int, LanguageModel]) -> dict[str, Any]:
-    joined = found.connectivity
+def _connectivity(findings: Findings, models: dict[int, LanguageModel]) -> dict[str, Any]:
+    joined = findings.connectivity
 
     def at(i: int) -> LanguageModel:
-        return models[found.models[i]]
+        return models[findings.models[i]]
 
     return {
         "apart": [[at(i) for i in part] for part in joined.parts[1:]],

@@ -52,39 +52,39 @@ def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     return csv_file(f"{project.slug}-over-time-{judge}.csv", COLUMNS, rows)
 
 
-def _best(found: History) -> list[int]:
+def _best(history: History) -> list[int]:
     """Places of the models to draw, best first as they stand now; those without a rating now come last."""
-    now = found.rating[-1]
+    now = history.rating[-1]
     order = sorted(
-        range(len(found.models)), key=lambda i: (not math.isfinite(now[i]), -now[i] if now[i] == now[i] else 0)
+        range(len(history.models)), key=lambda i: (not math.isfinite(now[i]), -now[i] if now[i] == now[i] else 0)
     )
     return order[:MOST_DRAWN]
 
 
-def _picture(found: History, models: dict[int, LanguageModel], drawn: list[int]) -> Scene:
-    times = [moment.timestamp() for moment in found.moments]
+def _picture(history: History, models: dict[int, LanguageModel], drawn: list[int]) -> Scene:
+    times = [moment.timestamp() for moment in history.moments]
     series = [
         Series(
-            models[found.models[i]].name,
+            models[history.models[i]].name,
             [
-                (at, float(found.rating[k, i]), float(found.lower[k, i]), float(found.upper[k, i]))
+                (at, float(history.rating[k, i]), float(history.lower[k, i]), float(history.upper[k, i]))
                 for k, at in enumerate(times)
             ],
         )
         for i in drawn
     ]
     title = f"Ratings of {len(drawn)} models at {len(times)} moments, with their 95 % intervals"
-    return line_chart(series, title, "rating", day_ticks(found.moments))
+    return line_chart(series, title, "rating", day_ticks(history.moments))
 
 
-def _table(found: History, drawn: list[int]) -> list[tuple[Any, int, list[tuple[float, float] | None]]]:
+def _table(history: History, drawn: list[int]) -> list[tuple[Any, int, list[tuple[float, float] | None]]]:
     """The newest moments first: (moment, votes, rating and half its interval of each drawn model)."""
     return [
-        (found.moments[k], int(found.votes[k]), [_shown(found, k, i) for i in drawn])
-        for k in reversed(range(len(found.moments)))
+        (history.moments[k], int(history.votes[k]), [_shown(history, k, i) for i in drawn])
+        for k in reversed(range(len(history.moments)))
     ]
 
 
-def _shown(found: History, moment: int, model: int) -> tuple[float, float] | None:
-    rating = float(found.rating[moment, model])
-    return (rating, float(found.upper[moment, model]) - rating) if math.isfinite(rating) else None
+def _shown(history: History, moment: int, model: int) -> tuple[float, float] | None:
+    rating = float(history.rating[moment, model])
+    return (rating, float(history.upper[moment, model]) - rating) if math.isfinite(rating) else None

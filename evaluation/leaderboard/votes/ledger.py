@@ -175,11 +175,11 @@ def _in_ranges(rows: QuerySet, missing: Sequence[Missing]) -> Iterator[tuple]:
         yield from rows.filter(within)
 
 
-def _without(missing: Iterable[Missing], found: Sequence[int]) -> Iterator[Missing]:
+def _without(missing: Iterable[Missing], numbers: Sequence[int]) -> Iterator[Missing]:
     """The ranges less the numbers found, which may cut one in two."""
     for gap in missing:
         low = gap.low
-        for number in (number for number in found if gap.low <= number <= gap.high):
+        for number in (number for number in numbers if gap.low <= number <= gap.high):
             if number > low:
                 yield gap._replace(low=low, high=number - 1)
             low = number + 1

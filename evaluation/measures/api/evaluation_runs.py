@@ -117,15 +117,15 @@ class Evaluations(DeclaredViewSet):
         ],
     )
     def list(self, request: Request) -> Response:
-        asked = request.query_params
+        query_params = request.query_params
         rows = of_project(self.get_queryset(), request)
         for name in ("model", "run"):
-            if (pk := asked.get(name)) is not None:
+            if (pk := query_params.get(name)) is not None:
                 rows = rows.filter(**{name: row_id(pk)})
         for name in ("task", "metric", "group"):
-            if (value := asked.get(name)) is not None:
+            if (value := query_params.get(name)) is not None:
                 rows = rows.filter(**{name: value.replace("\x00", "")})
-        if asked.get("standing", "").lower() in ("true", "1"):
+        if query_params.get("standing", "").lower() in ("true", "1"):
             rows = rows.filter(pk__in=self._standing(request).values("pk"))
         return self.get_paginated_response(EvaluationOut(self.paginate_queryset(rows), many=True).data)
 
@@ -145,9 +145,9 @@ class Evaluations(DeclaredViewSet):
     @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def create(self, request: Request) -> Response:
         """Queue a run that evaluates a model; its figures appear here when it has ended."""
-        given = NewEvaluation(data=request.data)
-        given.is_valid(raise_exception=True)
-        fields = dict(given.validated_data)
+        new_evaluation = NewEvaluation(data=request.data)
+        new_evaluation.is_valid(raise_exception=True)
+        fields = dict(new_evaluation.validated_data)
         fields["parent"] = fields.pop("model")
         try:
             run = queue(request, {"kind": "evaluate", **fields})
@@ -166,9 +166,9 @@ class Evaluations(DeclaredViewSet):
     @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def alike(self, request: Request) -> Response:
         """Queue a run for each of several models, with the same options on the same items; all of them or none."""
-        given = NewEvaluations(data=request.data)
-        given.is_valid(raise_exception=True)
-        fields: dict[str, Any] = dict(given.validated_data)
+        new_evaluations = NewEvaluations(data=request.data)
+        new_evaluations.is_valid(raise_exception=True)
+        fields: dict[str, Any] = dict(new_evaluations.validated_data)
         project = find_project(request.user, fields.pop("project"))
         self.require_role(project)  # before anything is told of models that may be others'
         ids = fields.pop("models")
@@ -246,16 +246,16 @@ def _out(row: items.Row, texts: bool) -> items.Row:
 
 
 def _choice(request: Request, index: Index) -> Choice:
-    asked = request.query_params
+    query_params = request.query_params
     which: dict[str, int | None] = {}
     for name in ("right", "seen"):
-        if (value := asked.get(name)) is not None and value not in _WHICH:
+        if (value := query_params.get(name)) is not None and value not in _WHICH:
             raise Refused(400, **{name: f"{value!r} is not one of {', '.join(_WHICH)}."})
-        which[name] = _WHICH.get(asked.get(name, ""))
-    group, order = asked.get("group", ""), asked.get("order", "")
+        which[name] = _WHICH.get(query_params.get(name, ""))
+    group, order = query_params.get("group", ""), query_params.get("order", "")
     if group and group not in index.groups:
-        told = ", ".join(index.groups[:20]) or "it has none"
-        raise Refused(400, group=f"{group!r:.120} is no group of this run ({told}).")
+        text = ", ".join(index.groups[:20]) or "it has none"
+        raise Refused(400, group=f"{group!r:.120} is no group of this run ({text}).")
     if order not in ORDERS:
         raise Refused(400, order=f"{order!r:.60} is not one of worst, best.")
     return Choice(group=group, order=order if index.metric else "", **which)

@@ -172,14 +172,14 @@ def _row(row: Row, panel: Panel) -> ShownRow | None:
 
 def ratings(panel: Panel) -> SafeString | None:
     """The arena beside the price: the same picture of the ratings; None where nobody has voted."""
-    found = [stage.standing for stage in panel.stages]
+    standings = [stage.standing for stage in panel.stages]
     points = [
         Point(figure_formats.shown("rating", s.rating, s.lower, s.upper, n=s.battles, higher_is_better=True), False)
         if s
         else Point(None, False)
-        for s in found
+        for s in standings
     ]
-    return picture("arena rating", points, panel) if any(found) else None
+    return picture("arena rating", points, panel) if any(standings) else None
 
 
 def _cell(cell: Cell, place: int) -> ShownCell:
@@ -218,11 +218,11 @@ def picture(title: str, points: Sequence[Point], panel: Panel) -> SafeString:
 
     marks = format_html_join("", "{}", ((_mark(x(place), y, s, point.is_worse),) for place, point, s in shown))
     names = ((x(place), HEIGHT - 6, _short(stage.model.stage)) for place, stage in enumerate(panel.stages))
-    told = ", ".join(f"{panel.stages[place].model.name} {s.text}" for place, _, s in shown)
+    text = ", ".join(f"{panel.stages[place].model.name} {s.text}" for place, _, s in shown)
     return format_html(
         '<svg class="tax" viewBox="0 0 {} {}" role="img" aria-label="{}: {}">'
         '<polyline points="{}" class="path"/>{}{}</svg>',
-        *(WIDTH, HEIGHT, title, told),
+        *(WIDTH, HEIGHT, title, text),
         " ".join(f"{x(place)},{y(s.value)}" for place, _, s in shown),
         marks,
         format_html_join("", '<text x="{}" y="{}" class="stage">{}</text>', names),
@@ -245,10 +245,10 @@ def _short(stage: str) -> str:
 
 
 def _by_task(rows: Iterable[ShownRow]) -> list[tuple[str, list[ShownRow]]]:
-    found: dict[str, list[ShownRow]] = {}
+    shown_rows: dict[str, list[ShownRow]] = {}
     for row in rows:
-        found.setdefault(f"{row.row.task.name} · {row.row.task.measure}", []).append(row)
-    return list(found.items())
+        shown_rows.setdefault(f"{row.row.task.name} · {row.row.task.measure}", []).append(row)
+    return list(shown_rows.items())
 
 
 def _csv(panel: Panel) -> str:

@@ -64,20 +64,24 @@ class Cell:
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     asked = read(request.GET, project)
-    found = _compared(asked) if asked.task and len(asked.runs) > 1 else None
+    comparison = _compared(asked) if asked.task and len(asked.runs) > 1 else None
     query = request.GET.copy()
     context = {
         "project": project,
         "section": "evaluations",
         "asked": asked,
         "chosen": {run.pk for run in asked.runs},
-        "found": found,
+        "found": comparison,
         "query": query.urlencode(),
-        "tables": _tables(found) if found else [],
-        "groups": group_rows(found) if found else [],
+        "tables": _tables(comparison) if comparison else [],
+        "groups": group_rows(comparison) if comparison else [],
         "group_query": _without(query, "metric"),
-        "pairs": [(found.runs[a], run) for a, run in zip(found.against, found.runs, strict=True) if a is not None]
-        if found
+        "pairs": [
+            (comparison.runs[a], run)
+            for a, run in zip(comparison.against, comparison.runs, strict=True)
+            if a is not None
+        ]
+        if comparison
         else [],
         "most": MOST_MODELS,
         "parent": PARENT,
@@ -89,13 +93,13 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 def download(request: HttpRequest, project: Project, format: str) -> HttpResponse:
     if format not in ("csv", "json"):
         raise Http404("CSV or JSON.")
-    found = _found(request, project)
+    comparison = _found(request, project)
     headers = {"Content-Disposition": f'attachment; filename="{project.slug}-comparison.{format}"'}
     if format == "json":
         return JsonResponse(
-            paired_comparison.as_json(found), headers=headers, json_dumps_params={"ensure_ascii": False}
+            paired_comparison.as_json(comparison), headers=headers, json_dumps_params={"ensure_ascii": False}
         )
-    return HttpResponse(_csv(found), content_type="text/csv; charset=utf-8", headers=headers)
+    return HttpResponse(_csv(comparison), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 @in_project(get="read")
@@ -173,18 +177,20 @@ class Table:
     rows: list[tuple[str, Shown, list[Cell]]]
 
 
-def _tables(found: Comparison) -> list[Table]:
-    tables = [Table("", found.n, _rows(found, found.lines))]
-    if found.clean_lines:
-        tables.append(Table("Without items seen in training", found.n_clean, _rows(found, found.clean_lines)))
+def _tables(comparison: Comparison) -> list[Table]:
+    tables = [Table("", comparison.n, _rows(comparison, comparison.lines))]
+    if comparison.clean_lines:
+        tables.append(
+            Table("Without items seen in training", comparison.n_clean, _rows(comparison, comparison.clean_lines))
+        )
     return tables
 
 
-def _rows(found: Comparison, lines: list[Line]) -> list[tuple[str, Shown, list[Cell]]]:
+def _rows(comparison: Comparison, lines: list[Line]) -> list[tuple[str, Shown, list[Cell]]]:
     rows = []
     for line in lines:
         scale = scale_around_zero([t.difference for t in line.tested if t])
-        cells = [_cell(found, line, place, scale) for place in range(len(found.runs))]
+        cells = [_cell(comparison, line, place, scale) for place in range(len(comparison.runs))]
         head = next((cell.shown for cell in cells if cell.shown), None)
         if head is not None:
             rows.append((line.metric, head, cells))
@@ -216,16 +222,16 @@ def _without(query: QueryDict, name: str) -> list[tuple[str, str]]:
     return [(key, value) for key, values in query.lists() for value in values if key != name]
 
 
-def _cell(found: Comparison, line: Line, place: int, scale: figure_formats.Scale | None) -> Cell:
-    figure, tested, against = line.figures[place], line.tested[place], found.against[place]
+def _cell(comparison: Comparison, line: Line, place: int, scale: figure_formats.Scale | None) -> Cell:
+    figure, tested, against = line.figures[place], line.tested[place], comparison.against[place]
     difference = shown_difference(tested.difference) if tested else None
     return Cell(
-        found.runs[place],
+        comparison.runs[place],
         figure_formats.of_result(line.metric, asdict(figure)) if figure else None,
         tested,
         difference,
         picture(scale, difference) if difference else "",
-        str(found.runs[against].parent) if against is not None else "",
+        str(comparison.runs[against].parent) if against is not None else "",
     )
 
 
@@ -271,20 +277,20 @@ def says(tested: Tested) -> str:
     return "undecided"
 
 
-def _csv(found: Comparison) -> str:
+def _csv(comparison: Comparison) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for which, lines in (("all", found.lines), ("not seen in training", found.clean_lines)):
+    for which, lines in (("all", comparison.lines), ("not seen in training", comparison.clean_lines)):
         for line in lines:
-            for place, (run, figure, tested) in enumerate(zip(found.runs, line.figures, line.tested, strict=True)):
-                f, d, against = figure, tested.difference if tested else None, found.against[place]
+            for place, (run, figure, tested) in enumerate(zip(comparison.runs, line.figures, line.tested, strict=True)):
+                f, d, against = figure, tested.difference if tested else None, comparison.against[place]
                 writer.writerow(
                     [
-                        *map(cell, (found.task, found.measure, which, line.metric, str(run.parent))),
+                        *map(cell, (comparison.task, comparison.measure, which, line.metric, str(run.parent))),
                         run.pk,
                         *((f.value, f.lower, f.upper, f.n) if f else [""] * 4),
-                        cell(str(found.runs[against].parent)) if against is not None else "",
+                        cell(str(comparison.runs[against].parent)) if against is not None else "",
                         *((d.value, d.lower, d.upper, d.standard_error, d.p) if d else [""] * 5),
                         *((tested.adjusted, d.test, tested.verdict) if tested and d else [""] * 3),
                     ]

@@ -104,13 +104,13 @@ def datasets_for(measure: Measure, project: Project) -> QuerySet[Dataset]:
 
 def values_in(sent: QueryDict) -> dict[str, Any]:
     """What was typed so far, or what a link asks for, as initial values of a form."""
-    found: dict[str, Any] = {name: value for name, value in sent.items() if _is_field(name)}
+    fields: dict[str, Any] = {name: value for name, value in sent.items() if _is_field(name)}
     if "also" in sent:
-        found["also"] = sent.getlist("also")
+        fields["also"] = sent.getlist("also")
     if "sent" in sent:  # a box that is not ticked is not sent
         flags = [f.name for f in dataclasses.fields(EvaluateConfig) if isinstance(f.default, bool)]
-        found |= {_PREFIX + name: _PREFIX + name in sent for name in flags}
-    return found
+        fields |= {_PREFIX + name: _PREFIX + name in sent for name in flags}
+    return fields
 
 
 def carried(sent: QueryDict, initial: dict[str, Any], form: EvaluationForm) -> list[tuple[str, Any]]:

@@ -159,10 +159,10 @@ def _failed(project: Project) -> list[Run]:
     """What failed of late and was not measured since: its figures are missing from the tables."""
     since = timezone.now() - timedelta(days=2)
     lately = project.runs.filter(kind="evaluate", created_at__gte=since).order_by("-pk").select_related("parent")
-    found: dict[tuple[Any, ...], Run] = {}
+    runs: dict[tuple[Any, ...], Run] = {}
     for run in lately[:200]:
-        found.setdefault((run.parent_id, run.other_dataset_id, run.config.get("measure")), run)
-    return [run for run in found.values() if run.state == Run.State.FAILED][:MOST_FAILED]
+        runs.setdefault((run.parent_id, run.other_dataset_id, run.config.get("measure")), run)
+    return [run for run in runs.values() if run.state == Run.State.FAILED][:MOST_FAILED]
 
 
 def _model(pk: str, project: Project) -> LanguageModel | None:
@@ -182,17 +182,17 @@ def tables(found: Iterable[Evaluation]) -> list[Table]:
     return [_table(task, by_task[task]) for task in sorted(by_task, key=lambda task: (not task, task.casefold()))]
 
 
-def _table(task: str, found: list[Evaluation]) -> Table:
+def _table(task: str, evaluations: list[Evaluation]) -> Table:
     columns: dict[tuple[str, int | None], list[Shown]] = {}
     placed: dict[int, dict[tuple[str, int | None], Evaluation]] = defaultdict(dict)
-    for evaluation in found:
+    for evaluation in evaluations:
         column = (evaluation.metric, evaluation.opponent_id)
         columns.setdefault(column, []).append(figure_formats.of_evaluation(evaluation))
         placed[evaluation.model_id][column] = evaluation
     scales = {column: figure_formats.scale_over(figures) for column, figures in columns.items()}
-    letters = _letters(found)
+    letters = _letters(evaluations)
     rows = [_row(cells, list(columns), scales, letters) for _, cells in sorted(placed.items())]
-    opponents = {e.opponent_id: e.opponent for e in found}
+    opponents = {e.opponent_id: e.opponent for e in evaluations}
     named = opponents if len(opponents) > 1 else {}
     heads = [(_head(metric, named.get(pk)), figures[0]) for (metric, pk), figures in columns.items()]
     return Table(task, task or OF_ITS_RUN, heads, rows, len(set(letters.values())) > 1)
@@ -228,9 +228,9 @@ def _differs(evaluation: Evaluation) -> bool:
     return clean.get("value") is not None and clean.get("n") != evaluation.n
 
 
-def _letters(found: list[Evaluation]) -> dict[str, str]:
+def _letters(evaluations: list[Evaluation]) -> dict[str, str]:
     """By the hash of the items: a, b, … in the order of their first use."""
-    hashes = list(dict.fromkeys(e.items_hash for e in found if e.items_hash))
+    hashes = list(dict.fromkeys(e.items_hash for e in evaluations if e.items_hash))
     return {one: chr(ord("a") + place) if place < 26 else str(place + 1) for place, one in enumerate(hashes)}
 
 

@@ -33,7 +33,7 @@ def page(request: HttpRequest, run_id: int) -> HttpResponse:
     index = _index(run)
     choice = _choice(request, index)
     places = items.chosen(index, choice)
-    found = Paginator(places, PER_PAGE).get_page(request.GET.get("page"))
+    page = Paginator(places, PER_PAGE).get_page(request.GET.get("page"))
     texts = may_read_texts(request.user, run)
     query = request.GET.copy()
     query.pop("page", None)
@@ -44,9 +44,9 @@ def page(request: HttpRequest, run_id: int) -> HttpResponse:
         "index": index,
         "choice": request.GET,
         "orders": ORDERS,
-        "page": found,
+        "page": page,
         "query": query.urlencode(),
-        "items": list(_items(run, index, found, texts)),
+        "items": list(_items(run, index, page, texts)),
         "texts": texts,
         "has_seen": bool((index.seen == YES).any()),
         "is_marked": bool((index.seen != UNKNOWN).any()),

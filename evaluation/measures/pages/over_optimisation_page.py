@@ -57,14 +57,14 @@ def _row(side: Judges, rate: WinRate, **more: Any) -> dict[str, Any]:
 
 
 def _verdict(side: Judges) -> dict[str, Any]:
-    found = side.verdict
+    verdict = side.verdict
     return {
         "judges": side.who,
-        "verdict": found.what,
-        "opinions": found.opinions,
-        "growth_of_the_gap": _mean(found.growth),
-        "trend_of_preference": _mean(found.trend),
-        "more_opinions": found.more,
+        "verdict": verdict.what,
+        "opinions": verdict.opinions,
+        "growth_of_the_gap": _mean(verdict.growth),
+        "trend_of_preference": _mean(verdict.trend),
+        "more_opinions": verdict.more,
         "sentences": side.sentences,
     }
 

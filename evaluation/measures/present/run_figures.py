@@ -29,8 +29,8 @@ def context(run: Run) -> dict[str, Any]:
         return {}
     lines = _lines(result["metrics"])
     groups = [(name, _lines(figures)) for name, figures in result.get("groups", {}).items()]
-    told = {line.name for _, found in groups for line in found}
-    heads = [name for name in dict.fromkeys([*(line.name for line in lines), *sorted(told)]) if name in told]
+    names = {line.name for _, found in groups for line in found}
+    heads = [name for name in dict.fromkeys([*(line.name for line in lines), *sorted(names)]) if name in names]
     return {
         "own_figures": True,  # a table of them says more than the list beside it
         "measured": lines,

@@ -119,9 +119,9 @@ def chat_completions(request: Request, project: Project) -> Response:
     require_talk(request.user, served, project)
     if served.retired_at is not None:
         raise Refused(409, model=f"{served} is served by default and was retired; a manager promotes another model.")
-    given = ChatIn(data=request.data)
-    given.is_valid(raise_exception=True)
-    asked = given.validated_data
+    chat_in = ChatIn(data=request.data)
+    chat_in.is_valid(raise_exception=True)
+    asked = chat_in.validated_data
     if asked["stream"]:
         raise Refused(400, stream="Answers come whole here; leave it out, or ask the model's own server.")
     try:

@@ -59,10 +59,10 @@ class Promotions(DeclaredViewSet):
     @idempotent(atomic=False)  # it fits ratings; what is served already is refused
     def create(self, request: Request) -> Response:
         """Serve a model from now on, as a manager, with the leaderboard of this moment as the evidence."""
-        given = NewPromotion(data=request.data)
-        given.is_valid(raise_exception=True)
-        project = find_project(request.user, given.validated_data["project"])
-        model = find_named(models_seen(request.user), given.validated_data["model"], "model")
-        reason = given.validated_data["reason"]
+        new_promotion = NewPromotion(data=request.data)
+        new_promotion.is_valid(raise_exception=True)
+        project = find_project(request.user, new_promotion.validated_data["project"])
+        model = find_named(models_seen(request.user), new_promotion.validated_data["model"], "model")
+        reason = new_promotion.validated_data["reason"]
         made = promote(project=project, model=model, reason=reason, by=request.user)
         return Response(PromotionOut(made).data, status=201)

@@ -73,7 +73,7 @@ class Index:
         words = words_of(text)
         if len(words) < FEWEST_WORDS:
             return self.whole.get(" ".join(words), set())
-        found: set[int] = set()
+        numbers: set[int] = set()
         for length, hashes in hashes_by_length(hashes_of(words, 1), list(self.hashes)).items():
             known = self.hashes[length]
             if not len(known):
@@ -82,8 +82,8 @@ class Index:
             hits = known[np.minimum(places, len(known) - 1)] == hashes
             for place, value in zip(places[hits].tolist(), hashes[hits], strict=True):
                 end = np.searchsorted(known, value, side="right")
-                found.update(self.owners[length][place:end].tolist())
-        return found
+                numbers.update(self.owners[length][place:end].tolist())
+        return numbers
 
 
 def _each_once(hashes: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

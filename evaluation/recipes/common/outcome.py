@@ -132,13 +132,13 @@ class Figures:
 
     def _figure(self, name: str, chosen: np.ndarray, group: str) -> Row | None:
         rows = [item.counts[name] for item, is_chosen in zip(self.items, chosen, strict=True) if is_chosen]
-        found = self._of(name, rows, group)
-        if found is None or self.seen is None:
-            return found and {**found, "clean": None}
+        row = self._of(name, rows, group)
+        if row is None or self.seen is None:
+            return row and {**row, "clean": None}
         clean = [row for row, was_seen in zip(rows, self.seen[chosen], strict=True) if not was_seen]
         if len(clean) == len(rows):
-            return {**found, "clean": dict(found)}
-        return {**found, "clean": self._of(name, clean, f"{group} without seen items".strip()) if clean else None}
+            return {**row, "clean": dict(row)}
+        return {**row, "clean": self._of(name, clean, f"{group} without seen items".strip()) if clean else None}
 
     def _of(self, name: str, rows: list[list[float]], where: str) -> Row | None:
         try:

@@ -59,14 +59,14 @@ class Ask:
 
     @property
     def messages(self) -> Messages:
-        said = "\n\n".join(f"{m['role'].upper()}: {m['content']}" for m in self.prompt)
+        text = "\n\n".join(f"{m['role'].upper()}: {m['content']}" for m in self.prompt)
         shown = "\n\n".join(
             f"<answer {name}>\n{text.strip() or '(an empty answer)'}\n</answer {name}>"
             for name, text in (("A", self.first), ("B", self.second))
         )
         return [
             {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": f"<conversation>\n{said}\n</conversation>\n\n{shown}\n\nWhich is better?"},
+            {"role": "user", "content": f"<conversation>\n{text}\n</conversation>\n\n{shown}\n\nWhich is better?"},
         ]
 
 
@@ -228,19 +228,19 @@ def _row(ask: Ask, body: bytes) -> Row:
     return {"key": ask.key, "verdict": verdict_of(whole), "reply": whole[-_KEPT:]}
 
 
-def _refused(ask: Ask, code: int, told: str) -> Row:
+def _refused(ask: Ask, code: int, text: str) -> Row:
     """Of one question: it is too long, say. Of all: the key, the address or the model is wrong."""
     if code in (401, 403):
         raise RecipeFailure(
-            "judge_refuses", f"The judge did not let us in ({told}).",
+            "judge_refuses", f"The judge did not let us in ({text}).",
             "Name the variable with its key as judge_key_variable, or have the key renewed.",
         )  # fmt: skip
     if code in (404, 405) or 300 <= code < 400:
         raise RecipeFailure(
-            "judge_unknown", f"The server knows no such address or model ({told}).",
+            "judge_unknown", f"The server knows no such address or model ({text}).",
             "Check judge_url, which usually ends with /v1, and judge_model.",
         )  # fmt: skip
-    return {"key": ask.key, "verdict": None, "reply": told}
+    return {"key": ask.key, "verdict": None, "reply": text}
 
 
 def _client(endpoint: Endpoint) -> httpx.Client:

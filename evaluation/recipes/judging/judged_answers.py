@@ -54,11 +54,11 @@ def read(run: RunDirectory) -> Judgements:
     files = {path.stem: list(read_lines(path)) for path in sorted(place.glob("*.jsonl"))}
     files.pop("about", None)
     about = next(iter(run.rows("about")), {}) if place == data else {}
-    given = [
+    rows = [
         row for name, rows in files.items() if name not in ("completions", "comparisons", "ratings") for row in rows
     ]
     try:
-        found = _of_pairs(given) if given else _of_feedback(files)
+        found = _of_pairs(rows) if rows else _of_feedback(files)
     except (KeyError, TypeError, ValueError) as error:
         raise RecipeFailure(
             "bad_data",

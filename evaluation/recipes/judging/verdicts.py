@@ -25,12 +25,12 @@ def verdict_of(reply: str) -> str | None:
 
     A mark such as [[A]] or [[A>>B]], else a JSON field such as "winner": "A", else a last line that holds nothing else.
     """
-    said = _THOUGHT.sub("", reply).strip()
-    if marks := _MARKED.findall(said):
+    text = _THOUGHT.sub("", reply).strip()
+    if marks := _MARKED.findall(text):
         return _meant(marks[-1])
-    if fields := _FIELD.findall(said):
+    if fields := _FIELD.findall(text):
         return _MEANS[fields[-1].upper()]
-    last = said.splitlines()[-1] if said else ""
+    last = text.splitlines()[-1] if text else ""
     line = _LINE.match(last)
     return _MEANS[line.group(1).upper()] if line else None
 

@@ -25,8 +25,8 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
     step = max(config.batch_size, 1) * 8
     for start in range(0, len(flat), step):
         piece = flat[start : start + step]
-        found = model.score([p for p, _ in piece], [t for _, t in piece], config.batch_size)
-        scores += checked(found, len(piece), "The reward model").tolist()
+        score = model.score([p for p, _ in piece], [t for _, t in piece], config.batch_size)
+        scores += checked(score, len(piece), "The reward model").tolist()
         run.progress("scoring answers", len(scores), len(flat))
     votes, margins, place = [], [], 0
     for prompt in prompts:

@@ -98,8 +98,8 @@ def _costs(model: LanguageModel, project: Project) -> list[Cost]:
     run = getattr(model, "made_by", None)
     if model.kind != LanguageModel.Kind.POLICY or run is None or run.project_id != project.pk:
         return []
-    found = cost_of(model, current(project=project, judge=default_annotator_kind(project)))
-    return [found] if found else []
+    cost = cost_of(model, current(project=project, judge=default_annotator_kind(project)))
+    return [cost] if cost else []
 
 
 @allows(get="read")

@@ -103,6 +103,6 @@ def test_the_error_of_a_mean_over_tokens_is_what_answers_drawn_anew_spread():
         values = levels + 0.5 * torch.randn(64, 20, generator=generator)
         return (values * completion_mask(lengths, 20)).sum(1), lengths
 
-    found = [ratio_and_error(*batch()) for _ in range(300)]
-    spread = torch.tensor([mean for mean, _ in found]).std()
-    assert float(spread) == pytest.approx(sum(error for _, error in found) / 300, rel=0.1)
+    ratio_and_errors = [ratio_and_error(*batch()) for _ in range(300)]
+    spread = torch.tensor([mean for mean, _ in ratio_and_errors]).std()
+    assert float(spread) == pytest.approx(sum(error for _, error in ratio_and_errors) / 300, rel=0.1)

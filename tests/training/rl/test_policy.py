@@ -100,11 +100,11 @@ def test_over_a_parent_that_is_an_adapter_the_reference_is_that_parent(dtype: to
     assert policy.packed
     _stir(policy)
     with torch.no_grad():
-        found = policy.reference_logprobs(lower, rollout, frozenset())[0]
+        reference_logprob = policy.reference_logprobs(lower, rollout, frozenset())[0]
         of_base = base.reference_logprobs(base.lower(rollout)[0], rollout, frozenset())[0]
         moved = policy.logprobs(lower, rollout)[0]
     noise = 1e-4 if dtype == torch.float32 else 0.15
-    assert (found - wanted).abs().mean() < noise < 0.5 * (of_base - wanted).abs().mean()
+    assert (reference_logprob - wanted).abs().mean() < noise < 0.5 * (of_base - wanted).abs().mean()
     assert (moved - wanted).abs().mean() > noise
 
 

@@ -175,9 +175,9 @@ def test_rows_leave_the_batch_when_they_end_and_nothing_follows_their_end():
     decoder = decoder_for(llama(seed=1))
     step = decoder.step
     decoder.step = lambda tokens: sizes.append(len(tokens)) or step(tokens)
-    found = _sample(decoder, PROMPTS * 4, range(16), Sampling(60), end_ids=[1, 7, 19])
+    sample = _sample(decoder, PROMPTS * 4, range(16), Sampling(60), end_ids=[1, 7, 19])
     assert sizes[0] > sizes[-1]
-    for tokens, length, finished in zip(found.tokens, found.lengths, found.finished, strict=True):
+    for tokens, length, finished in zip(sample.tokens, sample.lengths, sample.finished, strict=True):
         ends = torch.isin(tokens, torch.tensor([1, 7, 19])).nonzero()[:, 0].tolist()
         assert ends == ([int(length) - 1] if finished else [])
         assert not tokens[length:].any()

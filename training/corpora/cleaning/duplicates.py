@@ -59,9 +59,9 @@ class Near:
         words = plain_words(text)
         count = max(len(words) - self.words + 1, 1)
         shingles = {" ".join(words[start : start + self.words]) for start in range(count)}
-        found = self._empty.copy()
-        found.update_batch([shingle.encode("utf-8", "replace") for shingle in shingles])
-        return found.hashvalues
+        run_directory = self._empty.copy()
+        run_directory.update_batch([shingle.encode("utf-8", "replace") for shingle in shingles])
+        return run_directory.hashvalues
 
     def _keys(self, signature: np.ndarray) -> list[int]:
         """One 64-bit key a band, of its number and its rows; two bands that collide only cost a comparison."""

@@ -35,8 +35,8 @@ def files_of(order: Order, folders: Sequence[Path]) -> list[Path]:
     else:
         inside = [(folder, name) for folder in allowed]
     for folder, pattern in inside:
-        if found := _matches(folder, str(pattern)):
-            return _checked(order, found, allowed)
+        if paths := _matches(folder, str(pattern)):
+            return _checked(order, paths, allowed)
     raise BadSource(f"{order.name} matches no file in {_told(allowed)}; upload it, or put it there.")
 
 
@@ -50,17 +50,17 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
         raise BadSource(f"{pattern} is no pattern: {error}; write such as books/*.txt or **/*.jsonl.gz.") from error
 
 
-def _checked(order: Order, found: list[Path], allowed: list[Path]) -> list[Path]:
+def _checked(order: Order, paths: list[Path], allowed: list[Path]) -> list[Path]:
     real = [folder.resolve() for folder in allowed]
-    if len(found) > _MOST_FILES:
-        raise BadSource(f"{order.name} matches {len(found)} files; name at most {_MOST_FILES}.")
-    for file in found:
+    if len(paths) > _MOST_FILES:
+        raise BadSource(f"{order.name} matches {len(paths)} files; name at most {_MOST_FILES}.")
+    for file in paths:
         place = file.resolve()
         if not any(place.is_relative_to(folder) for folder in real):
             raise BadSource(_outside(order.name, allowed))
         if not place.is_file():
             raise BadSource(f"{order.name} matches {file.name}, which is not a plain file; name files only.")
-    return found
+    return paths
 
 
 def _outside(name: str, allowed: list[Path]) -> str:

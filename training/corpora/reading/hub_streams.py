@@ -54,13 +54,13 @@ def _stream(order: Order) -> Any:
 def _told(order: Order, error: BaseException) -> RecipeFailure:
     if isinstance(error, RecipeFailure):
         return error
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     if isinstance(error, ValueError):
         remedy = "Correct its config or split in sources; the message names those that there are."
     elif isinstance(error, FileNotFoundError):
         remedy = "Check the name under Data, Catalogue; a gated corpus also needs HF_TOKEN in the worker's environment."
-    elif "offline" in said.lower():
+    elif "offline" in line.lower():
         remedy = "HF_HUB_OFFLINE is set where the worker runs: unset it, or bring the corpus as files."
     else:
         remedy = "See that this machine reaches the Hub, then resume: it goes on from its last checkpoint."
-    return RecipeFailure("hub", f"{order.line} cannot be read: {said}", remedy)
+    return RecipeFailure("hub", f"{order.line} cannot be read: {line}", remedy)

@@ -44,5 +44,5 @@ def _docstrings_of(module: Path) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of invalid escapes in somebody else's source
         tree = ast.parse(module.read_bytes())
-    found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))
-    return "\n\n".join(text for text in found if text)
+    docstrings = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))
+    return "\n\n".join(text for text in docstrings if text)

@@ -52,22 +52,22 @@ def parts_of(
     longest: int,
 ) -> list[Part]:
     """Every part of every order. Raises RecipeFailure for a file that may not be read or is not there."""
-    found: list[Part] = []
+    parts: list[Part] = []
     for number, order in enumerate(orders):
         if order.scheme == "hub":
-            found.append(Part(number, order.line, hub.reader(order, fields)))
+            parts.append(Part(number, order.line, hub.reader(order, fields)))
         elif order.scheme == "python":
             texts = python_texts.topics if order.name == "topics" else python_texts.docstrings
-            found.append(Part(number, order.line, _all_of(texts), rows=python_texts.count(order.name)))
+            parts.append(Part(number, order.line, _all_of(texts), rows=python_texts.count(order.name)))
         elif order.scheme == "app":
             count = sum(row["source"] == order.name for row in read_lines(app_texts))
-            found.append(Part(number, order.line, _app_rows(app_texts, order.name), rows=count))
+            parts.append(Part(number, order.line, _app_rows(app_texts, order.name), rows=count))
         else:
-            found += [
+            parts += [
                 Part(number, order.line, _file_reader(file, fields, documents, longest), file.stat().st_size)
                 for file in _allowed(order, folders)
             ]
-    return found
+    return parts
 
 
 def _allowed(order: Order, folders: Sequence[Path]) -> list[Path]:
@@ -100,10 +100,10 @@ def _file_reader(
                 yield from _parquet(file, part, fields, skip)
                 return
             with file.open("rb") as raw, opened(raw, file.name) as stream:
-                found = (
+                json_lines = (
                     _json_lines(stream, file, fields) if kind == ".jsonl" else _texts(stream, file, documents, longest)
                 )
-                for text in _after(found, skip):
+                for text in _after(json_lines, skip):
                     part.position = raw.tell()
                     yield text
         except (OSError, EOFError, zlib.error) as error:

@@ -40,8 +40,8 @@ class Command(BaseCommand):
             asked = orders.resolve(order | ({"name": name} if name else {}), found)
             run = actions.queue_run(project=found, by=_user(user), **asked.arguments)
         except Refused as refused:
-            told = "\n".join(f"{field}: {text}" for field, text in refused.errors.items())
-            raise CommandError(told) from refused
+            text = "\n".join(f"{field}: {text}" for field, text in refused.errors.items())
+            raise CommandError(text) from refused
         for note in asked.notes:
             self.stdout.write(note)
         self.stdout.write(f"Queued {run}.")
@@ -56,10 +56,10 @@ def _text(file: str) -> str:
         raise CommandError(f"{file} cannot be read: {error}") from error
 
 
-def _changes(given: list[str]) -> dict[str, Any]:
+def _changes(texts: list[str]) -> dict[str, Any]:
     """`learning_rate=1e-4`, with the value as YAML has it."""
     changes: dict[str, Any] = {}
-    for text in given:
+    for text in texts:
         option, sign, value = text.partition("=")
         if not sign or not option:
             raise CommandError(f"--set takes OPTION=VALUE, such as learning_rate=1e-4, not {text!r}.")
@@ -69,10 +69,10 @@ def _changes(given: list[str]) -> dict[str, Any]:
 
 def _user(name: str) -> User:
     if name:
-        found = User.objects.filter(username=name).first()
-        if found is None:
+        user = User.objects.filter(username=name).first()
+        if user is None:
             raise CommandError(f"There is no user {name!r}; name one who may start runs in the project.")
-        return found
+        return user
     superusers = list(User.objects.filter(is_superuser=True)[:2])
     if len(superusers) != 1:
         raise CommandError("Say who starts the run: --user NAME.")

@@ -259,11 +259,11 @@ def trained(classifier: Classifier) -> dict[str, Tensor]:
 def glance(classifier: Classifier, held_out: tuple[list[list[int]], Tensor]) -> dict[str, float]:
     """Loss and accuracy on some of the held-out texts. They are looked at, and decide nothing."""
     ids, labels = held_out[0][:GLANCED_AT], held_out[1][:GLANCED_AT]
-    found = classifier.probabilities(ids, FEATURE_BATCH)
-    loss = torch.nn.functional.nll_loss(found.clamp(min=1e-12).log(), labels)
+    probabilities = classifier.probabilities(ids, FEATURE_BATCH)
+    loss = torch.nn.functional.nll_loss(probabilities.clamp(min=1e-12).log(), labels)
     return {
         "validation_loss": float(loss),
-        "validation_accuracy": float((found.argmax(dim=1) == labels).float().mean()),
+        "validation_accuracy": float((probabilities.argmax(dim=1) == labels).float().mean()),
     }
 
 

@@ -90,10 +90,10 @@ def _once(examples: list[Example], left_out: Counter[str]) -> list[Example]:
 def _refuse_unknown(examples: list[Example], labels: list[str], where: str) -> None:
     unknown = Counter(e.label for e in examples if e.label not in labels)
     if unknown:
-        told = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
+        text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         raise RecipeFailure(
             "unknown_labels",
-            f"The {where} bears labels that are none of {', '.join(labels)}: {told}.",
+            f"The {where} bears labels that are none of {', '.join(labels)}: {text}.",
             "Name them in config.labels, give them their names when uploading (labels), or leave those rows out.",
         )
 

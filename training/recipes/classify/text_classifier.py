@@ -103,8 +103,10 @@ class Classifier:
         pairs = [(t, "") if isinstance(t, str) else t for t in texts]
         if empty := [i for i, (text, _) in enumerate(pairs) if not text.strip()]:
             raise RecipeFailure("empty_text", f"Text {empty[0] + 1} is empty.", "Give some text to classify.")
-        found = self.probabilities([encode(self.tokenizer, *pair, self.max_length) for pair in pairs], batch_size)
-        told = [dict(zip(self.labels, row, strict=True)) for row in found.tolist()]
+        probabilities = self.probabilities(
+            [encode(self.tokenizer, *pair, self.max_length) for pair in pairs], batch_size
+        )
+        told = [dict(zip(self.labels, row, strict=True)) for row in probabilities.tolist()]
         return [dict(sorted(row.items(), key=lambda item: -item[1])) for row in told]
 
     @torch.inference_mode()

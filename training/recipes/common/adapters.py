@@ -93,10 +93,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
     refused = [f"{name} = {config[name]!r}" for name in REFUSED if config.get(name)]
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or refused:
-        found = ", ".join([f"peft_type = {config.get('peft_type')!r}", *refused])
+        text = ", ".join([f"peft_type = {config.get('peft_type')!r}", *refused])
         raise RecipeFailure(
             "unknown_adapter",
-            f"The adapter in {folder} is not a plain LoRA adapter: {found}.",
+            f"The adapter in {folder} is not a plain LoRA adapter: {text}.",
             "Merge it into its base with the program that made it, and import the merged model.",
         )
     return config

@@ -176,9 +176,9 @@ def next_token_logits(model: Any, sequences: list[list[int]]) -> list[Tensor]:
     """Return the logits (T, V) of each sequence, float32 on the CPU."""
     was = model.training
     model.eval()
-    found = [model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu() for ids in sequences]
+    cpus = [model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu() for ids in sequences]
     model.train(was)
-    return found
+    return cpus
 
 
 def mean_kl(wanted: list[Tensor], found: list[Tensor]) -> float:

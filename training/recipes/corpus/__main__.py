@@ -249,7 +249,7 @@ def finish(run: RunDirectory, state: State, evaluation: Passages) -> None:
         )
     if not run.dataset.is_dir():
         run.commit_dataset()
-    told: dict[str, Any] = {"texts": evaluation.texts, "too_short": evaluation.too_short}
+    fields: dict[str, Any] = {"texts": evaluation.texts, "too_short": evaluation.too_short}
     run.finish(
         {
             "documents": report["read"]["documents"],
@@ -260,7 +260,7 @@ def finish(run: RunDirectory, state: State, evaluation: Passages) -> None:
             "seconds": state.seconds,
             "hash": content_hash(run.dataset),
             "counts": counts_of(report),
-            "report": {**report, "evaluation": told},
+            "report": {**report, "evaluation": fields},
         }
     )
 

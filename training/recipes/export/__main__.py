@@ -95,12 +95,12 @@ def precision_for(source: Path, wanted: str) -> tuple[str, float | None]:
     if not adapters.is_adapter(source):
         stored = str(merging.stored_dtype(source)).removeprefix("torch.")
         return (stored if stored in PRECISIONS else "float32") if wanted == "auto" else wanted, None
-    found = 0.0
+    kept_cosine = 0.0
     for precision in PRECISIONS if wanted == "auto" else (wanted,):
-        found = merging.kept_cosine(source, functools.partial(gguf_file.rounded, dtype=precision))
-        if found >= FIDELITY:
+        kept_cosine = merging.kept_cosine(source, functools.partial(gguf_file.rounded, dtype=precision))
+        if kept_cosine >= FIDELITY:
             break
-    return precision, found
+    return precision, kept_cosine
 
 
 def leave(run: RunDirectory, make: Callable[[Path], object]) -> list[Row]:

@@ -159,12 +159,12 @@ def _splitting(pre_tokenizer: dict[str, Any] | None) -> str:
 
 
 def _name(names: gguf.TensorNameMap, key: str) -> str:
-    found = names.get_name(key, try_suffixes=(".weight", ".bias"))
-    if found is None:
+    name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+    if name is None:
         raise RecipeFailure(
             "not_convertible", f"The weights {key} have no place in a GGUF file.", "Export it as safetensors."
         )
-    return found
+    return name
 
 
 def _heads(key: str, config: dict[str, Any]) -> int:

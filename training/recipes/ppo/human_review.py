@@ -32,18 +32,18 @@ def parents_answers(ppo: PPO) -> list[Row]:
     order, seeds = ppo.shuffled_prompts("calibration", 0, count), ppo.seeds("review", "parent", count=count)
     starts = range(0, count, ppo.config.batch_size)
     parts = [slice(start, start + ppo.config.batch_size) for start in starts]
-    found = answers_of([ppo.collect(order[part], seeds[part], sampling=served(ppo)) for part in parts])
-    return [{**row, "sampling": served(ppo).__dict__} for row in found]
+    rows = answers_of([ppo.collect(order[part], seeds[part], sampling=served(ppo)) for part in parts])
+    return [{**row, "sampling": served(ppo).__dict__} for row in rows]
 
 
 def answers_of(episodes: list[Episodes]) -> list[Row]:
     """The parent's answers, one for each prompt, as rows that a checkpoint can hold."""
-    found: dict[int, Row] = {}
+    rows: dict[int, Row] = {}
     for batch in episodes:
         for place, index in enumerate(batch.indices):
             if batch.texts[place].strip():
-                found.setdefault(index, {"index": index, **_answer(batch, place)})
-    return list(found.values())
+                rows.setdefault(index, {"index": index, **_answer(batch, place)})
+    return list(rows.values())
 
 
 def is_due(ppo: PPO, step: int) -> bool:
@@ -85,9 +85,9 @@ def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | N
     since = max((a["step"] for a in amendments if a["code"] == DISAGREE), default=0)
     who = "people" if config.review_by == "person" else "simulated annotators"
     given = review_agreement.of_rows(ppo.run.opinions(), config.review_by)
-    found = review_agreement.agreement(review_agreement.recent(given, after=since - 1))
-    if config.review_agreement and review_agreement.disagree(found, config.review_agreement):
-        return _disagreement(step, review_agreement.in_words(found, who, _reward(ppo)), _reward(ppo))
+    agreement = review_agreement.agreement(review_agreement.recent(given, after=since - 1))
+    if config.review_agreement and review_agreement.disagree(agreement, config.review_agreement):
+        return _disagreement(step, review_agreement.in_words(agreement, who, _reward(ppo)), _reward(ppo))
     last = max((row["step"] for row in ppo.run.reviews()), default=0)
     if config.review_waits and 0 < last < step and (open_pairs := _open(ppo, last)):
         return _waiting(step, last, open_pairs, who)
@@ -115,8 +115,8 @@ def _preference(ppo: PPO, difference: float) -> float:
 
 def _open(ppo: PPO, step: int) -> int:
     """Pairs of that review that can be judged and are not. The supervisor says which cannot."""
-    told = [row for row in ppo.run.opinions() if row["step"] == step]
-    done = {row["sequence"] for row in told if row["judge"] in (ppo.config.review_by, "nobody")}
+    rows = [row for row in ppo.run.opinions() if row["step"] == step]
+    done = {row["sequence"] for row in rows if row["judge"] in (ppo.config.review_by, "nobody")}
     return sum(1 for row in ppo.run.reviews() if row["step"] == step and row["sequence"] not in done)
 
 
@@ -124,11 +124,11 @@ def _reward(ppo: PPO) -> str:
     return "the reward model" if ppo.scorer.model is not None else "the reward function"
 
 
-def _disagreement(step: int, told: str, reward: str) -> dict[str, Any]:
+def _disagreement(step: int, text: str, reward: str) -> dict[str, Any]:
     return {
         "code": DISAGREE,
         "step": step,
-        "message": f"People and {reward} part ways: {told}.",
+        "message": f"People and {reward} part ways: {text}.",
         "remedy": "The score no longer means what people mean. Their verdicts stand among the project's annotations: "
         "freeze them, train the reward model again, and start from there; or read the pairs and decide.",
         "choices": [

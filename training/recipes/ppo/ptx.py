@@ -116,13 +116,13 @@ def _drawn(ppo: PPO, files: list[Path], limit: int) -> list[tuple[str, Piece]]:
     count = sum(1 for _ in _rows(files))
     chosen = set(_even(range(count), limit))
     each = -(-limit // max(len(chosen), 1))
-    found = [
+    pieces = [
         piece
         for number, row in enumerate(_rows(files))
         if number in chosen
         for piece in _even(_pieces(ppo.tokenizer, ppo.config, row), each)
     ]
-    return list(_even(found, limit))
+    return list(_even(pieces, limit))
 
 
 def _rows(files: list[Path]) -> Iterator[Row]:

@@ -124,7 +124,7 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
     parent, scripts = parent_behaviour(Answers.join([_answers(ppo, b) for b in batches]), group_size(ppo.config))
     centred = lengths - lengths.mean()
     slope = float((centred * scores).sum() / (centred**2).sum().clamp(min=1e-6))
-    found = Calibration(
+    calibration = Calibration(
         score_mean=float(scores.mean()),
         score_std=deviation,
         length_slope=slope,
@@ -133,8 +133,8 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
         parent=parent,
         scripts=scripts,
     )
-    explained = _begin_value(ppo, batches, found)
-    return Calibration(**{**found.__dict__, "value_explained": explained})
+    explained = _begin_value(ppo, batches, calibration)
+    return Calibration(**{**calibration.__dict__, "value_explained": explained})
 
 
 @torch.no_grad()

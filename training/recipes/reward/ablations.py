@@ -76,5 +76,5 @@ def _figures(scores: Tensor, judged: Judged, prompts: Tensor, seed: int) -> dict
 
 
 def _differences(ours: Tensor, theirs: Tensor, judged: Judged, prompts: Tensor, seed: int) -> dict[str, Any]:
-    found = reward_measures.differences(ours.numpy(), theirs.numpy(), judged, prompts.numpy(), seed)
-    return reward_measures.as_rows(found)
+    differences = reward_measures.differences(ours.numpy(), theirs.numpy(), judged, prompts.numpy(), seed)
+    return reward_measures.as_rows(differences)

@@ -153,8 +153,8 @@ def observe(
         return torch.tensor(values, dtype=dtype)
 
     def weights(judged: Sequence[preferences.Pair] | Sequence[preferences.Tie]) -> Tensor | None:
-        given = [judgement.weight for judgement in judged]
-        return torch.tensor(given, dtype=torch.float64) if any(w != 1 for w in given) else None
+        weights = [judgement.weight for judgement in judged]
+        return torch.tensor(weights, dtype=torch.float64) if any(w != 1 for w in weights) else None
 
     return Observations(
         chosen=rows([p.chosen for p in pairs]),

@@ -85,8 +85,8 @@ def read_feedback(run: RunDirectory) -> Feedback:
     judged |= {r.completion for given in aspects.values() for r in given}
     rows = [row for row in run.rows("completions") if row["id"] in judged]
     if missing := judged - {row["id"] for row in rows}:
-        found = f"{len(missing)} judged completions are not in the dataset, among them {min(missing)}."
-        raise RecipeFailure("bad_data", found, AGAIN)
+        text = f"{len(missing)} judged completions are not in the dataset, among them {min(missing)}."
+        raise RecipeFailure("bad_data", text, AGAIN)
     index_of = {row["id"]: i for i, row in enumerate(rows)}
     informativeness = preferences.informativeness(comparisons, ratings, {row["id"]: row["prompt_id"] for row in rows})
     if not informativeness.enough:
@@ -108,16 +108,16 @@ def aspects_from(rows: list[Row]) -> dict[str, list[preferences.Rating]]:
 
     Datasets frozen before aspects were kept have none.
     """
-    found: dict[str, list[preferences.Rating]] = {}
+    ratings: dict[str, list[preferences.Rating]] = {}
     for number, row in enumerate(rows, start=1):
         for name, value in (row.get("aspects") or {}).items():
             if value not in (1, 2, 3, 4, 5, True, False):
                 raise ValueError(f"rating {number}: aspect {name!r} must be 1 to 5, true or false, not {value!r}.")
             stars = 1 + int(value) if isinstance(value, bool) else int(value)
-            found.setdefault(name, []).append(
+            ratings.setdefault(name, []).append(
                 preferences.Rating(row["completion"], stars=stars, author=row.get("author") or 0)
             )
-    return found
+    return ratings
 
 
 def split(feedback: Feedback, held_out: float, seed: int) -> Tensor:

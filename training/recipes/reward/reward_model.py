@@ -119,8 +119,8 @@ class RewardModel:
     def aspects_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> dict[str, Tensor]:
         """{aspect: (B,)} as `score_from_hidden`; NaN for an empty completion, which has none."""
         mask = self._read(completion_mask)
-        found = self.aspects_from_pooled(text_features.pool(hidden, mask, self.features))
-        return {name: torch.where(mask.any(dim=1), of, torch.nan) for name, of in found.items()}
+        aspects = self.aspects_from_pooled(text_features.pool(hidden, mask, self.features))
+        return {name: torch.where(mask.any(dim=1), of, torch.nan) for name, of in aspects.items()}
 
     @property
     def has_gold(self) -> bool:

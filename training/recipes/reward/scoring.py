@@ -78,10 +78,10 @@ def checked(scores: Any, count: int, describe: str) -> Tensor:
 def refuse_none_or_both(spec: RunSpec, reward_function: str) -> None:
     """Raises RecipeFailure when there is neither a function nor a reward model, or both."""
     if bool(reward_function) == bool(spec.reward_model):
-        found = "both a reward model and" if reward_function else "neither a reward model nor"
+        text = "both a reward model and" if reward_function else "neither a reward model nor"
         raise RecipeFailure(
             "no_reward",
-            f"The run has {found} a reward_function.",
+            f"The run has {text} a reward_function.",
             "Give it a reward model, or a reward_function, and not both.",
         )
 

@@ -136,12 +136,12 @@ def _line(series: Series, index: int, frame: Frame, name: str) -> str:
     if not shown:
         return ""
     colour, dash = index % COLOURS + 1, ' stroke-dasharray="6 4"' if index >= COLOURS else ""
-    told = f"<title>{escape(series.label)}</title>"
+    text = f"<title>{escape(series.label)}</title>"
     style = f'class="line {name}" style="--line: var(--line-{colour})"'
     if len(shown) == 1:
         x, y = frame.place(shown[0]).split(",")
-        return f'<circle {style} cx="{x}" cy="{y}" r="4">{told}</circle>'
-    return f'<polyline {style}{dash} points="{" ".join(map(frame.place, shown))}">{told}</polyline>'
+        return f'<circle {style} cx="{x}" cy="{y}" r="4">{text}</circle>'
+    return f'<polyline {style}{dash} points="{" ".join(map(frame.place, shown))}">{text}</polyline>'
 
 
 def _logged(value: float) -> float:

@@ -132,7 +132,7 @@ def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None 
     known = [name for name in (*_MAIN, *_MORE) if name in names]
     others = sorted(names - set(known))
     titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}
-    found = [
+    curves = [
         Curve(
             name,
             titles.get(name) or title_of(name),
@@ -144,9 +144,9 @@ def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None 
         for name in (*known, *others)
     ]
     # A kind that nobody here has heard of shows its first few; the rest are one click away.
-    if found and not any(curve.is_main for curve in found):
-        found = [replace(curve, is_main=i < 4) for i, curve in enumerate(found)]
-    return found
+    if curves and not any(curve.is_main for curve in curves):
+        curves = [replace(curve, is_main=i < 4) for i, curve in enumerate(curves)]
+    return curves
 
 
 def title_of(name: str) -> str:

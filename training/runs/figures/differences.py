@@ -38,12 +38,16 @@ class Difference:
 
 def of_run(run: Run) -> list[Difference]:
     """Beside the run that it was cloned from, and beside the one that made its parent."""
-    found: list[Difference] = []
+    differences: list[Difference] = []
     made_by = getattr(run.parent, "made_by", None) if run.parent else None
     for other, relation in ((run.cloned_from, "from which it was queued again"), (made_by, "which made its parent")):
-        if other is not None and other.project_id == run.project_id and other.pk not in [d.other.pk for d in found]:
-            found.append(_difference(run, other, relation))
-    return found
+        if (
+            other is not None
+            and other.project_id == run.project_id
+            and other.pk not in [d.other.pk for d in differences]
+        ):
+            differences.append(_difference(run, other, relation))
+    return differences
 
 
 def _difference(run: Run, other: Run, relation: str) -> Difference:

@@ -26,10 +26,10 @@ def warnings(rows: Sequence[tuple[int, Values]], config: Values) -> list[str]:
     if len(rows) < 2:
         return []
     first, (step, last) = rows[0][1], rows[-1]
-    found = [text for check in _CHECKS for text in check(first, last, config)]
-    if not found and is_number(drift := last.get("drift")) and drift > NEAR:
-        found.append(f"{drift:.0%} of the nearest bound is used up")
-    return [f"At step {step} {text}." for text in found]
+    texts = [text for check in _CHECKS for text in check(first, last, config)]
+    if not texts and is_number(drift := last.get("drift")) and drift > NEAR:
+        texts.append(f"{drift:.0%} of the nearest bound is used up")
+    return [f"At step {step} {text}." for text in texts]
 
 
 def _beyond(name: str, first: Values, last: Values) -> tuple[float, float, float] | None:
@@ -59,11 +59,11 @@ def _length(first: Values, last: Values, config: Values) -> Iterator[str]:
     if (found := _beyond("length_mean", first, last)) is None or found[1] <= 0:
         return
     now, parent, more = found
-    told = f"the answers are {now:.0f} tokens long, where the parent's are {parent:.0f}"
+    text = f"the answers are {now:.0f} tokens long, where the parent's are {parent:.0f}"
     if more / parent < -NEAR * (1 - shortest):
-        yield f"{told}: they may be collapsing"
+        yield f"{text}: they may be collapsing"
     elif more / parent > NEAR * (longest - 1):
-        yield f"{told}: they run on"
+        yield f"{text}: they run on"
 
 
 def _sameness(first: Values, last: Values, config: Values) -> Iterator[str]:
@@ -90,11 +90,11 @@ def _fluency(first: Values, last: Values, config: Values) -> Iterator[str]:
     if found := _beyond("entropy", first, last):
         now, parent, more = found
         lowest, rise = _option(config, "min_entropy_ratio", 0.4), _option(config, "max_entropy_rise", 0.3)
-        told = f"the entropy is {now:.2f} nats a token, where the parent's is {parent:.2f}"
+        text = f"the entropy is {now:.2f} nats a token, where the parent's is {parent:.2f}"
         if parent > 0 and lowest and more / parent < -NEAR * (1 - lowest):
-            yield f"{told}: sameness comes next"
+            yield f"{text}: sameness comes next"
         elif rise and more > NEAR * rise:
-            yield f"{told}: the answers become more random"
+            yield f"{text}: the answers become more random"
     limit = _option(config, "max_surprise_rise", 0.2)
     if limit and (found := _beyond("surprise", first, last)) and found[2] > NEAR * limit:
         yield (

@@ -53,24 +53,24 @@ def take_in(run: Run, rows: Sequence[Row]) -> None:
 
 
 def tell(run: Run, directory: RunDirectory) -> None:
-    said = opinions(run)
-    if said != directory.opinions():
-        directory.tell_opinions(said)
+    rows = opinions(run)
+    if rows != directory.opinions():
+        directory.tell_opinions(rows)
 
 
 def opinions(run: Run) -> list[Row]:
     """For each pair and kind of annotator, the share of votes that went to the policy's answer, a tie as half of
     one."""
-    found: list[Row] = []
+    rows: list[Row] = []
     votes = _votes(run)
     for review in run.reviews.order_by("sequence"):
         common = {"sequence": review.sequence, "step": review.step, "predicted": review.predicted}
         if review.not_asked:
-            found.append({**common, "judge": NOBODY, "people": 0.5, "votes": 0})
+            rows.append({**common, "judge": NOBODY, "people": 0.5, "votes": 0})
         for judge, points in sorted(votes[review.pk].items()):
             share = sum(points) / len(points)
-            found.append({**common, "judge": judge, "people": share, "votes": len(points)})
-    return found
+            rows.append({**common, "judge": judge, "people": share, "votes": len(points)})
+    return rows
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def _wake(run: Run) -> None:
 def is_judged(run: Run) -> bool:
     """Whether each pair that can be judged has been, by those whom the run listens to."""
     judge = pauses.config_now(run).get("review_by", "person")
-    said = {row["sequence"] for row in opinions(run) if row["judge"] in (judge, NOBODY)}
-    return all(sequence in said for sequence in run.reviews.values_list("sequence", flat=True))
+    sequences = {row["sequence"] for row in opinions(run) if row["judge"] in (judge, NOBODY)}
+    return all(sequence in sequences for sequence in run.reviews.values_list("sequence", flat=True))
 
 
 def pairs_first(project: Project) -> list[UrgentPair]:

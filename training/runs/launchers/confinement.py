@@ -86,8 +86,8 @@ def person() -> Person | None:
 
 def command(line: list[str]) -> list[str]:
     """The command line that sets the limits and then becomes `line`, in the same process."""
-    told = [f"{name}={value}" for name, value in _limits().items()]
-    return [sys.executable, "-I", "-S", str(Path(limits.__file__).resolve()), *told, "--", *line]
+    texts = [f"{name}={value}" for name, value in _limits().items()]
+    return [sys.executable, "-I", "-S", str(Path(limits.__file__).resolve()), *texts, "--", *line]
 
 
 def memory_limit() -> int:

@@ -122,10 +122,10 @@ def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> E
             "choose a dataset of the train split."
         }
     if order.name == "reward" and dataset.counts.get("enough") is False:
-        told = " ".join(filter(None, (dataset.counts.get("sentence"), dataset.counts.get("reason"))))
-        return {"dataset": f"{dataset.name} tells too little to learn from. {told}".strip()}
-    if order.name == "classify" and (told := _no_labels(dataset)):
-        return {"dataset": told}
+        text = " ".join(filter(None, (dataset.counts.get("sentence"), dataset.counts.get("reason"))))
+        return {"dataset": f"{dataset.name} tells too little to learn from. {text}".strip()}
+    if order.name == "classify" and (text := _no_labels(dataset)):
+        return {"dataset": text}
     return _missing_files("dataset", dataset)
 
 

@@ -168,5 +168,5 @@ def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
 
 def _asked(request: HttpRequest) -> dict[str, Any]:
     """What a link asked for: `?dataset=3` chooses one, `?config.batch_size=4` sets an option."""
-    given = request.GET.items()
-    return {name: value for name, value in given if name in (*ROWS, "name", "seed") or name.startswith("config.")}
+    items = request.GET.items()
+    return {name: value for name, value in items if name in (*ROWS, "name", "seed") or name.startswith("config.")}

@@ -101,9 +101,9 @@ def answers(run: Run) -> list[Answers]:
     return found[:_PROMPTS]
 
 
-def _steps(found: Iterable[Answers]) -> list[tuple[int, bool]]:
+def _steps(answers: Iterable[Answers]) -> list[tuple[int, bool]]:
     """(step, whether it is shown at first), of the steps between the parent and the latest one."""
-    steps = sorted({sample.step for one in found for sample in one.between})
+    steps = sorted({sample.step for one in answers for sample in one.between})
     return [(step, i == (len(steps) - 1) // 2) for i, step in enumerate(steps)]
 
 
@@ -132,9 +132,9 @@ def _verdicts(told: Sequence[human_review.Told], reward: str) -> list[str]:
     """A sentence for people and one for simulations, each where there is something to say."""
     sentences = []
     for judge, who in ((AnnotatorKind.PERSON, "people"), (AnnotatorKind.SIMULATION, "simulated annotators")):
-        found = review_agreement.agreement(review_agreement.recent(_opinions(told, {"review_by": judge})))
-        if found.decided:
-            sentences.append(f"Over the last reviews {review_agreement.in_words(found, who, reward)}.")
+        agreement = review_agreement.agreement(review_agreement.recent(_opinions(told, {"review_by": judge})))
+        if agreement.decided:
+            sentences.append(f"Over the last reviews {review_agreement.in_words(agreement, who, reward)}.")
     return sentences
 
 
@@ -164,11 +164,11 @@ def _percent(values: Sequence[float]) -> str:
     return f"{sum(values) / len(values):.0%} of {len(values)}" if values else "–"
 
 
-def _agreement(found: review_agreement.Agreement) -> str:
-    if not found.decided:
+def _agreement(agreement: review_agreement.Agreement) -> str:
+    if not agreement.decided:
         return "–"
-    low, high = found.interval
-    return f"{found.agreed} of {found.decided} [{100 * low:.0f}, {100 * high:.0f}] %"
+    low, high = agreement.interval
+    return f"{agreement.agreed} of {agreement.decided} [{100 * low:.0f}, {100 * high:.0f}] %"
 
 
 def _judged(run: Run) -> list[Judged]:

@@ -55,9 +55,9 @@ def _calibration(found: Row) -> Row:
     }
 
 
-def _ties(found: Row | None) -> tuple[str, str] | None:
+def _ties(row: Row | None) -> tuple[str, str] | None:
     """The share of ties, expected and observed; of runs from before this was measured None."""
-    return (f"{found['predicted']:.0%}", f"{found['observed']:.0%}") if found else None
+    return (f"{row['predicted']:.0%}", f"{row['observed']:.0%}") if row else None
 
 
 def _compared(row: Row, known: list[str]) -> Row:
@@ -111,14 +111,14 @@ def _authors(run: Run) -> list[int]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
-def _judges(found: Row, authors: list[int]) -> Row:
+def _judges(row: Row, authors: list[int]) -> Row:
     """Names are for reviewers: the template asks."""
-    rows = found.get("rows") or []
+    rows = row.get("rows") or []
     known = dict(User.objects.filter(pk__in=authors).values_list("pk", "username"))
     names = [known.get(pk, "people without an account") for pk in authors]
     return {
-        "alike": not found.get("reliability"),
-        "compared": bool(found.get("trials")),
+        "alike": not row.get("reliability"),
+        "compared": bool(row.get("trials")),
         "rows": [
             {
                 "number": number,

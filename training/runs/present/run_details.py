@@ -262,10 +262,10 @@ def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
 
 def _answers(run: Run) -> list[Completion]:
     """A few of the completions that the run sampled, each to another prompt."""
-    found: dict[int, Completion] = {}
+    completions: dict[int, Completion] = {}
     for completion in run.completions.select_related("prompt").order_by("pk")[: _PAIRS * 16]:
-        found.setdefault(completion.prompt_id, completion)
-    return list(found.values())[:_PAIRS]
+        completions.setdefault(completion.prompt_id, completion)
+    return list(completions.values())[:_PAIRS]
 
 
 def _score(sample: Sample) -> str:

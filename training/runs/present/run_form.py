@@ -134,8 +134,8 @@ def _datasets(kind: Kind, project: Project) -> Any:
 
 
 def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
-    found = Dataset.objects.filter(project=project, kind__in=kinds)
-    return found.filter(side=splits.TRAIN) if kind.train_split_only else found
+    datasets = Dataset.objects.filter(project=project, kind__in=kinds)
+    return datasets.filter(side=splits.TRAIN) if kind.train_split_only else datasets
 
 
 def _choice(queryset: Any, label: str, help_text: str, begin: Model | None) -> forms.ModelChoiceField:

@@ -131,13 +131,13 @@ def _apart(row: Row) -> Row:
 
 
 def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
-    found: dict[int, Prompt] = {}
+    prompts: dict[int, Prompt] = {}
     ordered = sorted(ids)
     for start in range(0, len(ordered), _CHUNK):
-        found |= Prompt.objects.filter(project=run.project).in_bulk(ordered[start : start + _CHUNK])
-    if missing := ids - found.keys():
+        prompts |= Prompt.objects.filter(project=run.project).in_bulk(ordered[start : start + _CHUNK])
+    if missing := ids - prompts.keys():
         raise BadOutput(f"completions.jsonl answers prompts that the project does not have, such as {min(missing)}.")
-    return found
+    return prompts
 
 
 def _freeze(run: Run, outputs: Outputs) -> Dataset:

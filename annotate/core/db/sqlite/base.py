@@ -106,10 +106,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def write_alone(self, execute: Callable[[], Any]) -> Any:
         """Run one statement that is a transaction of its own, when its turn has come."""
-        given = self._take_turn(execute)
+        turn = self._take_turn(execute)
         self._end_turn()
         self._checkpoint_now_and_then()
-        return given
+        return turn
 
     def _start_transaction_under_autocommit(self) -> None:
         self._take_turn(super()._start_transaction_under_autocommit)  # type: ignore[misc] # the stubs leave it out
