@@ -46,7 +46,7 @@ def register() -> None:
             sees_training_data=True,
             compares_with_ancestor=True,
             purpose="How good a model is: perplexity, overlap with references, choices between endings, "
-            "classification, agreement with judges, win rate, fluency beside its parent.",
+            "classification, agreement with annotators, win rate, fluency beside its parent.",
             record=recording.record_measure,
             variables=variables_of_measure,
             rows=item_rows.rows,

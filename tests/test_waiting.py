@@ -267,7 +267,7 @@ async def test_live_pages_ask_the_database_in_threads_of_their_own(own_urls: Non
         doors["open"].wait(10)
 
     kinds: list[Any] = [
-        type("Run", (LivePage,), {"open": hangs}),
+        type("Run", (LivePage,), {"open": hangs, "right": "anybody"}),
         type("Battle", (BattleConsumer,), {"_battle": hangs}),
     ]
     scope = {"type": "websocket", "query_string": b"", "headers": []}

@@ -81,9 +81,9 @@ ALL: dict[str, Measure] = {
         ),
         Measure(
             "reward_accuracy",
-            "Agreement with judges",
-            "How often a reward model prefers the answer that judges preferred, by where the pairs come from, beside "
-            "always taking the longer one.",
+            "Agreement with annotators",
+            "How often a reward model prefers the answer that annotators preferred, by where the pairs come from, "
+            "beside always taking the longer one.",
             ("reward",),
             ("task", "preferences"),
             "pairs",

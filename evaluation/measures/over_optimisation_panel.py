@@ -22,7 +22,7 @@ from training.models import Run
 
 TEMPLATE = "evaluation/overoptimisation.html"
 POINTS = 200  # of a curve at most
-WHO = {AnnotatorKind.PERSON: "people", AnnotatorKind.SIMULATION: "simulated judges"}
+WHO = {AnnotatorKind.PERSON: "people", AnnotatorKind.SIMULATION: "simulated annotators"}
 SCORES = ("score_mean", "score")
 MOST_OPINIONS = 20_000
 

@@ -123,7 +123,7 @@ def _all_alike(rated: list[Rated]) -> bool:
 def _notes(judgements: Judgements) -> list[str]:
     won = sum(bool(p.won) for p in judgements.pairs)
     voters = {p.voter for p in judgements.pairs if p.voter > 0}  # below 0: nobody is named
-    by = f" by {len(voters)} {WHO.get(judgements.judge, 'judges')}" if voters else ""
+    by = f" by {len(voters)} {WHO.get(judgements.judge, 'annotators')}" if voters else ""
     notes = [f"{won} pairs with a winner and {len(judgements.pairs) - won} ties{by}; {len(judgements.rated)} ratings."]
     if judgements.pairs and not won:
         notes.append("All comparisons are ties: there is no pair accuracy.")

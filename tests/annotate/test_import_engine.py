@@ -283,7 +283,7 @@ def test_a_row_that_the_database_refuses_is_told_and_the_others_are_taken(projec
             raise IntegrityError("no")
         original(tables, item, *args)
 
-    monkeypatch.setitem(feedback_rows._ROWS, engine.write.__globals__["judgements"].NewComparison, refusing)
+    monkeypatch.setitem(feedback_rows._ROWS, feedback_rows.NewComparison, refusing)
     done = carry_out(start(project, researcher, lines(row(n) for n in range(12))))
     assert done.counts["comparisons"] == 11 and done.problems.get().line == 4
 

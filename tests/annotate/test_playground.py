@@ -178,7 +178,7 @@ class TestKeeping:
         page = client.post(url, {"text": "Why is it so?"}, headers={"HX-Request": "true"}).content.decode()
         prompt = Prompt.objects.get()
         assert (prompt.project, prompt.source, prompt.created_by) == (project, "playground", rita)
-        assert f"prompt {prompt.pk}" in page and f"{prompt.side} side" in page
+        assert f"prompt {prompt.pk}" in page and f"{prompt.side} split" in page
         assert client.post(url, {"text": "Why is it so?"}).status_code == 302
 
     def test_an_empty_one_is_not_and_others_may_not(self, client, project, base, rita):

@@ -142,7 +142,7 @@ def test_few_voters_are_said_in_words(client, project, base, child, vote):
     vote(child, base, "model_a", 40)
     page = page_of(client, project)
     assert "of this one person’s votes: <b>one</b> cannot say how others would vote" in page
-    assert "The votes are of 1 judge, as good as 1.0 who voted equally often" in page
+    assert "The votes are of 1 annotator, as good as 1.0 who voted equally often" in page
     vote(child, base, "model_b", 4)
     assert "<b>nearly all of one person</b>, who cannot say how others would vote" in page_of(client, project)
     vote(child, base, "model_b", 30)

@@ -68,7 +68,7 @@ def test_no_two_boxes_lie_upon_each_other_and_no_arrow_crosses_one(chain, reader
 
 def test_data_and_votes_stand_below_the_name(chain, reader):
     places = boxes(lineage_graph.of_model(chain.ppo, reader))
-    assert places["heron-judge"].lines == ("votes of July", "14 judgements")
+    assert places["heron-judge"].lines == ("votes of July", "14 annotations")
     assert places["bytes"].lines == ("the shelf",)
 
 
@@ -78,7 +78,7 @@ def test_the_picture_takes_as_many_queries_for_many_children_as_for_few(chain, r
         make_run("sft", child, chain.project, dataset=chain.votes)
     with django_assert_max_num_queries(25):
         graph = lineage_graph.of_model(chain.ppo, reader)
-    assert boxes(graph)["child-3"].lines == ("votes of July", "14 judgements")
+    assert boxes(graph)["child-3"].lines == ("votes of July", "14 annotations")
 
 
 def test_many_descendants_are_cut_off_and_counted(chain, reader):

@@ -395,7 +395,7 @@ def test_pages_of_exclusion_are_for_managers(client, project, said, anna, role):
 def test_ones_own_page_withdraws_and_brings_back(client, project, said, anna):
     client.force_login(anna)
     url = reverse("quality-withdraw", args=[project.slug])
-    assert "Withdraw 4 judgements" in client.get(url).content.decode()
+    assert "Withdraw 4 annotations" in client.get(url).content.decode()
     client.post(url, {"reason": "I was tired"})
     assert statuses(anna) == {"withdrawn"}
     assert "I was tired" in client.get(reverse("quality-mine", args=[project.slug])).content.decode()

@@ -74,7 +74,7 @@ def test_that_judges_voted_again_is_said_beside_what_looks_decided(client, proje
     one = make_user()
     vote(child, base, "model_a", 9, author=one)
     vote(child, base, "model_b", 4, author=make_user())
-    assert "<b>here 16 votes are of 5 judges</b>, as good as 3 who" in client.get(url).content.decode()
+    assert "<b>here 16 votes are of 5 annotators</b>, as good as 3 who" in client.get(url).content.decode()
 
 
 def test_an_undecided_pair_says_about_how_many_more_votes(project, base, child, vote):
@@ -115,7 +115,7 @@ def test_one_judge_who_decides_the_first_place_is_told(client, project, base, ch
     for winner, loser, n in ((child, base, 3), (child, base, 3), (base, child, 4)):
         vote(winner, loser, "model_a", n, author=make_user())
     page = client.get(reverse("leaderboard-pairs", args=[project.slug])).content.decode()
-    assert "<b>1 of 3 judges</b>, tide-base would be" in page
+    assert "<b>1 of 3 annotators</b>, tide-base would be" in page
 
 
 def test_a_ban_moves_the_pairs_too(project, base, child, vote):

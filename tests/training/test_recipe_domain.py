@@ -160,7 +160,7 @@ def test_a_missing_parent_is_a_failure_in_words(tmp_path):
 def test_the_disk_must_hold_what_will_be_saved_and_no_more(parent, tmp_path, monkeypatch, adapters, full_weights):
     asked = {}
     monkeypatch.setattr(domain, "check_disk", lambda folder, **sizes: asked.update(sizes))
-    monkeypatch.setattr(domain.estimate, "plan", _stop)
+    monkeypatch.setattr(domain.resource_estimate, "plan", _stop)
     run = make_run(tmp_path / "run", parent, adapters=adapters, lora_rank=2)
     entry.attempt(domain.main, run)
     total = loading.count_parameters(loading.load_policy(parent)[0])

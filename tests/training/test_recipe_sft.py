@@ -213,7 +213,8 @@ def test_an_interrupted_run_remembers_what_the_parent_was(measured, parent, tmp_
         patch.setattr(sft, "optimise", dies)
         with pytest.raises(KeyboardInterrupt):
             entry.attempt(sft.main, cut)
-    monkeypatch.setattr(sft.fit, "CPU_TOKENS", 64)  # what would be chosen today is not what the run began with
+    # What would be chosen today is not what the run began with.
+    monkeypatch.setattr(sft.batch_planner, "CPU_TOKENS", 64)
     assert entry.attempt(sft.main, cut) == 0, cut.failure()
     assert cut.result()["held_out"] == measured.result()["held_out"]
     assert cut.result()["hash"] == measured.result()["hash"]

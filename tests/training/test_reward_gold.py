@@ -100,7 +100,7 @@ def test_on_the_first_heads_features_it_gives_the_scores_that_it_was_fitted_to(d
 def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
     run = make_run(tmp_path / "few", parent, method="head", curve=False, held_out=0.05)
     assert entry.attempt(reward.main, run) == 0, run.failure()
-    assert run.result()["gold_proxy"]["lack"].startswith("22 judgements")
+    assert run.result()["gold_proxy"]["lack"].startswith("22 annotations")
     model = RewardModel.load(run.model)
     assert not model.has_gold
     with pytest.raises(RecipeFailure, match="no second head"):

@@ -22,7 +22,7 @@ REMEDY = (
 )
 _CHANCE = {"slope": 0.0, "pair_accuracy": 0.5, "thumbs_auc": 0.5, "stars_spearman": 0.0}
 _NAMES = {
-    "slope": "slope of all judgements",
+    "slope": "slope of all annotations",
     "pair_accuracy": "accuracy on pairs",
     "thumbs_auc": "AUC on thumbs",
     "stars_spearman": "rank correlation with stars",

@@ -98,7 +98,7 @@ _ANSWERS = {
     "answer": "its answer",
     "other": "the opponent’s answer",
     "its parent's answer": "its parent’s answer",
-    "chosen": "the judges’ choice",
+    "chosen": "the annotators’ choice",
     "rejected": "the other answer",
     "tied with": "tied with",
 }
