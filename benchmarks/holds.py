@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
-from tests.processes import free_port, until  # noqa: E402
+from tests.support.processes import free_port, until  # noqa: E402
 from training.core.niceness import be_nice  # noqa: E402
 
 SLUG, PEOPLE, MODELS, PROMPTS = "holds", 6, 12, 300

@@ -1,7 +1,7 @@
 """A file of preference rows is imported by the worker, killed half-way with -9, gone on with, and counted.
 
     python -m benchmarks.imports                       a million rows, on SQLite
-    python -m tests.servers python -m benchmarks.imports     the same on Postgres (DATABASE_URL decides)
+    python -m tests.support.servers python -m benchmarks.imports     the same on Postgres (DATABASE_URL decides)
     python -m benchmarks.imports --rows 100000 --again  a tenth, and a second import of the same file
 
 The rows are TRL's preference format: a question of about 15 made-up words, two answers of about 45. One line in a

@@ -32,8 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
-from tests.processes import free_port  # noqa: E402
-from tests.servers import postgres  # noqa: E402
+from tests.support.processes import free_port  # noqa: E402
+from tests.support.servers import postgres  # noqa: E402
 
 PROMPTS, ANSWERS, OVERLAP = 4000, 4, 3  # 24,000 pairs, 72,000 places: nobody runs out
 SLUG = "load"

@@ -56,8 +56,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
-from tests.processes import free_port  # noqa: E402
-from tests.servers import postgres  # noqa: E402
+from tests.support.processes import free_port  # noqa: E402
+from tests.support.servers import postgres  # noqa: E402
 
 OVERLAP, PATIENCE = 3, 60.0
 LABEL_STUDIO_PAIRS, POTATO_PAIRS, POTATO_LIST_PAIRS = 4000, 8000, 24000  # the faster, the more, that nobody runs out

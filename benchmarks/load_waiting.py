@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.load import FILL, PROMPTS, SLUG, person, web  # noqa: E402
 from benchmarks.load_client import Connection, Tally  # noqa: E402
-from tests.servers import postgres  # noqa: E402
+from tests.support.servers import postgres  # noqa: E402
 
 ARENA = f"""
 import django

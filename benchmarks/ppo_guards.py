@@ -20,7 +20,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from tests import tiny_model
+from tests.support import tiny_model
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo

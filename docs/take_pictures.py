@@ -5,7 +5,7 @@
 The judging forms are taken with --forms, from projects of their own that are made beforehand, for a site of which you
 know the data folder; the password is that of the people made for tests:
 
-    ASSAY_DATA=… .venv/bin/python -m tests.fill_judging ada
+    ASSAY_DATA=… .venv/bin/python -m tests.support.sites.fill_judging ada
     .venv/bin/python docs/take_pictures.py --forms --user ada --password "a long enough passphrase"
 
 Chromium is found as script/test finds it: $CHROMIUM, or a browser of the system, or Playwright's own.

@@ -1,7 +1,7 @@
 """What every test gets: a data folder of its own, quick passwords, no hub, and a database as in real life.
 
 SQLite tests run on a file, not in memory: only there do several connections wait for each other as they do in the
-product. `DATABASE_URL` and `REDIS_URL` (see tests/servers.py) run the same tests on Postgres and Redis.
+product. `DATABASE_URL` and `REDIS_URL` (see tests/support/servers.py) run the same tests on Postgres and Redis.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.migrated import copy_migrated
-from tests.quick import is_of, is_quick, require_subject
-from tests.scheduling import ByModule, separate_process, slowest_first
+from tests.support.migrated import copy_migrated
+from tests.support.quick import is_of, is_quick, require_subject
+from tests.support.scheduling import ByModule, separate_process, slowest_first
 
 if TYPE_CHECKING:
     from annotate.models import Project
-    from tests.annotate.openai_server import FakeServer
+    from tests.support.annotate.openai_server import FakeServer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -48,7 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", metavar="SUBJECT", help="pure tests, and those of a subject: see tests/quick.py")
+    parser.addoption(
+        "--quick", metavar="SUBJECT", help="pure tests, and those of a subject: see tests/support/quick.py"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -138,7 +140,7 @@ def _empty_cache() -> None:
 
 @pytest.fixture
 def project(db: None) -> Project:
-    from tests.factories import make_project
+    from tests.support.factories import make_project
 
     return make_project()
 
@@ -192,7 +194,7 @@ def somebody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fake(settings: Any) -> Iterator[FakeServer]:
     """A model server that answers as a test tells it to, as the one that this site talks with."""
-    from tests.annotate.openai_server import openai_server
+    from tests.support.annotate.openai_server import openai_server
 
     with openai_server() as server:
         settings.MODEL_SERVER_URL = server.url

@@ -1,7 +1,8 @@
 """Declare plug points: places where an app calls what the apps above it have registered, without knowing them.
 
 The lower app declares a `Hook` beside the code that uses it; the upper app registers there in its `AppConfig.ready`.
-ARCHITECTURE.md lists every hook, and tests/test_plug_points.py compares that list with the code. Pure: no Django.
+ARCHITECTURE.md lists every hook, and tests/unit/whole/test_plug_points.py compares that list with the code. Pure: no
+Django.
 """
 
 from __future__ import annotations

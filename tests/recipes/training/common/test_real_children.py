@@ -1,0 +1,94 @@
+"""The demo's model, in both dtypes: SFT, a reward model's trunk, and PPO are saved as they were trained.
+
+At rates and lengths at which a merge into bfloat16 keeps a cosine of about 0.6.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import missing
+from tests.recipes.training.reward.test_recipe_reward import judged_data
+from training.core import bundled_model
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes import import_weights
+from training.recipes.common import adapters, children, entry, loading
+from training.recipes.ppo import __main__ as ppo
+from training.recipes.reward import __main__ as reward
+from training.recipes.reward import head_fit
+from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.sft import __main__ as sft
+
+pytestmark = pytest.mark.slow
+
+ASKED = [[{"role": "user", "content": f"Tell me of {what}."}] for what in ("rain", "bread", "the sea", "a long road")]
+ANSWER = "You will like it: it is warm, and there is a lot of it wherever you go."
+TEN_MEGABYTES = 10_000_000
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory) -> Path:
+    try:
+        source = bundled_model.bundled_gguf()
+    except bundled_model.BundledModelMissing as error:
+        missing("The small real model", str(error))
+    folder = tmp_path_factory.mktemp("models") / "real"
+    import_weights.import_weights(str(source), folder)
+    return folder
+
+
+def carried_out(folder: Path, recipe, spec: RunSpec, data: dict) -> RunDirectory:
+    run = RunDirectory(folder)
+    run.create(spec, data)
+    assert entry.attempt(recipe.main, run) == 0, run.failure()
+    return run
+
+
+def check(run: RunDirectory) -> None:
+    fidelity = run.result()["fidelity"]
+    assert fidelity["cosine"] >= 0.999, fidelity
+    assert fidelity["kl_per_token"] < 1e-6, fidelity
+    assert fidelity["bytes"] < TEN_MEGABYTES, fidelity
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rounding"), [("bfloat16", 1e-2), pytest.param("float32", 1e-5, marks=pytest.mark.thorough)]
+)
+def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, dtype, rounding):
+    """`rounding`: nats a token between two ways through thirty layers."""
+    monkeypatch.setenv("ASSAY_DTYPE", dtype)
+    monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
+    monkeypatch.setattr(reward_measures, "bootstrap", partial(reward_measures.bootstrap, resamples=50))
+    examples = [{"prompt": asked, "completion": ANSWER[: 40 + 4 * i]} for i, asked in enumerate(ASKED * 2)]
+    config = {"batch_size": 4, "learning_rate": 1e-4, "lora_rank": 8, "sample_tokens": 1, "held_out": 0.0}
+    first = carried_out(
+        tmp_path / "sft", sft, RunSpec("sft", config, seed=1, parent=str(parent)), {"examples": examples}
+    )
+    check(first)
+    config = {"method": "finetune", "held_out": 0.25, "batch_size": 16, "lora_rank": 4, "epochs": 0.3, "curve": False}
+    spec = RunSpec("reward", config, seed=3, parent=str(first.model))
+    judge = carried_out(tmp_path / "reward", reward, spec, judged_data(prompts=24))
+    check(judge)
+    config = {
+        "reward_function": "tests.support.training.ppo_runs.share_of_vowels",
+        "steps": 2, "batch_size": 4, "max_new_tokens": 12,
+        "calibration_episodes": 8, "learning_rate": 1e-4, "sample_prompts": 0, "stop_kl": 0.0,
+        "min_distinct_ratio": 0.0, "review_every": 0,
+    }  # fmt: skip
+    spec = RunSpec("ppo", config, seed=3, parent=str(first.model))
+    prompts = [{"id": i, "messages": messages} for i, messages in enumerate(ASKED)]
+    last = carried_out(tmp_path / "ppo", ppo, spec, {"prompts": prompts})
+    check(last)
+    sampler_kl = [row["values"]["sampler_kl"] for row in read_lines(last.path / "metrics.jsonl")]
+    assert len(sampler_kl) == 3 and max(sampler_kl) < rounding
+    assert adapters.base_folder(last.model) == parent.resolve()
+    # The logprobs of the chain are those of its merged weights in float32.
+    merged = loading.load_policy(parent, torch.float32)[0]
+    merged.load_state_dict(dict(adapters.merged_state(last.model)), strict=False)
+    ids = [loading.encode_prompt(loading.load_tokenizer(parent), ASKED[0], 64)]
+    next_token_logits = children.next_token_logits(loading.load_policy(last.model)[0], ids)
+    assert children.mean_kl(children.next_token_logits(merged, ids), next_token_logits) < rounding

@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support import tiny_model
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
+from training.recipes import sample
+from training.recipes.common import entry
+
+CONFIG = {"completions_per_prompt": 3, "max_new_tokens": 12, "batch_size": 4}
+PROMPTS = [{"id": 10 + i, "messages": [{"role": "user", "content": "say " * (i + 1)}]} for i in range(4)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.make(tmp_path_factory.mktemp("sample") / "model")
+
+
+def _run(path: Path, model: Path, prompts=PROMPTS, **config: object) -> RunDirectory:
+    run = RunDirectory(path)
+    run.create(RunSpec("sample", {**CONFIG, **config}, seed=5, parent=str(model)), {"prompts": iter(prompts)})
+    return run
+
+
+def _rows(run: RunDirectory) -> list[dict]:
+    rows = [{k: v for k, v in row.items() if k != "sequence"} for row in read_lines(run.path / "completions.jsonl")]
+    return sorted(rows, key=lambda row: (row["prompt_id"], row["index"]))
+
+
+def test_every_prompt_gets_its_completions_with_seed_and_settings(tmp_path: Path, model: Path):
+    run = _run(tmp_path, model)
+    assert entry.attempt(sample.main, run) == 0
+    rows = _rows(run)
+    assert [(r["prompt_id"], r["index"]) for r in rows] == [(p, i) for p in range(10, 14) for i in range(3)]
+    assert len({r["seed"] for r in rows}) == 12 and len({r["text"] for r in rows}) > 6
+    assert all(r["sampling"] == {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 12} for r in rows)
+    assert all(1 <= r["tokens"] <= 12 and r["finish_reason"] in ("stop", "length") for r in rows)
+    assert run.result()["completions"] == 12
+    assert run.current_progress()["step"] == 12
+
+
+def test_cut_off_in_mid_batch_it_writes_what_it_would_have_written(tmp_path: Path, model: Path):
+    whole, cut = _run(tmp_path / "whole", model), _run(tmp_path / "cut", model)
+    entry.attempt(sample.main, whole)
+    lines = (whole.path / "completions.jsonl").read_text().splitlines(keepends=True)
+    (cut.path / "completions.jsonl").write_text("".join(lines[:6]) + lines[6][:20])
+    sampled = []
+    original = sample.sample
+    try:
+        sample.sample = lambda decoder, prompts, *a, **k: (
+            sampled.append(len(prompts)) or original(decoder, prompts, *a, **k)
+        )
+        assert entry.attempt(sample.main, cut) == 0
+    finally:
+        sample.sample = original
+    assert sampled == [4, 4]  # the first batch of four was whole
+    assert _rows(cut) == _rows(whole)
+
+
+def test_another_seed_gives_other_completions(tmp_path: Path, model: Path):
+    first, second = _run(tmp_path / "1", model), _run(tmp_path / "2", model)
+    config = json.loads((second.path / "config.json").read_text())
+    (second.path / "config.json").write_text(json.dumps({**config, "seed": 6}))
+    for run in (first, second):
+        entry.attempt(sample.main, run)
+    assert [r["text"] for r in _rows(first)] != [r["text"] for r in _rows(second)]
+
+
+def test_a_model_with_a_small_window_answers_in_half_of_it_and_says_so(tmp_path: Path):
+    small = tiny_model.make(tmp_path / "small")
+    config = json.loads((small / "config.json").read_text())
+    (small / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32}))
+    run = _run(tmp_path / "run", small, PROMPTS[:1], max_new_tokens=1024)
+    assert entry.attempt(sample.main, run) == 0
+    assert {r["sampling"]["max_new_tokens"] for r in _rows(run)} == {16}
+    assert all(1 <= r["tokens"] <= 16 for r in _rows(run))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"prompts": []}, "no_prompts"),
+        ({"model": Path("nowhere")}, "model_missing"),
+    ],
+)
+def test_what_cannot_be_sampled_fails_in_words(tmp_path: Path, model: Path, change: dict, code: str):
+    run = _run(tmp_path, **{"model": model, **change})
+    assert entry.attempt(sample.main, run) == 1
+    failure = run.failure()
+    assert failure["code"] == code and failure["remedy"]
+    assert run.result() is None

@@ -1,0 +1,144 @@
+"""PPO scores itself on prompts that it never trains on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from scipy import stats
+
+from tests.support import tiny_model
+from tests.support.training.ppo_runs import CONFIG, carry_out, metrics, same_weights
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common import entry
+from training.recipes.ppo import __main__ as ppo
+from training.recipes.ppo import held_out_score as ppo_held_out
+from training.recipes.ppo import rollouts as ppo_rollouts
+from training.recipes.ppo.held_out_score import Mean
+from training.runs.present import score_trust
+
+PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {chr(97 + i)}"}]} for i in range(25)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.make(tmp_path_factory.mktemp("held-out") / "model")
+
+
+def make_run(path: Path, model: Path, prompts=PROMPTS, **config) -> RunDirectory:
+    run = RunDirectory(path)
+    spec = RunSpec(
+        "ppo",
+        {**CONFIG, "calibration_episodes": 24, "samples_every": 2, "steps": 3, **config},
+        seed=3,
+        parent=str(model),
+    )
+    run.create(spec, {"prompts": iter(prompts)})
+    return run
+
+
+@pytest.mark.parametrize(("count", "most", "wanted"), [(9, 16, 0), (25, 16, 2), (400, 16, 16), (400, 0, 0)])
+def test_at_most_a_tenth_is_held_out_and_at_most_what_was_asked_for(count: int, most: int, wanted: int):
+    rows = ppo_rollouts.held_out_rows(count, most, 7)
+    assert len(set(rows)) == wanted and rows == ppo_rollouts.held_out_rows(count, most, 7)
+    assert not wanted or rows != ppo_rollouts.held_out_rows(count, most, 8)
+
+
+def test_held_out_prompts_are_answered_at_each_evaluation_and_at_no_other_time(tmp_path: Path, model: Path):
+    run = make_run(tmp_path, model)
+    asked: list[tuple[bool, tuple[str, ...]]] = []
+    original = ppo_rollouts.PPO.collect
+
+    def collect(self, indices, seeds, **given):
+        found = original(self, indices, seeds, **given)
+        asked.append((given.get("held_out", False), tuple(m[-1]["content"] for m in found.prompts)))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ppo_rollouts.PPO, "collect", collect)
+        carry_out(run)
+    apart = [prompts for is_held_out, prompts in asked if is_held_out]
+    assert len(apart) == 3 and len(set(apart)) == 1 and len(apart[0]) == 2  # at steps 0, 2 and 3
+    trained = {prompt for is_held_out, prompts in asked if not is_held_out for prompt in prompts}
+    assert not trained & set(apart[0]) and len(trained) > 12
+    rows = metrics(run)
+    assert [("held_out_score" in row) for row in rows] == [True, False, True, True]
+    for row in (rows[0], rows[2], rows[3]):
+        assert row["held_out_gap"] == pytest.approx(row["score_mean"] - row["held_out_score"])
+    assert rows[0]["held_out_gap_lower"] < rows[0]["held_out_gap"] < rows[0]["held_out_gap_upper"]
+    assert run.result()["final"]["held_out_score"] == rows[3]["held_out_score"]
+
+
+def test_looking_at_them_changes_no_weight(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch):
+    looked = carry_out(make_run(tmp_path / "looked", model))
+    monkeypatch.setattr(ppo_held_out, "FEWEST", 1000)
+    blind = carry_out(make_run(tmp_path / "blind", model))
+    assert same_weights(looked, blind) and "held_out_score" not in metrics(blind)[0]
+
+
+def test_few_prompts_are_all_trained_on(tmp_path: Path, model: Path):
+    rows = metrics(carry_out(make_run(tmp_path, model, PROMPTS[:9])))
+    assert not any(name.startswith("held_out") for row in rows for name in row)
+
+
+def test_a_run_that_ends_at_a_bound_tells_of_the_policy_that_it_keeps(tmp_path: Path, model: Path):
+    away = {
+        "steps": 20, "learning_rate": 2e-2, "stop_kl": 1.0, "kl_coef": 0.0, "kl_target": 0.0, "max_approx_kl": 0.0,
+        "learning_rate_schedule": "constant", "samples_every": 50, "at_bound": "finish",
+    }  # fmt: skip
+    run = carry_out(make_run(tmp_path, model, **away))
+    assert run.result()["stopped"]["code"] == "kl_limit"
+    assert {"held_out_score", "held_out_gap"} <= run.result()["final"].keys()
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_with_all_prompts(tmp_path: Path, model: Path):
+    run = make_run(tmp_path, model)
+    original = ppo._log
+
+    def log(trainer, step, *rest):
+        original(trainer, step, *rest)
+        if step == 1:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ppo, "_log", log)
+        with pytest.raises(KeyboardInterrupt):
+            entry.attempt(ppo.main, run)
+    state = run.latest_checkpoint() / "state.pt"
+    saved = torch.load(state, weights_only=True)
+    assert len(saved.pop("held_out")) == 2
+    torch.save(saved, state)
+    assert entry.attempt(ppo.main, run) == 0
+    assert "held_out_score" in metrics(run)[0] and "held_out_score" not in metrics(run)[-1]
+
+
+def test_the_interval_is_welchs():
+    generator = torch.Generator().manual_seed(1)
+    a, b = torch.randn(32, generator=generator) + 1, 2 * torch.randn(9, generator=generator)
+    gap_interval = ppo_held_out.gap_interval(
+        Mean(float(a.mean()), float(a.std()), 32), Mean(float(b.mean()), float(b.std()), 9)
+    )
+    assert gap_interval is not None
+    low, high = gap_interval
+    wanted = stats.ttest_ind(a.numpy(), b.numpy(), equal_var=False).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
+    assert ppo_held_out.gap_interval(Mean(1.0, 0.0, 32), Mean(0.0, 0.0, 9)) is None
+
+
+# On the page
+
+
+def test_the_page_draws_score_held_out_score_and_second_head_in_one_picture():
+    rows = [
+        (0, {"score_mean": 0.0, "held_out_score": 0.1, "gold_score": 0.0, "held_out_gap": -0.1,
+             "held_out_gap_lower": -0.5, "held_out_gap_upper": 0.3}),
+        (1, {"score_mean": 0.8, "gold_score": 0.3, "gold_behind": 0.24, "gold_behind_lower": -0.06,
+             "gold_behind_upper": 0.54}),
+    ]  # fmt: skip
+    shown = score_trust.of_rows(rows)
+    assert shown["score_picture"].count("<title>") == 3
+    first, second = shown["score_lines"]
+    assert first.scores == ("0.00", "0.10", "0.00") and first.held_out_gap == "−0.10 [−0.50, 0.30]"
+    assert second.scores == ("0.80", "", "0.30") and second.gold_behind == "0.24 [−0.06, 0.54]"
+    assert score_trust.of_rows([(0, {"score_mean": 0.1})]) == {}

@@ -1,0 +1,120 @@
+"""Packed layers against the model's own, sequence by sequence: outputs and every gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.support import tiny_model
+from training.recipes.common import loading
+from training.rl import decode, packed, trunk
+from training.rl.factors import Factors
+from training.rl.lora import add_adapters, freeze
+
+LENGTHS = [4, 9, 1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_model.make(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def model_with(folder, learns: str):
+    model, _ = loading.load_policy(folder, torch.float32)
+    model.requires_grad_(learns == "full")
+    if learns == "lora over a frozen parent":
+        for layer in model.get_decoder().layers:
+            for module in layer.modules():
+                if isinstance(module, torch.nn.Linear):
+                    freeze(module, factors_for(module))
+    if learns != "full":
+        layers = model.get_decoder().layers
+        add_adapters(layers[2:] if learns == "top" else layers, 4, 8.0, seed=0)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("lora_b"):
+                    parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    return model
+
+
+def factors_for(module) -> Factors:
+    generator = torch.Generator().manual_seed(module.out_features)
+    a = torch.randn(3, module.in_features, generator=generator)
+    return Factors(a, 0.02 * torch.randn(module.out_features, 3, generator=generator))
+
+
+def gradients(model, run) -> dict[str, torch.Tensor]:
+    """Of a loss that looks at every output differently, by parameter; `start` is the embeddings'."""
+    base = model.get_decoder()
+    ids = torch.arange(sum(LENGTHS)).mul(37).remainder(90)
+    start = base.embed_tokens(ids).detach().requires_grad_()
+    model.zero_grad()
+    hidden = base.norm(run(base, start))
+    (hidden * torch.linspace(-1, 1, hidden.numel()).view_as(hidden)).sum().backward()
+    found = {name: p.grad.clone() for name, p in base.named_parameters() if p.grad is not None}
+    return found | {"start": start.grad, "hidden": hidden.detach()}
+
+
+def one_by_one(base, start):
+    return torch.cat([_alone(base, part) for part in start.split(LENGTHS)])
+
+
+def _alone(base, part):
+    position_ids = torch.arange(len(part))[None]
+    hidden, rotations = part[None], base.rotary_emb(part[None], position_ids=position_ids)
+    for layer in base.layers:
+        hidden = layer(hidden, attention_mask=None, position_ids=position_ids, position_embeddings=rotations)
+    return hidden[0]
+
+
+@pytest.mark.parametrize("learns", ["lora", "top", "full", "lora over a frozen parent"])
+@pytest.mark.parametrize(("recompute", "queries"), [(False, 256), (True, 256), (False, 3)])
+def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, recompute, queries):
+    monkeypatch.setattr(packed, "QUERIES", queries)
+    model = model_with(folder, learns)
+
+    def together(base, start):
+        rows = packed.rows_of(base, LENGTHS, start.dtype)
+        return packed.run_packed(base, start, rows, 0, len(base.layers), recompute)
+
+    wanted, found = gradients(model, one_by_one), gradients(model, together)
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_sequence_does_not_see_its_neighbours(folder):
+    model = model_with(folder, "lora")
+    base = model.get_decoder()
+    ids = torch.arange(8).mul(37).remainder(90)
+    rows = packed.rows_of(base, [4, 4], torch.float32)
+    before = packed.run_packed(base, base.embed_tokens(ids), rows, 0, 3)
+    ids[0] = 5
+    after = packed.run_packed(base, base.embed_tokens(ids), rows, 0, 3)
+    assert not torch.equal(before[1:4], after[1:4])
+    assert torch.equal(before[4:], after[4:])
+
+
+def test_a_layout_that_is_not_llamas_is_refused(folder):
+    model, _ = loading.load_policy(folder, torch.float32)
+    assert packed.packed_agrees(model)
+    honest = model.model.layers[0].forward
+    model.model.layers[0].forward = lambda *given, **named: 1.3 * honest(*given, **named)
+    assert not packed.packed_agrees(model)
+    del model.model.layers[0].mlp.gate_proj
+    assert not packed.packed_agrees(model)
+
+
+def test_another_activation_is_refused_because_its_gradient_would_be_silus(folder):
+    model, _ = loading.load_policy(folder, torch.float32)
+    model.model.layers[-1].mlp.act_fn = torch.nn.GELU()
+    assert not packed.packed_agrees(model)
+
+
+def test_layers_with_a_window_are_refused_though_a_short_comparison_does_not_show_it(folder):
+    model, _ = loading.load_policy(folder, torch.float32)
+    assert trunk.cut_agrees(model, 1) and isinstance(decode.decoder_for(model), decode.LlamaDecoder)
+    model.config.sliding_window = 64
+    assert not packed.packed_agrees(model)
+    assert not trunk.cut_agrees(model, 1)
+    assert isinstance(decode.decoder_for(model), decode.ModuleDecoder)

@@ -1,0 +1,63 @@
+"""What tests of the annotation page share: opening a form as somebody, pressing keys, and what is stored afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.support.factories import PASSWORD
+
+COLUMNS = {
+    "rating": "thumbs, stars, aspects, seconds, comment",
+    "comparison": "winner, strength, ranking_id, seconds",
+    "ranking": '"order", seconds',
+    "span": "start, end, label, text",
+    "demonstration": "text, edited_from_id",
+}
+
+
+def sign_in_on(page: Page, site, username: str) -> None:
+    page.goto(f"{site.url}/sign-in/")
+    page.locator("main input[autocomplete=username]").fill(username)
+    page.locator("main input[type=password]").fill(PASSWORD)
+    page.locator("main button[type=submit]").first.click()
+    expect(page.locator(".who")).to_have_text(username)
+
+
+def open_form(page: Page, site, form: str, username: str) -> int:
+    """The assignment that is shown."""
+    sign_in_on(page, site, username)
+    page.goto(f"{site.url}/p/judge-{form}/judge/")
+    expect(page.locator("#task[data-assignment]")).to_be_visible()
+    return shown(page)
+
+
+def shown(page: Page) -> int:
+    return int(page.locator("#task").get_attribute("data-assignment") or 0)
+
+
+def sent(site, page: Page, send: Callable[[], None]) -> dict[str, list[dict]]:
+    """Send, wait for the next item, and give what is stored of the one sent: rows by table."""
+    assignment = shown(page)
+    send()
+    gone(page, assignment)
+    return stored(site, assignment)
+
+
+def gone(page: Page, assignment: int) -> None:
+    expect(page.locator(f"#task[data-assignment='{assignment}']")).to_have_count(0)
+
+
+def stored(site, assignment: int) -> dict[str, list[dict]]:
+    found = {}
+    for table, names in COLUMNS.items():
+        sql = f"select {names} from annotate_{table} where assignment_id = ? and status = 'counted' order by id"
+        keys = [name.strip('" ') for name in names.split(",")]
+        found[table] = [dict(zip(keys, row, strict=True)) for row in site.query(sql, assignment)]
+    return found
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)

@@ -1,0 +1,166 @@
+"""Every kind of run, killed with signal 9 three times at random moments, ends with what it would have ended with.
+
+All but `export`, which is over in a moment and begins anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import tiny_model
+from tests.support.training import corpora, killing, preference_runs
+from training.core.run_directory import RunDirectory, RunSpec
+
+pytestmark = pytest.mark.slow
+
+Build = Callable[[Path, Path], RunDirectory]
+REWARD = "tests.site.training.runs.test_every_kind_killed.vowels"
+
+
+def vowels(prompts, texts):
+    return [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in texts]
+
+
+def make(kind: str, files: dict[str, list[dict]], config: dict) -> Build:
+    def build(folder: Path, parent: Path) -> RunDirectory:
+        run = RunDirectory(folder)
+        spec = RunSpec(kind, config, seed=5, parent=str(parent))
+        run.create(spec, {name: iter(rows) for name, rows in files.items()})
+        return run
+
+    return build
+
+
+def judged(kind: str, **config) -> Build:
+    return lambda folder, parent: preference_runs.make(folder, kind, parent, prompts=48, **config)
+
+
+def with_corpus(kind: str, *, from_tokenizer: bool = False, foreign: bool = False, texts: int = 300, **config) -> Build:
+    def build(folder: Path, parent: Path) -> RunDirectory:
+        if from_tokenizer:
+            parent = corpora.make_tokenizer(folder.with_name(f"{folder.name}-tokenizer"))
+        run = make(kind, {}, config)(folder, parent)
+        corpora.write_corpus(run.path / "data", corpora.texts(texts), corpora.texts(60, seed=1))
+        if foreign:
+            words = [text[::-1] for text in corpora.texts(60, seed=2)]
+            corpora.write_corpus(run.path / "data" / "other", words, words)
+        return run
+
+    return build
+
+
+PROMPTS = [{"id": n, "messages": preference_runs.prompt(n)} for n in range(12)]
+EXAMPLES = [{"prompt": preference_runs.prompt(n), "completion": "abab" * (1 + n % 4)} for n in range(32)]
+TEXTS = [{"id": n, "text": "some words that are read " * (3 + n % 5)} for n in range(24)]
+WINDOWS = {"batch_size": 2, "max_length": 128}
+SPARSE = {"sample_every": 1000, "checkpoint_every": 2}
+
+LABELLED = [{"text": text, "label": "dog" if "dog" in text else "none"} for text in corpora.texts(240, seed=3)]
+CARRIED = {"sources": "python:topics", "checkpoint_every": 20, "near_permutations": 32}
+ROWS = {"context_length": 64, "batch_size": 4, "checkpoint_every": 3, "sample_every": 1000, "validate_every": 5}
+ROWS |= {"max_tokens": 4000, "validation_tokens": 1000}
+POLICY = {"reward_function": REWARD, "batch_size": 8, "max_new_tokens": 12}
+PPO = POLICY | {"steps": 5, "calibration_episodes": 8, "stop_kl": 0.0, "min_distinct_ratio": 0.0}
+PPO |= tiny_model.NO_FLUENCY_BOUNDS
+
+KINDS: dict[str, tuple[str, Build]] = {
+    "sample": (
+        "training.recipes.sample",
+        make("sample", {"prompts": PROMPTS}, {"max_new_tokens": 64, "batch_size": 4, "completions_per_prompt": 8}),
+    ),
+    "sft": ("training.recipes.sft", make("sft", {"examples": EXAMPLES}, {"epochs": 3.0, "batch_size": 4, **SPARSE})),
+    "reward head": ("training.recipes.reward", judged("reward", method="head", batch_size=4)),
+    "reward finetune": (
+        "training.recipes.reward",
+        judged("reward", method="finetune", batch_size=8, checkpoint_every=2),
+    ),
+    "ppo": ("training.recipes.ppo", make("ppo", {"prompts": PROMPTS}, PPO)),
+    "dpo": ("training.recipes.dpo", judged("dpo", batch_size=4, **SPARSE)),
+    "kto": ("training.recipes.kto", judged("kto", batch_size=8, **SPARSE)),
+    "grpo": ("training.recipes.grpo", make("grpo", {"prompts": PROMPTS}, POLICY | {"steps": 8, **SPARSE})),
+    "rloo": ("training.recipes.rloo", make("rloo", {"prompts": PROMPTS}, POLICY | {"steps": 8, **SPARSE})),
+    "corpus": ("training.recipes.corpus", make("corpus", {}, CARRIED)),
+    "tokenizer": ("training.recipes.tokenizer", with_corpus("tokenizer", texts=20_000, vocab_size=390)),
+    **{
+        f"pretrain {objective}": (
+            "training.recipes.pretrain",
+            with_corpus("pretrain", from_tokenizer=True, size="1M", objective=objective, **ROWS),
+        )
+        for objective in ("causal", "masked", "span", "mixture")
+    },
+    "domain": ("training.recipes.domain", with_corpus("domain", **ROWS)),
+    "classify": (
+        "training.recipes.classify",
+        make("classify", {"rows": LABELLED}, {"adapters": "lora", "epochs": 1.0, "checkpoint_every": 2}),
+    ),
+    "surprise": (
+        "evaluation.recipes.surprise",
+        with_corpus("surprise", foreign=True, passage_bytes=60, passages=40, batch_size=2),
+    ),
+    "evaluate": ("evaluation.recipes.evaluate", make("evaluate", {"texts": TEXTS}, WINDOWS)),
+    "evaluate choices": ("evaluation.recipes.evaluate", make("evaluate", {}, WINDOWS | {"measure": "choices"})),
+}
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory) -> Path:
+    folder = tiny_model.make_elsewhere(tmp_path_factory.mktemp("models") / "tiny")
+    # Once for nothing, so that no measured start waits for the imports of the server that forks.
+    module, build = KINDS["evaluate"]
+    killing.undisturbed(module, build(tmp_path_factory.mktemp("runs") / "warm", folder))
+    return folder
+
+
+# One of each way to go on: our own loop, TRL's trainer, PPO's rollouts, work without weights, rows of an evaluation.
+PLAIN = {"sft", "dpo", "ppo", "corpus", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in PLAIN else pytest.param(kind, marks=pytest.mark.thorough) for kind in KINDS]
+)
+def test_three_kills_change_nothing(parent, tmp_path, kind):
+    module, build = KINDS[kind]
+    whole = killing.undisturbed(module, build(tmp_path / "whole", parent))
+    within = whole.seconds
+    for attempt in range(6):  # a machine that was busy during the first run is quicker now, and signals come too late
+        run = build(tmp_path / f"broken-{attempt}", parent)
+        broken = killing.killed(module, run, times=3, within=within, seed=len(kind) + attempt)
+        if broken.kills:
+            break
+        within /= 2
+    assert broken.kills > 0, "no signal met it at work: nothing was tried"
+    assert outcome(broken.run) == outcome(whole.run)
+
+
+def outcome(run: RunDirectory) -> dict[str, str]:
+    """Weights and rows by file, and the figures that were logged, but for what the clock says."""
+    found = {}
+    kept = (".safetensors", ".jsonl", ".json")
+    for folder in (run.model, run.dataset):
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in kept):
+            found[str(path.relative_to(run.path))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if (run.path / "completions.jsonl").exists():
+        found["completions"] = (run.path / "completions.jsonl").read_text()
+    if (run.path / "items.jsonl").exists():  # of an evaluation, whose result holds no time of day
+        found |= {name: (run.path / name).read_text() for name in ("items.jsonl", "result.json")}
+    found["metrics"] = json.dumps([_timeless(row) for row in run_metrics(run)])
+    assert found
+    return found
+
+
+def run_metrics(run: RunDirectory) -> list[dict]:
+    path = run.path / "metrics.jsonl"
+    return [json.loads(line) for line in path.open(encoding="utf-8")] if path.exists() else []
+
+
+def _timeless(row: dict) -> dict:
+    clock = ("seconds", "per_second", "memory")
+    return {
+        "step": row["step"],
+        **{name: value for name, value in row["values"].items() if not any(word in name for word in clock)},
+    }

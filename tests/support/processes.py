@@ -1,0 +1,58 @@
+"""Real processes for tests: found by their command line, waited for, and ended however the test ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    return free_ports()[0]
+
+
+def free_ports() -> tuple[int, int]:
+    """Two free ports side by side: PORT, and the model server's by default.
+
+    Below the range from which the kernel takes ports for clients: a client that keeps knocking at a server that is down
+    would in the end be given that very port, connect to itself, and keep the server from coming back.
+    """
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with socket.socket() as first, socket.socket() as second:
+            try:
+                first.bind(("127.0.0.1", port))
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port, port + 1
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "") -> object:
+    """The first true value of `condition`; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+
+
+def alive(pid: int) -> bool:
+    """Whether that process is there and not merely waiting to be reaped."""
+    try:
+        os.kill(pid, 0)
+        return "Z" not in subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    except ProcessLookupError:
+        return False
+
+
+def kill_hard(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)

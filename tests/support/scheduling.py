@@ -1,0 +1,72 @@
+"""Share the tests among processes (`pytest -n 2`): a module stays in one of them, and the slowest modules go first.
+
+A process builds the fixtures of a module once, and only one process builds the site that all of tests/site/browser look
+at.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# Minutes each, longest first: one that came last would keep one process busy while the others wait.
+SLOWEST = (
+    "tests/site/browser",
+    "tests/site/training/runs/test_every_kind_killed.py",
+    "tests/recipes/training/common/test_real_fidelity.py",
+    "tests/site/evaluation/demo/test_demo_pipeline.py",
+    "tests/site/whole/test_kills.py",
+    "tests/site/training/runs/test_classify_run.py",
+    "tests/recipes/training/common/test_real_children.py",
+    "tests/recipes/training/common/test_whole_chain.py",
+    "tests/site/training/runs/test_processes.py",
+    "tests/recipes/training/reward/test_recipe_reward.py",
+    "tests/recipes/training/pretrain/test_estimate.py",
+    "tests/site/training/runs/test_ppo_from_queue_to_model.py",
+    "tests/web/evaluation/vote_integrity/test_lookup_attack.py",
+    "tests/web/evaluation/vote_integrity/test_attack.py",
+)
+
+
+class ByModule(LoadScopeScheduling):
+    """Give out whole modules, in the order in which the tests were collected (`slowest_first`)."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = (
+            False  # by itself it begins with the modules of most tests, and ends with the slowest
+        )
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+def scope_of(nodeid: str) -> str:
+    """Return what stays together: a module, or all of tests/site/browser."""
+    module = nodeid.split("::", 1)[0]
+    return "tests/site/browser" if module.startswith("tests/site/browser/") else module
+
+
+def slowest_first(nodeid: str) -> int:
+    """Sort by this: 0 for what takes longest; all that SLOWEST does not name comes after it, in its own order."""
+    scope = scope_of(nodeid)
+    return SLOWEST.index(scope) if scope in SLOWEST else len(SLOWEST)
+
+
+def separate_process(worker: str) -> None:
+    """Give the process `worker` ("gw0", "gw1", …) a data folder and a Redis database that no other one uses.
+
+    pytest gives it a temporary folder, and pytest-django a database, by the same name. Redis has 16 numbers; 0 is for
+    tests in one process.
+    """
+    if folder := os.environ.get("ASSAY_DATA"):
+        os.environ["ASSAY_DATA"] = str(Path(folder) / worker)
+        Path(os.environ["ASSAY_DATA"]).mkdir(parents=True, exist_ok=True)
+    if url := os.environ.get("REDIS_URL"):
+        number = 1 + int(worker.removeprefix("gw")) % 15
+        os.environ["REDIS_URL"] = urlsplit(url)._replace(path=f"/{number}").geturl()

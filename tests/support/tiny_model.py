@@ -1,0 +1,84 @@
+"""A language model small enough to be made in a test: random weights, one token per byte, a chat template.
+
+`python -m tests.support.tiny_model FOLDER SEED` makes one in a process of its own, so that a test need not import
+torch.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+# Options of PPO: random weights know no fluency, and what they say after a step or two surprises them.
+NO_FLUENCY_BOUNDS = {
+    "max_surprise_rise": 0.0,
+    "max_entropy_rise": 0.0,
+    "min_entropy_ratio": 0.0,
+    "min_eos_ratio": 0.0,
+    "max_foreign_share": 0.0,
+}
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make(folder: Path, seed: int = 0) -> Path:
+    """Some 100,000 parameters: answers at hundreds of tokens a second, and means nothing by it."""
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = _tokenizer()
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.lm_head.weight *= 20  # not every token alike, so that samples differ from seed to seed
+        model.lm_head.weight[tokenizer.all_special_ids] = 0  # hardly ever the end: a test wants to see text arrive
+    model.generation_config = GenerationConfig(
+        do_sample=True, top_k=0, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_elsewhere(folder: Path, seed: int = 0) -> Path:
+    subprocess.run([sys.executable, "-m", "tests.support.tiny_model", str(folder), str(seed)], check=True)
+    return folder
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # Printable ASCII alone: whatever the weights say is text that a page can show and a database can keep.
+    alphabet = [*map(chr, range(33, 127)), "Ġ", "Ċ"]  # byte-level names of space and newline
+    vocabulary = {letter: n for n, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=["<|im_start|>"],
+    )
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,52 @@
+"""What README, guides and records of decisions name is there: files, modules, pages, commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CODE = [
+    path
+    for room in ("common", "annotate", "training", "evaluation", "config", "benchmarks")
+    for path in (ROOT / room).rglob("*.py")
+]
+_BEGINS = r"(?<![\w./-])(?:common|annotate|training|evaluation|config|tests|benchmarks|docs|script|templates|static)"
+FILE = re.compile(_BEGINS + r"/[\w/-]*(?:\.\w+)?")
+MODULE = re.compile(r"(?<![\w./-])(?:annotate|training|evaluation|benchmarks)(?:\.(?!md\b)[a-z_0-9]+)+")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+COMMAND = re.compile(r"manage\.py ([a-z_]+)")
+
+
+def names(pattern: re.Pattern[str], page: Path) -> set[str]:
+    return {found.rstrip("/.") for found in pattern.findall(page.read_text(encoding="utf-8"))}
+
+
+def is_module(name: str) -> bool:
+    """A package, a module, or something in a module."""
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists() or path.parent.with_suffix(".py").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_what_is_there(page):
+    assert [name for name in names(FILE, page) if not (ROOT / name).exists()] == []
+    assert [name for name in names(MODULE, page) if not is_module(name)] == []
+    assert [link for link in names(LINK, page) if not (page.parent / link).exists()] == []
+    assert names(COMMAND, page) <= get_commands().keys()
+
+
+def test_code_names_files_that_are_there():
+    named = {name for path in CODE for name in names(FILE, path)}
+    missing = [name for name in named if not any((ROOT / room / name).exists() for room in ("", "templates", "static"))]
+    assert missing == []
+
+
+@pytest.mark.parametrize("folder", ["adr", "guides", "experiments"])
+def test_an_index_lists_every_page_of_its_folder(folder):
+    pages = {path.name for path in (ROOT / "docs" / folder).glob("*.md")} - {"README.md"}
+    assert pages - names(LINK, ROOT / "docs" / folder / "README.md") == set()

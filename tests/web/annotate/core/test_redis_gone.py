@@ -1,0 +1,66 @@
+"""Redis gone: what it keeps saves work, and nothing waits for it or depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from django.core.cache import cache
+from django.core.cache.backends.redis import RedisCache
+from django.test import override_settings
+
+from annotate.arena.battles import actions as arena
+from annotate.core.redis.cache import Cache
+from annotate.core.redis.channel_layer import Layer
+from config.settings import redis_caches
+from tests.support.factories import make_completion, make_contestant, make_project, make_prompt
+
+GONE = "redis://127.0.0.1:1"  # nobody listens there
+
+
+@pytest.fixture
+def redis_gone(monkeypatch: pytest.MonkeyPatch):
+    """The cache as the settings have it with REDIS_URL, and no Redis behind it."""
+    monkeypatch.setattr(Cache, "_rests_until", 0.0)
+    with override_settings(CACHES=redis_caches(GONE)):
+        yield cache
+
+
+def test_a_battle_starts(db, redis_gone):
+    project = make_project()
+    prompt = make_prompt(project, side="eval")
+    for _ in range(2):
+        make_completion(prompt, model=make_contestant(project).model)
+    battle = arena.start_battle(project=project, visitor="v", drawn=True)
+    assert battle.pk and battle.is_ready
+
+
+def test_a_look_finds_nothing_and_a_first_is_first(redis_gone):
+    redis_gone.set("a", 1)
+    assert redis_gone.get("a") is None and redis_gone.get("a", 7) == 7
+    assert redis_gone.add("b", 1) and not redis_gone.delete("b")
+
+
+def test_what_another_version_kept_is_computed_again(redis_gone, monkeypatch):
+    def gone(*_):
+        raise ModuleNotFoundError("No module named 'evaluation.measures.paired_comparison'")
+
+    monkeypatch.setattr(RedisCache, "get", gone)
+    assert redis_gone.get("a", 7) == 7
+
+
+def test_nobody_waits_for_it_again_and_again(redis_gone):
+    redis_gone.get("a")
+    began = time.monotonic()
+    for _ in range(1000):
+        redis_gone.get("a")
+    assert time.monotonic() - began < 0.5
+
+
+async def test_a_socket_stays_open():
+    layer = Layer(hosts=[GONE])
+    await layer.group_add("run-1", "socket")
+    await layer.group_discard("run-1", "socket")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(layer.receive(await layer.new_channel()), 0.5)

@@ -1,0 +1,251 @@
+"""The leaderboard's page: moves with the votes, shows any moment and any part of them, and says what it cannot say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from channels.routing import URLRouter
+from django.contrib.auth.models import AnonymousUser
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.models import Comparison, Status, StatusChange
+from evaluation import consumers
+from evaluation.leaderboard import present as board_page
+from evaluation.leaderboard.votes import ledger
+from evaluation.routing import websocket_urlpatterns
+from tests.support.factories import (
+    make_comparison,
+    make_completion,
+    make_contestant,
+    make_model,
+    make_project,
+    make_prompt,
+)
+
+
+def page_of(client, project, **query) -> str:
+    response = client.get(reverse("leaderboard", args=[project.slug]), query, follow=True)
+    assert response.status_code == 200
+    return " ".join(response.content.decode().split())
+
+
+def withdraw(comparison: Comparison) -> None:
+    Comparison.objects.filter(pk=comparison.pk).update(status=Status.WITHDRAWN)
+    StatusChange.objects.create(
+        kind="comparison", feedback_id=comparison.pk, before="counted", after="withdrawn", reason="test"
+    )
+
+
+class TestMoments:
+    def test_a_past_moment_is_shown_and_plainly_marked(self, client, project, base, child, vote):
+        old = vote(child, base, n=3)
+        Comparison.objects.update(created_at=timezone.now() - timedelta(days=3))
+        vote(child, base, n=4)
+        withdraw(old[0])
+        at = timezone.now() - timedelta(days=1)
+        page = page_of(client, project, at=at.strftime("%Y-%m-%dT%H:%M:%S"))
+        assert "from 3 votes of 1 person" in page
+        assert "a moment of the past" in page
+        assert f"as of {at:%Y-%m-%d %H:%M:%S} UTC" in page
+        assert "ws-connect" not in page and "hx-trigger" not in page, "the past does not move"
+        assert "from 6 votes" in page_of(client, project)
+
+    def test_before_the_first_vote_nothing_had_been_counted(self, client, project, base, child, vote):
+        vote(child, base)
+        assert "No vote had been counted at that moment" in page_of(client, project, at="2020-01-01")
+
+    @pytest.mark.parametrize("text", ["soon", "2026-13-45", "2026-02-30T10:00", "12", "0001-01-01T00:00+14:00"])
+    def test_what_is_no_moment_is_said_beside_the_leaderboard_of_now(self, client, project, base, child, vote, text):
+        vote(child, base)
+        page = page_of(client, project, at=text)
+        assert "is no moment; write one like" in page
+        assert "from 1 vote of" in page
+
+    def test_a_moment_to_come_is_said(self, client, project):
+        assert "is still to come" in page_of(client, project, at="2199-01-01T00:00")
+
+    def test_a_moment_is_utc_unless_it_names_its_zone_and_a_day_is_its_end(self):
+        assert board_page.moment_in("2026-03-31T18:00") == datetime(2026, 3, 31, 18, tzinfo=UTC)
+        assert board_page.moment_in("2026-03-31T18:00+02:00") == datetime(2026, 3, 31, 16, tzinfo=UTC)
+        assert board_page.moment_in("2026-03-31").hour == 23
+
+    def test_files_are_of_the_moment_too(self, client, project, base, child, vote):
+        vote(child, base, n=2)
+        Comparison.objects.update(created_at=timezone.now() - timedelta(days=3))
+        vote(child, base, n=2)
+        at = (timezone.now() - timedelta(days=1)).isoformat()
+        data = client.get(reverse("leaderboard-json", args=[project.slug]), {"at": at}).json()
+        assert (data["votes"], data["totals"][0]["votes"]) == (2, 2)
+
+
+class TestParts:
+    @pytest.fixture
+    def german(self, project, base, child, vote):
+        vote(child, base, n=2)
+        prompt = make_prompt(project, "Was ist der höchste Berg im ganzen Land?", side="eval", category="places")
+        for _ in range(3):
+            make_comparison(make_completion(prompt, model=base), make_completion(prompt, model=child))
+        return project
+
+    def test_categories_and_languages_are_offered_with_their_votes(self, client, german):
+        page = page_of(client, german)
+        assert 'value="category:places">places · 3 votes' in page
+        assert 'value="language:de">German · 3 votes' in page
+
+    def test_a_part_ranks_by_its_votes_alone(self, client, german, base, child):
+        assert "from 5 votes" in page_of(client, german)
+        for query in ({"category": "places"}, {"language": "de"}, {"of": "language:de"}):
+            page = page_of(client, german, **query)
+            assert "from 3 votes" in page
+            assert page.index(f'id="model-{base.pk}"') < page.index(f'id="model-{child.pk}"')
+        assert "Few votes so far" in page
+        assert "language de" in page, "the signature says so"
+
+    def test_the_forms_choice_becomes_an_address_that_can_be_passed_on(self, client, german):
+        url = reverse("leaderboard", args=[german.slug])
+        response = client.get(url, {"judge": "person", "of": "category:places", "at": ""})
+        assert response["Location"] == f"{url}?judge=person&category=places"
+
+    def test_a_part_without_votes_says_so(self, client, german):
+        assert "No vote on the category weather counts here yet" in page_of(client, german, category="weather")
+
+    def test_what_no_database_can_look_for_is_left_out_of_a_name(self, client, german):
+        assert board_page.asked(german, {"category": "wea\x00ther"}).category == "weather"
+
+    def test_both_at_once_are_told_apart(self, client, german):
+        assert "not both" in page_of(client, german, category="places", language="de")
+
+
+class TestApi:
+    def get(self, client, project, **query):
+        return client.get("/api/v1/leaderboard/", {"project": project.slug, **query})
+
+    def test_a_program_asks_for_a_part_or_a_moment_as_a_page_does(self, client, project, base, child, vote):
+        vote(child, base, n=2)
+        prompt = make_prompt(project, side="eval", category="places")
+        make_comparison(make_completion(prompt, model=base), make_completion(prompt, model=child))
+        Comparison.objects.update(created_at=timezone.now() - timedelta(days=3))
+        vote(child, base)
+        assert self.get(client, project).json()["votes"] == 4
+        assert self.get(client, project, category="places").json()["votes"] == 1
+        at = (timezone.now() - timedelta(days=1)).isoformat()
+        assert self.get(client, project, at=at).json()["votes"] == 3
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [({"at": "soon"}, "at"), ({"at": "2199-01-01"}, "at"), ({"category": "a", "language": "b"}, "category")],
+    )
+    def test_what_is_not_understood_is_refused_by_its_field(self, client, project, query, field):
+        response = self.get(client, project, **query)
+        assert response.status_code == 400
+        assert field in response.json()["errors"]
+
+
+def test_few_voters_are_said_in_words(client, project, base, child, vote):
+    vote(child, base, "model_a", 40)
+    page = page_of(client, project)
+    assert "of this one person’s votes: <b>one</b> cannot say how others would vote" in page
+    assert "The votes are of 1 annotator, as good as 1.0 who voted equally often" in page
+    vote(child, base, "model_b", 4)
+    assert "<b>nearly all of one person</b>, who cannot say how others would vote" in page_of(client, project)
+    vote(child, base, "model_b", 30)
+    page = page_of(client, project)
+    assert "intervals go by annotators" in page and "With fewer than 50 of them" in page
+
+
+def test_many_models_leave_the_win_matrix_to_the_page_of_pairs(client, project, vote):
+    models = [make_model(name=f"contender-{i}") for i in range(board_page.SMALL + 1)]
+    for a, b in zip(models, models[1:] + models[:1], strict=True):
+        vote(a, b, "tie", 2)
+    page = page_of(client, project)
+    assert "Win matrix</h2>" not in page
+    assert reverse("leaderboard-pairs", args=[project.slug]) in page
+
+
+def test_a_poll_brings_all_parts_that_moved(client, project, base, child, vote):
+    vote(child, base)
+    url = reverse("leaderboard", args=[project.slug])
+    html = client.get(url, {"judge": "person", "seen": "old"}, headers={"HX-Request": "true"}).content.decode()
+    assert html.strip().startswith('<section id="board"')
+    assert 'id="how" class="prose note" hx-swap-oob="true"' in html
+    assert 'id="win-matrix" hx-swap-oob="true"' in html
+
+
+class Socket(ApplicationCommunicator):
+    """A page's websocket, without a server; channels.testing would need daphne."""
+
+    def __init__(self, project, query: str = "judge=person") -> None:
+        scope = {
+            "type": "websocket", "path": f"/ws/p/{project.slug}/leaderboard/", "query_string": query.encode(),
+            "headers": [], "subprotocols": [], "user": AnonymousUser(),
+        }  # fmt: skip
+        super().__init__(URLRouter(websocket_urlpatterns), scope)
+
+    async def connect(self) -> None:
+        await self.send_input({"type": "websocket.connect"})
+        assert (await self.receive_output(5))["type"] == "websocket.accept"
+
+    async def receive(self) -> str:
+        return " ".join((await self.receive_output(5))["text"].split())
+
+    async def disconnect(self) -> None:
+        await self.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self.wait()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_vote_an_undo_and_a_newcomer_move_an_open_page():
+    project = await sync_to_async(make_project)()
+    a, b = await sync_to_async(make_model)(), await sync_to_async(make_model)()
+
+    def cast() -> Comparison:
+        prompt = make_prompt(project, side="eval")
+        return make_comparison(make_completion(prompt, model=a), make_completion(prompt, model=b))
+
+    await sync_to_async(cast)()
+    socket = Socket(project)
+    await socket.connect()
+    assert "from 1 vote" in await socket.receive()
+    second = await sync_to_async(cast)()
+    begun = timezone.now()
+    assert "from 2 votes" in await socket.receive()
+    assert timezone.now() - begun < timedelta(seconds=2), "half a second, and a busy machine's delay"
+    await sync_to_async(withdraw)(second)
+    html = await socket.receive()
+    assert "from 1 vote" in html and "1 vote is withdrawn" in html
+    newcomer = (await sync_to_async(make_contestant)(project)).model
+    assert newcomer.name in await socket.receive()
+    assert await socket.receive_nothing(1.2), "nothing is sent while nothing happens"
+    await socket.disconnect()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_page_that_shows_what_is_true_gets_nothing_and_a_stranger_is_refused():
+    project = await sync_to_async(make_project)()
+    asked = board_page.Asked(project, "person")
+    stamp = await sync_to_async(lambda: board_page.stamp(asked, board_page.board_of(asked)))()
+    socket = Socket(project, f"judge=person&seen={stamp}")
+    await socket.connect()
+    assert await socket.receive_nothing(0.8)
+    await socket.disconnect()
+    for closed, query in ((True, "judge=person"), (False, "judge=everybody")):
+        hidden = await sync_to_async(make_project)(is_public=not closed)
+        socket = Socket(hidden, query)
+        await socket.connect()
+        assert (await socket.receive_output(5))["code"] == 4403
+
+
+def test_an_idle_look_costs_few_queries(project, base, child, vote, django_assert_max_num_queries, monkeypatch):
+    monkeypatch.setattr(ledger, "PATIENCE", -1.0)  # a sequence that does not begin at 1 is waited for otherwise
+    vote(child, base, n=3)
+    live = consumers.LeaderboardPage()
+    live.scope = {"url_route": {"kwargs": {"slug": project.slug}}, "user": AnonymousUser()}
+    live.query = {"judge": "person"}
+    assert live.open()
+    assert live.updates()[0]
+    with django_assert_max_num_queries(6):
+        assert live.updates() == ("", False)

@@ -1,0 +1,119 @@
+"""The picture of a lineage: every arrow leads to the right, no two boxes share a place, and all of it is links."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from django.urls import reverse
+
+from annotate.models import LanguageModel
+from evaluation.registry import lineage_graph
+from tests.support import factories
+from tests.support.evaluation.chains import Chain, make_chain, make_run
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def chain(project) -> Chain:
+    return make_chain(project)
+
+
+@pytest.fixture
+def reader(project):
+    return factories.make_user(project, role="researcher")
+
+
+def boxes(graph: lineage_graph.Graph) -> dict[str, lineage_graph.Box]:
+    return {box.made.model.name: box for box in graph.boxes}
+
+
+def test_it_holds_ancestors_rewards_and_descendants_with_the_one_marked(chain, reader):
+    graph = lineage_graph.of_model(chain.sft, reader)
+    assert set(boxes(graph)) == {"bytes", "heron", "heron-sft", "heron-judge", "heron-ppo"}
+    assert [box.made.model for box in graph.boxes if box.is_current] == [chain.sft]
+    assert [arrow.says for arrow in graph.arrows if arrow.is_reward] == ["heron-judge rewarded heron-ppo"]
+    assert len(graph.arrows) == 5
+
+
+def test_what_was_made_later_lies_to_the_right(chain, reader):
+    places = boxes(lineage_graph.of_model(chain.ppo, reader))
+    order = ["bytes", "heron", "heron-sft", "heron-judge", "heron-ppo"]
+    assert [places[name].x for name in order] == sorted({places[name].x for name in order})
+
+
+def test_the_way_to_the_model_is_one_row(chain, reader):
+    places = boxes(lineage_graph.of_model(chain.ppo, reader))
+    assert len({places[name].y for name in ("bytes", "heron", "heron-sft", "heron-ppo")}) == 1
+    assert places["heron-judge"].y > places["heron-ppo"].y
+
+
+def test_no_two_boxes_lie_upon_each_other_and_no_arrow_crosses_one(chain, reader):
+    """Arrows over several layers keep a lane; the straight parts of a path are its lanes."""
+    for n in range(5):
+        factories.make_model(name=f"child-{n}", parent=chain.pretrained)
+    graph = lineage_graph.of_model(chain.ppo, reader)
+    for a, b in itertools.combinations(graph.boxes, 2):
+        assert abs(a.x - b.x) >= lineage_graph.BOX_WIDTH or abs(a.y - b.y) >= lineage_graph.BOX_HEIGHT
+    for arrow in graph.arrows:
+        for y, end in re.findall(r" (\d+) H(\d+)", arrow.path):
+            middle = int(end) - lineage_graph.BOX_WIDTH // 2
+            inside = [
+                b for b in graph.boxes if b.x < middle < b.x + lineage_graph.BOX_WIDTH and b.y <= int(y) <= b.y + 74
+            ]
+            assert not inside
+
+
+def test_data_and_votes_stand_below_the_name(chain, reader):
+    places = boxes(lineage_graph.of_model(chain.ppo, reader))
+    assert places["heron-judge"].lines == ("votes of July", "14 annotations")
+    assert places["bytes"].lines == ("the shelf",)
+
+
+def test_the_picture_takes_as_many_queries_for_many_children_as_for_few(chain, reader, django_assert_max_num_queries):
+    for n in range(20):
+        child = factories.make_model(name=f"child-{n}", parent=chain.ppo)
+        make_run("sft", child, chain.project, dataset=chain.votes)
+    with django_assert_max_num_queries(25):
+        graph = lineage_graph.of_model(chain.ppo, reader)
+    assert boxes(graph)["child-3"].lines == ("votes of July", "14 annotations")
+
+
+def test_many_descendants_are_cut_off_and_counted(chain, reader):
+    for n in range(lineage_graph.MOST_DESCENDANTS + 6):
+        factories.make_model(name=f"child-{n}", parent=chain.ppo)
+    graph = lineage_graph.of_model(chain.ppo, reader)
+    assert graph.left_out == 6
+    assert len(graph.boxes) == 5 + lineage_graph.MOST_DESCENDANTS
+
+
+def test_a_circle_of_parents_still_has_a_picture(chain, reader):
+    chain.tokenizer.parent = chain.ppo
+    chain.tokenizer.save()
+    graph = lineage_graph.of_model(chain.ppo, reader)
+    assert len(graph.boxes) == 5
+    assert 0 < len(graph.arrows) < 6  # what leads back is left out
+
+
+def test_what_was_made_in_a_project_that_one_may_not_read_has_no_data(chain):
+    secret = factories.make_project(is_public=False)
+    hidden = LanguageModel.objects.create(name="hidden", folder="models/hidden", parent=chain.ppo)
+    make_run("sft", hidden, secret)
+    visitor = factories.make_user()
+    assert "hidden" not in boxes(lineage_graph.of_model(chain.ppo, visitor))
+    run = chain.sft.made_by
+    run.project = secret
+    run.save()
+    assert boxes(lineage_graph.of_model(chain.ppo, visitor))["heron-sft"].lines == ()
+
+
+def test_every_box_is_a_link_and_a_table_says_the_same(client, chain):
+    page = client.get(reverse("model", args=[chain.ppo.pk])).content.decode()
+    figure = page[page.index('<figure class="graph">') : page.index("</figure>")]
+    svg, table = figure.split("</svg>")
+    for model in (chain.tokenizer, chain.pretrained, chain.sft, chain.reward, chain.ppo):
+        assert f'href="{reverse("model", args=[model.pk])}"' in svg and f">{model.name}</a>" in table
+    assert svg.count('aria-current="page"') == 1
+    assert '<figure class="graph">' in client.get(reverse("lineage", args=[chain.ppo.pk])).content.decode()

@@ -1,0 +1,147 @@
+"""What a run that ended well leaves: completions with true settings, models with a card; once or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from annotate.models import Completion
+from tests.support.factories import make_project, make_prompt
+from tests.support.training.runs import make_dataset, make_run, make_weights
+from training import configs
+from training.core.kinds import KINDS, Kind
+from training.core.run_directory import RunDirectory
+from training.models import Run
+from training.runs.queue import outputs
+
+pytestmark = pytest.mark.django_db
+
+SAMPLING = {"temperature": 0.8, "top_p": 1.0, "max_new_tokens": 64}
+
+
+def completion(prompt_id: int, index: int, text: str, **fields: Any) -> dict[str, Any]:
+    row = {"prompt_id": prompt_id, "index": index, "text": text, "tokens": 3, "finish_reason": "stop", "seed": 2**40}
+    return {**row, "sampling": SAMPLING, **fields}
+
+
+def finished(run: Run, rows: list[dict[str, Any]] | None = None, **result: Any) -> RunDirectory:
+    """The directory of a run whose recipe has just ended."""
+    directory = RunDirectory(run.path)
+    directory.path.mkdir(parents=True)
+    for row in rows or []:
+        directory.log_completion(row)
+    directory.finish({"score": 1.0, **result})
+    return directory
+
+
+def recorded(run: Run, directory: RunDirectory) -> Run:
+    outputs.record(run, outputs.gather(run, directory))
+    run.save()
+    return Run.objects.get(pk=run.pk)
+
+
+def test_sampled_completions_carry_their_model_settings_and_run():
+    project = make_project()
+    dataset = make_dataset(project, rows=2)
+    run = make_run(project, kind="sample", dataset=dataset)
+    ids = list(dataset.prompts.values_list("pk", flat=True))
+    rows = [completion(pk, i, f"Answer {i} to {pk}\x00.") for pk in ids for i in range(2)]
+    run = recorded(run, finished(run, rows))
+    assert [c.prompt_id for c in run.completions.order_by("pk")] == [ids[0], ids[0], ids[1], ids[1]]
+    first = run.completions.order_by("pk").first()
+    assert (first.text, first.model, first.seed, first.tokens) == (f"Answer 0 to {ids[0]}\ufffd.", run.parent, 2**40, 3)
+    assert (first.sampling, first.finish_reason, first.source) == (SAMPLING, "stop", f"run {run.pk}")
+    assert first.sampled_by.get() == run
+    assert run.output_model is None and run.result["completions"] == 4
+
+
+def test_an_empty_answer_is_counted_and_not_shown_to_judges():
+    project = make_project()
+    dataset = make_dataset(project, rows=1)
+    run = make_run(project, kind="sample", dataset=dataset)
+    pk = dataset.prompts.get().pk
+    run = recorded(run, finished(run, [completion(pk, 0, " \n"), completion(pk, 1, "Yes.")]))
+    assert (run.result["completions"], run.result["empty_completions"]) == (1, 1)
+    assert Completion.objects.get().text == "Yes."
+
+
+def test_answers_to_prompts_of_another_project_are_refused():
+    stranger = make_prompt(make_project())
+    run = make_run(kind="sample")
+    with pytest.raises(outputs.BadOutput, match=str(stranger.pk)):
+        recorded(run, finished(run, [completion(stranger.pk, 0, "Yes.")]))
+    assert not Completion.objects.exists()
+
+
+def made_model(directory: RunDirectory, text: str = "weights") -> RunDirectory:
+    folder = directory.begin_model()
+    (folder / "model.safetensors").write_text(text)
+    directory.commit_model()
+    return directory
+
+
+def test_a_model_knows_its_parent_its_run_and_what_it_was_made_of():
+    project = make_project()
+    parent = make_weights(licence="apache-2.0", parameters=9)
+    run = make_run(project, kind="ppo", parent=parent, dataset=make_dataset(project), seed=3)
+    run = recorded(run, made_model(finished(run)))
+    model = run.output_model
+    assert (model.kind, model.stage, model.parent, model.licence, model.parameters) == (
+        "policy", "PPO", parent, "apache-2.0", 9,
+    )  # fmt: skip
+    assert model.made_by == run and model.path == run.path / "model"
+    assert model.card["dataset"] == {"id": run.dataset.pk, "hash": run.dataset.content_hash, "counts": {"prompts": 2}}
+    assert model.card["seed"] == 3 and model.card["metrics"]["score"] == 1.0
+    assert project.contestants.get().model == model
+
+
+def test_a_reward_model_does_not_enter_the_arena():
+    run = make_run(kind="reward")
+    run = recorded(run, made_model(finished(run)))
+    assert (run.output_model.kind, run.output_model.stage) == ("reward", "reward model")
+    assert not run.project.contestants.exists()
+
+
+def test_the_content_hash_is_the_recipes_own_or_that_of_the_files():
+    runs = [make_run(kind="sft") for _ in range(3)]
+    hashes = [
+        recorded(run, made_model(finished(run, **result), text)).output_model.content_hash
+        for run, text, result in zip(runs, ("a", "b", "c"), ({}, {}, {"hash": "f" * 64}), strict=True)
+    ]
+    assert len(set(hashes)) == 3 and hashes[2] == "f" * 64
+
+
+def test_a_model_that_is_missing_is_said():
+    run = make_run(kind="sft")
+    with pytest.raises(outputs.BadOutput, match="left no model"):
+        outputs.gather(run, finished(run))
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Run]]:
+    from tests.support.training.fake_recipe import FakeConfig
+
+    seen: list[Run] = []
+    monkeypatch.setitem(configs.CONFIGS, "measure", FakeConfig)
+    kind = Kind("measure", "Measure", "nowhere", record=lambda run, directory: seen.append(run))
+    with KINDS.holding(kind, besides=True):
+        yield seen
+
+
+def test_a_kind_of_another_app_records_its_own_outputs(recorder):
+    run = make_run(kind="measure")
+    assert recorded(run, finished(run)).result == {"score": 1.0}
+    assert recorder == [run]
+
+
+def test_a_run_that_began_before_reasoning_was_told_apart_is_recorded():
+    project = make_project()
+    dataset = make_dataset(project, rows=1)
+    run = make_run(project, kind="sample", dataset=dataset)
+    pk = dataset.prompts.get().pk
+    rows = [completion(pk, 0, "<think>Hm"), completion(pk, 1, "<think>Hm.</think>Yes.")]
+    run = recorded(run, finished(run, rows))
+    assert (run.result["completions"], run.result["only_reasoning"]) == (1, 1)
+    assert Completion.objects.get().text == "Yes."

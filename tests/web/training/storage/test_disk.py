@@ -1,0 +1,182 @@
+"""What lies on the disk, and the rule by which checkpoints go: none that a run could be resumed from, unasked."""
+
+from __future__ import annotations
+
+import io
+import os
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.support.api_client import errors, program
+from tests.support.factories import make_project, make_user
+from tests.support.training.runs import make_run
+from training.core.run_directory import RunDirectory
+from training.models import Run
+from training.runs.worker import Worker
+from training.storage import disk_usage, pruning
+
+pytestmark = pytest.mark.django_db
+_SIZE = 100_000
+
+
+def ended(project, state: str, *, days: float = 2, steps=(10, 20, 30)) -> Run:
+    """A run with a checkpoint at each of these steps, and a half-written one."""
+    run = make_run(project, state=state, finished_at=timezone.now() - timedelta(days=days))
+    directory = RunDirectory(run.path)
+    for step in steps:
+        (directory.begin_checkpoint(step) / "weights").write_bytes(b"x" * _SIZE)
+        directory.commit_checkpoint(step, keep=99)
+    (directory.begin_checkpoint(40) / "weights").write_bytes(b"x" * _SIZE)
+    return run
+
+
+def left(run: Run) -> list[str]:
+    return sorted(path.name for path in (run.path / "checkpoints").iterdir())
+
+
+def test_each_state_keeps_what_the_rule_says(project):
+    runs = {state: ended(project, state) for state in Run.State.values}
+    fresh = ended(project, "failed", days=0.5)
+    pruning.prune()
+    all_of_them = [".step-000040.partial", "step-000010", "step-000020", "step-000030"]
+    assert left(runs["succeeded"]) == []
+    for state in ("failed", "cancelled", "paused"):
+        assert left(runs[state]) == ["step-000030"], state
+    for state in ("queued", "running"):
+        assert left(runs[state]) == all_of_them, state
+    assert left(fresh) == all_of_them, "a day has not passed"
+    pruning.prune(at_once=True)
+    assert left(fresh) == ["step-000030"]
+    assert RunDirectory(fresh.path).kept_step() == 30, "it can still be resumed"
+
+
+def test_a_run_with_one_checkpoint_keeps_it_for_ever(project):
+    run = ended(project, "failed", days=3000, steps=(10,))
+    pruning.prune(at_once=True)
+    assert left(run) == ["step-000010"]
+
+
+def test_a_dry_run_tells_the_same_and_touches_nothing(project):
+    run = ended(project, "cancelled")
+    before = left(run)
+    [told] = pruning.prune(dry_run=True)
+    assert left(run) == before
+    [gone] = pruning.prune()
+    assert (told.folders, told.size) == (gone.folders, gone.size) and told.size >= 3 * _SIZE
+    assert pruning.prune() == []
+
+
+def test_a_deletion_that_was_cut_short_is_finished_the_next_time(project):
+    run = ended(project, "failed")
+    (run.path / "checkpoints" / "step-000010").rename(run.path / "checkpoints" / ".step-000010.pruned")
+    assert RunDirectory(run.path).complete_checkpoints()[0].name == "step-000020"
+    pruning.prune()
+    assert left(run) == ["step-000030"]
+
+
+def test_the_last_checkpoint_goes_only_when_asked_for_by_name(client, project):
+    client.force_login(make_user(project, role="researcher"))
+    run, other = ended(project, "failed"), ended(make_project(), "failed")
+    url = reverse("prune", args=[project.slug])
+    text = client.post(url, {"run": run.pk}, follow=True).content.decode()
+    assert left(run) == [] and len(left(other)) == 4
+    assert " kB freed." in text, "in the units that the rest of the page has"
+    assert client.post(url, {"run": other.pk}).status_code == 404, "of another project"
+    assert client.post(url, {"run": "x"}).status_code == 404
+    busy = ended(project, "running")
+    client.post(url, {"run": busy.pk})
+    assert len(left(busy)) == 4, "its recipe is at work"
+
+
+def test_only_researchers_see_and_prune(client, project):
+    ended(project, "failed")
+    client.force_login(make_user(project))
+    assert client.get(reverse("disk", args=[project.slug])).status_code == 403
+    assert client.post(reverse("prune", args=[project.slug])).status_code == 403
+
+
+def test_a_program_reads_what_the_page_shows_and_prunes_by_the_same_rule(project):
+    run, other = ended(project, "failed", days=0.5), ended(make_project(), "failed", days=0.5)
+    researcher = program(project, "researcher")
+    body = researcher.get("disk/", project=project.slug).json()
+    [one] = body["runs"]
+    assert one["run"] == run.pk and one["checkpoints"] >= 4 * _SIZE and body["prunable"] >= 3 * _SIZE
+    assert 0 < body["free"] < body["capacity"] and body["rule"] == list(pruning.RULE)
+    assert researcher.post("disk/prune/", {"project": project.slug}).json()["freed"] >= 3 * _SIZE
+    assert left(run) == ["step-000030"] and len(left(other)) > 1  # the other project's are not theirs to prune
+    assert "run" in errors(researcher.post("disk/prune/", {"project": project.slug, "run": other.pk}))
+    assert researcher.post("disk/prune/", {"project": project.slug, "run": run.pk}).json()["freed"] >= _SIZE
+    assert left(run) == [] and len(left(other)) > 1
+    judge = program(project)
+    assert errors(judge.get("disk/", project=project.slug), 403)
+    assert errors(judge.post("disk/prune/", {"project": project.slug}), 403)
+    assert "project" in errors(researcher.get("disk/"))
+
+
+def test_the_page_adds_up(client, project):
+    client.force_login(make_user(project, role="researcher"))
+    run = ended(project, "failed", days=0.5)
+    (run.path / "model").mkdir()
+    (run.path / "model" / "model.safetensors").write_bytes(b"x" * 3 * _SIZE)
+    ended(make_project(), "queued", steps=(10,))
+    response = client.get(reverse("disk", args=[project.slug]))
+    use = response.context["use"]
+    [one] = use.runs
+    assert one.checkpoints >= 4 * _SIZE and one.model >= 3 * _SIZE and one.last_checkpoint >= _SIZE
+    assert one.total == one.checkpoints + one.model + one.rest == use.of_runs
+    assert use.elsewhere >= 2 * _SIZE and 0 < use.free < use.capacity
+    text = response.content.decode()
+    assert (
+        pruning.RULE[1] in text
+        and "Prune now" in text
+        and f"Delete {disk_usage.size_in_words(one.checkpoints)}" in text
+    )
+    client.post(reverse("prune", args=[project.slug]))
+    assert left(run) == ["step-000030"]
+    assert "nothing is left to prune" in client.get(reverse("disk", args=[project.slug])).content.decode()
+
+
+def test_files_with_several_names_count_once_and_sparse_ones_what_they_take(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * _SIZE)
+    os.link(tmp_path / "a", tmp_path / "b")
+    with (tmp_path / "holes").open("wb") as file:
+        file.truncate(10**9)
+    (tmp_path / "link").symlink_to("/etc")
+    assert _SIZE <= disk_usage.size_of(tmp_path) < 2 * _SIZE
+    assert disk_usage.size_of(tmp_path, shared=False) < _SIZE, "what has another name too is counted there"
+    assert disk_usage.size_of(tmp_path / "nowhere") == 0
+
+
+def test_sizes_are_said_as_on_a_disks_label():
+    assert [disk_usage.size_in_words(s) for s in (0, 999, 4_000, 25e6, 3.14e9, 1.2e12)] == [
+        "nothing", "999 bytes", "4 kB", "25 MB", "3.1 GB", "1.2 TB",
+    ]  # fmt: skip
+
+
+def test_the_command_says_what_went(project):
+    run = ended(project, "succeeded")
+    out = io.StringIO()
+    call_command("prune_checkpoints", dry_run=True, stdout=out)
+    assert f"run {run.pk}" in out.getvalue() and "Would free" in out.getvalue() and len(left(run)) == 4
+    call_command("prune_checkpoints", stdout=out)
+    assert "Freed" in out.getvalue() and left(run) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_worker_prunes_once_a_day(project):
+    run = ended(project, "succeeded")
+    Worker().work(once=True)
+    assert left(run) == []
+    later = ended(project, "succeeded")
+    Worker().work(once=True)
+    assert len(left(later)) == 4, "not again on the same day"
+    mark = settings.RUNS_DIR / ".pruned"
+    yesterday = mark.stat().st_mtime - 25 * 3600
+    os.utime(mark, (yesterday, yesterday))
+    Worker().work(once=True)
+    assert left(later) == []

@@ -1,0 +1,110 @@
+"""What a role may not do it does not see: everybody follows every link that they are shown, and presses each button."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from html.parser import HTMLParser
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from django.db import transaction
+from django.test import Client
+
+from tests.support.everything import one_of_everything
+from tests.support.factories import make_project
+from tests.web.whole.test_permission_matrix import OUTSIDE, person
+
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("no_process_by_get")]
+HOST = "http://testserver"
+OF_A_KIND = 2  # so many pages that differ in numbers alone
+
+
+class Page(HTMLParser):
+    """Where a page leads, what it sends where, and which scripts stand in it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.sends: list[str] = []
+        self.scripts: list[str] = []
+        self._form: tuple[str, str] | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        had = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._form = (had.get("method", "get").lower(), had.get("action", ""))
+        elif tag == "a" and "href" in had:
+            self.links.append(had["href"])
+        elif tag in ("button", "input") and self._form and had.get("type", "submit") == "submit":
+            method, action = self._form
+            (self.sends if method == "post" else self.links).append(had.get("formaction", action))
+        self.links += [had["hx-get"]] if had.get("hx-get") else []
+        self.sends += [had["hx-post"]] if had.get("hx-post") else []
+        if (tag == "script" and "src" not in had and had.get("type") != "application/json") or "javascript:" in str(
+            had
+        ):
+            self.scripts.append(tag)
+        self.scripts += [name for name in had if re.fullmatch(r"on\w+", name)]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._form = None
+
+
+@pytest.mark.parametrize(
+    ("who", "is_public"),
+    [*((who, True) for who in (*OUTSIDE, "annotator", "reviewer", "researcher", "manager")), ("annotator", False)],
+)
+def test_nobody_is_shown_a_link_or_a_button_that_refuses_them(who, is_public):
+    made = one_of_everything(make_project(is_public=is_public, asks_attacks=True))
+    user, client = person(who, made), Client(raise_request_exception=False)
+    if user is not None:
+        made["project"].memberships.filter(user=user).update(guideline_read=1)
+        client.force_login(user)
+    wrong: list[str] = []
+    todo, seen = deque([("/", "")]), Counter[str]()
+    while todo:
+        path, where = todo.popleft()
+        shape = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "N", path)
+        if seen[shape] >= OF_A_KIND or path.startswith(("/admin/", "/api/")):
+            continue
+        seen[shape] += 1
+        response = client.get(path)
+        status = response.status_code
+        if status in (301, 302):
+            todo.append((urljoin(path, response.url), where))
+        if status in (401, 403) or status >= 500 or response.headers.get("Location", "").startswith("/sign-in/"):
+            wrong.append(f"{where} leads to {path}: {status}")
+        if status != 200 or response.streaming or not response["Content-Type"].startswith("text/html"):
+            continue
+        page = Page(response.content.decode())
+        wrong += [f"{path} has a script in it: {page.scripts}"] if page.scripts else []
+        assert "script" not in response["Content-Security-Policy"], "scripts are our own, as all else"
+        todo += [(link, path) for link in _here(page.links, path)]
+        for address in _here(page.sends, path):
+            shape = "POST " + re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "N", address)
+            if not seen[shape] and address != "/sign-out/":
+                seen[shape] += 1
+                if refusal := _pressed(client, address):
+                    wrong.append(f"{path} has a button for {address}: {refusal}")
+    assert not wrong, "\n".join(wrong)
+    assert len(seen) > 40
+
+
+def _here(links: list[str], path: str) -> list[str]:
+    """Those that stay on the site, without their fragment."""
+    whole = [urlsplit(urljoin(HOST + path, link)) for link in links]
+    return [
+        one.path + (f"?{one.query}" if one.query else "") for one in whole if f"{one.scheme}://{one.netloc}" == HOST
+    ]
+
+
+def _pressed(client: Client, address: str) -> int:
+    """What refused it, or 0. Nothing of it stays."""
+    savepoint = transaction.savepoint()
+    response = client.post(address)
+    transaction.savepoint_rollback(savepoint)
+    is_refused = response.status_code in (401, 403, 405) or response.status_code >= 500
+    return response.status_code if is_refused else 0
