@@ -59,6 +59,7 @@ def importing(*packages: str) -> str:
     return "import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in names)
 
 
+@pytest.mark.slow
 def test_a_web_process_takes_what_it_loaded_out_of_the_collectors_sight(tmp_path):
     """A full collection stops all threads: with 200,000 objects, for 100 to 200 ms."""
     counts = "gc.get_freeze_count(), len(gc.get_objects()), 'annotate.arena.api' in sys.modules"
@@ -73,11 +74,13 @@ def test_imports_follow_the_contracts():
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("process", "code"), [("web", WEB), ("worker", WORKER)])
 def test_web_and_worker_load_no_model_library(process, code, tmp_path):
     assert loaded_by(code, HEAVY, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_check_notices_a_model_library(tmp_path):
     """Else the test above could pass for the wrong reason."""
     assert "scipy" in loaded_by(f"{WEB}\nimport scipy", HEAVY, tmp_path)

@@ -54,6 +54,7 @@ class TestSequences:
 
 
 class TestVoters:
+    @pytest.mark.slow
     def test_honest_voters_are_left_alone_at_every_look(self):
         rows = list(honest_rows(1, seed=1))
         assert {row["room"] for row in rows} == {"none", "as shipped"}

@@ -147,6 +147,7 @@ class TestRatings:
         assert weighted.standard_error == pytest.approx(plain.standard_error, rel=0.4)
         assert weighted.critical > 1.97
 
+    @pytest.mark.slow
     def test_95_percent_intervals_hold_the_ratings_of_sincere_voters(self):
         """Of honest voters: weighting by what their own votes say makes no interval too narrow."""
         random, held = np.random.default_rng(11), 0

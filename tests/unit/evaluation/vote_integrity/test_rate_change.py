@@ -9,6 +9,7 @@ from evaluation.vote_integrity import rate_change
 from evaluation.vote_integrity.bursts import is_flooding, places
 
 
+@pytest.mark.slow
 def test_false_alarms_come_more_rarely_than_stated(monkeypatch):
     """At the very share that is called usual, 100 streams of 4,000 votes: at EVERY = 2,000 they may cry 200 times."""
     monkeypatch.setattr(rate_change, "EVERY", 2_000)

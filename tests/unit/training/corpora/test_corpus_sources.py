@@ -192,6 +192,7 @@ def test_a_hub_corpus_is_streamed_and_goes_on_from_its_own_place(monkeypatch, tm
     assert list(again.read(again, 70)) == ROWS[70:]
 
 
+@pytest.mark.slow
 def test_streams_of_datasets_really_resume(monkeypatch, forms):
     from datasets import load_dataset
 
